@@ -1,0 +1,168 @@
+"""The door to LMDB: OrderedKV on one memory-mapped file, every commit durable.
+
+A failed commit is fatal (the state in memory and on disk may differ): the caller must stop the
+process. Measured: a durable commit of one 150-byte row takes 0.16 ms on an idle disk, 6-60 ms
+beside bulk writers.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import lmdb
+
+from gfs_ha.errors import DiskFailed, DiskFull, WrongDirectory
+from gfs_ha.kv.ordered import KvStats, Reader, Table, WriteTransaction, next_prefix
+from gfs_ha.limits import MAP_BYTES_DEFAULT
+
+_READERS_MAX = 1024
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class _LmdbReader:
+    def __init__(self, transaction: lmdb.Transaction, databases: dict[str, lmdb._Database]) -> None:
+        self._transaction = transaction
+        self._databases = databases
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        return cast(
+            "bytes | None",
+            self._transaction.get(table.prefix + key, db=self._databases[table.database]),
+        )
+
+    def scan(
+        self, table: Table, start: bytes = b"", end: bytes | None = None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        cut = len(table.prefix)
+        low = table.prefix + start
+        if end is not None:
+            high: bytes | None = table.prefix + end
+        else:
+            high = next_prefix(table.prefix) if table.prefix else None
+        with self._transaction.cursor(db=self._databases[table.database]) as cursor:
+            if reverse:
+                found = _last_below(cursor, high)
+                while found:
+                    key = cast(bytes, cursor.key())
+                    if key < low:
+                        return
+                    yield key[cut:], cast(bytes, cursor.value())
+                    found = cursor.prev()
+                return
+            found = cursor.set_range(low) if low else cursor.first()
+            while found:
+                key = cast(bytes, cursor.key())
+                if high is not None and key >= high:
+                    return
+                yield key[cut:], cast(bytes, cursor.value())
+                found = cursor.next()
+
+
+def _last_below(cursor: lmdb.Cursor, high: bytes | None) -> bool:
+    if high is not None and cursor.set_range(high):
+        return bool(cursor.prev())
+    return bool(cursor.last())
+
+
+class _LmdbWriter(_LmdbReader):
+    def put(self, table: Table, key: bytes, value: bytes) -> None:
+        try:
+            self._transaction.put(table.prefix + key, value, db=self._databases[table.database])
+        except lmdb.Error as error:
+            raise _translated(error) from error
+
+    def delete(self, table: Table, key: bytes) -> bool:
+        try:
+            return bool(
+                self._transaction.delete(table.prefix + key, db=self._databases[table.database])
+            )
+        except lmdb.Error as error:
+            raise _translated(error) from error
+
+    def commit(self) -> None:
+        try:
+            self._transaction.commit()
+        except lmdb.Error as error:
+            raise _translated(error) from error
+
+    def abort(self) -> None:
+        self._transaction.abort()
+
+
+class LmdbKV:
+    """One LMDB environment in `directory`, opened once per process.
+
+    Args: `databases` are the named databases that may be used; `map_bytes` the most that it can
+    hold (sparse).
+    Raises: DiskFull, DiskFailed, WrongDirectory.
+    """
+
+    def __init__(
+        self, directory: Path, databases: Sequence[str], map_bytes: int = MAP_BYTES_DEFAULT
+    ) -> None:
+        self._directory = directory
+        self._map_bytes = map_bytes
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._environment = lmdb.open(
+                os.fspath(directory),
+                map_size=map_bytes,
+                max_dbs=len(databases) + 1,
+                max_readers=_READERS_MAX,
+                readahead=False,
+                metasync=True,
+                sync=True,
+                lib_version=0,
+            )
+            self._environment.reader_check()
+            self._databases = {name: self._environment.open_db(name.encode()) for name in databases}
+        except lmdb.InvalidError as error:
+            raise WrongDirectory(f"{directory} holds no store of ours: {error}") from error
+        except lmdb.Error as error:
+            raise _translated(error) from error
+        except OSError as error:
+            raise DiskFailed(f"cannot open {directory}: {error}") from error
+
+    @contextmanager
+    def read(self) -> Iterator[Reader]:
+        with self._environment.begin() as transaction:
+            yield _LmdbReader(transaction, self._databases)
+
+    def begin(self) -> WriteTransaction:
+        try:
+            return _LmdbWriter(self._environment.begin(write=True), self._databases)
+        except lmdb.Error as error:
+            raise _translated(error) from error
+
+    def stats(self) -> KvStats:
+        info = self._environment.info()
+        page_bytes = int(self._environment.stat()["psize"])
+        with self._environment.begin() as transaction:
+            entries = sum(
+                int(transaction.stat(db=database)["entries"])
+                for database in self._databases.values()
+            )
+        used = (int(info["last_pgno"]) + 1) * page_bytes
+        return KvStats(used_bytes=used, map_bytes=self._map_bytes, entries=entries)
+
+    def forget_dead_readers(self) -> int:
+        """Free the reader slots of processes that died; return how many there were."""
+        return int(self._environment.reader_check())
+
+    def close(self) -> None:
+        self._environment.close()
+
+
+def _translated(error: lmdb.Error) -> DiskFull | DiskFailed:
+    text = str(error)
+    if isinstance(error, lmdb.MapFullError):
+        return DiskFull(f"the map of the metadata store is full ({text}); raise map_bytes")
+    number = getattr(error, "code", 0) or 0
+    if number in _FULL or "No space left" in text:
+        return DiskFull(f"the disk of the metadata store is full: {text}")
+    return DiskFailed(f"the metadata store failed: {text}")
