@@ -1,0 +1,174 @@
+"""What chunkservers and the leading master say to each other: heartbeats and orders (G1).
+
+Masters never dial chunkservers: the heartbeat is a parked call, orders ride in its answer, and
+results come with the next heartbeat. Orders are idempotent and run per chunk in order of their log index.
+"""
+
+from __future__ import annotations
+
+from typing import Union
+
+from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, LogIndex, ServerId, StartId
+from gfs_ha.protocol.codec import Failure, Word
+
+
+class DiskFacts(Word, frozen=True):
+    """One data directory: its identity and how full it is, in bytes."""
+
+    disk_id: DiskId
+    total_bytes: int
+    free_bytes: int
+    chunk_count: int
+    failed: str = ""  # Why it is out of service, else empty.
+
+
+class RegisterServer(Word, frozen=True, tag="register_server"):
+    """-> ServerRegistered. `server_id` 0 asks for one; the name is the identity for people (D6).
+
+    Raises: WrongDirectory when id and name do not fit what the cluster knows.
+    """
+
+    name: str
+    server_id: ServerId
+    host: str  # Address of the data port.
+    port: int
+    rack: str
+    machine: str
+    start_id: StartId
+    boot_id: int
+    disks: tuple[DiskFacts, ...]
+
+
+class ServerRegistered(Word, frozen=True, tag="server_registered"):
+    server_id: ServerId
+    epoch: Epoch
+
+
+class OpenReplica(Word, frozen=True):
+    """A replica that is not sealed (or still has an order to be confirmed), listed in full."""
+
+    chunk_id: ChunkId
+    birth: Birth
+    disk_id: DiskId
+    end: int
+    state: str  # "open", "fenced", "damaged", "quarantined".
+
+
+# Orders -----------------------------------------------------------------------------------------
+
+
+class FenceReplica(Word, frozen=True, tag="fence"):
+    """Refuse further appends durably, then tell what is there (C2, C3). Answered by FenceAnswer."""
+
+    chunk_id: ChunkId
+    birth: Birth
+    order_index: LogIndex
+    published_end: int
+
+
+class ProveReplica(Word, frozen=True, tag="prove"):
+    """Tell the digest of the first `length` bytes (C4). Answered by ProofAnswer."""
+
+    chunk_id: ChunkId
+    birth: Birth
+    order_index: LogIndex
+    length: int
+
+
+class FinishReplica(Word, frozen=True, tag="finish_seal"):
+    """Cut to the sealed length, sync, stamp as sealed (C7). Answered by OrderDone."""
+
+    chunk_id: ChunkId
+    birth: Birth
+    order_index: LogIndex
+    length: int
+    digest: int
+
+
+class DeleteReplica(Word, frozen=True, tag="delete"):
+    """Destroy the replica. `order_index` is the committed command that made it right (G2)."""
+
+    chunk_id: ChunkId
+    order_index: LogIndex
+    reason: str
+
+
+Order = Union[FenceReplica, ProveReplica, FinishReplica, DeleteReplica]
+
+
+# Answers to orders --------------------------------------------------------------------------------
+
+
+class FenceAnswer(Word, frozen=True, tag="fence_answer"):
+    """What one replica has (C3). `proof` is False, with a reason, when it must not decide."""
+
+    chunk_id: ChunkId
+    order_index: LogIndex
+    end: int  # End of the last whole append that verifies.
+    promised_end: int  # Highest end that the header ever promised.
+    boot_id: int
+    first_boot_id: int  # Boot id at the first append; 0 when nothing was appended.
+    proof: bool
+    why_not: str = ""
+
+
+class ProofAnswer(Word, frozen=True, tag="proof_answer"):
+    chunk_id: ChunkId
+    order_index: LogIndex
+    length: int
+    digest: int
+
+
+class OrderDone(Word, frozen=True, tag="order_done"):
+    """finish_seal or delete is done (also when it was done before, or there was nothing to do)."""
+
+    chunk_id: ChunkId
+    order_index: LogIndex
+    kind: str  # Tag of the order.
+
+
+class OrderFailed(Word, frozen=True, tag="order_failed"):
+    chunk_id: ChunkId
+    order_index: LogIndex
+    kind: str
+    failure: Failure
+
+
+OrderAnswer = Union[FenceAnswer, ProofAnswer, OrderDone, OrderFailed]
+
+
+class DamageFound(Word, frozen=True):
+    """A block that failed its CRC, found by a read or a check (D3)."""
+
+    chunk_id: ChunkId
+    disk_id: DiskId
+    block_index: int
+
+
+class Heartbeat(Word, frozen=True, tag="heartbeat"):
+    """-> HeartbeatReply, at once when there are orders, else after a second (parked call)."""
+
+    server_id: ServerId
+    start_id: StartId
+    beat: int  # Counts from 1 in each run of the server.
+    epoch: Epoch  # The newest that a leader told this server.
+    disk_usage: float  # Used share of its disks, 0.0-1.0.
+    chunk_count: int
+    timestamp: int  # Wall time, int64 milliseconds.
+    disks: tuple[DiskFacts, ...]
+    open_replicas: tuple[OpenReplica, ...] = ()
+    answers: tuple[OrderAnswer, ...] = ()
+    damage: tuple[DamageFound, ...] = ()
+    streams: int = 0  # Bulk streams that it serves now.
+
+
+class HeartbeatReply(Word, frozen=True, tag="heartbeat_reply"):
+    """Orders of the leader of `epoch`; a server obeys none of an older epoch than it knows."""
+
+    epoch: Epoch
+    orders: tuple[Order, ...] = ()
+    register_again: bool = False  # The leader does not know this start of the server.
+
+
+ControlRequest = Union[RegisterServer, Heartbeat]
+ControlReply = Union[Failure, ServerRegistered, HeartbeatReply]

@@ -1,0 +1,371 @@
+"""What clients ask of the leading master: names, contents, chunks, sessions.
+
+A request that changes something and to which the leader adds nothing is also the replicated
+command: the same Struct lies in the log. Its reply is what apply recorded.
+"""
+
+from __future__ import annotations
+
+from typing import Union
+
+from gfs_ha.ids import Birth, ChunkId, ContentId, InodeId, ServerId, SessionId
+from gfs_ha.limits import LIST_PAGE_DEFAULT
+from gfs_ha.protocol.codec import Failure, Word
+
+FILE = "file"
+DIRECTORY = "directory"
+
+PUT = "put"  # Kinds of chunks.
+TAIL = "tail"
+
+DISK = "disk"  # Durabilities.
+MEMORY = "memory"
+
+
+class Location(Word, frozen=True):
+    """Where a replica lies, and how to reach it."""
+
+    server_id: ServerId
+    name: str
+    host: str  # Address of the data port.
+    port: int
+    rack: str
+    machine: str  # Name of the host, to recognise "the same machine".
+    live: bool = True
+
+
+class Extent(Word, frozen=True):
+    """A run of a file's bytes, and the chunk and offset in the chunk where it lies."""
+
+    file_offset: int
+    chunk_id: ChunkId
+    chunk_offset: int
+    length: int
+    crc: int | None = None  # CRC-32C of its bytes; None when it was split later.
+
+
+class FileStatus(Word, frozen=True, tag="file_status"):
+    """A name's facts. Sizes are bytes, times nanoseconds since 1970."""
+
+    inode_id: InodeId
+    kind: str
+    size: int
+    mode: int
+    owner: str
+    group: str
+    mtime_ns: int
+    content_id: ContentId = ContentId(0)
+    generation: int = 0
+    goal: int = 0
+    entry_count: int = 0  # Of a directory.
+
+
+class DirectoryEntry(Word, frozen=True):
+    name: str
+    status: FileStatus
+
+
+# Replies --------------------------------------------------------------------------------------
+
+
+class Done(Word, frozen=True, tag="done"):
+    """It is applied; there is nothing more to say."""
+
+
+class SessionOpened(Word, frozen=True, tag="session_opened"):
+    session_id: SessionId
+
+
+class Listing(Word, frozen=True, tag="listing"):
+    """One page of a directory, in byte order of the names."""
+
+    entries: tuple[DirectoryEntry, ...]
+    more: bool
+
+
+class Removed(Word, frozen=True, tag="removed"):
+    inode_id: InodeId
+    kind: str
+
+
+class ChunkAllocated(Word, frozen=True, tag="chunk_allocated"):
+    """A fresh open chunk, claimed by the session; the first location is the head of the chain."""
+
+    chunk_id: ChunkId
+    birth: Birth
+    capacity: int
+    replicas: tuple[Location, ...]
+    goal: int
+    min_copies: int
+    durability: str
+    remarks: tuple[str, ...] = ()  # Why the placement is not what the rule wants, if so.
+
+
+class ChunkSealed(Word, frozen=True, tag="chunk_sealed"):
+    chunk_id: ChunkId
+    length: int
+    digest: int
+    holders: tuple[ServerId, ...]
+
+
+class Staged(Word, frozen=True, tag="staged"):
+    content_id: ContentId
+    end: int  # File offset up to which extents are staged.
+
+
+class PublishedFile(Word, frozen=True):
+    """How one file of a Publish went: `error` is empty, or a code of errors.py."""
+
+    path: str
+    error: str = ""
+    message: str = ""
+    inode_id: InodeId = InodeId(0)
+    content_id: ContentId = ContentId(0)
+    generation: int = 0
+
+
+class Published(Word, frozen=True, tag="published"):
+    files: tuple[PublishedFile, ...]
+
+
+class ChunkLocations(Word, frozen=True):
+    """What a reader needs of a chunk. `digest` is that of a sealed chunk, else 0."""
+
+    chunk_id: ChunkId
+    birth: Birth
+    sealed: bool
+    length: int  # Sealed length, or published end.
+    digest: int
+    replicas: tuple[Location, ...]
+
+
+class FileOpened(Word, frozen=True, tag="file_opened"):
+    """A pinned content: its first (or next) extents in order, and where their chunks lie."""
+
+    status: FileStatus
+    extents: tuple[Extent, ...]
+    chunks: tuple[ChunkLocations, ...]
+    more: bool
+
+
+class Located(Word, frozen=True, tag="located"):
+    """Locations of the chunks that exist; unknown ones are missing."""
+
+    chunks: tuple[ChunkLocations, ...]
+
+
+class ServersListed(Word, frozen=True, tag="servers_listed"):
+    servers: tuple[Location, ...]
+
+
+# Requests that read ---------------------------------------------------------------------------
+
+
+class Stat(Word, frozen=True, tag="stat"):
+    """-> FileStatus. Raises: NotFound, NotADirectory, InvalidPath."""
+
+    path: str
+
+
+class ListDirectory(Word, frozen=True, tag="list_directory"):
+    """-> Listing of at most `limit` names above `after`. A file is NotADirectory."""
+
+    path: str
+    after: str = ""
+    limit: int = LIST_PAGE_DEFAULT
+
+
+class OpenFile(Word, frozen=True, tag="open_file"):
+    """-> FileOpened, extents from `offset` on, at most `limit`; pins (content, generation)."""
+
+    path: str
+    offset: int = 0
+    limit: int = 500
+
+
+class ReadExtents(Word, frozen=True, tag="read_extents"):
+    """-> FileOpened, the next extents of a pinned content. Raises: FileChanged when it is gone."""
+
+    inode_id: InodeId
+    content_id: ContentId
+    generation: int
+    offset: int
+    limit: int = 500
+
+
+class Locate(Word, frozen=True, tag="locate"):
+    """-> Located; asked again when every known replica failed."""
+
+    chunk_ids: tuple[ChunkId, ...]
+
+
+class ListServers(Word, frozen=True, tag="list_servers"):
+    """-> ServersListed: the servers that are available now."""
+
+
+class Renew(Word, frozen=True, tag="renew"):
+    """-> Done. Says that the session is alive (no proposal). Raises: SessionExpired."""
+
+
+class ReportReplica(Word, frozen=True, tag="report_replica"):
+    """-> Done. A reader or writer could not use a replica: soft news for the leader."""
+
+    chunk_id: ChunkId
+    server_id: ServerId
+    problem: str
+
+
+# Requests that change (also replicated commands) ------------------------------------------------
+
+
+class OpenSession(Word, frozen=True, tag="open_session"):
+    """-> SessionOpened. Sent without a session."""
+
+    client: str
+
+
+class CloseSession(Word, frozen=True, tag="close_session"):
+    """-> Done. Releases the session's claims and discards what it staged and did not publish."""
+
+
+class Mkdir(Word, frozen=True, tag="mkdir"):
+    """-> FileStatus of the directory. With `parents`, existing directories are no error."""
+
+    path: str
+    mode: int = 0o777
+    owner: str = ""
+    group: str = ""
+    parents: bool = False
+
+
+class Rename(Word, frozen=True, tag="rename"):
+    """-> Done. As rename(2): replaces a file by a file or an empty directory by a directory."""
+
+    source: str
+    target: str
+    replace: bool = True  # False: AlreadyExists when the target exists.
+
+
+class Remove(Word, frozen=True, tag="remove"):
+    """-> Removed. A directory that is not empty wants `recursive`; it is detached, then reaped."""
+
+    path: str
+    recursive: bool = False
+
+
+class SetAttributes(Word, frozen=True, tag="set_attributes"):
+    """-> FileStatus. None leaves a field as it is."""
+
+    path: str
+    mode: int | None = None
+    owner: str | None = None
+    group: str | None = None
+    mtime_ns: int | None = None
+
+
+class FinishChunk(Word, frozen=True, tag="finish_chunk"):
+    """-> ChunkSealed. The writer seals its own: each holder acknowledged `length` bytes (C5).
+
+    If the chunk was sealed otherwise before, the answer is that seal, not an error.
+    """
+
+    chunk_id: ChunkId
+    length: int
+    digest: int
+    holders: tuple[ServerId, ...]
+
+
+class StageExtents(Word, frozen=True, tag="stage_extents"):
+    """-> Staged. Adds extents to a content that nobody sees yet; content 0 starts a new one.
+
+    Extents in an open chunk end at most where *all* its replicas acknowledged (C5).
+    """
+
+    content_id: ContentId
+    extents: tuple[Extent, ...]
+
+
+class PublishFile(Word, frozen=True):
+    """One file of a Publish: a staged content, or extents right here (small files, empty files)."""
+
+    path: str
+    size: int
+    mode: int
+    mtime_ns: int
+    content_id: ContentId = ContentId(0)
+    extents: tuple[Extent, ...] = ()
+    owner: str = ""
+    group: str = ""
+    if_absent: bool = False
+    goal: int = 0  # 0: the cluster's setting.
+
+
+class Publish(Word, frozen=True, tag="publish"):
+    """-> Published. Flips each inode to its new content, old or new, never a mixture (F2).
+
+    `make_parents` creates missing directories on the way. `release` gives up claims afterwards.
+    """
+
+    files: tuple[PublishFile, ...]
+    release: tuple[ChunkId, ...] = ()
+    make_parents: bool = False
+
+
+class ReleaseChunks(Word, frozen=True, tag="release_chunks"):
+    """-> Done. The session ends its claims; a chunk without references is dead at once (C11)."""
+
+    chunk_ids: tuple[ChunkId, ...]
+
+
+# Requests to which the leader adds something ------------------------------------------------------
+
+
+class AllocateChunk(Word, frozen=True, tag="allocate_chunk"):
+    """-> ChunkAllocated. Raises: NoServers, NoSpace."""
+
+    kind: str = PUT
+    durability: str = DISK
+    goal: int = 0  # 0: the cluster's setting.
+    machine: str = ""
+    rack: str = ""
+    failed: tuple[ServerId, ...] = ()  # Servers that this client saw fail lately (G6).
+
+
+class SealChunk(Word, frozen=True, tag="seal_my_chunk"):
+    """-> ChunkSealed once the leader sealed the session's own broken chunk (C2-C4), or Busy."""
+
+    chunk_id: ChunkId
+    failed: tuple[ServerId, ...] = ()
+
+
+ReadRequest = Union[
+    Stat, ListDirectory, OpenFile, ReadExtents, Locate, ListServers, Renew, ReportReplica
+]
+PureMutation = Union[
+    OpenSession,
+    CloseSession,
+    Mkdir,
+    Rename,
+    Remove,
+    SetAttributes,
+    FinishChunk,
+    StageExtents,
+    Publish,
+    ReleaseChunks,
+]
+LedMutation = Union[AllocateChunk, SealChunk]
+MetadataReply = Union[
+    Failure,
+    Done,
+    SessionOpened,
+    FileStatus,
+    Listing,
+    Removed,
+    ChunkAllocated,
+    ChunkSealed,
+    Staged,
+    Published,
+    FileOpened,
+    Located,
+    ServersListed,
+]

@@ -1,0 +1,236 @@
+"""What operators read: reports, as they are sent, shown and printed as JSON."""
+
+from __future__ import annotations
+
+from typing import Union
+
+from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.protocol.codec import Failure, Word
+
+
+class MasterFacts(Word, frozen=True, tag="master_facts"):
+    """What one master says of itself (every master answers, also without a leader)."""
+
+    name: str
+    role: str  # "leader", "follower", "candidate", "outdated".
+    term: int
+    leader: str  # Member id, or empty.
+    leader_age_ms: int  # Since when this leader (or no leader) is known.
+    commit_index: int
+    applied_index: int
+    last_index: int
+    first_index: int
+    log_bytes: int
+    state_bytes: int
+    map_bytes: int
+    disk_free_bytes: int
+    commit_p50_us: int
+    commit_p99_us: int
+    rss_bytes: int
+    incarnation: int
+    version: str
+    trouble: str = ""  # Why it does not serve, else empty.
+
+
+class LedTerm(Word, frozen=True):
+    """A term that was led; a replicated row."""
+
+    term: int
+    incarnation: int
+    member: str
+    since_ms: int  # Wall time.
+    index: int
+
+
+class MasterRow(Word, frozen=True):
+    """A member as the leader sees it."""
+
+    name: str
+    host: str
+    port: int
+    reachable: bool
+    facts: MasterFacts | None = None
+    lag_entries: int = 0
+    answer_age_ms: int = 0
+
+
+class MasterReport(Word, frozen=True, tag="master_report"):
+    """-> kind MasterList: members and every term that led."""
+
+    items: tuple[MasterRow, ...]
+    terms: tuple[LedTerm, ...]
+
+
+class DiskRow(Word, frozen=True):
+    disk_id: DiskId
+    total_bytes: int
+    free_bytes: int
+    chunk_count: int
+    failed: str
+
+
+class ServerRow(Word, frozen=True):
+    """A chunkserver. `heartbeat_age_ms` counts from the leader's election at most; -1 = never."""
+
+    server_id: ServerId
+    name: str
+    host: str
+    port: int
+    rack: str
+    machine: str
+    state: str  # "live", "suspect", "dead".
+    disk_usage: float
+    chunk_count: int  # As it says itself.
+    replica_count: int  # As the chunk table says.
+    free_bytes: int
+    total_bytes: int
+    heartbeat_age_ms: int
+    timestamp: int  # Its wall time at the last heartbeat, ms.
+    disks: tuple[DiskRow, ...]
+
+
+class ServerReport(Word, frozen=True, tag="server_report"):
+    """-> kind ChunkserverList."""
+
+    items: tuple[ServerRow, ...]
+
+
+class ReplicaRow(Word, frozen=True):
+    server_id: ServerId
+    name: str
+    rack: str
+    health: str  # "live", "suspect", "dead", "deleting", "damaged".
+    disk_id: DiskId = DiskId(0)
+
+
+class ChunkRow(Word, frozen=True):
+    """A chunk as operators see it; lengths in bytes."""
+
+    chunk_id: ChunkId
+    state: str  # "open", "sealing", "sealed", "dead".
+    length: int
+    goal: int
+    copies: int  # On live servers.
+    durability: str
+    kind: str
+    claimed_by: int
+    replicas: tuple[ReplicaRow, ...]
+    blocked: str = ""  # Why it cannot be sealed now, else empty.
+
+
+class ChunkReport(Word, frozen=True, tag="chunk_report"):
+    """-> kind ChunkList, one page; `more` asks for the chunks above the last id."""
+
+    items: tuple[ChunkRow, ...]
+    more: bool
+
+
+class PlacedExtent(Word, frozen=True):
+    file_offset: int
+    length: int
+    chunk_offset: int
+    chunk: ChunkRow
+
+
+class PlacementReport(Word, frozen=True, tag="placement_report"):
+    """-> kind Placement: where the bytes of one file lie."""
+
+    path: str
+    size: int
+    rule: str
+    items: tuple[PlacedExtent, ...]
+    more: bool
+
+
+class Finding(Word, frozen=True):
+    """Something that is not as it should be: a code, one line, the next step."""
+
+    code: str
+    severity: str  # "error" or "warning".
+    message: str
+    advice: str
+
+
+class HealthReport(Word, frozen=True, tag="health_report"):
+    """-> kind Health."""
+
+    healthy: bool
+    items: tuple[Finding, ...]
+
+
+class StatusReport(Word, frozen=True, tag="status_report"):
+    """-> kind Status: the cluster on one screen."""
+
+    cluster_id: str
+    cluster_name: str
+    leader: str
+    term: int
+    incarnation: int
+    leader_age_ms: int
+    applied_index: int
+    masters: tuple[MasterRow, ...]
+    servers: tuple[ServerRow, ...]
+    chunks_by_copies: dict[str, int]  # "0", "1", "2", "3+" -> sealed or open chunks with a goal.
+    chunk_count: int
+    under_count: int
+    open_count: int
+    sealing_count: int
+    dead_count: int
+    file_count: int
+    directory_count: int
+    session_count: int
+    goal: int
+    chunk_bytes: int
+    health: HealthReport
+    failovers: tuple[LedTerm, ...]
+
+
+class GetMasterFacts(Word, frozen=True, tag="get_master_facts"):
+    """-> MasterFacts, from any master."""
+
+
+class GetMasters(Word, frozen=True, tag="get_masters"):
+    """-> MasterReport."""
+
+
+class GetServers(Word, frozen=True, tag="get_servers"):
+    """-> ServerReport."""
+
+
+class GetChunks(Word, frozen=True, tag="get_chunks"):
+    """-> ChunkReport. `under`: only chunks with fewer live copies than their goal."""
+
+    under: bool = False
+    after: ChunkId = ChunkId(0)
+    limit: int = 200
+
+
+class GetPlacement(Word, frozen=True, tag="get_placement"):
+    """-> PlacementReport."""
+
+    path: str
+    offset: int = 0
+    limit: int = 200
+
+
+class GetHealth(Word, frozen=True, tag="get_health"):
+    """-> HealthReport."""
+
+
+class GetStatus(Word, frozen=True, tag="get_status"):
+    """-> StatusReport."""
+
+
+ReportRequest = Union[
+    GetMasterFacts, GetMasters, GetServers, GetChunks, GetPlacement, GetHealth, GetStatus
+]
+ReportReply = Union[
+    Failure,
+    MasterFacts,
+    MasterReport,
+    ServerReport,
+    ChunkReport,
+    PlacementReport,
+    HealthReport,
+    StatusReport,
+]
