@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Union
-
 from gfs_ha.ids import NO_SESSION, SessionId
 from gfs_ha.protocol.codec import Failure, Word
 from gfs_ha.protocol.control import (
@@ -18,8 +16,8 @@ from gfs_ha.protocol.reports import ReportReply, ReportRequest
 HELLO_METHOD = 0
 SERVE_METHOD = 1
 
-Request = Union[ReadRequest, PureMutation, LedMutation, RegisterServer, Heartbeat, ReportRequest]
-Reply = Union[MetadataReply, ServerRegistered, HeartbeatReply, ReportReply]
+Request = ReadRequest | PureMutation | LedMutation | RegisterServer | Heartbeat | ReportRequest
+Reply = MetadataReply | ServerRegistered | HeartbeatReply | ReportReply
 
 
 class CallContext(Word, frozen=True):

@@ -1,12 +1,11 @@
 """What chunkservers and the leading master say to each other: heartbeats and orders (G1).
 
 Masters never dial chunkservers: the heartbeat is a parked call, orders ride in its answer, and
-results come with the next heartbeat. Orders are idempotent and run per chunk in order of their log index.
+results come with the next heartbeat. Orders are idempotent and run per chunk in order of their
+log index.
 """
 
 from __future__ import annotations
-
-from typing import Union
 
 from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, LogIndex, ServerId, StartId
 from gfs_ha.protocol.codec import Failure, Word
@@ -93,7 +92,7 @@ class DeleteReplica(Word, frozen=True, tag="delete"):
     reason: str
 
 
-Order = Union[FenceReplica, ProveReplica, FinishReplica, DeleteReplica]
+Order = FenceReplica | ProveReplica | FinishReplica | DeleteReplica
 
 
 # Answers to orders --------------------------------------------------------------------------------
@@ -134,7 +133,7 @@ class OrderFailed(Word, frozen=True, tag="order_failed"):
     failure: Failure
 
 
-OrderAnswer = Union[FenceAnswer, ProofAnswer, OrderDone, OrderFailed]
+OrderAnswer = FenceAnswer | ProofAnswer | OrderDone | OrderFailed
 
 
 class DamageFound(Word, frozen=True):
@@ -170,5 +169,5 @@ class HeartbeatReply(Word, frozen=True, tag="heartbeat_reply"):
     register_again: bool = False  # The leader does not know this start of the server.
 
 
-ControlRequest = Union[RegisterServer, Heartbeat]
-ControlReply = Union[Failure, ServerRegistered, HeartbeatReply]
+ControlRequest = RegisterServer | Heartbeat
+ControlReply = Failure | ServerRegistered | HeartbeatReply

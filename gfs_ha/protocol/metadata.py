@@ -6,8 +6,6 @@ command: the same Struct lies in the log. Its reply is what apply recorded.
 
 from __future__ import annotations
 
-from typing import Union
-
 from gfs_ha.ids import Birth, ChunkId, ContentId, InodeId, ServerId, SessionId
 from gfs_ha.limits import LIST_PAGE_DEFAULT
 from gfs_ha.protocol.codec import Failure, Word
@@ -338,34 +336,34 @@ class SealChunk(Word, frozen=True, tag="seal_my_chunk"):
     failed: tuple[ServerId, ...] = ()
 
 
-ReadRequest = Union[
-    Stat, ListDirectory, OpenFile, ReadExtents, Locate, ListServers, Renew, ReportReplica
-]
-PureMutation = Union[
-    OpenSession,
-    CloseSession,
-    Mkdir,
-    Rename,
-    Remove,
-    SetAttributes,
-    FinishChunk,
-    StageExtents,
-    Publish,
-    ReleaseChunks,
-]
-LedMutation = Union[AllocateChunk, SealChunk]
-MetadataReply = Union[
-    Failure,
-    Done,
-    SessionOpened,
-    FileStatus,
-    Listing,
-    Removed,
-    ChunkAllocated,
-    ChunkSealed,
-    Staged,
-    Published,
-    FileOpened,
-    Located,
-    ServersListed,
-]
+ReadRequest = (
+    Stat | ListDirectory | OpenFile | ReadExtents | Locate | ListServers | Renew | ReportReplica
+)
+PureMutation = (
+    OpenSession
+    | CloseSession
+    | Mkdir
+    | Rename
+    | Remove
+    | SetAttributes
+    | FinishChunk
+    | StageExtents
+    | Publish
+    | ReleaseChunks
+)
+LedMutation = AllocateChunk | SealChunk
+MetadataReply = (
+    Failure
+    | Done
+    | SessionOpened
+    | FileStatus
+    | Listing
+    | Removed
+    | ChunkAllocated
+    | ChunkSealed
+    | Staged
+    | Published
+    | FileOpened
+    | Located
+    | ServersListed
+)

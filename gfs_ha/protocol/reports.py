@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Union
-
 from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.protocol.codec import Failure, Word
 
@@ -221,16 +219,16 @@ class GetStatus(Word, frozen=True, tag="get_status"):
     """-> StatusReport."""
 
 
-ReportRequest = Union[
-    GetMasterFacts, GetMasters, GetServers, GetChunks, GetPlacement, GetHealth, GetStatus
-]
-ReportReply = Union[
-    Failure,
-    MasterFacts,
-    MasterReport,
-    ServerReport,
-    ChunkReport,
-    PlacementReport,
-    HealthReport,
-    StatusReport,
-]
+ReportRequest = (
+    GetMasterFacts | GetMasters | GetServers | GetChunks | GetPlacement | GetHealth | GetStatus
+)
+ReportReply = (
+    Failure
+    | MasterFacts
+    | MasterReport
+    | ServerReport
+    | ChunkReport
+    | PlacementReport
+    | HealthReport
+    | StatusReport
+)
