@@ -1,0 +1,58 @@
+# Two commands do everything: `make demo` runs the main job, `make test` passes the tests.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.PHONY: help setup demo test check quick bench fuzz bulk format clean
+
+help:
+	@echo "make demo    a real file into a three-master cluster and back, through the loss of the leader"
+	@echo "make test    everything that must pass: types, lint, layers, tests (what CI runs)"
+	@echo "make check   types, lint, layers, architecture only"
+	@echo "make quick   the tests that start no processes"
+	@echo "make bench   put, get, create, tree and failover beside the floor programs"
+	@echo "make fuzz    the consensus fuzzer, longer (SEEDS=5000)"
+	@echo "make bulk    three masters beside full-speed bulk writers (SECONDS=3600)"
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("gfs-ha needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	touch $(STAMP)
+
+setup: $(STAMP)
+
+demo: setup
+	$(BIN)/python benchmarks/demo.py
+
+check: setup
+	$(BIN)/ruff format --check gfs_ha tests benchmarks
+	$(BIN)/ruff check gfs_ha tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/test_architecture.py
+
+quick: setup
+	$(BIN)/python -m pytest -m 'not processes'
+
+test: check
+	$(BIN)/python -m pytest --ignore tests/test_architecture.py
+
+SEEDS ?= 5000
+fuzz: setup
+	PYTHONHASHSEED=0 $(BIN)/python -m gfs_ha.sim.consensus --seeds $(SEEDS)
+
+SECONDS ?= 3600
+bulk: setup
+	$(BIN)/python benchmarks/beside_bulk.py --seconds $(SECONDS)
+
+bench: setup
+	$(BIN)/python benchmarks/suite.py
+
+format: setup
+	$(BIN)/ruff format gfs_ha tests benchmarks
+	$(BIN)/ruff check --fix gfs_ha tests benchmarks
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
