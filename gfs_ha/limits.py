@@ -69,6 +69,14 @@ RAFT_LOG_IN_MEMORY_BYTES = 16 * MIB
 RAFT_LOG_BYTES_MAX = 1 * GIB
 RAFT_APPLY_PER_TICK_S = 0.020
 RAFT_PROPOSALS_MAX = 10_000
+RAFT_PROPOSAL_BYTES_MAX = 64 * MIB  # Of all proposals that are not applied yet.
+RAFT_BATCH_BYTES = 256 * KIB  # Of one AppendEntries, unless one entry is bigger.
+RAFT_BATCH_ENTRIES = 1024
+RAFT_TICK_BYTES = 4 * MIB  # Of proposals that one tick takes into the log.
+RAFT_LINK_QUEUE_BYTES = 32 * MIB  # A link that owes more than this is dropped.
+RAFT_KEEPALIVE_S = 0.25
+RAFT_IDLE_S = 1.5  # A link that is silent for longer is dropped.
+RAFT_STARTS_MAX = 100_000  # Starts of its own that a member remembers (M5).
 READ_LEASE_SHARE = 0.9
 
 # Disk space (M8).
@@ -87,6 +95,9 @@ assert CHUNK_BYTES_MIN % BLOCK_BYTES == 0 and CHUNK_BYTES_MAX % BLOCK_BYTES == 0
 assert PACKET_BYTES_MAX % BLOCK_BYTES == 0 and PACKET_BYTES_DEFAULT % BLOCK_BYTES == 0
 assert RAFT_TIMEOUT_MIN_S > 3 * RAFT_PERIOD_S, "PySyncObj counts a leader lost otherwise"
 assert RAFT_TIMEOUT_MAX_S > RAFT_TIMEOUT_MIN_S
+assert RAFT_IDLE_S > 3 * RAFT_KEEPALIVE_S
+assert COMMAND_BYTES_MAX + RAFT_BATCH_BYTES < RAFT_FRAME_BYTES_MAX < RAFT_LINK_QUEUE_BYTES
+assert RAFT_BYTES_IN_FLIGHT_MAX + RAFT_FRAME_BYTES_MAX < RAFT_LINK_QUEUE_BYTES
 assert SILENCE_S > 3 * PROGRESS_PERIOD_S
 assert RENEW_PERIOD_S * 3 < CLAIM_SILENCE_S
 assert SUSPECT_S > 2 * HEARTBEAT_PARK_S
