@@ -55,6 +55,12 @@ FRAME_DEADLINE_S = 10.0
 HANDSHAKE_DEADLINE_S = 3.0
 WRITE_STALL_S = 10.0
 OUTPUT_BYTES_MAX = 8 * MIB
+HELLO_BYTES_MAX = 4 * KIB  # Of a frame before the peer has said who it is.
+CALL_DEADLINE_MAX_S = 60.0
+CONNECTION_IDLE_S = 600.0  # A door hangs up on a silent peer without calls in flight...
+CHANNEL_IDLE_S = 60.0  # ...which a pooled channel does long before.
+DOOR_BYTES_MAX = 256 * MIB  # Half frames, calls in flight and unsent answers of all peers.
+CONNECT_TIMEOUT_S = 1.0
 REQUEST_DEADLINE_S = 10.0
 OPERATION_TIMEOUT_S = 30.0
 
@@ -102,4 +108,6 @@ assert SILENCE_S > 3 * PROGRESS_PERIOD_S
 assert RENEW_PERIOD_S * 3 < CLAIM_SILENCE_S
 assert SUSPECT_S > 2 * HEARTBEAT_PARK_S
 assert COMMAND_BYTES_MAX < FRAME_BYTES_MAX < RAFT_FRAME_BYTES_MAX
+assert CHANNEL_IDLE_S < CONNECTION_IDLE_S and REQUEST_DEADLINE_S < CALL_DEADLINE_MAX_S
+assert HELLO_BYTES_MAX < FRAME_BYTES_MAX < OUTPUT_BYTES_MAX < DOOR_BYTES_MAX
 assert MIN_COPIES_DEFAULT <= GOAL_DEFAULT <= GOAL_MAX
