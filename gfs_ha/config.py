@@ -1,0 +1,228 @@
+"""What one TOML file says: the cluster, this process, the client, the first settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gfs_ha import limits
+from gfs_ha.errors import ConfigError
+from gfs_ha.strict_toml import Section, parse_address, read_root, read_text
+
+MASTERS_MAX = 7
+
+LOOPBACK = "loopback"  # Security modes: `none` opens the ports to the network, with --insecure.
+NONE = "none"
+_SECURITY_MODES = (LOOPBACK, NONE)
+
+
+@dataclass(frozen=True, slots=True)
+class MasterAddress:
+    """One member of the masters: where clients reach it, and where its peers do."""
+
+    name: str
+    host: str
+    port: int
+    raft_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """Which cluster this is, the same in every file of it."""
+
+    id: str
+    name: str
+    masters: tuple[MasterAddress, ...]
+
+    def master(self, name: str) -> MasterAddress | None:
+        """Return the address of the master of that name, or None."""
+        return next((one for one in self.masters if one.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class MasterConfig:
+    """This process as a master; its addresses stand in `ClusterConfig.masters`."""
+
+    name: str
+    directory: Path
+    map_bytes: int = limits.MAP_BYTES_DEFAULT
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkserverConfig:
+    """This process as a chunkserver; `machine` and `rack` decide what lies near what."""
+
+    name: str
+    directory: Path
+    host: str
+    port: int
+    rack: str
+    machine: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """Where a client runs, and how long it goes on without an answered command."""
+
+    machine: str
+    rack: str
+    timeout_s: float = limits.OPERATION_TIMEOUT_S
+
+
+@dataclass(frozen=True, slots=True)
+class SettingsConfig:
+    """What the first leader proposes in InitCluster; later changes are commands."""
+
+    chunk_bytes: int = limits.CHUNK_BYTES_DEFAULT
+    goal: int = limits.GOAL_DEFAULT
+    min_copies: int = limits.MIN_COPIES_DEFAULT
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One file, checked. `security` is `loopback` or `none`."""
+
+    path: Path
+    cluster: ClusterConfig
+    master: MasterConfig | None
+    chunkserver: ChunkserverConfig | None
+    client: ClientConfig
+    settings: SettingsConfig
+    security: str
+
+
+def find(explicit: str | None, environ: Mapping[str, str]) -> Path:
+    """Return the file to load: --config, GFS_CONFIG, ./gfs.toml, the home's, the machine's.
+
+    Raises: ConfigError when nothing names one and none of the usual places has one.
+    """
+    named = explicit or environ.get("GFS_CONFIG")
+    if named:
+        return Path(named).expanduser()
+    places = [Path("gfs.toml")]
+    if environ.get("HOME"):
+        places.append(Path(environ["HOME"]) / ".config/gfs-ha/gfs.toml")
+    places.append(Path("/etc/gfs-ha/gfs.toml"))
+    for place in places:
+        if place.exists():
+            return place
+    looked = ", ".join(str(place) for place in places)
+    raise ConfigError(f"no configuration: give --config or set GFS_CONFIG (looked for {looked})")
+
+
+def load(path: str | Path) -> Config:
+    """Return what the file says. Raises: ConfigError with file, line and key."""
+    path = Path(path)
+    return parse(read_text(path), path)
+
+
+def parse(text: str, path: Path) -> Config:
+    """Return what the text of a file says; relative directories count from the file's folder."""
+    root = read_root(text, path)
+    root.only("cluster", "master", "chunkserver", "client", "settings", "security")
+    cluster = _read_cluster(root.table("cluster", required=True))
+    return Config(
+        path=path,
+        cluster=cluster,
+        master=_read_master(root.table("master"), cluster, path) if root.has("master") else None,
+        chunkserver=_read_chunkserver(root.table("chunkserver"), path)
+        if root.has("chunkserver")
+        else None,
+        client=_read_client(root.table("client")),
+        settings=_read_settings(root.table("settings")),
+        security=_read_security(root),
+    )
+
+
+def _read_cluster(section: Section) -> ClusterConfig:
+    section.only("id", "name", "masters")
+    cluster_id = section.name("id")
+    name = section.name("name", default=cluster_id)
+    masters: list[MasterAddress] = []
+    taken: set[tuple[str, int]] = set()
+    for one in section.tables("masters"):
+        one.only("name", "host", "port", "raft_port")
+        master = MasterAddress(
+            name=one.name("name"),
+            host=one.text("host"),
+            port=one.integer("port", 1, 65535),
+            raft_port=one.integer("raft_port", 1, 65535),
+        )
+        if any(master.name == other.name for other in masters):
+            one.fail("name", f"{master.name!r} is given twice")
+        for key, port in (("port", master.port), ("raft_port", master.raft_port)):
+            if (master.host, port) in taken:
+                one.fail(key, f"{master.host}:{port} is given twice")
+            taken.add((master.host, port))
+        masters.append(master)
+    if not 1 <= len(masters) <= MASTERS_MAX:
+        section.fail("masters", f"{len(masters)} masters; a cluster has 1 to {MASTERS_MAX}")
+    return ClusterConfig(cluster_id, name, tuple(masters))
+
+
+def _read_master(section: Section, cluster: ClusterConfig, file: Path) -> MasterConfig:
+    section.only("name", "directory", "map_bytes")
+    name = section.name("name")
+    if cluster.master(name) is None:
+        known = ", ".join(one.name for one in cluster.masters)
+        section.fail("name", f"{name!r} is none of the cluster's masters ({known})")
+    map_bytes = section.size("map_bytes", limits.MAP_BYTES_DEFAULT)
+    if not 64 * limits.MIB <= map_bytes <= 1 << 44:
+        section.fail("map_bytes", f"{map_bytes} is not between 64 MiB and 16 TiB")
+    return MasterConfig(name, section.directory("directory", file), map_bytes)
+
+
+def _read_chunkserver(section: Section, file: Path) -> ChunkserverConfig:
+    section.only("name", "directory", "listen", "rack", "machine")
+    try:
+        host, port = parse_address(section.text("listen"))
+    except ValueError as error:
+        section.fail("listen", str(error))
+    return ChunkserverConfig(
+        name=section.name("name"),
+        directory=section.directory("directory", file),
+        host=host,
+        port=port,
+        rack=section.name("rack", default="default"),
+        machine=section.name("machine", default=os.uname().nodename),
+    )
+
+
+def _read_client(section: Section) -> ClientConfig:
+    section.only("machine", "rack", "timeout_s")
+    return ClientConfig(
+        machine=section.name("machine", default=os.uname().nodename),
+        rack=section.name("rack", default=""),
+        timeout_s=section.number("timeout_s", 0.1, 86_400, limits.OPERATION_TIMEOUT_S),
+    )
+
+
+def _read_settings(section: Section) -> SettingsConfig:
+    section.only("chunk_size", "goal", "min_copies")
+    chunk_bytes = section.size("chunk_size", limits.CHUNK_BYTES_DEFAULT)
+    low, high = limits.CHUNK_BYTES_MIN, limits.CHUNK_BYTES_MAX
+    if not low <= chunk_bytes <= high or chunk_bytes % limits.BLOCK_BYTES:
+        section.fail(
+            "chunk_size",
+            f"{chunk_bytes} bytes; a chunk has {low // limits.MIB} to {high // limits.MIB} MiB, "
+            f"in whole blocks of {limits.BLOCK_BYTES // limits.KIB} KiB",
+        )
+    goal = section.integer("goal", 1, limits.GOAL_MAX, limits.GOAL_DEFAULT)
+    usual = min(limits.MIN_COPIES_DEFAULT, goal)
+    min_copies = section.integer("min_copies", 1, limits.GOAL_MAX, usual)
+    if min_copies > goal:
+        section.fail("min_copies", f"{min_copies} is more than the goal of {goal} copies")
+    return SettingsConfig(chunk_bytes, goal, min_copies)
+
+
+def _read_security(root: Section) -> str:
+    if isinstance(root.raw("security"), str):
+        holder, key = root, "security"  # security = "none", without a table.
+    else:
+        holder, key = root.table("security").only("mode"), "mode"
+    mode = holder.text(key, default=LOOPBACK)
+    if mode not in _SECURITY_MODES:
+        holder.fail(key, f"{mode!r} is none of {', '.join(_SECURITY_MODES)}")
+    return mode

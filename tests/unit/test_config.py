@@ -1,0 +1,197 @@
+"""The configuration: read whole, strictly, and every refusal names file, line and key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gfs_ha import config, limits, strict_toml
+from gfs_ha.errors import ConfigError
+
+GOOD = """\
+[cluster]
+id = "c-1"
+name = "local"
+
+[[cluster.masters]]
+name = "m1"
+host = "127.0.0.1"
+port = 7101
+raft_port = 7201
+
+[[cluster.masters]]
+name = "m2"
+host = "127.0.0.1"
+port = 7102
+raft_port = 7202
+
+[chunkserver]
+name = "cs1"
+directory = "data"
+listen = "127.0.0.1:7301"
+rack = "r1"
+machine = "host-a"
+
+[client]
+machine = "host-b"
+rack = "r2"
+
+[settings]
+chunk_size = "1MiB"
+goal = 3
+min_copies = 2
+"""
+
+
+def line_of(text: str, fragment: str) -> int:
+    return next(n for n, line in enumerate(text.splitlines(), 1) if fragment in line)
+
+
+def refused(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        config.parse(text, Path("/etc/x.toml"))
+    assert caught.value.exit_status == 2
+    assert "\n" not in caught.value.message
+    return caught.value.message
+
+
+def test_a_whole_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "gfs.toml"
+    path.write_text(GOOD)
+    loaded = config.load(path)
+    assert loaded.cluster.id == "c-1"
+    assert loaded.cluster.masters[1] == config.MasterAddress("m2", "127.0.0.1", 7102, 7202)
+    assert loaded.chunkserver == config.ChunkserverConfig(
+        "cs1", tmp_path / "data", "127.0.0.1", 7301, "r1", "host-a"
+    )
+    assert loaded.client == config.ClientConfig("host-b", "r2", limits.OPERATION_TIMEOUT_S)
+    assert loaded.settings == config.SettingsConfig(1 << 20, 3, 2)
+    assert loaded.master is None
+    assert loaded.security == config.LOOPBACK
+
+
+def test_a_master_must_be_one_of_the_masters() -> None:
+    text = GOOD + '[master]\nname = "m9"\ndirectory = "m"\n'
+    message = refused(text)
+    assert f"/etc/x.toml:{line_of(text, 'm9')}: master.name" in message
+    assert "m1, m2" in message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "fragment", "says"),
+    [
+        ('id = "c-1"', 'di = "c-1"', "cluster.di", "di =", "did you mean 'id'"),
+        ('rack = "r1"', 'rak = "r1"', "chunkserver.rak", "rak =", "did you mean 'rack'"),
+        ("goal = 3", 'goal = "three"', "settings.goal", "goal =", "whole number"),
+        ("goal = 3", "goal = true", "settings.goal", "goal =", "whole number"),
+        ("goal = 3", "goal = 99", "settings.goal", "goal =", "between 1 and 8"),
+        ("min_copies = 2", "min_copies = 4", "settings.min_copies", "min_copies", "goal of 3"),
+        ('"1MiB"', '"1MB"', "settings.chunk_size", "chunk_size", "64MiB"),
+        ('"1MiB"', '"65MiB"', "settings.chunk_size", "chunk_size", "1 to 64 MiB"),
+        ('"1MiB"', "1048577", "settings.chunk_size", "chunk_size", "whole blocks"),
+        ("port = 7102", "port = 70000", "cluster.masters[1].port", "70000", "65535"),
+        ("port = 7102", "port = 7101", "cluster.masters[1].port", "", "given twice"),
+        ('"m2"', '"m1"', "cluster.masters[1].name", "", "given twice"),
+        (
+            "raft_port = 7202",
+            "raft_prt = 7202",
+            "cluster.masters[1].raft_prt",
+            "prt =",
+            "raft_port",
+        ),
+        ('"127.0.0.1:7301"', '"7301"', "chunkserver.listen", "listen", "127.0.0.1:7301"),
+        ('"cs1"', '"c s 1"', "chunkserver.name", "c s 1", "is no name"),
+        ("[settings]", "[setings]", "setings", "[setings]", "did you mean 'settings'"),
+        ("[client]", "[security]\nmode='x'\n[client]", "security.mode", "mode=", "loopback, none"),
+    ],
+)
+def test_a_refusal_names_file_line_and_key(
+    old: str, new: str, key: str, fragment: str, says: str
+) -> None:
+    assert old in GOOD
+    text = GOOD.replace(old, new)
+    message = refused(text)
+    assert message.startswith("/etc/x.toml:")
+    assert f": {key}: " in message
+    assert says in message
+    if fragment:
+        assert message.startswith(f"/etc/x.toml:{line_of(text, fragment)}:")
+
+
+def test_broken_toml_names_the_line() -> None:
+    assert refused('[cluster]\nid = "a\n').startswith("/etc/x.toml:2: broken TOML: ")
+    assert refused("[cluster]\nid =").startswith("/etc/x.toml:2: broken TOML: ")
+
+
+def test_a_file_without_cluster_or_masters_is_refused() -> None:
+    assert "cluster: is missing" in refused("")
+    assert "cluster.masters: must be given as [[cluster.masters]]" in refused('[cluster]\nid="a"')
+
+
+def test_a_missing_file_and_one_that_is_no_text_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.toml: cannot read .* No such file"):
+        config.load(tmp_path / "gone.toml")
+    with pytest.raises(ConfigError, match="cannot read"):
+        config.load(tmp_path)
+    bad = tmp_path / "bad.toml"
+    bad.write_bytes(b"[cluster]\nid = '\xff'\n")
+    with pytest.raises(ConfigError, match=r"bad\.toml:2: not UTF-8"):
+        config.load(bad)
+
+
+def test_a_goal_of_one_needs_one_copy() -> None:
+    text = GOOD.replace("goal = 3\nmin_copies = 2", "goal = 1")
+    assert config.parse(text, Path("x")).settings == config.SettingsConfig(1 << 20, 1, 1)
+
+
+def test_the_open_network_is_said_in_either_form() -> None:
+    assert config.parse('security = "none"\n' + GOOD, Path("x")).security == config.NONE
+    table = GOOD + '[security]\nmode = "none"\n'
+    assert config.parse(table, Path("x")).security == config.NONE
+
+
+def test_the_file_is_found_in_the_usual_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    work = tmp_path / "work"
+    (home / ".config/gfs-ha").mkdir(parents=True)
+    work.mkdir()
+    monkeypatch.chdir(work)
+    with pytest.raises(ConfigError, match="--config or set GFS_CONFIG"):
+        config.find(None, {"HOME": str(tmp_path / "nowhere")})
+    (home / ".config/gfs-ha/gfs.toml").write_text(GOOD)
+    assert config.find(None, {"HOME": str(home)}) == home / ".config/gfs-ha/gfs.toml"
+    (work / "gfs.toml").write_text(GOOD)
+    assert config.find(None, {"HOME": str(home)}) == Path("gfs.toml")
+    assert config.find(None, {"HOME": str(home), "GFS_CONFIG": "/a.toml"}) == Path("/a.toml")
+    assert config.find("/b.toml", {"GFS_CONFIG": "/a.toml"}) == Path("/b.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("64MiB", 64 << 20), ("1 GiB", 1 << 30), ("4096", 4096), ("8kib", 8192), ("3B", 3)],
+)
+def test_sizes_are_read(text: str, expected: int) -> None:
+    assert strict_toml.parse_size(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "MiB", "1.5GiB", "-1", "1MB", "9" * 30])
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        strict_toml.parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("127.0.0.1:1", ("127.0.0.1", 1)), ("h:65535", ("h", 65535)), ("[::1]:7", ("::1", 7))],
+)
+def test_addresses_are_read(text: str, expected: tuple[str, int]) -> None:
+    assert strict_toml.parse_address(text) == expected
+
+
+@pytest.mark.parametrize("text", ["h", ":1", "h:0", "h:65536", "::1:7", "h:x", "h:"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        strict_toml.parse_address(text)
