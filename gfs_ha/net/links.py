@@ -1,7 +1,7 @@
 """Framed byte links between the members of a cluster: the seam, with a TCP and a simulated twin.
 
-Every queue is bounded: a link that owes its peer too much is closed. Nothing here is thread-safe, except
-`wake`.
+Every queue is bounded: a link that owes its peer too much is closed. Nothing here is thread-safe,
+except `wake`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,304 @@
+"""The log, the term and the vote of one member, kept in the key-value transaction of the tick.
+
+The object speaks PySyncObj's journal interface, but mirrors only the newest entries in memory; the
+rest is read from the store. Changes are collected and written by `write`, into the same
+transaction as the applied state: what is not committed is forgotten together.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import msgspec
+
+from gfs_ha.errors import CorruptData, WrongDirectory
+from gfs_ha.kv.ordered import OrderedKV, Reader, Writer
+from gfs_ha.limits import RAFT_LOG_IN_MEMORY_BYTES
+from gfs_ha.master.raft.identity import FORMAT, LOG, META
+
+LogEntry = tuple[bytes, int, int]  # Command, index, term: the order that PySyncObj uses.
+
+NO_OP = b"\x01"  # PySyncObj's command type of an entry without a command.
+REGULAR = b"\x00"
+
+_KEY = struct.Struct(">Q")
+_ROW = struct.Struct(">cQ")  # Format, term; the command follows.
+_APPLIED = struct.Struct(">cQQ")  # Format, index, term.
+_ENTRY_OVERHEAD_BYTES = 48  # Key, row header and LMDB's node header and pointer, about.
+_HEAD_KEY = b"head"
+_APPLIED_KEY = b"applied"
+
+
+class _Head(msgspec.Struct, array_like=True):
+    term: int = 0
+    vote: str | None = None
+    commit: int = 1
+    log_bytes: int = 0
+
+
+def stored_applied(reader: Reader) -> int:
+    """Return the index of the last command whose effects are in this moment of the store."""
+    row = reader.get(META, _APPLIED_KEY)
+    return 1 if row is None else int(_APPLIED.unpack(row)[1])
+
+
+class Journal:
+    """One member's log. Index 1 is an entry without a command that every member begins with."""
+
+    def __init__(self, kv: OrderedKV, memory_bytes_max: int = RAFT_LOG_IN_MEMORY_BYTES) -> None:
+        self._kv = kv
+        self._memory_bytes_max = memory_bytes_max
+        self._tail: list[LogEntry] = []
+        self._tail_first = 1
+        self._tail_bytes = 0
+        self._head = _Head()
+        self._head_dirty = False
+        self._first = 0
+        self._last = 0
+        self._stored_first = 1  # What the last commit holds: nothing while last < first.
+        self._stored_last = 0
+        self._dirty_from = 1  # Entries from here on differ from the store.
+        self._applied = self._stored_applied = (1, 0)
+        with kv.read() as reader:
+            self._load(reader)
+
+    # What a replica asks for.
+
+    @property
+    def first_index(self) -> int:
+        return self._first
+
+    @property
+    def last_index(self) -> int:
+        return self._last
+
+    @property
+    def durable_index(self) -> int:
+        """Return the last index that a commit made durable as it is now."""
+        return min(self._stored_last, self._dirty_from - 1)
+
+    @property
+    def log_bytes(self) -> int:
+        return self._head.log_bytes
+
+    @property
+    def applied_index(self) -> int:
+        """Return the last applied index, of which the newest may not be committed yet."""
+        return self._applied[0]
+
+    @property
+    def stored_applied_index(self) -> int:
+        """Return the last applied index that a commit made visible to readers."""
+        return self._stored_applied[0]
+
+    def note_applied(self, index: int, term: int) -> None:
+        assert index == self._applied[0] + 1, f"applied {index} after {self._applied[0]}"
+        self._applied = (index, term)
+
+    def term_at(self, index: int) -> int:
+        """Return the term of an entry between first and last."""
+        if index >= self._tail_first:
+            return self._tail[index - self._tail_first][2]
+        return self._read(index, index + 1)[0][2]
+
+    def entries(self, start: int, count_max: int, bytes_max: int) -> list[LogEntry]:
+        """Return entries from `start` on: at least one, then as many as both limits allow."""
+        assert start >= self._first, f"entry {start} was dropped; the log begins at {self._first}"
+        end = min(self._last + 1, start + count_max)
+        if start >= self._tail_first:
+            found = self._tail[start - self._tail_first : end - self._tail_first]
+            return _cut(found, bytes_max)
+        return self._read(start, min(end, self._tail_first), bytes_max)
+
+    def truncate_from(self, index: int) -> None:
+        """Forget the entries from `index` on; the first entry always stays."""
+        assert index > self._first
+        if index < self._tail_first:
+            removed = sum(_size(entry) for entry in self._read(index, self._tail_first))
+            self._head.log_bytes -= removed
+            self._tail_first = index
+        for entry in self._tail[index - self._tail_first :]:
+            self._head.log_bytes -= _size(entry)
+            self._tail_bytes -= _size(entry)
+        del self._tail[index - self._tail_first :]
+        self._last = index - 1
+        self._dirty_from = min(self._dirty_from, index)
+        self._head_dirty = True
+
+    def drop_before(self, index: int) -> None:
+        """Forget the entries below `index`, which stays as the first one."""
+        assert self._first <= index <= self._stored_last
+        dropped = self._read(self._first, min(index, self._tail_first))
+        self._head.log_bytes -= sum(_size(entry) for entry in dropped)
+        if index > self._tail_first:
+            for entry in self._tail[: index - self._tail_first]:
+                self._head.log_bytes -= _size(entry)
+                self._tail_bytes -= _size(entry)
+            del self._tail[: index - self._tail_first]
+            self._tail_first = index
+        self._first = index
+        self._head_dirty = True
+
+    # The tick.
+
+    @property
+    def dirty(self) -> bool:
+        return (
+            self._head_dirty
+            or self._dirty_from <= self._last
+            or self._dirty_from <= self._stored_last
+            or self._applied != self._stored_applied
+        )
+
+    def write(self, writer: Writer) -> None:
+        """Put everything that changed since the last commit into the transaction."""
+        for index in range(max(self._dirty_from, self._stored_first), self._stored_last + 1):
+            writer.delete(LOG, _KEY.pack(index))
+        start = self._dirty_from - self._tail_first
+        assert start >= 0, "an entry left memory before it was stored"
+        for command, index, term in self._tail[start:]:
+            writer.put(LOG, _KEY.pack(index), _ROW.pack(FORMAT, term) + command)
+        for index in range(self._stored_first, self._first):
+            writer.delete(LOG, _KEY.pack(index))
+        if self._head_dirty or self._dirty_from <= self._last:
+            writer.put(META, _HEAD_KEY, FORMAT + msgspec.msgpack.encode(self._head))
+        if self._applied != self._stored_applied:
+            writer.put(META, _APPLIED_KEY, _APPLIED.pack(FORMAT, *self._applied))
+
+    def committed(self) -> None:
+        """Note that what `write` put is durable and visible."""
+        self._head_dirty = False
+        self._stored_first, self._stored_last = self._first, self._last
+        self._dirty_from = self._last + 1
+        self._stored_applied = self._applied
+        self._evict()
+
+    # PySyncObj's journal interface; positions count from the first entry.
+
+    def add(self, command: bytes, index: int, term: int) -> None:
+        assert index == self._last + 1, f"entry {index} after {self._last}"
+        entry = (command, index, term)
+        self._tail.append(entry)
+        self._tail_bytes += _size(entry)
+        self._head.log_bytes += _size(entry)
+        self._last = index
+
+    def __len__(self) -> int:
+        return self._last - self._first + 1
+
+    def __getitem__(self, position: int | slice) -> LogEntry | list[LogEntry]:
+        if isinstance(position, slice):
+            start, stop, step = position.indices(len(self))
+            assert step == 1
+            count = max(0, stop - start)
+            return self.entries(self._first + start, count, 1 << 62) if count else []
+        index = self._first + position if position >= 0 else self._last + 1 + position
+        if not self._first <= index <= self._last:
+            raise IndexError(f"entry {index} of {self._first}..{self._last}")
+        return self.entries(index, 1, 0)[0]
+
+    def setRaftCommitIndex(self, index: int) -> None:  # noqa: N802
+        """Note the commit index. It is stored with the next change: losing it loses nothing."""
+        self._head.commit = index
+
+    def getRaftCommitIndex(self) -> int:  # noqa: N802
+        return self._head.commit
+
+    def setCurrentTerm(self, term: int, vote: str | None) -> None:  # noqa: N802
+        self._head.term, self._head.vote = term, vote
+        self._head_dirty = True
+
+    def getCurrentTerm(self) -> int:  # noqa: N802
+        return self._head.term
+
+    def getVotedForNodeId(self) -> str | None:  # noqa: N802
+        return self._head.vote
+
+    def onOneSecondTimer(self) -> None:  # noqa: N802
+        """PySyncObj stores its commit index here; ours goes with the next change."""
+
+    # The store.
+
+    def _load(self, reader: Reader) -> None:
+        row = reader.get(META, _HEAD_KEY)
+        if row is not None:
+            self._head = msgspec.msgpack.decode(_checked(row), type=_Head)
+        row = reader.get(META, _APPLIED_KEY)
+        if row is not None:
+            _, index, term = _APPLIED.unpack(_checked(row, whole=True))
+            self._applied = self._stored_applied = (index, term)
+        first = next(iter(reader.scan(LOG)), None)
+        if first is None:
+            self._first = self._tail_first = 1
+            self.add(NO_OP, 1, 0)
+            return
+        self._first = self._stored_first = _KEY.unpack(first[0])[0]
+        tail: list[LogEntry] = []
+        for key, value in reader.scan(LOG, reverse=True):
+            entry = _entry(key, value)
+            if tail and entry[1] != tail[-1][1] - 1:
+                raise CorruptData(f"the log has a hole below entry {tail[-1][1]}")
+            tail.append(entry)
+            self._tail_bytes += _size(entry)
+            if self._tail_bytes > self._memory_bytes_max:
+                break
+        tail.reverse()
+        self._tail, self._tail_first = tail, tail[0][1]
+        self._last = self._stored_last = tail[-1][1]
+        self._dirty_from = self._last + 1
+        if not self._first <= self._applied[0] <= self._last:
+            raise CorruptData(
+                f"entry {self._applied[0]} is applied, but the log holds {self._first}..{self._last}"
+            )
+
+    def _read(self, start: int, end: int, bytes_max: int = 1 << 62) -> list[LogEntry]:
+        """Return stored entries start <= index < end: at least one, up to `bytes_max`."""
+        found: list[LogEntry] = []
+        if start >= end:
+            return found
+        with self._kv.read() as reader:
+            for key, value in reader.scan(LOG, _KEY.pack(start), _KEY.pack(end)):
+                entry = _entry(key, value)
+                found.append(entry)
+                bytes_max -= len(entry[0])
+                if bytes_max <= 0:
+                    break
+        if not found or found[0][1] != start or found[-1][1] != start + len(found) - 1:
+            raise CorruptData(f"entries {start}..{end - 1} of the log are not all there")
+        return found
+
+    def _evict(self) -> None:
+        if self._tail_bytes <= self._memory_bytes_max:
+            return
+        keep_bytes = self._memory_bytes_max * 3 // 4  # In steps: a list is cut at its front.
+        count = 0
+        while self._tail_bytes > keep_bytes and count < len(self._tail) - 1:
+            self._tail_bytes -= _size(self._tail[count])
+            count += 1
+        del self._tail[:count]
+        self._tail_first += count
+
+
+def _size(entry: LogEntry) -> int:
+    return len(entry[0]) + _ENTRY_OVERHEAD_BYTES
+
+
+def _cut(entries: list[LogEntry], bytes_max: int) -> list[LogEntry]:
+    for count, entry in enumerate(entries, 1):
+        bytes_max -= len(entry[0])
+        if bytes_max <= 0:
+            return entries[:count]
+    return entries
+
+
+def _entry(key: bytes, value: bytes) -> LogEntry:
+    form, term = _ROW.unpack_from(value)
+    if form != FORMAT:
+        raise WrongDirectory(f"the log has entries of format {form[0]}; this release knows 1")
+    return bytes(value[_ROW.size :]), _KEY.unpack(key)[0], term
+
+
+def _checked(row: bytes, whole: bool = False) -> bytes:
+    if row[:1] != FORMAT:
+        raise WrongDirectory(f"the store has rows of format {row[0]}; this release knows 1")
+    return row if whole else row[1:]
