@@ -1,0 +1,251 @@
+"""The door to one data directory: files by name, read and written at offsets, synced when asked.
+
+Everything that the operating system refuses leaves here as DiskFull or DiskFailed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from gfs_ha.errors import DiskFailed, DiskFull, NotFound, WrongDirectory
+
+Bytes = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class DiskUsage:
+    """How full the file system is, in bytes."""
+
+    used: int
+    free: int
+    total: int
+
+
+class File(Protocol):
+    """One open file. Threads may share it; nothing written is safe before `sync` returns."""
+
+    def read(self, offset: int, into: memoryview) -> int:
+        """Fill `into` from `offset`; return how much there was (less only at the end of file)."""
+        ...
+
+    def write(self, offset: int, data: Bytes) -> None:
+        """Write all of `data`. Raises: DiskFull, DiskFailed."""
+        ...
+
+    def sync(self) -> None:
+        """Return when everything written to the file so far survives a power cut (fdatasync)."""
+        ...
+
+    def write_back(self, offset: int, length: int) -> None:
+        """Start to write a range to the disk and wait for it; it is not safe by that (D5)."""
+        ...
+
+    def allocate(self, length: int) -> None:
+        """Reserve room up to `length` bytes without changing the size. Raises: DiskFull."""
+        ...
+
+    def truncate(self, length: int) -> None:
+        """Cut to `length` and give back what was reserved beyond it."""
+        ...
+
+    def punch(self, offset: int, length: int) -> None:
+        """Give back a range; it reads as zeros afterwards."""
+        ...
+
+    def size(self) -> int: ...
+
+    def number(self) -> int:
+        """Return the descriptor for sendfile, or -1 where there is none."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Disk(Protocol):
+    """A flat directory of files."""
+
+    def names(self) -> list[str]:
+        """Return the names of all files, sorted."""
+        ...
+
+    def create(self, name: str) -> File:
+        """Make a new file; its name is safe only after `sync_names`. Raises: DiskFailed if taken."""
+        ...
+
+    def open(self, name: str) -> File:
+        """Open a file that is there. Raises: NotFound."""
+        ...
+
+    def unlink(self, name: str) -> None:
+        """Remove a name; a name that is not there is no error."""
+        ...
+
+    def sync_names(self) -> None:
+        """Return when creations and removals so far survive a power cut."""
+        ...
+
+    def usage(self) -> DiskUsage: ...
+
+    def close(self) -> None: ...
+
+
+@contextmanager
+def opened(disk: Disk, name: str) -> Iterator[File]:
+    """Open a file for the length of a `with` block."""
+    file = disk.open(name)
+    try:
+        yield file
+    finally:
+        file.close()
+
+
+_KEEP_SIZE = 1
+_PUNCH_HOLE = 2
+_WAIT_WRITE_WAIT = 7  # SYNC_FILE_RANGE_WAIT_BEFORE | WRITE | WAIT_AFTER
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_SUPPORTED = (errno.EOPNOTSUPP, errno.ENOSYS)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+_libc.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno in _FULL:
+            raise DiskFull(f"the disk is full: {what}") from error
+        raise DiskFailed(f"{what}: {reason}") from error
+
+
+class PosixFile:
+    """A file on a local file system."""
+
+    def __init__(self, number: int, name: str) -> None:
+        self._number = number
+        self._name = name
+
+    def read(self, offset: int, into: memoryview) -> int:
+        filled = 0
+        with _translated(f"cannot read {self._name} at {offset}"):
+            while filled < len(into):
+                count = os.preadv(self._number, [into[filled:]], offset + filled)
+                if not count:
+                    break
+                filled += count
+        return filled
+
+    def write(self, offset: int, data: Bytes) -> None:
+        with _translated(f"cannot write {self._name} at {offset}"):
+            written = os.pwrite(self._number, data, offset)
+            while written < len(data):
+                written += os.pwrite(self._number, memoryview(data)[written:], offset + written)
+
+    def sync(self) -> None:
+        with _translated(f"cannot sync {self._name}"):
+            os.fdatasync(self._number)
+
+    def write_back(self, offset: int, length: int) -> None:
+        if _libc.sync_file_range(self._number, offset, length, _WAIT_WRITE_WAIT):
+            self._fail("cannot write back")
+
+    def allocate(self, length: int) -> None:
+        if _libc.fallocate(self._number, _KEEP_SIZE, 0, length):
+            self._fail(f"cannot reserve {length} bytes for")
+
+    def truncate(self, length: int) -> None:
+        with _translated(f"cannot cut {self._name}"):
+            os.ftruncate(self._number, length)
+
+    def punch(self, offset: int, length: int) -> None:
+        if _libc.fallocate(self._number, _KEEP_SIZE | _PUNCH_HOLE, offset, length):
+            self._fail("cannot give back a range of")
+
+    def size(self) -> int:
+        with _translated(f"cannot look at {self._name}"):
+            return os.fstat(self._number).st_size
+
+    def number(self) -> int:
+        return self._number
+
+    def close(self) -> None:
+        number, self._number = self._number, -1
+        if number >= 0:
+            os.close(number)
+
+    def _fail(self, what: str) -> None:
+        code = ctypes.get_errno()
+        if code in _NOT_SUPPORTED:
+            return  # A file system without it: slower or bigger, not wrong.
+        with _translated(f"{what} {self._name}"):
+            raise OSError(code, os.strerror(code))
+
+
+class PosixDisk:
+    """A directory on a local file system, held by one process at a time."""
+
+    def __init__(self, directory: Path) -> None:
+        """Take the directory, made if missing. Raises: WrongDirectory if another process has it."""
+        self._directory = str(directory)
+        with _translated(f"cannot use {directory}"):
+            os.makedirs(directory, mode=0o700, exist_ok=True)
+            self._number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._number)
+            raise WrongDirectory(
+                f"{directory} is in use by another process; stop it or choose another directory"
+            ) from error
+
+    def names(self) -> list[str]:
+        with _translated(f"cannot list {self._directory}"):
+            return sorted(os.listdir(self._number))
+
+    def create(self, name: str) -> PosixFile:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with _translated(f"cannot create {self._directory}/{name}"):
+            return PosixFile(os.open(name, flags, 0o600, dir_fd=self._number), name)
+
+    def open(self, name: str) -> PosixFile:
+        with _translated(f"cannot open {self._directory}/{name}"):
+            try:
+                number = os.open(name, os.O_RDWR | os.O_CLOEXEC, dir_fd=self._number)
+            except FileNotFoundError as error:
+                raise NotFound(f"there is no {self._directory}/{name}") from error
+        return PosixFile(number, name)
+
+    def unlink(self, name: str) -> None:
+        with _translated(f"cannot remove {self._directory}/{name}"):
+            try:
+                os.unlink(name, dir_fd=self._number)
+            except FileNotFoundError:
+                pass
+
+    def sync_names(self) -> None:
+        with _translated(f"cannot sync {self._directory}"):
+            os.fsync(self._number)
+
+    def usage(self) -> DiskUsage:
+        with _translated(f"cannot look at {self._directory}"):
+            facts = os.fstatvfs(self._number)
+        size = facts.f_frsize
+        used = (facts.f_blocks - facts.f_bfree) * size
+        # What only root may use counts as neither.
+        return DiskUsage(used, facts.f_bavail * size, used + facts.f_bavail * size)
+
+    def close(self) -> None:
+        number, self._number = self._number, -1
+        if number >= 0:
+            os.close(number)

@@ -1,0 +1,223 @@
+"""The words of the data plane: what a request on a data port says, to the byte (no I/O).
+
+    request   prefix, fixed part, ticket, hops, CRC      client -> head -> next -> last
+    packet    header, CRCs of its grid parts, bytes      the same way, after a PUSH request
+    frame     header, body, CRC; after DATA: raw bytes   the other way
+
+A reader skips what lies beyond the fixed length that it knows. Everything is bounded and checked
+by a CRC-32C of its own; integers are little-endian. docs/protocol.md shows the bytes.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import struct
+from typing import TypeVar
+
+import msgspec
+
+from gfs_ha.checksum import crc32c
+from gfs_ha.errors import ProtocolError
+from gfs_ha.ids import Birth, ChunkId, ServerId, unpack_epoch
+from gfs_ha.limits import CHUNK_BYTES_MAX, DATA_HEADER_BYTES_MAX, GOAL_MAX, PROTOCOL_VERSION
+
+_E = TypeVar("_E", bound=enum.IntEnum)
+
+HOPS_MAX = GOAL_MAX - 1
+HOST_BYTES_MAX = 255
+TICKET_BYTES_MAX = 1024
+DEADLINE_MS_MAX = 24 * 3600 * 1000
+
+
+class Op(enum.IntEnum):
+    """What a request asks for."""
+
+    PUSH = 1  # Append the packets that follow, here and on the hops.
+    FETCH = 2  # Read a range.
+    BLOCKS = 3  # Read the whole CRC array of a sealed chunk.
+
+
+class Durability(enum.IntEnum):
+    """What an acknowledgement means (C1)."""
+
+    DISK = 1
+    MEMORY = 2
+
+
+class ChunkKind(enum.IntEnum):
+    """Who may append to the chunk: one client session, or a primary."""
+
+    PUT = 1
+    TAIL = 2
+
+
+class RequestFlag(enum.IntFlag):
+    CREATE = 1  # A push at offset 0 makes the replica.
+    CHECKED = 2  # A fetch: the server reads and checks every block itself, and reports damage.
+
+
+class Hop(msgspec.Struct, frozen=True):
+    """One server of a chain and where its data port is."""
+
+    server_id: ServerId
+    host: str
+    port: int
+
+
+class DataRequest(msgspec.Struct, frozen=True):
+    """One request on a data port; `deadline_ms` is a duration, the `length` of a push a maximum."""
+
+    op: Op
+    cluster: int
+    target: ServerId
+    chunk_id: ChunkId
+    birth: Birth
+    offset: int
+    length: int
+    deadline_ms: int
+    op_id: int
+    flags: RequestFlag = RequestFlag(0)
+    durability: Durability = Durability.DISK
+    kind: ChunkKind = ChunkKind.PUT
+    capacity: int = 0
+    hops: tuple[Hop, ...] = ()
+    ticket: bytes = b""
+
+
+# magic, version, op, header length (all of it), fixed length (prefix and fixed part), ticket length
+_PREFIX = struct.Struct("<4sBBHHH")
+# flags, durability, kind, hop count, reserved, deadline, cluster, target, chunk, birth, offset,
+# length, op id, capacity
+_FIXED = struct.Struct("<HBBB3xIQQQQQQQQ")
+_HOP = struct.Struct("<QHB")  # server id, port, length of the host that follows
+_CRC = struct.Struct("<I")
+_MAGIC = b"GFSD"
+_FIXED_LENGTH = _PREFIX.size + _FIXED.size
+
+PREFIX_BYTES = _PREFIX.size
+
+
+def cluster_hash(cluster_id: str) -> int:
+    """Return the 64 bits of a cluster id that every data request carries."""
+    return int.from_bytes(hashlib.blake2b(cluster_id.encode(), digest_size=8).digest(), "little")
+
+
+def encode_request(request: DataRequest) -> bytes:
+    """Return the bytes of a request header. Raises: ProtocolError where a field does not fit."""
+    hops = b"".join(_encode_hop(hop) for hop in request.hops)
+    length = _FIXED_LENGTH + len(request.ticket) + len(hops) + _CRC.size
+    if length > DATA_HEADER_BYTES_MAX or len(request.hops) > HOPS_MAX:
+        raise ProtocolError(f"a request header of {length} bytes, {len(request.hops)} hops")
+    try:
+        head = _PREFIX.pack(
+            _MAGIC, PROTOCOL_VERSION, request.op, length, _FIXED_LENGTH, len(request.ticket)
+        ) + _FIXED.pack(
+            request.flags,
+            request.durability,
+            request.kind,
+            len(request.hops),
+            request.deadline_ms,
+            request.cluster,
+            request.target,
+            request.chunk_id,
+            request.birth.pack(),
+            request.offset,
+            request.length,
+            request.op_id,
+            request.capacity,
+        )
+    except struct.error as error:
+        raise ProtocolError(f"a field of a data request does not fit: {error}") from error
+    whole = head + request.ticket + hops
+    return whole + _CRC.pack(crc32c(whole))
+
+
+def _encode_hop(hop: Hop) -> bytes:
+    host = hop.host.encode()
+    if not 0 < len(host) <= HOST_BYTES_MAX or not 0 < hop.port < 1 << 16:
+        raise ProtocolError(f"no address: {hop.host!r} port {hop.port}")
+    return _HOP.pack(hop.server_id, hop.port, len(host)) + host
+
+
+def request_length(prefix: bytes | memoryview) -> int:
+    """Return the length of the whole request header from its first PREFIX_BYTES.
+
+    Raises: ProtocolError if this is no request of ours or of another version.
+    """
+    magic, version, _op, length, fixed, ticket = _PREFIX.unpack(prefix)
+    if magic != _MAGIC:
+        raise ProtocolError("these bytes are no data request of gfs-ha")
+    if version != PROTOCOL_VERSION:
+        raise ProtocolError(
+            f"data protocol version {version}, this server speaks {PROTOCOL_VERSION}"
+        )
+    if length > DATA_HEADER_BYTES_MAX or fixed < _FIXED_LENGTH or ticket > TICKET_BYTES_MAX:
+        raise ProtocolError(f"a request header of {length} bytes, fixed part {fixed}")
+    if fixed + ticket + _CRC.size > length:
+        raise ProtocolError(f"a request header of {length} bytes is too short for its parts")
+    return int(length)
+
+
+def decode_request(data: bytes | memoryview) -> DataRequest:
+    """Return the request in a whole header. Raises: ProtocolError on anything out of bounds."""
+    data = bytes(data)
+    if request_length(data[:PREFIX_BYTES]) != len(data):
+        raise ProtocolError("a request header of the wrong length")
+    if _CRC.unpack_from(data, len(data) - _CRC.size)[0] != crc32c(data[: -_CRC.size]):
+        raise ProtocolError("a request header arrived damaged")
+    _, _, op, _, fixed_length, ticket_length = _PREFIX.unpack_from(data)
+    flags, durability, kind, hop_count, deadline, *rest = _FIXED.unpack_from(data, PREFIX_BYTES)
+    cluster, target, chunk, birth, offset, length, op_id, capacity = rest
+    hops_at = fixed_length + ticket_length
+    request = DataRequest(
+        op=member(Op, op),
+        cluster=cluster,
+        target=ServerId(target),
+        chunk_id=ChunkId(chunk),
+        birth=unpack_epoch(birth),
+        offset=offset,
+        length=length,
+        deadline_ms=deadline,
+        op_id=op_id,
+        flags=RequestFlag(flags & 3),
+        durability=member(Durability, durability),
+        kind=member(ChunkKind, kind),
+        capacity=capacity,
+        hops=_decode_hops(data[hops_at : -_CRC.size], hop_count),
+        ticket=data[fixed_length:hops_at],
+    )
+    if offset + length > CHUNK_BYTES_MAX or capacity > CHUNK_BYTES_MAX:
+        raise ProtocolError(f"a range beyond any chunk: offset {offset} length {length}")
+    if not 0 < deadline <= DEADLINE_MS_MAX:
+        raise ProtocolError(f"a deadline of {deadline} ms")
+    return request
+
+
+def member(kind: type[_E], value: int) -> _E:
+    """Return the member with that number. Raises: ProtocolError."""
+    try:
+        return kind(value)
+    except ValueError:
+        raise ProtocolError(f"no {kind.__name__} has number {value}") from None
+
+
+def _decode_hops(data: bytes, count: int) -> tuple[Hop, ...]:
+    if count > HOPS_MAX:
+        raise ProtocolError(f"{count} hops, at most {HOPS_MAX}")
+    hops = []
+    at = 0
+    for _ in range(count):
+        if at + _HOP.size > len(data):
+            raise ProtocolError("a hop is cut off")
+        server_id, port, host_length = _HOP.unpack_from(data, at)
+        at += _HOP.size
+        host = data[at : at + host_length]
+        at += host_length
+        if len(host) != host_length or not host or not port:
+            raise ProtocolError("a hop without an address")
+        try:
+            hops.append(Hop(ServerId(server_id), host.decode(), port))
+        except UnicodeDecodeError:
+            raise ProtocolError("a host name that is no text") from None
+    return tuple(hops)
