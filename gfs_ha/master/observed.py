@@ -1,0 +1,143 @@
+"""What the leader has seen of servers and sessions: soft facts that die with its leadership (G6).
+
+Every age counts from this leader's own election, so that a new leader does not take servers for
+dead, or clients for gone, that it had no time to hear of. Times are seconds of one monotonic clock
+that the caller reads.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from gfs_ha.ids import ChunkId, Epoch, ServerId, SessionId, StartId
+from gfs_ha.limits import DEAD_S, SUSPECT_S
+from gfs_ha.protocol.control import DamageFound, DiskFacts, Heartbeat, OpenReplica, RegisterServer
+
+LIVE = "live"
+SUSPECT = "suspect"
+DEAD = "dead"
+
+SESSIONS_SEEN_MAX = 100_000  # The longest silent are forgotten first: they count from election.
+PROBLEMS_MAX = 1_000
+PENDING_S = 10.0  # How long an allocation counts as bytes that the heartbeats do not show yet.
+_PENDING_MAX = 10_000
+_NO_EPOCH = Epoch(0, 0)
+
+
+@dataclass(slots=True)
+class ServerFacts:
+    """The last heartbeat of one server."""
+
+    start_id: StartId
+    boot_id: int
+    heard_s: float
+    beat: int = 0
+    told_epoch: Epoch = _NO_EPOCH  # The newest epoch that the server says it was told.
+    disk_usage: float = 0.0
+    chunk_count: int = 0
+    timestamp: int = 0
+    streams: int = 0
+    disks: tuple[DiskFacts, ...] = ()
+    open_replicas: tuple[OpenReplica, ...] = ()
+    clock_ahead_ms: int = 0
+
+    @property
+    def total_bytes(self) -> int:
+        """Return the size of its disks in bytes."""
+        return sum(disk.total_bytes for disk in self.disks)
+
+    @property
+    def free_bytes(self) -> int:
+        """Return what is free on the disks that serve, in bytes."""
+        return sum(disk.free_bytes for disk in self.disks if not disk.failed)
+
+
+@dataclass(slots=True)
+class Observed:
+    """Soft facts of one leadership; used by one thread at a time."""
+
+    elected_s: float
+    servers: dict[ServerId, ServerFacts] = field(default_factory=dict)
+    sessions: OrderedDict[SessionId, float] = field(default_factory=OrderedDict)
+    problems: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
+    _promised: list[tuple[float, ServerId, int]] = field(default_factory=list)
+
+    def registered(self, server_id: ServerId, request: RegisterServer, now_s: float) -> None:
+        """Note a start of a server; what an earlier start had told is void."""
+        self.servers[server_id] = ServerFacts(
+            request.start_id, request.boot_id, now_s, disks=request.disks
+        )
+
+    def heard(self, beat: Heartbeat, now_s: float, wall_ms: int) -> bool:
+        """Note a heartbeat. Returns False when this start of the server is not known."""
+        facts = self.servers.get(beat.server_id)
+        if facts is None or facts.start_id != beat.start_id:
+            return False
+        facts.heard_s = now_s
+        facts.beat = beat.beat
+        facts.told_epoch = beat.epoch
+        facts.disk_usage = beat.disk_usage
+        facts.chunk_count = beat.chunk_count
+        facts.timestamp = beat.timestamp
+        facts.clock_ahead_ms = beat.timestamp - wall_ms
+        facts.streams = beat.streams
+        facts.disks = beat.disks
+        facts.open_replicas = beat.open_replicas
+        for damage in beat.damage:
+            self.damaged(beat.server_id, damage)
+        return True
+
+    def age_s(self, server_id: ServerId, now_s: float) -> float:
+        """Return the seconds since the server was heard, at most those since the election."""
+        facts = self.servers.get(server_id)
+        heard_s = self.elected_s if facts is None else max(facts.heard_s, self.elected_s)
+        return max(0.0, now_s - heard_s)
+
+    def state(self, server_id: ServerId, now_s: float) -> str:
+        """Return "live", "suspect" (no new chunks) or "dead"."""
+        age_s = self.age_s(server_id, now_s)
+        if age_s < SUSPECT_S:
+            return LIVE
+        return SUSPECT if age_s < DEAD_S else DEAD
+
+    def present(self, server_id: ServerId, now_s: float) -> bool:
+        """Return whether the server is live and has been heard by this very leader."""
+        return server_id in self.servers and self.state(server_id, now_s) == LIVE
+
+    def damaged(self, server_id: ServerId, damage: DamageFound) -> None:
+        """Note a block that a server found damaged (D3)."""
+        self.trouble(damage.chunk_id, server_id, f"block {damage.block_index} is damaged")
+
+    def trouble(self, chunk_id: ChunkId, server_id: ServerId, problem: str) -> None:
+        """Note that a replica could not be used; the oldest notes make room for new ones."""
+        key = (chunk_id, server_id)
+        self.problems[key] = problem
+        self.problems.move_to_end(key)
+        while len(self.problems) > PROBLEMS_MAX:
+            self.problems.popitem(last=False)
+
+    def heard_session(self, session_id: SessionId, now_s: float) -> None:
+        """Note that a session asked for something: its claims live on (C11)."""
+        self.sessions[session_id] = now_s
+        self.sessions.move_to_end(session_id)
+        while len(self.sessions) > SESSIONS_SEEN_MAX:
+            self.sessions.popitem(last=False)
+
+    def session_silence_s(self, session_id: SessionId, now_s: float) -> float:
+        """Return the seconds since the session was heard, at most those since the election."""
+        return max(0.0, now_s - self.sessions.get(session_id, self.elected_s))
+
+    def promised(self, server_id: ServerId, capacity: int, now_s: float) -> None:
+        """Note bytes that were allocated on a server and may not be in its usage yet."""
+        self._promised = [one for one in self._promised if now_s - one[0] < PENDING_S]
+        self._promised.append((now_s, server_id, capacity))
+        del self._promised[:-_PENDING_MAX]
+
+    def pending_bytes(self, now_s: float) -> dict[ServerId, int]:
+        """Return the bytes that were allocated lately, by server."""
+        pending: dict[ServerId, int] = {}
+        for since_s, server_id, capacity in self._promised:
+            if now_s - since_s < PENDING_S:
+                pending[server_id] = pending.get(server_id, 0) + capacity
+        return pending

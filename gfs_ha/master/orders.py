@@ -1,0 +1,126 @@
+"""The orders that wait for chunkservers: resent until answered, bounded, never durable (C2, G1).
+
+What must be ordered follows from the replicated tables alone; this book only remembers what was
+sent when, so that an order goes out at once, again every second, and not more often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gfs_ha.ids import ChunkId, LogIndex, ServerId
+from gfs_ha.limits import ORDERS_PER_REPLY_MAX
+from gfs_ha.protocol.control import (
+    DeleteReplica,
+    FenceReplica,
+    FinishReplica,
+    Order,
+    ProveReplica,
+)
+
+RESEND_S = 1.0
+OUTSTANDING_MAX = 4_096  # Per server; what does not fit comes again from the tables.
+
+FENCE = "fence"
+PROVE = "prove"
+FINISH = "finish_seal"
+DELETE = "delete"
+
+_KINDS: dict[type[Order], str] = {
+    FenceReplica: FENCE,
+    ProveReplica: PROVE,
+    FinishReplica: FINISH,
+    DeleteReplica: DELETE,
+}
+
+
+def kind_of(order: Order) -> str:
+    """Return the wire's tag of an order, as answers name it."""
+    return _KINDS[type(order)]
+
+
+@dataclass(slots=True)
+class Outstanding:
+    """One order that is not answered yet; `first_s` is when it was sent first, or None."""
+
+    order: Order
+    first_s: float | None = None
+    sent_s: float | None = None
+
+
+class OrderBook:
+    """Orders by server. One order per chunk and server: a later step replaces an earlier one."""
+
+    def __init__(self) -> None:
+        self._by_server: dict[ServerId, dict[ChunkId, Outstanding]] = {}
+
+    def want(self, server_id: ServerId, order: Order) -> bool:
+        """Make an order outstanding; the same one again changes nothing.
+
+        Returns False when it is older than what is outstanding, or the server's book is full.
+        """
+        book = self._by_server.setdefault(server_id, {})
+        held = book.get(order.chunk_id)
+        if held is not None:
+            if held.order == order:
+                return True
+            if held.order.order_index > order.order_index:
+                return False
+        elif len(book) >= OUTSTANDING_MAX:
+            return False
+        book[order.chunk_id] = Outstanding(order)
+        return True
+
+    def want_only(self, chunk_id: ChunkId, orders: Mapping[ServerId, Order]) -> None:
+        """Make exactly these the outstanding orders about a chunk."""
+        for server_id, book in self._by_server.items():
+            if server_id not in orders:
+                book.pop(chunk_id, None)
+        for server_id, order in orders.items():
+            self.want(server_id, order)
+
+    def answered(self, server_id: ServerId, chunk_id: ChunkId, kind: str, index: LogIndex) -> bool:
+        """Strike out an order that was answered; returns whether it was outstanding."""
+        book = self._by_server.get(server_id, {})
+        held = book.get(chunk_id)
+        if held is None or kind_of(held.order) != kind or held.order.order_index != index:
+            return False
+        del book[chunk_id]
+        return True
+
+    def due(self, server_id: ServerId, now_s: float) -> tuple[Order, ...]:
+        """Return the orders to send now, and remember that they were sent."""
+        found: list[Order] = []
+        for outstanding in self._by_server.get(server_id, {}).values():
+            if outstanding.sent_s is not None and now_s - outstanding.sent_s < RESEND_S:
+                continue
+            outstanding.sent_s = now_s
+            if outstanding.first_s is None:
+                outstanding.first_s = now_s
+            found.append(outstanding.order)
+            if len(found) >= ORDERS_PER_REPLY_MAX:
+                break
+        return tuple(found)
+
+    def has_due(self, server_id: ServerId, now_s: float) -> bool:
+        """Return whether `due` would return anything."""
+        return any(
+            one.sent_s is None or now_s - one.sent_s >= RESEND_S
+            for one in self._by_server.get(server_id, {}).values()
+        )
+
+    def waiting_s(self, server_id: ServerId, chunk_id: ChunkId, now_s: float) -> float:
+        """Return the seconds since the order about a chunk was first sent; 0 when it was not."""
+        held = self._by_server.get(server_id, {}).get(chunk_id)
+        if held is None or held.first_s is None:
+            return 0.0
+        return now_s - held.first_s
+
+    def room(self, server_id: ServerId) -> int:
+        """Return how many more orders the server's book takes."""
+        return OUTSTANDING_MAX - len(self._by_server.get(server_id, {}))
+
+    def count(self) -> int:
+        """Return how many orders are outstanding."""
+        return sum(len(book) for book in self._by_server.values())

@@ -1,0 +1,159 @@
+"""What the leader must do next to seal a broken chunk: fence, prove, commit, or wait (C2-C4).
+
+A decision is a function of the chunk's row and of the answers so far, made anew after every
+answer, so a new leader that asks everything again comes to the same end. The rules, and why:
+
+- A replica is *proof* when it shows everything that it ever acknowledged. A byte was acknowledged
+  by every replica of the set, so no acknowledged byte lies beyond the end of any proof: the
+  smallest end among the proofs loses nothing, and one proof is enough.
+- Without a proof nothing may be concluded while a replica is out of reach: it may be the one that
+  has more. When all have answered and none is proof (one power cut kept the headers and lost the
+  data), there is nothing left to wait for: the largest end that any of them verifies.
+- "Unknown here" is an answer but not an end of 0: it proves nothing about the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gfs_ha.checksum import chunk_digest
+from gfs_ha.ids import Birth, ChunkId, LogIndex, ServerId
+from gfs_ha.protocol.control import FenceAnswer, OrderFailed, ProofAnswer
+
+# Failures that say for good what a replica can tell; after any other it is asked again.
+_CONCLUSIVE = ("UnknownReplica", "WrongBirth", "ReplicaDamaged")
+
+EMPTY_DIGEST = chunk_digest(())
+
+
+@dataclass(frozen=True, slots=True)
+class SealingChunk:
+    """The facts of the chunk's row that the decision needs."""
+
+    chunk_id: ChunkId
+    birth: Birth
+    begin_index: LogIndex
+    published_end: int
+    replicas: frozenset[ServerId]
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Ask these replicas to fence. `blocked` says why nothing else can go on meanwhile."""
+
+    servers: frozenset[ServerId]
+    blocked: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prove:
+    """Ask these replicas for the digest of their first `length` bytes."""
+
+    length: int
+    servers: frozenset[ServerId]
+    blocked: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Propose this end of the chunk. `remark` is an event for the operator, if there is one."""
+
+    length: int
+    digest: int
+    holders: tuple[ServerId, ...]
+    remark: str = ""
+
+
+Decision = Fence | Prove | Commit
+FenceAnswers = Mapping[ServerId, FenceAnswer | OrderFailed]
+ProofAnswers = Mapping[ServerId, ProofAnswer | OrderFailed]
+
+
+def decide(
+    chunk: SealingChunk,
+    fences: FenceAnswers,
+    proofs: ProofAnswers,
+    reachable: frozenset[ServerId],
+) -> Decision:
+    """Return what to do next for a chunk whose BeginSeal is committed.
+
+    Args: `fences` and `proofs` are the newest answers by server, of orders with the chunk's
+    begin_index; `reachable` are the servers that are worth waiting for.
+    """
+    answered = {
+        server: fences[server]
+        for server in chunk.replicas & fences.keys()
+        if is_conclusive(fences[server])
+    }
+    missing = chunk.replicas - answered.keys()
+    if missing & reachable:
+        return Fence(frozenset(missing))
+    ends = {
+        server: answer.end for server, answer in answered.items() if isinstance(answer, FenceAnswer)
+    }
+    proven = [
+        answer.end
+        for answer in answered.values()
+        if isinstance(answer, FenceAnswer) and is_proof(answer, chunk.published_end)
+    ]
+    if proven:
+        return _agree(chunk, min(proven), ends, proofs, reachable)
+    if missing:
+        names = ", ".join(str(server) for server in sorted(missing))
+        return Fence(frozenset(missing), f"no replica is proof, and no answer from {names}")
+    length = max(ends.values(), default=0)
+    if length < chunk.published_end:
+        return Fence(
+            chunk.replicas,
+            f"all replicas answered, none verifies up to the published end {chunk.published_end}",
+        )
+    return _agree(chunk, length, ends, proofs, reachable, "sealed without a proof")
+
+
+def is_conclusive(answer: FenceAnswer | OrderFailed) -> bool:
+    """Return whether the replica has said all that it can say about its end."""
+    return isinstance(answer, FenceAnswer) or answer.failure.error in _CONCLUSIVE
+
+
+def is_proof(answer: FenceAnswer, published_end: int) -> bool:
+    """Return whether an answer may decide the length; the published end may have grown since."""
+    return answer.proof and answer.end >= published_end
+
+
+def _agree(
+    chunk: SealingChunk,
+    length: int,
+    ends: Mapping[ServerId, int],
+    proofs: ProofAnswers,
+    reachable: frozenset[ServerId],
+    remark: str = "",
+) -> Decision:
+    """Return the seal at `length` by the replicas that prove one digest, or what is missing."""
+    able = frozenset(server for server, end in ends.items() if end >= length)
+    if length == 0:
+        return Commit(0, EMPTY_DIGEST, tuple(sorted(able)), remark)
+    digests: dict[ServerId, int] = {}
+    failed: set[ServerId] = set()
+    for server in able & proofs.keys():
+        proof = proofs[server]
+        if isinstance(proof, OrderFailed):
+            failed.add(server)
+        elif proof.length == length:
+            digests[server] = proof.digest
+    silent = able - digests.keys() - failed
+    if silent & reachable:
+        return Prove(length, silent)
+    if not digests:
+        return Prove(length, able, f"no replica could prove the first {length} bytes")
+    votes: dict[int, list[ServerId]] = {}
+    for server, digest in sorted(digests.items()):
+        votes.setdefault(digest, []).append(server)
+    ranked = sorted(votes.items(), key=lambda vote: len(vote[1]), reverse=True)
+    if len(ranked) > 1:
+        if len(ranked[0][1]) == len(ranked[1][1]):
+            return Prove(length, able, f"replicas disagree about the first {length} bytes")
+        odd = sorted(server for _, servers in ranked[1:] for server in servers)
+        remark = f"{remark + '; ' if remark else ''}other bytes on {odd}"
+    digest, holders = ranked[0]
+    return Commit(length, digest, tuple(holders), remark)

@@ -1,0 +1,212 @@
+"""Where a broken chunk ends: every mix of answers, and the cases that cost data without a rule."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from gfs_ha.ids import Birth, ChunkId, LogIndex, ServerId
+from gfs_ha.master.sealing import (
+    EMPTY_DIGEST,
+    Commit,
+    Decision,
+    Fence,
+    Prove,
+    SealingChunk,
+    decide,
+)
+from gfs_ha.protocol.codec import Failure
+from gfs_ha.protocol.control import FenceAnswer, OrderFailed, ProofAnswer
+
+CHUNK = ChunkId(1 << 48 | 7)
+INDEX = LogIndex(50)
+A, B, C = ServerId(1), ServerId(2), ServerId(3)
+ALL = frozenset((A, B, C))
+
+
+def chunk(published_end: int = 0, replicas: frozenset[ServerId] = ALL) -> SealingChunk:
+    return SealingChunk(CHUNK, Birth(1, 1), INDEX, published_end, replicas)
+
+
+def proof(end: int) -> FenceAnswer:
+    return FenceAnswer(CHUNK, INDEX, end, end, 1, 1, True)
+
+
+def no_proof(end: int, promised: int) -> FenceAnswer:
+    return FenceAnswer(CHUNK, INDEX, end, promised, 1, 1, False, "less verifies than promised")
+
+
+def failed(code: str) -> OrderFailed:
+    return OrderFailed(CHUNK, INDEX, "fence", Failure(code, "because"))
+
+
+def digest(length: int, value: int = 99) -> ProofAnswer:
+    return ProofAnswer(CHUNK, INDEX, length, value)
+
+
+def fenced(decision: Decision) -> Fence:
+    assert isinstance(decision, Fence), decision
+    return decision
+
+
+def proving(decision: Decision) -> Prove:
+    assert isinstance(decision, Prove), decision
+    return decision
+
+
+def committed(decision: Decision) -> Commit:
+    assert isinstance(decision, Commit), decision
+    return decision
+
+
+def test_every_replica_is_fenced_first() -> None:
+    assert fenced(decide(chunk(), {}, {}, ALL)) == Fence(ALL)
+
+
+def test_a_reachable_replica_is_waited_for_so_that_its_copy_is_kept() -> None:
+    assert fenced(decide(chunk(), {A: proof(9), B: proof(9)}, {}, ALL)).servers == {C}
+
+
+def test_one_proof_is_enough_when_the_others_are_out_of_reach() -> None:
+    assert decide(chunk(), {B: proof(9)}, {}, frozenset((B,))) == Prove(9, frozenset((B,)))
+
+
+def test_the_smallest_end_among_the_proofs_counts() -> None:
+    answers = {A: proof(30), B: proof(20), C: proof(25)}
+    assert decide(chunk(), answers, {}, ALL) == Prove(20, ALL)
+
+
+def test_a_replica_that_verifies_less_than_the_proofs_is_no_holder() -> None:
+    answers = {A: proof(30), B: no_proof(10, 30), C: proof(30)}
+    assert decide(chunk(), answers, {}, ALL) == Prove(30, frozenset((A, C)))
+
+
+def test_a_replica_that_is_no_proof_but_verifies_enough_may_hold() -> None:
+    answers = {A: proof(30), B: no_proof(40, 50), C: proof(30)}
+    assert decide(chunk(), answers, {}, ALL) == Prove(30, ALL)
+
+
+def test_without_a_proof_an_unreachable_replica_blocks_the_chunk() -> None:
+    answers = {A: no_proof(10, 30), B: no_proof(20, 30)}
+    decision = fenced(decide(chunk(), answers, {}, frozenset((A, B))))
+    assert decision.servers == {C}
+    assert "no answer from 3" in decision.blocked
+
+
+def test_all_answered_and_none_is_proof_takes_the_largest_end_that_verifies() -> None:
+    answers = {A: no_proof(10, 30), B: no_proof(20, 30), C: no_proof(5, 30)}
+    assert decide(chunk(), answers, {}, ALL) == Prove(20, frozenset((B,)))
+    done = committed(decide(chunk(), answers, {B: digest(20)}, ALL))
+    assert (done.length, done.holders) == (20, (B,))
+    assert done.remark == "sealed without a proof"
+
+
+def test_no_end_below_the_published_one_is_ever_committed() -> None:
+    answers = {A: no_proof(10, 30), B: no_proof(20, 30), C: no_proof(5, 30)}
+    decision = fenced(decide(chunk(published_end=25), answers, {}, ALL))
+    assert "published end 25" in decision.blocked
+
+
+def test_a_proof_that_the_published_end_has_overtaken_is_none() -> None:
+    answers = {A: proof(10), B: proof(30)}
+    decision = decide(chunk(published_end=20), answers, {}, frozenset((A, B)))
+    assert decision == Prove(30, frozenset((B,)))
+
+
+def test_a_replica_that_does_not_know_the_chunk_is_not_a_replica_of_length_zero() -> None:
+    unknown = failed("UnknownReplica")
+    assert decide(chunk(), {A: unknown, B: unknown, C: proof(9)}, {}, ALL) == Prove(
+        9, frozenset((C,))
+    )
+    decision = fenced(decide(chunk(), {A: unknown, B: unknown}, {}, frozenset((A, B))))
+    assert decision.blocked
+
+
+def test_a_chunk_that_nobody_ever_got_ends_empty() -> None:
+    unknown = failed("UnknownReplica")
+    done = committed(decide(chunk(), {A: unknown, B: unknown, C: unknown}, {}, ALL))
+    assert (done.length, done.digest, done.holders) == (0, EMPTY_DIGEST, ())
+
+
+def test_a_failing_disk_is_no_answer() -> None:
+    answers = {A: proof(9), B: failed("DiskFailed"), C: proof(9)}
+    assert fenced(decide(chunk(), answers, {}, ALL)).servers == {B}
+    assert decide(chunk(), answers, {}, frozenset((A, C))) == Prove(9, frozenset((A, C)))
+
+
+def test_holders_are_those_that_proved_the_same_digest() -> None:
+    answers = {A: proof(9), B: proof(9), C: proof(9)}
+    assert proving(decide(chunk(), answers, {A: digest(9)}, ALL)).servers == {B, C}
+    proofs = {A: digest(9), B: digest(9), C: digest(9, 13)}
+    done = committed(decide(chunk(), answers, proofs, ALL))
+    assert (done.digest, done.holders) == (99, (A, B))
+    assert "other bytes on [3]" in done.remark
+
+
+def test_replicas_that_disagree_evenly_block_the_chunk() -> None:
+    answers = {A: proof(9), B: proof(9)}
+    decision = proving(
+        decide(chunk(), answers, {A: digest(9), B: digest(9, 13)}, frozenset((A, B)))
+    )
+    assert "disagree" in decision.blocked
+
+
+def test_a_digest_of_another_length_is_asked_for_again() -> None:
+    answers = {A: proof(9), B: proof(5)}
+    decision = proving(decide(chunk(), answers, {A: digest(9), B: digest(5)}, frozenset((A, B))))
+    assert decision == Prove(5, frozenset((A,)))
+
+
+def test_a_replica_that_cannot_prove_is_left_out() -> None:
+    answers = {A: proof(9), B: proof(9)}
+    proofs = {A: digest(9), B: failed("CorruptData")}
+    assert committed(decide(chunk(), answers, proofs, ALL - {C})).holders == (A,)
+    proofs = {A: failed("CorruptData"), B: failed("CorruptData")}
+    assert "could prove" in proving(decide(chunk(), answers, proofs, ALL - {C})).blocked
+
+
+class World:
+    """What is really on three replicas: synced ends, and the end that was acknowledged."""
+
+    def __init__(self, ends: tuple[int, ...], lost: tuple[int, ...]) -> None:
+        self.ends = dict(zip((A, B, C), ends, strict=True))
+        self.lost = dict(zip((A, B, C), lost, strict=True))
+        # A byte is acknowledged when every replica has it.
+        self.acknowledged = min(ends)
+
+    def answer(self, server: ServerId) -> FenceAnswer:
+        end, lost = self.ends[server], self.lost[server]
+        return no_proof(end - lost, end) if lost else proof(end)
+
+
+@pytest.mark.parametrize("reach", list(product((False, True), repeat=3)))
+def test_no_mix_of_ends_losses_and_reach_ever_loses_an_acknowledged_byte(
+    reach: tuple[bool, bool, bool],
+) -> None:
+    # A loss of everything everywhere is a fault beyond the promise; then the remark says so.
+    for ends in product((0, 1, 2), repeat=3):
+        for lost in product((0, 1, 2), repeat=3):
+            if any(gone > end for gone, end in zip(lost, ends, strict=True)):
+                continue
+            world = World(ends, lost)
+            reachable = frozenset(
+                server for server, there in zip((A, B, C), reach, strict=True) if there
+            )
+            answers = {server: world.answer(server) for server in reachable}
+            decision = decide(chunk(), answers, {}, reachable)
+            if isinstance(decision, Prove):
+                length = decision.length
+                assert all(answers[server].end >= length for server in decision.servers)
+                proofs = {server: digest(length) for server in decision.servers}
+                decision = decide(chunk(), answers, proofs, reachable)
+            if isinstance(decision, Commit):
+                if not decision.remark:
+                    assert decision.length >= world.acknowledged
+                else:
+                    assert reachable == ALL and all(lost)
+                assert set(decision.holders) <= reachable
+            else:
+                assert isinstance(decision, Fence)
+                assert decision.blocked or not reachable
+                assert all(world.lost[server] for server in reachable)
