@@ -1,0 +1,388 @@
+"""The link to the leading master: finds it among all masters, follows it, tells when none leads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from gfs_ha.config import MasterAddress
+from gfs_ha.errors import (
+    DeadlineExceeded,
+    Denied,
+    GfsError,
+    NoLeader,
+    NotLeader,
+    ProtocolError,
+    Unreachable,
+)
+from gfs_ha.net.network import Caller, Network
+from gfs_ha.net.network import Hello as NetworkHello
+from gfs_ha.protocol.calls import (
+    HELLO_METHOD,
+    SERVE_METHOD,
+    Asked,
+    CallBody,
+    CallContext,
+    CallReply,
+)
+from gfs_ha.protocol.codec import Failure, Hello, HelloReply, decode, encode
+from gfs_ha.protocol.reports import GetMasterFacts, MasterFacts
+from gfs_ha.runtime import Future, Runtime
+
+assert HELLO_METHOD == 0, "Network.dial says hello by itself"
+
+PATIENCE_S = 1.5  # Longer than a parked heartbeat; then the others are asked who leads.
+PROBE_TIMEOUT_S = 1.0
+PROBE_ROUND_S = 0.3  # One look around; a master that hangs does not hold up the others' answers.
+
+_Epoch = tuple[int, int]
+_UNKNOWN: _Epoch = (0, 0)
+
+
+@dataclass(slots=True)
+class _Probe:
+    """The newest answer of one master to "who are you?"."""
+
+    running: bool = False
+    answered_s: float = -1.0
+    facts: MasterFacts | None = None
+    error: GfsError | None = None
+
+
+class LeaderLink:
+    """One attempt per call, at whoever leads now; retrying is the caller's business. Thread-safe.
+
+    A call that fails says in `details["sent"]` whether the request can have reached a master:
+    0 = certainly not, 1 = perhaps.
+    """
+
+    def __init__(
+        self,
+        masters: Sequence[MasterAddress],
+        network: Network,
+        hello: Hello,
+        runtime: Runtime,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        self._masters = {master.name: master for master in masters}
+        self._network = network
+        self._hello = NetworkHello(encode(hello), _accept)
+        self._runtime = runtime
+        self._patience_s = patience_s
+        self._changed = runtime.condition()
+        self._callers: dict[str, Caller] = {}
+        self._probes = {name: _Probe() for name in self._masters}
+        self._leader = ""
+        self._epoch = _UNKNOWN
+        self._finding = False
+        self._absent_since_s: float | None = None
+        self._tried: dict[str, None] = {}
+        self._closed = False
+
+    @property
+    def leader(self) -> str:
+        """Return the name of the master that led when it was last asked, or an empty string."""
+        return self._leader
+
+    def call(self, body: CallBody, timeout_s: float) -> CallReply:
+        """Return the leader's replies, one per request, in order; a failed request is a Failure.
+
+        Raises: NoLeader, Unreachable, DeadlineExceeded, Overloaded (all with `sent`), WrongCluster.
+        """
+        deadline_s = self._runtime.monotonic_s() + timeout_s
+        name = self._leader or self._find(timeout_s)
+        self._note_tried(name)
+        try:
+            caller = self._caller(name)
+            context = self._context(deadline_s)
+            left_s = deadline_s - self._runtime.monotonic_s()
+            future = caller.call_async(SERVE_METHOD, context, encode(body), left_s)
+            replies = _read_replies(self._wait(name, future, deadline_s), len(body))
+        except Denied:
+            raise
+        except GfsError as error:
+            self._lost(name, error)
+            raise
+        self._heed(name, replies)
+        return replies
+
+    def facts(self, timeout_s: float = PROBE_TIMEOUT_S) -> dict[str, MasterFacts | GfsError]:
+        """Return what every master says of itself now, or why it does not; needs no leader."""
+        started_s = self._runtime.monotonic_s()
+        deadline_s = started_s + timeout_s
+        self._start_probes()
+        found: dict[str, MasterFacts | GfsError] = {}
+        with self._changed:
+            while True:
+                waiting = [p for p in self._probes.values() if p.answered_s < started_s]
+                left_s = deadline_s - self._runtime.monotonic_s()
+                if not waiting or left_s <= 0:
+                    break
+                self._changed.wait(left_s)
+            for name, probe in self._probes.items():
+                silent = Unreachable(f"master {name} did not answer within {timeout_s:.1f} s")
+                fresh = probe.answered_s >= started_s
+                answer = (probe.facts or probe.error) if fresh else None
+                found[name] = answer or silent
+        return found
+
+    def absence(self) -> str:
+        """Return "no leader for 4.2 s; tried m1, m2, m3", as of now."""
+        with self._changed:
+            since_s = self._absent_since_s
+            tried = ", ".join(self._tried) or ", ".join(self._masters)
+        age_s = 0.0 if since_s is None else self._runtime.monotonic_s() - since_s
+        return f"no leader for {age_s:.1f} s; tried {tried}"
+
+    def close(self) -> None:
+        """Hang up; calls in flight fail. Never blocks."""
+        with self._changed:
+            self._closed = True
+            callers = list(self._callers.values())
+            self._callers.clear()
+            self._changed.notify_all()
+        for caller in callers:
+            caller.close()
+
+    # Calling ------------------------------------------------------------------------------------
+
+    def _context(self, deadline_s: float) -> bytes:
+        left_s = deadline_s - self._runtime.monotonic_s()
+        if left_s <= 0:
+            raise DeadlineExceeded("the deadline passed before the request was sent", sent=0)
+        return encode(CallContext(max(1, int(left_s * 1000)), self._runtime.random_u64() >> 1))
+
+    def _wait(self, name: str, future: Future[bytes], deadline_s: float) -> bytes:
+        """Return the answer, or give up early when meanwhile another master leads.
+
+        A paused or cut-off leader keeps its connections; without this look around, its clients
+        would wait for the whole deadline although a successor serves.
+        """
+        while True:
+            left_s = deadline_s - self._runtime.monotonic_s()
+            try:
+                return future.result(max(0.0, min(left_s, self._patience_s)))
+            except DeadlineExceeded as error:
+                if future.done():
+                    raise
+                if left_s <= self._patience_s:
+                    raise DeadlineExceeded(
+                        f"master {name} did not answer in time", sent=1
+                    ) from error
+            successor = self._look_around(name)
+            if successor:
+                self._drop(name)
+                raise Unreachable(f"master {name} is silent and {successor} leads", sent=1)
+
+    def _heed(self, name: str, replies: CallReply) -> None:
+        """Follow a NotLeader's hint; note that there is a leader otherwise."""
+        for reply in replies:
+            if isinstance(reply, Failure) and reply.error == NotLeader.__name__:
+                hint = str(reply.details.get("leader", ""))
+                with self._changed:
+                    self._note_absent()
+                    if self._leader in ("", name):
+                        self._leader = hint if hint in self._masters and hint != name else ""
+                        self._epoch = _UNKNOWN
+                return
+        with self._changed:
+            self._absent_since_s = None
+            self._tried.clear()
+
+    def _lost(self, name: str, error: GfsError) -> None:
+        error.details.setdefault("sent", 1)
+        if isinstance(error, Unreachable | ProtocolError):
+            self._drop(name)
+        with self._changed:
+            self._note_absent()
+            if self._leader == name:
+                self._leader = ""
+                self._epoch = _UNKNOWN
+
+    def _note_absent(self) -> None:
+        if self._absent_since_s is None:
+            self._absent_since_s = self._runtime.monotonic_s()
+
+    def _note_tried(self, name: str) -> None:
+        with self._changed:
+            if self._absent_since_s is not None:
+                self._tried[name] = None
+
+    # Finding ------------------------------------------------------------------------------------
+
+    def _find(self, timeout_s: float) -> str:
+        """Return the leader's name after one look around. Raises: NoLeader, WrongCluster."""
+        deadline_s = self._runtime.monotonic_s() + min(timeout_s, PROBE_ROUND_S)
+        with self._changed:
+            self._note_absent()
+            while self._finding and not self._leader:
+                left_s = deadline_s - self._runtime.monotonic_s()
+                if left_s <= 0 or self._closed:
+                    break
+                self._changed.wait(left_s)
+            if self._leader:
+                return self._leader
+            searching = not self._finding
+            self._finding = True
+        if not searching:
+            raise NoLeader(self.absence(), sent=0)
+        try:
+            found = self._look_around("")
+        finally:
+            with self._changed:
+                self._finding = False
+                self._changed.notify_all()
+        if not found:
+            self._raise_denial()
+            raise NoLeader(self.absence(), sent=0)
+        return found
+
+    def _look_around(self, suspect: str) -> str:
+        """Ask all masters who they are; return who leads in a newer epoch than `suspect` did."""
+        started_s = self._runtime.monotonic_s()
+        deadline_s = started_s + PROBE_ROUND_S
+        self._start_probes()
+        with self._changed:
+            while not self._closed:
+                best = self._best_leader(started_s, suspect)
+                if best is not None:
+                    self._leader, self._epoch = best
+                    self._changed.notify_all()
+                    return self._leader
+                pending = any(
+                    probe.answered_s < started_s
+                    for name, probe in self._probes.items()
+                    if name != suspect
+                )
+                left_s = deadline_s - self._runtime.monotonic_s()
+                if not pending or left_s <= 0:
+                    break
+                self._changed.wait(left_s)
+            self._tried.update(dict.fromkeys(self._masters))
+        return ""
+
+    def _best_leader(self, since_s: float, suspect: str) -> tuple[str, _Epoch] | None:
+        newest: tuple[str, _Epoch] | None = None
+        for name, probe in self._probes.items():
+            facts = probe.facts
+            if facts is None or probe.answered_s < since_s or facts.role != "leader":
+                continue
+            epoch = (facts.incarnation, facts.term)
+            if suspect and (name == suspect or epoch <= self._epoch):
+                continue
+            if newest is None or epoch > newest[1]:
+                newest = (name, epoch)
+        return newest
+
+    def _raise_denial(self) -> None:
+        """Say that the masters refuse us, if that is why none of them leads."""
+        with self._changed:
+            errors = [probe.error for probe in self._probes.values() if probe.error is not None]
+        for error in errors:
+            if isinstance(error, Denied):
+                raise type(error)(error.message, **{**error.details, "sent": 0})
+
+    def _start_probes(self) -> None:
+        with self._changed:
+            if self._closed:
+                raise Unreachable("the link to the masters is closed", sent=0)
+            idle = [name for name, probe in self._probes.items() if not probe.running]
+            for name in idle:
+                self._probes[name].running = True
+        for name in idle:
+            self._runtime.spawn(f"probe {name}", partial(self._run_probe, name))
+
+    def _run_probe(self, name: str) -> None:
+        facts: MasterFacts | None = None
+        failed: GfsError | None = None
+        try:
+            facts = self._ask_facts(name)
+        except GfsError as error:
+            failed = error
+        finally:
+            with self._changed:
+                probe = self._probes[name]
+                probe.running = False
+                probe.answered_s = self._runtime.monotonic_s()
+                probe.facts, probe.error = facts, failed
+                self._changed.notify_all()
+
+    def _ask_facts(self, name: str) -> MasterFacts:
+        caller = self._caller(name)
+        context = encode(CallContext(int(PROBE_TIMEOUT_S * 1000)))
+        body = encode((Asked(GetMasterFacts()),))
+        try:
+            answer = caller.call(SERVE_METHOD, context, body, PROBE_TIMEOUT_S)
+            reply = _read_replies(answer, 1)[0]
+        except (Unreachable, ProtocolError):
+            self._drop(name)
+            raise
+        if isinstance(reply, Failure):
+            raise reply.raised()
+        if not isinstance(reply, MasterFacts):
+            raise ProtocolError(f"master {name} answered {type(reply).__name__} instead of facts")
+        return reply
+
+    # Connections --------------------------------------------------------------------------------
+
+    def _caller(self, name: str) -> Caller:
+        """Return the open connection to a master; dial if there is none."""
+        with self._changed:
+            if self._closed:
+                raise Unreachable("the link to the masters is closed", sent=0)
+            caller = self._callers.get(name)
+        if caller is not None and not caller.closed:
+            return caller
+        master = self._masters[name]
+        try:
+            fresh = self._network.dial((master.host, master.port), self._hello)
+        except GfsError as error:
+            error.details["sent"] = 0
+            raise
+        with self._changed:
+            other = self._callers.get(name)
+            if self._closed or (other is not None and not other.closed):
+                spare, keep = fresh, other
+            else:
+                self._callers[name] = fresh
+                spare, keep = None, fresh
+        if spare is not None:
+            spare.close()
+        if keep is None:
+            raise Unreachable("the link to the masters is closed", sent=0)
+        return keep
+
+    def _drop(self, name: str) -> None:
+        with self._changed:
+            caller = self._callers.pop(name, None)
+        if caller is not None:
+            caller.close()
+
+
+def _accept(answer: bytes) -> None:
+    """Read a master's answer to our hello. Raises: what it refuses us with, ProtocolError."""
+    refusal = _read_failure(answer)
+    if refusal is not None:
+        raise refusal.raised()
+    decode(HelloReply, answer)
+
+
+def _read_replies(answer: bytes, count: int) -> CallReply:
+    refusal = _read_failure(answer)
+    if refusal is not None:
+        raise refusal.raised()
+    replies = decode(CallReply, answer)
+    if len(replies) != count:
+        raise ProtocolError(f"{len(replies)} replies to {count} requests")
+    return replies
+
+
+def _read_failure(answer: bytes) -> Failure | None:
+    """Return the failure of the call as a whole, if that is what the answer says."""
+    if not answer[1:9].endswith(b"failure"):
+        return None
+    try:
+        return decode(Failure, answer)
+    except ProtocolError:
+        return None
