@@ -1,0 +1,172 @@
+"""Requests to the leading master, tried again until they are answered: nothing else here retries.
+
+A request that changes something keeps its (session, sequence) over all attempts, so that it is
+applied once whatever happens between; what is not known at the end is said to be unknown (S2, S3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from gfs_ha.client.retry import Deadline, pause_s, worth_retrying
+from gfs_ha.errors import (
+    DeadlineExceeded,
+    GfsError,
+    NoLeader,
+    NotLeader,
+    ProtocolError,
+    SessionExpired,
+    UnknownOutcome,
+    Unreachable,
+)
+from gfs_ha.limits import OPERATION_TIMEOUT_S
+from gfs_ha.net.leader import LeaderLink
+from gfs_ha.protocol.calls import Asked, Reply, Request
+from gfs_ha.protocol.codec import Failure
+from gfs_ha.protocol.reports import MasterFacts
+from gfs_ha.runtime import Runtime
+
+T = TypeVar("T")
+
+_ABSENCE = (NoLeader, NotLeader, Unreachable)
+
+
+class ClusterCalls:
+    """Asks the leader through failovers, until the deadline of the operation. Thread-safe.
+
+    Args: `timeout_s` is the longest time without an answered command; each attempt carries the
+    smaller of the rest and 10 s.
+    """
+
+    def __init__(
+        self, link: LeaderLink, runtime: Runtime, timeout_s: float = OPERATION_TIMEOUT_S
+    ) -> None:
+        self._link = link
+        self._runtime = runtime
+        self.timeout_s = timeout_s
+        self._closed = False
+
+    def ask(self, request: Request, kind: type[T], timeout_s: float | None = None) -> T:
+        """Return the reply to a request that changes nothing. Raises: what the leader refuses."""
+        return expect(self.settle((Asked(request),), timeout_s)[0], kind)
+
+    def settle(self, asked: Sequence[Asked], timeout_s: float | None = None) -> list[Reply]:
+        """Return the final reply to each request, in order; a refusal is a Failure among them.
+
+        Raises: NoLeader, UnknownOutcome, DeadlineExceeded… when the time is over; WrongCluster.
+        """
+        limit_s = self.timeout_s if timeout_s is None else timeout_s
+        deadline = Deadline(self._runtime.monotonic_s() + limit_s)
+        batch = _Batch(asked)
+        attempt_index = 0
+        while True:
+            error = self._attempt(batch, deadline)
+            if error is None:
+                return batch.replies()
+            delay_s = pause_s(error, attempt_index, self._runtime.uniform(0.0, 1.0))
+            if self._closed or not deadline.allows(delay_s, self._runtime.monotonic_s()):
+                raise batch.final_error(self._described(error, limit_s))
+            self._runtime.sleep(delay_s)
+            attempt_index += 1
+
+    def facts(self) -> dict[str, MasterFacts | GfsError]:
+        """Return what every master says of itself now; needs no leader."""
+        return self._link.facts()
+
+    @property
+    def leader(self) -> str:
+        """Return the name of the master that led at the last answer, or an empty string."""
+        return self._link.leader
+
+    def close(self) -> None:
+        """Fail what is in flight, and hang up. Never blocks."""
+        self._closed = True
+        self._link.close()
+
+    def _attempt(self, batch: _Batch, deadline: Deadline) -> GfsError | None:
+        """Send what is still open; return None when all is answered, else why not."""
+        open_asked = batch.open_asked()
+        request_s = deadline.request_s(self._runtime.monotonic_s())
+        try:
+            replies = self._link.call(open_asked, max(request_s, 0.001))
+        except GfsError as error:
+            if error.details.get("sent", 1):
+                batch.note_sent()
+            if not worth_retrying(error):
+                raise
+            return error
+        return batch.take(replies)
+
+    def _described(self, error: GfsError, limit_s: float) -> GfsError:
+        """Return the error in words for the end of an operation."""
+        if isinstance(error, _ABSENCE):
+            return NoLeader(self._link.absence())
+        if isinstance(error, DeadlineExceeded):
+            return DeadlineExceeded(f"no answer from the masters within {limit_s:.0f} s")
+        return error
+
+
+class _Batch:
+    """The requests of one call, what is answered, and what may have reached a leader."""
+
+    def __init__(self, asked: Sequence[Asked]) -> None:
+        self._asked = tuple(asked)
+        self._replies: dict[int, Reply] = {}
+        self._perhaps_sent: set[int] = set()
+
+    def open_asked(self) -> tuple[Asked, ...]:
+        return tuple(self._asked[index] for index in self._open())
+
+    def note_sent(self) -> None:
+        self._perhaps_sent.update(self._open())
+
+    def take(self, replies: Sequence[Reply]) -> GfsError | None:
+        """Keep the final replies; return the last reason to ask again, or None."""
+        again: GfsError | None = None
+        for index, reply in zip(self._open(), replies, strict=True):
+            if not isinstance(reply, Failure):
+                self._replies[index] = reply
+                continue
+            error = reply.raised()
+            if worth_retrying(error):
+                if isinstance(error, UnknownOutcome | DeadlineExceeded):
+                    self._perhaps_sent.add(index)
+                again = error
+            elif isinstance(error, SessionExpired) and index in self._perhaps_sent:
+                self._replies[index] = _unknown(self._asked[index], error)
+            else:
+                self._replies[index] = reply
+        return again
+
+    def replies(self) -> list[Reply]:
+        return [self._replies[index] for index in range(len(self._asked))]
+
+    def final_error(self, error: GfsError) -> GfsError:
+        """Return what to raise when the time is over with requests still open."""
+        for index in self._open():
+            if index in self._perhaps_sent and self._asked[index].sequence:
+                return _unknown(self._asked[index], error).raised()
+        return error
+
+    def _open(self) -> list[int]:
+        return [index for index in range(len(self._asked)) if index not in self._replies]
+
+
+def _unknown(asked: Asked, error: GfsError) -> Failure:
+    what = type(asked.request).__name__
+    path = getattr(asked.request, "path", "") or getattr(asked.request, "source", "")
+    return Failure(
+        UnknownOutcome.__name__,
+        f"{what} {path}".strip() + f" may or may not have been applied: {error.message}",
+        {"cause": error.code},
+    )
+
+
+def expect(reply: Reply, kind: type[T]) -> T:
+    """Return the reply if it is of this kind. Raises: the failure that it is, ProtocolError."""
+    if isinstance(reply, kind):
+        return reply
+    if isinstance(reply, Failure):
+        raise reply.raised()
+    raise ProtocolError(f"the master answered {type(reply).__name__}, not {kind.__name__}")
