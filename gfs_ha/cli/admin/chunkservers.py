@@ -1,0 +1,82 @@
+"""`gfsctl admin chunkservers`: the servers, their load and their last heartbeat."""
+
+from __future__ import annotations
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from gfs_ha.cli.render import render
+from gfs_ha.cli.session import Session, pass_session, watched
+from gfs_ha.cli.units import age_text, count_text, share_text, size_text
+from gfs_ha.cli.verb import Family, Row, Verb
+from gfs_ha.ids import format_id
+from gfs_ha.protocol.reports import ServerReport, ServerRow
+
+_STYLES = {"live": "green", "suspect": "yellow", "dead": "red"}
+
+chunkservers = Family(
+    "chunkservers",
+    help="The chunkservers.",
+    rows={
+        "ls": Row("gfs_ha.cli.admin.chunkservers", "list_servers", "List the chunkservers"),
+    },
+)
+
+
+@click.command(
+    "ls",
+    cls=Verb,
+    examples="""
+    gfsctl admin chunkservers ls              # all of them
+    gfsctl admin chunkservers ls --rack r1    # those of one rack
+    gfsctl admin chunkservers ls -w           # again every two seconds
+    """,
+)
+@click.option("--rack", metavar="RACK", help="Only the servers of this rack.")
+@watched
+@pass_session
+def list_servers(session: Session, rack: str | None) -> None:
+    """List the chunkservers, their load and their last heartbeat."""
+    report = session.operations.servers()
+    if rack is not None:
+        report = ServerReport(tuple(row for row in report.items if row.rack == rack))
+    session.show(report)
+
+
+def state_text(state: str) -> Text:
+    """Return a server's state in its colour."""
+    return Text(state, style=_STYLES.get(state, ""))
+
+
+@render.register
+def _(report: ServerReport, wide: bool) -> Table:
+    table = Table("Server", "Rack", "State", "Used", "Free", "Chunks", "Heartbeat", box=None)
+    if wide:
+        for title in ("Replicas", "Total", "Address", "Machine", "Id", "Disks"):
+            table.add_column(title)
+    for server in report.items:
+        table.add_row(*_cells(server, wide))
+    return table
+
+
+def _cells(server: ServerRow, wide: bool) -> list[str | Text]:
+    cells: list[str | Text] = [
+        server.name,
+        server.rack,
+        state_text(server.state),
+        share_text(server.disk_usage),
+        size_text(server.free_bytes),
+        count_text(server.chunk_count),
+        age_text(server.heartbeat_age_ms),
+    ]
+    if wide:
+        cells += [
+            count_text(server.replica_count),
+            size_text(server.total_bytes),
+            f"{server.host}:{server.port}",
+            server.machine,
+            format_id(server.server_id),
+            ", ".join(disk.failed or format_id(disk.disk_id) for disk in server.disks),
+        ]
+    return cells

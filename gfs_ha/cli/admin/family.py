@@ -1,0 +1,20 @@
+"""`gfsctl admin`: the operators' nouns."""
+
+from __future__ import annotations
+
+from gfs_ha.cli.verb import Family, Row
+
+_HERE = "gfs_ha.cli.admin"
+
+admin = Family(
+    "admin",
+    help="For operators: how the cluster is, and where things lie.",
+    rows={
+        "status": Row(f"{_HERE}.status", "status", "The cluster on one screen"),
+        "health": Row(f"{_HERE}.health", "health", "What is not as it should be (exit 8)"),
+        "masters": Row(f"{_HERE}.masters", "masters", "The masters and every term that led"),
+        "chunkservers": Row(f"{_HERE}.chunkservers", "chunkservers", "The chunkservers"),
+        "chunks": Row(f"{_HERE}.chunks", "chunks", "Chunks and their copies"),
+        "placement": Row(f"{_HERE}.placement", "placement", "Where the bytes of a file lie"),
+    },
+)

@@ -1,0 +1,104 @@
+"""`gfsctl admin masters`: the members, and every term that led."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+from rich.console import Group
+from rich.table import Table
+
+from gfs_ha.cli.render import names, render
+from gfs_ha.cli.session import Session, pass_session, watched
+from gfs_ha.cli.units import count_text, duration_text, size_text, time_text
+from gfs_ha.cli.verb import Family, Row, Verb
+from gfs_ha.protocol.reports import LedTerm, MasterReport, MasterRow
+
+masters = Family(
+    "masters",
+    help="The masters and every term that led.",
+    rows={"ls": Row("gfs_ha.cli.admin.masters", "list_masters", "List the masters")},
+)
+
+
+@click.command(
+    "ls",
+    cls=Verb,
+    examples="""
+    gfsctl admin masters ls             # who leads, who follows, how far behind
+    gfsctl admin masters ls -o wide     # also log, state and commit times, and the terms that led
+    gfsctl admin masters ls -o json     # the same for programs, with `terms`
+    """,
+)
+@watched
+@pass_session
+def list_masters(session: Session) -> None:
+    """List the masters: who leads, how far the others are behind, and who does not answer."""
+    session.show(session.operations.masters())
+
+
+@names.register
+def _(report: MasterReport) -> Iterator[str]:
+    for row in report.items:
+        yield row.name
+
+
+@render.register
+def _(report: MasterReport, wide: bool) -> Group:
+    table = Table("Master", "Role", "Address", "Term", "Applied", "Behind", "Commit p50", box=None)
+    if wide:
+        for title in ("p99", "Log", "State", "Map", "Disk free", "Memory", "Version"):
+            table.add_column(title)
+    for row in report.items:
+        table.add_row(*_cells(row, wide))
+    return Group(table, "", terms_table(report.terms)) if wide else Group(table)
+
+
+def role_text(row: MasterRow) -> str:
+    """Return what a master is, or that it does not answer."""
+    if row.facts is None or not row.reachable:
+        return "unreachable"
+    return row.facts.trouble or row.facts.role
+
+
+def _cells(row: MasterRow, wide: bool) -> list[str]:
+    facts = row.facts
+    address = f"{row.host}:{row.port}"
+    if facts is None:
+        return [row.name, role_text(row), address]
+    cells = [
+        row.name,
+        role_text(row),
+        address,
+        str(facts.term),
+        count_text(facts.applied_index),
+        count_text(row.lag_entries),
+        f"{facts.commit_p50_us / 1000:.1f} ms",
+    ]
+    if wide:
+        cells += [
+            f"{facts.commit_p99_us / 1000:.1f} ms",
+            size_text(facts.log_bytes),
+            size_text(facts.state_bytes),
+            size_text(facts.map_bytes),
+            size_text(facts.disk_free_bytes),
+            size_text(facts.rss_bytes),
+            facts.version,
+        ]
+    return cells
+
+
+def terms_table(terms: tuple[LedTerm, ...]) -> Table:
+    """Return the terms that led, oldest first."""
+    table = Table("Term", "Leader", "Since", "Lasted", "First entry", box=None)
+    for at, term in enumerate(terms):
+        after = terms[at + 1].since_ms if at + 1 < len(terms) else None
+        lasted = "leads now" if after is None else duration_text(max(0, after - term.since_ms))
+        table.add_row(
+            str(term.term),
+            term.member,
+            time_text(term.since_ms * 1_000_000),
+            lasted,
+            count_text(term.index),
+        )
+    return table

@@ -1,0 +1,77 @@
+"""`gfsctl admin placement`: where the bytes of one file lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from gfs_ha.cli.admin.chunks import copies_text, replicas_text
+from gfs_ha.cli.names import printable
+from gfs_ha.cli.render import names, render
+from gfs_ha.cli.session import Session, pass_session, watched
+from gfs_ha.cli.units import count_text, size_text
+from gfs_ha.cli.verb import Family, Row, Verb
+from gfs_ha.ids import format_id
+from gfs_ha.protocol.reports import PlacementReport
+
+placement = Family(
+    "placement",
+    help="Where the bytes of a file lie.",
+    rows={"show": Row("gfs_ha.cli.admin.placement", "show_placement", "Show a file's chunks")},
+)
+
+
+@click.command(
+    "show",
+    cls=Verb,
+    examples="""
+    gfsctl admin placement show /backup/big.img           # chunks, servers, racks, health
+    gfsctl admin placement show -o wide /backup/big.img   # also the offsets inside the chunks
+    """,
+)
+@click.argument("path")
+@watched
+@pass_session
+def show_placement(session: Session, path: str) -> None:
+    """Show the chunks of a file and, for each, the servers that hold it."""
+    session.show(session.operations.placement(session.file_path(path)))
+
+
+@names.register
+def _(report: PlacementReport) -> Iterator[str]:
+    seen: set[int] = set()
+    for item in report.items:
+        if item.chunk.chunk_id not in seen:
+            seen.add(item.chunk.chunk_id)
+            yield format_id(item.chunk.chunk_id)
+
+
+@render.register
+def _(report: PlacementReport, wide: bool) -> Group:
+    table = Table("Offset", "Length", "Chunk", "State", "Copies", "Replicas", box=None)
+    if wide:
+        for title in ("In chunk at", "Chunk length", "Durability"):
+            table.add_column(title)
+    for item in report.items:
+        chunk = item.chunk
+        cells: list[str | Text] = [
+            count_text(item.file_offset),
+            size_text(item.length),
+            format_id(chunk.chunk_id),
+            chunk.blocked or chunk.state,
+            copies_text(chunk),
+            replicas_text(chunk.replicas),
+        ]
+        if wide:
+            cells += [count_text(item.chunk_offset), size_text(chunk.length), chunk.durability]
+        table.add_row(*cells)
+    chunks = len({item.chunk.chunk_id for item in report.items})
+    head = Text(
+        f"{printable(report.path)}  {size_text(report.size)}  {count_text(chunks, 'chunk')}"
+        f"{' and more' if report.more else ''}   rule: {report.rule}"
+    )
+    return Group(head, table) if report.items else Group(head)

@@ -1,0 +1,101 @@
+"""`gfsctl ls`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+import click
+
+from gfs_ha.cli import output
+from gfs_ha.cli.data.listing import FileItem, long_lines, short_lines
+from gfs_ha.cli.names import join, printable
+from gfs_ha.cli.options import NAME, TABLE, WIDE
+from gfs_ha.cli.session import Session, pass_session
+from gfs_ha.cli.verb import Verb
+
+Lines = Callable[[list[FileItem]], Iterable[str]]
+
+
+@click.command(
+    cls=Verb,
+    examples="""
+    gfsctl ls /                     # the names in a directory
+    gfsctl ls -lh /backup           # with mode, copies, owner, size and time
+    gfsctl ls -R -o jsonl /backup   # everything below, one JSON object a line
+    gfsctl ls -R -o name /backup    # everything below, one path a line
+    """,
+)
+@click.argument("paths", metavar="[PATH]...", nargs=-1)
+@click.option("-l", "--long", is_flag=True, help="Mode, copies, owner, group, size and time.")
+@click.option("-R", "--recursive", is_flag=True, help="Everything below, too.")
+@click.option("-h", "--human", is_flag=True, help="Sizes like 1.2 GiB.")
+@pass_session
+def ls(session: Session, paths: tuple[str, ...], long: bool, recursive: bool, human: bool) -> None:
+    """List directories (by default /); a file is listed as itself."""
+    wanted = [session.path(text) for text in paths or ("/",)]
+    lines: Lines = short_lines
+    if long or session.options.output == WIDE:
+        lines = partial(long_lines, human=human)
+    if session.options.output in (TABLE, WIDE):
+        _show_text(session, wanted, lines, recursive)
+        return
+    several = recursive or len(wanted) > 1
+    items = (item for path in wanted for item in _items(session, path, recursive))
+    if session.options.output == NAME:
+        output.write_lines(item.path if several else item.name for item in items)
+    else:
+        session.show_items("FileList", items, lines, lambda item: item.path)
+
+
+def _items(session: Session, path: str, recursive: bool) -> Iterator[FileItem]:
+    """Return what a path lists: the file itself, or what a directory holds."""
+    status = session.cluster.stat(path)
+    item = FileItem.of(path, status)
+    if not item.directory:
+        yield item
+        return
+    waiting = [path]
+    while waiting:
+        directory = waiting.pop()
+        below = []
+        for entry in session.cluster.listdir(directory):
+            item = FileItem.of(join(directory, entry.name), entry.status)
+            if item.directory and recursive:
+                below.append(item.path)
+            yield item
+        waiting.extend(reversed(below))
+
+
+def _show_text(session: Session, paths: list[str], lines: Lines, recursive: bool) -> None:
+    """Show as `ls` does: files first, then each directory, under its name if there are several."""
+    files, waiting = [], []
+    for path in paths:
+        item = FileItem.of(path, session.cluster.stat(path))
+        (waiting if item.directory else files).append(item)
+    if files:
+        named = [FileItem.of(item.path, session.cluster.stat(item.path)) for item in files]
+        output.write_lines(lines(named))
+    titled = recursive or len(paths) > 1
+    between = bool(files)
+    directories = [item.path for item in reversed(waiting)]
+    while directories:
+        directory = directories.pop()
+        if titled:
+            output.write_lines([*([""] if between else []), f"{printable(directory)}:"])
+        below: list[str] = []
+        entries = (
+            FileItem.of(join(directory, entry.name), entry.status)
+            for entry in session.cluster.listdir(directory)
+        )
+        session.show_items("FileList", _noting(entries, below), lines, lambda item: item.name)
+        if recursive:
+            directories.extend(reversed(below))
+        between = True
+
+
+def _noting(items: Iterator[FileItem], below: list[str]) -> Iterator[FileItem]:
+    for item in items:
+        if item.directory:
+            below.append(item.path)
+        yield item

@@ -1,0 +1,51 @@
+"""`gfsctl mv`."""
+
+from __future__ import annotations
+
+import click
+
+from gfs_ha.cli.data.listing import FileItem
+from gfs_ha.cli.names import join, printable, remote_path, without_slash
+from gfs_ha.cli.session import Session, pass_session
+from gfs_ha.cli.verb import Verb
+from gfs_ha.errors import NotADirectory, NotFound
+from gfs_ha.protocol.metadata import DIRECTORY
+
+
+@click.command(
+    cls=Verb,
+    examples="""
+    gfsctl mv /draft.txt /final.txt     # rename; an existing file is replaced
+    gfsctl mv /a.txt /b.txt /archive/   # into a directory, under their own names
+    gfsctl mv /2026 /archive            # a whole directory, in one step
+    """,
+)
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.argument("target", metavar="TARGET")
+@pass_session
+def mv(session: Session, sources: tuple[str, ...], target: str) -> None:
+    """Rename files and directories, or move them into a directory. Each move is atomic."""
+    froms = [session.path(text) for text in sources]
+    to = remote_path(target, session.config.cluster)
+    into = _is_directory(session, without_slash(to))
+    if not into and len(froms) > 1:
+        raise NotADirectory(f"{printable(to)} is no directory, and there are several sources")
+    moved = []
+    for source in froms:
+        if into:
+            goal = join(without_slash(to), source.rsplit("/", 1)[1])
+        else:
+            if to.endswith("/") and session.cluster.stat(source).kind != DIRECTORY:
+                raise NotFound(f"there is no directory {printable(to)}")
+            goal = without_slash(to)
+        session.cluster.rename(source, goal)
+        moved.append(goal)
+    if session.options.output in ("json", "jsonl", "name"):
+        session.done("FileList", [FileItem.of(path, session.cluster.stat(path)) for path in moved])
+
+
+def _is_directory(session: Session, path: str) -> bool:
+    try:
+        return session.cluster.stat(path).kind == DIRECTORY
+    except NotFound:
+        return False

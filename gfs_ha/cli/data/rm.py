@@ -1,0 +1,68 @@
+"""`gfsctl rm`."""
+
+from __future__ import annotations
+
+import click
+
+from gfs_ha.cli.names import printable
+from gfs_ha.cli.session import Session, pass_session
+from gfs_ha.cli.units import count_text, size_text
+from gfs_ha.cli.verb import Verb
+from gfs_ha.errors import InvalidArgument, IsADirectory
+from gfs_ha.protocol.metadata import DIRECTORY
+
+_COUNTED_MAX = 100_000  # What is asked about is counted; beyond this the question says "more".
+
+
+@click.command(
+    cls=Verb,
+    examples="""
+    gfsctl rm /docs/old.pdf         # one file; never asks
+    gfsctl rm -r /backup/2024       # a directory; asks with count and bytes
+    gfsctl rm -r -y /backup/2024    # the same in a script
+    """,
+)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("-r", "--recursive", is_flag=True, help="Directories and all that is below them.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@pass_session
+def rm(session: Session, paths: tuple[str, ...], recursive: bool, yes: bool) -> None:
+    """Remove files; with -r also directories. A directory is detached in one step."""
+    wanted = [session.path(text) for text in paths]
+    removed = []
+    for path in wanted:
+        if path == "/":
+            raise InvalidArgument("the root itself cannot be removed; name what is below it")
+        directory = session.cluster.stat(path).kind == DIRECTORY
+        if directory and not recursive:
+            raise IsADirectory(f"{printable(path)} is a directory; -r removes it with its contents")
+        if directory and not yes and not session.confirm(_question(session, path)):
+            continue
+        session.cluster.remove(path, recursive=recursive)
+        removed.append({"path": path, "kind": "directory" if directory else "file"})
+    if session.options.machine_readable:
+        session.show_plain("RemovedList", removed)
+    elif session.options.output == "name":
+        session.print_lines(item["path"] for item in removed)
+
+
+def _question(session: Session, path: str) -> str:
+    files = directories = size = 0
+    more = ""
+    waiting = [path]
+    while waiting and not more:
+        directory = waiting.pop()
+        for entry in session.cluster.listdir(directory):
+            if entry.status.kind == DIRECTORY:
+                directories += 1
+                waiting.append(f"{directory}/{entry.name}")
+            else:
+                files += 1
+                size += entry.status.size
+            if files + directories >= _COUNTED_MAX:
+                more = "more than "
+                break
+    return (
+        f"remove {printable(path)} with {more}{count_text(files, 'file')} "
+        f"({size_text(size)}) and {count_text(directories, 'directory', 'directories')}?"
+    )

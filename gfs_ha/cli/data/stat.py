@@ -1,0 +1,46 @@
+"""`gfsctl stat`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from gfs_ha.cli.data.listing import FileItem
+from gfs_ha.cli.names import printable
+from gfs_ha.cli.session import Session, pass_session
+from gfs_ha.cli.units import count_text, mode_text, size_text, time_text
+from gfs_ha.cli.verb import Verb
+from gfs_ha.ids import format_id
+
+
+@click.command(
+    cls=Verb,
+    examples="""
+    gfsctl stat /docs/report.pdf            # all facts of a name
+    gfsctl stat -o json /docs/report.pdf    # the same for programs
+    """,
+)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@pass_session
+def stat(session: Session, paths: tuple[str, ...]) -> None:
+    """Show all facts of files and directories."""
+    wanted = [session.path(text) for text in paths]
+    found = (FileItem.of(path, session.cluster.stat(path)) for path in wanted)
+    session.show_items("FileList", found, _lines, lambda item: item.path)
+
+
+def _lines(items: list[FileItem]) -> Iterator[str]:
+    for item in items:
+        yield f"path        {printable(item.path)}"
+        yield f"kind        {item.kind}"
+        if item.directory:
+            yield f"entries     {count_text(item.entry_count)}"
+        else:
+            yield f"size        {item.size} bytes ({size_text(item.size)})"
+            yield f"copies      {item.goal or 'as the cluster is set'}"
+        yield f"mode        {item.mode & 0o7777:04o} ({mode_text(item.kind, item.mode)})"
+        yield f"owner       {printable(item.owner) or '-'}:{printable(item.group) or '-'}"
+        yield f"modified    {time_text(item.mtime_ns)}"
+        content = f", content {format_id(item.content_id)}" if item.content_id else ""
+        yield f"inode       {format_id(item.inode_id)}{content}, generation {item.generation}"

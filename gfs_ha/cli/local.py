@@ -1,0 +1,268 @@
+"""`gfsctl local`: a real cluster of processes on this machine."""
+
+from __future__ import annotations
+
+import shlex
+import signal as signals
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from gfs_ha.cli import output
+from gfs_ha.cli.names import printable
+from gfs_ha.cli.options import JSON, JSONL, NAME
+from gfs_ha.cli.session import Session, pass_session
+from gfs_ha.cli.units import size_text
+from gfs_ha.cli.verb import Family, Row, Verb
+from gfs_ha.errors import NotFound, UsageError
+from gfs_ha.limits import CHUNK_BYTES_MAX, CHUNK_BYTES_MIN
+from gfs_ha.local.cluster import RUNNING, LocalCluster
+from gfs_ha.strict_toml import parse_size
+
+_HERE = "gfs_ha.cli.local"
+
+local = Family(
+    "local",
+    help="A real cluster of processes on this machine.",
+    rows={
+        "up": Row(_HERE, "up", "Start a cluster, or what is stopped of it"),
+        "down": Row(_HERE, "down", "Stop its processes; keep the data unless --wipe"),
+        "status": Row(_HERE, "status", "Which processes live"),
+        "kill": Row(_HERE, "kill", "Send a signal to one process"),
+        "start": Row(_HERE, "start", "Start one process again"),
+        "env": Row(_HERE, "env", "Print the export of GFS_CONFIG"),
+    },
+)
+
+
+def _directory(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        *("--dir", "directory"),
+        metavar="D",
+        envvar="GFS_LOCAL_DIR",
+        help="Where the cluster lies (default ~/.gfs-ha/local). [GFS_LOCAL_DIR]",
+    )(function)
+
+
+@click.command(
+    cls=Verb,
+    examples="""
+    gfsctl local up                                       # 3 masters, 4 chunkservers, 2 racks
+    gfsctl local up --dir /tmp/one --racks r1,r2,r3       # a second cluster elsewhere
+    eval "$(gfsctl local env)" && gfsctl ls /             # use it
+    """,
+)
+@_directory
+@click.option("--masters", type=int, help="How many masters (3).")
+@click.option("--chunkservers", type=int, help="How many chunkservers (4).")
+@click.option("--racks", metavar="R1,R2", help="Racks, taken in turns (r1,r2).")
+@click.option("--chunk-size", metavar="SIZE", help="1MiB to 64MiB (64MiB).")
+@pass_session
+def up(
+    session: Session,
+    directory: str | None,
+    masters: int | None,
+    chunkservers: int | None,
+    racks: str | None,
+    chunk_size: str | None,
+) -> None:
+    """Start a cluster, or what is stopped of it; it serves when this returns."""
+    cluster = LocalCluster(directory)
+    report = cluster.up(
+        masters=masters,
+        chunkservers=chunkservers,
+        racks=_racks(racks),
+        chunk_bytes=_chunk_bytes(chunk_size),
+    )
+    if session.options.output in (JSON, JSONL):
+        facts = {
+            "directory": str(report.directory),
+            "config": str(report.config),
+            "created": report.created,
+            "running": list(report.running),
+            "started": list(report.started),
+        }
+        session.show_plain("LocalUp", [facts])
+        return
+    if session.options.output == NAME:
+        output.write_lines([*report.running, *report.started])
+        return
+    if report.running:
+        output.write_lines([f"running: {' '.join(report.running)}"])
+    if report.started:
+        output.write_lines([f"started: {' '.join(report.started)}"])
+    output.write_lines([f"ready in {report.directory}; for gfsctl:", _export(cluster)])
+
+
+@click.command(
+    cls=Verb,
+    examples="""
+    gfsctl local down           # stop everything; `up` finds the data again
+    gfsctl local down --wipe    # and remove all data of it
+    """,
+)
+@_directory
+@click.option("--wipe", is_flag=True, help="Remove the cluster's data, too.")
+@pass_session
+def down(session: Session, directory: str | None, wipe: bool) -> None:
+    """Stop the processes of the cluster; none is left."""
+    cluster = LocalCluster(directory)
+    ended = cluster.down(wipe=wipe)
+    if session.options.output in (JSON, JSONL):
+        facts = {"directory": str(cluster.directory), "stopped": list(ended), "wiped": wipe}
+        session.show_plain("LocalDown", [facts])
+    elif session.options.output == NAME:
+        output.write_lines(ended)
+    else:
+        what = f"stopped: {' '.join(ended)}" if ended else "nothing was running"
+        kept = "data removed" if wipe else "data kept"
+        output.write_lines([f"{what} ({kept}, {cluster.directory})"])
+
+
+@click.command(
+    cls=Verb,
+    examples="""
+    gfsctl local status            # every process: running, paused or stopped
+    gfsctl local status -o json    # the same for programs
+    """,
+)
+@_directory
+@pass_session
+def status(session: Session, directory: str | None) -> None:
+    """Show which processes live. Exit status 3 when there is no cluster."""
+    cluster = LocalCluster(directory)
+    members = cluster.status()
+    if not members:
+        raise NotFound(
+            f"there is no local cluster in {cluster.directory}; `gfsctl local up` makes one"
+        )
+    if session.options.output in (JSON, JSONL):
+        rows = [
+            {
+                "name": member.name,
+                "role": member.role,
+                "state": member.state,
+                "pid": member.pid or None,
+                "port": member.port,
+                "rack": member.rack or None,
+                "log": str(member.log),
+            }
+            for member in members
+        ]
+        session.show_plain("LocalProcessList", rows, directory=str(cluster.directory))
+    elif session.options.output == NAME:
+        output.write_lines(member.name for member in members)
+    else:
+        output.write_lines(
+            f"{one.name:<6} {one.role:<12} {one.state:<8} "
+            f"{'pid ' + str(one.pid) if one.pid else '-':<12} port {one.port:<6} "
+            f"{one.rack or '-':<4} {one.log}"
+            for one in members
+        )
+        running = sum(member.state == RUNNING for member in members)
+        output.write_lines([f"{running} of {len(members)} running in {cluster.directory}"])
+
+
+@click.command(
+    cls=Verb,
+    examples="""
+    gfsctl local kill m1              # SIGTERM: it stops cleanly
+    gfsctl local kill cs2 -9          # SIGKILL: as if the machine died
+    gfsctl local kill m1 --signal STOP
+    """,
+)
+@click.argument("name")
+@_directory
+@click.option("-9", "hard", is_flag=True, help="SIGKILL.")
+@click.option("--signal", metavar="NAME", default="TERM", show_default=True, help="Which signal.")
+@pass_session
+def kill(session: Session, name: str, directory: str | None, hard: bool, signal: str) -> None:
+    """Send a signal to one process; after TERM and KILL it is gone on return."""
+    number = _signal("KILL" if hard else signal)
+    pid = LocalCluster(directory).kill(name, number)
+    _tell(session, "LocalKill", {"name": name, "pid": pid, "signal": number.name})
+
+
+@click.command(
+    cls=Verb,
+    examples="""
+    gfsctl local start cs2    # after `kill`
+    """,
+)
+@click.argument("name")
+@_directory
+@pass_session
+def start(session: Session, name: str, directory: str | None) -> None:
+    """Start one process again; it serves its port when this returns."""
+    started = LocalCluster(directory).start(name)
+    _tell(session, "LocalStart", {"name": name, "started": started})
+
+
+@click.command(
+    cls=Verb,
+    examples="""
+    eval "$(gfsctl local env)"    # gfsctl and the library find this cluster now
+    """,
+)
+@_directory
+@pass_session
+def env(session: Session, directory: str | None) -> None:
+    """Print the export of GFS_CONFIG for a shell."""
+    cluster = LocalCluster(directory)
+    if not cluster.config_path.exists():
+        raise NotFound(
+            f"there is no local cluster in {cluster.directory}; `gfsctl local up` makes one"
+        )
+    if session.options.output in (JSON, JSONL):
+        session.show_plain("LocalEnvironment", [cluster.env()])
+    else:
+        output.write_lines([_export(cluster)])
+
+
+def _tell(session: Session, kind: str, facts: dict[str, Any]) -> None:
+    if session.options.output in (JSON, JSONL):
+        session.show_plain(kind, [facts])
+    elif session.options.output == NAME:
+        output.write_lines([facts["name"]])
+    elif kind == "LocalKill":
+        output.write_lines([f"{facts['signal']} sent to {facts['name']} (pid {facts['pid']})"])
+    else:
+        output.write_lines([f"{facts['name']} {'started' if facts['started'] else 'runs already'}"])
+
+
+def _export(cluster: LocalCluster) -> str:
+    return "\n".join(f"export {key}={shlex.quote(value)}" for key, value in cluster.env().items())
+
+
+def _signal(name: str) -> signals.Signals:
+    try:
+        if name.isdigit():
+            return signals.Signals(int(name))
+        return signals.Signals[f"SIG{name.upper().removeprefix('SIG')}"]
+    except (KeyError, ValueError):
+        raise UsageError(f"there is no signal {printable(name)!r}") from None
+
+
+def _racks(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    racks = tuple(rack.strip() for rack in text.split(","))
+    if not all(racks):
+        raise UsageError(f"--racks {text!r} names an empty rack; write r1,r2")
+    return racks
+
+
+def _chunk_bytes(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        size = parse_size(text)
+    except ValueError as error:
+        raise UsageError(f"--chunk-size {printable(text)}: {error}") from error
+    if not CHUNK_BYTES_MIN <= size <= CHUNK_BYTES_MAX:
+        raise UsageError(
+            f"--chunk-size {printable(text)}: a chunk has {size_text(CHUNK_BYTES_MIN)} to "
+            f"{size_text(CHUNK_BYTES_MAX)}"
+        )
+    return size

@@ -1,0 +1,106 @@
+"""What every verb can be told: configuration, output mode, how much to say, how long to wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import click
+
+TABLE, WIDE, JSON, JSONL, NAME = "table", "wide", "json", "jsonl", "name"
+OUTPUTS = (TABLE, WIDE, JSON, JSONL, NAME)
+
+
+@dataclass(slots=True)
+class Options:
+    """The common options of one run; a verb's own position overrides what stood before it."""
+
+    config: str | None = None
+    output: str = TABLE
+    quiet: bool = False
+    verbose: bool = False
+    color: bool = True
+    timeout_s: float | None = None
+
+    @property
+    def machine_readable(self) -> bool:
+        return self.output in (JSON, JSONL)
+
+
+def common_options(with_environment: bool) -> list[click.Option]:
+    """Return fresh common options; only the root reads the environment, so that words win."""
+
+    def option(*names: str, env: str, text: str, **more: object) -> click.Option:
+        made = click.Option(
+            [*names],
+            expose_value=False,
+            allow_from_autoenv=False,
+            envvar=env if with_environment and env else None,
+            help=f"{text} [{env}]" if env else text,
+            callback=_keep,
+            **more,  # type: ignore[arg-type]
+        )
+        made.common = True  # type: ignore[attr-defined]
+        return made
+
+    return [
+        option("--config", env="GFS_CONFIG", metavar="FILE", text="The cluster's TOML file."),
+        option(
+            *("-o", "--output"),
+            env="GFS_OUTPUT",
+            type=click.Choice(OUTPUTS),
+            text="How to show results.",
+        ),
+        option("--json", env="", is_flag=True, text="The same as -o json."),
+        option("-q", "--quiet", env="GFS_QUIET", is_flag=True, text="No progress, no warnings."),
+        option(
+            *("-v", "--verbose"),
+            env="GFS_VERBOSE",
+            is_flag=True,
+            text="Say more; errors come with a traceback.",
+        ),
+        option("--no-color", env="GFS_NO_COLOR", is_flag=True, text="No colours (also NO_COLOR)."),
+        option(
+            "--timeout",
+            env="GFS_TIMEOUT",
+            type=click.FloatRange(min=0.1, max=86_400),
+            metavar="SECONDS",
+            text="Longest time without an answer (default 30).",
+        ),
+    ]
+
+
+def _keep(context: click.Context, parameter: click.Parameter, value: object) -> None:
+    source = context.get_parameter_source(parameter.name or "")
+    if source in (None, click.core.ParameterSource.DEFAULT):
+        return
+    options = context.ensure_object(Options)
+    match parameter.name:
+        case "json":
+            if value:
+                options.output = JSON
+        case "no_color":
+            options.color = not value
+        case "timeout":
+            options.timeout_s = float(value)  # type: ignore[arg-type]
+        case "config":
+            # An empty variable means: not set.
+            options.config = str(value) if value else None
+        case name:
+            setattr(options, str(name), value)
+
+
+def wanted_output(words: list[str]) -> str:
+    """Return the output mode that a command line asks for, also when it cannot be parsed."""
+    wanted = TABLE
+    for at, word in enumerate(words):
+        if word == "--":
+            break
+        if word == "--json":
+            wanted = JSON
+        elif word in ("-o", "--output") and at + 1 < len(words):
+            wanted = words[at + 1]
+        elif word.startswith("--output="):
+            wanted = word.partition("=")[2]
+        elif word.startswith("-o") and word[2:] in OUTPUTS:
+            wanted = word[2:]
+    return wanted

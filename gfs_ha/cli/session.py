@@ -1,0 +1,238 @@
+"""One command's session: finds the configuration, connects late, shows reports, cleans up."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
+from itertools import islice
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import click
+
+from gfs_ha.cli import output
+from gfs_ha.cli.failure import conclude
+from gfs_ha.cli.names import remote_path, without_slash
+from gfs_ha.cli.options import JSON, JSONL, NAME, WIDE, Options
+from gfs_ha.cli.verb import WATCH_S
+from gfs_ha.errors import GfsError, IsADirectory, UsageError
+
+if TYPE_CHECKING:
+    from gfs_ha.client.filesystem import Cluster
+    from gfs_ha.client.operations import Operations
+    from gfs_ha.config import Config
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_PAGE = 1000
+
+
+class Session:
+    """What a verb works with. `cluster` and `operations` connect at their first use."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.watching = False
+        self._config: Config | None = None
+        self._cluster: Cluster | None = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._cluster is not None:
+            self._cluster.close()
+
+    @property
+    def config(self) -> Config:
+        """Return the configuration that was found. Raises: ConfigError."""
+        if self._config is None:
+            from gfs_ha.config import find, load
+
+            self._config = load(find(self.options.config, os.environ))
+        return self._config
+
+    @property
+    def cluster(self) -> Cluster:
+        """Return the connected library."""
+        if self._cluster is None:
+            from gfs_ha import connect
+
+            self._cluster = connect(self.config, timeout_s=self.options.timeout_s)
+        return self._cluster
+
+    @property
+    def operations(self) -> Operations:
+        """Return the operators' reports."""
+        return self.cluster.operations
+
+    def path(self, text: str) -> str:
+        """Return the remote path of a word, without a slash at its end. Raises: UsageError."""
+        return without_slash(remote_path(text, self.config.cluster))
+
+    def file_path(self, text: str) -> str:
+        """Return the remote path of a word that must name a file. Raises: IsADirectory."""
+        path = remote_path(text, self.config.cluster)
+        if path.endswith("/"):
+            raise IsADirectory(f"{text}: a slash at the end names a directory, not a file")
+        return path
+
+    # Showing ------------------------------------------------------------------------------------
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Return who leads and how far it is, as far as this command has seen."""
+        if self._cluster is None:
+            return {"leader": None, "index": None}
+        return {"leader": self._cluster.leader or None, "index": self._index}
+
+    _index: int | None = None
+
+    def show(self, report: Any) -> None:
+        """Show a report in the wanted form. Its `items` are what jsonl and name print."""
+        mode = self.options.output
+        if mode in (JSON, JSONL):
+            self._show_json(report)
+            return
+        from gfs_ha.cli.render import names, render, text_of
+
+        if mode == NAME:
+            output.write_lines(names(report))
+            return
+        wide = mode == WIDE
+        text = text_of(render(report, wide), self.options.color, wide)
+        if self.watching and output.stdout_is_terminal():
+            # Overwrite what stood there: a screen that is wiped first flickers.
+            text = "\x1b[H" + text.replace("\n", "\x1b[K\n") + "\x1b[K\n\x1b[J"
+        output.write_lines(text.split("\n"))
+
+    def _show_json(self, report: Any) -> None:
+        from gfs_ha.cli.document import json_bytes, report_document
+
+        found = report_document(report, self.meta)
+        if self.options.output == JSONL:
+            output.write(*(json_bytes(item, JSONL) for item in found["items"]))
+        else:
+            output.write(json_bytes(found, JSONL if self.watching else JSON))
+
+    def show_items(
+        self,
+        kind: str,
+        items: Iterator[Any],
+        lines: Callable[[list[Any]], Iterable[str]],
+        name: Callable[[Any], str],
+    ) -> None:
+        """Show items as they come, so that a long listing begins at once and is never held.
+
+        Args: `lines` gives the text lines of up to a page of items, `name` what `-o name` prints.
+        """
+        mode = self.options.output
+        if mode in (JSON, JSONL):
+            from gfs_ha.cli.document import json_bytes, plain, streamed
+
+            if mode == JSON:
+                plains = (plain(item) for item in items)
+                output.write_pieces(streamed(kind, plains, lambda: self.meta))
+            else:
+                output.write_pieces(json_bytes(plain(item), JSONL) for item in items)
+            return
+        if mode == NAME:
+            output.write_lines(name(item) for item in items)
+            return
+        while page := list(islice(items, _PAGE)):
+            output.write_lines(lines(page))
+
+    def done(self, kind: str, items: Iterable[Any]) -> None:
+        """Tell programs what was done; people see that the command came back."""
+        mode = self.options.output
+        if mode in (JSON, JSONL):
+            from gfs_ha.cli.document import plain
+
+            self.show_plain(kind, [plain(item) for item in items])
+        elif mode == NAME:
+            output.write_lines(str(item.path) for item in items)
+
+    def show_plain(self, kind: str, items: list[dict[str, Any]], **more: Any) -> None:
+        """Write facts that are JSON already."""
+        from gfs_ha.cli.document import document, json_bytes
+
+        if self.options.output == JSONL:
+            output.write(*(json_bytes(item, JSONL) for item in items))
+        else:
+            output.write(json_bytes(document(kind, items, self.meta, **more), JSON))
+
+    # Talking ------------------------------------------------------------------------------------
+
+    def warn(self, text: str) -> None:
+        """Say something odd on standard error, unless told to be quiet."""
+        if not self.options.quiet:
+            output.say(f"warning: {text}")
+
+    def note(self, text: str) -> None:
+        """Say something useful on standard error when more was asked for."""
+        if self.options.verbose:
+            output.say(text)
+
+    def confirm(self, question: str, flag: str = "-y") -> bool:
+        """Ask a person. Raises: UsageError when there is no terminal to ask at."""
+        if sys.stdin is None or not sys.stdin.isatty() or not output.stderr_is_terminal():
+            raise UsageError(f"{question} There is no terminal to ask at; say {flag}")
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    # Watching -----------------------------------------------------------------------------------
+
+    def watch(self, period_s: float, once: Callable[[], object]) -> None:
+        """Show again and again until a signal; what is only temporary does not end it."""
+        from gfs_ha.runtime import ThreadedRuntime
+
+        runtime = ThreadedRuntime()
+        self.watching = True
+        if output.stdout_is_terminal() and not self.options.machine_readable:
+            output.write(b"\x1b[2J")
+        while True:
+            try:
+                once()
+            except GfsError as error:
+                if not error.retryable:
+                    raise
+                conclude(error, self.options.machine_readable, verbose=False)
+            output.flush()
+            runtime.sleep(period_s)
+
+
+def pass_session(
+    function: Callable[Concatenate[Session, P], R],
+) -> Callable[P, None]:
+    """Give the verb a `Session` that is closed at its end; see `watched`."""
+
+    @click.pass_obj
+    @wraps(function)
+    def wrapper(options: Options, *args: Any, **kwargs: Any) -> None:
+        period_s = kwargs.pop("watch", None)
+        with Session(options) as session:
+            if period_s is None:
+                function(session, *args, **kwargs)
+            else:
+                session.watch(period_s, lambda: function(session, *args, **kwargs))
+
+    return wrapper
+
+
+def watched(function: Callable[P, R]) -> Callable[P, R]:
+    """Give a verb that shows state `-w/--watch [SECONDS]`."""
+    return click.option(
+        *("-w", "--watch"),
+        type=click.FloatRange(min=0.1, max=86_400),
+        metavar="[SECONDS]",
+        help=f"Show it again and again (every {WATCH_S:.0f} s).",
+    )(function)

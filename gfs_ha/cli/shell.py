@@ -1,0 +1,77 @@
+"""The command tree, and one run of it: words in, exit status out."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from gfs_ha.cli import output
+from gfs_ha.cli.failure import conclude
+from gfs_ha.cli.options import Options, common_options, wanted_output
+from gfs_ha.cli.verb import HELP, Family, Row
+
+_DATA = "gfs_ha.cli.data"
+_ADMIN = "gfs_ha.cli.admin"
+
+DATA_VERBS = {
+    "put": Row(f"{_DATA}.put", "put", "Copy local files into the cluster"),
+    "get": Row(f"{_DATA}.get", "get", "Copy files out of the cluster"),
+    "ls": Row(f"{_DATA}.ls", "ls", "List directories"),
+    "cat": Row(f"{_DATA}.cat", "cat", "Write files to standard output"),
+    "stat": Row(f"{_DATA}.stat", "stat", "Show all facts of a name"),
+    "mkdir": Row(f"{_DATA}.mkdir", "mkdir", "Make directories"),
+    "mv": Row(f"{_DATA}.mv", "mv", "Rename or move files and directories"),
+    "rm": Row(f"{_DATA}.rm", "rm", "Remove files and directories"),
+    "admin": Row(f"{_ADMIN}.family", "admin", "For operators: status, health, masters, chunks"),
+    "local": Row("gfs_ha.cli.local", "local", "A real cluster of processes on this machine"),
+    "version": Row("gfs_ha.cli.version", "version", "Show the version of this program"),
+}
+
+EXAMPLES = """\
+Examples:
+  gfsctl local up                     # a cluster on this machine
+  gfsctl put report.pdf /docs/        # copy a file in
+  gfsctl put -r src /backup           # copy a tree in
+  gfsctl get /docs/report.pdf .       # copy a file out, verified
+  gfsctl admin status                 # how is the cluster?
+
+"""
+
+
+class Root(Family):
+    """`gfsctl` itself."""
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write(EXAMPLES)
+        super().format_help(ctx, formatter)
+
+
+def _root() -> Root:
+    return Root(
+        "gfsctl",
+        rows=DATA_VERBS,
+        params=list(common_options(with_environment=True)),
+        help="gfs-ha: a distributed file system whose master is no single point of failure.",
+        context_settings=HELP | {"auto_envvar_prefix": "GFS", "max_content_width": 100},
+        invoke_without_command=False,
+        no_args_is_help=True,
+    )
+
+
+def run(words: list[str]) -> int:
+    """Run one command line; return its exit status. Every error ends as one line here."""
+    options = Options(color="NO_COLOR" not in os.environ)
+    try:
+        with _root().make_context("gfsctl", list(words), obj=options) as context:
+            context.command.invoke(context)
+        output.flush()
+        return 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        return 2
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except (Exception, KeyboardInterrupt) as error:
+        machine_readable = options.machine_readable or wanted_output(words) in ("json", "jsonl")
+        return conclude(error, machine_readable, options.verbose)

@@ -1,0 +1,65 @@
+"""Sizes, counts, times and modes as people read them."""
+
+from __future__ import annotations
+
+import stat
+from datetime import UTC, datetime, timedelta
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def size_text(size: float) -> str:
+    """Return a number of bytes like `1.2 GiB`; whole numbers below 1 KiB."""
+    unit = 0
+    while size >= 1024 and unit < len(_UNITS) - 1:
+        size /= 1024
+        unit += 1
+    if unit and size >= 1023.95:  # Would be shown as 1024.0 of this unit.
+        size, unit = 1.0, min(unit + 1, len(_UNITS) - 1)
+    return f"{size:.1f} {_UNITS[unit]}" if unit else f"{size:.0f} B"
+
+
+def count_text(count: int, one: str = "", many: str = "") -> str:
+    """Return `1,204`, or `1,204 files` when the words for one and for many are given."""
+    if not one:
+        return f"{count:,}"
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def duration_text(milliseconds: float) -> str:
+    """Return a span of time by its two largest units: `0.7 s`, `41 s`, `3 h 12 m`, `5 d 2 h`."""
+    seconds = milliseconds / 1000
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = int(seconds + 0.5)
+    if whole < 60:
+        return f"{whole} s"
+    for unit, size, small, below in (("m", 60, "s", 1), ("h", 3600, "m", 60)):
+        if whole < size * (60 if unit == "m" else 24):
+            return f"{whole // size} {unit} {whole % size // below} {small}"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def age_text(milliseconds: int) -> str:
+    """Return `3.0 s ago`, or `never` for a negative age."""
+    return "never" if milliseconds < 0 else f"{duration_text(milliseconds)} ago"
+
+
+def share_text(share: float) -> str:
+    """Return a share between 0 and 1 as `58 %`."""
+    return f"{share * 100:.0f} %"
+
+
+def time_text(nanoseconds: int) -> str:
+    """Return local wall time like `2026-11-25 18:04:11`; years beyond 9999 as seconds."""
+    try:
+        moment = _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+        return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, ValueError, OSError):
+        return f"@{nanoseconds // 1_000_000_000}"
+
+
+def mode_text(kind: str, mode: int) -> str:
+    """Return kind and permissions as `ls -l` shows them, `drwxr-xr-x`."""
+    return stat.filemode((stat.S_IFDIR if kind == "directory" else stat.S_IFREG) | (mode & 0o7777))

@@ -1,0 +1,109 @@
+"""The commands' frame: common options, help that begins with examples, modules loaded late."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import click
+
+from gfs_ha.cli.options import common_options
+
+WATCH_S = 2.0
+HELP = {"help_option_names": ["--help"]}
+
+
+class Verb(click.Command):
+    """One command. `examples` are lines of `words  # what it does`, shown before anything else."""
+
+    def __init__(self, *args: Any, examples: str = "", **more: Any) -> None:
+        more["params"] = [*(more.get("params") or []), *common_options(with_environment=False)]
+        more.setdefault("context_settings", HELP)
+        super().__init__(*args, **more)
+        self.examples = [line.strip() for line in examples.strip().splitlines()]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if any(parameter.name == "watch" for parameter in self.params):
+            args = _with_period(args)
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if self.examples:
+            formatter.write("Examples:\n")
+            rows = [line.partition("  # ")[::2] for line in self.examples]
+            width = max(len(words) for words, _ in rows)
+            for words, text in rows:
+                formatter.write(f"  {words.ljust(width)}  {'# ' + text if text else ''}".rstrip())
+                formatter.write("\n")
+            formatter.write("\n")
+        super().format_help(ctx, formatter)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own, common = [], []
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                (common if getattr(parameter, "common", False) else own).append(record)
+        for title, rows in (("Options", own), ("Common options", common)):
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+def _with_period(words: list[str]) -> list[str]:
+    """Return the words with the period that `-w` may leave out, so that `-w /path` is no error."""
+    found: list[str] = []
+    for at, word in enumerate(words):
+        if word == "--":
+            return found + words[at:]
+        found.append(word)
+        if word in ("-w", "--watch"):
+            after = words[at + 1] if at + 1 < len(words) else ""
+            if not after.replace(".", "", 1).isdigit():
+                found.append(str(WATCH_S))
+    return found
+
+
+class Row(NamedTuple):
+    """Where a command lives, and its one line in the list."""
+
+    module: str
+    attribute: str
+    summary: str
+
+
+class Family(click.Group):
+    """A group that imports a command when it is used: the list of all of them costs nothing."""
+
+    def __init__(self, *args: Any, rows: Mapping[str, Row] | None = None, **more: Any) -> None:
+        more.setdefault("context_settings", HELP)
+        super().__init__(*args, **more)
+        self._rows = dict(rows or {})
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._rows)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        row = self._rows.get(cmd_name)
+        if row is None:
+            return None
+        command = getattr(import_module(row.module), row.attribute)
+        assert isinstance(command, click.Command), row
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, row.summary) for name, row in self._rows.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            if args and not args[0].startswith("-"):
+                known = ", ".join(self._rows)
+                raise click.UsageError(
+                    f"no command {args[0]!r}; there are: {known}", ctx
+                ) from error
+            raise
