@@ -16,6 +16,7 @@ from gfs_ha.errors import (
     ProtocolError,
     Unreachable,
 )
+from gfs_ha.limits import CONNECT_TIMEOUT_S
 from gfs_ha.net.network import Caller, Network
 from gfs_ha.net.network import Hello as NetworkHello
 from gfs_ha.protocol.calls import (
@@ -336,7 +337,8 @@ class LeaderLink:
             return caller
         master = self._masters[name]
         try:
-            fresh = self._network.dial((master.host, master.port), self._hello)
+            address = (master.host, master.port)
+            fresh = self._network.dial(address, self._hello, CONNECT_TIMEOUT_S)
         except GfsError as error:
             error.details["sent"] = 0
             raise
