@@ -1,0 +1,177 @@
+"""The commands that run a server: `gfs-master` and `gfs-chunkserver`.
+
+Everything heavy is imported when a server really starts, so that --help is instant.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gfs_ha.errors import ConfigError, GfsError
+
+if TYPE_CHECKING:
+    from gfs_ha.config import Config
+
+_LEVELS = ("debug", "info", "warning", "error")
+
+_config_option = click.option(
+    "--config",
+    "config_file",
+    envvar="GFS_CONFIG",
+    metavar="FILE",
+    help="The TOML file of this process (default: the usual places).",
+)
+_check_option = click.option(
+    "--check-config", is_flag=True, help="Read the file, say whether it is right, and end."
+)
+_insecure_option = click.option(
+    "--insecure",
+    is_flag=True,
+    help='Listen beyond loopback without TLS; the file must say security = "none" as well.',
+)
+_log_file_option = click.option(
+    "--log-file",
+    envvar="GFS_LOG_FILE",
+    metavar="FILE",
+    help="Log there, in files that turn over at 8 MiB (default: standard error).",
+)
+_log_level_option = click.option(
+    "--log-level",
+    envvar="GFS_LOG_LEVEL",
+    type=click.Choice(_LEVELS),
+    default="info",
+    show_default=True,
+)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@_config_option
+@click.option(
+    "--bootstrap",
+    is_flag=True,
+    help="Make this an initial member of a new cluster; once, in an empty directory.",
+)
+@_check_option
+@_insecure_option
+@_log_file_option
+@_log_level_option
+def master(
+    config_file: str | None,
+    bootstrap: bool,
+    check_config: bool,
+    insecure: bool,
+    log_file: str | None,
+    log_level: str,
+) -> None:
+    """Run one master of a gfs-ha cluster until SIGTERM.
+
+    \b
+    Examples:
+      gfs-master --config /etc/gfs-ha/m1.toml --bootstrap   the first start ever
+      gfs-master --config /etc/gfs-ha/m1.toml               every other one
+    """
+
+    def serve() -> int:
+        config = _load(config_file)
+        if config.master is None:
+            raise ConfigError(f"{config.path}: has no [master]; this file is not one of a master")
+        if check_config:
+            return _say_right(config)
+        _start_log(config.master.name, log_level, log_file)
+        from gfs_ha.master.server import run_master
+
+        return run_master(config, bootstrap=bootstrap, insecure=insecure)
+
+    _run(serve)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@_config_option
+@_check_option
+@_insecure_option
+@_log_file_option
+@_log_level_option
+def chunkserver(
+    config_file: str | None,
+    check_config: bool,
+    insecure: bool,
+    log_file: str | None,
+    log_level: str,
+) -> None:
+    """Run one chunkserver of a gfs-ha cluster until SIGTERM.
+
+    \b
+    Examples:
+      gfs-chunkserver --config /etc/gfs-ha/cs1.toml
+      gfs-chunkserver --config /etc/gfs-ha/cs1.toml --check-config
+    """
+
+    def serve() -> int:
+        config = _load(config_file)
+        if config.chunkserver is None:
+            raise ConfigError(
+                f"{config.path}: has no [chunkserver]; this file is not one of a chunkserver"
+            )
+        if check_config:
+            return _say_right(config)
+        _start_log(config.chunkserver.name, log_level, log_file)
+        from gfs_ha.chunk.server import run_chunkserver
+
+        return run_chunkserver(config, insecure=insecure)
+
+    _run(serve)
+
+
+def _load(config_file: str | None) -> Config:
+    from gfs_ha import config
+
+    return config.load(config.find(config_file, os.environ).absolute())
+
+
+def _say_right(config: Config) -> int:
+    click.echo(f"{config.path}: right (cluster {config.cluster.id})")
+    return 0
+
+
+def _start_log(name: str, level: str, file: str | None) -> None:
+    from gfs_ha.logs import start_logging
+
+    start_logging(name, level, Path(file).absolute() if file else None)
+
+
+def _run(serve: Callable[[], int]) -> None:
+    """End the process with the status of `serve`, or with one line and the error's own."""
+    try:
+        status = serve()
+    except GfsError as error:
+        logging.getLogger(__name__).error("stopped error=%s reason=%s", error.code, error.message)
+        print(f"{error.code}: {error.message}", file=sys.stderr)
+        status = error.exit_status
+    except KeyboardInterrupt:
+        status = 130
+    except Exception as error:
+        # The top of the process: whatever comes here is a mistake of ours.
+        logging.getLogger(__name__).exception("stopped by an unexpected error")
+        traceback.print_exc()
+        print(f"InternalError: {type(error).__name__}: {error}", file=sys.stderr)
+        status = 1
+    sys.stdout.flush()
+    sys.exit(status)
+
+
+def main() -> None:
+    """Run `python -m gfs_ha.cli.daemons master|chunkserver …`, for who has no scripts on PATH."""
+    group = click.Group(commands={"master": master, "chunkserver": chunkserver})
+    group()
+
+
+if __name__ == "__main__":
+    main()

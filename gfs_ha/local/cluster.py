@@ -1,0 +1,333 @@
+"""A real cluster of processes on this machine, kept in one directory: up, down, kill, start."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import gfs_ha
+from gfs_ha.errors import Busy, DeadlineExceeded, NotFound, PortTaken, UsageError
+from gfs_ha.local import processes
+from gfs_ha.local.layout import HOST, MASTER, Layout, Member, Plan, default_directory
+from gfs_ha.local.ports import choose_ports
+from gfs_ha.local.processes import Process
+from gfs_ha.local.ready import wait_serving
+from gfs_ha.runtime import Runtime, ThreadedRuntime
+
+START_TIMEOUT_S = 30.0
+STOP_GRACE_S = 5.0
+_LOCK_TIMEOUT_S = 60.0
+_FIRST_START_TRIES = 3
+
+RUNNING = "running"
+PAUSED = "paused"
+STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class MemberStatus:
+    """One process: is it there? `pid` is 0 when it is stopped."""
+
+    name: str
+    role: str
+    state: str  # RUNNING, PAUSED (by SIGSTOP) or STOPPED.
+    pid: int
+    port: int
+    rack: str
+    log: Path
+
+
+@dataclass(frozen=True, slots=True)
+class UpReport:
+    """What `up` found running, and what it started."""
+
+    directory: Path
+    config: Path
+    created: bool
+    running: tuple[str, ...]
+    started: tuple[str, ...]
+
+
+class LocalCluster:
+    """A cluster below `directory` (default: $GFS_LOCAL_DIR, else ~/.gfs-ha/local).
+
+    Its processes live on without this object. Several callers may use one directory: what changes
+    the set of processes takes a lock there.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path | None = None,
+        runtime: Runtime | None = None,
+        timeout_s: float = START_TIMEOUT_S,
+    ) -> None:
+        self._layout = Layout(directory if directory is not None else default_directory())
+        self._runtime = runtime or ThreadedRuntime()
+        self._timeout_s = timeout_s
+
+    @property
+    def directory(self) -> Path:
+        return self._layout.directory
+
+    @property
+    def config_path(self) -> Path:
+        """The configuration for clients."""
+        return self._layout.client_config
+
+    def up(
+        self,
+        masters: int | None = None,
+        chunkservers: int | None = None,
+        racks: Sequence[str] | None = None,
+        chunk_bytes: int | None = None,
+    ) -> UpReport:
+        """Make the cluster if there is none, start what is stopped, return when it serves.
+
+        None means: as the cluster is; for a new one 3 masters, 4 chunkservers, racks r1 and r2,
+        chunks of 64 MiB. Ready is: a leader serves, and every chunkserver is live for it.
+        Raises: UsageError when the cluster has another shape; PortTaken; DeadlineExceeded;
+        WrongDirectory when the directory holds something else.
+        """
+        wanted = {
+            "masters": masters,
+            "chunkservers": chunkservers,
+            "racks": tuple(racks) if racks is not None else None,
+            "chunk_bytes": chunk_bytes,
+        }
+        given = {key: value for key, value in wanted.items() if value is not None}
+        plan = replace(Plan(), **given)  # type: ignore[arg-type]
+        plan.check()
+        self._layout.claim()
+        with self._locked():
+            if self._layout.exists() and self._layout.complete():
+                self._check_shape(masters, chunkservers)
+                return self._start_stopped()
+            return self._create(plan)
+
+    def down(self, wipe: bool = False) -> tuple[str, ...]:
+        """End all processes, and with `wipe` remove all data. Return the names that were running.
+
+        Raises: DeadlineExceeded when a process cannot be ended.
+        """
+        if not self._layout.directory.is_dir():
+            return ()
+        with self._locked():
+            ended = self._end(self._layout.members(), STOP_GRACE_S)
+            if wipe and (self._layout.exists() or self._layout.lock.exists()):
+                self._layout.remove()
+        return ended
+
+    def status(self) -> tuple[MemberStatus, ...]:
+        """Return every process of the cluster, masters first; nothing when there is none."""
+        if not self._layout.exists():
+            return ()
+        found = []
+        for member in self._layout.members():
+            process = self._find(member)
+            state = STOPPED if process is None else PAUSED if process.paused() else RUNNING
+            found.append(
+                MemberStatus(
+                    member.name,
+                    member.role,
+                    state,
+                    process.pid if process else 0,
+                    member.port,
+                    member.rack,
+                    member.files.log,
+                )
+            )
+        return tuple(found)
+
+    def kill(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal to one process and return its pid; after SIGKILL and SIGTERM it is gone.
+
+        Raises: NotFound for an unknown name or one that does not run; DeadlineExceeded.
+        """
+        member = self.member(name)
+        process = self._find(member)
+        if process is None or not process.send(number):
+            raise NotFound(f"{name} does not run")
+        if number in (signal.SIGKILL, signal.SIGTERM) and not process.paused():
+            if not process.wait_gone(self._runtime, self._timeout_s):
+                raise DeadlineExceeded(
+                    f"{name} (pid {process.pid}) still runs {self._timeout_s:.0f} s after "
+                    f"{number.name}"
+                )
+            member.files.pid.unlink(missing_ok=True)
+        return process.pid
+
+    def start(self, name: str, wait: bool = True) -> bool:
+        """Start one stopped process; return False when it runs already.
+
+        With `wait` it serves its port on return (a master may not have a leader yet).
+        Raises: NotFound; the error that it ended with; DeadlineExceeded.
+        """
+        member = self.member(name)
+        with self._locked():
+            if self._find(member) is not None:
+                return False
+            self._start((member,), bootstrap=False, wait=wait)
+        return True
+
+    def wait_serving(self, timeout_s: float | None = None) -> None:
+        """Wait until a leader serves and all chunkservers are live. Raises: DeadlineExceeded."""
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        members = self._layout.members()
+
+        def check() -> None:
+            for member in members:
+                if processes.find_process(member.files.pid) is None:
+                    raise processes.start_error(member.name, member.files)
+
+        wait_serving(self.config_path, members, self._runtime, limit_s, check)
+
+    def env(self) -> dict[str, str]:
+        """Return the environment that points clients to this cluster."""
+        return {"GFS_CONFIG": str(self._layout.client_config)}
+
+    def member(self, name: str) -> Member:
+        """Return what is configured under a name. Raises: NotFound."""
+        members = self._layout.members() if self._layout.exists() else ()
+        for member in members:
+            if member.name == name:
+                return member
+        if not members:
+            raise NotFound(f"there is no local cluster in {self.directory}; `gfsctl local up`")
+        known = ", ".join(one.name for one in members)
+        raise NotFound(f"there is no process {name!r} here; there are {known}")
+
+    # Below: the lock is held ------------------------------------------------------------------
+
+    def _create(self, plan: Plan) -> UpReport:
+        """Lay out a cluster and start it; a first start that was broken off is begun anew."""
+        for left in reversed(range(_FIRST_START_TRIES)):
+            self._end(self._layout.members(), 0.0)
+            for member in self._layout.members():
+                shutil.rmtree(member.directory)
+            ports = choose_ports(HOST, plan.ports_needed(), self._runtime)
+            cluster_id = f"local-{self._runtime.random_u64():016x}"
+            self._layout.write(plan, cluster_id, ports)
+            members = self._layout.members()
+            try:
+                self._start(members, bootstrap=True, wait=True)
+                break
+            except PortTaken:
+                # Someone was faster than us; nobody has seen this cluster yet.
+                if not left:
+                    raise
+        self.wait_serving()
+        self._layout.mark_complete()
+        names = tuple(member.name for member in members)
+        return UpReport(self.directory, self.config_path, True, (), names)
+
+    def _check_shape(self, masters: int | None, chunkservers: int | None) -> None:
+        members = self._layout.members()
+        master_count = sum(member.role == MASTER for member in members)
+        for word, wanted, have in (
+            ("masters", masters, master_count),
+            ("chunkservers", chunkservers, len(members) - master_count),
+        ):
+            if wanted is not None and wanted != have:
+                raise UsageError(
+                    f"the cluster in {self.directory} has {have} {word}, not {wanted}; "
+                    "`gfsctl local down --wipe` removes it"
+                )
+
+    def _start_stopped(self) -> UpReport:
+        members = self._layout.members()
+        running = []
+        stopped = []
+        for member in members:
+            process = self._find(member)
+            if process is None:
+                stopped.append(member)
+                continue
+            process.send(signal.SIGCONT)
+            running.append(member.name)
+        self._start(stopped, bootstrap=False, wait=True)
+        self.wait_serving()
+        return UpReport(
+            self.directory,
+            self.config_path,
+            False,
+            tuple(running),
+            tuple(member.name for member in stopped),
+        )
+
+    def _start(self, members: Sequence[Member], bootstrap: bool, wait: bool) -> None:
+        """Start them all, then wait for all; when one does not start, none of these stays."""
+        begun: list[tuple[Member, Process]] = []
+        try:
+            for member in members:
+                begun.append((member, self._spawn(member, bootstrap)))
+            if wait:
+                for member, process in begun:
+                    processes.wait_ready(
+                        member.name, process, member.files, self._runtime, self._timeout_s
+                    )
+        except BaseException:
+            # Also on Ctrl-C: what is not ready now would be a process that nobody asked for.
+            processes.end_processes([one for _, one in begun], self._runtime, 1.0)
+            raise
+
+    def _spawn(self, member: Member, bootstrap: bool) -> Process:
+        command = [sys.executable, "-m", "gfs_ha.cli.daemons", member.role]
+        command += ["--config", str(member.config_path), "--log-file", str(member.files.log)]
+        if bootstrap and member.role == MASTER:
+            command.append("--bootstrap")
+        environ = dict(os.environ)
+        package = str(Path(gfs_ha.__file__).parent.parent)
+        # The same code as ours, wherever we were started.
+        environ["PYTHONPATH"] = os.pathsep.join(
+            [package, *filter(None, [environ.get("PYTHONPATH")])]
+        )
+        return processes.start_process(command, member.files, environ)
+
+    def _find(self, member: Member) -> Process | None:
+        process = processes.find_process(member.files.pid)
+        if process is not None:
+            return process
+        strays = processes.find_strays(str(member.config_path))
+        return strays[0] if strays else None
+
+    def _end(self, members: Sequence[Member], grace_s: float) -> tuple[str, ...]:
+        ended = []
+        running: list[Process] = []
+        for member in members:
+            found = {process.pid: process for process in self._runs(member)}
+            running += found.values()
+            if found:
+                ended.append(member.name)
+        processes.end_processes(running, self._runtime, grace_s)
+        for member in members:
+            member.files.pid.unlink(missing_ok=True)
+        return tuple(ended)
+
+    def _runs(self, member: Member) -> list[Process]:
+        named = processes.find_process(member.files.pid)
+        return [
+            *([named] if named else []),
+            *processes.find_strays(str(member.config_path)),
+        ]
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One caller at a time changes the cluster. Raises: Busy after a minute."""
+        deadline = self._runtime.monotonic_s() + _LOCK_TIMEOUT_S
+        with self._layout.lock.open("a") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if self._runtime.monotonic_s() >= deadline:
+                        raise Busy(f"another process changes {self.directory}") from None
+                    self._runtime.sleep(0.05)
+            yield

@@ -1,0 +1,71 @@
+"""When a local cluster is ready: a leader serves, and has heard every chunkserver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gfs_ha import config
+from gfs_ha.errors import DeadlineExceeded, Denied, GfsError
+from gfs_ha.limits import PROTOCOL_VERSION
+from gfs_ha.local.layout import CHUNKSERVER, Member
+from gfs_ha.net.leader import LeaderLink
+from gfs_ha.net.tcp import TcpNetwork
+from gfs_ha.protocol.calls import Asked
+from gfs_ha.protocol.codec import Failure, Hello
+from gfs_ha.protocol.reports import GetServers, ServerReport
+from gfs_ha.runtime import Runtime
+
+_PAUSE_S = 0.05
+_CALL_TIMEOUT_S = 2.0
+_LIVE = "live"
+
+
+def wait_serving(
+    client_config: Path,
+    members: Sequence[Member],
+    runtime: Runtime,
+    timeout_s: float,
+    check: Callable[[], None],
+) -> None:
+    """Wait until a leader serves and every chunkserver is live for it.
+
+    Args: `check` is called again and again, and raises when waiting is in vain.
+    Raises: DeadlineExceeded that says what was missing last.
+    """
+    cluster = config.load(client_config).cluster
+    hello = Hello(cluster.id, PROTOCOL_VERSION, "admin", "local")
+    link = LeaderLink(cluster.masters, TcpNetwork(runtime), hello, runtime)
+    deadline_s = runtime.monotonic_s() + timeout_s
+    try:
+        while True:
+            check()
+            missing = _missing(link, members)
+            if not missing:
+                return
+            if runtime.monotonic_s() >= deadline_s:
+                raise DeadlineExceeded(f"not ready after {timeout_s:.0f} s: {missing}")
+            runtime.sleep(_PAUSE_S)
+    finally:
+        link.close()
+
+
+def _missing(link: LeaderLink, members: Sequence[Member]) -> str:
+    """Return what is still missing, or an empty string."""
+    try:
+        reply = link.call((Asked(GetServers()),), _CALL_TIMEOUT_S)[0]
+    except Denied:
+        raise
+    except GfsError as error:
+        return error.message
+    if isinstance(reply, Failure):
+        return reply.message
+    assert isinstance(reply, ServerReport), reply
+    # A server that this leader has not heard yet has no disks, whatever its age says.
+    heard = {row.name: row.port for row in reply.items if row.state == _LIVE and row.disks}
+    absent = [
+        member.name
+        for member in members
+        if member.role == CHUNKSERVER and heard.get(member.name) != member.port
+    ]
+    return f"the leader has not heard {', '.join(absent)}" if absent else ""

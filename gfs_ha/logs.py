@@ -1,0 +1,97 @@
+"""Where log lines go: standard error, or a file of bounded size that turns over.
+
+A line is a constant message with its facts as key=value, so that one can search for either.
+INFO: a person may want it tomorrow. WARNING: handled, but odd. ERROR: someone must act.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from gfs_ha.errors import ConfigError
+from gfs_ha.limits import MIB
+
+LOG_BYTES_MAX = 8 * MIB  # Of one file; with the files kept behind it a log is 4 times that.
+LOG_FILES_KEPT = 3
+LINE_CHARACTERS_MAX = 4000
+LEVELS = ("debug", "info", "warning", "error")
+
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
+
+
+class LineFormatter(logging.Formatter):
+    """One line per record: UTC time, level, process, module, message. A traceback follows it."""
+
+    def __init__(self, process_name: str) -> None:
+        super().__init__()
+        self._process_name = process_name
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line. What came from outside cannot begin a line of its own."""
+        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        message = record.getMessage().translate(_CONTROL)
+        if len(message) > LINE_CHARACTERS_MAX:
+            message = f"{message[:LINE_CHARACTERS_MAX]}… ({len(message)} characters)"
+        module = record.name.removeprefix("gfs_ha.")
+        line = f"{when[:-6]}Z {record.levelname} {self._process_name} {module}: {message}"
+        if record.exc_info:
+            line = f"{line}\n{self.formatException(record.exc_info)}"
+        return line
+
+
+class BoundedFileHandler(RotatingFileHandler):
+    """A log file that turns over. A log that cannot be written says so once, not per line."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            path,
+            maxBytes=LOG_BYTES_MAX,
+            backupCount=LOG_FILES_KEPT,
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
+        self._told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self._tell(sys.exc_info()[1])
+
+    def close(self) -> None:
+        try:
+            super().close()
+        except OSError as error:
+            self._tell(error)
+
+    def _tell(self, error: BaseException | None) -> None:
+        if not self._told:
+            self._told = True
+            print(f"the log {self.baseFilename} cannot be written: {error}", file=sys.stderr)
+
+
+def start_logging(process_name: str, level: str = "info", file: Path | None = None) -> None:
+    """Send the log of this process to `file`, or to standard error. Later calls replace it.
+
+    Raises: ConfigError when the file cannot be opened, or for a level that is none of LEVELS.
+    """
+    if level not in LEVELS:
+        raise ConfigError(f"{level!r} is no log level; levels are {', '.join(LEVELS)}")
+    handler: logging.Handler
+    if file is None:
+        handler = logging.StreamHandler(sys.stderr)
+    else:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handler = BoundedFileHandler(file)
+        except OSError as error:
+            raise ConfigError(f"{file}: cannot write the log: {error.strerror}") from error
+    handler.setFormatter(LineFormatter(process_name))
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    logging.captureWarnings(True)

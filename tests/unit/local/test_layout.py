@@ -1,0 +1,85 @@
+"""The directory of a local cluster: its configurations are the only record of what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gfs_ha import config
+from gfs_ha.errors import ConfigError, UsageError, WrongDirectory
+from gfs_ha.local.layout import CHUNKSERVER, MASTER, Layout, Plan, default_directory
+
+PLAN = Plan(masters=3, chunkservers=11, racks=("r1", "r2"), chunk_bytes=1 << 20)
+PORTS = tuple(range(10_000, 10_000 + PLAN.ports_needed()))
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    made = Layout(tmp_path / "d")
+    made.claim()
+    made.write(PLAN, "local-1", PORTS)
+    return made
+
+
+def test_what_was_planned_is_read_back(layout: Layout) -> None:
+    members = layout.members()
+    assert [one.name for one in members[:4]] == ["m1", "m2", "m3", "cs1"]
+    assert members[-1].name == "cs11", "the order is that of the numbers"
+    assert [one.role for one in members] == [MASTER] * 3 + [CHUNKSERVER] * 11
+    assert [one.rack for one in members[3:6]] == ["r1", "r2", "r1"]
+    used = {one.port for one in members}
+    client = config.load(layout.client_config)
+    used |= {one.raft_port for one in client.cluster.masters}
+    assert used == set(PORTS)
+
+
+def test_each_process_has_a_valid_configuration_of_its_own(layout: Layout) -> None:
+    for member in layout.members():
+        read = config.load(member.config_path)
+        assert read.cluster.id == "local-1"
+        own = read.master or read.chunkserver
+        assert own is not None and own.name == member.name
+        assert own.directory == member.data == layout.directory / member.name / "data"
+    assert config.load(layout.client_config).settings.chunk_bytes == 1 << 20
+
+
+def test_a_directory_with_other_things_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(WrongDirectory, match="is not empty and holds no local cluster"):
+        Layout(tmp_path).claim()
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_wiping_leaves_what_the_cluster_did_not_write(layout: Layout) -> None:
+    (layout.directory / "notes.txt").write_text("mine")
+    (layout.directory / "mine").mkdir()
+    (layout.directory / "mine/kept").write_text("mine")
+    layout.remove()
+    assert sorted(path.name for path in layout.directory.iterdir()) == ["mine", "notes.txt"]
+    assert not layout.exists()
+
+
+def test_wiping_removes_the_directory_itself(layout: Layout) -> None:
+    layout.mark_complete()
+    layout.remove()
+    assert not layout.directory.exists()
+
+
+def test_a_damaged_configuration_is_named(layout: Layout) -> None:
+    (layout.directory / "cs2/gfs.toml").write_text("[cluster\n")
+    with pytest.raises(ConfigError, match=r"cs2/gfs\.toml:1: broken TOML"):
+        layout.members()
+
+
+@pytest.mark.parametrize(
+    "plan", [Plan(masters=0), Plan(masters=8), Plan(chunkservers=101), Plan(racks=())]
+)
+def test_what_cannot_be_is_refused(plan: Plan) -> None:
+    with pytest.raises(UsageError):
+        plan.check()
+
+
+def test_the_default_directory_can_be_named_by_the_environment() -> None:
+    assert default_directory({"GFS_LOCAL_DIR": "/x"}) == Path("/x")
+    assert default_directory({}) == Path.home() / ".gfs-ha/local"
