@@ -13,7 +13,8 @@
     +- DataError                  bytes that are damaged, gone or out of reach
     |  +- CorruptData  ChunkUnavailable  RangeGone  FileChanged
     +- ReplicaError               one replica says no; another chunk or replica may do
-    |  +- Fenced  WrongBirth  WrongOffset  StaleEpoch  UnknownReplica  ReplicaBusy  ReplicaDamaged
+    |  +- Fenced  WrongBirth  WrongOffset  StaleEpoch  StaleOrder
+    |  +- UnknownReplica  ReplicaBusy  ReplicaDamaged
     +- LocalError                 this machine
     |  +- DiskFull  DiskFailed  WrongDirectory  PortTaken
     +- Denied
@@ -232,6 +233,10 @@ class WrongOffset(ReplicaError):
 
 class StaleEpoch(ReplicaError):
     pass
+
+
+class StaleOrder(ReplicaError):
+    """A newer order on this chunk was obeyed before; this one is ignored (G1)."""
 
 
 class UnknownReplica(ReplicaError):
