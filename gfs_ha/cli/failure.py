@@ -63,7 +63,7 @@ def _described(error: BaseException) -> tuple[str, str, int, bool]:
     """Return code, message, exit status and whether a retry can help."""
     if isinstance(error, click.UsageError):
         where = error.ctx.command_path if error.ctx else "gfsctl"
-        return "UsageError", f"{error.format_message()} (see {where} --help)", 2, False
+        return "UsageError", f"{error.format_message().rstrip('.')} (see {where} --help)", 2, False
     if isinstance(error, click.ClickException):
         return "UsageError", error.format_message(), 2, False
     if isinstance(error, Interrupted):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import click
+from msgspec import structs
 
 from gfs_ha.cli import output
 from gfs_ha.cli.data.listing import FileItem, long_lines, short_lines
@@ -59,8 +60,7 @@ def _items(session: Session, path: str, recursive: bool) -> Iterator[FileItem]:
     while waiting:
         directory = waiting.pop()
         below = []
-        for entry in session.cluster.listdir(directory):
-            item = FileItem.of(join(directory, entry.name), entry.status)
+        for item in _entries(session, directory):
             if item.directory and recursive:
                 below.append(item.path)
             yield item
@@ -69,29 +69,28 @@ def _items(session: Session, path: str, recursive: bool) -> Iterator[FileItem]:
 
 def _show_text(session: Session, paths: list[str], lines: Lines, recursive: bool) -> None:
     """Show as `ls` does: files first, then each directory, under its name if there are several."""
-    files, waiting = [], []
-    for path in paths:
-        item = FileItem.of(path, session.cluster.stat(path))
-        (waiting if item.directory else files).append(item)
-    if files:
-        named = [FileItem.of(item.path, session.cluster.stat(item.path)) for item in files]
-        output.write_lines(lines(named))
+    items = [FileItem.of(path, session.cluster.stat(path)) for path in paths]
+    # A file that was named is shown as it was named.
+    files = [structs.replace(item, name=item.path) for item in items if not item.directory]
+    output.write_lines(lines(files))
     titled = recursive or len(paths) > 1
     between = bool(files)
-    directories = [item.path for item in reversed(waiting)]
+    directories = [item.path for item in reversed(items) if item.directory]
     while directories:
         directory = directories.pop()
         if titled:
             output.write_lines([*([""] if between else []), f"{printable(directory)}:"])
         below: list[str] = []
-        entries = (
-            FileItem.of(join(directory, entry.name), entry.status)
-            for entry in session.cluster.listdir(directory)
-        )
+        entries = _entries(session, directory)
         session.show_items("FileList", _noting(entries, below), lines, lambda item: item.name)
         if recursive:
             directories.extend(reversed(below))
         between = True
+
+
+def _entries(session: Session, directory: str) -> Iterator[FileItem]:
+    for entry in session.cluster.listdir(directory):
+        yield FileItem.of(join(directory, entry.name), entry.status)
 
 
 def _noting(items: Iterator[FileItem], below: list[str]) -> Iterator[FileItem]:

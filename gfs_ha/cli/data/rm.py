@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from gfs_ha.cli import output
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.units import count_text, size_text
@@ -43,7 +44,7 @@ def rm(session: Session, paths: tuple[str, ...], recursive: bool, yes: bool) -> 
     if session.options.machine_readable:
         session.show_plain("RemovedList", removed)
     elif session.options.output == "name":
-        session.print_lines(item["path"] for item in removed)
+        output.write_lines(item["path"] for item in removed)
 
 
 def _question(session: Session, path: str) -> str:
