@@ -9,7 +9,7 @@
     |  `- InternalError           our own mistake in a step, recorded without writes
     +- Unavailable                temporary; a retry can help
     |  +- NotLeader  NoLeader  Busy  Overloaded  Unreachable  NotReady  UnknownOutcome
-    +- DeadlineExceeded
+    +- DeadlineExceeded  Cancelled
     +- DataError                  bytes that are damaged, gone or out of reach
     |  +- CorruptData  ChunkUnavailable  RangeGone  FileChanged
     +- ReplicaError               one replica says no; another chunk or replica may do
@@ -191,6 +191,12 @@ class UnknownOutcome(Unavailable):
 
 class DeadlineExceeded(GfsError):
     exit_status = 10
+
+
+class Cancelled(GfsError):
+    """The caller does not want it any more."""
+
+    exit_status = 130
 
 
 class DataError(GfsError):

@@ -1,0 +1,112 @@
+"""What copying to and from the cluster tells its caller: progress, results, problems."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gfs_ha.errors import Cancelled, GfsError
+from gfs_ha.protocol.metadata import DISK
+
+
+class Progress(Protocol):
+    """Told by several threads what happens; must be quick and must not raise."""
+
+    def expect(self, files: int, size: int) -> None:
+        """Add so many files and bytes to what is going to be copied."""
+        ...
+
+    def moved(self, size: int) -> None:
+        """Add bytes that are copied; a negative size takes back what has to be copied again."""
+        ...
+
+    def finished(self, path: str) -> None:
+        """One file is copied whole."""
+        ...
+
+
+class Silent:
+    """A Progress that nobody looks at."""
+
+    def expect(self, files: int, size: int) -> None:
+        pass
+
+    def moved(self, size: int) -> None:
+        pass
+
+    def finished(self, path: str) -> None:
+        pass
+
+
+class Cancel:
+    """A flag that ends a transfer soon: nothing half is left on either side. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._set = False
+
+    def set(self) -> None:
+        self._set = True
+
+    @property
+    def is_set(self) -> bool:
+        return self._set
+
+    def check(self) -> None:
+        """Raise Cancelled when the flag is set."""
+        if self._set:
+            raise Cancelled("cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class PutOptions:
+    """How content is stored.
+
+    Args: `durability` is `disk` or `memory` (C1); `replicas` the goal of copies, 0 = the cluster's
+    setting; `if_absent` refuses with AlreadyExists what would replace a file.
+    """
+
+    durability: str = DISK
+    replicas: int = 0
+    if_absent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One file that was put: size in bytes; each warning is a line for people."""
+
+    path: str
+    size: int
+    chunk_count: int = 0
+    copies: int = 0  # The fewest copies that any of its chunks has; 0 for an empty file.
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One file that was got: size in bytes."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A name in a tree that was skipped or could not be copied, and why."""
+
+    path: str
+    error: GfsError
+
+
+@dataclass(slots=True)
+class TreeResult:
+    """What became of a tree. It is complete when there are no problems."""
+
+    file_count: int = 0
+    directory_count: int = 0
+    size: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        return not self.problems
