@@ -48,6 +48,10 @@ class File(Protocol):
         """Start to write a range to the disk and wait for it; it is not safe by that (D5)."""
         ...
 
+    def drop_cache(self) -> None:
+        """Make the next reads come from the disk, except for what is not written back yet."""
+        ...
+
     def allocate(self, length: int) -> None:
         """Reserve room up to `length` bytes without changing the size. Raises: DiskFull."""
         ...
@@ -77,7 +81,7 @@ class Disk(Protocol):
         ...
 
     def create(self, name: str) -> File:
-        """Make a new file; its name is safe only after `sync_names`. Raises: DiskFailed if taken."""
+        """Make a new file; its name is safe after `sync_names`. Raises: DiskFailed if taken."""
         ...
 
     def open(self, name: str) -> File:
@@ -159,6 +163,10 @@ class PosixFile:
     def write_back(self, offset: int, length: int) -> None:
         if _libc.sync_file_range(self._number, offset, length, _WAIT_WRITE_WAIT):
             self._fail("cannot write back")
+
+    def drop_cache(self) -> None:
+        with _translated(f"cannot drop the cache of {self._name}"):
+            os.posix_fadvise(self._number, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def allocate(self, length: int) -> None:
         if _libc.fallocate(self._number, _KEEP_SIZE, 0, length):

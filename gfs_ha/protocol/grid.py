@@ -7,7 +7,7 @@ be compared with, or combined into, the CRC of a block wherever the range begins
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from gfs_ha.checksum import combine, crc32c
@@ -60,6 +60,27 @@ def range_crc(offset: int, length: int, crcs: Iterable[int]) -> int:
     for (start, end), crc in zip(cuts(offset, length), crcs, strict=True):
         total = combine(total, crc, end - start)
     return total
+
+
+class BlockCrcs:
+    """The CRCs of the blocks of a range that grows at its end.
+
+    Where a part begins inside a block, the CRC of that block so far is combined with the part's.
+    """
+
+    def __init__(self, end: int = 0, tail_crc: int | None = None) -> None:
+        """Args: `tail_crc` is that of the block before `end` up to `end`, None on the grid."""
+        self.end = end
+        self.crcs: array[int] = array("I", [] if tail_crc is None else [tail_crc])
+
+    def add(self, length: int, crcs: Sequence[int]) -> None:
+        """Append `length` bytes whose parts have these CRCs."""
+        for (start, end), crc in zip(cuts(self.end, length), crcs, strict=True):
+            if (self.end + start) % BLOCK_BYTES and self.crcs:
+                self.crcs[-1] = combine(self.crcs[-1], crc, end - start)
+            else:
+                self.crcs.append(crc)
+        self.end += length
 
 
 def pack_crcs(crcs: array[int]) -> bytes:

@@ -1,0 +1,310 @@
+"""Heartbeats to the leading master: register, park, take orders along, tell news at once (G1).
+
+A heartbeat is a call that the leader parks for up to a second. Several lanes take turns, so that
+one can wait there while another tells news that must not wait; all lanes are alike. What fails is
+tried again for ever, at whoever leads then: only a directory that belongs to somebody else, or a
+cluster that is not ours, ends the server.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from gfs_ha.chunk.epochs import EpochBook
+from gfs_ha.chunk.obey import Obedience
+from gfs_ha.chunk.outbox import News, Outbox
+from gfs_ha.errors import Denied, GfsError, ProtocolError, StaleEpoch, WrongDirectory
+from gfs_ha.ids import ServerId, StartId
+from gfs_ha.limits import HEARTBEAT_PARK_S
+from gfs_ha.protocol.calls import Asked, CallBody, CallReply, Request
+from gfs_ha.protocol.codec import Failure
+from gfs_ha.protocol.control import (
+    DiskFacts,
+    Heartbeat,
+    HeartbeatReply,
+    OpenReplica,
+    RegisterServer,
+    ServerRegistered,
+)
+from gfs_ha.runtime import Runtime, Task
+
+LANES = 3
+CALL_TIMEOUT_S = HEARTBEAT_PARK_S + 2.0
+OPEN_REPLICAS_MAX = 20_000  # About 50 bytes each; a frame takes 4 MiB.
+_PAUSE_MIN_S = 0.05
+_PAUSE_MAX_S = 0.5
+_LOOK_S = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+class Leader(Protocol):
+    """The link to whoever leads; `close` ends the calls that wait."""
+
+    def call(self, body: CallBody, timeout_s: float) -> CallReply: ...
+
+    def close(self) -> None: ...
+
+
+class Inventory(Protocol):
+    """What a heartbeat tells of this server."""
+
+    def disks(self) -> tuple[DiskFacts, ...]: ...
+
+    def open_replicas(self) -> tuple[OpenReplica, ...]: ...
+
+    def stream_count(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """Who this server is, fixed for one run. `server_id` 0 asks the masters for one."""
+
+    name: str
+    server_id: ServerId
+    host: str
+    port: int
+    rack: str
+    machine: str
+    start_id: StartId
+    boot_id: int
+
+
+def register(
+    leader: Leader, facts: ServerFacts, disks: tuple[DiskFacts, ...], timeout_s: float
+) -> ServerRegistered:
+    """Make this start of the server known to the leader, and return what it answers.
+
+    Raises: WrongDirectory when the cluster knows this name, id or disk otherwise; Unavailable…
+    """
+    request = RegisterServer(
+        name=facts.name,
+        server_id=facts.server_id,
+        host=facts.host,
+        port=facts.port,
+        rack=facts.rack,
+        machine=facts.machine,
+        start_id=facts.start_id,
+        boot_id=facts.boot_id,
+        disks=disks,
+    )
+    reply = _ask(leader, request, timeout_s)
+    if not isinstance(reply, ServerRegistered):
+        raise ProtocolError(f"the leader answered {type(reply).__name__} to RegisterServer")
+    return reply
+
+
+def _ask(leader: Leader, request: Request, timeout_s: float) -> object:
+    reply = leader.call((Asked(request),), timeout_s)[0]
+    if isinstance(reply, Failure):
+        raise reply.raised()
+    return reply
+
+
+def is_final(error: GfsError, registered_once: bool) -> bool:
+    """Return whether trying again is in vain: then the server must end and say why.
+
+    Masters that refuse us after they took us are being changed; a person sees it in the log.
+    """
+    return isinstance(error, WrongDirectory) or (isinstance(error, Denied) and not registered_once)
+
+
+class Outages:
+    """Says once when the leader is lost and once when it is back, and how long to pause between."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._since_s: float | None = None
+        self._pause_s = _PAUSE_MIN_S
+
+    @property
+    def lasting(self) -> bool:
+        return self._since_s is not None
+
+    def failed(self, error: GfsError) -> float:
+        """Note a failure; return the seconds to wait before the next try."""
+        if self._since_s is None:
+            self._since_s = self._runtime.monotonic_s()
+            logger.warning("no heartbeat is answered error=%s reason=%s", error.code, error.message)
+        self._pause_s = min(self._pause_s * 1.5, _PAUSE_MAX_S)
+        return self._runtime.uniform(self._pause_s / 2, self._pause_s)
+
+    def ended(self) -> None:
+        """Note that the leader answered."""
+        if self._since_s is not None:
+            lasted_s = self._runtime.monotonic_s() - self._since_s
+            self._since_s = None
+            self._pause_s = _PAUSE_MIN_S
+            logger.info("heartbeats are answered again after_s=%.2f", lasted_s)
+
+
+class HeartbeatLanes:
+    """The heartbeats of one run of a server whose identity is known."""
+
+    def __init__(
+        self,
+        facts: ServerFacts,
+        inventory: Inventory,
+        obedience: Obedience,
+        epochs: EpochBook,
+        outbox: Outbox,
+        leader: Leader,
+        runtime: Runtime,
+    ) -> None:
+        self._facts = facts
+        self._inventory = inventory
+        self._obedience = obedience
+        self._epochs = epochs
+        self._outbox = outbox
+        self._leader = leader
+        self._runtime = runtime
+        self._changed = outbox.changed
+        self._outages = Outages(runtime)
+        self._registration = 0  # Counts; a reply to a beat of an earlier one is old news.
+        self._registered = False
+        self._registering = False
+        self._in_flight = 0
+        self._beat = 0
+        self._stopping = False
+        self._lanes: list[Task] = []
+        self._told_too_many = False
+
+    def start(self, on_final: Callable[[GfsError], None]) -> None:
+        """Start the lanes; `on_final` is told of an error that ends the server."""
+        self._lanes = [
+            self._runtime.spawn(f"heartbeat {number}", lambda: self._run(on_final))
+            for number in range(LANES)
+        ]
+
+    def stop(self, timeout_s: float) -> bool:
+        """End the lanes and hang up; False when one still runs."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._leader.close()
+        deadline_s = self._runtime.monotonic_s() + timeout_s
+        return all(
+            lane.join(max(0.0, deadline_s - self._runtime.monotonic_s())) for lane in self._lanes
+        )
+
+    def _run(self, on_final: Callable[[GfsError], None]) -> None:
+        while self._wait_for_turn():
+            pause_s = 0.0
+            try:
+                if self._registering:
+                    self._register()
+                else:
+                    self._send_beat()
+                self._outages.ended()
+            except GfsError as error:
+                if is_final(error, self._registration > 0):
+                    on_final(error)
+                    return
+                pause_s = self._outages.failed(error)
+            finally:
+                self._end_turn()
+            if pause_s:
+                self._pause(pause_s)
+
+    def _wait_for_turn(self) -> bool:
+        """Wait until this lane has something to say; False when the server stops."""
+        with self._changed:
+            while not self._stopping:
+                if self._my_turn():
+                    self._registering = not self._registered
+                    self._in_flight += 1
+                    return True
+                self._changed.wait(_LOOK_S)
+        return False
+
+    def _my_turn(self) -> bool:
+        if not self._in_flight:
+            return True  # One is always there for orders.
+        # While the leader is lost or must know us first, one lane alone tries.
+        return self._registered and not self._outages.lasting and self._outbox.waiting()
+
+    def _end_turn(self) -> None:
+        with self._changed:
+            self._in_flight -= 1
+            self._changed.notify_all()
+
+    def _pause(self, pause_s: float) -> None:
+        with self._changed:
+            if not self._stopping:
+                self._changed.wait(pause_s)
+
+    def _register(self) -> None:
+        reply = register(self._leader, self._facts, self._inventory.disks(), CALL_TIMEOUT_S)
+        if reply.server_id != self._facts.server_id:
+            raise WrongDirectory(
+                f"the data directory is that of server {self._facts.server_id}, the masters know "
+                f"{self._facts.name} as {reply.server_id}; give it its own directory"
+            )
+        if not self._epochs.told(reply.epoch):
+            raise StaleEpoch(f"a deposed leader answered; newest is {self._epochs.newest}")
+        with self._changed:
+            self._registration += 1
+            self._registered = True
+        logger.info(
+            "registered server=%s id=%d epoch=%s",
+            self._facts.name,
+            self._facts.server_id,
+            reply.epoch,
+        )
+
+    def _send_beat(self) -> None:
+        news = self._outbox.take()
+        registration = self._registration
+        try:
+            reply = _ask(self._leader, self._make_beat(news), CALL_TIMEOUT_S)
+        except GfsError:
+            self._outbox.give_back(news)
+            raise
+        if not isinstance(reply, HeartbeatReply):
+            raise ProtocolError(f"the leader answered {type(reply).__name__} to a heartbeat")
+        if reply.register_again:
+            # It took nothing from a server that it does not know.
+            self._outbox.give_back(news)
+            with self._changed:
+                if registration == self._registration:
+                    self._registered = False
+            return
+        self._obedience.take(reply.epoch, reply.orders)
+
+    def _make_beat(self, news: News) -> Heartbeat:
+        disks = self._inventory.disks()
+        total = sum(disk.total_bytes for disk in disks)
+        free = sum(disk.free_bytes for disk in disks)
+        with self._changed:
+            self._beat += 1
+            beat = self._beat
+        return Heartbeat(
+            server_id=self._facts.server_id,
+            start_id=self._facts.start_id,
+            beat=beat,
+            epoch=self._epochs.newest,
+            disk_usage=1.0 - free / total if total else 1.0,
+            chunk_count=sum(disk.chunk_count for disk in disks),
+            timestamp=self._runtime.wall_ns() // 1_000_000,
+            disks=disks,
+            open_replicas=self._list_open(),
+            answers=news.answers,
+            damage=news.damage,
+            streams=self._inventory.stream_count(),
+        )
+
+    def _list_open(self) -> tuple[OpenReplica, ...]:
+        replicas = self._inventory.open_replicas()
+        if len(replicas) <= OPEN_REPLICAS_MAX:
+            return replicas
+        if not self._told_too_many:
+            self._told_too_many = True
+            logger.error(
+                "more open replicas than a heartbeat can list count=%d listed=%d",
+                len(replicas),
+                OPEN_REPLICAS_MAX,
+            )
+        return replicas[:OPEN_REPLICAS_MAX]

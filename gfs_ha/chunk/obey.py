@@ -1,0 +1,197 @@
+"""Obeying the leader's orders: elsewhere than in the heartbeat, per chunk in log-index order.
+
+An order that is already waiting or running is not taken twice, although the leader sends it every
+second until it is answered. What finds no place is dropped for the same reason: it comes again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from gfs_ha.chunk.epochs import EpochBook
+from gfs_ha.chunk.outbox import Outbox
+from gfs_ha.errors import GfsError
+from gfs_ha.ids import Birth, ChunkId, Epoch, LogIndex
+from gfs_ha.protocol.codec import failure
+from gfs_ha.protocol.control import (
+    DeleteReplica,
+    FenceAnswer,
+    FenceReplica,
+    FinishReplica,
+    Order,
+    OrderAnswer,
+    OrderDone,
+    OrderFailed,
+    ProofAnswer,
+    ProveReplica,
+)
+from gfs_ha.runtime import Runtime, Task
+
+WORKERS = 2  # One replica that is slow to verify does not hold up all others.
+WAITING_MAX = 4096
+_LOOK_S = 1.0
+
+_KINDS: dict[type[Order], str] = {
+    FenceReplica: "fence",
+    ProveReplica: "prove",
+    FinishReplica: "finish_seal",
+    DeleteReplica: "delete",
+}
+
+logger = logging.getLogger(__name__)
+
+
+class Replicas(Protocol):
+    """What the chunk store does on order; all idempotent, an older order is refused.
+
+    `delete` of what is not here is no error: it was deleted before and the answer got lost.
+    """
+
+    def get(self, chunk_id: ChunkId, birth: Birth) -> object: ...
+
+    def fence(self, chunk_id: ChunkId, birth: Birth, order_index: LogIndex) -> FenceAnswer: ...
+
+    def prove(self, chunk_id: ChunkId, order_index: LogIndex, length: int) -> int: ...
+
+    def finish_seal(
+        self, chunk_id: ChunkId, order_index: LogIndex, length: int, digest: int
+    ) -> None: ...
+
+    def delete(self, chunk_id: ChunkId, order_index: LogIndex) -> None: ...
+
+
+class Obedience:
+    """The orders that wait, and the workers that carry them out."""
+
+    def __init__(
+        self, replicas: Replicas, epochs: EpochBook, outbox: Outbox, runtime: Runtime
+    ) -> None:
+        self._replicas = replicas
+        self._epochs = epochs
+        self._outbox = outbox
+        self._runtime = runtime
+        self._changed = runtime.condition()
+        self._waiting: dict[ChunkId, list[tuple[Epoch, Order]]] = {}
+        self._waiting_count = 0
+        self._running: dict[ChunkId, Order] = {}
+        self._stopping = False
+        self._workers: list[Task] = []
+
+    def start(self) -> None:
+        """Start the workers."""
+        self._workers = [
+            self._runtime.spawn(f"obey {number}", self._work) for number in range(WORKERS)
+        ]
+
+    def stop(self, timeout_s: float) -> bool:
+        """Let the orders that run end and drop the rest; False when one still runs."""
+        with self._changed:
+            self._stopping = True
+            self._waiting.clear()
+            self._waiting_count = 0
+            self._changed.notify_all()
+        deadline_s = self._runtime.monotonic_s() + timeout_s
+        return all(
+            worker.join(max(0.0, deadline_s - self._runtime.monotonic_s()))
+            for worker in self._workers
+        )
+
+    def take(self, epoch: Epoch, orders: Sequence[Order]) -> bool:
+        """Line up the orders of a leader; False, and none of them, when it is a deposed one.
+
+        The epoch is durable before any of its orders runs. Raises: DiskFailed, DiskFull.
+        """
+        if not self._epochs.told(epoch):
+            logger.warning(
+                "orders of a deposed leader are ignored epoch=%s newest=%s count=%d",
+                epoch,
+                self._epochs.newest,
+                len(orders),
+            )
+            return False
+        with self._changed:
+            for order in orders:
+                self._line_up(epoch, order)
+            self._changed.notify_all()
+        return True
+
+    def _line_up(self, epoch: Epoch, order: Order) -> None:
+        line = self._waiting.get(order.chunk_id, [])
+        if self._running.get(order.chunk_id) == order:
+            return
+        for index, (_, other) in enumerate(line):
+            if other == order:
+                line[index] = (epoch, order)  # The newer leader wants it too.
+                return
+        if self._waiting_count >= WAITING_MAX or self._stopping:
+            return
+        line.append((epoch, order))
+        line.sort(key=lambda one: one[1].order_index)  # Stable: as they came, within an index.
+        self._waiting[order.chunk_id] = line
+        self._waiting_count += 1
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                found = self._next()
+                while found is None:
+                    if self._stopping:
+                        return
+                    self._changed.wait(_LOOK_S)
+                    found = self._next()
+            epoch, order = found
+            try:
+                # Its leader may have been deposed while it waited; the new one orders anew.
+                if epoch == self._epochs.newest:
+                    self._outbox.add_answer(self._obey(order))
+            finally:
+                with self._changed:
+                    del self._running[order.chunk_id]
+                    self._changed.notify_all()
+
+    def _next(self) -> tuple[Epoch, Order] | None:
+        """Take the first order of a chunk that no other worker is busy with."""
+        for chunk_id, line in self._waiting.items():
+            if chunk_id not in self._running:
+                found = line.pop(0)
+                self._waiting_count -= 1
+                if not line:
+                    del self._waiting[chunk_id]
+                self._running[chunk_id] = found[1]
+                return found
+        return None
+
+    def _obey(self, order: Order) -> OrderAnswer:
+        kind = _KINDS[type(order)]
+        try:
+            answer = self._carry_out(order, kind)
+        except GfsError as error:
+            logger.warning(
+                "an order failed kind=%s chunk=%#x order_index=%d error=%s reason=%s",
+                kind,
+                order.chunk_id,
+                order.order_index,
+                error.code,
+                error.message,
+            )
+            return OrderFailed(order.chunk_id, order.order_index, kind, failure(error))
+        logger.info(
+            "obeyed kind=%s chunk=%#x order_index=%d", kind, order.chunk_id, order.order_index
+        )
+        return answer
+
+    def _carry_out(self, order: Order, kind: str) -> OrderAnswer:
+        chunk_id, index = order.chunk_id, order.order_index
+        if isinstance(order, DeleteReplica):
+            self._replicas.delete(chunk_id, index)
+            return OrderDone(chunk_id, index, kind)
+        if isinstance(order, FenceReplica):
+            return self._replicas.fence(chunk_id, order.birth, index)
+        self._replicas.get(chunk_id, order.birth)  # Another birth is another chunk.
+        if isinstance(order, ProveReplica):
+            digest = self._replicas.prove(chunk_id, index, order.length)
+            return ProofAnswer(chunk_id, index, order.length, digest)
+        self._replicas.finish_seal(chunk_id, index, order.length, order.digest)
+        return OrderDone(chunk_id, index, kind)

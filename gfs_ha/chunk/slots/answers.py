@@ -1,0 +1,82 @@
+"""What a replica says about itself: its answer to a fence (C3), and what it may serve (C10)."""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+
+from gfs_ha.chunk.slots.format import Header, SlotFlag, State
+from gfs_ha.chunk.slots.slot import Verified
+from gfs_ha.errors import ChunkUnavailable
+from gfs_ha.ids import LogIndex
+from gfs_ha.limits import BLOCK_BYTES
+from gfs_ha.protocol.control import FenceAnswer
+from gfs_ha.protocol.data import Durability
+from gfs_ha.protocol.grid import block_count
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPlan:
+    """A range that may be served, with the CRCs of the blocks that it touches.
+
+    Fields:
+        crcs: of whole blocks, the last one of the chunk up to `end`.
+    """
+
+    name: str
+    offset: int
+    length: int
+    end: int
+    sealed: bool
+    digest: int
+    crcs: array[int]
+
+
+def plan_read(name: str, header: Header, claim: Verified, wanted: tuple[int, int]) -> ReadPlan:
+    """Return the plan for (offset, length) of what is there. Raises: ChunkUnavailable."""
+    offset, length = wanted
+    if offset + length > claim.end:
+        raise ChunkUnavailable(
+            f"chunk {header.chunk_id:#x} has {claim.end} bytes here, not {offset + length}; "
+            "read another replica",
+            end=claim.end,
+        )
+    first = offset // BLOCK_BYTES
+    return ReadPlan(
+        name=name,
+        offset=offset,
+        length=length,
+        end=claim.end,
+        sealed=header.state is State.SEALED,
+        digest=header.digest,
+        crcs=claim.table[first : first + block_count(offset, length)],
+    )
+
+
+def fence_answer(
+    header: Header, verified: Verified, order_index: LogIndex, boot_id: int, distrusted: str
+) -> FenceAnswer:
+    """Return what the leader is told, and whether it may decide a seal (C3)."""
+    why_not = distrusted
+    if header.flags & SlotFlag.COPY_LOST:
+        why_not = "one copy of its header was lost"
+    elif header.flags & SlotFlag.QUARANTINED:
+        why_not = "it is quarantined"
+    elif verified.end < header.promised_end:
+        why_not = f"{verified.end} of {header.promised_end} promised bytes verify"
+    elif (
+        header.durability is Durability.MEMORY
+        and header.state is not State.SEALED
+        and header.first_boot_id != boot_id
+    ):
+        why_not = "it was kept in memory only and the machine started again since"
+    return FenceAnswer(
+        chunk_id=header.chunk_id,
+        order_index=order_index,
+        end=verified.end,
+        promised_end=header.promised_end,
+        boot_id=boot_id,
+        first_boot_id=header.first_boot_id,
+        proof=not why_not,
+        why_not=why_not,
+    )

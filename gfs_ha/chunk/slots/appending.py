@@ -1,0 +1,80 @@
+"""One push on its way into a replica: bytes written as they arrive, beyond the end that counts."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Protocol
+
+from gfs_ha.chunk.disk import File
+from gfs_ha.chunk.slots.format import DATA_OFFSET
+from gfs_ha.limits import WRITE_BACK_BYTES
+from gfs_ha.protocol.grid import BlockCrcs
+
+
+class Owner(Protocol):
+    """The replica that a push appends to."""
+
+    def check_accepting(self) -> None: ...
+
+    def commit_push(self, push: OpenPush) -> int: ...
+
+    def end_push(self, broken_because: str) -> None: ...
+
+
+class OpenPush:
+    """The one push that a replica takes at a time; used by one thread, as a context manager."""
+
+    def __init__(
+        self, owner: Owner, file: File, offset: int, length_max: int, tail_crc: int | None
+    ) -> None:
+        """Args: `tail_crc` is the CRC of the partial block before `offset`, None on the grid."""
+        self.file = file
+        self._sums = BlockCrcs(offset, tail_crc)
+        self._owner = owner
+        self._limit = offset + length_max
+        self._written_back = offset
+        self._committed = False
+        self._started = False
+        try:
+            file.allocate(DATA_OFFSET + self._limit)
+        except BaseException:
+            file.close()
+            raise
+
+    @property
+    def end(self) -> int:
+        """Return where the push ends so far."""
+        return self._sums.end
+
+    @property
+    def crcs(self) -> array[int]:
+        """Return the CRCs of the blocks from the one in which the push began, whole blocks each."""
+        return self._sums.crcs
+
+    def append(self, data: memoryview, crcs: Sequence[int]) -> None:
+        """Write the next bytes, whose grid CRCs were checked. Raises: Fenced, DiskFull."""
+        self._owner.check_accepting()
+        assert self.end + len(data) <= self._limit, "more bytes than the push announced"
+        self._started = True
+        self.file.write(DATA_OFFSET + self.end, data)
+        self._sums.add(len(data), crcs)
+        if self.end - self._written_back >= WRITE_BACK_BYTES:
+            # Waited for at once: a flooded disk would cost the masters their leader (D5).
+            self.file.write_back(DATA_OFFSET + self._written_back, self.end - self._written_back)
+            self._written_back = self.end
+
+    def commit(self) -> int:
+        """Make it count and return the new end. Raises: Fenced, DiskFull, DiskFailed."""
+        self._started = True
+        end = self._owner.commit_push(self)
+        self._committed = True
+        return end
+
+    def __enter__(self) -> OpenPush:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+        broken = self._started and not self._committed
+        self._owner.end_push("a push broke off here" if broken else "")

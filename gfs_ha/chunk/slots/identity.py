@@ -1,0 +1,77 @@
+"""Whose directory this is: cluster, server and a random id of the disk, in a file of its own."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+
+from gfs_ha.checksum import crc32c
+from gfs_ha.chunk.disk import Disk, opened
+from gfs_ha.errors import NotFound, WrongDirectory
+from gfs_ha.ids import DiskId, ServerId
+
+IDENTITY_NAME = "identity.json"
+_BYTES_MAX = 4096
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Fixed when the directory is first used (D6)."""
+
+    cluster_id: str
+    server_id: ServerId
+    disk_id: DiskId
+
+
+def read_identity(disk: Disk) -> Identity | None:
+    """Return whose directory it is, or None when it was never used.
+
+    Raises: WrongDirectory when it is no directory of ours or its identity is damaged.
+    """
+    raw = memoryview(bytearray(_BYTES_MAX))
+    try:
+        with opened(disk, IDENTITY_NAME) as file:
+            data = bytes(raw[: file.read(0, raw)])
+    except NotFound:
+        data = b""
+    if not data.strip():
+        if [name for name in disk.names() if name != IDENTITY_NAME]:
+            raise WrongDirectory(
+                f"the data directory has files but no {IDENTITY_NAME}; give it an empty one"
+            )
+        return None
+    try:
+        text, crc = data.rsplit(b"\n", 1)[0].rsplit(b"\n", 1)
+        if int(crc, 16) != crc32c(text):
+            raise ValueError("its CRC is wrong")
+        return msgspec.json.decode(text, type=Identity)
+    except ValueError as error:
+        raise WrongDirectory(
+            f"{IDENTITY_NAME} of the data directory is damaged: {error}"
+        ) from error
+
+
+def write_identity(disk: Disk, identity: Identity) -> None:
+    """Mark a directory as used by a server, durably. Raises: DiskFull, DiskFailed."""
+    fields = json.loads(msgspec.json.encode(identity))
+    text = json.dumps(fields, indent=2).encode()
+    disk.unlink(IDENTITY_NAME)  # Left empty by a power cut.
+    file = disk.create(IDENTITY_NAME)
+    try:
+        file.write(0, text + b"\n%08x\n" % crc32c(text))
+        file.sync()
+        disk.sync_names()
+    finally:
+        file.close()
+
+
+def check_identity(found: Identity, cluster_id: str, server_id: ServerId | None) -> None:
+    """Raise WrongDirectory unless the directory is this server's of this cluster."""
+    if found.cluster_id != cluster_id:
+        raise WrongDirectory(
+            f"the data directory belongs to cluster {found.cluster_id}, this server to {cluster_id}"
+        )
+    if server_id is not None and found.server_id != server_id:
+        raise WrongDirectory(
+            f"the data directory belongs to server {found.server_id}, this is server {server_id}"
+        )

@@ -1,0 +1,351 @@
+"""One replica of a chunk: who may append, what a fence answers, how it is sealed, read and ended.
+
+Locks: `_orders` is held through a whole order; `_lock` covers header, sync and the look before an
+acknowledgement (C2), and is never held across the network. `_orders` is taken first.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass
+
+import msgspec
+
+from gfs_ha.checksum import chunk_digest
+from gfs_ha.chunk.disk import opened
+from gfs_ha.chunk.slots.answers import ReadPlan, fence_answer, plan_read
+from gfs_ha.chunk.slots.appending import OpenPush
+from gfs_ha.chunk.slots.format import DATA_OFFSET, Header, SlotFlag, State
+from gfs_ha.chunk.slots.slot import Slot, Verified, cut_table
+from gfs_ha.errors import (
+    Fenced,
+    LimitExceeded,
+    ReplicaBusy,
+    ReplicaDamaged,
+    StaleOrder,
+    UnknownReplica,
+    WrongOffset,
+)
+from gfs_ha.ids import LogIndex
+from gfs_ha.limits import BLOCK_BYTES
+from gfs_ha.net.buffers import BufferPool
+from gfs_ha.protocol.control import FenceAnswer
+from gfs_ha.protocol.data import Durability
+from gfs_ha.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every replica of a store shares."""
+
+    runtime: Runtime
+    buffers: BufferPool
+    boot_id: int
+
+
+class Replica:
+    """A replica on this server. Thread-safe."""
+
+    def __init__(self, slot: Slot, around: Surroundings, made_here: bool) -> None:
+        """Args: `made_here` says that this process made it, so that it knows of every append."""
+        self._slot = slot
+        self._around = around
+        self._lock = around.runtime.lock()
+        self._orders = around.runtime.lock()
+        self._made_here = made_here
+        self._pushing = False
+        self._deleted = False
+        self._closed_because = "" if made_here else "it was open before this server started"
+        self._distrusted = ""  # Why what was written may not be there.
+        self._verified: Verified | None = None
+        if slot.copy_lost:
+            slot.header = _flagged(slot.header, SlotFlag.COPY_LOST)
+        self._served: tuple[Header, array[int] | None]
+        self._publish()
+
+    def _publish(self) -> None:
+        """Show readers and reports what counts now; they never wait for a sync."""
+        self._served = (self._slot.header, self._slot.held_table)
+
+    @property
+    def header(self) -> Header:
+        """Return what the header said after the last change that is done."""
+        return self._served[0]
+
+    @property
+    def name(self) -> str:
+        """Return the name of the slot file."""
+        return self._slot.name
+
+    @property
+    def condition(self) -> str:
+        """Return "open", "fenced", "sealed", "damaged" or "quarantined", as reports call it."""
+        header = self.header
+        if header.flags & SlotFlag.QUARANTINED:
+            return "quarantined"
+        if header.flags & SlotFlag.COPY_LOST or self._distrusted:
+            return "damaged"
+        return header.state.name.lower()
+
+    # Appending ----------------------------------------------------------------------------------
+
+    def begin_push(self, offset: int, length_max: int) -> OpenPush:
+        """Return the one push that may append now; close it in any case.
+
+        Raises: Fenced when it takes no appends (any more), WrongOffset, ReplicaBusy, LimitExceeded,
+        DiskFull.
+        """
+        with self._lock:
+            header = self._slot.header
+            self._check_open()
+            if self._pushing:
+                raise ReplicaBusy(f"chunk {header.chunk_id:#x}: another push is not over here")
+            if offset != header.end:
+                raise WrongOffset(
+                    f"chunk {header.chunk_id:#x} ends at {header.end} here, not at {offset}",
+                    end=header.end,
+                )
+            if offset + length_max > header.capacity:
+                raise LimitExceeded(
+                    f"chunk {header.chunk_id:#x} holds {header.capacity} bytes at most"
+                )
+            self._pushing = True
+            tail = self._slot.table[-1] if offset % BLOCK_BYTES else None
+        try:
+            return OpenPush(self, self._slot.disk.open(self._slot.name), offset, length_max, tail)
+        except BaseException:
+            self.end_push("")
+            raise
+
+    def _check_open(self) -> None:
+        header = self._slot.header
+        if self._deleted:
+            raise UnknownReplica(f"chunk {header.chunk_id:#x} is not on this server any more")
+        if header.state is not State.OPEN or self._closed_because:
+            why = self._closed_because or f"it is {header.state.name.lower()}"
+            raise Fenced(
+                f"chunk {header.chunk_id:#x} takes no appends: {why}; go on in a new chunk",
+                end=header.end,
+            )
+
+    def check_accepting(self) -> None:
+        """Raise Fenced or UnknownReplica unless appends are still taken; cheap, for each packet."""
+        if self._closed_because or self._deleted:
+            with self._lock:
+                self._check_open()
+
+    def commit_push(self, push: OpenPush) -> int:
+        """Make a whole push count and return the new end; at durability `disk` it is safe then.
+
+        One sync covers data and header. A fence waits for it or comes first, and then this raises:
+        so a fence answer never misses an acknowledged byte (C2).
+        """
+        with self._lock:
+            self._check_open()
+            header = self._slot.header
+            first = header.end // BLOCK_BYTES
+            table = self._slot.table[:first]
+            table.extend(push.crcs)
+            changed = msgspec.structs.replace(
+                header,
+                end=push.end,
+                promised_end=max(header.promised_end, push.end),
+                written_ms=self._around.runtime.wall_ns() // 1_000_000,
+            )
+            try:
+                self._slot.write(push.file, changed, table)
+                if header.durability is Durability.DISK:
+                    push.file.sync()
+            except BaseException as error:
+                # What of it reached the disk is not known: neither appends nor proof from here on.
+                self._distrusted = f"a sync failed: {error}"
+                self._closed_because = self._closed_because or self._distrusted
+                raise
+            self._publish()
+            return push.end
+
+    def look_before_ack(self) -> None:
+        """Raise Fenced if an acknowledgement must not leave any more (C2)."""
+        with self._lock:
+            self._check_open()
+
+    def end_push(self, broken_because: str) -> None:
+        """Let go of the replica after a push; a broken one was its last (C6)."""
+        with self._lock:
+            self._pushing = False
+            if broken_because:
+                self._closed_because = self._closed_because or broken_because
+
+    # Orders -------------------------------------------------------------------------------------
+
+    def fence(self, order_index: LogIndex) -> FenceAnswer:
+        """Refuse further appends, durably, and tell what is there (C2, C3). Idempotent.
+
+        Raises: StaleOrder, DiskFailed, UnknownReplica.
+        """
+        with self._orders:
+            self._close_for(order_index, "it is fenced")
+            verified = self._verify()
+            with self._lock:
+                header = self._slot.header
+                newer = header.state is State.FENCED and header.order_index < order_index
+                if header.state is State.OPEN or newer:
+                    self._write_fence(header, order_index, verified)
+            return fence_answer(
+                self._slot.header, verified, order_index, self._around.boot_id, self._distrusted
+            )
+
+    def _close_for(self, order_index: LogIndex, why: str) -> None:
+        """Take no appends from now on: first in memory, so that a commit cannot slip in between."""
+        with self._lock:
+            header = self._slot.header
+            if self._deleted:
+                raise UnknownReplica(f"chunk {header.chunk_id:#x} is not on this server any more")
+            if order_index < header.order_index:
+                raise StaleOrder(
+                    f"chunk {header.chunk_id:#x}: order {order_index} is older than "
+                    f"{header.order_index}, which was obeyed"
+                )
+            self._closed_because = self._closed_because or why
+
+    def _write_fence(self, header: Header, order_index: LogIndex, verified: Verified) -> None:
+        with opened(self._slot.disk, self._slot.name) as file:
+            self._slot.write_both(
+                file,
+                msgspec.structs.replace(
+                    header,
+                    state=State.FENCED,
+                    fence_index=header.fence_index or order_index,
+                    order_index=order_index,
+                    end=verified.end,
+                ),
+                verified.table,
+            )
+        self._publish()
+
+    def prove(self, order_index: LogIndex, length: int) -> int:
+        """Return the digest of the first `length` bytes, read from the disk (C4).
+
+        Raises: ReplicaDamaged with `details["end"]` when fewer verify; StaleOrder, UnknownReplica.
+        """
+        self.fence(order_index)
+        with self._orders:
+            return chunk_digest(self._cut(self._verify(), length))
+
+    def finish(self, order_index: LogIndex, length: int, digest: int) -> None:
+        """Cut to the sealed length, sync, stamp as sealed (C7). Idempotent.
+
+        Raises: ReplicaDamaged when fewer bytes verify, or other ones (then it is quarantined).
+        """
+        with self._orders:
+            self._close_for(order_index, "it is sealed")
+            header = self._slot.header
+            if header.state is State.SEALED and (header.end, header.digest) == (length, digest):
+                return
+            # Bytes that this process wrote and counted need no second look: a whole-chunk read per
+            # seal would cost a tenth of a put.
+            trusted = self._made_here and not self._distrusted and header.state is State.OPEN
+            claim = Verified(header.end, self._slot.table) if trusted else self._verify()
+            table = self._cut(claim, length)
+            if chunk_digest(table) != digest:
+                self.quarantine()
+                raise ReplicaDamaged(
+                    f"chunk {header.chunk_id:#x}: its first {length} bytes are not those of the "
+                    "sealed chunk; it is quarantined",
+                    end=claim.end,
+                )
+            self._seal(order_index, length, digest, table)
+
+    def _cut(self, claim: Verified, length: int) -> array[int]:
+        if claim.end < length:
+            raise ReplicaDamaged(
+                f"chunk {self.header.chunk_id:#x}: {claim.end} of {length} bytes verify here",
+                end=claim.end,
+            )
+        with (
+            self._around.buffers.borrow() as buffer,
+            opened(self._slot.disk, self._slot.name) as file,
+        ):
+            return cut_table(file, claim, length, buffer.data)
+
+    def _seal(self, order_index: LogIndex, length: int, digest: int, table: array[int]) -> None:
+        with self._lock, opened(self._slot.disk, self._slot.name) as file:
+            header = self._slot.header
+            if header.durability is Durability.MEMORY or self._distrusted:
+                file.sync()  # Before the stamp: it must never outlive the bytes.
+            sealed = msgspec.structs.replace(
+                header,
+                state=State.SEALED,
+                end=length,
+                promised_end=length,
+                order_index=order_index,
+                digest=digest,
+                flags=header.flags & ~(SlotFlag.COPY_LOST | SlotFlag.QUARANTINED),
+            )
+            if header.flags & SlotFlag.COPY_LOST:
+                self._slot.write(file, sealed, table)
+                file.sync()
+            self._slot.write(file, sealed, table)
+            file.sync()
+            file.truncate(DATA_OFFSET + length)
+            self._slot.forget_table()
+            self._distrusted = ""
+            self._verified = None
+            self._publish()
+
+    def quarantine(self) -> None:
+        """Keep it, serve it no more, and say so durably (D3, C4)."""
+        with self._lock, opened(self._slot.disk, self._slot.name) as file:
+            flagged = _flagged(self._slot.header, SlotFlag.QUARANTINED)
+            self._slot.write_both(file, flagged, self._slot.table)
+            self._publish()
+
+    def delete(self, order_index: LogIndex) -> None:
+        """Say durably that the slot is free, then unlink it (D1, D2). Raises: StaleOrder."""
+        with self._orders:
+            self._close_for(order_index, "it is deleted")
+            with self._lock:
+                with opened(self._slot.disk, self._slot.name) as file:
+                    free = msgspec.structs.replace(
+                        self._slot.header,
+                        state=State.FREE,
+                        order_index=order_index,
+                        end=0,
+                    )
+                    self._slot.write_both(file, free, array("I"))
+                self._deleted = True
+                self._slot.disk.unlink(self._slot.name)
+
+    # Reading ------------------------------------------------------------------------------------
+
+    def plan_read(self, offset: int, length: int) -> ReadPlan:
+        """Return what is needed to serve a range.
+
+        An open chunk is served up to its own committed end, after a restart up to the end that
+        verifies (C10). Raises: ChunkUnavailable, ReplicaDamaged, UnknownReplica.
+        """
+        header, table = self._served
+        if self._deleted:
+            raise UnknownReplica(f"chunk {header.chunk_id:#x} is not on this server any more")
+        if header.flags & SlotFlag.QUARANTINED:
+            raise ReplicaDamaged(f"chunk {header.chunk_id:#x} is quarantined on this server")
+        if header.state is not State.SEALED and (not self._made_here or self._distrusted):
+            with self._orders:
+                return plan_read(self.name, header, self._verify(), (offset, length))
+        if table is None:
+            table = self._slot.table
+        return plan_read(self.name, header, Verified(header.end, table), (offset, length))
+
+    def _verify(self) -> Verified:
+        """Return what verifies; read once while nothing can change it. Needs `_orders`."""
+        if self._verified is None or self._verified.end > self._slot.header.end:
+            with (
+                self._around.buffers.borrow() as buffer,
+                opened(self._slot.disk, self._slot.name) as file,
+            ):
+                self._verified = self._slot.verify(file, buffer.data)
+        return self._verified
+
+
+def _flagged(header: Header, flag: SlotFlag) -> Header:
+    return msgspec.structs.replace(header, flags=header.flags | flag)
