@@ -13,9 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.obey import Obedience
-from gfs_ha.chunk.outbox import News, Outbox
+from gfs_ha.chunk.outbox import News
 from gfs_ha.errors import Denied, GfsError, ProtocolError, StaleEpoch, WrongDirectory
 from gfs_ha.ids import ServerId, StartId
 from gfs_ha.limits import HEARTBEAT_PARK_S
@@ -35,7 +34,7 @@ LANES = 3
 CALL_TIMEOUT_S = HEARTBEAT_PARK_S + 2.0
 OPEN_REPLICAS_MAX = 20_000  # About 50 bytes each; a frame takes 4 MiB.
 _PAUSE_MIN_S = 0.05
-_PAUSE_MAX_S = 0.5
+_PAUSE_MAX_S = 0.3
 _LOOK_S = 0.5
 
 logger = logging.getLogger(__name__)
@@ -149,23 +148,20 @@ class HeartbeatLanes:
         facts: ServerFacts,
         inventory: Inventory,
         obedience: Obedience,
-        epochs: EpochBook,
-        outbox: Outbox,
         leader: Leader,
         runtime: Runtime,
     ) -> None:
         self._facts = facts
         self._inventory = inventory
         self._obedience = obedience
-        self._epochs = epochs
-        self._outbox = outbox
+        self._epochs = obedience.epochs
+        self._outbox = obedience.outbox
         self._leader = leader
         self._runtime = runtime
-        self._changed = outbox.changed
+        self._changed = obedience.outbox.changed
         self._outages = Outages(runtime)
         self._registration = 0  # Counts; a reply to a beat of an earlier one is old news.
         self._registered = False
-        self._registering = False
         self._in_flight = 0
         self._beat = 0
         self._stopping = False
@@ -191,34 +187,33 @@ class HeartbeatLanes:
         )
 
     def _run(self, on_final: Callable[[GfsError], None]) -> None:
-        while self._wait_for_turn():
-            pause_s = 0.0
+        while True:
+            turn = self._wait_for_turn()
+            if turn is None:
+                return
             try:
-                if self._registering:
-                    self._register()
-                else:
-                    self._send_beat()
+                turn()
                 self._outages.ended()
             except GfsError as error:
+                if self._stopping:
+                    return
                 if is_final(error, self._registration > 0):
                     on_final(error)
                     return
-                pause_s = self._outages.failed(error)
+                # Before the turn ends: the other lanes are not to try meanwhile.
+                self._pause(self._outages.failed(error))
             finally:
                 self._end_turn()
-            if pause_s:
-                self._pause(pause_s)
 
-    def _wait_for_turn(self) -> bool:
-        """Wait until this lane has something to say; False when the server stops."""
+    def _wait_for_turn(self) -> Callable[[], None] | None:
+        """Return what this lane is to do, once there is something; None when the server stops."""
         with self._changed:
             while not self._stopping:
                 if self._my_turn():
-                    self._registering = not self._registered
                     self._in_flight += 1
-                    return True
+                    return self._send_beat if self._registered else self._register
                 self._changed.wait(_LOOK_S)
-        return False
+        return None
 
     def _my_turn(self) -> bool:
         if not self._in_flight:
@@ -232,9 +227,13 @@ class HeartbeatLanes:
             self._changed.notify_all()
 
     def _pause(self, pause_s: float) -> None:
+        deadline_s = self._runtime.monotonic_s() + pause_s
         with self._changed:
-            if not self._stopping:
-                self._changed.wait(pause_s)
+            while not self._stopping:
+                left_s = deadline_s - self._runtime.monotonic_s()
+                if left_s <= 0:
+                    return
+                self._changed.wait(left_s)
 
     def _register(self) -> None:
         reply = register(self._leader, self._facts, self._inventory.disks(), CALL_TIMEOUT_S)

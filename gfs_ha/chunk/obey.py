@@ -69,8 +69,8 @@ class Obedience:
         self, replicas: Replicas, epochs: EpochBook, outbox: Outbox, runtime: Runtime
     ) -> None:
         self._replicas = replicas
-        self._epochs = epochs
-        self._outbox = outbox
+        self.epochs = epochs
+        self.outbox = outbox
         self._runtime = runtime
         self._changed = runtime.condition()
         self._waiting: dict[ChunkId, list[tuple[Epoch, Order]]] = {}
@@ -103,11 +103,11 @@ class Obedience:
 
         The epoch is durable before any of its orders runs. Raises: DiskFailed, DiskFull.
         """
-        if not self._epochs.told(epoch):
+        if not self.epochs.told(epoch):
             logger.warning(
                 "orders of a deposed leader are ignored epoch=%s newest=%s count=%d",
                 epoch,
-                self._epochs.newest,
+                self.epochs.newest,
                 len(orders),
             )
             return False
@@ -144,8 +144,8 @@ class Obedience:
             epoch, order = found
             try:
                 # Its leader may have been deposed while it waited; the new one orders anew.
-                if epoch == self._epochs.newest:
-                    self._outbox.add_answer(self._obey(order))
+                if epoch == self.epochs.newest:
+                    self.outbox.add_answer(self._obey(order))
             finally:
                 with self._changed:
                     del self._running[order.chunk_id]
