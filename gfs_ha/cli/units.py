@@ -15,8 +15,8 @@ def size_text(size: float) -> str:
     while size >= 1024 and unit < len(_UNITS) - 1:
         size /= 1024
         unit += 1
-    if unit and size >= 1023.95:  # Would be shown as 1024.0 of this unit.
-        size, unit = 1.0, min(unit + 1, len(_UNITS) - 1)
+    if size >= 1023.95 and 0 < unit < len(_UNITS) - 1:  # Else shown as 1024.0 of this unit.
+        size, unit = 1.0, unit + 1
     return f"{size:.1f} {_UNITS[unit]}" if unit else f"{size:.0f} B"
 
 

@@ -1,0 +1,28 @@
+"""`gfsctl cat`."""
+
+from __future__ import annotations
+
+import click
+
+from gfs_ha.cli import output
+from gfs_ha.cli.session import Session, pass_session
+from gfs_ha.cli.verb import Verb
+from gfs_ha.limits import MIB
+
+
+@click.command(
+    cls=Verb,
+    examples="""
+    gfsctl cat /logs/today.log | grep error    # verified while it is read
+    gfsctl cat /part1 /part2 > whole           # one after the other
+    """,
+)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@pass_session
+def cat(session: Session, paths: tuple[str, ...]) -> None:
+    """Write files to standard output, one after the other; every byte is verified."""
+    buffer = memoryview(bytearray(MIB))
+    for path in [session.file_path(text) for text in paths]:
+        with session.cluster.open(path, "rb") as file:
+            while size := file.readinto(buffer):
+                output.write(buffer[:size])
