@@ -35,6 +35,8 @@ STREAMS_MAX = 512  # Bulk streams that one chunkserver serves at once.
 
 # Commands (F5).
 FILES_PER_COMMAND_MAX = 250
+EXTENTS_PER_COMMAND_MAX = 500  # Each is an extent row and a reference row.
+ITEMS_PER_COMMAND_MAX = 250  # Of every other list in a command.
 ROWS_PER_COMMAND_MAX = 1500
 COMMAND_BYTES_MAX = 1 * MIB
 LIST_PAGE_DEFAULT = 1000
@@ -43,6 +45,8 @@ LIST_PAGE_MAX = 5000
 # Sessions (S1, C11).
 SESSION_WINDOW = 1024
 SESSION_LIFE_MS = 24 * 3600 * 1000  # Of cluster time after the last request.
+SESSIONS_MAX = 100_000
+CLAIMS_PER_SESSION_MAX = 250  # So that CloseSession is one bounded command.
 CLAIM_SILENCE_S = 120.0
 RENEW_PERIOD_S = 30.0
 
@@ -82,6 +86,7 @@ RAFT_TICK_BYTES = 4 * MIB  # Of proposals that one tick takes into the log.
 RAFT_LINK_QUEUE_BYTES = 32 * MIB  # A link that owes more than this is dropped.
 RAFT_KEEPALIVE_S = 0.25
 RAFT_IDLE_S = 1.5  # A link that is silent for longer is dropped.
+RAFT_HANDSHAKE_S = 1.0
 RAFT_STARTS_MAX = 100_000  # Starts of its own that a member remembers (M5).
 READ_LEASE_SHARE = 0.9
 
@@ -91,6 +96,9 @@ SPACE_FREE_BYTES_MIN = 1 * GIB
 MAP_BYTES_DEFAULT = 64 * GIB
 
 # Heartbeats and liveness (G1, G6).
+SERVERS_MAX = 4096
+DISKS_PER_SERVER_MAX = 64
+LED_TERMS_MAX = 1000  # Terms that led, kept for people.
 HEARTBEAT_PARK_S = 1.0
 SUSPECT_S = 3.0
 DEAD_S = 30.0

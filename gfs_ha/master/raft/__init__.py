@@ -1,0 +1,1 @@
+"""Consensus among the masters: PySyncObj, hardened, with log and state in one transaction."""

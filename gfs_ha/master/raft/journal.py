@@ -25,6 +25,7 @@ _KEY = struct.Struct(">Q")
 _ROW = struct.Struct(">cQ")  # Format, term; the command follows.
 _APPLIED = struct.Struct(">cQQ")  # Format, index, term.
 _ENTRY_OVERHEAD_BYTES = 48  # Key, row header and LMDB's node header and pointer, about.
+_DROP_BYTES_MAX = 16 << 20  # Of entries that must be read back to be dropped, per tick.
 _HEAD_KEY = b"head"
 _APPLIED_KEY = b"applied"
 
@@ -126,10 +127,12 @@ class Journal:
         self._head_dirty = True
 
     def drop_before(self, index: int) -> None:
-        """Forget the entries below `index`, which stays as the first one."""
+        """Forget entries below `index`, which stays as the first one; fewer, if they are big."""
         assert self._first <= index <= self._stored_last
-        dropped = self._read(self._first, min(index, self._tail_first))
+        dropped = self._read(self._first, min(index, self._tail_first), _DROP_BYTES_MAX)
         self._head.log_bytes -= sum(_size(entry) for entry in dropped)
+        if dropped and dropped[-1][1] < min(index, self._tail_first) - 1:
+            index = dropped[-1][1] + 1
         if index > self._tail_first:
             for entry in self._tail[: index - self._tail_first]:
                 self._head.log_bytes -= _size(entry)
@@ -197,24 +200,24 @@ class Journal:
             raise IndexError(f"entry {index} of {self._first}..{self._last}")
         return self.entries(index, 1, 0)[0]
 
-    def setRaftCommitIndex(self, index: int) -> None:  # noqa: N802
+    def setRaftCommitIndex(self, index: int) -> None:
         """Note the commit index. It is stored with the next change: losing it loses nothing."""
         self._head.commit = index
 
-    def getRaftCommitIndex(self) -> int:  # noqa: N802
+    def getRaftCommitIndex(self) -> int:
         return self._head.commit
 
-    def setCurrentTerm(self, term: int, vote: str | None) -> None:  # noqa: N802
+    def setCurrentTerm(self, term: int, vote: str | None) -> None:
         self._head.term, self._head.vote = term, vote
         self._head_dirty = True
 
-    def getCurrentTerm(self) -> int:  # noqa: N802
+    def getCurrentTerm(self) -> int:
         return self._head.term
 
-    def getVotedForNodeId(self) -> str | None:  # noqa: N802
+    def getVotedForNodeId(self) -> str | None:
         return self._head.vote
 
-    def onOneSecondTimer(self) -> None:  # noqa: N802
+    def onOneSecondTimer(self) -> None:
         """PySyncObj stores its commit index here; ours goes with the next change."""
 
     # The store.
@@ -248,7 +251,7 @@ class Journal:
         self._dirty_from = self._last + 1
         if not self._first <= self._applied[0] <= self._last:
             raise CorruptData(
-                f"entry {self._applied[0]} is applied, but the log holds {self._first}..{self._last}"
+                f"entry {self._applied[0]} is applied, the log holds {self._first}..{self._last}"
             )
 
     def _read(self, start: int, end: int, bytes_max: int = 1 << 62) -> list[LogEntry]:

@@ -12,7 +12,7 @@ import msgspec
 
 from gfs_ha.errors import ProtocolError
 
-Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 63)]
+Count = Annotated[int, msgspec.Meta(ge=0, lt=(1 << 63) - 1)]
 Entry = tuple[Count, bytes]  # Term and command; the index follows from the position.
 
 

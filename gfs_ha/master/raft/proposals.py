@@ -1,0 +1,190 @@
+"""Overrides for commands: from the queue into the log, from the log into the state, and back.
+
+Stock retries an apply that raises for ever, applies twice when a callback raises, and has callbacks
+that never fire. Here apply is total (an exception stops the process), every proposal has its own
+deadline, and it ends applied, certainly not applied, or unknown.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+
+from gfs_ha.errors import GfsError, NotLeader, Overloaded, UnknownOutcome
+from gfs_ha.limits import (
+    RAFT_APPLY_PER_TICK_S,
+    RAFT_BATCH_BYTES,
+    RAFT_BATCH_ENTRIES,
+    RAFT_PROPOSAL_BYTES_MAX,
+    RAFT_PROPOSALS_MAX,
+    RAFT_TICK_BYTES,
+)
+from gfs_ha.master.raft import internals
+from gfs_ha.master.raft.contract import Outcome
+from gfs_ha.master.raft.internals import LEADER
+from gfs_ha.master.raft.journal import REGULAR
+from gfs_ha.runtime import Lock
+
+ProposalDone = Callable[[Outcome], None]
+
+
+class _Proposal:
+    __slots__ = ("command", "deadline_s", "done", "index", "on_done", "term")
+
+    def __init__(self, payload: bytes, deadline_s: float, on_done: ProposalDone) -> None:
+        self.command = REGULAR + payload
+        self.deadline_s = deadline_s
+        self.on_done = on_done
+        self.index = 0  # 0 = not in the log yet.
+        self.term = 0
+        self.done = False
+
+
+class _SyncObj(internals._SyncObj):
+    """Commands."""
+
+    _proposals: deque[_Proposal]  # Arrived; appended to by any thread under the lock.
+    _proposal_count: int  # Of all that are not done, likewise.
+    _proposal_bytes: int
+    _proposal_lock: Lock
+    _in_log: dict[int, _Proposal]
+    _by_deadline: list[tuple[float, int, _Proposal]]
+    _arrivals = 0
+    _held: list[tuple[_Proposal, Outcome]]  # Outcomes that wait for the own commit.
+
+    def _begin_proposals(self, lock: Lock) -> None:
+        self._proposals = deque()
+        self._proposal_count = 0
+        self._proposal_bytes = 0
+        self._proposal_lock = lock
+        self._in_log = {}
+        self._by_deadline = []
+        self._held = []
+
+    def propose(self, payload: bytes, deadline_s: float, on_done: ProposalDone) -> bool:
+        """Queue a command for the next tick; False when too many wait. Thread-safe."""
+        proposal = _Proposal(payload, deadline_s, on_done)
+        with self._proposal_lock:
+            if (
+                self._proposal_count >= RAFT_PROPOSALS_MAX
+                or self._proposal_bytes + len(payload) > RAFT_PROPOSAL_BYTES_MAX
+            ):
+                return False
+            self._proposal_count += 1
+            self._proposal_bytes += len(proposal.command)
+            self._proposals.append(proposal)
+        return True
+
+    @property
+    def proposals_waiting(self) -> bool:
+        """Return whether a tick has a proposal to take. Thread-safe."""
+        return bool(self._proposals)
+
+    def _checkCommandsToApply(self) -> None:
+        """Take proposals into the log and send them on; PySyncObj's tick calls this."""
+        if self.__raftState != LEADER:
+            self._refuse_proposals()
+            return
+        size = count = 0
+        term = self.__raftCurrentTerm
+        now = self._around.now_s()
+        while self._proposals and count < RAFT_BATCH_ENTRIES and size < RAFT_TICK_BYTES:
+            proposal = self._proposals.popleft()
+            if proposal.deadline_s <= now:
+                error = Overloaded("the command waited too long for its turn and was not tried")
+                self._finish(proposal, Outcome(None, error))
+                continue
+            proposal.index, proposal.term = self._journal.last_index + 1, term
+            self._journal.add(proposal.command, proposal.index, term)
+            self._in_log[proposal.index] = proposal
+            self._arrivals += 1
+            heapq.heappush(self._by_deadline, (proposal.deadline_s, self._arrivals, proposal))
+            size += len(proposal.command)
+            count += 1
+        if count:
+            # Before the own commit, so that all disks sync at the same time.
+            self.__sendAppendEntries()
+        self._expire_proposals(now)
+
+    def __applyLogEntries(self) -> bool:
+        """Apply committed entries, for at most 20 ms; PySyncObj's tick calls this."""
+        end_s = self._around.now_s() + RAFT_APPLY_PER_TICK_S
+        while self.__raftLastApplied < self.__raftCommitIndex:
+            start = self.__raftLastApplied + 1
+            count = min(RAFT_BATCH_ENTRIES, self.__raftCommitIndex - start + 1)
+            for command, index, term in self._journal.entries(start, count, RAFT_BATCH_BYTES):
+                self._apply(command, index, term)
+                if self._around.now_s() >= end_s:
+                    return False
+        return False
+
+    def _apply(self, command: bytes, index: int, term: int) -> None:
+        result = b""
+        if command[:1] == REGULAR:
+            writer = self._around.writer()
+            result = self._machine.apply(writer, index, term, command[1:])
+        self._journal.note_applied(index, term)
+        self.__raftLastApplied = index
+        proposal = self._in_log.pop(index, None)
+        if proposal is None:
+            return
+        assert proposal.term == term, "a proposal of this leadership was overwritten"
+        outcome = Outcome(result, None, index, term)
+        if self._others_needed:
+            self._finish(
+                proposal, outcome
+            )  # Durable on a majority: the own commit may take longer.
+        else:
+            self._held.append((proposal, outcome))
+
+    def _release_outcomes(self) -> None:
+        """Release what waited for the own commit: all of it, in a cluster of one."""
+        held, self._held = self._held, []
+        for proposal, outcome in held:
+            self._finish(proposal, outcome)
+
+    def _give_up_leading(self) -> None:
+        """End everything that a former leader promised; its commands may still be committed."""
+        in_log, self._in_log = self._in_log, {}
+        for index in sorted(in_log):
+            proposal = in_log[index]
+            error = UnknownOutcome(
+                "the leader changed while the command was on its way; send the same request again"
+            )
+            self._finish(proposal, Outcome(None, error, index, proposal.term))
+        self._by_deadline.clear()
+        self._refuse_proposals()
+
+    def _refuse_proposals(self) -> None:
+        if not self._proposals:
+            return
+        leader = self._leader_id()
+        while self._proposals:
+            proposal = self._proposals.popleft()
+            self._finish(proposal, Outcome(None, not_leader(leader)))
+
+    def _expire_proposals(self, now: float) -> None:
+        while self._by_deadline and (
+            self._by_deadline[0][0] <= now or self._by_deadline[0][2].done
+        ):
+            proposal = heapq.heappop(self._by_deadline)[2]
+            if not proposal.done:
+                del self._in_log[proposal.index]
+                error = UnknownOutcome(
+                    "no majority stored the command in time; it may still be applied"
+                )
+                self._finish(proposal, Outcome(None, error, proposal.index, proposal.term))
+
+    def _finish(self, proposal: _Proposal, outcome: Outcome) -> None:
+        proposal.done = True
+        with self._proposal_lock:
+            self._proposal_count -= 1
+            self._proposal_bytes -= len(proposal.command)
+        self._around.call(proposal.on_done, outcome)
+
+
+def not_leader(leader: str) -> GfsError:
+    """Return the error of a member that does not lead; `leader` is "" when nobody is known to."""
+    hint = f"ask {leader}" if leader else "no leader is known"
+    return NotLeader(f"this master does not lead; {hint}", leader=leader)

@@ -1,0 +1,319 @@
+"""The links between members: who dials, when a link is up, and which of two is the one that counts.
+
+The member with the greater id dials. A link is up after the handshake; a link that is up replaces
+an older one to the same member, which is closed first: what was sent on it is never read again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from gfs_ha.errors import Denied, GfsError, ProtocolError
+from gfs_ha.limits import (
+    RAFT_FRAME_BYTES_MAX,
+    RAFT_HANDSHAKE_S,
+    RAFT_IDLE_S,
+    RAFT_KEEPALIVE_S,
+    RAFT_LINK_QUEUE_BYTES,
+    RAFT_RECONNECT_S,
+)
+from gfs_ha.master.raft.contract import Address, RaftConfig
+from gfs_ha.master.raft.handshake import FRAME_BYTES_MAX, Condemned, Handshake
+from gfs_ha.master.raft.identity import Identity
+from gfs_ha.net.links import Link, LinkOwner, Links
+from gfs_ha.net.tcp_links import TcpLinks
+from gfs_ha.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+_STRANGERS_MAX = 32  # Accepted links whose handshake is not done.
+_HOUSEKEEPING_S = 0.05
+
+
+class TransportUser(Protocol):
+    """The member above the transport."""
+
+    def peer_up(self, peer: str) -> None: ...
+
+    def peer_down(self, peer: str) -> None: ...
+
+    def received(self, peer: str, frame: bytes) -> None:
+        """Take one message. A ProtocolError that it raises closes the link."""
+        ...
+
+    def leading(self) -> bool: ...
+
+    def condemned(self, error: GfsError) -> None:
+        """This member must stop for good: it is an old copy, or its incarnation is over."""
+        ...
+
+
+class RaftTransport(Protocol):
+    """How a member reaches the others. Called by the loop's thread only, except `wake`."""
+
+    def start(self, user: TransportUser, identity: Identity) -> None: ...
+
+    def send(self, peer: str, frame: bytes) -> bool:
+        """Queue a message in order; return False when there is no link to the peer."""
+        ...
+
+    def flush(self) -> None: ...
+
+    def poll(self, wait_s: float, busy: Callable[[], bool]) -> None:
+        """Wait at most `wait_s` (not at all when `busy()`), then hand out all that came."""
+        ...
+
+    def pending_bytes(self, peer: str) -> int: ...
+
+    def committed(self) -> None:
+        """Hear that everything noted in the identity is durable now."""
+        ...
+
+    def refusal(self, peer: str) -> str:
+        """Return why the newest handshake with a peer failed, or ""."""
+        ...
+
+    def wake(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class LinkTransport:
+    """A RaftTransport over Links. `peers` are the addresses of the other members."""
+
+    def __init__(self, links: Links, peers: dict[str, Address], runtime: Runtime) -> None:
+        self._links = links
+        self._peers = dict(peers)
+        self._runtime = runtime
+        self._up: dict[str, _Session] = {}
+        self._dialling: dict[str, _Session] = {}
+        self._sessions: dict[_Session, None] = {}  # Ordered, as runs must be repeatable.
+        self._dialled_s: dict[str, float] = {}
+        self._refusals: dict[str, str] = {}
+        self._next_housekeeping_s = 0.0
+
+    def start(self, user: TransportUser, identity: Identity) -> None:
+        self._user = user
+        self._identity = identity
+        self._members = frozenset(self._peers)
+        self._links.listen(self._accepted)
+
+    def send(self, peer: str, frame: bytes) -> bool:
+        session = self._up.get(peer)
+        if session is None or session.link is None:
+            return False
+        session.link.send(frame)
+        session.sent_s = self._runtime.monotonic_s()
+        return True
+
+    def flush(self) -> None:
+        self._links.flush()
+
+    def poll(self, wait_s: float, busy: Callable[[], bool]) -> None:
+        self._links.poll(wait_s, busy)
+        # After the poll: a process that was stopped finds its peers' bytes before it judges them.
+        now = self._runtime.monotonic_s()
+        if now >= self._next_housekeeping_s:
+            self._next_housekeeping_s = now + _HOUSEKEEPING_S
+            self._close_silent(now)
+            self._keep_alive(now)
+            self._dial(now)
+
+    def pending_bytes(self, peer: str) -> int:
+        session = self._up.get(peer)
+        return 0 if session is None or session.link is None else session.link.pending_bytes
+
+    def committed(self) -> None:
+        for session in list(self._sessions):
+            session.noted()
+
+    def refusal(self, peer: str) -> str:
+        return self._refusals.get(peer, "")
+
+    def wake(self) -> None:
+        self._links.wake()
+
+    def close(self) -> None:
+        for session in list(self._sessions):
+            session.close("shutting down")
+        self._links.close()
+
+    # What sessions report.
+
+    def came_up(self, session: _Session) -> None:
+        peer = session.handshake.peer
+        old = self._up.pop(peer, None)
+        if old is not None:
+            old.close("replaced by a newer connection")
+            self._user.peer_down(peer)
+        self._dialling.pop(peer, None)
+        self._up[peer] = session
+        self._refusals.pop(peer, None)
+        logger.info("link up peer=%s remote=%s", peer, session.remote)
+        self._user.peer_up(peer)
+
+    def went_down(self, session: _Session, reason: str) -> None:
+        self._sessions.pop(session, None)
+        peer = session.handshake.peer
+        if self._dialling.get(peer) is session:
+            del self._dialling[peer]
+        if self._up.get(peer) is session:
+            del self._up[peer]
+            logger.info("link down peer=%s reason=%s", peer, reason)
+            self._user.peer_down(peer)
+
+    def refused(self, session: _Session, error: GfsError) -> None:
+        peer = session.handshake.peer
+        if self._refusals.get(peer) != error.message:
+            if peer in self._members:
+                self._refusals[peer] = error.message
+            logger.warning(
+                "handshake failed peer=%s remote=%s code=%s error=%s",
+                peer or "?",
+                session.remote,
+                error.code,
+                error.message,
+            )
+
+    # Housekeeping.
+
+    def _accepted(self, link: Link) -> LinkOwner:
+        session = _Session(self, self._user, Handshake(self._identity, self._members))
+        session.link = link
+        strangers = [known for known in self._sessions if not known.handshake.up]
+        if len(strangers) >= _STRANGERS_MAX:
+            strangers[0].close("too many connections that do not say who they are")
+        self._sessions[session] = None
+        return session
+
+    def _dial(self, now: float) -> None:
+        for peer, address in self._peers.items():
+            due = now - self._dialled_s.get(peer, -1e9) >= RAFT_RECONNECT_S
+            if peer < self._identity.member_id and due and self._free(peer):
+                self._dialled_s[peer] = now
+                handshake = Handshake(self._identity, self._members, peer)
+                session = _Session(self, self._user, handshake)
+                self._sessions[session] = None
+                self._dialling[peer] = session
+                session.link = self._links.dial(address, session)
+
+    def _free(self, peer: str) -> bool:
+        return peer not in self._up and peer not in self._dialling
+
+    def _close_silent(self, now: float) -> None:
+        for session in list(self._sessions):
+            if session.handshake.up and now - session.heard_s > RAFT_IDLE_S:
+                session.close(f"silent for {now - session.heard_s:.1f} s")
+            elif not session.handshake.up and now - session.began_s > RAFT_HANDSHAKE_S:
+                session.close("the handshake took too long")
+
+    def _keep_alive(self, now: float) -> None:
+        for session in self._up.values():
+            if now - session.sent_s >= RAFT_KEEPALIVE_S and session.link is not None:
+                session.sent_s = now
+                session.link.send(b"")
+
+    @property
+    def runtime(self) -> Runtime:
+        return self._runtime
+
+    def note(self, session: _Session) -> bool:
+        """Note the proved start of a peer; return whether it is durable already."""
+        start = session.handshake.peer_start
+        assert start is not None
+        return not self._identity.note_seen(session.handshake.peer, start)
+
+
+def tcp_transport(config: RaftConfig, runtime: Runtime) -> LinkTransport:
+    """Return the transport of a member, listening on its own address. Raises: PortTaken."""
+    links = TcpLinks(
+        runtime,
+        config.members[config.member_id],
+        RAFT_FRAME_BYTES_MAX,
+        RAFT_LINK_QUEUE_BYTES,
+    )
+    peers = {name: where for name, where in config.members.items() if name != config.member_id}
+    return LinkTransport(links, peers, runtime)
+
+
+class _Session:
+    """One link from its first byte to its end."""
+
+    def __init__(self, transport: LinkTransport, user: TransportUser, handshake: Handshake) -> None:
+        self.handshake = handshake
+        self.link: Link | None = None
+        self.began_s = self.heard_s = self.sent_s = transport.runtime.monotonic_s()
+        self._transport = transport
+        self._user = user
+        self._noting = False
+
+    @property
+    def remote(self) -> str:
+        return "?" if self.link is None else self.link.remote
+
+    def opened(self, link: Link) -> None:
+        self.link = link
+        link.limit_frames(FRAME_BYTES_MAX)
+        if self.handshake.peer:
+            link.send(self.handshake.hello())
+
+    def received(self, link: Link, frame: bytes) -> None:
+        self.heard_s = self._transport.runtime.monotonic_s()
+        if self.handshake.up:
+            if frame:
+                self._user.received(self.handshake.peer, frame)
+        elif frame:
+            self._greet(link, frame)
+
+    def closed(self, link: Link, reason: str) -> None:
+        self.link = None
+        self._transport.went_down(self, reason)
+
+    def close(self, reason: str) -> None:
+        if self.link is not None:
+            self.link.close(reason)
+        else:
+            self._transport.went_down(self, reason)
+
+    def noted(self) -> None:
+        """Hear that the start of the peer is durable here."""
+        if self._noting and self.link is not None:
+            self._noting = False
+            self._say_ready(self.link)
+
+    def _greet(self, link: Link, frame: bytes) -> None:
+        proved = self.handshake.proved
+        try:
+            for answer in self.handshake.receive(frame, self._user.leading()):
+                link.send(answer)
+        except Condemned as condemned:
+            self._refuse(link, condemned.error)
+            self._user.condemned(condemned.error)
+            return
+        except (Denied, ProtocolError) as error:
+            self._transport.refused(self, error)
+            self._refuse(link, error)
+            return
+        if self.handshake.proved and not proved:
+            if self._transport.note(self):
+                self._say_ready(link)
+            else:
+                self._noting = True
+        elif self.handshake.up:
+            self._come_up(link)
+
+    def _say_ready(self, link: Link) -> None:
+        link.send(self.handshake.ready())
+        if self.handshake.up:
+            self._come_up(link)
+
+    def _come_up(self, link: Link) -> None:
+        link.limit_frames(RAFT_FRAME_BYTES_MAX)
+        self._transport.came_up(self)
+
+    def _refuse(self, link: Link, error: GfsError) -> None:
+        link.send(self.handshake.refusal(error))
+        self._transport.flush()
+        link.close(error.message)
