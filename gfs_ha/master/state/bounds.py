@@ -1,0 +1,44 @@
+"""The checks of numbers and texts that come from outside, before anything is packed or stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+
+from gfs_ha.errors import InvalidArgument, LimitExceeded
+
+U32_MAX = (1 << 32) - 1
+U64_MAX = (1 << 64) - 1
+SIZE_MAX = (1 << 63) - 1  # File offsets and sizes, in bytes.
+TIME_NS_MAX = (1 << 63) - 1
+MODE_MAX = 0o7777
+OWNER_BYTES_MAX = 255
+
+
+def check_range(name: str, value: int, low: int, high: int) -> None:
+    """Raises: InvalidArgument unless low <= value <= high."""
+    if not low <= value <= high:
+        raise InvalidArgument(f"{name} {value} is not within {low}..{high}")
+
+
+def check_text(name: str, text: str, bytes_max: int, bytes_min: int = 1) -> None:
+    """Raises: InvalidArgument unless the text is printable and of a fitting length in bytes."""
+    if not bytes_min <= len(text.encode()) <= bytes_max:
+        raise InvalidArgument(
+            f"{name} has {len(text.encode())} bytes, not {bytes_min}..{bytes_max}"
+        )
+    if not text.isprintable():
+        raise InvalidArgument(f"{name} {text!r} holds control characters")
+
+
+def check_count(name: str, items: Sized, limit: int) -> None:
+    """Raises: LimitExceeded when a command carries more than `limit` of something."""
+    if len(items) > limit:
+        raise LimitExceeded(f"{len(items)} {name} in one command, at most {limit} are taken")
+
+
+def check_attributes(mode: int, mtime_ns: int, owner: str, group: str) -> None:
+    """Raises: InvalidArgument unless these can be stored. Times before 1970 are negative."""
+    check_range("mode", mode, 0, MODE_MAX)
+    check_range("mtime_ns", mtime_ns, -TIME_NS_MAX, TIME_NS_MAX)
+    check_text("owner", owner, OWNER_BYTES_MAX, bytes_min=0)
+    check_text("group", group, OWNER_BYTES_MAX, bytes_min=0)

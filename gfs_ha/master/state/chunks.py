@@ -1,0 +1,197 @@
+"""The life of a chunk: placed, finished by its writer or sealed by the leader, dead, forgotten."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gfs_ha.errors import (
+    InvalidArgument,
+    StaleCommand,
+    TooFewCopies,
+    UnknownServer,
+    WrongState,
+)
+from gfs_ha.ids import ChunkId, Epoch, ServerId, format_id, make_chunk_id
+from gfs_ha.limits import GOAL_MAX, ITEMS_PER_COMMAND_MAX
+from gfs_ha.master.state.bounds import U32_MAX, U64_MAX, check_count, check_range, check_text
+from gfs_ha.master.state.chunk_rows import begin_sealing, get_chunk, put_chunk, seal
+from gfs_ha.master.state.claims import check_claim_count, claim, require_claim
+from gfs_ha.master.state.commands import BeginSeal, CommitSeal, PlaceChunk, ReplicasDeleted
+from gfs_ha.master.state.draft import Draft, step
+from gfs_ha.master.state.locations import LocationReader
+from gfs_ha.master.state.records import DEAD, OPEN, SEALED, SEALING, Chunk, Replica
+from gfs_ha.protocol.metadata import (
+    DISK,
+    MEMORY,
+    PUT,
+    ChunkAllocated,
+    ChunkSealed,
+    Done,
+    FinishChunk,
+)
+
+_REASON_BYTES_MAX = 255
+
+
+@step(PlaceChunk, session=True)
+def place_chunk(draft: Draft, command: PlaceChunk) -> ChunkAllocated:
+    """Return a fresh open chunk, claimed by the session (C1, C11).
+
+    Refuses: TooFewCopies, UnknownServer, LimitExceeded, InvalidArgument.
+    """
+    settings = draft.settings
+    check_claim_count(draft)
+    check_range("goal", command.goal, 0, GOAL_MAX)
+    goal = command.goal or settings.goal
+    min_copies = min(settings.min_copies, goal)
+    if command.kind != PUT or command.durability not in (DISK, MEMORY):
+        raise InvalidArgument(
+            f"no chunk can be of kind {command.kind!r} and durability {command.durability!r}"
+        )
+    replicas = _check_replicas(draft, command, goal, min_copies)
+    draft.counters.last_chunk += 1
+    chunk_id = make_chunk_id(settings.incarnation, draft.counters.last_chunk)
+    chunk = Chunk(
+        state=OPEN,
+        kind=command.kind,
+        durability=command.durability,
+        capacity=settings.chunk_bytes,
+        goal=goal,
+        min_copies=min_copies,
+        replicas=replicas,
+        birth=Epoch(settings.incarnation, draft.stamp.term),
+        born_index=draft.stamp.index,
+        claimed_by=draft.stamp.session_id,
+    )
+    put_chunk(draft, chunk_id, None, chunk)
+    claim(draft, chunk_id)
+    return ChunkAllocated(
+        chunk_id=chunk_id,
+        birth=chunk.birth,
+        capacity=chunk.capacity,
+        replicas=LocationReader(draft.rows).replicas(chunk),
+        goal=goal,
+        min_copies=min_copies,
+        durability=chunk.durability,
+        remarks=command.remarks,
+    )
+
+
+@step(FinishChunk, session=True)
+def finish_chunk(draft: Draft, command: FinishChunk) -> ChunkSealed:
+    """Seal the chunk where its writer says; a seal that came before stands (C2, C5).
+
+    Refuses: UnknownChunk, WrongState, NotClaimed, TooFewCopies, InvalidArgument.
+    """
+    chunk = get_chunk(draft, command.chunk_id)
+    if chunk.state == SEALED:
+        return _sealed(command.chunk_id, chunk)
+    name = format_id(command.chunk_id)
+    if chunk.state == DEAD:
+        raise WrongState(f"chunk {name} is dead; write its bytes again into a new one")
+    require_claim(draft, command.chunk_id, chunk)
+    holders = _check_end(command.chunk_id, chunk, command)
+    if len(holders) < chunk.min_copies:
+        raise TooFewCopies(
+            f"chunk {name} has {len(holders)} holders, {chunk.min_copies} are needed;"
+            " ask the leader to seal it"
+        )
+    if command.length < chunk.published_end:
+        raise WrongState(
+            f"chunk {name} cannot end at {command.length}: it is published up to"
+            f" {chunk.published_end}"
+        )
+    end = (command.length, command.digest, holders)
+    sealed = seal(chunk, draft.stamp.index, end)
+    put_chunk(draft, command.chunk_id, chunk, sealed)
+    return _sealed(command.chunk_id, sealed)
+
+
+@step(BeginSeal)
+def begin_seal(draft: Draft, command: BeginSeal) -> Done:
+    """Make an open chunk sealing (C2). Refuses: UnknownChunk, StaleCommand."""
+    check_text("reason", command.reason, _REASON_BYTES_MAX, bytes_min=0)
+    chunk = get_chunk(draft, command.chunk_id)
+    if chunk.state != OPEN:
+        raise StaleCommand(f"chunk {format_id(command.chunk_id)} is {chunk.state}, not open")
+    sealing = begin_sealing(chunk, draft.stamp.index, command.reason)
+    put_chunk(draft, command.chunk_id, chunk, sealing)
+    return Done()
+
+
+@step(CommitSeal)
+def commit_seal(draft: Draft, command: CommitSeal) -> ChunkSealed:
+    """Seal the chunk where its replicas proved that it ends (C4).
+
+    One holder is enough: what the others had beyond it was never acknowledged (C3). Refuses:
+    UnknownChunk, StaleCommand, InvalidArgument.
+    """
+    chunk = get_chunk(draft, command.chunk_id)
+    name = format_id(command.chunk_id)
+    if chunk.state == SEALED:
+        return _sealed(command.chunk_id, chunk)
+    if chunk.state != SEALING or chunk.begin_index != command.begin_index:
+        raise StaleCommand(f"chunk {name} is {chunk.state}, not sealing since this order")
+    holders = _check_end(command.chunk_id, chunk, command)
+    if command.length < chunk.published_end:
+        raise StaleCommand(
+            f"chunk {name} is published up to {chunk.published_end} by now, beyond {command.length}"
+        )
+    end = (command.length, command.digest, holders)
+    sealed = seal(chunk, draft.stamp.index, end)
+    put_chunk(draft, command.chunk_id, chunk, sealed)
+    return _sealed(command.chunk_id, sealed)
+
+
+@step(ReplicasDeleted)
+def replicas_deleted(draft: Draft, command: ReplicasDeleted) -> Done:
+    """Forget replicas of dead chunks; a dead chunk without a replica leaves the table."""
+    check_count("replicas", command.replicas, ITEMS_PER_COMMAND_MAX)
+    for chunk_id, server_id, disk_id in command.replicas:
+        for name, value in (("chunk", chunk_id), ("server", server_id), ("disk", disk_id)):
+            check_range(name, value, 0, U64_MAX)
+        chunk = draft.view.chunk(chunk_id)
+        if chunk is None or chunk.state != DEAD:
+            continue
+        gone = Replica(server_id, disk_id)
+        left = tuple(replica for replica in chunk.replicas if replica != gone)
+        if len(left) != len(chunk.replicas):
+            after = msgspec.structs.replace(chunk, replicas=left) if left else None
+            put_chunk(draft, chunk_id, chunk, after)
+    return Done()
+
+
+def _check_replicas(
+    draft: Draft, command: PlaceChunk, goal: int, min_copies: int
+) -> tuple[Replica, ...]:
+    count = len(command.replicas)
+    if count < min_copies:
+        raise TooFewCopies(f"{count} servers for a chunk, {min_copies} are needed")
+    if count > goal or len({server_id for server_id, _ in command.replicas}) != count:
+        raise InvalidArgument(f"{count} replicas do not fit a goal of {goal} different servers")
+    for server_id, disk_id in command.replicas:
+        check_range("server", server_id, 0, U64_MAX)
+        server = draft.view.server(server_id)
+        disks = () if server is None else server.disks
+        if not any(disk.disk_id == disk_id and not disk.lost for disk in disks):
+            raise UnknownServer(f"server {server_id} has no disk {format_id(disk_id)}")
+    return tuple(Replica(server_id, disk_id) for server_id, disk_id in command.replicas)
+
+
+def _check_end(
+    chunk_id: ChunkId, chunk: Chunk, command: FinishChunk | CommitSeal
+) -> tuple[ServerId, ...]:
+    """Return the holders. Raises: InvalidArgument unless they and the end fit the chunk."""
+    check_range("length", command.length, 0, chunk.capacity)
+    check_range("digest", command.digest, 0, U32_MAX)
+    members = [replica.server_id for replica in chunk.replicas]
+    holders = set(command.holders)
+    if not holders or len(holders) != len(command.holders) or not holders <= set(members):
+        raise InvalidArgument(
+            f"holders {command.holders} of chunk {format_id(chunk_id)} are not of its replicas"
+        )
+    return tuple(server_id for server_id in members if server_id in holders)
+
+
+def _sealed(chunk_id: ChunkId, chunk: Chunk) -> ChunkSealed:
+    return ChunkSealed(chunk_id, chunk.length, chunk.digest, chunk.holders)

@@ -1,0 +1,193 @@
+"""The replicated commands that only the leader makes, and the entry in which every one travels.
+
+What a client may ask and the leader adds nothing to is a command itself (protocol/metadata.py).
+Commands of the leader carry no session; they compare before they write, so that one that comes
+late or twice does no harm (C11).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gfs_ha.errors import ProtocolError
+from gfs_ha.ids import NO_SESSION, ChunkId, DiskId, LogIndex, ServerId, SessionId, StartId
+from gfs_ha.limits import GOAL_DEFAULT, MIN_COPIES_DEFAULT, SCHEMA_VERSION
+from gfs_ha.protocol.codec import Word
+from gfs_ha.protocol.metadata import (
+    DISK,
+    PUT,
+    Mkdir,
+    Publish,
+    PureMutation,
+    StageExtents,
+)
+
+ENTRY_FORMAT = 1
+
+
+class InitCluster(Word, frozen=True, tag="init_cluster"):
+    """-> Done. The first command of a cluster: its settings and its root directory.
+
+    Every other command before it is NotInitialized; a second one is AlreadyInitialized.
+    """
+
+    cluster_id: str
+    cluster_name: str
+    incarnation: int
+    chunk_bytes: int
+    goal: int = GOAL_DEFAULT
+    min_copies: int = MIN_COPIES_DEFAULT
+
+
+class LeaderElected(Word, frozen=True, tag="leader_elected"):
+    """-> Done. A new leader writes down that it leads this term; a second one changes nothing."""
+
+    member: str
+    incarnation: int
+
+
+class PlaceChunk(Word, frozen=True, tag="place_chunk"):
+    """-> ChunkAllocated. An AllocateChunk of a session, with the replicas that the leader chose.
+
+    Raises: TooFewCopies, UnknownServer (the choice was made on older news), LimitExceeded.
+    """
+
+    replicas: tuple[tuple[ServerId, DiskId], ...]  # The first is the head of the chain.
+    kind: str = PUT
+    durability: str = DISK
+    goal: int = 0  # 0: the cluster's setting.
+    remarks: tuple[str, ...] = ()
+
+
+class BeginSeal(Word, frozen=True, tag="begin_seal"):
+    """-> Done. The chunk is sealing; the index of this command numbers fence and prove (C2).
+
+    Raises: StaleCommand unless the chunk is open, UnknownChunk.
+    """
+
+    chunk_id: ChunkId
+    reason: str
+
+
+class CommitSeal(Word, frozen=True, tag="commit_seal"):
+    """-> ChunkSealed; of the earlier seal if there is one, for the first committed end wins (C2).
+
+    Raises: StaleCommand unless sealing under `begin_index`, or when the published end grew above
+    `length` meanwhile (ask the replicas again, C5); UnknownChunk, InvalidArgument.
+    """
+
+    chunk_id: ChunkId
+    begin_index: LogIndex
+    length: int
+    digest: int
+    holders: tuple[ServerId, ...]
+
+
+class EndClaims(Word, frozen=True, tag="end_claims"):
+    """-> Done. These claims end; one that does not stand any more is passed over (C11)."""
+
+    claims: tuple[tuple[SessionId, ChunkId], ...]
+
+
+class ExpireSessions(Word, frozen=True, tag="expire_sessions"):
+    """-> Done. Ends those that claim nothing, have lived their time and were not heard since.
+
+    Each comes with the `last_ms` that the leader saw.
+    """
+
+    sessions: tuple[tuple[SessionId, int], ...]
+
+
+class ReapStep(Word, frozen=True, tag="reap_step"):
+    """-> Done. Deletes a bounded number of rows that nobody can reach any more."""
+
+    rows_max: int
+
+
+class EnrolledDisk(Word, frozen=True):
+    disk_id: DiskId
+    total_bytes: int
+
+
+class EnrollServer(Word, frozen=True, tag="enroll_server"):
+    """-> ServerRegistered. A RegisterServer as it is written down (D6).
+
+    Raises: WrongDirectory when id, name and disks do not fit what the cluster knows.
+    """
+
+    name: str
+    server_id: ServerId  # 0 asks for one.
+    host: str
+    port: int
+    rack: str
+    machine: str
+    start_id: StartId
+    boot_id: int
+    disks: tuple[EnrolledDisk, ...]
+
+
+class ReplicasDeleted(Word, frozen=True, tag="replicas_deleted"):
+    """-> Done. Replicas of dead chunks are gone, or lie on a disk that is lost.
+
+    One whose chunk is not dead is passed over. A dead chunk without replicas leaves the table.
+    """
+
+    replicas: tuple[tuple[ChunkId, ServerId, DiskId], ...]
+
+
+LeaderCommand = (
+    InitCluster
+    | LeaderElected
+    | BeginSeal
+    | CommitSeal
+    | EndClaims
+    | ExpireSessions
+    | ReapStep
+    | EnrollServer
+    | ReplicasDeleted
+)
+Command = PureMutation | PlaceChunk | LeaderCommand
+
+
+class Entry(Word, frozen=True):
+    """A command in the log, with what the leader stamps: whose it is, and when.
+
+    `elapsed_ms` counts on the leader's CLOCK_BOOTTIME from its first stamp of the term (M6).
+    """
+
+    elapsed_ms: int
+    wall_ns: int
+    command: Command
+    session_id: SessionId = NO_SESSION
+    sequence: int = 0
+    window_start: int = 0
+    schema: int = SCHEMA_VERSION
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Entry)
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """Return the bytes that are proposed: a format byte, then MessagePack."""
+    return bytes([ENTRY_FORMAT]) + _encoder.encode(entry)
+
+
+def decode_entry(payload: bytes) -> Entry:
+    """Return the entry. Raises: ProtocolError when a newer release wrote it, or it is damaged."""
+    if payload[:1] != bytes([ENTRY_FORMAT]):
+        raise ProtocolError(f"an entry of the log has the unknown format {payload[:1]!r}")
+    try:
+        return _decoder.decode(memoryview(payload)[1:])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"an entry of the log does not decode: {error}") from error
+
+
+def grows(command: Command) -> bool:
+    """Return whether a command adds state, so that it is refused when disks are short (M8).
+
+    A Publish of staged contents goes on: their rows are there already.
+    """
+    if isinstance(command, Publish):
+        return any(not file.content_id for file in command.files)
+    return isinstance(command, Mkdir | StageExtents | PlaceChunk)

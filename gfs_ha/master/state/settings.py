@@ -1,0 +1,98 @@
+"""How a cluster begins, who led it when, and how its clock advances (M1, M6)."""
+
+from __future__ import annotations
+
+from gfs_ha.errors import AlreadyInitialized, InvalidArgument, PreconditionFailed
+from gfs_ha.ids import ROOT_INODE
+from gfs_ha.limits import (
+    BLOCK_BYTES,
+    CHUNK_BYTES_MAX,
+    CHUNK_BYTES_MIN,
+    GOAL_MAX,
+    LED_TERMS_MAX,
+    SCHEMA_VERSION,
+)
+from gfs_ha.master.state.bounds import check_text
+from gfs_ha.master.state.commands import InitCluster, LeaderElected
+from gfs_ha.master.state.draft import Draft, step
+from gfs_ha.master.state.records import Counters, Inode, LedTermRow, Settings
+from gfs_ha.master.state.tables import INODES, LED_TERMS, id_key, pair_key
+from gfs_ha.protocol.metadata import DIRECTORY, Done
+
+ROOT_MODE = 0o777
+_NAME_BYTES_MAX = 255
+
+
+@step(InitCluster)
+def init_cluster(draft: Draft, command: InitCluster) -> Done:
+    """Write the settings and the root directory. Refuses: AlreadyInitialized, InvalidArgument."""
+    if draft.initialized:
+        raise AlreadyInitialized(f"cluster {draft.settings.cluster_id} has its settings already")
+    _check_settings(command)
+    draft.adopt(
+        Settings(
+            schema=SCHEMA_VERSION,
+            cluster_id=command.cluster_id,
+            cluster_name=command.cluster_name,
+            incarnation=command.incarnation,
+            chunk_bytes=command.chunk_bytes,
+            goal=command.goal,
+            min_copies=command.min_copies,
+            born_wall_ns=draft.stamp.wall_ns,
+        )
+    )
+    root = Inode(DIRECTORY, ROOT_MODE, "", "", draft.stamp.wall_ns, draft.stamp.index)
+    draft.rows.put(INODES, id_key(ROOT_INODE), root)
+    draft.counters.last_inode = ROOT_INODE
+    draft.counters.directories = 1
+    return Done()
+
+
+@step(LeaderElected)
+def leader_elected(draft: Draft, command: LeaderElected) -> Done:
+    """Write down who leads this term. Refuses: PreconditionFailed on another incarnation."""
+    check_text("member", command.member, _NAME_BYTES_MAX)
+    incarnation = draft.settings.incarnation
+    if command.incarnation != incarnation:
+        raise PreconditionFailed(
+            f"leader {command.member} is of incarnation {command.incarnation},"
+            f" the cluster's state of {incarnation}"
+        )
+    key = pair_key(incarnation, draft.stamp.term)
+    if draft.rows.get(LED_TERMS, key) is None:
+        kept = [old for old, _ in draft.rows.scan(LED_TERMS)]
+        for old in kept[: max(0, len(kept) + 1 - LED_TERMS_MAX)]:
+            draft.rows.delete(LED_TERMS, old)
+        row = LedTermRow(command.member, draft.stamp.wall_ns, draft.stamp.index)
+        draft.rows.put(LED_TERMS, key, row)
+    return Done()
+
+
+def advance_clock(counters: Counters, term: int, elapsed_ms: int) -> None:
+    """Advance cluster time by what the leader saw pass since its first stamp of the term (M6).
+
+    It never goes back, and a leader whose wall clock is wrong does not move it.
+    """
+    if counters.stamp_term != term:
+        counters.stamp_term = term
+        counters.stamp_base_ms = counters.cluster_ms
+    counters.cluster_ms = max(counters.cluster_ms, counters.stamp_base_ms + max(0, elapsed_ms))
+
+
+def _check_settings(command: InitCluster) -> None:
+    check_text("cluster id", command.cluster_id, _NAME_BYTES_MAX)
+    check_text("cluster name", command.cluster_name, _NAME_BYTES_MAX)
+    if not 0 < command.incarnation < 1 << 16:
+        raise InvalidArgument(f"incarnation {command.incarnation} is not within 1..65535")
+    size = command.chunk_bytes
+    if not CHUNK_BYTES_MIN <= size <= CHUNK_BYTES_MAX or size % BLOCK_BYTES:
+        raise InvalidArgument(
+            f"chunk size {size} is not a multiple of {BLOCK_BYTES} within"
+            f" {CHUNK_BYTES_MIN}..{CHUNK_BYTES_MAX}"
+        )
+    if not 1 <= command.goal <= GOAL_MAX:
+        raise InvalidArgument(f"goal {command.goal} is not within 1..{GOAL_MAX}")
+    if not 1 <= command.min_copies <= command.goal:
+        raise InvalidArgument(
+            f"min_copies {command.min_copies} is not within 1..goal ({command.goal})"
+        )

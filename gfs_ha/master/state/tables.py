@@ -1,0 +1,177 @@
+"""The tables of the replicated state, and how their keys are packed.
+
+Keys are big-endian and of fixed width, so that byte order is number order. Small tables share one
+database under a one-byte prefix: every named database that a commit touches costs it a page more.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from gfs_ha.errors import DiskFailed
+from gfs_ha.ids import ChunkId, ContentId, DiskId, InodeId, ServerId
+from gfs_ha.kv.ordered import Table
+from gfs_ha.master.state import records
+
+Row = TypeVar("Row")
+
+ROW_FORMAT = 1
+_FORMAT = bytes([ROW_FORMAT])
+_encoder = msgspec.msgpack.Encoder()
+
+_ONE = struct.Struct(">Q")
+_TWO = struct.Struct(">QQ")
+_THREE = struct.Struct(">QQQ")
+_FOUR = struct.Struct(">QQQQ")
+
+ONLY = b""  # The key of a table with one row.
+
+
+class RowTable(Generic[Row]):
+    """A table and the kind of its rows: a format byte, then the Struct in MessagePack."""
+
+    __slots__ = ("_decoder", "name", "table")
+
+    def __init__(self, name: str, database: str, prefix: bytes, row: type[Row]) -> None:
+        self.name = name
+        self.table = Table(name, database, prefix)
+        self._decoder = msgspec.msgpack.Decoder(row)
+
+    def encode(self, row: Row) -> bytes:
+        """Return the stored bytes of a row."""
+        return _FORMAT + _encoder.encode(row)
+
+    def decode(self, data: bytes) -> Row:
+        """Return the row. Raises: DiskFailed when these are no bytes of ours; fatal (M1)."""
+        if data[:1] != _FORMAT:
+            raise DiskFailed(f"a row of {self.name} has the unknown format {data[:1]!r}")
+        try:
+            return self._decoder.decode(memoryview(data)[1:])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise DiskFailed(f"a row of {self.name} does not decode: {error}") from error
+
+
+class StoredReply(msgspec.Struct, frozen=True, array_like=True):
+    """The encoded answer of a session's request; the key is (session, sequence)."""
+
+    data: bytes
+
+
+_STATE, _DENTRIES, _INODES, _EXTENTS = "state", "dentries", "inodes", "extents"
+_CHUNKS, _REFERENCES = "chunks", "references"
+
+DATABASES = (_STATE, _DENTRIES, _INODES, _EXTENTS, _CHUNKS, _REFERENCES)
+
+SETTINGS = RowTable("settings", _STATE, b"\x01", records.Settings)
+COUNTERS = RowTable("counters", _STATE, b"\x02", records.Counters)
+INTERNAL_ERRORS = RowTable("internal_errors", _STATE, b"\x03", records.InternalErrors)
+LED_TERMS = RowTable("led_terms", _STATE, b"\x04", records.LedTermRow)
+SESSIONS = RowTable("sessions", _STATE, b"\x05", records.Session)
+REPLIES = RowTable("replies", _STATE, b"\x06", StoredReply)
+CLAIMS = RowTable("claims", _STATE, b"\x07", records.Claim)
+STAGED = RowTable("staged", _STATE, b"\x08", records.StagedContent)
+SERVERS = RowTable("servers", _STATE, b"\x09", records.Server)
+SERVER_NAMES = RowTable("server_names", _STATE, b"\x0a", records.ServerName)
+DISKS = RowTable("disks", _STATE, b"\x0b", records.DiskOwner)
+UNSEALED_CHUNKS = RowTable("unsealed_chunks", _STATE, b"\x0c", records.Mark)
+DEAD_CHUNKS = RowTable("dead_chunks", _STATE, b"\x0d", records.Mark)
+UNDER_CHUNKS = RowTable("under_chunks", _STATE, b"\x0e", records.Mark)
+DETACHED_TREES = RowTable("detached_trees", _STATE, b"\x0f", records.Reapable)
+OLD_CONTENTS = RowTable("old_contents", _STATE, b"\x10", records.Reapable)
+ENDED_SESSIONS = RowTable("ended_sessions", _STATE, b"\x11", records.Reapable)
+REPLICA_COUNTS = RowTable("replica_counts", _STATE, b"\x12", records.ReplicaCount)
+
+DENTRIES = RowTable("dentries", _DENTRIES, b"", records.Dentry)
+INODES = RowTable("inodes", _INODES, b"", records.Inode)
+EXTENTS = RowTable("extents", _EXTENTS, b"", records.ExtentRow)
+CHUNKS = RowTable("chunks", _CHUNKS, b"\x01", records.Chunk)
+REPLICAS_BY_SERVER = RowTable("replicas_by_server", _CHUNKS, b"\x02", records.Mark)
+REFERENCES = RowTable("references", _REFERENCES, b"", records.Reference)
+
+TABLES: tuple[RowTable[Any], ...] = (
+    SETTINGS,
+    COUNTERS,
+    INTERNAL_ERRORS,
+    LED_TERMS,
+    SESSIONS,
+    REPLIES,
+    CLAIMS,
+    STAGED,
+    SERVERS,
+    SERVER_NAMES,
+    DISKS,
+    UNSEALED_CHUNKS,
+    DEAD_CHUNKS,
+    UNDER_CHUNKS,
+    DETACHED_TREES,
+    OLD_CONTENTS,
+    ENDED_SESSIONS,
+    REPLICA_COUNTS,
+    DENTRIES,
+    INODES,
+    EXTENTS,
+    CHUNKS,
+    REPLICAS_BY_SERVER,
+    REFERENCES,
+)
+
+# One number: an inode, content, chunk, session, server or disk.
+id_key = _ONE.pack
+
+
+def read_id(key: bytes) -> int:
+    """Return the number that a key begins with."""
+    return int(_ONE.unpack_from(key)[0])
+
+
+def dentry_key(directory: InodeId, name: str) -> bytes:
+    return _ONE.pack(directory) + name.encode()
+
+
+def dentry_name(key: bytes) -> str:
+    return key[8:].decode()
+
+
+def pair_key(first: int, second: int) -> bytes:
+    """Return the key of (session, sequence), (session, chunk), (session, content), (epoch)."""
+    return _TWO.pack(first, second)
+
+
+def read_pair(key: bytes) -> tuple[int, int]:
+    first, second = _TWO.unpack(key)
+    return first, second
+
+
+def extent_key(content_id: ContentId, file_offset: int) -> bytes:
+    return _TWO.pack(content_id, file_offset)
+
+
+def reference_key(
+    chunk_id: ChunkId, chunk_offset: int, content_id: ContentId, file_offset: int
+) -> bytes:
+    return _FOUR.pack(chunk_id, chunk_offset, content_id, file_offset)
+
+
+def read_reference_key(key: bytes) -> tuple[ChunkId, int, ContentId, int]:
+    chunk_id, chunk_offset, content_id, file_offset = _FOUR.unpack(key)
+    return ChunkId(chunk_id), chunk_offset, ContentId(content_id), file_offset
+
+
+def replica_key(server_id: ServerId, disk_id: DiskId, chunk_id: ChunkId) -> bytes:
+    return _THREE.pack(server_id, disk_id, chunk_id)
+
+
+def read_replica_key(key: bytes) -> tuple[ServerId, DiskId, ChunkId]:
+    server_id, disk_id, chunk_id = _THREE.unpack(key)
+    return ServerId(server_id), DiskId(disk_id), ChunkId(chunk_id)
+
+
+def below(prefix: bytes) -> tuple[bytes, bytes | None]:
+    """Return the range (start, end) of all keys that begin with an id or a pair of ids."""
+    value = int.from_bytes(prefix, "big") + 1
+    if value >> (8 * len(prefix)):
+        return prefix, None
+    return prefix, value.to_bytes(len(prefix), "big")
