@@ -1,0 +1,188 @@
+"""Orders: durable epoch first, in log-index order per chunk, never twice at once, never a stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from gfs_ha.chunk.disk_memory import MemoryDisk
+from gfs_ha.chunk.epochs import EpochBook
+from gfs_ha.chunk.obey import WAITING_MAX, Obedience
+from gfs_ha.chunk.outbox import Outbox
+from gfs_ha.chunk.slots.identity import Identity
+from gfs_ha.chunk.slots.store import ChunkStore, ReplicaSpec
+from gfs_ha.errors import DiskFailed
+from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, LogIndex, ServerId
+from gfs_ha.protocol.control import (
+    DeleteReplica,
+    FenceAnswer,
+    FenceReplica,
+    FinishReplica,
+    OrderAnswer,
+    OrderDone,
+    OrderFailed,
+    ProofAnswer,
+    ProveReplica,
+)
+from gfs_ha.protocol.data import ChunkKind, Durability
+from gfs_ha.runtime import ThreadedRuntime
+
+RUNTIME = ThreadedRuntime()
+BIRTH = Birth(1, 2)
+EPOCH = Epoch(1, 3)
+
+
+@dataclass
+class Server:
+    disk: MemoryDisk
+    store: ChunkStore
+    epochs: EpochBook
+    outbox: Outbox
+    obedience: Obedience
+
+    def make(self, number: int) -> ChunkId:
+        chunk_id = ChunkId(number)
+        spec = ReplicaSpec(chunk_id, BIRTH, ChunkKind.PUT, 1 << 20, Durability.DISK)
+        self.store.create_replica(spec)
+        return chunk_id
+
+    def answers(self, count: int) -> list[OrderAnswer]:
+        """Return the next answers; fails when they do not come."""
+        found: list[OrderAnswer] = []
+        with self.outbox.changed:
+            deadline = RUNTIME.monotonic_s() + 20
+            while len(self.outbox._answers) < count:
+                assert RUNTIME.monotonic_s() < deadline, "no answer"
+                self.outbox.changed.wait(1)
+        while len(found) < count:
+            found += self.outbox.take().answers
+        return found
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    disk = MemoryDisk(RUNTIME)
+    identity = Identity("c", ServerId(1), DiskId(2))
+    store = ChunkStore(disk, identity, RUNTIME, boot_id=7)
+    epochs = EpochBook(disk, RUNTIME)
+    outbox = Outbox(RUNTIME)
+    made = Server(disk, store, epochs, outbox, Obedience(store, epochs, outbox, RUNTIME))
+    yield made
+    assert made.obedience.stop(20)
+
+
+def test_each_order_is_answered_by_what_the_replica_says(server: Server) -> None:
+    chunk = server.make(1)
+    server.obedience.start()
+    server.obedience.take(EPOCH, [FenceReplica(chunk, BIRTH, LogIndex(5), 0)])
+    (fenced,) = server.answers(1)
+    assert isinstance(fenced, FenceAnswer) and fenced.proof and fenced.end == 0
+    server.obedience.take(EPOCH, [ProveReplica(chunk, BIRTH, LogIndex(5), 0)])
+    (proof,) = server.answers(1)
+    assert isinstance(proof, ProofAnswer) and proof.length == 0
+    server.obedience.take(EPOCH, [FinishReplica(chunk, BIRTH, LogIndex(6), 0, proof.digest)])
+    assert server.answers(1) == [OrderDone(chunk, LogIndex(6), "finish_seal")]
+    server.obedience.take(EPOCH, [DeleteReplica(chunk, LogIndex(7), "dead")])
+    assert server.answers(1) == [OrderDone(chunk, LogIndex(7), "delete")]
+    assert server.store.chunk_count == 0
+
+
+def test_the_epoch_is_on_the_disk_before_its_orders_run(server: Server) -> None:
+    assert server.obedience.take(EPOCH, [])
+    server.disk.power_cycle()
+    assert EpochBook(server.disk, RUNTIME).newest == EPOCH
+
+
+def test_an_epoch_that_cannot_be_kept_has_no_order_obeyed(server: Server) -> None:
+    chunk = server.make(1)
+    server.disk.failing = DiskFailed("I/O error")
+    with pytest.raises(DiskFailed):
+        server.obedience.take(EPOCH, [DeleteReplica(chunk, LogIndex(7), "dead")])
+    server.disk.failing = None
+    server.obedience.start()
+    server.obedience.take(EPOCH, [FenceReplica(chunk, BIRTH, LogIndex(5), 0)])
+    (answer,) = server.answers(1)
+    assert isinstance(answer, FenceAnswer), "it was not deleted"
+
+
+def test_a_deposed_leader_is_not_obeyed(server: Server) -> None:
+    chunk = server.make(1)
+    server.obedience.start()
+    assert server.obedience.take(Epoch(1, 4), [])
+    assert not server.obedience.take(EPOCH, [DeleteReplica(chunk, LogIndex(7), "dead")])
+    server.obedience.take(Epoch(1, 4), [FenceReplica(chunk, BIRTH, LogIndex(5), 0)])
+    assert len(server.answers(1)) == 1
+    assert server.store.chunk_count == 1
+
+
+def test_an_order_that_waits_while_its_leader_is_deposed_is_dropped(server: Server) -> None:
+    chunk = server.make(1)
+    other = server.make(2)
+    server.obedience.take(EPOCH, [DeleteReplica(chunk, LogIndex(7), "dead")])
+    server.obedience.take(Epoch(1, 4), [FenceReplica(other, BIRTH, LogIndex(9), 0)])
+    server.obedience.start()
+    (answer,) = server.answers(1)
+    assert answer.chunk_id == other
+    assert server.obedience.stop(20)
+    assert server.store.chunk_count == 2
+
+
+def test_orders_of_a_chunk_run_in_log_index_order_whatever_way_they_came(server: Server) -> None:
+    chunk = server.make(1)
+    orders = [
+        DeleteReplica(chunk, LogIndex(9), "dead"),
+        ProveReplica(chunk, BIRTH, LogIndex(5), 0),
+        FenceReplica(chunk, BIRTH, LogIndex(4), 0),
+    ]
+    server.obedience.take(EPOCH, orders)
+    server.obedience.start()
+    kinds = [type(answer) for answer in server.answers(3)]
+    assert kinds == [FenceAnswer, ProofAnswer, OrderDone]
+
+
+def test_the_same_order_is_taken_once_and_keeps_the_newest_leader(server: Server) -> None:
+    chunk = server.make(1)
+    order = FenceReplica(chunk, BIRTH, LogIndex(5), 0)
+    for epoch in (EPOCH, EPOCH, Epoch(1, 4)):
+        server.obedience.take(epoch, [order])
+    server.obedience.start()
+    assert len(server.answers(1)) == 1
+    assert server.obedience.stop(20)
+    assert not server.outbox.waiting()
+
+
+@pytest.mark.parametrize(
+    ("order", "code"),
+    [
+        (FenceReplica(ChunkId(99), BIRTH, LogIndex(5), 0), "UnknownReplica"),
+        (ProveReplica(ChunkId(1), Birth(1, 9), LogIndex(5), 0), "WrongBirth"),
+        (FinishReplica(ChunkId(1), BIRTH, LogIndex(5), 100, 1), "ReplicaDamaged"),
+    ],
+)
+def test_an_order_that_cannot_be_obeyed_is_answered_with_the_reason(
+    server: Server, order: FenceReplica, code: str
+) -> None:
+    server.make(1)
+    server.obedience.start()
+    server.obedience.take(EPOCH, [order])
+    (answer,) = server.answers(1)
+    assert isinstance(answer, OrderFailed)
+    assert answer.failure.error == code and answer.order_index == 5
+
+
+def test_deleting_what_is_gone_already_is_done(server: Server) -> None:
+    server.obedience.start()
+    server.obedience.take(EPOCH, [DeleteReplica(ChunkId(99), LogIndex(5), "dead")])
+    assert server.answers(1) == [OrderDone(ChunkId(99), LogIndex(5), "delete")]
+
+
+def test_more_orders_than_there_is_room_for_are_dropped(server: Server) -> None:
+    orders = [
+        DeleteReplica(ChunkId(number), LogIndex(5), "dead") for number in range(WAITING_MAX + 50)
+    ]
+    server.obedience.take(EPOCH, orders)
+    assert server.obedience._waiting_count == WAITING_MAX
+    server.obedience.start()
+    assert len(server.answers(WAITING_MAX)) == WAITING_MAX
