@@ -51,14 +51,21 @@ class ClusterCalls:
         """Return the reply to a request that changes nothing. Raises: what the leader refuses."""
         return expect(self.settle((Asked(request),), timeout_s)[0], kind)
 
-    def settle(self, asked: Sequence[Asked], timeout_s: float | None = None) -> list[Reply]:
+    def settle(
+        self,
+        asked: Sequence[Asked],
+        timeout_s: float | None = None,
+        give_up: tuple[type[GfsError], ...] = (),
+    ) -> list[Reply]:
         """Return the final reply to each request, in order; a refusal is a Failure among them.
+
+        Args: `give_up` names errors of replies that are final although a retry might help.
 
         Raises: NoLeader, UnknownOutcome, DeadlineExceeded… when the time is over; WrongCluster.
         """
         limit_s = self.timeout_s if timeout_s is None else timeout_s
         deadline = Deadline(self._runtime.monotonic_s() + limit_s)
-        batch = _Batch(asked)
+        batch = _Batch(asked, give_up)
         attempt_index = 0
         while True:
             error = self._attempt(batch, deadline)
@@ -110,8 +117,9 @@ class ClusterCalls:
 class _Batch:
     """The requests of one call, what is answered, and what may have reached a leader."""
 
-    def __init__(self, asked: Sequence[Asked]) -> None:
+    def __init__(self, asked: Sequence[Asked], give_up: tuple[type[GfsError], ...]) -> None:
         self._asked = tuple(asked)
+        self._give_up = give_up
         self._replies: dict[int, Reply] = {}
         self._perhaps_sent: set[int] = set()
 
@@ -129,7 +137,7 @@ class _Batch:
                 self._replies[index] = reply
                 continue
             error = reply.raised()
-            if worth_retrying(error):
+            if worth_retrying(error) and not isinstance(error, self._give_up):
                 if isinstance(error, UnknownOutcome | DeadlineExceeded):
                     self._perhaps_sent.add(index)
                 again = error

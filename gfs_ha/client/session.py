@@ -44,18 +44,25 @@ class Session:
         self._renewal: Task | None = None
         self._answered_s = 0.0
 
-    def change(self, request: Request, kind: type[T]) -> T:
-        """Return the reply to one change. Raises: what refuses it, UnknownOutcome, NoLeader."""
-        return expect(self.change_all((request,))[0], kind)
+    def change(
+        self, request: Request, kind: type[T], give_up: tuple[type[GfsError], ...] = ()
+    ) -> T:
+        """Return the reply to one change. Raises: what refuses it, UnknownOutcome, NoLeader.
 
-    def change_all(self, requests: Sequence[Request]) -> list[Reply]:
+        Args: `give_up` names errors that are raised at once although a retry might help.
+        """
+        return expect(self.change_all((request,), give_up)[0], kind)
+
+    def change_all(
+        self, requests: Sequence[Request], give_up: tuple[type[GfsError], ...] = ()
+    ) -> list[Reply]:
         """Return the reply to each of several changes, sent in one call; refusals are Failures.
 
         They are independent: one that is refused does not stop the others.
         """
         session_id, asked = self._number(requests)
         try:
-            replies = self._calls.settle(asked)
+            replies = self._calls.settle(asked, give_up=give_up)
         finally:
             with self._state:
                 if self._session_id == session_id:

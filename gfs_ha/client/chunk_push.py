@@ -1,0 +1,110 @@
+"""One push of a client into one open chunk, and what became of it on each replica."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gfs_ha.client.data_plane import DataPlane, PushStream
+from gfs_ha.errors import GfsError, TooFewCopies
+from gfs_ha.ids import ServerId, format_id
+from gfs_ha.protocol.frames import ReplicaAck
+from gfs_ha.protocol.metadata import ChunkAllocated
+
+
+@dataclass(frozen=True, slots=True)
+class PushOutcome:
+    """Who has everything, who failed, and the reason in words if not all have it."""
+
+    complete: tuple[ServerId, ...]
+    failed: tuple[ServerId, ...]
+    error: GfsError | None
+
+    def everywhere(self, chunk: ChunkAllocated) -> bool:
+        """Return True when every replica of the chunk's set acknowledged everything (C1)."""
+        return len(self.complete) == len(chunk.replicas)
+
+    def enough(self, chunk: ChunkAllocated) -> bool:
+        """Return True when the chunk may be finished with those that have everything (C5)."""
+        return len(self.complete) >= min(chunk.min_copies, chunk.goal)
+
+
+class ChunkPush:
+    """Sends bytes from `offset`, the exact end of the chunk, along its chain.
+
+    A chain that breaks is remembered, not raised: later bytes are swallowed, and `finish` tells.
+    A broken push is never resumed on the same chunk (C6). Used by one thread at a time.
+    """
+
+    def __init__(self, plane: DataPlane, chunk: ChunkAllocated, offset: int, length_max: int):
+        self.chunk = chunk
+        self.offset = offset
+        self.length = 0
+        self._stream: PushStream | None = None
+        self._error: GfsError | None = None
+        try:
+            self._stream = plane.push(chunk, offset, length_max)
+        except GfsError as error:
+            self._error = error
+
+    @property
+    def broken(self) -> bool:
+        return self._error is not None
+
+    def send(self, data: memoryview) -> None:
+        """Send the bytes that follow."""
+        self.length += len(data)
+        if self._stream is None:
+            return
+        try:
+            self._stream.send(data)
+        except GfsError as error:
+            self._break(error)
+
+    def finish(self) -> PushOutcome:
+        """Settle the length, wait for the acknowledgements, and say who has what."""
+        acks: tuple[ReplicaAck, ...] = ()
+        if self._stream is not None:
+            stream, self._stream = self._stream, None
+            try:
+                acks = stream.finish()
+            except GfsError as error:
+                self._error = error
+        return read_acks(self.chunk, acks, self.offset + self.length, self._error)
+
+    def abandon(self) -> None:
+        """Hang up; the bytes count nowhere."""
+        if self._stream is not None:
+            self._stream.abandon()
+            self._stream = None
+
+    def _break(self, error: GfsError) -> None:
+        self._error = error
+        self.abandon()
+
+
+def read_acks(
+    chunk: ChunkAllocated, acks: tuple[ReplicaAck, ...], end: int, error: GfsError | None
+) -> PushOutcome:
+    """Return the outcome of a push that should have brought the chunk to `end`.
+
+    To blame are the servers that the hop above them names, else the head of the chain; those
+    behind a failed one are silent without being at fault.
+    """
+    complete = {ack.server_id for ack in acks if ack.complete and ack.end == end}
+    holders = tuple(one.server_id for one in chunk.replicas if one.server_id in complete)
+    failures = [ack for ack in acks if not ack.complete]
+    failed = tuple(ack.server_id for ack in failures)
+    if not failed and len(holders) < len(chunk.replicas):
+        failed = (chunk.replicas[0].server_id,) if not acks else ()
+    if error is None and len(holders) < len(chunk.replicas):
+        why = "; ".join(f"{_name(chunk, ack.server_id)}: {ack.message}" for ack in failures)
+        error = TooFewCopies(
+            f"chunk {format_id(chunk.chunk_id)} reached {len(holders)} of "
+            f"{len(chunk.replicas)} servers ({why or 'the others did not answer'})"
+        )
+    return PushOutcome(holders, failed, error)
+
+
+def _name(chunk: ChunkAllocated, server_id: ServerId) -> str:
+    found = (one.name for one in chunk.replicas if one.server_id == server_id)
+    return next(found, format_id(server_id))

@@ -1,0 +1,182 @@
+"""Chunks to write to: asked of the leader, one ahead if wished, finished, sealed and given back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gfs_ha.client.locations import Here
+from gfs_ha.client.session import Session
+from gfs_ha.errors import GfsError, NoServers
+from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.protocol.metadata import (
+    DISK,
+    PUT,
+    AllocateChunk,
+    ChunkAllocated,
+    ChunkSealed,
+    Done,
+    FinishChunk,
+    ReleaseChunks,
+    SealChunk,
+)
+from gfs_ha.runtime import Future, Runtime
+
+logger = logging.getLogger(__name__)
+
+FAILED_S = 15.0  # How long the leader is told that a server failed us; by then it knows better.
+SPARE_S = 20.0  # A chunk that was asked for ahead is given back when it is older than this.
+RELEASE_PER_COMMAND = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSpec:
+    """What kind of chunk a writer wants; `goal` 0 is the cluster's setting."""
+
+    durability: str = DISK
+    goal: int = 0
+
+
+@dataclass(slots=True)
+class _Spare:
+    """A chunk that was asked for ahead."""
+
+    chunk: Future[ChunkAllocated]
+    asked_s: float
+
+
+class ChunkSupply:
+    """Gets and ends the chunks of this client. Thread-safe."""
+
+    def __init__(self, session: Session, here: Here, runtime: Runtime, timeout_s: float) -> None:
+        self._session = session
+        self._here = here
+        self._runtime = runtime
+        self._timeout_s = timeout_s
+        self._lock = runtime.lock()
+        self._spares: dict[ChunkSpec, _Spare] = {}
+        self._failed_until_s: dict[ServerId, float] = {}
+
+    def take(self, spec: ChunkSpec) -> ChunkAllocated:
+        """Return a fresh open chunk, claimed by the session. Raises: NoServers, NoSpace."""
+        with self._lock:
+            spare = self._spares.pop(spec, None)
+        if spare is not None:
+            chunk = self._usable(spare)
+            if chunk is not None:
+                return chunk
+        return self._allocate(spec)
+
+    def ask_ahead(self, spec: ChunkSpec) -> None:
+        """Get the next chunk in the background, unless one is on its way already."""
+        with self._lock:
+            if spec in self._spares:
+                return
+            spare = _Spare(self._runtime.future(), self._runtime.monotonic_s())
+            self._spares[spec] = spare
+
+        def allocate() -> None:
+            try:
+                spare.chunk.set(self._allocate(spec))
+            except GfsError as error:
+                spare.chunk.fail(error)
+
+        self._runtime.spawn("allocate ahead", allocate)
+
+    def give_back_spares(self) -> None:
+        """Release what was asked for ahead and is not wanted any more."""
+        with self._lock:
+            spares = list(self._spares.values())
+            self._spares.clear()
+        for spare in spares:
+            self._discard(spare)
+
+    def finish(
+        self, chunk: ChunkAllocated, length: int, digest: int, holders: Iterable[ServerId]
+    ) -> ChunkSealed:
+        """Seal one's own chunk: each of `holders` acknowledged `length` bytes (C5)."""
+        request = FinishChunk(chunk.chunk_id, length, digest, tuple(holders))
+        return self._session.change(request, ChunkSealed)
+
+    def seal(self, chunk: ChunkAllocated) -> ChunkSealed:
+        """Have the leader seal a chunk of which too few replicas answered (C2-C4)."""
+        request = SealChunk(chunk.chunk_id, self.failed())
+        return self._session.change(request, ChunkSealed)
+
+    def release(self, chunk_ids: Iterable[ChunkId]) -> None:
+        """End the claims; a chunk without references is dead at once (C11)."""
+        wanted = tuple(chunk_ids)
+        for start in range(0, len(wanted), RELEASE_PER_COMMAND):
+            some = wanted[start : start + RELEASE_PER_COMMAND]
+            self._session.change(ReleaseChunks(some), Done)
+            self._session.release(some)
+
+    def discard(self, chunk_ids: Iterable[ChunkId]) -> None:
+        """Release chunks that hold nothing wanted. If that fails the session's end does it."""
+        try:
+            self.release(chunk_ids)
+        except GfsError as error:
+            logger.info("chunks left to the session's end error=%s", error.message)
+
+    def note_failed(self, server_ids: Iterable[ServerId]) -> None:
+        """Remember servers that failed just now: the next chunks go elsewhere (G6)."""
+        until_s = self._runtime.monotonic_s() + FAILED_S
+        with self._lock:
+            for server_id in server_ids:
+                self._failed_until_s[server_id] = until_s
+
+    def failed(self) -> tuple[ServerId, ...]:
+        """Return the servers that failed lately."""
+        now_s = self._runtime.monotonic_s()
+        with self._lock:
+            for server_id, until_s in list(self._failed_until_s.items()):
+                if until_s <= now_s:
+                    del self._failed_until_s[server_id]
+            return tuple(sorted(self._failed_until_s))
+
+    def _allocate(self, spec: ChunkSpec) -> ChunkAllocated:
+        failed = self.failed()
+        try:
+            return self._claim(spec, failed, give_up=(NoServers,) if failed else ())
+        except NoServers:
+            # Better a server that may have recovered than none.
+            return self._claim(spec, (), give_up=())
+
+    def _claim(
+        self,
+        spec: ChunkSpec,
+        failed: tuple[ServerId, ...],
+        give_up: tuple[type[GfsError], ...],
+    ) -> ChunkAllocated:
+        request = AllocateChunk(
+            kind=PUT,
+            durability=spec.durability,
+            goal=spec.goal,
+            machine=self._here.machine,
+            rack=self._here.rack,
+            failed=failed,
+        )
+        chunk = self._session.change(request, ChunkAllocated, give_up)
+        self._session.claim(chunk.chunk_id)
+        return chunk
+
+    def _usable(self, spare: _Spare) -> ChunkAllocated | None:
+        """Return the spare chunk unless it is too old or on a server that failed since."""
+        try:
+            chunk = spare.chunk.result(self._timeout_s)
+        except GfsError:
+            return None  # The caller asks anew, and hears of the trouble itself.
+        age_s = self._runtime.monotonic_s() - spare.asked_s
+        failed = set(self.failed())
+        if age_s > SPARE_S or any(one.server_id in failed for one in chunk.replicas):
+            self.discard((chunk.chunk_id,))
+            return None
+        return chunk
+
+    def _discard(self, spare: _Spare) -> None:
+        try:
+            chunk = spare.chunk.result(self._timeout_s)
+        except GfsError:
+            return  # There is no chunk to give back.
+        self.discard((chunk.chunk_id,))

@@ -1,0 +1,67 @@
+"""The seam to the data plane: one push along a chain, one ranged read, the CRCs of a chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gfs_ha.protocol.frames import ReplicaAck
+from gfs_ha.protocol.metadata import ChunkAllocated, ChunkLocations, Location
+
+
+class PushStream(Protocol):
+    """One push under way; used by one thread."""
+
+    def send(self, data: memoryview) -> None:
+        """Send bytes along the chain. Raises: Unreachable… when the head of it is lost."""
+        ...
+
+    def finish(self) -> tuple[ReplicaAck, ...]:
+        """Settle the length, and return what happened on each replica that is known about."""
+        ...
+
+    def abandon(self) -> None:
+        """Hang up; the bytes count nowhere."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRange:
+    """What came with the bytes of a read: CRC-32C of its parts on the chunk's grid."""
+
+    crcs: Sequence[int]
+    sealed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkBlocks:
+    """The CRC array of a sealed chunk, as one replica has it."""
+
+    length: int
+    crcs: Sequence[int]
+
+
+class DataPlane(Protocol):
+    """Moves bytes between this client and chunkservers; never retries. Thread-safe."""
+
+    def push(self, chunk: ChunkAllocated, offset: int, length_max: int) -> PushStream:
+        """Start a push at the exact end of a chunk. Raises: Unreachable for a lost head."""
+        ...
+
+    def read(
+        self, location: Location, chunk: ChunkLocations, offset: int, into: memoryview
+    ) -> ReadRange:
+        """Fill `into` from one replica; the bytes fit the CRCs that came with them.
+
+        Raises: Unreachable, CorruptData, UnknownReplica, ChunkUnavailable, Overloaded…
+        """
+        ...
+
+    def blocks(self, location: Location, chunk: ChunkLocations) -> ChunkBlocks:
+        """Return the CRC array of a sealed chunk; the digest is the caller's to check."""
+        ...
+
+    def close(self) -> None:
+        """Hang up everywhere."""
+        ...
