@@ -1,0 +1,272 @@
+"""Heartbeats: one parks, news do not wait for it, and every leader change is followed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from gfs_ha.chunk.disk_memory import MemoryDisk
+from gfs_ha.chunk.epochs import EpochBook
+from gfs_ha.chunk.heartbeat import LANES, HeartbeatLanes, ServerFacts
+from gfs_ha.chunk.obey import Obedience
+from gfs_ha.chunk.outbox import Outbox
+from gfs_ha.chunk.slots.identity import Identity
+from gfs_ha.chunk.slots.store import ChunkStore
+from gfs_ha.errors import Denied, GfsError, NotLeader, Unreachable, WrongCluster, WrongDirectory
+from gfs_ha.ids import ChunkId, DiskId, Epoch, LogIndex, ServerId, StartId
+from gfs_ha.protocol.calls import CallBody, CallReply, Reply
+from gfs_ha.protocol.codec import failure
+from gfs_ha.protocol.control import (
+    DamageFound,
+    DeleteReplica,
+    DiskFacts,
+    Heartbeat,
+    HeartbeatReply,
+    OpenReplica,
+    OrderDone,
+    RegisterServer,
+    ServerRegistered,
+)
+from gfs_ha.runtime import Future, ThreadedRuntime
+
+RUNTIME = ThreadedRuntime()
+FACTS = ServerFacts("cs1", ServerId(4), "127.0.0.1", 7301, "r1", "host", StartId(11), 12)
+EPOCH = Epoch(1, 5)
+PATIENCE_S = 20.0
+
+
+@dataclass
+class Call:
+    """A call that waits for its answer."""
+
+    request: object
+    future: Future[Reply] = field(default_factory=RUNTIME.future)
+
+    def reply(self, answer: Reply) -> None:
+        self.future.set(answer)
+
+    def fail(self, error: GfsError) -> None:
+        self.future.fail(error)
+
+
+class ScriptedLeader:
+    """A leader that answers what the test says; its calls wait as a parked heartbeat does."""
+
+    def __init__(self) -> None:
+        self.calls = RUNTIME.queue(100)
+        self.waiting: list[Call] = []
+        self.closed = False
+
+    def call(self, body: CallBody, timeout_s: float) -> CallReply:
+        if self.closed:
+            raise Unreachable("closed")
+        call = Call(body[0].request)
+        self.waiting.append(call)
+        self.calls.put(call)
+        return (call.future.result(PATIENCE_S),)
+
+    def close(self) -> None:
+        self.closed = True
+        for call in self.waiting:
+            call.fail(Unreachable("closed"))
+
+
+class Shelf:
+    """The inventory of a server."""
+
+    replicas: tuple[OpenReplica, ...] = ()
+
+    def disks(self) -> tuple[DiskFacts, ...]:
+        return (DiskFacts(DiskId(2), 1000, 250, 3),)
+
+    def open_replicas(self) -> tuple[OpenReplica, ...]:
+        return self.replicas
+
+    def stream_count(self) -> int:
+        return 6
+
+
+class Server:
+    """A server under test, with a scripted leader."""
+
+    def __init__(self) -> None:
+        self.leader = ScriptedLeader()
+        disk = MemoryDisk(RUNTIME)
+        store = ChunkStore(disk, Identity("c", ServerId(4), DiskId(2)), RUNTIME, 12)
+        self.epochs = EpochBook(disk, RUNTIME)
+        self.outbox = Outbox(RUNTIME)
+        self.obedience = Obedience(store, self.epochs, self.outbox, RUNTIME)
+        self.lanes = HeartbeatLanes(FACTS, Shelf(), self.obedience, self.leader, RUNTIME)
+        self.final = RUNTIME.future()
+
+    def start(self) -> None:
+        self.obedience.start()
+        self.lanes.start(self.final.set)
+
+    def next(self) -> Call:
+        return self.leader.calls.get(PATIENCE_S)
+
+    def next_beat(self) -> tuple[Call, Heartbeat]:
+        call = self.next()
+        assert isinstance(call.request, Heartbeat), call.request
+        return call, call.request
+
+    def take_registration(self, epoch: Epoch = EPOCH) -> None:
+        call = self.next()
+        assert isinstance(call.request, RegisterServer)
+        call.reply(ServerRegistered(FACTS.server_id, epoch))
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    assert made.lanes.stop(PATIENCE_S)
+    assert made.obedience.stop(PATIENCE_S)
+
+
+@pytest.fixture
+def registered(server: Server) -> Server:
+    server.start()
+    server.take_registration()
+    return server
+
+
+def test_a_start_is_registered_and_then_beats(server: Server) -> None:
+    server.start()
+    call = server.next()
+    assert call.request == RegisterServer(
+        "cs1", ServerId(4), "127.0.0.1", 7301, "r1", "host", StartId(11), 12, Shelf().disks()
+    )
+    assert len(server.leader.calls) == 0, "one lane alone tries"
+    call.reply(ServerRegistered(ServerId(4), EPOCH))
+    _, beat = server.next_beat()
+    assert (beat.server_id, beat.start_id, beat.beat, beat.epoch) == (4, 11, 1, EPOCH)
+    assert (beat.disk_usage, beat.chunk_count, beat.streams) == (0.75, 3, 6)
+    assert abs(beat.timestamp - RUNTIME.wall_ns() // 1_000_000) < 60_000
+    assert beat.disks == Shelf().disks()
+
+
+def test_an_answered_heartbeat_is_followed_by_the_next(registered: Server) -> None:
+    for number in range(1, 4):
+        call, beat = registered.next_beat()
+        assert beat.beat == number
+        call.reply(HeartbeatReply(EPOCH))
+
+
+def test_news_do_not_wait_for_the_parked_heartbeat(registered: Server) -> None:
+    parked, _ = registered.next_beat()
+    damage = DamageFound(ChunkId(1), DiskId(2), 3)
+    registered.outbox.add_damage(damage)
+    telling, beat = registered.next_beat()
+    assert beat.damage == (damage,)
+    assert not parked.future.done()
+    telling.reply(HeartbeatReply(EPOCH))
+
+
+def test_orders_are_obeyed_and_answered_at_once(registered: Server) -> None:
+    call, _ = registered.next_beat()
+    call.reply(HeartbeatReply(EPOCH, (DeleteReplica(ChunkId(9), LogIndex(7), "dead"),)))
+    answers: list[object] = []
+    while not answers:
+        _, beat = registered.next_beat()
+        answers += beat.answers
+    assert answers == [OrderDone(ChunkId(9), LogIndex(7), "delete")]
+
+
+def test_news_of_a_lost_heartbeat_are_told_again(registered: Server) -> None:
+    parked, _ = registered.next_beat()
+    damage = DamageFound(ChunkId(1), DiskId(2), 3)
+    registered.outbox.add_damage(damage)
+    telling, beat = registered.next_beat()
+    assert beat.damage == (damage,)
+    telling.fail(Unreachable("connection lost", sent=1))
+    parked.reply(HeartbeatReply(EPOCH))
+    _, beat = registered.next_beat()
+    assert beat.damage == (damage,)
+
+
+def test_a_leader_that_does_not_know_this_start_is_told_it(registered: Server) -> None:
+    call, _ = registered.next_beat()
+    call.reply(HeartbeatReply(Epoch(1, 6), register_again=True))
+    registered.take_registration(Epoch(1, 6))
+    _, beat = registered.next_beat()
+    assert beat.epoch == Epoch(1, 6)
+
+
+def test_a_lost_leader_is_tried_again_by_one_lane_until_there_is_one(registered: Server) -> None:
+    for error in (Unreachable("gone", sent=1), NotLeader("not me"), Unreachable("gone", sent=0)):
+        call, _ = registered.next_beat()
+        assert len(registered.leader.calls) == 0
+        call.fail(error)
+    call, beat = registered.next_beat()
+    assert beat.beat == 4
+    call.reply(failure(NotLeader("not me either")))
+    registered.next_beat()
+
+
+def test_a_deposed_leader_is_not_obeyed(registered: Server) -> None:
+    call, _ = registered.next_beat()
+    order = DeleteReplica(ChunkId(9), LogIndex(7), "dead")
+    call.reply(HeartbeatReply(Epoch(1, 4), (order,)))
+    call, beat = registered.next_beat()
+    assert beat.epoch == EPOCH and not beat.answers
+    call.reply(HeartbeatReply(EPOCH))
+    _, beat = registered.next_beat()
+    assert not beat.answers
+
+
+def test_a_registration_by_a_deposed_leader_does_not_count(server: Server) -> None:
+    server.epochs.told(EPOCH)
+    server.start()
+    server.take_registration(Epoch(1, 4))
+    server.take_registration(EPOCH)
+    server.next_beat()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda call: call.reply(failure(WrongDirectory("it is cs9's"))),
+        lambda call: call.reply(ServerRegistered(ServerId(5), EPOCH)),
+        lambda call: call.fail(WrongCluster("another cluster")),
+    ],
+    ids=["refused", "another id", "another cluster"],
+)
+def test_what_trying_again_cannot_help_ends_the_server(
+    server: Server, answer: Callable[[Call], None]
+) -> None:
+    server.start()
+    answer(server.next())
+    error = server.final.result(PATIENCE_S)
+    assert isinstance(error, WrongDirectory | Denied)
+
+
+def test_masters_that_refuse_a_server_they_took_before_are_tried_again(
+    registered: Server,
+) -> None:
+    call, _ = registered.next_beat()
+    call.fail(WrongCluster("being changed"))
+    registered.next_beat()
+    assert not registered.final.done()
+
+
+def test_stopping_ends_the_parked_heartbeat_too(registered: Server) -> None:
+    registered.next_beat()
+    assert registered.lanes.stop(PATIENCE_S)
+
+
+def test_no_more_calls_are_in_flight_than_there_are_lanes(registered: Server) -> None:
+    for block in range(LANES + 2):
+        registered.outbox.add_damage(DamageFound(ChunkId(1), DiskId(2), block))
+    calls = [registered.next()]
+    while len(calls) < LANES:
+        registered.outbox.add_damage(DamageFound(ChunkId(2), DiskId(2), len(calls)))
+        calls.append(registered.next())
+    registered.outbox.add_damage(DamageFound(ChunkId(3), DiskId(2), 0))
+    assert len(registered.leader.calls) == 0
+    calls[0].reply(HeartbeatReply(EPOCH))
+    _, beat = registered.next_beat()
+    assert DamageFound(ChunkId(3), DiskId(2), 0) in beat.damage
