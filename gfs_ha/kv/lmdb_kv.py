@@ -30,13 +30,22 @@ class _LmdbReader:
         self._databases = databases
 
     def get(self, table: Table, key: bytes) -> bytes | None:
-        return cast(
-            "bytes | None",
-            self._transaction.get(table.prefix + key, db=self._databases[table.database]),
-        )
+        try:
+            found = self._transaction.get(table.prefix + key, db=self._databases[table.database])
+        except lmdb.Error as error:
+            raise _translated(error) from error
+        return cast("bytes | None", found)
 
     def scan(
         self, table: Table, start: bytes = b"", end: bytes | None = None, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            yield from self._scan(table, start, end, reverse)
+        except lmdb.Error as error:
+            raise _translated(error) from error
+
+    def _scan(
+        self, table: Table, start: bytes, end: bytes | None, reverse: bool
     ) -> Iterator[tuple[bytes, bytes]]:
         cut = len(table.prefix)
         low = table.prefix + start
