@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -133,6 +134,23 @@ def parse(text: str, path: Path) -> Config:
         client=_read_client(root.table("client")),
         settings=_read_settings(root.table("settings")),
         security=_read_security(root),
+    )
+
+
+def check_exposure(config: Config, host: str, insecure: bool) -> None:
+    """Refuse to listen beyond this machine unless file and command line both ask for it (M10).
+
+    Raises: ConfigError.
+    """
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if loopback or (insecure and config.security == NONE):
+        return
+    raise ConfigError(
+        f"{config.path}: {host} is reachable from the network and there is no TLS yet; "
+        'listen on 127.0.0.1, or give both security = "none" in the file and --insecure'
     )
 
 

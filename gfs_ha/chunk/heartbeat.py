@@ -168,7 +168,7 @@ class HeartbeatLanes:
         self._lanes: list[Task] = []
         self._told_too_many = False
 
-    def start(self, on_final: Callable[[GfsError], None]) -> None:
+    def start(self, on_final: Callable[[GfsError], object]) -> None:
         """Start the lanes; `on_final` is told of an error that ends the server."""
         self._lanes = [
             self._runtime.spawn(f"heartbeat {number}", lambda: self._run(on_final))
@@ -186,7 +186,7 @@ class HeartbeatLanes:
             lane.join(max(0.0, deadline_s - self._runtime.monotonic_s())) for lane in self._lanes
         )
 
-    def _run(self, on_final: Callable[[GfsError], None]) -> None:
+    def _run(self, on_final: Callable[[GfsError], object]) -> None:
         while True:
             turn = self._wait_for_turn()
             if turn is None:

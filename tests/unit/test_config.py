@@ -151,6 +151,21 @@ def test_the_open_network_is_said_in_either_form() -> None:
     assert config.parse(table, Path("x")).security == config.NONE
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
+def test_a_server_may_always_listen_on_loopback(host: str) -> None:
+    config.check_exposure(config.parse(GOOD, Path("x")), host, insecure=False)
+
+
+def test_the_network_needs_the_word_of_the_file_and_of_the_command_line() -> None:
+    closed = config.parse(GOOD, Path("x"))
+    opened = config.parse('security = "none"\n' + GOOD, Path("x"))
+    for read, insecure in ((closed, False), (closed, True), (opened, False)):
+        for host in ("0.0.0.0", "10.0.0.1", "::", "host-a"):
+            with pytest.raises(ConfigError, match=f"{host} is reachable .* --insecure"):
+                config.check_exposure(read, host, insecure)
+    config.check_exposure(opened, "0.0.0.0", insecure=True)
+
+
 def test_the_file_is_found_in_the_usual_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

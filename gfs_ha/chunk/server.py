@@ -1,0 +1,269 @@
+"""The chunkserver put together: the one place that builds its objects, starts and stops them."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable
+
+from gfs_ha.chunk.dataport import DataPort
+from gfs_ha.chunk.disk import Disk, PosixDisk
+from gfs_ha.chunk.epochs import EpochBook
+from gfs_ha.chunk.heartbeat import (
+    CALL_TIMEOUT_S,
+    HeartbeatLanes,
+    Outages,
+    ServerFacts,
+    is_final,
+    register,
+)
+from gfs_ha.chunk.obey import Obedience
+from gfs_ha.chunk.outbox import Outbox
+from gfs_ha.chunk.slots.identity import Identity, check_identity, read_identity, write_identity
+from gfs_ha.chunk.slots.store import ChunkStore
+from gfs_ha.config import ChunkserverConfig, Config, check_exposure
+from gfs_ha.errors import ConfigError, DiskFailed, GfsError
+from gfs_ha.ids import ChunkId, DiskId, ServerId, StartId
+from gfs_ha.limits import PROTOCOL_VERSION
+from gfs_ha.net.leader import LeaderLink
+from gfs_ha.net.streams import TcpStreams
+from gfs_ha.net.tcp import TcpNetwork
+from gfs_ha.protocol.codec import Hello
+from gfs_ha.protocol.control import DamageFound, DiskFacts, OpenReplica
+from gfs_ha.runtime import Future, Runtime, Task, ThreadedRuntime, boot_id, process_start_id
+
+STOP_TIMEOUT_S = 5.0
+_LOOK_S = 0.2
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+logger = logging.getLogger(__name__)
+
+
+class StoreInventory:
+    """What a heartbeat tells of one store and its data port."""
+
+    def __init__(self, store: ChunkStore, data_port: DataPort) -> None:
+        self._store = store
+        self._data_port = data_port
+
+    def disks(self) -> tuple[DiskFacts, ...]:
+        return (_disk_facts(self._store.disk, self._store.identity, self._store.chunk_count),)
+
+    def open_replicas(self) -> tuple[OpenReplica, ...]:
+        return self._store.list_open()
+
+    def stream_count(self) -> int:
+        return self._data_port.stream_count
+
+
+def _disk_facts(disk: Disk, identity: Identity, chunk_count: int) -> DiskFacts:
+    try:
+        usage = disk.usage()
+    except DiskFailed as error:
+        return DiskFacts(identity.disk_id, 0, 0, chunk_count, failed=error.message)
+    return DiskFacts(identity.disk_id, usage.total, usage.free, chunk_count)
+
+
+class Chunkserver:
+    """One run of a chunkserver: `start`, wait for `ready` and `ended`, `stop`.
+
+    `ready` is set to the data port's number once it serves. `ended` is set to the error that ends
+    the run from within; the caller then stops it.
+    """
+
+    def __init__(self, config: Config, own: ChunkserverConfig, runtime: Runtime) -> None:
+        """Take the data directory. Raises: WrongDirectory, DiskFailed."""
+        self.ready: Future[int] = runtime.future()
+        self.ended: Future[GfsError] = runtime.future()
+        self._config = config
+        self._own = own
+        self._runtime = runtime
+        self._network = TcpStreams(runtime)
+        self._disk = PosixDisk(own.directory)
+        try:
+            self._identity = read_identity(self._disk)
+            if self._identity is not None:
+                check_identity(self._identity, config.cluster.id, None)
+        except BaseException:
+            self._disk.close()
+            raise
+        hello = Hello(config.cluster.id, PROTOCOL_VERSION, "chunkserver", own.name)
+        self._leader = LeaderLink(config.cluster.masters, TcpNetwork(runtime), hello, runtime)
+        self._start_id = StartId(process_start_id())
+        self._changed = runtime.condition()
+        self._stopping = False
+        self._starting: Task | None = None
+        self._serving: Task | None = None
+        self._data_port: DataPort | None = None
+        self._obedience: Obedience | None = None
+        self._lanes: HeartbeatLanes | None = None
+
+    def start(self) -> None:
+        """Begin; a directory that is new waits for the masters to give the server its id."""
+        self._starting = self._runtime.spawn("start", self._start)
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
+        """End everything; False when something still runs after `timeout_s`."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._leader.close()
+        ended = self._starting is None or self._starting.join(timeout_s)
+        if self._lanes is not None:
+            ended &= self._lanes.stop(timeout_s)
+        if self._data_port is not None and self._serving is not None:
+            self._data_port.stop()
+            ended &= self._serving.join(timeout_s)
+        if self._obedience is not None:
+            ended &= self._obedience.stop(timeout_s)
+        if ended:
+            self._disk.close()
+        return ended
+
+    def _start(self) -> None:
+        try:
+            identity = self._identity or self._enrol()
+            if identity is None:
+                return
+            self._serve(identity)
+        except GfsError as error:
+            self.ended.set(error)
+
+    def _serve(self, identity: Identity) -> None:
+        runtime = self._runtime
+        boot = boot_id()
+        store = ChunkStore(self._disk, identity, runtime, boot)
+        epochs = EpochBook(self._disk, runtime)
+        outbox = Outbox(runtime)
+
+        def report(chunk_id: ChunkId, block_index: int) -> None:
+            outbox.add_damage(DamageFound(chunk_id, identity.disk_id, block_index))
+
+        listen = (self._own.host, self._own.port)
+        self._data_port = DataPort(listen, store, self._network, runtime, report)
+        self._obedience = Obedience(store, epochs, outbox, runtime)
+        inventory = StoreInventory(store, self._data_port)
+        self._lanes = HeartbeatLanes(
+            self._facts(identity.server_id), inventory, self._obedience, self._leader, runtime
+        )
+        self._serving = runtime.spawn("data port", self._data_port.run)
+        self._obedience.start()
+        self._lanes.start(self.ended.set)
+        logger.info(
+            "serving server=%s id=%d port=%d chunks=%d unidentified=%d epoch=%s",
+            self._own.name,
+            identity.server_id,
+            self._data_port.port,
+            store.chunk_count,
+            len(store.unidentified),
+            epochs.newest,
+        )
+        self.ready.set(self._data_port.port)
+
+    def _enrol(self) -> Identity | None:
+        """Make the directory that of this server; None when stopped before a leader answered.
+
+        The id comes from the masters (D6). If the process ends between their answer and the file,
+        the next start is a further new disk, as empty as this one.
+        """
+        # Before the masters hear of a port that is somebody else's.
+        self._network.listen((self._own.host, self._own.port)).close()
+        disk_id = DiskId(self._runtime.random_u64())
+        nobody = Identity(self._config.cluster.id, ServerId(0), disk_id)
+        outages = Outages(self._runtime)
+        while not self._stopping:
+            disks = (_disk_facts(self._disk, nobody, 0),)
+            try:
+                reply = register(self._leader, self._facts(ServerId(0)), disks, CALL_TIMEOUT_S)
+            except GfsError as error:
+                if is_final(error, registered_once=False):
+                    raise
+                self._pause(outages.failed(error))
+                continue
+            outages.ended()
+            identity = Identity(self._config.cluster.id, reply.server_id, disk_id)
+            write_identity(self._disk, identity)
+            EpochBook(self._disk, self._runtime).told(reply.epoch)
+            logger.info("enrolled server=%s id=%d", self._own.name, reply.server_id)
+            return identity
+        return None
+
+    def _facts(self, server_id: ServerId) -> ServerFacts:
+        own = self._own
+        return ServerFacts(
+            own.name,
+            server_id,
+            own.host,
+            own.port,
+            own.rack,
+            own.machine,
+            self._start_id,
+            boot_id(),
+        )
+
+    def _pause(self, pause_s: float) -> None:
+        with self._changed:
+            if not self._stopping:
+                self._changed.wait(pause_s)
+
+
+def build_chunkserver(config: Config, runtime: Runtime) -> Chunkserver:
+    """Return a chunkserver that holds its data directory and is not started yet.
+
+    Raises: ConfigError, WrongDirectory (another cluster's, or in use), DiskFailed.
+    """
+    if config.chunkserver is None:
+        raise ConfigError(f"{config.path}: has no [chunkserver]")
+    return Chunkserver(config, config.chunkserver, runtime)
+
+
+def run_chunkserver(config: Config, insecure: bool = False) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status.
+
+    Prints `ready name=… port=…` once the data port serves. Raises: the GfsError that ended it.
+    """
+    own = config.chunkserver
+    if own is None:
+        raise ConfigError(f"{config.path}: has no [chunkserver]")
+    check_exposure(config, own.host, insecure)
+    crashed: list[BaseException] = []
+
+    def note_crash(task: str, error: BaseException) -> None:
+        logger.critical("a task crashed task=%s", task, exc_info=error)
+        crashed.append(error)
+
+    # Blocked in every thread, and taken by the wait below: no handler runs in the middle of things.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        server = build_chunkserver(config, ThreadedRuntime(note_crash))
+        try:
+            server.start()
+            _wait_for_end(server, crashed, lambda port: _say_ready(own.name, port))
+        finally:
+            clean = server.stop()
+        if crashed:
+            raise GfsError(f"a task of {own.name} crashed: {crashed[0]!r}") from crashed[0]
+        if server.ended.done():
+            raise server.ended.result(0.0)
+        logger.info("stopped server=%s clean=%s", own.name, clean)
+        return 0
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _wait_for_end(
+    server: Chunkserver, crashed: list[BaseException], say_ready: Callable[[int], None]
+) -> None:
+    said = False
+    while not crashed and not server.ended.done():
+        if not said and server.ready.done():
+            say_ready(server.ready.result(0.0))
+            said = True
+        received = signal.sigtimedwait(_SIGNALS, _LOOK_S if said else _LOOK_S / 10)
+        if received is not None:
+            logger.info("stopping signal=%s", signal.Signals(received.si_signo).name)
+            return
+
+
+def _say_ready(name: str, port: int) -> None:
+    print(f"ready name={name} port={port}", flush=True)
