@@ -41,7 +41,7 @@ def test_help_shows_examples_before_anything_else(
 ) -> None:
     assert run([*verb.split(), "--help"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("Examples:\n  gfsctl ") or text.startswith("Examples:\n  eval ")
+    assert text.startswith(("Examples:\n  gfsctl ", "Examples:\n  eval "))
     assert text.index("Examples:") < text.index("Usage:") < text.index("Common options:")
     assert f"gfsctl {verb}" in text
 

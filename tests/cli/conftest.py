@@ -1,0 +1,48 @@
+"""A real cluster of processes for the tests of gfsctl."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gfsctl_program import CHUNK_BYTES, Gfsctl
+
+from gfs_ha.local.cluster import LocalCluster
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """One cluster for all tests that leave its processes alone (or start them again)."""
+    cluster = LocalCluster(tmp_path_factory.mktemp("shared") / "cluster")
+    try:
+        cluster.up(masters=3, chunkservers=4, racks=("r1", "r2"), chunk_bytes=CHUNK_BYTES)
+        yield cluster
+    finally:
+        cluster.down(wipe=True)
+
+
+@pytest.fixture
+def whole_cluster(shared_cluster: LocalCluster) -> Iterator[LocalCluster]:
+    """The shared cluster for tests that kill: whatever they killed runs again afterwards."""
+    yield shared_cluster
+    shared_cluster.up()
+
+
+@pytest.fixture
+def gfsctl(shared_cluster: LocalCluster, tmp_path: Path) -> Iterator[Gfsctl]:
+    """The program, in an empty directory of the test's own."""
+    program = Gfsctl(shared_cluster.config_path, tmp_path)
+    try:
+        yield program
+    finally:
+        program.stop_all()
+
+
+@pytest.fixture
+def home(gfsctl: Gfsctl, request: pytest.FixtureRequest) -> str:
+    """A remote directory of the test's own."""
+    path = "/" + re.sub(r"[^A-Za-z0-9_-]+", "-", request.node.name)[:200]
+    gfsctl.ok("mkdir", "-p", path)
+    return path

@@ -1,0 +1,123 @@
+"""The operators' screens, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from gfsctl_program import CHUNK_BYTES, Gfsctl, kill_member, wait_until
+
+from gfs_ha.local.cluster import LocalCluster
+
+
+def test_status_names_leader_masters_servers_and_chunks(gfsctl: Gfsctl) -> None:
+    found = gfsctl.ok("admin", "status", "-o", "json").json
+    assert found["api"] == "gfs/v1" and found["kind"] == "Status"
+    assert found["meta"]["leader"] in ("m1", "m2", "m3")
+    assert found["meta"]["index"] > 0
+    (status,) = found["items"]
+    assert [row["name"] for row in status["masters"]] == ["m1", "m2", "m3"]
+    assert [row["name"] for row in status["servers"]] == ["cs1", "cs2", "cs3", "cs4"]
+    shown = gfsctl.ok("admin", "status").out.decode()
+    assert f"leader {found['meta']['leader']}" in shown
+    assert "4 live" in shown and "racks 2" in shown
+
+
+def test_masters_ls_lists_members_and_every_term_that_led(gfsctl: Gfsctl) -> None:
+    found = gfsctl.ok("admin", "masters", "ls", "-o", "json").json
+    assert found["kind"] == "MasterList"
+    assert sum(row["facts"]["role"] == "leader" for row in found["items"]) == 1
+    terms = [term["term"] for term in found["terms"]]
+    assert terms and terms == sorted(set(terms))
+    assert gfsctl.ok("admin", "masters", "ls", "-o", "name").lines == ["m1", "m2", "m3"]
+    assert "LEADER" in gfsctl.ok("admin", "masters", "ls", "-o", "wide").out.decode().upper()
+
+
+def test_chunkservers_ls_has_the_heartbeat_s_fields(gfsctl: Gfsctl) -> None:
+    found = gfsctl.ok("admin", "chunkservers", "ls", "-o", "json").json
+    assert found["kind"] == "ChunkserverList"
+    for row in found["items"]:
+        assert row["server_id"].startswith("0x")
+        assert 0.0 <= row["disk_usage"] <= 1.0
+        assert isinstance(row["chunk_count"], int) and row["timestamp"] > 10**12
+        assert row["state"] == "live"
+    of_one_rack = gfsctl.ok("admin", "chunkservers", "ls", "--rack", "r1", "-o", "json").json
+    assert {row["rack"] for row in of_one_rack["items"]} == {"r1"}
+
+
+def test_placement_shows_chunk_state_length_and_replicas(gfsctl: Gfsctl, home: str) -> None:
+    gfsctl.ok("put", "-", f"{home}/f", stdin=os.urandom(2 * CHUNK_BYTES + 1))
+    found = gfsctl.ok("admin", "placement", "show", "-o", "json", f"{home}/f").json
+    assert found["kind"] == "Placement" and found["size"] == 2 * CHUNK_BYTES + 1
+    assert [row["length"] for row in found["items"]] == [CHUNK_BYTES, CHUNK_BYTES, 1]
+    for row in found["items"]:
+        assert row["chunk"]["state"] == "sealed" and row["chunk"]["copies"] == 3
+        racks = {replica["rack"] for replica in row["chunk"]["replicas"]}
+        assert racks == {"r1", "r2"}
+        assert {replica["health"] for replica in row["chunk"]["replicas"]} == {"live"}
+    shown = gfsctl.ok("admin", "placement", "show", f"{home}/f").out.decode()
+    assert "3 chunks" in shown and found["items"][0]["chunk"]["chunk_id"] in shown
+    gfsctl.refused(4, "admin", "placement", "show", home)
+
+
+def test_a_healthy_cluster_is_status_0(gfsctl: Gfsctl) -> None:
+    wait_until(lambda: gfsctl("admin", "health").status == 0, "the cluster is healthy")
+    assert gfsctl.ok("admin", "health", "-o", "json").json["healthy"] is True
+
+
+def test_lost_copies_are_listed_and_health_is_status_8(
+    gfsctl: Gfsctl, home: str, whole_cluster: LocalCluster
+) -> None:
+    gfsctl.ok("put", "-", f"{home}/f", stdin=os.urandom(CHUNK_BYTES))
+    placed = gfsctl.ok("admin", "placement", "show", "-o", "json", f"{home}/f").json
+    chunk = placed["items"][0]["chunk"]
+    victim = chunk["replicas"][0]["name"]
+    kill_member(whole_cluster, victim)
+
+    def under() -> bool:
+        rows = gfsctl.ok("admin", "chunks", "ls", "--under", "-o", "json").json["items"]
+        return chunk["chunk_id"] in {row["chunk_id"] for row in rows}
+
+    wait_until(under, "the chunk is listed below its goal", 60)
+    ended = gfsctl("admin", "health", "-o", "json")
+    assert ended.status == 8
+    codes = {row["code"] for row in json.loads(ended.out)["items"]}
+    assert codes & {"SERVER_SUSPECT", "SERVER_DEAD"}
+    assert json.loads(ended.err)["error"]["code"] == "Unhealthy"
+    shown = gfsctl("admin", "health")
+    assert shown.status == 8 and victim in shown.out.decode()
+    assert gfsctl.ok("cat", f"{home}/f").out
+
+
+@pytest.mark.parametrize("mode", ["table", "wide", "json", "jsonl", "name"])
+def test_every_screen_has_every_form(gfsctl: Gfsctl, home: str, mode: str) -> None:
+    gfsctl.ok("put", "-", f"{home}/f", stdin=b"f")
+    screens: tuple[tuple[str, ...], ...] = (
+        ("admin", "status"),
+        ("admin", "health"),
+        ("admin", "masters", "ls"),
+        ("admin", "chunkservers", "ls"),
+        ("admin", "chunks", "ls"),
+        ("admin", "placement", "show", f"{home}/f"),
+        ("ls", "-l", home),
+        ("stat", f"{home}/f"),
+    )
+    for words in screens:
+        ended = gfsctl(*words, "-o", mode)
+        assert ended.status == 0 or (words[1] == "health" and ended.status == 8), ended.err
+        text = ended.out.decode()
+        if mode == "json":
+            assert json.loads(text)["api"] == "gfs/v1"
+        elif mode == "jsonl":
+            assert all(json.loads(line) for line in text.splitlines())
+        assert "\x1b" not in text
+
+
+def test_a_watched_screen_is_shown_again(gfsctl: Gfsctl) -> None:
+    child = gfsctl.begin("admin", "masters", "ls", "-w", "0.1", "-o", "json")
+    assert child.stdout is not None
+    for _ in range(2):
+        assert json.loads(child.stdout.readline())["kind"] == "MasterList"
+    child.terminate()
+    assert gfsctl.end(child).status == 143
