@@ -107,7 +107,8 @@ def test_a_full_disk_behind_standard_output_is_told(gfsctl: Gfsctl, home: str) -
 def test_no_master_within_reach_is_temporary_and_names_them(gfsctl: Gfsctl, tmp_path: Path) -> None:
     dead = tmp_path / "dead.toml"
     masters = "".join(
-        f'[[cluster.masters]]\nname = "m{n}"\nhost = "127.0.0.1"\nport = {n}\nraft_port = {n + 10}\n'
+        f'[[cluster.masters]]\nname = "m{n}"\nhost = "127.0.0.1"\n'
+        f"port = {n}\nraft_port = {n + 10}\n"
         for n in (1, 2, 3)
     )
     dead.write_text(f'[cluster]\nid = "gone"\n{masters}')
