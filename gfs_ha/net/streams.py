@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import struct
 import time
@@ -49,6 +50,10 @@ class Stream(Protocol):
 
     def receive_now(self, into: memoryview) -> int:
         """Return how many bytes were there to be taken without waiting. Raises: Unreachable."""
+        ...
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until something can be received (or the peer is gone); False after `timeout_s`."""
         ...
 
     def idle(self) -> bool:
@@ -174,6 +179,9 @@ class TcpStream:
         if not count:
             raise Unreachable(f"{self.peer} hung up", hung_up=1)
         return count
+
+    def wait(self, timeout_s: float) -> bool:
+        return sockets.wait_for(self._socket, select.POLLIN, timeout_s)
 
     def idle(self) -> bool:
         try:

@@ -71,10 +71,14 @@ class OpenPush:
         self._committed = True
         return end
 
+    def close(self) -> None:
+        """Let go of the replica; what was not committed never counts."""
+        self.file.close()
+        broken = self._started and not self._committed
+        self._owner.end_push("a push broke off here" if broken else "")
+
     def __enter__(self) -> OpenPush:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.file.close()
-        broken = self._started and not self._committed
-        self._owner.end_push("a push broke off here" if broken else "")
+        self.close()

@@ -1,0 +1,182 @@
+"""The data port of a chunkserver: one thread per stream, each request in turn, all bounded."""
+
+from __future__ import annotations
+
+import logging
+
+from gfs_ha.chunk.progress import ProgressTicker
+from gfs_ha.chunk.push import PushRoom, serve_push
+from gfs_ha.chunk.read import OnDamage, ReadRoom, serve_blocks, serve_fetch
+from gfs_ha.chunk.slots.store import ChunkStore
+from gfs_ha.errors import (
+    GfsError,
+    Overloaded,
+    ProtocolError,
+    UnknownReplica,
+    Unreachable,
+    WrongCluster,
+)
+from gfs_ha.limits import FRAME_DEADLINE_S, STREAMS_MAX
+from gfs_ha.net.answers import Deadline
+from gfs_ha.net.network import Address
+from gfs_ha.net.stream_pool import StreamPool
+from gfs_ha.net.streams import Stream, StreamNetwork
+from gfs_ha.protocol.data import (
+    PREFIX_BYTES,
+    DataRequest,
+    Op,
+    cluster_hash,
+    decode_request,
+    request_length,
+)
+from gfs_ha.protocol.frames import FrameKind, encode_error, encode_frame
+from gfs_ha.runtime import Runtime, Task
+
+logger = logging.getLogger(__name__)
+
+STREAM_IDLE_S = 60.0
+_STOP_S = 5.0
+
+
+class DataPort:
+    """Listens, and serves pushes and reads of one store. `run` in a thread of its own."""
+
+    def __init__(
+        self,
+        listen: Address,
+        store: ChunkStore,
+        network: StreamNetwork,
+        runtime: Runtime,
+        on_damage: OnDamage,
+        streams_max: int = STREAMS_MAX,
+    ) -> None:
+        """Take the port; its cluster and server are those of the store's identity.
+
+        Raises: PortTaken, ConfigError.
+        """
+        self._listener = network.listen(listen)
+        self._runtime = runtime
+        self._cluster = cluster_hash(store.identity.cluster_id)
+        self._server_id = store.identity.server_id
+        self._pool = StreamPool(network, runtime)
+        self._ticker = ProgressTicker(runtime)
+        self._pushes = PushRoom(store, self._pool, self._ticker, runtime)
+        self._reads = ReadRoom(store, runtime, on_damage)
+        self._streams_max = streams_max
+        self._lock = runtime.lock()
+        self._streams: dict[Stream, Task | None] = {}
+        self._stopped = False
+
+    @property
+    def port(self) -> int:
+        """Return the port that it listens on."""
+        return self._listener.port
+
+    @property
+    def stream_count(self) -> int:
+        """Return how many streams are open now."""
+        return len(self._streams)
+
+    def run(self) -> None:
+        """Serve until `stop`."""
+        ticking = self._runtime.spawn("data progress", self._ticker.run)
+        try:
+            while not self._stopped:
+                try:
+                    stream = self._listener.accept()
+                except Unreachable:
+                    break
+                if stream is not None:
+                    self._admit(stream)
+        finally:
+            self._end_all()
+            self._ticker.stop()
+            ticking.join(_STOP_S)
+
+    def stop(self) -> None:
+        """End `run` and break off what is under way. Thread-safe."""
+        self._stopped = True
+        self._listener.close()
+
+    def _admit(self, stream: Stream) -> None:
+        with self._lock:
+            full = len(self._streams) >= self._streams_max
+            if not full:
+                self._streams[stream] = None
+        if full:
+            logger.warning("stream refused peer=%s streams=%d", stream.peer, self._streams_max)
+            error = Overloaded(
+                f"server {self._server_id} serves {self._streams_max} streams already"
+            )
+            stream.send_now(encode_frame(FrameKind.FAILED, 0, encode_error(error)))
+            stream.close()
+            return
+        task = self._runtime.spawn("data stream", lambda: self._serve(stream))
+        with self._lock:
+            if stream in self._streams:
+                self._streams[stream] = task
+
+    def _end_all(self) -> None:
+        with self._lock:
+            running = list(self._streams.items())
+        for stream, _ in running:
+            stream.abort()
+        deadline = Deadline(self._runtime, _STOP_S)
+        for _, task in running:
+            if task is not None:
+                task.join(deadline.left_s())
+        self._pool.close()
+
+    def _serve(self, stream: Stream) -> None:
+        try:
+            while not self._stopped and stream.wait(STREAM_IDLE_S):
+                if not self._serve_one(stream):
+                    break
+        except Unreachable:
+            pass  # The usual end: the peer is done.
+        except GfsError as error:
+            logger.info("stream ended peer=%s error=%s: %s", stream.peer, error.code, error)
+        except Exception:
+            logger.exception("stream failed peer=%s", stream.peer)
+        finally:
+            with self._lock:
+                self._streams.pop(stream, None)
+            stream.close()
+
+    def _serve_one(self, stream: Stream) -> bool:
+        """Serve one request; return whether the stream can take another."""
+        op_id = 0
+        try:
+            request = self._receive_request(stream)
+            op_id = request.op_id
+            self._check(request)
+            if request.op is Op.PUSH:
+                return serve_push(self._pushes, request, stream)
+            serve = serve_fetch if request.op is Op.FETCH else serve_blocks
+            serve(self._reads, request, stream)
+            return True
+        except Unreachable:
+            raise
+        except GfsError as error:
+            # Once an answer has begun, what goes wrong is an Unreachable: nothing can be added.
+            stream.send_now(encode_frame(FrameKind.FAILED, op_id, encode_error(error)))
+            if isinstance(error, ProtocolError):
+                logger.info("bad request peer=%s: %s", stream.peer, error)
+            return False
+
+    def _receive_request(self, stream: Stream) -> DataRequest:
+        deadline = Deadline(self._runtime, FRAME_DEADLINE_S)
+        prefix = memoryview(bytearray(PREFIX_BYTES))
+        stream.receive(prefix, deadline.stall)
+        header = memoryview(bytearray(request_length(prefix)))
+        header[:PREFIX_BYTES] = prefix
+        stream.receive(header[PREFIX_BYTES:], deadline.stall)
+        return decode_request(header)
+
+    def _check(self, request: DataRequest) -> None:
+        if request.cluster != self._cluster:
+            raise WrongCluster("this data port belongs to another cluster")
+        if request.target != self._server_id:
+            raise UnknownReplica(
+                f"this is server {self._server_id}, not {request.target}; look up where it is now"
+            )

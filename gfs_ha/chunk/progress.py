@@ -1,0 +1,56 @@
+"""One ticker per server that tells everyone above that their operation is worked on.
+
+It must not depend on the thread that works: that one may wait for a disk or for the next server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gfs_ha.limits import PROGRESS_PERIOD_S
+from gfs_ha.net.streams import Stream
+from gfs_ha.protocol.frames import FrameKind, encode_frame
+from gfs_ha.runtime import Runtime
+
+
+class _Operation:
+    def __init__(self, stream: Stream, op_id: int) -> None:
+        self.stream = stream
+        self.frame = encode_frame(FrameKind.PROGRESS, op_id)
+
+
+class ProgressTicker:
+    """Sends a progress frame on the stream of each running operation every 200 ms."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._condition = runtime.condition()
+        self._running: set[_Operation] = set()
+        self._stopped = False
+
+    @contextmanager
+    def working(self, stream: Stream, op_id: int) -> Iterator[None]:
+        """Tell of progress inside the `with` block; after it, nothing more is sent."""
+        operation = _Operation(stream, op_id)
+        with self._condition:
+            self._running.add(operation)
+        try:
+            yield
+        finally:
+            # Under the lock, so that no progress frame follows the final one or cuts into it.
+            with self._condition:
+                self._running.discard(operation)
+
+    def run(self) -> None:
+        """Tick until `stop`."""
+        with self._condition:
+            while not self._stopped:
+                for operation in self._running:
+                    # Never waits: a peer that reads nothing just misses the news.
+                    operation.stream.send_now(operation.frame)
+                self._condition.wait(PROGRESS_PERIOD_S)
+
+    def stop(self) -> None:
+        with self._condition:
+            self._stopped = True
+            self._condition.notify_all()

@@ -1,0 +1,84 @@
+"""The real data plane of a client: pushes to the data ports of a chain, reads from one."""
+
+from __future__ import annotations
+
+from gfs_ha.client.data_plane import ChunkBlocks, PushStream, ReadRange
+from gfs_ha.client.data_room import DataRoom
+from gfs_ha.client.fetch import Fetch, FetchTarget
+from gfs_ha.client.push import Push, PushTarget
+from gfs_ha.limits import OPERATION_TIMEOUT_S
+from gfs_ha.net.streams import StreamNetwork
+from gfs_ha.protocol.data import DEADLINE_MS_MAX, Durability, Hop
+from gfs_ha.protocol.frames import ReplicaAck
+from gfs_ha.protocol.metadata import MEMORY, ChunkAllocated, ChunkLocations, Location
+from gfs_ha.runtime import Runtime
+
+# A push waits for its source, which may be a person: silence of a server ends it, not the clock.
+PUSH_DEADLINE_S = DEADLINE_MS_MAX / 1000
+
+
+class _SentPush:
+    """A Push as the writer uses it: its errors are raised, and it is over after `finish`."""
+
+    def __init__(self, push: Push) -> None:
+        self._push = push
+
+    def send(self, data: memoryview) -> None:
+        self._push.write(data)
+        if self._push.error is not None:
+            raise self._push.error
+
+    def finish(self) -> tuple[ReplicaAck, ...]:
+        try:
+            return self._push.finish().acks
+        finally:
+            self._push.close()
+
+    def abandon(self) -> None:
+        self._push.close()
+
+
+class DataPorts:
+    """Moves bytes between this client and chunkservers; never retries. Thread-safe."""
+
+    def __init__(
+        self,
+        cluster_id: str,
+        network: StreamNetwork,
+        runtime: Runtime,
+        read_deadline_s: float = OPERATION_TIMEOUT_S,
+    ) -> None:
+        self._room = DataRoom(cluster_id, network, runtime)
+        self._read_deadline_s = read_deadline_s
+
+    def push(self, chunk: ChunkAllocated, offset: int, length_max: int) -> PushStream:
+        """Start a push at the exact end of a chunk; the head is dialled with the first packet."""
+        target = PushTarget(
+            chunk.chunk_id,
+            chunk.birth,
+            chunk.capacity,
+            Durability.MEMORY if chunk.durability == MEMORY else Durability.DISK,
+            tuple(Hop(one.server_id, one.host, one.port) for one in chunk.replicas),
+        )
+        return _SentPush(Push(self._room, target, offset, length_max, PUSH_DEADLINE_S))
+
+    def read(
+        self, location: Location, chunk: ChunkLocations, offset: int, into: memoryview
+    ) -> ReadRange:
+        """Fill `into` from one replica. Raises: as Fetch.read."""
+        fetched = self._fetch(location, chunk).read(offset, into)
+        return ReadRange(fetched.crcs, fetched.sealed)
+
+    def blocks(self, location: Location, chunk: ChunkLocations) -> ChunkBlocks:
+        """Return the CRC array of a sealed chunk. Raises: as Fetch.read_blocks."""
+        found = self._fetch(location, chunk).read_blocks()
+        return ChunkBlocks(found.length, found.crcs)
+
+    def _fetch(self, location: Location, chunk: ChunkLocations) -> Fetch:
+        hop = Hop(location.server_id, location.host, location.port)
+        target = FetchTarget(hop, chunk.chunk_id, chunk.birth)
+        return Fetch(self._room, target, self._read_deadline_s)
+
+    def close(self) -> None:
+        """Hang up on all idle streams."""
+        self._room.close()

@@ -1,0 +1,93 @@
+"""The upper end of one push over one stream: header and packets down, acknowledgements up.
+
+A client speaks it to the head of a chain, and every server to the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gfs_ha.errors import ProtocolError, Unreachable
+from gfs_ha.net.answers import AnswerReader, Deadline
+from gfs_ha.net.stream_pool import StreamPool
+from gfs_ha.net.streams import Bytes
+from gfs_ha.protocol.data import DataRequest, Hop, encode_request
+from gfs_ha.protocol.frames import FrameKind, ReplicaAck, decode_acks
+
+
+class PushStream:
+    """One push to `hop` and on to `request.hops`; used by one thread. Close it in any case."""
+
+    def __init__(
+        self, pool: StreamPool, hop: Hop, request: DataRequest, deadline: Deadline
+    ) -> None:
+        """Connect; nothing is sent yet. Raises: Unreachable."""
+        self._pool = pool
+        self._address = (hop.host, hop.port)
+        self._stream = pool.take(self._address)
+        self._reader = AnswerReader(self._stream, request.op_id, deadline)
+        self._header: bytes | None = encode_request(request)
+        self._complete = False
+        self.ended_early = False
+
+    def begin(self) -> None:
+        """Send the request header ahead of the first packet, so that all servers prepare at once.
+
+        Raises: as `send`.
+        """
+        self.send([])
+
+    def send(self, parts: Sequence[Bytes]) -> None:
+        """Send one packet, the request header in front of the first.
+
+        Does nothing once the peer has ended the push early; `finish` tells what it said.
+        Raises: Unreachable when the peer is gone or silent, its error if it sent one,
+        DeadlineExceeded.
+        """
+        if self._header is not None:
+            parts = [self._header, *parts]
+            self._header = None
+        if self.ended_early:
+            return
+        try:
+            self._stream.send(parts, self._reader.stall)
+        except Unreachable:
+            if not self._answered():
+                raise
+        # Only while it waits does a send listen; an end that came then is early, too.
+        self.ended_early = self._reader.ended
+
+    def _answered(self) -> bool:
+        """Return whether the peer said why it hung up. Raises: the error that it sent."""
+        try:
+            self._reader.poll()
+        except (Unreachable, ProtocolError):
+            pass
+        if not self._reader.ended:
+            return False
+        self._reader.wait()
+        return True
+
+    def finish(self) -> tuple[ReplicaAck, ...]:
+        """Return what happened on the replicas, after the last packet.
+
+        Raises: as `send`; ProtocolError.
+        """
+        kind, body = self._reader.wait()
+        if kind is not FrameKind.PUSHED:
+            raise ProtocolError(f"{self._stream.peer} answers a push with a {kind.name} frame")
+        acks = decode_acks(body)
+        self._complete = not self.ended_early
+        return acks
+
+    def abort(self) -> None:
+        """End it from another thread."""
+        self._stream.abort()
+
+    def close(self) -> None:
+        """Let go of the stream; unless the push came to its end, that breaks it off below."""
+        if self._complete:
+            self._pool.give_back(self._address, self._stream)
+        else:
+            self._stream.abort()
+            self._stream.close()
