@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,7 +107,7 @@ class LocalCluster:
         self._layout.claim()
         with self._locked():
             if self._layout.exists() and self._layout.complete():
-                self._check_shape(masters, chunkservers)
+                self._check_shape(given)
                 return self._start_stopped()
             return self._create(plan)
 
@@ -146,21 +146,26 @@ class LocalCluster:
         return tuple(found)
 
     def kill(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal to one process and return its pid; after SIGKILL and SIGTERM it is gone.
+        """Send a signal to one process, wait for what it does, and return the pid.
 
+        After SIGKILL and SIGTERM the process is gone, after SIGSTOP it stands still.
         Raises: NotFound for an unknown name or one that does not run; DeadlineExceeded.
         """
         member = self.member(name)
         process = self._find(member)
         if process is None or not process.send(number):
             raise NotFound(f"{name} does not run")
-        if number in (signal.SIGKILL, signal.SIGTERM) and not process.paused():
-            if not process.wait_gone(self._runtime, self._timeout_s):
-                raise DeadlineExceeded(
-                    f"{name} (pid {process.pid}) still runs {self._timeout_s:.0f} s after "
-                    f"{number.name}"
-                )
-            member.files.pid.unlink(missing_ok=True)
+        if number == signal.SIGSTOP:
+            done = process.wait_paused(self._runtime, self._timeout_s)
+        elif number == signal.SIGKILL or (number == signal.SIGTERM and not process.paused()):
+            done = process.wait_gone(self._runtime, self._timeout_s)
+        else:
+            return process.pid
+        if not done:
+            raise DeadlineExceeded(
+                f"{name} (pid {process.pid}) does not follow {number.name} within "
+                f"{self._timeout_s:.0f} s"
+            )
         return process.pid
 
     def start(self, name: str, wait: bool = True) -> bool:
@@ -227,17 +232,13 @@ class LocalCluster:
         names = tuple(member.name for member in members)
         return UpReport(self.directory, self.config_path, True, (), names)
 
-    def _check_shape(self, masters: int | None, chunkservers: int | None) -> None:
-        members = self._layout.members()
-        master_count = sum(member.role == MASTER for member in members)
-        for word, wanted, have in (
-            ("masters", masters, master_count),
-            ("chunkservers", chunkservers, len(members) - master_count),
-        ):
-            if wanted is not None and wanted != have:
+    def _check_shape(self, given: Mapping[str, object]) -> None:
+        have = self._layout.plan()
+        for key, value in given.items():
+            if value != getattr(have, key):
                 raise UsageError(
-                    f"the cluster in {self.directory} has {have} {word}, not {wanted}; "
-                    "`gfsctl local down --wipe` removes it"
+                    f"the cluster in {self.directory} has {key} = {getattr(have, key)}, not "
+                    f"{value}; `gfsctl local down --wipe` removes it"
                 )
 
     def _start_stopped(self) -> UpReport:

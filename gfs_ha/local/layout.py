@@ -13,13 +13,14 @@ The configurations are the only record of names, ports and racks.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gfs_ha import config
-from gfs_ha.errors import UsageError, WrongDirectory
+from gfs_ha.errors import ConfigError, UsageError, WrongDirectory
 from gfs_ha.local.processes import ProcessFiles
 
 HOST = "127.0.0.1"
@@ -28,6 +29,8 @@ MASTER = "master"
 CHUNKSERVER = "chunkserver"
 _COMPLETE_NAME = "complete"
 _LOCK_NAME = "lock"
+_DATA_NAME = "data"
+_RACK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,15 @@ class Plan:
             raise UsageError(f"{self.chunkservers} chunkservers; a local cluster has 0 to 100")
         if not self.racks:
             raise UsageError("no rack; name at least one")
+        if not all(_RACK.fullmatch(rack) for rack in self.racks):
+            raise UsageError(
+                f"{','.join(self.racks)!r}: a rack is named by letters, digits, - or _"
+            )
+        text = _cluster_text(self, "local", range(10_000, 10_000 + self.ports_needed()))
+        try:
+            config.parse(text, Path(CONFIG_NAME))
+        except ConfigError as error:
+            raise UsageError(error.message.partition(": ")[2]) from error
 
     def ports_needed(self) -> int:
         return 2 * self.masters + self.chunkservers
@@ -69,7 +81,7 @@ class Member:
 
     @property
     def data(self) -> Path:
-        return self.directory / "data"
+        return self.directory / _DATA_NAME
 
 
 class Layout:
@@ -105,31 +117,28 @@ class Layout:
 
     def write(self, plan: Plan, cluster_id: str, ports: Sequence[int]) -> None:
         """Write all configurations; the clients' one comes last and makes the cluster exist."""
-        raft = ports[plan.masters : 2 * plan.masters]
-        lines = ["[cluster]", f'id = "{cluster_id}"', 'name = "local"']
-        for index in range(plan.masters):
-            lines += [
-                "",
-                "[[cluster.masters]]",
-                f'name = "m{index + 1}"',
-                f'host = "{HOST}"',
-                f"port = {ports[index]}",
-                f"raft_port = {raft[index]}",
-            ]
-        cluster = "\n".join(lines) + "\n"
-        settings = f"\n[settings]\nchunk_size = {plan.chunk_bytes}\n"
+        cluster = _cluster_text(plan, cluster_id, ports)
         for index in range(plan.masters):
             name = f"m{index + 1}"
-            self._write_member(name, f'{cluster}{settings}\n[master]\nname = "{name}"\n')
+            self._write_member(
+                name, f'{cluster}\n[master]\nname = "{name}"\ndirectory = "{_DATA_NAME}"\n'
+            )
         for index, port in enumerate(ports[2 * plan.masters :]):
             name = f"cs{index + 1}"
             rack = plan.racks[index % len(plan.racks)]
-            self._write_member(
-                name,
-                f'{cluster}\n[chunkserver]\nname = "{name}"\nlisten = "{HOST}:{port}"\n'
-                f'rack = "{rack}"\n',
-            )
-        _replace(self.client_config, f"{cluster}{settings}")
+            self._write_member(name, cluster + _server_text(name, port, rack))
+        _replace(self.client_config, cluster)
+
+    def plan(self) -> Plan:
+        """Return what the cluster is. Raises: ConfigError for a damaged configuration."""
+        members = self.members()
+        servers = [member for member in members if member.role == CHUNKSERVER]
+        return Plan(
+            masters=len(members) - len(servers),
+            chunkservers=len(servers),
+            racks=tuple(dict.fromkeys(member.rack for member in servers)),
+            chunk_bytes=config.load(self.client_config).settings.chunk_bytes,
+        )
 
     def members(self) -> tuple[Member, ...]:
         """Return the processes, masters first. Raises: ConfigError for a damaged configuration."""
@@ -155,7 +164,7 @@ class Layout:
     def _write_member(self, name: str, text: str) -> None:
         directory = self.directory / name
         directory.mkdir(exist_ok=True)
-        _replace(directory / CONFIG_NAME, f'{text}directory = "data"\n')
+        _replace(directory / CONFIG_NAME, text)
 
     def _read_member(self, directory: Path) -> Member:
         read = config.load(directory / CONFIG_NAME)
@@ -170,6 +179,29 @@ class Layout:
         if address is None:
             raise WrongDirectory(f"{directory / CONFIG_NAME} is neither a master nor a chunkserver")
         return Member(name, MASTER, address.port, "", directory, files)
+
+
+def _cluster_text(plan: Plan, cluster_id: str, ports: Sequence[int]) -> str:
+    raft = ports[plan.masters : 2 * plan.masters]
+    lines = ["[cluster]", f'id = "{cluster_id}"', 'name = "local"']
+    for index in range(plan.masters):
+        lines += [
+            "",
+            "[[cluster.masters]]",
+            f'name = "m{index + 1}"',
+            f'host = "{HOST}"',
+            f"port = {ports[index]}",
+            f"raft_port = {raft[index]}",
+        ]
+    lines += ["", "[settings]", f"chunk_size = {plan.chunk_bytes}", ""]
+    return "\n".join(lines)
+
+
+def _server_text(name: str, port: int, rack: str) -> str:
+    return (
+        f'\n[chunkserver]\nname = "{name}"\ndirectory = "{_DATA_NAME}"\n'
+        f'listen = "{HOST}:{port}"\nrack = "{rack}"\n'
+    )
 
 
 def _natural(path: Path) -> tuple[str, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,17 +66,25 @@ class Process:
 
     def wait_gone(self, runtime: Runtime, timeout_s: float) -> bool:
         """Return whether it ended within the time."""
-        deadline = runtime.monotonic_s() + timeout_s
-        while self.running():
-            if runtime.monotonic_s() >= deadline:
-                return False
-            runtime.sleep(_POLL_S)
-        return True
+        return _wait(lambda: not self.running(), runtime, timeout_s)
+
+    def wait_paused(self, runtime: Runtime, timeout_s: float) -> bool:
+        """Return whether it stood still within the time; one that is gone does so for ever."""
+        return _wait(lambda: self.paused() or not self.running(), runtime, timeout_s)
 
     def _state(self) -> str:
         _reap(self.pid)
         facts = _read_stat(self.pid)
         return facts[0] if facts and facts[1] == self.start_ticks else ""
+
+
+def _wait(reached: Callable[[], bool], runtime: Runtime, timeout_s: float) -> bool:
+    deadline_s = runtime.monotonic_s() + timeout_s
+    while not reached():
+        if runtime.monotonic_s() >= deadline_s:
+            return False
+        runtime.sleep(_POLL_S)
+    return True
 
 
 def _reap(pid: int) -> None:

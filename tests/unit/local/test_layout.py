@@ -24,6 +24,7 @@ def layout(tmp_path: Path) -> Layout:
 
 def test_what_was_planned_is_read_back(layout: Layout) -> None:
     members = layout.members()
+    assert layout.plan() == PLAN
     assert [one.name for one in members[:4]] == ["m1", "m2", "m3", "cs1"]
     assert members[-1].name == "cs11", "the order is that of the numbers"
     assert [one.role for one in members] == [MASTER] * 3 + [CHUNKSERVER] * 11
@@ -73,11 +74,21 @@ def test_a_damaged_configuration_is_named(layout: Layout) -> None:
 
 
 @pytest.mark.parametrize(
-    "plan", [Plan(masters=0), Plan(masters=8), Plan(chunkservers=101), Plan(racks=())]
+    ("plan", "says"),
+    [
+        (Plan(masters=0), "0 masters"),
+        (Plan(masters=8), "8 masters"),
+        (Plan(chunkservers=101), "101 chunkservers"),
+        (Plan(racks=()), "no rack"),
+        (Plan(racks=("r1", 'r"2')), 'r"2'),
+        (Plan(racks=("r1", "r 2")), "a rack is named by"),
+        (Plan(chunk_bytes=5), "settings.chunk_size: 5 bytes"),
+    ],
 )
-def test_what_cannot_be_is_refused(plan: Plan) -> None:
-    with pytest.raises(UsageError):
+def test_what_cannot_be_is_refused(plan: Plan, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
         plan.check()
+    assert says in caught.value.message
 
 
 def test_the_default_directory_can_be_named_by_the_environment() -> None:

@@ -121,8 +121,7 @@ def test_ending_ends_every_process(starter: Starter, code: str, paused: bool) ->
     starter.wait_ready(process)
     if paused:
         process.send(signal.SIGSTOP)
-        while not process.paused():
-            RUNTIME.sleep(0.01)
+        assert process.wait_paused(RUNTIME, 20)
     processes.end_processes([process], RUNTIME, 0.2)
     assert not process.running()
     assert not Path(f"/proc/{process.pid}").exists(), "no zombie stays either"
