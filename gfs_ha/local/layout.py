@@ -120,9 +120,8 @@ class Layout:
         cluster = _cluster_text(plan, cluster_id, ports)
         for index in range(plan.masters):
             name = f"m{index + 1}"
-            self._write_member(
-                name, f'{cluster}\n[master]\nname = "{name}"\ndirectory = "{_DATA_NAME}"\n'
-            )
+            own = f'\n[master]\nname = "{name}"\ndirectory = "{_DATA_NAME}"\n'
+            self._write_member(name, cluster + own)
         for index, port in enumerate(ports[2 * plan.masters :]):
             name = f"cs{index + 1}"
             rack = plan.racks[index % len(plan.racks)]
