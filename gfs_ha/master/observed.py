@@ -60,6 +60,7 @@ class Observed:
     elected_s: float
     servers: dict[ServerId, ServerFacts] = field(default_factory=dict)
     sessions: OrderedDict[SessionId, float] = field(default_factory=OrderedDict)
+    damage: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
     problems: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
     _promised: list[tuple[float, ServerId, int]] = field(default_factory=list)
 
@@ -86,6 +87,9 @@ class Observed:
         facts.open_replicas = beat.open_replicas
         for damage in beat.damage:
             self.damaged(beat.server_id, damage)
+        for replica in beat.open_replicas:
+            if replica.state in ("damaged", "quarantined"):
+                _note(self.damage, (replica.chunk_id, beat.server_id), f"is {replica.state}")
         return True
 
     def age_s(self, server_id: ServerId, now_s: float) -> float:
@@ -107,15 +111,12 @@ class Observed:
 
     def damaged(self, server_id: ServerId, damage: DamageFound) -> None:
         """Note a block that a server found damaged (D3)."""
-        self.trouble(damage.chunk_id, server_id, f"block {damage.block_index} is damaged")
+        problem = f"block {damage.block_index} is damaged"
+        _note(self.damage, (damage.chunk_id, server_id), problem)
 
     def trouble(self, chunk_id: ChunkId, server_id: ServerId, problem: str) -> None:
-        """Note that a replica could not be used; the oldest notes make room for new ones."""
-        key = (chunk_id, server_id)
-        self.problems[key] = problem
-        self.problems.move_to_end(key)
-        while len(self.problems) > PROBLEMS_MAX:
-            self.problems.popitem(last=False)
+        """Note what somebody else says of a replica: news, not a fact."""
+        _note(self.problems, (chunk_id, server_id), problem)
 
     def heard_session(self, session_id: SessionId, now_s: float) -> None:
         """Note that a session asked for something: its claims live on (C11)."""
@@ -141,3 +142,13 @@ class Observed:
             if now_s - since_s < PENDING_S:
                 pending[server_id] = pending.get(server_id, 0) + capacity
         return pending
+
+
+def _note(
+    notes: OrderedDict[tuple[ChunkId, ServerId], str], key: tuple[ChunkId, ServerId], text: str
+) -> None:
+    """Write a note; the oldest ones make room."""
+    notes[key] = text
+    notes.move_to_end(key)
+    while len(notes) > PROBLEMS_MAX:
+        notes.popitem(last=False)

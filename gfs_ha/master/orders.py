@@ -63,8 +63,8 @@ class OrderBook:
         book = self._by_server.setdefault(server_id, {})
         held = book.get(order.chunk_id)
         if held is not None:
-            if held.order == order:
-                return True
+            if held.order == order or isinstance(held.order, DeleteReplica):
+                return True  # A delete that was right once is right for ever.
             if held.order.order_index > order.order_index:
                 return False
         elif len(book) >= OUTSTANDING_MAX:
@@ -79,6 +79,13 @@ class OrderBook:
                 book.pop(chunk_id, None)
         for server_id, order in orders.items():
             self.want(server_id, order)
+
+    def forget(self, chunk_id: ChunkId, kinds: tuple[str, ...]) -> None:
+        """Take back the orders of some kinds about a chunk, from all servers."""
+        for book in self._by_server.values():
+            held = book.get(chunk_id)
+            if held is not None and kind_of(held.order) in kinds:
+                del book[chunk_id]
 
     def answered(self, server_id: ServerId, chunk_id: ChunkId, kind: str, index: LogIndex) -> bool:
         """Strike out an order that was answered; returns whether it was outstanding."""

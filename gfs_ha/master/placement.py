@@ -100,9 +100,10 @@ def why_not(candidate: Candidate, wanted: Wanted) -> str:
         return candidate.trouble
     if candidate.server_id in wanted.failed:
         return "was seen failing by the client"
-    if candidate.load >= HIGH_WATER:
-        return f"is above the high-water mark ({candidate.load:.0%})"
-    if candidate.free_bytes - candidate.pending_bytes < wanted.capacity:
+    # Promised bytes only balance: most chunks of small files end far below their capacity.
+    if candidate.used_share >= HIGH_WATER:
+        return f"is above the high-water mark ({candidate.used_share:.0%})"
+    if candidate.free_bytes < wanted.capacity:
         return f"has no room ({candidate.free_bytes} bytes free)"
     return ""
 

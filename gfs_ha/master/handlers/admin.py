@@ -1,0 +1,336 @@
+"""What operators ask: reports from the tables, and from what the leader has heard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from gfs_ha import __version__
+from gfs_ha.errors import InvalidArgument, NotInitialized
+from gfs_ha.ids import ChunkId, ServerId, format_id
+from gfs_ha.limits import LIST_PAGE_MAX
+from gfs_ha.master.census import copies, counted, under_goal
+from gfs_ha.master.handlers.call import Slot
+from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.health import Symptoms, examine, reachable
+from gfs_ha.master.observed import LIVE
+from gfs_ha.master.placement import RULE
+from gfs_ha.master.raft.contract import LEADER
+from gfs_ha.master.reign import Reign
+from gfs_ha.master.state.records import DEAD, SEALED, Chunk, Server
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.reports import (
+    ChunkReport,
+    ChunkRow,
+    DiskRow,
+    GetChunks,
+    GetHealth,
+    GetMasters,
+    GetPlacement,
+    GetServers,
+    GetStatus,
+    HealthReport,
+    MasterFacts,
+    MasterReport,
+    MasterRow,
+    PlacedExtent,
+    PlacementReport,
+    ReplicaRow,
+    ServerReport,
+    ServerRow,
+    StatusReport,
+)
+
+TERMS_SHOWN = 100
+FAILOVERS_SHOWN = 10
+_UNDER_COUNTED_MAX = 1_000
+
+
+def master_facts(desk: Desk) -> MasterFacts:
+    """Return what this master says of itself; needs no leader."""
+    raft = desk.proposer.status()
+    stats = desk.kv.stats()
+    role = raft.role
+    if raft.too_far_behind is not None:
+        role = "outdated"
+    elif role == LEADER and desk.reign is None:
+        role = "candidate"  # Elected, but this door does not serve yet.
+    return MasterFacts(
+        name=desk.name,
+        role=role,
+        term=raft.term,
+        leader=raft.leader or "",
+        leader_age_ms=desk.leader_age_ms(raft),
+        commit_index=raft.commit,
+        applied_index=raft.applied,
+        last_index=raft.last,
+        first_index=raft.first,
+        log_bytes=raft.log_bytes,
+        state_bytes=stats.used_bytes,
+        map_bytes=stats.map_bytes,
+        disk_free_bytes=desk.disk_room()[0],
+        commit_p50_us=int(raft.commit_p50_ms * 1000),
+        commit_p99_us=int(raft.commit_p99_ms * 1000),
+        rss_bytes=desk.rss_bytes(),
+        incarnation=desk.incarnation,
+        version=__version__,
+        trouble=raft.too_far_behind or "",
+    )
+
+
+def get_masters(desk: Desk, view: View, request: GetMasters, slot: Slot) -> MasterReport:
+    """Return the members as the leader sees them, and every term that led."""
+    return MasterReport(_master_rows(desk), tuple(view.led_terms(TERMS_SHOWN)))
+
+
+def get_servers(desk: Desk, view: View, request: GetServers, slot: Slot) -> ServerReport:
+    """Return the chunkservers."""
+    return ServerReport(_server_rows(desk, view))
+
+
+def get_chunks(desk: Desk, view: View, request: GetChunks, slot: Slot) -> ChunkReport:
+    """Return one page of chunks; all, or those with fewer live copies than their goal."""
+    _check_limit(request.limit)
+    describer = _Describer(desk, view)
+    if request.under:
+        found, more = under_goal(view, describer.live, request.after, request.limit)
+    else:
+        page = view.chunks_after(request.after, request.limit + 1)
+        found, more = page[: request.limit], len(page) > request.limit
+    return ChunkReport(tuple(describer.row(*one) for one in found), more)
+
+
+def get_placement(desk: Desk, view: View, request: GetPlacement, slot: Slot) -> PlacementReport:
+    """Return where the bytes of one file lie."""
+    _check_limit(request.limit)
+    status = view.open_file(request.path, 0, 1).status
+    describer = _Describer(desk, view)
+    items: list[PlacedExtent] = []
+    more = False
+    for extent in islice(view.extents(status.content_id, request.offset), request.limit + 1):
+        if len(items) == request.limit:
+            more = True
+            break
+        chunk = view.chunk(extent.chunk_id)
+        assert chunk is not None, f"an extent in chunk {extent.chunk_id:#x}, which is not there"
+        items.append(
+            PlacedExtent(
+                file_offset=extent.file_offset,
+                length=extent.length,
+                chunk_offset=extent.chunk_offset,
+                chunk=describer.row(extent.chunk_id, chunk),
+            )
+        )
+    return PlacementReport(request.path, status.size, RULE, tuple(items), more)
+
+
+def get_health(desk: Desk, view: View, request: GetHealth, slot: Slot) -> HealthReport:
+    """Return what is not as it should be."""
+    return _health(desk, view, _server_rows(desk, view))[0]
+
+
+def get_status(desk: Desk, view: View, request: GetStatus, slot: Slot) -> StatusReport:
+    """Return the cluster on one screen."""
+    reign = desk.leading()
+    settings = view.settings()
+    if settings is None:
+        raise NotInitialized("the cluster has no settings yet; its first leader writes them")
+    counters = view.counters()
+    raft = desk.proposer.status()
+    servers = _server_rows(desk, view)
+    health, under_count = _health(desk, view, servers)
+    return StatusReport(
+        cluster_id=settings.cluster_id,
+        cluster_name=settings.cluster_name,
+        leader=desk.name,
+        term=reign.epoch.term,
+        incarnation=reign.epoch.incarnation,
+        leader_age_ms=int((desk.now_s() - reign.elected_s) * 1000),
+        applied_index=raft.applied,
+        masters=_master_rows(desk),
+        servers=servers,
+        chunks_by_copies=dict(reign.census.result),
+        chunk_count=counters.chunks,
+        under_count=under_count,
+        open_count=counters.open_chunks,
+        sealing_count=counters.sealing_chunks,
+        dead_count=counters.dead_chunks,
+        file_count=counters.files,
+        directory_count=counters.directories,
+        session_count=counters.sessions,
+        goal=settings.goal,
+        chunk_bytes=settings.chunk_bytes,
+        health=health,
+        failovers=tuple(view.led_terms(FAILOVERS_SHOWN)),
+    )
+
+
+class _Describer:
+    """Turns chunks into rows for people; each server is looked up once."""
+
+    def __init__(self, desk: Desk, view: View) -> None:
+        self._view = view
+        self._reign = desk.leading()
+        self._now_s = desk.now_s()
+        self._servers: dict[ServerId, Server | None] = {}
+        self._blocked = desk.sealing().blocked()
+
+    def live(self, server_id: ServerId) -> bool:
+        """Return whether a server counts as live."""
+        return self._reign.observed.state(server_id, self._now_s) == LIVE
+
+    def row(self, chunk_id: ChunkId, chunk: Chunk) -> ChunkRow:
+        """Return a chunk as operators see it."""
+        counting = counted(chunk)
+        return ChunkRow(
+            chunk_id=chunk_id,
+            state=chunk.state,
+            length=chunk.length if chunk.state == SEALED else chunk.published_end,
+            goal=chunk.goal,
+            copies=copies(chunk, self.live),
+            durability=chunk.durability,
+            kind=chunk.kind,
+            claimed_by=chunk.claimed_by,
+            replicas=tuple(
+                ReplicaRow(
+                    server_id=replica.server_id,
+                    name=self._server_text(replica.server_id, "name"),
+                    rack=self._server_text(replica.server_id, "rack"),
+                    health=self._health(chunk_id, chunk, replica.server_id),
+                    disk_id=replica.disk_id,
+                )
+                for replica in chunk.replicas
+                if replica.server_id in counting
+            ),
+            blocked=self._blocked.get(chunk_id, ""),
+        )
+
+    def _server_text(self, server_id: ServerId, field: str) -> str:
+        if server_id not in self._servers:
+            self._servers[server_id] = self._view.server(server_id)
+        server = self._servers[server_id]
+        if server is None:
+            return f"#{server_id}" if field == "name" else ""
+        return server.name if field == "name" else server.rack
+
+    def _health(self, chunk_id: ChunkId, chunk: Chunk, server_id: ServerId) -> str:
+        if chunk.state == DEAD:
+            return "deleting"
+        if (chunk_id, server_id) in self._reign.observed.damage:
+            return "damaged"
+        return self._reign.observed.state(server_id, self._now_s)
+
+
+def _master_rows(desk: Desk) -> tuple[MasterRow, ...]:
+    raft = desk.proposer.status()
+    peers = {peer.member_id: peer for peer in raft.peers}
+    rows = []
+    for address in desk.masters():
+        peer = peers.get(address.name)
+        if address.name == desk.name or peer is None:
+            rows.append(
+                MasterRow(
+                    address.name,
+                    address.host,
+                    address.port,
+                    reachable=address.name == desk.name,
+                    facts=master_facts(desk) if address.name == desk.name else None,
+                )
+            )
+            continue
+        rows.append(
+            MasterRow(
+                address.name,
+                address.host,
+                address.port,
+                reachable=reachable(peer.connected, peer.answer_age_ms),
+                lag_entries=max(0, raft.last - peer.match),
+                answer_age_ms=peer.answer_age_ms,
+            )
+        )
+    return tuple(rows)
+
+
+def _server_rows(desk: Desk, view: View) -> tuple[ServerRow, ...]:
+    reign = desk.leading()
+    now_s = desk.now_s()
+    return tuple(
+        _server_row(reign, view, server_id, server, now_s) for server_id, server in view.servers()
+    )
+
+
+def _server_row(
+    reign: Reign, view: View, server_id: ServerId, server: Server, now_s: float
+) -> ServerRow:
+    facts = reign.observed.servers.get(server_id)
+    heard = facts is not None and facts.beat > 0
+    return ServerRow(
+        server_id=server_id,
+        name=server.name,
+        host=server.host,
+        port=server.port,
+        rack=server.rack,
+        machine=server.machine,
+        state=reign.observed.state(server_id, now_s),
+        disk_usage=facts.disk_usage if facts else 0.0,
+        chunk_count=facts.chunk_count if facts else 0,
+        replica_count=view.replica_count(server_id),
+        free_bytes=facts.free_bytes if facts else 0,
+        total_bytes=facts.total_bytes if facts else 0,
+        heartbeat_age_ms=int(reign.observed.age_s(server_id, now_s) * 1000) if heard else -1,
+        timestamp=facts.timestamp if facts else 0,
+        disks=tuple(
+            DiskRow(disk.disk_id, disk.total_bytes, disk.free_bytes, disk.chunk_count, disk.failed)
+            for disk in (facts.disks if facts else ())
+        ),
+    )
+
+
+def _health(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[HealthReport, int]:
+    """Return the findings, and how many chunks have too few copies (at least, if very many)."""
+    reign = desk.leading()
+    describer = _Describer(desk, view)
+    under, more = under_goal(view, describer.live, ChunkId(0), _UNDER_COUNTED_MAX)
+    stats = desk.kv.stats()
+    settings = desk.config.settings
+    observed = reign.observed
+    free_bytes, total_bytes = desk.disk_room()
+    report = examine(
+        Symptoms(
+            raft=desk.proposer.status(),
+            settings=view.settings(),
+            file_settings=(settings.chunk_bytes, settings.goal, settings.min_copies),
+            servers=servers,
+            clocks_ahead_ms={
+                server.name: observed.servers[server.server_id].clock_ahead_ms
+                for server in servers
+                if server.server_id in observed.servers
+            },
+            under_count=len(under),
+            under_more=more,
+            blocked={
+                format_id(chunk_id): why for chunk_id, why in desk.sealing().blocked().items()
+            },
+            damaged=dict(_damaged(view, reign)),
+            internal_errors=view.internal_errors(),
+            disk_free_bytes=free_bytes,
+            disk_total_bytes=total_bytes,
+            state_bytes=stats.used_bytes,
+            map_bytes=stats.map_bytes,
+        )
+    )
+    return report, len(under)
+
+
+def _damaged(view: View, reign: Reign) -> Iterator[tuple[str, str]]:
+    for (chunk_id, server_id), problem in reign.observed.damage.items():
+        chunk = view.chunk(chunk_id)
+        if chunk is not None and server_id in counted(chunk) and chunk.state != DEAD:
+            server = view.server(server_id)
+            name = server.name if server else f"#{server_id}"
+            yield format_id(chunk_id), f"{name}: {problem}"
+
+
+def _check_limit(limit: int) -> None:
+    if not 1 <= limit <= LIST_PAGE_MAX:
+        raise InvalidArgument(f"a page has 1 to {LIST_PAGE_MAX} rows, not {limit}")

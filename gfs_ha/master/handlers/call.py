@@ -1,0 +1,101 @@
+"""One call in flight: a slot per request, one answer when every slot is filled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from gfs_ha.errors import GfsError
+from gfs_ha.ids import SessionId
+from gfs_ha.net.network import Deferred
+from gfs_ha.protocol.codec import Word, encode, failure
+from gfs_ha.runtime import Runtime
+
+# The door answers after the call's own deadline only when we have not: ours says more.
+_GRACE_S = 0.25
+
+
+class Call:
+    """The replies of one call, filled in any order from any thread."""
+
+    def __init__(self, runtime: Runtime, count: int, timeout_s: float) -> None:
+        self._runtime = runtime
+        self._lock = runtime.lock()
+        self._replies: list[msgspec.Raw | None] = [None] * count
+        self._missing = count
+        self._on_close: list[Callable[[], None]] = []
+        self.deadline_s = runtime.monotonic_s() + timeout_s
+        self.deferred = Deferred(timeout_s + _GRACE_S, self._closed)
+
+    def left_s(self) -> float:
+        """Return the seconds until the deadline, at least 0."""
+        return max(0.0, self.deadline_s - self._runtime.monotonic_s())
+
+    def when_closed(self, action: Callable[[], None]) -> None:
+        """Run `action` on the door's thread when the caller hangs up or gives up."""
+        self._on_close.append(action)
+
+    def fill(self, position: int, reply: bytes) -> bool:
+        """Set the encoded reply of one request; a slot is filled once. Thread-safe.
+
+        An encoded reply goes into the answer as it is: what apply recorded is not decoded again.
+        """
+        with self._lock:
+            if self._replies[position] is not None:
+                return False
+            self._replies[position] = msgspec.Raw(reply)
+            self._missing -= 1
+            if self._missing:
+                return True
+        self.deferred.reply(encode(self._replies))
+        return True
+
+    def _closed(self) -> None:
+        for action in self._on_close:
+            action()
+
+
+class Slot:
+    """One request's place in a call, and whose request it is."""
+
+    __slots__ = ("_call", "_position", "sequence", "session_id", "window_start")
+
+    def __init__(
+        self, call: Call, position: int, session_id: SessionId, sequence: int, window_start: int
+    ) -> None:
+        self._call = call
+        self._position = position
+        self.session_id = session_id
+        self.sequence = sequence
+        self.window_start = window_start
+
+    def left_s(self) -> float:
+        """Return the seconds until the call's deadline, at least 0."""
+        return self._call.left_s()
+
+    @property
+    def deadline_s(self) -> float:
+        """Return the deadline on the runtime's monotonic clock."""
+        return self._call.deadline_s
+
+    @property
+    def closed(self) -> bool:
+        """Return whether nobody waits for the answer any more."""
+        return self._call.deferred.closed
+
+    def when_closed(self, action: Callable[[], None]) -> None:
+        """Run `action` on the door's thread when the caller is gone."""
+        self._call.when_closed(action)
+
+    def reply(self, word: Word) -> bool:
+        """Answer the request. Thread-safe; the first answer counts."""
+        return self._call.fill(self._position, encode(word))
+
+    def reply_encoded(self, reply: bytes) -> bool:
+        """Answer the request with what is already encoded. Thread-safe."""
+        return self._call.fill(self._position, reply)
+
+    def fail(self, error: GfsError) -> bool:
+        """Answer the request with an error. Thread-safe."""
+        return self.reply(failure(error))

@@ -1,0 +1,163 @@
+"""Requests about chunks to which the leader adds something: a place for it, or its end."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from gfs_ha.errors import (
+    InvalidArgument,
+    NotClaimed,
+    NotInitialized,
+    SessionExpired,
+    UnknownChunk,
+)
+from gfs_ha.ids import ServerId
+from gfs_ha.limits import GOAL_MAX, SERVERS_MAX
+from gfs_ha.master.handlers.call import Slot
+from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.observed import LIVE, Observed
+from gfs_ha.master.placement import Candidate, Placement, Wanted, place
+from gfs_ha.master.proposals import MARGIN_S, Sender
+from gfs_ha.master.raft.contract import Outcome
+from gfs_ha.master.state.commands import BeginSeal, PlaceChunk
+from gfs_ha.master.state.records import OPEN, Server
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.metadata import AllocateChunk, Done, ReportReplica, SealChunk
+
+logger = logging.getLogger(__name__)
+
+_PROBLEM_CHARACTERS_MAX = 200
+_REASON_BYTES_MAX = 255
+
+
+def allocate_chunk(desk: Desk, request: AllocateChunk, slot: Slot) -> None:
+    """Choose servers for a new chunk and propose it (C1, G6)."""
+    reign = desk.leading()
+    if not 0 <= request.goal <= GOAL_MAX or len(request.failed) > SERVERS_MAX:
+        raise InvalidArgument(f"a chunk has 1 to {GOAL_MAX} copies, not {request.goal}")
+    with desk.kv.read() as reader:
+        view = View(reader)
+        settings = view.settings()
+        if settings is None:
+            raise NotInitialized("the cluster has no settings yet; its first leader writes them")
+        servers = view.servers()
+    now_s = desk.now_s()
+    wanted = Wanted(
+        goal=request.goal or settings.goal,
+        min_copies=settings.min_copies,
+        capacity=settings.chunk_bytes,
+        machine=request.machine,
+        rack=request.rack,
+        failed=frozenset(request.failed),
+        spread=desk.runtime.random_u64(),
+    )
+    chosen = place(candidates(servers, reign.observed, now_s), wanted)
+    _note_promised(reign.observed, chosen, settings.chunk_bytes, now_s)
+    command = PlaceChunk(
+        chosen.replicas, request.kind, request.durability, request.goal, chosen.remarks
+    )
+    sender = Sender(slot.session_id, slot.sequence, slot.window_start)
+    done = partial(answer_outcome, desk, slot)
+    desk.proposer.propose(command, slot.left_s() - MARGIN_S, done, sender)
+
+
+def seal_chunk(desk: Desk, request: SealChunk, slot: Slot) -> None:
+    """Seal a session's own broken chunk; the answer comes when it is sealed (C2-C4)."""
+    sealer = desk.sealing()
+    with desk.kv.read() as reader:
+        view = View(reader)
+        chunk = view.chunk(request.chunk_id)
+        session = view.session(slot.session_id)
+    if session is None:
+        raise SessionExpired(f"session {slot.session_id:#x} is unknown or expired")
+    if chunk is None:
+        raise UnknownChunk(f"there is no chunk {request.chunk_id:#x}")
+    if chunk.claimed_by != slot.session_id:
+        raise NotClaimed(f"chunk {request.chunk_id:#x} is not claimed by this session")
+    sealer.wait_for(request.chunk_id, slot, frozenset(request.failed))
+    if chunk.state != OPEN:
+        sealer.look_at(request.chunk_id, chunk)
+        return
+    command = BeginSeal(request.chunk_id, f"asked by session {slot.session_id:#x}")
+
+    def done(outcome: Outcome) -> None:
+        if outcome.error is not None:
+            slot.fail(desk.proposer.for_client(outcome.error))
+        else:
+            # Also when it was refused: somebody else began, or the chunk is sealed by now.
+            desk.when_visible(partial(sealer.look, request.chunk_id))
+
+    desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)
+
+
+def report_replica(desk: Desk, view: View, request: ReportReplica, slot: Slot) -> Done:
+    """Note that a client could not use a replica."""
+    problem = request.problem[:_PROBLEM_CHARACTERS_MAX]
+    reign = desk.leading()
+    if view.chunk(request.chunk_id) is not None:
+        reign.observed.trouble(request.chunk_id, request.server_id, problem)
+        logger.warning(
+            "replica reported chunk=%#x server=%d problem=%s",
+            request.chunk_id,
+            request.server_id,
+            problem,
+        )
+    return Done()
+
+
+def answer_outcome(desk: Desk, slot: Slot, outcome: Outcome) -> None:
+    """Answer a request with how its proposal ended. Runs in the consensus loop's thread."""
+    if outcome.error is not None or outcome.result is None:
+        error = outcome.error
+        assert error is not None, "an outcome without result or error"
+        slot.fail(desk.proposer.for_client(error))
+    else:
+        slot.reply_encoded(outcome.result)
+
+
+def candidates(
+    servers: list[tuple[ServerId, Server]], observed: Observed, now_s: float
+) -> list[Candidate]:
+    """Return the servers as placement sees them: what is registered, and what was heard."""
+    pending = observed.pending_bytes(now_s)
+    return [
+        _candidate(server_id, server, observed, pending.get(server_id, 0), now_s)
+        for server_id, server in servers
+    ]
+
+
+def _candidate(
+    server_id: ServerId, server: Server, observed: Observed, pending_bytes: int, now_s: float
+) -> Candidate:
+    facts = observed.servers.get(server_id)
+    state = observed.state(server_id, now_s)
+    known = {disk.disk_id for disk in server.disks if not disk.lost}
+    told = () if facts is None else facts.disks
+    disks = [disk for disk in told if disk.disk_id in known and not disk.failed]
+    best = max(disks, key=lambda disk: disk.free_bytes, default=None)
+    if facts is None:
+        trouble = "has not been heard by this leader"
+    elif state != LIVE:
+        trouble = f"is {state} (no heartbeat for {observed.age_s(server_id, now_s):.0f} s)"
+    elif best is None:
+        trouble = "has no working disk"
+    else:
+        trouble = ""
+    return Candidate(
+        server_id=server_id,
+        disk_id=best.disk_id if best else server.disks[0].disk_id,
+        name=server.name,
+        rack=server.rack,
+        machine=server.machine,
+        used_share=1 - best.free_bytes / best.total_bytes if best and best.total_bytes else 1.0,
+        free_bytes=best.free_bytes if best else 0,
+        total_bytes=best.total_bytes if best else 0,
+        pending_bytes=pending_bytes,
+        trouble=trouble,
+    )
+
+
+def _note_promised(observed: Observed, chosen: Placement, capacity: int, now_s: float) -> None:
+    for server_id, _ in chosen.replicas:
+        observed.promised(server_id, capacity, now_s)

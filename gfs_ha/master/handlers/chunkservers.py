@@ -1,0 +1,216 @@
+"""What chunkservers say to the leader, and the orders that they get in return (G1)."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from gfs_ha.errors import NotLeader, UnknownServer
+from gfs_ha.ids import LogIndex, ServerId, split_chunk_id
+from gfs_ha.limits import DISKS_PER_SERVER_MAX
+from gfs_ha.master.handlers.call import Slot
+from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.observed import LIVE
+from gfs_ha.master.orders import DELETE, FENCE, PROVE
+from gfs_ha.master.proposals import MARGIN_S, reply_of
+from gfs_ha.master.raft.contract import Outcome
+from gfs_ha.master.raft.journal import stored_applied
+from gfs_ha.master.reign import Reign
+from gfs_ha.master.state.commands import EnrolledDisk, EnrollServer
+from gfs_ha.master.state.records import DEAD, SEALED
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.control import (
+    DeleteReplica,
+    FenceAnswer,
+    FinishReplica,
+    Heartbeat,
+    HeartbeatReply,
+    OpenReplica,
+    Order,
+    OrderAnswer,
+    OrderDone,
+    OrderFailed,
+    ProofAnswer,
+    RegisterServer,
+    ServerRegistered,
+)
+from gfs_ha.protocol.metadata import ListServers, ServersListed
+
+logger = logging.getLogger(__name__)
+
+OPEN_LOOKED_AT_MAX = 1_000  # Open replicas of one heartbeat that are compared with the tables.
+
+
+def register_server(desk: Desk, request: RegisterServer, slot: Slot) -> None:
+    """Write a server down and note its start (D6)."""
+    reign = desk.leading()
+    command = EnrollServer(
+        name=request.name,
+        server_id=request.server_id,
+        host=request.host,
+        port=request.port,
+        rack=request.rack,
+        machine=request.machine,
+        start_id=request.start_id,
+        boot_id=request.boot_id,
+        disks=tuple(
+            EnrolledDisk(disk.disk_id, disk.total_bytes)
+            for disk in request.disks[:DISKS_PER_SERVER_MAX]
+        ),
+    )
+
+    def done(outcome: Outcome) -> None:
+        if outcome.error is not None or outcome.result is None:
+            assert outcome.error is not None, "an outcome without result or error"
+            slot.fail(desk.proposer.for_client(outcome.error))
+            return
+        reply = reply_of(outcome)
+        if isinstance(reply, ServerRegistered):
+            # Before the answer leaves: the server's first heartbeat must find its start noted.
+            desk.post_quietly(partial(_note_start, desk, reign, reply.server_id, request))
+        slot.reply_encoded(outcome.result)
+
+    desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)
+
+
+def heartbeat(desk: Desk, request: Heartbeat, slot: Slot) -> None:
+    """Take news and answers of a server; answer with orders, at once or within a second."""
+    reign = desk.leading()
+    if request.epoch > reign.epoch:
+        # Another leader came after this one, and this one has not heard of it yet.
+        desk.proposer.show_incarnation(request.epoch.incarnation)
+        raise NotLeader(f"a leader of epoch {request.epoch} is known", leader="")
+    now_s = desk.now_s()
+    wall_ms = desk.runtime.wall_ns() // 1_000_000
+    if not reign.observed.heard(request, now_s, wall_ms) and not _recognise(desk, reign, request):
+        slot.reply(HeartbeatReply(reign.epoch, register_again=True))
+        return
+    for answer in request.answers:
+        _take_answer(desk, reign, request, answer)
+    _compare_open(desk, reign, request)
+    reign.park(request.server_id, slot, now_s)
+
+
+def list_servers(desk: Desk, view: View, request: ListServers, slot: Slot) -> ServersListed:
+    """Return the servers that are live now."""
+    reign = desk.leading()
+    now_s = desk.now_s()
+    found = [
+        view.location(server_id)
+        for server_id, _ in view.servers()
+        if reign.observed.state(server_id, now_s) == LIVE
+    ]
+    return ServersListed(tuple(location for location in found if location is not None))
+
+
+def _note_start(desk: Desk, reign: Reign, server_id: ServerId, request: RegisterServer) -> None:
+    reign.observed.registered(server_id, request, desk.now_s())
+    logger.info(
+        "chunkserver registered server=%d name=%s address=%s:%d rack=%s",
+        server_id,
+        request.name,
+        request.host,
+        request.port,
+        request.rack,
+    )
+
+
+def _recognise(desk: Desk, reign: Reign, request: Heartbeat) -> bool:
+    """Accept a start that an earlier leader wrote down; saves a proposal per server and failover.
+
+    Raises: UnknownServer when the id was never given.
+    """
+    with desk.kv.read() as reader:
+        server = View(reader).server(request.server_id)
+    if server is None:
+        raise UnknownServer(f"no server {request.server_id} is registered; register first")
+    if server.start_id != request.start_id:
+        return False
+    start = RegisterServer(
+        name=server.name,
+        server_id=request.server_id,
+        host=server.host,
+        port=server.port,
+        rack=server.rack,
+        machine=server.machine,
+        start_id=server.start_id,
+        boot_id=server.boot_id,
+        disks=request.disks,
+    )
+    now_s = desk.now_s()
+    reign.observed.registered(request.server_id, start, now_s)
+    return reign.observed.heard(request, now_s, desk.runtime.wall_ns() // 1_000_000)
+
+
+def _take_answer(desk: Desk, reign: Reign, beat: Heartbeat, answer: OrderAnswer) -> None:
+    server_id = beat.server_id
+    if isinstance(answer, FenceAnswer | ProofAnswer):
+        desk.sealing().answered(server_id, answer)
+    elif isinstance(answer, OrderFailed):
+        logger.warning(
+            "order failed server=%d chunk=%#x order=%s because=%s",
+            server_id,
+            answer.chunk_id,
+            answer.kind,
+            answer.failure.message,
+        )
+        if answer.kind in (FENCE, PROVE):
+            desk.sealing().answered(server_id, answer)
+        else:
+            # It stays outstanding and goes out again in a second.
+            reign.observed.trouble(answer.chunk_id, server_id, answer.failure.message)
+    else:
+        _order_done(desk, reign, beat, answer)
+
+
+def _order_done(desk: Desk, reign: Reign, beat: Heartbeat, answer: OrderDone) -> None:
+    reign.orders.answered(beat.server_id, answer.chunk_id, answer.kind, answer.order_index)
+    if answer.kind == DELETE:
+        with desk.kv.read() as reader:
+            chunk = View(reader).chunk(answer.chunk_id)
+        # Only what the tables call dead is forgotten; apply looks again.
+        if chunk is not None and chunk.state == DEAD and answer.order_index >= chunk.dead_index:
+            disks = [
+                replica.disk_id for replica in chunk.replicas if replica.server_id == beat.server_id
+            ]
+            reign.note_deleted(answer.chunk_id, beat.server_id, disks)
+
+
+def _compare_open(desk: Desk, reign: Reign, beat: Heartbeat) -> None:
+    """Order what the tables say about replicas that are not sealed (C7, G2 a)."""
+    if not beat.open_replicas:
+        return
+    with desk.kv.read() as reader:
+        view = View(reader)
+        last_chunk = view.counters().last_chunk
+        applied = stored_applied(reader)
+        for replica in beat.open_replicas[:OPEN_LOOKED_AT_MAX]:
+            order = _order_for(desk, view, beat.server_id, replica, (last_chunk, applied))
+            if order is not None:
+                reign.orders.want(beat.server_id, order)
+
+
+def _order_for(
+    desk: Desk, view: View, server_id: ServerId, replica: OpenReplica, moment: tuple[int, int]
+) -> Order | None:
+    chunk = view.chunk(replica.chunk_id)
+    last_chunk, applied = moment
+    if chunk is None:
+        incarnation, counter = split_chunk_id(replica.chunk_id)
+        # Ids are given in order by the same command that writes the row: one below the counter
+        # without a row is gone for good. A higher one may only not be visible here yet.
+        if incarnation == desk.incarnation and counter <= last_chunk:
+            return DeleteReplica(replica.chunk_id, LogIndex(applied), "the chunk is gone")
+        return None
+    if chunk.state == DEAD:
+        return DeleteReplica(replica.chunk_id, chunk.dead_index, "the chunk is dead")
+    if (
+        chunk.state == SEALED
+        and server_id in chunk.holders
+        and replica.state in ("open", "fenced")
+        and replica.birth == chunk.birth
+    ):
+        return FinishReplica(
+            replica.chunk_id, chunk.birth, chunk.sealed_index, chunk.length, chunk.digest
+        )
+    return None

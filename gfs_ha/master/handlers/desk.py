@@ -1,0 +1,89 @@
+"""What every handler works with: the store, the way to propose, the clock, the current reign."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gfs_ha.config import Config, MasterAddress
+from gfs_ha.errors import GfsError
+from gfs_ha.kv.ordered import OrderedKV
+from gfs_ha.limits import REQUEST_DEADLINE_S
+from gfs_ha.master.proposals import Proposer
+from gfs_ha.master.raft.contract import RaftStatus
+from gfs_ha.master.reign import Reign
+from gfs_ha.master.sealer import Sealer
+from gfs_ha.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+Post = Callable[[Callable[[], None]], None]
+
+
+@dataclass(slots=True)
+class Desk:
+    """Shared by the handlers of one master. `reign` changes on the door's thread only."""
+
+    config: Config
+    name: str
+    incarnation: int
+    kv: OrderedKV
+    proposer: Proposer
+    runtime: Runtime
+    post: Post
+    disk_room: Callable[[], tuple[int, int]]  # (free, total) bytes below the store.
+    rss_bytes: Callable[[], int]
+    reign: Reign | None = None
+    sealer: Sealer | None = None
+    _leader: str = ""
+    _leader_since_s: float = 0.0
+
+    def now_s(self) -> float:
+        """Return the time of the clock that all soft facts are dated with."""
+        return self.runtime.monotonic_s()
+
+    def leading(self) -> Reign:
+        """Return the current reign. Raises: NotLeader."""
+        if self.reign is None:
+            raise self.proposer.not_leader()
+        return self.reign
+
+    def sealing(self) -> Sealer:
+        """Return what seals chunks in the current reign. Raises: NotLeader."""
+        if self.sealer is None:
+            raise self.proposer.not_leader()
+        return self.sealer
+
+    def leader_age_ms(self, raft: RaftStatus) -> int:
+        """Return since when this leader, or the lack of one, is known here."""
+        now_s = self.now_s()
+        if not self._leader_since_s or self._leader != (raft.leader or ""):
+            self._leader, self._leader_since_s = raft.leader or "", now_s
+        return int((now_s - self._leader_since_s) * 1000)
+
+    def masters(self) -> tuple[MasterAddress, ...]:
+        """Return the members as the configuration says."""
+        return self.config.cluster.masters
+
+    def when_visible(self, action: Callable[[], None]) -> None:
+        """Run `action` on the door's thread once reads see everything that is applied by now.
+
+        An outcome is told before the tick's commit (M2), so it may come before the rows.
+        """
+
+        def done(error: GfsError | None) -> None:
+            if error is None:
+                self.post_quietly(action)
+
+        self.proposer.read_index(REQUEST_DEADLINE_S, done)
+
+    def post_quietly(self, action: Callable[[], None]) -> None:
+        """Run `action` on the door's thread unless the door is closed or flooded.
+
+        For news that come again by themselves: housekeeping looks at the tables every tick.
+        """
+        try:
+            self.post(action)
+        except GfsError as error:
+            logger.warning("news for the door dropped because=%s", error.message)

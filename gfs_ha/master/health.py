@@ -1,0 +1,292 @@
+"""What is not as it should be: findings with a code, one line, and the next step for a person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gfs_ha.limits import SPACE_FREE_BYTES_MIN, SPACE_FREE_SHARE_MIN
+from gfs_ha.master.raft.contract import RaftStatus
+from gfs_ha.master.state.records import InternalErrors, Settings
+from gfs_ha.protocol.reports import Finding, HealthReport, ServerRow
+
+ERROR = "error"
+WARNING = "warning"
+
+ANSWER_AGE_MAX_MS = 2_000  # A master that answered nothing for longer is out of reach.
+CLOCK_SKEW_MAX_MS = 5_000
+_NAMED_MAX = 8  # Things that one finding names.
+
+
+@dataclass(frozen=True, slots=True)
+class Symptoms:
+    """All that the findings are made from. `blocked` are chunks and why they cannot be sealed."""
+
+    raft: RaftStatus
+    settings: Settings | None
+    file_settings: tuple[int, int, int]  # Chunk size in bytes, goal, min_copies of the file.
+    servers: tuple[ServerRow, ...]
+    clocks_ahead_ms: dict[str, int]  # By server name.
+    under_count: int
+    under_more: bool  # There are more than were counted.
+    blocked: dict[str, str]
+    damaged: dict[str, str]  # Replica and what was found, by chunk id.
+    internal_errors: InternalErrors | None
+    disk_free_bytes: int
+    disk_total_bytes: int
+    state_bytes: int
+    map_bytes: int
+
+
+def space_low(
+    free_bytes: int, total_bytes: int, used_bytes: int, map_bytes: int, times: int = 1
+) -> bool:
+    """Return whether a master's disk or map is short of room (M8), or `times` that early."""
+    least = min(int(total_bytes * SPACE_FREE_SHARE_MIN), SPACE_FREE_BYTES_MIN)
+    return (
+        free_bytes < times * least
+        or map_bytes - used_bytes < times * SPACE_FREE_SHARE_MIN * map_bytes
+    )
+
+
+def examine(symptoms: Symptoms) -> HealthReport:
+    """Return the findings, errors first. A cluster without an error is healthy."""
+    found = [
+        *_masters(symptoms),
+        *_servers(symptoms),
+        *_chunks(symptoms),
+        *_space(symptoms),
+        *_mistakes(symptoms),
+        *_settings(symptoms),
+    ]
+    found.sort(key=lambda finding: finding.severity != ERROR)
+    healthy = all(finding.severity != ERROR for finding in found)
+    return HealthReport(healthy, tuple(found))
+
+
+def reachable(connected: bool, answer_age_ms: int) -> bool:
+    """Return whether a follower answers its leader."""
+    return connected and 0 <= answer_age_ms <= ANSWER_AGE_MAX_MS
+
+
+def _masters(symptoms: Symptoms) -> list[Finding]:
+    found = []
+    for peer in symptoms.raft.peers:
+        if peer.behind:
+            found.append(
+                Finding(
+                    "MASTER_OUTDATED",
+                    ERROR,
+                    f"master {peer.member_id} needs log entries that are gone; it does not serve",
+                    "copying the state to it is not part of this release; "
+                    "keep the other masters alive",
+                )
+            )
+        elif not reachable(peer.connected, peer.answer_age_ms):
+            why = f" ({peer.refusal})" if peer.refusal else ""
+            found.append(
+                Finding(
+                    "NO_QUORUM_MARGIN",
+                    ERROR,
+                    f"master {peer.member_id} does not answer{why}",
+                    f"start {peer.member_id} or mend its network: the next loss can stop writing",
+                )
+            )
+    return found
+
+
+def _servers(symptoms: Symptoms) -> list[Finding]:
+    found = []
+    for state, code in (("dead", "SERVER_DEAD"), ("suspect", "SERVER_SUSPECT")):
+        for server in symptoms.servers:
+            if server.state == state:
+                age = server.heartbeat_age_ms
+                since = f"no heartbeat for {age // 1000} s" if age >= 0 else "not heard yet"
+                found.append(
+                    Finding(
+                        code,
+                        ERROR,
+                        f"chunkserver {server.name} is {state} ({since})",
+                        f"start {server.name} or mend its network",
+                    )
+                )
+    for server in symptoms.servers:
+        for disk in server.disks:
+            if disk.failed:
+                found.append(
+                    Finding(
+                        "DISK_FAILED",
+                        ERROR,
+                        f"disk {disk.disk_id:#x} of {server.name} failed: {disk.failed}",
+                        "replace the disk and start the server on an empty directory",
+                    )
+                )
+    for name, ahead_ms in sorted(symptoms.clocks_ahead_ms.items()):
+        if abs(ahead_ms) > CLOCK_SKEW_MAX_MS:
+            found.append(
+                Finding(
+                    "CLOCK_SKEW",
+                    WARNING,
+                    f"the clock of {name} differs from the leader's by {ahead_ms / 1000:.1f} s",
+                    "set its clock (NTP); only shown times depend on it",
+                )
+            )
+    return found + _capacity(symptoms)
+
+
+def _capacity(symptoms: Symptoms) -> list[Finding]:
+    settings = symptoms.settings
+    if settings is None:
+        return [
+            Finding(
+                "NOT_INITIALIZED",
+                ERROR,
+                "the cluster has no settings yet",
+                "wait for the first leader to write them",
+            )
+        ]
+    found = []
+    live = [server for server in symptoms.servers if server.state == "live"]
+    least = min(settings.min_copies, settings.goal)
+    if len(live) < least:
+        found.append(
+            Finding(
+                "TOO_FEW_SERVERS",
+                ERROR,
+                f"{len(live)} live chunkservers, {least} are needed to write",
+                "start more chunkservers",
+            )
+        )
+    elif len(live) < settings.goal:
+        found.append(
+            Finding(
+                "TOO_FEW_SERVERS",
+                WARNING,
+                f"{len(live)} live chunkservers for a goal of {settings.goal} copies",
+                "start more chunkservers: new files get fewer copies meanwhile",
+            )
+        )
+    racks = {server.rack for server in symptoms.servers}
+    if symptoms.servers and settings.goal > 1 and len(racks) < 2:
+        found.append(
+            Finding(
+                "RACKS_MISSING",
+                WARNING,
+                f"all chunkservers are in rack {next(iter(racks))}",
+                "name the racks in the servers' files, or add a server in another rack",
+            )
+        )
+    return found
+
+
+def _chunks(symptoms: Symptoms) -> list[Finding]:
+    found = []
+    if symptoms.under_count:
+        at_least = "at least " if symptoms.under_more else ""
+        found.append(
+            Finding(
+                "CHUNKS_UNDER",
+                ERROR,
+                f"{at_least}{symptoms.under_count} chunks have fewer live copies than their goal",
+                "bring their servers back; lost copies are not restored yet by this release "
+                "(gfsctl admin chunks ls --under)",
+            )
+        )
+    if symptoms.blocked:
+        named = _named(symptoms.blocked)
+        found.append(
+            Finding(
+                "CHUNKS_BLOCKED",
+                ERROR,
+                f"{len(symptoms.blocked)} chunks cannot be sealed: {named}",
+                "bring the named servers back",
+            )
+        )
+    if symptoms.damaged:
+        found.append(
+            Finding(
+                "REPLICAS_DAMAGED",
+                ERROR,
+                f"{len(symptoms.damaged)} chunks with trouble on a replica: "
+                f"{_named(symptoms.damaged)}",
+                "reads use the other replicas; look at the disks of the named servers",
+            )
+        )
+    return found
+
+
+def _space(symptoms: Symptoms) -> list[Finding]:
+    room = (
+        symptoms.disk_free_bytes,
+        symptoms.disk_total_bytes,
+        symptoms.state_bytes,
+        symptoms.map_bytes,
+    )
+    if symptoms.raft.any_voter_low or space_low(*room):
+        low = [peer.member_id for peer in symptoms.raft.peers if peer.space_low]
+        if symptoms.raft.space_low or not low:
+            low.append(symptoms.raft.member_id)
+        return [
+            Finding(
+                "SPACE_LOW",
+                ERROR,
+                f"short of room on master {', '.join(sorted(low))}: growing commands are refused",
+                "make room on the disk of the metadata store, or raise map_bytes",
+            )
+        ]
+    if space_low(*room, times=2):
+        return [
+            Finding(
+                "SPACE_LOW",
+                WARNING,
+                f"the metadata store of {symptoms.raft.member_id} will be short of room soon",
+                "make room on its disk, or raise map_bytes",
+            )
+        ]
+    return []
+
+
+def _mistakes(symptoms: Symptoms) -> list[Finding]:
+    errors = symptoms.internal_errors
+    if errors is None:
+        return []
+    return [
+        Finding(
+            "INTERNAL_ERRORS",
+            ERROR,
+            f"{errors.count} commands failed by a mistake of ours, the last at log index "
+            f"{errors.last_index}: {errors.last_command} ({errors.last_message})",
+            "report it with the masters' logs; nothing was written by these commands",
+        )
+    ]
+
+
+def _settings(symptoms: Symptoms) -> list[Finding]:
+    settings = symptoms.settings
+    if settings is None:
+        return []
+    chunk_bytes, goal, min_copies = symptoms.file_settings
+    differing = [
+        f"{name} is {used}, the file says {said}"
+        for name, used, said in (
+            ("chunk_size", settings.chunk_bytes, chunk_bytes),
+            ("goal", settings.goal, goal),
+            ("min_copies", settings.min_copies, min_copies),
+        )
+        if used != said
+    ]
+    if not differing:
+        return []
+    return [
+        Finding(
+            "SETTINGS_DIFFER",
+            WARNING,
+            "; ".join(differing),
+            "the replicated settings count; make the leader's file say the same",
+        )
+    ]
+
+
+def _named(things: dict[str, str]) -> str:
+    named = [f"{name} ({why})" for name, why in list(things.items())[:_NAMED_MAX]]
+    more = len(things) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,239 @@
+"""The leader's own duties: announced at election, planned and carried out a few times per second.
+
+One thread reads the tables and runs the planners; soft state is touched on the door's thread only.
+A planner whose proposals are still on their way is not asked again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from gfs_ha.errors import GfsError, NotLeader
+from gfs_ha.limits import REQUEST_DEADLINE_S, SUSPECT_S
+from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.observed import LIVE
+from gfs_ha.master.planners.expiry import plan_claims, plan_seals, plan_sessions
+from gfs_ha.master.planners.garbage import plan_deletes, plan_reaping
+from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Planner, Seen
+from gfs_ha.master.proposals import reply_of
+from gfs_ha.master.raft.contract import Outcome
+from gfs_ha.master.reign import Reign
+from gfs_ha.master.sealer import Sealer
+from gfs_ha.master.state.commands import InitCluster, LeaderElected
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.codec import Failure
+from gfs_ha.runtime import Future
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.25
+_MINUTE_S = 60.0
+_SNAPSHOT_WAIT_S = 2.0
+_DELETED_PER_PLAN = 1_000
+_CENSUS_ROWS = 500
+_HEARD_AFTER_S = SUSPECT_S  # A new leader has heard of every live server by then (G6).
+
+_DELETES = "deletes"
+_ANNOUNCE = "announce"
+_INIT = "init"
+
+PLANNERS: dict[str, Planner] = {
+    "claims": plan_claims,
+    "sessions": plan_sessions,
+    "seals": plan_seals,
+    _DELETES: plan_deletes,
+    "reaping": plan_reaping,
+}
+
+
+class Housekeeper:
+    """Ticks while this master leads. `run` belongs to one thread."""
+
+    def __init__(
+        self, desk: Desk, every_minute: Callable[[], object], limits: PlanLimits | None = None
+    ) -> None:
+        self._desk = desk
+        self._every_minute = every_minute
+        self._limits = limits or PlanLimits()
+        self._cursors = Cursors()
+        self._pending: dict[str, int] = {}
+        self._lock = desk.runtime.lock()
+        self._stopping = False
+
+    def run(self) -> None:
+        """Tick until `stop`."""
+        minute_s = self._desk.now_s() + _MINUTE_S
+        while not self._stopping:
+            self._desk.runtime.sleep(TICK_S)
+            if self._desk.now_s() >= minute_s:
+                minute_s += _MINUTE_S
+                self._every_minute()
+            reign = self._desk.reign
+            if reign is not None and not self._stopping:
+                self.tick(reign)
+
+    def stop(self) -> None:
+        """Make `run` return soon. Thread-safe."""
+        self._stopping = True
+
+    def tick(self, reign: Reign) -> None:
+        """Plan once and hand out what comes of it."""
+        try:
+            seen = self._seen(reign)
+            plans = self._plan(reign, seen)
+            self._desk.post(partial(self._carry_out, reign, plans))
+        except NotLeader:
+            return
+        except GfsError as error:
+            logger.warning("a tick of housekeeping was left out because=%s", error.message)
+
+    def _seen(self, reign: Reign) -> Seen:
+        """Return what the door's thread has heard; it also answers what has waited long enough.
+
+        Raises: NotLeader when the reign is over, DeadlineExceeded when the door is held up.
+        """
+        future: Future[Seen] = self._desk.runtime.future()
+        proposed = bool(self._pending.get(_DELETES))
+
+        def look() -> None:
+            sealer = self._desk.sealer
+            if self._desk.reign is not reign or sealer is None:
+                future.fail(NotLeader("the reign is over"))
+                return
+            now_s = self._desk.now_s()
+            reign.release_due(now_s)
+            sealer.tick(now_s)
+            future.set(
+                Seen(
+                    now_s=now_s,
+                    elected_s=reign.elected_s,
+                    sessions=dict(reign.observed.sessions),
+                    deleted=() if proposed else reign.take_deleted(_DELETED_PER_PLAN),
+                    live=frozenset(
+                        server_id
+                        for server_id in reign.observed.servers
+                        if reign.observed.state(server_id, now_s) == LIVE
+                    ),
+                )
+            )
+
+        self._desk.post(look)
+        return future.result(_SNAPSHOT_WAIT_S)
+
+    def _plan(self, reign: Reign, seen: Seen) -> list[Plan]:
+        with self._desk.kv.read() as reader:
+            view = View(reader)
+            if view.settings() is None:
+                self._initialize(reign)
+                return []
+            newest = view.led_terms(1)
+            if not newest or (newest[0].incarnation, newest[0].term) < (
+                reign.epoch.incarnation,
+                reign.epoch.term,
+            ):
+                # The one of the election was lost, or came before the cluster's settings.
+                command = LeaderElected(self._desk.name, self._desk.incarnation)
+                self._propose(_ANNOUNCE, Plan(proposals=[command]))
+            plans = []
+            for name, planner in PLANNERS.items():
+                if self._pending.get(name):
+                    continue
+                plan = planner(view, seen, self._limits, self._cursors)
+                self._propose(name, plan)
+                plans.append(plan)
+            young = seen.now_s - seen.elected_s < _HEARD_AFTER_S
+            reign.census.step(view, lambda server_id: young or server_id in seen.live, _CENSUS_ROWS)
+        return plans
+
+    def _propose(self, name: str, plan: Plan) -> None:
+        if self._pending.get(name):
+            return
+        for command in plan.proposals:
+            with self._lock:
+                self._pending[name] = self._pending.get(name, 0) + 1
+            self._desk.proposer.propose(
+                command, REQUEST_DEADLINE_S, partial(self._proposed, name, type(command).__name__)
+            )
+
+    def _proposed(self, name: str, command: str, outcome: Outcome) -> None:
+        with self._lock:
+            self._pending[name] -= 1
+        _log_outcome(command, outcome)
+
+    def _carry_out(self, reign: Reign, plans: list[Plan]) -> None:
+        sealer = self._desk.sealer
+        if self._desk.reign is not reign or sealer is None:
+            return
+        now_s = self._desk.now_s()
+        for plan in plans:
+            for server_id, order in plan.deletes:
+                reign.orders.want(server_id, order)
+            for chunk_id, chunk in plan.sealing:
+                sealer.look_at(chunk_id, chunk)
+        reign.release_due(now_s)
+
+    def _initialize(self, reign: Reign) -> None:
+        """Propose the settings of a fresh cluster, from this leader's file (M1)."""
+        cluster, settings = self._desk.config.cluster, self._desk.config.settings
+        command = InitCluster(
+            cluster_id=cluster.id,
+            cluster_name=cluster.name,
+            incarnation=reign.epoch.incarnation,
+            chunk_bytes=settings.chunk_bytes,
+            goal=settings.goal,
+            min_copies=settings.min_copies,
+        )
+        self._propose(_INIT, Plan(proposals=[command]))
+
+
+class RoleKeeper:
+    """Begins and ends reigns as the consensus loop says; the door's thread does the work."""
+
+    def __init__(self, desk: Desk, make_reign: Callable[[int], Reign]) -> None:
+        self._desk = desk
+        self._make_reign = make_reign
+
+    def role_changed(self, role: str, term: int) -> None:
+        """Hear of a change, in the consensus loop's thread."""
+        if role == "leader":
+            self._desk.proposer.begin_term()
+            self._desk.post_quietly(partial(self._begin, term))
+        else:
+            self._desk.post_quietly(self.end)
+
+    def end(self) -> None:
+        """End the reign: everybody who waits is sent on. On the door's thread."""
+        reign, sealer = self._desk.reign, self._desk.sealer
+        self._desk.reign = self._desk.sealer = None
+        if reign is None or sealer is None:
+            return
+        logger.warning("leads no more epoch=%s", reign.epoch)
+        error = self._desk.proposer.not_leader()
+        reign.end(error)
+        for slot in sealer.end():
+            slot.fail(error)
+
+    def _begin(self, term: int) -> None:
+        self.end()
+        desk = self._desk
+        reign = self._make_reign(term)
+        logger.warning("leads now epoch=%s", reign.epoch)
+        command = LeaderElected(desk.name, desk.incarnation)
+        # The first command of the reign: proposed before any request of a client is taken.
+        desk.proposer.propose(
+            command, REQUEST_DEADLINE_S, partial(_log_outcome, type(command).__name__)
+        )
+        desk.sealer = Sealer(reign, desk.kv, desk.proposer, desk.runtime, desk.post_quietly)
+        desk.reign = reign
+
+
+def _log_outcome(command: str, outcome: Outcome) -> None:
+    if outcome.error is not None:
+        if not isinstance(outcome.error, NotLeader):
+            logger.warning("proposal failed command=%s error=%s", command, outcome.error.message)
+        return
+    reply = reply_of(outcome)
+    if isinstance(reply, Failure):
+        logger.info("proposal refused command=%s because=%s", command, reply.message)

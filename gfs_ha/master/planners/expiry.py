@@ -1,0 +1,58 @@
+"""Ends the claims of silent clients, seals what they left open, expires old sessions (C11, S1)."""
+
+from __future__ import annotations
+
+from gfs_ha.ids import NO_SESSION
+from gfs_ha.master.planners.plan import NO_CHUNK, Cursors, Plan, PlanLimits, Seen
+from gfs_ha.master.state.commands import BeginSeal, EndClaims, ExpireSessions
+from gfs_ha.master.state.records import OPEN
+from gfs_ha.master.state.view import View
+
+REASON = "its writer is gone"
+
+
+def plan_claims(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
+    """Return the end of claims whose session has been silent for too long."""
+    claims = view.claims(cursors.claims, limits.rows)
+    cursors.claims = claims[-1] if len(claims) == limits.rows else None
+    silent = tuple(
+        (session_id, chunk_id)
+        for session_id, chunk_id in claims
+        if seen.session_silence_s(session_id) > limits.claim_silence_s
+    )
+    return Plan(proposals=[EndClaims(silent[: limits.items])] if silent else [])
+
+
+def plan_sessions(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
+    """Return the expiry of sessions that claim nothing and have lived their time.
+
+    A session that only renews leaves no trace in the tables; that it was heard counts as well.
+    """
+    before_ms = view.counters().cluster_ms - limits.session_life_ms
+    if before_ms <= 0:
+        return Plan()
+    idle, cursors.sessions = view.sessions_idle(before_ms, cursors.sessions, limits.rows)
+    expired = tuple(
+        (session_id, last_ms)
+        for session_id, last_ms in idle
+        if session_id not in seen.sessions
+        or seen.session_silence_s(session_id) * 1000 > limits.session_life_ms
+    )
+    return Plan(proposals=[ExpireSessions(expired[: limits.items])] if expired else [])
+
+
+def plan_seals(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
+    """Return the chunks that are being sealed, and the begin of it for those without a writer.
+
+    A chunk without a writer and without references is dead already (C11), so one that is open
+    and unclaimed holds bytes that somebody refers to.
+    """
+    page = view.open_or_sealing(cursors.unsealed, limits.rows)
+    cursors.unsealed = page[-1][0] if len(page) == limits.rows else NO_CHUNK
+    found = Plan()
+    for chunk_id, chunk in page:
+        if chunk.state != OPEN:
+            found.sealing.append((chunk_id, chunk))
+        elif chunk.claimed_by == NO_SESSION:
+            found.proposals.append(BeginSeal(chunk_id, REASON))
+    return found

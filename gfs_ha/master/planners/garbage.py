@@ -1,0 +1,49 @@
+"""Collects what is dead: replicas of dead chunks, and rows that nobody can reach (G2 a, F5)."""
+
+from __future__ import annotations
+
+from gfs_ha.ids import DiskId
+from gfs_ha.master.planners.plan import NO_CHUNK, Cursors, Plan, PlanLimits, Seen
+from gfs_ha.master.state.commands import ReapStep, ReplicasDeleted
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.control import DeleteReplica
+
+REASON = "the chunk is dead"
+
+
+def plan_deletes(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
+    """Return delete orders for every replica of dead chunks, and the record of those done.
+
+    A replica on a disk that its server came back without is gone already.
+    """
+    found = Plan()
+    gone = {(chunk_id, server_id, DiskId(disk_id)) for chunk_id, server_id, disk_id in seen.deleted}
+    page = view.dead_chunks(cursors.dead, limits.rows)
+    cursors.dead = page[-1][0] if len(page) == limits.rows else NO_CHUNK
+    lost = {
+        (server_id, disk.disk_id)
+        for server_id, server in view.servers()
+        for disk in server.disks
+        if disk.lost
+    }
+    for chunk_id, chunk in page:
+        for replica in chunk.replicas:
+            key = (chunk_id, replica.server_id, replica.disk_id)
+            if key in gone:
+                continue
+            if (replica.server_id, replica.disk_id) in lost:
+                gone.add(key)
+                continue
+            order = DeleteReplica(chunk_id, chunk.dead_index, REASON)
+            found.deletes.append((replica.server_id, order))
+    listed = sorted(gone)
+    for start in range(0, len(listed), limits.items):
+        found.proposals.append(ReplicasDeleted(tuple(listed[start : start + limits.items])))
+    return found
+
+
+def plan_reaping(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
+    """Return one bounded step while there is something to reap."""
+    if view.counters().reapable:
+        return Plan(proposals=[ReapStep(limits.reap_rows)])
+    return Plan()

@@ -1,0 +1,68 @@
+"""What a planner sees and what it asks for; planners are pure, one duty each (G5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from gfs_ha.ids import NO_SESSION, ChunkId, ServerId, SessionId
+from gfs_ha.limits import CLAIM_SILENCE_S, SESSION_LIFE_MS
+from gfs_ha.master.state.commands import LeaderCommand
+from gfs_ha.master.state.records import Chunk
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.control import DeleteReplica
+
+NO_CHUNK = ChunkId(0)  # Below every id.
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLimits:
+    """How much one plan looks at and asks for."""
+
+    rows: int = 500  # Rows of each table that are looked at.
+    items: int = 100  # Of one proposal; a chunk that dies changes about a dozen rows (F5).
+    reap_rows: int = 1_000
+    claim_silence_s: float = CLAIM_SILENCE_S
+    session_life_ms: int = SESSION_LIFE_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the leader has heard, as of `now_s`. Ages count from its election at most."""
+
+    now_s: float
+    elected_s: float
+    sessions: Mapping[SessionId, float]  # When each was heard last.
+    deleted: tuple[tuple[ChunkId, ServerId, int], ...] = ()  # Acknowledged deletes.
+    live: frozenset[ServerId] = frozenset()
+
+    def session_silence_s(self, session_id: SessionId) -> float:
+        """Return for how long a session has been silent."""
+        return max(0.0, self.now_s - self.sessions.get(session_id, self.elected_s))
+
+
+@dataclass(slots=True)
+class Cursors:
+    """Where the walks over the long tables go on; they start over at the end."""
+
+    claims: tuple[SessionId, ChunkId] | None = None
+    sessions: SessionId = NO_SESSION
+    unsealed: ChunkId = NO_CHUNK
+    dead: ChunkId = NO_CHUNK
+
+
+@dataclass(slots=True)
+class Plan:
+    """Proposals for the log, orders for servers, chunks to be sealed. Empty = nothing to do."""
+
+    proposals: list[LeaderCommand] = field(default_factory=list)
+    deletes: list[tuple[ServerId, DeleteReplica]] = field(default_factory=list)
+    sealing: list[tuple[ChunkId, Chunk]] = field(default_factory=list)
+
+    @property
+    def empty(self) -> bool:
+        """Return whether there is nothing to do."""
+        return not (self.proposals or self.deletes or self.sealing)
+
+
+Planner = Callable[[View, Seen, PlanLimits, Cursors], Plan]

@@ -1,0 +1,123 @@
+"""How the leader proposes: stamped with time, under a deadline, refused early when disks are short.
+
+Every proposal ends applied, certainly not applied, or with an unknown outcome (S3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from gfs_ha.config import MasterAddress
+from gfs_ha.errors import GfsError, NoSpace, NotLeader
+from gfs_ha.ids import NO_SESSION, SessionId
+from gfs_ha.master.raft.contract import Outcome, RaftStatus
+from gfs_ha.master.raft.node import RaftNode
+from gfs_ha.master.state.commands import Command, Entry, encode_entry, grows
+from gfs_ha.protocol.calls import Reply
+from gfs_ha.protocol.codec import decode
+from gfs_ha.runtime import Runtime
+
+# Kept back of a call's time, so that the outcome still reaches the caller.
+MARGIN_S = 0.05
+_DEADLINE_MIN_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Whose command it is; the leader's own carry no session (C11)."""
+
+    session_id: SessionId = NO_SESSION
+    sequence: int = 0
+    window_start: int = 0
+
+
+LEADER_ITSELF = Sender()
+
+
+def reply_of(outcome: Outcome) -> Reply:
+    """Return what apply answered to a proposal that ended well."""
+    assert outcome.result is not None, "an outcome without a result"
+    return cast(Reply, decode(cast(Any, Reply), outcome.result))
+
+
+class Proposer:
+    """Proposes commands to the consensus loop. Thread-safe."""
+
+    def __init__(
+        self, raft: RaftNode, runtime: Runtime, masters: Mapping[str, MasterAddress]
+    ) -> None:
+        self._raft = raft
+        self._runtime = runtime
+        self._masters = masters
+        self._term_began_ns = runtime.monotonic_ns()
+
+    def begin_term(self) -> None:
+        """Count elapsed time from now; called when this master becomes the leader (M6)."""
+        self._term_began_ns = self._runtime.monotonic_ns()
+
+    def propose(
+        self,
+        command: Command,
+        deadline_s: float,
+        on_done: Callable[[Outcome], None],
+        sender: Sender = LEADER_ITSELF,
+    ) -> None:
+        """Propose a command; `on_done` is called once, in the consensus loop's thread or here.
+
+        Args: `deadline_s` is a duration; a proposal that is pending past it ends UnknownOutcome.
+        """
+        if grows(command) and self._raft.status().any_voter_low:
+            on_done(
+                Outcome(
+                    None,
+                    NoSpace(
+                        "the disk or the metadata store of a master is almost full; "
+                        "delete something or give the masters more room"
+                    ),
+                )
+            )
+            return
+        entry = Entry(
+            elapsed_ms=(self._runtime.monotonic_ns() - self._term_began_ns) // 1_000_000,
+            wall_ns=self._runtime.wall_ns(),
+            command=command,
+            session_id=sender.session_id,
+            sequence=sender.sequence,
+            window_start=sender.window_start,
+        )
+        self._raft.propose(encode_entry(entry), max(_DEADLINE_MIN_S, deadline_s), on_done)
+
+    def read_index(self, deadline_s: float, on_done: Callable[[GfsError | None], None]) -> None:
+        """Call `on_done(None)` once a read transaction opened then is linearizable (M4)."""
+        self._raft.read_index(max(_DEADLINE_MIN_S, deadline_s), on_done)
+
+    def show_incarnation(self, incarnation: int) -> None:
+        """Hear of the cluster's incarnation from elsewhere: a leader of an older one stops (M5)."""
+        self._raft.show_incarnation(incarnation)
+
+    def status(self) -> RaftStatus:
+        """Return what the consensus loop says of itself."""
+        return self._raft.status()
+
+    def not_leader(self) -> NotLeader:
+        """Return the error that sends a caller to the leader, if it is known."""
+        return self._addressed(self._raft.status().leader or "")
+
+    def for_client(self, error: GfsError) -> GfsError:
+        """Return the error as a client understands it: a leader has a name and an address."""
+        if isinstance(error, NotLeader):
+            return self._addressed(str(error.details.get("leader", "")))
+        return error
+
+    def _addressed(self, leader: str) -> NotLeader:
+        address = self._masters.get(leader)
+        if address is None:
+            return NotLeader("this master does not lead, and no leader is known", leader="")
+        return NotLeader(
+            f"this master does not lead, {leader} does",
+            leader=leader,
+            host=address.host,
+            port=address.port,
+        )

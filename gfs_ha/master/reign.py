@@ -1,0 +1,90 @@
+"""One leadership of this master: its epoch, and all soft state that begins and ends with it.
+
+Everything here belongs to the door's thread. A new leadership starts with an empty one: what must
+be done follows from the tables, what is alive is heard anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from gfs_ha.errors import NotLeader
+from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId
+from gfs_ha.limits import HEARTBEAT_PARK_S
+from gfs_ha.master.census import Census
+from gfs_ha.master.handlers.call import Slot
+from gfs_ha.master.observed import Observed
+from gfs_ha.master.orders import OrderBook
+from gfs_ha.protocol.control import HeartbeatReply
+
+logger = logging.getLogger(__name__)
+
+DELETED_MAX = 10_000  # Acknowledged deletes that wait to be proposed; the rest is asked again.
+
+Deleted = tuple[ChunkId, ServerId, DiskId]
+
+
+@dataclass(slots=True)
+class Parked:
+    """A heartbeat that waits for orders."""
+
+    slot: Slot
+    since_s: float
+
+
+class Reign:
+    """What the leader of one epoch knows and owes."""
+
+    def __init__(self, epoch: Epoch, elected_s: float) -> None:
+        self.epoch = epoch
+        self.elected_s = elected_s
+        self.observed = Observed(elected_s)
+        self.orders = OrderBook()
+        self.census = Census()
+        self.deleted: dict[Deleted, None] = {}
+        self._parked: dict[ServerId, Parked] = {}
+
+    def park(self, server_id: ServerId, slot: Slot, now_s: float) -> None:
+        """Keep a heartbeat until there are orders; at once if there are. One per server."""
+        self.release(server_id, now_s)
+        self._parked[server_id] = Parked(slot, now_s)
+        self.release_if_due(server_id, now_s)
+
+    def release_if_due(self, server_id: ServerId, now_s: float) -> None:
+        """Answer a server's parked heartbeat if orders are due for it."""
+        if server_id in self._parked and self.orders.has_due(server_id, now_s):
+            self.release(server_id, now_s)
+
+    def release(self, server_id: ServerId, now_s: float) -> None:
+        """Answer a server's parked heartbeat, with the orders that are due."""
+        parked = self._parked.pop(server_id, None)
+        if parked is None or parked.slot.closed:
+            return
+        parked.slot.reply(HeartbeatReply(self.epoch, self.orders.due(server_id, now_s)))
+
+    def release_due(self, now_s: float) -> None:
+        """Answer the heartbeats that have waited long enough, or that orders wait for."""
+        for server_id, parked in list(self._parked.items()):
+            waited_s = now_s - parked.since_s
+            if waited_s >= HEARTBEAT_PARK_S or self.orders.has_due(server_id, now_s):
+                self.release(server_id, now_s)
+
+    def note_deleted(self, chunk_id: ChunkId, server_id: ServerId, disks: list[DiskId]) -> None:
+        """Note an acknowledged delete, to be proposed with others."""
+        for disk_id in disks:
+            if len(self.deleted) < DELETED_MAX:
+                self.deleted[(chunk_id, server_id, disk_id)] = None
+
+    def take_deleted(self, limit: int) -> tuple[Deleted, ...]:
+        """Return and forget some acknowledged deletes; unproposed ones are ordered again."""
+        taken = tuple(list(self.deleted)[:limit])
+        for one in taken:
+            del self.deleted[one]
+        return taken
+
+    def end(self, error: NotLeader) -> None:
+        """Answer everything that is parked: this master leads no more."""
+        parked, self._parked = self._parked, {}
+        for one in parked.values():
+            one.slot.fail(error)

@@ -1,0 +1,294 @@
+"""Carries broken chunks to their seal: fence and prove orders out, answers in, CommitSeal proposed.
+
+Everything follows from the tables and the answers; nothing here is durable, so a new leader starts
+over with the same orders (C2). Runs on the door's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from gfs_ha.errors import Busy, StaleCommand, UnknownChunk
+from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.kv.ordered import OrderedKV
+from gfs_ha.limits import REQUEST_DEADLINE_S
+from gfs_ha.master.handlers.call import Slot
+from gfs_ha.master.observed import LIVE
+from gfs_ha.master.orders import FENCE, PROVE
+from gfs_ha.master.proposals import Proposer, reply_of
+from gfs_ha.master.raft.contract import Outcome
+from gfs_ha.master.reign import Reign
+from gfs_ha.master.sealing import (
+    Commit,
+    Fence,
+    Prove,
+    SealingChunk,
+    decide,
+    is_conclusive,
+)
+from gfs_ha.master.state.commands import CommitSeal
+from gfs_ha.master.state.records import DEAD, SEALED, SEALING, Chunk
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.codec import Failure
+from gfs_ha.protocol.control import (
+    FenceAnswer,
+    FenceReplica,
+    OrderFailed,
+    ProofAnswer,
+    ProveReplica,
+)
+from gfs_ha.protocol.metadata import ChunkSealed
+from gfs_ha.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_S = 5.0  # A live server that owes an answer longer is not waited for.
+PATIENCE_DOUBTED_S = 1.0  # The same for a server that the client saw failing.
+ASK_AGAIN_S = 5.0  # After which a chunk that is blocked by its answers is asked about anew.
+RETRY_MS = 200  # What a client that came too early is told to wait.
+
+
+@dataclass(slots=True)
+class _Attempt:
+    chunk: SealingChunk
+    fences: dict[ServerId, FenceAnswer | OrderFailed] = field(default_factory=dict)
+    proofs: dict[ServerId, ProofAnswer | OrderFailed] = field(default_factory=dict)
+    doubted: frozenset[ServerId] = frozenset()
+    blocked: str = ""
+    ask_again_s: float | None = None
+    committing_s: float | None = None  # Since when a CommitSeal is on its way.
+
+
+class Sealer:
+    """The chunks that are being sealed, and the clients that wait for them."""
+
+    def __init__(
+        self,
+        reign: Reign,
+        kv: OrderedKV,
+        proposer: Proposer,
+        runtime: Runtime,
+        post: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self._reign = reign
+        self._kv = kv
+        self._proposer = proposer
+        self._runtime = runtime
+        self._post = post
+        self._attempts: dict[ChunkId, _Attempt] = {}
+        self._waiting: dict[ChunkId, list[Slot]] = {}
+        self._doubted: dict[ChunkId, frozenset[ServerId]] = {}
+
+    def blocked(self) -> dict[ChunkId, str]:
+        """Return the chunks that cannot be sealed now, and why."""
+        return {
+            chunk_id: attempt.blocked
+            for chunk_id, attempt in self._attempts.items()
+            if attempt.blocked
+        }
+
+    def wait_for(self, chunk_id: ChunkId, slot: Slot, failed: frozenset[ServerId]) -> None:
+        """Answer `slot` with the seal of a chunk, or Busy when its time is nearly over."""
+        self._waiting.setdefault(chunk_id, []).append(slot)
+        if failed:
+            self._doubted[chunk_id] = self._doubted.get(chunk_id, frozenset()) | failed
+
+    def look(self, chunk_id: ChunkId) -> None:
+        """Read the chunk's row and do what it asks for now."""
+        with self._kv.read() as reader:
+            chunk = View(reader).chunk(chunk_id)
+        self.look_at(chunk_id, chunk)
+
+    def look_at(self, chunk_id: ChunkId, chunk: Chunk | None) -> None:
+        """Do what a chunk's row asks for: go on sealing, or tell the end to those who wait."""
+        if chunk is None or chunk.state in (SEALED, DEAD):
+            self._end(chunk_id, chunk)
+        elif chunk.state == SEALING:
+            facts = SealingChunk(
+                chunk_id,
+                chunk.birth,
+                chunk.begin_index,
+                chunk.published_end,
+                frozenset(replica.server_id for replica in chunk.replicas),
+            )
+            attempt = self._attempts.get(chunk_id)
+            if attempt is None:
+                attempt = self._attempts[chunk_id] = _Attempt(facts)
+            attempt.chunk = facts  # The published end may have grown.
+            attempt.doubted = self._doubted.get(chunk_id, frozenset())
+            self._advance(attempt)
+
+    def answered(
+        self, server_id: ServerId, answer: FenceAnswer | ProofAnswer | OrderFailed
+    ) -> None:
+        """Take the answer of a replica to a fence or prove order."""
+        attempt = self._attempts.get(answer.chunk_id)
+        kind = _kind_of(answer)
+        if attempt is None or answer.order_index != attempt.chunk.begin_index:
+            self._reign.orders.answered(server_id, answer.chunk_id, kind, answer.order_index)
+            return
+        if isinstance(answer, ProofAnswer):
+            attempt.proofs[server_id] = answer
+        elif isinstance(answer, FenceAnswer) or kind == FENCE:
+            attempt.fences[server_id] = answer
+        else:
+            attempt.proofs[server_id] = answer
+        if not isinstance(answer, OrderFailed) or kind == PROVE or is_conclusive(answer):
+            # Anything else stays outstanding: it goes out again in a second, not at once.
+            self._reign.orders.answered(server_id, answer.chunk_id, kind, answer.order_index)
+        self.look(answer.chunk_id)
+
+    def tick(self, now_s: float) -> None:
+        """Go on with what waits for time to pass; called a few times per second."""
+        for chunk_id, attempt in list(self._attempts.items()):
+            if attempt.ask_again_s is not None and now_s >= attempt.ask_again_s:
+                attempt.ask_again_s = None
+                attempt.fences.clear()
+                attempt.proofs.clear()
+            if attempt.committing_s is None:
+                self.look(chunk_id)
+            elif now_s - attempt.committing_s > 2 * REQUEST_DEADLINE_S:
+                attempt.committing_s = None  # Its outcome was lost on a flooded door.
+        for chunk_id in list(self._waiting):
+            if chunk_id not in self._attempts:
+                self.look(chunk_id)
+        self._turn_away(now_s)
+
+    def end(self) -> list[Slot]:
+        """Return those who wait, when the reign ends."""
+        slots = [slot for waiting in self._waiting.values() for slot in waiting]
+        self._waiting.clear()
+        return slots
+
+    def _advance(self, attempt: _Attempt) -> None:
+        if attempt.committing_s is not None or attempt.ask_again_s is not None:
+            return
+        now_s = self._runtime.monotonic_s()
+        chunk = attempt.chunk
+        decision = decide(chunk, attempt.fences, attempt.proofs, self._reachable(attempt, now_s))
+        if isinstance(decision, Commit):
+            attempt.blocked = ""
+            self._commit(attempt, decision)
+            return
+        if decision.blocked and decision.blocked != attempt.blocked:
+            logger.warning("chunk blocked chunk=%#x why=%s", chunk.chunk_id, decision.blocked)
+        attempt.blocked = decision.blocked
+        if decision.blocked and not decision.servers - _heard(attempt, decision):
+            # Everyone has answered: asking again at once would only get the same answers.
+            attempt.ask_again_s = now_s + ASK_AGAIN_S
+            return
+        orders = {server_id: _order(chunk, decision) for server_id in decision.servers}
+        self._reign.orders.want_only(chunk.chunk_id, orders)
+        for server_id in orders:
+            self._reign.release_if_due(server_id, now_s)
+
+    def _reachable(self, attempt: _Attempt, now_s: float) -> frozenset[ServerId]:
+        chunk_id = attempt.chunk.chunk_id
+        found = set()
+        for server_id in attempt.chunk.replicas:
+            patience_s = PATIENCE_DOUBTED_S if server_id in attempt.doubted else PATIENCE_S
+            if self._reign.observed.state(server_id, now_s) == LIVE and (
+                self._reign.orders.waiting_s(server_id, chunk_id, now_s) < patience_s
+            ):
+                found.add(server_id)
+        return frozenset(found)
+
+    def _commit(self, attempt: _Attempt, decision: Commit) -> None:
+        attempt.committing_s = self._runtime.monotonic_s()
+        chunk = attempt.chunk
+        if decision.remark:
+            logger.warning("seal chunk=%#x remark=%s", chunk.chunk_id, decision.remark)
+        command = CommitSeal(
+            chunk.chunk_id, chunk.begin_index, decision.length, decision.digest, decision.holders
+        )
+
+        def done(outcome: Outcome) -> None:
+            self._post(partial(self._committed, chunk.chunk_id, outcome))
+
+        self._proposer.propose(command, REQUEST_DEADLINE_S, done)
+
+    def _committed(self, chunk_id: ChunkId, outcome: Outcome) -> None:
+        attempt = self._attempts.get(chunk_id)
+        if attempt is not None:
+            attempt.committing_s = None
+        if outcome.error is not None or outcome.result is None:
+            return  # The next tick goes on from the tables.
+        reply = reply_of(outcome)
+        if isinstance(reply, ChunkSealed):
+            logger.info(
+                "chunk sealed chunk=%#x length=%d holders=%s",
+                chunk_id,
+                reply.length,
+                reply.holders,
+            )
+            self._finish(chunk_id)
+            for slot in self._waiting.pop(chunk_id, []):
+                slot.reply(reply)
+        elif isinstance(reply, Failure) and reply.error != StaleCommand.__name__:
+            logger.error("seal refused chunk=%#x because=%s", chunk_id, reply.message)
+            if attempt is not None:
+                attempt.ask_again_s = self._runtime.monotonic_s() + ASK_AGAIN_S
+
+    def _end(self, chunk_id: ChunkId, chunk: Chunk | None) -> None:
+        self._finish(chunk_id)
+        for slot in self._waiting.pop(chunk_id, []):
+            if chunk is not None and chunk.state == SEALED:
+                slot.reply(ChunkSealed(chunk_id, chunk.length, chunk.digest, chunk.holders))
+            else:
+                slot.fail(UnknownChunk(f"chunk {chunk_id:#x} is gone: nothing refers to it"))
+
+    def _finish(self, chunk_id: ChunkId) -> None:
+        if self._attempts.pop(chunk_id, None) is not None:
+            self._reign.orders.forget(chunk_id, (FENCE, PROVE))
+        self._doubted.pop(chunk_id, None)
+
+    def _turn_away(self, now_s: float) -> None:
+        """Tell clients whose time is nearly over to ask again, and why it takes long."""
+        for chunk_id, slots in list(self._waiting.items()):
+            attempt = self._attempts.get(chunk_id)
+            blocked = attempt.blocked if attempt is not None else ""
+            stay = []
+            for slot in slots:
+                if slot.closed:
+                    continue
+                if slot.left_s() > 0.5 and not blocked:
+                    stay.append(slot)
+                    continue
+                why = f": {blocked}" if blocked else "; ask again"
+                slot.fail(
+                    Busy(
+                        f"chunk {chunk_id:#x} is not sealed yet{why}",
+                        retry_ms=RETRY_MS,
+                        blocked=blocked,
+                    )
+                )
+            if stay:
+                self._waiting[chunk_id] = stay
+            else:
+                del self._waiting[chunk_id]
+
+
+def _heard(attempt: _Attempt, decision: Fence | Prove) -> set[ServerId]:
+    """Return whose answer of this round is there."""
+    if isinstance(decision, Fence):
+        return {server for server, answer in attempt.fences.items() if is_conclusive(answer)}
+    return {
+        server
+        for server, answer in attempt.proofs.items()
+        if isinstance(answer, OrderFailed) or answer.length == decision.length
+    }
+
+
+def _order(chunk: SealingChunk, decision: Fence | Prove) -> FenceReplica | ProveReplica:
+    if isinstance(decision, Fence):
+        return FenceReplica(chunk.chunk_id, chunk.birth, chunk.begin_index, chunk.published_end)
+    return ProveReplica(chunk.chunk_id, chunk.birth, chunk.begin_index, decision.length)
+
+
+def _kind_of(answer: FenceAnswer | ProofAnswer | OrderFailed) -> str:
+    if isinstance(answer, OrderFailed):
+        return answer.kind
+    return FENCE if isinstance(answer, FenceAnswer) else PROVE

@@ -1,0 +1,248 @@
+"""The master put together: the one place that builds its objects, starts and stops them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+
+from gfs_ha.config import Config, MasterConfig, check_exposure
+from gfs_ha.errors import ConfigError, GfsError
+from gfs_ha.ids import Epoch, LogIndex
+from gfs_ha.kv.lmdb_kv import LmdbKV
+from gfs_ha.limits import RAFT_LOG_BYTES_MAX
+from gfs_ha.master.directory import MasterDirectory
+from gfs_ha.master.handlers.desk import Desk, Post
+from gfs_ha.master.handlers.dispatch import Dispatcher
+from gfs_ha.master.health import space_low
+from gfs_ha.master.housekeeping import Housekeeper, RoleKeeper
+from gfs_ha.master.proposals import Proposer
+from gfs_ha.master.raft.contract import RaftConfig
+from gfs_ha.master.raft.identity import DATABASES as RAFT_DATABASES
+from gfs_ha.master.raft.identity import bootstrap as bootstrap_store
+from gfs_ha.master.raft.node import RaftNode
+from gfs_ha.master.raft.transport import tcp_transport
+from gfs_ha.master.reign import Reign
+from gfs_ha.master.state.machine import Machine
+from gfs_ha.master.state.tables import DATABASES as STATE_DATABASES
+from gfs_ha.net.door import Door
+from gfs_ha.runtime import Runtime, Task, ThreadedRuntime
+
+INCARNATION = 1  # Restoring masters from a backup will raise it; this release cannot.
+STOP_TIMEOUT_S = 5.0
+SWITCH_INTERVAL_S = 0.0005  # A busy Python thread makes LMDB puts 12 -> 143 us at the default.
+_DRAIN_S = 0.5
+_LOOK_S = 0.2
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+logger = logging.getLogger(__name__)
+
+
+class MasterServer:
+    """One run of a master: `start`, then `stop`. An exception of its loops goes to the runtime.
+
+    Raises (when built): ConfigError, WrongDirectory, PortTaken, OldCopy, DiskFailed, DiskFull.
+    """
+
+    def __init__(
+        self, config: Config, own: MasterConfig, runtime: Runtime, bootstrap: bool = False
+    ) -> None:
+        address = config.cluster.master(own.name)
+        if address is None:
+            raise ConfigError(f"{config.path}: {own.name} is none of the cluster's masters")
+        self._runtime = runtime
+        self._tasks: list[Task] = []
+        self._directory = MasterDirectory(own.directory)
+        raft_config = _raft_config(config, own)
+        raft_config.check()
+        try:
+            self._directory.check(bootstrap)
+            # The ports first: who cannot have them has not touched the store.
+            transport = tcp_transport(raft_config, runtime)
+            try:
+                self._open(config, own, raft_config, bootstrap)
+                self._raft = RaftNode(raft_config, self._kv, self._machine, transport, runtime)
+            except BaseException:
+                transport.close()
+                raise
+        except BaseException:
+            self._directory.close()
+            raise
+        try:
+            self._furnish(config, own, (address.host, address.port))
+        except BaseException:
+            self._raft.close()
+            self._kv.close()
+            self._directory.close()
+            raise
+
+    @property
+    def port(self) -> int:
+        """Return the port of the door."""
+        return self._door.port
+
+    @property
+    def raft(self) -> RaftNode:
+        """Return the consensus loop."""
+        return self._raft
+
+    def start(self) -> None:
+        """Begin to vote, replicate and serve."""
+        spawn = self._runtime.spawn
+        self._tasks = [
+            spawn("door", self._door.run),
+            spawn("raft", self._raft.run),
+            spawn("housekeeping", self._housekeeper.run),
+        ]
+
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
+        """Answer who waits, stop the loops after their commit, close the store.
+
+        Returns False when something still runs after `timeout_s`; the store stays open then.
+        """
+        self._housekeeper.stop()
+        if self._tasks:
+            self._desk.post_quietly(self._roles.end)
+        self._door.stop(_DRAIN_S)
+        self._raft.stop()
+        stopped = not [task for task in self._tasks if not task.join(timeout_s)]
+        if not self._tasks:
+            self._door.run()  # Closes the port that was taken when it was built.
+            self._raft.close()
+        if stopped:
+            self._kv.close()
+            self._directory.close()
+        return stopped
+
+    def _open(
+        self, config: Config, own: MasterConfig, raft_config: RaftConfig, bootstrap: bool
+    ) -> None:
+        databases = (*RAFT_DATABASES, *STATE_DATABASES)
+        self._kv = LmdbKV(self._directory.store, databases, own.map_bytes)
+        self._machine = Machine(_log_mistake)
+        try:
+            if bootstrap:
+                bootstrap_store(self._kv, raft_config)
+                logger.info(
+                    "bootstrapped cluster=%s member=%s directory=%s",
+                    config.cluster.id,
+                    own.name,
+                    own.directory,
+                )
+        except BaseException:
+            self._kv.close()
+            raise
+
+    def _furnish(self, config: Config, own: MasterConfig, listen: tuple[str, int]) -> None:
+        """Build what stands between the consensus loop and the peers."""
+        masters = {master.name: master for master in config.cluster.masters}
+        self._desk = Desk(
+            config=config,
+            name=own.name,
+            incarnation=INCARNATION,
+            kv=self._kv,
+            proposer=Proposer(self._raft, self._runtime, masters),
+            runtime=self._runtime,
+            post=self._post,
+            disk_room=self._directory.room,
+            rss_bytes=_rss_bytes,
+        )
+        dispatcher = Dispatcher(self._desk)
+        self._door = Door(self._runtime, listen, dispatcher.greet, dispatcher)
+        self._roles = RoleKeeper(self._desk, self._make_reign)
+        self._housekeeper = Housekeeper(self._desk, self._kv.forget_dead_readers)
+        self._raft.on_role_change(self._roles.role_changed)
+        self._raft.space_low_source = self._space_low
+
+    @property
+    def _post(self) -> Post:
+        # The door is built last: its handlers need everything else.
+        return lambda action: self._door.post(action)
+
+    def _make_reign(self, term: int) -> Reign:
+        return Reign(Epoch(INCARNATION, term), self._runtime.monotonic_s())
+
+    def _space_low(self) -> bool:
+        stats = self._kv.stats()
+        return space_low(*self._directory.room(), stats.used_bytes, stats.map_bytes)
+
+
+def build_master(config: Config, runtime: Runtime, bootstrap: bool = False) -> MasterServer:
+    """Return a master that holds its ports and its store and is not started yet.
+
+    Raises: ConfigError, WrongDirectory, PortTaken, OldCopy, DiskFailed, DiskFull.
+    """
+    if config.master is None:
+        raise ConfigError(f"{config.path}: has no [master]")
+    return MasterServer(config, config.master, runtime, bootstrap)
+
+
+def run_master(config: Config, bootstrap: bool = False, insecure: bool = False) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status.
+
+    Prints `ready name=… port=…` once it listens. A fatal error of the consensus loop ends the
+    process at once: what is in memory may differ from what is on disk.
+    """
+    own = config.master
+    if own is None:
+        raise ConfigError(f"{config.path}: has no [master]")
+    address = config.cluster.master(own.name)
+    assert address is not None, "a checked file names its own master"
+    check_exposure(config, address.host, insecure)
+    crashed: list[BaseException] = []
+
+    def note_crash(task: str, error: BaseException) -> None:
+        logger.critical("a task crashed task=%s", task, exc_info=error)
+        crashed.append(error)
+
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    # Blocked in every thread, and taken by the wait below: no handler runs in the middle of things.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        server = build_master(config, ThreadedRuntime(note_crash), bootstrap)
+        server.start()
+        print(f"ready name={own.name} port={server.port}", flush=True)
+        while not crashed:
+            received = signal.sigtimedwait(_SIGNALS, _LOOK_S)
+            if received is not None:
+                logger.info("stopping signal=%s", signal.Signals(received.si_signo).name)
+                break
+        if crashed:
+            _die(crashed[0])
+        clean = server.stop()
+        logger.info("stopped master=%s clean=%s", own.name, clean)
+        return 0
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _die(error: BaseException) -> None:
+    if isinstance(error, GfsError):
+        line, status = f"{error.code}: {error.message}", error.exit_status
+    else:
+        line, status = f"InternalError: {type(error).__name__}: {error}", 1
+    print(line, file=sys.stderr, flush=True)
+    logging.shutdown()
+    os._exit(status or 1)
+
+
+def _raft_config(config: Config, own: MasterConfig) -> RaftConfig:
+    return RaftConfig(
+        cluster_id=config.cluster.id,
+        incarnation=INCARNATION,
+        member_id=own.name,
+        members={master.name: (master.host, master.raft_port) for master in config.cluster.masters},
+        log_bytes_max=min(RAFT_LOG_BYTES_MAX, own.map_bytes // 4),
+    )
+
+
+def _log_mistake(index: LogIndex, command: str, error: Exception) -> None:
+    logger.error(
+        "a command failed by a mistake of ours index=%d command=%s", index, command, exc_info=error
+    )
+
+
+def _rss_bytes() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
