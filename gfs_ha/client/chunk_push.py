@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gfs_ha.client.data_plane import DataPlane, PushStream
-from gfs_ha.errors import GfsError, TooFewCopies
+from gfs_ha.errors import GfsError, TooFewCopies, UnknownOutcome
 from gfs_ha.ids import ServerId, format_id
 from gfs_ha.protocol.frames import ReplicaAck
 from gfs_ha.protocol.metadata import ChunkAllocated
@@ -87,15 +87,15 @@ def read_acks(
 ) -> PushOutcome:
     """Return the outcome of a push that should have brought the chunk to `end`.
 
-    To blame are the servers that the hop above them names, else the head of the chain; those
-    behind a failed one are silent without being at fault.
+    To blame are the servers that the hop above them names, or the head when it broke off itself;
+    those behind a failed one are silent without being at fault.
     """
     complete = {ack.server_id for ack in acks if ack.complete and ack.end == end}
     holders = tuple(one.server_id for one in chunk.replicas if one.server_id in complete)
-    failures = [ack for ack in acks if not ack.complete]
+    failures = [ack for ack in acks if not ack.complete and ack.code != UnknownOutcome.__name__]
     failed = tuple(ack.server_id for ack in failures)
-    if not failed and len(holders) < len(chunk.replicas):
-        failed = (chunk.replicas[0].server_id,) if not acks else ()
+    if not acks and error is not None:
+        failed = (chunk.replicas[0].server_id,)
     if error is None and len(holders) < len(chunk.replicas):
         why = "; ".join(f"{_name(chunk, ack.server_id)}: {ack.message}" for ack in failures)
         error = TooFewCopies(

@@ -46,8 +46,8 @@ class Safe:
     copies_min: int = 0
     goal: int = 0
 
-    def note_chunk(self, chunk_id: ChunkId, copies: int, goal: int) -> None:
-        self.chunk_ids.append(chunk_id)
+    def note_copies(self, copies: int, goal: int) -> None:
+        """Count one chunk more."""
         self.copies_min = min(copies, self.copies_min) if self.chunk_count else copies
         self.chunk_count += 1
         self.under_count += copies < goal
@@ -156,7 +156,8 @@ class Shipment:
         crcs.append(data)
         sealed = self._parts.supply.finish(chunk, push.length, crcs.digest(), outcome.complete)
         secured = min(push.length, sealed.length)
-        safe.note_chunk(chunk.chunk_id, len(sealed.holders), chunk.goal)
+        safe.chunk_ids.append(chunk.chunk_id)
+        safe.note_copies(len(sealed.holders), chunk.goal)
         if secured:
             offset = self._file_offset + base
             crc = crc32c(data[:secured])

@@ -1,0 +1,218 @@
+"""Verified bytes of one extent from whichever replica has them (design section 9).
+
+A whole extent is checked against the extent's own CRC; a part of one against the block CRCs of its
+sealed chunk, which are checked against the digest that the leader knows.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gfs_ha.checksum import chunk_digest, crc32c
+from gfs_ha.client.complaints import Complaints
+from gfs_ha.client.contents import PinnedContent
+from gfs_ha.client.data_plane import DataPlane
+from gfs_ha.client.locations import Locations
+from gfs_ha.client.retry import Deadline, pause_s
+from gfs_ha.errors import (
+    Busy,
+    ChunkUnavailable,
+    CorruptData,
+    GfsError,
+    Overloaded,
+    ReplicaBusy,
+)
+from gfs_ha.ids import ChunkId, format_id
+from gfs_ha.limits import BLOCK_BYTES, MIB
+from gfs_ha.protocol.metadata import ChunkLocations, Extent, Location
+from gfs_ha.runtime import Runtime
+
+PIECE_BYTES = 4 * MIB  # What one read asks for; a shorter extent is always read whole.
+PIECE_MEMORY_BYTES = PIECE_BYTES + 2 * BLOCK_BYTES  # Both ends are widened to whole blocks.
+RETRIES = 2  # On the same replica, for what may be a passing trouble.
+ROUNDS_CORRUPT_MAX = 2
+BLOCK_ARRAYS_MAX = 256
+
+_PASSING = (CorruptData, Overloaded, Busy, ReplicaBusy)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of one extent, counted from the extent's start: what is read at once."""
+
+    extent: Extent
+    begin: int
+    end: int
+
+    @property
+    def file_offset(self) -> int:
+        return self.extent.file_offset + self.begin
+
+    @property
+    def file_end(self) -> int:
+        return self.extent.file_offset + self.end
+
+    @property
+    def whole(self) -> bool:
+        return self.begin == 0 and self.end == self.extent.length
+
+
+def piece_at(extent: Extent, file_offset: int, file_end: int) -> Piece:
+    """Return the piece to read for the byte at `file_offset`, when nothing from `file_end` counts.
+
+    A short extent is taken whole, so that its own CRC verifies it.
+    """
+    if extent.length <= PIECE_BYTES and extent.crc is not None:
+        return Piece(extent, 0, extent.length)
+    begin = file_offset - extent.file_offset
+    grid_end = (begin // PIECE_BYTES + 1) * PIECE_BYTES
+    return Piece(extent, begin, min(extent.length, grid_end, file_end - extent.file_offset))
+
+
+class _ChunkGone(Exception):
+    """The leader knows no such chunk any more: the content moved or was replaced."""
+
+
+class PieceReader:
+    """Reads pieces with verification, over all replicas, until the deadline. Thread-safe."""
+
+    def __init__(
+        self,
+        plane: DataPlane,
+        locations: Locations,
+        complaints: Complaints,
+        runtime: Runtime,
+        timeout_s: float,
+    ) -> None:
+        self._plane = plane
+        self._locations = locations
+        self._complaints = complaints
+        self._runtime = runtime
+        self._timeout_s = timeout_s
+        self._lock = runtime.lock()
+        self._arrays: OrderedDict[tuple[ChunkId, int], Sequence[int]] = OrderedDict()
+
+    def read(self, content: PinnedContent, piece: Piece, memory: memoryview) -> memoryview:
+        """Return the verified bytes of the piece, a part of `memory` (of PIECE_MEMORY_BYTES).
+
+        Raises: FileChanged when the content is gone; CorruptData, ChunkUnavailable.
+        """
+        try:
+            return self._read_replicas(content, piece, memory)
+        except _ChunkGone:
+            pass
+        content.refresh(piece.file_offset)
+        moved = content.extent_at(piece.file_offset)
+        if moved.length != piece.extent.length or moved.file_offset != piece.extent.file_offset:
+            raise ChunkUnavailable(f"{content.path}: its extents changed while it was read")
+        try:
+            return self._read_replicas(content, Piece(moved, piece.begin, piece.end), memory)
+        except _ChunkGone:
+            chunk = format_id(moved.chunk_id)
+            raise ChunkUnavailable(f"{content.path}: the leader knows no chunk {chunk}") from None
+
+    def _read_replicas(
+        self, content: PinnedContent, piece: Piece, memory: memoryview
+    ) -> memoryview:
+        deadline = Deadline(self._runtime.monotonic_s() + self._timeout_s)
+        chunk = self._locations.find(piece.extent.chunk_id)
+        round_index = 0
+        while True:
+            if chunk is None:
+                raise _ChunkGone
+            failures: list[tuple[Location, GfsError]] = []
+            for location in self._locations.ordered(chunk):
+                try:
+                    return self._read_patiently(location, chunk, piece, memory)
+                except GfsError as error:
+                    failures.append((location, error))
+                    self._locations.avoid(location.server_id)
+                    self._complaints.report(chunk.chunk_id, location.server_id, error)
+            trouble = _verdict(content.path, chunk, failures)
+            delay_s = pause_s(trouble, round_index + 3, self._runtime.uniform(0.0, 1.0))
+            corrupt = isinstance(trouble, CorruptData) and round_index + 1 >= ROUNDS_CORRUPT_MAX
+            if corrupt or not deadline.allows(delay_s, self._runtime.monotonic_s()):
+                raise trouble
+            self._runtime.sleep(delay_s)
+            chunk = self._locations.refresh(chunk.chunk_id)
+            round_index += 1
+
+    def _read_patiently(
+        self, location: Location, chunk: ChunkLocations, piece: Piece, memory: memoryview
+    ) -> memoryview:
+        """Read from one replica; what may pass is tried twice more there."""
+        for attempt_index in range(RETRIES + 1):
+            try:
+                return self._read_once(location, chunk, piece, memory)
+            except _PASSING as error:
+                if attempt_index == RETRIES:
+                    raise
+                self._runtime.sleep(pause_s(error, attempt_index, self._runtime.uniform(0.0, 1.0)))
+        raise AssertionError("unreachable")
+
+    def _read_once(
+        self, location: Location, chunk: ChunkLocations, piece: Piece, memory: memoryview
+    ) -> memoryview:
+        extent = piece.extent
+        low, high = extent.chunk_offset + piece.begin, extent.chunk_offset + piece.end
+        if piece.whole and extent.crc is not None:
+            view = memory[: high - low]
+            self._plane.read(location, chunk, low, view)
+            if crc32c(view) != extent.crc:
+                raise CorruptData(
+                    f"chunk {format_id(chunk.chunk_id)} on {location.name}: bytes {low} to {high} "
+                    f"do not fit the file's checksum"
+                )
+            return view
+        if not chunk.sealed:
+            # The server's CRCs of exactly this range are all there is before the seal.
+            view = memory[: high - low]
+            self._plane.read(location, chunk, low, view)
+            return view
+        start = low - low % BLOCK_BYTES
+        end = min(-(-high // BLOCK_BYTES) * BLOCK_BYTES, chunk.length)
+        view = memory[: end - start]
+        found = self._plane.read(location, chunk, start, view)
+        trusted = self._block_array(location, chunk)
+        first = start // BLOCK_BYTES
+        if list(found.crcs) != list(trusted[first : first + len(found.crcs)]):
+            raise CorruptData(
+                f"chunk {format_id(chunk.chunk_id)} on {location.name}: bytes {start} to {end} "
+                f"do not fit the chunk's digest"
+            )
+        return view[low - start : high - start]
+
+    def _block_array(self, location: Location, chunk: ChunkLocations) -> Sequence[int]:
+        """Return the block CRCs of a sealed chunk, fetched once and checked (C4)."""
+        key = (chunk.chunk_id, chunk.digest)
+        with self._lock:
+            known = self._arrays.get(key)
+            if known is not None:
+                self._arrays.move_to_end(key)
+                return known
+        blocks = self._plane.blocks(location, chunk)
+        if blocks.length != chunk.length or chunk_digest(blocks.crcs) != chunk.digest:
+            raise CorruptData(
+                f"chunk {format_id(chunk.chunk_id)} on {location.name}: its block checksums do not "
+                f"fit the digest that the leader knows"
+            )
+        with self._lock:
+            self._arrays[key] = blocks.crcs
+            while len(self._arrays) > BLOCK_ARRAYS_MAX:
+                self._arrays.popitem(last=False)
+        return blocks.crcs
+
+
+def _verdict(
+    path: str, chunk: ChunkLocations, failures: Sequence[tuple[Location, GfsError]]
+) -> GfsError:
+    """Return one error for all replicas of a chunk."""
+    chunk_text = format_id(chunk.chunk_id)
+    if not failures:
+        return ChunkUnavailable(f"{path}: chunk {chunk_text} has no replica left")
+    reasons = "; ".join(f"{location.name}: {error.message}" for location, error in failures)
+    if all(isinstance(error, CorruptData) for _, error in failures):
+        return CorruptData(f"{path}: chunk {chunk_text} is damaged on every replica ({reasons})")
+    return ChunkUnavailable(f"{path}: chunk {chunk_text} cannot be read now ({reasons})")
