@@ -1,0 +1,163 @@
+"""Three real masters in one process, and peers that speak the real protocol to them."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gfs_ha.config import (
+    ClientConfig,
+    ClusterConfig,
+    Config,
+    MasterAddress,
+    MasterConfig,
+    SettingsConfig,
+)
+from gfs_ha.ids import NO_SESSION, SessionId
+from gfs_ha.limits import MIB, PROTOCOL_VERSION
+from gfs_ha.master.server import MasterServer, build_master
+from gfs_ha.net.leader import LeaderLink
+from gfs_ha.net.tcp import TcpNetwork
+from gfs_ha.protocol.calls import Asked
+from gfs_ha.protocol.codec import Failure, Hello
+from gfs_ha.protocol.metadata import OpenSession, SessionOpened
+from gfs_ha.runtime import ThreadedRuntime
+
+WAIT_S = 20.0
+CALL_S = 10.0
+CLUSTER = "test-cluster"
+NAMES = ("m1", "m2", "m3")
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody has now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in sockets]
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def wait_until(predicate: Callable[[], Any], what: str) -> Any:
+    """Return the first true value of `predicate`; fail after a long while."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        value = predicate()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"waited {WAIT_S} s for {what}"
+        time.sleep(0.01)
+
+
+class Trio:
+    """The masters of one cluster; each can be stopped and started again on its directory."""
+
+    def __init__(self, directory: Path, settings: SettingsConfig | None = None) -> None:
+        ports = free_ports(2 * len(NAMES))
+        self.directory = directory
+        self.settings = settings or SettingsConfig(chunk_bytes=MIB)
+        self.masters = tuple(
+            MasterAddress(name, "127.0.0.1", ports[2 * position], ports[2 * position + 1])
+            for position, name in enumerate(NAMES)
+        )
+        self.crashes: list[tuple[str, BaseException]] = []
+        self.runtime = ThreadedRuntime(lambda task, error: self.crashes.append((task, error)))
+        self.servers: dict[str, MasterServer] = {}
+        self._closers: list[Callable[[], object]] = []
+
+    def config(self, name: str) -> Config:
+        """Return the configuration of one master."""
+        return Config(
+            path=self.directory / "gfs.toml",
+            cluster=ClusterConfig(CLUSTER, "test", self.masters),
+            master=MasterConfig(name, self.directory / name, 1 << 28),
+            chunkserver=None,
+            client=ClientConfig("here", "r1"),
+            settings=self.settings,
+            security="loopback",
+        )
+
+    def start(self, *names: str, bootstrap: bool = False) -> None:
+        """Start masters; all of them by default."""
+        for name in names or NAMES:
+            self.servers[name] = build_master(self.config(name), self.runtime, bootstrap)
+            self.servers[name].start()
+
+    def stop(self, name: str) -> None:
+        """Stop one master cleanly."""
+        assert self.servers.pop(name).stop(WAIT_S), f"{name} does not stop"
+
+    def leader(self) -> str:
+        """Return who leads, waiting for it."""
+
+        def look() -> str:
+            for name, server in self.servers.items():
+                if server.raft.status().role == "leader":
+                    return name
+            return ""
+
+        return str(wait_until(look, "a leader"))
+
+    def link(self, role: str = "client", name: str = "tester") -> LeaderLink:
+        """Return a link to the leader that is closed with the trio."""
+        hello = Hello(CLUSTER, PROTOCOL_VERSION, role, name)
+        link = LeaderLink(self.masters, TcpNetwork(self.runtime), hello, self.runtime)
+        self._closers.append(link.close)
+        return link
+
+    def close(self) -> None:
+        """Stop everything."""
+        for closer in self._closers:
+            closer()
+        for server in self.servers.values():
+            server.stop(WAIT_S)
+        assert not self.crashes, self.crashes
+
+
+class Client:
+    """A client with a session, as the real one: same request again until it is answered."""
+
+    def __init__(self, trio: Trio) -> None:
+        self._runtime = trio.runtime
+        self._link = trio.link()
+        self.session_id: SessionId = NO_SESSION
+        self.sequence = 0
+        opened = self.ask(OpenSession("tester"))
+        assert isinstance(opened, SessionOpened), opened
+        self.session_id = opened.session_id
+
+    def ask(self, request: Any) -> Any:
+        """Return the reply to a request, whoever leads by then."""
+        return self.send(self.asked(request))[0]
+
+    def asked(self, request: Any) -> Asked:
+        """Return a request with the next sequence of the session."""
+        self.sequence += 1
+        return Asked(request, self.session_id, self.sequence, max(1, self.sequence - 100))
+
+    def send(self, *asked: Asked) -> tuple[Any, ...]:
+        """Return the replies to one call; asks again while a retry can help."""
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                replies = self._link.call(asked, CALL_S)
+            except Exception:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+                continue
+            again = [
+                reply
+                for reply in replies
+                if isinstance(reply, Failure) and reply.raised().retryable
+                and reply.error in ("NotLeader", "NotInitialized", "UnknownOutcome", "Overloaded")
+            ]
+            if not again or time.monotonic() > deadline:
+                return replies
+            time.sleep(0.02)
