@@ -168,8 +168,13 @@ class HeartbeatLanes:
         self._lanes: list[Task] = []
         self._told_too_many = False
 
-    def start(self, on_final: Callable[[GfsError], object]) -> None:
-        """Start the lanes; `on_final` is told of an error that ends the server."""
+    def start(self, on_final: Callable[[GfsError], object], registered: bool = False) -> None:
+        """Start the lanes; `on_final` is told of an error that ends the server.
+
+        Args: `registered` says that the masters know this start already.
+        """
+        self._registered = registered
+        self._registration = int(registered)
         self._lanes = [
             self._runtime.spawn(f"heartbeat {number}", lambda: self._run(on_final))
             for number in range(LANES)

@@ -123,13 +123,12 @@ class Chunkserver:
     def _start(self) -> None:
         try:
             identity = self._identity or self._enrol()
-            if identity is None:
-                return
-            self._serve(identity)
+            if identity is not None:
+                self._serve(identity, enrolled=self._identity is None)
         except GfsError as error:
             self.ended.set(error)
 
-    def _serve(self, identity: Identity) -> None:
+    def _serve(self, identity: Identity, enrolled: bool) -> None:
         runtime = self._runtime
         boot = boot_id()
         store = ChunkStore(self._disk, identity, runtime, boot)
@@ -148,7 +147,7 @@ class Chunkserver:
         )
         self._serving = runtime.spawn("data port", self._data_port.run)
         self._obedience.start()
-        self._lanes.start(self.ended.set)
+        self._lanes.start(self.ended.set, registered=enrolled)
         logger.info(
             "serving server=%s id=%d port=%d chunks=%d unidentified=%d epoch=%s",
             self._own.name,
