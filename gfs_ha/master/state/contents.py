@@ -166,12 +166,10 @@ def _publish_file(draft: Draft, file: PublishFile, may_make_parents: bool) -> Pu
     check_attributes(file.mode, file.mtime_ns, file.owner, file.group)
     check_range("goal", file.goal, 0, GOAL_MAX)
     extent_count = _check_content(draft, file)
-    missing = missing_parents(draft, names) if may_make_parents else 0
-    if not missing:
-        _check_target(file, find_place(draft.rows, names))
-    else:
+    if may_make_parents and missing_parents(draft, names):
         make_parents(draft, names, (file.owner, file.group))
     place = find_place(draft.rows, names)
+    _check_target(file, place)  # Cannot refuse where parents were missing: the name is free.
     content_id = file.content_id
     if content_id:
         draft.rows.delete(STAGED, pair_key(draft.stamp.session_id, content_id))

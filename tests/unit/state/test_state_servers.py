@@ -1,0 +1,129 @@
+"""Which chunkserver is which: ids given once, names kept, foreign directories refused."""
+
+from __future__ import annotations
+
+import pytest
+from state_driver import Driver, server
+
+from gfs_ha.ids import Epoch
+from gfs_ha.limits import DISKS_PER_SERVER_MAX
+from gfs_ha.master.state.commands import EnrolledDisk, PlaceChunk, ReplicasDeleted
+from gfs_ha.protocol.metadata import ReleaseChunks
+
+OLD, NEW = EnrolledDisk(101, 1 << 40), EnrolledDisk(201, 1 << 41)
+
+
+def test_a_name_gets_its_id_once_and_keeps_it_through_restarts() -> None:
+    driver = Driver(server_count=0)
+    driver.term = 3
+    first = driver.ok(server(1))
+    assert (first.server_id, first.epoch) == (1, Epoch(1, 3))
+    assert driver.ok(server(2)).server_id == 2
+    assert driver.ok(server(1, start_id=9, port=99)).server_id == 1
+    assert driver.ok(server(1, server_id=1, rack="r2")).server_id == 1
+    with driver.view() as view:
+        row = view.server(1)
+        assert (row.port, row.rack, row.start_id) == (7301, "r2", 1)
+        assert [server_id for server_id, _ in view.servers()] == [1, 2]
+        assert view.location(2).name == "cs2" and view.location(3) is None
+    driver.check()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"server_id": 2},
+        {"server_id": 9},
+        {"name": "cs9", "server_id": 1},
+        {"name": "cs9"},
+        {"name": "cs2"},
+        {"disks": (OLD, EnrolledDisk(102, 1))},
+        {"disks": (NEW, EnrolledDisk(102, 1))},
+        {"name": "new", "server_id": 5, "disks": (NEW,)},
+    ],
+)
+def test_ids_that_do_not_fit_are_a_wrong_directory(changes: dict[str, object]) -> None:
+    driver = Driver()
+    assert driver.error(server(1, **changes)) == "WrongDirectory"
+    with driver.view() as view:
+        assert view.server(1).name == "cs1" and view.counters().servers == 3
+    driver.check()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": ""},
+        {"name": "n" * 65},
+        {"name": "a\nb"},
+        {"host": ""},
+        {"port": 0},
+        {"port": 65536},
+        {"rack": "r" * 256},
+        {"disks": ()},
+        {"disks": (OLD, OLD)},
+        {"disks": (EnrolledDisk(0, 1),)},
+        {"disks": (EnrolledDisk(1, -1),)},
+        {"start_id": -1},
+        {"server_id": -1},
+    ],
+)
+def test_an_enrolment_that_makes_no_sense_is_refused(changes: dict[str, object]) -> None:
+    driver = Driver(server_count=0)
+    assert driver.error(server(1, **changes)) == "InvalidArgument"
+    driver.check()
+
+
+def test_a_disk_more_is_a_new_disk_and_no_old_one_is_lost() -> None:
+    driver = Driver()
+    driver.chunk(driver.open_session())
+    driver.ok(server(1, disks=(OLD, NEW)))
+    with driver.view() as view:
+        assert [(disk.disk_id, disk.lost) for disk in view.server(1).disks] == [
+            (101, False),
+            (201, False),
+        ]
+    driver.check()
+
+
+def test_an_empty_directory_under_a_known_name_loses_the_old_disk_until_it_comes_back() -> None:
+    driver = Driver()
+    session = driver.open_session()
+    chunk_id = driver.chunk(session).chunk_id
+    assert driver.ok(server(1, disks=(NEW,))).server_id == 1
+    with driver.view() as view:
+        assert [(disk.disk_id, disk.lost) for disk in view.server(1).disks] == [
+            (201, False),
+            (101, True),
+        ]
+        (located,) = view.locate([chunk_id])
+        assert [location.live for location in located.replicas] == [False, True, True]
+        assert view.replica_count(1) == 1, "nothing is destroyed by a wrong mount"
+    driver.check()
+    lost = PlaceChunk(((1, 101), (2, 102)))
+    assert driver.error(lost, session) == "UnknownServer"
+    driver.ok(server(1, disks=(OLD, NEW)))
+    with driver.view() as view:
+        assert all(location.live for location in view.locate([chunk_id])[0].replicas)
+    driver.check()
+
+
+def test_a_lost_disk_without_replicas_is_forgotten() -> None:
+    driver = Driver()
+    session = driver.open_session()
+    chunk_id = driver.chunk(session).chunk_id
+    driver.ok(server(1, disks=(NEW,)))
+    driver.ok(ReleaseChunks((chunk_id,)), session)
+    driver.ok(ReplicasDeleted(((chunk_id, 1, 101),)))
+    driver.ok(server(1, disks=(NEW,)))
+    with driver.view() as view:
+        assert [disk.disk_id for disk in view.server(1).disks] == [201]
+    driver.check()
+    assert driver.ok(server(4, disks=(OLD,))).server_id == 4
+
+
+def test_disks_of_a_server_are_bounded() -> None:
+    driver = Driver()
+    many = tuple(EnrolledDisk(1000 + n, 1) for n in range(DISKS_PER_SERVER_MAX + 1))
+    assert driver.error(server(1, disks=many)) == "LimitExceeded"
+    driver.check()
