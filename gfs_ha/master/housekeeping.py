@@ -56,7 +56,7 @@ class Housekeeper:
     ) -> None:
         self._desk = desk
         self._every_minute = every_minute
-        self._limits = limits or PlanLimits()
+        self.limits = limits or PlanLimits()
         self._cursors = Cursors()
         self._pending: dict[str, int] = {}
         self._lock = desk.runtime.lock()
@@ -140,7 +140,7 @@ class Housekeeper:
             for name, planner in PLANNERS.items():
                 if self._pending.get(name):
                     continue
-                plan = planner(view, seen, self._limits, self._cursors)
+                plan = planner(view, seen, self.limits, self._cursors)
                 self._propose(name, plan)
                 plans.append(plan)
             young = seen.now_s - seen.elected_s < _HEARD_AFTER_S

@@ -181,6 +181,11 @@ class Sealer:
             attempt.ask_again_s = now_s + ASK_AGAIN_S
             return
         orders = {server_id: _order(chunk, decision) for server_id in decision.servers}
+        if isinstance(decision, Prove):
+            # Who did not answer the fence is not waited for any more, and stays asked: taken back,
+            # the order would look fresh at the next decision, and be waited for again.
+            asked = Fence(chunk.replicas - attempt.fences.keys())
+            orders.update({server_id: _order(chunk, asked) for server_id in asked.servers})
         self._reign.orders.want_only(chunk.chunk_id, orders)
         for server_id in orders:
             self._reign.release_if_due(server_id, now_s)

@@ -93,7 +93,7 @@ class MasterServer:
         self._tasks = [
             spawn("door", self._door.run),
             spawn("raft", self._raft.run),
-            spawn("housekeeping", self._housekeeper.run),
+            spawn("housekeeping", self.housekeeper.run),
         ]
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
@@ -101,7 +101,7 @@ class MasterServer:
 
         Returns False when something still runs after `timeout_s`; the store stays open then.
         """
-        self._housekeeper.stop()
+        self.housekeeper.stop()
         if self._tasks:
             self._desk.post_quietly(self._roles.end)
         self._door.stop(_DRAIN_S)
@@ -151,7 +151,7 @@ class MasterServer:
         dispatcher = Dispatcher(self._desk)
         self._door = Door(self._runtime, listen, dispatcher.greet, dispatcher)
         self._roles = RoleKeeper(self._desk, self._make_reign)
-        self._housekeeper = Housekeeper(self._desk, self._kv.forget_dead_readers)
+        self.housekeeper = Housekeeper(self._desk, self._kv.forget_dead_readers)
         self._raft.on_role_change(self._roles.role_changed)
         self._raft.space_low_source = self._space_low
 

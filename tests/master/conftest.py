@@ -6,7 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from trio import Client, Trio
+from peers import ScriptedServer
+from trio import Client, Trio, wait_until
+
+from gfs_ha.protocol.calls import Asked
+from gfs_ha.protocol.reports import GetServers
 
 
 @pytest.fixture
@@ -18,6 +22,24 @@ def trio(tmp_path: Path) -> Iterator[Trio]:
         yield cluster
     finally:
         cluster.close()
+
+
+@pytest.fixture
+def servers(trio: Trio) -> list[ScriptedServer]:
+    """Four chunkservers in two racks, registered and beating."""
+    racks = ("r1", "r1", "r2", "r2")
+    started = [
+        ScriptedServer(trio, f"cs{number}", rack).start()
+        for number, rack in enumerate(racks, start=1)
+    ]
+    link = trio.link("admin")
+    wait_until(
+        lambda: all(
+            row.heartbeat_age_ms >= 0 for row in link.call((Asked(GetServers()),), 10)[0].items
+        ),
+        "the first heartbeats",
+    )
+    return started
 
 
 @pytest.fixture

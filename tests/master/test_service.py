@@ -1,4 +1,4 @@
-"""What three masters promise their clients: names, exactly once, and going on without the leader."""
+"""What three masters promise their clients: names, exactly once, going on without the leader."""
 
 from __future__ import annotations
 

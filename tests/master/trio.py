@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ from gfs_ha.config import (
     MasterConfig,
     SettingsConfig,
 )
+from gfs_ha.errors import GfsError
 from gfs_ha.ids import NO_SESSION, SessionId
 from gfs_ha.limits import MIB, PROTOCOL_VERSION
+from gfs_ha.master.planners.plan import PlanLimits
 from gfs_ha.master.server import MasterServer, build_master
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.tcp import TcpNetwork
@@ -111,9 +115,18 @@ class Trio:
         self._closers.append(link.close)
         return link
 
+    def silence_claims_after(self, seconds: float) -> None:
+        """Have claims of silent sessions end much earlier than they do in earnest."""
+        for server in self.servers.values():
+            server.housekeeper.limits = PlanLimits(claim_silence_s=seconds)
+
+    def at_close(self, closer: Callable[[], object]) -> None:
+        """Call `closer` before the masters stop."""
+        self._closers.append(closer)
+
     def close(self) -> None:
         """Stop everything."""
-        for closer in self._closers:
+        for closer in reversed(self._closers):
             closer()
         for server in self.servers.values():
             server.stop(WAIT_S)
@@ -141,13 +154,22 @@ class Client:
         self.sequence += 1
         return Asked(request, self.session_id, self.sequence, max(1, self.sequence - 100))
 
+    def post(self, *asked: Asked) -> None:
+        """Send a call and forget about its answer."""
+        task = partial(self._forget, asked)
+        self._runtime.spawn("call", task)
+
+    def _forget(self, asked: tuple[Asked, ...]) -> None:
+        with suppress(GfsError):
+            self._link.call(asked, CALL_S)
+
     def send(self, *asked: Asked) -> tuple[Any, ...]:
         """Return the replies to one call; asks again while a retry can help."""
         deadline = time.monotonic() + WAIT_S
         while True:
             try:
                 replies = self._link.call(asked, CALL_S)
-            except Exception:
+            except GfsError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.02)
@@ -155,7 +177,8 @@ class Client:
             again = [
                 reply
                 for reply in replies
-                if isinstance(reply, Failure) and reply.raised().retryable
+                if isinstance(reply, Failure)
+                and reply.raised().retryable
                 and reply.error in ("NotLeader", "NotInitialized", "UnknownOutcome", "Overloaded")
             ]
             if not again or time.monotonic() > deadline:

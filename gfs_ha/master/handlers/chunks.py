@@ -6,6 +6,7 @@ import logging
 from functools import partial
 
 from gfs_ha.errors import (
+    GfsError,
     InvalidArgument,
     NotClaimed,
     NotInitialized,
@@ -64,6 +65,26 @@ def allocate_chunk(desk: Desk, request: AllocateChunk, slot: Slot) -> None:
 
 def seal_chunk(desk: Desk, request: SealChunk, slot: Slot) -> None:
     """Seal a session's own broken chunk; the answer comes when it is sealed (C2-C4)."""
+    desk.sealing()
+
+    def look(error: GfsError | None) -> None:
+        if error is None:
+            desk.post_or_fail(partial(_seal_visible, desk, request, slot), slot.fail)
+        else:
+            slot.fail(desk.proposer.for_client(error))
+
+    # The chunk may have been allocated a moment ago and not be visible here yet (M2).
+    desk.proposer.read_index(slot.left_s() - MARGIN_S, look)
+
+
+def _seal_visible(desk: Desk, request: SealChunk, slot: Slot) -> None:
+    try:
+        _begin_seal(desk, request, slot)
+    except GfsError as error:
+        slot.fail(error)
+
+
+def _begin_seal(desk: Desk, request: SealChunk, slot: Slot) -> None:
     sealer = desk.sealing()
     with desk.kv.read() as reader:
         view = View(reader)

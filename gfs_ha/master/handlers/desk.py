@@ -78,6 +78,15 @@ class Desk:
 
         self.proposer.read_index(REQUEST_DEADLINE_S, done)
 
+    def post_or_fail(
+        self, action: Callable[[], None], on_error: Callable[[GfsError], object]
+    ) -> None:
+        """Run `action` on the door's thread, or tell that it cannot be."""
+        try:
+            self.post(action)
+        except GfsError as error:
+            on_error(error)
+
     def post_quietly(self, action: Callable[[], None]) -> None:
         """Run `action` on the door's thread unless the door is closed or flooded.
 

@@ -139,14 +139,13 @@ class Dispatcher:
     def _read(self, reads: list[_Asked], call: Call) -> None:
         def done(error: GfsError | None) -> None:
             if error is None:
-                try:
-                    self._desk.post(partial(self._answer_reads, reads))
-                    return
-                except GfsError as flooded:
-                    error = flooded
-            told = self._desk.proposer.for_client(error)
+                self._desk.post_or_fail(partial(self._answer_reads, reads), fail)
+            else:
+                fail(self._desk.proposer.for_client(error))
+
+        def fail(error: GfsError) -> None:
             for slot, _ in reads:
-                slot.fail(told)
+                slot.fail(error)
 
         self._desk.proposer.read_index(call.left_s() - MARGIN_S, done)
 
@@ -159,7 +158,7 @@ class Dispatcher:
             for position, (slot, request) in enumerate(reads):
                 if self._desk.now_s() >= end_s and position:
                     rest = reads[position:]
-                    self._desk.post_quietly(partial(self._answer_reads, rest))
+                    self._desk.post(partial(self._answer_reads, rest))
                     return
                 slot.reply(self._answer(view, slot, request, initialized))
 

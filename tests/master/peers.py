@@ -1,0 +1,183 @@
+"""A chunkserver by script: it speaks the real protocol and keeps lengths instead of bytes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+
+from trio import CALL_S, Trio
+
+from gfs_ha.errors import GfsError, UnknownReplica
+from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, ServerId, StartId
+from gfs_ha.limits import GIB
+from gfs_ha.protocol.calls import Asked
+from gfs_ha.protocol.codec import Failure, failure
+from gfs_ha.protocol.control import (
+    DeleteReplica,
+    DiskFacts,
+    FenceAnswer,
+    FenceReplica,
+    FinishReplica,
+    Heartbeat,
+    HeartbeatReply,
+    OpenReplica,
+    Order,
+    OrderAnswer,
+    OrderDone,
+    OrderFailed,
+    ProofAnswer,
+    ProveReplica,
+    RegisterServer,
+    ServerRegistered,
+)
+
+BOOT = 77
+
+
+def digest_of(length: int) -> int:
+    """Return the digest that every honest replica of this length has."""
+    return length * 7 % (1 << 32)
+
+
+@dataclass
+class Held:
+    """One replica: `end` bytes, of which `lost` do not verify any more."""
+
+    birth: Birth
+    end: int
+    state: str = "open"
+    lost: int = 0
+
+
+class ScriptedServer:
+    """One chunkserver; `run` beats in a thread of its own until `stop`."""
+
+    def __init__(self, trio: Trio, name: str, rack: str, start_id: int = 1) -> None:
+        self.name = name
+        self.rack = rack
+        self.disk_id = DiskId(1000 + int(name[2:]))
+        self.server_id = ServerId(0)
+        self.start_id = StartId(start_id)
+        self.replicas: dict[ChunkId, Held] = {}
+        self.orders: list[Order] = []
+        self.deaf = False  # Takes orders and never answers them.
+        self.epoch = Epoch(0, 0)
+        self.beats = 0
+        self._answers: list[OrderAnswer] = []
+        self._link = trio.link("chunkserver", name)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        trio.at_close(self.stop)
+
+    def start(self) -> ScriptedServer:
+        """Register and begin to beat."""
+        self._register()
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Fall silent, as a killed process does."""
+        self._stopping.set()
+        self._link.close()
+        if self._thread.is_alive():
+            self._thread.join(20)
+
+    def disks(self) -> tuple[DiskFacts, ...]:
+        return (DiskFacts(self.disk_id, 100 * GIB, 90 * GIB, len(self.replicas)),)
+
+    def _register(self) -> None:
+        request = RegisterServer(
+            self.name,
+            self.server_id,
+            "127.0.0.1",
+            7000 + self.disk_id,
+            self.rack,
+            self.name,
+            self.start_id,
+            BOOT,
+            self.disks(),
+        )
+        while not self._stopping.is_set():
+            try:
+                reply = self._link.call((Asked(request),), CALL_S)[0]
+            except GfsError:
+                time.sleep(0.02)
+                continue
+            if isinstance(reply, ServerRegistered):
+                self.server_id = reply.server_id
+                self.epoch = max(self.epoch, reply.epoch)
+                return
+            assert isinstance(reply, Failure) and reply.raised().retryable, reply
+            time.sleep(0.02)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            answers, self._answers = self._answers, []
+            self.beats += 1
+            try:
+                reply = self._link.call((Asked(self._beat(answers)),), CALL_S)[0]
+            except GfsError:
+                self._answers = answers + self._answers
+                time.sleep(0.02)
+                continue
+            if isinstance(reply, Failure):
+                self._answers = answers + self._answers
+                time.sleep(0.02)
+                continue
+            assert isinstance(reply, HeartbeatReply), reply
+            if reply.register_again:
+                self._register()
+                continue
+            assert reply.epoch >= self.epoch, "an older leader was heard after a newer one"
+            self.epoch = reply.epoch
+            for order in reply.orders:
+                self.orders.append(order)
+                if not self.deaf:
+                    self._answers.append(self._obey(order))
+
+    def _beat(self, answers: list[OrderAnswer]) -> Heartbeat:
+        listed = tuple(
+            OpenReplica(chunk_id, held.birth, self.disk_id, held.end, held.state)
+            for chunk_id, held in self.replicas.items()
+            if held.state != "sealed"
+        )
+        return Heartbeat(
+            self.server_id,
+            self.start_id,
+            self.beats,
+            self.epoch,
+            0.1,
+            len(self.replicas),
+            time.time_ns() // 1_000_000,
+            self.disks(),
+            listed,
+            tuple(answers),
+        )
+
+    def _obey(self, order: Order) -> OrderAnswer:
+        held = self.replicas.get(order.chunk_id)
+        if isinstance(order, DeleteReplica):
+            self.replicas.pop(order.chunk_id, None)
+            return OrderDone(order.chunk_id, order.order_index, "delete")
+        if held is None:
+            kind = {FenceReplica: "fence", ProveReplica: "prove", FinishReplica: "finish_seal"}
+            unknown = failure(UnknownReplica("no such chunk here"))
+            return OrderFailed(order.chunk_id, order.order_index, kind[type(order)], unknown)
+        if isinstance(order, FenceReplica):
+            held.state = "fenced"
+            end = held.end - held.lost
+            return FenceAnswer(
+                order.chunk_id,
+                order.order_index,
+                end,
+                held.end,
+                BOOT,
+                BOOT,
+                held.lost == 0 and end >= order.published_end,
+            )
+        if isinstance(order, ProveReplica):
+            length = order.length
+            return ProofAnswer(order.chunk_id, order.order_index, length, digest_of(length))
+        held.state, held.end = "sealed", order.length
+        return OrderDone(order.chunk_id, order.order_index, "finish_seal")

@@ -1,0 +1,156 @@
+"""Chunks from allocation to death, between real masters and chunkservers by script."""
+
+from __future__ import annotations
+
+from peers import Held, ScriptedServer, digest_of
+from trio import Client, Trio, wait_until
+
+from gfs_ha.protocol.codec import Failure
+from gfs_ha.protocol.metadata import (
+    AllocateChunk,
+    ChunkAllocated,
+    ChunkSealed,
+    Extent,
+    FileOpened,
+    FinishChunk,
+    OpenFile,
+    Publish,
+    Published,
+    PublishFile,
+    Remove,
+    SealChunk,
+    Staged,
+    StageExtents,
+)
+from gfs_ha.protocol.reports import GetChunks, GetPlacement
+
+
+def allocate(client: Client, **options: object) -> ChunkAllocated:
+    chunk = client.ask(AllocateChunk(**options))  # type: ignore[arg-type]
+    assert isinstance(chunk, ChunkAllocated), chunk
+    return chunk
+
+
+def push(servers: list[ScriptedServer], chunk: ChunkAllocated, length: int) -> list[ScriptedServer]:
+    """Have the chunk's servers hold `length` bytes, as a push does; return them in chain order."""
+    by_id = {server.server_id: server for server in servers}
+    chain = [by_id[replica.server_id] for replica in chunk.replicas]
+    for server in chain:
+        server.replicas[chunk.chunk_id] = Held(chunk.birth, length)
+    return chain
+
+
+def put(client: Client, servers: list[ScriptedServer], path: str, length: int) -> ChunkAllocated:
+    chunk = allocate(client)
+    chain = push(servers, chunk, length)
+    holders = tuple(server.server_id for server in chain)
+    sealed = client.ask(FinishChunk(chunk.chunk_id, length, digest_of(length), holders))
+    assert isinstance(sealed, ChunkSealed), sealed
+    staged = client.ask(StageExtents(0, (Extent(0, chunk.chunk_id, 0, length, 5),)))
+    assert isinstance(staged, Staged), staged
+    file = PublishFile(path, length, 0o644, 0, staged.content_id)
+    published = client.ask(Publish((file,), release=(chunk.chunk_id,)))
+    assert isinstance(published, Published) and not published.files[0].error, published
+    return chunk
+
+
+def test_a_file_is_allocated_finished_staged_published_and_found(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    chunk = put(client, servers, "/file", 1000)
+    racks = [replica.rack for replica in chunk.replicas]
+    assert len(racks) == 3 and racks[0] == racks[1] != racks[2]
+    opened = client.ask(OpenFile("/file"))
+    assert isinstance(opened, FileOpened)
+    assert opened.extents[0].chunk_id == chunk.chunk_id
+    assert len(opened.chunks[0].replicas) == 3
+    placement = client.ask(GetPlacement("/file"))
+    assert placement.items[0].chunk.copies == 3
+    # The writer sealed it; the leader tells the servers.
+    chain = [s for s in servers if chunk.chunk_id in s.replicas]
+    wait_until(lambda: all(s.replicas[chunk.chunk_id].state == "sealed" for s in chain), "seals")
+
+
+def test_the_replicas_of_a_removed_file_are_deleted_and_forgotten(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    put(client, servers, "/file", 1000)
+    client.ask(Remove("/file"))
+    wait_until(lambda: not any(server.replicas for server in servers), "deletes")
+    wait_until(lambda: not client.ask(GetChunks()).items, "the row to go")
+
+
+def test_a_broken_chunk_is_sealed_for_its_session(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    chunk = allocate(client)
+    chain = push(servers, chunk, 500)
+    chain[0].replicas[chunk.chunk_id].end = 700
+    sealed = client.ask(SealChunk(chunk.chunk_id))
+    assert isinstance(sealed, ChunkSealed), sealed
+    assert (sealed.length, sealed.digest) == (500, digest_of(500))
+    assert set(sealed.holders) == {server.server_id for server in chain}
+    wait_until(lambda: all(s.replicas[chunk.chunk_id].end == 500 for s in chain), "the cut")
+
+
+def test_a_seal_does_not_wait_long_for_a_server_that_the_client_saw_failing(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    chunk = allocate(client)
+    chain = push(servers, chunk, 500)
+    chain[1].deaf = True
+    sealed = client.ask(SealChunk(chunk.chunk_id, (chain[1].server_id,)))
+    assert isinstance(sealed, ChunkSealed), sealed
+    assert set(sealed.holders) == {chain[0].server_id, chain[2].server_id}
+
+
+def test_a_chunk_without_a_proof_is_blocked_and_says_so(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    chunk = allocate(client)
+    chain = push(servers, chunk, 500)
+    for server in chain[:2]:
+        server.replicas[chunk.chunk_id].lost = 100
+    chain[2].stop()
+    answer = client.ask(SealChunk(chunk.chunk_id, (chain[2].server_id,)))
+    assert isinstance(answer, Failure) and answer.error == "Busy", answer
+    row = client.ask(GetChunks()).items[0]
+    assert row.state == "sealing" and "no replica is proof" in row.blocked
+
+
+def test_another_leader_goes_on_with_a_seal(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
+) -> None:
+    chunk = allocate(client)
+    chain = push(servers, chunk, 500)
+    for server in chain:
+        server.deaf = True
+    request = client.asked(SealChunk(chunk.chunk_id))
+    client.post(request)
+    wait_until(lambda: all(server.orders for server in chain), "the fences")
+    trio.stop(trio.leader())
+    for server in chain:
+        server.deaf = False
+    sealed = client.ask(SealChunk(chunk.chunk_id))
+    assert isinstance(sealed, ChunkSealed) and sealed.length == 500, sealed
+
+
+def test_a_client_that_dies_leaves_nothing_open(
+    client: Client, servers: list[ScriptedServer], trio: Trio
+) -> None:
+    trio.silence_claims_after(1.0)
+    unused = allocate(client)
+    push(servers, unused, 300)
+    used = allocate(client)
+    chain = push(servers, used, 400)
+    staged = client.ask(StageExtents(0, (Extent(0, used.chunk_id, 0, 400, 5),)))
+    file = PublishFile("/half", 400, 0o644, 0, staged.content_id)
+    assert not client.ask(Publish((file,))).files[0].error
+    onlooker = Client(trio)
+
+    def states() -> dict[int, str]:
+        return {row.chunk_id: row.state for row in onlooker.ask(GetChunks()).items}
+
+    wait_until(lambda: states() == {used.chunk_id: "sealed"}, "seal and collection")
+    assert all(unused.chunk_id not in server.replicas for server in servers)
+    wait_until(lambda: all(s.replicas[used.chunk_id].state == "sealed" for s in chain), "stamps")
