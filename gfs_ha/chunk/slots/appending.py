@@ -36,11 +36,6 @@ class OpenPush:
         self._written_back = offset
         self._committed = False
         self._started = False
-        try:
-            file.allocate(DATA_OFFSET + self._limit)
-        except BaseException:
-            file.close()
-            raise
 
     @property
     def end(self) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from gfs_ha.checksum import chunk_digest
-from gfs_ha.chunk.disk import opened
+from gfs_ha.chunk.disk import File, opened
 from gfs_ha.chunk.slots.answers import ReadPlan, fence_answer, plan_read
 from gfs_ha.chunk.slots.appending import OpenPush
 from gfs_ha.chunk.slots.format import DATA_OFFSET, Header, SlotFlag, State
@@ -27,11 +27,14 @@ from gfs_ha.errors import (
     WrongOffset,
 )
 from gfs_ha.ids import LogIndex
-from gfs_ha.limits import BLOCK_BYTES
+from gfs_ha.limits import BLOCK_BYTES, MIB
 from gfs_ha.net.buffers import BufferPool
 from gfs_ha.protocol.control import FenceAnswer
 from gfs_ha.protocol.data import Durability
 from gfs_ha.runtime import Runtime
+
+# Many small pushes share one call, which costs more than a small write.
+_RESERVE_BYTES_MIN = 1 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Replica:
         self._pushing = False
         self._deleted = False
         self._closed_because = "" if made_here else "it was open before this server started"
+        self._reserved = 0
         self._distrusted = ""  # Why what was written may not be there.
         self._verified: Verified | None = None
         if slot.copy_lost:
@@ -112,10 +116,24 @@ class Replica:
             self._pushing = True
             tail = self._slot.table[-1] if offset % BLOCK_BYTES else None
         try:
-            return OpenPush(self, self._slot.disk.open(self._slot.name), offset, length_max, tail)
+            file = self._slot.disk.open(self._slot.name)
+            try:
+                self._reserve(file, offset + length_max)
+                return OpenPush(self, file, offset, length_max, tail)
+            except BaseException:
+                file.close()
+                raise
         except BaseException:
             self.end_push("")
             raise
+
+    def _reserve(self, file: File, end: int) -> None:
+        """Reserve room ahead, so that a full disk shows before the bytes come."""
+        if end > self._reserved:
+            ahead = max(end, 2 * self._reserved, _RESERVE_BYTES_MIN)
+            reserved = min(ahead, self._slot.header.capacity)
+            file.allocate(DATA_OFFSET + reserved)
+            self._reserved = reserved
 
     def _check_open(self) -> None:
         header = self._slot.header
