@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from collections import deque
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ _RECEIVE_BYTES = 256 * KIB
 _SEND_BYTES = 256 * KIB
 # A peer that takes less than this in one stall period is not slow, it plays for time.
 _STALL_BYTES_MIN = 64 * KIB
+_LINGER_NOT = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,9 +268,14 @@ class DoorConnection:
         """Take no more calls; those in flight are still answered."""
         self._refusing = True
 
-    def close(self) -> None:
-        """Close the socket and give up all calls in flight."""
+    def close(self, reset: bool) -> None:
+        """Close the socket; with `reset` throw away what the kernel still holds for the peer.
+
+        Without, the kernel goes on offering a peer that does not read up to 4 MiB for seconds.
+        """
         self._closed = True
+        if reset:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
         self._output.clear()
         self._output_bytes = 0
         self.sock.close()

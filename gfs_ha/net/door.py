@@ -14,13 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from gfs_ha.errors import (
-    DeadlineExceeded,
-    GfsError,
-    NotReady,
-    Overloaded,
-    ProtocolError,
-)
+from gfs_ha.errors import DeadlineExceeded, NotReady, Overloaded, ProtocolError
 from gfs_ha.net.connection import Call, DoorConnection, DoorLimits
 from gfs_ha.net.deadlines import Deadlines
 from gfs_ha.net.doorbook import DoorBook, DoorStats
@@ -59,9 +53,8 @@ class Door:
         limits: DoorLimits | None = None,
     ) -> None:
         self._runtime = runtime
-        self._hello = hello
         self._limits = limits or DoorLimits()
-        self._handler = GuardedHandler(handler, self._limits.frame_bytes_max)
+        self._handler = GuardedHandler(hello, handler, self._limits.frame_bytes_max)
         self._listener = Listener(listen)
         self._epoll = select.epoll()
         self._wakeup = Wakeup()
@@ -154,22 +147,22 @@ class Door:
         except ProtocolError as error:
             self._book.counts.broke_protocol += 1
             self._drop(connection, error.message)
-        except OSError as error:
-            self._drop(connection, error.strerror or str(error), quiet=True)
+        except OSError:
+            self._part(connection)  # The network's doing.
         except Exception:
             logger.exception("connection dropped by a mistake of ours peer=%s", connection.peer)
-            self._drop(connection, "mistake of ours", quiet=True)
+            self._part(connection)
         else:
             self._settle(connection, now_s)
 
     def _on_socket(self, connection: DoorConnection, event: int, now_s: float) -> None:
         if event & select.EPOLLIN and connection.listening:
             if not connection.receive(now_s):
-                self._drop(connection, "hung up", quiet=True)
+                self._part(connection)
                 return
         elif event & (_GONE | select.EPOLLRDHUP):
             # Nothing is left to read, or nothing will be read: calls in flight have no owner.
-            self._drop(connection, "hung up", quiet=True)
+            self._part(connection)
             return
         self._serve(connection, now_s)
 
@@ -208,14 +201,12 @@ class Door:
     def _greet(self, connection: DoorConnection, request: Request, now_s: float) -> None:
         if request.method != HELLO_METHOD:
             raise ProtocolError("the peer called before it said hello")
-        try:
-            answer = self._hello(connection, request.body)
-        except GfsError as error:
-            self._book.note(f"refused peer={connection.peer}: {error.message}")
-            connection.send(request.sequence, self._handler.error_reply(error))
+        answer, refusal = self._handler.greet(connection, request.body)
+        connection.send(request.sequence, answer)
+        if refusal is not None:
+            self._book.note(f"refused peer={connection.peer}: {refusal.message}")
             connection.hang_up(now_s)
             return
-        connection.send(request.sequence, self._handler.fitting(answer))
         connection.greet()
         self._strangers.pop(connection.descriptor, None)
 
@@ -303,18 +294,23 @@ class Door:
             return True
         return False
 
-    def _drop(self, connection: DoorConnection, reason: str, quiet: bool = False) -> None:
+    def _drop(self, connection: DoorConnection, reason: str) -> None:
+        """End a connection that did wrong: said in the log, and reset."""
+        if not connection.closed:
+            self._book.note(f"dropped peer={connection.peer}: {reason}")
+            self._part(connection, reset=True)
+
+    def _part(self, connection: DoorConnection, reset: bool = False) -> None:
+        """End a connection and give up its calls."""
         if connection.closed:
             return
-        if not quiet:
-            self._book.note(f"dropped peer={connection.peer}: {reason}")
         self._connections.pop(connection.descriptor, None)
         self._strangers.pop(connection.descriptor, None)
         self._ready.pop(connection, None)
         self._held_bytes -= connection.counted_bytes
         connection.counted_bytes = 0
         self._epoll.unregister(connection.descriptor)
-        connection.close()
+        connection.close(reset)
         for call in list(connection.calls.values()):
             connection.unpark(call)
             self._deadlines.discard(call, call.deadline_handle)
@@ -325,7 +321,7 @@ class Door:
         if connection.closed:
             return
         if self._draining and not connection.calls and not connection.owed:
-            self._drop(connection, "the door closes", quiet=True)
+            self._part(connection)
             return
         listening = connection.listening
         events = (_READ if listening else select.EPOLLRDHUP) | (
@@ -377,6 +373,6 @@ class Door:
     def _shut(self) -> None:
         self._close_port()
         for connection in list(self._connections.values()):
-            self._drop(connection, "the door closes", quiet=True)
+            self._part(connection)
         self._wakeup.close()
         self._epoll.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from gfs_ha.errors import GfsError, InternalError, LimitExceeded
-from gfs_ha.net.network import Connection, Deferred, Handler
+from gfs_ha.net.network import Connection, Deferred, Handler, HelloCheck
 from gfs_ha.net.rpc import Request
 
 logger = logging.getLogger(__name__)
@@ -14,11 +14,23 @@ _REPLY_ROOM_BYTES = 64  # More than a reply frame adds to its body.
 
 
 class GuardedHandler:
-    """Wraps the service's handler for one door."""
+    """Wraps a door's hello check and handler."""
 
-    def __init__(self, handler: Handler, frame_bytes_max: int) -> None:
+    def __init__(self, hello: HelloCheck, handler: Handler, frame_bytes_max: int) -> None:
+        self._hello = hello
         self._handler = handler
         self._answer_bytes_max = frame_bytes_max - _REPLY_ROOM_BYTES
+
+    def greet(self, connection: Connection, body: bytes) -> tuple[bytes, GfsError | None]:
+        """Return the answer to a hello, and why it is refused if it is."""
+        try:
+            return self.fitting(self._hello(connection, body)), None
+        except GfsError as error:
+            return self.error_reply(error), error
+        except Exception:
+            logger.exception("hello check failed peer=%s", connection.peer)
+            mistake = InternalError("the hello could not be checked; the server's log says why")
+            return self.error_reply(mistake), mistake
 
     def answer(self, connection: Connection, request: Request) -> bytes | Deferred:
         """Return the handler's answer, or the error reply for what it raised."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import select
 import socket
 import threading
 
@@ -25,7 +26,7 @@ from gfs_ha.limits import CALLS_IN_FLIGHT_DEFAULT
 from gfs_ha.net.channel import Channel, ChannelLimits
 from gfs_ha.net.connection import DoorLimits
 from gfs_ha.net.door import Door
-from gfs_ha.net.network import Hello
+from gfs_ha.net.network import Connection, Hello
 from gfs_ha.net.rpc import Reply, encode_request
 
 
@@ -246,6 +247,55 @@ def test_a_peer_that_does_not_read_is_not_answered_beyond_the_limit(house: House
     assert asked < 60 and door.stats().held_bytes < 8 << 20
     # It only had to wait: once it reads, it gets everything.
     assert [peer.reply().sequence for _ in range(1, 200)] == list(range(1, 200))
+
+
+def test_what_all_peers_together_make_the_door_hold_is_limited(house: House) -> None:
+    service = Service()
+    door = house.open_door(service, DoorLimits(door_bytes_max=6 << 20))
+    small = house.peer(door.port).greet()
+    small.send(encode_request(1, ECHO, b"", b"s" * 100)[:-1])
+    greedy = [house.peer(door.port).greet() for _ in range(4)]
+    half = encode_request(1, ECHO, b"", b"x" * 4_000_000)[: 2 << 20]
+    for peer in greedy:
+        peer.send(half)
+    # One of the four has to go; the honest small one stays.
+    poller = select.poll()
+    for peer in greedy:
+        poller.register(peer.sock, select.POLLIN)
+    assert poller.poll(PATIENCE_S * 1000)
+    small.send(b"\n")
+    assert small.reply() == Reply(1, b"/" + b"s" * 100)
+    assert door.stats().held_bytes <= 6 << 20
+
+
+def test_a_full_door_prefers_peers_that_said_hello(house: House) -> None:
+    service = Service()
+    door = house.open_door(service, DoorLimits(connections_max=3))
+    stranger = house.peer(door.port)
+    peers = [house.peer(door.port).greet() for _ in range(3)]
+    assert stranger.dropped(), "it was there first, but never said who it is"
+    late = house.peer(door.port)
+    assert late.dropped(), "no stranger is left to make room"
+    for peer in peers:
+        peer.send(encode_request(1, ECHO, b"", b"x"))
+        assert peer.reply() == Reply(1, b"/x")
+    assert door.stats().turned_away == 1
+
+
+def test_a_mistake_in_the_hello_check_refuses_the_peer(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Careless(Service):
+        def hello(self, connection: Connection, body: bytes) -> bytes:
+            raise ZeroDivisionError
+
+    peer = house.peer(house.open_door(Careless()).port)
+    with caplog.at_level(logging.ERROR):
+        peer.send(encode_request(0, 0, b"", GREETING))
+        assert peer.reply().body.startswith(b"InternalError: ")
+    with pytest.raises(EOFError):
+        peer.reply()
+    assert "ZeroDivisionError" in caplog.text
 
 
 def test_a_port_in_use_is_named(house: House, door: Door, service: Service) -> None:

@@ -1,0 +1,421 @@
+"""Hostile peers against a door in a process of its own: each may lose its connection, no more.
+
+The packets are those that freeze, fill, read or take over a stock RPyC server.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from door_house import BIG, ECHO, GREETING, LATER, PATIENCE_S, House, Peer
+from rpyc.core import brine, consts
+
+from gfs_ha.errors import DeadlineExceeded, Unreachable
+from gfs_ha.net.rpc import encode_request
+
+MIB = 1 << 20
+HEADER = struct.Struct("!LB")
+
+
+class Victim:
+    """The door's process."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("victim.py")), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline())
+        self.memory_before = self.memory_peak()
+
+    def memory_peak(self) -> int:
+        """Return the largest resident size so far, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+
+    def memory_growth(self) -> int:
+        return self.memory_peak() - self.memory_before
+
+    def cpu_s(self) -> float:
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
+
+    def serves_honest(self, house: House) -> bool:
+        channel = house.dial(self.port)
+        served = channel.call(ECHO, b"", b"honest", PATIENCE_S) == b"/honest"
+        channel.close()
+        return served
+
+    def close(self) -> None:
+        """End it the proper way; fail if it did not survive until here."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        try:
+            self.process.stdin.close()
+            assert self.process.wait(PATIENCE_S) == 0
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self.process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def victim() -> Iterator[Victim]:
+    made = Victim()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def own_victim() -> Iterator[Victim]:
+    made = Victim()
+    yield made
+    made.process.kill()
+    made.process.wait()
+    assert made.process.stdin is not None and made.process.stdout is not None
+    made.process.stdin.close()
+    made.process.stdout.close()
+
+
+# The wire by hand, as the stock library writes it.
+
+
+def frame(kind: int, sequence: int, value: object) -> bytes:
+    payload = brine.I1.pack(kind) + brine.dump((sequence, value))
+    return HEADER.pack(len(payload), 0) + payload + b"\n"
+
+
+def value(x: object) -> tuple[int, object]:
+    return (consts.LABEL_VALUE, x)
+
+
+def stock(handler: int, *boxed: tuple[int, object]) -> bytes:
+    return frame(consts.MSG_REQUEST, 2, (handler, (consts.LABEL_TUPLE, boxed)))
+
+
+def plain(handler: int, *values: object) -> bytes:
+    return frame(consts.MSG_REQUEST, 2, (handler, value(values)))
+
+
+def payload_frame(payload: bytes) -> bytes:
+    return HEADER.pack(len(payload), 0) + payload + b"\n"
+
+
+class Canary:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return (os.close, (os.open(self.path, os.O_CREAT | os.O_WRONLY),))
+
+
+ROOT = (consts.LABEL_LOCAL_REF, ("root", 1, 2))
+THEIRS = (consts.LABEL_REMOTE_REF, ("evil.Cls", 123, 456))
+FORMAT = "{0.exposed_fail.__globals__[SECRET]}"
+COLLIDING = frozenset(((1 << 61) - 1) * i for i in range(1, 3001))
+
+PACKETS: dict[str, bytes] = {
+    "recon: root": plain(consts.HANDLE_GETROOT),
+    "recon: dir": stock(consts.HANDLE_DIR, ROOT),
+    "recon: repr": stock(consts.HANDLE_REPR, ROOT),
+    "ping": plain(consts.HANDLE_PING, b"hi"),
+    "close": plain(consts.HANDLE_CLOSE),
+    "private attribute": stock(consts.HANDLE_GETATTR, ROOT, value("__class__")),
+    "set attribute": stock(consts.HANDLE_SETATTR, ROOT, value("store"), value(1)),
+    "call a netref": stock(consts.HANDLE_CALLATTR, ROOT, value("table"), value(()), value(())),
+    "bigint bomb": stock(
+        consts.HANDLE_CALLATTR, value(7), value("__pow__"), value((6_000_000,)), value(())
+    ),
+    "memory bomb": stock(
+        consts.HANDLE_CALLATTR, value("a"), value("__mul__"), value((1_000_000_000,)), value(())
+    ),
+    "zip bomb": HEADER.pack(300, 1) + zlib.compress(b"\0" * 200_000, 9)[:300] + b"\n",
+    "pickle by reference": stock(
+        consts.HANDLE_CALLATTR,
+        ROOT,
+        value("submit"),
+        (consts.LABEL_TUPLE, (THEIRS,)),
+        value(()),
+    ),
+    "ask for a pickle": stock(consts.HANDLE_PICKLE, ROOT, value(4)),
+    "exception with a new class": frame(consts.MSG_EXCEPTION, 9, (("m", "X1"), (), (), "")),
+    "exception that imports": frame(consts.MSG_EXCEPTION, 9, (("evilmod", "X"), (), (), "")),
+    "system exit": frame(consts.MSG_EXCEPTION, 9, (("builtins", "SystemExit"), (7,), (), "")),
+    "unasked reply": frame(consts.MSG_REPLY, 9, value(b"x")),
+    "format string": stock(
+        consts.HANDLE_CALLATTR,
+        value(FORMAT),
+        value("format"),
+        (consts.LABEL_TUPLE, (ROOT,)),
+        value(()),
+    ),
+    "compare with a name": stock(consts.HANDLE_CMP, ROOT, value("other"), value("dangerous")),
+    "inspect": stock(consts.HANDLE_INSPECT, value(("x", 1, 2))),
+    "instance check": stock(consts.HANDLE_INSTANCECHECK, ROOT, value(("x", 1, 2))),
+    "buffer iterator": stock(consts.HANDLE_BUFFITER, ROOT, value(1_000_000)),
+    "hash collisions": frame(consts.MSG_REQUEST, 2, (64, value((1, b"", COLLIDING)))),
+    "nested tuples": payload_frame(b"\1" + b"\x10" * 200_000),
+    "nested wide tuples": payload_frame(b"\1" + b"\x14\x01" * 200_000),
+    "text in text": payload_frame(b"\1" + b"\x08" * 200_000),
+    "endless number": frame(consts.MSG_REQUEST, 2, (64, value((7**4000, b"", b"")))),
+    "netref as a body": frame(
+        consts.MSG_REQUEST, 2, (64, (consts.LABEL_TUPLE, (value(1), value(b""), THEIRS)))
+    ),
+    "huge length": HEADER.pack(0xFFFFFFF0, 0),
+    "no length": HEADER.pack(0, 0) + b"\n",
+    "http": b"GET / HTTP/1.1\r\nHost: master\r\n\r\n",
+    "tls": b"\x16\x03\x01\x02\x00" + b"garbage" * 80,
+}
+
+
+@pytest.mark.parametrize("greeted", [False, True], ids=["stranger", "greeted"])
+@pytest.mark.parametrize("name", PACKETS)
+def test_a_packet_that_is_no_call_costs_its_sender_the_connection(
+    victim: Victim, house: House, name: str, greeted: bool
+) -> None:
+    peer = house.peer(victim.port)
+    if greeted:
+        peer.greet()
+    peer.send(PACKETS[name])
+    assert peer.dropped()
+    assert victim.serves_honest(house)
+    assert victim.memory_growth() < 64 * MIB
+
+
+def test_a_pickle_is_never_loaded(victim: Victim, house: House, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    evil = pickle.dumps(Canary(str(canary)))
+    canary.unlink()  # Pickling it made the file, too.
+    peer = house.peer(victim.port).greet()
+    peer.send(encode_request(1, ECHO, evil, evil))
+    assert peer.reply().body == evil + b"/" + evil
+    peer.send(frame(consts.MSG_REPLY, 1, value(evil)))
+    assert peer.dropped() and not canary.exists()
+
+
+def test_random_bytes_never_hurt(victim: Victim, house: House) -> None:
+    chance = random.Random(1)
+    for index in range(200):
+        peer = house.peer(victim.port)
+        if index % 2:
+            peer.greet()
+        peer.send(chance.randbytes(chance.randrange(1, 200)))
+        peer.close()
+    assert victim.serves_honest(house)
+
+
+def test_a_flood_of_unasked_exceptions_fills_no_cache(victim: Victim, house: House) -> None:
+    peer = house.peer(victim.port).greet()
+    for start in range(0, 50_000, 500):
+        names = range(start, start + 500)
+        flood = [
+            frame(consts.MSG_EXCEPTION, 10**6 + i, (("m", f"X{i}"), (), (), "")) for i in names
+        ]
+        if not peer.send(b"".join(flood)):
+            break
+    assert peer.dropped() and victim.serves_honest(house)
+    assert victim.memory_growth() < 64 * MIB
+
+
+def test_a_huge_announced_frame_is_not_waited_for(victim: Victim, house: House) -> None:
+    for length in (0xFFFFFFF0, 5 * MIB):
+        peer = house.peer(victim.port).greet()
+        peer.send(HEADER.pack(length, 0))
+        sent = 0
+        while sent < 400 and peer.send(b"\0" * MIB):
+            sent += 1
+        assert sent < 64, "the door hangs up at the header"
+        assert peer.dropped()
+    assert victim.memory_growth() < 64 * MIB
+
+
+def test_a_stranger_may_not_send_more_than_a_hello(victim: Victim, house: House) -> None:
+    peer = house.peer(victim.port)
+    peer.send(encode_request(0, 0, b"", GREETING + b"x" * 10_000))
+    assert peer.dropped()
+
+
+def test_peers_stuck_in_a_header_are_dropped(victim: Victim, house: House) -> None:
+    peers = [house.peer(victim.port) for _ in range(60)]
+    for index, peer in enumerate(peers):
+        if index % 2:
+            peer.greet()
+        peer.send(b"\0\0")
+    assert victim.serves_honest(house)
+    assert all(peer.dropped() for peer in peers)
+
+
+def test_a_frame_that_dribbles_in_is_dropped_at_its_deadline(victim: Victim, house: House) -> None:
+    peer = house.peer(victim.port).greet()
+    data = encode_request(1, ECHO, b"", b"x" * 1000)
+    sent = 0
+    while peer.send(data[sent : sent + 1]):
+        sent += 1
+        assert sent < len(data), "the frame was whole before the door lost its patience"
+        if select.select([peer.sock], [], [], 0.02)[0]:
+            break
+    assert peer.dropped()
+
+
+def test_whole_frames_in_ever_new_pieces_are_no_reason_to_drop(
+    victim: Victim, house: House
+) -> None:
+    """The deadline is that of one frame, not of a stream that is never cut between frames."""
+    peer = house.peer(victim.port).greet()
+    data = encode_request(1, ECHO, b"", b"x")
+    peer.send(data[:5])
+    end = time.monotonic() + 1.2  # More than twice the frame's deadline.
+    while time.monotonic() < end:
+        peer.send(data[5:] + data[:5])
+        assert peer.reply().body == b"/x"
+    peer.send(data[5:])
+    assert peer.reply().body == b"/x"
+
+
+def test_silent_strangers_are_dropped(victim: Victim, house: House) -> None:
+    peers = [house.peer(victim.port) for _ in range(30)]
+    assert victim.serves_honest(house)
+    assert all(peer.dropped() for peer in peers)
+
+
+def test_a_thousand_idle_connections_do_not_disturb_an_honest_one(
+    victim: Victim, house: House
+) -> None:
+    peers = [house.peer(victim.port).greet() for _ in range(1000)]
+    for _ in range(50):
+        assert victim.serves_honest(house)
+    assert victim.memory_growth() < 64 * MIB
+    peers[0].send(encode_request(1, ECHO, b"", b"idle, not dead"))
+    assert peers[0].reply().body == b"/idle, not dead"
+    for peer in peers:
+        peer.close()
+
+
+def test_peers_that_never_read_their_answers_are_dropped(house: House, own_victim: Victim) -> None:
+    peers = [house.peer(own_victim.port, receive_buffer=4096).greet() for _ in range(25)]
+    asking = b"".join(encode_request(i, BIG, b"", b"1000000") for i in range(1, 61))
+    for peer in peers:
+        peer.send(asking)
+    assert own_victim.serves_honest(house)
+    # 25 times 60 MB were asked for; the door keeps at most 8 MiB and one answer of each.
+    assert own_victim.memory_growth() < 25 * 12 * MIB
+    hung_up = select.poll()
+    for peer in peers:
+        hung_up.register(peer.sock, select.POLLRDHUP)
+    gone: set[int] = set()
+    while len(gone) < len(peers):
+        ready = hung_up.poll(PATIENCE_S * 1000)
+        assert ready, "the door still waits for peers that do not read"
+        for descriptor, _ in ready:
+            gone.add(descriptor)
+            hung_up.unregister(descriptor)
+
+
+def test_a_peer_that_reads_a_byte_now_and_then_is_dropped(victim: Victim, house: House) -> None:
+    peer = house.peer(victim.port, receive_buffer=4096).greet()
+    peer.send(b"".join(encode_request(i, BIG, b"", b"1000000") for i in range(1, 61)))
+    hung_up = select.poll()
+    hung_up.register(peer.sock, select.POLLRDHUP)
+    for _ in range(int(PATIENCE_S / 0.05)):
+        if hung_up.poll(50):
+            return
+        peer.sock.recv(1)
+    pytest.fail("the door still feeds a peer that reads 20 bytes a second")
+
+
+def test_a_reset_in_the_middle_of_a_call_costs_nothing(victim: Victim, house: House) -> None:
+    for _ in range(50):
+        peer = house.peer(victim.port).greet()
+        peer.send(encode_request(1, LATER, b"", b"a") + encode_request(2, BIG, b"", b"1000000"))
+        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+    assert victim.serves_honest(house)
+
+
+class TestWithoutDescriptors:
+    @pytest.fixture
+    def poor(self) -> Iterator[Victim]:
+        made = Victim("64")
+        yield made
+        made.close()
+
+    def test_strangers_that_take_all_descriptors_do_not_keep_honest_peers_out(
+        self, poor: Victim, house: House
+    ) -> None:
+        strangers = [house.peer(poor.port) for _ in range(120)]
+        assert poor.serves_honest(house)
+        for peer in strangers:
+            peer.close()
+        assert poor.serves_honest(house)
+
+    def test_the_port_works_again_when_descriptors_come_back(
+        self, poor: Victim, house: House
+    ) -> None:
+        greeted: list[Peer] = []
+        with pytest.raises((EOFError, ConnectionResetError)):
+            for _ in range(120):
+                peer = house.peer(poor.port)
+                greeted.append(peer)
+                peer.greet()
+        assert len(greeted) > 40
+        before_s = poor.cpu_s()
+        time.sleep(0.5)
+        assert poor.cpu_s() - before_s < 0.25, "the door spins"
+        greeted[0].send(encode_request(1, ECHO, b"", b"served"))
+        assert greeted[0].reply().body == b"/served"
+        for peer in greeted:
+            peer.close()
+        assert poor.serves_honest(house)
+
+
+def test_a_killed_server_ends_its_calls_at_once(house: House, own_victim: Victim) -> None:
+    channel = house.dial(own_victim.port)
+    future = channel.call_async(LATER, b"", b"a", PATIENCE_S)
+    assert channel.call(ECHO, b"", b"", PATIENCE_S) == b"/"
+    own_victim.process.kill()
+    with pytest.raises(Unreachable) as caught:
+        future.result(PATIENCE_S)
+    assert caught.value.details["sent"] == 1
+    with pytest.raises(Unreachable) as caught:
+        house.dial(own_victim.port)
+    assert caught.value.details["sent"] == 0
+
+
+def test_a_stopped_server_costs_no_more_than_the_deadline(house: House, own_victim: Victim) -> None:
+    channel = house.dial(own_victim.port)
+    assert channel.call(ECHO, b"", b"", PATIENCE_S) == b"/"
+    own_victim.process.send_signal(signal.SIGSTOP)
+    os.waitpid(own_victim.process.pid, os.WUNTRACED)  # Until then it may still answer.
+    try:
+        with pytest.raises(DeadlineExceeded) as caught:
+            channel.call(ECHO, b"", b"", 0.1)
+        assert caught.value.details["sent"] == 1
+        for _ in range(8):  # More than the kernel's buffers hold.
+            future = channel.call_async(ECHO, b"", b"x" * 4_000_000, 0.1)
+        with pytest.raises((Unreachable, DeadlineExceeded)) as stuck:
+            future.result(PATIENCE_S)
+        assert stuck.value.details["sent"] == 0
+        channel.close()
+        assert channel.join(PATIENCE_S)
+    finally:
+        own_victim.process.send_signal(signal.SIGCONT)
+    assert own_victim.serves_honest(house)
