@@ -182,16 +182,12 @@ class LocalCluster:
         return True
 
     def wait_serving(self, timeout_s: float | None = None) -> None:
-        """Wait until a leader serves and all chunkservers are live. Raises: DeadlineExceeded."""
-        limit_s = self._timeout_s if timeout_s is None else timeout_s
-        members = self._layout.members()
+        """Wait until a leader serves and the chunkservers that run are live for it.
 
-        def check() -> None:
-            for member in members:
-                if processes.find_process(member.files.pid) is None:
-                    raise processes.start_error(member.name, member.files)
-
-        wait_serving(self.config_path, members, self._runtime, limit_s, check)
+        Raises: the error that one of them ends with meanwhile; DeadlineExceeded.
+        """
+        members = [one for one in self._layout.members() if self._find(one) is not None]
+        self._wait_serving(members, self._timeout_s if timeout_s is None else timeout_s)
 
     def env(self) -> dict[str, str]:
         """Return the environment that points clients to this cluster."""
@@ -227,10 +223,18 @@ class LocalCluster:
                 # Someone was faster than us; nobody has seen this cluster yet.
                 if not left:
                     raise
-        self.wait_serving()
+        self._wait_serving(members, self._timeout_s)
         self._layout.mark_complete()
         names = tuple(member.name for member in members)
         return UpReport(self.directory, self.config_path, True, (), names)
+
+    def _wait_serving(self, members: Sequence[Member], timeout_s: float) -> None:
+        def check() -> None:
+            for member in members:
+                if self._find(member) is None:
+                    raise processes.start_error(member.name, member.files)
+
+        wait_serving(self.config_path, members, self._runtime, timeout_s, check)
 
     def _check_shape(self, given: Mapping[str, object]) -> None:
         have = self._layout.plan()
@@ -253,7 +257,7 @@ class LocalCluster:
             process.send(signal.SIGCONT)
             running.append(member.name)
         self._start(stopped, bootstrap=False, wait=True)
-        self.wait_serving()
+        self._wait_serving(members, self._timeout_s)
         return UpReport(
             self.directory,
             self.config_path,

@@ -1,0 +1,293 @@
+"""A local cluster from outside: up, down, kill, stale pid files, taken ports, wrong directories."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gfs_ha import config
+from gfs_ha.chunk.slots.identity import Identity
+from gfs_ha.errors import ConfigError, GfsError, NotFound, PortTaken, UsageError, WrongDirectory
+from gfs_ha.local import cluster as cluster_module
+from gfs_ha.local import processes
+from gfs_ha.local.cluster import PAUSED, RUNNING, STOPPED, LocalCluster
+from gfs_ha.local.layout import CHUNKSERVER, MASTER, Layout, Plan
+from gfs_ha.local.ports import is_free
+from gfs_ha.runtime import Runtime, ThreadedRuntime
+
+pytestmark = pytest.mark.processes
+
+MIB = 1 << 20
+NAMES = ("m1", "m2", "m3", "cs1", "cs2", "cs3", "cs4")
+HOST = "127.0.0.1"
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[LocalCluster]:
+    """One master and two chunkservers, up: enough where no quorum is at stake."""
+    cluster = LocalCluster(tmp_path / "small")
+    try:
+        cluster.up(masters=1, chunkservers=2, chunk_bytes=MIB)
+        yield cluster
+    finally:
+        cluster.down(wipe=True)
+
+
+def states(cluster: LocalCluster) -> dict[str, str]:
+    return {one.name: one.state for one in cluster.status()}
+
+
+def ports_of(cluster: LocalCluster) -> list[int]:
+    read = config.load(cluster.config_path)
+    raft = [master.raft_port for master in read.cluster.masters]
+    return raft + [one.port for one in cluster.status()]
+
+
+def identity_of(data: Path) -> Identity:
+    text, _ = (data / "identity.json").read_bytes().strip().rsplit(b"\n", 1)
+    return msgspec.json.decode(text, type=Identity)
+
+
+def nothing_left(cluster: LocalCluster, ports: Sequence[int]) -> bool:
+    mark = os.fsencode(cluster.directory)
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                if mark in (entry / "cmdline").read_bytes():
+                    return False
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    return all(is_free(HOST, port) for port in ports)
+
+
+def test_a_cluster_is_ready_says_what_runs_and_goes_away_without_a_trace(
+    local_cluster: LocalCluster,
+) -> None:
+    assert states(local_cluster) == dict.fromkeys(NAMES, RUNNING)
+    roles = [one.role for one in local_cluster.status()]
+    assert roles == [MASTER] * 3 + [CHUNKSERVER] * 4
+    again = local_cluster.up()
+    assert (again.created, again.running, again.started) == (False, NAMES, ())
+    ports = ports_of(local_cluster)
+    assert len(set(ports)) == 10
+    assert local_cluster.down() == NAMES
+    assert nothing_left(local_cluster, ports)
+    assert states(local_cluster) == dict.fromkeys(NAMES, STOPPED)
+    assert local_cluster.down() == ()
+    local_cluster.down(wipe=True)
+    assert not local_cluster.directory.exists()
+    assert local_cluster.status() == ()
+
+
+def test_killed_and_paused_processes_and_stale_pid_files_do_no_harm(
+    local_cluster: LocalCluster,
+) -> None:
+    local_cluster.kill("m2", signal.SIGKILL)
+    local_cluster.kill("cs1", signal.SIGKILL)
+    local_cluster.kill("cs3", signal.SIGSTOP)
+    found = states(local_cluster)
+    assert (found["m2"], found["cs1"], found["cs3"]) == (STOPPED, STOPPED, PAUSED)
+    assert (local_cluster.directory / "m2/pid").exists(), "its pid file is stale"
+    ports = ports_of(local_cluster)
+    ended = local_cluster.down()
+    assert ended == ("m1", "m3", "cs2", "cs3", "cs4")
+    assert nothing_left(local_cluster, ports)
+
+    # A pid file that names a process of somebody else, as after a reboot or a wrap of numbers.
+    mine = processes.Process(os.getpid(), 1)
+    (local_cluster.directory / "m1/pid").write_text(f"{mine.pid} {mine.start_ticks} 1\n")
+    report = local_cluster.up()
+    assert report.started == NAMES
+    assert states(local_cluster) == dict.fromkeys(NAMES, RUNNING)
+    assert ports_of(local_cluster) == ports, "it comes back where clients look for it"
+
+
+def test_up_starts_what_is_stopped_and_wakes_what_is_paused(small: LocalCluster) -> None:
+    small.kill("cs1", signal.SIGKILL)
+    small.kill("cs2", signal.SIGSTOP)
+    report = small.up()
+    assert (report.running, report.started) == (("m1", "cs2"), ("cs1",))
+    assert set(states(small).values()) == {RUNNING}
+
+
+def test_one_process_is_killed_and_started_by_name(small: LocalCluster) -> None:
+    assert small.kill("cs1") > 0
+    assert states(small)["cs1"] == STOPPED
+    with pytest.raises(NotFound, match="cs1 does not run"):
+        small.kill("cs1")
+    with pytest.raises(NotFound, match="no process 'cs9' here; there are m1, cs1, cs2"):
+        small.kill("cs9")
+    assert small.start("cs1")
+    assert not small.start("cs1"), "it runs already"
+    small.wait_serving()
+
+
+def test_a_process_whose_pid_file_was_lost_is_still_known(small: LocalCluster) -> None:
+    ports = ports_of(small)
+    for name in ("m1", "cs1", "cs2"):
+        (small.directory / name / "pid").unlink()
+    assert set(states(small).values()) == {RUNNING}
+    assert small.up().started == ()
+    assert small.down() == ("m1", "cs1", "cs2")
+    assert nothing_left(small, ports)
+
+
+def test_two_clusters_do_not_disturb_each_other(small: LocalCluster, tmp_path: Path) -> None:
+    other = LocalCluster(tmp_path / "other")
+    try:
+        other.up(masters=1, chunkservers=1, chunk_bytes=MIB)
+        assert not set(ports_of(small)) & set(ports_of(other))
+        small.down()
+        assert set(states(other).values()) == {RUNNING}
+        small.up()
+        other.down(wipe=True)
+        assert set(states(small).values()) == {RUNNING}
+    finally:
+        other.down(wipe=True)
+
+
+def test_a_cluster_of_another_shape_is_refused_and_left_as_it_is(small: LocalCluster) -> None:
+    for shape in ({"masters": 3}, {"chunkservers": 4}, {"chunk_bytes": 2 * MIB}):
+        with pytest.raises(UsageError, match="local down --wipe"):
+            small.up(**shape)  # type: ignore[arg-type]
+    assert set(states(small).values()) == {RUNNING}
+
+
+def test_a_first_up_that_was_broken_off_is_begun_anew(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "half")
+    layout.claim()
+    ports = cluster_module.choose_ports(HOST, 3, ThreadedRuntime())
+    layout.write(Plan(masters=1, chunkservers=1, chunk_bytes=MIB), "local-half", ports)
+    half = LocalCluster(layout.directory)
+    try:
+        with pytest.raises(GfsError, match="m1 did not start"):
+            half.start("m1")  # It was never bootstrapped.
+        report = half.up(masters=1, chunkservers=2, chunk_bytes=MIB)
+        assert report.created and report.started == ("m1", "cs1", "cs2")
+    finally:
+        half.down(wipe=True)
+
+
+def test_a_port_that_is_taken_meanwhile_is_replaced_at_the_first_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[tuple[int, ...]] = []
+    with socket.create_server((HOST, 0)) as rival:
+        taken = rival.getsockname()[1]
+
+        def choose(host: str, count: int, runtime: Runtime) -> tuple[int, ...]:
+            ports = real(host, count, runtime)
+            chosen.append(ports if chosen else (*ports[:-1], taken))
+            return chosen[-1]
+
+        real = cluster_module.choose_ports
+        monkeypatch.setattr(cluster_module, "choose_ports", choose)
+        cluster = LocalCluster(tmp_path / "c")
+        try:
+            cluster.up(masters=1, chunkservers=1, chunk_bytes=MIB)
+            assert len(chosen) == 2
+            assert taken not in ports_of(cluster)
+        finally:
+            cluster.down(wipe=True)
+
+
+def test_a_taken_port_of_a_process_that_had_it_is_named(small: LocalCluster) -> None:
+    small.kill("cs1")
+    port = small.member("cs1").port
+    with socket.create_server((HOST, port)):
+        with pytest.raises(PortTaken, match=rf"cs1 did not start: .*{port}.*cs1\.log"):
+            small.start("cs1")
+        assert states(small)["cs1"] == STOPPED
+    assert small.start("cs1")
+
+
+def test_a_misspelt_key_keeps_a_process_down_with_file_line_and_key(small: LocalCluster) -> None:
+    small.kill("cs1")
+    path = small.directory / "cs1/gfs.toml"
+    text = path.read_text()
+    path.write_text(text.replace("rack =", "rak ="))
+    with pytest.raises(ConfigError, match=r"cs1/gfs\.toml:\d+: chunkserver\.rak: unknown key"):
+        small.start("cs1")
+    path.write_text(text)
+    assert small.start("cs1")
+
+
+def test_the_directory_of_another_server_is_refused_and_nothing_in_it_is_lost(
+    small: LocalCluster,
+) -> None:
+    small.kill("cs1")
+    small.kill("cs2")
+    one, two = (small.directory / name / "data" for name in ("cs1", "cs2"))
+    before = (one / "identity.json").read_bytes()
+    aside = small.directory / "aside"
+    one.rename(aside)
+    two.rename(one)
+    small.start("cs1", wait=False)  # It serves its port until a leader tells it the truth.
+    process = processes.find_process(small.member("cs1").files.pid)
+    assert process is None or process.wait_gone(ThreadedRuntime(), 30)
+    error = processes.start_error("cs1", small.member("cs1").files)
+    assert isinstance(error, WrongDirectory), error
+    assert error.exit_status == 4
+    one.rename(two)
+    aside.rename(one)
+    assert (one / "identity.json").read_bytes() == before
+    small.up()
+
+
+def test_the_directory_of_another_cluster_is_refused(small: LocalCluster, tmp_path: Path) -> None:
+    other = LocalCluster(tmp_path / "other")
+    try:
+        other.up(masters=1, chunkservers=2, chunk_bytes=MIB)
+        for name in ("m1", "cs1"):
+            small.kill(name)
+            other.kill(name)
+            mine, theirs = (one.directory / name / "data" for one in (small, other))
+            mine.rename(small.directory / "aside")
+            shutil.copytree(theirs, mine, ignore=lambda _, names: [])
+            with pytest.raises(GfsError) as caught:
+                small.start(name)
+            assert caught.value.code in ("WrongDirectory", "WrongCluster")
+            assert caught.value.exit_status in (4, 6)
+            shutil.rmtree(mine)
+            (small.directory / "aside").rename(mine)
+        small.up()
+        other.up()
+    finally:
+        other.down(wipe=True)
+
+
+def test_an_empty_directory_is_a_new_disk_of_the_same_server(small: LocalCluster) -> None:
+    data = small.directory / "cs1/data"
+    before = identity_of(data)
+    small.kill("cs1")
+    shutil.rmtree(data)
+    small.start("cs1")
+    after = identity_of(data)
+    assert after.server_id == before.server_id
+    assert after.disk_id != before.disk_id
+
+
+def test_a_master_without_its_data_does_not_come_back_as_if_nothing_was(
+    local_cluster: LocalCluster,
+) -> None:
+    local_cluster.kill("m1", signal.SIGKILL)
+    shutil.rmtree(local_cluster.directory / "m1/data")
+    with pytest.raises(ConfigError, match="m1 did not start"):
+        local_cluster.start("m1")
+    local_cluster.wait_serving()
+
+
+def test_a_directory_with_other_things_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    cluster = LocalCluster(tmp_path)
+    with pytest.raises(WrongDirectory):
+        cluster.up()
+    cluster.down(wipe=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
