@@ -9,7 +9,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 
-from gfs_ha.ids import NO_SESSION, ROOT_INODE, ChunkId, ContentId, InodeId, ServerId, make_chunk_id
+from gfs_ha.ids import NO_SESSION, ROOT_INODE, ChunkId, ContentId, InodeId, ServerId, split_chunk_id
 from gfs_ha.kv.ordered import Reader
 from gfs_ha.master.state import records, tables
 from gfs_ha.master.state.chunk_rows import below_goal
@@ -144,7 +144,10 @@ def _check_chunks(view: View) -> Iterator[str]:
     for chunk_id, chunk in chunks.items():
         placed |= {(one.server_id, one.disk_id, chunk_id) for one in chunk.replicas}
         yield from _check_chunk(view, chunk_id, chunk)
-        if settings and chunk_id > make_chunk_id(settings.incarnation, counters.last_chunk):
+        if settings and split_chunk_id(ChunkId(chunk_id)) > (
+            settings.incarnation,
+            counters.last_chunk,
+        ):
             yield f"chunk {chunk_id:#x} lies above the counter {counters.last_chunk}"
     found = {tables.read_replica_key(key) for key, _ in view.rows.scan(tables.REPLICAS_BY_SERVER)}
     if placed != found:

@@ -1,4 +1,4 @@
-"""The life of a chunk in the tables: placed, finished, sealed by the leader, claimed, dead, gone."""
+"""The life of a chunk in the tables: placed, claimed, finished or sealed, dead, gone."""
 
 from __future__ import annotations
 

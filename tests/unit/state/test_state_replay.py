@@ -1,0 +1,157 @@
+"""Random commands keep every invariant, and a replay of the log gives the same state anywhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from state_driver import Driver, apply_one, small_file
+from state_workload import SERVERS, Workload
+
+from gfs_ha.kv.lmdb_kv import LmdbKV
+from gfs_ha.kv.ordered import MemoryKV
+from gfs_ha.master.state.commands import decode_entry
+from gfs_ha.master.state.draft import STEPS
+from gfs_ha.master.state.invariants import check_all, fingerprint
+from gfs_ha.master.state.machine import Machine
+from gfs_ha.master.state.tables import DATABASES, TABLES, RowTable
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.calls import Reply
+from gfs_ha.protocol.codec import Failure, decode
+from gfs_ha.protocol.metadata import (
+    CloseSession,
+    Extent,
+    Mkdir,
+    Publish,
+    ReleaseChunks,
+    Remove,
+    Rename,
+    StageExtents,
+)
+
+STEPS_PER_SEED = 250
+
+
+def run(seed: int, steps: int = STEPS_PER_SEED) -> Driver:
+    driver = Driver(server_count=SERVERS)
+    driver.open_session()
+    driver.open_session()
+    workload = Workload(seed, driver)
+    for _ in range(steps):
+        workload.step()
+        driver.check()
+    return driver
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_commands_keep_what_must_hold_between_the_tables(seed: int) -> None:
+    run(seed)
+
+
+def test_the_random_commands_reach_every_step_and_every_table() -> None:
+    driver = run(100, steps=900)
+    commands = Counter(type(decode_entry(payload).command).__name__ for _, _, payload in driver.log)
+    assert set(commands) == {kind.__name__ for kind in STEPS}
+    with driver.view() as view:
+        counters = view.counters()
+        assert counters.last_chunk > 20 and counters.last_content > 20
+
+
+def test_a_replay_gives_an_equal_fingerprint_in_memory_and_in_lmdb(tmp_path: Path) -> None:
+    driver = run(7)
+    memory = MemoryKV()
+    lmdb = LmdbKV(tmp_path, DATABASES, map_bytes=64 << 20)
+    try:
+        for store in (memory, lmdb):
+            machine = Machine()
+            transaction = store.begin()
+            for index, term, payload in driver.log:
+                machine.apply(transaction, index, term, payload)
+            transaction.commit()
+            with store.read() as reader:
+                assert fingerprint(reader) == driver.fingerprint()
+    finally:
+        lmdb.close()
+
+
+def test_answers_are_the_same_on_every_replica_whatever_shares_a_transaction() -> None:
+    driver = run(8)
+    one_by_one = MemoryKV()
+    machine = Machine()
+    answers = [apply_one(machine, one_by_one, logged) for logged in driver.log]
+    together = MemoryKV()
+    transaction = together.begin()
+    assert [machine.apply(transaction, *logged) for logged in driver.log] == answers
+    transaction.commit()
+    assert any(isinstance(decode(Reply, answer), Failure) for answer in answers)
+
+
+def test_a_master_that_crashes_between_commits_goes_on_to_the_same_state() -> None:
+    driver = run(9)
+    store = MemoryKV()
+    machine = Machine()
+    position = 0
+    crashed: set[int] = set()
+    while position < len(driver.log):
+        transaction = store.begin()
+        for logged in driver.log[position : position + 7]:
+            machine.apply(transaction, *logged)
+        if position % 3 == 0 and position not in crashed:
+            crashed.add(position)
+            store = store.crash()  # The tick was never committed: the log brings it again.
+            continue
+        transaction.commit()
+        position += 7
+    with store.read() as reader:
+        assert fingerprint(reader) == driver.fingerprint()
+
+
+def test_the_fingerprint_sees_every_table_and_every_byte(rich: Driver) -> None:
+    for table in TABLES:
+        store = rich.kv.crash()
+        transaction = store.begin()
+        key, value = next(transaction.scan(table.table), (b"none", b""))
+        transaction.put(table.table, key, value + b"\0")
+        transaction.commit()
+        with store.read() as reader:
+            assert fingerprint(reader) != rich.fingerprint(), table.name
+
+
+# Rows that nothing else can be compared with.
+ALONE = ("settings", "internal_errors", "led_terms", "replies")
+
+
+@pytest.fixture(scope="module")
+def rich() -> Driver:
+    """A state with a row in every table that other tables know of."""
+    driver = run(11)
+    session, ended = driver.open_session(), driver.open_session()
+    driver.chunk(session, copies=2)
+    chunk_id, dead = driver.chunk(session).chunk_id, driver.chunk(session).chunk_id
+    driver.ok(StageExtents(0, (Extent(0, chunk_id, 0, 10, 1),)), session)
+    files = tuple(small_file(path, chunk_id, 0, 10) for path in ("/rich/a", "/rich/old", "/file"))
+    driver.ok(Publish(files, make_parents=True), session)
+    driver.ok(ReleaseChunks((dead,)), session)
+    driver.ok(Remove("/file"), session)
+    driver.ok(Rename("/rich", "/kept"), session)
+    driver.ok(Mkdir("/tree/below", parents=True), session)
+    driver.ok(Remove("/tree", recursive=True), session)
+    driver.ok(Mkdir("/last"), ended)
+    driver.ok(CloseSession(), ended)
+    driver.check()
+    return driver
+
+
+@pytest.mark.parametrize(
+    "table", [table for table in TABLES if table.name not in ALONE], ids=lambda table: table.name
+)
+def test_the_invariants_notice_a_row_that_is_gone(rich: Driver, table: RowTable[object]) -> None:
+    store = rich.kv.crash()
+    transaction = store.begin()
+    found = next(transaction.scan(table.table, reverse=True), None)
+    assert found is not None, "the table is empty"
+    transaction.delete(table.table, found[0])
+    transaction.commit()
+    with store.read() as reader:
+        assert check_all(View(reader)) != []
