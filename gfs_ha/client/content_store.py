@@ -8,7 +8,7 @@ from gfs_ha.client.chunk_supply import ChunkSpec
 from gfs_ha.client.memory import MemoryPool
 from gfs_ha.client.packer import SMALL_FILE_BYTES_MAX, Packed, SmallFilePacker
 from gfs_ha.client.session import Session
-from gfs_ha.client.shipment import Safe, WriterParts
+from gfs_ha.client.shipment import WriterParts
 from gfs_ha.client.transfers import PutOptions, Stored
 from gfs_ha.client.writer import Content, ContentWriter, publish
 from gfs_ha.errors import error_from_wire
@@ -50,7 +50,7 @@ class ContentStore:
         file = _file(path, attributes, options, content)
         publish(self._session, self._parts.supply, file, content)
         safe = content.safe
-        return Stored(path, content.size, safe.chunk_count, safe.copies_min, safe.warnings())
+        return Stored(path, content.size, safe.chunk_count, safe.copies_min, safe.goal)
 
     def submit_small(
         self,
@@ -140,10 +140,7 @@ def stored_small(path: str, size: int, done: Future[Packed]) -> Stored:
     packed = done.result(PUBLISHED_WAIT_S)
     if packed.published.error:
         raise error_from_wire(packed.published.error, packed.published.message, {})
-    safe = Safe()
-    if packed.copies:
-        safe.note_copies(packed.copies, packed.goal)
-    return Stored(path, size, safe.chunk_count, safe.copies_min, safe.warnings())
+    return Stored(path, size, int(packed.copies > 0), packed.copies, packed.goal)
 
 
 def _spec(options: PutOptions) -> ChunkSpec:

@@ -27,6 +27,7 @@ SMALL_FILE_BYTES_MAX = 512 * KIB  # What is longer has chunks of its own.
 BATCH_BYTES_MAX = 1 * MIB  # Also the smallest chunk that a cluster can have.
 BATCH_PATH_BYTES_MAX = 256 * KIB
 QUEUED_BYTES_MAX = 16 * MIB
+QUEUED_FILES_MAX = 16 * FILES_PER_COMMAND_MAX
 PUBLISHING_MAX = 4
 IDLE_S = 2.0  # An open chunk that nobody writes to is finished after so long.
 DRAIN_MAX_S = 3600.0  # Publishing has deadlines of its own.
@@ -76,7 +77,7 @@ class SmallFilePacker:
         job = _Job(file, data, self._runtime.future())
         deadline_s = self._runtime.monotonic_s() + self._parts.timeout_s
         with self._state:
-            while self._queued_bytes > QUEUED_BYTES_MAX and not self._closed:
+            while self._full() and not self._closed:
                 left_s = deadline_s - self._runtime.monotonic_s()
                 if left_s <= 0:
                     raise DeadlineExceeded("the small files before this one are not written yet")
@@ -90,6 +91,9 @@ class SmallFilePacker:
                 self._runtime.spawn("small files", self._run)
             self._state.notify_all()
         return job.done
+
+    def _full(self) -> bool:
+        return self._queued_bytes > QUEUED_BYTES_MAX or len(self._jobs) >= QUEUED_FILES_MAX
 
     def close(self) -> None:
         """Drop what is still queued, and finish the open chunk."""

@@ -42,7 +42,6 @@ class Safe:
     extents: list[Extent] = field(default_factory=list)
     chunk_ids: list[ChunkId] = field(default_factory=list)
     chunk_count: int = 0
-    under_count: int = 0
     copies_min: int = 0
     goal: int = 0
 
@@ -50,7 +49,6 @@ class Safe:
         """Count one chunk more."""
         self.copies_min = min(copies, self.copies_min) if self.chunk_count else copies
         self.chunk_count += 1
-        self.under_count += copies < goal
         self.goal = max(goal, self.goal)
 
     def add(self, other: Safe) -> None:
@@ -61,17 +59,7 @@ class Safe:
             least = other.copies_min
             self.copies_min = min(least, self.copies_min) if self.chunk_count else least
         self.chunk_count += other.chunk_count
-        self.under_count += other.under_count
         self.goal = max(other.goal, self.goal)
-
-    def warnings(self) -> tuple[str, ...]:
-        """Return a line for people if there are fewer copies than wanted."""
-        if not self.under_count:
-            return ()
-        return (
-            f"{self.under_count} of {self.chunk_count} chunks have fewer copies than the goal "
-            f"({self.copies_min} of {self.goal}); lost copies are not restored by this release",
-        )
 
 
 class Shipment:

@@ -72,13 +72,28 @@ class PutOptions:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One file that was put: size in bytes; each warning is a line for people."""
+    """One file that was put: size in bytes, and how safe it is."""
 
     path: str
     size: int
     chunk_count: int = 0
     copies: int = 0  # The fewest copies that any of its chunks has; 0 for an empty file.
-    warnings: tuple[str, ...] = ()
+    goal: int = 0
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return what a person should know, one line each; empty when all is as wanted."""
+        if self.copies >= self.goal:
+            return ()
+        return (copies_warning(self.path, self.copies, self.goal),)
+
+
+def copies_warning(what: str, copies: int, goal: int) -> str:
+    """Return the line that says that something has fewer copies than wanted."""
+    return (
+        f"{what}: stored with {copies} of {goal} copies, because servers failed or are missing; "
+        f"this release does not restore lost copies (gfsctl admin chunks ls --under)"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,8 +105,12 @@ class ContentWriter:
 
     def finish(self) -> Content:
         """Make everything safe. Raises: what kept it from that."""
-        if self._shipment is not None:
+        if self._shipment is not None and self._shipment.length:
             self._end_segment()
+        elif self._shipment is not None:
+            self._shipment.abandon()  # Room was asked for, and nothing came.
+            self._shipment = None
+            self._return_memory()
         self._await_ending()
         inline = len(self._unstaged) <= INLINE_EXTENTS_MAX and not self._content_id
         if not inline:

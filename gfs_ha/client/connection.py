@@ -1,0 +1,79 @@
+"""Everything that one connection to a cluster is made of, put together from its configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from gfs_ha.client.chunk_supply import ChunkSupply
+from gfs_ha.client.cluster import ClusterCalls
+from gfs_ha.client.complaints import Complaints
+from gfs_ha.client.content_store import ContentStore
+from gfs_ha.client.contents import PinnedContent, open_content, open_contents
+from gfs_ha.client.data_ports import DataPorts
+from gfs_ha.client.locations import Here, Locations
+from gfs_ha.client.memory import MemoryPool
+from gfs_ha.client.namespace import Namespace
+from gfs_ha.client.piece_stream import ReaderParts
+from gfs_ha.client.reader import PIECE_MEMORY_BYTES, PieceReader
+from gfs_ha.client.session import Session
+from gfs_ha.client.shipment import WriterParts
+from gfs_ha.config import Config
+from gfs_ha.errors import GfsError
+from gfs_ha.limits import CHUNK_BYTES_MAX, PROTOCOL_VERSION
+from gfs_ha.net.leader import LeaderLink
+from gfs_ha.net.network import Network
+from gfs_ha.net.streams import StreamNetwork, TcpStreams
+from gfs_ha.net.tcp import TcpNetwork
+from gfs_ha.protocol.codec import Hello
+from gfs_ha.runtime import Runtime, ThreadedRuntime
+
+
+class ClusterConnection:
+    """The parts of a client, wired. Nothing is dialled before the first request. Thread-safe."""
+
+    def __init__(
+        self,
+        config: Config,
+        timeout_s: float | None = None,
+        runtime: Runtime | None = None,
+        network: Network | None = None,
+        streams: StreamNetwork | None = None,
+    ) -> None:
+        self.runtime = runtime = runtime or ThreadedRuntime()
+        self.config = config
+        timeout_s = config.client.timeout_s if timeout_s is None else timeout_s
+        name = f"{config.client.machine}:{os.getpid()}"
+        hello = Hello(config.cluster.id, PROTOCOL_VERSION, "client", name)
+        network = network or TcpNetwork(runtime)
+        link = LeaderLink(config.cluster.masters, network, hello, runtime)
+        here = Here(config.client.machine, config.client.rack)
+
+        self.calls = calls = ClusterCalls(link, runtime, timeout_s)
+        self.session = session = Session(calls, runtime, name)
+        self.namespace = Namespace(calls, session)
+        self.locations = locations = Locations(calls, here, runtime)
+        self._plane = plane = DataPorts(config.cluster.id, streams or TcpStreams(runtime), runtime)
+        supply = ChunkSupply(session, here, runtime, timeout_s)
+        writer_parts = WriterParts(supply, plane, runtime, timeout_s)
+        self.store = ContentStore(session, writer_parts, MemoryPool(CHUNK_BYTES_MAX, runtime))
+        complaints = Complaints(calls, runtime)
+        pieces = PieceReader(plane, locations, complaints, runtime, timeout_s)
+        self.reader_parts = ReaderParts(pieces, MemoryPool(PIECE_MEMORY_BYTES, runtime), runtime)
+
+    def open_content(self, path: str) -> PinnedContent:
+        """Return the file's content as it is now."""
+        return open_content(self.calls, self.locations, self.runtime, path)
+
+    def open_contents(self, paths: Sequence[str]) -> list[PinnedContent | GfsError]:
+        """Return the contents of several files, or why not; one request for all."""
+        return open_contents(self.calls, self.locations, self.runtime, paths)
+
+    def close(self) -> None:
+        """Finish open chunks, end the session, hang up. Takes a bounded time, never raises."""
+        try:
+            self.store.close()
+            self.session.close()
+        finally:
+            self.calls.close()
+            self._plane.close()

@@ -1,0 +1,215 @@
+"""Copying between this machine and a cluster, with the target rules of `cp`."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+
+from gfs_ha.client.connection import ClusterConnection
+from gfs_ha.client.content_store import FileAttributes
+from gfs_ha.client.download import Downloader
+from gfs_ha.client.local_files import local_door, shown
+from gfs_ha.client.namespace import check_path, join
+from gfs_ha.client.transfers import (
+    Cancel,
+    Fetched,
+    Progress,
+    PutOptions,
+    Silent,
+    Stored,
+    TreeResult,
+)
+from gfs_ha.client.tree_download import TreeDownload
+from gfs_ha.client.tree_upload import TreeUpload
+from gfs_ha.client.upload import ByteSource, Uploader
+from gfs_ha.errors import (
+    AlreadyExists,
+    GfsError,
+    InvalidPath,
+    IsADirectory,
+    NotADirectory,
+    NotFound,
+    UsageError,
+)
+from gfs_ha.protocol.metadata import DIRECTORY, DISK, MEMORY, FileStatus
+
+STREAM_MODE = 0o644
+JOBS_MAX = 64
+
+
+class Copying:
+    """Finds out where a copy goes, and makes it. Thread-safe."""
+
+    def __init__(self, connection: ClusterConnection) -> None:
+        self._connection = connection
+        self._names = connection.namespace
+
+    def put(
+        self,
+        local: str | os.PathLike[str] | ByteSource,
+        remote: str,
+        options: PutOptions,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Stored:
+        """Copy one file or stream in. Raises: as Cluster.put."""
+        _check_options(options)
+        connection = self._connection
+        progress = progress or Silent()
+        uploader = Uploader(connection.store, connection.runtime, progress, cancel or Cancel())
+        if not isinstance(local, str | os.PathLike):
+            target = self._file_target(remote, None, options)
+            attributes = FileAttributes(STREAM_MODE, connection.runtime.wall_ns())
+            return uploader.put_stream(local, target, attributes, options)
+        source = os.fspath(local)
+        with local_door(source):
+            size = os.stat(source).st_size
+            if os.path.isdir(source):
+                raise IsADirectory(f"local {shown(source)} is a directory; -r copies it")
+        target = self._file_target(remote, _last_name(source), options)
+        progress.expect(1, size)
+        return uploader.put_file(source, target, options)
+
+    def put_tree(
+        self,
+        local: str | os.PathLike[str],
+        remote: str,
+        options: PutOptions,
+        jobs: int,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> TreeResult:
+        """Copy a directory in. Raises: as Cluster.put_tree."""
+        _check_options(options)
+        source = os.fspath(local)
+        with local_door(source):
+            os.stat(source)
+        status, parent = self._look(remote)
+        target = check_path(remote)
+        if status is not None and status.kind != DIRECTORY:
+            raise AlreadyExists(f"{target} is a file; a directory cannot replace it")
+        if status is not None:
+            target = join(target, _last_name(source))
+            below = self._names.find(target)
+            if below is not None and below.kind != DIRECTORY:
+                raise AlreadyExists(f"{target} is a file; a directory cannot replace it")
+        elif parent is not None:
+            raise parent
+        connection = self._connection
+        progress, cancel = progress or Silent(), cancel or Cancel()
+        uploader = Uploader(connection.store, connection.runtime, progress, cancel)
+        upload = TreeUpload(self._names, uploader, connection.runtime, progress, cancel)
+        return upload.run(source, target, options, _checked_jobs(jobs))
+
+    def get(
+        self,
+        remote: str,
+        local: str | os.PathLike[str],
+        verify: bool,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Fetched:
+        """Copy one file out. Raises: as Cluster.get."""
+        connection = self._connection
+        path = check_path(remote)
+        content = connection.open_content(path)
+        target = os.fspath(local)
+        if os.path.isdir(target):
+            target = os.path.join(target, posixpath.basename(path))
+            if os.path.isdir(target):
+                raise IsADirectory(
+                    f"local {shown(target)} is a directory; a file cannot replace it"
+                )
+        elif target.endswith("/"):
+            raise NotFound(f"local {shown(target)} is no directory")
+        progress = progress or Silent()
+        progress.expect(1, content.size)
+        downloader = Downloader(connection.reader_parts, progress, cancel or Cancel())
+        return downloader.get_file(lambda: connection.open_content(path), target, verify, content)
+
+    def get_tree(
+        self,
+        remote: str,
+        local: str | os.PathLike[str],
+        verify: bool,
+        jobs: int,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> TreeResult:
+        """Copy a directory out. Raises: as Cluster.get_tree."""
+        connection = self._connection
+        path = check_path(remote)
+        target = os.fspath(local)
+        if os.path.isdir(target):
+            target = os.path.join(target, posixpath.basename(path))
+        if os.path.lexists(target) and not os.path.isdir(target):
+            raise AlreadyExists(
+                f"local {shown(target)} is in the way; a directory cannot replace it"
+            )
+        progress, cancel = progress or Silent(), cancel or Cancel()
+        downloader = Downloader(connection.reader_parts, progress, cancel)
+        download = TreeDownload(
+            self._names, connection.open_contents, downloader, connection.runtime, cancel
+        )
+        return download.run(path, target, _checked_jobs(jobs), verify, progress)
+
+    def _file_target(self, remote: str, name: str | None, options: PutOptions) -> str:
+        """Return the final path of a file. Raises: what is certain to refuse it in the end."""
+        status, parent = self._look(remote)
+        target = check_path(remote)
+        if status is not None and status.kind == DIRECTORY:
+            if name is None:
+                raise IsADirectory(f"{target} is a directory; name the file that is to be written")
+            target = join(target, name)
+            check_path(target)
+            status = self._names.find(target)
+            if status is not None and status.kind == DIRECTORY:
+                raise IsADirectory(f"{target} is a directory; a file cannot replace it")
+        elif status is not None and remote.endswith("/"):
+            raise NotADirectory(f"{target} is no directory")
+        elif status is None and parent is not None:
+            raise parent
+        elif status is None and remote.endswith("/"):
+            raise NotFound(f"{target} is no directory; mkdir makes it")
+        if status is not None and options.if_absent:
+            raise AlreadyExists(f"{target} exists already")
+        return target
+
+    def _look(self, remote: str) -> tuple[FileStatus | None, GfsError | None]:
+        """Return the status of a path, and else what is wrong with the directory above it."""
+        path = check_path(remote)
+        found, above = self._names.stat_all((path, posixpath.dirname(path)))
+        if isinstance(found, FileStatus):
+            return found, None
+        if not isinstance(found, NotFound):
+            raise found
+        if isinstance(above, GfsError):
+            return None, above
+        if above.kind != DIRECTORY:
+            return None, NotADirectory(f"{posixpath.dirname(path)} is no directory")
+        return None, None
+
+
+def _last_name(local: str) -> str:
+    """Return the name under which a local path is copied. Raises: InvalidPath."""
+    name = os.path.basename(os.path.abspath(local))
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidPath(f"local {shown(local)}: the name is not UTF-8") from None
+    if not name:
+        raise InvalidPath(f"local {shown(local)} has no name of its own; name the target")
+    return name
+
+
+def _check_options(options: PutOptions) -> None:
+    if options.durability not in (DISK, MEMORY):
+        raise UsageError(f"durability {options.durability!r}; it is {DISK!r} or {MEMORY!r}")
+    if options.replicas < 0:
+        raise UsageError(f"{options.replicas} replicas")
+
+
+def _checked_jobs(jobs: int) -> int:
+    if not 1 <= jobs <= JOBS_MAX:
+        raise UsageError(f"{jobs} jobs; 1 to {JOBS_MAX} are possible")
+    return jobs

@@ -1,0 +1,240 @@
+"""The façade that all frontends use: a cluster as a file system."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Literal, overload
+
+from gfs_ha.client.connection import ClusterConnection
+from gfs_ha.client.content_store import ContentSink, FileAttributes
+from gfs_ha.client.copying import Copying
+from gfs_ha.client.files import RemoteReader, RemoteWriter
+from gfs_ha.client.namespace import check_path
+from gfs_ha.client.operations import Operations
+from gfs_ha.client.transfers import (
+    Cancel,
+    Fetched,
+    Progress,
+    PutOptions,
+    Stored,
+    TreeResult,
+)
+from gfs_ha.client.upload import ByteSource
+from gfs_ha.config import Config
+from gfs_ha.errors import UsageError
+from gfs_ha.protocol.metadata import DirectoryEntry, FileStatus, Location, SetAttributes
+
+FILE_MODE = 0o644
+LocalPath = str | os.PathLike[str]
+
+
+class Cluster:
+    """A cluster as a file system. Thread-safe; use it with `with`, or call `close`.
+
+    Paths are absolute (`/a/b`), sizes bytes, times nanoseconds since 1970. Every operation ends:
+    `timeout_s` is the longest time without an answered command or an acknowledged packet. All
+    errors are GfsError: NotFound, AlreadyExists…, NoLeader when no master leads in time,
+    UnknownOutcome when a change may or may not have been applied.
+    """
+
+    def __init__(self, config: Config, timeout_s: float | None = None) -> None:
+        """Nothing is dialled before the first operation."""
+        self._connection = connection = ClusterConnection(config, timeout_s)
+        self._names = connection.namespace
+        self._copying = Copying(connection)
+        self.config = config
+        self.operations = Operations(connection.calls)
+
+    @property
+    def leader(self) -> str:
+        """Return the name of the master that led at the last answer, or an empty string."""
+        return self._connection.calls.leader
+
+    # Files --------------------------------------------------------------------------------------
+
+    @overload
+    def open(self, path: str, mode: Literal["rb"] = "rb") -> RemoteReader: ...
+
+    @overload
+    def open(
+        self,
+        path: str,
+        mode: Literal["wb"],
+        *,
+        durability: str = ...,
+        replicas: int = ...,
+        if_absent: bool = ...,
+    ) -> RemoteWriter: ...
+
+    def open(
+        self,
+        path: str,
+        mode: str = "rb",
+        *,
+        durability: str = "disk",
+        replicas: int = 0,
+        if_absent: bool = False,
+    ) -> RemoteReader | RemoteWriter:
+        """Return a file object.
+
+        `rb`: the content as it is now, seekable, each byte verified. `wb`: new content that is
+        published as a whole by `close`, and discarded when the `with` block ends by an exception.
+        Args: `durability` is `disk` or `memory`, `replicas` the copies wanted (0: the cluster's
+        setting), `if_absent` refuses to replace a file.
+        """
+        path = check_path(path)
+        if mode == "rb":
+            connection = self._connection
+            return RemoteReader(connection.reader_parts, connection.open_content(path))
+        if mode != "wb":
+            raise UsageError(f"mode {mode!r}; remote files open with 'rb' or 'wb'")
+        options = PutOptions(durability, replicas, if_absent)
+        attributes = FileAttributes(FILE_MODE, self._connection.runtime.wall_ns())
+        return RemoteWriter(path, ContentSink(self._connection.store, path, attributes, options))
+
+    def read_bytes(self, path: str) -> bytes:
+        """Return the whole content of a file."""
+        with self.open(path) as file:
+            return file.read()
+
+    def write_bytes(self, path: str, data: bytes | memoryview, *, durability: str = "disk") -> None:
+        """Replace the content of a file, or make it, in one step."""
+        with self.open(path, "wb", durability=durability) as file:
+            file.write(data)
+
+    # Copying ------------------------------------------------------------------------------------
+
+    def put(
+        self,
+        local: LocalPath | ByteSource,
+        remote: str,
+        *,
+        durability: str = "disk",
+        replicas: int = 0,
+        if_absent: bool = False,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Stored:
+        """Copy a local file, or a stream until its end, to a remote path; all or nothing.
+
+        A remote directory receives a file under its own name. Mode and mtime are kept. Raises:
+        PartlyDone when the file changes while it is read, AlreadyExists with `if_absent`…
+        """
+        options = PutOptions(durability, replicas, if_absent)
+        return self._copying.put(local, remote, options, progress, cancel)
+
+    def put_tree(
+        self,
+        local: LocalPath,
+        remote: str,
+        *,
+        durability: str = "disk",
+        replicas: int = 0,
+        if_absent: bool = False,
+        jobs: int = 4,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> TreeResult:
+        """Copy a local directory with all that is below it, `jobs` files at a time.
+
+        As `cp -r`: to a missing remote path it becomes that directory, an existing directory
+        receives it under its own name. What is skipped or fails by itself is a problem in the
+        result; raised is what concerns all files.
+        """
+        options = PutOptions(durability, replicas, if_absent)
+        return self._copying.put_tree(local, remote, options, jobs, progress, cancel)
+
+    def get(
+        self,
+        remote: str,
+        local: LocalPath,
+        *,
+        verify: bool = False,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Fetched:
+        """Copy a remote file to a local path, or under its own name into a local directory.
+
+        It appears whole, with mode and mtime, or not at all. Each byte is verified on its way;
+        with `verify` the local file is read again and compared.
+        """
+        return self._copying.get(remote, local, verify, progress, cancel)
+
+    def get_tree(
+        self,
+        remote: str,
+        local: LocalPath,
+        *,
+        verify: bool = False,
+        jobs: int = 4,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> TreeResult:
+        """Copy a remote directory with all that is below it, as `put_tree` the other way."""
+        return self._copying.get_tree(remote, local, verify, jobs, progress, cancel)
+
+    # Names --------------------------------------------------------------------------------------
+
+    def listdir(self, path: str) -> Iterator[DirectoryEntry]:
+        """Yield the entries of a directory in byte order of their names, page by page."""
+        return self._names.entries(path)
+
+    def walk(self, path: str) -> Iterator[tuple[str, DirectoryEntry]]:
+        """Yield (path, entry) of everything below a directory, a directory before its content."""
+        return self._names.walk(path)
+
+    def stat(self, path: str) -> FileStatus:
+        """Return kind, size, mode, owner, times of a name. Raises: NotFound, NotADirectory."""
+        return self._names.stat(path)
+
+    def exists(self, path: str) -> bool:
+        """Return whether there is such a name."""
+        return self._names.find(path) is not None
+
+    def mkdir(self, path: str, *, mode: int = 0o777, parents: bool = False) -> FileStatus:
+        """Make a directory. With `parents`, also those above it, and one that exists is fine."""
+        return self._names.mkdir(path, mode, parents)
+
+    def rename(self, source: str, target: str, *, replace: bool = True) -> None:
+        """Move a name, in one step. It replaces a file, or an empty directory by a directory."""
+        self._names.rename(source, target, replace)
+
+    def remove(self, path: str, *, recursive: bool = False) -> None:
+        """Remove a file or an empty directory; with `recursive` a whole tree, in one step."""
+        self._names.remove(path, recursive)
+
+    def set_attributes(
+        self,
+        path: str,
+        *,
+        mode: int | None = None,
+        owner: str | None = None,
+        group: str | None = None,
+        mtime_ns: int | None = None,
+    ) -> FileStatus:
+        """Change what is given, and return the status after it."""
+        request = SetAttributes(check_path(path), mode, owner, group, mtime_ns)
+        return self._names.set_attributes(request)
+
+    def servers(self) -> tuple[Location, ...]:
+        """Return the chunkservers that are available now, as the leader says."""
+        return self._connection.locations.servers()
+
+    # Life ---------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End the session and hang up; what was not published is discarded."""
+        self._connection.close()
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

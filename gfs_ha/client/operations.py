@@ -1,0 +1,77 @@
+"""What operators read: reports of the leader, and what each master says when there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gfs_ha.client.cluster import ClusterCalls
+from gfs_ha.client.namespace import check_path
+from gfs_ha.errors import GfsError
+from gfs_ha.ids import ChunkId
+from gfs_ha.protocol.reports import (
+    ChunkReport,
+    ChunkRow,
+    GetChunks,
+    GetHealth,
+    GetMasters,
+    GetPlacement,
+    GetServers,
+    GetStatus,
+    HealthReport,
+    MasterFacts,
+    MasterReport,
+    PlacementReport,
+    ServerReport,
+    StatusReport,
+)
+
+PAGE = 200
+
+
+class Operations:
+    """Reports, as they are shown and printed as JSON. Thread-safe. Raises: NoLeader…"""
+
+    def __init__(self, calls: ClusterCalls) -> None:
+        self._calls = calls
+
+    def masters(self) -> MasterReport:
+        """Return the members as the leader sees them, and every term that led."""
+        return self._calls.ask(GetMasters(), MasterReport)
+
+    def master_facts(self) -> dict[str, MasterFacts | GfsError]:
+        """Return what each master says of itself, or why it does not; needs no leader."""
+        return self._calls.facts()
+
+    def servers(self) -> ServerReport:
+        """Return the chunkservers, their load and their last heartbeat."""
+        return self._calls.ask(GetServers(), ServerReport)
+
+    def chunks(self, under: bool = False) -> Iterator[ChunkRow]:
+        """Yield the chunks by id, page by page; with `under` those with too few live copies."""
+        after = ChunkId(0)
+        while True:
+            page = self._calls.ask(GetChunks(under, after, PAGE), ChunkReport)
+            yield from page.items
+            if not page.more or not page.items:
+                return
+            after = page.items[-1].chunk_id
+
+    def placement(self, path: str) -> PlacementReport:
+        """Return where the bytes of a file lie, all of them. Raises: NotFound, IsADirectory."""
+        path = check_path(path)
+        whole = self._calls.ask(GetPlacement(path, 0, PAGE), PlacementReport)
+        items = list(whole.items)
+        page = whole
+        while page.more and page.items:
+            offset = items[-1].file_offset + items[-1].length
+            page = self._calls.ask(GetPlacement(path, offset, PAGE), PlacementReport)
+            items += page.items
+        return PlacementReport(whole.path, whole.size, whole.rule, tuple(items), False)
+
+    def health(self) -> HealthReport:
+        """Return what is not as it should be."""
+        return self._calls.ask(GetHealth(), HealthReport)
+
+    def status(self) -> StatusReport:
+        """Return the cluster on one screen."""
+        return self._calls.ask(GetStatus(), StatusReport)
