@@ -18,6 +18,7 @@ from gfs_ha.chunk.slots.appending import OpenPush
 from gfs_ha.chunk.slots.format import DATA_OFFSET, Header, SlotFlag, State
 from gfs_ha.chunk.slots.slot import Slot, Verified, cut_table
 from gfs_ha.errors import (
+    DiskFull,
     Fenced,
     LimitExceeded,
     ReplicaBusy,
@@ -132,7 +133,11 @@ class Replica:
         if end > self._reserved:
             ahead = max(end, 2 * self._reserved, _RESERVE_BYTES_MIN)
             reserved = min(ahead, self._slot.header.capacity)
-            file.allocate(DATA_OFFSET + reserved)
+            try:
+                file.allocate(DATA_OFFSET + reserved)
+            except DiskFull:
+                reserved = end
+                file.allocate(DATA_OFFSET + reserved)
             self._reserved = reserved
 
     def _check_open(self) -> None:

@@ -25,6 +25,7 @@ from gfs_ha.chunk.slots.format import (
 )
 from gfs_ha.errors import ReplicaDamaged
 from gfs_ha.limits import BLOCK_BYTES
+from gfs_ha.protocol.data import ChunkKind
 from gfs_ha.protocol.grid import block_count
 
 
@@ -85,7 +86,8 @@ class Slot:
         """Return the end of the last whole append whose bytes are there, read from the disk.
 
         The newer header may have outlived its data (one sync covers both): then what the older
-        copy says counts. Damage below both leaves the whole blocks before it.
+        copy says counts. Of a put's chunk also the whole blocks before a damage count: its bytes
+        are one stream; a tail's records are whole or absent (C8).
         """
         # After a failed write-back the cache may hold what the disk does not.
         file.drop_cache()
@@ -93,13 +95,14 @@ class Slot:
         good = verified_end(file, newest, buffer)
         if good == newest.end:
             return newest
+        older = Verified(0, array("I"))
         if self._previous is not None and self._previous[0].end <= newest.end:
-            older = Verified(self._previous[0].end, self._previous[1])
-            good_older = verified_end(file, older, buffer)
-            if good_older == older.end:
-                return older
-            good = max(good, good_older)
+            claim = Verified(self._previous[0].end, self._previous[1])
+            if verified_end(file, claim, buffer) == claim.end:
+                older = claim
         whole = good - good % BLOCK_BYTES
+        if self.header.kind is ChunkKind.TAIL or older.end > whole:
+            return older
         return Verified(whole, newest.table[: whole // BLOCK_BYTES])
 
 
