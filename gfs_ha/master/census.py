@@ -15,6 +15,7 @@ from gfs_ha.master.state.records import DEAD, SEALED, Chunk
 from gfs_ha.master.state.view import View
 
 Live = Callable[[ServerId], bool]
+LostDisks = frozenset[tuple[ServerId, DiskId]]
 
 FIRST = ChunkId(0)  # Below every id.
 BUCKETS = ("0", "1", "2", "3+")
@@ -29,9 +30,33 @@ def counted(chunk: Chunk) -> tuple[ServerId, ...]:
     return tuple(replica.server_id for replica in chunk.replicas)
 
 
-def copies(chunk: Chunk, live: Live) -> int:
-    """Return how many copies of a chunk lie on live servers."""
-    return sum(1 for server_id in counted(chunk) if live(server_id))
+def lost_disks(view: View) -> LostDisks:
+    """Return the disks that their servers came back without."""
+    return frozenset(
+        (server_id, disk.disk_id)
+        for server_id, server in view.servers()
+        for disk in server.disks
+        if disk.lost
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """What counts as there: live servers, without the disks that they lost."""
+
+    live: Live
+    lost: LostDisks
+
+    def copies(self, chunk: Chunk) -> int:
+        """Return how many copies of a chunk can be read now."""
+        holders = counted(chunk)
+        return sum(
+            1
+            for replica in chunk.replicas
+            if replica.server_id in holders
+            and self.live(replica.server_id)
+            and (replica.server_id, replica.disk_id) not in self.lost
+        )
 
 
 @dataclass(slots=True)
@@ -42,12 +67,12 @@ class Census:
     _running: dict[str, int] = field(default_factory=lambda: dict.fromkeys(BUCKETS, 0))
     _after: ChunkId = FIRST
 
-    def step(self, view: View, live: Live, limit: int) -> bool:
+    def step(self, view: View, presence: Presence, limit: int) -> bool:
         """Count the next `limit` chunks; return True at the end of a round."""
         page = view.chunks_after(self._after, limit)
         for _, chunk in page:
             if chunk.state != DEAD:
-                self._running[BUCKETS[min(3, copies(chunk, live))]] += 1
+                self._running[BUCKETS[min(3, presence.copies(chunk))]] += 1
         if len(page) == limit:
             self._after = page[-1][0]
             return False
@@ -57,17 +82,21 @@ class Census:
 
 
 def under_goal(
-    view: View, live: Live, after: ChunkId, limit: int
+    view: View, presence: Presence, after: ChunkId, limit: int
 ) -> tuple[list[tuple[ChunkId, Chunk]], bool]:
     """Return chunks with fewer live copies than their goal above `after`, and if there are more.
 
     Merges the index of chunks that have too few copies by the tables with what lies on servers
-    that are not live: nothing else can be below its goal.
+    that are not live or on lost disks: nothing else can be below its goal.
     """
     sources = [_recorded(view, after)]
     for server_id, server in view.servers():
-        if not live(server_id):
-            sources += [_on_disk(view, server_id, disk.disk_id, after) for disk in server.disks]
+        gone = not presence.live(server_id)
+        sources += [
+            _on_disk(view, server_id, disk.disk_id, after)
+            for disk in server.disks
+            if gone or disk.lost
+        ]
     found: list[tuple[ChunkId, Chunk]] = []
     last = after
     for examined, chunk_id in enumerate(heapq.merge(*sources)):
@@ -77,7 +106,7 @@ def under_goal(
         if examined >= _EXAMINED_MAX:
             return found, True
         chunk = view.chunk(chunk_id)
-        if chunk is None or chunk.state == DEAD or copies(chunk, live) >= chunk.goal:
+        if chunk is None or chunk.state == DEAD or presence.copies(chunk) >= chunk.goal:
             continue
         if len(found) == limit:
             return found, True

@@ -12,18 +12,17 @@ from functools import partial
 
 from gfs_ha.errors import GfsError, NotLeader
 from gfs_ha.limits import REQUEST_DEADLINE_S, SUSPECT_S
+from gfs_ha.master.census import Presence, lost_disks
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.planners.expiry import plan_claims, plan_seals, plan_sessions
 from gfs_ha.master.planners.garbage import plan_deletes, plan_reaping
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Planner, Seen
-from gfs_ha.master.proposals import reply_of
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.reign import Reign
-from gfs_ha.master.sealer import Sealer
+from gfs_ha.master.roles import RoleKeeper, log_outcome
 from gfs_ha.master.state.commands import InitCluster, LeaderElected
 from gfs_ha.master.state.view import View
-from gfs_ha.protocol.codec import Failure
 from gfs_ha.runtime import Future
 
 logger = logging.getLogger(__name__)
@@ -51,12 +50,11 @@ PLANNERS: dict[str, Planner] = {
 class Housekeeper:
     """Ticks while this master leads. `run` belongs to one thread."""
 
-    def __init__(
-        self, desk: Desk, every_minute: Callable[[], object], limits: PlanLimits | None = None
-    ) -> None:
+    def __init__(self, desk: Desk, roles: RoleKeeper, every_minute: Callable[[], object]) -> None:
+        self.limits = PlanLimits()
         self._desk = desk
+        self._roles = roles
         self._every_minute = every_minute
-        self.limits = limits or PlanLimits()
         self._cursors = Cursors()
         self._pending: dict[str, int] = {}
         self._lock = desk.runtime.lock()
@@ -67,12 +65,17 @@ class Housekeeper:
         minute_s = self._desk.now_s() + _MINUTE_S
         while not self._stopping:
             self._desk.runtime.sleep(TICK_S)
-            if self._desk.now_s() >= minute_s:
-                minute_s += _MINUTE_S
-                self._every_minute()
-            reign = self._desk.reign
-            if reign is not None and not self._stopping:
-                self.tick(reign)
+            try:
+                self._roles.check()
+                if self._desk.now_s() >= minute_s:
+                    minute_s += _MINUTE_S
+                    self._every_minute()
+                reign = self._desk.reign
+                if reign is not None and not self._stopping:
+                    self.tick(reign)
+            except Exception:
+                # The top of this thread. A planner's mistake must not stop all masters in turn.
+                logger.exception("a tick of housekeeping failed")
 
     def stop(self) -> None:
         """Make `run` return soon. Thread-safe."""
@@ -144,7 +147,8 @@ class Housekeeper:
                 self._propose(name, plan)
                 plans.append(plan)
             young = seen.now_s - seen.elected_s < _HEARD_AFTER_S
-            reign.census.step(view, lambda server_id: young or server_id in seen.live, _CENSUS_ROWS)
+            presence = Presence(lambda server_id: young or server_id in seen.live, lost_disks(view))
+            reign.census.step(view, presence, _CENSUS_ROWS)
         return plans
 
     def _propose(self, name: str, plan: Plan) -> None:
@@ -160,7 +164,7 @@ class Housekeeper:
     def _proposed(self, name: str, command: str, outcome: Outcome) -> None:
         with self._lock:
             self._pending[name] -= 1
-        _log_outcome(command, outcome)
+        log_outcome(command, outcome)
 
     def _carry_out(self, reign: Reign, plans: list[Plan]) -> None:
         sealer = self._desk.sealer
@@ -186,54 +190,3 @@ class Housekeeper:
             min_copies=settings.min_copies,
         )
         self._propose(_INIT, Plan(proposals=[command]))
-
-
-class RoleKeeper:
-    """Begins and ends reigns as the consensus loop says; the door's thread does the work."""
-
-    def __init__(self, desk: Desk, make_reign: Callable[[int], Reign]) -> None:
-        self._desk = desk
-        self._make_reign = make_reign
-
-    def role_changed(self, role: str, term: int) -> None:
-        """Hear of a change, in the consensus loop's thread."""
-        if role == "leader":
-            self._desk.proposer.begin_term()
-            self._desk.post_quietly(partial(self._begin, term))
-        else:
-            self._desk.post_quietly(self.end)
-
-    def end(self) -> None:
-        """End the reign: everybody who waits is sent on. On the door's thread."""
-        reign, sealer = self._desk.reign, self._desk.sealer
-        self._desk.reign = self._desk.sealer = None
-        if reign is None or sealer is None:
-            return
-        logger.warning("leads no more epoch=%s", reign.epoch)
-        error = self._desk.proposer.not_leader()
-        reign.end(error)
-        for slot in sealer.end():
-            slot.fail(error)
-
-    def _begin(self, term: int) -> None:
-        self.end()
-        desk = self._desk
-        reign = self._make_reign(term)
-        logger.warning("leads now epoch=%s", reign.epoch)
-        command = LeaderElected(desk.name, desk.incarnation)
-        # The first command of the reign: proposed before any request of a client is taken.
-        desk.proposer.propose(
-            command, REQUEST_DEADLINE_S, partial(_log_outcome, type(command).__name__)
-        )
-        desk.sealer = Sealer(reign, desk.kv, desk.proposer, desk.runtime, desk.post_quietly)
-        desk.reign = reign
-
-
-def _log_outcome(command: str, outcome: Outcome) -> None:
-    if outcome.error is not None:
-        if not isinstance(outcome.error, NotLeader):
-            logger.warning("proposal failed command=%s error=%s", command, outcome.error.message)
-        return
-    reply = reply_of(outcome)
-    if isinstance(reply, Failure):
-        logger.info("proposal refused command=%s because=%s", command, reply.message)

@@ -76,6 +76,8 @@ class Observed:
         if facts is None or facts.start_id != beat.start_id:
             return False
         facts.heard_s = now_s
+        if beat.beat < facts.beat:
+            return True  # Overtaken by a later one on the way: it proves life, its news are old.
         facts.beat = beat.beat
         facts.told_epoch = beat.epoch
         facts.disk_usage = beat.disk_usage
@@ -114,9 +116,12 @@ class Observed:
         problem = f"block {damage.block_index} is damaged"
         _note(self.damage, (damage.chunk_id, server_id), problem)
 
-    def trouble(self, chunk_id: ChunkId, server_id: ServerId, problem: str) -> None:
-        """Note what somebody else says of a replica: news, not a fact."""
-        _note(self.problems, (chunk_id, server_id), problem)
+    def trouble(self, chunk_id: ChunkId, server_id: ServerId, problem: str) -> bool:
+        """Note what somebody else says of a replica: news, not a fact. Returns if it is new."""
+        key = (chunk_id, server_id)
+        fresh = self.problems.get(key) != problem
+        _note(self.problems, key, problem)
+        return fresh
 
     def heard_session(self, session_id: SessionId, now_s: float) -> None:
         """Note that a session asked for something: its claims live on (C11)."""

@@ -14,6 +14,7 @@ from gfs_ha.errors import NoServers
 from gfs_ha.ids import DiskId, ServerId
 
 HIGH_WATER = 0.95  # Used share above which a server takes no new chunks.
+_NAMED_MAX = 8  # Rejected servers that a remark names.
 _LOAD_STEP = 0.02  # Servers within one step of used share count as equal.
 _MIX = 0x9E3779B97F4A7C15  # 2**64 / golden ratio (Knuth), spreads neighbouring ids.
 
@@ -83,10 +84,8 @@ def place(candidates: Iterable[Candidate], wanted: Wanted) -> Placement:
         else:
             chosen.append(_next(left, chosen, remarks))
     if len(chosen) < wanted.goal:
-        reasons = [
-            f"{one.name} {rejected[one.server_id]}" for one in everyone if rejected[one.server_id]
-        ]
-        because = f" ({', '.join(reasons)})" if reasons else ""
+        reasons = _reasons(everyone, rejected)
+        because = f" ({reasons})" if reasons else ""
         remarks.append(
             f"{len(chosen)} of {wanted.goal} copies: {len(usable)} of {len(everyone)} servers "
             f"can take a chunk{because}"
@@ -156,7 +155,12 @@ def _refusal(
 ) -> str:
     if not everyone:
         return "no chunkserver is registered; start one and try again"
-    reasons = ", ".join(
-        f"{one.name} {rejected[one.server_id]}" for one in everyone if rejected[one.server_id]
-    )
+    reasons = _reasons(everyone, rejected)
     return f"{usable} of {len(everyone)} chunkservers can take a chunk, {needed} needed: {reasons}"
+
+
+def _reasons(everyone: list[Candidate], rejected: dict[ServerId, str]) -> str:
+    """Return why servers were rejected, the first few by name."""
+    named = [f"{one.name} {rejected[one.server_id]}" for one in everyone if rejected[one.server_id]]
+    more = f" and {len(named) - _NAMED_MAX} more" if len(named) > _NAMED_MAX else ""
+    return ", ".join(named[:_NAMED_MAX]) + more

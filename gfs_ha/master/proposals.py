@@ -1,4 +1,4 @@
-"""How the leader proposes: stamped with time, under a deadline, refused early when disks are short.
+"""How the leader proposes: stamped with time, under a deadline, watched while it is under way.
 
 Every proposal ends applied, certainly not applied, or with an unknown outcome (S3).
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from gfs_ha.config import MasterAddress
-from gfs_ha.errors import GfsError, NoSpace, NotLeader
+from gfs_ha.errors import GfsError, NotLeader
 from gfs_ha.ids import NO_SESSION, SessionId
 from gfs_ha.master.raft.contract import Outcome, RaftStatus
 from gfs_ha.master.raft.node import RaftNode
@@ -22,6 +22,9 @@ from gfs_ha.runtime import Runtime
 # Kept back of a call's time, so that the outcome still reaches the caller.
 MARGIN_S = 0.05
 _DEADLINE_MIN_S = 0.01
+
+
+OnDone = Callable[[Outcome], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Proposer:
         self._raft = raft
         self._runtime = runtime
         self._masters = masters
+        self._lock = runtime.lock()
+        self._under_way: dict[tuple[SessionId, int], int] = {}
         self._term_began_ns = runtime.monotonic_ns()
 
     def begin_term(self) -> None:
@@ -61,24 +66,15 @@ class Proposer:
         self,
         command: Command,
         deadline_s: float,
-        on_done: Callable[[Outcome], None],
+        on_done: OnDone,
         sender: Sender = LEADER_ITSELF,
     ) -> None:
         """Propose a command; `on_done` is called once, in the consensus loop's thread or here.
 
         Args: `deadline_s` is a duration; a proposal that is pending past it ends UnknownOutcome.
         """
-        if grows(command) and self._raft.status().any_voter_low:
-            on_done(
-                Outcome(
-                    None,
-                    NoSpace(
-                        "the disk or the metadata store of a master is almost full; "
-                        "delete something or give the masters more room"
-                    ),
-                )
-            )
-            return
+        if sender.session_id != NO_SESSION and grows(command):
+            on_done = self._watched(sender, on_done)
         entry = Entry(
             elapsed_ms=(self._runtime.monotonic_ns() - self._term_began_ns) // 1_000_000,
             wall_ns=self._runtime.wall_ns(),
@@ -88,6 +84,28 @@ class Proposer:
             window_start=sender.window_start,
         )
         self._raft.propose(encode_entry(entry), max(_DEADLINE_MIN_S, deadline_s), on_done)
+
+    def short_of_room(self, command: Command) -> bool:
+        """Return whether a command adds state while a master is short of room for it (M8)."""
+        return self._raft.status().any_voter_low and grows(command)
+
+    def under_way(self, sender: Sender) -> bool:
+        """Return whether a growing command of this sender is proposed and not decided yet."""
+        return (sender.session_id, sender.sequence) in self._under_way
+
+    def _watched(self, sender: Sender, on_done: OnDone) -> OnDone:
+        key = (sender.session_id, sender.sequence)
+        with self._lock:
+            self._under_way[key] = self._under_way.get(key, 0) + 1
+
+        def done(outcome: Outcome) -> None:
+            with self._lock:
+                self._under_way[key] -= 1
+                if not self._under_way[key]:
+                    del self._under_way[key]
+            on_done(outcome)
+
+        return done
 
     def read_index(self, deadline_s: float, on_done: Callable[[GfsError | None], None]) -> None:
         """Call `on_done(None)` once a read transaction opened then is linearizable (M4)."""

@@ -14,7 +14,7 @@ from functools import partial
 from gfs_ha.errors import Busy, StaleCommand, UnknownChunk
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.kv.ordered import OrderedKV
-from gfs_ha.limits import REQUEST_DEADLINE_S
+from gfs_ha.limits import HEARTBEAT_PARK_S, REQUEST_DEADLINE_S
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.orders import FENCE, PROVE
@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 PATIENCE_S = 5.0  # A live server that owes an answer longer is not waited for.
 PATIENCE_DOUBTED_S = 1.0  # The same for a server that the client saw failing.
+SILENCE_DOUBTED_S = 1.5 * HEARTBEAT_PARK_S  # Who lives and is reached beats more often.
 ASK_AGAIN_S = 5.0  # After which a chunk that is blocked by its answers is asked about anew.
 RETRY_MS = 200  # What a client that came too early is told to wait.
 
@@ -194,10 +195,14 @@ class Sealer:
         chunk_id = attempt.chunk.chunk_id
         found = set()
         for server_id in attempt.chunk.replicas:
-            patience_s = PATIENCE_DOUBTED_S if server_id in attempt.doubted else PATIENCE_S
-            if self._reign.observed.state(server_id, now_s) == LIVE and (
-                self._reign.orders.waiting_s(server_id, chunk_id, now_s) < patience_s
+            observed = self._reign.observed
+            doubted = server_id in attempt.doubted
+            patience_s = PATIENCE_DOUBTED_S if doubted else PATIENCE_S
+            if observed.state(server_id, now_s) != LIVE or (
+                doubted and observed.age_s(server_id, now_s) >= SILENCE_DOUBTED_S
             ):
+                continue
+            if self._reign.orders.waiting_s(server_id, chunk_id, now_s) < patience_s:
                 found.add(server_id)
         return frozenset(found)
 

@@ -16,7 +16,7 @@ from gfs_ha.master.directory import MasterDirectory
 from gfs_ha.master.handlers.desk import Desk, Post
 from gfs_ha.master.handlers.dispatch import Dispatcher
 from gfs_ha.master.health import space_low
-from gfs_ha.master.housekeeping import Housekeeper, RoleKeeper
+from gfs_ha.master.housekeeping import Housekeeper
 from gfs_ha.master.proposals import Proposer
 from gfs_ha.master.raft.contract import RaftConfig
 from gfs_ha.master.raft.identity import DATABASES as RAFT_DATABASES
@@ -24,6 +24,7 @@ from gfs_ha.master.raft.identity import bootstrap as bootstrap_store
 from gfs_ha.master.raft.node import RaftNode
 from gfs_ha.master.raft.transport import tcp_transport
 from gfs_ha.master.reign import Reign
+from gfs_ha.master.roles import RoleKeeper
 from gfs_ha.master.state.machine import Machine
 from gfs_ha.master.state.tables import DATABASES as STATE_DATABASES
 from gfs_ha.net.door import Door
@@ -151,7 +152,7 @@ class MasterServer:
         dispatcher = Dispatcher(self._desk)
         self._door = Door(self._runtime, listen, dispatcher.greet, dispatcher)
         self._roles = RoleKeeper(self._desk, self._make_reign)
-        self.housekeeper = Housekeeper(self._desk, self._kv.forget_dead_readers)
+        self.housekeeper = Housekeeper(self._desk, self._roles, self._kv.forget_dead_readers)
         self._raft.on_role_change(self._roles.role_changed)
         self._raft.space_low_source = self._space_low
 

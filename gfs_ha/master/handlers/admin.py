@@ -9,7 +9,7 @@ from gfs_ha import __version__
 from gfs_ha.errors import InvalidArgument, NotInitialized
 from gfs_ha.ids import ChunkId, ServerId, format_id
 from gfs_ha.limits import LIST_PAGE_MAX
-from gfs_ha.master.census import copies, counted, under_goal
+from gfs_ha.master.census import Presence, counted, lost_disks, under_goal
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.health import Symptoms, examine, reachable
@@ -17,7 +17,7 @@ from gfs_ha.master.observed import LIVE
 from gfs_ha.master.placement import RULE
 from gfs_ha.master.raft.contract import LEADER
 from gfs_ha.master.reign import Reign
-from gfs_ha.master.state.records import DEAD, SEALED, Chunk, Server
+from gfs_ha.master.state.records import DEAD, SEALED, Chunk, Replica, Server
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.reports import (
     ChunkReport,
@@ -93,7 +93,7 @@ def get_chunks(desk: Desk, view: View, request: GetChunks, slot: Slot) -> ChunkR
     _check_limit(request.limit)
     describer = _Describer(desk, view)
     if request.under:
-        found, more = under_goal(view, describer.live, request.after, request.limit)
+        found, more = under_goal(view, describer.presence, request.after, request.limit)
     else:
         page = view.chunks_after(request.after, request.limit + 1)
         found, more = page[: request.limit], len(page) > request.limit
@@ -174,9 +174,9 @@ class _Describer:
         self._now_s = desk.now_s()
         self._servers: dict[ServerId, Server | None] = {}
         self._blocked = desk.sealing().blocked()
+        self.presence = Presence(self._live, lost_disks(view))
 
-    def live(self, server_id: ServerId) -> bool:
-        """Return whether a server counts as live."""
+    def _live(self, server_id: ServerId) -> bool:
         return self._reign.observed.state(server_id, self._now_s) == LIVE
 
     def row(self, chunk_id: ChunkId, chunk: Chunk) -> ChunkRow:
@@ -187,7 +187,7 @@ class _Describer:
             state=chunk.state,
             length=chunk.length if chunk.state == SEALED else chunk.published_end,
             goal=chunk.goal,
-            copies=copies(chunk, self.live),
+            copies=self.presence.copies(chunk),
             durability=chunk.durability,
             kind=chunk.kind,
             claimed_by=chunk.claimed_by,
@@ -196,7 +196,7 @@ class _Describer:
                     server_id=replica.server_id,
                     name=self._server_text(replica.server_id, "name"),
                     rack=self._server_text(replica.server_id, "rack"),
-                    health=self._health(chunk_id, chunk, replica.server_id),
+                    health=self._health(chunk_id, chunk, replica),
                     disk_id=replica.disk_id,
                 )
                 for replica in chunk.replicas
@@ -213,7 +213,10 @@ class _Describer:
             return f"#{server_id}" if field == "name" else ""
         return server.name if field == "name" else server.rack
 
-    def _health(self, chunk_id: ChunkId, chunk: Chunk, server_id: ServerId) -> str:
+    def _health(self, chunk_id: ChunkId, chunk: Chunk, replica: Replica) -> str:
+        server_id = replica.server_id
+        if (server_id, replica.disk_id) in self.presence.lost:
+            return "dead"
         if chunk.state == DEAD:
             return "deleting"
         if (chunk_id, server_id) in self._reign.observed.damage:
@@ -290,7 +293,7 @@ def _health(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[Hea
     """Return the findings, and how many chunks have too few copies (at least, if very many)."""
     reign = desk.leading()
     describer = _Describer(desk, view)
-    under, more = under_goal(view, describer.live, ChunkId(0), _UNDER_COUNTED_MAX)
+    under, more = under_goal(view, describer.presence, ChunkId(0), _UNDER_COUNTED_MAX)
     stats = desk.kv.stats()
     settings = desk.config.settings
     observed = reign.observed

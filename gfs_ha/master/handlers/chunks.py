@@ -17,9 +17,10 @@ from gfs_ha.ids import ServerId
 from gfs_ha.limits import GOAL_MAX, SERVERS_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.mutations import propose_for_client
 from gfs_ha.master.observed import LIVE, Observed
 from gfs_ha.master.placement import Candidate, Placement, Wanted, place
-from gfs_ha.master.proposals import MARGIN_S, Sender
+from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.state.commands import BeginSeal, PlaceChunk
 from gfs_ha.master.state.records import OPEN, Server
@@ -58,9 +59,7 @@ def allocate_chunk(desk: Desk, request: AllocateChunk, slot: Slot) -> None:
     command = PlaceChunk(
         chosen.replicas, request.kind, request.durability, request.goal, chosen.remarks
     )
-    sender = Sender(slot.session_id, slot.sequence, slot.window_start)
-    done = partial(answer_outcome, desk, slot)
-    desk.proposer.propose(command, slot.left_s() - MARGIN_S, done, sender)
+    propose_for_client(desk, command, slot)
 
 
 def seal_chunk(desk: Desk, request: SealChunk, slot: Slot) -> None:
@@ -116,8 +115,8 @@ def report_replica(desk: Desk, view: View, request: ReportReplica, slot: Slot) -
     """Note that a client could not use a replica."""
     problem = request.problem[:_PROBLEM_CHARACTERS_MAX]
     reign = desk.leading()
-    if view.chunk(request.chunk_id) is not None:
-        reign.observed.trouble(request.chunk_id, request.server_id, problem)
+    known = view.chunk(request.chunk_id) is not None
+    if known and reign.observed.trouble(request.chunk_id, request.server_id, problem):
         logger.warning(
             "replica reported chunk=%#x server=%d problem=%s",
             request.chunk_id,
@@ -125,16 +124,6 @@ def report_replica(desk: Desk, view: View, request: ReportReplica, slot: Slot) -
             problem,
         )
     return Done()
-
-
-def answer_outcome(desk: Desk, slot: Slot, outcome: Outcome) -> None:
-    """Answer a request with how its proposal ended. Runs in the consensus loop's thread."""
-    if outcome.error is not None or outcome.result is None:
-        error = outcome.error
-        assert error is not None, "an outcome without result or error"
-        slot.fail(desk.proposer.for_client(error))
-    else:
-        slot.reply_encoded(outcome.result)
 
 
 def candidates(

@@ -147,18 +147,17 @@ def _take_answer(desk: Desk, reign: Reign, beat: Heartbeat, answer: OrderAnswer)
     if isinstance(answer, FenceAnswer | ProofAnswer):
         desk.sealing().answered(server_id, answer)
     elif isinstance(answer, OrderFailed):
-        logger.warning(
-            "order failed server=%d chunk=%#x order=%s because=%s",
-            server_id,
-            answer.chunk_id,
-            answer.kind,
-            answer.failure.message,
-        )
+        if reign.observed.trouble(answer.chunk_id, server_id, answer.failure.message):
+            logger.warning(
+                "order failed server=%d chunk=%#x order=%s because=%s",
+                server_id,
+                answer.chunk_id,
+                answer.kind,
+                answer.failure.message,
+            )
         if answer.kind in (FENCE, PROVE):
             desk.sealing().answered(server_id, answer)
-        else:
-            # It stays outstanding and goes out again in a second.
-            reign.observed.trouble(answer.chunk_id, server_id, answer.failure.message)
+        # Any other stays outstanding and goes out again in a second.
     else:
         _order_done(desk, reign, beat, answer)
 
@@ -184,7 +183,10 @@ def _compare_open(desk: Desk, reign: Reign, beat: Heartbeat) -> None:
         view = View(reader)
         last_chunk = view.counters().last_chunk
         applied = stored_applied(reader)
-        for replica in beat.open_replicas[:OPEN_LOOKED_AT_MAX]:
+        # Another part with every beat, if they are very many.
+        start = beat.beat * OPEN_LOOKED_AT_MAX % len(beat.open_replicas)
+        turned = beat.open_replicas[start:] + beat.open_replicas[:start]
+        for replica in turned[:OPEN_LOOKED_AT_MAX]:
             order = _order_for(desk, view, beat.server_id, replica, (last_chunk, applied))
             if order is not None:
                 reign.orders.want(beat.server_id, order)

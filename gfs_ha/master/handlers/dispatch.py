@@ -25,7 +25,8 @@ from gfs_ha.limits import PROTOCOL_VERSION, REQUEST_DEADLINE_S, REQUESTS_PER_CAL
 from gfs_ha.master.handlers import admin, chunks, chunkservers, namespace
 from gfs_ha.master.handlers.call import Call, Slot
 from gfs_ha.master.handlers.desk import Desk
-from gfs_ha.master.proposals import MARGIN_S, Sender
+from gfs_ha.master.handlers.mutations import propose_for_client
+from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.state.view import View
 from gfs_ha.net.network import Connection, Deferred
 from gfs_ha.protocol import control, metadata, reports
@@ -132,9 +133,7 @@ class Dispatcher:
         elif kind in LED:
             LED[kind](self._desk, request, slot)
         else:
-            sender = Sender(slot.session_id, slot.sequence, slot.window_start)
-            done = partial(chunks.answer_outcome, self._desk, slot)
-            self._desk.proposer.propose(request, slot.left_s() - MARGIN_S, done, sender)
+            propose_for_client(self._desk, request, slot)
 
     def _read(self, reads: list[_Asked], call: Call) -> None:
         def done(error: GfsError | None) -> None:

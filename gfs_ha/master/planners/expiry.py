@@ -26,7 +26,7 @@ def plan_claims(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) ->
 def plan_sessions(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
     """Return the expiry of sessions that claim nothing and have lived their time.
 
-    A session that only renews leaves no trace in the tables; that it was heard counts as well.
+    A session that only renews leaves no trace in the tables; a new leader gives it time to.
     """
     before_ms = view.counters().cluster_ms - limits.session_life_ms
     if before_ms <= 0:
@@ -35,8 +35,7 @@ def plan_sessions(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) 
     expired = tuple(
         (session_id, last_ms)
         for session_id, last_ms in idle
-        if session_id not in seen.sessions
-        or seen.session_silence_s(session_id) * 1000 > limits.session_life_ms
+        if seen.session_silence_s(session_id) > limits.claim_silence_s
     )
     return Plan(proposals=[ExpireSessions(expired[: limits.items])] if expired else [])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gfs_ha.ids import DiskId
+from gfs_ha.master.census import lost_disks
 from gfs_ha.master.planners.plan import NO_CHUNK, Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.state.commands import ReapStep, ReplicasDeleted
 from gfs_ha.master.state.view import View
@@ -20,12 +21,7 @@ def plan_deletes(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -
     gone = {(chunk_id, server_id, DiskId(disk_id)) for chunk_id, server_id, disk_id in seen.deleted}
     page = view.dead_chunks(cursors.dead, limits.rows)
     cursors.dead = page[-1][0] if len(page) == limits.rows else NO_CHUNK
-    lost = {
-        (server_id, disk.disk_id)
-        for server_id, server in view.servers()
-        for disk in server.disks
-        if disk.lost
-    }
+    lost = lost_disks(view)
     for chunk_id, chunk in page:
         for replica in chunk.replicas:
             key = (chunk_id, replica.server_id, replica.disk_id)
