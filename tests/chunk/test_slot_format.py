@@ -142,3 +142,11 @@ def test_a_fence_outlives_the_table_beside_it() -> None:
     torn[513] ^= 1
     reading = weigh(copy_of(generation=4), decode_copy(memoryview(torn)))
     assert reading is not None and reading.header.state is State.FENCED
+
+
+def test_half_a_seal_is_no_seal() -> None:
+    torn = coded(msgspec.structs.replace(HEADER, generation=5, state=State.SEALED))
+    torn[513] ^= 1
+    reading = weigh(copy_of(generation=4, end=100_000), decode_copy(memoryview(torn)))
+    assert reading is not None
+    assert (reading.header.state, reading.header.end) == (State.FENCED, 100_000)

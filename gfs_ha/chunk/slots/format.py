@@ -214,11 +214,12 @@ def weigh(first: Copy, second: Copy) -> Reading | None:
     generation = newest.generation
     if copy_offset(generation + 1) == copy_offset(header.generation):
         generation += 1
+    # A half-written seal is no seal, but no append follows it either.
+    state = header.state
+    if state is State.OPEN and newest.state is not State.OPEN:
+        state = State.FENCED
     header = msgspec.structs.replace(
-        header,
-        generation=generation,
-        promised_end=promised,
-        state=max(newest.state, header.state),
+        header, generation=generation, promised_end=promised, state=state
     )
     return Reading(header, table, previous, lost)
 
