@@ -1,8 +1,8 @@
-"""What tests of several rooms share: a real cluster of processes that always goes away again."""
+"""What tests of several rooms share: real clusters of processes that always go away again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,43 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def local_cluster(tmp_path: Path) -> Iterator[LocalCluster]:
-    """Three masters and four chunkservers on two racks, with chunks of 1 MiB, up and ready."""
+def new_cluster(tmp_path: Path) -> Iterator[Callable[[str], LocalCluster]]:
+    """A cluster below tmp_path by name, not up yet; whatever becomes of it is taken down."""
     from gfs_ha.local.cluster import LocalCluster
 
-    cluster = LocalCluster(tmp_path / "cluster")
+    made: list[LocalCluster] = []
+
+    def make(name: str) -> LocalCluster:
+        made.append(LocalCluster(tmp_path / name))
+        return made[-1]
+
     try:
-        cluster.up(masters=3, chunkservers=4, racks=("r1", "r2"), chunk_bytes=MIB)
-        yield cluster
+        yield make
     finally:
-        cluster.down(wipe=True)
+        for cluster in made:
+            _show_logs(cluster.directory)
+            cluster.down(wipe=True)
+
+
+@pytest.fixture
+def local_cluster(new_cluster: Callable[[str], LocalCluster]) -> LocalCluster:
+    """Three masters and four chunkservers on two racks, with chunks of 1 MiB, up and ready."""
+    cluster = new_cluster("cluster")
+    cluster.up(masters=3, chunkservers=4, racks=("r1", "r2"), chunk_bytes=MIB)
+    return cluster
+
+
+@pytest.fixture
+def small_cluster(new_cluster: Callable[[str], LocalCluster]) -> LocalCluster:
+    """One master and two chunkservers, up: enough where no quorum is at stake."""
+    cluster = new_cluster("small")
+    cluster.up(masters=1, chunkservers=2, chunk_bytes=MIB)
+    return cluster
+
+
+def _show_logs(directory: Path) -> None:
+    """Print the end of every log of a cluster; pytest shows it when the test failed."""
+    from gfs_ha.local.processes import read_tail
+
+    for path in sorted(directory.glob("*/*.log")):
+        print(f"--- {path.name}", *read_tail(path)[-25:], sep="\n")

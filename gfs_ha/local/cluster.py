@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 import signal
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import gfs_ha
 from gfs_ha.errors import Busy, DeadlineExceeded, NotFound, PortTaken, UsageError
-from gfs_ha.local import processes
+from gfs_ha.local import launcher, processes
 from gfs_ha.local.layout import HOST, MASTER, Layout, Member, Plan, default_directory
 from gfs_ha.local.ports import choose_ports
 from gfs_ha.local.processes import Process
@@ -104,8 +101,7 @@ class LocalCluster:
         given = {key: value for key, value in wanted.items() if value is not None}
         plan = replace(Plan(), **given)  # type: ignore[arg-type]
         plan.check()
-        self._layout.claim()
-        with self._locked():
+        with self._locked(claim=True):
             if self._layout.exists() and self._layout.complete():
                 self._check_shape(given)
                 return self._start_stopped()
@@ -116,11 +112,11 @@ class LocalCluster:
 
         Raises: DeadlineExceeded when a process cannot be ended.
         """
-        if not self._layout.directory.is_dir():
+        if not self._layout.claimed():
             return ()
         with self._locked():
-            ended = self._end(self._layout.members(), STOP_GRACE_S)
-            if wipe and (self._layout.exists() or self._layout.lock.exists()):
+            ended = launcher.end_all(self._layout.homes(), self._runtime, STOP_GRACE_S)
+            if wipe:
                 self._layout.remove()
         return ended
 
@@ -130,7 +126,7 @@ class LocalCluster:
             return ()
         found = []
         for member in self._layout.members():
-            process = self._find(member)
+            process = launcher.find(member.home)
             state = STOPPED if process is None else PAUSED if process.paused() else RUNNING
             found.append(
                 MemberStatus(
@@ -140,7 +136,7 @@ class LocalCluster:
                     process.pid if process else 0,
                     member.port,
                     member.rack,
-                    member.files.log,
+                    member.home.files.log,
                 )
             )
         return tuple(found)
@@ -152,7 +148,7 @@ class LocalCluster:
         Raises: NotFound for an unknown name or one that does not run; DeadlineExceeded.
         """
         member = self.member(name)
-        process = self._find(member)
+        process = launcher.find(member.home)
         if process is None or not process.send(number):
             raise NotFound(f"{name} does not run")
         if number == signal.SIGSTOP:
@@ -176,7 +172,7 @@ class LocalCluster:
         """
         member = self.member(name)
         with self._locked():
-            if self._find(member) is not None:
+            if launcher.find(member.home) is not None:
                 return False
             self._start((member,), bootstrap=False, wait=wait)
         return True
@@ -186,7 +182,7 @@ class LocalCluster:
 
         Raises: the error that one of them ends with meanwhile; DeadlineExceeded.
         """
-        members = [one for one in self._layout.members() if self._find(one) is not None]
+        members = [one for one in self._layout.members() if launcher.find(one.home) is not None]
         self._wait_serving(members, self._timeout_s if timeout_s is None else timeout_s)
 
     def env(self) -> dict[str, str]:
@@ -209,9 +205,9 @@ class LocalCluster:
     def _create(self, plan: Plan) -> UpReport:
         """Lay out a cluster and start it; a first start that was broken off is begun anew."""
         for left in reversed(range(_FIRST_START_TRIES)):
-            self._end(self._layout.members(), 0.0)
-            for member in self._layout.members():
-                shutil.rmtree(member.directory)
+            launcher.end_all(self._layout.homes(), self._runtime, 0.0)
+            for home in self._layout.homes():
+                shutil.rmtree(home.directory)
             ports = choose_ports(HOST, plan.ports_needed(), self._runtime)
             cluster_id = f"local-{self._runtime.random_u64():016x}"
             self._layout.write(plan, cluster_id, ports)
@@ -223,16 +219,17 @@ class LocalCluster:
                 # Someone was faster than us; nobody has seen this cluster yet.
                 if not left:
                     raise
-        self._wait_serving(members, self._timeout_s)
+        # From here on somebody may put files into it: it is never begun anew.
         self._layout.mark_complete()
+        self._wait_serving(members, self._timeout_s)
         names = tuple(member.name for member in members)
         return UpReport(self.directory, self.config_path, True, (), names)
 
     def _wait_serving(self, members: Sequence[Member], timeout_s: float) -> None:
         def check() -> None:
             for member in members:
-                if self._find(member) is None:
-                    raise processes.start_error(member.name, member.files)
+                if launcher.find(member.home) is None:
+                    raise processes.start_error(member.name, member.home.files)
 
         wait_serving(self.config_path, members, self._runtime, timeout_s, check)
 
@@ -250,7 +247,7 @@ class LocalCluster:
         running = []
         stopped = []
         for member in members:
-            process = self._find(member)
+            process = launcher.find(member.home)
             if process is None:
                 stopped.append(member)
                 continue
@@ -271,68 +268,42 @@ class LocalCluster:
         begun: list[tuple[Member, Process]] = []
         try:
             for member in members:
-                begun.append((member, self._spawn(member, bootstrap)))
+                begun.append((member, self._launch(member, bootstrap)))
             if wait:
                 for member, process in begun:
                     processes.wait_ready(
-                        member.name, process, member.files, self._runtime, self._timeout_s
+                        member.name, process, member.home.files, self._runtime, self._timeout_s
                     )
         except BaseException:
             # Also on Ctrl-C: what is not ready now would be a process that nobody asked for.
             processes.end_processes([one for _, one in begun], self._runtime, 1.0)
             raise
 
-    def _spawn(self, member: Member, bootstrap: bool) -> Process:
-        command = [sys.executable, "-m", "gfs_ha.cli.daemons", member.role]
-        command += ["--config", str(member.config_path), "--log-file", str(member.files.log)]
-        if bootstrap and member.role == MASTER:
-            command.append("--bootstrap")
-        environ = dict(os.environ)
-        package = str(Path(gfs_ha.__file__).parent.parent)
-        # The same code as ours, wherever we were started.
-        environ["PYTHONPATH"] = os.pathsep.join(
-            [package, *filter(None, [environ.get("PYTHONPATH")])]
-        )
-        return processes.start_process(command, member.files, environ)
-
-    def _find(self, member: Member) -> Process | None:
-        process = processes.find_process(member.files.pid)
-        if process is not None:
-            return process
-        strays = processes.find_strays(str(member.config_path))
-        return strays[0] if strays else None
-
-    def _end(self, members: Sequence[Member], grace_s: float) -> tuple[str, ...]:
-        ended = []
-        running: list[Process] = []
-        for member in members:
-            found = {process.pid: process for process in self._runs(member)}
-            running += found.values()
-            if found:
-                ended.append(member.name)
-        processes.end_processes(running, self._runtime, grace_s)
-        for member in members:
-            member.files.pid.unlink(missing_ok=True)
-        return tuple(ended)
-
-    def _runs(self, member: Member) -> list[Process]:
-        named = processes.find_process(member.files.pid)
-        return [
-            *([named] if named else []),
-            *processes.find_strays(str(member.config_path)),
-        ]
+    def _launch(self, member: Member, bootstrap: bool) -> Process:
+        options = (launcher.BOOTSTRAP,) if bootstrap and member.role == MASTER else ()
+        return launcher.launch(member.home, member.role, options)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, claim: bool = False) -> Iterator[None]:
         """One caller at a time changes the cluster. Raises: Busy after a minute."""
-        deadline = self._runtime.monotonic_s() + _LOCK_TIMEOUT_S
-        with self._layout.lock.open("a") as file:
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if self._runtime.monotonic_s() >= deadline:
-                        raise Busy(f"another process changes {self.directory}") from None
+        deadline_s = self._runtime.monotonic_s() + _LOCK_TIMEOUT_S
+        while True:
+            if claim:
+                self._layout.claim()
+            with self._layout.lock.open("a") as file:
+                while not _try_lock(file.fileno()):
+                    if self._runtime.monotonic_s() >= deadline_s:
+                        raise Busy(f"another process changes {self.directory}")
                     self._runtime.sleep(0.05)
-            yield
+                # Who held it may have wiped the cluster, and the lock with it.
+                if not claim or self._layout.holds(file.fileno()):
+                    yield
+                    return
+
+
+def _try_lock(number: int) -> bool:
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -5,7 +5,7 @@
     D/m1/data           its state,
     D/m1/m1.log         its log, bounded,
     D/m1/pid, output    its pid file, and what the last run said on standard output and error
-    D/complete          written when the cluster was ready for the first time
+    D/complete          written once all processes had started; from then on the data count
 
 The configurations are the only record of names, ports and racks.
 """
@@ -30,6 +30,7 @@ CHUNKSERVER = "chunkserver"
 _COMPLETE_NAME = "complete"
 _LOCK_NAME = "lock"
 _DATA_NAME = "data"
+_HOME_NAMES = {MASTER: re.compile(r"m([0-9]{1,4})"), CHUNKSERVER: re.compile(r"cs([0-9]{1,4})")}
 _RACK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 
 
@@ -65,15 +66,14 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
-    """One process of the cluster, as its configuration says."""
+class Home:
+    """The directory of one process."""
 
-    name: str
-    role: str  # MASTER or CHUNKSERVER.
-    port: int
-    rack: str  # Of a chunkserver, else empty.
     directory: Path
-    files: ProcessFiles
+
+    @property
+    def name(self) -> str:
+        return self.directory.name
 
     @property
     def config_path(self) -> Path:
@@ -82,6 +82,28 @@ class Member:
     @property
     def data(self) -> Path:
         return self.directory / _DATA_NAME
+
+    @property
+    def files(self) -> ProcessFiles:
+        return ProcessFiles(
+            pid=self.directory / "pid",
+            output=self.directory / "output",
+            log=self.directory / f"{self.name}.log",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One process of the cluster, as its configuration says."""
+
+    home: Home
+    role: str  # MASTER or CHUNKSERVER.
+    port: int
+    rack: str  # Of a chunkserver, else empty.
+
+    @property
+    def name(self) -> str:
+        return self.home.name
 
 
 class Layout:
@@ -97,8 +119,19 @@ class Layout:
         """Return whether a cluster was laid out here."""
         return self.client_config.exists()
 
+    def claimed(self) -> bool:
+        """Return whether the directory is that of a local cluster, even of one not laid out."""
+        return self.lock.exists() and self.directory.is_dir()
+
+    def holds(self, number: int) -> bool:
+        """Return whether an open file is the lock that lies in the directory now."""
+        try:
+            return os.path.samestat(os.fstat(number), self.lock.stat())
+        except FileNotFoundError:
+            return False
+
     def complete(self) -> bool:
-        """Return whether it was ready once: from then on its data are somebody's."""
+        """Return whether all its processes had started once: from then on its data count."""
         return self._complete.exists()
 
     def mark_complete(self) -> None:
@@ -141,43 +174,43 @@ class Layout:
 
     def members(self) -> tuple[Member, ...]:
         """Return the processes, masters first. Raises: ConfigError for a damaged configuration."""
+        return tuple(_read_member(home) for home in self.homes())
+
+    def homes(self) -> tuple[Home, ...]:
+        """Return the directories of the processes, masters first; reads no configuration."""
         found = [
-            self._read_member(path.parent)
-            for path in sorted(self.directory.glob(f"*/{CONFIG_NAME}"), key=_natural)
+            (role != MASTER, int(match.group(1)), path)
+            for path in self.directory.iterdir()
+            for role, pattern in _HOME_NAMES.items()
+            if (match := pattern.fullmatch(path.name)) and path.is_dir()
         ]
-        return tuple(sorted(found, key=lambda one: one.role != MASTER))
+        return tuple(Home(path) for _, _, path in sorted(found))
 
     def remove(self) -> None:
         """Remove what the cluster wrote; the directory too, if nothing else lies in it."""
-        for path in self.directory.glob(f"*/{CONFIG_NAME}"):
-            shutil.rmtree(path.parent)
-        # Half-written layouts have directories without a configuration: they are ours if empty.
+        for home in self.homes():
+            shutil.rmtree(home.directory)
         for path in (self.client_config, self._complete, self.lock):
             path.unlink(missing_ok=True)
-        for path in (*self.directory.iterdir(), self.directory):
-            try:
-                path.rmdir()
-            except OSError:
-                pass  # Not empty, or no directory: not ours.
+        try:
+            self.directory.rmdir()
+        except OSError:
+            pass  # Something lies in it that is not ours.
 
     def _write_member(self, name: str, text: str) -> None:
         directory = self.directory / name
         directory.mkdir(exist_ok=True)
         _replace(directory / CONFIG_NAME, text)
 
-    def _read_member(self, directory: Path) -> Member:
-        read = config.load(directory / CONFIG_NAME)
-        name = directory.name
-        files = ProcessFiles(
-            pid=directory / "pid", output=directory / "output", log=directory / f"{name}.log"
-        )
-        if read.chunkserver is not None:
-            server = read.chunkserver
-            return Member(name, CHUNKSERVER, server.port, server.rack, directory, files)
-        address = read.cluster.master(read.master.name) if read.master else None
-        if address is None:
-            raise WrongDirectory(f"{directory / CONFIG_NAME} is neither a master nor a chunkserver")
-        return Member(name, MASTER, address.port, "", directory, files)
+
+def _read_member(home: Home) -> Member:
+    read = config.load(home.config_path)
+    if read.chunkserver is not None:
+        return Member(home, CHUNKSERVER, read.chunkserver.port, read.chunkserver.rack)
+    address = read.cluster.master(read.master.name) if read.master else None
+    if address is None:
+        raise WrongDirectory(f"{home.config_path} is neither a master's nor a chunkserver's")
+    return Member(home, MASTER, address.port, "")
 
 
 def _cluster_text(plan: Plan, cluster_id: str, ports: Sequence[int]) -> str:
@@ -201,13 +234,6 @@ def _server_text(name: str, port: int, rack: str) -> str:
         f'\n[chunkserver]\nname = "{name}"\ndirectory = "{_DATA_NAME}"\n'
         f'listen = "{HOST}:{port}"\nrack = "{rack}"\n'
     )
-
-
-def _natural(path: Path) -> tuple[str, int]:
-    name = path.parent.name
-    letters = name.rstrip("0123456789")
-    number = name[len(letters) :]
-    return letters, int(number) if number else 0
 
 
 def _replace(path: Path, text: str) -> None:

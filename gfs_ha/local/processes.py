@@ -117,18 +117,18 @@ def find_process(pid_file: Path) -> Process | None:
     return process if process.running() else None
 
 
-def find_strays(argument: str) -> list[Process]:
-    """Return the running processes that were started with exactly this argument.
+def find_strays(mark: Sequence[str]) -> list[Process]:
+    """Return the running processes that were started with these arguments, one after another.
 
     It finds what a pid file lost: who started it was killed before it wrote the file.
     """
     found = []
-    wanted = os.fsencode(argument)
+    wanted = b"\0%s\0" % b"\0".join(os.fsencode(argument) for argument in mark)
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == os.getpid():
             continue
         try:
-            arguments = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
+            arguments = Path(f"/proc/{entry}/cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
         facts = _read_stat(int(entry))

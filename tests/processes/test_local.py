@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -25,19 +25,14 @@ from gfs_ha.runtime import Runtime, ThreadedRuntime
 pytestmark = pytest.mark.processes
 
 MIB = 1 << 20
+NewCluster = Callable[[str], LocalCluster]
 NAMES = ("m1", "m2", "m3", "cs1", "cs2", "cs3", "cs4")
 HOST = "127.0.0.1"
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Iterator[LocalCluster]:
-    """One master and two chunkservers, up: enough where no quorum is at stake."""
-    cluster = LocalCluster(tmp_path / "small")
-    try:
-        cluster.up(masters=1, chunkservers=2, chunk_bytes=MIB)
-        yield cluster
-    finally:
-        cluster.down(wipe=True)
+def small(small_cluster: LocalCluster) -> LocalCluster:
+    return small_cluster
 
 
 def states(cluster: LocalCluster) -> dict[str, str]:
@@ -139,18 +134,25 @@ def test_a_process_whose_pid_file_was_lost_is_still_known(small: LocalCluster) -
     assert nothing_left(small, ports)
 
 
-def test_two_clusters_do_not_disturb_each_other(small: LocalCluster, tmp_path: Path) -> None:
-    other = LocalCluster(tmp_path / "other")
-    try:
-        other.up(masters=1, chunkservers=1, chunk_bytes=MIB)
-        assert not set(ports_of(small)) & set(ports_of(other))
-        small.down()
-        assert set(states(other).values()) == {RUNNING}
-        small.up()
-        other.down(wipe=True)
-        assert set(states(small).values()) == {RUNNING}
-    finally:
-        other.down(wipe=True)
+def test_down_ends_also_what_has_a_damaged_configuration(small: LocalCluster) -> None:
+    ports = ports_of(small)
+    (small.directory / "cs1/gfs.toml").write_text("[cluster")
+    (small.directory / "cs1/pid").unlink()
+    assert small.down() == ("m1", "cs1", "cs2")
+    assert nothing_left(small, ports)
+
+
+def test_two_clusters_do_not_disturb_each_other(
+    small: LocalCluster, new_cluster: NewCluster
+) -> None:
+    other = new_cluster("other")
+    other.up(masters=1, chunkservers=1, chunk_bytes=MIB)
+    assert not set(ports_of(small)) & set(ports_of(other))
+    small.down()
+    assert set(states(other).values()) == {RUNNING}
+    small.up()
+    other.down(wipe=True)
+    assert set(states(small).values()) == {RUNNING}
 
 
 def test_a_cluster_of_another_shape_is_refused_and_left_as_it_is(small: LocalCluster) -> None:
@@ -160,23 +162,20 @@ def test_a_cluster_of_another_shape_is_refused_and_left_as_it_is(small: LocalClu
     assert set(states(small).values()) == {RUNNING}
 
 
-def test_a_first_up_that_was_broken_off_is_begun_anew(tmp_path: Path) -> None:
-    layout = Layout(tmp_path / "half")
+def test_a_first_up_that_was_broken_off_is_begun_anew(new_cluster: NewCluster) -> None:
+    half = new_cluster("half")
+    layout = Layout(half.directory)
     layout.claim()
     ports = cluster_module.choose_ports(HOST, 3, ThreadedRuntime())
     layout.write(Plan(masters=1, chunkservers=1, chunk_bytes=MIB), "local-half", ports)
-    half = LocalCluster(layout.directory)
-    try:
-        with pytest.raises(GfsError, match="m1 did not start"):
-            half.start("m1")  # It was never bootstrapped.
-        report = half.up(masters=1, chunkservers=2, chunk_bytes=MIB)
-        assert report.created and report.started == ("m1", "cs1", "cs2")
-    finally:
-        half.down(wipe=True)
+    with pytest.raises(GfsError, match="m1 did not start"):
+        half.start("m1")  # It was never bootstrapped.
+    report = half.up(masters=1, chunkservers=2, chunk_bytes=MIB)
+    assert report.created and report.started == ("m1", "cs1", "cs2")
 
 
 def test_a_port_that_is_taken_meanwhile_is_replaced_at_the_first_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_cluster: NewCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen: list[tuple[int, ...]] = []
     with socket.create_server((HOST, 0)) as rival:
@@ -189,13 +188,10 @@ def test_a_port_that_is_taken_meanwhile_is_replaced_at_the_first_up(
 
         real = cluster_module.choose_ports
         monkeypatch.setattr(cluster_module, "choose_ports", choose)
-        cluster = LocalCluster(tmp_path / "c")
-        try:
-            cluster.up(masters=1, chunkservers=1, chunk_bytes=MIB)
-            assert len(chosen) == 2
-            assert taken not in ports_of(cluster)
-        finally:
-            cluster.down(wipe=True)
+        cluster = new_cluster("c")
+        cluster.up(masters=1, chunkservers=1, chunk_bytes=MIB)
+        assert len(chosen) == 2
+        assert taken not in ports_of(cluster)
 
 
 def test_a_taken_port_of_a_process_that_had_it_is_named(small: LocalCluster) -> None:
@@ -230,9 +226,9 @@ def test_the_directory_of_another_server_is_refused_and_nothing_in_it_is_lost(
     one.rename(aside)
     two.rename(one)
     small.start("cs1", wait=False)  # It serves its port until a leader tells it the truth.
-    process = processes.find_process(small.member("cs1").files.pid)
+    process = processes.find_process(small.member("cs1").home.files.pid)
     assert process is None or process.wait_gone(ThreadedRuntime(), 30)
-    error = processes.start_error("cs1", small.member("cs1").files)
+    error = processes.start_error("cs1", small.member("cs1").home.files)
     assert isinstance(error, WrongDirectory), error
     assert error.exit_status == 4
     one.rename(two)
@@ -241,26 +237,25 @@ def test_the_directory_of_another_server_is_refused_and_nothing_in_it_is_lost(
     small.up()
 
 
-def test_the_directory_of_another_cluster_is_refused(small: LocalCluster, tmp_path: Path) -> None:
-    other = LocalCluster(tmp_path / "other")
-    try:
-        other.up(masters=1, chunkservers=2, chunk_bytes=MIB)
-        for name in ("m1", "cs1"):
-            small.kill(name)
-            other.kill(name)
-            mine, theirs = (one.directory / name / "data" for one in (small, other))
-            mine.rename(small.directory / "aside")
-            shutil.copytree(theirs, mine, ignore=lambda _, names: [])
-            with pytest.raises(GfsError) as caught:
-                small.start(name)
-            assert caught.value.code in ("WrongDirectory", "WrongCluster")
-            assert caught.value.exit_status in (4, 6)
-            shutil.rmtree(mine)
-            (small.directory / "aside").rename(mine)
-        small.up()
-        other.up()
-    finally:
-        other.down(wipe=True)
+def test_the_directory_of_another_cluster_is_refused(
+    small: LocalCluster, new_cluster: NewCluster
+) -> None:
+    other = new_cluster("other")
+    other.up(masters=1, chunkservers=2, chunk_bytes=MIB)
+    for name in ("m1", "cs1"):
+        small.kill(name)
+        other.kill(name)
+        mine, theirs = (one.directory / name / "data" for one in (small, other))
+        mine.rename(small.directory / "aside")
+        shutil.copytree(theirs, mine, ignore=lambda _, names: [])
+        with pytest.raises(GfsError) as caught:
+            small.start(name)
+        assert caught.value.code in ("WrongDirectory", "WrongCluster")
+        assert caught.value.exit_status in (4, 6)
+        shutil.rmtree(mine)
+        (small.directory / "aside").rename(mine)
+    small.up()
+    other.up()
 
 
 def test_an_empty_directory_is_a_new_disk_of_the_same_server(small: LocalCluster) -> None:

@@ -37,11 +37,11 @@ def test_what_was_planned_is_read_back(layout: Layout) -> None:
 
 def test_each_process_has_a_valid_configuration_of_its_own(layout: Layout) -> None:
     for member in layout.members():
-        read = config.load(member.config_path)
+        read = config.load(member.home.config_path)
         assert read.cluster.id == "local-1"
         own = read.master or read.chunkserver
         assert own is not None and own.name == member.name
-        assert own.directory == member.data == layout.directory / member.name / "data"
+        assert own.directory == member.home.data == layout.directory / member.name / "data"
     assert config.load(layout.client_config).settings.chunk_bytes == 1 << 20
 
 
@@ -55,7 +55,7 @@ def test_a_directory_with_other_things_is_refused(tmp_path: Path) -> None:
 def test_wiping_leaves_what_the_cluster_did_not_write(layout: Layout) -> None:
     (layout.directory / "notes.txt").write_text("mine")
     (layout.directory / "mine").mkdir()
-    (layout.directory / "mine/kept").write_text("mine")
+    (layout.directory / "mine/gfs.toml").write_text("mine")
     layout.remove()
     assert sorted(path.name for path in layout.directory.iterdir()) == ["mine", "notes.txt"]
     assert not layout.exists()
@@ -65,6 +65,12 @@ def test_wiping_removes_the_directory_itself(layout: Layout) -> None:
     layout.mark_complete()
     layout.remove()
     assert not layout.directory.exists()
+
+
+def test_homes_are_known_also_without_readable_configurations(layout: Layout) -> None:
+    for home in layout.homes():
+        home.config_path.write_text("\0")
+    assert [home.name for home in layout.homes()][2:5] == ["m3", "cs1", "cs2"]
 
 
 def test_a_damaged_configuration_is_named(layout: Layout) -> None:

@@ -85,11 +85,13 @@ def test_a_damaged_pid_file_names_nobody(tmp_path: Path, text: str) -> None:
 def test_a_process_without_pid_file_is_found_by_its_argument(
     starter: Starter, tmp_path: Path
 ) -> None:
-    argument = str(tmp_path / "gfs.toml")
-    process = starter.start(SERVES, argument)
+    path = str(tmp_path / "gfs.toml")
+    process = starter.start(SERVES, "--config", path)
     starter.files.pid.unlink()
-    assert processes.find_strays(argument) == [process]
-    assert processes.find_strays(argument[:-1]) == []
+    assert processes.find_strays(("--config", path)) == [process]
+    assert processes.find_strays((path,)) == [process]
+    assert processes.find_strays(("--config", path[:-1])) == []
+    assert processes.find_strays((path, "--config")) == []
 
 
 def test_what_a_process_ended_with_is_what_its_starter_says(starter: Starter) -> None:
