@@ -55,10 +55,12 @@ class Chain:
             except GfsError as error:
                 self._lose(error)
 
-    def abandon(self, reason: GfsError) -> None:
-        """Break it off: what came from above must not reach anybody below."""
-        if self._stream is not None:
-            self._lose(reason)
+    def abandon(self) -> None:
+        """Break it off: what came from above must not reach anybody below.
+
+        Nobody below is to blame, so none of them is named.
+        """
+        self.close()
 
     def acks(self) -> tuple[ReplicaAck, ...]:
         """Return what happened below, once the last packet was forwarded."""

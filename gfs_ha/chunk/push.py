@@ -57,9 +57,8 @@ def serve_push(room: PushRoom, request: DataRequest, upstream: Stream) -> bool:
                 local.commit()
             below = chain.acks()
             acks = (local.ack(), *below)
-        upstream.send(
-            [encode_frame(FrameKind.PUSHED, request.op_id, encode_acks(acks))], deadline.hang_up
-        )
+        kind = FrameKind.PUSHED if whole else FrameKind.ENDED
+        upstream.send([encode_frame(kind, request.op_id, encode_acks(acks))], deadline.hang_up)
         return whole
     finally:
         local.close()
@@ -86,7 +85,7 @@ def _receive(request: DataRequest, packets: _Packets, chain: Chain, local: _Loca
                 raise CorruptData(f"part {bad} of the packet at {end} arrived damaged")
         except CorruptData as error:
             local.fail(error)
-            chain.abandon(error)
+            chain.abandon()
         else:
             chain.forward(packets.whole)
             local.append(packets.data, crcs)

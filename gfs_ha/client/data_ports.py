@@ -6,6 +6,7 @@ from gfs_ha.client.data_plane import ChunkBlocks, PushStream, ReadRange
 from gfs_ha.client.data_room import DataRoom
 from gfs_ha.client.fetch import Fetch, FetchTarget
 from gfs_ha.client.push import Push, PushTarget
+from gfs_ha.errors import UnknownOutcome
 from gfs_ha.limits import OPERATION_TIMEOUT_S
 from gfs_ha.net.streams import StreamNetwork
 from gfs_ha.protocol.data import DEADLINE_MS_MAX, Durability, Hop
@@ -30,7 +31,9 @@ class _SentPush:
 
     def finish(self) -> tuple[ReplicaAck, ...]:
         try:
-            return self._push.finish().acks
+            acks = self._push.finish().acks
+            # Those behind a lost server are silent, not at fault.
+            return tuple(ack for ack in acks if ack.code != UnknownOutcome.__name__)
         finally:
             self._push.close()
 

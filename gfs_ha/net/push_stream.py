@@ -74,10 +74,10 @@ class PushStream:
         Raises: as `send`; ProtocolError.
         """
         kind, body = self._reader.wait()
-        if kind is not FrameKind.PUSHED:
+        if kind not in (FrameKind.PUSHED, FrameKind.ENDED):
             raise ProtocolError(f"{self._stream.peer} answers a push with a {kind.name} frame")
         acks = decode_acks(body)
-        self._complete = not self.ended_early
+        self._complete = kind is FrameKind.PUSHED and not self.ended_early
         return acks
 
     def abort(self) -> None:

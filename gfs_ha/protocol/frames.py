@@ -27,6 +27,7 @@ class FrameKind(enum.IntEnum):
     FAILED = 3  # The end of any request: an error.
     DATA = 4  # Echo and CRCs; `length` raw bytes follow.
     BLOCKS = 5  # Echo, length, digest and CRCs of a sealed chunk.
+    ENDED = 6  # As PUSHED, but not all packets were taken: the stream ends with it.
 
 
 class ReplicaAck(Word, frozen=True):
@@ -96,12 +97,12 @@ def check_frame(frame: FrameHeader, head: bytes | memoryview, body: bytes | memo
 
 
 def encode_acks(acks: tuple[ReplicaAck, ...]) -> bytes:
-    """Return the body of a PUSHED frame."""
+    """Return the body of a PUSHED or ENDED frame."""
     return encode(acks)
 
 
 def decode_acks(body: bytes) -> tuple[ReplicaAck, ...]:
-    """Return the acknowledgements of a PUSHED frame. Raises: ProtocolError."""
+    """Return the acknowledgements of a PUSHED or ENDED frame. Raises: ProtocolError."""
     acks = decode(tuple[ReplicaAck, ...], body)
     if not 0 < len(acks) <= GOAL_MAX:
         raise ProtocolError(f"{len(acks)} acknowledgements")
