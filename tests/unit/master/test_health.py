@@ -1,0 +1,183 @@
+"""Findings: what makes a cluster unhealthy, with which code, and what is only said."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gfs_ha.limits import GIB, MIB
+from gfs_ha.master.health import Symptoms, examine, space_low
+from gfs_ha.master.raft.contract import PeerStatus, RaftStatus
+from gfs_ha.master.state.records import InternalErrors, Settings
+from gfs_ha.protocol.reports import DiskRow, ServerRow
+
+RAFT = RaftStatus(
+    "m1",
+    "leader",
+    3,
+    "m1",
+    10,
+    10,
+    10,
+    1,
+    0,
+    (PeerStatus("m2", True, 10, 10, 20), PeerStatus("m3", True, 10, 10, 20)),
+    False,
+    False,
+    1.0,
+    1.0,
+    1.0,
+    None,
+    None,
+)
+SETTINGS = Settings(1, "c1", "test", 1, 64 * MIB, 3, 2, 0)
+
+
+def server(number: int, **changes: object) -> ServerRow:
+    fields: dict[str, object] = {
+        "server_id": number,
+        "name": f"cs{number}",
+        "host": "h",
+        "port": 1,
+        "rack": f"r{number % 2}",
+        "machine": "m",
+        "state": "live",
+        "disk_usage": 0.1,
+        "chunk_count": 0,
+        "replica_count": 0,
+        "free_bytes": GIB,
+        "total_bytes": GIB,
+        "heartbeat_age_ms": 100,
+        "timestamp": 0,
+        "disks": (),
+    }
+    return ServerRow(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+WELL = Symptoms(
+    raft=RAFT,
+    settings=SETTINGS,
+    file_settings=(64 * MIB, 3, 2),
+    servers=tuple(server(number) for number in range(1, 5)),
+    clocks_ahead_ms={"cs1": 40},
+    under_count=0,
+    under_more=False,
+    blocked={},
+    damaged={},
+    internal_errors=None,
+    disk_free_bytes=50 * GIB,
+    disk_total_bytes=100 * GIB,
+    state_bytes=MIB,
+    map_bytes=GIB,
+)
+
+
+def peers(**changes: object) -> RaftStatus:
+    fields: dict[str, object] = {"member_id": "m3", "connected": True, "answer_age_ms": 20}
+    peer = PeerStatus(**{**fields, **changes})  # type: ignore[arg-type]
+    return RaftStatus(
+        **{
+            **{name: getattr(RAFT, name) for name in RAFT.__struct_fields__},
+            "peers": (RAFT.peers[0], peer),
+        }
+    )
+
+
+def test_a_cluster_that_is_well_has_no_findings() -> None:
+    report = examine(WELL)
+    assert report.healthy and report.items == ()
+
+
+BAD_DISK = server(4, disks=(DiskRow(5, 1, 1, 0, "read error"),))
+
+
+@pytest.mark.parametrize(
+    ("symptoms", "code", "words"),
+    [
+        (replace(WELL, raft=peers(connected=False)), "NO_QUORUM_MARGIN", "m3 does not answer"),
+        (replace(WELL, raft=peers(answer_age_ms=-1)), "NO_QUORUM_MARGIN", "m3"),
+        (replace(WELL, raft=peers(answer_age_ms=9000)), "NO_QUORUM_MARGIN", "m3"),
+        (replace(WELL, raft=peers(connected=False, refusal="OldCopy")), "NO_QUORUM_MARGIN", "Old"),
+        (replace(WELL, raft=peers(behind=True)), "MASTER_OUTDATED", "m3"),
+        (
+            replace(
+                WELL,
+                servers=(*WELL.servers, server(5, state="dead", heartbeat_age_ms=42_000)),
+            ),
+            "SERVER_DEAD",
+            "cs5 is dead (no heartbeat for 42 s)",
+        ),
+        (
+            replace(WELL, servers=(*WELL.servers, server(5, state="suspect", heartbeat_age_ms=-1))),
+            "SERVER_SUSPECT",
+            "cs5 is suspect (not heard yet)",
+        ),
+        (replace(WELL, servers=WELL.servers[:1]), "TOO_FEW_SERVERS", "1 live chunkservers, 2"),
+        (replace(WELL, servers=(*WELL.servers, BAD_DISK)), "DISK_FAILED", "read error"),
+        (replace(WELL, under_count=7), "CHUNKS_UNDER", "7 chunks"),
+        (replace(WELL, under_count=7, under_more=True), "CHUNKS_UNDER", "at least 7 chunks"),
+        (replace(WELL, blocked={"0x7": "no answer from 3"}), "CHUNKS_BLOCKED", "0x7 (no answer"),
+        (replace(WELL, damaged={"0x7": "cs1: block 2 is damaged"}), "REPLICAS_DAMAGED", "cs1"),
+        (replace(WELL, disk_free_bytes=GIB // 2), "SPACE_LOW", "m1"),
+        (
+            replace(WELL, internal_errors=InternalErrors(2, 9, "Mkdir", "KeyError")),
+            "INTERNAL_ERRORS",
+            "Mkdir",
+        ),
+        (replace(WELL, settings=None), "NOT_INITIALIZED", "no settings"),
+    ],
+)
+def test_what_makes_a_cluster_unhealthy(symptoms: Symptoms, code: str, words: str) -> None:
+    report = examine(symptoms)
+    assert not report.healthy
+    [found] = [finding for finding in report.items if finding.severity == "error"]
+    assert found.code == code
+    assert words in found.message
+    assert found.advice
+
+
+@pytest.mark.parametrize(
+    ("symptoms", "code", "words"),
+    [
+        (replace(WELL, servers=WELL.servers[:2]), "TOO_FEW_SERVERS", "goal of 3"),
+        (
+            replace(WELL, servers=tuple(server(n, rack="r1") for n in range(1, 5))),
+            "RACKS_MISSING",
+            "rack r1",
+        ),
+        (replace(WELL, clocks_ahead_ms={"cs1": -60_000}), "CLOCK_SKEW", "-60.0 s"),
+        (replace(WELL, file_settings=(MIB, 3, 2)), "SETTINGS_DIFFER", "chunk_size"),
+        (replace(WELL, disk_free_bytes=3 * GIB // 2), "SPACE_LOW", "soon"),
+    ],
+)
+def test_what_is_said_of_a_cluster_that_is_healthy(
+    symptoms: Symptoms, code: str, words: str
+) -> None:
+    report = examine(symptoms)
+    assert report.healthy
+    [found] = report.items
+    assert (found.code, found.severity) == (code, "warning")
+    assert words in found.message
+
+
+def test_lost_copies_are_said_not_to_be_restored() -> None:
+    [found] = examine(replace(WELL, under_count=1)).items
+    assert "not restored" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("free", "total", "used", "low"),
+    [
+        (GIB, 100 * GIB, 0, False),
+        (GIB - 1, 100 * GIB, 0, True),  # 1 GiB is less than 10 %.
+        (GIB // 2, 4 * GIB, 0, False),  # 10 % is less than 1 GiB.
+        (4 * GIB // 11, 4 * GIB, 0, True),
+        (50 * GIB, 100 * GIB, 90 * MIB, False),
+        (50 * GIB, 100 * GIB, 91 * MIB, True),
+    ],
+)
+def test_room_is_short_below_the_smaller_of_a_tenth_and_a_gibibyte_or_a_tenth_of_the_map(
+    free: int, total: int, used: int, low: bool
+) -> None:
+    assert space_low(free, total, used, 100 * MIB) is low

@@ -1,0 +1,111 @@
+"""Soft facts: ages count from the election, starts are told apart, everything is bounded."""
+
+from __future__ import annotations
+
+from gfs_ha.ids import Epoch
+from gfs_ha.limits import MIB
+from gfs_ha.master import observed
+from gfs_ha.master.observed import DEAD, LIVE, SUSPECT, Observed
+from gfs_ha.protocol.control import DamageFound, Heartbeat, OpenReplica, RegisterServer
+
+
+def start(start_id: int = 5) -> RegisterServer:
+    return RegisterServer("cs1", 1, "h", 7301, "r1", "m", start_id, 9, ())
+
+
+def beat(number: int = 1, start_id: int = 5, **changes: object) -> Heartbeat:
+    fields: dict[str, object] = {
+        "server_id": 1,
+        "start_id": start_id,
+        "beat": number,
+        "epoch": Epoch(1, 1),
+        "disk_usage": 0.25,
+        "chunk_count": number,
+        "timestamp": 1000,
+        "disks": (),
+    }
+    return Heartbeat(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_a_server_is_suspect_after_three_seconds_and_dead_after_thirty() -> None:
+    seen = Observed(elected_s=100.0)
+    seen.registered(1, start(), 200.0)
+    assert [seen.state(1, 200.0 + age) for age in (0, 2.9, 3, 29, 30)] == [
+        LIVE,
+        LIVE,
+        SUSPECT,
+        SUSPECT,
+        DEAD,
+    ]
+
+
+def test_a_new_leader_counts_the_age_of_a_server_from_its_election() -> None:
+    seen = Observed(elected_s=100.0)
+    assert seen.state(7, 102.0) == LIVE
+    assert not seen.present(7, 102.0)
+    assert seen.state(7, 104.0) == SUSPECT
+    assert seen.state(7, 131.0) == DEAD
+
+
+def test_a_heartbeat_of_another_start_is_not_taken() -> None:
+    seen = Observed(0.0)
+    assert not seen.heard(beat(), 1.0, 0)
+    seen.registered(1, start(), 1.0)
+    assert seen.heard(beat(), 2.0, 900)
+    assert seen.servers[1].clock_ahead_ms == 100
+    assert not seen.heard(beat(start_id=6), 3.0, 0)
+
+
+def test_a_heartbeat_that_was_overtaken_proves_life_and_tells_nothing() -> None:
+    seen = Observed(0.0)
+    seen.registered(1, start(), 1.0)
+    assert seen.heard(beat(4), 2.0, 0)
+    assert seen.heard(beat(3), 9.0, 0)
+    assert seen.servers[1].chunk_count == 4
+    assert seen.age_s(1, 9.5) == 0.5
+
+
+def test_a_new_start_forgets_what_the_old_one_told() -> None:
+    seen = Observed(0.0)
+    seen.registered(1, start(), 1.0)
+    seen.heard(beat(4), 2.0, 0)
+    seen.registered(1, start(6), 3.0)
+    assert seen.servers[1].chunk_count == 0
+    assert seen.heard(beat(1, start_id=6), 4.0, 0)
+
+
+def test_silence_of_a_session_counts_from_its_last_request_or_the_election() -> None:
+    seen = Observed(elected_s=100.0)
+    assert seen.session_silence_s(8, 130.0) == 30.0
+    seen.heard_session(8, 120.0)
+    assert seen.session_silence_s(8, 130.0) == 10.0
+
+
+def test_the_sessions_that_are_remembered_are_bounded() -> None:
+    seen = Observed(0.0)
+    for session in range(observed.SESSIONS_SEEN_MAX + 10):
+        seen.heard_session(session, float(session))
+    assert len(seen.sessions) == observed.SESSIONS_SEEN_MAX
+    assert 0 not in seen.sessions
+
+
+def test_damage_comes_from_servers_and_troubles_from_anybody() -> None:
+    seen = Observed(0.0)
+    seen.registered(1, start(), 1.0)
+    damaged = OpenReplica(3, Epoch(1, 1), 101, 0, "damaged")
+    seen.heard(beat(damage=(DamageFound(2, 101, 7),), open_replicas=(damaged,)), 2.0, 0)
+    assert dict(seen.damage) == {(2, 1): "block 7 is damaged", (3, 1): "is damaged"}
+    assert seen.trouble(4, 1, "times out")
+    assert not seen.trouble(4, 1, "times out")
+    for chunk in range(observed.PROBLEMS_MAX + 5):
+        seen.trouble(chunk, 2, "x")
+    assert len(seen.problems) == observed.PROBLEMS_MAX
+
+
+def test_promised_bytes_are_forgotten_after_a_while() -> None:
+    seen = Observed(0.0)
+    seen.promised(1, MIB, 10.0)
+    seen.promised(1, MIB, 12.0)
+    assert seen.pending_bytes(13.0) == {1: 2 * MIB}
+    assert seen.pending_bytes(10.0 + observed.PENDING_S) == {1: MIB}
+    assert seen.pending_bytes(13.0 + observed.PENDING_S) == {}

@@ -1,0 +1,81 @@
+"""Orders that wait: sent at once, again every second, replaced by later steps, bounded."""
+
+from __future__ import annotations
+
+from gfs_ha.ids import Birth
+from gfs_ha.limits import ORDERS_PER_REPLY_MAX
+from gfs_ha.master import orders
+from gfs_ha.master.orders import DELETE, FENCE, OrderBook
+from gfs_ha.protocol.control import DeleteReplica, FenceReplica, ProveReplica
+
+BIRTH = Birth(1, 1)
+
+
+def fence(chunk: int = 7, index: int = 50) -> FenceReplica:
+    return FenceReplica(chunk, BIRTH, index, 0)
+
+
+def prove(chunk: int = 7, index: int = 50, length: int = 9) -> ProveReplica:
+    return ProveReplica(chunk, BIRTH, index, length)
+
+
+def test_an_order_is_due_at_once_and_again_after_a_second() -> None:
+    book = OrderBook()
+    assert book.want(1, fence())
+    assert book.has_due(1, 0.0) and not book.has_due(2, 0.0)
+    assert book.due(1, 0.0) == (fence(),)
+    assert book.due(1, 0.9) == () and not book.has_due(1, 0.9)
+    assert book.due(1, 1.0) == (fence(),)
+    assert book.waiting_s(1, 7, 3.0) == 3.0
+
+
+def test_the_same_order_again_changes_nothing() -> None:
+    book = OrderBook()
+    book.want(1, fence())
+    book.due(1, 0.0)
+    book.want(1, fence())
+    assert book.due(1, 0.5) == ()
+
+
+def test_a_later_step_replaces_an_earlier_one_and_never_the_other_way_round() -> None:
+    book = OrderBook()
+    book.want(1, fence())
+    book.due(1, 0.0)
+    assert book.want(1, prove())
+    assert book.due(1, 0.1) == (prove(),)
+    assert not book.want(1, fence(index=40))
+    delete = DeleteReplica(7, 60, "dead")
+    assert book.want(1, delete)
+    assert book.want(1, DeleteReplica(7, 61, "gone")) and book.due(1, 0.2) == (delete,)
+
+
+def test_an_answer_strikes_out_only_the_order_that_it_answers() -> None:
+    book = OrderBook()
+    book.want(1, prove())
+    assert not book.answered(1, 7, FENCE, 50)
+    assert not book.answered(1, 7, "prove", 49)
+    assert book.answered(1, 7, "prove", 50)
+    assert book.count() == 0
+
+
+def test_want_only_takes_back_what_is_not_wanted_any_more() -> None:
+    book = OrderBook()
+    for server in (1, 2, 3):
+        book.want(server, fence())
+    book.want(1, fence(8))
+    book.want_only(7, {2: prove()})
+    assert book.due(1, 0.0) == (fence(8),)
+    assert book.due(2, 0.0) == (prove(),)
+    assert book.due(3, 0.0) == ()
+    book.forget(8, (DELETE,))
+    assert book.count() == 2
+    book.forget(8, (FENCE,))
+    assert book.count() == 1
+
+
+def test_a_reply_carries_a_bounded_number_and_the_book_takes_a_bounded_number() -> None:
+    book = OrderBook()
+    taken = [book.want(1, fence(chunk)) for chunk in range(orders.OUTSTANDING_MAX + 1)]
+    assert taken.count(False) == 1
+    assert len(book.due(1, 0.0)) == ORDERS_PER_REPLY_MAX
+    assert book.has_due(1, 0.0)
