@@ -21,6 +21,7 @@ from gfs_ha.ids import (
     StartId,
     format_id,
 )
+from gfs_ha.protocol.reports import MasterReport
 
 API = "gfs/v1"
 
@@ -45,6 +46,9 @@ def report_document(report: msgspec.Struct, meta: dict[str, Any]) -> dict[str, A
         for key, field in (("leader", "leader"), ("index", "applied_index"))
         if field in found
     }
+    if isinstance(report, MasterReport):
+        led = (row.facts for row in report.items if row.facts and row.facts.role == "leader")
+        meta["index"] = next((facts.applied_index for facts in led), None)
     if kind in _SINGLE:
         return document(kind, [found], meta)
     items = found.pop("items")

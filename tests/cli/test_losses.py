@@ -62,7 +62,7 @@ class Creator:
             while not self._stop.is_set():
                 name = f"{len(self.acknowledged):06d}"
                 try:
-                    cluster.write_bytes(f"{self.directory}/{name}", b"", if_absent=True)
+                    cluster.open(f"{self.directory}/{name}", "wb", if_absent=True).close()
                 except GfsError as error:
                     self.errors.append(error)
                     return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 from rich.table import Table
 from rich.text import Text
@@ -38,10 +40,16 @@ chunkservers = Family(
 @pass_session
 def list_servers(session: Session, rack: str | None) -> None:
     """List the chunkservers, their load and their last heartbeat."""
-    report = session.operations.servers()
-    if rack is not None:
-        report = ServerReport(tuple(row for row in report.items if row.rack == rack))
-    session.show(report)
+    rows = session.operations.servers().items
+    wanted = (row for row in rows if rack is None or row.rack == rack)
+    session.show(ServerReport(tuple(sorted(wanted, key=by_name))))
+
+
+def by_name(row: ServerRow) -> tuple[str | int, ...]:
+    """Return what sorts cs2 before cs10."""
+    parts = re.split(r"(\d+)", row.name)
+    # Text and numbers take turns, so that like is compared with like.
+    return tuple(int(part) if at % 2 else part for at, part in enumerate(parts))
 
 
 def state_text(state: str) -> Text:

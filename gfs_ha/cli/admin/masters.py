@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import click
+from msgspec import structs
 from rich.console import Group
 from rich.table import Table
 
@@ -12,7 +13,8 @@ from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import count_text, duration_text, size_text, time_text
 from gfs_ha.cli.verb import Family, Row, Verb
-from gfs_ha.protocol.reports import LedTerm, MasterReport, MasterRow
+from gfs_ha.errors import NoLeader
+from gfs_ha.protocol.reports import LedTerm, MasterFacts, MasterReport, MasterRow
 
 masters = Family(
     "masters",
@@ -34,7 +36,37 @@ masters = Family(
 @pass_session
 def list_masters(session: Session) -> None:
     """List the masters: who leads, how far the others are behind, and who does not answer."""
-    session.show(session.operations.masters())
+    try:
+        report = session.operations.masters()
+    except NoLeader:
+        # Without a leader each master still says how it is; the error is told after that.
+        session.show(MasterReport(_rows_without_leader(session), ()))
+        raise
+    session.show(MasterReport(with_facts(session, report.items), report.terms))
+
+
+def with_facts(session: Session, rows: tuple[MasterRow, ...]) -> tuple[MasterRow, ...]:
+    """Return the leader's rows, completed by what each master says of itself."""
+    if all(row.facts for row in rows):
+        return rows
+    said = session.operations.master_facts()
+    found = []
+    for row in rows:
+        facts = said.get(row.name)
+        if row.facts is None and isinstance(facts, MasterFacts):
+            row = structs.replace(row, facts=facts)
+        found.append(row)
+    return tuple(found)
+
+
+def _rows_without_leader(session: Session) -> tuple[MasterRow, ...]:
+    said = session.operations.master_facts()
+    rows = []
+    for master in session.config.cluster.masters:
+        facts = said.get(master.name)
+        here = facts if isinstance(facts, MasterFacts) else None
+        rows.append(MasterRow(master.name, master.host, master.port, here is not None, here))
+    return tuple(rows)
 
 
 @names.register
@@ -56,8 +88,8 @@ def _(report: MasterReport, wide: bool) -> Group:
 
 def role_text(row: MasterRow) -> str:
     """Return what a master is, or that it does not answer."""
-    if row.facts is None or not row.reachable:
-        return "unreachable"
+    if row.facts is None:
+        return "silent" if row.reachable else "unreachable"
     return row.facts.trouble or row.facts.role
 
 

@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 import click
+from msgspec import structs
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from gfs_ha.cli.admin.masters import role_text
+from gfs_ha.cli.admin.chunkservers import by_name
+from gfs_ha.cli.admin.masters import role_text, with_facts
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
@@ -34,7 +36,10 @@ _COPIES = ("0", "1", "2", "3+")
 @pass_session
 def status(session: Session) -> None:
     """Show the cluster on one screen: leader, masters, servers, chunks, findings."""
-    session.show(session.operations.status())
+    report = session.operations.status()
+    servers = tuple(sorted(report.servers, key=by_name))
+    masters = with_facts(session, report.masters)
+    session.show(structs.replace(report, masters=masters, servers=servers))
 
 
 @names.register
@@ -83,7 +88,7 @@ def _masters_line(masters: tuple[MasterRow, ...]) -> Text:
     for row in masters:
         role = role_text(row)
         leads = role == "leader"
-        style = "bold" if leads else ("red" if role == "unreachable" else "")
+        style = "bold" if leads else ("red" if role in ("unreachable", "silent") else "")
         text.append(f"{row.name} {'LEADER' if leads else role}", style)
         if row.facts is not None and not leads and row.lag_entries:
             text.append(f" {count_text(row.lag_entries)} behind", "yellow")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from gfs_ha.cli import output
@@ -21,8 +23,14 @@ from gfs_ha.limits import MIB
 @pass_session
 def cat(session: Session, paths: tuple[str, ...]) -> None:
     """Write files to standard output, one after the other; every byte is verified."""
+    copy_out(session, [session.file_path(text) for text in paths])
+
+
+def copy_out(session: Session, paths: Sequence[str]) -> None:
+    """Write remote files to standard output."""
     buffer = memoryview(bytearray(MIB))
-    for path in [session.file_path(text) for text in paths]:
+    for path in paths:
         with session.cluster.open(path, "rb") as file:
             while size := file.readinto(buffer):
                 output.write(buffer[:size])
+    output.flush()

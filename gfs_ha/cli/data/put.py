@@ -1,0 +1,119 @@
+"""`gfsctl put`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+from typing import BinaryIO
+
+import click
+
+from gfs_ha.cli.data.copying import Outcome
+from gfs_ha.cli.names import printable, remote_path, without_slash
+from gfs_ha.cli.progress import Bar
+from gfs_ha.cli.session import Session, pass_session
+from gfs_ha.cli.verb import Verb
+from gfs_ha.client.transfers import Stored, TreeResult
+from gfs_ha.errors import NotADirectory, UsageError
+from gfs_ha.limits import GOAL_MAX
+from gfs_ha.protocol.metadata import DIRECTORY, DISK, MEMORY
+
+
+@click.command(
+    cls=Verb,
+    examples="""
+    gfsctl put report.pdf /docs/              # a file into a directory
+    gfsctl put -r src /backup/src             # a tree; /backup/src is made, or receives it
+    gfsctl put a.log b.log /logs              # several into a directory
+    tar c src | gfsctl put - /backup/src.tar  # what a pipe brings
+    gfsctl put --if-absent lock /locks/job    # exactly one of many wins; the others exit 4
+    gfsctl put -- -odd-name /docs/            # a name that begins with a dash
+    """,
+)
+@click.argument("locals_", metavar="LOCAL...", nargs=-1, required=True)
+@click.argument("remote", metavar="REMOTE")
+@click.option("-r", "--recursive", is_flag=True, help="Directories with all that is below them.")
+@click.option(
+    *("-j", "--jobs"),
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    envvar="GFS_JOBS",
+    help="Files of a tree under way at once.",
+)
+@click.option("--if-absent", is_flag=True, help="Replace nothing: exit 4 if the file exists.")
+@click.option(
+    "--durability",
+    type=click.Choice([DISK, MEMORY]),
+    default=DISK,
+    show_default=True,
+    envvar="GFS_DURABILITY",
+    help="When a byte counts as stored: on every server's disk, or in its memory.",
+)
+@click.option(
+    "--replicas",
+    type=click.IntRange(0, GOAL_MAX),
+    default=0,
+    help="How many copies are wanted (0: as the cluster is set).",
+)
+@pass_session
+def put(
+    session: Session,
+    locals_: tuple[str, ...],
+    remote: str,
+    recursive: bool,
+    jobs: int,
+    if_absent: bool,
+    durability: str,
+    replicas: int,
+) -> None:
+    """Copy local files into the cluster; `-` is standard input.
+
+    An existing directory receives a source under its own name; an existing file is replaced in
+    one step: readers see the old content or the new one. Mode and time are kept.
+    """
+    target = remote_path(remote, session.config.cluster)
+    sources = list(locals_)
+    if len(sources) > 1:
+        _check_several(session, sources, target)
+    cluster = session.cluster
+    outcome = Outcome(session, "PutList")
+    with Bar(session, "put") as bar:
+
+        def copy(source: str) -> Stored | TreeResult:
+            if recursive and source != "-" and os.path.isdir(source):
+                return cluster.put_tree(
+                    source,
+                    target,
+                    durability=durability,
+                    replicas=replicas,
+                    if_absent=if_absent,
+                    jobs=jobs,
+                    progress=bar,
+                )
+            return cluster.put(
+                _standard_input() if source == "-" else source,
+                target,
+                durability=durability,
+                replicas=replicas,
+                if_absent=if_absent,
+                progress=bar,
+            )
+
+        for source in sources:
+            outcome.attempt(source, partial(copy, source))
+    outcome.conclude()
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise UsageError("standard input is closed; there is nothing to put")
+    return sys.stdin.buffer
+
+
+def _check_several(session: Session, sources: list[str], target: str) -> None:
+    if "-" in sources:
+        raise UsageError("standard input cannot be one of several sources")
+    if session.cluster.stat(without_slash(target)).kind != DIRECTORY:
+        raise NotADirectory(f"{printable(target)} is no directory, and there are several sources")
