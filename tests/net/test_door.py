@@ -249,6 +249,13 @@ def test_a_peer_that_does_not_read_is_not_answered_beyond_the_limit(house: House
     assert [peer.reply().sequence for _ in range(1, 200)] == list(range(1, 200))
 
 
+def test_output_that_the_socket_takes_at_once_holds_nothing_up(house: House) -> None:
+    door = house.open_door(Service(), DoorLimits(output_bytes_max=1000))
+    peer = house.peer(door.port).greet()
+    peer.send(b"".join(encode_request(i, BIG, b"", b"2000") for i in range(1, 51)))
+    assert [peer.reply().sequence for _ in range(1, 51)] == list(range(1, 51))
+
+
 def test_what_all_peers_together_make_the_door_hold_is_limited(house: House) -> None:
     service = Service()
     door = house.open_door(service, DoorLimits(door_bytes_max=6 << 20))

@@ -251,7 +251,8 @@ def test_a_huge_announced_frame_is_not_waited_for(victim: Victim, house: House) 
 def test_a_stranger_may_not_send_more_than_a_hello(victim: Victim, house: House) -> None:
     peer = house.peer(victim.port)
     peer.send(encode_request(0, 0, b"", GREETING + b"x" * 10_000))
-    assert peer.dropped()
+    with pytest.raises((EOFError, ConnectionResetError)):
+        peer.reply()  # Not even the refusal that a hello of another cluster gets.
 
 
 def test_peers_stuck_in_a_header_are_dropped(victim: Victim, house: House) -> None:
@@ -328,18 +329,6 @@ def test_peers_that_never_read_their_answers_are_dropped(house: House, own_victi
         for descriptor, _ in ready:
             gone.add(descriptor)
             hung_up.unregister(descriptor)
-
-
-def test_a_peer_that_reads_a_byte_now_and_then_is_dropped(victim: Victim, house: House) -> None:
-    peer = house.peer(victim.port, receive_buffer=4096).greet()
-    peer.send(b"".join(encode_request(i, BIG, b"", b"1000000") for i in range(1, 61)))
-    hung_up = select.poll()
-    hung_up.register(peer.sock, select.POLLRDHUP)
-    for _ in range(int(PATIENCE_S / 0.05)):
-        if hung_up.poll(50):
-            return
-        peer.sock.recv(1)
-    pytest.fail("the door still feeds a peer that reads 20 bytes a second")
 
 
 def test_a_reset_in_the_middle_of_a_call_costs_nothing(victim: Victim, house: House) -> None:
