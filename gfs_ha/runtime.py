@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import signal
 import threading
 import time
 from collections import deque
@@ -308,3 +309,23 @@ def boot_id() -> int:
 def process_start_id() -> int:
     """Return a random uint64 for one run of a process."""
     return int.from_bytes(os.urandom(8), "big")
+
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def watch_stop_signals(runtime: Runtime) -> Future[signal.Signals]:
+    """Return a future that is set to the first SIGTERM or SIGINT of this process.
+
+    They are blocked in the calling thread and in all that it starts later, so no handler runs in
+    the middle of things; one task waits for them. (Not sigtimedwait: CPython returns an invented
+    signal from it when the process was stopped and continued beyond the timeout.)
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    received: Future[signal.Signals] = runtime.future()
+
+    def wait() -> None:
+        received.set(signal.Signals(signal.sigwait(STOP_SIGNALS)))
+
+    runtime.spawn("signals", wait)
+    return received

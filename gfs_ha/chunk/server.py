@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable
 
 from gfs_ha.chunk.dataport import DataPort
 from gfs_ha.chunk.disk import Disk, PosixDisk
@@ -22,7 +21,7 @@ from gfs_ha.chunk.outbox import Outbox
 from gfs_ha.chunk.slots.identity import Identity, check_identity, read_identity, write_identity
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.config import ChunkserverConfig, Config, check_exposure
-from gfs_ha.errors import ConfigError, DiskFailed, GfsError
+from gfs_ha.errors import ConfigError, DeadlineExceeded, DiskFailed, GfsError
 from gfs_ha.ids import ChunkId, DiskId, ServerId, StartId
 from gfs_ha.limits import PROTOCOL_VERSION
 from gfs_ha.net.leader import LeaderLink
@@ -30,11 +29,18 @@ from gfs_ha.net.streams import TcpStreams
 from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.protocol.codec import Hello
 from gfs_ha.protocol.control import DamageFound, DiskFacts, OpenReplica
-from gfs_ha.runtime import Future, Runtime, Task, ThreadedRuntime, boot_id, process_start_id
+from gfs_ha.runtime import (
+    Future,
+    Runtime,
+    Task,
+    ThreadedRuntime,
+    boot_id,
+    process_start_id,
+    watch_stop_signals,
+)
 
 STOP_TIMEOUT_S = 5.0
 _LOOK_S = 0.2
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +103,10 @@ class Chunkserver:
         self._data_port: DataPort | None = None
         self._obedience: Obedience | None = None
         self._lanes: HeartbeatLanes | None = None
+
+    @property
+    def name(self) -> str:
+        return self._own.name
 
     def start(self) -> None:
         """Begin; a directory that is new waits for the masters to give the server its id."""
@@ -231,38 +241,33 @@ def run_chunkserver(config: Config, insecure: bool = False) -> int:
         logger.critical("a task crashed task=%s", task, exc_info=error)
         crashed.append(error)
 
-    # Blocked in every thread, and taken by the wait below: no handler runs in the middle of things.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    runtime = ThreadedRuntime(note_crash)
+    stop = watch_stop_signals(runtime)
+    server = build_chunkserver(config, runtime)
     try:
-        server = build_chunkserver(config, ThreadedRuntime(note_crash))
-        try:
-            server.start()
-            _wait_for_end(server, crashed, lambda port: _say_ready(own.name, port))
-        finally:
-            clean = server.stop()
-        if crashed:
-            raise GfsError(f"a task of {own.name} crashed: {crashed[0]!r}") from crashed[0]
-        if server.ended.done():
-            raise server.ended.result(0.0)
-        logger.info("stopped server=%s clean=%s", own.name, clean)
-        return 0
+        server.start()
+        _wait_for_end(server, crashed, stop)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        clean = server.stop()
+    if crashed:
+        raise GfsError(f"a task of {own.name} crashed: {crashed[0]!r}") from crashed[0]
+    if server.ended.done():
+        raise server.ended.result(0.0)
+    logger.info("stopped server=%s clean=%s", own.name, clean)
+    return 0
 
 
 def _wait_for_end(
-    server: Chunkserver, crashed: list[BaseException], say_ready: Callable[[int], None]
+    server: Chunkserver, crashed: list[BaseException], stop: Future[signal.Signals]
 ) -> None:
     said = False
     while not crashed and not server.ended.done():
         if not said and server.ready.done():
-            say_ready(server.ready.result(0.0))
+            print(f"ready name={server.name} port={server.ready.result(0.0)}", flush=True)
             said = True
-        received = signal.sigtimedwait(_SIGNALS, _LOOK_S if said else _LOOK_S / 10)
-        if received is not None:
-            logger.info("stopping signal=%s", signal.Signals(received.si_signo).name)
-            return
-
-
-def _say_ready(name: str, port: int) -> None:
-    print(f"ready name={name} port={port}", flush=True)
+        try:
+            number = stop.result(_LOOK_S if said else _LOOK_S / 10)
+        except DeadlineExceeded:
+            continue
+        logger.info("stopping signal=%s", number.name)
+        return

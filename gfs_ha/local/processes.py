@@ -161,13 +161,18 @@ def start_process(command: Sequence[str], files: ProcessFiles, environ: dict[str
         )
     except OSError as error:
         raise GfsError(f"cannot start {command[0]}: {error.strerror}") from error
-    facts = _read_stat(pid)
-    start_ticks = facts[1] if facts else 0
+    ticks = start_ticks(pid)
     # Renamed into place: a reader finds a whole pid file or none.
     fresh = files.pid.with_name(files.pid.name + ".new")
-    fresh.write_text(f"{pid} {start_ticks} {boot_id()}\n", encoding="ascii")
+    fresh.write_text(f"{pid} {ticks} {boot_id()}\n", encoding="ascii")
     fresh.replace(files.pid)
-    return Process(pid, start_ticks)
+    return Process(pid, ticks)
+
+
+def start_ticks(pid: int) -> int:
+    """Return when a process started, in kernel ticks since boot; 0 when there is none."""
+    facts = _read_stat(pid)
+    return facts[1] if facts else 0
 
 
 def wait_ready(

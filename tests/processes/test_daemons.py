@@ -15,6 +15,7 @@ import pytest
 from gfs_ha.chunk.disk import PosixDisk
 from gfs_ha.chunk.slots.identity import Identity, write_identity
 from gfs_ha.ids import DiskId, ServerId
+from gfs_ha.local import processes
 from gfs_ha.local.ports import choose_ports
 from gfs_ha.runtime import ThreadedRuntime
 
@@ -147,6 +148,22 @@ def test_a_chunkserver_stops_cleanly_without_any_master(server: Daemon) -> None:
         assert process.returncode == 0, errors
         assert "stopped server=cs1 clean=True" in errors
         assert "Traceback" not in errors
+
+
+def test_a_chunkserver_that_stood_still_goes_on(server: Daemon) -> None:
+    process = server.begin()
+    wait_ready(process)
+    found = processes.Process(process.pid, processes.start_ticks(process.pid))
+    for _ in range(3):
+        process.send_signal(signal.SIGSTOP)
+        assert found.wait_paused(ThreadedRuntime(), PATIENCE_S)
+        ThreadedRuntime().sleep(0.5)  # Longer than any wait of its main thread.
+        process.send_signal(signal.SIGCONT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=1.0)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
 
 
 def test_a_new_chunkserver_that_finds_no_master_can_be_stopped(tmp_path: Path) -> None:

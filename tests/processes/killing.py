@@ -1,0 +1,108 @@
+"""What the kill tests share: sources that act in mid-read, and checks of a whole cluster."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+
+import pytest
+
+import gfs_ha
+from gfs_ha.errors import GfsError, NoLeader, Unavailable
+from gfs_ha.protocol.reports import ChunkRow
+from gfs_ha.runtime import ThreadedRuntime
+
+RUNTIME = ThreadedRuntime()
+MIB = 1 << 20
+SETTLE_S = 60.0
+
+
+def content(size: int, seed: int = 0) -> bytes:
+    """Return bytes that differ everywhere and are the same in every run."""
+    return random.Random(seed).randbytes(size)
+
+
+class Feed:
+    """A stream of known bytes that calls `events[offset]` before it hands out what lies there."""
+
+    def __init__(self, data: bytes, events: Mapping[int, Callable[[], object]]) -> None:
+        self._data = data
+        self._offset = 0
+        self._events = dict(events)
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes, in small pieces as a pipe does."""
+        for offset in sorted(self._events):
+            if offset <= self._offset:
+                self._events.pop(offset)()
+        piece = self._data[self._offset : self._offset + min(size, 65_536)]
+        self._offset += len(piece)
+        return piece
+
+
+def wait_until(reached: Callable[[], bool], what: str, timeout_s: float = SETTLE_S) -> None:
+    """Wait for a condition, over times without a leader."""
+    deadline_s = RUNTIME.monotonic_s() + timeout_s
+    while True:
+        try:
+            if reached():
+                return
+        except Unavailable:
+            pass
+        if RUNTIME.monotonic_s() >= deadline_s:
+            pytest.fail(f"not within {timeout_s:.0f} s: {what}")
+        RUNTIME.sleep(0.05)
+
+
+def chunks(fs: gfs_ha.Cluster) -> dict[int, ChunkRow]:
+    """Return all chunks that are not dead, by id."""
+    return {row.chunk_id: row for row in fs.operations.chunks() if row.state != "dead"}
+
+
+def open_chain(fs: gfs_ha.Cluster) -> list[str]:
+    """Return the servers of the newest chunk that is being written, head first; waits for one."""
+    found: list[str] = []
+
+    def look() -> bool:
+        rows = [row for row in fs.operations.chunks() if row.state == "open"]
+        if rows:
+            newest = max(rows, key=lambda row: row.chunk_id)
+            found[:] = [replica.name for replica in newest.replicas]
+        return bool(found)
+
+    wait_until(look, "a chunk is open")
+    return found
+
+
+def check_files(fs: gfs_ha.Cluster, files: Mapping[str, bytes]) -> None:
+    """Every file is there, byte for byte, and so is its size."""
+    for path, data in files.items():
+        assert fs.stat(path).size == len(data), path
+        assert fs.read_bytes(path) == data, path
+
+
+def settle(fs: gfs_ha.Cluster) -> None:
+    """Wait until every chunk is sealed and none is blocked or waits to be collected."""
+
+    def settled() -> bool:
+        rows = list(fs.operations.chunks())
+        return all(row.state == "sealed" and not row.blocked for row in rows)
+
+    wait_until(settled, "all chunks are sealed")
+
+
+def leader_of(fs: gfs_ha.Cluster) -> str:
+    """Return who leads now."""
+    names: list[str] = []
+
+    def look() -> bool:
+        try:
+            names[:] = [fs.operations.status().leader]
+        except GfsError as error:
+            if isinstance(error, NoLeader):
+                return False
+            raise
+        return bool(names[0])
+
+    wait_until(look, "there is a leader")
+    return names[0]
