@@ -383,3 +383,39 @@ def test_a_sealed_chunk_of_memory_counts_as_disk(disk: MemoryDisk) -> None:
     store = open_store(disk, BOOT_ID + 1)
     assert readable(store.get(CHUNK), disk, 3) == b"abc"
     assert store.fence(CHUNK, BIRTH, LATER).proof
+
+
+@pytest.mark.parametrize("copy", [0, 1])
+def test_a_fence_survives_the_loss_of_either_copy(disk: MemoryDisk, copy: int) -> None:
+    replica = make_replica(open_store(disk))
+    append(replica, b"abc")
+    replica.fence(ORDER)
+    disk.flip(replica.name, 8192 * copy + 20)
+    header = open_store(disk).get(CHUNK).header
+    assert (header.state, header.fence_index) == (State.FENCED, ORDER)
+
+
+@pytest.mark.parametrize("copy", [0, 1])
+def test_a_deletion_survives_the_loss_of_either_copy(disk: MemoryDisk, copy: int) -> None:
+    store = open_store(disk)
+    replica = make_replica(store)
+    append(replica, b"abc")
+    store.delete(CHUNK, ORDER)
+    disk.power_cycle()
+    assert disk.names() == [replica.name], "the power went before the name was gone for good"
+    disk.flip(replica.name, 8192 * copy + 20)
+    store = open_store(disk)
+    assert store.get(CHUNK).header.state is State.FREE
+    with pytest.raises(ChunkUnavailable):
+        store.get(CHUNK).plan_read(0, 1)
+    store.delete(CHUNK, ORDER)
+    assert disk.names() == []
+
+
+def test_a_deletion_that_was_written_is_done_at_the_next_start(disk: MemoryDisk) -> None:
+    store = open_store(disk)
+    append(make_replica(store), b"abc")
+    store.delete(CHUNK, ORDER)
+    disk.power_cycle()
+    assert open_store(disk).chunk_count == 0
+    assert disk.names() == []
