@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from state_driver import Driver, apply_one, small_file
+from state_driver import Driver, apply_one, server, small_file
 from state_workload import SERVERS, Workload
 
 from gfs_ha.kv.lmdb_kv import LmdbKV
@@ -126,6 +126,8 @@ ALONE = ("settings", "internal_errors", "led_terms", "replies")
 def rich() -> Driver:
     """A state with a row in every table that other tables know of."""
     driver = run(11)
+    for number in range(1, SERVERS + 1):
+        driver.ok(server(number))
     session, ended = driver.open_session(), driver.open_session()
     driver.chunk(session, copies=2)
     chunk_id, dead = driver.chunk(session).chunk_id, driver.chunk(session).chunk_id
