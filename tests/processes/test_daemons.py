@@ -150,9 +150,11 @@ def test_a_chunkserver_stops_cleanly_without_any_master(server: Daemon) -> None:
         assert "Traceback" not in errors
 
 
-def test_a_chunkserver_that_stood_still_goes_on(server: Daemon) -> None:
-    process = server.begin()
-    wait_ready(process)
+def test_a_daemon_that_stood_still_goes_on(daemon: Daemon) -> None:
+    if daemon.role == "chunkserver":
+        daemon.identify()
+    process = daemon.begin(*(["--bootstrap"] if daemon.role == "master" else []))
+    assert wait_ready(process).startswith("ready")
     found = processes.Process(process.pid, processes.start_ticks(process.pid))
     for _ in range(3):
         process.send_signal(signal.SIGSTOP)

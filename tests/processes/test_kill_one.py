@@ -97,4 +97,7 @@ def test_a_put_survives_two_deaths_one_after_the_other(
 
     fs.put(Feed(DATA, {MIB + 300_000: kill(0), 4 * MIB: kill(2)}), "/big")
     check_files(fs, {"/big": DATA})
+    local_cluster.start(killed[0])
+    local_cluster.wait_serving()
+    check_files(fs, {"/big": DATA})
     settle(fs)
