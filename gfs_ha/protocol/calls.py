@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gfs_ha.ids import NO_SESSION, SessionId
-from gfs_ha.protocol.codec import Failure, Word
+from gfs_ha.protocol.codec import Failure, Word, prepare
 from gfs_ha.protocol.control import (
     Heartbeat,
     HeartbeatReply,
@@ -38,6 +38,8 @@ class Asked(Word, frozen=True):
 
 CallBody = tuple[Asked, ...]  # At most REQUESTS_PER_CALL_MAX.
 CallReply = tuple[Reply, ...]  # One per request, in order; Failure where it failed.
+
+prepare(CallContext, CallBody, CallReply, Reply)
 
 __all__ = [
     "HELLO_METHOD",

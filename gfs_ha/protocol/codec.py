@@ -61,6 +61,16 @@ def _decoder(kind: Hashable) -> msgspec.msgpack.Decoder[Any]:
     return msgspec.msgpack.Decoder(cast(Any, kind))
 
 
+def prepare(*kinds: Hashable) -> None:
+    """Make the decoders of these kinds now; modules do it at their end, for what they define.
+
+    Two threads that decode a kind for the first time at the same moment crash the process (msgspec
+    0.22: half of all tries; a Struct is shown to others before it is whole). Imports take turns.
+    """
+    for kind in kinds:
+        _decoder(kind)
+
+
 def decode(kind: type[T], data: bytes | memoryview) -> T:
     """Return the word of type `kind` (a class, or a Union of tagged classes).
 
@@ -76,3 +86,6 @@ def decode(kind: type[T], data: bytes | memoryview) -> T:
 def failure(error: GfsError) -> Failure:
     """Return an error as it travels."""
     return Failure(error.code, error.message, dict(error.details))
+
+
+prepare(Failure, Hello, HelloReply)

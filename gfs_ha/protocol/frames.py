@@ -12,7 +12,7 @@ from gfs_ha.checksum import crc32c
 from gfs_ha.errors import GfsError, ProtocolError
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.limits import CHUNK_BYTES_MAX, GOAL_MAX, PROTOCOL_VERSION
-from gfs_ha.protocol.codec import Failure, Word, decode, encode
+from gfs_ha.protocol.codec import Failure, Word, decode, encode, prepare
 from gfs_ha.protocol.data import member
 from gfs_ha.protocol.grid import CRC_BYTES, block_count, pack_crcs, unpack_crcs
 
@@ -145,3 +145,6 @@ def decode_echo(body: bytes | memoryview) -> DataEcho:
     if offset + length > CHUNK_BYTES_MAX or len(crcs) != block_count(offset, length):
         raise ProtocolError(f"an answer of {length} bytes at {offset} with {len(crcs)} CRCs")
     return DataEcho(ChunkId(chunk_id), offset, length, bool(flags & _ECHO_SEALED), digest, crcs)
+
+
+prepare(tuple[ReplicaAck, ...])
