@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gfs_ha.client.locations import Here
 from gfs_ha.client.session import Session
 from gfs_ha.errors import GfsError, NoServers
-from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.ids import ChunkId, ServerId, format_id
 from gfs_ha.protocol.metadata import (
     DISK,
     PUT,
@@ -159,6 +159,9 @@ class ChunkSupply:
         )
         chunk = self._session.change(request, ChunkAllocated, give_up)
         self._session.claim(chunk.chunk_id)
+        if len(chunk.replicas) < chunk.goal:
+            why = "; ".join(chunk.remarks)
+            logger.info("fewer copies chunk=%s why=%s", format_id(chunk.chunk_id), why)
         return chunk
 
     def _usable(self, spare: _Spare) -> ChunkAllocated | None:

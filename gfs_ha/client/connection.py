@@ -10,6 +10,7 @@ from gfs_ha.client.cluster import ClusterCalls
 from gfs_ha.client.complaints import Complaints
 from gfs_ha.client.content_store import ContentStore
 from gfs_ha.client.contents import PinnedContent, open_content, open_contents
+from gfs_ha.client.data_plane import DataPlane
 from gfs_ha.client.data_ports import DataPorts
 from gfs_ha.client.locations import Here, Locations
 from gfs_ha.client.memory import MemoryPool
@@ -23,7 +24,7 @@ from gfs_ha.errors import GfsError
 from gfs_ha.limits import CHUNK_BYTES_MAX, PROTOCOL_VERSION
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.network import Network
-from gfs_ha.net.streams import StreamNetwork, TcpStreams
+from gfs_ha.net.streams import TcpStreams
 from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.protocol.codec import Hello
 from gfs_ha.runtime import Runtime, ThreadedRuntime
@@ -38,7 +39,7 @@ class ClusterConnection:
         timeout_s: float | None = None,
         runtime: Runtime | None = None,
         network: Network | None = None,
-        streams: StreamNetwork | None = None,
+        plane: DataPlane | None = None,
     ) -> None:
         self.runtime = runtime = runtime or ThreadedRuntime()
         self.config = config
@@ -53,7 +54,9 @@ class ClusterConnection:
         self.session = session = Session(calls, runtime, name)
         self.namespace = Namespace(calls, session)
         self.locations = locations = Locations(calls, here, runtime)
-        self._plane = plane = DataPorts(config.cluster.id, streams or TcpStreams(runtime), runtime)
+        if plane is None:
+            plane = DataPorts(config.cluster.id, TcpStreams(runtime), runtime)
+        self._plane = plane
         supply = ChunkSupply(session, here, runtime, timeout_s)
         writer_parts = WriterParts(supply, plane, runtime, timeout_s)
         self.store = ContentStore(session, writer_parts, MemoryPool(CHUNK_BYTES_MAX, runtime))

@@ -74,6 +74,7 @@ class RemoteReader(io.RawIOBase):
     def read(self, size: int | None = -1) -> bytes:
         """Return up to `size` bytes, fewer only at the end; all that is left without a size."""
         with self._lock:
+            self._check_open()
             left = max(0, self.size - self._position)
             wanted = left if size is None or size < 0 else min(size, left)
             parts: list[bytes] = []

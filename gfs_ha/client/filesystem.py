@@ -39,9 +39,14 @@ class Cluster:
     UnknownOutcome when a change may or may not have been applied.
     """
 
-    def __init__(self, config: Config, timeout_s: float | None = None) -> None:
-        """Nothing is dialled before the first operation."""
-        self._connection = connection = ClusterConnection(config, timeout_s)
+    def __init__(
+        self,
+        config: Config,
+        timeout_s: float | None = None,
+        connection: ClusterConnection | None = None,
+    ) -> None:
+        """Nothing is dialled before the first operation. Args: `connection` is for simulations."""
+        self._connection = connection = connection or ClusterConnection(config, timeout_s)
         self._names = connection.namespace
         self._copying = Copying(connection)
         self.config = config

@@ -23,6 +23,7 @@ from gfs_ha.errors import (
     GfsError,
     Overloaded,
     ReplicaBusy,
+    UnknownReplica,
 )
 from gfs_ha.ids import ChunkId, format_id
 from gfs_ha.limits import BLOCK_BYTES, MIB
@@ -72,7 +73,7 @@ def piece_at(extent: Extent, file_offset: int, file_end: int) -> Piece:
 
 
 class _ChunkGone(Exception):
-    """The leader knows no such chunk any more: the content moved or was replaced."""
+    """The leader or all replicas know no such chunk: the content was moved or replaced, or lost."""
 
 
 class PieceReader:
@@ -100,22 +101,26 @@ class PieceReader:
         Raises: FileChanged when the content is gone; CorruptData, ChunkUnavailable.
         """
         try:
-            return self._read_replicas(content, piece, memory)
+            return self._read_replicas(content, piece, memory, sure=False)
         except _ChunkGone:
-            pass
-        content.refresh(piece.file_offset)
+            content.refresh(piece.file_offset)
         moved = content.extent_at(piece.file_offset)
         if moved.length != piece.extent.length or moved.file_offset != piece.extent.file_offset:
             raise ChunkUnavailable(f"{content.path}: its extents changed while it was read")
         try:
-            return self._read_replicas(content, Piece(moved, piece.begin, piece.end), memory)
+            piece = Piece(moved, piece.begin, piece.end)
+            return self._read_replicas(content, piece, memory, sure=True)
         except _ChunkGone:
             chunk = format_id(moved.chunk_id)
             raise ChunkUnavailable(f"{content.path}: the leader knows no chunk {chunk}") from None
 
     def _read_replicas(
-        self, content: PinnedContent, piece: Piece, memory: memoryview
+        self, content: PinnedContent, piece: Piece, memory: memoryview, sure: bool
     ) -> memoryview:
+        """Ask replica after replica, round after round.
+
+        Args: `sure` that the content is still the file's, so that "unknown" is no end of it.
+        """
         deadline = Deadline(self._runtime.monotonic_s() + self._timeout_s)
         chunk = self._locations.find(piece.extent.chunk_id)
         round_index = 0
@@ -130,6 +135,8 @@ class PieceReader:
                     failures.append((location, error))
                     self._locations.avoid(location.server_id)
                     self._complaints.report(chunk.chunk_id, location.server_id, error)
+            if not sure and all(isinstance(error, UnknownReplica) for _, error in failures):
+                raise _ChunkGone
             trouble = _verdict(content.path, chunk, failures)
             delay_s = pause_s(trouble, round_index + 3, self._runtime.uniform(0.0, 1.0))
             corrupt = isinstance(trouble, CorruptData) and round_index + 1 >= ROUNDS_CORRUPT_MAX

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gfs_ha.errors import (
     Busy,
+    DataError,
     DeadlineExceeded,
     GfsError,
     NoLeader,
@@ -43,7 +44,12 @@ def pause_s(error: GfsError, attempt_index: int, chance: float) -> float:
 
 
 def worth_retrying(error: GfsError) -> bool:
-    """Return True when the same request may succeed later."""
+    """Return True when the same request may succeed later.
+
+    FileChanged is retryable for a person, but only from the start, not by the same request.
+    """
+    if isinstance(error, DataError):
+        return False
     return error.retryable or isinstance(error, DeadlineExceeded)
 
 
