@@ -136,7 +136,7 @@ class Housekeeper:
                 reign.epoch.incarnation,
                 reign.epoch.term,
             ):
-                # The one of the election was lost, or came before the cluster's settings.
+                # The one of the election was lost.
                 command = LeaderElected(self._desk.name, self._desk.incarnation)
                 self._propose(_ANNOUNCE, Plan(proposals=[command]))
             plans = []
@@ -189,4 +189,6 @@ class Housekeeper:
             goal=settings.goal,
             min_copies=settings.min_copies,
         )
-        self._propose(_INIT, Plan(proposals=[command]))
+        # The announcement of the election came before the settings and was refused.
+        elected = LeaderElected(self._desk.name, self._desk.incarnation)
+        self._propose(_INIT, Plan(proposals=[command, elected]))

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import ExitStack
 
 from gfs_ha.config import Config, MasterConfig, check_exposure
 from gfs_ha.errors import ConfigError, GfsError
@@ -13,7 +14,7 @@ from gfs_ha.ids import Epoch, LogIndex
 from gfs_ha.kv.lmdb_kv import LmdbKV
 from gfs_ha.limits import RAFT_LOG_BYTES_MAX
 from gfs_ha.master.directory import MasterDirectory
-from gfs_ha.master.handlers.desk import Desk, Post
+from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.dispatch import Dispatcher
 from gfs_ha.master.health import space_low
 from gfs_ha.master.housekeeping import Housekeeper
@@ -33,6 +34,7 @@ from gfs_ha.runtime import Runtime, Task, ThreadedRuntime
 INCARNATION = 1  # Restoring masters from a backup will raise it; this release cannot.
 STOP_TIMEOUT_S = 5.0
 SWITCH_INTERVAL_S = 0.0005  # A busy Python thread makes LMDB puts 12 -> 143 us at the default.
+_DATABASES = (*RAFT_DATABASES, *STATE_DATABASES)
 _DRAIN_S = 0.5
 _LOOK_S = 0.2
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -54,29 +56,28 @@ class MasterServer:
             raise ConfigError(f"{config.path}: {own.name} is none of the cluster's masters")
         self._runtime = runtime
         self._tasks: list[Task] = []
-        self._directory = MasterDirectory(own.directory)
+        self._dispatcher = Dispatcher()
         raft_config = _raft_config(config, own)
         raft_config.check()
-        try:
+        with ExitStack() as undo:
+            self._directory = MasterDirectory(own.directory)
+            undo.callback(self._directory.close)
             self._directory.check(bootstrap)
             # The ports first: who cannot have them has not touched the store.
+            greet = self._dispatcher.greet
+            self._door = Door(runtime, (address.host, address.port), greet, self._dispatcher)
+            undo.callback(self._close_door)
             transport = tcp_transport(raft_config, runtime)
-            try:
-                self._open(config, own, raft_config, bootstrap)
-                self._raft = RaftNode(raft_config, self._kv, self._machine, transport, runtime)
-            except BaseException:
-                transport.close()
-                raise
-        except BaseException:
-            self._directory.close()
-            raise
-        try:
-            self._furnish(config, own, (address.host, address.port))
-        except BaseException:
-            self._raft.close()
-            self._kv.close()
-            self._directory.close()
-            raise
+            undo.callback(transport.close)
+            self._kv = LmdbKV(self._directory.store, _DATABASES, own.map_bytes)
+            undo.callback(self._kv.close)
+            if bootstrap:
+                bootstrap_store(self._kv, raft_config)
+                logger.info("bootstrapped cluster=%s member=%s", config.cluster.id, own.name)
+            machine = Machine(_log_mistake)
+            self._raft = RaftNode(raft_config, self._kv, machine, transport, runtime)
+            self._furnish(config, own)
+            undo.pop_all()
 
     @property
     def port(self) -> int:
@@ -109,33 +110,14 @@ class MasterServer:
         self._raft.stop()
         stopped = not [task for task in self._tasks if not task.join(timeout_s)]
         if not self._tasks:
-            self._door.run()  # Closes the port that was taken when it was built.
+            self._close_door()
             self._raft.close()
         if stopped:
             self._kv.close()
             self._directory.close()
         return stopped
 
-    def _open(
-        self, config: Config, own: MasterConfig, raft_config: RaftConfig, bootstrap: bool
-    ) -> None:
-        databases = (*RAFT_DATABASES, *STATE_DATABASES)
-        self._kv = LmdbKV(self._directory.store, databases, own.map_bytes)
-        self._machine = Machine(_log_mistake)
-        try:
-            if bootstrap:
-                bootstrap_store(self._kv, raft_config)
-                logger.info(
-                    "bootstrapped cluster=%s member=%s directory=%s",
-                    config.cluster.id,
-                    own.name,
-                    own.directory,
-                )
-        except BaseException:
-            self._kv.close()
-            raise
-
-    def _furnish(self, config: Config, own: MasterConfig, listen: tuple[str, int]) -> None:
+    def _furnish(self, config: Config, own: MasterConfig) -> None:
         """Build what stands between the consensus loop and the peers."""
         masters = {master.name: master for master in config.cluster.masters}
         self._desk = Desk(
@@ -145,21 +127,20 @@ class MasterServer:
             kv=self._kv,
             proposer=Proposer(self._raft, self._runtime, masters),
             runtime=self._runtime,
-            post=self._post,
+            post=self._door.post,
             disk_room=self._directory.room,
             rss_bytes=_rss_bytes,
         )
-        dispatcher = Dispatcher(self._desk)
-        self._door = Door(self._runtime, listen, dispatcher.greet, dispatcher)
+        self._dispatcher.furnish(self._desk)
         self._roles = RoleKeeper(self._desk, self._make_reign)
         self.housekeeper = Housekeeper(self._desk, self._roles, self._kv.forget_dead_readers)
         self._raft.on_role_change(self._roles.role_changed)
         self._raft.space_low_source = self._space_low
 
-    @property
-    def _post(self) -> Post:
-        # The door is built last: its handlers need everything else.
-        return lambda action: self._door.post(action)
+    def _close_door(self) -> None:
+        """Give back the port of a door that never ran."""
+        self._door.stop()
+        self._door.run()
 
     def _make_reign(self, term: int) -> Reign:
         return Reign(Epoch(INCARNATION, term), self._runtime.monotonic_s())

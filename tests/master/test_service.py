@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
-from trio import Client, Trio
+import pytest
+from trio import CALL_S, CLUSTER, Client, Trio, wait_until
 
-from gfs_ha.protocol.metadata import ListDirectory, Listing, Mkdir, Stat
+from gfs_ha.errors import GfsError, WrongCluster
+from gfs_ha.limits import PROTOCOL_VERSION, REQUESTS_PER_CALL_MAX
+from gfs_ha.net.network import Caller
+from gfs_ha.net.network import Hello as Greeting
+from gfs_ha.net.tcp import TcpNetwork
+from gfs_ha.protocol.calls import SERVE_METHOD, Asked, CallContext, CallReply
+from gfs_ha.protocol.codec import Failure, Hello, decode, encode
+from gfs_ha.protocol.metadata import (
+    CloseSession,
+    Done,
+    ListDirectory,
+    Listing,
+    Mkdir,
+    Publish,
+    PublishFile,
+    Remove,
+    Renew,
+    Stat,
+)
+from gfs_ha.protocol.reports import (
+    GetHealth,
+    GetMasterFacts,
+    GetMasters,
+    GetStatus,
+    MasterFacts,
+)
 
 
 def names(client: Client, path: str) -> list[str]:
@@ -13,10 +39,61 @@ def names(client: Client, path: str) -> list[str]:
     return [entry.name for entry in listing.entries]
 
 
+def dial(trio: Trio, name: str, cluster: str = CLUSTER) -> Caller:
+    """Return a connection to one master, whoever leads."""
+    [master] = [master for master in trio.masters if master.name == name]
+
+    def accept(answer: bytes) -> None:
+        if b"failure" in answer[:16]:
+            raise decode(Failure, answer).raised()
+
+    hello = Hello(cluster, PROTOCOL_VERSION, "client", "tester")
+    network = TcpNetwork(trio.runtime)
+    caller = network.dial((master.host, master.port), Greeting(encode(hello), accept), CALL_S)
+    trio.at_close(caller.close)
+    return caller
+
+
+def call(caller: Caller, *asked: Asked, deadline_s: float = CALL_S) -> CallReply:
+    context = encode(CallContext(int(deadline_s * 1000)))
+    answer = caller.call(SERVE_METHOD, context, encode(asked), CALL_S)
+    if answer[1:9].endswith(b"failure"):
+        raise decode(Failure, answer).raised()
+    return decode(CallReply, answer)
+
+
 def test_a_directory_that_was_made_is_listed(client: Client) -> None:
     assert client.ask(Mkdir("/a")).kind == "directory"
     assert names(client, "/") == ["a"]
     assert client.ask(Stat("/a")).kind == "directory"
+
+
+def test_a_read_sees_every_change_that_was_acknowledged_before_it(client: Client) -> None:
+    for number in range(100):
+        client.ask(Mkdir(f"/d{number}"))
+        assert client.ask(Stat(f"/d{number}")).kind == "directory"
+        client.ask(Remove(f"/d{number}"))
+        missing = client.ask(Stat(f"/d{number}"))
+        assert isinstance(missing, Failure) and missing.error == "NotFound"
+
+
+def test_many_requests_of_one_call_are_answered_in_order(client: Client) -> None:
+    asked = [client.asked(Mkdir(f"/d{number:03}")) for number in range(100)]
+    asked.insert(50, Asked(Stat("/missing")))
+    replies = client.send(*asked)
+    assert isinstance(replies[50], Failure)
+    assert all(reply.kind == "directory" for reply in replies[:50] + replies[51:])
+    assert names(client, "/") == [f"d{number:03}" for number in range(100)]
+
+
+def test_the_same_request_again_gets_the_same_answer_also_from_another_leader(
+    trio: Trio, client: Client
+) -> None:
+    made = client.asked(Mkdir("/once"))
+    first = client.send(made)
+    assert client.send(made) == first
+    trio.stop(trio.leader())
+    assert client.send(made) == first
 
 
 def test_the_cluster_goes_on_when_its_leader_stops(trio: Trio, client: Client) -> None:
@@ -24,3 +101,124 @@ def test_the_cluster_goes_on_when_its_leader_stops(trio: Trio, client: Client) -
     trio.stop(trio.leader())
     client.ask(Mkdir("/after"))
     assert names(client, "/") == ["after", "before"]
+    terms = client.ask(GetMasters()).terms
+    assert len(terms) == 2
+    assert len({term.member for term in terms}) == 2
+
+
+def test_everything_is_there_after_all_masters_stopped(trio: Trio, client: Client) -> None:
+    client.ask(Mkdir("/kept"))
+    for name in list(trio.servers):
+        trio.stop(name)
+    trio.start()
+    assert names(client, "/") == ["kept"]
+
+
+def test_a_follower_names_the_leader_and_its_address(trio: Trio, client: Client) -> None:
+    client.ask(Mkdir("/a"))
+    leader = trio.leader()
+    [address] = [master for master in trio.masters if master.name == leader]
+    for name in set(trio.servers) - {leader}:
+        [reply] = call(dial(trio, name), client.asked(Mkdir("/b")))
+        assert isinstance(reply, Failure) and reply.error == "NotLeader"
+        assert reply.details == {"leader": leader, "host": address.host, "port": address.port}
+
+
+def test_every_master_tells_its_facts(trio: Trio, client: Client) -> None:
+    client.ask(Mkdir("/a"))
+    roles = []
+    for name in trio.servers:
+        [facts] = call(dial(trio, name), Asked(GetMasterFacts()))
+        assert isinstance(facts, MasterFacts)
+        assert facts.name == name and facts.rss_bytes > 0 and facts.state_bytes > 0
+        roles.append(facts.role)
+    assert sorted(roles) == ["follower", "follower", "leader"]
+
+
+def test_without_a_majority_nothing_is_answered_wrongly(trio: Trio, client: Client) -> None:
+    client.ask(Mkdir("/a"))
+    leader = trio.leader()
+    caller = dial(trio, leader)
+    for name in set(trio.servers) - {leader}:
+        trio.stop(name)
+    [made] = call(caller, client.asked(Mkdir("/b")), deadline_s=2.0)
+    assert isinstance(made, Failure) and made.error in ("UnknownOutcome", "NotLeader")
+    [read] = call(caller, Asked(Stat("/a")), deadline_s=2.0)
+    assert isinstance(read, Failure) and read.raised().exit_status in (5, 10)
+    [facts] = call(caller, Asked(GetMasterFacts()))
+    assert isinstance(facts, MasterFacts) and facts.role != "leader"
+
+
+def test_another_cluster_is_refused(trio: Trio, client: Client) -> None:
+    with pytest.raises(WrongCluster, match="other"):
+        dial(trio, trio.leader(), cluster="other")
+
+
+def test_what_is_no_call_is_an_error_of_the_caller(trio: Trio, client: Client) -> None:
+    caller = dial(trio, trio.leader())
+    context = encode(CallContext(1000))
+    too_many = [Asked(Stat("/"))] * (REQUESTS_PER_CALL_MAX + 1)
+    for method, body in (
+        (SERVE_METHOD, b"\xc1"),
+        (SERVE_METHOD, encode([])),
+        (SERVE_METHOD, encode(too_many)),
+        (9, encode([Asked(Stat("/"))])),
+    ):
+        answer = decode(Failure, caller.call(method, context, body, CALL_S))
+        assert answer.error in ("ProtocolError", "LimitExceeded")
+    assert call(caller, Asked(Stat("/")))[0].kind == "directory"  # type: ignore[union-attr]
+
+
+def test_a_session_is_renewed_until_it_is_closed(client: Client) -> None:
+    assert client.ask(Renew()) == Done()
+    assert client.ask(CloseSession()) == Done()
+    gone = client.ask(Renew())
+    assert isinstance(gone, Failure) and gone.error == "SessionExpired"
+
+
+def test_while_a_master_is_short_of_room_only_growth_is_refused(trio: Trio, client: Client) -> None:
+    grown = client.asked(Mkdir("/full"))
+    answer = client.send(grown)
+    for server in trio.servers.values():
+        server.raft.space_low_source = lambda: True
+    wait_until(lambda: trio.servers[trio.leader()].raft.status().any_voter_low, "the news")
+    empty = PublishFile("/new", 0, 0o644, 0)
+    for request in (Mkdir("/other"), Publish((empty,))):
+        refused = client.ask(request)
+        assert isinstance(refused, Failure) and refused.error == "NoSpace"
+    # What happened before is not called refused, and what shrinks goes on.
+    assert client.send(grown) == answer
+    assert client.ask(Remove("/full")).kind == "directory"
+    codes = {finding.code for finding in client.ask(GetHealth()).items}
+    assert "SPACE_LOW" in codes
+
+
+def test_a_fresh_cluster_says_what_it_lacks(client: Client) -> None:
+    status = client.ask(GetStatus())
+    assert status.cluster_id == CLUSTER and status.chunk_count == 0
+    assert not status.health.healthy
+    assert [finding.code for finding in status.health.items] == ["TOO_FEW_SERVERS"]
+
+
+def test_a_master_that_is_gone_is_a_finding(trio: Trio, client: Client) -> None:
+    lost = next(name for name in trio.servers if name != trio.leader())
+    trio.stop(lost)
+
+    def codes() -> set[str]:
+        return {f.code for f in client.ask(GetHealth()).items if lost in f.message}
+
+    wait_until(lambda: codes() == {"NO_QUORUM_MARGIN"}, "the finding")
+    rows = {row.name: row.reachable for row in client.ask(GetMasters()).items}
+    assert rows[lost] is False and list(rows.values()).count(True) == 2
+
+
+def test_errors_are_told_as_codes(client: Client) -> None:
+    for request, code in (
+        (Stat("/missing"), "NotFound"),
+        (Stat("relative"), "InvalidPath"),
+        (ListDirectory("/", limit=0), "InvalidArgument"),
+        (Mkdir("/a/b/c"), "NotFound"),
+    ):
+        reply = client.ask(request)
+        assert isinstance(reply, Failure) and reply.error == code, reply
+        assert isinstance(reply.raised(), GfsError)

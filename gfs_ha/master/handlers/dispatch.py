@@ -71,9 +71,15 @@ _Asked = tuple[Slot, Any]
 
 
 class Dispatcher:
-    """The handler behind a master's door; all of it runs on the door's thread."""
+    """The handler behind a master's door; all of it runs on the door's thread.
 
-    def __init__(self, desk: Desk) -> None:
+    The door takes its port before the store is opened, so the desk comes later, by `furnish`.
+    """
+
+    _desk: Desk
+
+    def furnish(self, desk: Desk) -> None:
+        """Take what the handlers work with; before the door runs."""
         self._desk = desk
 
     def greet(self, connection: Connection, body: bytes) -> bytes:
