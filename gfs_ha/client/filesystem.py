@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Literal, overload
+from typing import Literal, TypedDict, Unpack, overload
 
 from gfs_ha.client.connection import ClusterConnection
 from gfs_ha.client.content_store import ContentSink, FileAttributes
@@ -24,10 +24,24 @@ from gfs_ha.client.transfers import (
 from gfs_ha.client.upload import ByteSource
 from gfs_ha.config import Config
 from gfs_ha.errors import UsageError
-from gfs_ha.protocol.metadata import DirectoryEntry, FileStatus, Location, SetAttributes
+from gfs_ha.protocol.metadata import DISK, DirectoryEntry, FileStatus, Location, SetAttributes
 
 FILE_MODE = 0o644
 LocalPath = str | os.PathLike[str]
+
+
+class PutArguments(TypedDict, total=False):
+    """How `put` and `put_tree` store; all may be left out.
+
+    `durability` is `disk` or `memory`; `replicas` the copies wanted, 0 = the cluster's setting;
+    `if_absent` refuses to replace a file; `progress` is told of it; `cancel` ends it early.
+    """
+
+    durability: str
+    replicas: int
+    if_absent: bool
+    progress: Progress | None
+    cancel: Cancel | None
 
 
 class Cluster:
@@ -78,7 +92,7 @@ class Cluster:
         path: str,
         mode: str = "rb",
         *,
-        durability: str = "disk",
+        durability: str = DISK,
         replicas: int = 0,
         if_absent: bool = False,
     ) -> RemoteReader | RemoteWriter:
@@ -104,7 +118,7 @@ class Cluster:
         with self.open(path) as file:
             return file.read()
 
-    def write_bytes(self, path: str, data: bytes | memoryview, *, durability: str = "disk") -> None:
+    def write_bytes(self, path: str, data: bytes | memoryview, *, durability: str = DISK) -> None:
         """Replace the content of a file, or make it, in one step."""
         with self.open(path, "wb", durability=durability) as file:
             file.write(data)
@@ -112,43 +126,27 @@ class Cluster:
     # Copying ------------------------------------------------------------------------------------
 
     def put(
-        self,
-        local: LocalPath | ByteSource,
-        remote: str,
-        *,
-        durability: str = "disk",
-        replicas: int = 0,
-        if_absent: bool = False,
-        progress: Progress | None = None,
-        cancel: Cancel | None = None,
+        self, local: LocalPath | ByteSource, remote: str, **how: Unpack[PutArguments]
     ) -> Stored:
         """Copy a local file, or a stream until its end, to a remote path; all or nothing.
 
-        A remote directory receives a file under its own name. Mode and mtime are kept. Raises:
-        PartlyDone when the file changes while it is read, AlreadyExists with `if_absent`…
+        A remote directory receives a file under its own name. Mode and mtime are kept.
+        Args: see PutArguments. Raises: PartlyDone when the file changes while it is read,
+        AlreadyExists with `if_absent`…
         """
-        options = PutOptions(durability, replicas, if_absent)
+        options, progress, cancel = _put_options(how)
         return self._copying.put(local, remote, options, progress, cancel)
 
     def put_tree(
-        self,
-        local: LocalPath,
-        remote: str,
-        *,
-        durability: str = "disk",
-        replicas: int = 0,
-        if_absent: bool = False,
-        jobs: int = 4,
-        progress: Progress | None = None,
-        cancel: Cancel | None = None,
+        self, local: LocalPath, remote: str, *, jobs: int = 4, **how: Unpack[PutArguments]
     ) -> TreeResult:
         """Copy a local directory with all that is below it, `jobs` files at a time.
 
         As `cp -r`: to a missing remote path it becomes that directory, an existing directory
         receives it under its own name. What is skipped or fails by itself is a problem in the
-        result; raised is what concerns all files.
+        result; raised is what concerns all files. Args: see PutArguments.
         """
-        options = PutOptions(durability, replicas, if_absent)
+        options, progress, cancel = _put_options(how)
         return self._copying.put_tree(local, remote, options, jobs, progress, cancel)
 
     def get(
@@ -243,3 +241,12 @@ class Cluster:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _put_options(how: PutArguments) -> tuple[PutOptions, Progress | None, Cancel | None]:
+    options = PutOptions(
+        durability=how.get("durability", DISK),
+        replicas=how.get("replicas", 0),
+        if_absent=how.get("if_absent", False),
+    )
+    return options, how.get("progress"), how.get("cancel")
