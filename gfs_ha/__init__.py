@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gfs_ha.version import VERSION
+
 if TYPE_CHECKING:
     from os import PathLike
 
@@ -11,7 +13,7 @@ if TYPE_CHECKING:
     from gfs_ha.client.storage import StorageClient
     from gfs_ha.config import Config
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = ["Cluster", "StorageClient", "__version__", "connect"]
 

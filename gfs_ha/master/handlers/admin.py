@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from gfs_ha import __version__
 from gfs_ha.errors import InvalidArgument, NotInitialized
 from gfs_ha.ids import ChunkId, ServerId, format_id
 from gfs_ha.limits import LIST_PAGE_MAX
@@ -40,6 +39,7 @@ from gfs_ha.protocol.reports import (
     ServerRow,
     StatusReport,
 )
+from gfs_ha.version import VERSION
 
 TERMS_SHOWN = 100
 FAILOVERS_SHOWN = 10
@@ -73,7 +73,7 @@ def master_facts(desk: Desk) -> MasterFacts:
         commit_p99_us=int(raft.commit_p99_ms * 1000),
         rss_bytes=desk.rss_bytes(),
         incarnation=desk.incarnation,
-        version=__version__,
+        version=VERSION,
         trouble=raft.too_far_behind or "",
     )
 
