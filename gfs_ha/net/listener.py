@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 
 from gfs_ha.net.network import Address
@@ -10,6 +11,7 @@ from gfs_ha.net.sockets import format_address, tune
 from gfs_ha.net.sockets import listen as listen_on
 
 _ACCEPTS_MAX = 64
+_RESERVE_FLAGS = os.O_RDONLY | os.O_CLOEXEC
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -26,7 +28,7 @@ class Listener:
 
     def __init__(self, address: Address) -> None:
         self._socket = listen_on(address)
-        self._reserve: socket.socket | None = socket.socket()
+        self._reserve: int | None = os.open(os.devnull, _RESERVE_FLAGS)
         self.descriptor = self._socket.fileno()
         self.address: Address = self._socket.getsockname()[:2]
 
@@ -63,7 +65,7 @@ class Listener:
         """
         if self._reserve is None:
             return False
-        self._reserve.close()
+        os.close(self._reserve)
         self._reserve = None
         try:
             sock, _ = self._socket.accept()
@@ -76,7 +78,7 @@ class Listener:
         """Take a new reserve if there is none; return False if that failed."""
         if self._reserve is None:
             try:
-                self._reserve = socket.socket()
+                self._reserve = os.open(os.devnull, _RESERVE_FLAGS)
             except OSError:
                 return False
         return True
@@ -84,4 +86,5 @@ class Listener:
     def close(self) -> None:
         self._socket.close()
         if self._reserve is not None:
-            self._reserve.close()
+            os.close(self._reserve)
+            self._reserve = None

@@ -336,6 +336,25 @@ def test_a_server_that_reads_nothing_gets_half_a_frame_and_no_more(house: House)
     assert isinstance(errors[-1], Unreachable) and channel.closed
 
 
+def test_a_call_that_found_no_room_in_the_socket_was_certainly_not_sent(house: House) -> None:
+    done = threading.Event()
+
+    def script(sock: socket.socket) -> None:
+        Script(sock)
+        done.wait(PATIENCE_S)
+
+    limits = ChannelLimits(connect_timeout_s=PATIENCE_S, calls_in_flight_max=1_000_000)
+    channel = house.dial(house.serve_bytes(script), limits)
+    try:
+        for _ in range(100_000):
+            future = channel.call_async(ECHO, b"", b"x" * 4000, 0.5)
+            if future.done():
+                break
+    finally:
+        done.set()
+    assert failure(future).details["sent"] == 0
+
+
 def test_a_call_too_big_for_a_frame_is_refused_here(channel: Channel) -> None:
     with pytest.raises(LimitExceeded) as caught:
         channel.call(ECHO, b"", b"x" * (4 << 20), PATIENCE_S)
