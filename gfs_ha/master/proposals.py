@@ -56,11 +56,11 @@ class Proposer:
         self._masters = masters
         self._lock = runtime.lock()
         self._under_way: dict[tuple[SessionId, int], int] = {}
-        self._term_began_ns = runtime.monotonic_ns()
+        self._term = (0, runtime.monotonic_ns())
 
-    def begin_term(self) -> None:
+    def begin_term(self, term: int) -> None:
         """Count elapsed time from now; called when this master becomes the leader (M6)."""
-        self._term_began_ns = self._runtime.monotonic_ns()
+        self._term = (term, self._runtime.monotonic_ns())
 
     def propose(
         self,
@@ -75,13 +75,15 @@ class Proposer:
         """
         if sender.session_id != NO_SESSION and grows(command):
             on_done = self._watched(sender, on_done)
+        term, began_ns = self._term
         entry = Entry(
-            elapsed_ms=(self._runtime.monotonic_ns() - self._term_began_ns) // 1_000_000,
+            elapsed_ms=(self._runtime.monotonic_ns() - began_ns) // 1_000_000,
             wall_ns=self._runtime.wall_ns(),
             command=command,
             session_id=sender.session_id,
             sequence=sender.sequence,
             window_start=sender.window_start,
+            stamp_term=term,
         )
         self._raft.propose(encode_entry(entry), max(_DEADLINE_MIN_S, deadline_s), on_done)
 

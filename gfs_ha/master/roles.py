@@ -31,7 +31,7 @@ class RoleKeeper:
     def role_changed(self, role: str, term: int) -> None:
         """Hear of a change, in the consensus loop's thread."""
         if role == LEADER:
-            self._desk.proposer.begin_term()
+            self._desk.proposer.begin_term(term)
         self._told = (role, term)
         self._desk.post_quietly(self._adopt)
 

@@ -152,7 +152,9 @@ Command = PureMutation | PlaceChunk | LeaderCommand
 class Entry(Word, frozen=True):
     """A command in the log, with what the leader stamps: whose it is, and when.
 
-    `elapsed_ms` counts on the leader's CLOCK_BOOTTIME from its first stamp of the term (M6).
+    `elapsed_ms` counts on the leader's CLOCK_BOOTTIME from its first stamp of `stamp_term` (M6).
+    A leader that stood still, lost and won again may send on what it stamped in an earlier term:
+    that time has been counted, so it counts for nothing (0 = the term of the log).
     """
 
     elapsed_ms: int
@@ -162,6 +164,7 @@ class Entry(Word, frozen=True):
     sequence: int = 0
     window_start: int = 0
     schema: int = SCHEMA_VERSION
+    stamp_term: int = 0
 
 
 _encoder = msgspec.msgpack.Encoder()

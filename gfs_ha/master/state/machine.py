@@ -109,7 +109,8 @@ class Machine:
 
 def _fresh(reader: Reader, stamp: Stamp, entry: Entry) -> Draft:
     draft = Draft(reader, stamp)
-    settings.advance_clock(draft.counters, stamp.term, entry.elapsed_ms)
+    elapsed_ms = entry.elapsed_ms if entry.stamp_term in (0, stamp.term) else 0
+    settings.advance_clock(draft.counters, stamp.term, elapsed_ms)
     return draft
 
 

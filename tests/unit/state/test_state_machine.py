@@ -191,6 +191,21 @@ def test_cluster_time_follows_the_leaders_elapsed_time_and_never_its_wall_clock(
     assert at(3, -5) == 1700
 
 
+def test_time_that_was_stamped_in_an_earlier_term_does_not_count_again() -> None:
+    driver = Driver()
+    hours_ms = 3 * 3_600_000
+
+    def at(term: int, stamp_term: int, elapsed_ms: int) -> int:
+        driver.term = term
+        driver.apply(Entry(elapsed_ms, WALL_NS, OpenSession("x"), stamp_term=stamp_term))
+        with driver.view() as view:
+            return view.counters().cluster_ms
+
+    assert at(1, 1, hours_ms) == hours_ms
+    assert at(3, 1, hours_ms) == hours_ms, "sent late, by a leader that lost and won again"
+    assert at(3, 3, 500) == hours_ms + 500
+
+
 def test_growth_is_told_apart_for_full_disks() -> None:
     file = PublishFile("/a", 0, 0o644, 1)
     staged = PublishFile("/a", 5, 0o644, 1, content_id=3)
