@@ -38,6 +38,7 @@ def test_a_name_gets_its_id_once_and_keeps_it_through_restarts() -> None:
         {"name": "cs9"},
         {"name": "cs2"},
         {"disks": (OLD, EnrolledDisk(102, 1))},
+        {"disks": (EnrolledDisk(102, 1), OLD)},
         {"disks": (NEW, EnrolledDisk(102, 1))},
         {"name": "new", "server_id": 5, "disks": (NEW,)},
     ],
