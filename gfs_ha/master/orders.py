@@ -124,10 +124,6 @@ class OrderBook:
             return 0.0
         return now_s - held.first_s
 
-    def room(self, server_id: ServerId) -> int:
-        """Return how many more orders the server's book takes."""
-        return OUTSTANDING_MAX - len(self._by_server.get(server_id, {}))
-
     def count(self) -> int:
         """Return how many orders are outstanding."""
         return sum(len(book) for book in self._by_server.values())

@@ -24,6 +24,23 @@ def trio(tmp_path: Path) -> Iterator[Trio]:
         cluster.close()
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
+    """Three masters for the tests of one file that stop none and use names of their own."""
+    cluster = Trio(tmp_path_factory.mktemp("shared"))
+    try:
+        cluster.start(bootstrap=True)
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture
+def guest(shared: Trio) -> Client:
+    """A client of the shared masters with a session of its own."""
+    return Client(shared)
+
+
 @pytest.fixture
 def servers(trio: Trio) -> list[ScriptedServer]:
     """Four chunkservers in two racks, registered and beating."""

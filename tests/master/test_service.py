@@ -62,28 +62,29 @@ def call(caller: Caller, *asked: Asked, deadline_s: float = CALL_S) -> CallReply
     return decode(CallReply, answer)
 
 
-def test_a_directory_that_was_made_is_listed(client: Client) -> None:
-    assert client.ask(Mkdir("/a")).kind == "directory"
-    assert names(client, "/") == ["a"]
-    assert client.ask(Stat("/a")).kind == "directory"
+def test_a_directory_that_was_made_is_listed(guest: Client) -> None:
+    assert guest.ask(Mkdir("/made")).kind == "directory"
+    assert "made" in names(guest, "/")
+    assert guest.ask(Stat("/made")).kind == "directory"
 
 
-def test_a_read_sees_every_change_that_was_acknowledged_before_it(client: Client) -> None:
+def test_a_read_sees_every_change_that_was_acknowledged_before_it(guest: Client) -> None:
     for number in range(100):
-        client.ask(Mkdir(f"/d{number}"))
-        assert client.ask(Stat(f"/d{number}")).kind == "directory"
-        client.ask(Remove(f"/d{number}"))
-        missing = client.ask(Stat(f"/d{number}"))
+        guest.ask(Mkdir(f"/d{number}"))
+        assert guest.ask(Stat(f"/d{number}")).kind == "directory"
+        guest.ask(Remove(f"/d{number}"))
+        missing = guest.ask(Stat(f"/d{number}"))
         assert isinstance(missing, Failure) and missing.error == "NotFound"
 
 
-def test_many_requests_of_one_call_are_answered_in_order(client: Client) -> None:
-    asked = [client.asked(Mkdir(f"/d{number:03}")) for number in range(100)]
+def test_many_requests_of_one_call_are_answered_in_order(guest: Client) -> None:
+    guest.ask(Mkdir("/many"))
+    asked = [guest.asked(Mkdir(f"/many/d{number:03}")) for number in range(100)]
     asked.insert(50, Asked(Stat("/missing")))
-    replies = client.send(*asked)
+    replies = guest.send(*asked)
     assert isinstance(replies[50], Failure)
     assert all(reply.kind == "directory" for reply in replies[:50] + replies[51:])
-    assert names(client, "/") == [f"d{number:03}" for number in range(100)]
+    assert names(guest, "/many") == [f"d{number:03}" for number in range(100)]
 
 
 def test_the_same_request_again_gets_the_same_answer_also_from_another_leader(
@@ -114,21 +115,19 @@ def test_everything_is_there_after_all_masters_stopped(trio: Trio, client: Clien
     assert names(client, "/") == ["kept"]
 
 
-def test_a_follower_names_the_leader_and_its_address(trio: Trio, client: Client) -> None:
-    client.ask(Mkdir("/a"))
-    leader = trio.leader()
-    [address] = [master for master in trio.masters if master.name == leader]
-    for name in set(trio.servers) - {leader}:
-        [reply] = call(dial(trio, name), client.asked(Mkdir("/b")))
+def test_a_follower_names_the_leader_and_its_address(shared: Trio, guest: Client) -> None:
+    leader = shared.leader()
+    [address] = [master for master in shared.masters if master.name == leader]
+    for name in set(shared.servers) - {leader}:
+        [reply] = call(dial(shared, name), guest.asked(Mkdir("/b")))
         assert isinstance(reply, Failure) and reply.error == "NotLeader"
         assert reply.details == {"leader": leader, "host": address.host, "port": address.port}
 
 
-def test_every_master_tells_its_facts(trio: Trio, client: Client) -> None:
-    client.ask(Mkdir("/a"))
+def test_every_master_tells_its_facts(shared: Trio, guest: Client) -> None:
     roles = []
-    for name in trio.servers:
-        [facts] = call(dial(trio, name), Asked(GetMasterFacts()))
+    for name in shared.servers:
+        [facts] = call(dial(shared, name), Asked(GetMasterFacts()))
         assert isinstance(facts, MasterFacts)
         assert facts.name == name and facts.rss_bytes > 0 and facts.state_bytes > 0
         roles.append(facts.role)
@@ -149,13 +148,13 @@ def test_without_a_majority_nothing_is_answered_wrongly(trio: Trio, client: Clie
     assert isinstance(facts, MasterFacts) and facts.role != "leader"
 
 
-def test_another_cluster_is_refused(trio: Trio, client: Client) -> None:
+def test_another_cluster_is_refused(shared: Trio, guest: Client) -> None:
     with pytest.raises(WrongCluster, match="other"):
-        dial(trio, trio.leader(), cluster="other")
+        dial(shared, shared.leader(), cluster="other")
 
 
-def test_what_is_no_call_is_an_error_of_the_caller(trio: Trio, client: Client) -> None:
-    caller = dial(trio, trio.leader())
+def test_what_is_no_call_is_an_error_of_the_caller(shared: Trio, guest: Client) -> None:
+    caller = dial(shared, shared.leader())
     context = encode(CallContext(1000))
     too_many = [Asked(Stat("/"))] * (REQUESTS_PER_CALL_MAX + 1)
     for method, body in (
@@ -169,10 +168,10 @@ def test_what_is_no_call_is_an_error_of_the_caller(trio: Trio, client: Client) -
     assert call(caller, Asked(Stat("/")))[0].kind == "directory"  # type: ignore[union-attr]
 
 
-def test_a_session_is_renewed_until_it_is_closed(client: Client) -> None:
-    assert client.ask(Renew()) == Done()
-    assert client.ask(CloseSession()) == Done()
-    gone = client.ask(Renew())
+def test_a_session_is_renewed_until_it_is_closed(guest: Client) -> None:
+    assert guest.ask(Renew()) == Done()
+    assert guest.ask(CloseSession()) == Done()
+    gone = guest.ask(Renew())
     assert isinstance(gone, Failure) and gone.error == "SessionExpired"
 
 
@@ -193,8 +192,8 @@ def test_while_a_master_is_short_of_room_only_growth_is_refused(trio: Trio, clie
     assert "SPACE_LOW" in codes
 
 
-def test_a_fresh_cluster_says_what_it_lacks(client: Client) -> None:
-    status = client.ask(GetStatus())
+def test_a_fresh_cluster_says_what_it_lacks(guest: Client) -> None:
+    status = guest.ask(GetStatus())
     assert status.cluster_id == CLUSTER and status.chunk_count == 0
     assert not status.health.healthy
     assert [finding.code for finding in status.health.items] == ["TOO_FEW_SERVERS"]
@@ -212,13 +211,13 @@ def test_a_master_that_is_gone_is_a_finding(trio: Trio, client: Client) -> None:
     assert rows[lost] is False and list(rows.values()).count(True) == 2
 
 
-def test_errors_are_told_as_codes(client: Client) -> None:
+def test_errors_are_told_as_codes(guest: Client) -> None:
     for request, code in (
         (Stat("/missing"), "NotFound"),
         (Stat("relative"), "InvalidPath"),
         (ListDirectory("/", limit=0), "InvalidArgument"),
-        (Mkdir("/a/b/c"), "NotFound"),
+        (Mkdir("/no/such/parent"), "NotFound"),
     ):
-        reply = client.ask(request)
+        reply = guest.ask(request)
         assert isinstance(reply, Failure) and reply.error == code, reply
         assert isinstance(reply.raised(), GfsError)

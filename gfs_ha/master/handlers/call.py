@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
 from gfs_ha.errors import GfsError
@@ -24,17 +22,12 @@ class Call:
         self._lock = runtime.lock()
         self._replies: list[msgspec.Raw | None] = [None] * count
         self._missing = count
-        self._on_close: list[Callable[[], None]] = []
         self.deadline_s = runtime.monotonic_s() + timeout_s
-        self.deferred = Deferred(timeout_s + _GRACE_S, self._closed)
+        self.deferred = Deferred(timeout_s + _GRACE_S)
 
     def left_s(self) -> float:
         """Return the seconds until the deadline, at least 0."""
         return max(0.0, self.deadline_s - self._runtime.monotonic_s())
-
-    def when_closed(self, action: Callable[[], None]) -> None:
-        """Run `action` on the door's thread when the caller hangs up or gives up."""
-        self._on_close.append(action)
 
     def fill(self, position: int, reply: bytes) -> bool:
         """Set the encoded reply of one request; a slot is filled once. Thread-safe.
@@ -50,10 +43,6 @@ class Call:
                 return True
         self.deferred.reply(encode(self._replies))
         return True
-
-    def _closed(self) -> None:
-        for action in self._on_close:
-            action()
 
 
 class Slot:
@@ -75,18 +64,9 @@ class Slot:
         return self._call.left_s()
 
     @property
-    def deadline_s(self) -> float:
-        """Return the deadline on the runtime's monotonic clock."""
-        return self._call.deadline_s
-
-    @property
     def closed(self) -> bool:
         """Return whether nobody waits for the answer any more."""
         return self._call.deferred.closed
-
-    def when_closed(self, action: Callable[[], None]) -> None:
-        """Run `action` on the door's thread when the caller is gone."""
-        self._call.when_closed(action)
 
     def reply(self, word: Word) -> bool:
         """Answer the request. Thread-safe; the first answer counts."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gfs_ha.config import Config, MasterAddress
-from gfs_ha.errors import GfsError
+from gfs_ha.errors import GfsError, NotReady
 from gfs_ha.kv.ordered import OrderedKV
 from gfs_ha.limits import REQUEST_DEADLINE_S
 from gfs_ha.master.proposals import Proposer
@@ -94,5 +94,7 @@ class Desk:
         """
         try:
             self.post(action)
+        except NotReady:
+            pass  # The door is closed: this master stops.
         except GfsError as error:
             logger.warning("news for the door dropped because=%s", error.message)
