@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 import gfs_ha
 from gfs_ha.errors import GfsError, NoLeader, Unavailable
+from gfs_ha.local.cluster import LocalCluster
 from gfs_ha.protocol.reports import ChunkRow
 from gfs_ha.runtime import ThreadedRuntime
 
@@ -38,6 +43,26 @@ class Feed:
         piece = self._data[self._offset : self._offset + min(size, 65_536)]
         self._offset += len(piece)
         return piece
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A cluster with a client that died in the middle of a put, and when it did."""
+
+    cluster: LocalCluster
+    killed_s: float
+    chunk_ids: frozenset[int]
+
+
+def begin_put(config: Path, target: str, *options: str) -> subprocess.Popen[bytes]:
+    """Start `gfsctl put - target`; the caller feeds it, and ends it."""
+    code = "import sys; from gfs_ha.cli.main import main; sys.exit(main())"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "--config", str(config), "put", *options, "-", target],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def wait_until(reached: Callable[[], bool], what: str, timeout_s: float = SETTLE_S) -> None:

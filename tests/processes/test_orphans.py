@@ -1,0 +1,26 @@
+"""Two minutes after a client died in mid-put, its claims end and its chunks are collected."""
+
+from __future__ import annotations
+
+import pytest
+from killing import RUNTIME, Orphan, wait_until
+
+import gfs_ha
+from gfs_ha.errors import NotFound
+from gfs_ha.limits import CLAIM_SILENCE_S
+
+pytestmark = pytest.mark.processes
+
+
+def test_the_chunks_of_a_client_that_was_killed_are_collected(orphan: Orphan) -> None:
+    assert len(orphan.chunk_ids) >= 3
+    left_s = orphan.killed_s + CLAIM_SILENCE_S + 30.0 - RUNTIME.monotonic_s()
+    with gfs_ha.connect(orphan.cluster.config_path) as fs:
+        wait_until(lambda: not list(fs.operations.chunks()), "no chunk is left", max(left_s, 30.0))
+        wait_until(
+            lambda: all(row.chunk_count == 0 for row in fs.operations.servers().items),
+            "their replicas are gone from the disks",
+        )
+        with pytest.raises(NotFound):
+            fs.stat("/half")
+        fs.write_bytes("/half", b"the name is free")
