@@ -37,6 +37,7 @@ STREAMS_MAX = 512  # Bulk streams that one chunkserver serves at once.
 FILES_PER_COMMAND_MAX = 250
 EXTENTS_PER_COMMAND_MAX = 500  # Each is an extent row and a reference row.
 ITEMS_PER_COMMAND_MAX = 250  # Of every other list in a command.
+NAMES_PER_COMMAND_MAX = 25_000  # In all paths of a Publish; each is a look-up at apply.
 ROWS_PER_COMMAND_MAX = 1500
 COMMAND_BYTES_MAX = 1 * MIB
 LIST_PAGE_DEFAULT = 1000

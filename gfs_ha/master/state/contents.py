@@ -24,6 +24,7 @@ from gfs_ha.limits import (
     FILES_PER_COMMAND_MAX,
     GOAL_MAX,
     ITEMS_PER_COMMAND_MAX,
+    NAMES_PER_COMMAND_MAX,
 )
 from gfs_ha.master.state.bounds import (
     SIZE_MAX,
@@ -126,10 +127,16 @@ def publish(draft: Draft, command: Publish) -> Published:
             f"{inline} extents in one Publish, at most {EXTENTS_PER_COMMAND_MAX} are taken;"
             " stage those of big files before"
         )
+    if sum(file.path.count("/") for file in command.files) > NAMES_PER_COMMAND_MAX:
+        raise LimitExceeded(
+            f"the paths of a Publish have more than {NAMES_PER_COMMAND_MAX} names; send it in parts"
+        )
     published = []
     for file in command.files:
         try:
             published.append(_publish_file(draft, file, command.make_parents))
+        except LimitExceeded:
+            raise  # Of the whole command.
         except Refused as error:
             _give_up(draft, file.content_id)
             said = failure(error)
@@ -242,8 +249,8 @@ def _flip(
     after = msgspec.structs.replace(
         before,
         mode=file.mode,
-        owner=file.owner,
-        group=file.group,
+        owner=file.owner or before.owner,
+        group=file.group or before.group,
         mtime_ns=file.mtime_ns,
         size=file.size,
         content_id=content_id,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from gfs_ha.errors import LimitExceeded
 from gfs_ha.ids import ROOT_INODE, InodeId
+from gfs_ha.limits import ROWS_PER_COMMAND_MAX
 from gfs_ha.master.state.draft import Draft
 from gfs_ha.master.state.names import Place, find_place, require_directory
 from gfs_ha.master.state.records import Dentry, Inode, Reapable
@@ -98,10 +100,27 @@ def missing_parents(draft: Draft, names: tuple[str, ...]) -> int:
 
 
 def make_parents(draft: Draft, names: tuple[str, ...], owner: tuple[str, str]) -> None:
-    """Make the directories that are missing on the way to a name."""
-    for missing in range(missing_parents(draft, names), 0, -1):
-        place = find_place(draft.rows, names[: len(names) - missing])
-        new_directory(draft, place, DIRECTORY_MODE, owner)
+    """Make the directories that are missing on the way to a name. Raises: NotADirectory.
+
+    LimitExceeded when the command has become too big: paths may be thousands of names deep.
+    """
+    missing = missing_parents(draft, names)
+    if not missing:
+        return
+    place = find_place(draft.rows, names[: len(names) - missing])
+    for name in (*names[len(names) - missing : -1], ""):
+        check_rows(draft)
+        inode_id = new_directory(draft, place, DIRECTORY_MODE, owner)
+        place = Place(inode_id, name, None, ())
+
+
+def check_rows(draft: Draft) -> None:
+    """Raises: LimitExceeded when the command changes more rows than one may (F5)."""
+    count = draft.rows.change_count()
+    if count > ROWS_PER_COMMAND_MAX:
+        raise LimitExceeded(
+            f"the command changes more than {ROWS_PER_COMMAND_MAX} rows; send it in parts"
+        )
 
 
 def _touch(draft: Draft, directory: InodeId, by: int) -> None:

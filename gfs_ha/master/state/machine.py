@@ -20,7 +20,6 @@ from gfs_ha.errors import (
     GfsError,
     InternalError,
     InvalidArgument,
-    LimitExceeded,
     LocalError,
     NotInitialized,
     ProtocolError,
@@ -31,7 +30,7 @@ from gfs_ha.errors import (
 )
 from gfs_ha.ids import NO_SESSION, LogIndex
 from gfs_ha.kv.ordered import Reader, Writer
-from gfs_ha.limits import ROWS_PER_COMMAND_MAX, SCHEMA_VERSION
+from gfs_ha.limits import SCHEMA_VERSION
 from gfs_ha.master.state import (
     chunks,
     contents,
@@ -43,6 +42,7 @@ from gfs_ha.master.state import (
 )
 from gfs_ha.master.state.commands import Entry, InitCluster, decode_entry
 from gfs_ha.master.state.draft import SESSION_COMMANDS, STEPS, Draft, Stamp
+from gfs_ha.master.state.entries import check_rows
 from gfs_ha.master.state.records import InternalErrors
 from gfs_ha.master.state.rows import Rows
 from gfs_ha.master.state.tables import COUNTERS, INTERNAL_ERRORS, ONLY
@@ -135,11 +135,7 @@ def _admit(draft: Draft, entry: Entry) -> None:
 
 def _step(draft: Draft, entry: Entry) -> Reply:
     reply = STEPS[type(entry.command)](draft, entry.command)
-    count = draft.rows.change_count()
-    if count > ROWS_PER_COMMAND_MAX:
-        raise LimitExceeded(
-            f"the command changes {count} rows, more than {ROWS_PER_COMMAND_MAX}; send it in parts"
-        )
+    check_rows(draft)
     return reply
 
 

@@ -252,6 +252,10 @@ def test_a_replaced_file_keeps_its_inode_and_its_old_content_is_reaped() -> None
         with pytest.raises(Exception, match="start over"):
             view.read_extents(pinned.inode_id, (pinned.content_id, pinned.generation), 0, 10)
     driver.check()
+    publish(driver, session, empty_file("/owned", owner="me", group="us"))
+    publish(driver, session, empty_file("/owned"))
+    with driver.view() as view:
+        assert (view.status("/owned").owner, view.status("/owned").group) == ("me", "us")
     driver.ok(ReapStep(100))
     with driver.view() as view:
         assert view.chunk(old).state == "dead"

@@ -158,8 +158,12 @@ def test_a_mistake_of_ours_is_recorded_without_the_rows_of_the_step(
 def test_a_command_of_too_many_rows_is_refused_and_writes_none() -> None:
     driver = Driver()
     session = driver.open_session()
-    deep = "/" + "/".join("d" for _ in range(ROWS_PER_COMMAND_MAX // 2))
+    deep = "/d" * (ROWS_PER_COMMAND_MAX // 2)
     assert driver.error(Mkdir(deep, parents=True), session) == "LimitExceeded"
+    files = tuple(empty_file(f"/{n}{deep}") for n in range(20))
+    assert driver.error(Publish(files, make_parents=True), session) == "LimitExceeded"
+    deepest = tuple(empty_file("/d" * 2040) for _ in range(13))
+    assert driver.error(Publish(deepest), session) == "LimitExceeded"
     with driver.view() as view:
         assert view.counters().directories == 1
     driver.check()

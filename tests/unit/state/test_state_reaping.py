@@ -65,15 +65,15 @@ def test_a_big_files_extents_never_blow_a_command(rows_max: int) -> None:
     session = driver.open_session()
     chunks = [driver.chunk(session).chunk_id for _ in range(30)]
     content_id = 0
-    for block in range(0, 1200, 300):
+    for block in range(0, 600, 300):
         extents = tuple(
             Extent(10 * n, chunks[n % 30], 10 * (n // 30), 10, 1) for n in range(block, block + 300)
         )
         content_id = driver.ok(StageExtents(content_id, extents), session).content_id
-    driver.ok(Publish((empty_file("/big", size=12_000, content_id=content_id),)), session)
+    driver.ok(Publish((empty_file("/big", size=6000, content_id=content_id),)), session)
     driver.ok(ReleaseChunks(tuple(chunks)), session)
     driver.ok(Publish((empty_file("/big"),)), session)
-    assert reap_all(driver, rows_max) > 2400 // rows_max
+    assert reap_all(driver, rows_max) > 1200 // rows_max
     with driver.view() as view:
         assert view.counters().dead_chunks == 30
 
