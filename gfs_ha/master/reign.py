@@ -10,7 +10,7 @@ import logging
 from dataclasses import dataclass
 
 from gfs_ha.errors import NotLeader
-from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId
+from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId, StartId
 from gfs_ha.limits import HEARTBEAT_PARK_S
 from gfs_ha.master.census import Census
 from gfs_ha.master.handlers.call import Slot
@@ -43,6 +43,7 @@ class Reign:
         self.orders = OrderBook()
         self.census = Census()
         self.deleted: dict[Deleted, None] = {}
+        self._introduced: dict[ServerId, StartId] = {}
         self._parked: dict[ServerId, Parked] = {}
 
     def park(self, server_id: ServerId, slot: Slot, now_s: float) -> None:
@@ -50,6 +51,12 @@ class Reign:
         self.release(server_id, now_s)
         self._parked[server_id] = Parked(slot, now_s)
         self.release_if_due(server_id, now_s)
+
+    def introduce(self, server_id: ServerId, start_id: StartId) -> bool:
+        """Return whether this leader has not introduced itself to a start of a server before."""
+        fresh = self._introduced.get(server_id) != start_id
+        self._introduced[server_id] = start_id
+        return fresh
 
     def release_if_due(self, server_id: ServerId, now_s: float) -> None:
         """Answer a server's parked heartbeat if orders are due for it."""

@@ -64,15 +64,17 @@ class ScriptedServer:
         self.deaf = False  # Takes orders and never answers them.
         self.epoch = Epoch(0, 0)
         self.beats = 0
+        self.registrations = 0
         self._answers: list[OrderAnswer] = []
         self._link = trio.link("chunkserver", name)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         trio.at_close(self.stop)
 
-    def start(self) -> ScriptedServer:
+    def start(self, register: bool = True) -> ScriptedServer:
         """Register and begin to beat."""
-        self._register()
+        if register:
+            self._register()
         self._thread.start()
         return self
 
@@ -105,6 +107,7 @@ class ScriptedServer:
                 time.sleep(0.02)
                 continue
             if isinstance(reply, ServerRegistered):
+                self.registrations += 1
                 self.server_id = reply.server_id
                 self.epoch = max(self.epoch, reply.epoch)
                 return

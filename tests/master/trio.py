@@ -108,6 +108,10 @@ class Trio:
 
         return str(wait_until(look, "a leader"))
 
+    def term(self) -> int:
+        """Return the leader's term."""
+        return self.servers[self.leader()].raft.status().term
+
     def link(self, role: str = "client", name: str = "tester") -> LeaderLink:
         """Return a link to the leader that is closed with the trio."""
         hello = Hello(CLUSTER, PROTOCOL_VERSION, role, name)

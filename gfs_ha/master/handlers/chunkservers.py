@@ -89,6 +89,9 @@ def heartbeat(desk: Desk, request: Heartbeat, slot: Slot) -> None:
         _take_answer(desk, reign, request, answer)
     _compare_open(desk, reign, request)
     reign.park(request.server_id, slot, now_s)
+    if request.epoch < reign.epoch and reign.introduce(request.server_id, request.start_id):
+        # Once: from now on it obeys no earlier leader.
+        reign.release(request.server_id, now_s)
 
 
 def list_servers(desk: Desk, view: View, request: ListServers, slot: Slot) -> ServersListed:

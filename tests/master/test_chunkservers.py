@@ -1,0 +1,115 @@
+"""Chunkservers and their leader: starts, failovers, returning servers, too few of them."""
+
+from __future__ import annotations
+
+from peers import Held, ScriptedServer, digest_of
+from test_chunks import allocate, push, put
+from trio import Client, Trio, wait_until
+
+from gfs_ha.ids import ChunkId, make_chunk_id
+from gfs_ha.protocol.metadata import (
+    AllocateChunk,
+    ChunkSealed,
+    FinishChunk,
+    ListServers,
+    ReleaseChunks,
+    Remove,
+    ReportReplica,
+)
+from gfs_ha.protocol.reports import GetChunks, GetHealth, GetServers, GetStatus
+
+
+def codes(client: Client) -> set[str]:
+    return {finding.code for finding in client.ask(GetHealth()).items}
+
+
+def test_servers_are_known_to_the_next_leader_without_registering_again(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
+) -> None:
+    trio.stop(trio.leader())
+
+    def heard() -> bool:
+        rows = client.ask(GetServers()).items
+        return len(rows) == 4 and all(row.heartbeat_age_ms >= 0 for row in rows)
+
+    wait_until(heard, "heartbeats at the new leader")
+    assert [server.registrations for server in servers] == [1, 1, 1, 1]
+    wait_until(lambda: {server.epoch.term for server in servers} == {trio.term()}, "its epoch")
+
+
+def test_a_restarted_server_keeps_its_id_and_must_register_its_start(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
+) -> None:
+    servers[0].stop()
+    again = ScriptedServer(trio, "cs1", "r1", start_id=2)
+    again.server_id = servers[0].server_id
+    again.start(register=False)
+    wait_until(lambda: again.registrations, "the order to register again")
+    assert again.server_id == servers[0].server_id
+    rows = client.ask(GetServers()).items
+    assert len(rows) == 4
+    assert len(client.ask(ListServers()).servers) == 4
+
+
+def test_a_server_that_returns_deletes_what_died_meanwhile(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
+) -> None:
+    chunk = put(client, servers, "/file", 1000)
+    chain = [server for server in servers if chunk.chunk_id in server.replicas]
+    away = chain[2]
+    away.stop()
+    client.ask(Remove("/file"))
+
+    def left() -> list[tuple[str, str]]:
+        rows = client.ask(GetChunks()).items
+        return [(row.state, replica.name) for row in rows for replica in row.replicas]
+
+    wait_until(lambda: left() == [("dead", away.name)], "the other deletes")
+    again = ScriptedServer(trio, away.name, away.rack, start_id=2)
+    again.replicas = away.replicas
+    again.start()
+    wait_until(lambda: not again.replicas, "the delete")
+    wait_until(lambda: not client.ask(GetChunks()).items, "the row to go")
+
+
+def test_only_what_can_never_come_back_is_deleted_by_comparison(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    chunk = allocate(client)
+    push(servers, chunk, 10)
+    client.ask(ReleaseChunks((chunk.chunk_id,)))
+    wait_until(lambda: not client.ask(GetChunks()).items, "the row to go")
+    gone, unborn, foreign = chunk.chunk_id, ChunkId(chunk.chunk_id + 1), make_chunk_id(9, 1)
+    servers[0].replicas.update({one: Held(chunk.birth, 10) for one in (gone, unborn, foreign)})
+    wait_until(lambda: gone not in servers[0].replicas, "the delete of what is gone")
+    deleted = {order.chunk_id for order in servers[0].orders}
+    assert unborn not in deleted and foreign not in deleted
+
+
+def test_with_a_server_missing_a_chunk_gets_fewer_copies_and_is_listed(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    for server in servers[2:]:
+        server.stop()
+    wait_until(lambda: len(client.ask(ListServers()).servers) == 2, "their silence to be noticed")
+    chunk = allocate(client)
+    assert len(chunk.replicas) == 2
+    assert "2 of 3 copies" in chunk.remarks[-1] and "cs3" in chunk.remarks[-1]
+    chain = push(servers, chunk, 10)
+    holders = tuple(server.server_id for server in chain)
+    sealed = client.ask(FinishChunk(chunk.chunk_id, 10, digest_of(10), holders))
+    assert isinstance(sealed, ChunkSealed)
+    [row] = client.ask(GetChunks(under=True)).items
+    assert (row.chunk_id, row.copies, row.goal) == (chunk.chunk_id, 2, 3)
+    assert {"CHUNKS_UNDER", "SERVER_SUSPECT"} <= codes(client)
+    status = client.ask(GetStatus())
+    assert status.under_count == 1 and not status.health.healthy
+    none = client.ask(AllocateChunk(failed=(chain[0].server_id,)))
+    assert none.error == "NoServers" and "was seen failing by the client" in none.message
+
+
+def test_a_report_of_a_replica_is_taken(client: Client, servers: list[ScriptedServer]) -> None:
+    chunk = put(client, servers, "/file", 100)
+    server_id = chunk.replicas[0].server_id
+    client.ask(ReportReplica(chunk.chunk_id, server_id, "times out"))
+    assert "REPLICAS_DAMAGED" not in codes(client), "what a client says is no fact"

@@ -1,0 +1,94 @@
+"""Parked heartbeats: answered at once when there are orders, else in a second, else sent on."""
+
+from __future__ import annotations
+
+from gfs_ha.errors import NotLeader
+from gfs_ha.ids import Birth, DiskId, Epoch
+from gfs_ha.master import reign as reigns
+from gfs_ha.master.handlers.call import Call, Slot
+from gfs_ha.master.reign import Reign
+from gfs_ha.protocol.calls import CallReply
+from gfs_ha.protocol.codec import Failure, decode
+from gfs_ha.protocol.control import FenceReplica, HeartbeatReply
+from gfs_ha.runtime import ThreadedRuntime
+
+EPOCH = Epoch(1, 4)
+FENCE = FenceReplica(7, Birth(1, 1), 50, 0)
+
+
+class Beat:
+    """One heartbeat's place in the door, and what it was answered."""
+
+    def __init__(self) -> None:
+        self._call = Call(ThreadedRuntime(), 1, 10.0)
+        self.slot = Slot(self._call, 0, 0, 0, 0)
+
+    def answer(self) -> object:
+        data = self._call.deferred.answer
+        return None if data is None else decode(CallReply, data)[0]
+
+    def hang_up(self) -> None:
+        self._call.deferred.abandon()
+
+
+def test_a_heartbeat_waits_a_second_when_there_is_nothing_to_order() -> None:
+    reign, beat = Reign(EPOCH, 0.0), Beat()
+    reign.park(1, beat.slot, 10.0)
+    reign.release_due(10.9)
+    assert beat.answer() is None
+    reign.release_due(11.0)
+    assert beat.answer() == HeartbeatReply(EPOCH)
+
+
+def test_orders_are_sent_at_once() -> None:
+    reign, waiting, late = Reign(EPOCH, 0.0), Beat(), Beat()
+    reign.park(1, waiting.slot, 10.0)
+    reign.orders.want(1, FENCE)
+    reign.release_if_due(1, 10.1)
+    assert waiting.answer() == HeartbeatReply(EPOCH, (FENCE,))
+    reign.park(1, late.slot, 10.2)
+    assert late.answer() is None, "it was sent a moment ago"
+    reign.release_due(11.2)
+    assert late.answer() == HeartbeatReply(EPOCH, (FENCE,))
+
+
+def test_orders_that_wait_go_with_the_next_heartbeat() -> None:
+    reign, beat = Reign(EPOCH, 0.0), Beat()
+    reign.orders.want(1, FENCE)
+    reign.park(1, beat.slot, 10.0)
+    assert beat.answer() == HeartbeatReply(EPOCH, (FENCE,))
+
+
+def test_a_newer_heartbeat_releases_the_older_one() -> None:
+    reign, old, new = Reign(EPOCH, 0.0), Beat(), Beat()
+    reign.park(1, old.slot, 10.0)
+    reign.park(1, new.slot, 10.5)
+    assert old.answer() == HeartbeatReply(EPOCH)
+    assert new.answer() is None
+
+
+def test_orders_are_not_wasted_on_a_server_that_hung_up() -> None:
+    reign, gone, back = Reign(EPOCH, 0.0), Beat(), Beat()
+    reign.park(1, gone.slot, 10.0)
+    gone.hang_up()
+    reign.orders.want(1, FENCE)
+    reign.release_if_due(1, 10.1)
+    reign.park(1, back.slot, 10.2)
+    assert back.answer() == HeartbeatReply(EPOCH, (FENCE,))
+
+
+def test_the_end_of_a_reign_sends_everybody_on() -> None:
+    reign, beat = Reign(EPOCH, 0.0), Beat()
+    reign.park(1, beat.slot, 10.0)
+    reign.end(NotLeader("m2 leads", leader="m2"))
+    answer = beat.answer()
+    assert isinstance(answer, Failure) and answer.details == {"leader": "m2"}
+
+
+def test_acknowledged_deletes_are_handed_out_in_bounded_parts() -> None:
+    reign = Reign(EPOCH, 0.0)
+    for chunk in range(reigns.DELETED_MAX + 5):
+        reign.note_deleted(chunk, 1, [DiskId(101)])
+    assert len(reign.deleted) == reigns.DELETED_MAX
+    assert reign.take_deleted(2) == ((0, 1, 101), (1, 1, 101))
+    assert len(reign.deleted) == reigns.DELETED_MAX - 2
