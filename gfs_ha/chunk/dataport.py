@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 STREAM_IDLE_S = 60.0
 _STOP_S = 5.0
+_HANG_UP_S = 1.0
 
 
 class DataPort:
@@ -131,6 +132,7 @@ class DataPort:
         try:
             while not self._stopped and stream.wait(STREAM_IDLE_S):
                 if not self._serve_one(stream):
+                    stream.hang_up(_HANG_UP_S)
                     break
         except Unreachable:
             pass  # The usual end: the peer is done.

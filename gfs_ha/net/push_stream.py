@@ -47,26 +47,27 @@ class PushStream:
         if self._header is not None:
             parts = [self._header, *parts]
             self._header = None
-        if self.ended_early:
+        if self.ended_early or self._ended():
             return
         try:
             self._stream.send(parts, self._reader.stall)
         except Unreachable:
-            if not self._answered():
+            if not self._ended():
                 raise
-        # Only while it waits does a send listen; an end that came then is early, too.
-        self.ended_early = self._reader.ended
 
-    def _answered(self) -> bool:
-        """Return whether the peer said why it hung up. Raises: the error that it sent."""
+    def _ended(self) -> bool:
+        """Return whether the peer ended the push before its last packet.
+
+        Raises: the error that it sent.
+        """
         try:
             self._reader.poll()
         except (Unreachable, ProtocolError):
-            pass
-        if not self._reader.ended:
-            return False
-        self._reader.wait()
-        return True
+            pass  # The send, or the wait for the end, runs into it too.
+        if self._reader.ended:
+            self._reader.wait()
+            self.ended_early = True
+        return self.ended_early
 
     def finish(self) -> tuple[ReplicaAck, ...]:
         """Return what happened on the replicas, after the last packet.

@@ -60,6 +60,13 @@ class Stream(Protocol):
         """Return True while the peer is there and has sent nothing: it can be used again."""
         ...
 
+    def hang_up(self, timeout_s: float) -> None:
+        """Send nothing more, and read on until the peer hangs up too, so that it can read all.
+
+        Closing with bytes unread would reset the connection, and what was sent last with it.
+        """
+        ...
+
     def abort(self) -> None:
         """End the connection under whoever waits on it. Thread-safe, never blocks."""
         ...
@@ -99,6 +106,7 @@ _USER_TIMEOUT_MS = 60_000  # A full receiver must not look dead: silence is judg
 _AGAIN = (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _PARTS_MAX = 512
+_UNREAD_BYTES = 1 << 16
 
 
 class TcpStream:
@@ -189,6 +197,20 @@ class TcpStream:
         except OSError as error:
             return error.errno in _AGAIN
         return False
+
+    def hang_up(self, timeout_s: float) -> None:
+        ends_s = time.monotonic() + timeout_s
+        unread = bytearray(_UNREAD_BYTES)
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+            while time.monotonic() < ends_s:
+                try:
+                    if not self._socket.recv_into(unread):
+                        return
+                except BlockingIOError:
+                    continue  # A slice without bytes.
+        except OSError:
+            pass  # It is gone already.
 
     def abort(self) -> None:
         try:

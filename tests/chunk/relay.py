@@ -54,7 +54,8 @@ class Relay:
                     continue
                 data = bytearray(source.recv(1 << 16))
                 if not data:
-                    break
+                    sink.shutdown(socket.SHUT_WR)
+                    return
                 if down:
                     self._hurt(data)
                 else:
