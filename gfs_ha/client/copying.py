@@ -149,7 +149,7 @@ class Copying:
         progress, cancel = progress or Silent(), cancel or Cancel()
         downloader = Downloader(connection.reader_parts, progress, cancel)
         download = TreeDownload(
-            self._names, connection.open_contents, downloader, connection.runtime, cancel
+            self._names, connection.open_contents, downloader, connection.reader_parts, cancel
         )
         return download.run(path, target, _checked_jobs(jobs), verify, progress)
 

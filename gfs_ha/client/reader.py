@@ -114,6 +114,20 @@ class PieceReader:
             chunk = format_id(moved.chunk_id)
             raise ChunkUnavailable(f"{content.path}: the leader knows no chunk {chunk}") from None
 
+    def read_unverified(self, chunk_id: ChunkId, offset: int, into: memoryview) -> bool:
+        """Try to fill `into` from the best replica, once; the caller verifies what it got."""
+        chunk = self._locations.find(chunk_id)
+        places = [] if chunk is None else self._locations.ordered(chunk)
+        if chunk is None or not places:
+            return False
+        try:
+            self._plane.read(places[0], chunk, offset, into)
+        except GfsError as error:
+            self._locations.avoid(places[0].server_id)
+            self._complaints.report(chunk_id, places[0].server_id, error)
+            return False
+        return True
+
     def _read_replicas(
         self, content: PinnedContent, piece: Piece, memory: memoryview, sure: bool
     ) -> memoryview:

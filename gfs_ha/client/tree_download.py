@@ -12,10 +12,11 @@ from gfs_ha.client.crew import Crew, fatal
 from gfs_ha.client.download import Downloader
 from gfs_ha.client.local_files import local_door, shown
 from gfs_ha.client.namespace import Namespace, join
+from gfs_ha.client.piece_stream import ReaderParts
+from gfs_ha.client.small_contents import plan_runs, read_run
 from gfs_ha.client.transfers import Cancel, Problem, Progress, TreeResult
 from gfs_ha.errors import GfsError, InvalidPath, NotADirectory
 from gfs_ha.protocol.metadata import DIRECTORY, DirectoryEntry, FileStatus
-from gfs_ha.runtime import Runtime
 
 FILES_PER_JOB = 32  # Opened by one request.
 OpenContents = Callable[[Sequence[str]], list[PinnedContent | GfsError]]
@@ -45,15 +46,16 @@ class TreeDownload:
         namespace: Namespace,
         open_contents: OpenContents,
         downloader: Downloader,
-        runtime: Runtime,
+        parts: ReaderParts,
         cancel: Cancel,
     ) -> None:
         self._namespace = namespace
         self._open_contents = open_contents
         self._downloader = downloader
-        self._runtime = runtime
+        self._parts = parts
+        self._runtime = parts.runtime
         self._cancel = cancel
-        self._lock = runtime.lock()
+        self._lock = parts.runtime.lock()
         self._result = TreeResult()
         self._verify = False
 
@@ -134,21 +136,38 @@ class TreeDownload:
     def _get(self, files: list[_Wanted]) -> None:
         """Copy some files, in a worker. Raises: what concerns all files."""
         contents = self._open_contents([file.remote for file in files])
-        for file, content in zip(files, contents, strict=True):
-            self._cancel.check()
-            try:
-                if isinstance(content, GfsError):
-                    raise content
-                again = partial(self._open_again, file.remote)
-                self._downloader.get_file(again, file.local, self._verify, content)
-            except GfsError as error:
-                if fatal(error):
-                    raise
-                self._add_problem(file.remote, error)
+        done: set[int] = set()
+        for run in plan_runs(contents):
+            with read_run(self._parts, run) as found:
+                for index, data in found.items():
+                    self._attempt(files[index], contents[index], data)
+                    done.add(index)
+        for index, file in enumerate(files):
+            if index not in done:
+                self._attempt(file, contents[index], None)
+
+    def _attempt(
+        self, file: _Wanted, content: PinnedContent | GfsError, data: memoryview | None
+    ) -> None:
+        """Copy one file; a problem of its own is noted. Raises: what concerns all files."""
+        self._cancel.check()
+        try:
+            if isinstance(content, GfsError):
+                raise content
+            if data is not None:
+                self._downloader.put_bytes(content, data, file.local, self._verify)
+                size = content.size
             else:
-                with self._lock:
-                    self._result.file_count += 1
-                    self._result.size += content.size
+                again = partial(self._open_again, file.remote)
+                size = self._downloader.get_file(again, file.local, self._verify, content).size
+        except GfsError as error:
+            if fatal(error):
+                raise
+            self._add_problem(file.remote, error)
+            return
+        with self._lock:
+            self._result.file_count += 1
+            self._result.size += size
 
     def _open_again(self, remote: str) -> PinnedContent:
         content = self._open_contents((remote,))[0]
