@@ -14,6 +14,7 @@ from gfs_ha.net.door import Door
 from gfs_ha.net.network import Address, Caller, Hello
 from gfs_ha.net.pool import Pool, PoolLimits
 from gfs_ha.net.tcp import TcpNetwork
+from gfs_ha.runtime import Future
 
 
 def address(door: Door) -> Address:
@@ -149,6 +150,70 @@ def test_one_dial_serves_all_who_wait_for_it(house: House, door: Door) -> None:
     for thread in threads:
         thread.join(PATIENCE_S)
     assert answers == [b"/"] * 4 and network.dials == 1
+
+
+class DyingCaller:
+    """Looks alive until it is called."""
+
+    closed = False
+    in_flight = 0
+
+    def __init__(self, sent: int) -> None:
+        self._sent = sent
+
+    def call(self, method: int, context: bytes, body: bytes, timeout_s: float) -> bytes:
+        self.closed = True
+        raise Unreachable("it had died a moment before", sent=self._sent)
+
+    def call_async(
+        self, method: int, context: bytes, body: bytes, timeout_s: float
+    ) -> Future[bytes]:
+        raise AssertionError("not asked for here")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class DyingNetwork(TcpNetwork):
+    """Dials for real, except that one channel is a dying one."""
+
+    def __init__(self, house: House, sent: int) -> None:
+        super().__init__(house.runtime)
+        self.dying: DyingCaller | None = None
+        self.sent = sent
+
+    def dial(self, address: Address, hello: Hello, timeout_s: float) -> Caller:  # type: ignore[override]
+        if self.dying is None:
+            self.dying = DyingCaller(self.sent)
+            return self.dying
+        return super().dial(address, hello, timeout_s)
+
+
+def dying_pool(house: House, door: Door, sent: int) -> Pool:
+    """Return a pool that holds a channel which is about to be found dead."""
+    network = DyingNetwork(house, sent)
+    pool = Pool(Hello(GREETING), house.runtime, network=network)
+    house.stack.callback(pool.close)
+    with pytest.raises(Unreachable):
+        pool.call(address(door), ECHO, b"", b"fresh: not tried again", PATIENCE_S)
+    assert network.dying is not None
+    network.dying.closed = False
+    return pool
+
+
+def test_a_channel_found_dead_before_anything_was_sent_is_replaced(
+    house: House, door: Door
+) -> None:
+    pool = dying_pool(house, door, sent=0)
+    assert pool.call(address(door), ECHO, b"", b"x", PATIENCE_S) == b"/x"
+
+
+def test_a_call_that_may_have_been_sent_is_never_sent_again(house: House, door: Door) -> None:
+    pool = dying_pool(house, door, sent=1)
+    with pytest.raises(Unreachable) as caught:
+        pool.call(address(door), ECHO, b"", b"x", PATIENCE_S)
+    assert caught.value.details["sent"] == 1
+    assert door.stats().calls == 0
 
 
 def test_a_pool_closed_during_a_dial_keeps_no_channel(house: House, door: Door) -> None:

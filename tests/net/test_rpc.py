@@ -139,12 +139,14 @@ def test_one_wrong_byte_gives_another_request_or_a_protocol_error(
 @pytest.mark.parametrize(
     "data",
     [
-        HEADER.pack(10, 1) + b"x" * 11,
+        encode_request(1, 1, b"", b"")[:4] + b"\1" + encode_request(1, 1, b"", b"")[5:],
         HEADER.pack(0xFFFFFFF0, 0),
         HEADER.pack(0, 0) + b"\n",
         HEADER.pack(1, 0) + b"\x01\n",
         encode_request(1, 1, b"", b"")[:-1] + b"x",
         encode_reply(1, b""),
+        frame(encode_request(1, 1, b"", b"")[HEADER.size : -1] + b"x"),
+        frame(encode_request(1, 1, b"", b"")[HEADER.size : -1] * 2),
         frame(b"\x03" + brine.dump((1, (consts.LABEL_VALUE, b"")))),
         frame(b"\x01" + b"\x10" * 200_000),
         frame(b"\x01" + b"\x14\x01" * 200_000),
