@@ -104,7 +104,7 @@ class Journal:
 
     def entries(self, start: int, count_max: int, bytes_max: int) -> list[LogEntry]:
         """Return entries from `start` on: at least one, then as many as both limits allow."""
-        assert start >= self._first, f"entry {start} was dropped; the log begins at {self._first}"
+        assert self._first <= start <= self._last, f"{start} of {self._first}..{self._last}"
         end = min(self._last + 1, start + count_max)
         if start >= self._tail_first:
             found = self._tail[start - self._tail_first : end - self._tail_first]

@@ -36,7 +36,8 @@ class Appended(
 ):
     """The answer to AppendEntries, sent once everything it says is durable."""
 
-    term: Count
+    term: Count  # The answering member's.
+    asked_term: Count  # Echo: a refused leader of an old term may lead the answer's term by now.
     sent_ns: Count  # Echo.
     matched: bool
     index: Count  # Matched: the log equals the leader's up to here. Else: send from here on.

@@ -122,6 +122,11 @@ class RaftNode:
         """Return a snapshot, at most about 50 ms old while the loop runs. Thread-safe."""
         return self._status
 
+    @property
+    def replica(self) -> Replica:
+        """Return the replica below; for the simulator, which steps and watches it."""
+        return self._replica
+
     def on_role_change(self, listener: RoleListener) -> None:
         """Call `listener(role, term)` in the loop's thread when this member becomes leader (its own
         first entry and all before it are applied and visible) or stops being it.

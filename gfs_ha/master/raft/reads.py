@@ -51,8 +51,8 @@ class _SyncObj(internals._SyncObj):
 
     @property
     def reads_waiting(self) -> bool:
-        """Return whether a tick has a read to look at. Thread-safe."""
-        return bool(self._reads)
+        """Return whether a tick can do something about a read that arrived. Thread-safe."""
+        return bool(self._reads) and (self.__raftState != LEADER or self._serving())
 
     def _serving(self) -> bool:
         """Return whether everything that earlier leaders committed is applied here."""

@@ -19,13 +19,13 @@ from gfs_ha.master.raft.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-_DROP_ENTRIES_MIN = 1024  # The log is dropped in steps of at least this many entries …
-_DROP_ENTRIES_MAX = 8192  # … and at most this many in one tick.
-
 
 class _SyncObj(internals._SyncObj):
     """Replication."""
 
+    _batch_entries = RAFT_BATCH_ENTRIES
+    _drop_entries_min = 1024  # The log is dropped in steps of at least this many entries …
+    _drop_entries_max = 8192  # … and at most this many in one tick.
     _stamp_ns = 0
 
     def _begin_replication(self) -> None:
@@ -129,6 +129,7 @@ class _SyncObj(internals._SyncObj):
     ) -> None:
         answer = Appended(
             term=self.__raftCurrentTerm,
+            asked_term=message.term,
             sent_ns=message.sent_ns,
             matched=matched,
             index=index,
@@ -196,7 +197,8 @@ class _SyncObj(internals._SyncObj):
 
     def _current(self, message: Appended) -> bool:
         """Return whether an answer belongs to this leadership, and not to an old term."""
-        return self.__raftState == LEADER and message.term == self.__raftCurrentTerm
+        term = self.__raftCurrentTerm
+        return self.__raftState == LEADER and message.term == message.asked_term == term
 
     def _on_match(self, node: internals.Member, progress: Progress, index: int) -> None:
         index = min(index, self._journal.last_index)
@@ -247,7 +249,7 @@ class _SyncObj(internals._SyncObj):
             asked = progress.probing and progress.probe_sent
             if prev < journal.last_index and progress.room and not asked:
                 for command, _, term in journal.entries(
-                    prev + 1, RAFT_BATCH_ENTRIES, RAFT_BATCH_BYTES
+                    prev + 1, self._batch_entries, RAFT_BATCH_BYTES
                 ):
                     entries.append((term, command))
                     size += len(command)
@@ -293,8 +295,8 @@ class _SyncObj(internals._SyncObj):
         if journal.log_bytes > self._config.log_bytes_max:
             # Its last eighth is dropped at once, so that this does not happen in every tick.
             target = max(target, self._excess_end())
-        step = min(target - journal.first_index, _DROP_ENTRIES_MAX)
-        if step >= _DROP_ENTRIES_MIN or (
+        step = min(target - journal.first_index, self._drop_entries_max)
+        if step >= self._drop_entries_min or (
             step > 0 and journal.log_bytes > self._config.log_bytes_max
         ):
             journal.drop_before(journal.first_index + step)

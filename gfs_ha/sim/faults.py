@@ -1,0 +1,135 @@
+"""What goes wrong in a simulated cluster, by seeded chance."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from gfs_ha.kv.ordered import MemoryKV
+from gfs_ha.sim.member import SimMember
+from gfs_ha.sim.network import Network
+
+
+class Faults:
+    """Breaks and mends members and links until it is stopped."""
+
+    def __init__(
+        self, members: dict[str, SimMember], network: Network, chance: random.Random, rate: float
+    ) -> None:
+        self._members = members
+        self._network = network
+        self._chance = chance
+        self._mean_s = 1 / rate
+        self._stopped = False
+        self._old_disks: dict[str, MemoryKV] = {}
+        self._kinds: list[Callable[[SimMember], None]] = [
+            self._power_cut,
+            self._power_cut,
+            self._cut_in_commit,
+            self._cut_in_commit,
+            self._pause,
+            self._partition,
+            self._slow_partition,
+            self._one_way,
+            self._one_pair,
+            self._one_pair,
+            self._reset,
+            self._slow_disk,
+            self._all_down,
+        ]
+
+    def begin(self) -> None:
+        self._network.scheduler.after(self._chance.expovariate(1 / self._mean_s), self._strike)
+
+    def stop(self) -> None:
+        """Mend everything and break nothing more."""
+        self._stopped = True
+        self._network.heal_all()
+        for member in self._members.values():
+            member.commit_s = 0.0002
+            member.cut_in = None
+            member.resume()
+            if not member.running:
+                member.start()
+
+    def _strike(self) -> None:
+        if self._stopped:
+            return
+        victim = self._chance.choice(list(self._members.values()))
+        self._chance.choice(self._kinds)(victim)
+        self.begin()
+
+    def _later(self, low_s: float, high_s: float, mend: Callable[[], None]) -> None:
+        def guarded() -> None:
+            if not self._stopped:
+                mend()
+
+        self._network.scheduler.after(self._chance.uniform(low_s, high_s), guarded)
+
+    def _restart(self, member: SimMember) -> None:
+        if not member.running:
+            member.start()
+
+    def _power_cut(self, member: SimMember) -> None:
+        if member.running:
+            member.power_cut()
+            self._later(0.01, 1.5, lambda: self._restart(member))
+
+    def _cut_in_commit(self, member: SimMember) -> None:
+        if member.running:
+            member.cut_in = self._chance.randrange(4)
+            self._later(0.3, 1.5, lambda: self._restart(member))
+
+    def _all_down(self, member: SimMember) -> None:
+        for each in self._members.values():
+            self._power_cut(each)
+
+    def _pause(self, member: SimMember) -> None:
+        member.pause()
+        self._later(0.05, 1.5, member.resume)
+
+    def _partition(self, member: SimMember) -> None:
+        for other in self._members:
+            if other != member.name:
+                self._cut_both(member.name, other)()
+
+    def _slow_partition(self, member: SimMember) -> None:
+        """The links of a member die one after another, as when a switch fails."""
+        for other in self._members:
+            if other != member.name:
+                delay_s = self._chance.uniform(0.0, 0.8)
+                self._network.scheduler.after(delay_s, self._cut_both(member.name, other))
+
+    def _cut_both(self, first: str, second: str) -> Callable[[], None]:
+        def cut() -> None:
+            if not self._stopped:
+                self._cut(first, second)
+                self._cut(second, first)
+
+        return cut
+
+    def _one_way(self, member: SimMember) -> None:
+        others = [name for name in self._members if name != member.name]
+        ends = [member.name, self._chance.choice(others)]
+        self._chance.shuffle(ends)
+        self._cut(ends[0], ends[1])
+
+    def _one_pair(self, member: SimMember) -> None:
+        other = self._chance.choice([name for name in self._members if name != member.name])
+        self._cut_both(member.name, other)()
+
+    def _cut(self, source: str, target: str) -> None:
+        self._network.cut(source, target)
+        self._later(0.1, 2.0, lambda: self._network.heal(source, target))
+
+    def _reset(self, member: SimMember) -> None:
+        for other in self._members:
+            if other != member.name and self._chance.random() < 0.5:
+                self._network.reset(member.name, other)
+
+    def _slow_disk(self, member: SimMember) -> None:
+        def heal() -> None:
+            member.commit_s = 0.0002
+
+        member.commit_s = self._chance.choice([0.005, 0.03, 0.15])
+        self._later(0.2, 1.5, heal)
