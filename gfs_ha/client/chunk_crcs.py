@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gfs_ha.checksum import chunk_digest
-from gfs_ha.protocol.grid import BlockCrcs, part_crcs
+from gfs_ha.protocol.grid import BlockCrcs
 
 
 class ChunkCrcs:
@@ -16,9 +18,9 @@ class ChunkCrcs:
     def length(self) -> int:
         return self._blocks.end
 
-    def append(self, data: memoryview) -> None:
-        """Add the bytes that follow."""
-        self._blocks.add(len(data), part_crcs(self._blocks.end, data))
+    def append(self, length: int, crcs: Sequence[int]) -> None:
+        """Add bytes that follow, whose parts on the chunk's grid have these CRCs."""
+        self._blocks.add(length, crcs)
 
     def digest(self) -> int:
         """Return the digest of the chunk as long as it is now (C4)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gfs_ha.client.data_plane import DataPlane, PushStream
@@ -39,6 +40,7 @@ class ChunkPush:
         self.chunk = chunk
         self.offset = offset
         self.length = 0
+        self.crcs: Sequence[int] = ()  # After `finish`: of the parts on the chunk's grid.
         self._stream: PushStream | None = None
         self._error: GfsError | None = None
         try:
@@ -67,6 +69,7 @@ class ChunkPush:
             stream, self._stream = self._stream, None
             try:
                 acks = stream.finish()
+                self.crcs = stream.crcs
             except GfsError as error:
                 self._error = error
         return read_acks(self.chunk, acks, self.offset + self.length, self._error)

@@ -11,7 +11,12 @@ from gfs_ha.protocol.metadata import ChunkAllocated, ChunkLocations, Location
 
 
 class PushStream(Protocol):
-    """One push under way; used by one thread."""
+    """One push under way; used by one thread.
+
+    After `finish`, `crcs` are the CRC-32C of what was sent, by its parts on the chunk's grid.
+    """
+
+    crcs: Sequence[int]
 
     def send(self, data: memoryview) -> None:
         """Send bytes along the chain. Raises: Unreachable… when the head of it is lost."""

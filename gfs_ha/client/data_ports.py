@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gfs_ha.client.data_plane import ChunkBlocks, PushStream, ReadRange
 from gfs_ha.client.data_room import DataRoom
 from gfs_ha.client.fetch import Fetch, FetchTarget
@@ -23,6 +25,7 @@ class _SentPush:
 
     def __init__(self, push: Push) -> None:
         self._push = push
+        self.crcs: Sequence[int] = ()
 
     def send(self, data: memoryview) -> None:
         self._push.write(data)

@@ -57,7 +57,7 @@ class OpenChunk:
             self._give_up(outcome)
             return None
         landed = Landed(self.chunk, self.end, len(outcome.complete))
-        self._crcs.append(data)
+        self._crcs.append(len(data), push.crcs)
         self.end += len(data)
         if not outcome.everywhere(self.chunk):
             self.open = False

@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
-from gfs_ha.checksum import crc32c
-from gfs_ha.client.chunk_crcs import ChunkCrcs
+from gfs_ha.checksum import chunk_digest, crc32c
 from gfs_ha.client.chunk_push import ChunkPush
 from gfs_ha.client.chunk_supply import ChunkSpec, ChunkSupply
 from gfs_ha.client.data_plane import DataPlane
@@ -19,6 +18,7 @@ from gfs_ha.client.retry import Deadline, pause_s
 from gfs_ha.errors import GfsError, TooFewCopies
 from gfs_ha.ids import ChunkId, format_id
 from gfs_ha.limits import PACKET_BYTES_DEFAULT
+from gfs_ha.protocol.grid import range_crc
 from gfs_ha.protocol.metadata import Extent
 from gfs_ha.runtime import Runtime
 
@@ -139,16 +139,17 @@ class Shipment:
             # Nothing in this chunk was acknowledged before: no seal is needed, it only goes.
             self._parts.supply.discard((chunk.chunk_id,))
             return 0
-        data = self._memory[base : base + push.length]
-        crcs = ChunkCrcs()
-        crcs.append(data)
-        sealed = self._parts.supply.finish(chunk, push.length, crcs.digest(), outcome.complete)
+        digest = chunk_digest(push.crcs)
+        sealed = self._parts.supply.finish(chunk, push.length, digest, outcome.complete)
         secured = min(push.length, sealed.length)
         safe.chunk_ids.append(chunk.chunk_id)
         safe.note_copies(len(sealed.holders), chunk.goal)
         if secured:
             offset = self._file_offset + base
-            crc = crc32c(data[:secured])
+            if secured == push.length:
+                crc = range_crc(0, secured, push.crcs)
+            else:
+                crc = crc32c(self._memory[base : base + secured])
             safe.extents.append(Extent(offset, chunk.chunk_id, 0, secured, crc))
         return secured
 

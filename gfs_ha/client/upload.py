@@ -15,11 +15,11 @@ from gfs_ha.client.local_files import LocalSource
 from gfs_ha.client.packer import SMALL_FILE_BYTES_MAX
 from gfs_ha.client.transfers import Cancel, Progress, PutOptions, Stored
 from gfs_ha.errors import GfsError
-from gfs_ha.limits import MIB
+from gfs_ha.limits import MIB, PACKET_BYTES_DEFAULT
 from gfs_ha.runtime import Future, Runtime
 
 STREAM_READ_BYTES = MIB
-PIECE_BYTES = 4 * MIB  # Read at once from a local file; between two of them Ctrl-C is heard.
+READ_BYTES = PACKET_BYTES_DEFAULT  # At once from a local file: still in the cache when it is sent.
 
 
 class ByteSource(Protocol):
@@ -104,7 +104,7 @@ class Uploader:
         try:
             while writer.size < source.facts.size:
                 self._cancel.check()
-                count = source.read_into(writer.room()[:PIECE_BYTES], writer.size)
+                count = source.read_into(writer.room()[:READ_BYTES], writer.size)
                 if not count:
                     break
                 writer.filled(count)

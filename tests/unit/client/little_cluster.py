@@ -300,6 +300,7 @@ class _LittlePush:
         self._chunk = chunk
         self._offset = offset
         self._data = bytearray()
+        self.crcs: list[int] = []
 
     def send(self, data: memoryview) -> None:
         head = self._chunk.replicas[0].server_id
@@ -315,6 +316,7 @@ class _LittlePush:
                 self._plane.dead.add(replica.server_id)
 
     def finish(self) -> tuple[ReplicaAck, ...]:
+        self.crcs = list(part_crcs(self._offset, memoryview(self._data)))
         acks: list[ReplicaAck] = []
         lost = False
         head = self._chunk.replicas[0].server_id

@@ -6,6 +6,7 @@ import os
 import random
 
 import pytest
+from little_cluster import LittleCluster
 
 from gfs_ha.checksum import block_crcs, chunk_digest
 from gfs_ha.client.chunk_crcs import ChunkCrcs
@@ -14,6 +15,7 @@ from gfs_ha.client.locations import Here, order_replicas
 from gfs_ha.client.namespace import check_path
 from gfs_ha.client.reader import PIECE_BYTES, piece_at
 from gfs_ha.client.retry import FAILOVER_PAUSE_MAX_S, Deadline, pause_s, worth_retrying
+from gfs_ha.client.small_contents import plan_runs
 from gfs_ha.client.transfers import Stored
 from gfs_ha.client.window import Window
 from gfs_ha.errors import (
@@ -33,6 +35,7 @@ from gfs_ha.errors import (
 from gfs_ha.ids import ChunkId, Epoch, ServerId
 from gfs_ha.limits import BLOCK_BYTES, SESSION_WINDOW
 from gfs_ha.protocol.frames import ReplicaAck
+from gfs_ha.protocol.grid import part_crcs
 from gfs_ha.protocol.metadata import ChunkAllocated, ChunkLocations, Extent, Location
 
 
@@ -157,8 +160,9 @@ def test_the_digest_of_many_pushes_is_that_of_one() -> None:
         at = 0
         while at < len(data):
             size = chance.choice([0, 1, 17, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 99_999])
-            crcs.append(memoryview(data)[at : at + size])
-            at = min(len(data), at + size)
+            part = memoryview(data)[at : at + size]
+            crcs.append(len(part), part_crcs(at, part))
+            at += len(part)
             assert crcs.length == at
         assert crcs.digest() == chunk_digest(block_crcs(data))
 
@@ -208,3 +212,16 @@ def test_a_put_with_all_copies_warns_of_nothing() -> None:
     assert not Stored("/a", 0).warnings
     assert not Stored("/a", 1, 1, 3, 3).warnings
     assert "2 of 3" in Stored("/a", 1, 1, 2, 3).warnings[0]
+
+
+def test_neighbours_in_a_chunk_share_a_read_and_others_do_not(little: LittleCluster) -> None:
+    for number in range(20):
+        little.client.write_bytes(f"/{number}", os.urandom(1000 + number))
+    little.client.write_bytes("/empty", b"")
+    little.client.write_bytes("/big", os.urandom(3 << 20))
+    paths = [f"/{number}" for number in range(20)] + ["/empty", "/big", "/missing"]
+    contents = little.connection.open_contents(paths)
+    runs = plan_runs(contents)
+    assert len(runs) == 1
+    assert sorted(index for index, _ in runs[0].members) == list(range(20))
+    assert runs[0].end - runs[0].start == sum(1000 + number for number in range(20))

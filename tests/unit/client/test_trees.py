@@ -55,6 +55,16 @@ def test_a_tree_comes_back_as_it_was(little: LittleCluster, tmp_path: Path) -> N
     assert facts(tmp_path / "back") == facts(tree)
 
 
+def test_a_tree_is_right_although_one_server_lies(little: LittleCluster, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    build(tree)
+    little.client.put_tree(tree, "/tree")
+    for number, place in enumerate(little.masters.locations()):
+        little.plane.flipping = {place.server_id}
+        assert little.client.get_tree("/tree", tmp_path / f"back{number}").complete
+        assert facts(tmp_path / f"back{number}") == facts(tree)
+
+
 def test_a_second_copy_goes_where_cp_puts_it(little: LittleCluster, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "sub").mkdir(parents=True)
