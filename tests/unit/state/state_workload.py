@@ -21,9 +21,12 @@ from gfs_ha.master.state.commands import (
     PlaceChunk,
     ReapStep,
     ReplicasDeleted,
+    decode_entry,
     encode_entry,
 )
 from gfs_ha.master.state.tables import STAGED, below, id_key, read_pair
+from gfs_ha.protocol.calls import Reply
+from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.metadata import (
     CloseSession,
     Extent,
@@ -48,6 +51,7 @@ class Workload:
         self.random = random.Random(seed)
         self.driver = driver
         self.sent: list[bytes] = []
+        self.answers: dict[bytes, Reply] = {}
         self.current = SessionId(1)
         self.makers: list[tuple[int, Callable[[], Command]]] = [
             (6, self.mkdir),
@@ -75,7 +79,7 @@ class Workload:
         """Apply one command; now and then one that was sent before, or a jump in time."""
         chance = self.random.random()
         if chance < 0.08 and self.sent:
-            self.driver.apply_payload(self.random.choice(self.sent[-40:]))
+            self.send_again(self.random.choice(self.sent[-40:]))
             return
         if chance < 0.084:
             self.driver.elapsed_ms += self.random.choice((1000, SESSION_LIFE_MS))
@@ -98,7 +102,13 @@ class Workload:
             entry = Entry(entry.elapsed_ms, entry.wall_ns, command, session, sequence, window)
         payload = encode_entry(entry)
         self.sent.append(payload)
-        driver.apply_payload(payload)
+        self.answers[payload] = driver.apply_payload(payload)
+
+    def send_again(self, payload: bytes) -> None:
+        """Apply a doubled entry; a session's gets its first answer, or none any more (S1, S2)."""
+        first, again = self.answers[payload], self.driver.apply_payload(payload)
+        if decode_entry(payload).session_id and again != first:
+            assert isinstance(again, Failure) and again.error == "SessionExpired", (first, again)
 
     def session(self) -> SessionId:
         with self.driver.view() as view:
