@@ -90,6 +90,7 @@ class Housekeeper:
         except NotLeader:
             return
         except GfsError as error:
+            self._desk.weigh(error)
             logger.warning("a tick of housekeeping was left out because=%s", error.message)
 
     def _seen(self, reign: Reign) -> Seen:

@@ -12,6 +12,11 @@ from pathlib import Path
 import pytest
 from trio import free_ports
 
+from gfs_ha.kv.lmdb_kv import LmdbKV
+from gfs_ha.limits import MIB
+from gfs_ha.master.raft.identity import DATABASES as RAFT_DATABASES
+from gfs_ha.master.state.tables import COUNTERS, DATABASES, ONLY
+
 WAIT_S = 20
 
 pytestmark = pytest.mark.processes
@@ -129,6 +134,19 @@ def test_a_taken_port_is_named(daemon: Daemon, which: int) -> None:
     assert status == 4 and line.startswith("PortTaken: ")
     assert str(daemon.ports[which]) in line
     assert daemon.stop(daemon.started("--bootstrap")) == 0
+
+
+def test_a_damaged_store_ends_the_process_with_its_name(daemon: Daemon) -> None:
+    daemon.stop(daemon.started("--bootstrap"))
+    kv = LmdbKV(daemon.directory / "data" / "db", (*RAFT_DATABASES, *DATABASES), 64 * MIB)
+    writer = kv.begin()
+    writer.put(COUNTERS.table, ONLY, b"\xff no row of ours")
+    writer.commit()
+    kv.close()
+    process = daemon.started()
+    _, errors = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 1
+    assert errors.strip().splitlines()[-1].startswith("DiskFailed: a row of counters")
 
 
 def test_the_network_is_not_listened_on_by_accident(daemon: Daemon) -> None:

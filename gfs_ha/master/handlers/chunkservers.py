@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 
-from gfs_ha.errors import NotLeader, UnknownServer
+from gfs_ha.errors import NotLeader
 from gfs_ha.ids import LogIndex, ServerId, split_chunk_id
 from gfs_ha.limits import DISKS_PER_SERVER_MAX
 from gfs_ha.master.handlers.call import Slot
@@ -119,16 +119,11 @@ def _note_start(desk: Desk, reign: Reign, server_id: ServerId, request: Register
 
 
 def _recognise(desk: Desk, reign: Reign, request: Heartbeat) -> bool:
-    """Accept a start that an earlier leader wrote down; saves a proposal per server and failover.
-
-    Raises: UnknownServer when the id was never given.
-    """
+    """Accept a start that an earlier leader wrote down: a failover costs no proposals."""
     with desk.kv.read() as reader:
         server = View(reader).server(request.server_id)
-    if server is None:
-        raise UnknownServer(f"no server {request.server_id} is registered; register first")
-    if server.start_id != request.start_id:
-        return False
+    if server is None or server.start_id != request.start_id:
+        return False  # To register will tell it what is wrong, if its id was never given here.
     start = RegisterServer(
         name=server.name,
         server_id=request.server_id,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gfs_ha.config import Config, MasterAddress
-from gfs_ha.errors import GfsError, NotReady
+from gfs_ha.errors import DiskFailed, GfsError, NotReady
 from gfs_ha.kv.ordered import OrderedKV
 from gfs_ha.limits import REQUEST_DEADLINE_S
 from gfs_ha.master.proposals import Proposer
@@ -65,6 +65,19 @@ class Desk:
     def masters(self) -> tuple[MasterAddress, ...]:
         """Return the members as the configuration says."""
         return self.config.cluster.masters
+
+    def weigh(self, error: GfsError) -> GfsError:
+        """Return the error, and end the process if the own store is what failed.
+
+        A leader with a damaged store must make room for one whose store is whole.
+        """
+        if isinstance(error, DiskFailed):
+
+            def crash() -> None:
+                raise error
+
+            self.runtime.spawn("store", crash)
+        return error
 
     def when_visible(self, action: Callable[[], None]) -> None:
         """Run `action` on the door's thread once reads see everything that is applied by now.

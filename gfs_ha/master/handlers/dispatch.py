@@ -121,7 +121,7 @@ class Dispatcher:
             try:
                 self._route(slot, one.request, reads)
             except GfsError as error:
-                slot.fail(error)
+                slot.fail(self._desk.weigh(error))
         if reads:
             self._read(reads, call)
         return call.deferred
@@ -175,7 +175,7 @@ class Dispatcher:
                 )
             return READS[type(request)](self._desk, view, request, slot)
         except GfsError as error:
-            return failure(error)
+            return failure(self._desk.weigh(error))
         except Exception:
             logger.exception("a read failed request=%s", type(request).__name__)
             name = type(request).__name__
