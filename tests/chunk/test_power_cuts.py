@@ -216,3 +216,11 @@ def test_a_power_cut_amid_a_fence_after_a_power_cut_changes_no_answer() -> None:
             answer = open_store(disk).fence(CHUNK, BIRTH, ORDER)
             assert answer.end == 3000, (cut, luck)
             assert answer.proof or "header" in answer.why_not, (cut, luck)
+
+
+def test_a_chunk_of_memory_is_never_stamped_as_sealed_before_its_bytes_are_safe() -> None:
+    for disk, told, where in cut_everywhere((pushes, finish), Durability.MEMORY):
+        store = open_store(disk, BOOT_ID + 1)
+        for chunk_id, length in store.list_sealed():
+            assert told.sealing, where
+            assert readable(store.get(chunk_id), disk, length) == DATA[:length], where
