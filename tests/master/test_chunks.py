@@ -104,8 +104,8 @@ def test_a_seal_does_not_wait_long_for_a_server_that_the_client_saw_failing(
     assert set(sealed.holders) == {chain[0].server_id, chain[2].server_id}
 
 
-def test_a_chunk_without_a_proof_is_blocked_and_says_so(
-    client: Client, servers: list[ScriptedServer]
+def test_a_chunk_without_a_proof_is_blocked_until_a_server_with_one_returns(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
 ) -> None:
     chunk = allocate(client)
     chain = push(servers, chunk, 500)
@@ -116,6 +116,49 @@ def test_a_chunk_without_a_proof_is_blocked_and_says_so(
     assert isinstance(answer, Failure) and answer.error == "Busy", answer
     row = client.ask(GetChunks()).items[0]
     assert row.state == "sealing" and "no replica is proof" in row.blocked
+    again = ScriptedServer(trio, chain[2].name, chain[2].rack, start_id=2)
+    again.replicas = chain[2].replicas
+    again.start()
+    wait_until(lambda: client.ask(GetChunks()).items[0].state == "sealed", "the seal")
+    row = client.ask(GetChunks()).items[0]
+    assert (row.length, [replica.name for replica in row.replicas]) == (500, [again.name])
+
+
+def test_the_first_committed_end_wins_over_a_seal_that_is_under_way(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    chunk = allocate(client)
+    chain = push(servers, chunk, 500)
+    for server in chain:
+        server.deaf = True
+    client.post(client.asked(SealChunk(chunk.chunk_id)))
+    wait_until(lambda: all(server.orders for server in chain), "the fences")
+    holders = tuple(server.server_id for server in chain[:2])
+    finished = client.ask(FinishChunk(chunk.chunk_id, 400, digest_of(400), holders))
+    assert client.ask(SealChunk(chunk.chunk_id)) == finished
+    for server in chain:
+        server.deaf = False
+    wait_until(lambda: all(s.replicas[chunk.chunk_id].end == 400 for s in chain[:2]), "the cut")
+
+
+def test_no_seal_goes_below_what_was_published_meanwhile(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    chunk = allocate(client)
+    chain = push(servers, chunk, 500)
+    for server in chain[:2]:
+        server.deaf = True
+    chain[2].replicas[chunk.chunk_id].end = 300
+    client.post(client.asked(SealChunk(chunk.chunk_id)))
+    wait_until(lambda: chain[2].replicas[chunk.chunk_id].state == "fenced", "the first fence")
+    staged = client.ask(StageExtents(0, (Extent(0, chunk.chunk_id, 0, 450, 5),)))
+    assert isinstance(staged, Staged), staged
+    for server in chain[:2]:
+        server.deaf = False
+    sealed = client.ask(SealChunk(chunk.chunk_id))
+    assert isinstance(sealed, ChunkSealed), sealed
+    assert sealed.length == 500
+    assert set(sealed.holders) == {server.server_id for server in chain[:2]}
 
 
 def test_another_leader_goes_on_with_a_seal(
