@@ -34,9 +34,10 @@ class _SentPush:
 
     def finish(self) -> tuple[ReplicaAck, ...]:
         try:
-            acks = self._push.finish().acks
+            result = self._push.finish()
+            self.crcs = result.crcs
             # Those behind a lost server are silent, not at fault.
-            return tuple(ack for ack in acks if ack.code != UnknownOutcome.__name__)
+            return tuple(ack for ack in result.acks if ack.code != UnknownOutcome.__name__)
         finally:
             self._push.close()
 
