@@ -55,7 +55,9 @@ class Faults:
     def _strike(self) -> None:
         if self._stopped:
             return
-        victim = self._chance.choice(list(self._members.values()))
+        members = list(self._members.values())
+        leading = [member for member in members if member.leading]
+        victim = self._chance.choice(leading or members if self._chance.random() < 0.5 else members)
         self._chance.choice(self._kinds)(victim)
         self.begin()
 
@@ -94,11 +96,14 @@ class Faults:
                 self._cut_both(member.name, other)()
 
     def _slow_partition(self, member: SimMember) -> None:
-        """The links of a member die one after another, as when a switch fails."""
-        for other in self._members:
-            if other != member.name:
-                delay_s = self._chance.uniform(0.0, 0.8)
-                self._network.scheduler.after(delay_s, self._cut_both(member.name, other))
+        """The links of a member die one after another: the first may be replaced as leader by one
+        that it does not reach any more, while the rest still confirm it.
+        """
+        others = [name for name in self._members if name != member.name]
+        first = self._chance.choice(others)
+        for other in others:
+            delay_s = 0.0 if other == first else self._chance.uniform(0.2, 0.6)
+            self._network.scheduler.after(delay_s, self._cut_both(member.name, other))
 
     def _cut_both(self, first: str, second: str) -> Callable[[], None]:
         def cut() -> None:

@@ -59,6 +59,10 @@ class SimMember:
         return self.node is not None
 
     @property
+    def leading(self) -> bool:
+        return self.node is not None and self.node.replica.role == LEADER
+
+    @property
     def term(self) -> int:
         return 0 if self.node is None else self.node.replica.term
 
