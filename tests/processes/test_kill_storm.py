@@ -44,6 +44,7 @@ class Writer:
                 self.slowest_s = max(self.slowest_s, RUNTIME.monotonic_s() - began_s)
                 self.files[f"/{self.name}/{slot}"] = data
                 self.count += 1
+                RUNTIME.sleep(0.05)  # Enough bytes for the test, not for the disk's patience.
         except Exception:
             self.errors.append(traceback.format_exc())
 
