@@ -117,18 +117,20 @@ class SmallFilePacker:
 
     def _run(self) -> None:
         """Write batch after batch until nothing came for a while."""
+        batch: list[_Job] = []
         try:
             while batch := self._gather():
                 self._write(batch)
-        except BaseException:
+        except BaseException as error:
+            # A mistake of ours: whoever waits must hear of it, not wait.
             with self._state:
                 self._running = False
-                jobs = list(self._jobs)
+                batch += self._jobs
                 self._jobs.clear()
                 self._queued_bytes = 0
                 self._state.notify_all()
-            for job in jobs:
-                job.done.fail(Cancelled("the writer of small files broke down"))
+            for job in batch:
+                job.done.fail(error)
             raise
 
     def _gather(self) -> list[_Job]:
@@ -224,9 +226,11 @@ class SmallFilePacker:
                 copies = landed.copies if landed is not None and len(job.data) else 0
                 goal = landed.chunk.goal if copies and landed is not None else 0
                 job.done.set(Packed(published, copies, goal))
-        except GfsError as error:
+        except BaseException as error:
             for job in batch:
                 job.done.fail(error)
+            if not isinstance(error, GfsError):
+                raise
         finally:
             with self._state:
                 self._publishing -= 1
