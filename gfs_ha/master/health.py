@@ -186,7 +186,7 @@ def _chunks(symptoms: Symptoms) -> list[Finding]:
             Finding(
                 "CHUNKS_UNDER",
                 ERROR,
-                f"{at_least}{symptoms.under_count} chunks have fewer live copies than their goal",
+                f"{at_least}{_counted(symptoms.under_count)} with fewer live copies than the goal",
                 "bring their servers back; lost copies are not restored yet by this release "
                 "(gfsctl admin chunks ls --under)",
             )
@@ -197,7 +197,7 @@ def _chunks(symptoms: Symptoms) -> list[Finding]:
             Finding(
                 "CHUNKS_BLOCKED",
                 ERROR,
-                f"{len(symptoms.blocked)} chunks cannot be sealed: {named}",
+                f"{_counted(len(symptoms.blocked))} cannot be sealed: {named}",
                 "bring the named servers back",
             )
         )
@@ -206,7 +206,7 @@ def _chunks(symptoms: Symptoms) -> list[Finding]:
             Finding(
                 "REPLICAS_DAMAGED",
                 ERROR,
-                f"{len(symptoms.damaged)} chunks with trouble on a replica: "
+                f"{_counted(len(symptoms.damaged))} with trouble on a replica: "
                 f"{_named(symptoms.damaged)}",
                 "reads use the other replicas; look at the disks of the named servers",
             )
@@ -290,3 +290,7 @@ def _named(things: dict[str, str]) -> str:
     named = [f"{name} ({why})" for name, why in list(things.items())[:_NAMED_MAX]]
     more = len(things) - len(named)
     return ", ".join(named) + (f" and {more} more" if more > 0 else "")
+
+
+def _counted(count: int) -> str:
+    return "1 chunk" if count == 1 else f"{count} chunks"
