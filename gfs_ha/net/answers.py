@@ -7,7 +7,7 @@ the peer. Silence is counted in slices of waiting, so that our own pauses are no
 from __future__ import annotations
 
 from gfs_ha.errors import DeadlineExceeded, Unreachable
-from gfs_ha.limits import SILENCE_S
+from gfs_ha.limits import OPERATION_TIMEOUT_S, SILENCE_S
 from gfs_ha.net.streams import STALL_SLICE_S, Stream
 from gfs_ha.protocol.frames import (
     FRAME_BYTES,
@@ -33,6 +33,10 @@ class Deadline:
         """Return the seconds that are left, 0 when it has passed."""
         return max(0.0, self._at_s - self._runtime.monotonic_s())
 
+    def at_most(self, seconds: float) -> Deadline:
+        """Return this moment, or the one in so many seconds if that is sooner."""
+        return Deadline(self._runtime, min(seconds, self.left_s()))
+
     def check(self) -> None:
         """Raise DeadlineExceeded once it has passed."""
         if not self.left_s():
@@ -54,6 +58,7 @@ class AnswerReader:
     def __init__(
         self, stream: Stream, op_id: int, deadline: Deadline, silence_s: float = SILENCE_S
     ) -> None:
+        """Args: `silence_s` is how long a peer may send nothing that works on the operation."""
         self._stream = stream
         self._op_id = op_id
         self._deadline = deadline
@@ -69,6 +74,8 @@ class AnswerReader:
         Raises: Unreachable after too long a silence, DeadlineExceeded, ProtocolError.
         """
         self._deadline.check()
+        if idle_s >= OPERATION_TIMEOUT_S:
+            raise DeadlineExceeded(f"{self._stream.peer} took no byte for {idle_s:.0f} s")
         if not self.poll():
             self._quiet()
 
@@ -91,7 +98,10 @@ class AnswerReader:
 
         Raises: the error in a FAILED frame; Unreachable, DeadlineExceeded, ProtocolError.
         """
+        # Progress frames say that the peer lives, not that it will ever be done: a disk may hang.
+        patience = self._deadline.at_most(OPERATION_TIMEOUT_S)
         while self._final is None:
+            patience.check()
             self._receive_more()
             self._parse()
         frame, body = self._final
