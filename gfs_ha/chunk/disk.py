@@ -174,6 +174,9 @@ class PosixFile:
 
     def truncate(self, length: int) -> None:
         with _translated(f"cannot cut {self._name}"):
+            if os.fstat(self._number).st_size < length:
+                os.ftruncate(self._number, length)
+            # ext4 gives back what was reserved beyond only if this does not make the file bigger.
             os.ftruncate(self._number, length)
 
     def punch(self, offset: int, length: int) -> None:

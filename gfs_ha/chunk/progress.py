@@ -13,29 +13,50 @@ from gfs_ha.net.streams import Stream
 from gfs_ha.protocol.frames import FrameKind, encode_frame
 from gfs_ha.runtime import Runtime
 
+DISK_PATIENCE_S = 10.0
 
-class _Operation:
-    def __init__(self, stream: Stream, op_id: int) -> None:
+
+class Operation:
+    """One operation that is told about while it runs."""
+
+    def __init__(self, stream: Stream, op_id: int, runtime: Runtime) -> None:
         self.stream = stream
         self.frame = encode_frame(FrameKind.PROGRESS, op_id)
+        self._runtime = runtime
+        self._at_disk_since_s = 0.0
+
+    @contextmanager
+    def at_disk(self) -> Iterator[None]:
+        """Say that the `with` block waits for the disk, which may never answer."""
+        self._at_disk_since_s = self._runtime.monotonic_s()
+        try:
+            yield
+        finally:
+            self._at_disk_since_s = 0.0
+
+    def hangs(self) -> bool:
+        """Return True when a disk call takes so long that this server must look dead."""
+        since_s = self._at_disk_since_s
+        return since_s > 0.0 and self._runtime.monotonic_s() - since_s > DISK_PATIENCE_S
 
 
 class ProgressTicker:
     """Sends a progress frame on the stream of each running operation every 200 ms."""
 
     def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._condition = runtime.condition()
-        self._running: set[_Operation] = set()
+        self._running: set[Operation] = set()
         self._stopped = False
 
     @contextmanager
-    def working(self, stream: Stream, op_id: int) -> Iterator[None]:
+    def working(self, stream: Stream, op_id: int) -> Iterator[Operation]:
         """Tell of progress inside the `with` block; after it, nothing more is sent."""
-        operation = _Operation(stream, op_id)
+        operation = Operation(stream, op_id, self._runtime)
         with self._condition:
             self._running.add(operation)
         try:
-            yield
+            yield operation
         finally:
             # Under the lock, so that no progress frame follows the final one or cuts into it.
             with self._condition:
@@ -47,7 +68,8 @@ class ProgressTicker:
             while not self._stopped:
                 for operation in self._running:
                     # Never waits: a peer that reads nothing just misses the news.
-                    operation.stream.send_now(operation.frame)
+                    if not operation.hangs():
+                        operation.stream.send_now(operation.frame)
                 self._condition.wait(PROGRESS_PERIOD_S)
 
     def stop(self) -> None:

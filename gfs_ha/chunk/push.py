@@ -10,7 +10,7 @@ from array import array
 from dataclasses import dataclass
 
 from gfs_ha.chunk.chain import Chain
-from gfs_ha.chunk.progress import ProgressTicker
+from gfs_ha.chunk.progress import Operation, ProgressTicker
 from gfs_ha.chunk.slots.appending import OpenPush
 from gfs_ha.chunk.slots.replica import Replica
 from gfs_ha.chunk.slots.store import ChunkStore, ReplicaSpec
@@ -48,9 +48,9 @@ def serve_push(room: PushRoom, request: DataRequest, upstream: Stream) -> bool:
     chain: Chain | None = None
     local = _LocalEnd(room.store, request)
     try:
-        with room.ticker.working(upstream, request.op_id):
+        with room.ticker.working(upstream, request.op_id) as operation:
             chain = Chain(room.pool, request, deadline)
-            local.begin()
+            local.begin(operation)
             with room.store.buffers.borrow() as buffer:
                 whole = _receive(request, _Packets(upstream, buffer, deadline), chain, local)
             if whole:
@@ -125,6 +125,7 @@ class _LocalEnd:
         self._request = request
         self._replica: Replica | None = None
         self._push: OpenPush | None = None
+        self._operation: Operation
         self._error: GfsError | None = None
         self._end = 0
 
@@ -132,10 +133,12 @@ class _LocalEnd:
     def failed(self) -> bool:
         return self._error is not None
 
-    def begin(self) -> None:
+    def begin(self, operation: Operation) -> None:
+        self._operation = operation
         try:
-            self._replica = self._find()
-            self._push = self._replica.begin_push(self._request.offset, self._request.length)
+            with operation.at_disk():
+                self._replica = self._find()
+                self._push = self._replica.begin_push(self._request.offset, self._request.length)
         except GfsError as error:
             self.fail(error)
 
@@ -158,14 +161,16 @@ class _LocalEnd:
     def append(self, data: memoryview, crcs: array[int]) -> None:
         if self._error is None and self._push is not None:
             try:
-                self._push.append(data, crcs)
+                with self._operation.at_disk():
+                    self._push.append(data, crcs)
             except GfsError as error:
                 self.fail(error)
 
     def commit(self) -> None:
         if self._error is None and self._push is not None:
             try:
-                self._end = self._push.commit()
+                with self._operation.at_disk():
+                    self._end = self._push.commit()
             except GfsError as error:
                 self.fail(error)
 

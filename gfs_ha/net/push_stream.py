@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gfs_ha.errors import ProtocolError, Unreachable
+from gfs_ha.limits import CONNECT_TIMEOUT_S
 from gfs_ha.net.answers import AnswerReader, Deadline
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.net.streams import Bytes
@@ -24,7 +25,7 @@ class PushStream:
         """Connect; nothing is sent yet. Raises: Unreachable."""
         self._pool = pool
         self._address = (hop.host, hop.port)
-        self._stream = pool.take(self._address)
+        self._stream = pool.take(self._address, min(CONNECT_TIMEOUT_S, deadline.left_s()))
         self._reader = AnswerReader(self._stream, request.op_id, deadline)
         self._header: bytes | None = encode_request(request)
         self._complete = False

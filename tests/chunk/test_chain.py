@@ -11,9 +11,10 @@ from chunk_house import BIRTH, CHUNK, House, client_room, fetch, push, street, t
 from relay import Relay, relays
 from replica_house import noise
 
+from gfs_ha.chunk.disk import PosixFile
 from gfs_ha.client.data_room import DataRoom
 from gfs_ha.client.push import Push, PushResult, PushTarget
-from gfs_ha.errors import UnknownReplica
+from gfs_ha.errors import DiskFull, UnknownReplica
 from gfs_ha.ids import Epoch, LogIndex, make_chunk_id
 from gfs_ha.limits import BLOCK_BYTES, KIB, MIB, PACKET_BYTES_DEFAULT
 from gfs_ha.protocol.data import Durability, Hop
@@ -241,8 +242,6 @@ def test_a_flipped_acknowledgement_is_no_acknowledgement(
 def test_a_full_disk_fails_one_replica_only(
     room: DataRoom, houses: list[House], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gfs_ha.chunk.disk import PosixFile
-    from gfs_ha.errors import DiskFull
 
     slots = [house.store.disk for house in houses]
     whole = PosixFile.write
@@ -297,3 +296,24 @@ def test_pushes_to_many_chunks_run_beside_each_other(room: DataRoom, houses: lis
     for number in results:
         got, _ = fetch(room, houses[number % 3], 0, 700_000, make_chunk_id(1, number))
         assert got == noise(700_000, number)
+
+
+def test_a_server_whose_disk_hangs_looks_dead_to_the_hop_above(
+    room: DataRoom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gfs_ha.chunk.progress.DISK_PATIENCE_S", 0.3)
+    gate = threading.Event()
+    whole = PosixFile.sync
+
+    def sync(self: PosixFile) -> None:
+        if self.size() > BLOCK_BYTES:
+            assert gate.wait(20.0)
+        whole(self)
+
+    with street(tmp_path, 2) as houses:
+        monkeypatch.setattr(PosixFile, "sync", sync)
+        try:
+            result = push(room, target(houses), DATA[:100_000])
+        finally:
+            gate.set()
+    assert codes(result)[0] == "Unreachable" and "silent" in result.acks[0].message

@@ -132,3 +132,15 @@ def test_a_directory_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
         PosixDisk(tmp_path / "d")
     first.close()
     PosixDisk(tmp_path / "d").close()
+
+
+@pytest.mark.parametrize("length", [1000, 5000, 20_000])
+def test_a_cut_gives_back_what_was_reserved(tmp_path: Path, length: int) -> None:
+    disk = PosixDisk(tmp_path / "d")
+    file = disk.create("a")
+    file.write(0, bytes(5000))
+    file.allocate(8 << 20)
+    file.truncate(length)
+    file.close()
+    assert (tmp_path / "d" / "a").stat().st_blocks * 512 < 1 << 20
+    disk.close()

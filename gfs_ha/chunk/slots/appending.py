@@ -15,6 +15,9 @@ from gfs_ha.protocol.grid import BlockCrcs
 class Owner(Protocol):
     """The replica that a push appends to."""
 
+    @property
+    def durable(self) -> bool: ...
+
     def check_accepting(self) -> None: ...
 
     def commit_push(self, push: OpenPush) -> int: ...
@@ -36,6 +39,7 @@ class OpenPush:
         self._written_back = offset
         self._committed = False
         self._started = False
+        self._durable = owner.durable
 
     @property
     def end(self) -> int:
@@ -54,7 +58,7 @@ class OpenPush:
         self._started = True
         self.file.write(DATA_OFFSET + self.end, data)
         self._sums.add(len(data), crcs)
-        if self.end - self._written_back >= WRITE_BACK_BYTES:
+        if self._durable and self.end - self._written_back >= WRITE_BACK_BYTES:
             # Waited for at once: a flooded disk would cost the masters their leader (D5).
             self.file.write_back(DATA_OFFSET + self._written_back, self.end - self._written_back)
             self._written_back = self.end

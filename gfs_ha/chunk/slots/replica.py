@@ -28,7 +28,7 @@ from gfs_ha.errors import (
     WrongOffset,
 )
 from gfs_ha.ids import LogIndex
-from gfs_ha.limits import BLOCK_BYTES, MIB
+from gfs_ha.limits import BLOCK_BYTES, MIB, WRITE_BACK_BYTES
 from gfs_ha.net.buffers import BufferPool
 from gfs_ha.protocol.control import FenceAnswer
 from gfs_ha.protocol.data import Durability
@@ -91,6 +91,11 @@ class Replica:
         if header.flags & SlotFlag.COPY_LOST or self._distrusted:
             return "damaged"
         return header.state.name.lower()
+
+    @property
+    def durable(self) -> bool:
+        """Return True when an acknowledgement means synced (C1)."""
+        return self._slot.header.durability is Durability.DISK
 
     # Appending ----------------------------------------------------------------------------------
 
@@ -177,7 +182,7 @@ class Replica:
             )
             try:
                 self._slot.write(push.file, changed, table)
-                if header.durability is Durability.DISK:
+                if self.durable:
                     push.file.sync()
             except BaseException as error:
                 # What of it reached the disk is not known: neither appends nor proof from here on.
@@ -294,8 +299,11 @@ class Replica:
     def _seal(self, order_index: LogIndex, length: int, digest: int, table: array[int]) -> None:
         with self._lock, opened(self._slot.disk, self._slot.name) as file:
             header = self._slot.header
-            if header.durability is Durability.MEMORY or self._distrusted:
-                file.sync()  # Before the stamp: it must never outlive the bytes.
+            if not self.durable or self._distrusted:
+                # Before the stamp, which must never outlive the bytes; in windows, as D5 wants it.
+                for start in range(0, length, WRITE_BACK_BYTES):
+                    file.write_back(DATA_OFFSET + start, min(WRITE_BACK_BYTES, length - start))
+                file.sync()
             sealed = msgspec.structs.replace(
                 header,
                 state=State.SEALED,

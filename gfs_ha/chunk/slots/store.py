@@ -18,6 +18,7 @@ from gfs_ha.protocol.data import ChunkKind, Durability
 from gfs_ha.runtime import Runtime
 
 _SLOT_NAME = re.compile(r"([0-9a-f]{8})\.slot")
+_SETTLED = "sealed"
 _FREE_BYTES_MIN = 16 << 20  # Below that no new replica: headers and logs need room too.
 
 
@@ -48,6 +49,8 @@ class ChunkStore:
         self._lock = runtime.lock()
         self._replicas: dict[ChunkId, Replica] = {}
         self._making: set[ChunkId] = set()
+        # Those that heartbeats list in full: a million sealed ones must cost them nothing.
+        self._unsettled: dict[ChunkId, Replica] = {}
         self._unidentified: list[str] = []
         self._next_number = 1
         for name in disk.names():
@@ -75,7 +78,14 @@ class ChunkStore:
             return
         if known is not None:
             self._unidentified.append(known.name)
-        self._replicas[reading.header.chunk_id] = Replica(slot, self._around, made_here=False)
+        self._add(Replica(slot, self._around, made_here=False))
+
+    def _add(self, replica: Replica) -> None:
+        chunk_id = replica.header.chunk_id
+        self._replicas[chunk_id] = replica
+        self._unsettled[chunk_id] = replica
+        if replica.condition == _SETTLED:
+            del self._unsettled[chunk_id]
 
     @property
     def unidentified(self) -> tuple[str, ...]:
@@ -99,7 +109,7 @@ class ChunkStore:
             slot = create_slot(self.disk, name, self._first_header(spec))
             replica = Replica(slot, self._around, made_here=True)
             with self._lock:
-                self._replicas[spec.chunk_id] = replica
+                self._add(replica)
         finally:
             with self._lock:
                 self._making.discard(spec.chunk_id)
@@ -165,27 +175,34 @@ class ChunkStore:
         with self._lock:
             if self._replicas.get(chunk_id) is replica:
                 del self._replicas[chunk_id]
+                self._unsettled.pop(chunk_id, None)
 
     def quarantine(self, chunk_id: ChunkId) -> None:
         """Keep a replica but serve it no more. Raises: UnknownReplica, DiskFailed."""
-        self.get(chunk_id).quarantine()
+        replica = self.get(chunk_id)
+        replica.quarantine()
+        with self._lock:
+            if self._replicas.get(chunk_id) is replica:
+                self._unsettled[chunk_id] = replica
 
     def list_open(self) -> tuple[OpenReplica, ...]:
         """Return the replicas that are not sealed, or sealed but not whole."""
+        with self._lock:
+            unsettled = list(self._unsettled.items())
         found = []
-        for replica in self._all():
+        settled = []
+        for chunk_id, replica in unsettled:
             condition = replica.condition
-            if condition != "sealed":
-                header = replica.header
-                found.append(
-                    OpenReplica(
-                        header.chunk_id,
-                        header.birth,
-                        self.identity.disk_id,
-                        header.end,
-                        condition,
-                    )
-                )
+            if condition == _SETTLED:
+                settled.append(chunk_id)
+                continue
+            header = replica.header
+            found.append(
+                OpenReplica(chunk_id, header.birth, self.identity.disk_id, header.end, condition)
+            )
+        with self._lock:
+            for chunk_id in settled:
+                self._unsettled.pop(chunk_id, None)
         return tuple(found)
 
     def list_sealed(self) -> tuple[tuple[ChunkId, int], ...]:
