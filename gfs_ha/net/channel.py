@@ -28,7 +28,6 @@ from gfs_ha.limits import (
     FRAME_BYTES_MAX,
     FRAME_DEADLINE_S,
     HELLO_BYTES_MAX,
-    KIB,
     SILENCE_S,
 )
 from gfs_ha.net.network import Address, Hello
@@ -38,7 +37,6 @@ from gfs_ha.runtime import Future, Runtime
 
 logger = logging.getLogger(__name__)
 
-_RECEIVE_BYTES = 256 * KIB
 _SWEEP_S = 0.1
 _HELLO_SEQUENCE = 0
 
@@ -292,7 +290,7 @@ class Channel:
     def _receive(self, now_s: float) -> bool:
         """Read once; return False at the end of the stream. Raises: OSError, ProtocolError."""
         try:
-            data = self._socket.recv(_RECEIVE_BYTES)
+            data = self._socket.recv(self._reader.wants)
         except BlockingIOError:
             return True
         if not data:
@@ -361,7 +359,7 @@ class Channel:
                 left_s = deadline_s - self._runtime.monotonic_s()
                 if left_s <= 0 or not wait_for(self._socket, select.POLLIN, left_s):
                     raise Unreachable(f"{self._where} does not answer the hello", sent=0)
-                data = self._socket.recv(_RECEIVE_BYTES)
+                data = self._socket.recv(self._reader.wants)
                 if not data:
                     raise Unreachable(f"{self._where} hung up on the hello", sent=0)
                 self._reader.feed(data)

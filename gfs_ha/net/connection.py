@@ -26,7 +26,6 @@ from gfs_ha.net.network import Deferred
 from gfs_ha.net.rpc import FrameReader, Request, encode_reply
 from gfs_ha.net.sockets import SEND_FLAGS
 
-_RECEIVE_BYTES = 256 * KIB
 _SEND_BYTES = 256 * KIB
 # A peer that takes less than this in one stall period is not slow, it plays for time.
 _STALL_BYTES_MIN = 64 * KIB
@@ -140,7 +139,7 @@ class DoorConnection:
     def receive(self, now_s: float) -> bool:
         """Read the socket once; return False at the end of the stream. Raises: OSError."""
         try:
-            data = self.sock.recv(_RECEIVE_BYTES)
+            data = self.sock.recv(self._reader.wants)
         except (BlockingIOError, InterruptedError):
             return True
         if not data:
