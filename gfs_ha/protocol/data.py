@@ -5,7 +5,7 @@
     frame     header, body, CRC; after DATA: raw bytes   the other way
 
 A reader skips what lies beyond the fixed length that it knows. Everything is bounded and checked
-by a CRC-32C of its own; integers are little-endian. docs/protocol.md shows the bytes.
+by a CRC-32C of its own; integers are little-endian. docs/data_plane.md shows the bytes.
 """
 
 from __future__ import annotations
