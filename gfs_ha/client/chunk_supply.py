@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from gfs_ha.client.locations import Here
 from gfs_ha.client.session import Session
@@ -19,7 +20,6 @@ from gfs_ha.protocol.metadata import (
     Done,
     FinishChunk,
     ReleaseChunks,
-    SealChunk,
 )
 from gfs_ha.runtime import Future, Runtime
 
@@ -84,24 +84,18 @@ class ChunkSupply:
 
         self._runtime.spawn("allocate ahead", allocate)
 
-    def give_back_spares(self) -> None:
-        """Release what was asked for ahead and is not wanted any more."""
+    def give_back_spare(self, spec: ChunkSpec) -> None:
+        """Release, in the background, what was asked for ahead and is not wanted any more."""
         with self._lock:
-            spares = list(self._spares.values())
-            self._spares.clear()
-        for spare in spares:
-            self._discard(spare)
+            spare = self._spares.pop(spec, None)
+        if spare is not None:
+            self._runtime.spawn("give back a chunk", partial(self._discard, spare))
 
     def finish(
         self, chunk: ChunkAllocated, length: int, digest: int, holders: Iterable[ServerId]
     ) -> ChunkSealed:
         """Seal one's own chunk: each of `holders` acknowledged `length` bytes (C5)."""
         request = FinishChunk(chunk.chunk_id, length, digest, tuple(holders))
-        return self._session.change(request, ChunkSealed)
-
-    def seal(self, chunk: ChunkAllocated) -> ChunkSealed:
-        """Have the leader seal a chunk of which too few replicas answered (C2-C4)."""
-        request = SealChunk(chunk.chunk_id, self.failed())
         return self._session.change(request, ChunkSealed)
 
     def release(self, chunk_ids: Iterable[ChunkId]) -> None:
@@ -113,7 +107,15 @@ class ChunkSupply:
             self._session.release(some)
 
     def discard(self, chunk_ids: Iterable[ChunkId]) -> None:
-        """Release chunks that hold nothing wanted. If that fails the session's end does it."""
+        """Release chunks that hold nothing wanted, in the background.
+
+        If that fails the end of the session does it.
+        """
+        unwanted = tuple(chunk_ids)
+        if unwanted:
+            self._runtime.spawn("discard chunks", partial(self._try_release, unwanted))
+
+    def _try_release(self, chunk_ids: tuple[ChunkId, ...]) -> None:
         try:
             self.release(chunk_ids)
         except GfsError as error:

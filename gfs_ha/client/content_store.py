@@ -78,10 +78,9 @@ class ContentStore:
         return stored_small(path, len(data), self.submit_small(path, attributes, options, data))
 
     def close(self) -> None:
-        """Finish open chunks, give back spare ones. What is still queued is dropped."""
+        """Finish open chunks. What is still queued is dropped; claims end with the session."""
         for packer in self._packers.values():
             packer.close()
-        self._parts.supply.give_back_spares()
 
 
 class ContentSink:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import posixpath
+import stat as stat_module
 
 from gfs_ha.client.connection import ClusterConnection
 from gfs_ha.client.content_store import FileAttributes
+from gfs_ha.client.contents import PinnedContent
 from gfs_ha.client.download import Downloader
+from gfs_ha.client.files import RemoteReader
 from gfs_ha.client.local_files import local_door, shown
 from gfs_ha.client.namespace import check_path, join
 from gfs_ha.client.transfers import (
@@ -56,18 +59,21 @@ class Copying:
         _check_options(options)
         connection = self._connection
         progress = progress or Silent()
-        uploader = Uploader(connection.store, connection.runtime, progress, cancel or Cancel())
+        uploader = Uploader(connection.store, connection.runtime, progress, Cancel(cancel))
+        attributes = FileAttributes(STREAM_MODE, connection.runtime.wall_ns())
         if not isinstance(local, str | os.PathLike):
             target = self._file_target(remote, None, options)
-            attributes = FileAttributes(STREAM_MODE, connection.runtime.wall_ns())
             return uploader.put_stream(local, target, attributes, options)
         source = os.fspath(local)
         with local_door(source):
-            size = os.stat(source).st_size
-            if os.path.isdir(source):
-                raise IsADirectory(f"local {shown(source)} is a directory; -r copies it")
+            status = os.stat(source)
+        if stat_module.S_ISDIR(status.st_mode):
+            raise IsADirectory(f"local {shown(source)} is a directory; -r copies it")
         target = self._file_target(remote, _last_name(source), options)
-        progress.expect(1, size)
+        if not stat_module.S_ISREG(status.st_mode):
+            with local_door(source), open(source, "rb") as stream:  # A pipe by name.
+                return uploader.put_stream(stream, target, attributes, options)
+        progress.expect(1, status.st_size)
         return uploader.put_file(source, target, options)
 
     def put_tree(
@@ -96,7 +102,7 @@ class Copying:
         elif parent is not None:
             raise parent
         connection = self._connection
-        progress, cancel = progress or Silent(), cancel or Cancel()
+        progress, cancel = progress or Silent(), Cancel(cancel)
         uploader = Uploader(connection.store, connection.runtime, progress, cancel)
         upload = TreeUpload(self._names, uploader, connection.runtime, progress, cancel)
         return upload.run(source, target, options, _checked_jobs(jobs))
@@ -124,8 +130,27 @@ class Copying:
             raise NotFound(f"local {shown(target)} is no directory")
         progress = progress or Silent()
         progress.expect(1, content.size)
-        downloader = Downloader(connection.reader_parts, progress, cancel or Cancel())
+        if os.path.exists(target) and not os.path.isfile(target):
+            return self._get_into(content, target, progress)
+        downloader = Downloader(connection.reader_parts, progress, Cancel(cancel))
         return downloader.get_file(lambda: connection.open_content(path), target, verify, content)
+
+    def _get_into(self, content: PinnedContent, target: str, progress: Progress) -> Fetched:
+        """Copy a file into something that is there and no file: a device, a pipe by name."""
+        with (
+            RemoteReader(self._connection.reader_parts, content) as reader,
+            local_door(target),
+            open(target, "wb", buffering=0) as stream,
+        ):
+
+            def write(data: memoryview) -> None:
+                progress.moved(len(data))
+                while data:
+                    data = data[stream.write(data) or 0 :]
+
+            reader.copy_to(write)
+        progress.finished(content.path)
+        return Fetched(content.path, content.size)
 
     def get_tree(
         self,
@@ -146,7 +171,7 @@ class Copying:
             raise AlreadyExists(
                 f"local {shown(target)} is in the way; a directory cannot replace it"
             )
-        progress, cancel = progress or Silent(), cancel or Cancel()
+        progress, cancel = progress or Silent(), Cancel(cancel)
         downloader = Downloader(connection.reader_parts, progress, cancel)
         download = TreeDownload(
             self._names, connection.open_contents, downloader, connection.reader_parts, cancel

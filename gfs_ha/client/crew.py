@@ -28,7 +28,10 @@ QUEUED_PER_WORKER = 64
 
 
 class Crew(Generic[T]):
-    """Runs `work` on each job that is given. `give`, `finish` and `stop` belong to one thread."""
+    """Runs `work` on each job that is given. `give`, `drain` and `stop` belong to one thread.
+
+    Args: `cancel` ends it, and is set by `stop`: it belongs to this operation alone.
+    """
 
     def __init__(
         self,
@@ -71,7 +74,11 @@ class Crew(Generic[T]):
             self._check()
 
     def stop(self) -> None:
-        """End the workers, after the jobs that they are at; what is queued is dropped."""
+        """End the workers; what they are at is cancelled, what is queued is dropped.
+
+        After `drain` there is nothing of both.
+        """
+        self._cancel.set()
         with self._state:
             self._ended = True
             self._jobs.clear()

@@ -147,7 +147,8 @@ class LocalTarget:
     """
 
     def __init__(self, path: str, unique: int) -> None:
-        self.path = path
+        # What a link points to is replaced, not the link.
+        self.path = path = os.path.realpath(path) if os.path.islink(path) else path
         directory = os.path.dirname(path) or "."
         self.temporary = os.path.join(directory, f".gfs-{unique & (1 << 64) - 1:016x}.part")
         with local_door(path):

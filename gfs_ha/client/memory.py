@@ -6,7 +6,7 @@ import mmap
 
 from gfs_ha.runtime import Runtime
 
-IDLE_BYTES_MAX = 256 << 20
+IDLE_BYTES_MAX = 128 << 20
 
 
 class MemoryPool:

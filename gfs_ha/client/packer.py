@@ -30,6 +30,7 @@ QUEUED_BYTES_MAX = 16 * MIB
 QUEUED_FILES_MAX = 16 * FILES_PER_COMMAND_MAX
 PUBLISHING_MAX = 4
 IDLE_S = 2.0  # An open chunk that nobody writes to is finished after so long.
+CLOSE_WAIT_S = 5.0
 DRAIN_MAX_S = 3600.0  # Publishing has deadlines of its own.
 
 assert SMALL_FILE_BYTES_MAX <= BATCH_BYTES_MAX
@@ -105,7 +106,7 @@ class SmallFilePacker:
             self._state.notify_all()
         for job in jobs:
             job.done.fail(Cancelled("the connection to the cluster was closed before it was sent"))
-        deadline_s = self._runtime.monotonic_s() + self._parts.timeout_s
+        deadline_s = self._runtime.monotonic_s() + CLOSE_WAIT_S
         with self._state:
             while self._running:
                 left_s = deadline_s - self._runtime.monotonic_s()
@@ -192,6 +193,8 @@ class SmallFilePacker:
             landed = self._open.append(data)
             if landed is not None:
                 return landed
+            if self._closed:
+                raise Cancelled("the connection to the cluster was closed")
             error = self._open.error or TooFewCopies("no chunk took the small files")
             delay_s = pause_s(error, failure_count, runtime.uniform(0.0, 1.0))
             if not deadline.allows(delay_s, runtime.monotonic_s()):

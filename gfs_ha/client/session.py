@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-CLOSE_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 3.0
 IDLE_CHECK_S = 3600.0  # After this much silence ask first whether the session still lives.
 
 
@@ -93,7 +93,7 @@ class Session:
     def close(self) -> None:
         """End the session: claims are released, what was not published is discarded.
 
-        An end that does not reach the leader within 5 s is left to the leader's own clock.
+        An end that does not reach the leader within 3 s is left to the leader's own clock.
         """
         with self._state:
             if self._closed:

@@ -108,10 +108,14 @@ class Shipment:
                 deadline = Deadline(runtime.monotonic_s() + self._parts.timeout_s)
         return safe
 
-    def abandon(self) -> None:
-        """Give the chunk up; nothing of it counts."""
+    def break_off(self) -> None:
+        """Stop pushing; nothing of it counts, and the chunk is the caller's to release."""
         self._push.abandon()
-        self._parts.supply.discard((self._push.chunk.chunk_id,))
+
+    @property
+    def chunk_id(self) -> ChunkId:
+        """Return the chunk that is written to now."""
+        return self._push.chunk.chunk_id
 
     _error: GfsError | None = None
 

@@ -41,7 +41,9 @@ class Silent:
 class Cancel:
     """A flag that ends a transfer soon: nothing half is left on either side. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, parent: Cancel | None = None) -> None:
+        """Args: `parent` is a wider flag; when it is set, this one is, too."""
+        self._parent = parent
         self._set = False
 
     def set(self) -> None:
@@ -49,11 +51,11 @@ class Cancel:
 
     @property
     def is_set(self) -> bool:
-        return self._set
+        return self._set or (self._parent is not None and self._parent.is_set)
 
     def check(self) -> None:
         """Raise Cancelled when the flag is set."""
-        if self._set:
+        if self.is_set:
             raise Cancelled("cancelled")
 
 

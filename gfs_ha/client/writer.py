@@ -108,9 +108,12 @@ class ContentWriter:
         if self._shipment is not None and self._shipment.length:
             self._end_segment()
         elif self._shipment is not None:
-            self._shipment.abandon()  # Room was asked for, and nothing came.
+            self._shipment.break_off()  # Room was asked for, and nothing came.
+            self._claimed.append(self._shipment.chunk_id)
             self._shipment = None
             self._return_memory()
+        if self._expected is None:
+            self._parts.supply.give_back_spare(self._spec)
         self._await_ending()
         inline = len(self._unstaged) <= INLINE_EXTENTS_MAX and not self._content_id
         if not inline:
@@ -124,17 +127,28 @@ class ContentWriter:
         )
 
     def abandon(self) -> None:
-        """Give everything up: what was written is released and collected."""
+        """Give everything up: what was written is released and collected. Does not wait for it."""
+        supply = self._parts.supply
         if self._shipment is not None:
-            self._shipment.abandon()
+            self._shipment.break_off()
+            self._claimed.append(self._shipment.chunk_id)
             self._shipment = None
-        try:
-            self._await_ending()
-        except GfsError:
-            pass  # It is given up anyway; whoever abandons knows why.
-        self._return_memory()
-        self._parts.supply.discard(self._claimed)
-        self._claimed = []
+            self._return_memory()
+        ending, self._ending = self._ending, None
+        claimed, self._claimed = self._claimed, []
+        supply.give_back_spare(self._spec)
+
+        def give_up() -> None:
+            try:
+                safe = Safe() if ending is None else ending.result(0.0)
+            except GfsError:
+                safe = Safe()  # Its chunks are given up already.
+            supply.discard(claimed + safe.chunk_ids)
+
+        if ending is not None:
+            ending.when_done(give_up)
+        else:
+            give_up()
 
     def _ask_ahead(self, shipment: Shipment) -> None:
         rest = None if self._expected is None else self._expected - self._size
@@ -154,8 +168,8 @@ class ContentWriter:
             try:
                 safe = shipment.complete()
             except GfsError as error:
-                shipment.abandon()
                 ending.fail(error)
+                self._parts.supply.discard((shipment.chunk_id,))
             except BaseException as error:
                 ending.fail(error)
                 raise
