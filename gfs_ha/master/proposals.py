@@ -113,10 +113,6 @@ class Proposer:
         """Call `on_done(None)` once a read transaction opened then is linearizable (M4)."""
         self._raft.read_index(max(_DEADLINE_MIN_S, deadline_s), on_done)
 
-    def show_incarnation(self, incarnation: int) -> None:
-        """Hear of the cluster's incarnation from elsewhere: a leader of an older one stops (M5)."""
-        self._raft.show_incarnation(incarnation)
-
     def status(self) -> RaftStatus:
         """Return what the consensus loop says of itself."""
         return self._raft.status()

@@ -65,6 +65,7 @@ class ScriptedServer:
         self.epoch = Epoch(0, 0)
         self.beats = 0
         self.registrations = 0
+        self.refusals = 0
         self._answers: list[OrderAnswer] = []
         self._link = trio.link("chunkserver", name)
         self._stopping = threading.Event()
@@ -125,6 +126,7 @@ class ScriptedServer:
                 time.sleep(0.02)
                 continue
             if isinstance(reply, Failure):
+                self.refusals += 1
                 self._answers = answers + self._answers
                 time.sleep(0.02)
                 continue

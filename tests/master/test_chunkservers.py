@@ -6,7 +6,7 @@ from peers import Held, ScriptedServer, digest_of
 from test_chunks import allocate, push, put
 from trio import Client, Trio, wait_until
 
-from gfs_ha.ids import ChunkId, make_chunk_id
+from gfs_ha.ids import ChunkId, Epoch, make_chunk_id
 from gfs_ha.protocol.metadata import (
     AllocateChunk,
     ChunkSealed,
@@ -35,6 +35,21 @@ def test_servers_are_known_to_the_next_leader_without_registering_again(
     wait_until(heard, "heartbeats at the new leader")
     assert [server.registrations for server in servers] == [1, 1, 1, 1]
     wait_until(lambda: {server.epoch.term for server in servers} == {trio.term()}, "its epoch")
+
+
+def test_a_server_that_was_told_a_newer_epoch_is_sent_on_and_gets_no_orders(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
+) -> None:
+    chunk = allocate(client)
+    [first, *others] = push(servers, chunk, 10)
+    first.stop()
+    again = ScriptedServer(trio, first.name, first.rack)
+    again.server_id, again.replicas, again.epoch = first.server_id, first.replicas, Epoch(7, 1)
+    again.start(register=False)
+    wait_until(lambda: again.refusals, "the refusal")
+    client.ask(ReleaseChunks((chunk.chunk_id,)))
+    wait_until(lambda: not any(server.replicas for server in others), "the other deletes")
+    assert not again.orders
 
 
 def test_a_restarted_server_keeps_its_id_and_must_register_its_start(

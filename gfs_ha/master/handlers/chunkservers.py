@@ -77,8 +77,8 @@ def heartbeat(desk: Desk, request: Heartbeat, slot: Slot) -> None:
     """Take news and answers of a server; answer with orders, at once or within a second."""
     reign = desk.leading()
     if request.epoch > reign.epoch:
-        # Another leader came after this one, and this one has not heard of it yet.
-        desk.proposer.show_incarnation(request.epoch.incarnation)
+        # Another leader came after this one, and this one has not heard of it yet. It is not
+        # believed further: only masters tell masters that their time is over (M5).
         raise NotLeader(f"a leader of epoch {request.epoch} is known", leader="")
     now_s = desk.now_s()
     wall_ms = desk.runtime.wall_ns() // 1_000_000
