@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 import warnings
 from pathlib import Path
 
@@ -277,3 +278,61 @@ def test_releases_never_outnumber_claims(little: LittleCluster) -> None:
     assert len(finished) == len(set(finished))
     released = [c for one in little.masters.requests(ReleaseChunks) for c in one.request.chunk_ids]
     assert len(released) == len(set(released))
+
+
+def test_a_pipe_by_name_is_a_stream_both_ways(little: LittleCluster, tmp_path: Path) -> None:
+    data = os.urandom(2 * MIB)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def feed() -> None:
+        pipe.write_bytes(data)
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    little.client.put(pipe, "/a")
+    thread.join()
+    found: list[bytes] = []
+    thread = threading.Thread(target=lambda: found.append(pipe.read_bytes()))
+    thread.start()
+    little.client.get("/a", pipe)
+    thread.join()
+    assert found == [data]
+    assert pipe.is_fifo(), "a special file is written to, not replaced"
+
+
+def test_a_link_is_written_through(little: LittleCluster, tmp_path: Path) -> None:
+    little.client.write_bytes("/a", b"new")
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("file")
+    little.client.get("/a", tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"new"
+    little.client.put(tmp_path / "link", "/b")
+    assert little.client.read_bytes("/b") == b"new"
+
+
+def test_an_error_of_the_source_leaves_the_old_file_and_no_chunk(little: LittleCluster) -> None:
+    little.client.put(io.BytesIO(b"old"), "/a")
+
+    class Breaking(io.RawIOBase):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left = 4
+
+        def readable(self) -> bool:
+            return True
+
+        def read(self, size: int = -1) -> bytes:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return b"x" * MIB
+
+    with pytest.raises(KeyboardInterrupt):
+        little.client.put(Breaking(), "/a")
+    assert little.client.read_bytes("/a") == b"old"
+    little.client.close()
+    view = little.masters.view()
+    states = [chunk.state for _, chunk in view.chunks_after(0, 50)]
+    assert states.count("dead") == len(states) - 1, "only the old file's chunk is left"
