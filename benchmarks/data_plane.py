@@ -120,7 +120,7 @@ def floor(program: str, directory: Path, *options: str) -> dict[str, float]:
 
 def compare(directory: Path, total: int, rounds: int, durable: bool) -> None:
     """Print a row for writing and one for reading: ours, the floor, the median of the ratios."""
-    ours, bare, read_ours, read_bare, processor = [], [], [], [], []
+    ours, bare, read_ours, read_bare, processor, bare_processor = [], [], [], [], [], []
     into = memoryview(bytearray(CHUNK_BYTES))
     for number in range(rounds):
         place = Path(tempfile.mkdtemp(prefix="data-plane-", dir=directory))
@@ -142,7 +142,9 @@ def compare(directory: Path, total: int, rounds: int, durable: bool) -> None:
             servers.stop()
             shutil.rmtree(place)
         options = ["--bytes", str(total)]
-        bare.append(floor("bare_chain.py", directory, *options)["mb_per_s"])
+        chain = floor("bare_chain.py", directory, *options)
+        bare.append(chain["mb_per_s"])
+        bare_processor.append(chain["server_cpu_s_per_gb"])
         read_bare.append(floor("bare_read.py", directory, *options)["mb_per_s"])
         print(
             f"# round {number}: write {ours[-1]:.0f} of {bare[-1]:.0f} MB/s, "
@@ -159,6 +161,7 @@ def compare(directory: Path, total: int, rounds: int, durable: bool) -> None:
         }
         if name == "push":
             row["server_cpu_s_per_gb"] = round(statistics.median(processor), 3)
+            row["floor_cpu_s_per_gb"] = round(statistics.median(bare_processor), 3)
         print(json.dumps(row))
 
 

@@ -150,9 +150,11 @@ def measure(directory: Path, total: int, push: int) -> dict[str, float | int | s
             listener.close()
         seconds = client(addresses[0], total, push)
     finally:
+        processor = 0.0
         for child in children:
             os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+            _, _, usage = os.wait4(child, 0)
+            processor += usage.ru_utime + usage.ru_stime
     moved = total // push * push
     return {
         "name": "bare chain",
@@ -160,6 +162,7 @@ def measure(directory: Path, total: int, push: int) -> dict[str, float | int | s
         "push_bytes": push,
         "seconds": seconds,
         "mb_per_s": moved / seconds / 1e6,
+        "server_cpu_s_per_gb": processor / (moved / 1e9),
     }
 
 
