@@ -63,6 +63,8 @@ class ClusterCalls:
 
         Raises: NoLeader, UnknownOutcome, DeadlineExceeded… when the time is over; WrongCluster.
         """
+        if self._closed:
+            raise Unreachable("the connection to the cluster is closed", sent=0)
         limit_s = self.timeout_s if timeout_s is None else timeout_s
         deadline = Deadline(self._runtime.monotonic_s() + limit_s)
         batch = _Batch(asked, give_up)

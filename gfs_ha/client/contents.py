@@ -20,6 +20,9 @@ from gfs_ha.protocol.metadata import (
 )
 from gfs_ha.runtime import Runtime
 
+EXTENTS_PER_CALL = 500  # With their locations well below the size of a frame; more come in pages.
+EXTENTS_PER_FILE_MIN = 4
+
 
 class PinnedContent:
     """One content of one file, whatever becomes of the name. Thread-safe.
@@ -98,7 +101,9 @@ def open_contents(
 ) -> list[PinnedContent | GfsError]:
     """Return each file's content as of one moment each, or why not; one call for all of them."""
     found: list[PinnedContent | GfsError] = []
-    for path, reply in zip(paths, calls.settle([Asked(OpenFile(p)) for p in paths]), strict=True):
+    limit = max(EXTENTS_PER_FILE_MIN, EXTENTS_PER_CALL // max(1, len(paths)))
+    asked = [Asked(OpenFile(path, limit=limit)) for path in paths]
+    for path, reply in zip(paths, calls.settle(asked), strict=True):
         if isinstance(reply, Failure):
             found.append(reply.raised())
         elif not isinstance(reply, FileOpened):

@@ -84,8 +84,14 @@ class OpenChunk:
         self._note(outcome)
         chunk = self.chunk
         survivors = [r.server_id for r in chunk.replicas if r.server_id not in outcome.failed]
-        if self.end and len(survivors) >= min(chunk.min_copies, chunk.goal):
+        if not self.end or len(survivors) < min(chunk.min_copies, chunk.goal):
+            return
+        try:
             self._parts.supply.finish(chunk, self.end, self._crcs.digest(), survivors)
+        except GfsError as error:
+            # What is published in it stays published, and the leader seals it in time.
+            chunk_id = format_id(chunk.chunk_id)
+            logger.info("chunk left to the leader chunk=%s error=%s", chunk_id, error.message)
 
     def _note(self, outcome: PushOutcome) -> None:
         self.error = outcome.error

@@ -5,8 +5,17 @@ from __future__ import annotations
 import pytest
 from little_cluster import LittleCluster, lost
 
-from gfs_ha.errors import AlreadyExists, NoLeader, NotFound, SessionExpired, UnknownOutcome
+from gfs_ha.client import session
+from gfs_ha.errors import (
+    AlreadyExists,
+    NoLeader,
+    NotFound,
+    SessionExpired,
+    UnknownOutcome,
+    Unreachable,
+)
 from gfs_ha.ids import SessionId
+from gfs_ha.protocol.calls import Asked, Reply
 from gfs_ha.protocol.metadata import CloseSession, Mkdir, OpenSession, Renew, Stat
 
 
@@ -110,8 +119,7 @@ def test_reading_needs_no_session_and_closing_ends_it(little: LittleCluster) -> 
 
 def test_a_claim_is_renewed_and_no_proposal_made_without_one(little: LittleCluster) -> None:
     little.client.mkdir("/a")
-    session = little.connection.session
-    session._send_renew(little.masters.requests(Mkdir)[0].session_id)
+    little.connection.session._send_renew(little.masters.requests(Mkdir)[0].session_id)
     assert len(little.masters.requests(Renew)) == 1
     assert little.masters.requests(Renew)[0].sequence == 0
 
@@ -124,7 +132,34 @@ def _end_session(little: LittleCluster, session_id: SessionId) -> None:
     assert type(reply).__name__ == "Done", reply
 
 
-def _asked(request: CloseSession, session_id: SessionId, sequence: int) -> object:
-    from gfs_ha.protocol.calls import Asked
-
+def _asked(request: CloseSession, session_id: SessionId, sequence: int) -> Asked:
     return Asked(request, session_id, sequence, 1)
+
+
+def test_after_long_silence_the_session_is_tried_before_it_is_used(
+    little: LittleCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    little.client.mkdir("/a")
+    session_id = little.masters.requests(Mkdir)[0].session_id
+    _end_session(little, session_id)
+    answer = little.masters._serve
+
+    def expired(asked: Asked) -> Reply:
+        if isinstance(asked.request, Renew) and asked.session_id == session_id:
+            raise SessionExpired("it is gone")
+        return answer(asked)
+
+    little.masters._serve = expired
+    monkeypatch.setattr(session, "IDLE_CHECK_S", -1.0)
+    little.client.mkdir("/b")
+    assert little.masters.requests(Mkdir)[-1].session_id != session_id
+
+
+def test_a_client_that_was_closed_does_nothing_more(little: LittleCluster) -> None:
+    little.client.mkdir("/a")
+    little.client.close()
+    little.client.close()
+    with pytest.raises(Unreachable, match="closed"):
+        little.client.mkdir("/b")
+    with pytest.raises(Unreachable, match="closed"):
+        little.client.stat("/a")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from little_cluster import LittleCluster
 
-from gfs_ha.client import piece_stream, reader
+from gfs_ha.client import contents, piece_stream, reader
 from gfs_ha.errors import (
     ChunkUnavailable,
     CorruptData,
@@ -19,7 +19,7 @@ from gfs_ha.errors import (
     UsageError,
 )
 from gfs_ha.limits import BLOCK_BYTES, MIB
-from gfs_ha.protocol.metadata import Locate
+from gfs_ha.protocol.metadata import Locate, ReadExtents
 
 DATA = os.urandom(5 * MIB + 333)
 
@@ -113,6 +113,22 @@ def test_seeks_return_what_lies_there(little: LittleCluster) -> None:
             file.seek(-1)
     with pytest.raises(ValueError, match="closed"):
         file.read(1)
+
+
+def test_extents_come_in_pages(little: LittleCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    little.client.put(io.BytesIO(DATA), "/a")
+    monkeypatch.setattr(contents, "EXTENTS_PER_CALL", 1)
+    monkeypatch.setattr(contents, "EXTENTS_PER_FILE_MIN", 1)
+    assert little.client.read_bytes("/a") == DATA
+    assert little.masters.requests(ReadExtents)
+    with little.client.open("/a") as file:
+        file.seek(5 * MIB)
+        assert file.read() == DATA[5 * MIB :]
+    late = little.client.open("/a")
+    little.client.write_bytes("/a", b"new")
+    late.seek(5 * MIB)
+    with pytest.raises(FileChanged):
+        late.read()
 
 
 def test_buffered_readers_work_on_top(little: LittleCluster) -> None:
