@@ -31,6 +31,7 @@ from gfs_ha.runtime import Runtime, Task
 
 WORKERS = 2  # One replica that is slow to verify does not hold up all others.
 WAITING_MAX = 4096
+FAILURES_MAX = 1000  # Orders whose failure is remembered, so that it is not logged each time.
 _LOOK_S = 1.0
 
 _KINDS: dict[type[Order], str] = {
@@ -76,6 +77,7 @@ class Obedience:
         self._waiting: dict[ChunkId, list[tuple[Epoch, Order]]] = {}
         self._waiting_count = 0
         self._running: dict[ChunkId, Order] = {}
+        self._failed: dict[ChunkId, tuple[Order, str]] = {}
         self._stopping = False
         self._workers: list[Task] = []
 
@@ -168,7 +170,11 @@ class Obedience:
         try:
             answer = self._carry_out(order, kind)
         except GfsError as error:
-            logger.warning(
+            # The leader asks every second; a person wants to hear it once.
+            again = self._failed.get(order.chunk_id) == (order, error.code)
+            self._note_failure(order, error)
+            logger.log(
+                logging.DEBUG if again else logging.WARNING,
                 "an order failed kind=%s chunk=%#x order_index=%d error=%s reason=%s",
                 kind,
                 order.chunk_id,
@@ -177,10 +183,16 @@ class Obedience:
                 error.message,
             )
             return OrderFailed(order.chunk_id, order.order_index, kind, failure(error))
+        self._failed.pop(order.chunk_id, None)
         logger.info(
             "obeyed kind=%s chunk=%#x order_index=%d", kind, order.chunk_id, order.order_index
         )
         return answer
+
+    def _note_failure(self, order: Order, error: GfsError) -> None:
+        self._failed[order.chunk_id] = (order, error.code)
+        while len(self._failed) > FAILURES_MAX:
+            self._failed.pop(next(iter(self._failed)), None)
 
     def _carry_out(self, order: Order, kind: str) -> OrderAnswer:
         chunk_id, index = order.chunk_id, order.order_index
