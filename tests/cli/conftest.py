@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from gfsctl_program import CHUNK_BYTES, Gfsctl
 
+import gfs_ha
 from gfs_ha.local.cluster import LocalCluster
 
 
@@ -23,6 +24,13 @@ def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCl
         cluster.down(wipe=True)
 
 
+@pytest.fixture(scope="session")
+def library(shared_cluster: LocalCluster) -> Iterator[gfs_ha.Cluster]:
+    """The library beside the program, for looks that need no process of their own."""
+    with gfs_ha.connect(shared_cluster.config_path) as cluster:
+        yield cluster
+
+
 @pytest.fixture
 def whole_cluster(shared_cluster: LocalCluster) -> Iterator[LocalCluster]:
     """The shared cluster for tests that kill: whatever they killed runs again afterwards."""
@@ -31,9 +39,11 @@ def whole_cluster(shared_cluster: LocalCluster) -> Iterator[LocalCluster]:
 
 
 @pytest.fixture
-def gfsctl(shared_cluster: LocalCluster, tmp_path: Path) -> Iterator[Gfsctl]:
+def gfsctl(
+    shared_cluster: LocalCluster, library: gfs_ha.Cluster, tmp_path: Path
+) -> Iterator[Gfsctl]:
     """The program, in an empty directory of the test's own."""
-    program = Gfsctl(shared_cluster.config_path, tmp_path)
+    program = Gfsctl(shared_cluster.config_path, tmp_path, library)
     try:
         yield program
     finally:
@@ -44,5 +54,5 @@ def gfsctl(shared_cluster: LocalCluster, tmp_path: Path) -> Iterator[Gfsctl]:
 def home(gfsctl: Gfsctl, request: pytest.FixtureRequest) -> str:
     """A remote directory of the test's own."""
     path = "/" + re.sub(r"[^A-Za-z0-9_-]+", "-", request.node.name)[:200]
-    gfsctl.ok("mkdir", "-p", path)
+    gfsctl.library.mkdir(path, parents=True)
     return path

@@ -1,7 +1,9 @@
-"""gfsctl as a real process against a real cluster."""
+"""gfsctl against a real cluster: as a real process, or, much faster, inside the test's own."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -13,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gfs_ha
+from gfs_ha.cli.shell import run
 from gfs_ha.local.cluster import LocalCluster
+from gfs_ha.protocol.reports import ChunkRow
 
 GFSCTL = str(Path(sys.executable).with_name("gfsctl"))
 COMMAND_S = 120.0
@@ -38,11 +43,16 @@ class Ended:
 
 
 class Gfsctl:
-    """Runs the real program against one cluster."""
+    """Runs gfsctl against one cluster.
 
-    def __init__(self, config: Path, directory: Path) -> None:
+    Called, it runs the command line in this process: the same code without the start of an
+    interpreter. `begin` and `end` run the real program, for signals, pipes and several at once.
+    """
+
+    def __init__(self, config: Path, directory: Path, library: gfs_ha.Cluster) -> None:
         self.config = config
         self.directory = directory
+        self.library = library  # For looks that need no process of their own.
         self._children: list[subprocess.Popen[bytes]] = []
 
     def environment(self) -> dict[str, str]:
@@ -65,7 +75,25 @@ class Gfsctl:
         return Ended(child.returncode, out, err.decode("utf-8", "backslashreplace"))
 
     def __call__(self, *words: str | bytes | Path, stdin: bytes | None = None) -> Ended:
-        """Run it to its end, whatever the end is."""
+        """Run it to its end in this process, whatever the end is."""
+        streams = [_stream(stdin or b""), _stream(b""), _stream(b"")]
+        kept = sys.stdin, sys.stdout, sys.stderr
+        environment = dict(os.environ)
+        os.environ.clear()
+        os.environ.update(self.environment())
+        sys.stdin, sys.stdout, sys.stderr = streams
+        try:
+            with contextlib.chdir(self.directory):
+                status = run([os.fsdecode(word) for word in words])
+        finally:
+            sys.stdin, sys.stdout, sys.stderr = kept
+            os.environ.clear()
+            os.environ.update(environment)
+        out, err = (_written(stream) for stream in streams[1:])
+        return Ended(status, out, err.decode("utf-8", "backslashreplace"))
+
+    def process(self, *words: str | bytes | Path, stdin: bytes | None = None) -> Ended:
+        """Run the real program to its end, whatever the end is."""
         more = {} if stdin is None else {"stdin": subprocess.PIPE}
         return self.end(self.begin(*words, **more), stdin)
 
@@ -84,10 +112,21 @@ class Gfsctl:
         return ended.err
 
     def names(self, path: str) -> list[str]:
-        return self.ok("ls", "-o", "name", path).lines
+        """Return the names in a directory."""
+        return [entry.name for entry in self.library.listdir(path)]
 
     def tree(self, path: str) -> list[str]:
-        return self.ok("ls", "-R", "-o", "name", path).lines
+        """Return the paths of everything below a directory, sorted."""
+        return sorted(path for path, _ in self.library.walk(path))
+
+    def chunk_ids(self, path: str) -> list[int]:
+        """Return the chunks of a file in their order."""
+        return [item.chunk.chunk_id for item in self.library.operations.placement(path).items]
+
+    def live_chunks(self) -> dict[int, ChunkRow]:
+        """Return the chunks that are not dead, newest last."""
+        rows = self.library.operations.chunks()
+        return {row.chunk_id: row for row in rows if row.state != "dead"}
 
     def stop_all(self) -> None:
         for child in self._children:
@@ -97,6 +136,17 @@ class Gfsctl:
             for pipe in (child.stdin, child.stdout, child.stderr):
                 if pipe is not None:
                     pipe.close()
+
+
+def _stream(content: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(content), "utf-8", "surrogateescape")
+
+
+def _written(stream: io.TextIOWrapper) -> bytes:
+    stream.flush()
+    raw = stream.detach()
+    assert isinstance(raw, io.BytesIO)
+    return raw.getvalue()
 
 
 def wait_until(there: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:

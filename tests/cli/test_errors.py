@@ -83,6 +83,19 @@ def test_a_recursive_rm_without_a_terminal_needs_a_yes(gfsctl: Gfsctl, home: str
     gfsctl.refused(2, "rm", "-r", "-y", "/")
 
 
+def test_the_program_itself_has_the_same_status_and_words(gfsctl: Gfsctl, home: str) -> None:
+    for words, stdin in (
+        (("put", "-", f"{home}/f"), b"content"),
+        (("cat", f"{home}/f"), b""),
+        (("stat", "-o", "json", f"{home}/f"), b""),
+        (("cat", f"{home}/none"), b""),
+        (("ls", "--none"), b""),
+    ):
+        real, here = gfsctl.process(*words, stdin=stdin), gfsctl(*words, stdin=stdin)
+        assert real == here
+    assert gfsctl.process("--help").out.startswith(b"Examples:")
+
+
 def test_a_closed_pipe_ends_quietly(gfsctl: Gfsctl, home: str) -> None:
     gfsctl.ok("put", "-", f"{home}/f", stdin=os.urandom(3 * CHUNK_BYTES))
     for words in (("cat", f"{home}/f"), ("get", f"{home}/f", "-")):

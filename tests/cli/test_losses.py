@@ -18,31 +18,25 @@ from gfs_ha.local.cluster import LocalCluster
 BIG_BYTES = 96 * CHUNK_BYTES
 
 
-def chunk_ids(gfsctl: Gfsctl, path: str) -> set[str]:
-    placed = gfsctl.ok("admin", "placement", "show", "-o", "json", path).json
-    return {row["chunk"]["chunk_id"] for row in placed["items"]}
-
-
 def test_what_was_acknowledged_survives_the_death_of_everything_twice(
     gfsctl: Gfsctl, home: str, whole_cluster: LocalCluster, tmp_path: Path
 ) -> None:
     contents: dict[str, bytes] = {}
-    used: set[str] = set()
+    used: set[int] = set()
     for turn in range(2):
         for size in (0, 100, CHUNK_BYTES, 2 * CHUNK_BYTES + 5):
             path = f"{home}/{turn}-{size}"
             contents[path] = os.urandom(size)
             gfsctl.ok("put", "-", path, stdin=contents[path])
-            fresh = chunk_ids(gfsctl, path)
+            fresh = set(gfsctl.chunk_ids(path))
             assert not fresh & used, "a chunk id was given twice"
             used |= fresh
         for member in whole_cluster.status():
             kill_member(whole_cluster, member.name)
         whole_cluster.up()
-        for path, content in contents.items():
-            assert gfsctl.ok("cat", path).out == content
+        assert gfsctl.ok("cat", *contents).out == b"".join(contents.values())
     gfsctl.ok("put", "-", f"{home}/after", stdin=b"after")
-    assert not chunk_ids(gfsctl, f"{home}/after") & used
+    assert not set(gfsctl.chunk_ids(f"{home}/after")) & used
 
 
 class Creator:
@@ -82,7 +76,7 @@ def test_five_dead_leaders_under_four_creating_clients(
     creators = [Creator(gfsctl.config, f"{home}/{number}") for number in range(4)]
     try:
         for _ in range(5):
-            leader = gfsctl.ok("admin", "status", "-o", "json").json["meta"]["leader"]
+            leader = gfsctl.library.operations.status().leader
             seen = [len(creator.acknowledged) for creator in creators]
             kill_member(whole_cluster, leader)
             wait_until(
@@ -102,22 +96,18 @@ def test_five_dead_leaders_under_four_creating_clients(
         assert gfsctl.names(creator.directory) == creator.acknowledged
 
 
-def newest_holder(gfsctl: Gfsctl, old: set[str]) -> str:
+def newest_holder(gfsctl: Gfsctl, old: set[int]) -> str:
     """Return the server that was given a fresh open chunk last, or an empty string."""
-    rows = gfsctl.ok("admin", "chunks", "ls", "-o", "json", "--limit", "0").json["items"]
-    fresh = [row for row in rows if row["chunk_id"] not in old]
-    opened = [row for row in fresh if row["state"] == "open" and row["replicas"]]
-    if len(fresh) < 5 or not opened:
-        return ""
-    return str(opened[-1]["replicas"][-1]["name"])
+    fresh = [row for chunk_id, row in gfsctl.live_chunks().items() if chunk_id not in old]
+    opened = [row for row in fresh if row.state == "open" and row.replicas]
+    return opened[-1].replicas[-1].name if len(fresh) >= 5 and opened else ""
 
 
 @pytest.mark.parametrize("way", ["file", "pipe"])
 def test_a_server_that_dies_in_mid_write_does_not_end_the_write(
     gfsctl: Gfsctl, home: str, whole_cluster: LocalCluster, tmp_path: Path, way: str
 ) -> None:
-    rows = gfsctl.ok("admin", "chunks", "ls", "-o", "json", "--limit", "0").json["items"]
-    old = {row["chunk_id"] for row in rows}
+    old = set(gfsctl.live_chunks())
     content = os.urandom(BIG_BYTES)
     (tmp_path / "big").write_bytes(content)
     victim = ""

@@ -16,12 +16,6 @@ BIG_BYTES = 256 * CHUNK_BYTES
 pytestmark = pytest.mark.parametrize(("number", "status"), SIGNALS, ids=["int", "term"])
 
 
-def chunk_ids(gfsctl: Gfsctl) -> set[str]:
-    """Return the chunks that live."""
-    rows = gfsctl.ok("admin", "chunks", "ls", "-o", "json", "--limit", "0").json["items"]
-    return {row["chunk_id"] for row in rows if row["state"] != "dead"}
-
-
 def interrupt(
     gfsctl: Gfsctl, child: subprocess.Popen[bytes], number: signal.Signals, status: int
 ) -> None:
@@ -32,24 +26,28 @@ def interrupt(
     assert "Traceback" not in ended.err and ended.err.count("\n") <= 1
 
 
+def live(gfsctl: Gfsctl) -> set[int]:
+    return set(gfsctl.live_chunks())
+
+
 def sparse(file: Path, size: int) -> Path:
     with file.open("wb") as opened:
         opened.truncate(size)
     return file
 
 
-def wait_for_new_chunks(gfsctl: Gfsctl, before: set[str]) -> None:
-    wait_until(lambda: len(chunk_ids(gfsctl) - before) >= 2, "the put reached its second chunk")
+def wait_for_new_chunks(gfsctl: Gfsctl, before: set[int]) -> None:
+    wait_until(lambda: len(live(gfsctl) - before) >= 2, "the put reached its second chunk")
 
 
-def check_nothing_half(gfsctl: Gfsctl, home: str, before: set[str], names: list[str]) -> None:
+def check_nothing_half(gfsctl: Gfsctl, home: str, before: set[int], names: list[str]) -> None:
     assert gfsctl.names(home) == names
-    wait_until(lambda: chunk_ids(gfsctl) <= before, "the chunks of the broken put are collected")
+    wait_until(lambda: live(gfsctl) <= before, "the chunks of the broken put are collected")
 
 
 def test_a_put_from_a_pipe(gfsctl: Gfsctl, home: str, number: signal.Signals, status: int) -> None:
     gfsctl.ok("put", "-", f"{home}/f", stdin=b"old")
-    before = chunk_ids(gfsctl)
+    before = live(gfsctl)
     child = gfsctl.begin("put", "-", f"{home}/f", stdin=subprocess.PIPE)
     assert child.stdin is not None
     child.stdin.write(os.urandom(3 * CHUNK_BYTES))
@@ -64,7 +62,7 @@ def test_a_put_from_a_pipe(gfsctl: Gfsctl, home: str, number: signal.Signals, st
 def test_a_put_of_a_file(
     gfsctl: Gfsctl, home: str, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    before = chunk_ids(gfsctl)
+    before = live(gfsctl)
     big = sparse(tmp_path / "big", BIG_BYTES)
     child = gfsctl.begin("put", big, f"{home}/f")
     wait_for_new_chunks(gfsctl, before)
@@ -77,7 +75,7 @@ def test_a_put_of_a_file(
 def test_a_put_of_a_tree(
     gfsctl: Gfsctl, home: str, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    before = chunk_ids(gfsctl)
+    before = live(gfsctl)
     (tmp_path / "tree").mkdir()
     for at in range(8):
         sparse(tmp_path / "tree" / str(at), BIG_BYTES // 8)
@@ -85,10 +83,11 @@ def test_a_put_of_a_tree(
     wait_for_new_chunks(gfsctl, before)
     interrupt(gfsctl, child, number, status)
     # Files that were finished before are whole; the others are not there.
-    items = gfsctl.ok("ls", "-R", "-o", "json", home).json["items"]
-    assert all(item["size"] == BIG_BYTES // 8 for item in items if item["kind"] == "file")
+    found = gfsctl.library.walk(home)
+    sizes = {entry.status.size for _, entry in found if entry.status.kind == "file"}
+    assert sizes <= {BIG_BYTES // 8}
     gfsctl.ok("rm", "-r", "-y", home)
-    wait_until(lambda: chunk_ids(gfsctl) <= before, "the chunks are collected")
+    wait_until(lambda: live(gfsctl) <= before, "the chunks are collected")
     gfsctl.ok("mkdir", home)
     gfsctl.ok("put", "-", f"{home}/f", stdin=b"new")
 

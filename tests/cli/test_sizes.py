@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
 from gfsctl_program import CHUNK_BYTES, Gfsctl
 
 from gfs_ha.limits import BLOCK_BYTES, PACKET_BYTES_DEFAULT
@@ -14,46 +13,44 @@ BORDERS = (4096, BLOCK_BYTES, PACKET_BYTES_DEFAULT, CHUNK_BYTES, 2 * CHUNK_BYTES
 SIZES = sorted({border + by for border in BORDERS for by in (-1, 0, 1)} | {1})
 
 
-def check(gfsctl: Gfsctl, path: str, content: bytes, exact_chunks: bool) -> None:
-    assert gfsctl.ok("cat", path).out == content
-    item = gfsctl.ok("stat", "-o", "json", path).json["items"][0]
-    assert item["size"] == len(content)
-    placed = gfsctl.ok("admin", "placement", "show", "-o", "json", path).json
-    chunks = {row["chunk"]["chunk_id"] for row in placed["items"]}
-    assert sum(row["length"] for row in placed["items"]) == len(content)
-    needed = -(-len(content) // CHUNK_BYTES)
-    if exact_chunks:
-        assert len(chunks) == needed
-    else:  # A small file shares its chunk with others, and may lie over an edge of two.
-        assert needed <= len(chunks) <= needed + 1
+def check(gfsctl: Gfsctl, directory: str, contents: dict[str, bytes], packed: bool) -> None:
+    """Check bytes, sizes and numbers of chunks of the files in a directory."""
+    paths = [f"{directory}/{name}" for name in contents]
+    assert gfsctl.ok("cat", *paths).out == b"".join(contents.values())
+    items = gfsctl.ok("stat", "-o", "json", *paths).json["items"]
+    assert [item["size"] for item in items] == [len(content) for content in contents.values()]
+    for path, content in zip(paths, contents.values(), strict=True):
+        placed = gfsctl.library.operations.placement(path).items
+        assert sum(item.length for item in placed) == len(content)
+        needed = -(-len(content) // CHUNK_BYTES)
+        chunks = len({item.chunk.chunk_id for item in placed})
+        # A small file of a tree shares a chunk with others, and may lie over an edge of two.
+        assert needed <= chunks <= needed + packed
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_a_file_of_this_size_comes_back(
-    gfsctl: Gfsctl, home: str, tmp_path: Path, size: int
-) -> None:
-    content = os.urandom(size)
-    (tmp_path / "f").write_bytes(content)
-    gfsctl.ok("put", tmp_path / "f", f"{home}/by-file")
-    gfsctl.ok("put", "-", f"{home}/by-pipe", stdin=content)
-    for name in ("by-file", "by-pipe"):
-        check(gfsctl, f"{home}/{name}", content, exact_chunks=True)
-    gfsctl.ok("get", "--verify", f"{home}/by-pipe", tmp_path / "back")
-    assert (tmp_path / "back").read_bytes() == content
+def test_files_of_these_sizes_come_back(gfsctl: Gfsctl, home: str, tmp_path: Path) -> None:
+    contents = {str(size): os.urandom(size) for size in SIZES}
+    (tmp_path / "in").mkdir()
+    for name, content in contents.items():
+        (tmp_path / "in" / name).write_bytes(content)
+    gfsctl.ok("put", *(tmp_path / "in" / name for name in contents), home)
+    check(gfsctl, home, contents, packed=False)
 
 
-def test_a_tree_of_all_these_sizes_comes_back(gfsctl: Gfsctl, home: str, tmp_path: Path) -> None:
+def test_pipes_of_these_sizes_come_back(gfsctl: Gfsctl, home: str, tmp_path: Path) -> None:
+    contents = {str(size): os.urandom(size) for size in SIZES}
+    for name, content in contents.items():
+        gfsctl.ok("put", "-", f"{home}/{name}", stdin=content)
+    check(gfsctl, home, contents, packed=False)
+
+
+def test_a_tree_of_these_sizes_comes_back(gfsctl: Gfsctl, home: str, tmp_path: Path) -> None:
+    contents = {str(size): os.urandom(size) for size in SIZES}
     (tmp_path / "tree").mkdir()
-    for size in SIZES:
-        (tmp_path / "tree" / str(size)).write_bytes(os.urandom(size))
+    for name, content in contents.items():
+        (tmp_path / "tree" / name).write_bytes(content)
     gfsctl.ok("put", "-r", tmp_path / "tree", f"{home}/tree")
-    gfsctl.ok("get", "-r", f"{home}/tree", tmp_path / "back")
-    for size in SIZES:
-        content = (tmp_path / "tree" / str(size)).read_bytes()
-        assert (tmp_path / "back" / str(size)).read_bytes() == content
-    check(
-        gfsctl,
-        f"{home}/tree/{CHUNK_BYTES}",
-        (tmp_path / "tree" / str(CHUNK_BYTES)).read_bytes(),
-        exact_chunks=False,
-    )
+    check(gfsctl, f"{home}/tree", contents, packed=True)
+    gfsctl.ok("get", "-r", "--verify", f"{home}/tree", tmp_path / "back")
+    for name, content in contents.items():
+        assert (tmp_path / "back" / name).read_bytes() == content

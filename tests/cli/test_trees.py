@@ -87,8 +87,8 @@ def test_a_path_is_no_prefix(gfsctl: Gfsctl, home: str, tmp_path: Path) -> None:
     assert gfsctl.names(home) == ["lib.tar", "lib2", "library", "moved"]
     gfsctl.ok("rm", "-r", "-y", f"{home}/moved")
     assert gfsctl.tree(home) == [
-        *(f"{home}/lib.tar", f"{home}/lib2", f"{home}/library"),
-        *(f"{home}/lib2/f", f"{home}/library/f"),
+        *(f"{home}/lib.tar", f"{home}/lib2", f"{home}/lib2/f"),
+        *(f"{home}/library", f"{home}/library/f"),
     ]
 
 
@@ -139,7 +139,7 @@ def test_what_is_no_file_is_listed_and_the_rest_arrives(
     for name in ("to-folder", "dangling", "fifo"):
         assert name in ended.err
     assert gfsctl.tree(f"{home}/tree") == [
-        *(f"{home}/tree/real", f"{home}/tree/to-file", f"{home}/tree/real/f"),
+        *(f"{home}/tree/real", f"{home}/tree/real/f", f"{home}/tree/to-file"),
     ]
     assert gfsctl.ok("cat", f"{home}/tree/to-file").out == b"f"
 
