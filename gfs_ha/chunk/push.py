@@ -57,6 +57,8 @@ def serve_push(room: PushRoom, request: DataRequest, upstream: Stream) -> bool:
                 local.commit()
             below = chain.acks()
             acks = (local.ack(), *below)
+            # Before the answer: the next push may come by another stream as soon as it is read.
+            local.close()
         kind = FrameKind.PUSHED if whole else FrameKind.ENDED
         upstream.send([encode_frame(kind, request.op_id, encode_acks(acks))], deadline.hang_up)
         return whole
@@ -190,5 +192,6 @@ class _LocalEnd:
         return ReplicaAck(self._store.identity.server_id, "", self._end)
 
     def close(self) -> None:
-        if self._push is not None:
-            self._push.close()
+        push, self._push = self._push, None
+        if push is not None:
+            push.close()

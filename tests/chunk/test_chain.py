@@ -273,6 +273,15 @@ def test_streams_are_used_again(room: DataRoom, houses: list[House]) -> None:
     assert all(house.port.stream_count == 1 for house in houses)
 
 
+def test_the_next_push_may_come_by_another_stream(houses: list[House]) -> None:
+    end = 0
+    for _ in range(40):
+        with client_room() as room:
+            result = push(room, target(houses), b"x" * 5000, end)
+        assert result.complete, result.acks
+        end = result.end
+
+
 def test_a_stream_whose_server_started_again_is_not_used(room: DataRoom, tmp_path: Path) -> None:
     for _ in range(2):
         with street(tmp_path / "again", 1) as houses:
