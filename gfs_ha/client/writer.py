@@ -25,7 +25,8 @@ from gfs_ha.protocol.metadata import (
 )
 from gfs_ha.runtime import Future
 
-STAGED_PER_COMMAND = 256
+# Staging frees the claims: a session may hold CLAIMS_PER_SESSION_MAX, over all its writers.
+STAGED_PER_COMMAND = 16
 INLINE_EXTENTS_MAX = 64  # So many extents travel in the Publish itself: one command less.
 ENDING_MAX_S = 3600.0  # Its requests and pushes have shorter deadlines of their own.
 

@@ -11,7 +11,7 @@ import pytest
 from gfsctl_program import CHUNK_BYTES, Gfsctl, wait_until
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
-BIG_BYTES = 256 * CHUNK_BYTES
+BIG_BYTES = 192 * CHUNK_BYTES
 
 pytestmark = pytest.mark.parametrize(("number", "status"), SIGNALS, ids=["int", "term"])
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from pathlib import Path
 
 from gfsctl_program import CHUNK_BYTES, Gfsctl
 
-from gfs_ha.limits import BLOCK_BYTES, PACKET_BYTES_DEFAULT
+from gfs_ha.limits import BLOCK_BYTES, CLAIMS_PER_SESSION_MAX, PACKET_BYTES_DEFAULT
 
 BORDERS = (4096, BLOCK_BYTES, PACKET_BYTES_DEFAULT, CHUNK_BYTES, 2 * CHUNK_BYTES, 3 * CHUNK_BYTES)
 SIZES = sorted({border + by for border in BORDERS for by in (-1, 0, 1)} | {1})
@@ -54,3 +55,15 @@ def test_a_tree_of_these_sizes_comes_back(gfsctl: Gfsctl, home: str, tmp_path: P
     gfsctl.ok("get", "-r", "--verify", f"{home}/tree", tmp_path / "back")
     for name, content in contents.items():
         assert (tmp_path / "back" / name).read_bytes() == content
+
+
+def test_a_file_may_have_more_chunks_than_a_session_may_claim(
+    gfsctl: Gfsctl, home: str, tmp_path: Path
+) -> None:
+    size = (CLAIMS_PER_SESSION_MAX + 10) * CHUNK_BYTES
+    with (tmp_path / "big").open("wb") as file:
+        file.truncate(size)
+    gfsctl.ok("put", tmp_path / "big", f"{home}/big")
+    gfsctl.ok("get", f"{home}/big", tmp_path / "back")
+    assert filecmp.cmp(tmp_path / "big", tmp_path / "back", shallow=False)
+    gfsctl.ok("rm", f"{home}/big")
