@@ -27,9 +27,11 @@ class SmallReplica(Replica):
 
     _drop_entries_min = 4
     _drop_entries_max = 64
+    _small_batches = True
 
     def _send_to(self, node: Member, heartbeat: bool = False) -> None:
-        self._batch_entries = 1 + self._journal.last_index % 5
+        if self._small_batches:
+            self._batch_entries = 1 + self._journal.last_index % 5
         super()._send_to(node, heartbeat)
 
 

@@ -26,7 +26,7 @@ from gfs_ha.master.raft.messages import AskVote, Vote, decode, encode
 from gfs_ha.master.raft.node import RaftNode
 from gfs_ha.master.raft.syncobj import use_clock
 from gfs_ha.master.raft.transport import TransportUser
-from gfs_ha.sim.guards import SmallReplica
+from gfs_ha.sim.guards import SimNode
 from gfs_ha.sim.runtime import SimRuntime
 from gfs_ha.sim.scheduler import Scheduler
 
@@ -184,7 +184,7 @@ class Lab:
         journal = self._internal(name)._SyncObj__raftLog
         return [journal[i][1:] for i in range(len(journal))]
 
-    def elect(self, name: str, only: Iterable[str] | None = None) -> None:
+    def elect(self, name: str, only: Iterable[str] | None = None, settle_s: float = 0.4) -> None:
         """Make a member the leader by the election of its library."""
         names = list(self.ids if only is None else only)
         self.pass_time(2 * TIMEOUT_MAX_S)  # Nobody relies on an older leader any more.
@@ -194,7 +194,7 @@ class Lab:
                 self._internal(other)._SyncObj__raftElectionDeadline = deadline_s
             self.run(0.02, names)
             if self.leads(name):
-                self.run(0.4, names)
+                self.run(settle_s, names)
                 return
         raise AssertionError(f"{name} is not elected")
 
@@ -366,13 +366,10 @@ class _OurTransport:
     def close(self) -> None: ...
 
 
-class _OurNode(RaftNode):
-    replica_type = SmallReplica
-
-
 class OurLab(Lab):
     kind = "ours"
     log_bytes_max = 1 << 20
+    node_type: type[RaftNode] = SimNode
 
     def __init__(self, ids: Iterable[str], directory: Path) -> None:
         self.disks: dict[str, MemoryKV] = {}
@@ -395,7 +392,7 @@ class OurLab(Lab):
             bootstrap(self.disks[name], config)
         runtime = SimRuntime(self.scheduler, self.chance)
         self.transports[name] = _OurTransport(self, name)
-        return _OurNode(config, self.disks[name], _Machine(), self.transports[name], runtime)
+        return self.node_type(config, self.disks[name], _Machine(), self.transports[name], runtime)
 
     def _internal(self, name: str) -> Any:
         return self.nodes[name].replica

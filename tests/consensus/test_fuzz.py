@@ -1,0 +1,64 @@
+"""The fuzzer finds nothing, and finds every hole again once its guard is missing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from gfs_ha.sim.consensus import Run
+from gfs_ha.sim.guards import GUARDS, SimNode
+
+SEEDS = range(1, 121)
+# Those that chance alone finds within so many seeds; the others have a scenario in test_guards.
+FOUND_WITHIN = {
+    "strict-append": 60,
+    "log-comparison": 100,
+    "one-vote": 150,
+    "stickiness": 250,
+    "lease-from-send": 150,
+    "own-entry-before-reads": 120,
+    "reads-after-commit": 120,
+    "send-after-commit": 250,
+}
+
+
+def run(seed: int, node_type: type[SimNode]) -> str | None:
+    return Run(seed, 3 if seed % 4 else 5, node_type).run().violation
+
+
+def test_no_seed_breaks_a_promise() -> None:
+    acked = reads = terms = 0
+    for seed in SEEDS:
+        report = Run(seed, 3 if seed % 4 else 5, SimNode).run()
+        assert report.violation is None, f"seed {seed}: {report.violation}"
+        acked, reads, terms = acked + report.acked, reads + report.reads, terms + report.terms
+    assert acked > 10 * len(SEEDS) and reads > 10 * len(SEEDS) and terms > len(SEEDS)
+
+
+@pytest.mark.parametrize("guard", sorted(FOUND_WITHIN))
+def test_without_its_guard_the_hole_is_found(guard: str) -> None:
+    seeds = range(1, FOUND_WITHIN[guard] + 1)
+    assert any(run(seed, GUARDS[guard]) for seed in seeds)
+
+
+def test_every_guard_is_tried_somewhere() -> None:
+    assert set(GUARDS) == set(FOUND_WITHIN) | {"answer-term", "own-term-commit"}
+
+
+def test_a_seed_repeats_itself_in_another_process() -> None:
+    command = [sys.executable, "-m", "gfs_ha.sim.consensus", "--seeds", "2", "--start", "7"]
+    outputs = {
+        subprocess.run(
+            command,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        ).stdout
+        for hash_seed in ("0", "1", "random")
+    }
+    assert len(outputs) == 1 and "0 with a violation" in outputs.pop()
