@@ -12,6 +12,7 @@ from relay import Relay, relays
 from replica_house import noise
 
 from gfs_ha.chunk.disk import PosixFile
+from gfs_ha.chunk.slots.replica import Replica
 from gfs_ha.client.data_room import DataRoom
 from gfs_ha.client.push import Push, PushResult, PushTarget
 from gfs_ha.errors import DiskFull, UnknownReplica
@@ -273,9 +274,18 @@ def test_streams_are_used_again(room: DataRoom, houses: list[House]) -> None:
     assert all(house.port.stream_count == 1 for house in houses)
 
 
-def test_the_next_push_may_come_by_another_stream(houses: list[House]) -> None:
+def test_the_next_push_may_come_by_another_stream(
+    houses: list[House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = Replica.end_push
+
+    def late(self: Replica, broken_because: str) -> None:
+        threading.Event().wait(0.05)
+        let_go(self, broken_because)
+
+    monkeypatch.setattr(Replica, "end_push", late)
     end = 0
-    for _ in range(40):
+    for _ in range(3):
         with client_room() as room:
             result = push(room, target(houses), b"x" * 5000, end)
         assert result.complete, result.acks
