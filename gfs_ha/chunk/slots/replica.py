@@ -215,10 +215,11 @@ class Replica:
             self._close_for(order_index, "it is fenced")
             verified = self._verify()
             with self._lock:
-                header = self._slot.header
-                newer = header.state is State.FENCED and header.order_index < order_index
-                if header.state is State.OPEN or newer:
-                    self._write_fence(header, order_index, verified)
+                # What was shown is on the disk; what the slot says may have failed on its way.
+                shown = self.header
+                newer = shown.state is State.FENCED and shown.order_index < order_index
+                if shown.state is State.OPEN or newer:
+                    self._write_fence(self._slot.header, order_index, verified)
             return fence_answer(
                 self._slot.header, verified, order_index, self._around.boot_id, self._distrusted
             )
@@ -237,6 +238,7 @@ class Replica:
             self._closed_because = self._closed_because or why
 
     def _write_fence(self, header: Header, order_index: LogIndex, verified: Verified) -> None:
+        self._verified = None  # Until it is written: after a failed sync the disk may hold less.
         with opened(self._slot.disk, self._slot.name) as file:
             self._slot.write_both(
                 file,
@@ -249,6 +251,7 @@ class Replica:
                 ),
                 verified.table,
             )
+        self._verified = verified
         self._publish()
 
     def prove(self, order_index: LogIndex, length: int) -> int:
@@ -267,8 +270,8 @@ class Replica:
         """
         with self._orders:
             self._close_for(order_index, "it is sealed")
-            header = self._slot.header
-            if header.state is State.SEALED and (header.end, header.digest) == (length, digest):
+            shown, header = self.header, self._slot.header
+            if shown.state is State.SEALED and (shown.end, shown.digest) == (length, digest):
                 return
             # Bytes that this process wrote and counted need no second look: a whole-chunk read per
             # seal would cost a tenth of a put.
@@ -282,7 +285,11 @@ class Replica:
                     "sealed chunk; it is quarantined",
                     end=claim.end,
                 )
-            self._seal(order_index, length, digest, table)
+            try:
+                self._seal(order_index, length, digest, table)
+            except BaseException as error:
+                self._distrusted, self._verified = f"a seal failed: {error}", None
+                raise
 
     def _cut(self, claim: Verified, length: int) -> array[int]:
         if claim.end < length:
