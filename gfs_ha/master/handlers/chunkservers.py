@@ -207,7 +207,8 @@ def _order_for(
     if (
         chunk.state == SEALED
         and server_id in chunk.holders
-        and replica.state in ("open", "fenced")
+        # Also a damaged one: a torn header says nothing about the bytes, their digest does.
+        and replica.state in ("open", "fenced", "damaged")
         and replica.birth == chunk.birth
     ):
         return FinishReplica(
