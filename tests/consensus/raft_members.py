@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from gfs_ha.errors import GfsError
@@ -132,6 +132,7 @@ class Cluster:
             self.stop(name)
 
 
+@contextmanager
 def running(root: Path, count: int = 3) -> Iterator[Cluster]:
     cluster = Cluster(root, count)
     try:

@@ -25,7 +25,8 @@ from gfs_ha.master.raft.identity import bootstrap
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    yield from running(tmp_path)
+    with running(tmp_path) as cluster:
+        yield cluster
 
 
 def test_a_command_is_applied_on_every_member(cluster: Cluster) -> None:
@@ -120,7 +121,7 @@ def test_a_command_that_is_too_long_is_refused_at_once(cluster: Cluster) -> None
 
 
 def test_a_cluster_of_one_serves(tmp_path: Path) -> None:
-    for cluster in running(tmp_path, count=1):
+    with running(tmp_path, count=1) as cluster:
         outcome = cluster.leader().propose(b"alone")
         assert outcome.error is None
         assert cluster.leader().read_index() is None

@@ -1,0 +1,338 @@
+"""Links on loopback against peers that are wrong, old, hostile or silent."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from pysyncobj import SyncObj, SyncObjConf
+from raft_members import Cluster, Member, free_addresses, running, wait_until
+
+from gfs_ha.checksum import crc32c
+from gfs_ha.errors import NewerIncarnation, OldCopy
+from gfs_ha.kv.ordered import MemoryKV
+from gfs_ha.limits import PROTOCOL_VERSION, RAFT_FRAME_BYTES_MAX
+from gfs_ha.master.raft.contract import RaftConfig
+from gfs_ha.master.raft.handshake import Condemned, Handshake
+from gfs_ha.master.raft.identity import Identity, bootstrap
+from gfs_ha.runtime import ThreadedRuntime
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with running(tmp_path) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster that the tests of this file do not change."""
+    with running(tmp_path_factory.mktemp("steady")) as cluster:
+        yield cluster
+
+
+def frame(data: bytes, length: int | None = None, crc: int | None = None) -> bytes:
+    return (
+        struct.pack(
+            "!II", len(data) if length is None else length, crc32c(data) if crc is None else crc
+        )
+        + data
+    )
+
+
+def word(tag: str, *fields: object) -> bytes:
+    return msgspec.msgpack.encode([tag, *fields])
+
+
+def hello(cluster: Cluster, **changes: object) -> bytes:
+    fields = {
+        "version": PROTOCOL_VERSION,
+        "cluster_id": cluster.cluster_id,
+        "incarnation": 1,
+        "member_id": "m3",
+        "target_id": "m1",
+        "start": [1, 7],
+        "seen": [0, 0],
+    } | changes
+    return word("gfs-ha hello", *fields.values())
+
+
+class Touch:
+    """A pickle that makes a directory when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def dropped(address: tuple[str, int], data: bytes) -> list[bytes]:
+    """Send bytes; return the frames that come back before the connection is closed."""
+    with socket.create_connection(address, timeout=10) as sock:
+        sock.sendall(data)
+        received = b""
+        try:
+            while chunk := sock.recv(65536):
+                received += chunk
+        except ConnectionResetError:
+            pass
+    frames = []
+    while len(received) >= 8:
+        (length,) = struct.unpack_from("!I", received)
+        frames.append(received[8 : 8 + length])
+        received = received[8 + length :]
+    return frames
+
+
+def refusal(frames: list[bytes]) -> str:
+    return next((str(w[1]) for w in map(msgspec.msgpack.decode, frames) if w[0] == "refusal"), "")
+
+
+def test_stock_runs_code_that_a_stranger_sends(tmp_path: Path) -> None:
+    (address,) = free_addresses(1)
+    text = f"{address[0]}:{address[1]}"
+    stock = SyncObj(text, [], SyncObjConf(autoTick=False))
+    try:
+        data = zlib.compress(pickle.dumps(Touch(tmp_path / "owned")))
+        with socket.create_connection(address, timeout=10) as sock:
+            sock.sendall(struct.pack("i", len(data)) + data)
+            wait_until(lambda: stock.doTick(0.01) or (tmp_path / "owned").exists(), "the code")
+    finally:
+        stock.destroy()
+
+
+def test_ours_runs_no_code_that_a_stranger_sends(steady: Cluster, tmp_path: Path) -> None:
+    bomb = pickle.dumps(Touch(tmp_path / "owned"))
+    compressed = zlib.compress(bomb)
+    for data in (
+        struct.pack("i", len(compressed)) + compressed,
+        struct.pack("!i", len(compressed)) + compressed,
+        frame(bomb),
+        frame(compressed),
+    ):
+        # A length that is too long is refused at once, anything shorter by its content or in time.
+        dropped(steady.addresses["m1"], data)
+    assert not (tmp_path / "owned").exists()
+    assert steady.leader().propose(b"fine").error is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: m1\r\n\r\n",
+        bytes(64),
+        frame(b"x" * 5000),
+        frame(b"", length=0xFFFFFFFF),
+        frame(b"\xc1" * 10),
+        frame(b"hello", crc=1),
+        frame(word("ready")),
+        frame(word("proof")),
+        frame(word("append", 1, 1, 1, 1, 1, 1, [], 0)),
+        frame(word("gfs-ha hello", 1)),
+    ],
+)
+def test_what_is_no_handshake_is_dropped(steady: Cluster, data: bytes) -> None:
+    dropped(steady.addresses["m1"], data)
+    assert steady.leader().propose(b"fine").error is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"cluster_id": "another"}, "WrongCluster"),
+        ({"version": PROTOCOL_VERSION + 1}, "ProtocolError"),
+        ({"incarnation": 0}, "NewerIncarnation"),
+        ({"target_id": "m2"}, "ProtocolError"),
+        ({"member_id": "m9"}, "Denied"),
+        ({"member_id": "m1"}, "Denied"),
+    ],
+)
+def test_a_wrong_hello_is_told_why(steady: Cluster, changes: dict[str, object], code: str) -> None:
+    steady.leader()
+    frames = dropped(steady.addresses["m1"], frame(hello(steady, **changes)))
+    assert refusal(frames) == code
+
+
+def test_a_frame_that_is_too_long_drops_a_link_that_is_up(tmp_path: Path) -> None:
+    with running(tmp_path, count=2) as cluster:
+        cluster.leader()
+        cluster.stop("m2")
+        with socket.create_connection(cluster.addresses["m1"], timeout=10) as sock:
+            sock.settimeout(10)
+            member = Impostor(sock)
+            member.greet(cluster)
+            sock.sendall(struct.pack("!II", RAFT_FRAME_BYTES_MAX + 1, 0))
+            wait_until(member.closed, "the link to be dropped")
+
+
+def test_a_message_that_is_none_drops_a_link_that_is_up(tmp_path: Path) -> None:
+    with running(tmp_path, count=2) as cluster:
+        cluster.leader()
+        cluster.stop("m2")
+        for bad in (b"\xc1", word("append", -1), word("vote", 1, True, "extra"), word("nothing")):
+            with socket.create_connection(cluster.addresses["m1"], timeout=10) as sock:
+                sock.settimeout(10)
+                member = Impostor(sock)
+                member.greet(cluster)
+                sock.sendall(frame(bad))
+                wait_until(member.closed, "the link to be dropped")
+
+
+class Impostor:
+    """Speaks the handshake of m2 by hand."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+
+    def read_frame(self) -> bytes:
+        header = self.sock.recv(8, socket.MSG_WAITALL)
+        length = struct.unpack_from("!I", header)[0] if len(header) == 8 else 0
+        return self.sock.recv(length, socket.MSG_WAITALL) if length else b""
+
+    def greet(self, cluster: Cluster) -> None:
+        number = _start_number(cluster, "m2")
+        self.sock.sendall(frame(hello(cluster, member_id="m2", start=number)))
+        words = [msgspec.msgpack.decode(self.read_frame()) for _ in range(2)]
+        assert [each[0] for each in words] == ["gfs-ha hello", "proof"]
+        self.sock.sendall(frame(word("proof")))
+        assert msgspec.msgpack.decode(self.read_frame()) == ["ready"]
+        self.sock.sendall(frame(word("ready")))
+
+    def closed(self) -> bool:
+        try:
+            return not self.sock.recv(65536)
+        except ConnectionResetError:
+            return True
+
+
+def _start_number(cluster: Cluster, name: str) -> list[int]:
+    seen = cluster.members["m1"].node._identity.last_seen(name)
+    return [seen.number, seen.nonce]
+
+
+def test_many_silent_connections_do_no_harm(steady: Cluster) -> None:
+    steady.leader()
+    address = steady.addresses["m1"]
+    sockets = [socket.create_connection(address, timeout=10) for _ in range(100)]
+    try:
+        assert steady.leader().propose(b"fine").error is None
+        for sock in sockets:  # All are dropped in time: none says who it is.
+            sock.settimeout(10)
+            while sock.recv(4096):
+                pass
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def test_a_member_of_another_cluster_is_refused_and_named(tmp_path: Path) -> None:
+    with running(tmp_path / "one") as cluster:
+        cluster.leader()
+        cluster.stop("m3")
+        config = RaftConfig("other", 1, "m3", cluster.addresses)
+        stranger = Member(config, tmp_path / "stranger", fresh=True)
+        try:
+            wait_until(lambda: _refusals(stranger), "the refusal")
+            assert "'other'" in _refusals(stranger)[0]
+            assert cluster.leader().propose(b"fine").error is None
+        finally:
+            stranger.stop()
+
+
+def _refusals(member: Member) -> list[str]:
+    return [peer.refusal for peer in member.node.status().peers if peer.refusal]
+
+
+def test_a_leader_that_is_shown_a_newer_incarnation_stops_for_good(cluster: Cluster) -> None:
+    leader = cluster.leader()
+    leader.node.show_incarnation(2)
+    wait_until(lambda: not leader.task.running(), "the leader to stop")
+    assert isinstance(leader.error, NewerIncarnation)
+    name = leader.config.member_id
+    leader.kv.close()
+    del cluster.members[name]
+    with pytest.raises(NewerIncarnation):
+        cluster.start(name)
+
+
+def test_a_follower_only_refuses_a_newer_incarnation(steady: Cluster) -> None:
+    steady.leader()
+    follower = steady.followers()[0]
+    name = follower.config.member_id
+    other = next(each for each in steady.addresses if each != name)
+    data = frame(hello(steady, incarnation=2, target_id=name, member_id=other))
+    assert refusal(dropped(steady.addresses[name], data)) == "NewerIncarnation"
+    assert follower.task.running()
+
+
+def identities(count: int) -> list[Identity]:
+    names = [f"m{number}" for number in range(1, count + 1)]
+    members = {name: (name, 1) for name in names}
+    found = []
+    for name in names:
+        kv = MemoryKV()
+        config = RaftConfig("c", 1, name, members)
+        bootstrap(kv, config)
+        found.append(Identity(kv, config, ThreadedRuntime()))
+    return found
+
+
+def shake(dialler: Identity, target: Identity) -> tuple[Handshake, Handshake]:
+    """Run a whole handshake without any I/O."""
+    members = frozenset({"m1", "m2"})
+    left = Handshake(dialler, members, target.member_id)
+    right = Handshake(target, members)
+    to_right, to_left = [left.hello()], []
+    for _ in range(4):
+        for each in to_right:
+            to_left += right.receive(each, False)
+        to_right = []
+        for each in to_left:
+            to_right += left.receive(each, False)
+        to_left = []
+        for side, out in ((left, to_right), (right, to_left)):
+            if side.proved and not side._ready_sent:
+                out.append(side.ready())
+    return left, right
+
+
+def test_both_sides_come_up_and_know_each_other() -> None:
+    first, second = identities(2)
+    left, right = shake(first, second)
+    assert left.up and right.up
+    assert (left.peer, right.peer) == ("m2", "m1")
+    assert (left.peer_start, right.peer_start) == (second.start, first.start)
+
+
+def test_a_later_start_of_the_same_store_is_admitted() -> None:
+    first, second = identities(2)
+    first.note_seen("m2", second.start)
+    second._starts[2] = 99
+    assert shake(first, second)[0].up
+
+
+def test_a_store_without_the_start_that_was_seen_is_an_old_copy() -> None:
+    first, second = identities(2)
+    first.note_seen("m2", type(second.start)(second.start.number, second.start.nonce + 1))
+    with pytest.raises(Condemned) as condemned:
+        shake(first, second)
+    assert isinstance(condemned.value.error, OldCopy)
+
+
+def test_an_unproved_start_is_not_ready_to_be_noted() -> None:
+    first, second = identities(2)
+    left = Handshake(first, frozenset({"m1", "m2"}), "m2")
+    right = Handshake(second, frozenset({"m1", "m2"}))
+    answers = right.receive(left.hello(), False)
+    left.receive(answers[0], False)
+    assert not left.proved
+    left.receive(answers[1], False)
+    assert left.proved and not left.up
