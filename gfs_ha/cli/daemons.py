@@ -85,7 +85,7 @@ def master(
             raise ConfigError(f"{config.path}: has no [master]; this file is not one of a master")
         if check_config:
             return _say_right(config)
-        _start_log(config.master.name, log_level, log_file)
+        _settle(config, config.master.name, log_level, log_file)
         from gfs_ha.master.server import run_master
 
         return run_master(config, bootstrap=bootstrap, insecure=insecure)
@@ -122,7 +122,7 @@ def chunkserver(
             )
         if check_config:
             return _say_right(config)
-        _start_log(config.chunkserver.name, log_level, log_file)
+        _settle(config, config.chunkserver.name, log_level, log_file)
         from gfs_ha.chunk.server import run_chunkserver
 
         return run_chunkserver(config, insecure=insecure)
@@ -141,10 +141,12 @@ def _say_right(config: Config) -> int:
     return 0
 
 
-def _start_log(name: str, level: str, file: str | None) -> None:
+def _settle(config: Config, name: str, level: str, file: str | None) -> None:
+    """Open the log, and leave the directory of whoever started us: it may have to go away."""
     from gfs_ha.logs import start_logging
 
     start_logging(name, level, Path(file).absolute() if file else None)
+    os.chdir(config.path.parent)
 
 
 def _run(serve: Callable[[], int]) -> None:
