@@ -8,6 +8,7 @@ from functools import partial
 from gfs_ha.errors import (
     GfsError,
     InvalidArgument,
+    NoServers,
     NotClaimed,
     NotInitialized,
     SessionExpired,
@@ -17,7 +18,7 @@ from gfs_ha.ids import ServerId
 from gfs_ha.limits import GOAL_MAX, SERVERS_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
-from gfs_ha.master.handlers.mutations import propose_for_client
+from gfs_ha.master.handlers.mutations import propose_for_client, refuse_unless_answered
 from gfs_ha.master.observed import LIVE, Observed
 from gfs_ha.master.placement import Candidate, Placement, Wanted, place
 from gfs_ha.master.proposals import MARGIN_S
@@ -54,7 +55,11 @@ def allocate_chunk(desk: Desk, request: AllocateChunk, slot: Slot) -> None:
         failed=frozenset(request.failed),
         spread=desk.runtime.random_u64(),
     )
-    chosen = place(candidates(servers, reign.observed, now_s), wanted)
+    try:
+        chosen = place(candidates(servers, reign.observed, now_s), wanted)
+    except NoServers as error:
+        refuse_unless_answered(desk, slot, error)
+        return
     _note_promised(reign.observed, chosen, settings.chunk_bytes, now_s)
     command = PlaceChunk(
         chosen.replicas, request.kind, request.durability, request.goal, chosen.remarks

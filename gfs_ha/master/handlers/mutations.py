@@ -1,7 +1,8 @@
 """Changes that clients ask for: proposed under their session, refused while room is short (M8).
 
-A command that was applied before gets its stored answer also while nothing may grow: an answer
-that says "refused" for something that happened would break exactly-once (S3).
+A command that was applied before gets its stored answer also while nothing may grow, or nothing
+can be placed: an answer that says "refused" for something that happened would break exactly-once
+(S3).
 """
 
 from __future__ import annotations
@@ -20,12 +21,11 @@ from gfs_ha.master.state.view import View
 
 def propose_for_client(desk: Desk, command: Command, slot: Slot) -> None:
     """Propose a session's command and answer with how it ended."""
-    sender = Sender(slot.session_id, slot.sequence, slot.window_start)
     if desk.proposer.short_of_room(command):
-        _refuse_growth(desk, slot, sender)
+        refuse_unless_answered(desk, slot, _no_room())
         return
     done = partial(answer_outcome, desk, slot)
-    desk.proposer.propose(command, slot.left_s() - MARGIN_S, done, sender)
+    desk.proposer.propose(command, slot.left_s() - MARGIN_S, done, _sender(slot))
 
 
 def answer_outcome(desk: Desk, slot: Slot, outcome: Outcome) -> None:
@@ -37,30 +37,37 @@ def answer_outcome(desk: Desk, slot: Slot, outcome: Outcome) -> None:
         slot.reply_encoded(outcome.result)
 
 
-def _refuse_growth(desk: Desk, slot: Slot, sender: Sender) -> None:
-    if desk.proposer.under_way(sender):
+def refuse_unless_answered(desk: Desk, slot: Slot, error: GfsError) -> None:
+    """Answer a request that will not be proposed: as before if it was applied, else `error`."""
+    if desk.proposer.under_way(_sender(slot)):
         slot.fail(UnknownOutcome("the same request is still on its way; send it again in a moment"))
         return
 
-    def look(error: GfsError | None) -> None:
-        if error is None:
-            desk.post_or_fail(partial(_answer_stored, desk, slot), slot.fail)
+    def look(unread: GfsError | None) -> None:
+        if unread is None:
+            desk.post_or_fail(partial(_answer_stored, desk, slot, error), slot.fail)
         else:
-            slot.fail(desk.proposer.for_client(error))
+            slot.fail(desk.proposer.for_client(unread))
 
     desk.proposer.read_index(slot.left_s() - MARGIN_S, look)
 
 
-def _answer_stored(desk: Desk, slot: Slot) -> None:
+def _sender(slot: Slot) -> Sender:
+    return Sender(slot.session_id, slot.sequence, slot.window_start)
+
+
+def _no_room() -> NoSpace:
+    return NoSpace(
+        "the disk or the metadata store of a master is almost full; "
+        "delete something or give the masters more room"
+    )
+
+
+def _answer_stored(desk: Desk, slot: Slot, error: GfsError) -> None:
     key = pair_key(slot.session_id, slot.sequence)
     with desk.kv.read() as reader:
         stored = View(reader).rows.get(REPLIES, key)
     if stored is not None:
         slot.reply_encoded(stored.data)
     else:
-        slot.fail(
-            NoSpace(
-                "the disk or the metadata store of a master is almost full; "
-                "delete something or give the masters more room"
-            )
-        )
+        slot.fail(error)
