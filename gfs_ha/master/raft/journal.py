@@ -103,7 +103,10 @@ class Journal:
         return self._read(index, index + 1)[0][2]
 
     def entries(self, start: int, count_max: int, bytes_max: int) -> list[LogEntry]:
-        """Return entries from `start` on: at least one, then as many as both limits allow."""
+        """Return entries from `start` on: at least one, at most what both limits allow.
+
+        It may be fewer, where those in memory begin.
+        """
         assert self._first <= start <= self._last, f"{start} of {self._first}..{self._last}"
         end = min(self._last + 1, start + count_max)
         if start >= self._tail_first:
@@ -128,7 +131,7 @@ class Journal:
 
     def drop_before(self, index: int) -> None:
         """Forget entries below `index`, which stays as the first one; fewer, if they are big."""
-        assert self._first <= index <= self._stored_last
+        assert self._first <= index <= self._stored_applied[0] <= self._stored_last
         dropped = self._read(self._first, min(index, self._tail_first), _DROP_BYTES_MAX)
         self._head.log_bytes -= sum(_size(entry) for entry in dropped)
         if dropped and dropped[-1][1] < min(index, self._tail_first) - 1:
@@ -193,8 +196,11 @@ class Journal:
         if isinstance(position, slice):
             start, stop, step = position.indices(len(self))
             assert step == 1
-            count = max(0, stop - start)
-            return self.entries(self._first + start, count, 1 << 62) if count else []
+            found: list[LogEntry] = []
+            while start + len(found) < stop:
+                index = self._first + start + len(found)
+                found += self.entries(index, stop - start - len(found), 1 << 62)
+            return found
         index = self._first + position if position >= 0 else self._last + 1 + position
         if not self._first <= index <= self._last:
             raise IndexError(f"entry {index} of {self._first}..{self._last}")

@@ -1,0 +1,120 @@
+"""The log is bounded (M7), a member that was away too long says so, and low space is known (M8)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from raft_lab import OurLab
+
+from gfs_ha.master.raft.contract import RaftStatus
+
+
+class ShortLog(OurLab):
+    log_bytes_max = 4000
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> OurLab:
+    return ShortLog("ABC", tmp_path)
+
+
+def status(lab: OurLab, name: str) -> RaftStatus:
+    found: RaftStatus = lab.nodes[name].status()
+    return found
+
+
+def write(lab: OurLab, name: str, count: int, only: str) -> None:
+    for number in range(count):
+        lab.propose(name, f"value {number}")
+        if number % 10 == 0:
+            lab.run(0.1, only)
+    lab.run(1.0, only)
+
+
+def test_what_everybody_applied_is_dropped(lab: OurLab) -> None:
+    lab.elect("A")
+    write(lab, "A", 200, "ABC")
+    for name in "ABC":
+        assert status(lab, name).last > 200
+        assert status(lab, name).last - status(lab, name).first < 20
+        assert len(lab.applied(name)) == 200
+
+
+def test_while_a_member_is_away_nothing_that_it_lacks_is_dropped(lab: OurLab) -> None:
+    lab.elect("A")
+    lab.isolate("C")
+    write(lab, "A", 30, "ABC")
+    assert status(lab, "A").first <= status(lab, "C").last
+    lab.rejoin("C")
+    lab.run(2.0)
+    assert len(lab.applied("C")) == 30
+    assert status(lab, "C").too_far_behind is None
+
+
+def test_beyond_the_limit_the_log_goes_on_and_the_absent_member_says_why(lab: OurLab) -> None:
+    lab.elect("A")
+    lab.isolate("C")
+    write(lab, "A", 300, "ABC")
+    assert status(lab, "A").log_bytes <= 4000
+    assert status(lab, "A").first > status(lab, "C").last
+    term = lab.term("A")
+    lab.rejoin("C")
+    lab.run(5.0)
+    reason = status(lab, "C").too_far_behind
+    assert reason is not None and "snapshot" in reason
+    assert status(lab, "C").role == "follower"
+    (peer,) = [peer for peer in status(lab, "A").peers if peer.member_id == "C"]
+    assert peer.behind and peer.connected
+    assert lab.leads("A") and lab.term("A") == term
+    lab.propose("A", "still served")
+    lab.run(0.5)
+    assert lab.outcome("still served") == "applied"
+
+
+def test_a_member_that_is_too_far_behind_never_leads(lab: OurLab) -> None:
+    lab.elect("A")
+    lab.isolate("C")
+    write(lab, "A", 300, "ABC")
+    lab.rejoin("C")
+    lab.run(1.0)
+    lab.kill("A")
+    lab.run(10.0, "BC")
+    assert lab.leaders() == ["B"]  # C votes, as its log allows, but holds no new entry.
+    lab.propose("B", "no majority holds it")
+    lab.run(10.0, "BC")
+    assert lab.outcome("no majority holds it") == "failed"
+
+
+def test_the_leader_hears_of_low_space_on_a_voter(lab: OurLab) -> None:
+    lab.elect("A")
+    assert not status(lab, "A").any_voter_low
+    lab.nodes["B"].space_low_source = lambda: True
+    lab.run(3.0)
+    assert status(lab, "A").any_voter_low and not status(lab, "A").space_low
+    assert [peer.space_low for peer in status(lab, "A").peers] == [True, False]
+    lab.nodes["B"].space_low_source = lambda: False
+    lab.run(3.0)
+    assert not status(lab, "A").any_voter_low
+
+
+def test_a_space_source_that_raises_does_no_harm(
+    lab: OurLab, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken() -> bool:
+        raise OSError("no such disk")
+
+    lab.nodes["A"].space_low_source = broken
+    lab.elect("A")
+    assert "no such disk" in caplog.text
+
+
+def test_time_without_a_leader_is_reported(lab: OurLab) -> None:
+    lab.elect("A")
+    lab.run(1.0)
+    assert status(lab, "B").no_leader_since_ms is None
+    lab.isolate("B")
+    lab.run(6.0)
+    since_ms = status(lab, "B").no_leader_since_ms
+    assert since_ms is not None and 3000 < since_ms < 6000
+    assert status(lab, "B").leader is None
