@@ -12,7 +12,9 @@ from typing import TypeVar
 from gfs_ha.client.retry import Deadline, pause_s, worth_retrying
 from gfs_ha.errors import (
     DeadlineExceeded,
+    Denied,
     GfsError,
+    LimitExceeded,
     NoLeader,
     NotLeader,
     ProtocolError,
@@ -30,6 +32,7 @@ from gfs_ha.runtime import Runtime
 T = TypeVar("T")
 
 _ABSENCE = (NoLeader, NotLeader, Unreachable)
+_NOT_TAKEN = (Denied, LimitExceeded)  # Said of a whole call before any of it is looked at.
 
 
 class ClusterCalls:
@@ -100,10 +103,11 @@ class ClusterCalls:
         try:
             replies = self._link.call(open_asked, max(request_s, 0.001))
         except GfsError as error:
-            if error.details.get("sent", 1):
+            if error.details.get("sent", 1) and not isinstance(error, _NOT_TAKEN):
                 batch.note_sent()
             if not worth_retrying(error):
-                raise
+                # Also of this the caller must learn whether its change may have been applied.
+                raise batch.final_error(error) from None
             return error
         return batch.take(replies)
 

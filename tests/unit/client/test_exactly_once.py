@@ -8,11 +8,15 @@ from little_cluster import LittleCluster, lost
 from gfs_ha.client import session
 from gfs_ha.errors import (
     AlreadyExists,
+    GfsError,
+    InternalError,
     NoLeader,
     NotFound,
+    ProtocolError,
     SessionExpired,
     UnknownOutcome,
     Unreachable,
+    WrongCluster,
 )
 from gfs_ha.ids import SessionId
 from gfs_ha.protocol.calls import Asked, Reply
@@ -163,3 +167,24 @@ def test_a_client_that_was_closed_does_nothing_more(little: LittleCluster) -> No
         little.client.mkdir("/b")
     with pytest.raises(Unreachable, match="closed"):
         little.client.stat("/a")
+
+
+@pytest.mark.parametrize("kind", [ProtocolError, InternalError])
+def test_a_call_that_breaks_after_it_arrived_leaves_the_outcome_unknown(
+    little: LittleCluster, kind: type[GfsError]
+) -> None:
+    little.client.mkdir("/a")
+    little.masters.after.append(lambda name, asked: kind("no sense in the answer", sent=1))
+    with pytest.raises(UnknownOutcome, match="Mkdir /b may or may not have been applied"):
+        little.client.mkdir("/b")
+    assert little.client.exists("/b")
+
+
+def test_a_denial_after_a_lost_answer_leaves_the_outcome_unknown(little: LittleCluster) -> None:
+    little.client.mkdir("/a")
+    little.masters.after.append(lost)
+    little.masters.before.append(lambda name, asked: None)
+    little.masters.before.append(lambda name, asked: WrongCluster("not one of ours", sent=0))
+    with pytest.raises(UnknownOutcome, match="Mkdir /b may or may not have been applied"):
+        little.client.mkdir("/b")
+    assert little.client.exists("/b")
