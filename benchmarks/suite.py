@@ -74,7 +74,7 @@ class Suite:
             row = _fresh_row(name, self._options)
             for turn in range(1 if name == "failover" else self._options.rounds):
                 self._measure(name, row, floor_first=turn % 2 == 0)
-                _say(name, turn, row)
+                print(f"  {name} round {turn + 1}: {row.ours[-1]:.2f} {row.unit}", flush=True)
             rows.append(row)
         return rows
 
