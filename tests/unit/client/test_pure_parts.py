@@ -180,6 +180,13 @@ def test_holders_are_those_that_acknowledged_exactly_the_end() -> None:
     assert not outcome.everywhere(allocated())
 
 
+def test_a_replica_that_refuses_at_the_right_end_is_no_holder() -> None:
+    acks = (ReplicaAck(1, "", 10), ReplicaAck(2, "Fenced", 10, "fenced"), ReplicaAck(3, "", 10))
+    outcome = read_acks(allocated(), acks, 10, None)
+    assert outcome.complete == (1, 3)
+    assert outcome.failed == (2,)
+
+
 def test_the_blame_goes_to_whom_the_hop_above_names() -> None:
     acks = (
         ReplicaAck(1, "", 10),

@@ -171,6 +171,7 @@ def test_a_content_with_a_hole_or_another_size_is_not_published() -> None:
     chunk_id = driver.chunk(session).chunk_id
     for extents, size in (
         ((extent(chunk_id, 0, 10), extent(chunk_id, 20, 10)), 30),
+        ((extent(chunk_id, 0, 10), extent(chunk_id, 20, 10)), 20),
         ((extent(chunk_id, 10, 10),), 20),
         ((extent(chunk_id, 0, 10),), 11),
         ((extent(chunk_id, 0, 10),), 9),
