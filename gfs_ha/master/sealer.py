@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 PATIENCE_S = 5.0  # A live server that owes an answer longer is not waited for.
 PATIENCE_DOUBTED_S = 1.0  # The same for a server that the client saw failing.
 SILENCE_DOUBTED_S = 1.5 * HEARTBEAT_PARK_S  # Who lives and is reached beats more often.
-ASK_AGAIN_S = 5.0  # After which a chunk that is blocked by its answers is asked about anew.
+ASK_AGAIN_S = 5.0  # After which a blocked chunk is asked about anew: servers come back otherwise.
 RETRY_MS = 200  # What a client that came too early is told to wait.
 
 
@@ -59,7 +59,9 @@ class _Attempt:
     proofs: dict[ServerId, ProofAnswer | OrderFailed] = field(default_factory=dict)
     doubted: frozenset[ServerId] = frozenset()
     blocked: str = ""
-    ask_again_s: float | None = None
+    logged: str = ""  # Why it was blocked when that was last said.
+    ask_again_s: float | None = None  # When all that was answered is asked about anew.
+    resting: bool = False  # Until then: everyone has answered.
     committing_s: float | None = None  # Since when a CommitSeal is on its way.
 
 
@@ -147,6 +149,7 @@ class Sealer:
         for chunk_id, attempt in list(self._attempts.items()):
             if attempt.ask_again_s is not None and now_s >= attempt.ask_again_s:
                 attempt.ask_again_s = None
+                attempt.resting = False
                 attempt.fences.clear()
                 attempt.proofs.clear()
             if attempt.committing_s is None:
@@ -165,7 +168,7 @@ class Sealer:
         return slots
 
     def _advance(self, attempt: _Attempt) -> None:
-        if attempt.committing_s is not None or attempt.ask_again_s is not None:
+        if attempt.committing_s is not None or attempt.resting:
             return
         now_s = self._runtime.monotonic_s()
         chunk = attempt.chunk
@@ -174,13 +177,17 @@ class Sealer:
             attempt.blocked = ""
             self._commit(attempt, decision)
             return
-        if decision.blocked and decision.blocked != attempt.blocked:
-            logger.warning("chunk blocked chunk=%#x why=%s", chunk.chunk_id, decision.blocked)
         attempt.blocked = decision.blocked
-        if decision.blocked and not decision.servers - _heard(attempt, decision):
-            # Everyone has answered: asking again at once would only get the same answers.
-            attempt.ask_again_s = now_s + ASK_AGAIN_S
-            return
+        if decision.blocked:
+            if decision.blocked != attempt.logged:
+                logger.warning("chunk blocked chunk=%#x why=%s", chunk.chunk_id, decision.blocked)
+                attempt.logged = decision.blocked
+            if attempt.ask_again_s is None:
+                attempt.ask_again_s = now_s + ASK_AGAIN_S
+            # When everyone has answered, asking at once would only get the same answers.
+            attempt.resting = not decision.servers - _heard(attempt, decision)
+            if attempt.resting:
+                return
         orders = {server_id: _order(chunk, decision) for server_id in decision.servers}
         if isinstance(decision, Prove):
             # Who did not answer the fence is not waited for any more, and stays asked: taken back,
@@ -241,6 +248,7 @@ class Sealer:
             logger.error("seal refused chunk=%#x because=%s", chunk_id, reply.message)
             if attempt is not None:
                 attempt.ask_again_s = self._runtime.monotonic_s() + ASK_AGAIN_S
+                attempt.resting = True
 
     def _end(self, chunk_id: ChunkId, chunk: Chunk | None) -> None:
         self._finish(chunk_id)
