@@ -11,6 +11,7 @@ from gfs_ha.client.locations import Here
 from gfs_ha.client.session import Session
 from gfs_ha.errors import GfsError, NoServers
 from gfs_ha.ids import ChunkId, ServerId, format_id
+from gfs_ha.limits import ITEMS_PER_COMMAND_MAX
 from gfs_ha.protocol.metadata import (
     DISK,
     PUT,
@@ -27,7 +28,6 @@ logger = logging.getLogger(__name__)
 
 FAILED_S = 15.0  # How long the leader is told that a server failed us; by then it knows better.
 SPARE_S = 20.0  # A chunk that was asked for ahead is given back when it is older than this.
-RELEASE_PER_COMMAND = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +101,8 @@ class ChunkSupply:
     def release(self, chunk_ids: Iterable[ChunkId]) -> None:
         """End the claims; a chunk without references is dead at once (C11)."""
         wanted = tuple(chunk_ids)
-        for start in range(0, len(wanted), RELEASE_PER_COMMAND):
-            some = wanted[start : start + RELEASE_PER_COMMAND]
+        for start in range(0, len(wanted), ITEMS_PER_COMMAND_MAX):
+            some = wanted[start : start + ITEMS_PER_COMMAND_MAX]
             self._session.change(ReleaseChunks(some), Done)
             self._session.release(some)
 

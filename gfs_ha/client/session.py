@@ -83,6 +83,11 @@ class Session:
             if self._renewal is None and not self._closed:
                 self._renewal = self._runtime.spawn("session renewal", self._renew)
 
+    @property
+    def claim_count(self) -> int:
+        """Return how many chunks the session claims."""
+        return len(self._claims)
+
     def release(self, chunk_ids: Iterable[ChunkId]) -> None:
         """Note that claims ended."""
         with self._state:

@@ -14,6 +14,7 @@ from gfs_ha.client.session import Session
 from gfs_ha.client.shipment import Safe, Shipment, WriterParts
 from gfs_ha.errors import GfsError, ProtocolError, error_from_wire
 from gfs_ha.ids import ChunkId, ContentId
+from gfs_ha.limits import CLAIMS_PER_SESSION_MAX
 from gfs_ha.protocol.metadata import (
     Extent,
     Publish,
@@ -25,8 +26,10 @@ from gfs_ha.protocol.metadata import (
 )
 from gfs_ha.runtime import Future
 
-# Staging frees the claims: a session may hold CLAIMS_PER_SESSION_MAX, over all its writers.
+# Staging frees the claims: a session may hold CLAIMS_PER_SESSION_MAX, over all its writers. Each of
+# these needs two more, for the segments that it fills and that it makes safe.
 STAGED_PER_COMMAND = 16
+CROWDED_CLAIMS = CLAIMS_PER_SESSION_MAX // 4
 INLINE_EXTENTS_MAX = 64  # So many extents travel in the Publish itself: one command less.
 ENDING_MAX_S = 3600.0  # Its requests and pushes have shorter deadlines of their own.
 
@@ -189,7 +192,8 @@ class ContentWriter:
         self._unstaged += safe.extents
         self._claimed += safe.chunk_ids
         self._safe.add(safe)
-        if len(self._unstaged) >= STAGED_PER_COMMAND:
+        crowded = self._session.claim_count >= CROWDED_CLAIMS
+        if crowded or len(self._unstaged) >= STAGED_PER_COMMAND:
             self._stage()
 
     def _stage(self) -> None:
