@@ -163,6 +163,9 @@ def test_small_files_survive_the_loss_of_each_server_of_their_open_chunk(
     view = little.masters.view()
     states = {chunk.state for _, chunk in view.chunks_after(0, 50)}
     assert states <= {"sealed", "dead"}, states
+    for chunk_id, chunk in view.chunks_after(0, 50):
+        for holder in chunk.holders:
+            assert len(little.plane.chunks[holder, chunk_id]) >= chunk.length, holder
 
 
 def test_an_unused_spare_chunk_is_given_back(little: LittleCluster) -> None:
