@@ -59,10 +59,12 @@ class Gfsctl:
         plain = {key: value for key, value in os.environ.items() if not key.startswith("GFS_")}
         return {**plain, "GFS_CONFIG": str(self.config), "HOME": str(self.directory)}
 
-    def begin(self, *words: str | bytes | Path, **more: Any) -> subprocess.Popen[bytes]:
+    def begin(
+        self, *words: str | bytes | Path, before: tuple[str, ...] = (), **more: Any
+    ) -> subprocess.Popen[bytes]:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         child = subprocess.Popen(
-            [GFSCTL, *words],
+            [*before, GFSCTL, *words],
             env=self.environment(),
             cwd=self.directory,
             **{**pipes, **more},

@@ -98,7 +98,7 @@ def _masters_line(masters: tuple[MasterRow, ...]) -> Text:
         text.append(
             f"commit p50 {leader.commit_p50_us / 1000:.1f} ms "
             f"p99 {leader.commit_p99_us / 1000:.1f} ms   rss {size_text(leader.rss_bytes)}   "
-            f"lmdb {size_text(leader.state_bytes)} of {size_text(leader.map_bytes)}"
+            f"lmdb {size_text(leader.state_bytes)}/{size_text(leader.map_bytes)}"
         )
     text.rstrip()
     return text

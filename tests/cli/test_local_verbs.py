@@ -1,0 +1,97 @@
+"""`gfsctl local`: a small cluster up, looked at, killed, started and taken down by its verbs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from gfsctl_program import GFSCTL, Ended
+
+from gfs_ha.local.cluster import LocalCluster
+
+Local = Callable[..., Ended]
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture
+def directory(new_cluster: Callable[[str], LocalCluster]) -> Path:
+    """A directory whose cluster is taken down at the end, whatever the test did."""
+    return new_cluster("by-verbs").directory
+
+
+@pytest.fixture
+def local(directory: Path) -> Local:
+    def run(*words: str) -> Ended:
+        plain = {key: value for key, value in os.environ.items() if not key.startswith("GFS_")}
+        done = subprocess.run(
+            [GFSCTL, "local", *words],
+            env={**plain, "GFS_LOCAL_DIR": str(directory)},
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr.decode())
+
+    return run
+
+
+def test_the_life_of_a_local_cluster(local: Local, directory: Path) -> None:
+    assert local("status").status == 3
+    assert local("env").status == 3
+    assert local("kill", "m1").status == 3
+
+    up = local("up", "--masters", "1", "--chunkservers", "2", "--chunk-size", "1MiB")
+    assert up.status == 0, up.err
+    assert "started: m1 cs1 cs2" in up.lines
+    again = local("up", "-o", "json")
+    assert again.json["items"][0]["running"] == ["m1", "cs1", "cs2"]
+    assert again.json["items"][0]["created"] is False
+    assert local("up", "--masters", "3").status == 2
+
+    assert local("env").lines == [f"export GFS_CONFIG={directory / 'gfs.toml'}"]
+    rows = local("status", "-o", "json").json["items"]
+    assert [(row["name"], row["state"]) for row in rows] == [
+        *(("m1", "running"), ("cs1", "running"), ("cs2", "running")),
+    ]
+
+    assert local("kill", "cs2", "-9").status == 0
+    states = {row["name"]: row["state"] for row in local("status", "-o", "json").json["items"]}
+    assert states == {"m1": "running", "cs1": "running", "cs2": "stopped"}
+    assert local("kill", "cs2").status == 3
+    unknown = local("kill", "cs9")
+    assert unknown.status == 3 and "cs1" in unknown.err
+    assert local("start", "cs2").lines == ["cs2 started"]
+    assert local("start", "cs2").lines == ["cs2 runs already"]
+
+    assert local("down").lines[0].startswith("stopped: m1 cs1 cs2")
+    assert local("down").lines[0].startswith("nothing was running")
+    assert (directory / "gfs.toml").exists()
+    assert local("up").status == 0
+    wiped = local("down", "--wipe", "-o", "json")
+    assert wiped.json["items"][0]["stopped"] == ["m1", "cs1", "cs2"]
+    assert not directory.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("up", "--chunk-size", "1KiB"),
+        ("up", "--chunk-size", "big"),
+        ("up", "--racks", "r1,,r2"),
+        ("up", "--masters", "0"),
+        ("up", "--chunkservers", "-1"),
+        ("kill", "m1", "--signal", "NONSENSE"),
+        ("kill",),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_made(
+    local: Local, directory: Path, words: tuple[str, ...]
+) -> None:
+    ended = local(*words)
+    assert ended.status == 2, ended.err
+    assert ended.err.count("\n") == 1
+    assert not directory.exists() or not any(directory.iterdir())

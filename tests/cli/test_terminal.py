@@ -1,0 +1,134 @@
+"""gfsctl at a terminal: it asks, it draws progress, it redraws what is watched."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gfsctl_program import CHUNK_BYTES, COMMAND_S, Gfsctl
+
+from gfs_ha.cli.render import text_of
+
+# Ctrl-C reaches only what the terminal controls.
+_TAKE_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+ESCAPE = "\x1b["
+
+
+class Terminal:
+    """One pseudo-terminal; gfsctl runs at its other end."""
+
+    def __init__(self, gfsctl: Gfsctl) -> None:
+        self._gfsctl = gfsctl
+        self._ours, self._theirs = pty.openpty()
+        fcntl.ioctl(self._theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        self._seen = ""
+
+    def run(self, *words: str | Path, answers: tuple[tuple[str, str], ...] = ()) -> tuple[int, str]:
+        """Run a command; type each answer when its question is seen. Return status and screen."""
+        self._seen = ""
+        child = self._gfsctl.begin(
+            *words,
+            before=(sys.executable, "-c", _TAKE_TERMINAL),
+            stdin=self._theirs,
+            stdout=self._theirs,
+            stderr=self._theirs,
+        )
+        deadline_s = time.monotonic() + COMMAND_S
+        waiting = list(answers)
+        while child.poll() is None:
+            assert time.monotonic() < deadline_s, f"it hangs: {self._seen}"
+            self._read(0.05)
+            if waiting and waiting[0][0] in self._seen:
+                os.write(self._ours, waiting.pop(0)[1].encode())
+        self._read(0)
+        assert not waiting, f"never asked {waiting}: {self._seen}"
+        return child.returncode, self._seen.replace("\r\n", "\n")
+
+    def _read(self, patience_s: float) -> None:
+        while select.select([self._ours], [], [], patience_s)[0]:
+            self._seen += os.read(self._ours, 65536).decode(errors="replace")
+            patience_s = 0
+
+    def close(self) -> None:
+        os.close(self._ours)
+        os.close(self._theirs)
+
+
+@pytest.fixture
+def terminal(gfsctl: Gfsctl) -> Iterator[Terminal]:
+    opened = Terminal(gfsctl)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def test_a_recursive_rm_asks_with_count_and_bytes(
+    gfsctl: Gfsctl, home: str, terminal: Terminal
+) -> None:
+    gfsctl.library.mkdir(f"{home}/d/e", parents=True)
+    gfsctl.library.write_bytes(f"{home}/d/e/f", b"x" * 2048)
+    question = f"remove {home}/d with 1 file (2.0 KiB) and 1 directory? [y/N]"
+    status, _ = terminal.run("rm", "-r", f"{home}/d", answers=((question, "n\n"),))
+    assert status == 0 and gfsctl.names(home) == ["d"]
+    status, _ = terminal.run("rm", "-r", f"{home}/d", answers=((question, "\n"),))
+    assert status == 0 and gfsctl.names(home) == ["d"]
+    status, _ = terminal.run("rm", "-r", f"{home}/d", answers=((question, "\x03"),))
+    assert status == 130 and gfsctl.names(home) == ["d"]
+    status, _ = terminal.run("rm", "-r", f"{home}/d", answers=((question, "y\n"),))
+    assert status == 0 and gfsctl.names(home) == []
+
+
+def test_rm_of_a_file_mv_and_put_never_ask(gfsctl: Gfsctl, home: str, terminal: Terminal) -> None:
+    gfsctl.library.write_bytes(f"{home}/a", b"a")
+    gfsctl.library.write_bytes(f"{home}/b", b"b")
+    assert terminal.run("put", "-q", "/dev/null", f"{home}/a") == (0, "")
+    assert terminal.run("mv", f"{home}/a", f"{home}/b") == (0, "")
+    assert terminal.run("rm", f"{home}/b") == (0, "")
+
+
+def test_a_copy_draws_progress_and_says_what_happened(
+    gfsctl: Gfsctl, home: str, terminal: Terminal, tmp_path: Path
+) -> None:
+    (tmp_path / "f").write_bytes(os.urandom(2 * CHUNK_BYTES))
+    status, screen = terminal.run("put", tmp_path / "f", f"{home}/f")
+    assert status == 0
+    assert "of 2.0 MiB" in screen and "gfsctl: put 1 file, 2.0 MiB in " in screen
+    status, screen = terminal.run("get", f"{home}/f", tmp_path / "back")
+    assert status == 0 and "gfsctl: got 1 file, 2.0 MiB in " in screen
+    assert terminal.run("get", "-q", f"{home}/f", tmp_path / "back") == (0, "")
+
+
+def test_colours_are_for_terminals_and_only_when_wanted(terminal: Terminal) -> None:
+    status, screen = terminal.run("admin", "chunkservers", "ls")
+    assert status == 0 and ESCAPE in screen
+    status, screen = terminal.run("admin", "chunkservers", "ls", "--no-color")
+    assert status == 0 and ESCAPE not in screen
+
+
+def test_a_watched_screen_is_drawn_over_the_old_one_until_ctrl_c(terminal: Terminal) -> None:
+    status, screen = terminal.run("admin", "status", "-w", "0.1", answers=((f"{ESCAPE}J", "\x03"),))
+    assert status == 130
+    assert screen.startswith(f"{ESCAPE}2J{ESCAPE}H") and "leader" in screen
+
+
+def test_text_for_a_pipe_has_one_line_per_row() -> None:
+    from rich.table import Table
+
+    table = Table("Name", box=None)
+    table.add_row("x" * 500)
+    assert text_of(table, color=True, wide=False).count("\n") == 1
