@@ -101,6 +101,21 @@ def test_only_what_can_never_come_back_is_deleted_by_comparison(
     assert unborn not in deleted and foreign not in deleted
 
 
+def test_a_copy_of_a_living_chunk_is_left_alone_also_where_it_is_no_holder(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    chunk = allocate(client)
+    chain = push(servers, chunk, 10)
+    holders = tuple(server.server_id for server in chain[:2])
+    sealed = client.ask(FinishChunk(chunk.chunk_id, 10, digest_of(10), holders))
+    assert isinstance(sealed, ChunkSealed)
+    wait_until(lambda: all(s.replicas[chunk.chunk_id].state == "sealed" for s in chain[:2]), "seal")
+    beats = chain[2].beats
+    wait_until(lambda: chain[2].beats >= beats + 3, "further heartbeats of the third")
+    assert not chain[2].orders
+    assert chunk.chunk_id in chain[2].replicas
+
+
 def test_with_a_server_missing_a_chunk_gets_fewer_copies_and_is_listed(
     client: Client, servers: list[ScriptedServer]
 ) -> None:
