@@ -58,6 +58,8 @@ class OrderBook:
     def want(self, server_id: ServerId, order: Order) -> bool:
         """Make an order outstanding; the same one again changes nothing.
 
+        Deletes make room for all else: a seal may wait for its answers, nobody waits for a delete.
+
         Returns False when it is older than what is outstanding, or the server's book is full.
         """
         book = self._by_server.setdefault(server_id, {})
@@ -67,7 +69,7 @@ class OrderBook:
                 return True  # A delete that was right once is right for ever.
             if held.order.order_index > order.order_index:
                 return False
-        elif len(book) >= OUTSTANDING_MAX:
+        elif len(book) >= OUTSTANDING_MAX and not _make_room(book, order):
             return False
         book[order.chunk_id] = Outstanding(order)
         return True
@@ -127,3 +129,14 @@ class OrderBook:
     def count(self) -> int:
         """Return how many orders are outstanding."""
         return sum(len(book) for book in self._by_server.values())
+
+
+def _make_room(book: dict[ChunkId, Outstanding], order: Order) -> bool:
+    """Put off a delete for an order of another kind; returns whether there is room now."""
+    if isinstance(order, DeleteReplica):
+        return False
+    for chunk_id, held in book.items():
+        if isinstance(held.order, DeleteReplica):
+            del book[chunk_id]
+            return True
+    return False

@@ -79,3 +79,12 @@ def test_a_reply_carries_a_bounded_number_and_the_book_takes_a_bounded_number() 
     assert taken.count(False) == 1
     assert len(book.due(1, 0.0)) == ORDERS_PER_REPLY_MAX
     assert book.has_due(1, 0.0)
+
+
+def test_deletes_that_a_server_never_obeys_keep_no_seal_from_it() -> None:
+    book = OrderBook()
+    for chunk in range(100, 100 + orders.OUTSTANDING_MAX):
+        assert book.want(1, DeleteReplica(chunk, 40, "dead"))
+    assert book.want(1, fence()), "never sent, a seal would wait for its answer for ever"
+    assert not book.want(1, DeleteReplica(99, 40, "dead"))
+    assert book.count() == orders.OUTSTANDING_MAX
