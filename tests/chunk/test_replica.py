@@ -329,6 +329,18 @@ def test_damage_is_no_proof_and_what_lies_before_it_is_told(
         assert (answer.end, answer.promised_end, answer.proof) == (end, 100_000, False)
 
 
+def test_after_a_restart_an_open_chunk_is_served_up_to_what_verifies(disk: MemoryDisk) -> None:
+    replica = make_replica(open_store(disk))
+    data = noise(100_000)
+    append(replica, data)
+    assert readable(open_store(disk).get(CHUNK), disk, 100_000) == data
+    disk.flip(replica.name, DATA_OFFSET + 99_000)
+    again = open_store(disk).get(CHUNK)
+    assert again.plan_read(0, BLOCK_BYTES).end == BLOCK_BYTES
+    with pytest.raises(ChunkUnavailable, match="read another replica"):
+        again.plan_read(0, 100_000)
+
+
 def test_damage_of_the_last_append_leaves_the_one_before(disk: MemoryDisk) -> None:
     replica = make_replica(open_store(disk))
     data = noise(1000)

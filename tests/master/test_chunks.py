@@ -18,6 +18,7 @@ from gfs_ha.protocol.metadata import (
     Published,
     PublishFile,
     Remove,
+    Renew,
     SealChunk,
     Staged,
     StageExtents,
@@ -176,6 +177,22 @@ def test_another_leader_goes_on_with_a_seal(
         server.deaf = False
     sealed = client.ask(SealChunk(chunk.chunk_id))
     assert isinstance(sealed, ChunkSealed) and sealed.length == 500, sealed
+
+
+def test_any_request_of_a_session_keeps_its_claims(
+    client: Client, servers: list[ScriptedServer], trio: Trio
+) -> None:
+    trio.silence_claims_after(1.0)
+    silent = Client(trio)
+    kept, given_up = allocate(client), allocate(silent)
+    onlooker = Client(trio)
+
+    def claimed() -> set[int]:
+        client.ask(Renew())
+        return {row.chunk_id for row in onlooker.ask(GetChunks()).items if row.claimed_by}
+
+    assert claimed() == {kept.chunk_id, given_up.chunk_id}
+    wait_until(lambda: claimed() == {kept.chunk_id}, "the end of the silent one's claim")
 
 
 def test_a_client_that_dies_leaves_nothing_open(

@@ -58,6 +58,19 @@ def test_a_flipped_bit_with_fitting_block_crcs_is_never_returned(
         little.client.read_bytes("/a")
 
 
+def test_a_block_array_that_does_not_fit_the_leaders_digest_proves_nothing(
+    little: LittleCluster, small_pieces: None
+) -> None:
+    little.client.put(io.BytesIO(DATA), "/a")
+    servers = [place.server_id for place in little.masters.locations()]
+    for server_id in servers:
+        little.plane.lying = {server_id}
+        assert little.client.read_bytes("/a") == DATA
+    little.plane.lying = set(servers)
+    with pytest.raises(CorruptData, match="damaged on every replica"):
+        little.client.read_bytes("/a")
+
+
 def test_reading_finds_replicas_again_when_all_had_failed(little: LittleCluster) -> None:
     little.client.put(io.BytesIO(DATA), "/a")
     file = little.client.open("/a")

@@ -87,6 +87,9 @@ def test_a_server_that_dies_in_a_push_costs_neither_the_put_nor_a_byte(
     little.plane.dies_in_push[victim] = after
     stored = little.client.put(io.BytesIO(data), "/a")
     assert stored.copies >= 2
+    # The leader is told whom the client saw failing, and gives it chunks without that server.
+    told = [asked.request.failed for asked in little.masters.requests(AllocateChunk)]
+    assert any(victim in failed for failed in told)
     assert little.client.read_bytes("/a") == data
     little.plane.dead.clear()  # What it has of the broken push is never served as content.
     assert little.client.read_bytes("/a") == data

@@ -19,6 +19,7 @@ from gfs_ha.master.state.commands import (
     grows,
 )
 from gfs_ha.master.state.machine import Machine
+from gfs_ha.master.state.records import Session
 from gfs_ha.protocol.metadata import (
     CloseSession,
     Done,
@@ -100,7 +101,8 @@ def test_an_entry_survives_the_way_through_bytes() -> None:
 
 
 def test_a_row_that_does_not_decode_stops_the_process() -> None:
-    for damaged in (b"", b"\x07", b"\x01\xc1"):
+    whole = tables.SESSIONS.encode(Session("test", 1, 1))
+    for damaged in (b"", b"\x07", b"\x01\xc1", b"\x02" + whole[1:]):
         driver = Driver()
         session = driver.open_session()
         transaction = driver.kv.begin()
