@@ -144,14 +144,18 @@ class Obedience:
                     self._changed.wait(_LOOK_S)
                     found = self._next()
             epoch, order = found
+            answer: OrderAnswer | None = None
             try:
                 # Its leader may have been deposed while it waited; the new one orders anew.
                 if epoch == self.epochs.newest:
-                    self.outbox.add_answer(self._obey(order))
+                    answer = self._obey(order)
             finally:
                 with self._changed:
                     del self._running[order.chunk_id]
                     self._changed.notify_all()
+            # Told when it no longer runs: who hears it may ask the same again at once.
+            if answer is not None:
+                self.outbox.add_answer(answer)
 
     def _next(self) -> tuple[Epoch, Order] | None:
         """Take the first order of a chunk that no other worker is busy with."""

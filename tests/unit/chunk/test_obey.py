@@ -172,6 +172,18 @@ def test_an_order_that_cannot_be_obeyed_is_answered_with_the_reason(
     assert answer.failure.error == code and answer.order_index == 5
 
 
+def test_an_order_that_keeps_failing_is_answered_each_time_and_logged_once(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.obedience.start()
+    order = FenceReplica(ChunkId(99), BIRTH, LogIndex(5), 0)
+    with caplog.at_level("WARNING"):
+        for _ in range(3):
+            server.obedience.take(EPOCH, [order])
+            assert len(server.answers(1)) == 1
+    assert caplog.text.count("an order failed") == 1
+
+
 def test_deleting_what_is_gone_already_is_done(server: Server) -> None:
     server.obedience.start()
     server.obedience.take(EPOCH, [DeleteReplica(ChunkId(99), LogIndex(5), "dead")])
