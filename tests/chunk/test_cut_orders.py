@@ -12,7 +12,7 @@ from gfs_ha.chunk.disk_memory import MemoryDisk, MemoryFile, PowerCut
 from gfs_ha.chunk.slots.format import State
 from gfs_ha.chunk.slots.replica import Replica
 from gfs_ha.chunk.slots.slot import read_header
-from gfs_ha.errors import DiskFailed
+from gfs_ha.errors import DiskFailed, ReplicaDamaged
 from gfs_ha.ids import LogIndex
 from gfs_ha.protocol.data import Durability
 
@@ -84,3 +84,15 @@ def test_a_seal_that_a_power_cut_tore_is_taken_again_and_served_whole(
     finish(again)
     assert again.condition == "sealed"
     assert readable(again, disk, len(DATA)) == DATA
+
+
+def test_a_seal_with_other_bytes_repeated_every_second_wears_no_disk(disk: MemoryDisk) -> None:
+    replica = make_replica(open_store(disk))
+    append(replica, DATA)
+    for _ in range(2):
+        before = disk.operations
+        with pytest.raises(ReplicaDamaged):
+            replica.finish(ORDER, len(DATA), 1)
+        written = disk.operations - before
+    assert written == 0
+    assert replica.condition == "quarantined"

@@ -333,6 +333,8 @@ class Replica:
 
     def quarantine(self) -> None:
         """Keep it, serve it no more, and say so durably (D3, C4)."""
+        if self.header.flags & SlotFlag.QUARANTINED:
+            return  # An order that cannot be obeyed comes every second.
         with self._lock, opened(self._slot.disk, self._slot.name) as file:
             flagged = _flagged(self._slot.header, SlotFlag.QUARANTINED)
             self._slot.write_both(file, flagged, self._slot.table)
