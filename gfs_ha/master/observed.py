@@ -8,10 +8,11 @@ that the caller reads.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gfs_ha.ids import ChunkId, Epoch, ServerId, SessionId, StartId
-from gfs_ha.limits import DEAD_S, SUSPECT_S
+from gfs_ha.limits import DEAD_S, HEARTBEAT_PARK_S, SUSPECT_S
 from gfs_ha.protocol.control import DamageFound, DiskFacts, Heartbeat, OpenReplica, RegisterServer
 
 LIVE = "live"
@@ -22,6 +23,7 @@ SESSIONS_SEEN_MAX = 100_000  # The longest silent are forgotten first: they coun
 PROBLEMS_MAX = 1_000
 PENDING_S = 10.0  # How long an allocation counts as bytes that the heartbeats do not show yet.
 _PENDING_MAX = 10_000
+GATHER_S = 1.5 * HEARTBEAT_PARK_S  # By then every server that lives has found a new leader.
 _NO_EPOCH = Epoch(0, 0)
 
 
@@ -110,6 +112,15 @@ class Observed:
     def present(self, server_id: ServerId, now_s: float) -> bool:
         """Return whether the server is live and has been heard by this very leader."""
         return server_id in self.servers and self.state(server_id, now_s) == LIVE
+
+    def gathering(self, server_ids: Iterable[ServerId], now_s: float) -> bool:
+        """Return whether servers that live may not have been heard yet by a leader this young.
+
+        Whoever places now would make do with fewer copies, which nothing restores by itself.
+        """
+        if now_s - self.elected_s >= GATHER_S:
+            return False
+        return any(server_id not in self.servers for server_id in server_ids)
 
     def damaged(self, server_id: ServerId, damage: DamageFound) -> None:
         """Note a block that a server found damaged (D3)."""

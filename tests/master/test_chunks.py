@@ -179,6 +179,22 @@ def test_another_leader_goes_on_with_a_seal(
     assert isinstance(sealed, ChunkSealed) and sealed.length == 500, sealed
 
 
+def test_a_new_leader_hears_its_servers_before_it_makes_do_with_fewer_copies(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
+) -> None:
+    trio.stop(trio.leader())
+    answers: list[object] = []
+
+    def allocated() -> bool:
+        answers.append(client.ask(AllocateChunk()))
+        return isinstance(answers[-1], ChunkAllocated)
+
+    wait_until(allocated, "a chunk of the new leader")
+    chunk = answers[-1]
+    assert isinstance(chunk, ChunkAllocated)
+    assert len(chunk.replicas) == 3, (chunk, answers)
+
+
 def test_any_request_of_a_session_keeps_its_claims(
     client: Client, servers: list[ScriptedServer], trio: Trio
 ) -> None:

@@ -6,6 +6,7 @@ import logging
 from functools import partial
 
 from gfs_ha.errors import (
+    Busy,
     GfsError,
     InvalidArgument,
     NoServers,
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 _PROBLEM_CHARACTERS_MAX = 200
 _REASON_BYTES_MAX = 255
+_GATHER_RETRY_MS = 50
 
 
 def allocate_chunk(desk: Desk, request: AllocateChunk, slot: Slot) -> None:
@@ -55,10 +57,17 @@ def allocate_chunk(desk: Desk, request: AllocateChunk, slot: Slot) -> None:
         failed=frozenset(request.failed),
         spread=desk.runtime.random_u64(),
     )
+    copies = 0
     try:
         chosen = place(candidates(servers, reign.observed, now_s), wanted)
+        copies = len(chosen.replicas)
     except NoServers as error:
-        refuse_unless_answered(desk, slot, error)
+        missing: GfsError = error
+    if copies < wanted.goal and reign.observed.gathering([one for one, _ in servers], now_s):
+        missing = Busy("this leader is new and still hears its servers", retry_ms=_GATHER_RETRY_MS)
+        copies = 0
+    if not copies:
+        refuse_unless_answered(desk, slot, missing)
         return
     _note_promised(reign.observed, chosen, settings.chunk_bytes, now_s)
     command = PlaceChunk(

@@ -47,6 +47,14 @@ def test_a_new_leader_counts_the_age_of_a_server_from_its_election() -> None:
     assert seen.state(7, 131.0) == DEAD
 
 
+def test_a_young_leader_gathers_its_servers_before_it_makes_do_with_fewer() -> None:
+    seen = Observed(elected_s=100.0)
+    seen.registered(1, start(), 100.1)
+    assert seen.gathering([1, 2], 100.2)
+    assert not seen.gathering([1], 100.2)
+    assert not seen.gathering([1, 2], 100.0 + observed.GATHER_S)
+
+
 def test_a_heartbeat_of_another_start_is_not_taken() -> None:
     seen = Observed(0.0)
     assert not seen.heard(beat(), 1.0, 0)
