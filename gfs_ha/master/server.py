@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 from contextlib import ExitStack
 
 from gfs_ha.config import Config, MasterConfig, check_exposure
-from gfs_ha.errors import ConfigError, GfsError
+from gfs_ha.errors import ConfigError, DeadlineExceeded, GfsError
 from gfs_ha.ids import Epoch, LogIndex
 from gfs_ha.kv.lmdb_kv import LmdbKV
 from gfs_ha.limits import RAFT_LOG_BYTES_MAX
@@ -29,7 +28,7 @@ from gfs_ha.master.roles import RoleKeeper
 from gfs_ha.master.state.machine import Machine
 from gfs_ha.master.state.tables import DATABASES as STATE_DATABASES
 from gfs_ha.net.door import Door
-from gfs_ha.runtime import Runtime, Task, ThreadedRuntime
+from gfs_ha.runtime import Runtime, Task, ThreadedRuntime, watch_stop_signals
 
 INCARNATION = 1  # Restoring masters from a backup will raise it; this release cannot.
 STOP_TIMEOUT_S = 5.0
@@ -37,7 +36,6 @@ SWITCH_INTERVAL_S = 0.0005  # A busy Python thread makes LMDB puts 12 -> 143 us 
 _DATABASES = (*RAFT_DATABASES, *STATE_DATABASES)
 _DRAIN_S = 0.5
 _LOOK_S = 0.2
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 logger = logging.getLogger(__name__)
 
@@ -179,24 +177,23 @@ def run_master(config: Config, bootstrap: bool = False, insecure: bool = False) 
         crashed.append(error)
 
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    # Blocked in every thread, and taken by the wait below: no handler runs in the middle of things.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    try:
-        server = build_master(config, ThreadedRuntime(note_crash), bootstrap)
-        server.start()
-        print(f"ready name={own.name} port={server.port}", flush=True)
-        while not crashed:
-            received = signal.sigtimedwait(_SIGNALS, _LOOK_S)
-            if received is not None:
-                logger.info("stopping signal=%s", signal.Signals(received.si_signo).name)
-                break
-        if crashed:
-            _die(crashed[0])
-        clean = server.stop()
-        logger.info("stopped master=%s clean=%s", own.name, clean)
-        return 0
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    runtime = ThreadedRuntime(note_crash)
+    stop = watch_stop_signals(runtime)
+    server = build_master(config, runtime, bootstrap)
+    server.start()
+    print(f"ready name={own.name} port={server.port}", flush=True)
+    while not crashed:
+        try:
+            number = stop.result(_LOOK_S)
+        except DeadlineExceeded:
+            continue
+        logger.info("stopping signal=%s", number.name)
+        break
+    if crashed:
+        _die(crashed[0])
+    clean = server.stop()
+    logger.info("stopped master=%s clean=%s", own.name, clean)
+    return 0
 
 
 def _die(error: BaseException) -> None:
