@@ -21,7 +21,8 @@ class Faults:
         self._chance = chance
         self._mean_s = 1 / rate
         self._stopped = False
-        self._old_disks: dict[str, MemoryKV] = {}
+        self._old_disks = {name: member.disk.crash() for name, member in members.items()}
+        self._true_disks: dict[str, MemoryKV] = {}
         self._kinds: list[Callable[[SimMember], None]] = [
             self._power_cut,
             self._power_cut,
@@ -36,6 +37,7 @@ class Faults:
             self._reset,
             self._slow_disk,
             self._all_down,
+            self._old_copy,
         ]
 
     def begin(self) -> None:
@@ -49,6 +51,7 @@ class Faults:
             member.commit_s = 0.0002
             member.cut_in = None
             member.resume()
+            self._put_true_disk_back(member)
             if not member.running:
                 member.start()
 
@@ -69,7 +72,7 @@ class Faults:
         self._network.scheduler.after(self._chance.uniform(low_s, high_s), guarded)
 
     def _restart(self, member: SimMember) -> None:
-        if not member.running:
+        if not member.running and member.name not in self._true_disks:
             member.start()
 
     def _power_cut(self, member: SimMember) -> None:
@@ -85,6 +88,34 @@ class Faults:
     def _all_down(self, member: SimMember) -> None:
         for each in self._members.values():
             self._power_cut(each)
+
+    def _old_copy(self, member: SimMember) -> None:
+        """Somebody restores an old image of a disk, or the one that was just bootstrapped.
+
+        Only while all others have seen the newest start: against a member that has not, and that
+        alone makes a majority with the copy, no rule about starts can help.
+        """
+        others = [each for name, each in self._members.items() if name != member.name]
+        if member.name in self._true_disks or not all(member.is_known_to(each) for each in others):
+            return
+        member.power_cut()
+        self._true_disks[member.name] = member.disk
+        member.disk = self._old_disks[member.name].crash()
+        self._old_disks[member.name] = self._true_disks[member.name].crash()
+        member.start()
+
+        def repair() -> None:
+            self._put_true_disk_back(member)
+            self._restart(member)
+
+        self._later(0.5, 1.5, repair)
+
+    def _put_true_disk_back(self, member: SimMember) -> None:
+        disk = self._true_disks.pop(member.name, None)
+        if disk is not None:
+            if member.running:
+                member.power_cut()
+            member.disk = disk
 
     def _pause(self, member: SimMember) -> None:
         member.pause()

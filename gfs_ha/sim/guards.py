@@ -6,6 +6,8 @@ when the guard is gone.
 
 from __future__ import annotations
 
+from typing import Any
+
 from gfs_ha.master.raft import internals
 from gfs_ha.master.raft.internals import Member
 from gfs_ha.master.raft.messages import (
@@ -132,6 +134,14 @@ class _SendsBeforeCommit(SimNode):
             self._transport.send(peer, encode(message))
 
 
+class _AdmitsOldCopies(SimNode):
+    """A member never finds out that it runs on an old copy of its disk."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._identity.holds = lambda start: True  # type: ignore[method-assign]
+
+
 def _node(replica: type[Replica]) -> type[RaftNode]:
     return type(replica.__name__, (RaftNode,), {"replica_type": replica})
 
@@ -147,4 +157,5 @@ GUARDS: dict[str, type[RaftNode]] = {
     "own-entry-before-reads": _node(_ReadsBeforeOwnEntry),
     "reads-after-commit": _node(_ReadsInsideTick),
     "send-after-commit": _SendsBeforeCommit,
+    "start-list": _AdmitsOldCopies,
 }

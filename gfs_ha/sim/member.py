@@ -66,6 +66,13 @@ class SimMember:
     def term(self) -> int:
         return 0 if self.node is None else self.node.replica.term
 
+    def is_known_to(self, other: SimMember) -> bool:
+        """Return whether another running member has durably seen this one's start."""
+        if self.node is None or other.node is None:
+            return False
+        theirs = other.node.identity
+        return theirs.last_seen(self.name) == self.node.identity.start and not theirs.dirty
+
     def start(self) -> None:
         """Start the process on what the disk holds."""
         self._run += 1

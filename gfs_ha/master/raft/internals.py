@@ -49,6 +49,10 @@ class Surroundings(Protocol):
 
     def space_low(self) -> bool: ...
 
+    def commit_advances(self) -> None:
+        """Hear that commands will be acknowledged that the store does not show yet."""
+        ...
+
 
 class _SyncObj:
     """The declarations, shared by all mixins."""

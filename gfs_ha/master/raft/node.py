@@ -75,6 +75,7 @@ class RaftNode:
         self._space_low = False
         self._next_space_s = 0.0
         self._next_status_s = 0.0
+        self._readable_until_s = float("-inf")
         self._listeners: list[RoleListener] = []
         self._announced = (FOLLOWER, 0)
         self._commit_times = CommitTimes()
@@ -118,6 +119,15 @@ class RaftNode:
         else:
             self.call(on_done, too_many_reads())
 
+    def reads_now(self) -> bool:
+        """Return whether a read transaction opened after this is linearizable at once. Thread-safe.
+
+        True under the read lease while the store shows everything that was committed; nothing is
+        waited for. False says nothing: use `read_index`.
+        """
+        until_s = self._readable_until_s  # Read before the clock: it only shrinks the window.
+        return self.now_s() < until_s
+
     def status(self) -> RaftStatus:
         """Return a snapshot, at most about 50 ms old while the loop runs. Thread-safe."""
         return self._status
@@ -126,6 +136,11 @@ class RaftNode:
     def replica(self) -> Replica:
         """Return the replica below; for the simulator, which steps and watches it."""
         return self._replica
+
+    @property
+    def identity(self) -> Identity:
+        """Return who this member is; for the simulator."""
+        return self._identity
 
     def on_role_change(self, listener: RoleListener) -> None:
         """Call `listener(role, term)` in the loop's thread when this member becomes leader (its own
@@ -159,6 +174,7 @@ class RaftNode:
         """End what is pending and close the links; only when no step is running."""
         if not self._stopped:
             self._stopped = self._stopping = True
+            self._readable_until_s = float("-inf")
             use_clock(self.now_s)
             self._replica.give_up()
             self._announce()
@@ -180,6 +196,7 @@ class RaftNode:
             self._send_outbox()
             self._replica.release_reads()
             self._announce()
+            self._readable_until_s = self._readable_until()
             self._refresh()
         except BaseException:
             self._abandon()
@@ -245,6 +262,14 @@ class RaftNode:
             and self._journal.stored_applied_index >= self._replica.first_own_index
         )
 
+    def _readable_until(self) -> float:
+        """Return until when the store may be read as it is now."""
+        if not self._visibly_leading():
+            return float("-inf")
+        if self._journal.stored_applied_index < self._replica.commit_index:
+            return float("-inf")
+        return self._replica.lease_until_s
+
     def _refresh(self) -> None:
         now = self.now_s()
         if now >= self._next_space_s:
@@ -301,6 +326,9 @@ class RaftNode:
 
     def space_low(self) -> bool:
         return self._space_low
+
+    def commit_advances(self) -> None:
+        self._readable_until_s = float("-inf")
 
     # User of the transport.
 

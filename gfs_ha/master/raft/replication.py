@@ -167,6 +167,7 @@ class _SyncObj(internals._SyncObj):
         if self._others_needed:
             index = min(durable, matches[self._others_needed - 1])
         if index > self.__raftCommitIndex and self._countable(index):
+            self._around.commit_advances()
             self.__raftCommitIndex = index
             self._journal.setRaftCommitIndex(index)
 

@@ -218,6 +218,11 @@ class Replica(
         )
 
     @property
+    def lease_until_s(self) -> float:
+        """Return until when nobody else can lead, on this member's clock."""
+        return self._lease_until_s if self._others_needed else float("inf")
+
+    @property
     def leader_id(self) -> str:
         return self._leader_id()
 
