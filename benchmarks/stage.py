@@ -85,7 +85,7 @@ class Stage:
             told = err.decode(errors="replace").strip()
             raise Failed(f"gfsctl {words}: exit status {child.returncode}: {told}")
         if err.strip():
-            print(f"      gfsctl {words.split()[0]}: {err.decode(errors='replace').strip()}")
+            print(f"{'':10}{err.decode(errors='replace').strip()}", flush=True)
         return out.decode(errors="replace")
 
     def run(self, *words: str) -> str:

@@ -113,13 +113,19 @@ def _converter(hint: Any) -> Plain:
 
 
 def streamed(
-    kind: str, items: Iterator[Any], meta: Callable[[], dict[str, Any]]
+    kind: str, items: Iterator[Any], after: Callable[[], dict[str, Any]]
 ) -> Iterator[bytes]:
-    """Return a document in pieces, so that a million items are never held at once."""
+    """Return a document in pieces, so that a million items are never held at once.
+
+    Args: `after` gives what follows the items, `meta` last.
+    """
     yield b'{\n  "api": ' + msgspec.json.encode(API)
     yield b',\n  "kind": ' + msgspec.json.encode(kind) + b',\n  "items": ['
     between = b"\n    "
     for item in items:
         yield between + msgspec.json.encode(item)
         between = b",\n    "
-    yield b'\n  ],\n  "meta": ' + msgspec.json.encode(meta()) + b"\n}\n"
+    yield b"\n  ]"
+    for key, value in after().items():
+        yield b",\n  " + msgspec.json.encode(key) + b": " + msgspec.json.encode(value)
+    yield b"\n}\n"

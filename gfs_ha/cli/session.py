@@ -65,7 +65,11 @@ class Session:
         """Return the connected library."""
         if self._cluster is None:
             from gfs_ha import connect
+            from gfs_ha.cli.interrupt import guard
+            from gfs_ha.runtime import ThreadedRuntime
 
+            guard(ThreadedRuntime())
+            self._listen_to_library()
             self._cluster = connect(self.config, timeout_s=self.options.timeout_s)
         return self._cluster
 
@@ -73,6 +77,17 @@ class Session:
     def operations(self) -> Operations:
         """Return the operators' reports."""
         return self.cluster.operations
+
+    def _listen_to_library(self) -> None:
+        """With -v the library's log lines go to standard error, else nowhere: errors are told."""
+        import logging
+
+        if self.options.verbose:
+            from gfs_ha.logs import start_logging
+
+            start_logging("gfsctl")
+        else:
+            logging.getLogger("gfs_ha").addHandler(logging.NullHandler())
 
     def path(self, text: str) -> str:
         """Return the remote path of a word, without a slash at its end. Raises: UsageError."""
@@ -102,17 +117,23 @@ class Session:
         if mode in (JSON, JSONL):
             self._show_json(report)
             return
-        from gfs_ha.cli.render import names, render, text_of
-
         if mode == NAME:
+            from gfs_ha.cli.render import names
+
             output.write_lines(names(report))
             return
-        wide = mode == WIDE
-        text = text_of(render(report, wide), self.options.color, wide)
+        text = self.text(report)
         if self.watching and output.stdout_is_terminal():
             # Overwrite what stood there: a screen that is wiped first flickers.
             text = "\x1b[H" + text.replace("\n", "\x1b[K\n") + "\x1b[K\n\x1b[J"
         output.write_lines(text.split("\n"))
+
+    def text(self, report: Any) -> str:
+        """Return a report as people see it."""
+        from gfs_ha.cli.render import render, text_of
+
+        wide = self.options.output == WIDE
+        return text_of(render(report, wide), self.options.color, wide)
 
     def _show_json(self, report: Any) -> None:
         from gfs_ha.cli.document import json_bytes, report_document
@@ -129,10 +150,12 @@ class Session:
         items: Iterator[Any],
         lines: Callable[[list[Any]], Iterable[str]],
         name: Callable[[Any], str],
+        more: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         """Show items as they come, so that a long listing begins at once and is never held.
 
-        Args: `lines` gives the text lines of up to a page of items, `name` what `-o name` prints.
+        Args: `lines` gives the text lines of up to a page of items, `name` what `-o name` prints,
+        `more` the facts beside the items, once these have been seen.
         """
         mode = self.options.output
         if mode in (JSON, JSONL):
@@ -140,7 +163,7 @@ class Session:
 
             if mode == JSON:
                 plains = (plain(item) for item in items)
-                output.write_pieces(streamed(kind, plains, lambda: self.meta))
+                output.write_pieces(streamed(kind, plains, lambda: {**more(), "meta": self.meta}))
             else:
                 output.write_pieces(json_bytes(plain(item), JSONL) for item in items)
             return

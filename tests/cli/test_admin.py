@@ -90,6 +90,16 @@ def test_lost_copies_are_listed_and_health_is_status_8(
     assert gfsctl.ok("cat", f"{home}/f").out
 
 
+def test_chunks_ls_says_when_there_are_more(gfsctl: Gfsctl, home: str) -> None:
+    gfsctl.library.write_bytes(f"{home}/f", os.urandom(2 * CHUNK_BYTES))
+    ended = gfsctl.ok("admin", "chunks", "ls", "--limit", "1")
+    assert "--limit 0" in ended.err
+    found = gfsctl.ok("admin", "chunks", "ls", "--limit", "1", "-o", "json").json
+    assert len(found["items"]) == 1 and found["more"] is True
+    found = gfsctl.ok("admin", "chunks", "ls", "--limit", "0", "-o", "json").json
+    assert len(found["items"]) >= 2 and found["more"] is False
+
+
 @pytest.mark.parametrize("mode", ["table", "wide", "json", "jsonl", "name"])
 def test_every_screen_has_every_form(gfsctl: Gfsctl, home: str, mode: str) -> None:
     gfsctl.ok("put", "-", f"{home}/f", stdin=b"f")

@@ -78,6 +78,9 @@ def test_a_recursive_rm_without_a_terminal_needs_a_yes(gfsctl: Gfsctl, home: str
     told = gfsctl.refused(2, "rm", "-r", f"{home}/d")
     assert "1 file" in told and "5 B" in told and "-y" in told
     assert gfsctl.tree(home) == [f"{home}/d", f"{home}/d/f"]
+    told = gfsctl.ok("rm", "-r", "-n", f"{home}/d").out.decode()
+    assert told == f"would remove {home}/d with 1 file (5 B) and 0 directories\n"
+    assert gfsctl.tree(home) == [f"{home}/d", f"{home}/d/f"]
     gfsctl.ok("rm", "-r", "-y", f"{home}/d")
     assert gfsctl.names(home) == []
     gfsctl.refused(2, "rm", "-r", "-y", "/")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,12 @@ import pytest
 from rich.table import Table
 
 from gfs_ha.cli.failure import conclude
-from gfs_ha.cli.interrupt import Interrupted
+from gfs_ha.cli.interrupt import Interrupted, resend
 from gfs_ha.cli.output import ClosedPipe
 from gfs_ha.cli.render import text_of
 from gfs_ha.cli.shell import run
 from gfs_ha.errors import NoLeader, NotFound
+from gfs_ha.runtime import ThreadedRuntime
 
 VERBS = [
     *("put", "get", "ls", "cat", "stat", "mkdir", "mv", "rm", "version"),
@@ -154,6 +156,16 @@ def test_signals_have_the_shell_s_status_and_a_closed_pipe_none() -> None:
     assert conclude(Interrupted(15), False, False) == 143
     assert conclude(KeyboardInterrupt(), False, False) == 130
     assert conclude(ClosedPipe(), False, False) == 0
+
+
+def test_a_signal_is_sent_again_until_it_is_heard() -> None:
+    heard: list[int] = []
+    old = signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
+    try:
+        resend(ThreadedRuntime(), signal.SIGUSR1, lambda: len(heard) >= 2)
+    finally:
+        signal.signal(signal.SIGUSR1, old)
+    assert len(heard) >= 2
 
 
 @pytest.mark.parametrize("name", ["[brackets]", "[red]x", ":smile:", "[/]", "x" * 300])

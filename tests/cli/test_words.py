@@ -156,11 +156,12 @@ def test_a_streamed_document_is_the_document() -> None:
     items = [{"a": 1}, {"a": "ü"}]
     meta = {"leader": "m1", "index": 7}
     for some in (items, []):
-        text = b"".join(streamed("FileList", iter(some), lambda: meta))
+        text = b"".join(streamed("FileList", iter(some), lambda: {"more": False, "meta": meta}))
         assert json.loads(text) == {
             "api": "gfs/v1",
             "kind": "FileList",
             "items": some,
+            "more": False,
             "meta": meta,
         }
     assert json_bytes({"a": 1}, "jsonl") == b'{"a":1}\n'

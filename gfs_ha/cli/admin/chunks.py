@@ -45,16 +45,35 @@ chunks = Family(
 @pass_session
 def list_chunks(session: Session, under: bool, limit: int) -> None:
     """List chunks: state, length, and where the copies lie."""
-    items: list[ChunkRow] = []
-    more = False
-    for row in session.operations.chunks(under=under):
-        if limit and len(items) == limit:
-            more = True
-            break
-        items.append(row)
-    session.show(ChunkReport(tuple(items), more))
-    if more:
+    rows = _Limited(session.operations.chunks(under=under), limit)
+    if session.watching:
+        session.show(ChunkReport(tuple(rows), rows.more))
+    else:
+        session.show_items(
+            "ChunkList",
+            iter(rows),
+            lambda page: session.text(ChunkReport(tuple(page), False)).split("\n"),
+            lambda row: format_id(row.chunk_id),
+            lambda: {"more": rows.more},
+        )
+    if rows.more:
         session.warn(f"only the first {limit} chunks are shown; --limit 0 shows all")
+
+
+class _Limited:
+    """At most so many rows (0: all), and whether there were more."""
+
+    def __init__(self, rows: Iterator[ChunkRow], limit: int) -> None:
+        self._rows = rows
+        self._limit = limit
+        self.more = False
+
+    def __iter__(self) -> Iterator[ChunkRow]:
+        for at, row in enumerate(self._rows):
+            if self._limit and at == self._limit:
+                self.more = True
+                return
+            yield row
 
 
 def replicas_text(replicas: tuple[ReplicaRow, ...]) -> Text:

@@ -6,6 +6,7 @@ import click
 
 from gfs_ha.cli import output
 from gfs_ha.cli.names import printable
+from gfs_ha.cli.options import TABLE, WIDE
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.units import count_text, size_text
 from gfs_ha.cli.verb import Verb
@@ -21,13 +22,15 @@ _COUNTED_MAX = 100_000  # What is asked about is counted; beyond this the questi
     gfsctl rm /docs/old.pdf         # one file; never asks
     gfsctl rm -r /backup/2024       # a directory; asks with count and bytes
     gfsctl rm -r -y /backup/2024    # the same in a script
+    gfsctl rm -r -n /backup/2024    # only say what would be removed
     """,
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("-r", "--recursive", is_flag=True, help="Directories and all that is below them.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-n", "--dry-run", is_flag=True, help="Only say what would be removed.")
 @pass_session
-def rm(session: Session, paths: tuple[str, ...], recursive: bool, yes: bool) -> None:
+def rm(session: Session, paths: tuple[str, ...], recursive: bool, yes: bool, dry_run: bool) -> None:
     """Remove files; with -r also directories. A directory is detached in one step."""
     wanted = [session.path(text) for text in paths]
     removed = []
@@ -37,17 +40,22 @@ def rm(session: Session, paths: tuple[str, ...], recursive: bool, yes: bool) -> 
         directory = session.cluster.stat(path).kind == DIRECTORY
         if directory and not recursive:
             raise IsADirectory(f"{printable(path)} is a directory; -r removes it with its contents")
-        if directory and not yes and not session.confirm(_question(session, path)):
+        what = _what(session, path) if directory and (dry_run or not yes) else printable(path)
+        if directory and not (yes or dry_run) and not session.confirm(f"remove {what}?"):
             continue
-        session.cluster.remove(path, recursive=recursive)
+        if not dry_run:
+            session.cluster.remove(path, recursive=recursive)
+        elif session.options.output in (TABLE, WIDE):
+            output.write_lines([f"would remove {what}"])
         removed.append({"path": path, "kind": "directory" if directory else "file"})
     if session.options.machine_readable:
-        session.show_plain("RemovedList", removed)
+        session.show_plain("RemovedList", removed, dry_run=dry_run)
     elif session.options.output == "name":
         output.write_lines(item["path"] for item in removed)
 
 
-def _question(session: Session, path: str) -> str:
+def _what(session: Session, path: str) -> str:
+    """Return a directory's name with what would go with it."""
     files = directories = size = 0
     more = ""
     waiting = [path]
@@ -64,6 +72,6 @@ def _question(session: Session, path: str) -> str:
                 more = "more than "
                 break
     return (
-        f"remove {printable(path)} with {more}{count_text(files, 'file')} "
-        f"({size_text(size)}) and {count_text(directories, 'directory', 'directories')}?"
+        f"{printable(path)} with {more}{count_text(files, 'file')} "
+        f"({size_text(size)}) and {count_text(directories, 'directory', 'directories')}"
     )
