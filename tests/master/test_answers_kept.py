@@ -19,4 +19,4 @@ def test_an_allocation_whose_answer_was_lost_is_not_refused_for_want_of_servers(
     trio.stop(trio.leader())  # The next leader has heard of no server: it can place nothing.
     assert client.send(asked)[0] == first
     refused = client.ask(AllocateChunk())
-    assert refused.error == "NoServers", refused
+    assert refused.error in ("NoServers", "Busy"), refused
