@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from gfs_ha.errors import (
     UsageError,
 )
 from gfs_ha.limits import BLOCK_BYTES, MIB
-from gfs_ha.protocol.metadata import Locate, ReadExtents
+from gfs_ha.protocol.metadata import Locate, ReadExtents, ReportReplica
 
 DATA = os.urandom(5 * MIB + 333)
 
@@ -31,6 +32,15 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_replica_is_tried_and_the_bad_one_reported(little: LittleCluster) -> None:
+    told = threading.Event()
+    answer = little.masters._serve
+
+    def hear(asked: object) -> object:
+        if isinstance(asked.request, ReportReplica):
+            told.set()
+        return answer(asked)
+
+    little.masters._serve = hear
     little.client.put(io.BytesIO(DATA), "/a")
     servers = [place.server_id for place in little.masters.locations()]
     for server_id in servers:
@@ -38,6 +48,7 @@ def test_each_replica_is_tried_and_the_bad_one_reported(little: LittleCluster) -
         assert little.client.read_bytes("/a") == DATA
     little.plane.dead = set(servers[:2])  # Some chunks have only one replica left.
     assert little.client.read_bytes("/a") == DATA
+    assert told.wait(20.0), "a report is sent in the background, but it is sent"
     little.client.close()
     assert {report.server_id for report in little.masters.reports} <= set(servers)
 
