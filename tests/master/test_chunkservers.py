@@ -6,7 +6,10 @@ from peers import Held, ScriptedServer, digest_of
 from test_chunks import allocate, push, put
 from trio import Client, Trio, wait_until
 
-from gfs_ha.ids import ChunkId, Epoch, make_chunk_id
+from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId, StartId, make_chunk_id
+from gfs_ha.protocol.calls import Asked
+from gfs_ha.protocol.codec import Failure
+from gfs_ha.protocol.control import RegisterServer
 from gfs_ha.protocol.metadata import (
     AllocateChunk,
     ChunkSealed,
@@ -64,6 +67,31 @@ def test_a_restarted_server_keeps_its_id_and_must_register_its_start(
     rows = client.ask(GetServers()).items
     assert len(rows) == 4
     assert len(client.ask(ListServers()).servers) == 4
+
+
+def test_a_second_process_under_a_living_name_waits_until_the_first_is_silent(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
+) -> None:
+    first = servers[0]
+    second = ScriptedServer(trio, first.name, first.rack, start_id=99)
+    second.disk_id = DiskId(7777)
+    request = RegisterServer(
+        first.name,
+        ServerId(0),
+        "127.0.0.1",
+        7999,
+        first.rack,
+        first.name,
+        StartId(99),
+        1,
+        second.disks(),
+    )
+    refused = trio.link("chunkserver", first.name).call((Asked(request),), 10)[0]
+    assert isinstance(refused, Failure) and refused.error == "Busy", refused
+    assert "another data directory" in refused.message
+    first.stop()
+    second.start()  # Asks again until it is taken.
+    assert second.server_id == first.server_id
 
 
 def test_a_server_that_returns_deletes_what_died_meanwhile(

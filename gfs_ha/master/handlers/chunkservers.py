@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from functools import partial
 
-from gfs_ha.errors import NotLeader
+from gfs_ha.errors import Busy, NotLeader
 from gfs_ha.ids import LogIndex, ServerId, split_chunk_id
 from gfs_ha.limits import DISKS_PER_SERVER_MAX
 from gfs_ha.master.handlers.call import Slot
@@ -44,6 +44,7 @@ OPEN_LOOKED_AT_MAX = 1_000  # Open replicas of one heartbeat that are compared w
 def register_server(desk: Desk, request: RegisterServer, slot: Slot) -> None:
     """Write a server down and note its start (D6)."""
     reign = desk.leading()
+    _refuse_a_double(desk, reign, request)
     command = EnrollServer(
         name=request.name,
         server_id=request.server_id,
@@ -71,6 +72,27 @@ def register_server(desk: Desk, request: RegisterServer, slot: Slot) -> None:
         slot.reply_encoded(outcome.result)
 
     desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)
+
+
+def _refuse_a_double(desk: Desk, reign: Reign, request: RegisterServer) -> None:
+    """Refuse a second process under the name of one that lives, with other disks (D6).
+
+    Else the two would push each other out, and each time the other's disk would count as lost.
+    """
+    with desk.kv.read() as reader:
+        named = [one for one, server in View(reader).servers() if server.name == request.name]
+    now_s = desk.now_s()
+    for server_id in named:
+        facts = reign.observed.servers.get(server_id)
+        if facts is None or reign.observed.state(server_id, now_s) != LIVE:
+            continue
+        known = {disk.disk_id for disk in facts.disks}
+        if known and known.isdisjoint(disk.disk_id for disk in request.disks):
+            raise Busy(
+                f"a chunkserver named {request.name} is alive with another data directory; "
+                "stop it, or give this one another name",
+                retry_ms=1000,
+            )
 
 
 def heartbeat(desk: Desk, request: Heartbeat, slot: Slot) -> None:
