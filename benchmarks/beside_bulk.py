@@ -1,240 +1,143 @@
-"""Do three masters hold their leader while bulk writers flood the same disk? (design rules M3 and
-D5)
+"""Three masters beside full-speed bulk writers on one disk: does the leader keep leading? (M3)
 
-Three processes run a RaftNode on LMDB with a trivial machine, as many others stream into chunk-like
-files as chunkservers do: windows of 1 MiB, each written back and waited for at once
-(`sync_file_range`), fdatasync per 64 MiB. Prints elections, commands per second, p50 and p99; exit
-status 1 on any election.
+    python benchmarks/beside_bulk.py [--seconds 3600] [--writers 1] [--clients 8]
 
-    python benchmarks/beside_bulk.py [--seconds 20] [--writers 3] [--in-flight 8] [--directory .]
+A real local cluster, bulk writers that write as chunkservers do, and clients that create files all
+the while. Exit status 1 when there was a single election after the first, or a client error.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
-import json
-import mmap
-import os
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
 
-from gfs_ha.kv.lmdb_kv import LmdbKV
-from gfs_ha.kv.ordered import Table, Writer
-from gfs_ha.limits import WRITE_BACK_BYTES
-from gfs_ha.master.raft.contract import Outcome, RaftConfig
-from gfs_ha.master.raft.identity import bootstrap
-from gfs_ha.master.raft.node import RaftNode
-from gfs_ha.master.raft.transport import tcp_transport
-from gfs_ha.runtime import ThreadedRuntime
+from stage import CHECKOUT, Failed, Interrupted, Stage
 
-STATE = Table("state", "state")
-FILE_BYTES = 64 << 20
-PAYLOAD = bytes(150)
-WAIT_FOR_WRITE_BACK = 7  # Before, write, after.
+import gfs_ha
+from gfs_ha.errors import GfsError
+
+NAMES = 1000  # Each client writes these names over and over, so that the tree stays small.
+REPORT_S = 60.0
 
 
-class Rows:
-    """Keeps the newest hundred thousand payloads."""
+class Creators:
+    """Clients that create empty files, one in flight each, and what they saw."""
 
-    def apply(self, writer: Writer, index: int, term: int, payload: bytes) -> bytes:
-        writer.put(STATE, (index % 100_000).to_bytes(8, "big"), payload)
-        return b""
+    def __init__(self, config: str, count: int) -> None:
+        self.took_s: list[float] = []
+        self.errors: list[str] = []
+        self.longest_s = 0.0
+        self.count = 0
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(config, number), daemon=True)
+            for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
 
+    def stop(self) -> None:
+        """End all of them."""
+        self._ended.set()
+        for thread in self._threads:
+            thread.join(60)
 
-def run_master(config: RaftConfig, directory: Path) -> None:
-    """One member; takes orders as JSON lines from standard input."""
-    sys.setswitchinterval(0.0005)
-    runtime = ThreadedRuntime(lambda name, error: os._exit(70))
-    kv = LmdbKV(directory, ("log", "meta", "state"), 8 << 30)
-    bootstrap(kv, config)
-    node = RaftNode(config, kv, Rows(), tcp_transport(config, runtime), runtime)
-    runtime.spawn("raft", node.run)
-    for line in sys.stdin:
-        order = json.loads(line)
-        if order["do"] == "load":
-            answer = load(node, order["in_flight"], order["seconds"])
-        else:
-            status = node.status()
-            answer = {
-                "role": status.role,
-                "term": status.term,
-                "commit_p50_ms": round(status.commit_p50_ms, 2),
-                "commit_p99_ms": round(status.commit_p99_ms, 2),
-            }
-        print(json.dumps(answer), flush=True)
-
-
-def load(node: RaftNode, in_flight: int, seconds: float) -> dict[str, float]:
-    """Keep `in_flight` commands going for a while; return the figures."""
-    times: list[float] = []
-    errors = [0]
-    end = time.monotonic() + seconds
-    live = threading.Semaphore(0)
-
-    def issue() -> None:
-        began = time.perf_counter()
-
-        def done(outcome: Outcome) -> None:
-            if outcome.error is None:
-                times.append(time.perf_counter() - began)
-            else:
-                errors[0] += 1
-            if time.monotonic() < end and outcome.error is None:
-                issue()
-            else:
-                live.release()
-
-        node.propose(PAYLOAD, 10.0, done)
-
-    for _ in range(in_flight):
-        issue()
-    for _ in range(in_flight):
-        live.acquire(timeout=seconds + 20)
-    times.sort()
-    count = len(times)
-    return {
-        "commands_per_s": round(count / seconds),
-        "p50_ms": round(times[count // 2] * 1000, 2) if count else 0,
-        "p99_ms": round(times[count * 99 // 100] * 1000, 2) if count else 0,
-        "max_ms": round(times[-1] * 1000, 1) if count else 0,
-        "errors": errors[0],
-    }
+    def _run(self, config: str, number: int) -> None:
+        with gfs_ha.connect(config) as cluster:
+            cluster.mkdir(f"/bulk/{number}", parents=True)
+            turn = 0
+            while not self._ended.is_set():
+                turn += 1
+                began_s = time.perf_counter()
+                try:
+                    cluster.write_bytes(f"/bulk/{number}/{turn % NAMES}", b"")
+                except GfsError as error:
+                    with self._lock:
+                        self.errors.append(str(error))
+                    continue
+                took_s = time.perf_counter() - began_s
+                with self._lock:
+                    self.count += 1
+                    self.longest_s = max(self.longest_s, took_s)
+                    if turn % 10 == 0:  # A sample: an hour of all of them is not worth its memory.
+                        self.took_s.append(took_s)
 
 
-def run_writer(path: Path, seconds: float) -> None:
-    """Write 64 MiB after 64 MiB over three files, as a chunkserver does."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.sync_file_range.argtypes = [
-        ctypes.c_int,
-        ctypes.c_int64,
-        ctypes.c_int64,
-        ctypes.c_uint,
-    ]
-    window = mmap.mmap(-1, WRITE_BACK_BYTES)
-    window.write(os.urandom(WRITE_BACK_BYTES))
-    end = time.monotonic() + seconds
-    written = turn = 0
-    while time.monotonic() < end:
-        descriptor = os.open(f"{path}.{turn % 3}", os.O_RDWR | os.O_CREAT, 0o644)
-        for offset in range(0, FILE_BYTES, WRITE_BACK_BYTES):
-            os.pwrite(descriptor, window, offset)
-            libc.sync_file_range(descriptor, offset, WRITE_BACK_BYTES, WAIT_FOR_WRITE_BACK)
-            written += WRITE_BACK_BYTES
-        os.fdatasync(descriptor)
-        os.close(descriptor)
-        turn += 1
-    print(written)
-
-
-class Master:
-    """A member in a process of its own."""
-
-    def __init__(self, name: str, members: dict[str, tuple[str, int]], directory: Path) -> None:
-        arguments = json.dumps({"name": name, "members": members, "directory": str(directory)})
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--master", arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def order(self, **order: object) -> dict[str, float | str]:
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit("a master died")
-        answer: dict[str, float | str] = json.loads(line)
-        return answer
-
-
-def free_addresses(count: int) -> list[tuple[str, int]]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname() for sock in sockets]
-
-
-def measure(masters: list[Master], options: argparse.Namespace, home: Path, writers: int) -> int:
-    """Run one load and print its line; return the elections that happened in it."""
-    before = [master.order(do="status") for master in masters]
-    leader = next(i for i, status in enumerate(before) if status["role"] == "leader")
-    bulk = [
+def measure(stage: Stage, options: argparse.Namespace) -> None:
+    """Run it and print what happened. Raises: Failed."""
+    stage.cluster.up(masters=3, chunkservers=3)
+    config = str(stage.cluster.config_path)
+    writer = str(CHECKOUT / "benchmarks" / "bulk_writer.py")
+    writers = [
         subprocess.Popen(
-            [
-                sys.executable,
-                __file__,
-                "--writer",
-                str(home / f"bulk{i}"),
-                str(options.seconds + 2),
-            ],
+            [sys.executable, writer, str(stage.directory / f"bulk{number}"), str(options.seconds)],
             stdout=subprocess.PIPE,
             text=True,
         )
-        for i in range(writers)
+        for number in range(options.writers)
     ]
-    time.sleep(1.0)  # The writers are at full speed.
-    figures = masters[leader].order(do="load", in_flight=options.in_flight, seconds=options.seconds)
-    bulk_bytes = sum(int(process.communicate(timeout=120)[0]) for process in bulk)
-    after = [master.order(do="status") for master in masters]
-    elections = max(int(s["term"]) for s in after) - max(int(s["term"]) for s in before)
-    report = {
-        "writers": writers,
-        "bulk_mb_per_s": round(bulk_bytes / (options.seconds + 2) / 1e6),
-        "elections": elections,
-        **figures,
-        "commit_p50_ms": after[leader]["commit_p50_ms"],
-        "commit_p99_ms": after[leader]["commit_p99_ms"],
-    }
-    print(json.dumps(report))
-    return elections
+    creators = Creators(config, options.clients)
+    began_s = time.monotonic()
+    try:
+        with gfs_ha.connect(config) as cluster:
+            before = len(cluster.operations.masters().terms)
+            while time.monotonic() - began_s < options.seconds:
+                left_s = options.seconds - (time.monotonic() - began_s)
+                time.sleep(max(0.0, min(REPORT_S, left_s)))
+                terms = len(cluster.operations.masters().terms)
+                print(
+                    f"{time.monotonic() - began_s:7.0f} s  {creators.count} creates,"
+                    f" longest {creators.longest_s * 1000:.0f} ms, {len(creators.errors)} errors,"
+                    f" {terms - before} elections",
+                    flush=True,
+                )
+            creators.stop()
+            elections = len(cluster.operations.masters().terms) - before
+            facts = [row.facts for row in cluster.operations.masters().items if row.facts]
+        written = sum(int(child.communicate(timeout=60)[0]) for child in writers)
+    finally:
+        creators.stop()
+        for child in writers:
+            child.kill()
+            child.wait()
+    seconds = time.monotonic() - began_s
+    took_ms = sorted(second * 1000 for second in creators.took_s)
+    for one in facts:
+        print(
+            f"{one.name}: commit p50 {one.commit_p50_us / 1000:.1f} ms,"
+            f" p99 {one.commit_p99_us / 1000:.1f} ms, {one.role}, term {one.term}"
+        )
+    print(
+        f"{seconds:.0f} s beside {options.writers} bulk writers at"
+        f" {written / seconds / 1e9:.2f} GB/s: {elections} elections,"
+        f" {creators.count / seconds:.0f} creates/s with {options.clients} clients,"
+        f" p50 {took_ms[len(took_ms) // 2]:.1f} ms, p99 {took_ms[len(took_ms) * 99 // 100]:.1f} ms,"
+        f" longest {creators.longest_s * 1000:.0f} ms, {len(creators.errors)} client errors"
+    )
+    if elections or creators.errors:
+        raise Failed(f"{elections} elections, {len(creators.errors)} client errors")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--writers", type=int, default=3)
-    parser.add_argument("--in-flight", type=int, default=8)
-    parser.add_argument("--directory", type=Path, default=Path.cwd())
-    parser.add_argument("--master", help=argparse.SUPPRESS)
-    parser.add_argument("--writer", nargs=2, help=argparse.SUPPRESS)
+    """Parse the options, run, clean up."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seconds", type=float, default=3600.0)
+    parser.add_argument("--writers", type=int, default=1)
+    parser.add_argument("--clients", type=int, default=8)
     options = parser.parse_args()
-    if options.master:
-        given = json.loads(options.master)
-        members = {name: (host, port) for name, (host, port) in given["members"].items()}
-        run_master(RaftConfig("bench", 1, given["name"], members), Path(given["directory"]))
-        return 0
-    if options.writer:
-        run_writer(Path(options.writer[0]), float(options.writer[1]))
-        return 0
-    home = Path(tempfile.mkdtemp(prefix="beside-bulk-", dir=options.directory))
-    names = ["m1", "m2", "m3"]
-    members = dict(zip(names, free_addresses(3), strict=True))
-    masters = [Master(name, members, home / name) for name in names]
     try:
-        deadline = time.monotonic() + 30
-        while all(master.order(do="status")["role"] != "leader" for master in masters):
-            if time.monotonic() > deadline:
-                raise SystemExit("no leader within 30 s")
-            time.sleep(0.05)
-        elections = measure(masters, options, home, 0)
-        elections += measure(masters, options, home, options.writers)
-    finally:
-        for master in masters:
-            master.process.kill()
-            master.process.communicate()
-        shutil.rmtree(home, ignore_errors=True)
-    return 1 if elections else 0
+        with Stage("bulk") as stage:
+            measure(stage, options)
+    except Failed as error:
+        print(f"FAILED: {error}", file=sys.stderr)
+        return 1
+    except Interrupted as error:
+        return error.exit_status
+    return 0
 
 
 if __name__ == "__main__":
