@@ -1,12 +1,11 @@
-"""Do three bare members hold their leader while bulk writers flood the same disk? (design rules M3 and
-D5)
+"""Do three bare members hold their leader while bulk writers flood the same disk? (M3, D5)
 
-Three processes run a RaftNode on LMDB with a trivial machine, as many others stream into chunk-like
-files as chunkservers do: windows of 1 MiB, each written back and waited for at once
-(`sync_file_range`), fdatasync per 64 MiB. Prints elections, commands per second, p50 and p99; exit
-status 1 on any election.
+Three processes run a RaftNode on LMDB with a trivial machine, as many others stream into files as
+chunkservers do: windows of 1 MiB, each written back and waited for at once (`sync_file_range`),
+fdatasync per 64 MiB. Prints elections, commands per second, p50 and p99; exit status 1 on any
+election.
 
-    python benchmarks/raft_beside_bulk.py [--seconds 20] [--writers 3] [--in-flight 8] [--directory .]
+    python benchmarks/raft_beside_bulk.py [--seconds 20] [--writers 3] [--in-flight 8]
 """
 
 from __future__ import annotations
