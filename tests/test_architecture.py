@@ -163,3 +163,9 @@ def test_nothing_unfinished_and_no_swallowed_exception(path: Path) -> None:
             )
             silent = all(isinstance(statement, ast.Pass) for statement in node.body)
             assert not (broad and silent), f"line {node.lineno}: swallows everything"
+
+
+def test_each_test_module_has_a_name_of_its_own() -> None:
+    # They are imported by their bare names: two of one name do not run together.
+    names = [path.name for path in Path(__file__).parent.rglob("*.py") if path.stem != "conftest"]
+    assert sorted(names) == sorted(set(names))
