@@ -51,6 +51,29 @@ def test_a_source_that_fails_is_named_and_the_others_arrive(
     assert json.loads(ended.err)["error"]["code"] == "PartlyDone"
 
 
+def test_a_name_that_fails_does_not_keep_the_others_from_it(gfsctl: Gfsctl, home: str) -> None:
+    for name in ("a", "b"):
+        gfsctl.library.write_bytes(f"{home}/{name}", name.encode())
+    names = (f"{home}/a", f"{home}/none", f"{home}/b")
+    for verb, seen in (("cat", b"ab"), ("ls", f"{home}/a\n{home}/b\n".encode()), ("stat", b"")):
+        ended = gfsctl(verb, *names)
+        assert ended.status == 11 and seen in ended.out
+        assert ended.err.count("\n") == 2 and f"{home}/none" in ended.err
+    ended = gfsctl("mkdir", f"{home}/x", f"{home}/a", f"{home}/y")
+    assert ended.status == 11 and gfsctl.names(home) == ["a", "b", "x", "y"]
+    ended = gfsctl("mv", *names, f"{home}/x")
+    assert ended.status == 11 and gfsctl.names(f"{home}/x") == ["a", "b"]
+    ended = gfsctl("rm", f"{home}/none", f"{home}/x/a", f"{home}/x/b")
+    assert ended.status == 11 and gfsctl.names(f"{home}/x") == []
+
+
+def test_a_missing_target_is_asked_for(gfsctl: Gfsctl) -> None:
+    assert "'/f'" in gfsctl.refused(2, "get", "/f")
+    assert "remote target" in gfsctl.refused(2, "put", "x")
+    assert "target" in gfsctl.refused(2, "mv", "/f")
+    gfsctl.refused(2, "put")
+
+
 def test_what_was_put_is_told_to_programs(gfsctl: Gfsctl, home: str, tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "f").write_bytes(b"12345")

@@ -107,3 +107,20 @@ def test_a_get(
     gfsctl.ok("get", f"{home}/f", out / "f")
     assert (out / "f").stat().st_size == BIG_BYTES
     gfsctl.ok("rm", f"{home}/f")
+
+
+def test_a_get_of_a_tree(
+    gfsctl: Gfsctl, home: str, tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    (tmp_path / "tree").mkdir()
+    for at in range(6):
+        sparse(tmp_path / "tree" / str(at), BIG_BYTES // 6)
+    gfsctl.ok("put", "-r", tmp_path / "tree", f"{home}/tree")
+    out = tmp_path / "out"
+    child = gfsctl.begin("get", "-r", "-j", "2", f"{home}/tree", out)
+    wait_until(lambda: out.exists() and bool(os.listdir(out)), "the first file is begun")
+    interrupt(gfsctl, child, number, status)
+    left = {path.name: path.stat().st_size for path in out.iterdir()}
+    assert set(left) <= {str(at) for at in range(6)}
+    assert set(left.values()) <= {BIG_BYTES // 6}
+    gfsctl.ok("rm", "-r", "-y", home)

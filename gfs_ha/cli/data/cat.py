@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from gfs_ha.cli import output
+from gfs_ha.cli.data.several import Several
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
 from gfs_ha.limits import MIB
@@ -29,8 +30,13 @@ def cat(session: Session, paths: tuple[str, ...]) -> None:
 def copy_out(session: Session, paths: Sequence[str]) -> None:
     """Write remote files to standard output."""
     buffer = memoryview(bytearray(MIB))
-    for path in paths:
+
+    def copy(path: str) -> None:
         with session.cluster.open(path, "rb") as file:
             while size := file.readinto(buffer):
                 output.write(buffer[:size])
+
+    several = Several(session)
+    several.attempt_each(paths, copy)
     output.flush()
+    several.conclude("written")

@@ -1,4 +1,4 @@
-"""What put and get share: one source after the other, problems listed, what was done told."""
+"""What put and get share: what was copied, told to people and to programs."""
 
 from __future__ import annotations
 
@@ -6,36 +6,26 @@ from collections.abc import Callable
 from typing import Any
 
 from gfs_ha.cli import output
-from gfs_ha.cli.failure import local_error
+from gfs_ha.cli.data.several import Several
 from gfs_ha.cli.session import Session
-from gfs_ha.cli.units import count_text
 from gfs_ha.client.transfers import Fetched, Problem, Stored, TreeResult
-from gfs_ha.errors import GfsError, PartlyDone
 
 
 class Outcome:
-    """What became of several sources. A source that fails does not keep the others from it."""
+    """What became of several sources."""
 
     def __init__(self, session: Session, kind: str) -> None:
         self._session = session
         self._kind = kind
+        self._several = Several(session)
         self._items: list[dict[str, Any]] = []
-        self._problems: list[Problem] = []
-        self._copied_count = 0
 
     def attempt(self, source: str, copy: Callable[[], Stored | Fetched | TreeResult]) -> None:
         """Copy one source. Raises: what would stop the others, too."""
-        try:
-            result = copy()
-        except (GfsError, OSError) as failure:
-            error = failure if isinstance(failure, GfsError) else local_error(failure)
-            if error.retryable:
-                raise error from failure
-            self._problems.append(Problem(source, error))
-            return
+        result = self._several.attempt(source, copy)
         if isinstance(result, TreeResult):
             self._add_tree(source, result)
-        else:
+        elif result is not None:
             self._add_file(source, result)
 
     def _add_file(self, source: str, result: Stored | Fetched) -> None:
@@ -45,14 +35,13 @@ class Outcome:
             item["warnings"] = list(result.warnings)
             for warning in result.warnings:
                 self._session.warn(warning)
-        self._copied_count += 1
         self._items.append({**item, "file_count": 1})
 
     def _add_tree(self, source: str, result: TreeResult) -> None:
         for warning in result.warnings:
             self._session.warn(warning)
-        self._problems += result.problems
-        self._copied_count += result.file_count + result.directory_count
+        self._several.problems += result.problems
+        self._several.done_count += result.file_count + result.directory_count - 1
         self._items.append(
             {
                 "source": source,
@@ -65,31 +54,14 @@ class Outcome:
 
     def conclude(self) -> None:
         """Tell what was done. Raises: the one error when nothing was, else PartlyDone."""
-        if len(self._problems) == 1 and not self._copied_count:
-            raise self._problems[0].error
-        mode = self._session.options.output
-        if self._session.options.machine_readable:
+        if self._session.options.machine_readable and self._items:
             self._session.show_plain(
-                self._kind, self._items, problems=[_problem_facts(one) for one in self._problems]
+                *(self._kind, self._items),
+                problems=[_problem_facts(one) for one in self._several.problems],
             )
-        elif mode == "name":
+        elif self._session.options.output == "name":
             output.write_lines(item["source"] for item in self._items)
-        if not self._problems:
-            return
-        if not self._session.options.machine_readable:
-            for problem in self._problems:
-                output.say(_problem_line(problem))
-        output.flush()
-        raise PartlyDone(
-            f"{count_text(len(self._problems), 'name was', 'names were')} not copied, "
-            f"{count_text(self._copied_count, 'was', 'were')}"
-        )
-
-
-def _problem_line(problem: Problem) -> str:
-    message = problem.error.message
-    # Many messages name the thing already.
-    return message if problem.path in message else f"{problem.path}: {message}"
+        self._several.conclude("copied")
 
 
 def _problem_facts(problem: Problem) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import click
 
 from gfs_ha.cli.data.cat import copy_out
 from gfs_ha.cli.data.copying import Outcome
+from gfs_ha.cli.data.several import split_target
 from gfs_ha.cli.names import printable, remote_path, without_slash
 from gfs_ha.cli.progress import Bar
 from gfs_ha.cli.session import Session, pass_session
@@ -28,8 +29,7 @@ from gfs_ha.protocol.metadata import DIRECTORY
     gfsctl get --verify /disk.img disk.img   # read the local file again and compare
     """,
 )
-@click.argument("remotes", metavar="REMOTE...", nargs=-1, required=True)
-@click.argument("local", metavar="LOCAL")
+@click.argument("words", metavar="REMOTE... LOCAL", nargs=-1)
 @click.option("-r", "--recursive", is_flag=True, help="Directories with all that is below them.")
 @click.option(
     *("-j", "--jobs"),
@@ -43,8 +43,7 @@ from gfs_ha.protocol.metadata import DIRECTORY
 @pass_session
 def get(
     session: Session,
-    remotes: tuple[str, ...],
-    local: str,
+    words: tuple[str, ...],
     recursive: bool,
     jobs: int,
     verify: bool,
@@ -54,6 +53,9 @@ def get(
     Every byte is verified on its way. A file appears whole under its name, or not at all. An
     existing directory receives a source under its own name.
     """
+    remotes, local = split_target(
+        words, "get THIS to where? Name remote sources and a local target ('.' or '-' will do)"
+    )
     paths = [_wanted(session, text) for text in remotes]
     if local == "-":
         if verify:

@@ -10,8 +10,9 @@ from msgspec import structs
 
 from gfs_ha.cli import output
 from gfs_ha.cli.data.listing import FileItem, long_lines, short_lines
+from gfs_ha.cli.data.several import Several
 from gfs_ha.cli.names import join, printable
-from gfs_ha.cli.options import NAME, TABLE, WIDE
+from gfs_ha.cli.options import TABLE, WIDE
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
 
@@ -38,25 +39,23 @@ def ls(session: Session, paths: tuple[str, ...], long: bool, recursive: bool, hu
     lines: Lines = short_lines
     if long or session.options.output == WIDE:
         lines = partial(long_lines, human=human)
+    several = Several(session)
+    named = several.attempt_each(wanted, lambda path: FileItem.of(path, session.cluster.stat(path)))
     if session.options.output in (TABLE, WIDE):
-        _show_text(session, wanted, lines, recursive)
-        return
-    several = recursive or len(wanted) > 1
-    items = (item for path in wanted for item in _items(session, path, recursive))
-    if session.options.output == NAME:
-        output.write_lines(item.path if several else item.name for item in items)
-    else:
-        session.show_items("FileList", items, lines, lambda item: item.path)
+        _show_text(session, named, lines, recursive or len(wanted) > 1, recursive)
+    elif named:
+        full = recursive or len(wanted) > 1
+        items = (item for one in named for item in _items(session, one, recursive))
+        session.show_items("FileList", items, lines, lambda item: item.path if full else item.name)
+    several.conclude("listed")
 
 
-def _items(session: Session, path: str, recursive: bool) -> Iterator[FileItem]:
-    """Return what a path lists: the file itself, or what a directory holds."""
-    status = session.cluster.stat(path)
-    item = FileItem.of(path, status)
+def _items(session: Session, item: FileItem, recursive: bool) -> Iterator[FileItem]:
+    """Return what a name lists: the file itself, or what a directory holds."""
     if not item.directory:
         yield item
         return
-    waiting = [path]
+    waiting = [item.path]
     while waiting:
         directory = waiting.pop()
         below = []
@@ -67,13 +66,13 @@ def _items(session: Session, path: str, recursive: bool) -> Iterator[FileItem]:
         waiting.extend(reversed(below))
 
 
-def _show_text(session: Session, paths: list[str], lines: Lines, recursive: bool) -> None:
+def _show_text(
+    session: Session, items: list[FileItem], lines: Lines, titled: bool, recursive: bool
+) -> None:
     """Show as `ls` does: files first, then each directory, under its name if there are several."""
-    items = [FileItem.of(path, session.cluster.stat(path)) for path in paths]
     # A file that was named is shown as it was named.
     files = [structs.replace(item, name=item.path) for item in items if not item.directory]
     output.write_lines(lines(files))
-    titled = recursive or len(paths) > 1
     between = bool(files)
     directories = [item.path for item in reversed(items) if item.directory]
     while directories:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gfs_ha.cli.data.listing import FileItem
+from gfs_ha.cli.data.several import Several
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
 
@@ -22,7 +23,10 @@ from gfs_ha.cli.verb import Verb
 def mkdir(session: Session, paths: tuple[str, ...], parents: bool) -> None:
     """Make directories."""
     wanted = [session.path(text) for text in paths]
-    made = []
-    for path in wanted:
-        made.append(FileItem.of(path, session.cluster.mkdir(path, parents=parents)))
-    session.done("FileList", made)
+
+    def make(path: str) -> FileItem:
+        return FileItem.of(path, session.cluster.mkdir(path, parents=parents))
+
+    several = Several(session)
+    session.done("FileList", several.attempt_each(wanted, make))
+    several.conclude("made")

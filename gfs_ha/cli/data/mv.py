@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gfs_ha.cli.data.listing import FileItem
+from gfs_ha.cli.data.several import Several, split_target
 from gfs_ha.cli.names import join, printable, remote_path, without_slash
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
@@ -20,18 +21,18 @@ from gfs_ha.protocol.metadata import DIRECTORY
     gfsctl mv /2026 /archive            # a whole directory, in one step
     """,
 )
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@click.argument("target", metavar="TARGET")
+@click.argument("words", metavar="SOURCE... TARGET", nargs=-1)
 @pass_session
-def mv(session: Session, sources: tuple[str, ...], target: str) -> None:
+def mv(session: Session, words: tuple[str, ...]) -> None:
     """Rename files and directories, or move them into a directory. Each move is atomic."""
+    sources, target = split_target(words, "mv THIS to where? Name remote sources and a target")
     froms = [session.path(text) for text in sources]
     to = remote_path(target, session.config.cluster)
     into = _is_directory(session, without_slash(to))
     if not into and len(froms) > 1:
         raise NotADirectory(f"{printable(to)} is no directory, and there are several sources")
-    moved = []
-    for source in froms:
+
+    def move(source: str) -> str:
         if into:
             goal = join(without_slash(to), source.rsplit("/", 1)[1])
         else:
@@ -39,9 +40,13 @@ def mv(session: Session, sources: tuple[str, ...], target: str) -> None:
                 raise NotFound(f"there is no directory {printable(to)}")
             goal = without_slash(to)
         session.cluster.rename(source, goal)
-        moved.append(goal)
+        return goal
+
+    several = Several(session)
+    moved = several.attempt_each(froms, move)
     if session.options.output in ("json", "jsonl", "name"):
         session.done("FileList", [FileItem.of(path, session.cluster.stat(path)) for path in moved])
+    several.conclude("moved")
 
 
 def _is_directory(session: Session, path: str) -> bool:

@@ -10,6 +10,7 @@ from typing import BinaryIO
 import click
 
 from gfs_ha.cli.data.copying import Outcome
+from gfs_ha.cli.data.several import split_target
 from gfs_ha.cli.names import printable, remote_path, without_slash
 from gfs_ha.cli.progress import Bar
 from gfs_ha.cli.session import Session, pass_session
@@ -31,8 +32,7 @@ from gfs_ha.protocol.metadata import DIRECTORY, DISK, MEMORY
     gfsctl put -- -odd-name /docs/            # a name that begins with a dash
     """,
 )
-@click.argument("locals_", metavar="LOCAL...", nargs=-1, required=True)
-@click.argument("remote", metavar="REMOTE")
+@click.argument("words", metavar="LOCAL... REMOTE", nargs=-1)
 @click.option("-r", "--recursive", is_flag=True, help="Directories with all that is below them.")
 @click.option(
     *("-j", "--jobs"),
@@ -60,8 +60,7 @@ from gfs_ha.protocol.metadata import DIRECTORY, DISK, MEMORY
 @pass_session
 def put(
     session: Session,
-    locals_: tuple[str, ...],
-    remote: str,
+    words: tuple[str, ...],
     recursive: bool,
     jobs: int,
     if_absent: bool,
@@ -73,8 +72,8 @@ def put(
     An existing directory receives a source under its own name; an existing file is replaced in
     one step: readers see the old content or the new one. Mode and time are kept.
     """
+    sources, remote = split_target(words, "put THIS where? Name local sources and a remote target")
     target = remote_path(remote, session.config.cluster)
-    sources = list(locals_)
     if len(sources) > 1:
         _check_several(session, sources, target)
     cluster = session.cluster
@@ -112,7 +111,7 @@ def _standard_input() -> BinaryIO:
     return sys.stdin.buffer
 
 
-def _check_several(session: Session, sources: list[str], target: str) -> None:
+def _check_several(session: Session, sources: tuple[str, ...], target: str) -> None:
     if "-" in sources:
         raise UsageError("standard input cannot be one of several sources")
     if session.cluster.stat(without_slash(target)).kind != DIRECTORY:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from gfs_ha.cli import output
+from gfs_ha.cli.data.several import Several
 from gfs_ha.cli.names import printable
-from gfs_ha.cli.options import TABLE, WIDE
+from gfs_ha.cli.options import NAME, TABLE, WIDE
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.units import count_text, size_text
 from gfs_ha.cli.verb import Verb
@@ -33,25 +34,36 @@ _COUNTED_MAX = 100_000  # What is asked about is counted; beyond this the questi
 def rm(session: Session, paths: tuple[str, ...], recursive: bool, yes: bool, dry_run: bool) -> None:
     """Remove files; with -r also directories. A directory is detached in one step."""
     wanted = [session.path(text) for text in paths]
-    removed = []
-    for path in wanted:
-        if path == "/":
-            raise InvalidArgument("the root itself cannot be removed; name what is below it")
-        directory = session.cluster.stat(path).kind == DIRECTORY
-        if directory and not recursive:
-            raise IsADirectory(f"{printable(path)} is a directory; -r removes it with its contents")
-        what = _what(session, path) if directory and (dry_run or not yes) else printable(path)
-        if directory and not (yes or dry_run) and not session.confirm(f"remove {what}?"):
-            continue
-        if not dry_run:
-            session.cluster.remove(path, recursive=recursive)
-        elif session.options.output in (TABLE, WIDE):
+    several = Several(session)
+    removed = several.attempt_each(
+        wanted, lambda path: _remove(session, path, recursive, not yes, dry_run)
+    )
+    facts = [fact for fact in removed if fact]
+    if session.options.machine_readable and facts:
+        session.show_plain("RemovedList", facts, dry_run=dry_run)
+    elif session.options.output == NAME:
+        output.write_lines(fact["path"] for fact in facts)
+    several.conclude("removed")
+
+
+def _remove(
+    session: Session, path: str, recursive: bool, asking: bool, dry_run: bool
+) -> dict[str, str]:
+    """Remove one name; return what it was, or nothing when a person said no."""
+    if path == "/":
+        raise InvalidArgument("the root itself cannot be removed; name what is below it")
+    directory = session.cluster.stat(path).kind == DIRECTORY
+    if directory and not recursive:
+        raise IsADirectory(f"{printable(path)} is a directory; -r removes it with its contents")
+    what = _what(session, path) if directory and (asking or dry_run) else printable(path)
+    if dry_run:
+        if session.options.output in (TABLE, WIDE):
             output.write_lines([f"would remove {what}"])
-        removed.append({"path": path, "kind": "directory" if directory else "file"})
-    if session.options.machine_readable:
-        session.show_plain("RemovedList", removed, dry_run=dry_run)
-    elif session.options.output == "name":
-        output.write_lines(item["path"] for item in removed)
+    elif directory and asking and not session.confirm(f"remove {what}?"):
+        return {}
+    else:
+        session.cluster.remove(path, recursive=recursive)
+    return {"path": path, "kind": "directory" if directory else "file"}
 
 
 def _what(session: Session, path: str) -> str:

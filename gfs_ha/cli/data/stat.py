@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 
 from gfs_ha.cli.data.listing import FileItem
+from gfs_ha.cli.data.several import Several
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.units import count_text, mode_text, size_text, time_text
@@ -26,8 +27,11 @@ from gfs_ha.ids import format_id
 def stat(session: Session, paths: tuple[str, ...]) -> None:
     """Show all facts of files and directories."""
     wanted = [session.path(text) for text in paths]
-    found = (FileItem.of(path, session.cluster.stat(path)) for path in wanted)
-    session.show_items("FileList", found, _lines, lambda item: item.path)
+    several = Several(session)
+    found = several.attempt_each(wanted, lambda path: FileItem.of(path, session.cluster.stat(path)))
+    if found:
+        session.show_items("FileList", iter(found), _lines, lambda item: item.path)
+    several.conclude("found")
 
 
 def _lines(items: list[FileItem]) -> Iterator[str]:
