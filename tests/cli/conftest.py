@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from gfsctl_program import CHUNK_BYTES, Gfsctl
@@ -24,10 +26,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """One cluster for all tests that leave its processes alone (or start them again)."""
     cluster = LocalCluster(tmp_path_factory.mktemp("shared") / "cluster")
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        pytest.exit(f"stopped by signal {number}", 128 + number)
+
+    # Whoever runs out of patience with the tests must not be left with seven processes.
+    old = signal.signal(signal.SIGTERM, stop)
     try:
         cluster.up(masters=3, chunkservers=4, racks=("r1", "r2"), chunk_bytes=CHUNK_BYTES)
         yield cluster
     finally:
+        signal.signal(signal.SIGTERM, old)
         cluster.down(wipe=True)
 
 
