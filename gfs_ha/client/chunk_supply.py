@@ -167,11 +167,17 @@ class ChunkSupply:
         return chunk
 
     def _usable(self, spare: _Spare) -> ChunkAllocated | None:
-        """Return the spare chunk unless it is too old or on a server that failed since."""
+        """Return the spare chunk unless it is too old or on a server that failed since.
+
+        Raises: the trouble that was waited for here; a second wait would double the caller's time.
+        """
+        old_news = spare.chunk.done()
         try:
             chunk = spare.chunk.result(self._timeout_s)
         except GfsError:
-            return None  # The caller asks anew, and hears of the trouble itself.
+            if old_news:
+                return None  # The caller asks anew, and hears how it is now.
+            raise
         age_s = self._runtime.monotonic_s() - spare.asked_s
         failed = set(self.failed())
         if age_s > SPARE_S or any(one.server_id in failed for one in chunk.replicas):
