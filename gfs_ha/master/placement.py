@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gfs_ha.errors import NoServers
+from gfs_ha.errors import NoServers, NoSpace
 from gfs_ha.ids import DiskId, ServerId
 
 HIGH_WATER = 0.95  # Used share above which a server takes no new chunks.
@@ -66,13 +66,18 @@ class Placement:
 
 
 def place(candidates: Iterable[Candidate], wanted: Wanted) -> Placement:
-    """Return the replicas of a new chunk, at least `min_copies`. Raises: NoServers saying why."""
+    """Return the replicas of a new chunk, at least `min_copies`.
+
+    Raises: NoServers saying why; NoSpace when so many disks are full that waiting does not help.
+    """
     everyone = sorted(candidates, key=lambda one: one.server_id)
     rejected = {one.server_id: why_not(one, wanted) for one in everyone}
     usable = [one for one in everyone if not rejected[one.server_id]]
     needed = min(wanted.min_copies, wanted.goal)
     if len(usable) < needed:
-        raise NoServers(_refusal(everyone, rejected, len(usable), needed))
+        why = _refusal(everyone, rejected, len(usable), needed)
+        not_full = sum(not _no_room(one, wanted) for one in everyone)
+        raise NoSpace(why) if not_full < needed <= len(everyone) else NoServers(why)
     usable.sort(key=lambda one: (int(one.load / _LOAD_STEP), _shuffled(one, wanted.spread)))
     one_machine = len({one.machine for one in everyone}) <= 1
     chosen: list[Candidate] = []
@@ -99,6 +104,10 @@ def why_not(candidate: Candidate, wanted: Wanted) -> str:
         return candidate.trouble
     if candidate.server_id in wanted.failed:
         return "was seen failing by the client"
+    return _no_room(candidate, wanted)
+
+
+def _no_room(candidate: Candidate, wanted: Wanted) -> str:
     # Promised bytes only balance: most chunks of small files end far below their capacity.
     if candidate.used_share >= HIGH_WATER:
         return f"is above the high-water mark ({candidate.used_share:.0%})"

@@ -10,6 +10,7 @@ from gfs_ha.errors import (
     GfsError,
     InvalidArgument,
     NoServers,
+    NoSpace,
     NotClaimed,
     NotInitialized,
     SessionExpired,
@@ -61,7 +62,7 @@ def allocate_chunk(desk: Desk, request: AllocateChunk, slot: Slot) -> None:
     try:
         chosen = place(candidates(servers, reign.observed, now_s), wanted)
         copies = len(chosen.replicas)
-    except NoServers as error:
+    except (NoServers, NoSpace) as error:
         missing: GfsError = error
     if copies < wanted.goal and reign.observed.gathering([one for one, _ in servers], now_s):
         missing = Busy("this leader is new and still hears its servers", retry_ms=_GATHER_RETRY_MS)

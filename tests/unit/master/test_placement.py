@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from gfs_ha.errors import NoServers
+from gfs_ha.errors import NoServers, NoSpace
 from gfs_ha.limits import GIB, MIB
 from gfs_ha.master.placement import Candidate, Wanted, place
 
@@ -136,6 +136,14 @@ def test_too_few_servers_are_refused_with_the_reason_for_each() -> None:
     assert "1 of 3 chunkservers can take a chunk, 2 needed" in caught.value.message
     assert "cs2 is dead" in caught.value.message
     assert "cs3 was seen failing by the client" in caught.value.message
+
+
+def test_full_disks_are_no_space_unless_a_server_may_come_back() -> None:
+    servers = [server(1, used_share=0.97), server(2, free_bytes=MIB), server(3)]
+    with pytest.raises(NoSpace, match="cs1 is above the high-water mark"):
+        place(servers, wanted())
+    with pytest.raises(NoServers, match="cs4 is dead"):
+        place([*servers, server(4, trouble="is dead")], wanted())
 
 
 def test_a_goal_of_one_needs_one() -> None:
