@@ -19,8 +19,9 @@ def main() -> NoReturn:
             status = run(sys.argv[1:])
         except Interrupted as interrupted:
             status = interrupted.exit_status
-    except KeyboardInterrupt:
-        status = 130
+    except KeyboardInterrupt as stopped:
+        # An `Interrupted` that came while the rest was imported knows its signal.
+        status = getattr(stopped, "exit_status", 130)
     leave(status)
 
 

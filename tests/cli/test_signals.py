@@ -5,15 +5,28 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from gfsctl_program import CHUNK_BYTES, Gfsctl, wait_until
+from gfsctl_program import CHUNK_BYTES, COMMAND_S, Gfsctl, wait_until
 
 SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 BIG_BYTES = 192 * CHUNK_BYTES
 
 pytestmark = pytest.mark.parametrize(("number", "status"), SIGNALS, ids=["int", "term"])
+
+
+_SIGNAL_WHILE_IMPORTING = """
+import signal, sys
+class Trap:
+    def find_spec(self, name, *rest):
+        if name == "gfs_ha.cli.shell":
+            signal.raise_signal(signal.Signals(int(sys.argv[1])))
+sys.meta_path.insert(0, Trap())
+from gfs_ha.cli.main import main
+main()
+"""
 
 
 def interrupt(
@@ -124,3 +137,9 @@ def test_a_get_of_a_tree(
     assert set(left) <= {str(at) for at in range(6)}
     assert set(left.values()) <= {BIG_BYTES // 6}
     gfsctl.ok("rm", "-r", "-y", home)
+
+
+def test_a_signal_while_the_program_still_starts(number: signal.Signals, status: int) -> None:
+    words = [sys.executable, "-c", _SIGNAL_WHILE_IMPORTING, str(int(number))]
+    ended = subprocess.run(words, capture_output=True, timeout=COMMAND_S)
+    assert (ended.returncode, ended.stderr) == (status, b"")
