@@ -91,7 +91,11 @@ class Bar:
 def _display(color: bool) -> RichProgress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+    from rich.table import Column
     from rich.text import Text
+
+    def line() -> Column:
+        return Column(no_wrap=True)
 
     class Bytes(ProgressColumn):
         def render(self, task: Task) -> Text:
@@ -108,12 +112,14 @@ def _display(color: bool) -> RichProgress:
 
     console = Console(stderr=True, no_color=not color, markup=False, emoji=False, highlight=False)
     return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
-        Bytes(),
-        Rate(),
-        TextColumn("{task.fields[files]}", markup=False),
+        TextColumn("{task.description}", markup=False, table_column=line()),
+        # The bar gives way: in a narrow terminal the words still stand on one line.
+        BarColumn(bar_width=None, table_column=Column(ratio=1, max_width=30)),
+        Bytes(line()),
+        Rate(line()),
+        TextColumn("{task.fields[files]}", markup=False, table_column=line()),
         console=console,
         transient=True,
+        expand=True,
         refresh_per_second=8,
     )

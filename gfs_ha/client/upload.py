@@ -101,6 +101,7 @@ class Uploader:
         options: PutOptions,
     ) -> Stored:
         writer = self._store.writer(options, source.facts.size)
+        told = 0  # Less than was written when a signal came in between.
         try:
             while writer.size < source.facts.size:
                 self._cancel.check()
@@ -109,12 +110,13 @@ class Uploader:
                     break
                 writer.filled(count)
                 self._progress.moved(count)
+                told += count
             source.check_unchanged(writer.size)
             content = writer.finish()
             # Once more: the last segment was made safe meanwhile, and the file may have grown.
             source.check_unchanged(writer.size)
         except BaseException:
-            self._progress.moved(-writer.size)
+            self._progress.moved(-told)
             writer.abandon()
             raise
         return self._store.publish(remote, attributes, options, content)

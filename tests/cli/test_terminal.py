@@ -34,8 +34,11 @@ class Terminal:
     def __init__(self, gfsctl: Gfsctl) -> None:
         self._gfsctl = gfsctl
         self._ours, self._theirs = pty.openpty()
-        fcntl.ioctl(self._theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        self.resize(120)
         self._seen = ""
+
+    def resize(self, columns: int) -> None:
+        fcntl.ioctl(self._theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
 
     def run(self, *words: str | Path, answers: tuple[tuple[str, str], ...] = ()) -> tuple[int, str]:
         """Run a command; type each answer when its question is seen. Return status and screen."""
@@ -111,6 +114,19 @@ def test_a_copy_draws_progress_and_says_what_happened(
     status, screen = terminal.run("get", f"{home}/f", tmp_path / "back")
     assert status == 0 and "gfsctl: got 1 file, 2.0 MiB in " in screen
     assert terminal.run("get", "-q", f"{home}/f", tmp_path / "back") == (0, "")
+
+
+def test_progress_of_a_tree_stays_on_one_line_of_a_narrow_terminal(
+    gfsctl: Gfsctl, home: str, terminal: Terminal, tmp_path: Path
+) -> None:
+    (tmp_path / "d").mkdir()
+    for number in range(1200):
+        (tmp_path / "d" / str(number)).write_bytes(b"x" * 600)
+    terminal.resize(80)
+    status, screen = terminal.run("put", "-r", tmp_path / "d", f"{home}/d")
+    assert status == 0 and "1,200/1,200 files" in screen
+    two_lines_up = f"{ESCAPE}1A{ESCAPE}2K" * 2
+    assert two_lines_up not in screen
 
 
 def test_colours_are_for_terminals_and_only_when_wanted(terminal: Terminal) -> None:

@@ -12,6 +12,7 @@ import pytest
 from little_cluster import LittleCluster, lost
 
 from gfs_ha.client import packer, writer
+from gfs_ha.client.transfers import Silent
 from gfs_ha.errors import (
     AlreadyExists,
     GfsError,
@@ -274,6 +275,24 @@ def test_a_file_that_changes_while_it_is_read_is_not_published(
     with pytest.raises(PartlyDone, match="log changed while it was read"):
         little.client.put(local, "/log")
     assert little.client.stat("/log").size == 3 * MIB
+
+
+def test_a_signal_takes_back_no_more_progress_than_was_told(
+    little: LittleCluster, tmp_path: Path
+) -> None:
+    (tmp_path / "f").write_bytes(bytes(3 * MIB))
+    told: list[int] = []
+
+    class Stopped(Silent):
+        def moved(self, size: int) -> None:
+            if len(told) == 1:
+                told.append(0)
+                raise KeyboardInterrupt  # As a signal between the write and the telling.
+            told.append(size)
+
+    with pytest.raises(KeyboardInterrupt):
+        little.client.put(tmp_path / "f", "/f", progress=Stopped())
+    assert told[0] > 0 and sum(told) == 0
 
 
 def test_releases_never_outnumber_claims(little: LittleCluster) -> None:
