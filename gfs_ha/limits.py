@@ -79,6 +79,7 @@ RAFT_BYTES_IN_FLIGHT_MAX = 8 * MIB
 RAFT_LOG_IN_MEMORY_BYTES = 16 * MIB
 RAFT_LOG_BYTES_MAX = 1 * GIB
 RAFT_APPLY_PER_TICK_S = 0.020
+RAFT_LINGER_S = 0.002  # Applied state waits so long for a commit to share.
 RAFT_PROPOSALS_MAX = 10_000
 RAFT_PROPOSAL_BYTES_MAX = 64 * MIB  # Of all proposals that are not applied yet.
 RAFT_BATCH_BYTES = 256 * KIB  # Of one AppendEntries, unless one entry is bigger.

@@ -149,11 +149,15 @@ class Journal:
 
     @property
     def dirty(self) -> bool:
+        return self.log_dirty or self._applied != self._stored_applied
+
+    @property
+    def log_dirty(self) -> bool:
+        """Return whether log, term or vote changed, and not only what is applied."""
         return (
             self._head_dirty
             or self._dirty_from <= self._last
             or self._dirty_from <= self._stored_last
-            or self._applied != self._stored_applied
         )
 
     def write(self, writer: Writer) -> None:

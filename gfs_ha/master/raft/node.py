@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from gfs_ha.errors import GfsError, LimitExceeded, NewerIncarnation, Overloaded
 from gfs_ha.kv.ordered import OrderedKV, Writer, WriteTransaction
-from gfs_ha.limits import COMMAND_BYTES_MAX, RAFT_PROPOSALS_MAX
+from gfs_ha.limits import COMMAND_BYTES_MAX, RAFT_LINGER_S, RAFT_PROPOSALS_MAX
 from gfs_ha.master.raft.commit_times import CommitTimes
 from gfs_ha.master.raft.contract import (
     FOLLOWER,
@@ -74,6 +74,7 @@ class RaftNode:
         self._stopped = False
         self._space_low = False
         self._next_space_s = 0.0
+        self._linger_until_s = float("inf")  # When applied state is committed at the latest.
         self._next_status_s = 0.0
         self._readable_until_s = float("-inf")
         self._listeners: list[RoleListener] = []
@@ -205,8 +206,8 @@ class RaftNode:
     # The tick.
 
     def _wait_s(self, wait_s: float) -> float:
-        due = self._replica.next_deadline_s - self.now_s()
-        return max(0.0, min(wait_s, due))
+        due_s = min(self._replica.next_deadline_s, self._linger_until_s)
+        return max(0.0, min(wait_s, due_s - self.now_s()))
 
     def _busy(self) -> bool:
         return self._replica.busy or self._stopping
@@ -217,6 +218,8 @@ class RaftNode:
             return
         # Reads whose state is visible already need not wait for this commit.
         self._replica.release_reads()
+        if self._linger():
+            return
         transaction = self._open()
         self._journal.write(transaction)
         self._identity.write(transaction)
@@ -229,6 +232,23 @@ class RaftNode:
         self._identity.committed()
         self._replica.committed(seconds)
         self._transport.committed()
+
+    def _linger(self) -> bool:
+        """Return whether a leader's applied state waits a moment for a commit to share.
+
+        Writers come one after another: the state of one then goes with the log of the next.
+        """
+        now = self.now_s()
+        waits = self._replica.lingers and self._announced[0] == LEADER and not self._outbox
+        if not waits or self._journal.log_dirty or self._identity.dirty or self._stopping:
+            self._linger_until_s = float("inf")
+            return False
+        if self._linger_until_s == float("inf"):
+            self._linger_until_s = now + RAFT_LINGER_S
+        if now < self._linger_until_s:
+            return True
+        self._linger_until_s = float("inf")
+        return False
 
     def _open(self) -> WriteTransaction:
         if self._transaction is None:

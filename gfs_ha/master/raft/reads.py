@@ -54,6 +54,11 @@ class _SyncObj(internals._SyncObj):
         """Return whether a tick can do something about a read that arrived. Thread-safe."""
         return bool(self._reads) and (self.__raftState != LEADER or self._serving())
 
+    @property
+    def reads_held(self) -> bool:
+        """Return whether a read waits for nothing but a commit."""
+        return bool(self._confirmed)
+
     def _serving(self) -> bool:
         """Return whether everything that earlier leaders committed is applied here."""
         return (

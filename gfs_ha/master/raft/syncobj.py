@@ -215,7 +215,22 @@ class Replica(
             self.proposals_waiting
             or self.reads_waiting
             or self._SyncObj__raftLastApplied < self._SyncObj__raftCommitIndex
+            or self._commits_alone
         )
+
+    @property
+    def lingers(self) -> bool:
+        """Return whether applied state may wait for the next commit: nobody asks for it yet.
+
+        Its outcome is told and durable on a majority; only readers need it in the store.
+        """
+        return self.role == LEADER and self._others_needed > 0 and not self.reads_held
+
+    @property
+    def _commits_alone(self) -> bool:
+        """Return whether the only member has to count its own commit now."""
+        alone = not self._others_needed and self.role == LEADER
+        return alone and self._journal.durable_index > self._SyncObj__raftCommitIndex
 
     @property
     def lease_until_s(self) -> float:
