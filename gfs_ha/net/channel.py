@@ -24,6 +24,7 @@ from gfs_ha.errors import (
 )
 from gfs_ha.limits import (
     CALLS_IN_FLIGHT_DEFAULT,
+    CHANNEL_IDLE_S,
     CONNECT_TIMEOUT_S,
     FRAME_BYTES_MAX,
     FRAME_DEADLINE_S,
@@ -49,7 +50,8 @@ class ChannelLimits:
     calls_in_flight_max: int = CALLS_IN_FLIGHT_DEFAULT
     frame_bytes_max: int = FRAME_BYTES_MAX
     frame_deadline_s: float = FRAME_DEADLINE_S
-    idle_close_s: float | None = None  # Hang up after so long without a call; None = never.
+    # Hang up after so long without a call, before the door does and complains; None = never.
+    idle_close_s: float | None = CHANNEL_IDLE_S
 
 
 class _Flight:

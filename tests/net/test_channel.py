@@ -20,6 +20,7 @@ from gfs_ha.errors import (
     WrongCluster,
 )
 from gfs_ha.net.channel import Channel, ChannelLimits
+from gfs_ha.net.connection import DoorLimits
 from gfs_ha.net.door import Door
 from gfs_ha.net.network import Hello
 from gfs_ha.net.rpc import FrameReader, Request, encode_reply
@@ -384,6 +385,11 @@ def test_an_idle_channel_hangs_up_by_itself_and_a_busy_one_does_not(
         idle.call(ECHO, b"", b"", PATIENCE_S)
     assert caught.value.details["sent"] == 0
     assert service.take(b"a").reply(b"done") and future.result(PATIENCE_S) == b"done"
+
+
+def test_a_channel_hangs_up_before_the_door_would_complain() -> None:
+    idle_close_s = ChannelLimits().idle_close_s
+    assert idle_close_s is not None and idle_close_s < DoorLimits().idle_s
 
 
 def test_a_closed_channel_leaves_neither_thread_nor_descriptor(house: House, door: Door) -> None:
