@@ -105,7 +105,9 @@ class Copying:
         progress, cancel = progress or Silent(), Cancel(cancel)
         uploader = Uploader(connection.store, connection.runtime, progress, cancel)
         upload = TreeUpload(self._names, uploader, connection.runtime, progress, cancel)
-        return upload.run(source, target, options, _checked_jobs(jobs))
+        result = upload.run(source, target, options, _checked_jobs(jobs))
+        result.path = target
+        return result
 
     def get(
         self,
@@ -150,7 +152,7 @@ class Copying:
 
             reader.copy_to(write)
         progress.finished(content.path)
-        return Fetched(content.path, content.size)
+        return Fetched(target, content.size)
 
     def get_tree(
         self,
@@ -176,7 +178,9 @@ class Copying:
         download = TreeDownload(
             self._names, connection.open_contents, downloader, connection.reader_parts, cancel
         )
-        return download.run(path, target, _checked_jobs(jobs), verify, progress)
+        result = download.run(path, target, _checked_jobs(jobs), verify, progress)
+        result.path = target
+        return result
 
     def _file_target(self, remote: str, name: str | None, options: PutOptions) -> str:
         """Return the final path of a file. Raises: what is certain to refuse it in the end."""

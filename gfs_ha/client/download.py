@@ -42,7 +42,7 @@ class Downloader:
             try:
                 self._copy(content, local, verify)
                 self._progress.finished(content.path)
-                return Fetched(content.path, content.size)
+                return Fetched(local, content.size)
             except FileChanged:
                 start_index += 1
                 if start_index >= STARTS_MAX:

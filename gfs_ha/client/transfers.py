@@ -100,7 +100,7 @@ def copies_warning(what: str, copies: int, goal: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One file that was got: size in bytes."""
+    """One file that was got: where it lies on this machine, and its size in bytes."""
 
     path: str
     size: int
@@ -116,8 +116,9 @@ class Problem:
 
 @dataclass(slots=True)
 class TreeResult:
-    """What became of a tree. It is complete when there are no problems."""
+    """What became of a tree, copied to `path`. It is complete when there are no problems."""
 
+    path: str = ""
     file_count: int = 0
     directory_count: int = 0
     size: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from gfsctl_program import Gfsctl
@@ -83,6 +84,34 @@ def test_what_was_put_is_told_to_programs(gfsctl: Gfsctl, home: str, tmp_path: P
     assert item["path"] == f"{home}/f" and item["size"] == 5
     assert item["copies"] == 3 and item["warnings"] == []
     assert gfsctl.ok("put", tmp_path / "d" / "f", home).out == b""
+
+
+def test_what_was_copied_is_told_with_where_it_is_now(
+    gfsctl: Gfsctl, home: str, tmp_path: Path
+) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "f").write_bytes(b"12345")
+    for words, path in (
+        (("put", "-r", tmp_path / "d", home), f"{home}/d"),
+        (("put", tmp_path / "d" / "f", home), f"{home}/f"),
+        (("get", "-r", f"{home}/d", tmp_path / "e"), str(tmp_path / "e")),
+        (("get", f"{home}/f", tmp_path / "e"), str(tmp_path / "e" / "f")),
+    ):
+        (item,) = gfsctl.ok(*words, "-o", "json").json["items"]
+        assert item["path"] == path and item["source"] == str(words[-2])
+    assert gfsctl.ok("get", f"{home}/f", tmp_path, "-o", "name").lines == [str(tmp_path / "f")]
+
+
+def test_a_local_directory_whose_name_is_no_utf8_can_be_told(
+    gfsctl: Gfsctl, home: str, tmp_path: Path
+) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    (odd / "f").write_bytes(b"12345")
+    (item,) = gfsctl.ok("put", odd / "f", f"{home}/f", "-o", "json").json["items"]
+    assert item["source"].endswith("caf\\xe9/f")
+    (item,) = gfsctl.ok("get", f"{home}/f", odd / "g", "-o", "json").json["items"]
+    assert item["path"].endswith("caf\\xe9/g")
 
 
 def test_a_recursive_put_or_get_of_a_file_is_that_of_a_file(

@@ -5,10 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import click
+
 from gfs_ha.cli import output
 from gfs_ha.cli.data.several import Several
+from gfs_ha.cli.names import printable
 from gfs_ha.cli.session import Session
+from gfs_ha.client.copying import JOBS_MAX
 from gfs_ha.client.transfers import Fetched, Problem, Stored, TreeResult
+
+
+def tree_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb that copies trees its `-r` and `-j`."""
+    jobs = click.option(
+        *("-j", "--jobs"),
+        type=click.IntRange(1, JOBS_MAX),
+        default=4,
+        show_default=True,
+        envvar="GFS_JOBS",
+        help="Files of a tree under way at once.",
+    )
+    recursive = click.option(
+        *("-r", "--recursive"), is_flag=True, help="Directories with all that is below them."
+    )
+    return recursive(jobs(function))
 
 
 class Outcome:
@@ -29,7 +49,11 @@ class Outcome:
             self._add_file(source, result)
 
     def _add_file(self, source: str, result: Stored | Fetched) -> None:
-        item: dict[str, Any] = {"source": source, "path": result.path, "size": result.size}
+        item: dict[str, Any] = {
+            "source": _encodable(source),
+            "path": _encodable(result.path),
+            "size": result.size,
+        }
         if isinstance(result, Stored):
             item |= {"chunk_count": result.chunk_count, "copies": result.copies}
             item["warnings"] = list(result.warnings)
@@ -44,7 +68,8 @@ class Outcome:
         self._several.done_count += result.file_count + result.directory_count - 1
         self._items.append(
             {
-                "source": source,
+                "source": _encodable(source),
+                "path": _encodable(result.path),
                 "size": result.size,
                 "file_count": result.file_count,
                 "directory_count": result.directory_count,
@@ -60,10 +85,19 @@ class Outcome:
                 problems=[_problem_facts(one) for one in self._several.problems],
             )
         elif self._session.options.output == "name":
-            output.write_lines(item["source"] for item in self._items)
+            output.write_lines(item["path"] for item in self._items)
         self._several.conclude("copied")
 
 
 def _problem_facts(problem: Problem) -> dict[str, Any]:
     error = problem.error
     return {"path": problem.path, "code": error.code, "message": error.message}
+
+
+def _encodable(name: str) -> str:
+    """Return a name as JSON can hold it: bytes of a local one that are no UTF-8 are escaped."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return printable(name)
+    return name
