@@ -8,7 +8,7 @@ import click
 
 from gfs_ha import __version__
 from gfs_ha.cli import output
-from gfs_ha.cli.options import Options
+from gfs_ha.cli.options import JSONL, Options
 from gfs_ha.cli.verb import Verb
 from gfs_ha.limits import PROTOCOL_VERSION, SCHEMA_VERSION
 
@@ -32,7 +32,8 @@ def version(options: Options) -> None:
             "schema": SCHEMA_VERSION,
             "python": platform.python_version(),
         }
-        found = document("Version", [facts], {"leader": None, "index": None})
+        meta = {"leader": None, "index": None}
+        found = facts if options.output == JSONL else document("Version", [facts], meta)
         output.write(json_bytes(found, options.output))
     elif options.output == "name":
         output.write_lines([__version__])

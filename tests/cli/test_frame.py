@@ -117,6 +117,8 @@ def test_a_verb_takes_the_common_options_before_and_after_it(
     assert json.loads(capsys.readouterr().out)["kind"] == "Version"
     assert run(["version", "-o", "name"]) == 0
     assert capsys.readouterr().out == "0.1.0\n"
+    assert run(["version", "-o", "jsonl"]) == 0  # As everywhere: the items, without an envelope.
+    assert json.loads(capsys.readouterr().out)["version"] == "0.1.0"
 
 
 def test_errors_become_one_line_and_their_status(capsys: pytest.CaptureFixture[str]) -> None:
