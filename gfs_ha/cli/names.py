@@ -65,8 +65,3 @@ def remote_path(text: str, cluster: ClusterConfig) -> str:
 def without_slash(path: str) -> str:
     """Return the path without the slash at its end."""
     return path.rstrip("/") or "/"
-
-
-def join(directory: str, name: str) -> str:
-    """Return the path of a name in a directory."""
-    return f"/{name}" if directory == "/" else f"{directory}/{name}"

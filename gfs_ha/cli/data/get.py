@@ -8,7 +8,7 @@ from functools import partial
 import click
 
 from gfs_ha.cli.data.cat import copy_out
-from gfs_ha.cli.data.copying import Outcome
+from gfs_ha.cli.data.copying import Outcome, tree_options
 from gfs_ha.cli.data.several import split_target
 from gfs_ha.cli.names import printable, remote_path, without_slash
 from gfs_ha.cli.progress import Bar
@@ -30,15 +30,7 @@ from gfs_ha.protocol.metadata import DIRECTORY
     """,
 )
 @click.argument("words", metavar="REMOTE... LOCAL", nargs=-1)
-@click.option("-r", "--recursive", is_flag=True, help="Directories with all that is below them.")
-@click.option(
-    *("-j", "--jobs"),
-    type=click.IntRange(1, 64),
-    default=4,
-    show_default=True,
-    envvar="GFS_JOBS",
-    help="Files of a tree under way at once.",
-)
+@tree_options
 @click.option("--verify", is_flag=True, help="Read the local file again and compare.")
 @pass_session
 def get(

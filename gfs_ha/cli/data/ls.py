@@ -11,10 +11,11 @@ from msgspec import structs
 from gfs_ha.cli import output
 from gfs_ha.cli.data.listing import FileItem, long_lines, short_lines
 from gfs_ha.cli.data.several import Several
-from gfs_ha.cli.names import join, printable
+from gfs_ha.cli.names import printable
 from gfs_ha.cli.options import TABLE, WIDE
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
+from gfs_ha.client.namespace import join
 
 Lines = Callable[[list[FileItem]], Iterable[str]]
 

@@ -6,9 +6,10 @@ import click
 
 from gfs_ha.cli.data.listing import FileItem
 from gfs_ha.cli.data.several import Several, split_target
-from gfs_ha.cli.names import join, printable, remote_path, without_slash
+from gfs_ha.cli.names import printable, remote_path, without_slash
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
+from gfs_ha.client.namespace import join
 from gfs_ha.errors import NotADirectory, NotFound
 from gfs_ha.protocol.metadata import DIRECTORY
 

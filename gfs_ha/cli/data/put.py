@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import click
 
-from gfs_ha.cli.data.copying import Outcome
+from gfs_ha.cli.data.copying import Outcome, tree_options
 from gfs_ha.cli.data.several import split_target
 from gfs_ha.cli.names import printable, remote_path, without_slash
 from gfs_ha.cli.progress import Bar
@@ -33,15 +33,7 @@ from gfs_ha.protocol.metadata import DIRECTORY, DISK, MEMORY
     """,
 )
 @click.argument("words", metavar="LOCAL... REMOTE", nargs=-1)
-@click.option("-r", "--recursive", is_flag=True, help="Directories with all that is below them.")
-@click.option(
-    *("-j", "--jobs"),
-    type=click.IntRange(1, 64),
-    default=4,
-    show_default=True,
-    envvar="GFS_JOBS",
-    help="Files of a tree under way at once.",
-)
+@tree_options
 @click.option("--if-absent", is_flag=True, help="Replace nothing: exit 4 if the file exists.")
 @click.option(
     "--durability",

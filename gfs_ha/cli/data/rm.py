@@ -70,19 +70,15 @@ def _what(session: Session, path: str) -> str:
     """Return a directory's name with what would go with it."""
     files = directories = size = 0
     more = ""
-    waiting = [path]
-    while waiting and not more:
-        directory = waiting.pop()
-        for entry in session.cluster.listdir(directory):
-            if entry.status.kind == DIRECTORY:
-                directories += 1
-                waiting.append(f"{directory}/{entry.name}")
-            else:
-                files += 1
-                size += entry.status.size
-            if files + directories >= _COUNTED_MAX:
-                more = "more than "
-                break
+    for _, entry in session.cluster.walk(path):
+        if entry.status.kind == DIRECTORY:
+            directories += 1
+        else:
+            files += 1
+            size += entry.status.size
+        if files + directories >= _COUNTED_MAX:
+            more = "more than "
+            break
     return (
         f"{printable(path)} with {more}{count_text(files, 'file')} "
         f"({size_text(size)}) and {count_text(directories, 'directory', 'directories')}"
