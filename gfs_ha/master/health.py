@@ -29,7 +29,7 @@ class Symptoms:
     under_count: int
     under_more: bool  # There are more than were counted.
     blocked: dict[str, str]
-    damaged: dict[str, str]  # Replica and what was found, by chunk id.
+    damaged: dict[str, str]  # Replicas and what was found, by chunk id.
     internal_errors: InternalErrors | None
     disk_free_bytes: int
     disk_total_bytes: int
@@ -208,7 +208,8 @@ def _chunks(symptoms: Symptoms) -> list[Finding]:
                 ERROR,
                 f"{_counted(len(symptoms.damaged))} with trouble on a replica: "
                 f"{_named(symptoms.damaged)}",
-                "reads use the other replicas; look at the disks of the named servers",
+                "reads use the intact replicas while there are any; look at the disks of the named "
+                "servers, and put the files again",
             )
         )
     return found

@@ -14,6 +14,7 @@ from gfs_ha.limits import GIB
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.codec import Failure, failure
 from gfs_ha.protocol.control import (
+    DamageFound,
     DeleteReplica,
     DiskFacts,
     FenceAnswer,
@@ -66,6 +67,7 @@ class ScriptedServer:
         self.beats = 0
         self.registrations = 0
         self.refusals = 0
+        self.damage: tuple[DamageFound, ...] = ()  # Told with every heartbeat.
         self._answers: list[OrderAnswer] = []
         self._link = trio.link("chunkserver", name)
         self._stopping = threading.Event()
@@ -158,6 +160,7 @@ class ScriptedServer:
             self.disks(),
             listed,
             tuple(answers),
+            self.damage,
         )
 
     def _obey(self, order: Order) -> OrderAnswer:

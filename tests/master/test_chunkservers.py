@@ -9,7 +9,7 @@ from trio import Client, Trio, wait_until
 from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId, StartId, make_chunk_id
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.codec import Failure
-from gfs_ha.protocol.control import RegisterServer
+from gfs_ha.protocol.control import DamageFound, RegisterServer
 from gfs_ha.protocol.metadata import (
     AllocateChunk,
     ChunkSealed,
@@ -171,3 +171,18 @@ def test_a_report_of_a_replica_is_taken(client: Client, servers: list[ScriptedSe
     server_id = chunk.replicas[0].server_id
     client.ask(ReportReplica(chunk.chunk_id, server_id, "times out"))
     assert "REPLICAS_DAMAGED" not in codes(client), "what a client says is no fact"
+
+
+def test_damage_is_told_of_each_server_that_found_it(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    chunk = put(client, servers, "/file", 100)
+    holders = [server for server in servers if chunk.chunk_id in server.replicas]
+    for server in holders:
+        server.damage = (DamageFound(chunk.chunk_id, server.disk_id, 0),)
+
+    def told() -> bool:
+        found = [one for one in client.ask(GetHealth()).items if one.code == "REPLICAS_DAMAGED"]
+        return any(all(server.name in one.message for server in holders) for one in found)
+
+    wait_until(told, "a finding that names all of them")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
 
 from gfs_ha.errors import InvalidArgument, NotInitialized
@@ -314,7 +313,7 @@ def _health(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[Hea
             blocked={
                 format_id(chunk_id): why for chunk_id, why in desk.sealing().blocked().items()
             },
-            damaged=dict(_damaged(view, reign)),
+            damaged=_damaged(view, reign),
             internal_errors=view.internal_errors(),
             disk_free_bytes=free_bytes,
             disk_total_bytes=total_bytes,
@@ -325,13 +324,16 @@ def _health(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[Hea
     return report, len(under)
 
 
-def _damaged(view: View, reign: Reign) -> Iterator[tuple[str, str]]:
+def _damaged(view: View, reign: Reign) -> dict[str, str]:
+    """Return what is wrong with which replicas, by chunk id."""
+    found: dict[str, list[str]] = {}
     for (chunk_id, server_id), problem in reign.observed.damage.items():
         chunk = view.chunk(chunk_id)
         if chunk is not None and server_id in counted(chunk) and chunk.state != DEAD:
             server = view.server(server_id)
             name = server.name if server else f"#{server_id}"
-            yield format_id(chunk_id), f"{name}: {problem}"
+            found.setdefault(format_id(chunk_id), []).append(f"{name}: {problem}")
+    return {chunk: ", ".join(problems) for chunk, problems in found.items()}
 
 
 def _check_limit(limit: int) -> None:
