@@ -108,12 +108,15 @@ def up(
 def down(session: Session, directory: str | None, wipe: bool) -> None:
     """Stop the processes of the cluster; none is left."""
     cluster = LocalCluster(directory)
+    there = cluster.there
     ended = cluster.down(wipe=wipe)
     if session.options.output in (JSON, JSONL):
         facts = {"directory": str(cluster.directory), "stopped": list(ended), "wiped": wipe}
         session.show_plain("LocalDown", [facts])
     elif session.options.output == NAME:
         output.write_lines(ended)
+    elif not there:
+        output.write_lines([f"there is no local cluster in {cluster.directory}; nothing to stop"])
     else:
         what = f"stopped: {' '.join(ended)}" if ended else "nothing was running"
         kept = "data removed" if wipe else "data kept"

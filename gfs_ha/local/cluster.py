@@ -107,6 +107,11 @@ class LocalCluster:
                 return self._start_stopped()
             return self._create(plan)
 
+    @property
+    def there(self) -> bool:
+        """Return whether the directory holds a local cluster, also one that never was complete."""
+        return self._layout.claimed()
+
     def down(self, wipe: bool = False) -> tuple[str, ...]:
         """End all processes, and with `wipe` remove all data. Return the names that were running.
 

@@ -74,6 +74,7 @@ def test_the_life_of_a_local_cluster(local: Local, directory: Path) -> None:
     wiped = local("down", "--wipe", "-o", "json")
     assert wiped.json["items"][0]["stopped"] == ["m1", "cs1", "cs2"]
     assert not directory.exists()
+    assert local("down", "--wipe").lines[0].startswith("there is no local cluster in")
 
 
 @pytest.mark.parametrize(
