@@ -187,8 +187,8 @@ def _chunks(symptoms: Symptoms) -> list[Finding]:
                 "CHUNKS_UNDER",
                 ERROR,
                 f"{at_least}{_counted(symptoms.under_count)} with fewer live copies than the goal",
-                "bring their servers back; lost copies are not restored yet by this release "
-                "(gfsctl admin chunks ls --under)",
+                "bring missing servers back, or put the files again; lost copies are not restored "
+                "yet by this release (gfsctl admin chunks ls --under)",
             )
         )
     if symptoms.blocked:
