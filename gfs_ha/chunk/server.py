@@ -89,7 +89,7 @@ class Chunkserver:
         try:
             self._identity = read_identity(self._disk)
             if self._identity is not None:
-                check_identity(self._identity, config.cluster.id, None)
+                check_identity(self._identity, config.cluster.id, own.name)
         except BaseException:
             self._disk.close()
             raise
@@ -190,7 +190,7 @@ class Chunkserver:
                 self._pause(outages.failed(error))
                 continue
             outages.ended()
-            identity = Identity(self._config.cluster.id, reply.server_id, disk_id)
+            identity = Identity(self._config.cluster.id, reply.server_id, disk_id, self._own.name)
             write_identity(self._disk, identity)
             EpochBook(self._disk, self._runtime).told(reply.epoch)
             logger.info("enrolled server=%s id=%d", self._own.name, reply.server_id)

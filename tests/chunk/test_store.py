@@ -12,13 +12,14 @@ from gfs_ha.chunk.disk import PosixDisk, opened
 from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.slots.identity import (
     IDENTITY_NAME,
+    Identity,
     check_identity,
     read_identity,
     write_identity,
 )
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import UnknownReplica, WrongDirectory
-from gfs_ha.ids import LogIndex, ServerId, make_chunk_id
+from gfs_ha.ids import DiskId, LogIndex, ServerId, make_chunk_id
 from gfs_ha.protocol.data import Durability
 from gfs_ha.runtime import ThreadedRuntime
 
@@ -38,12 +39,15 @@ def test_a_new_directory_is_nobodys_until_it_is_marked(disk: MemoryDisk) -> None
 
 
 def test_a_directory_of_somebody_else_is_refused(disk: MemoryDisk) -> None:
-    check_identity(identity(4), CLUSTER, ServerId(4))
-    check_identity(identity(4), CLUSTER, None)
+    own = Identity(CLUSTER, ServerId(4), DiskId(4000), "cs4")
+    write_identity(disk, own)
+    assert read_identity(disk) == own
+    check_identity(own, CLUSTER, "cs4")
+    check_identity(identity(4), CLUSTER, "cs4")  # It tells no name.
     with pytest.raises(WrongDirectory, match="cluster"):
-        check_identity(identity(4), "another", ServerId(4))
-    with pytest.raises(WrongDirectory, match="server 4"):
-        check_identity(identity(4), CLUSTER, ServerId(5))
+        check_identity(own, "another", "cs4")
+    with pytest.raises(WrongDirectory, match="server cs4, this is cs5"):
+        check_identity(own, CLUSTER, "cs5")
 
 
 def test_a_directory_with_files_but_no_mark_is_refused(disk: MemoryDisk) -> None:

@@ -21,6 +21,7 @@ class Identity(msgspec.Struct, frozen=True):
     cluster_id: str
     server_id: ServerId
     disk_id: DiskId
+    name: str = ""  # Of the server, for people; "" = written before names were.
 
 
 def read_identity(disk: Disk) -> Identity | None:
@@ -65,13 +66,13 @@ def write_identity(disk: Disk, identity: Identity) -> None:
         file.close()
 
 
-def check_identity(found: Identity, cluster_id: str, server_id: ServerId | None) -> None:
-    """Raise WrongDirectory unless the directory is this server's of this cluster."""
+def check_identity(found: Identity, cluster_id: str, name: str) -> None:
+    """Raise WrongDirectory unless the directory is that of server `name` of this cluster."""
     if found.cluster_id != cluster_id:
         raise WrongDirectory(
             f"the data directory belongs to cluster {found.cluster_id}, this server to {cluster_id}"
         )
-    if server_id is not None and found.server_id != server_id:
+    if found.name and found.name != name:
         raise WrongDirectory(
-            f"the data directory belongs to server {found.server_id}, this is server {server_id}"
+            f"the data directory belongs to server {found.name}, this is {name}; give it its own"
         )
