@@ -20,7 +20,6 @@ from gfs_ha.runtime import Runtime
 
 CACHED_CHUNKS_MAX = 65_536
 AVOID_S = 5.0  # A server that failed is asked last for this long.
-SERVERS_FRESH_S = 5.0  # How old the leader's list of available servers may be.
 
 _MASK = (1 << 64) - 1
 
@@ -78,8 +77,6 @@ class Locations:
         self._lock = runtime.lock()
         self._chunks: OrderedDict[ChunkId, ChunkLocations] = OrderedDict()
         self._avoided_until_s: dict[ServerId, float] = {}
-        self._available: frozenset[ServerId] | None = None
-        self._available_s = 0.0
 
     def learn(self, chunks: Iterable[ChunkLocations]) -> None:
         """Remember what the leader just said."""
@@ -113,7 +110,6 @@ class Locations:
         """Ask this server last for a few seconds: it just failed."""
         with self._lock:
             self._avoided_until_s[server_id] = self._runtime.monotonic_s() + AVOID_S
-            self._available = None
 
     def ordered(self, chunk: ChunkLocations) -> list[Location]:
         """Return the replicas of a chunk, best first."""
@@ -128,39 +124,3 @@ class Locations:
     def servers(self) -> tuple[Location, ...]:
         """Return the chunkservers that are available now, as the leader says."""
         return self._calls.ask(ListServers(), ServersListed).servers
-
-    def without_unavailable(self, chunk: ChunkLocations) -> ChunkLocations:
-        """Return the chunk with `live` set as the leader's list of servers says now.
-
-        The list is kept for a few seconds, and asked for anew after a server failed.
-        """
-        now_s = self._runtime.monotonic_s()
-        with self._lock:
-            available = self._available
-            if now_s - self._available_s > SERVERS_FRESH_S:
-                available = None
-        if available is None:
-            available = frozenset(one.server_id for one in self.servers())
-            with self._lock:
-                self._available = available
-                self._available_s = now_s
-        replicas = tuple(
-            Location(
-                server_id=one.server_id,
-                name=one.name,
-                host=one.host,
-                port=one.port,
-                rack=one.rack,
-                machine=one.machine,
-                live=one.server_id in available,
-            )
-            for one in chunk.replicas
-        )
-        return ChunkLocations(
-            chunk_id=chunk.chunk_id,
-            birth=chunk.birth,
-            sealed=chunk.sealed,
-            length=chunk.length,
-            digest=chunk.digest,
-            replicas=replicas,
-        )
