@@ -16,6 +16,7 @@ from gfs_ha.master.state.view import View
 
 Live = Callable[[ServerId], bool]
 LostDisks = frozenset[tuple[ServerId, DiskId]]
+Damaged = frozenset[tuple[ChunkId, ServerId]]
 
 FIRST = ChunkId(0)  # Below every id.
 BUCKETS = ("0", "1", "2", "3+")
@@ -42,12 +43,13 @@ def lost_disks(view: View) -> LostDisks:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """What counts as there: live servers, without the disks that they lost."""
+    """What counts as there: live servers, without the disks that they lost and what is damaged."""
 
     live: Live
     lost: LostDisks
+    damaged: Damaged = frozenset()
 
-    def copies(self, chunk: Chunk) -> int:
+    def copies(self, chunk_id: ChunkId, chunk: Chunk) -> int:
         """Return how many copies of a chunk can be read now."""
         holders = counted(chunk)
         return sum(
@@ -56,6 +58,7 @@ class Presence:
             if replica.server_id in holders
             and self.live(replica.server_id)
             and (replica.server_id, replica.disk_id) not in self.lost
+            and (chunk_id, replica.server_id) not in self.damaged
         )
 
 
@@ -70,9 +73,9 @@ class Census:
     def step(self, view: View, presence: Presence, limit: int) -> bool:
         """Count the next `limit` chunks; return True at the end of a round."""
         page = view.chunks_after(self._after, limit)
-        for _, chunk in page:
+        for chunk_id, chunk in page:
             if chunk.state != DEAD:
-                self._running[BUCKETS[min(3, presence.copies(chunk))]] += 1
+                self._running[BUCKETS[min(3, presence.copies(chunk_id, chunk))]] += 1
         if len(page) == limit:
             self._after = page[-1][0]
             return False
@@ -87,9 +90,10 @@ def under_goal(
     """Return chunks with fewer live copies than their goal above `after`, and if there are more.
 
     Merges the index of chunks that have too few copies by the tables with what lies on servers
-    that are not live or on lost disks: nothing else can be below its goal.
+    that are not live or on lost disks, and what is damaged: nothing else can be below its goal.
     """
-    sources = [_recorded(view, after)]
+    hurt = sorted({chunk_id for chunk_id, _ in presence.damaged if chunk_id > after})
+    sources = [_recorded(view, after), iter(hurt)]
     for server_id, server in view.servers():
         gone = not presence.live(server_id)
         sources += [
@@ -106,7 +110,7 @@ def under_goal(
         if examined >= _EXAMINED_MAX:
             return found, True
         chunk = view.chunk(chunk_id)
-        if chunk is None or chunk.state == DEAD or presence.copies(chunk) >= chunk.goal:
+        if chunk is None or chunk.state == DEAD or presence.copies(chunk_id, chunk) >= chunk.goal:
             continue
         if len(found) == limit:
             return found, True

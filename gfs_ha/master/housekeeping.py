@@ -120,6 +120,7 @@ class Housekeeper:
                         for server_id in reign.observed.servers
                         if reign.observed.state(server_id, now_s) == LIVE
                     ),
+                    damaged=frozenset(reign.observed.damage),
                 )
             )
 
@@ -148,7 +149,9 @@ class Housekeeper:
                 self._propose(name, plan)
                 plans.append(plan)
             young = seen.now_s - seen.elected_s < _HEARD_AFTER_S
-            presence = Presence(lambda server_id: young or server_id in seen.live, lost_disks(view))
+            presence = Presence(
+                lambda server_id: young or server_id in seen.live, lost_disks(view), seen.damaged
+            )
             reign.census.step(view, presence, _CENSUS_ROWS)
         return plans
 

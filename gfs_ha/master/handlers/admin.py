@@ -173,7 +173,9 @@ class _Describer:
         self._now_s = desk.now_s()
         self._servers: dict[ServerId, Server | None] = {}
         self._blocked = desk.sealing().blocked()
-        self.presence = Presence(self._live, lost_disks(view))
+        self.presence = Presence(
+            self._live, lost_disks(view), frozenset(self._reign.observed.damage)
+        )
 
     def _live(self, server_id: ServerId) -> bool:
         return self._reign.observed.state(server_id, self._now_s) == LIVE
@@ -186,7 +188,7 @@ class _Describer:
             state=chunk.state,
             length=chunk.length if chunk.state == SEALED else chunk.published_end,
             goal=chunk.goal,
-            copies=self.presence.copies(chunk),
+            copies=self.presence.copies(chunk_id, chunk),
             durability=chunk.durability,
             kind=chunk.kind,
             claimed_by=chunk.claimed_by,

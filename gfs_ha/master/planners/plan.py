@@ -35,6 +35,7 @@ class Seen:
     sessions: Mapping[SessionId, float]  # When each was heard last.
     deleted: tuple[tuple[ChunkId, ServerId, int], ...] = ()  # Acknowledged deletes.
     live: frozenset[ServerId] = frozenset()
+    damaged: frozenset[tuple[ChunkId, ServerId]] = frozenset()
 
     def session_silence_s(self, session_id: SessionId) -> float:
         """Return for how long a session has been silent."""

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from master_tables import Tables
 
-from gfs_ha.ids import ChunkId
+from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.master.census import Census, Presence, lost_disks, under_goal
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.metadata import FinishChunk, ReleaseChunks
@@ -48,6 +48,19 @@ def test_a_replica_on_a_lost_disk_does_not_count() -> None:
     chunk = tables.chunk(tables.session(), (1, 2, 3)).chunk_id
     tables.enroll(1, disk=999)
     assert under(tables) == ([chunk], False)
+
+
+def test_a_damaged_replica_does_not_count() -> None:
+    tables = Tables()
+    session = tables.session()
+    whole = tables.chunk(session, (1, 2, 3)).chunk_id
+    hurt = tables.chunk(session, (1, 2, 3)).chunk_id
+    with tables.view() as view:
+        there = Presence(lambda server_id: True, lost_disks(view), frozenset({(hurt, ServerId(2))}))
+        found, more = under_goal(view, there, FIRST, 100)
+        assert ([chunk_id for chunk_id, _ in found], more) == ([hurt], False)
+        copies = {one: there.copies(one, chunk) for one, chunk in view.chunks_after(FIRST, 10)}
+    assert copies == {whole: 3, hurt: 2}
 
 
 def test_dead_chunks_are_nobody_s_concern() -> None:
