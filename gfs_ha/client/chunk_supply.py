@@ -21,6 +21,7 @@ from gfs_ha.protocol.metadata import (
     Done,
     FinishChunk,
     ReleaseChunks,
+    SealChunk,
 )
 from gfs_ha.runtime import Future, Runtime
 
@@ -97,6 +98,17 @@ class ChunkSupply:
         """Seal one's own chunk: each of `holders` acknowledged `length` bytes (C5)."""
         request = FinishChunk(chunk.chunk_id, length, digest, tuple(holders))
         return self._session.change(request, ChunkSealed)
+
+    def seal(
+        self, chunk: ChunkAllocated, failed: Iterable[ServerId], timeout_s: float
+    ) -> ChunkSealed:
+        """Have the leader seal one's own chunk that too few replicas are left of (C2-C5).
+
+        Args: `failed` are the servers that the leader need not wait long for. Raises: Busy while
+        the seal is blocked, and what keeps the leader from it.
+        """
+        request = SealChunk(chunk.chunk_id, tuple(failed))
+        return self._session.change(request, ChunkSealed, timeout_s=timeout_s)
 
     def release(self, chunk_ids: Iterable[ChunkId]) -> None:
         """End the claims; a chunk without references is dead at once (C11)."""

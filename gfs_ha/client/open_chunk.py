@@ -9,11 +9,13 @@ from gfs_ha.client.chunk_crcs import ChunkCrcs
 from gfs_ha.client.chunk_push import ChunkPush, PushOutcome
 from gfs_ha.client.shipment import WriterParts
 from gfs_ha.errors import GfsError
-from gfs_ha.ids import format_id
+from gfs_ha.ids import ServerId, format_id
 from gfs_ha.limits import PACKET_BYTES_DEFAULT
 from gfs_ha.protocol.metadata import ChunkAllocated
 
 logger = logging.getLogger(__name__)
+
+SEAL_TIMEOUT_S = 10.0  # After that the leader goes on by itself, once the claim is released.
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class OpenChunk:
         self.end = 0
         self.open = True
         self.error: GfsError | None = None
+        self._failed: tuple[ServerId, ...] = ()  # Set: the leader has to seal it.
         self._crcs = ChunkCrcs()
 
     def fits(self, size: int) -> bool:
@@ -66,7 +69,14 @@ class OpenChunk:
         return landed
 
     def finish(self) -> None:
-        """Seal it with all its replicas at its end; an empty one is given back."""
+        """Seal it with all its replicas at its end; an empty one is given back.
+
+        One that too few replicas are left of is sealed by the leader, which takes its time (C5).
+        Raises: Busy while that is blocked, and what else keeps it from an end.
+        """
+        if self._failed:
+            failed, self._failed = self._failed, ()
+            self._parts.supply.seal(self.chunk, failed, SEAL_TIMEOUT_S)
         if not self.open:
             return
         self.open = False
@@ -77,19 +87,23 @@ class OpenChunk:
     def _give_up(self, outcome: PushOutcome) -> None:
         """End the chunk before the broken push, with the replicas that did not fail in it.
 
-        They all acknowledged everything up to `end`. With too few of them left the chunk stays
-        open: once its claim is released the leader seals it (C2-C4, C11).
+        They all acknowledged everything up to `end`. With too few of them left the leader has to
+        seal the chunk; `finish` asks it to.
         """
         self.open = False
         self._note(outcome)
         chunk = self.chunk
         survivors = [r.server_id for r in chunk.replicas if r.server_id not in outcome.failed]
-        if not self.end or len(survivors) < min(chunk.min_copies, chunk.goal):
+        if not self.end:
+            return
+        if len(survivors) < min(chunk.min_copies, chunk.goal):
+            self._failed = outcome.failed
             return
         try:
             self._parts.supply.finish(chunk, self.end, self._crcs.digest(), survivors)
         except GfsError as error:
-            # What is published in it stays published, and the leader seals it in time.
+            # Some of them is not fit to hold it, or the leader is away: it sorts that out.
+            self._failed = outcome.failed
             chunk_id = format_id(chunk.chunk_id)
             logger.info("chunk left to the leader chunk=%s error=%s", chunk_id, error.message)
 

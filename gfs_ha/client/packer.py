@@ -7,8 +7,9 @@ that many writers (or a tree) share each push and each command (F6).
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
+from functools import partial
 
 from gfs_ha.checksum import crc32c
 from gfs_ha.client.chunk_supply import ChunkSpec
@@ -17,6 +18,7 @@ from gfs_ha.client.retry import Deadline, pause_s
 from gfs_ha.client.session import Session
 from gfs_ha.client.shipment import WriterParts
 from gfs_ha.errors import Cancelled, DeadlineExceeded, GfsError, ProtocolError, TooFewCopies
+from gfs_ha.ids import ChunkId
 from gfs_ha.limits import FILES_PER_COMMAND_MAX, KIB, MIB
 from gfs_ha.protocol.metadata import Extent, Publish, Published, PublishedFile, PublishFile
 from gfs_ha.runtime import Future, Runtime
@@ -64,6 +66,7 @@ class SmallFilePacker:
         self._jobs: deque[_Job] = deque()
         self._queued_bytes = 0
         self._publishing = 0
+        self._unpublished: Counter[ChunkId] = Counter()  # Batches of a chunk on their way.
         self._running = False
         self._closed = False
         self._open: OpenChunk | None = None
@@ -179,6 +182,8 @@ class SmallFilePacker:
             while self._publishing >= PUBLISHING_MAX:
                 self._state.wait(DRAIN_MAX_S)
             self._publishing += 1
+            if landed is not None:
+                self._unpublished[landed.chunk.chunk_id] += 1
         self._runtime.spawn("publish small files", lambda: self._publish(batch, landed))
 
     def _land(self, data: memoryview) -> Landed:
@@ -193,9 +198,12 @@ class SmallFilePacker:
             landed = self._open.append(data)
             if landed is not None:
                 return landed
+            # Its seal may wait for servers that are gone; these bytes need not.
+            broken, self._open = self._open, None
+            runtime.spawn("end a broken chunk", partial(self._end_chunk, broken))
             if self._closed:
                 raise Cancelled("the connection to the cluster was closed")
-            error = self._open.error or TooFewCopies("no chunk took the small files")
+            error = broken.error or TooFewCopies("no chunk took the small files")
             delay_s = pause_s(error, failure_count, runtime.uniform(0.0, 1.0))
             if not deadline.allows(delay_s, runtime.monotonic_s()):
                 raise error
@@ -203,20 +211,32 @@ class SmallFilePacker:
             failure_count += 1
 
     def _retire(self) -> None:
-        """Finish the open chunk, and release it once everything in it is published."""
+        """End the open chunk."""
         chunk, self._open = self._open, None
-        if chunk is None:
-            return
+        if chunk is not None:
+            self._end_chunk(chunk)
+
+    def _end_chunk(self, chunk: OpenChunk) -> None:
+        """Finish a chunk, and release it once everything in it is published."""
+        chunk_id = chunk.chunk.chunk_id
         try:
-            chunk.finish()
+            self._finish_chunk(chunk)
             with self._state:
-                while self._publishing:
+                while self._unpublished[chunk_id]:
                     self._state.wait(DRAIN_MAX_S)
+                del self._unpublished[chunk_id]
                 closing = self._closed
             if not closing:  # Otherwise the end of the session, which is near, releases it.
-                self._parts.supply.release((chunk.chunk.chunk_id,))
+                self._parts.supply.release((chunk_id,))
         except GfsError as error:
-            # What is published stays; the leader seals the chunk when its claim ends (C11).
+            # What is published stays; the claim ends with the session (C11).
+            logger.info("chunk left to the session's end error=%s", error.message)
+
+    def _finish_chunk(self, chunk: OpenChunk) -> None:
+        try:
+            chunk.finish()
+        except GfsError as error:
+            # What is published stays, and the leader seals the chunk when its claim ends (C11).
             logger.info("open chunk left to the leader error=%s", error.message)
 
     def _publish(self, batch: list[_Job], landed: Landed | None) -> None:
@@ -237,6 +257,8 @@ class SmallFilePacker:
         finally:
             with self._state:
                 self._publishing -= 1
+                if landed is not None:
+                    self._unpublished[landed.chunk.chunk_id] -= 1
                 self._state.notify_all()
 
 

@@ -45,16 +45,24 @@ class Session:
         self._answered_s = 0.0
 
     def change(
-        self, request: Request, kind: type[T], give_up: tuple[type[GfsError], ...] = ()
+        self,
+        request: Request,
+        kind: type[T],
+        give_up: tuple[type[GfsError], ...] = (),
+        timeout_s: float | None = None,
     ) -> T:
         """Return the reply to one change. Raises: what refuses it, UnknownOutcome, NoLeader.
 
-        Args: `give_up` names errors that are raised at once although a retry might help.
+        Args: `give_up` names errors that are raised at once although a retry might help;
+        `timeout_s` is how long it is tried, or None for the timeout of the connection.
         """
-        return expect(self.change_all((request,), give_up)[0], kind)
+        return expect(self.change_all((request,), give_up, timeout_s)[0], kind)
 
     def change_all(
-        self, requests: Sequence[Request], give_up: tuple[type[GfsError], ...] = ()
+        self,
+        requests: Sequence[Request],
+        give_up: tuple[type[GfsError], ...] = (),
+        timeout_s: float | None = None,
     ) -> list[Reply]:
         """Return the reply to each of several changes, sent in one call; refusals are Failures.
 
@@ -62,7 +70,7 @@ class Session:
         """
         session_id, asked = self._number(requests)
         try:
-            replies = self._calls.settle(asked, give_up=give_up)
+            replies = self._calls.settle(asked, timeout_s, give_up)
         finally:
             with self._state:
                 if self._session_id == session_id:

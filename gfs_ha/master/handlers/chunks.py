@@ -114,6 +114,12 @@ def _begin_seal(desk: Desk, request: SealChunk, slot: Slot) -> None:
     if chunk.state != OPEN:
         sealer.look_at(request.chunk_id, chunk)
         return
+    logger.info(
+        "seal asked chunk=%#x session=%d failed=%s",
+        request.chunk_id,
+        slot.session_id,
+        request.failed,
+    )
     command = BeginSeal(request.chunk_id, f"asked by session {slot.session_id:#x}")
 
     def done(outcome: Outcome) -> None:

@@ -31,6 +31,8 @@ from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.kv.ordered import MemoryKV
 from gfs_ha.limits import MIB, PROTOCOL_VERSION
 from gfs_ha.master.state.commands import (
+    BeginSeal,
+    CommitSeal,
     EnrolledDisk,
     EnrollServer,
     Entry,
@@ -59,6 +61,7 @@ from gfs_ha.protocol.metadata import (
     ReadExtents,
     Renew,
     ReportReplica,
+    SealChunk,
     ServersListed,
     Stat,
 )
@@ -111,6 +114,7 @@ class LittleMasters:
         self.before: deque[Fault] = deque()  # Each is used for one call: it never arrives.
         self.after: deque[Fault] = deque()  # Each is used for one call: its answer is lost.
         self.reports: list[ReportReplica] = []
+        self.plane: LittlePlane | None = None
         self._apply(Entry(0, 1, InitCluster("little", "little", 1, chunk_bytes)))
         for number in range(1, server_count + 1):
             rack = "r1" if number % 2 else "r2"
@@ -173,6 +177,8 @@ class LittleMasters:
                 return Done()
             case AllocateChunk():
                 return self._allocate(asked, request)
+            case SealChunk():
+                return self._seal(request)
         return self._apply(
             Entry(0, 1, request, asked.session_id, asked.sequence, asked.window_start)
         )
@@ -188,6 +194,24 @@ class LittleMasters:
         return self._apply(
             Entry(0, 1, command, asked.session_id, asked.sequence, asked.window_start)
         )
+
+    def _seal(self, request: SealChunk) -> Reply:
+        chunk = self.view().chunk(request.chunk_id)
+        assert chunk is not None and self.plane is not None
+        begun = self._apply(Entry(0, 1, BeginSeal(request.chunk_id, "asked")))
+        index = self.index
+        held = {
+            one.server_id: data
+            for one in chunk.replicas
+            if one.server_id not in self.plane.dead
+            and (data := self.plane.chunks.get((one.server_id, request.chunk_id))) is not None
+        }
+        if isinstance(begun, Failure) or not held:
+            return Failure("Busy", "not sealed yet", {"retry_ms": 50})
+        length = min(len(data) for data in held.values())
+        digest = chunk_digest(part_crcs(0, memoryview(next(iter(held.values())))[:length]))
+        command = CommitSeal(request.chunk_id, index, length, digest, tuple(held))
+        return self._apply(Entry(0, 1, command))
 
     def locations(self) -> list[Location]:
         view = self.view()
@@ -361,6 +385,7 @@ class LittleCluster:
     def __init__(self, server_count: int = 4, timeout_s: float = 5.0) -> None:
         self.masters = LittleMasters(server_count)
         self.plane = LittlePlane()
+        self.masters.plane = self.plane
         self.timeout_s = timeout_s
         self.connection = self.connect()
         self.client = Cluster(config(), connection=self.connection)
