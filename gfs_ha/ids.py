@@ -6,8 +6,6 @@ from typing import NewType
 
 import msgspec
 
-from gfs_ha.errors import InvalidArgument
-
 ChunkId = NewType("ChunkId", int)  # 16-bit incarnation, 48-bit replicated counter; never reused.
 ServerId = NewType("ServerId", int)  # uint64, given by RegisterServer.
 DiskId = NewType("DiskId", int)  # uint64, random, chosen when the data directory is made.
@@ -64,14 +62,3 @@ def split_chunk_id(chunk_id: ChunkId) -> tuple[int, int]:
 def format_id(value: int) -> str:
     """Return a 64-bit id as people and JSON see it, `0x1000000000007`."""
     return f"0x{value:x}"
-
-
-def parse_id(text: str) -> int:
-    """Return the 64-bit id that `format_id` wrote. Raises: InvalidArgument."""
-    try:
-        value = int(text, 16)
-    except ValueError:
-        raise InvalidArgument(f"{text!r} is no id; ids look like 0x1000000000007") from None
-    if not 0 <= value < 1 << 64:
-        raise InvalidArgument(f"{text!r} does not fit 64 bits")
-    return value

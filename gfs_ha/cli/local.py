@@ -25,6 +25,13 @@ _HERE = "gfs_ha.cli.local"
 local = Family(
     "local",
     help="A real cluster of processes on this machine.",
+    examples="""
+    gfsctl local up                                # 3 masters, 4 chunkservers, 2 racks
+    eval "$(gfsctl local env)" && gfsctl ls /      # use it
+    gfsctl local kill m1 -9 && gfsctl admin status  # lose a master
+    gfsctl local start m1                          # and have it back
+    gfsctl local down --wipe                       # remove it with its data
+    """,
     rows={
         "up": Row(_HERE, "up", "Start a cluster, or what is stopped of it"),
         "down": Row(_HERE, "down", "Stop its processes; keep the data unless --wipe"),

@@ -28,29 +28,20 @@ DATA_VERBS = {
     "version": Row("gfs_ha.cli.version", "version", "Show the version of this program"),
 }
 
-EXAMPLES = """\
-Examples:
-  gfsctl local up                     # a cluster on this machine
-  gfsctl put report.pdf /docs/        # copy a file in
-  gfsctl put -r src /backup           # copy a tree in
-  gfsctl get /docs/report.pdf .       # copy a file out, verified
-  gfsctl admin status                 # how is the cluster?
-
+EXAMPLES = """
+gfsctl local up                     # a cluster on this machine
+gfsctl put report.pdf /docs/        # copy a file in
+gfsctl put -r src /backup           # copy a tree in
+gfsctl get /docs/report.pdf .       # copy a file out, verified
+gfsctl admin status                 # how is the cluster?
 """
 
 
-class Root(Family):
-    """`gfsctl` itself."""
-
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        formatter.write(EXAMPLES)
-        super().format_help(ctx, formatter)
-
-
-def _root() -> Root:
-    return Root(
+def _root() -> Family:
+    return Family(
         "gfsctl",
         rows=DATA_VERBS,
+        examples=EXAMPLES,
         params=list(common_options(with_environment=True)),
         help="gfs-ha: a distributed file system whose master is no single point of failure.",
         context_settings=HELP | {"auto_envvar_prefix": "GFS", "max_content_width": 100},

@@ -21,7 +21,7 @@ class Verb(click.Command):
         more["params"] = [*(more.get("params") or []), *common_options(with_environment=False)]
         more.setdefault("context_settings", HELP)
         super().__init__(*args, **more)
-        self.examples = [line.strip() for line in examples.strip().splitlines()]
+        self.examples = examples
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if any(parameter.name == "watch" for parameter in self.params):
@@ -29,14 +29,7 @@ class Verb(click.Command):
         return super().parse_args(ctx, args)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        if self.examples:
-            formatter.write("Examples:\n")
-            rows = [line.partition("  # ")[::2] for line in self.examples]
-            width = max(len(words) for words, _ in rows)
-            for words, text in rows:
-                formatter.write(f"  {words.ljust(width)}  {'# ' + text if text else ''}".rstrip())
-                formatter.write("\n")
-            formatter.write("\n")
+        _write_examples(self.examples, formatter)
         super().format_help(ctx, formatter)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -49,6 +42,19 @@ class Verb(click.Command):
         for title, rows in (("Options", own), ("Common options", common)):
             with formatter.section(title):
                 formatter.write_dl(rows)
+
+
+def _write_examples(examples: str, formatter: click.HelpFormatter) -> None:
+    lines = [line.strip() for line in examples.strip().splitlines()]
+    if not lines:
+        return
+    formatter.write("Examples:\n")
+    rows = [line.partition("  # ")[::2] for line in lines]
+    width = max(len(words) for words, _ in rows)
+    for words, text in rows:
+        formatter.write(f"  {words.ljust(width)}  {'# ' + text if text else ''}".rstrip())
+        formatter.write("\n")
+    formatter.write("\n")
 
 
 def _with_period(words: list[str]) -> list[str]:
@@ -74,12 +80,26 @@ class Row(NamedTuple):
 
 
 class Family(click.Group):
-    """A group that imports a command when it is used: the list of all of them costs nothing."""
+    """A group that imports a command when it is used: the list of all of them costs nothing.
 
-    def __init__(self, *args: Any, rows: Mapping[str, Row] | None = None, **more: Any) -> None:
+    `examples` are as those of a Verb.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        rows: Mapping[str, Row] | None = None,
+        examples: str = "",
+        **more: Any,
+    ) -> None:
         more.setdefault("context_settings", HELP)
         super().__init__(*args, **more)
         self._rows = dict(rows or {})
+        self._examples = examples
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write_examples(self._examples, formatter)
+        super().format_help(ctx, formatter)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self._rows)

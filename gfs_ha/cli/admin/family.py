@@ -9,6 +9,12 @@ _HERE = "gfs_ha.cli.admin"
 admin = Family(
     "admin",
     help="For operators: how the cluster is, and where things lie.",
+    examples="""
+    gfsctl admin status -w                      # the cluster on one screen, kept up to date
+    gfsctl admin health                         # what is not as it should be; exit 8 if anything
+    gfsctl admin masters ls -o json             # for programs
+    gfsctl admin placement show /docs/report.pdf  # where its bytes lie
+    """,
     rows={
         "status": Row(f"{_HERE}.status", "status", "The cluster on one screen"),
         "health": Row(f"{_HERE}.health", "health", "What is not as it should be (exit 8)"),
