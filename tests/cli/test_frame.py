@@ -48,6 +48,16 @@ def test_help_shows_examples_before_anything_else(
     assert f"gfsctl {verb}" in text
 
 
+@pytest.mark.parametrize("group", ["", "admin", "local"])
+def test_help_of_a_group_shows_examples_before_its_commands(
+    group: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*group.split(), "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("Examples:\n  gfsctl ")
+    assert text.index("Examples:") < text.index("Usage:") < text.index("Commands:")
+
+
 def test_the_list_of_commands_needs_no_library() -> None:
     code = (
         "import sys; from gfs_ha.cli.shell import run; run(['--help']);"
