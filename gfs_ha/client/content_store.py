@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gfs_ha.client.chunk_supply import ChunkSpec
+from gfs_ha.client.local_files import LocalSource
 from gfs_ha.client.memory import MemoryPool
 from gfs_ha.client.packer import SMALL_FILE_BYTES_MAX, Packed, SmallFilePacker
+from gfs_ha.client.segments import SegmentUpload, UploadParts
 from gfs_ha.client.session import Session
 from gfs_ha.client.shipment import WriterParts
-from gfs_ha.client.transfers import PutOptions, Stored
+from gfs_ha.client.transfers import PutOptions, Stored, Watch
 from gfs_ha.client.writer import Content, ContentWriter, publish
 from gfs_ha.errors import error_from_wire
 from gfs_ha.ids import ContentId
@@ -42,6 +44,11 @@ class ContentStore:
     def writer(self, options: PutOptions, size: int | None = None) -> ContentWriter:
         """Return a writer for a content that is too long for a packer."""
         return ContentWriter(self._session, self._parts, self._memory, _spec(options), size)
+
+    def upload(self, options: PutOptions, source: LocalSource, watch: Watch) -> Content:
+        """Make a big local file safe, several segments at a time. Raises: as SegmentUpload.run."""
+        parts = UploadParts(self._session, self._parts, self._memory)
+        return SegmentUpload(parts, _spec(options), source, watch).run()
 
     def publish(
         self, path: str, attributes: FileAttributes, options: PutOptions, content: Content

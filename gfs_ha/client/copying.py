@@ -11,6 +11,7 @@ from gfs_ha.client.content_store import FileAttributes
 from gfs_ha.client.contents import PinnedContent
 from gfs_ha.client.download import Downloader
 from gfs_ha.client.files import RemoteReader
+from gfs_ha.client.lanes import LANES_MAX, Lanes
 from gfs_ha.client.local_files import local_door, shown
 from gfs_ha.client.namespace import check_path, join
 from gfs_ha.client.transfers import (
@@ -21,6 +22,7 @@ from gfs_ha.client.transfers import (
     Silent,
     Stored,
     TreeResult,
+    Watch,
 )
 from gfs_ha.client.tree_download import TreeDownload
 from gfs_ha.client.tree_upload import TreeUpload
@@ -37,7 +39,6 @@ from gfs_ha.errors import (
 from gfs_ha.protocol.metadata import DIRECTORY, DISK, MEMORY, FileStatus
 
 STREAM_MODE = 0o644
-JOBS_MAX = 64
 
 
 class Copying:
@@ -52,6 +53,7 @@ class Copying:
         local: str | os.PathLike[str] | ByteSource,
         remote: str,
         options: PutOptions,
+        jobs: int,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Stored:
@@ -59,7 +61,8 @@ class Copying:
         _check_options(options)
         connection = self._connection
         progress = progress or Silent()
-        uploader = Uploader(connection.store, connection.runtime, progress, Cancel(cancel))
+        watch = Watch(progress, Cancel(cancel), Lanes(connection.runtime, _checked_jobs(jobs)))
+        uploader = Uploader(connection.store, connection.runtime, watch)
         attributes = FileAttributes(STREAM_MODE, connection.runtime.wall_ns())
         if not isinstance(local, str | os.PathLike):
             target = self._file_target(remote, None, options)
@@ -103,9 +106,10 @@ class Copying:
             raise parent
         connection = self._connection
         progress, cancel = progress or Silent(), Cancel(cancel)
-        uploader = Uploader(connection.store, connection.runtime, progress, cancel)
+        watch = Watch(progress, cancel, Lanes(connection.runtime, _checked_jobs(jobs)))
+        uploader = Uploader(connection.store, connection.runtime, watch)
         upload = TreeUpload(self._names, uploader, connection.runtime, progress, cancel)
-        result = upload.run(source, target, options, _checked_jobs(jobs))
+        result = upload.run(source, target, options, jobs)
         result.path = target
         return result
 
@@ -114,6 +118,7 @@ class Copying:
         remote: str,
         local: str | os.PathLike[str],
         verify: bool,
+        jobs: int,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Fetched:
@@ -134,7 +139,8 @@ class Copying:
         progress.expect(1, content.size)
         if os.path.exists(target) and not os.path.isfile(target):
             return self._get_into(content, target, progress)
-        downloader = Downloader(connection.reader_parts, progress, Cancel(cancel))
+        watch = Watch(progress, Cancel(cancel), Lanes(connection.runtime, _checked_jobs(jobs)))
+        downloader = Downloader(connection.reader_parts, watch)
         return downloader.get_file(lambda: connection.open_content(path), target, verify, content)
 
     def _get_into(self, content: PinnedContent, target: str, progress: Progress) -> Fetched:
@@ -174,11 +180,12 @@ class Copying:
                 f"local {shown(target)} is in the way; a directory cannot replace it"
             )
         progress, cancel = progress or Silent(), Cancel(cancel)
-        downloader = Downloader(connection.reader_parts, progress, cancel)
+        watch = Watch(progress, cancel, Lanes(connection.runtime, _checked_jobs(jobs)))
+        downloader = Downloader(connection.reader_parts, watch)
         download = TreeDownload(
             self._names, connection.open_contents, downloader, connection.reader_parts, cancel
         )
-        result = download.run(path, target, _checked_jobs(jobs), verify, progress)
+        result = download.run(path, target, jobs, verify, progress)
         result.path = target
         return result
 
@@ -239,6 +246,6 @@ def _check_options(options: PutOptions) -> None:
 
 
 def _checked_jobs(jobs: int) -> int:
-    if not 1 <= jobs <= JOBS_MAX:
-        raise UsageError(f"{jobs} jobs; 1 to {JOBS_MAX} are possible")
+    if not 1 <= jobs <= LANES_MAX:
+        raise UsageError(f"{jobs} jobs; 1 to {LANES_MAX} are possible")
     return jobs

@@ -8,7 +8,7 @@ from gfs_ha.checksum import crc32c
 from gfs_ha.client.contents import PinnedContent
 from gfs_ha.client.local_files import LocalTarget
 from gfs_ha.client.piece_stream import PieceStream, ReaderParts
-from gfs_ha.client.transfers import Cancel, Fetched, Progress
+from gfs_ha.client.transfers import Fetched, Watch
 from gfs_ha.errors import FileChanged
 
 STARTS_MAX = 5  # A file that is replaced again and again while it is read is given up then.
@@ -17,10 +17,11 @@ STARTS_MAX = 5  # A file that is replaced again and again while it is read is gi
 class Downloader:
     """Copies remote files to local ones. Thread-safe."""
 
-    def __init__(self, parts: ReaderParts, progress: Progress, cancel: Cancel) -> None:
+    def __init__(self, parts: ReaderParts, watch: Watch) -> None:
         self._parts = parts
-        self._progress = progress
-        self._cancel = cancel
+        self._lanes = watch.lanes
+        self._progress = watch.progress
+        self._cancel = watch.cancel
 
     def get_file(
         self,
@@ -63,7 +64,7 @@ class Downloader:
 
     def _copy(self, content: PinnedContent, local: str, verify: bool) -> None:
         moved = crc = 0
-        stream = PieceStream(self._parts, content, 0, content.size)
+        stream = PieceStream(self._parts, content, 0, content.size, self._lanes)
         with LocalTarget(local, self._parts.runtime.random_u64()) as target:
             try:
                 while (filled := stream.take()) is not None:

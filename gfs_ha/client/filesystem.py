@@ -11,6 +11,7 @@ from gfs_ha.client.connection import ClusterConnection
 from gfs_ha.client.content_store import ContentSink, FileAttributes
 from gfs_ha.client.copying import Copying
 from gfs_ha.client.files import RemoteReader, RemoteWriter
+from gfs_ha.client.lanes import LANES_DEFAULT
 from gfs_ha.client.namespace import check_path
 from gfs_ha.client.operations import Operations
 from gfs_ha.client.transfers import (
@@ -126,19 +127,30 @@ class Cluster:
     # Copying ------------------------------------------------------------------------------------
 
     def put(
-        self, local: LocalPath | ByteSource, remote: str, **how: Unpack[PutArguments]
+        self,
+        local: LocalPath | ByteSource,
+        remote: str,
+        *,
+        jobs: int = LANES_DEFAULT,
+        **how: Unpack[PutArguments],
     ) -> Stored:
         """Copy a local file, or a stream until its end, to a remote path; all or nothing.
 
         A remote directory receives a file under its own name. Mode and mtime are kept.
-        Args: see PutArguments. Raises: PartlyDone when the file changes while it is read,
-        AlreadyExists with `if_absent`…
+        Of a big file up to `jobs` chunks are under way at once, each in memory until it is safe;
+        a stream is read in order. Args: see PutArguments. Raises: PartlyDone when the file
+        changes while it is read, AlreadyExists with `if_absent`…
         """
         options, progress, cancel = _put_options(how)
-        return self._copying.put(local, remote, options, progress, cancel)
+        return self._copying.put(local, remote, options, jobs, progress, cancel)
 
     def put_tree(
-        self, local: LocalPath, remote: str, *, jobs: int = 4, **how: Unpack[PutArguments]
+        self,
+        local: LocalPath,
+        remote: str,
+        *,
+        jobs: int = LANES_DEFAULT,
+        **how: Unpack[PutArguments],
     ) -> TreeResult:
         """Copy a local directory with all that is below it, `jobs` files at a time.
 
@@ -155,15 +167,17 @@ class Cluster:
         local: LocalPath,
         *,
         verify: bool = False,
+        jobs: int = LANES_DEFAULT,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Fetched:
         """Copy a remote file to a local path, or under its own name into a local directory.
 
         It appears whole, with mode and mtime, or not at all. Each byte is verified on its way;
-        with `verify` the local file is read again and compared.
+        with `verify` the local file is read again and compared. Up to `jobs` pieces of a big file
+        are under way at once.
         """
-        return self._copying.get(remote, local, verify, progress, cancel)
+        return self._copying.get(remote, local, verify, jobs, progress, cancel)
 
     def get_tree(
         self,
@@ -171,7 +185,7 @@ class Cluster:
         local: LocalPath,
         *,
         verify: bool = False,
-        jobs: int = 4,
+        jobs: int = LANES_DEFAULT,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> TreeResult:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gfs_ha.client.contents import PinnedContent
+from gfs_ha.client.lanes import Lanes
 from gfs_ha.client.memory import MemoryPool
 from gfs_ha.client.reader import Piece, PieceReader, piece_at
 from gfs_ha.errors import Cancelled, DeadlineExceeded, GfsError
 from gfs_ha.runtime import Runtime
 
-DEPTH = 6  # Pieces on their way or read and not yet taken.
-WORKERS = 3
+WORKERS = 3  # Of a reader that no operation gave lanes to.
+PIECES_PER_WORKER = 2  # On their way, or read and not yet taken.
 IDLE_S = 10.0  # Without anybody who takes, the workers end; the next `take` starts them again.
 WAIT_MAX_S = 3600.0  # Reading a piece has a deadline of its own.
 
@@ -59,8 +60,18 @@ class PieceStream:
     An error is raised by `take` at its place in the order; what lies before it is delivered.
     """
 
-    def __init__(self, parts: ReaderParts, content: PinnedContent, start: int, end: int) -> None:
+    def __init__(
+        self,
+        parts: ReaderParts,
+        content: PinnedContent,
+        start: int,
+        end: int,
+        lanes: Lanes | None = None,
+    ) -> None:
+        """Args: `lanes` are shared with the other files of an operation."""
         self._parts = parts
+        self._lanes = lanes or Lanes(parts.runtime, WORKERS)
+        self._depth = PIECES_PER_WORKER * self._lanes.count
         self._content = content
         self._planning = parts.runtime.lock()
         self._state = parts.runtime.condition()
@@ -110,17 +121,27 @@ class PieceStream:
                 self._parts.give_back(filled)
 
     def _start_workers(self) -> None:
-        while self._workers < WORKERS and self._next_offset < self._end and not self._closed:
+        while self._next_offset < self._end and not self._closed:
+            if not self._workers:
+                self._lanes.enter()
+            elif not self._lanes.try_enter():
+                return
             self._workers += 1
             self._parts.runtime.spawn("read ahead", self._work)
 
     def _work(self) -> None:
         try:
-            while self._work_once():
+            while self._work_once() and not self._leaves():
                 pass
         finally:
+            self._lanes.leave()
             with self._state:
                 self._workers -= 1
+
+    def _leaves(self) -> bool:
+        """Return True when other files need this worker's lane more."""
+        with self._state:
+            return self._workers > 1 and self._lanes.crowded
 
     def _work_once(self) -> bool:
         """Read one piece into its place; return False when there is none to read."""
@@ -144,7 +165,7 @@ class PieceStream:
         """Return the next piece to read, once there is room for it."""
         with self._planning:
             with self._state:
-                while self._next_index - self._taken_index >= DEPTH and not self._closed:
+                while self._next_index - self._taken_index >= self._depth and not self._closed:
                     if not self._state.wait(IDLE_S):
                         return None
                 if self._next_offset >= self._end:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gfs_ha.client.lanes import Lanes
 from gfs_ha.errors import Cancelled, GfsError
 from gfs_ha.protocol.metadata import DISK
 
@@ -57,6 +58,15 @@ class Cancel:
         """Raise Cancelled when the flag is set."""
         if self.is_set:
             raise Cancelled("cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who is told of an operation, what ends it early, and how much of it is under way at once."""
+
+    progress: Progress
+    cancel: Cancel
+    lanes: Lanes
 
 
 @dataclass(frozen=True, slots=True)

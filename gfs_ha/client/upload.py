@@ -13,13 +13,13 @@ from gfs_ha.client.content_store import (
 )
 from gfs_ha.client.local_files import LocalSource
 from gfs_ha.client.packer import SMALL_FILE_BYTES_MAX
-from gfs_ha.client.transfers import Cancel, Progress, PutOptions, Stored
+from gfs_ha.client.segments import READ_BYTES
+from gfs_ha.client.transfers import PutOptions, Stored, Watch
 from gfs_ha.errors import GfsError
-from gfs_ha.limits import MIB, PACKET_BYTES_DEFAULT
+from gfs_ha.limits import MIB
 from gfs_ha.runtime import Future, Runtime
 
 STREAM_READ_BYTES = MIB
-READ_BYTES = PACKET_BYTES_DEFAULT  # At once from a local file: still in the cache when it is sent.
 
 
 class ByteSource(Protocol):
@@ -31,13 +31,12 @@ class ByteSource(Protocol):
 class Uploader:
     """Stores local bytes under remote names. Thread-safe."""
 
-    def __init__(
-        self, store: ContentStore, runtime: Runtime, progress: Progress, cancel: Cancel
-    ) -> None:
+    def __init__(self, store: ContentStore, runtime: Runtime, watch: Watch) -> None:
         self._store = store
         self._runtime = runtime
-        self._progress = progress
-        self._cancel = cancel
+        self._watch = watch
+        self._progress = watch.progress
+        self._cancel = watch.cancel
 
     def put_file(self, local: str, remote: str, options: PutOptions) -> Stored:
         """Store one local file under its final remote path.
@@ -100,6 +99,9 @@ class Uploader:
         attributes: FileAttributes,
         options: PutOptions,
     ) -> Stored:
+        if self._watch.lanes.count > 1:
+            content = self._store.upload(options, source, self._watch)
+            return self._store.publish(remote, attributes, options, content)
         writer = self._store.writer(options, source.facts.size)
         told = 0  # Less than was written when a signal came in between.
         try:

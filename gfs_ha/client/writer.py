@@ -45,6 +45,62 @@ class Content:
     claimed: tuple[ChunkId, ...]
 
 
+class Staging:
+    """Takes in what is safe of one content, in any order, and writes it down in time.
+
+    A long content is staged before its end, which frees its claims. Used by one thread at a time.
+    """
+
+    def __init__(self, session: Session, supply: ChunkSupply) -> None:
+        self._session = session
+        self._supply = supply
+        self._safe = Safe()
+        self._content_id = ContentId(0)
+        self._unstaged: list[Extent] = []
+        self._claimed: list[ChunkId] = []
+
+    def add(self, safe: Safe) -> None:
+        """Take in a segment that was made safe."""
+        self._unstaged += safe.extents
+        self._claimed += safe.chunk_ids
+        self._safe.add(safe)
+        crowded = self._session.claim_count >= CROWDED_CLAIMS
+        if crowded or len(self._unstaged) >= STAGED_PER_COMMAND:
+            self._stage()
+
+    def release_later(self, chunk_id: ChunkId) -> None:
+        """Take in a chunk that nothing was put into; its claim ends with the others."""
+        self._claimed.append(chunk_id)
+
+    def finish(self, size: int) -> Content:
+        """Return the content, of which everything was taken in."""
+        inline = len(self._unstaged) <= INLINE_EXTENTS_MAX and not self._content_id
+        if not inline:
+            self._stage()
+        return Content(
+            size=size,
+            safe=self._safe,
+            content_id=self._content_id,
+            extents=tuple(sorted(self._unstaged, key=lambda extent: extent.file_offset)),
+            claimed=tuple(self._claimed),
+        )
+
+    def give_up(self) -> list[ChunkId]:
+        """Return the chunks that are to be discarded."""
+        claimed, self._claimed = self._claimed, []
+        return claimed
+
+    def _stage(self) -> None:
+        """Write extents down, and free their claims."""
+        for start in range(0, len(self._unstaged), STAGED_PER_COMMAND):
+            some = tuple(self._unstaged[start : start + STAGED_PER_COMMAND])
+            staged = self._session.change(StageExtents(self._content_id, some), Staged)
+            self._content_id = staged.content_id
+        self._unstaged = []
+        self._supply.release(self._claimed)
+        self._claimed = []
+
+
 class ContentWriter:
     """Writes one content from its first byte to its last. Used by one thread.
 
@@ -59,7 +115,6 @@ class ContentWriter:
         spec: ChunkSpec,
         size: int | None = None,
     ) -> None:
-        self._session = session
         self._parts = parts
         self._memory = memory
         self._spec = spec
@@ -68,10 +123,7 @@ class ContentWriter:
         self._lent: memoryview | None = None
         self._shipment: Shipment | None = None
         self._ending: Future[Safe] | None = None
-        self._safe = Safe()
-        self._content_id = ContentId(0)
-        self._unstaged: list[Extent] = []
-        self._claimed: list[ChunkId] = []
+        self._staging = Staging(session, parts.supply)
 
     @property
     def size(self) -> int:
@@ -113,33 +165,24 @@ class ContentWriter:
             self._end_segment()
         elif self._shipment is not None:
             self._shipment.break_off()  # Room was asked for, and nothing came.
-            self._claimed.append(self._shipment.chunk_id)
+            self._staging.release_later(self._shipment.chunk_id)
             self._shipment = None
             self._return_memory()
         if self._expected is None:
             self._parts.supply.give_back_spare(self._spec)
         self._await_ending()
-        inline = len(self._unstaged) <= INLINE_EXTENTS_MAX and not self._content_id
-        if not inline:
-            self._stage()
-        return Content(
-            size=self._size,
-            safe=self._safe,
-            content_id=self._content_id,
-            extents=tuple(self._unstaged),
-            claimed=tuple(self._claimed),
-        )
+        return self._staging.finish(self._size)
 
     def abandon(self) -> None:
         """Give everything up: what was written is released and collected. Does not wait for it."""
         supply = self._parts.supply
         if self._shipment is not None:
             self._shipment.break_off()
-            self._claimed.append(self._shipment.chunk_id)
+            self._staging.release_later(self._shipment.chunk_id)
             self._shipment = None
             self._return_memory()
         ending, self._ending = self._ending, None
-        claimed, self._claimed = self._claimed, []
+        claimed = self._staging.give_up()
         supply.give_back_spare(self._spec)
 
         def give_up() -> None:
@@ -188,23 +231,7 @@ class ContentWriter:
         if self._ending is None:
             return
         ending, self._ending = self._ending, None
-        safe = ending.result(ENDING_MAX_S)
-        self._unstaged += safe.extents
-        self._claimed += safe.chunk_ids
-        self._safe.add(safe)
-        crowded = self._session.claim_count >= CROWDED_CLAIMS
-        if crowded or len(self._unstaged) >= STAGED_PER_COMMAND:
-            self._stage()
-
-    def _stage(self) -> None:
-        """Write the extents of a long content down before its end, and free its claims."""
-        for start in range(0, len(self._unstaged), STAGED_PER_COMMAND):
-            some = tuple(self._unstaged[start : start + STAGED_PER_COMMAND])
-            staged = self._session.change(StageExtents(self._content_id, some), Staged)
-            self._content_id = staged.content_id
-        self._unstaged = []
-        self._parts.supply.release(self._claimed)
-        self._claimed = []
+        self._staging.add(ending.result(ENDING_MAX_S))
 
     def _return_memory(self) -> None:
         if self._lent is not None:

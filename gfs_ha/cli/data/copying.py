@@ -11,7 +11,7 @@ from gfs_ha.cli import output
 from gfs_ha.cli.data.several import Several
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.session import Session
-from gfs_ha.client.copying import JOBS_MAX
+from gfs_ha.client.lanes import LANES_DEFAULT, LANES_MAX
 from gfs_ha.client.transfers import Fetched, Problem, Stored, TreeResult
 
 
@@ -19,8 +19,8 @@ def tree_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a verb that copies trees its `-r` and `-j`."""
     jobs = click.option(
         *("-j", "--jobs"),
-        type=click.IntRange(1, JOBS_MAX),
-        default=4,
+        type=click.IntRange(1, LANES_MAX),
+        default=LANES_DEFAULT,
         show_default=True,
         envvar="GFS_JOBS",
         help="Files of a tree under way at once.",
