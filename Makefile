@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test check quick bench fuzz bulk format clean
+.PHONY: help setup demo test check quick bench fuzz bulk bench-etcd format clean
 
 help:
 	@echo "make demo    a real file into a three-master cluster and back, through the loss of the leader"
@@ -12,6 +12,7 @@ help:
 	@echo "make check   types, lint, layers, architecture only"
 	@echo "make quick   the tests that start no processes"
 	@echo "make bench   put, get, create, tree and failover beside the floor programs"
+	@echo "make bench-etcd  durable commands and reads beside a 3-member etcd, which must be installed"
 	@echo "make fuzz    the consensus fuzzer, longer (SEEDS=5000)"
 	@echo "make bulk    three masters beside full-speed bulk writers (SECONDS=3600)"
 
@@ -49,6 +50,10 @@ bulk: setup
 
 bench: setup
 	$(BIN)/python benchmarks/suite.py
+
+bench-etcd: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check grpcio
+	$(BIN)/python benchmarks/beside_etcd.py
 
 format: setup
 	$(BIN)/ruff format gfs_ha tests benchmarks
