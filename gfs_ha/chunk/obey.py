@@ -16,10 +16,12 @@ from gfs_ha.errors import GfsError
 from gfs_ha.ids import Birth, ChunkId, Epoch, LogIndex
 from gfs_ha.protocol.codec import failure
 from gfs_ha.protocol.control import (
+    CompareReplica,
     DeleteReplica,
     FenceAnswer,
     FenceReplica,
     FinishReplica,
+    ForgetTombstone,
     Order,
     OrderAnswer,
     OrderDone,
@@ -38,6 +40,8 @@ _KINDS: dict[type[Order], str] = {
     FenceReplica: "fence",
     ProveReplica: "prove",
     FinishReplica: "finish_seal",
+    CompareReplica: "compare",
+    ForgetTombstone: "forget_tombstone",
     DeleteReplica: "delete",
 }
 
@@ -52,6 +56,8 @@ class Replicas(Protocol):
 
     def get(self, chunk_id: ChunkId, birth: Birth) -> object: ...
 
+    def get_or_refuse(self, chunk_id: ChunkId, birth: Birth, order_index: LogIndex) -> object: ...
+
     def fence(self, chunk_id: ChunkId, birth: Birth, order_index: LogIndex) -> FenceAnswer: ...
 
     def prove(self, chunk_id: ChunkId, order_index: LogIndex, length: int) -> int: ...
@@ -59,6 +65,12 @@ class Replicas(Protocol):
     def finish_seal(
         self, chunk_id: ChunkId, order_index: LogIndex, length: int, digest: int
     ) -> None: ...
+
+    def compare(
+        self, chunk_id: ChunkId, order_index: LogIndex, length: int, digest: int
+    ) -> None: ...
+
+    def forget_tombstone(self, chunk_id: ChunkId, order_index: LogIndex) -> None: ...
 
     def delete(self, chunk_id: ChunkId, order_index: LogIndex) -> None: ...
 
@@ -203,11 +215,18 @@ class Obedience:
         if isinstance(order, DeleteReplica):
             self._replicas.delete(chunk_id, index)
             return OrderDone(chunk_id, index, kind)
+        if isinstance(order, ForgetTombstone):
+            self._replicas.forget_tombstone(chunk_id, index)
+            return OrderDone(chunk_id, index, kind)
         if isinstance(order, FenceReplica):
             return self._replicas.fence(chunk_id, order.birth, index)
-        self._replicas.get(chunk_id, order.birth)  # Another birth is another chunk.
         if isinstance(order, ProveReplica):
+            self._replicas.get_or_refuse(chunk_id, order.birth, index)
             digest = self._replicas.prove(chunk_id, index, order.length)
             return ProofAnswer(chunk_id, index, order.length, digest)
-        self._replicas.finish_seal(chunk_id, index, order.length, order.digest)
+        self._replicas.get(chunk_id, order.birth)  # Another birth is another chunk.
+        if isinstance(order, CompareReplica):
+            self._replicas.compare(chunk_id, index, order.length, order.digest)
+        else:
+            self._replicas.finish_seal(chunk_id, index, order.length, order.digest)
         return OrderDone(chunk_id, index, kind)

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from gfs_ha.ids import ChunkId, LogIndex, ServerId
 from gfs_ha.limits import ORDERS_PER_REPLY_MAX
 from gfs_ha.protocol.control import (
+    CompareReplica,
     DeleteReplica,
     FenceReplica,
     FinishReplica,
+    ForgetTombstone,
     Order,
     ProveReplica,
 )
@@ -25,12 +27,16 @@ OUTSTANDING_MAX = 4_096  # Per server; what does not fit comes again from the ta
 FENCE = "fence"
 PROVE = "prove"
 FINISH = "finish_seal"
+COMPARE = "compare"
+FORGET = "forget_tombstone"
 DELETE = "delete"
 
 _KINDS: dict[type[Order], str] = {
     FenceReplica: FENCE,
     ProveReplica: PROVE,
     FinishReplica: FINISH,
+    CompareReplica: COMPARE,
+    ForgetTombstone: FORGET,
     DeleteReplica: DELETE,
 }
 

@@ -160,6 +160,8 @@ class Sealer:
             if chunk_id not in self._attempts:
                 self.look(chunk_id)
         self._turn_away(now_s)
+        for chunk_id in self._doubted.keys() - self._attempts.keys() - self._waiting.keys():
+            del self._doubted[chunk_id]  # Its seal never began.
 
     def end(self) -> list[Slot]:
         """Return those who wait, when the reign ends."""
@@ -241,6 +243,8 @@ class Sealer:
                 reply.length,
                 reply.holders,
             )
+            if attempt is not None:
+                self._hear_again(attempt, reply.holders)
             self._finish(chunk_id)
             for slot in self._waiting.pop(chunk_id, []):
                 slot.reply(reply)
@@ -249,6 +253,13 @@ class Sealer:
             if attempt is not None:
                 attempt.ask_again_s = self._runtime.monotonic_s() + ASK_AGAIN_S
                 attempt.resting = True
+
+    def _hear_again(self, attempt: _Attempt, holders: tuple[ServerId, ...]) -> None:
+        """Have the replicas that are no holders listed anew: they are told to compare (C4)."""
+        now_s = self._runtime.monotonic_s()
+        for server_id in attempt.fences:
+            if server_id not in holders:
+                self._reign.release(server_id, now_s)
 
     def _end(self, chunk_id: ChunkId, chunk: Chunk | None) -> None:
         self._finish(chunk_id)

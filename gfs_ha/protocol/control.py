@@ -50,7 +50,8 @@ class OpenReplica(Word, frozen=True):
     birth: Birth
     disk_id: DiskId
     end: int
-    state: str  # "open", "fenced", "damaged", "quarantined".
+    state: str  # "open", "fenced", "damaged", "quarantined", "tombstone".
+    order_index: LogIndex = LogIndex(0)  # Of the newest order that it obeyed.
 
 
 # Orders -----------------------------------------------------------------------------------------
@@ -84,6 +85,27 @@ class FinishReplica(Word, frozen=True, tag="finish_seal"):
     digest: int
 
 
+class CompareReplica(Word, frozen=True, tag="compare"):
+    """Quarantine a replica that is no holder if its first `length` bytes are others (C4).
+
+    One with the same bytes stays as it is: it counts only when the masters say so. Answered by
+    OrderDone.
+    """
+
+    chunk_id: ChunkId
+    birth: Birth
+    order_index: LogIndex
+    length: int
+    digest: int
+
+
+class ForgetTombstone(Word, frozen=True, tag="forget_tombstone"):
+    """Refuse no longer a chunk that nobody can write any more; it destroys no replica (C2)."""
+
+    chunk_id: ChunkId
+    order_index: LogIndex
+
+
 class DeleteReplica(Word, frozen=True, tag="delete"):
     """Destroy the replica. `order_index` is the committed command that made it right (G2)."""
 
@@ -92,7 +114,9 @@ class DeleteReplica(Word, frozen=True, tag="delete"):
     reason: str
 
 
-Order = FenceReplica | ProveReplica | FinishReplica | DeleteReplica
+Order = (
+    FenceReplica | ProveReplica | FinishReplica | CompareReplica | ForgetTombstone | DeleteReplica
+)
 
 
 # Answers to orders --------------------------------------------------------------------------------
@@ -119,7 +143,7 @@ class ProofAnswer(Word, frozen=True, tag="proof_answer"):
 
 
 class OrderDone(Word, frozen=True, tag="order_done"):
-    """finish_seal or delete is done (also when it was done before, or there was nothing to do)."""
+    """An order without an answer of its own is done, maybe long ago, or had nothing to do."""
 
     chunk_id: ChunkId
     order_index: LogIndex

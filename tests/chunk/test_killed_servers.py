@@ -49,6 +49,13 @@ class Server:
             self._port = int(self.process.stdout.readline())
         return Hop(self._server_id, "127.0.0.1", self._port)
 
+    def fence(self, order_index: int) -> str:
+        """Return the end, or the code of the error."""
+        assert self.hop and self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(b"%d\n" % order_index)
+        self.process.stdin.flush()
+        return self.process.stdout.readline().decode().strip()
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait(10.0)
@@ -152,3 +159,21 @@ def test_a_client_that_is_gone_leaves_no_half_push(room: DataRoom, servers: list
         except UnknownReplica:
             pass  # Killed before the first packet came to it.
         disk.close()
+
+
+def test_a_server_killed_after_it_said_unknown_still_refuses_the_push(
+    room: DataRoom, servers: list[Server]
+) -> None:
+    assert servers[0].fence(9) == "UnknownReplica"
+    servers[0].close()
+    again = Server(servers[0].directory, 1)
+    try:
+        chain = tuple(server.hop for server in (again, *servers[1:]))
+        where = PushTarget(CHUNK, BIRTH, 4 * MIB, Durability.DISK, chain)
+        with Push(room, where, 0, len(FIRST), 20.0) as push:
+            push.write(FIRST)
+            result = push.finish()
+        assert [ack.code for ack in result.acks] == ["Fenced", "", ""]
+        assert again.fence(9) == "UnknownReplica"
+    finally:
+        again.close()

@@ -8,8 +8,32 @@ from typing import Protocol
 
 from gfs_ha.chunk.disk import File
 from gfs_ha.chunk.slots.format import DATA_OFFSET
-from gfs_ha.limits import WRITE_BACK_BYTES
+from gfs_ha.errors import DiskFull
+from gfs_ha.limits import MIB, WRITE_BACK_BYTES
 from gfs_ha.protocol.grid import BlockCrcs
+
+# Many small pushes share one call, which costs more than a small write.
+_RESERVE_BYTES_MIN = 1 * MIB
+
+
+class Reserve:
+    """The room on the disk that one replica holds ahead of its end."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._reserved = 0
+
+    def reach(self, file: File, end: int) -> None:
+        """Reserve room ahead, so that a full disk shows before the bytes come. Raises: DiskFull."""
+        if end > self._reserved:
+            ahead = max(end, 2 * self._reserved, _RESERVE_BYTES_MIN)
+            reserved = min(ahead, self._capacity)
+            try:
+                file.allocate(DATA_OFFSET + reserved)
+            except DiskFull:
+                reserved = end
+                file.allocate(DATA_OFFSET + reserved)
+            self._reserved = reserved
 
 
 class Owner(Protocol):

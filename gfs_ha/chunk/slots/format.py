@@ -35,6 +35,7 @@ class State(enum.IntEnum):
     OPEN = 2
     FENCED = 3  # Takes no appends; not sealed yet.
     SEALED = 4
+    TOMBSTONE = 5  # Fenced before anything of it came here: no data, and never any.
 
 
 class SlotFlag(enum.IntFlag):

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import msgspec
 
 from gfs_ha.checksum import chunk_digest
-from gfs_ha.chunk.disk import File, opened
+from gfs_ha.chunk.disk import opened
 from gfs_ha.chunk.slots.answers import ReadPlan, fence_answer, plan_read
-from gfs_ha.chunk.slots.appending import OpenPush
+from gfs_ha.chunk.slots.appending import OpenPush, Reserve
 from gfs_ha.chunk.slots.format import DATA_OFFSET, Header, SlotFlag, State
 from gfs_ha.chunk.slots.slot import Slot, Verified, cut_table
 from gfs_ha.errors import (
-    DiskFull,
     Fenced,
     LimitExceeded,
     ReplicaBusy,
@@ -28,14 +27,11 @@ from gfs_ha.errors import (
     WrongOffset,
 )
 from gfs_ha.ids import LogIndex
-from gfs_ha.limits import BLOCK_BYTES, MIB, WRITE_BACK_BYTES
+from gfs_ha.limits import BLOCK_BYTES, WRITE_BACK_BYTES
 from gfs_ha.net.buffers import BufferPool
 from gfs_ha.protocol.control import FenceAnswer
 from gfs_ha.protocol.data import Durability
 from gfs_ha.runtime import Runtime
-
-# Many small pushes share one call, which costs more than a small write.
-_RESERVE_BYTES_MIN = 1 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +56,7 @@ class Replica:
         self._pushing = False
         self._deleted = False
         self._closed_because = "" if made_here else "it was open before this server started"
-        self._reserved = 0
+        self._reserve = Reserve(slot.header.capacity)
         self._distrusted = ""  # Why what was written may not be there.
         self._verified: Verified | None = None
         if slot.copy_lost:
@@ -124,7 +120,7 @@ class Replica:
         try:
             file = self._slot.disk.open(self._slot.name)
             try:
-                self._reserve(file, offset + length_max)
+                self._reserve.reach(file, offset + length_max)
                 return OpenPush(self, file, offset, length_max, tail)
             except BaseException:
                 file.close()
@@ -132,18 +128,6 @@ class Replica:
         except BaseException:
             self.end_push("")
             raise
-
-    def _reserve(self, file: File, end: int) -> None:
-        """Reserve room ahead, so that a full disk shows before the bytes come."""
-        if end > self._reserved:
-            ahead = max(end, 2 * self._reserved, _RESERVE_BYTES_MIN)
-            reserved = min(ahead, self._slot.header.capacity)
-            try:
-                file.allocate(DATA_OFFSET + reserved)
-            except DiskFull:
-                reserved = end
-                file.allocate(DATA_OFFSET + reserved)
-            self._reserved = reserved
 
     def _check_open(self) -> None:
         header = self._slot.header
@@ -290,6 +274,27 @@ class Replica:
             except BaseException as error:
                 self._distrusted, self._verified = f"a seal failed: {error}", None
                 raise
+
+    def compare(self, order_index: LogIndex, length: int, digest: int) -> None:
+        """Take no appends, and quarantine it if it has other bytes than the sealed chunk (C4).
+
+        One that has the same bytes stays what it is: the masters do not count it. So does one that
+        verifies less. Idempotent; one write says both that it was compared and what came of it.
+        Raises: StaleOrder, DiskFailed, UnknownReplica.
+        """
+        with self._orders:
+            self._close_for(order_index, "it was sealed without this replica")
+            shown = self.header
+            if shown.state is State.SEALED and (shown.end, shown.digest) != (length, digest):
+                self.quarantine()
+            if shown.state is State.SEALED or shown.order_index >= order_index:
+                return
+            claim = self._verify()
+            odd = claim.end >= length and chunk_digest(self._cut(claim, length)) != digest
+            with self._lock:
+                header = self._slot.header
+                changed = _flagged(header, SlotFlag.QUARANTINED) if odd else header
+                self._write_fence(changed, order_index, claim)
 
     def _cut(self, claim: Verified, length: int) -> array[int]:
         if claim.end < length:

@@ -10,7 +10,15 @@ from gfs_ha.chunk.slots.format import Header, SlotFlag, State
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.replica import Replica, Surroundings
 from gfs_ha.chunk.slots.slot import Slot, create_slot, read_header
-from gfs_ha.errors import AlreadyExists, DiskFull, UnknownReplica, WrongBirth
+from gfs_ha.chunk.slots.tombstones import Tombstones, tombstone_header
+from gfs_ha.errors import (
+    AlreadyExists,
+    DiskFull,
+    Fenced,
+    ReplicaBusy,
+    UnknownReplica,
+    WrongBirth,
+)
 from gfs_ha.ids import Birth, ChunkId, LogIndex
 from gfs_ha.net.buffers import BufferPool
 from gfs_ha.protocol.control import FenceAnswer, OpenReplica
@@ -19,6 +27,7 @@ from gfs_ha.runtime import Runtime
 
 _SLOT_NAME = re.compile(r"([0-9a-f]{8})\.slot")
 _SETTLED = "sealed"
+_TOMBSTONE = "tombstone"
 _FREE_BYTES_MIN = 16 << 20  # Below that no new replica: headers and logs need room too.
 
 
@@ -49,6 +58,7 @@ class ChunkStore:
         self._lock = runtime.lock()
         self._replicas: dict[ChunkId, Replica] = {}
         self._making: set[ChunkId] = set()
+        self._tombstones = Tombstones(disk)
         # Those that heartbeats list in full: a million sealed ones must cost them nothing.
         self._unsettled: dict[ChunkId, Replica] = {}
         self._unidentified: list[str] = []
@@ -68,6 +78,10 @@ class ChunkStore:
             return
         if reading.header.state is State.FREE and not reading.copy_lost:
             self.disk.unlink(name)
+            return
+        if reading.header.state is State.TOMBSTONE:
+            if not self._tombstones.add(name, reading.header):
+                self.disk.unlink(name)  # It says what the other one says.
             return
         slot = Slot(self.disk, name, reading)
         if reading.header.state is State.SEALED:
@@ -95,14 +109,18 @@ class ChunkStore:
     def create_replica(self, spec: ReplicaSpec) -> Replica:
         """Make an empty replica whose header is safe, and return it.
 
-        Raises: AlreadyExists, DiskFull, DiskFailed.
+        Raises: AlreadyExists, Fenced when it was fenced before it came here, DiskFull, DiskFailed.
         """
         with self._lock:
             if spec.chunk_id in self._replicas or spec.chunk_id in self._making:
                 raise AlreadyExists(f"chunk {spec.chunk_id:#x} is on this server already")
-            self._making.add(spec.chunk_id)
-            name = f"{self._next_number:08x}.slot"
-            self._next_number += 1
+            if spec.chunk_id in self._tombstones:
+                raise Fenced(
+                    f"chunk {spec.chunk_id:#x} was fenced before it came to this server; "
+                    "go on in a new chunk",
+                    end=0,
+                )
+            name = self._begin_making(spec.chunk_id)
         try:
             if self.disk.usage().free < _FREE_BYTES_MIN:
                 raise DiskFull("the disk is full: no room for a new replica")
@@ -114,6 +132,12 @@ class ChunkStore:
             with self._lock:
                 self._making.discard(spec.chunk_id)
         return replica
+
+    def _begin_making(self, chunk_id: ChunkId) -> str:
+        """Return the name of a new slot; nobody else makes one for the chunk. Needs the lock."""
+        self._making.add(chunk_id)
+        self._next_number += 1
+        return f"{self._next_number - 1:08x}.slot"
 
     def _first_header(self, spec: ReplicaSpec) -> Header:
         # The boot id is that of the making, not of the first append: a chunk kept in memory only
@@ -145,9 +169,47 @@ class ChunkStore:
     def fence(self, chunk_id: ChunkId, birth: Birth, order_index: LogIndex) -> FenceAnswer:
         """Refuse further appends, durably, and tell what is there (C2, C3).
 
-        Raises: UnknownReplica, WrongBirth, StaleOrder, DiskFailed.
+        A chunk that is not here is refused from now on, durably, before that is told.
+
+        Raises: UnknownReplica, WrongBirth, StaleOrder, ReplicaBusy, Overloaded, DiskFull,
+        DiskFailed.
         """
-        return self.get(chunk_id, birth).fence(order_index)
+        return self.get_or_refuse(chunk_id, birth, order_index).fence(order_index)
+
+    def get_or_refuse(self, chunk_id: ChunkId, birth: Birth, order_index: LogIndex) -> Replica:
+        """Return a replica; raise UnknownReplica only when none can come any more (C2).
+
+        Raises: WrongBirth; ReplicaBusy while one is being made; Overloaded, DiskFull, DiskFailed.
+        """
+        name = ""
+        with self._lock:
+            if chunk_id not in self._replicas and chunk_id not in self._tombstones:
+                if chunk_id in self._making:
+                    raise ReplicaBusy(f"chunk {chunk_id:#x} is just coming to this server")
+                self._tombstones.check_room()
+                name = self._begin_making(chunk_id)
+        if name:
+            self._refuse(name, chunk_id, birth, order_index)
+        return self.get(chunk_id, birth)
+
+    def _refuse(self, name: str, chunk_id: ChunkId, birth: Birth, order_index: LogIndex) -> None:
+        now_ms = self._runtime.wall_ns() // 1_000_000
+        header = tombstone_header(chunk_id, birth, order_index, now_ms)
+        try:
+            self._tombstones.write(name, header)
+            with self._lock:
+                self._tombstones.add(name, header)
+        finally:
+            with self._lock:
+                self._making.discard(chunk_id)
+
+    def forget_tombstone(self, chunk_id: ChunkId, order_index: LogIndex) -> None:
+        """Refuse a chunk no longer that nobody can write any more; a replica of it stays.
+
+        Raises: StaleOrder, DiskFailed.
+        """
+        with self._lock:
+            self._tombstones.remove(chunk_id, order_index)
 
     def prove(self, chunk_id: ChunkId, order_index: LogIndex, length: int) -> int:
         """Return the digest of the first `length` bytes (C4).
@@ -165,8 +227,16 @@ class ChunkStore:
         """
         self.get(chunk_id).finish(order_index, length, digest)
 
+    def compare(self, chunk_id: ChunkId, order_index: LogIndex, length: int, digest: int) -> None:
+        """Quarantine a replica that is no holder and has other bytes than the sealed chunk (C4).
+
+        Raises: UnknownReplica, StaleOrder, DiskFailed.
+        """
+        self.get(chunk_id).compare(order_index, length, digest)
+
     def delete(self, chunk_id: ChunkId, order_index: LogIndex) -> None:
         """Destroy a replica; one that is not here is no error. Raises: StaleOrder, DiskFailed."""
+        self.forget_tombstone(chunk_id, order_index)
         try:
             replica = self.get(chunk_id)
             replica.delete(order_index)
@@ -186,10 +256,14 @@ class ChunkStore:
                 self._unsettled[chunk_id] = replica
 
     def list_open(self) -> tuple[OpenReplica, ...]:
-        """Return the replicas that are not sealed, or sealed but not whole."""
+        """Return the replicas that are not sealed, or sealed but not whole, and the tombstones."""
+        disk_id = self.identity.disk_id
         with self._lock:
             unsettled = list(self._unsettled.items())
-        found = []
+            found = [
+                OpenReplica(one.chunk_id, one.birth, disk_id, 0, _TOMBSTONE, one.order_index)
+                for one in self._tombstones
+            ]
         settled = []
         for chunk_id, replica in unsettled:
             condition = replica.condition
@@ -198,7 +272,9 @@ class ChunkStore:
                 continue
             header = replica.header
             found.append(
-                OpenReplica(chunk_id, header.birth, self.identity.disk_id, header.end, condition)
+                OpenReplica(
+                    chunk_id, header.birth, disk_id, header.end, condition, header.order_index
+                )
             )
         with self._lock:
             for chunk_id in settled:

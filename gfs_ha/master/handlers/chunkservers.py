@@ -11,18 +11,19 @@ from gfs_ha.limits import DISKS_PER_SERVER_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.observed import LIVE
-from gfs_ha.master.orders import DELETE, FENCE, PROVE
+from gfs_ha.master.orders import COMPARE, DELETE, FENCE, PROVE
+from gfs_ha.master.planners.listed import order_for
 from gfs_ha.master.proposals import MARGIN_S, reply_of
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.raft.journal import stored_applied
 from gfs_ha.master.reign import Reign
+from gfs_ha.master.sealing import is_conclusive
 from gfs_ha.master.state.commands import EnrolledDisk, EnrollServer
-from gfs_ha.master.state.records import DEAD, SEALED
+from gfs_ha.master.state.records import DEAD
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import (
     DeleteReplica,
     FenceAnswer,
-    FinishReplica,
     Heartbeat,
     HeartbeatReply,
     OpenReplica,
@@ -177,6 +178,9 @@ def _take_answer(desk: Desk, reign: Reign, beat: Heartbeat, answer: OrderAnswer)
             )
         if answer.kind in (FENCE, PROVE):
             desk.sealing().answered(server_id, answer)
+        elif answer.kind == COMPARE and is_conclusive(answer):
+            # It is gone, or another chunk's; what is still there is listed with the next heartbeat.
+            reign.orders.answered(server_id, answer.chunk_id, answer.kind, answer.order_index)
         # Any other stays outstanding and goes out again in a second.
     else:
         _order_done(desk, reign, beat, answer)
@@ -196,7 +200,7 @@ def _order_done(desk: Desk, reign: Reign, beat: Heartbeat, answer: OrderDone) ->
 
 
 def _compare_open(desk: Desk, reign: Reign, beat: Heartbeat) -> None:
-    """Order what the tables say about replicas that are not sealed (C7, G2 a)."""
+    """Order what the tables say about replicas that are not sealed (C4, C7, G2 a)."""
     if not beat.open_replicas:
         return
     with desk.kv.read() as reader:
@@ -224,16 +228,4 @@ def _order_for(
         if incarnation == desk.incarnation and counter <= last_chunk:
             return DeleteReplica(replica.chunk_id, LogIndex(applied), "the chunk is gone")
         return None
-    if chunk.state == DEAD:
-        return DeleteReplica(replica.chunk_id, chunk.dead_index, "the chunk is dead")
-    if (
-        chunk.state == SEALED
-        and server_id in chunk.holders
-        # Also a damaged one: a torn header says nothing about the bytes, their digest does.
-        and replica.state in ("open", "fenced", "damaged")
-        and replica.birth == chunk.birth
-    ):
-        return FinishReplica(
-            replica.chunk_id, chunk.birth, chunk.sealed_index, chunk.length, chunk.digest
-        )
-    return None
+    return order_for(server_id, replica, chunk)
