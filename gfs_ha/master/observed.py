@@ -15,6 +15,9 @@ from gfs_ha.ids import ChunkId, Epoch, ServerId, SessionId, StartId
 from gfs_ha.limits import DEAD_S, HEARTBEAT_PARK_S, SUSPECT_S
 from gfs_ha.protocol.control import DamageFound, DiskFacts, Heartbeat, OpenReplica, RegisterServer
 
+DAMAGED = "damaged"
+QUARANTINED = "quarantined"
+
 LIVE = "live"
 SUSPECT = "suspect"
 DEAD = "dead"
@@ -64,6 +67,7 @@ class Observed:
     sessions: OrderedDict[SessionId, float] = field(default_factory=OrderedDict)
     damage: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
     problems: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
+    _listed: dict[ServerId, dict[ChunkId, str]] = field(default_factory=dict)
     _promised: list[tuple[float, ServerId, int]] = field(default_factory=list)
 
     def registered(self, server_id: ServerId, request: RegisterServer, now_s: float) -> None:
@@ -91,10 +95,28 @@ class Observed:
         facts.open_replicas = beat.open_replicas
         for damage in beat.damage:
             self.damaged(beat.server_id, damage)
-        for replica in beat.open_replicas:
-            if replica.state in ("damaged", "quarantined"):
-                _note(self.damage, (replica.chunk_id, beat.server_id), f"is {replica.state}")
+        self._compare_listed(beat)
         return True
+
+    def _compare_listed(self, beat: Heartbeat) -> None:
+        """Note the replicas that a server lists as damaged; what it lists so no longer is over."""
+        listed = {
+            replica.chunk_id: f"is {replica.state}"
+            for replica in beat.open_replicas
+            if replica.state in (DAMAGED, QUARANTINED)
+        }
+        before = self._listed.get(beat.server_id, {})
+        for chunk_id, problem in before.items():
+            key = (chunk_id, beat.server_id)
+            if chunk_id not in listed and self.damage.get(key) == problem:
+                del self.damage[key]
+        for chunk_id, problem in listed.items():
+            _note(self.damage, (chunk_id, beat.server_id), problem)
+        self._listed[beat.server_id] = listed
+
+    def quarantined(self, chunk_id: ChunkId, server_id: ServerId) -> bool:
+        """Return whether a server keeps a replica that it serves no more (C4, D3)."""
+        return self.damage.get((chunk_id, server_id)) == f"is {QUARANTINED}"
 
     def age_s(self, server_id: ServerId, now_s: float) -> float:
         """Return the seconds since the server was heard, at most those since the election."""
@@ -134,8 +156,19 @@ class Observed:
         _note(self.problems, key, problem)
         return fresh
 
-    def heard_session(self, session_id: SessionId, now_s: float) -> None:
-        """Note that a session asked for something: its claims live on (C11)."""
+    def heard_session(self, session_id: SessionId, now_s: float) -> bool:
+        """Note that a known session asked for something: its claims live on (C11).
+
+        Returns False for one that `met_session` has not made known: anybody can make up an id.
+        """
+        if session_id not in self.sessions:
+            return False
+        self.sessions[session_id] = now_s
+        self.sessions.move_to_end(session_id)
+        return True
+
+    def met_session(self, session_id: SessionId, now_s: float) -> None:
+        """Note a session that stands in the tables, from now on known."""
         self.sessions[session_id] = now_s
         self.sessions.move_to_end(session_id)
         while len(self.sessions) > SESSIONS_SEEN_MAX:

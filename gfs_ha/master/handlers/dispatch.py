@@ -20,12 +20,13 @@ from gfs_ha.errors import (
     ProtocolError,
     WrongCluster,
 )
-from gfs_ha.ids import NO_SESSION
+from gfs_ha.ids import NO_SESSION, SessionId
 from gfs_ha.limits import PROTOCOL_VERSION, REQUEST_DEADLINE_S, REQUESTS_PER_CALL_MAX
 from gfs_ha.master.handlers import admin, chunks, chunkservers, namespace
 from gfs_ha.master.handlers.call import Call, Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.mutations import propose_for_client
+from gfs_ha.master.observed import Observed
 from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.state.view import View
 from gfs_ha.net.network import Connection, Deferred
@@ -133,7 +134,7 @@ class Dispatcher:
             return
         reign = self._desk.leading()
         if slot.session_id != NO_SESSION:
-            reign.observed.heard_session(slot.session_id, self._desk.now_s())
+            self._hear(reign.observed, slot.session_id)
         if kind in READS:
             reads.append((slot, request))
         elif kind in LED:
@@ -142,6 +143,19 @@ class Dispatcher:
             propose_for_client(self._desk, request, slot)
 
     def _read(self, reads: list[_Asked], call: Call) -> None:
+    def _hear(self, observed: Observed, session_id: SessionId) -> None:
+        """Break a session's silence (C11), if there is such a session.
+
+        One that is not visible yet is met with its next request; until then its row speaks for it.
+        """
+        now_s = self._desk.now_s()
+        if observed.heard_session(session_id, now_s):
+            return
+        with self._desk.kv.read() as reader:
+            known = View(reader).session(session_id) is not None
+        if known:
+            observed.met_session(session_id, now_s)
+
         def done(error: GfsError | None) -> None:
             if error is None:
                 self._desk.post_or_fail(partial(self._answer_reads, reads), fail)

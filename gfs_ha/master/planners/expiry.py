@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gfs_ha.ids import NO_SESSION
+from gfs_ha.ids import NO_SESSION, SessionId
 from gfs_ha.master.planners.plan import NO_CHUNK, Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.state.commands import BeginSeal, EndClaims, ExpireSessions
 from gfs_ha.master.state.records import OPEN
@@ -18,9 +18,25 @@ def plan_claims(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) ->
     silent = tuple(
         (session_id, chunk_id)
         for session_id, chunk_id in claims
-        if seen.session_silence_s(session_id) > limits.claim_silence_s
+        if _silence_s(view, seen, session_id) > limits.claim_silence_s
     )
     return Plan(proposals=[EndClaims(silent[: limits.items])] if silent else [])
+
+
+def _silence_s(view: View, seen: Seen, session_id: SessionId) -> float:
+    """Return for how long a session has been silent.
+
+    One that opened a moment ago may not be known to the leader yet, and have a claim: what it had
+    applied last, in cluster time as it goes on in this term, speaks for it.
+    """
+    silence_s = seen.session_silence_s(session_id)
+    session = None if session_id in seen.sessions else view.session(session_id)
+    if session is None:
+        return silence_s
+    counters = view.counters()
+    led_ms = int((seen.now_s - seen.elected_s) * 1000)
+    cluster_ms = max(counters.cluster_ms, counters.stamp_base_ms + led_ms)
+    return min(silence_s, (cluster_ms - session.last_ms) / 1000)
 
 
 def plan_sessions(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:

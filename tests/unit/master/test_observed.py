@@ -85,16 +85,38 @@ def test_a_new_start_forgets_what_the_old_one_told() -> None:
 def test_silence_of_a_session_counts_from_its_last_request_or_the_election() -> None:
     seen = Observed(elected_s=100.0)
     assert seen.session_silence_s(8, 130.0) == 30.0
-    seen.heard_session(8, 120.0)
+    seen.met_session(8, 115.0)
+    assert seen.heard_session(8, 120.0)
     assert seen.session_silence_s(8, 130.0) == 10.0
+
+
+def test_a_made_up_session_is_not_remembered_and_pushes_nobody_out() -> None:
+    seen = Observed(0.0)
+    seen.met_session(7, 1.0)
+    for session in range(100, observed.SESSIONS_SEEN_MAX + 110):
+        assert not seen.heard_session(session, 2.0)
+    assert dict(seen.sessions) == {7: 1.0}
 
 
 def test_the_sessions_that_are_remembered_are_bounded() -> None:
     seen = Observed(0.0)
     for session in range(observed.SESSIONS_SEEN_MAX + 10):
-        seen.heard_session(session, float(session))
+        seen.met_session(session, float(session))
     assert len(seen.sessions) == observed.SESSIONS_SEEN_MAX
     assert 0 not in seen.sessions
+
+
+def test_a_replica_that_is_listed_as_damaged_no_longer_is_not_damaged_any_more() -> None:
+    seen = Observed(0.0)
+    seen.registered(1, start(), 1.0)
+    torn = OpenReplica(3, Epoch(1, 1), 101, 0, "damaged")
+    odd = OpenReplica(4, Epoch(1, 1), 101, 0, "quarantined")
+    seen.heard(beat(1, open_replicas=(torn, odd), damage=(DamageFound(2, 101, 7),)), 2.0, 0)
+    assert seen.quarantined(4, 1) and not seen.quarantined(3, 1)
+    seen.heard(beat(2, open_replicas=(odd,)), 3.0, 0)
+    assert dict(seen.damage) == {(2, 1): "block 7 is damaged", (4, 1): "is quarantined"}
+    seen.heard(beat(3), 4.0, 0)
+    assert set(seen.damage) == {(2, 1)}, "a rotten block is not mended by silence"
 
 
 def test_damage_comes_from_servers_and_troubles_from_anybody() -> None:

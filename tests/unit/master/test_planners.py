@@ -56,6 +56,17 @@ def test_a_new_leader_counts_silence_from_its_own_election() -> None:
     assert not plan(tables, plan_claims, seen(1121.0)).empty
 
 
+def test_a_session_that_the_leader_could_not_meet_yet_keeps_its_claim() -> None:
+    tables = Tables()
+    tables.elapsed_ms = 3_600_000  # Led for an hour, when it opens a session and allocates.
+    session = tables.session()
+    chunk = tables.chunk(session)
+    assert plan(tables, plan_claims, seen(1000.0 + 3600.2)).empty
+    assert plan(tables, plan_claims, seen(1000.0 + 3719.0)).empty
+    made = plan(tables, plan_claims, seen(1000.0 + 3721.0))
+    assert made.proposals == [EndClaims(((session, chunk.chunk_id),))]
+
+
 def test_claims_are_looked_at_in_parts() -> None:
     tables = Tables()
     session = tables.session()
