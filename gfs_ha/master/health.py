@@ -31,6 +31,7 @@ class Symptoms:
     blocked: dict[str, str]
     damaged: dict[str, str]  # Replicas and what was found, by chunk id.
     internal_errors: InternalErrors | None
+    wall_ns: int
     disk_free_bytes: int
     disk_total_bytes: int
     state_bytes: int
@@ -248,17 +249,26 @@ def _space(symptoms: Symptoms) -> list[Finding]:
 
 def _mistakes(symptoms: Symptoms) -> list[Finding]:
     errors = symptoms.internal_errors
-    if errors is None:
+    if errors is None or errors.old(symptoms.wall_ns):
         return []
+    first, last = _ago(symptoms, errors.first_wall_ns), _ago(symptoms, errors.last_wall_ns)
     return [
         Finding(
             "INTERNAL_ERRORS",
             ERROR,
-            f"{errors.count} commands failed by a mistake of ours, the last at log index "
-            f"{errors.last_index}: {errors.last_command} ({errors.last_message})",
-            "report it with the masters' logs; nothing was written by these commands",
+            f"{errors.count} commands failed by a mistake of ours (the first{first}), the last"
+            f"{last} at log index {errors.last_index}: {errors.last_command} "
+            f"({errors.last_message})",
+            "report it with the masters' logs; nothing was written by these commands; this is "
+            "shown for an hour after the last one",
         )
     ]
+
+
+def _ago(symptoms: Symptoms, at_ns: int) -> str:
+    if not at_ns:
+        return " at a time that was not written down"
+    return f" {max(0, symptoms.wall_ns - at_ns) // (60 * 10**9)} min ago"
 
 
 def _settings(symptoms: Symptoms) -> list[Finding]:

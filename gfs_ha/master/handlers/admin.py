@@ -246,6 +246,7 @@ def _master_rows(desk: Desk) -> tuple[MasterRow, ...]:
             MasterRow(
                 address.name,
                 address.host,
+            wall_ns=desk.runtime.wall_ns(),
                 address.port,
                 reachable=reachable(peer.connected, peer.answer_age_ms),
                 lag_entries=max(0, raft.last - peer.match),

@@ -153,8 +153,11 @@ def _mistaken(draft: Draft, entry: Entry, error: Exception) -> Change:
     # Only what is the same on every replica: the text of an exception may hold addresses.
     name, kind = type(entry.command).__name__, type(error).__name__
     before = draft.view.internal_errors()
-    count = 1 if before is None else before.count + 1
-    row = InternalErrors(count, draft.stamp.index, name, kind)
+    if before is None or before.old(now_ns):
+        before = InternalErrors(0, LogIndex(0), "", "", first_wall_ns=now_ns)
+    row = InternalErrors(
+        before.count + 1, draft.stamp.index, name, kind, before.first_wall_ns, now_ns
+    )
     draft.rows.put(INTERNAL_ERRORS, ONLY, row)
     message = f"{name} failed inside with {kind} (log index {draft.stamp.index}); see the logs"
     return _refused(draft, entry, InternalError(message))
@@ -163,3 +166,4 @@ def _mistaken(draft: Draft, entry: Entry, error: Exception) -> Change:
 def _change(draft: Draft, answer: bytes) -> Change:
     draft.rows.put(COUNTERS, ONLY, draft.counters)
     return Change(answer, draft.rows)
+    now_ns = draft.stamp.wall_ns

@@ -235,13 +235,25 @@ class Reapable(Word, frozen=True):
     since_index: LogIndex
 
 
+MISTAKE_NEWS_NS = 3600 * 10**9
+
+
 class InternalErrors(Word, frozen=True):
-    """How often a step failed by our own mistake, and the newest case."""
+    """How often a step failed by our own mistake lately, and the newest case.
+
+    "Lately": never an hour without one. Times are the leaders' wall times; 0 = not written down.
+    """
 
     count: int
     last_index: LogIndex
     last_command: str
     last_message: str
+    first_wall_ns: int = 0
+    last_wall_ns: int = 0
+
+    def old(self, wall_ns: int) -> bool:
+        """Return whether the newest case is so long ago that it is no news any more."""
+        return 0 < self.last_wall_ns < wall_ns - MISTAKE_NEWS_NS
 
 
 class LedTermRow(Word, frozen=True):

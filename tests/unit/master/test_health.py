@@ -66,6 +66,7 @@ WELL = Symptoms(
     blocked={},
     damaged={},
     internal_errors=None,
+    wall_ns=10_000 * 10**9,
     disk_free_bytes=50 * GIB,
     disk_total_bytes=100 * GIB,
     state_bytes=MIB,
@@ -87,6 +88,19 @@ def peers(**changes: object) -> RaftStatus:
 def test_a_cluster_that_is_well_has_no_findings() -> None:
     report = examine(WELL)
     assert report.healthy and report.items == ()
+
+
+def mistake(first_s: int, last_s: int) -> InternalErrors:
+    return InternalErrors(2, 9, "Mkdir", "KeyError", first_s * 10**9, last_s * 10**9)
+
+
+def test_a_mistake_of_ours_is_dated_and_is_no_news_after_an_hour_without_another() -> None:
+    [found] = examine(replace(WELL, internal_errors=mistake(4_000, 6_401))).items
+    assert "the first 100 min ago" in found.message
+    assert "the last 59 min ago at log index 9" in found.message
+    assert examine(replace(WELL, internal_errors=mistake(4_000, 6_399))).healthy
+    ahead = examine(replace(WELL, internal_errors=mistake(4_000, 99_000)))
+    assert not ahead.healthy, "by the clock of another leader"
 
 
 BAD_DISK = server(4, disks=(DiskRow(5, 1, 1, 0, "read error"),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import state_driver
 from state_driver import INIT, WALL_NS, Driver, apply_one, empty_file
 
 from gfs_ha.errors import DiskFailed, ProtocolError
@@ -155,6 +156,28 @@ def test_a_mistake_of_ours_is_recorded_without_the_rows_of_the_step(
     driver.mistakes.clear()
     assert driver.ok(Mkdir("/a"), session).kind == "directory"
     driver.check()
+
+
+def test_mistakes_are_counted_anew_after_an_hour_without_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(one: draft.Draft, command: Mkdir) -> FileStatus:
+        raise KeyError("ours")
+
+    driver = Driver()
+    session = driver.open_session()
+    monkeypatch.setitem(draft.STEPS, Mkdir, fail)
+    minute_ns = 60 * 10**9
+    found = []
+    for minute in (1000, 1059, 1118, 1179):
+        monkeypatch.setattr(state_driver, "WALL_NS", minute * minute_ns)
+        assert driver.error(Mkdir("/a"), session) == "InternalError"
+        with driver.view() as view:
+            row = view.internal_errors()
+        assert row is not None
+        found.append((row.count, row.first_wall_ns // minute_ns, row.last_wall_ns // minute_ns))
+    assert found == [(1, 1000, 1000), (2, 1000, 1059), (3, 1000, 1118), (1, 1179, 1179)]
+    driver.mistakes.clear()
 
 
 def test_a_command_of_too_many_rows_is_refused_and_writes_none() -> None:
