@@ -97,7 +97,7 @@ class ReplicaRow(Word, frozen=True):
     server_id: ServerId
     name: str
     rack: str
-    health: str  # "live", "suspect", "dead", "deleting", "damaged".
+    health: str  # "live", "suspect", "dead", "deleting", "damaged", "quarantined".
     disk_id: DiskId = DiskId(0)
 
 

@@ -15,7 +15,13 @@ from gfs_ha.cli.verb import Family, Row, Verb
 from gfs_ha.ids import format_id
 from gfs_ha.protocol.reports import ChunkReport, ChunkRow, ReplicaRow
 
-_STYLES = {"live": "green", "suspect": "yellow", "dead": "red", "damaged": "red"}
+_STYLES = {
+    "live": "green",
+    "suspect": "yellow",
+    "dead": "red",
+    "damaged": "red",
+    "quarantined": "red",
+}
 
 chunks = Family(
     "chunks",

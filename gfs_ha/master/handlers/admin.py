@@ -158,6 +158,7 @@ def get_status(desk: Desk, view: View, request: GetStatus, slot: Slot) -> Status
         directory_count=counters.directories,
         session_count=counters.sessions,
         goal=settings.goal,
+                or self._reign.observed.quarantined(chunk_id, replica.server_id)
         chunk_bytes=settings.chunk_bytes,
         health=health,
         failovers=tuple(view.led_terms(FAILOVERS_SHOWN)),
@@ -176,6 +177,8 @@ class _Describer:
         self.presence = Presence(
             self._live, lost_disks(view), frozenset(self._reign.observed.damage)
         )
+        if self._reign.observed.quarantined(chunk_id, server_id):
+            return "quarantined"
 
     def _live(self, server_id: ServerId) -> bool:
         return self._reign.observed.state(server_id, self._now_s) == LIVE
@@ -332,7 +335,9 @@ def _damaged(view: View, reign: Reign) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     for (chunk_id, server_id), problem in reign.observed.damage.items():
         chunk = view.chunk(chunk_id)
-        if chunk is not None and server_id in counted(chunk) and chunk.state != DEAD:
+        if chunk is None or chunk.state == DEAD:
+            continue
+        if server_id in counted(chunk) or reign.observed.quarantined(chunk_id, server_id):
             server = view.server(server_id)
             name = server.name if server else f"#{server_id}"
             found.setdefault(format_id(chunk_id), []).append(f"{name}: {problem}")
