@@ -89,6 +89,7 @@ RAFT_LINK_QUEUE_BYTES = 32 * MIB  # A link that owes more than this is dropped.
 RAFT_KEEPALIVE_S = 0.25
 RAFT_IDLE_S = 1.5  # A link that is silent for longer is dropped.
 RAFT_HANDSHAKE_S = 1.0
+RAFT_TRANSFER_LAG_MAX = 10_000  # Entries that a successor may lack when it is asked for.
 RAFT_STARTS_MAX = 100_000  # Starts of its own that a member remembers (M5).
 READ_LEASE_SHARE = 0.9
 

@@ -73,8 +73,9 @@ _KINDS = {
     "PlacementReport": "Placement",
     "HealthReport": "Health",
     "StatusReport": "Status",
+    "LeadershipReport": "Leadership",
 }
-_SINGLE = {"Status"}
+_SINGLE = {"Status", "Leadership"}
 
 
 @lru_cache(maxsize=256)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gfs_ha.client.cluster import ClusterCalls
+from gfs_ha.client.cluster import ClusterCalls, expect
 from gfs_ha.client.namespace import check_path
-from gfs_ha.errors import GfsError
+from gfs_ha.errors import GfsError, NotReady, PreconditionFailed
 from gfs_ha.ids import ChunkId
+from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.reports import (
     ChunkReport,
     ChunkRow,
@@ -18,11 +19,13 @@ from gfs_ha.protocol.reports import (
     GetServers,
     GetStatus,
     HealthReport,
+    LeadershipReport,
     MasterFacts,
     MasterReport,
     PlacementReport,
     ServerReport,
     StatusReport,
+    TransferLeadership,
 )
 
 PAGE = 200
@@ -37,6 +40,18 @@ class Operations:
     def masters(self) -> MasterReport:
         """Return the members as the leader sees them, and every term that led."""
         return self._calls.ask(GetMasters(), MasterReport)
+
+    def transfer_leadership(self, to: str = "") -> LeadershipReport:
+        """Hand the leadership over to a master, or to the best one for "", and return who leads.
+
+        Raises: NotFound (no such master), PreconditionFailed (it leads already), NotReady (it is
+        not caught up or did not take over, and the old leader leads on), NoLeader.
+        """
+        status = self.status()
+        if to == status.leader:
+            raise PreconditionFailed(f"{to} leads already")
+        asked = Asked(TransferLeadership(to, status.leader, status.term))
+        return expect(self._calls.settle((asked,), give_up=(NotReady,))[0], LeadershipReport)
 
     def master_facts(self) -> dict[str, MasterFacts | GfsError]:
         """Return what each master says of itself, or why it does not; needs no leader."""

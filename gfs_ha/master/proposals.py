@@ -119,6 +119,10 @@ class Proposer:
             return
         self._raft.read_index(max(_DEADLINE_MIN_S, deadline_s), on_done)
 
+    def transfer(self, to: str, on_done: Callable[[GfsError | None, str], None]) -> None:
+        """Hand the leadership over to a member, or to the best one for ""."""
+        self._raft.transfer(to, on_done)
+
     def status(self) -> RaftStatus:
         """Return what the consensus loop says of itself."""
         return self._raft.status()

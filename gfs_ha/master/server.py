@@ -18,7 +18,7 @@ from gfs_ha.master.handlers.dispatch import Dispatcher
 from gfs_ha.master.health import space_low
 from gfs_ha.master.housekeeping import Housekeeper
 from gfs_ha.master.proposals import Proposer
-from gfs_ha.master.raft.contract import RaftConfig
+from gfs_ha.master.raft.contract import LEADER, RaftConfig
 from gfs_ha.master.raft.identity import DATABASES as RAFT_DATABASES
 from gfs_ha.master.raft.identity import bootstrap as bootstrap_store
 from gfs_ha.master.raft.node import RaftNode
@@ -28,13 +28,14 @@ from gfs_ha.master.roles import RoleKeeper
 from gfs_ha.master.state.machine import Machine
 from gfs_ha.master.state.tables import DATABASES as STATE_DATABASES
 from gfs_ha.net.door import Door
-from gfs_ha.runtime import Runtime, Task, ThreadedRuntime, watch_stop_signals
+from gfs_ha.runtime import Future, Runtime, Task, ThreadedRuntime, watch_stop_signals
 
 INCARNATION = 1  # Restoring masters from a backup will raise it; this release cannot.
 STOP_TIMEOUT_S = 5.0
 SWITCH_INTERVAL_S = 0.0005  # A busy Python thread makes LMDB puts 12 -> 143 us at the default.
 _DATABASES = (*RAFT_DATABASES, *STATE_DATABASES)
 _DRAIN_S = 0.5
+_HAND_OVER_S = 1.0
 _LOOK_S = 0.2
 
 logger = logging.getLogger(__name__)
@@ -97,10 +98,12 @@ class MasterServer:
         ]
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
-        """Answer who waits, stop the loops after their commit, close the store.
+        """Hand over if this master leads, answer who waits, stop the loops, close the store.
 
         Returns False when something still runs after `timeout_s`; the store stays open then.
         """
+        if self._tasks:
+            self._hand_over()
         self.housekeeper.stop()
         if self._tasks:
             self._desk.post_quietly(self._roles.end)
@@ -114,6 +117,23 @@ class MasterServer:
             self._kv.close()
             self._directory.close()
         return stopped
+
+    def _hand_over(self) -> None:
+        """Let another master lead before this one goes: its clients wait for no election then."""
+        if self._raft.status().role != LEADER:
+            return
+        future: Future[str] = self._runtime.future()
+
+        def done(error: GfsError | None, leader: str) -> None:
+            if error is not None:
+                logger.warning("stops without a successor because=%s", error.message)
+            future.set(leader)
+
+        self._raft.transfer("", done)
+        try:
+            future.result(_HAND_OVER_S)
+        except DeadlineExceeded:
+            logger.warning("nobody took over within %.1f s", _HAND_OVER_S)
 
     def _furnish(self, config: Config, own: MasterConfig) -> None:
         """Build what stands between the consensus loop and the peers."""

@@ -219,8 +219,34 @@ class GetStatus(Word, frozen=True, tag="get_status"):
     """-> StatusReport."""
 
 
+class TransferLeadership(Word, frozen=True, tag="transfer_leadership"):
+    """-> LeadershipReport, once another master leads. `to` is a member, or "" for the best one.
+
+    `leader` and `term` are the leadership that is meant: sent again, it is not done twice.
+    """
+
+    to: str
+    leader: str
+    term: int
+
+
+class LeadershipReport(Word, frozen=True, tag="leadership_report"):
+    """-> kind Leadership: who led, who leads now, and how long that took."""
+
+    former: str
+    leader: str
+    took_ms: int
+
+
 ReportRequest = (
-    GetMasterFacts | GetMasters | GetServers | GetChunks | GetPlacement | GetHealth | GetStatus
+    GetMasterFacts
+    | GetMasters
+    | GetServers
+    | GetChunks
+    | GetPlacement
+    | GetHealth
+    | GetStatus
+    | TransferLeadership
 )
 ReportReply = (
     Failure
@@ -231,4 +257,5 @@ ReportReply = (
     | PlacementReport
     | HealthReport
     | StatusReport
+    | LeadershipReport
 )

@@ -38,6 +38,8 @@ class Faults:
             self._slow_disk,
             self._all_down,
             self._old_copy,
+            self._hand_over,
+            self._hand_over,
         ]
 
     def begin(self) -> None:
@@ -162,6 +164,20 @@ class Faults:
         for other in self._members:
             if other != member.name and self._chance.random() < 0.5:
                 self._network.reset(member.name, other)
+
+    def _hand_over(self, member: SimMember) -> None:
+        """A leader hands over; half of the time its links die while it does."""
+        leading = [each for each in self._members.values() if each.leading]
+        if not leading:
+            return
+        leader = self._chance.choice(leading)
+        others = [name for name in self._members if name != leader.name]
+        target = self._chance.choice(["", *others])
+        leader.ask(lambda node: node.transfer(target, lambda error, successor: None))
+        if self._chance.random() < 0.5:
+            for other in others:
+                delay_s = self._chance.uniform(0.0005, 0.008)
+                self._network.scheduler.after(delay_s, self._cut_both(leader.name, other))
 
     def _slow_disk(self, member: SimMember) -> None:
         def heal() -> None:

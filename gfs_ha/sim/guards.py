@@ -103,6 +103,13 @@ class _LeasesFromReceipt(SmallReplica):
         super()._extend_lease(self._around.now_s() + self._config.timeout_max_s)
 
 
+class _LeasesAfterTransfer(SmallReplica):
+    """A leader that handed over relies on its read lease as before."""
+
+    def _renounce_lease(self) -> None:
+        pass
+
+
 class _ReadsBeforeOwnEntry(SmallReplica):
     """Reads before the own term's first entry is applied: old commits are not known yet."""
 
@@ -154,6 +161,7 @@ GUARDS: dict[str, type[RaftNode]] = {
     "one-vote": _node(_VotesTwice),
     "stickiness": _node(_NotSticky),
     "lease-from-send": _node(_LeasesFromReceipt),
+    "no-lease-after-transfer": _node(_LeasesAfterTransfer),
     "own-entry-before-reads": _node(_ReadsBeforeOwnEntry),
     "reads-after-commit": _node(_ReadsInsideTick),
     "send-after-commit": _SendsBeforeCommit,

@@ -131,3 +131,20 @@ def test_a_watched_screen_is_shown_again(gfsctl: Gfsctl) -> None:
         assert json.loads(child.stdout.readline())["kind"] == "MasterList"
     child.terminate()
     assert gfsctl.end(child).status == 143
+
+
+def test_the_leadership_is_handed_over_to_whom_was_asked_for(gfsctl: Gfsctl) -> None:
+    def leader() -> str:
+        return str(gfsctl.ok("admin", "status", "-o", "json").json["meta"]["leader"])
+
+    first = leader()
+    other = next(name for name in ("m1", "m2", "m3") if name != first)
+    found = gfsctl.ok("admin", "masters", "transfer-leader", other, "-o", "json").json
+    assert found["kind"] == "Leadership"
+    (report,) = found["items"]
+    assert (report["former"], report["leader"]) == (first, other)
+    assert leader() == other
+    third = gfsctl.ok("admin", "masters", "transfer-leader", "-o", "name").lines
+    assert third == [leader()] != [other]
+    assert "leads already" in gfsctl.refused(4, "admin", "masters", "transfer-leader", third[0])
+    assert "m9" in gfsctl.refused(3, "admin", "masters", "transfer-leader", "m9")

@@ -18,14 +18,15 @@ SEEDS = range(1, 81)
 # from anywhere). The guards that are not here have a scenario in test_guards.
 FOUND_WITHIN = {
     "strict-append": range(1, 200),
-    "log-comparison": range(10, 200),
-    "one-vote": range(12, 300),
-    "stickiness": range(18, 400),
-    "lease-from-send": range(6, 300),
-    "own-entry-before-reads": range(44, 300),
-    "reads-after-commit": range(30, 300),
-    "send-after-commit": range(16, 500),
-    "start-list": range(6, 300),
+    "log-comparison": range(28, 200),
+    "one-vote": range(17, 300),
+    "stickiness": range(1, 400),
+    "lease-from-send": range(2, 300),
+    "no-lease-after-transfer": range(42, 300),
+    "own-entry-before-reads": range(4, 300),
+    "reads-after-commit": range(1, 300),
+    "send-after-commit": range(12, 500),
+    "start-list": range(21, 300),
 }
 
 

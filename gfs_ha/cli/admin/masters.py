@@ -14,12 +14,17 @@ from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import count_text, duration_text, size_text, time_text
 from gfs_ha.cli.verb import Family, Row, Verb
 from gfs_ha.errors import NoLeader
-from gfs_ha.protocol.reports import LedTerm, MasterFacts, MasterReport, MasterRow
+from gfs_ha.protocol.reports import LeadershipReport, LedTerm, MasterFacts, MasterReport, MasterRow
 
 masters = Family(
     "masters",
     help="The masters and every term that led.",
-    rows={"ls": Row("gfs_ha.cli.admin.masters", "list_masters", "List the masters")},
+    rows={
+        "ls": Row("gfs_ha.cli.admin.masters", "list_masters", "List the masters"),
+        "transfer-leader": Row(
+            "gfs_ha.cli.admin.masters", "transfer_leader", "Let another master lead"
+        ),
+    },
 )
 
 
@@ -43,6 +48,35 @@ def list_masters(session: Session) -> None:
         session.show(MasterReport(_rows_without_leader(session), ()))
         raise
     session.show(MasterReport(with_facts(session, report.items), report.terms))
+
+
+@click.command(
+    "transfer-leader",
+    cls=Verb,
+    examples="""
+    gfsctl admin masters transfer-leader       # to the master that is furthest
+    gfsctl admin masters transfer-leader m2    # to this one
+    """,
+)
+@click.argument("to", required=False, default="")
+@pass_session
+def transfer_leader(session: Session, to: str) -> None:
+    """Hand the leadership over to another master: no election, nobody loses a request.
+
+    Exit status 3: no such master; 4: it leads already; 5: it is not caught up or did not take
+    over, and the old leader leads on. A master that is stopped with SIGTERM does this by itself.
+    """
+    session.show(session.operations.transfer_leadership(to))
+
+
+@names.register
+def _(report: LeadershipReport) -> Iterator[str]:
+    yield report.leader
+
+
+@render.register
+def _(report: LeadershipReport, wide: bool) -> str:
+    return f"{report.leader} leads now, after {report.former} ({report.took_ms} ms)"
 
 
 def with_facts(session: Session, rows: tuple[MasterRow, ...]) -> tuple[MasterRow, ...]:

@@ -10,10 +10,10 @@ from gfs_ha.limits import LIST_PAGE_MAX
 from gfs_ha.master.census import Presence, counted, lost_disks, under_goal
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
-from gfs_ha.master.health import Symptoms, examine, reachable
+from gfs_ha.master.handlers.masters import FAILOVERS_SHOWN, master_rows
+from gfs_ha.master.health import Symptoms, examine
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.placement import RULE
-from gfs_ha.master.raft.contract import LEADER
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.state.records import DEAD, SEALED, Chunk, Replica, Server
 from gfs_ha.master.state.view import View
@@ -23,14 +23,10 @@ from gfs_ha.protocol.reports import (
     DiskRow,
     GetChunks,
     GetHealth,
-    GetMasters,
     GetPlacement,
     GetServers,
     GetStatus,
     HealthReport,
-    MasterFacts,
-    MasterReport,
-    MasterRow,
     PlacedExtent,
     PlacementReport,
     ReplicaRow,
@@ -38,48 +34,8 @@ from gfs_ha.protocol.reports import (
     ServerRow,
     StatusReport,
 )
-from gfs_ha.version import VERSION
 
-TERMS_SHOWN = 100
-FAILOVERS_SHOWN = 10
 _UNDER_COUNTED_MAX = 1_000
-
-
-def master_facts(desk: Desk) -> MasterFacts:
-    """Return what this master says of itself; needs no leader."""
-    raft = desk.proposer.status()
-    stats = desk.kv.stats()
-    role = raft.role
-    if raft.too_far_behind is not None:
-        role = "outdated"
-    elif role == LEADER and desk.reign is None:
-        role = "candidate"  # Elected, but this door does not serve yet.
-    return MasterFacts(
-        name=desk.name,
-        role=role,
-        term=raft.term,
-        leader=raft.leader or "",
-        leader_age_ms=desk.leader_age_ms(raft),
-        commit_index=raft.commit,
-        applied_index=raft.applied,
-        last_index=raft.last,
-        first_index=raft.first,
-        log_bytes=raft.log_bytes,
-        state_bytes=stats.used_bytes,
-        map_bytes=stats.map_bytes,
-        disk_free_bytes=desk.disk_room()[0],
-        commit_p50_us=int(raft.commit_p50_ms * 1000),
-        commit_p99_us=int(raft.commit_p99_ms * 1000),
-        rss_bytes=desk.rss_bytes(),
-        incarnation=desk.incarnation,
-        version=VERSION,
-        trouble=raft.too_far_behind or "",
-    )
-
-
-def get_masters(desk: Desk, view: View, request: GetMasters, slot: Slot) -> MasterReport:
-    """Return the members as the leader sees them, and every term that led."""
-    return MasterReport(_master_rows(desk), tuple(view.led_terms(TERMS_SHOWN)))
 
 
 def get_servers(desk: Desk, view: View, request: GetServers, slot: Slot) -> ServerReport:
@@ -146,7 +102,7 @@ def get_status(desk: Desk, view: View, request: GetStatus, slot: Slot) -> Status
         incarnation=reign.epoch.incarnation,
         leader_age_ms=int((desk.now_s() - reign.elected_s) * 1000),
         applied_index=raft.applied,
-        masters=_master_rows(desk),
+        masters=master_rows(desk),
         servers=servers,
         chunks_by_copies=dict(reign.census.result),
         chunk_count=counters.chunks,
@@ -226,37 +182,6 @@ class _Describer:
         if (chunk_id, server_id) in self._reign.observed.damage:
             return "damaged"
         return self._reign.observed.state(server_id, self._now_s)
-
-
-def _master_rows(desk: Desk) -> tuple[MasterRow, ...]:
-    raft = desk.proposer.status()
-    peers = {peer.member_id: peer for peer in raft.peers}
-    rows = []
-    for address in desk.masters():
-        peer = peers.get(address.name)
-        if address.name == desk.name or peer is None:
-            rows.append(
-                MasterRow(
-                    address.name,
-                    address.host,
-                    address.port,
-                    reachable=address.name == desk.name,
-                    facts=master_facts(desk) if address.name == desk.name else None,
-                )
-            )
-            continue
-        rows.append(
-            MasterRow(
-                address.name,
-                address.host,
-            wall_ns=desk.runtime.wall_ns(),
-                address.port,
-                reachable=reachable(peer.connected, peer.answer_age_ms),
-                lag_entries=max(0, raft.last - peer.match),
-                answer_age_ms=peer.answer_age_ms,
-            )
-        )
-    return tuple(rows)
 
 
 def _server_rows(desk: Desk, view: View) -> tuple[ServerRow, ...]:

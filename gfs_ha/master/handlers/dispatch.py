@@ -22,7 +22,7 @@ from gfs_ha.errors import (
 )
 from gfs_ha.ids import NO_SESSION, SessionId
 from gfs_ha.limits import PROTOCOL_VERSION, REQUEST_DEADLINE_S, REQUESTS_PER_CALL_MAX
-from gfs_ha.master.handlers import admin, chunks, chunkservers, namespace
+from gfs_ha.master.handlers import admin, chunks, chunkservers, masters, namespace
 from gfs_ha.master.handlers.call import Call, Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.mutations import propose_for_client
@@ -50,7 +50,7 @@ READS: dict[type, Read] = {
     metadata.Renew: namespace.renew,
     metadata.ReportReplica: chunks.report_replica,
     metadata.ListServers: chunkservers.list_servers,
-    reports.GetMasters: admin.get_masters,
+    reports.GetMasters: masters.get_masters,
     reports.GetServers: admin.get_servers,
     reports.GetChunks: admin.get_chunks,
     reports.GetPlacement: admin.get_placement,
@@ -63,6 +63,7 @@ LED: dict[type, Led] = {
     metadata.SealChunk: chunks.seal_chunk,
     control.RegisterServer: chunkservers.register_server,
     control.Heartbeat: chunkservers.heartbeat,
+    reports.TransferLeadership: masters.transfer_leadership,
 }
 
 # What is asked of a cluster whose first leader has not written its settings yet.
@@ -130,7 +131,7 @@ class Dispatcher:
     def _route(self, slot: Slot, request: Any, reads: list[_Asked]) -> None:
         kind = type(request)
         if kind is reports.GetMasterFacts:
-            slot.reply(admin.master_facts(self._desk))
+            slot.reply(masters.master_facts(self._desk))
             return
         reign = self._desk.leading()
         if slot.session_id != NO_SESSION:

@@ -46,6 +46,8 @@ class _SyncObj(internals._SyncObj):
                     self.__raftCurrentTerm,
                 )
                 self._step_down(self.__raftCurrentTerm)
+        elif self._told_to_stand():
+            self._grant_election()
         elif self.__raftElectionDeadline < now and not self._election_granted:
             self._canvass(now)
 
@@ -115,7 +117,7 @@ class _SyncObj(internals._SyncObj):
         if message.term < self.__raftCurrentTerm:
             self._around.send_durable(node.id, Vote(self.__raftCurrentTerm, False))
             return
-        if self._sticky():
+        if self._sticky() and not self._succession(message):
             return
         if message.term > self.__raftCurrentTerm:
             self._step_down(message.term)
@@ -125,6 +127,14 @@ class _SyncObj(internals._SyncObj):
                 self.__setCurrentTerm(message.term, node.id)
             self.__raftElectionDeadline = self._around.now_s() + self.__generateRaftTimeout()
             self._around.send_durable(node.id, Vote(message.term, True))
+
+    def _succession(self, message: AskVote) -> bool:
+        """Return whether the leader whose lease stickiness guards gave it up for this election.
+
+        Leases of older terms were over when that leader was elected; a leader of the asked term
+        itself has a majority of it already.
+        """
+        return message.succeeds > 0 and message.succeeds == message.term - 1
 
     def _on_vote(self, node: internals.Member, message: Vote) -> None:
         if message.term > self.__raftCurrentTerm:

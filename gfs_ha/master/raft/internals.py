@@ -49,6 +49,10 @@ class Surroundings(Protocol):
 
     def space_low(self) -> bool: ...
 
+    def reads_end(self) -> None:
+        """Hear that the read lease is over: nothing may be read without a round from here on."""
+        ...
+
     def commit_advances(self) -> None:
         """Hear that commands will be acknowledged that the store does not show yet."""
         ...
@@ -87,6 +91,8 @@ class _SyncObj:
     _led_round_s: float  # When the last round that a majority confirmed to this leader began.
     _lease_until_s: float
     _too_far_behind: str | None
+    _renounced_term: int
+    _succeeds: int
     _drop_to: int  # Every member holds and has applied the log up to here.
 
     if TYPE_CHECKING:
@@ -106,3 +112,6 @@ class _SyncObj:
         def _extend_lease(self, round_s: float) -> None: ...
         def _confirm_reads(self) -> None: ...
         def _leader_id(self) -> str: ...
+        def _told_to_stand(self) -> bool: ...
+        @property
+        def _holding(self) -> bool: ...

@@ -71,6 +71,7 @@ class AskVote(
     term: Count
     last_index: Count
     last_term: Count
+    succeeds: Count = 0  # Above 0: the leader of that term, the one before, handed over to it.
 
 
 class Vote(msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag="vote", frozen=True):
@@ -80,7 +81,15 @@ class Vote(msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag="vot
     granted: bool
 
 
-Message = AppendEntries | Appended | AskPreVote | PreVote | AskVote | Vote
+class TimeoutNow(
+    msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag="timeout_now", frozen=True
+):
+    """The leader of `term` hands over: stand for election at once. It takes no lease any more."""
+
+    term: Count
+
+
+Message = AppendEntries | Appended | AskPreVote | PreVote | AskVote | Vote | TimeoutNow
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Message)

@@ -32,6 +32,7 @@ from gfs_ha.master.raft.proposals import not_leader
 from gfs_ha.master.raft.reads import too_many_reads
 from gfs_ha.master.raft.report import Reporter
 from gfs_ha.master.raft.syncobj import Replica, use_clock
+from gfs_ha.master.raft.transfer import TransferDone
 from gfs_ha.master.raft.transport import RaftTransport
 from gfs_ha.runtime import Runtime
 
@@ -119,6 +120,19 @@ class RaftNode:
             self._transport.wake()
         else:
             self.call(on_done, too_many_reads())
+
+    def transfer(self, target: str, on_done: TransferDone) -> None:
+        """Hand the leadership over to a member, or to the best one for "". Thread-safe.
+
+        `on_done(error, leader)` hears who leads then, within about twice the longest election
+        timeout; or NotLeader, NotFound, PreconditionFailed (it leads already), NotReady (it cannot
+        or did not take over; this member leads on), Busy or NoLeader.
+        """
+        if self._stopped or self._stopping:
+            self.call(on_done, not_leader(""), "")
+        else:
+            self._replica.transfer(target, on_done)
+            self._transport.wake()
 
     def reads_now(self) -> bool:
         """Return whether a read transaction opened after this is linearizable at once. Thread-safe.
@@ -348,6 +362,9 @@ class RaftNode:
         return self._space_low
 
     def commit_advances(self) -> None:
+        self._readable_until_s = float("-inf")
+
+    def reads_end(self) -> None:
         self._readable_until_s = float("-inf")
 
     # User of the transport.

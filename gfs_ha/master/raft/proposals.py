@@ -79,7 +79,7 @@ class _SyncObj(internals._SyncObj):
     @property
     def proposals_waiting(self) -> bool:
         """Return whether a tick has a proposal to take. Thread-safe."""
-        return bool(self._proposals)
+        return bool(self._proposals) and not self._holding
 
     def _checkCommandsToApply(self) -> None:
         """Take proposals into the log and send them on; PySyncObj's tick calls this."""
@@ -89,6 +89,9 @@ class _SyncObj(internals._SyncObj):
         size = count = 0
         term = self.__raftCurrentTerm
         now = self._around.now_s()
+        if self._holding:
+            self._expire_proposals(now)
+            return
         while self._proposals and count < RAFT_BATCH_ENTRIES and size < RAFT_TICK_BYTES:
             proposal = self._proposals.popleft()
             if proposal.deadline_s <= now:

@@ -89,6 +89,8 @@ class _SyncObj(internals._SyncObj):
         return not self._others_needed or self._around.now_s() < self._lease_until_s
 
     def _extend_lease(self, round_s: float) -> None:
+        if self._renounced_term == self.__raftCurrentTerm:
+            return  # Another member may have been elected with this leader's consent.
         # From the send time: nobody who answered votes within the shortest timeout after it.
         until = round_s + READ_LEASE_SHARE * self._config.timeout_min_s
         self._lease_until_s = max(self._lease_until_s, until)

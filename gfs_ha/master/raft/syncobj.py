@@ -21,7 +21,7 @@ from pysyncobj.version import VERSION
 
 from gfs_ha.checksum import crc32c
 from gfs_ha.errors import ProtocolError
-from gfs_ha.master.raft import elections, internals, proposals, reads, replication
+from gfs_ha.master.raft import elections, internals, proposals, reads, replication, transfer
 from gfs_ha.master.raft.contract import RaftConfig, StateMachine
 from gfs_ha.master.raft.internals import CANDIDATE, FOLLOWER, LEADER, Surroundings
 from gfs_ha.master.raft.journal import Journal
@@ -32,6 +32,7 @@ from gfs_ha.master.raft.messages import (
     AskVote,
     Message,
     PreVote,
+    TimeoutNow,
     Vote,
 )
 from gfs_ha.master.raft.progress import Progress
@@ -87,13 +88,14 @@ class _Outgoing(Transport):  # type: ignore[misc]
 
     ready = True
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: Surroundings, ask: Callable[[int, int, int], AskVote]) -> None:
         super().__init__(None, None, [])
         self._around = around
+        self._ask = ask
 
     def send(self, node: internals.Member, message: dict[str, Any]) -> bool:
         assert message["type"] == "request_vote", f"PySyncObj sends {message['type']} by itself"
-        ask = AskVote(message["term"], message["last_log_index"], message["last_log_term"])
+        ask = self._ask(message["term"], message["last_log_index"], message["last_log_term"])
         self._around.send_durable(node.id, ask)
         return True
 
@@ -105,6 +107,7 @@ _HANDLERS = {
     PreVote: "_on_pre_vote",
     AskVote: "_on_ask_vote",
     Vote: "_on_vote",
+    TimeoutNow: "_on_timeout_now",
 }
 
 
@@ -113,6 +116,7 @@ class Replica(
     replication._SyncObj,
     reads._SyncObj,
     proposals._SyncObj,
+    transfer._SyncObj,
     SyncObj,  # type: ignore[misc]  # It has no types.
 ):
     """One member of the consensus: PySyncObj's with our overrides. One thread only.
@@ -139,6 +143,7 @@ class Replica(
         self._begin_replication()
         self._begin_reads()
         self._begin_proposals(lock)
+        self._begin_transfers()
         self._begin_elections()
         self._led_round_s = 0.0
         SyncObj.__init__(
@@ -146,7 +151,7 @@ class Replica(
             _StableNode(config.member_id),
             others,
             _stock_configuration(config, journal),
-            transport=_Outgoing(around),
+            transport=_Outgoing(around, self.ask_vote),
         )
         self._poller = _NoPoller()
         self._restore_applied()
@@ -158,6 +163,7 @@ class Replica(
             self._advance_commit()
         self._onTick(0.0)
         self._note_reads()
+        self._watch_transfer()
 
     def committed(self, seconds: float) -> None:
         """Hear that all of this tick is durable, and how long the commit took."""
@@ -181,6 +187,7 @@ class Replica(
         """End everything that is pending; the member is about to stop."""
         if self.role == LEADER:
             self._step_down(self.term)
+        self._refuse_transfers()
         self._refuse_proposals()
         self._refuse_reads()
 
@@ -214,6 +221,7 @@ class Replica(
         return (
             self.proposals_waiting
             or self.reads_waiting
+            or self.transfers_waiting
             or self._SyncObj__raftLastApplied < self._SyncObj__raftCommitIndex
             or self._commits_alone
         )

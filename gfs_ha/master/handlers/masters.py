@@ -1,0 +1,114 @@
+"""What operators ask of the masters themselves: who they are, and to hand the leadership over."""
+
+from __future__ import annotations
+
+from gfs_ha.errors import GfsError, PreconditionFailed
+from gfs_ha.master.handlers.call import Slot
+from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.health import reachable
+from gfs_ha.master.raft.contract import LEADER
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.reports import (
+    GetMasters,
+    LeadershipReport,
+    MasterFacts,
+    MasterReport,
+    MasterRow,
+    TransferLeadership,
+)
+from gfs_ha.version import VERSION
+
+TERMS_SHOWN = 100
+FAILOVERS_SHOWN = 10
+
+
+def master_facts(desk: Desk) -> MasterFacts:
+    """Return what this master says of itself; needs no leader."""
+    raft = desk.proposer.status()
+    stats = desk.kv.stats()
+    role = raft.role
+    if raft.too_far_behind is not None:
+        role = "outdated"
+    elif role == LEADER and desk.reign is None:
+        role = "candidate"  # Elected, but this door does not serve yet.
+    return MasterFacts(
+        name=desk.name,
+        role=role,
+        term=raft.term,
+        leader=raft.leader or "",
+        leader_age_ms=desk.leader_age_ms(raft),
+        commit_index=raft.commit,
+        applied_index=raft.applied,
+        last_index=raft.last,
+        first_index=raft.first,
+        log_bytes=raft.log_bytes,
+        state_bytes=stats.used_bytes,
+        map_bytes=stats.map_bytes,
+        disk_free_bytes=desk.disk_room()[0],
+        commit_p50_us=int(raft.commit_p50_ms * 1000),
+        commit_p99_us=int(raft.commit_p99_ms * 1000),
+        rss_bytes=desk.rss_bytes(),
+        incarnation=desk.incarnation,
+        version=VERSION,
+        trouble=raft.too_far_behind or "",
+    )
+
+
+def get_masters(desk: Desk, view: View, request: GetMasters, slot: Slot) -> MasterReport:
+    """Return the members as the leader sees them, and every term that led."""
+    return MasterReport(master_rows(desk), tuple(view.led_terms(TERMS_SHOWN)))
+
+
+def master_rows(desk: Desk) -> tuple[MasterRow, ...]:
+    """Return the members as this leader sees them."""
+    raft = desk.proposer.status()
+    peers = {peer.member_id: peer for peer in raft.peers}
+    rows = []
+    for address in desk.masters():
+        peer = peers.get(address.name)
+        if address.name == desk.name or peer is None:
+            rows.append(
+                MasterRow(
+                    address.name,
+                    address.host,
+                    address.port,
+                    reachable=address.name == desk.name,
+                    facts=master_facts(desk) if address.name == desk.name else None,
+                )
+            )
+            continue
+        rows.append(
+            MasterRow(
+                address.name,
+                address.host,
+                address.port,
+                reachable=reachable(peer.connected, peer.answer_age_ms),
+                lag_entries=max(0, raft.last - peer.match),
+                answer_age_ms=peer.answer_age_ms,
+            )
+        )
+    return tuple(rows)
+
+
+def transfer_leadership(desk: Desk, request: TransferLeadership, slot: Slot) -> None:
+    """Hand the leadership over, and answer once somebody else leads.
+
+    A request that is sent again, because its answer was lost with the old leader, finds that what
+    it wanted has happened.
+    """
+    began_s = desk.now_s()
+    reign = desk.leading()
+    if reign.epoch.term != request.term and request.to in ("", desk.name):
+        slot.reply(LeadershipReport(request.leader, desk.name, 0))
+        return
+
+    def done(error: GfsError | None, leader: str) -> None:
+        if error is not None:
+            slot.fail(desk.proposer.for_client(error))
+        elif request.to not in ("", leader):
+            slot.fail(PreconditionFailed(f"{leader} leads now, and not {request.to}"))
+        else:
+            took_ms = int((desk.now_s() - began_s) * 1000)
+            slot.reply(LeadershipReport(desk.name, leader, took_ms))
+
+    desk.proposer.transfer(request.to, done)
