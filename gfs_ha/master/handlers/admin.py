@@ -114,7 +114,6 @@ def get_status(desk: Desk, view: View, request: GetStatus, slot: Slot) -> Status
         directory_count=counters.directories,
         session_count=counters.sessions,
         goal=settings.goal,
-                or self._reign.observed.quarantined(chunk_id, replica.server_id)
         chunk_bytes=settings.chunk_bytes,
         health=health,
         failovers=tuple(view.led_terms(FAILOVERS_SHOWN)),
@@ -133,8 +132,6 @@ class _Describer:
         self.presence = Presence(
             self._live, lost_disks(view), frozenset(self._reign.observed.damage)
         )
-        if self._reign.observed.quarantined(chunk_id, server_id):
-            return "quarantined"
 
     def _live(self, server_id: ServerId) -> bool:
         return self._reign.observed.state(server_id, self._now_s) == LIVE
@@ -161,6 +158,7 @@ class _Describer:
                 )
                 for replica in chunk.replicas
                 if replica.server_id in counting
+                or self._reign.observed.quarantined(chunk_id, replica.server_id)
             ),
             blocked=self._blocked.get(chunk_id, ""),
         )
@@ -179,6 +177,8 @@ class _Describer:
             return "dead"
         if chunk.state == DEAD:
             return "deleting"
+        if self._reign.observed.quarantined(chunk_id, server_id):
+            return "quarantined"
         if (chunk_id, server_id) in self._reign.observed.damage:
             return "damaged"
         return self._reign.observed.state(server_id, self._now_s)
@@ -246,6 +246,7 @@ def _health(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[Hea
             },
             damaged=_damaged(view, reign),
             internal_errors=view.internal_errors(),
+            wall_ns=desk.runtime.wall_ns(),
             disk_free_bytes=free_bytes,
             disk_total_bytes=total_bytes,
             state_bytes=stats.used_bytes,

@@ -143,7 +143,6 @@ class Dispatcher:
         else:
             propose_for_client(self._desk, request, slot)
 
-    def _read(self, reads: list[_Asked], call: Call) -> None:
     def _hear(self, observed: Observed, session_id: SessionId) -> None:
         """Break a session's silence (C11), if there is such a session.
 
@@ -157,6 +156,7 @@ class Dispatcher:
         if known:
             observed.met_session(session_id, now_s)
 
+    def _read(self, reads: list[_Asked], call: Call) -> None:
         def done(error: GfsError | None) -> None:
             if error is None:
                 self._desk.post_or_fail(partial(self._answer_reads, reads), fail)
