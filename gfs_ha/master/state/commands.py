@@ -135,6 +135,29 @@ class ReplicasDeleted(Word, frozen=True, tag="replicas_deleted"):
     replicas: tuple[tuple[ChunkId, ServerId, DiskId], ...]
 
 
+class VerifyState(Word, frozen=True, tag="verify_state"):
+    """-> Done. Every master writes down the hash of its state as this command leaves it.
+
+    `deep`: each also begins to count all of its rows, beside its other work.
+    """
+
+    deep: bool = False
+
+
+class AttestState(Word, frozen=True, tag="attest_state"):
+    """-> Done. The hash that a majority of all members had at the check at `index`.
+
+    A master whose own note of that check says another one stops for good. With an empty `value`
+    there was no majority, and nobody does. Raises: StaleCommand when a newer check is known.
+    """
+
+    index: LogIndex
+    value: bytes
+    agreed: tuple[str, ...]
+    differing: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
 LeaderCommand = (
     InitCluster
     | LeaderElected
@@ -145,6 +168,8 @@ LeaderCommand = (
     | ReapStep
     | EnrollServer
     | ReplicasDeleted
+    | VerifyState
+    | AttestState
 )
 Command = PureMutation | PlaceChunk | LeaderCommand
 

@@ -41,7 +41,7 @@ class Draft:
     __slots__ = ("_settings", "counters", "rows", "stamp", "view")
 
     def __init__(self, reader: Reader, stamp: Stamp) -> None:
-        self.rows = Rows(reader)
+        self.rows = Rows(reader, for_writing=True)
         self.view = View(self.rows)
         self.stamp = stamp
         self.counters = self.rows.get(COUNTERS, ONLY) or Counters()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from gfs_ha.errors import (
     GfsError,
@@ -32,6 +33,35 @@ from gfs_ha.ids import NO_SESSION, LogIndex
 from gfs_ha.kv.ordered import Reader, Writer
 from gfs_ha.limits import SCHEMA_VERSION
 from gfs_ha.master.state import (
+    attestation,
+    chunks,
+    contents,
+    digest,
+    namespace,
+    reaping,
+    servers,
+    sessions,
+    settings,
+)
+from gfs_ha.master.state.commands import (
+    AttestState,
+    Entry,
+    InitCluster,
+    VerifyState,
+    decode_entry,
+)
+from gfs_ha.master.state.draft import SESSION_COMMANDS, STEPS, Draft, Stamp
+from gfs_ha.master.state.entries import check_rows
+from gfs_ha.master.state.records import InternalErrors
+from gfs_ha.master.state.rows import Rows
+from gfs_ha.master.state.tables import COUNTERS, INTERNAL_ERRORS, ONLY
+from gfs_ha.protocol.calls import Reply
+from gfs_ha.protocol.codec import encode, failure
+from gfs_ha.protocol.metadata import Done
+
+# The rooms whose steps exist once they are imported.
+STEP_ROOMS = (
+    attestation,
     chunks,
     contents,
     namespace,
@@ -40,19 +70,26 @@ from gfs_ha.master.state import (
     sessions,
     settings,
 )
-from gfs_ha.master.state.commands import Entry, InitCluster, decode_entry
-from gfs_ha.master.state.draft import SESSION_COMMANDS, STEPS, Draft, Stamp
-from gfs_ha.master.state.entries import check_rows
-from gfs_ha.master.state.records import InternalErrors
-from gfs_ha.master.state.rows import Rows
-from gfs_ha.master.state.tables import COUNTERS, INTERNAL_ERRORS, ONLY
-from gfs_ha.protocol.calls import Reply
-from gfs_ha.protocol.codec import encode, failure
-
-# The rooms whose steps exist once they are imported.
-STEP_ROOMS = (chunks, contents, namespace, reaping, servers, sessions, settings)
 
 OnMistake = Callable[[LogIndex, str, Exception], None]
+
+_DONE = encode(Done())
+
+
+class StateWatcher(Protocol):
+    """What a master does about its own state hash; called in the consensus loop's thread."""
+
+    def take_correction(self) -> int:
+        """Return what a count of all rows found the kept hash to lack, once."""
+        ...
+
+    def count_wanted(self, index: LogIndex) -> None:
+        """Begin to count all rows, as the command at `index` asks."""
+        ...
+
+    def diverged(self, index: LogIndex, own: bytes, attested: bytes) -> None:
+        """Hear that the majority had another hash at the check at `index`: stop for good."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +106,41 @@ class Machine:
     Args: `on_mistake` hears of an exception that became an InternalError (index, command, error).
     """
 
-    def __init__(self, on_mistake: OnMistake | None = None) -> None:
+    def __init__(
+        self, on_mistake: OnMistake | None = None, watcher: StateWatcher | None = None
+    ) -> None:
         self._on_mistake = on_mistake
+        self._watcher = watcher
 
     def apply(self, writer: Writer, index: int, term: int, payload: bytes) -> bytes:
         """Apply one committed entry; return the encoded reply.
 
         Raises: ProtocolError, LocalError, OSError, MemoryError, RecursionError; each is fatal.
         """
-        change = self.plan(writer, LogIndex(index), term, decode_entry(payload))
-        change.rows.write_to(writer)
+        entry = decode_entry(payload)
+        change = self.plan(writer, LogIndex(index), term, entry)
+        added = change.rows.write_to(writer)
+        if self._watcher is not None:
+            added += self._watcher.take_correction()
+        own = digest.keep(writer, LogIndex(index), added)
+        if isinstance(entry.command, VerifyState | AttestState) and change.answer == _DONE:
+            self._check_state(writer, entry.command, own)
         return change.answer
+
+    def _check_state(
+        self, writer: Writer, command: VerifyState | AttestState, own: digest.StateHash
+    ) -> None:
+        """Note the own hash, or compare the noted one: none of it is replicated state."""
+        if isinstance(command, VerifyState):
+            digest.note(writer, own)
+            if command.deep and self._watcher is not None:
+                self._watcher.count_wanted(own.index)
+            return
+        noted = digest.noted(writer, command.index)
+        if noted is None or not command.value or noted == command.value:
+            return
+        if self._watcher is not None:
+            self._watcher.diverged(command.index, noted, command.value)
 
     def plan(self, reader: Reader, index: LogIndex, term: int, entry: Entry) -> Change:
         """Return what an entry does to the state that `reader` shows, without doing it."""
@@ -152,6 +213,7 @@ def _refused(draft: Draft, entry: Entry, error: GfsError) -> Change:
 def _mistaken(draft: Draft, entry: Entry, error: Exception) -> Change:
     # Only what is the same on every replica: the text of an exception may hold addresses.
     name, kind = type(entry.command).__name__, type(error).__name__
+    now_ns = draft.stamp.wall_ns
     before = draft.view.internal_errors()
     if before is None or before.old(now_ns):
         before = InternalErrors(0, LogIndex(0), "", "", first_wall_ns=now_ns)
@@ -166,4 +228,3 @@ def _mistaken(draft: Draft, entry: Entry, error: Exception) -> Change:
 def _change(draft: Draft, answer: bytes) -> Change:
     draft.rows.put(COUNTERS, ONLY, draft.counters)
     return Change(answer, draft.rows)
-    now_ns = draft.stamp.wall_ns

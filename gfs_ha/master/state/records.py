@@ -262,3 +262,20 @@ class LedTermRow(Word, frozen=True):
     member: str
     since_wall_ns: int
     index: LogIndex
+
+
+class StateCheck(Word, frozen=True):
+    """How the newest comparison of the masters' states ended; one row.
+
+    `value` is the hash that a majority of all members has at `index`, empty if none has one.
+    `diverged` names every master that differed and was not seen equal since.
+    """
+
+    index: LogIndex
+    value: bytes
+    agreed: tuple[str, ...]
+    differing: tuple[str, ...]
+    missing: tuple[str, ...]
+    diverged: tuple[str, ...]
+    cluster_ms: int
+    wall_ns: int

@@ -10,19 +10,26 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from gfs_ha.kv.ordered import Reader, Writer
-from gfs_ha.master.state.tables import RowTable
+from gfs_ha.master.state.tables import RowTable, row_hash
 
 Row = TypeVar("Row")
 
 
 class Rows:
-    """One moment of the state, and on top of it rows that are not written yet (None = deleted)."""
+    """One moment of the state, and on top of it rows that are not written yet (None = deleted).
 
-    __slots__ = ("_pending", "_reader")
+    Args: `for_writing` remembers what was read of single rows: most of them are written next, and
+    the state hash wants to know what they replace.
+    """
 
-    def __init__(self, reader: Reader) -> None:
+    __slots__ = ("_pending", "_reader", "_stored")
+
+    def __init__(self, reader: Reader, for_writing: bool = False) -> None:
         self._reader = reader
         self._pending: dict[RowTable[Any], dict[bytes, Any]] = {}
+        self._stored: dict[tuple[RowTable[Any], bytes], bytes | None] | None = (
+            {} if for_writing else None
+        )
 
     def get(self, table: RowTable[Row], key: bytes) -> Row | None:
         """Return the row of a key, or None."""
@@ -31,6 +38,8 @@ class Rows:
             row: Row | None = pending[key]
             return row
         data = self._reader.get(table.table, key)
+        if self._stored is not None:
+            self._stored[table, key] = data
         return None if data is None else table.decode(data)
 
     def scan(
@@ -74,14 +83,32 @@ class Rows:
         """Return how many rows the command would write or delete by now."""
         return sum(len(pending) for pending in self._pending.values())
 
-    def write_to(self, writer: Writer) -> None:
-        """Hand everything that is pending to the store."""
+    def write_to(self, writer: Writer) -> int:
+        """Hand everything that is pending to the store, which shows the moment that was read.
+
+        Returns what that adds to the state hash.
+        """
+        change = 0
         for table, pending in self._pending.items():
             for key, row in pending.items():
+                old = self._before(writer, table, key)
                 if row is None:
                     writer.delete(table.table, key)
                 else:
-                    writer.put(table.table, key, table.encode(row))
+                    new = table.encode(row)
+                    if new == old:
+                        continue
+                    writer.put(table.table, key, new)
+                    change += row_hash(table, key, new)
+                if old is not None:
+                    change -= row_hash(table, key, old)
+        return change
+
+    def _before(self, writer: Writer, table: RowTable[Any], key: bytes) -> bytes | None:
+        stored = self._stored
+        if stored is not None and (table, key) in stored:
+            return stored[table, key]
+        return writer.get(table.table, key)
 
 
 def _present(key: bytes, row: Row | None) -> Iterator[tuple[bytes, Row]]:

@@ -7,6 +7,7 @@ database under a one-byte prefix: every named database that a commit touches cos
 from __future__ import annotations
 
 import struct
+from hashlib import blake2b
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -26,6 +27,7 @@ _ONE = struct.Struct(">Q")
 _TWO = struct.Struct(">QQ")
 _THREE = struct.Struct(">QQQ")
 _FOUR = struct.Struct(">QQQQ")
+_SIZE = struct.Struct(">H")
 
 ONLY = b""  # The key of a table with one row.
 
@@ -33,11 +35,12 @@ ONLY = b""  # The key of a table with one row.
 class RowTable(Generic[Row]):
     """A table and the kind of its rows: a format byte, then the Struct in MessagePack."""
 
-    __slots__ = ("_decoder", "name", "table")
+    __slots__ = ("_decoder", "name", "seed", "table")
 
     def __init__(self, name: str, database: str, prefix: bytes, row: type[Row]) -> None:
         self.name = name
         self.table = Table(name, database, prefix)
+        self.seed = blake2b(database.encode() + b"\0" + prefix, digest_size=16)
         self._decoder = msgspec.msgpack.Decoder(row)
 
     def encode(self, row: Row) -> bytes:
@@ -54,6 +57,13 @@ class RowTable(Generic[Row]):
             raise DiskFailed(f"a row of {self.name} does not decode: {error}") from error
 
 
+def row_hash(table: RowTable[Any], key: bytes, data: bytes) -> int:
+    """Return the 128-bit hash of one row of a table, given its stored bytes (0.9 us)."""
+    state = table.seed.copy()
+    state.update(_SIZE.pack(len(key)) + key + data)
+    return int.from_bytes(state.digest(), "little")
+
+
 class StoredReply(msgspec.Struct, frozen=True, array_like=True):
     """The encoded answer of a session's request; the key is (session, sequence)."""
 
@@ -62,6 +72,9 @@ class StoredReply(msgspec.Struct, frozen=True, array_like=True):
 
 _STATE, _DENTRIES, _INODES, _EXTENTS = "state", "dentries", "inodes", "extents"
 _CHUNKS, _REFERENCES = "chunks", "references"
+
+STATE_DATABASE = _STATE
+DIGEST_PREFIX = b"\x14"  # Of the state hash, which lies beside the tables and is none of them.
 
 DATABASES = (_STATE, _DENTRIES, _INODES, _EXTENTS, _CHUNKS, _REFERENCES)
 
@@ -83,6 +96,7 @@ DETACHED_TREES = RowTable("detached_trees", _STATE, b"\x0f", records.Reapable)
 OLD_CONTENTS = RowTable("old_contents", _STATE, b"\x10", records.Reapable)
 ENDED_SESSIONS = RowTable("ended_sessions", _STATE, b"\x11", records.Reapable)
 REPLICA_COUNTS = RowTable("replica_counts", _STATE, b"\x12", records.ReplicaCount)
+STATE_CHECKS = RowTable("state_checks", _STATE, b"\x13", records.StateCheck)
 
 DENTRIES = RowTable("dentries", _DENTRIES, b"", records.Dentry)
 INODES = RowTable("inodes", _INODES, b"", records.Inode)
@@ -110,6 +124,7 @@ TABLES: tuple[RowTable[Any], ...] = (
     OLD_CONTENTS,
     ENDED_SESSIONS,
     REPLICA_COUNTS,
+    STATE_CHECKS,
     DENTRIES,
     INODES,
     EXTENTS,

@@ -24,6 +24,7 @@ from gfs_ha.master.state.records import (
     Server,
     Session,
     Settings,
+    StateCheck,
 )
 from gfs_ha.master.state.rows import Rows
 from gfs_ha.master.state.tables import RowTable, below, extent_key, id_key, read_id
@@ -66,6 +67,10 @@ class View:
     def internal_errors(self) -> InternalErrors | None:
         """Return how often a step failed by our own mistake; None = never."""
         return self.rows.get(tables.INTERNAL_ERRORS, tables.ONLY)
+
+    def state_check(self) -> StateCheck | None:
+        """Return how the newest comparison of the masters' states ended; None = never done."""
+        return self.rows.get(tables.STATE_CHECKS, tables.ONLY)
 
     def led_terms(self, limit: int) -> list[LedTerm]:
         """Return the newest terms that led, newest first."""

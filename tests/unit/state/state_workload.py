@@ -10,6 +10,7 @@ from state_driver import WALL_NS, Driver, empty_file, server
 from gfs_ha.ids import ChunkId, ContentId, SessionId
 from gfs_ha.limits import MIB, SESSION_LIFE_MS
 from gfs_ha.master.state.commands import (
+    AttestState,
     BeginSeal,
     Command,
     CommitSeal,
@@ -21,9 +22,11 @@ from gfs_ha.master.state.commands import (
     PlaceChunk,
     ReapStep,
     ReplicasDeleted,
+    VerifyState,
     decode_entry,
     encode_entry,
 )
+from gfs_ha.master.state.digest import notes
 from gfs_ha.master.state.tables import STAGED, below, id_key, read_pair
 from gfs_ha.protocol.calls import Reply
 from gfs_ha.protocol.codec import Failure
@@ -71,6 +74,8 @@ class Workload:
             (2, self.deleted),
             (1, self.enroll),
             (1, self.elected),
+            (1, self.verify),
+            (1, self.attest),
             (2, self.open),
             (1, CloseSession),
         ]
@@ -258,6 +263,18 @@ class Workload:
 
     def elected(self) -> Command:
         return LeaderElected(f"m{self.driver.term % 3}", 1)
+
+    def verify(self) -> Command:
+        return VerifyState(deep=self.random.random() < 0.5)
+
+    def attest(self) -> Command:
+        """Attest what this store noted, no majority, or a check that never was."""
+        with self.driver.kv.read() as reader:
+            noted = notes(reader)
+        index, value = (noted[0].index, noted[0].value) if noted else (1, b"v" * 16)
+        chosen = self.random.choice((value, value, b"", b"short"))
+        members = self.random.sample(("m1", "m2", "m3"), self.random.randint(0, 3))
+        return AttestState(index, chosen, ("m1",), tuple(members))
 
     def open(self) -> Command:
         return OpenSession("fuzz")
