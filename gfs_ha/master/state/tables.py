@@ -74,7 +74,9 @@ _STATE, _DENTRIES, _INODES, _EXTENTS = "state", "dentries", "inodes", "extents"
 _CHUNKS, _REFERENCES = "chunks", "references"
 
 STATE_DATABASE = _STATE
-DIGEST_PREFIX = b"\x14"  # Of the state hash, which lies beside the tables and is none of them.
+# Of the state hash, which lies beside the tables and is none of them: in front, on the page of the
+# counters, which every command writes anyway.
+DIGEST_PREFIX = b"\x00"
 
 DATABASES = (_STATE, _DENTRIES, _INODES, _EXTENTS, _CHUNKS, _REFERENCES)
 
