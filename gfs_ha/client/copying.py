@@ -53,7 +53,7 @@ class Copying:
         local: str | os.PathLike[str] | ByteSource,
         remote: str,
         options: PutOptions,
-        jobs: int,
+        jobs: int | Lanes,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Stored:
@@ -61,7 +61,7 @@ class Copying:
         _check_options(options)
         connection = self._connection
         progress = progress or Silent()
-        watch = Watch(progress, Cancel(cancel), Lanes(connection.runtime, _checked_jobs(jobs)))
+        watch = Watch(progress, Cancel(cancel), self._lanes(jobs))
         uploader = Uploader(connection.store, connection.runtime, watch)
         attributes = FileAttributes(STREAM_MODE, connection.runtime.wall_ns())
         if not isinstance(local, str | os.PathLike):
@@ -106,7 +106,7 @@ class Copying:
             raise parent
         connection = self._connection
         progress, cancel = progress or Silent(), Cancel(cancel)
-        watch = Watch(progress, cancel, Lanes(connection.runtime, _checked_jobs(jobs)))
+        watch = Watch(progress, cancel, self._lanes(jobs))
         uploader = Uploader(connection.store, connection.runtime, watch)
         upload = TreeUpload(self._names, uploader, connection.runtime, progress, cancel)
         result = upload.run(source, target, options, jobs)
@@ -118,7 +118,7 @@ class Copying:
         remote: str,
         local: str | os.PathLike[str],
         verify: bool,
-        jobs: int,
+        jobs: int | Lanes,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Fetched:
@@ -139,7 +139,7 @@ class Copying:
         progress.expect(1, content.size)
         if os.path.exists(target) and not os.path.isfile(target):
             return self._get_into(content, target, progress)
-        watch = Watch(progress, Cancel(cancel), Lanes(connection.runtime, _checked_jobs(jobs)))
+        watch = Watch(progress, Cancel(cancel), self._lanes(jobs))
         downloader = Downloader(connection.reader_parts, watch)
         return downloader.get_file(lambda: connection.open_content(path), target, verify, content)
 
@@ -180,7 +180,7 @@ class Copying:
                 f"local {shown(target)} is in the way; a directory cannot replace it"
             )
         progress, cancel = progress or Silent(), Cancel(cancel)
-        watch = Watch(progress, cancel, Lanes(connection.runtime, _checked_jobs(jobs)))
+        watch = Watch(progress, cancel, self._lanes(jobs))
         downloader = Downloader(connection.reader_parts, watch)
         download = TreeDownload(
             self._names, connection.open_contents, downloader, connection.reader_parts, cancel
@@ -188,6 +188,13 @@ class Copying:
         result = download.run(path, target, jobs, verify, progress)
         result.path = target
         return result
+
+    def _lanes(self, jobs: int | Lanes) -> Lanes:
+        if isinstance(jobs, Lanes):
+            return jobs
+        if not 1 <= jobs <= LANES_MAX:
+            raise UsageError(f"{jobs} jobs; 1 to {LANES_MAX} are possible")
+        return Lanes(self._connection.runtime, jobs)
 
     def _file_target(self, remote: str, name: str | None, options: PutOptions) -> str:
         """Return the final path of a file. Raises: what is certain to refuse it in the end."""
@@ -243,9 +250,3 @@ def _check_options(options: PutOptions) -> None:
         raise UsageError(f"durability {options.durability!r}; it is {DISK!r} or {MEMORY!r}")
     if options.replicas < 0:
         raise UsageError(f"{options.replicas} replicas")
-
-
-def _checked_jobs(jobs: int) -> int:
-    if not 1 <= jobs <= LANES_MAX:
-        raise UsageError(f"{jobs} jobs; 1 to {LANES_MAX} are possible")
-    return jobs

@@ -11,7 +11,7 @@ from gfs_ha.client.connection import ClusterConnection
 from gfs_ha.client.content_store import ContentSink, FileAttributes
 from gfs_ha.client.copying import Copying
 from gfs_ha.client.files import RemoteReader, RemoteWriter
-from gfs_ha.client.lanes import LANES_DEFAULT
+from gfs_ha.client.lanes import LANES_DEFAULT, Lanes
 from gfs_ha.client.namespace import check_path
 from gfs_ha.client.operations import Operations
 from gfs_ha.client.transfers import (
@@ -131,15 +131,16 @@ class Cluster:
         local: LocalPath | ByteSource,
         remote: str,
         *,
-        jobs: int = LANES_DEFAULT,
+        jobs: int | Lanes = LANES_DEFAULT,
         **how: Unpack[PutArguments],
     ) -> Stored:
         """Copy a local file, or a stream until its end, to a remote path; all or nothing.
 
         A remote directory receives a file under its own name. Mode and mtime are kept.
         Of a big file up to `jobs` chunks are under way at once, each in memory until it is safe;
-        a stream is read in order. Args: see PutArguments. Raises: PartlyDone when the file
-        changes while it is read, AlreadyExists with `if_absent`…
+        a stream is read in order. Args: `jobs` may be Lanes that several calls share; see
+        PutArguments. Raises: PartlyDone when the file changes while it is read, AlreadyExists
+        with `if_absent`…
         """
         options, progress, cancel = _put_options(how)
         return self._copying.put(local, remote, options, jobs, progress, cancel)
@@ -167,7 +168,7 @@ class Cluster:
         local: LocalPath,
         *,
         verify: bool = False,
-        jobs: int = LANES_DEFAULT,
+        jobs: int | Lanes = LANES_DEFAULT,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Fetched:
@@ -175,7 +176,7 @@ class Cluster:
 
         It appears whole, with mode and mtime, or not at all. Each byte is verified on its way;
         with `verify` the local file is read again and compared. Up to `jobs` pieces of a big file
-        are under way at once.
+        are under way at once; it may be Lanes that several calls share.
         """
         return self._copying.get(remote, local, verify, jobs, progress, cancel)
 

@@ -130,18 +130,24 @@ class PieceStream:
             self._parts.runtime.spawn("read ahead", self._work)
 
     def _work(self) -> None:
+        left = False
         try:
-            while self._work_once() and not self._leaves():
-                pass
+            while self._work_once():
+                if left := self._leaves():
+                    return
         finally:
             self._lanes.leave()
-            with self._state:
-                self._workers -= 1
+            if not left:
+                with self._state:
+                    self._workers -= 1
 
     def _leaves(self) -> bool:
-        """Return True when other files need this worker's lane more."""
+        """Return True, and count it out, when other files need this worker's lane more."""
         with self._state:
-            return self._workers > 1 and self._lanes.crowded
+            if self._workers > 1 and self._lanes.crowded:
+                self._workers -= 1
+                return True
+            return False
 
     def _work_once(self) -> bool:
         """Read one piece into its place; return False when there is none to read."""

@@ -51,6 +51,7 @@ class SegmentUpload:
         self._state = runtime.condition()
         self._next_offset = 0
         self._lane_count = 0
+        self._shipping_count = 0  # Of these, the lanes that go on after their segment.
         self._reading = 0
         self._told = 0
         self._stopped = False
@@ -66,7 +67,8 @@ class SegmentUpload:
             self._watch.lanes.enter()
             with self._state:
                 self._spawn_lane()
-                while self._lane_count:
+                while self._lane_count and self._error is None:
+                    self._watch.cancel.check()
                     self._state.wait(WAIT_S)
                 if self._error is not None:
                     raise self._error
@@ -100,11 +102,12 @@ class SegmentUpload:
     def _spawn_lane(self) -> None:
         self._parts.runtime.spawn("segment lane", self._run_lane)
         self._lane_count += 1
+        self._shipping_count += 1
 
     def _run_lane(self) -> None:
         try:
             memory = self._memory.take()
-            while self._ship_next(memory) and not self._leaves():
+            while self._goes_on() and self._ship_next(memory):
                 pass
             self._memory.give(memory)
         except GfsError as error:
@@ -118,10 +121,13 @@ class SegmentUpload:
                 self._lane_count -= 1
                 self._state.notify_all()
 
-    def _leaves(self) -> bool:
-        """Return True when other files need this lane more than this one does."""
+    def _goes_on(self) -> bool:
+        """Return False when other files need this lane more; one lane always goes on."""
         with self._state:
-            return self._lane_count > 1 and self._watch.lanes.crowded
+            if self._shipping_count > 1 and self._watch.lanes.crowded:
+                self._shipping_count -= 1  # At once: two that leave must not each trust the other.
+                return False
+            return True
 
     def _widen(self) -> None:
         """Start one lane more if there is something for it to do."""

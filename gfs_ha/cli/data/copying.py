@@ -2,33 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
 from typing import Any
 
 import click
 
 from gfs_ha.cli import output
-from gfs_ha.cli.data.several import Several
+from gfs_ha.cli.data.several import Several, error_of_one
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.session import Session
+from gfs_ha.client.crew import Crew
 from gfs_ha.client.lanes import LANES_DEFAULT, LANES_MAX
-from gfs_ha.client.transfers import Fetched, Problem, Stored, TreeResult
+from gfs_ha.client.transfers import Cancel, Fetched, Problem, Stored, TreeResult
+from gfs_ha.errors import GfsError
+from gfs_ha.runtime import ThreadedRuntime
 
 
-def tree_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb that copies trees its `-r` and `-j`."""
+def copy_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb that copies its `-r` and `-j`."""
     jobs = click.option(
         *("-j", "--jobs"),
         type=click.IntRange(1, LANES_MAX),
         default=LANES_DEFAULT,
         show_default=True,
         envvar="GFS_JOBS",
-        help="Files of a tree under way at once.",
+        help="Files under way at once; where fewer are, chunks of big ones.",
     )
     recursive = click.option(
         *("-r", "--recursive"), is_flag=True, help="Directories with all that is below them."
     )
     return recursive(jobs(function))
+
+
+Copied = Stored | Fetched | TreeResult
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One word of the command line that is copied.
+
+    Args: sources with the same `target_name` may replace each other, so they keep their order;
+    one that goes `alone` is a tree, which has jobs of its own, or a pipe, which may wait for ever.
+    """
+
+    name: str
+    target_name: str
+    alone: bool
+    copy: Callable[[Cancel], Copied]
 
 
 class Outcome:
@@ -40,13 +63,26 @@ class Outcome:
         self._several = Several(session)
         self._items: list[dict[str, Any]] = []
 
-    def attempt(self, source: str, copy: Callable[[], Stored | Fetched | TreeResult]) -> None:
-        """Copy one source. Raises: what would stop the others, too."""
-        result = self._several.attempt(source, copy)
+    def attempt_each(self, sources: Sequence[Source], jobs: int) -> None:
+        """Copy the sources; those that follow one another and are plain files, at the same time.
+
+        What is told about them comes in their order. Raises: what would stop the others, too.
+        """
+        for alone, group in groupby(sources, key=lambda source: source.alone):
+            some = list(group)
+            if alone or jobs == 1 or len(some) == 1:
+                for source in some:
+                    self._note(source.name, partial(source.copy, Cancel()))
+            else:
+                for source, ended in zip(some, _copy_side_by_side(some, jobs), strict=True):
+                    self._note(source.name, partial(_result, ended))
+
+    def _note(self, name: str, copy: Callable[[], Copied]) -> None:
+        result = self._several.attempt(name, copy)
         if isinstance(result, TreeResult):
-            self._add_tree(source, result)
+            self._add_tree(name, result)
         elif result is not None:
-            self._add_file(source, result)
+            self._add_file(name, result)
 
     def _add_file(self, source: str, result: Stored | Fetched) -> None:
         item: dict[str, Any] = {
@@ -87,6 +123,38 @@ class Outcome:
         elif self._session.options.output == "name":
             output.write_lines(item["path"] for item in self._items)
         self._several.conclude("copied")
+
+
+def _copy_side_by_side(sources: Sequence[Source], jobs: int) -> list[Copied | GfsError]:
+    """Return what became of each source. Raises: what would stop all of them."""
+    cancel = Cancel()
+    ended: dict[int, Copied | GfsError] = {}
+    chains: dict[str, list[int]] = {}
+    for index, source in enumerate(sources):
+        chains.setdefault(source.target_name, []).append(index)
+
+    def copy(chain: list[int]) -> None:
+        for index in chain:
+            cancel.check()
+            try:
+                ended[index] = sources[index].copy(cancel)
+            except (GfsError, OSError) as failure:
+                ended[index] = error_of_one(failure)
+
+    crew: Crew[list[int]] = Crew(ThreadedRuntime(), jobs, copy, cancel)
+    try:
+        for chain in chains.values():
+            crew.give(chain)
+        crew.drain()
+    finally:
+        crew.stop()
+    return [ended[index] for index in range(len(sources))]
+
+
+def _result(ended: Copied | GfsError) -> Copied:
+    if isinstance(ended, GfsError):
+        raise ended
+    return ended
 
 
 def _problem_facts(problem: Problem) -> dict[str, Any]:

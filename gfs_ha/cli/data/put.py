@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from typing import BinaryIO
 
 import click
 
-from gfs_ha.cli.data.copying import Outcome, tree_options
+from gfs_ha.cli.data.copying import Copied, Outcome, Source, copy_options
 from gfs_ha.cli.data.several import split_target
 from gfs_ha.cli.names import printable, remote_path, without_slash
 from gfs_ha.cli.progress import Bar
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
-from gfs_ha.client.transfers import Stored, TreeResult
+from gfs_ha.client.filesystem import PutArguments
+from gfs_ha.client.lanes import Lanes
+from gfs_ha.client.transfers import Cancel
 from gfs_ha.errors import NotADirectory, UsageError
 from gfs_ha.limits import GOAL_MAX
 from gfs_ha.protocol.metadata import DIRECTORY, DISK, MEMORY
+from gfs_ha.runtime import ThreadedRuntime
 
 
 @click.command(
@@ -26,14 +30,14 @@ from gfs_ha.protocol.metadata import DIRECTORY, DISK, MEMORY
     examples="""
     gfsctl put report.pdf /docs/              # a file into a directory
     gfsctl put -r src /backup/src             # a tree; /backup/src is made, or receives it
-    gfsctl put a.log b.log /logs              # several into a directory
+    gfsctl put -j 8 *.log /logs               # several into a directory, 8 at once
     tar c src | gfsctl put - /backup/src.tar  # what a pipe brings
     gfsctl put --if-absent lock /locks/job    # exactly one of many wins; the others exit 4
     gfsctl put -- -odd-name /docs/            # a name that begins with a dash
     """,
 )
 @click.argument("words", metavar="LOCAL... REMOTE", nargs=-1)
-@tree_options
+@copy_options
 @click.option("--if-absent", is_flag=True, help="Replace nothing: exit 4 if the file exists.")
 @click.option(
     "--durability",
@@ -62,7 +66,8 @@ def put(
     """Copy local files into the cluster; `-` is standard input.
 
     An existing directory receives a source under its own name; an existing file is replaced in
-    one step: readers see the old content or the new one. Mode and time are kept.
+    one step: readers see the old content or the new one. Mode and time are kept. Up to -j chunks
+    are kept in memory until they are safe, 64 MiB each.
     """
     sources, remote = split_target(words, "put THIS where? Name local sources and a remote target")
     target = remote_path(remote, session.config.cluster)
@@ -70,31 +75,24 @@ def put(
         _check_several(session, sources, target)
     cluster = session.cluster
     outcome = Outcome(session, "PutList")
+    lanes = Lanes(ThreadedRuntime(), jobs)
     with Bar(session, "put") as bar:
 
-        def copy(source: str) -> Stored | TreeResult:
+        def copy(source: str, cancel: Cancel) -> Copied:
+            how = PutArguments(durability=durability, replicas=replicas, if_absent=if_absent)
+            how |= PutArguments(progress=bar, cancel=cancel)
             if recursive and source != "-" and os.path.isdir(source):
-                return cluster.put_tree(
-                    source,
-                    target,
-                    durability=durability,
-                    replicas=replicas,
-                    if_absent=if_absent,
-                    jobs=jobs,
-                    progress=bar,
-                )
-            return cluster.put(
-                _standard_input() if source == "-" else source,
-                target,
-                durability=durability,
-                replicas=replicas,
-                if_absent=if_absent,
-                progress=bar,
-            )
+                return cluster.put_tree(source, target, jobs=jobs, **how)
+            given = _standard_input() if source == "-" else source
+            return cluster.put(given, target, jobs=lanes, **how)
 
-        for source in sources:
-            outcome.attempt(source, partial(copy, source))
+        outcome.attempt_each([_source(word, copy) for word in sources], jobs)
     outcome.conclude()
+
+
+def _source(word: str, copy: Callable[[str, Cancel], Copied]) -> Source:
+    alone = os.path.exists(word) and not os.path.isfile(word)
+    return Source(word, os.path.basename(os.path.abspath(word)), alone, partial(copy, word))
 
 
 def _standard_input() -> BinaryIO:

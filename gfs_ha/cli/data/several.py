@@ -29,10 +29,7 @@ class Several:
         try:
             result = act()
         except (GfsError, OSError) as failure:
-            error = failure if isinstance(failure, GfsError) else local_error(failure)
-            if error.retryable:
-                raise error from failure
-            self.problems.append(Problem(name, error))
+            self.problems.append(Problem(name, error_of_one(failure)))
             return None
         self.done_count += 1
         return result
@@ -59,6 +56,14 @@ class Several:
                 output.say(_line(problem))
         failed = count_text(len(self.problems), "name was", "names were")
         raise PartlyDone(f"{failed} not {participle}, {count_text(self.done_count, 'was', 'were')}")
+
+
+def error_of_one(failure: GfsError | OSError) -> GfsError:
+    """Return the error of one name. Raises: it, when it would stop all of them."""
+    error = failure if isinstance(failure, GfsError) else local_error(failure)
+    if error.retryable:
+        raise error from failure
+    return error
 
 
 def split_target(words: Sequence[str], what: str) -> tuple[tuple[str, ...], str]:
