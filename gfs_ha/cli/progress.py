@@ -88,6 +88,17 @@ class Bar:
         )
 
 
+class Announced:
+    """A client.transfers.Progress of one file of which the bar knows already."""
+
+    def __init__(self, bar: Bar) -> None:
+        self.moved = bar.moved
+        self.finished = bar.finished
+
+    def expect(self, files: int, size: int) -> None:
+        pass
+
+
 def _display(color: bool) -> RichProgress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn

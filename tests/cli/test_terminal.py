@@ -116,6 +116,19 @@ def test_a_copy_draws_progress_and_says_what_happened(
     assert terminal.run("get", "-q", f"{home}/f", tmp_path / "back") == (0, "")
 
 
+def test_progress_of_several_files_counts_those_that_can_be_copied(
+    gfsctl: Gfsctl, home: str, terminal: Terminal, tmp_path: Path
+) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(os.urandom(CHUNK_BYTES))
+    gfsctl.ok("mkdir", f"{home}/c")
+    words = [tmp_path / name for name in ("a", "gone", "b", "c")]
+    terminal.resize(100)
+    status, screen = terminal.run("put", "-j", "2", *words, home)
+    assert status == 11 and "2/2 files" in screen
+    assert "gfsctl: put 2 files, 2.0 MiB in " in screen
+
+
 def test_progress_of_a_tree_stays_on_one_line_of_a_narrow_terminal(
     gfsctl: Gfsctl, home: str, terminal: Terminal, tmp_path: Path
 ) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
-from collections.abc import Callable
 from functools import partial
 from typing import BinaryIO
 
@@ -13,12 +13,12 @@ import click
 from gfs_ha.cli.data.copying import Copied, Outcome, Source, copy_options
 from gfs_ha.cli.data.several import split_target
 from gfs_ha.cli.names import printable, remote_path, without_slash
-from gfs_ha.cli.progress import Bar
+from gfs_ha.cli.progress import Announced, Bar
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
 from gfs_ha.client.filesystem import PutArguments
 from gfs_ha.client.lanes import Lanes
-from gfs_ha.client.transfers import Cancel
+from gfs_ha.client.transfers import Cancel, Progress
 from gfs_ha.errors import NotADirectory, UsageError
 from gfs_ha.limits import GOAL_MAX
 from gfs_ha.protocol.metadata import DIRECTORY, DISK, MEMORY
@@ -78,21 +78,46 @@ def put(
     lanes = Lanes(ThreadedRuntime(), jobs)
     with Bar(session, "put") as bar:
 
-        def copy(source: str, cancel: Cancel) -> Copied:
-            how = PutArguments(durability=durability, replicas=replicas, if_absent=if_absent)
-            how |= PutArguments(progress=bar, cancel=cancel)
-            if recursive and source != "-" and os.path.isdir(source):
-                return cluster.put_tree(source, target, jobs=jobs, **how)
-            given = _standard_input() if source == "-" else source
-            return cluster.put(given, target, jobs=lanes, **how)
+        def how(progress: Progress, cancel: Cancel) -> PutArguments:
+            return PutArguments(
+                durability=durability,
+                replicas=replicas,
+                if_absent=if_absent,
+                progress=progress,
+                cancel=cancel,
+            )
 
-        outcome.attempt_each([_source(word, copy) for word in sources], jobs)
+        def copy(source: str, cancel: Cancel) -> Copied:
+            if recursive and source != "-" and os.path.isdir(source):
+                return cluster.put_tree(source, target, jobs=jobs, **how(bar, cancel))
+            given = _standard_input() if source == "-" else source
+            return cluster.put(given, target, jobs=lanes, **how(bar, cancel))
+
+        def copy_announced(source: str, size: int, cancel: Cancel) -> Copied:
+            try:
+                return cluster.put(source, target, jobs=lanes, **how(Announced(bar), cancel))
+            except BaseException:
+                bar.expect(-1, -size)
+                raise
+
+        def source(word: str) -> Source:
+            name = os.path.basename(os.path.abspath(word))
+            if word != "-" and (size := _regular_size(word)) is not None:
+                bar.expect(1, size)
+                return Source(word, name, False, partial(copy_announced, word, size))
+            return Source(word, name, os.path.exists(word), partial(copy, word))
+
+        outcome.attempt_each([source(word) for word in sources], jobs)
     outcome.conclude()
 
 
-def _source(word: str, copy: Callable[[str, Cancel], Copied]) -> Source:
-    alone = os.path.exists(word) and not os.path.isfile(word)
-    return Source(word, os.path.basename(os.path.abspath(word)), alone, partial(copy, word))
+def _regular_size(local: str) -> int | None:
+    """Return the size of a regular file; None for what is none, or is not there."""
+    try:
+        status = os.stat(local)
+    except (OSError, ValueError):
+        return None  # What is wrong with it is told when it is copied.
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _standard_input() -> BinaryIO:
