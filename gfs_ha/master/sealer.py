@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from gfs_ha.errors import Busy, StaleCommand, UnknownChunk
-from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.errors import Busy, StaleCommand, UnknownChunk, WrongState
+from gfs_ha.ids import ChunkId, ServerId, format_id
 from gfs_ha.kv.ordered import OrderedKV
 from gfs_ha.limits import HEARTBEAT_PARK_S, REQUEST_DEADLINE_S
 from gfs_ha.master.handlers.call import Slot
@@ -264,10 +264,7 @@ class Sealer:
     def _end(self, chunk_id: ChunkId, chunk: Chunk | None) -> None:
         self._finish(chunk_id)
         for slot in self._waiting.pop(chunk_id, []):
-            if chunk is not None and chunk.state == SEALED:
-                slot.reply(ChunkSealed(chunk_id, chunk.length, chunk.digest, chunk.holders))
-            else:
-                slot.fail(UnknownChunk(f"chunk {chunk_id:#x} is gone: nothing refers to it"))
+            answer_end(slot, chunk_id, chunk)
 
     def _finish(self, chunk_id: ChunkId) -> None:
         if self._attempts.pop(chunk_id, None) is not None:
@@ -298,6 +295,17 @@ class Sealer:
                 self._waiting[chunk_id] = stay
             else:
                 del self._waiting[chunk_id]
+
+
+def answer_end(slot: Slot, chunk_id: ChunkId, chunk: Chunk | None) -> None:
+    """Answer a request to seal a chunk that has ended: sealed, dead, or gone (`chunk` None)."""
+    if chunk is None:
+        slot.fail(UnknownChunk(f"there is no chunk {format_id(chunk_id)} (any more)"))
+    elif chunk.state == SEALED:
+        slot.reply(ChunkSealed(chunk_id, chunk.length, chunk.digest, chunk.holders))
+    else:
+        name = format_id(chunk_id)
+        slot.fail(WrongState(f"chunk {name} is dead; write its bytes again into a new one"))
 
 
 def _heard(attempt: _Attempt, decision: Fence | Prove) -> set[ServerId]:

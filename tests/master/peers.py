@@ -11,15 +11,17 @@ from trio import CALL_S, Trio
 from gfs_ha.errors import GfsError, UnknownReplica
 from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, ServerId, StartId
 from gfs_ha.limits import GIB
+from gfs_ha.master.orders import kind_of
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.codec import Failure, failure
 from gfs_ha.protocol.control import (
+    CompareReplica,
     DamageFound,
     DeleteReplica,
     DiskFacts,
     FenceAnswer,
     FenceReplica,
-    FinishReplica,
+    ForgetTombstone,
     Heartbeat,
     HeartbeatReply,
     OpenReplica,
@@ -43,12 +45,17 @@ def digest_of(length: int) -> int:
 
 @dataclass
 class Held:
-    """One replica: `end` bytes, of which `lost` do not verify any more."""
+    """One replica: `end` bytes, of which `lost` do not verify any more; `odd` ones are others."""
 
     birth: Birth
     end: int
     state: str = "open"
     lost: int = 0
+    odd: bool = False
+    order_index: int = 0
+
+    def digest(self, length: int) -> int:
+        return digest_of(length) + int(self.odd)
 
 
 class ScriptedServer:
@@ -145,7 +152,7 @@ class ScriptedServer:
 
     def _beat(self, answers: list[OrderAnswer]) -> Heartbeat:
         listed = tuple(
-            OpenReplica(chunk_id, held.birth, self.disk_id, held.end, held.state)
+            OpenReplica(chunk_id, held.birth, self.disk_id, held.end, held.state, held.order_index)
             for chunk_id, held in self.replicas.items()
             if held.state != "sealed"
         )
@@ -165,27 +172,27 @@ class ScriptedServer:
 
     def _obey(self, order: Order) -> OrderAnswer:
         held = self.replicas.get(order.chunk_id)
-        if isinstance(order, DeleteReplica):
-            self.replicas.pop(order.chunk_id, None)
-            return OrderDone(order.chunk_id, order.order_index, "delete")
-        if held is None:
-            kind = {FenceReplica: "fence", ProveReplica: "prove", FinishReplica: "finish_seal"}
+        chunk_id, index = order.chunk_id, order.order_index
+        if isinstance(order, DeleteReplica | ForgetTombstone):
+            if isinstance(order, DeleteReplica) or (held and held.state == "tombstone"):
+                self.replicas.pop(chunk_id, None)
+            return OrderDone(chunk_id, index, kind_of(order))
+        if held is None and isinstance(order, FenceReplica):
+            held = self.replicas[chunk_id] = Held(order.birth, 0, "tombstone", order_index=index)
+        if held is None or held.state == "tombstone":
             unknown = failure(UnknownReplica("no such chunk here"))
-            return OrderFailed(order.chunk_id, order.order_index, kind[type(order)], unknown)
+            return OrderFailed(chunk_id, index, kind_of(order), unknown)
+        held.order_index = index
         if isinstance(order, FenceReplica):
             held.state = "fenced"
             end = held.end - held.lost
-            return FenceAnswer(
-                order.chunk_id,
-                order.order_index,
-                end,
-                held.end,
-                BOOT,
-                BOOT,
-                held.lost == 0 and end >= order.published_end,
-            )
+            proof = held.lost == 0 and end >= order.published_end
+            return FenceAnswer(chunk_id, index, end, held.end, BOOT, BOOT, proof)
         if isinstance(order, ProveReplica):
-            length = order.length
-            return ProofAnswer(order.chunk_id, order.order_index, length, digest_of(length))
+            return ProofAnswer(chunk_id, index, order.length, held.digest(order.length))
+        if isinstance(order, CompareReplica):
+            odd = held.end >= order.length and held.digest(order.length) != order.digest
+            held.state = "quarantined" if odd else "fenced"
+            return OrderDone(chunk_id, index, kind_of(order))
         held.state, held.end = "sealed", order.length
-        return OrderDone(order.chunk_id, order.order_index, "finish_seal")
+        return OrderDone(chunk_id, index, kind_of(order))

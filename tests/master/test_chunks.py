@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from peers import Held, ScriptedServer, digest_of
-from trio import Client, Trio, wait_until
+from trio import CALL_S, Client, Trio, wait_until
 
+from gfs_ha.ids import SessionId
+from gfs_ha.master import observed
+from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.metadata import (
     AllocateChunk,
@@ -209,6 +213,21 @@ def test_any_request_of_a_session_keeps_its_claims(
 
     assert claimed() == {kept.chunk_id, given_up.chunk_id}
     wait_until(lambda: claimed() == {kept.chunk_id}, "the end of the silent one's claim")
+
+
+def test_made_up_sessions_push_no_real_one_out_of_what_the_leader_heard(
+    client: Client, servers: list[ScriptedServer], trio: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(observed, "SESSIONS_SEEN_MAX", 10)
+    allocate(client)
+    client.ask(Renew())
+    stranger = trio.link()
+    for start in range(0, 400, 200):
+        ids = range(10**6 + start, 10**6 + start + 200)
+        stranger.call(tuple(Asked(Renew(), SessionId(one), 1, 1) for one in ids), CALL_S)
+    reign = trio.servers[trio.leader()]._desk.reign
+    assert reign is not None
+    assert set(reign.observed.sessions) == {client.session_id}
 
 
 def test_a_client_that_dies_leaves_nothing_open(

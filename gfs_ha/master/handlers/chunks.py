@@ -14,7 +14,6 @@ from gfs_ha.errors import (
     NotClaimed,
     NotInitialized,
     SessionExpired,
-    UnknownChunk,
 )
 from gfs_ha.ids import ServerId
 from gfs_ha.limits import GOAL_MAX, SERVERS_MAX
@@ -25,8 +24,9 @@ from gfs_ha.master.observed import LIVE, Observed
 from gfs_ha.master.placement import Candidate, Placement, Wanted, place
 from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.raft.contract import Outcome
+from gfs_ha.master.sealer import answer_end
 from gfs_ha.master.state.commands import BeginSeal, PlaceChunk
-from gfs_ha.master.state.records import OPEN, Server
+from gfs_ha.master.state.records import DEAD, OPEN, SEALED, Server
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.metadata import AllocateChunk, Done, ReportReplica, SealChunk
 
@@ -95,7 +95,7 @@ def _seal_visible(desk: Desk, request: SealChunk, slot: Slot) -> None:
     try:
         _begin_seal(desk, request, slot)
     except GfsError as error:
-        slot.fail(error)
+        slot.fail(desk.weigh(error))
 
 
 def _begin_seal(desk: Desk, request: SealChunk, slot: Slot) -> None:
@@ -106,11 +106,14 @@ def _begin_seal(desk: Desk, request: SealChunk, slot: Slot) -> None:
         session = view.session(slot.session_id)
     if session is None:
         raise SessionExpired(f"session {slot.session_id:#x} is unknown or expired")
-    if chunk is None:
-        raise UnknownChunk(f"there is no chunk {request.chunk_id:#x}")
+    if chunk is None or chunk.state in (SEALED, DEAD):
+        # Also for a session whose claim is over: asked again, it must hear the same end.
+        answer_end(slot, request.chunk_id, chunk)
+        return
     if chunk.claimed_by != slot.session_id:
         raise NotClaimed(f"chunk {request.chunk_id:#x} is not claimed by this session")
-    sealer.wait_for(request.chunk_id, slot, frozenset(request.failed))
+    failed = frozenset(request.failed) & {replica.server_id for replica in chunk.replicas}
+    sealer.wait_for(request.chunk_id, slot, failed)
     if chunk.state != OPEN:
         sealer.look_at(request.chunk_id, chunk)
         return
@@ -118,7 +121,7 @@ def _begin_seal(desk: Desk, request: SealChunk, slot: Slot) -> None:
         "seal asked chunk=%#x session=%d failed=%s",
         request.chunk_id,
         slot.session_id,
-        request.failed,
+        sorted(failed),
     )
     command = BeginSeal(request.chunk_id, f"asked by session {slot.session_id:#x}")
 
