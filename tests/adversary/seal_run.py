@@ -22,6 +22,7 @@ from gfs_ha.chunk.slots.format import DATA_OFFSET
 from gfs_ha.errors import GfsError
 from gfs_ha.ids import DiskId, LogIndex, ServerId
 from gfs_ha.limits import MIB
+from gfs_ha.master.planners.listed import order_for
 from gfs_ha.master.sealing import Commit, Fence, SealingChunk, decide
 from gfs_ha.master.state.commands import (
     BeginSeal,
@@ -31,7 +32,7 @@ from gfs_ha.master.state.commands import (
 )
 from gfs_ha.master.state.records import DEAD, OPEN, SEALED, SEALING, Chunk
 from gfs_ha.protocol.codec import Failure, failure
-from gfs_ha.protocol.control import OrderFailed, ProofAnswer
+from gfs_ha.protocol.control import CompareReplica, OrderFailed, ProofAnswer
 from gfs_ha.protocol.data import Durability
 from gfs_ha.protocol.metadata import (
     ChunkAllocated,
@@ -183,10 +184,8 @@ class SealRun:
         )
 
     def _leader_seals(self) -> None:
-        # Not before the writer has replicas: while it claims the chunk nobody seals it unasked, and
-        # a server without the replica has nothing to keep a fence in.
-        if self.end:
-            self._begin_seal()
+        """Let the seal begin whenever it likes: the writer asked, and its pushes come late."""
+        self._begin_seal()
 
     def _begin_seal(self) -> None:
         self.masters.apply(BeginSeal(self.chunk.chunk_id, "broken"))
@@ -289,14 +288,28 @@ class SealRun:
         row = self.masters.chunk(self.chunk.chunk_id)
         if row is None or row.state != SEALED:
             return
-        for number in row.holders:
+        for number in self.chain:
             server = self.servers[number]
             if server.up and self.rng.random() < 0.7:
-                self._at(server, lambda s=server: self._seal_on(s, row))
+                act = self._seal_on if number in row.holders else self._tell
+                self._at(server, lambda s=server, act=act: act(s, row))
+
+    def _tell(self, server: Server, row: Chunk) -> None:
+        """Order what a server that is no holder is told about what it lists."""
+        for listed in server.store.list_open():
+            order = order_for(server.number, listed, row)
+            if isinstance(order, CompareReplica):
+                store, index = server.store, LogIndex(order.order_index)
+                store.compare(order.chunk_id, index, order.length, order.digest)
+                condition = store.get(order.chunk_id).condition
+                assert condition != "quarantined" or self.lossy, "a prefix was taken for odd"
 
     def _seal_on(self, server: Server, row: Chunk) -> None:
         listed = [one for one in server.store.list_open() if one.chunk_id == self.chunk.chunk_id]
         if not listed or listed[0].state == "quarantined":
+            return
+        if listed[0].state == "tombstone":
+            assert not row.length, "a holder never had the chunk"
             return
         try:
             server.store.finish_seal(
