@@ -11,7 +11,7 @@
     |  +- NotLeader  NoLeader  Busy  Overloaded  Unreachable  NotReady  UnknownOutcome
     +- DeadlineExceeded  Cancelled
     +- DataError                  bytes that are damaged, gone or out of reach
-    |  +- CorruptData  ChunkUnavailable  RangeGone  FileChanged
+    |  +- CorruptData  ChunkUnavailable  RangeGone  FileChanged  StateDiverged
     +- ReplicaError               one replica says no; another chunk or replica may do
     |  +- Fenced  WrongBirth  WrongOffset  StaleEpoch  StaleOrder
     |  +- UnknownReplica  ReplicaBusy  ReplicaDamaged
@@ -219,6 +219,10 @@ class FileChanged(DataError):
     """The content that was pinned at open is not the file's content any more; start over."""
 
     retryable = True
+
+
+class StateDiverged(DataError):
+    """A master's tables are not those of the majority: it must not serve or vote again."""
 
 
 class ReplicaError(GfsError):

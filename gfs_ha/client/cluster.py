@@ -87,6 +87,11 @@ class ClusterCalls:
         return self._link.facts()
 
     @property
+    def runtime(self) -> Runtime:
+        """Return what waits and tells the time here."""
+        return self._runtime
+
+    @property
     def leader(self) -> str:
         """Return the name of the master that led at the last answer, or an empty string."""
         return self._link.leader

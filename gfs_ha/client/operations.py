@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from gfs_ha.client.cluster import ClusterCalls, expect
 from gfs_ha.client.namespace import check_path
+from gfs_ha.client.verification import verify_states
 from gfs_ha.errors import GfsError, NotReady, PreconditionFailed
 from gfs_ha.ids import ChunkId
 from gfs_ha.protocol.calls import Asked
@@ -24,6 +25,7 @@ from gfs_ha.protocol.reports import (
     MasterReport,
     PlacementReport,
     ServerReport,
+    StateReport,
     StatusReport,
     TransferLeadership,
 )
@@ -52,6 +54,14 @@ class Operations:
             raise PreconditionFailed(f"{to} leads already")
         asked = Asked(TransferLeadership(to, status.leader, status.term))
         return expect(self._calls.settle((asked,), give_up=(NotReady,))[0], LeadershipReport)
+
+    def verify_states(self, deep: bool = False) -> StateReport:
+        """Compare the states of all masters at one index; with `deep` each counts its rows first.
+
+        Raises: Busy, PreconditionFailed (a master runs an older release), NoLeader,
+        DeadlineExceeded (a count makes no progress).
+        """
+        return verify_states(self._calls, deep)
 
     def master_facts(self) -> dict[str, MasterFacts | GfsError]:
         """Return what each master says of itself, or why it does not; needs no leader."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gfs_ha.limits import SPACE_FREE_BYTES_MIN, SPACE_FREE_SHARE_MIN
 from gfs_ha.master.raft.contract import RaftStatus
-from gfs_ha.master.state.records import InternalErrors, Settings
+from gfs_ha.master.state.records import InternalErrors, Settings, StateCheck
 from gfs_ha.protocol.reports import Finding, HealthReport, ServerRow
 
 ERROR = "error"
@@ -36,6 +36,7 @@ class Symptoms:
     disk_total_bytes: int
     state_bytes: int
     map_bytes: int
+    state_check: StateCheck | None = None
 
 
 def space_low(
@@ -53,6 +54,7 @@ def examine(symptoms: Symptoms) -> HealthReport:
     """Return the findings, errors first. A cluster without an error is healthy."""
     found = [
         *_masters(symptoms),
+        *_states(symptoms),
         *_servers(symptoms),
         *_chunks(symptoms),
         *_space(symptoms),
@@ -93,6 +95,34 @@ def _masters(symptoms: Symptoms) -> list[Finding]:
                 )
             )
     return found
+
+
+def _states(symptoms: Symptoms) -> list[Finding]:
+    """What the newest comparison of the masters' states found."""
+    check = symptoms.state_check
+    if check is None:
+        return []
+    if check.differing and not check.value:
+        return [
+            Finding(
+                "STATES_DIFFER",
+                ERROR,
+                f"the states of {', '.join(check.differing)} differ at log index {check.index} and"
+                " no majority has the same: which one is right cannot be told",
+                "bring the missing masters back and run gfsctl admin masters verify-state; until"
+                " then change nothing that you cannot lose, and keep all directories",
+            )
+        ]
+    return [
+        Finding(
+            "MASTER_DIVERGED",
+            ERROR,
+            f"master {name} does not have the state of the majority and takes itself out",
+            f"keep the other masters alive and look at the disk of {name}; it is replaced with an"
+            " empty directory, not started again from this one",
+        )
+        for name in check.diverged
+    ]
 
 
 def _servers(symptoms: Symptoms) -> list[Finding]:

@@ -11,7 +11,7 @@ from gfs_ha.config import Config, MasterConfig, check_exposure
 from gfs_ha.errors import ConfigError, DeadlineExceeded, GfsError
 from gfs_ha.ids import Epoch, LogIndex
 from gfs_ha.kv.lmdb_kv import LmdbKV
-from gfs_ha.limits import RAFT_LOG_BYTES_MAX
+from gfs_ha.limits import PROTOCOL_VERSION, RAFT_LOG_BYTES_MAX
 from gfs_ha.master.directory import MasterDirectory
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.dispatch import Dispatcher
@@ -23,11 +23,16 @@ from gfs_ha.master.raft.identity import DATABASES as RAFT_DATABASES
 from gfs_ha.master.raft.identity import bootstrap as bootstrap_store
 from gfs_ha.master.raft.node import RaftNode
 from gfs_ha.master.raft.transport import tcp_transport
+from gfs_ha.master.recount import Recounter, ensure_hash
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.roles import RoleKeeper
 from gfs_ha.master.state.machine import Machine
 from gfs_ha.master.state.tables import DATABASES as STATE_DATABASES
+from gfs_ha.master.verifier import Verifier
 from gfs_ha.net.door import Door
+from gfs_ha.net.leader import LeaderLink
+from gfs_ha.net.tcp import TcpNetwork
+from gfs_ha.protocol.codec import Hello
 from gfs_ha.runtime import Future, Runtime, Task, ThreadedRuntime, watch_stop_signals
 
 INCARNATION = 1  # Restoring masters from a backup will raise it; this release cannot.
@@ -73,7 +78,9 @@ class MasterServer:
             if bootstrap:
                 bootstrap_store(self._kv, raft_config)
                 logger.info("bootstrapped cluster=%s member=%s", config.cluster.id, own.name)
-            machine = Machine(_log_mistake)
+            ensure_hash(self._kv, runtime)
+            self._recounter = Recounter(self._kv, runtime, self._stop_for_good)
+            machine = Machine(_log_mistake, self._recounter)
             self._raft = RaftNode(raft_config, self._kv, machine, transport, runtime)
             self._furnish(config, own)
             undo.pop_all()
@@ -109,7 +116,10 @@ class MasterServer:
             self._desk.post_quietly(self._roles.end)
         self._door.stop(_DRAIN_S)
         self._raft.stop()
+        self._link.close()
         stopped = not [task for task in self._tasks if not task.join(timeout_s)]
+        stopped &= self._recounter.stop(timeout_s)
+        stopped &= self._verifier.stop(timeout_s)
         if not self._tasks:
             self._close_door()
             self._raft.close()
@@ -138,22 +148,38 @@ class MasterServer:
     def _furnish(self, config: Config, own: MasterConfig) -> None:
         """Build what stands between the consensus loop and the peers."""
         masters = {master.name: master for master in config.cluster.masters}
+        proposer = Proposer(self._raft, self._runtime, masters)
+        hello = Hello(config.cluster.id, PROTOCOL_VERSION, "master", own.name)
+        network = TcpNetwork(self._runtime)
+        self._link = LeaderLink(config.cluster.masters, network, hello, self._runtime)
+        self._verifier = Verifier(
+            tuple(masters), self._kv, proposer, self._runtime, self._link.facts
+        )
         self._desk = Desk(
             config=config,
             name=own.name,
             incarnation=INCARNATION,
             kv=self._kv,
-            proposer=Proposer(self._raft, self._runtime, masters),
+            proposer=proposer,
             runtime=self._runtime,
             post=self._door.post,
             disk_room=self._directory.room,
             rss_bytes=_rss_bytes,
+            recounter=self._recounter,
+            verifier=self._verifier,
         )
         self._dispatcher.furnish(self._desk)
         self._roles = RoleKeeper(self._desk, self._make_reign)
-        self.housekeeper = Housekeeper(self._desk, self._roles, self._kv.forget_dead_readers)
+        self.housekeeper = Housekeeper(self._desk, self._roles, self._every_minute)
         self._raft.on_role_change(self._roles.role_changed)
         self._raft.space_low_source = self._space_low
+
+    def _every_minute(self) -> None:
+        self._kv.forget_dead_readers()
+        self._verifier.every_minute()
+
+    def _stop_for_good(self, error: GfsError) -> None:
+        self._raft.condemned(error)
 
     def _close_door(self) -> None:
         """Give back the port of a door that never ran."""

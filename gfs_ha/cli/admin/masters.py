@@ -9,6 +9,7 @@ from msgspec import structs
 from rich.console import Group
 from rich.table import Table
 
+from gfs_ha.cli.admin.verify import check_line
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import count_text, duration_text, size_text, time_text
@@ -24,6 +25,7 @@ masters = Family(
         "transfer-leader": Row(
             "gfs_ha.cli.admin.masters", "transfer_leader", "Let another master lead"
         ),
+        "verify-state": Row("gfs_ha.cli.admin.verify", "verify_state", "Compare their tables"),
     },
 )
 
@@ -47,7 +49,7 @@ def list_masters(session: Session) -> None:
         # Without a leader each master still says how it is; the error is told after that.
         session.show(MasterReport(_rows_without_leader(session), ()))
         raise
-    session.show(MasterReport(with_facts(session, report.items), report.terms))
+    session.show(structs.replace(report, items=with_facts(session, report.items)))
 
 
 @click.command(
@@ -117,7 +119,10 @@ def _(report: MasterReport, wide: bool) -> Group:
             table.add_column(title)
     for row in report.items:
         table.add_row(*_cells(row, wide))
-    return Group(table, "", terms_table(report.terms)) if wide else Group(table)
+    parts: list[Table | str] = [table]
+    if report.check is not None:
+        parts += ["", check_line(report.check)]
+    return Group(*parts, "", terms_table(report.terms)) if wide else Group(*parts)
 
 
 def role_text(row: MasterRow) -> str:

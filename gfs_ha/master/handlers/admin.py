@@ -251,6 +251,7 @@ def _health(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[Hea
             disk_total_bytes=total_bytes,
             state_bytes=stats.used_bytes,
             map_bytes=stats.map_bytes,
+            state_check=view.state_check(),
         )
     )
     return report, len(under)

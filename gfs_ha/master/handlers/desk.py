@@ -12,8 +12,10 @@ from gfs_ha.kv.ordered import OrderedKV
 from gfs_ha.limits import REQUEST_DEADLINE_S
 from gfs_ha.master.proposals import Proposer
 from gfs_ha.master.raft.contract import RaftStatus
+from gfs_ha.master.recount import Recounter
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.sealer import Sealer
+from gfs_ha.master.verifier import Verifier
 from gfs_ha.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,8 @@ class Desk:
     rss_bytes: Callable[[], int]
     reign: Reign | None = None
     sealer: Sealer | None = None
+    recounter: Recounter | None = None
+    verifier: Verifier | None = None
     _leader: str = ""
     _leader_since_s: float = 0.0
 
@@ -54,6 +58,12 @@ class Desk:
         if self.sealer is None:
             raise self.proposer.not_leader()
         return self.sealer
+
+    def verifying(self) -> Verifier:
+        """Return what compares the masters' states. Raises: NotReady where nothing does."""
+        if self.verifier is None:
+            raise NotReady("this master does not compare states")
+        return self.verifier
 
     def leader_age_ms(self, raft: RaftStatus) -> int:
         """Return since when this leader, or the lack of one, is known here."""

@@ -22,7 +22,14 @@ from gfs_ha.errors import (
 )
 from gfs_ha.ids import NO_SESSION, SessionId
 from gfs_ha.limits import PROTOCOL_VERSION, REQUEST_DEADLINE_S, REQUESTS_PER_CALL_MAX
-from gfs_ha.master.handlers import admin, chunks, chunkservers, masters, namespace
+from gfs_ha.master.handlers import (
+    admin,
+    chunks,
+    chunkservers,
+    masters,
+    namespace,
+    verification,
+)
 from gfs_ha.master.handlers.call import Call, Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.mutations import propose_for_client
@@ -64,6 +71,8 @@ LED: dict[type, Led] = {
     control.RegisterServer: chunkservers.register_server,
     control.Heartbeat: chunkservers.heartbeat,
     reports.TransferLeadership: masters.transfer_leadership,
+    reports.CheckStates: verification.check_states,
+    reports.CountStates: verification.count_states,
 }
 
 # What is asked of a cluster whose first leader has not written its settings yet.

@@ -5,9 +5,11 @@ from __future__ import annotations
 from gfs_ha.errors import GfsError, PreconditionFailed
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.verification import state_facts
 from gfs_ha.master.health import reachable
 from gfs_ha.master.raft.contract import LEADER
 from gfs_ha.master.state.view import View
+from gfs_ha.master.verification import report_of
 from gfs_ha.protocol.reports import (
     GetMasters,
     LeadershipReport,
@@ -51,12 +53,15 @@ def master_facts(desk: Desk) -> MasterFacts:
         incarnation=desk.incarnation,
         version=VERSION,
         trouble=raft.too_far_behind or "",
+        state=state_facts(desk),
     )
 
 
 def get_masters(desk: Desk, view: View, request: GetMasters, slot: Slot) -> MasterReport:
     """Return the members as the leader sees them, and every term that led."""
-    return MasterReport(master_rows(desk), tuple(view.led_terms(TERMS_SHOWN)))
+    check = view.state_check()
+    report = None if check is None else report_of(check)
+    return MasterReport(master_rows(desk), tuple(view.led_terms(TERMS_SHOWN)), report)
 
 
 def master_rows(desk: Desk) -> tuple[MasterRow, ...]:

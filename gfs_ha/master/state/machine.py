@@ -79,7 +79,7 @@ _DONE = encode(Done())
 class StateWatcher(Protocol):
     """What a master does about its own state hash; called in the consensus loop's thread."""
 
-    def take_correction(self) -> int:
+    def take_correction(self, index: LogIndex) -> int:
         """Return what a count of all rows found the kept hash to lack, once."""
         ...
 
@@ -121,7 +121,7 @@ class Machine:
         change = self.plan(writer, LogIndex(index), term, entry)
         added = change.rows.write_to(writer)
         if self._watcher is not None:
-            added += self._watcher.take_correction()
+            added += self._watcher.take_correction(LogIndex(index))
         own = digest.keep(writer, LogIndex(index), added)
         if isinstance(entry.command, VerifyState | AttestState) and change.answer == _DONE:
             self._check_state(writer, entry.command, own)

@@ -28,7 +28,7 @@ class Watcher:
         self.counts: list[int] = []
         self.heard: list[tuple[int, bytes, bytes]] = []
 
-    def take_correction(self) -> int:
+    def take_correction(self, index: int) -> int:
         return self.corrections.pop() if self.corrections else 0
 
     def count_wanted(self, index: int) -> None:

@@ -1,0 +1,156 @@
+"""The masters compare their states: three real ones in one process, one of them changed by hand."""
+
+from __future__ import annotations
+
+import lmdb
+import pytest
+from trio import Client, Trio, wait_until
+
+from gfs_ha.errors import StateDiverged
+from gfs_ha.master.directory import STORE_NAME
+from gfs_ha.master.state.tables import INODES
+from gfs_ha.protocol.calls import Asked
+from gfs_ha.protocol.metadata import Mkdir
+from gfs_ha.protocol.reports import (
+    CheckStates,
+    CountStates,
+    GetHealth,
+    GetMasters,
+    StateReport,
+    StatesCounting,
+)
+
+
+def ask(client: Client, request):
+    return client.send(Asked(request))[0]
+
+
+def verdicts(report: StateReport) -> dict[str, str]:
+    return {row.name: row.verdict for row in report.items}
+
+
+def codes(client: Client) -> dict[str, str]:
+    return {finding.code: finding.message for finding in ask(client, GetHealth()).items}
+
+
+def flip(trio: Trio, name: str) -> None:
+    """Flip one bit of an inode of a stopped master, as a disk does."""
+    environment = lmdb.open(str(trio.directory / name / STORE_NAME), max_dbs=16, map_size=1 << 28)
+    database = environment.open_db(INODES.table.database.encode())
+    with environment.begin(write=True, db=database) as transaction:
+        cursor = transaction.cursor()
+        assert cursor.last()
+        key, data = cursor.item()
+        transaction.put(key, data[:-1] + bytes([data[-1] ^ 1]))
+    environment.close()
+
+
+def count_all(trio: Trio, client: Client) -> None:
+    """Have all masters count their rows, and wait for it."""
+    counting = ask(client, CountStates())
+    assert isinstance(counting, StatesCounting), counting
+    link = trio.link("admin")
+
+    def counted() -> bool:
+        said = [facts.state for facts in link.facts().values()]
+        return all(
+            state and state.count and state.count.asked_index >= counting.index and state.count.done
+            for state in said
+        )
+
+    wait_until(counted, "all rows counted")
+
+
+def test_equal_masters_are_equal_whoever_leads(trio: Trio, client: Client) -> None:
+    for number in range(20):
+        client.ask(Mkdir(f"/d{number}"))
+        report = ask(client, CheckStates())
+        assert verdicts(report) == dict.fromkeys(("m1", "m2", "m3"), "equal")
+        assert len(report.digest) == 32 and report.diverged == ()
+    trio.stop(trio.leader())
+    report = ask(client, CheckStates())
+    assert sorted(verdicts(report).values()) == ["equal", "equal", "silent"]
+    assert ask(client, GetMasters()).check == report
+    assert not {"MASTER_DIVERGED", "STATES_DIFFER"} & codes(client).keys()
+
+
+def test_a_follower_that_was_away_comes_to_the_same_state(trio: Trio, client: Client) -> None:
+    name = next(name for name in trio.servers if name != trio.leader())
+    trio.stop(name)
+    for number in range(50):
+        client.ask(Mkdir(f"/d{number}"))
+    ask(client, CheckStates())
+    trio.start(name)
+    wait_until(
+        lambda: verdicts(ask(client, CheckStates()))[name] == "equal", "the follower is equal"
+    )
+
+
+@pytest.mark.parametrize("leads", [False, True], ids=["follower", "leader"])
+def test_a_flipped_bit_takes_its_master_out_and_the_others_go_on(
+    trio: Trio, client: Client, leads: bool
+) -> None:
+    client.ask(Mkdir("/a"))
+    odd = trio.leader()
+    trio.stop(odd)
+    flip(trio, odd)
+    client.ask(Mkdir("/b"))
+    trio.start(odd)
+    if leads:
+        wait_until(lambda: _hand_over(trio, odd), "the odd one leads")
+    assert verdicts(ask(client, CheckStates()))[odd] == "equal", "the row was not looked at yet"
+    count_all(trio, client)
+    report = ask(client, CheckStates())
+    assert report.diverged == (odd,)
+    wait_until(lambda: trio.crashes, "the odd one stops")
+    [(task, error)] = trio.crashes
+    assert task == "raft" and isinstance(error, StateDiverged)
+    assert error.message.startswith("the state of this master is not that of the majority")
+    trio.stop(odd)
+    trio.crashes.clear()
+    client.ask(Mkdir("/c"))
+    assert odd in codes(client)["MASTER_DIVERGED"]
+    with pytest.raises(StateDiverged):
+        trio.start(odd)
+    report = ask(client, CheckStates())
+    assert verdicts(report)[odd] == "silent" and report.diverged == (odd,)
+    assert odd in codes(client)["MASTER_DIVERGED"]
+
+
+def test_without_a_majority_nobody_stops_and_health_says_so(trio: Trio, client: Client) -> None:
+    client.ask(Mkdir("/a"))
+    away, odd = [name for name in trio.servers if name != trio.leader()]
+    trio.stop(odd)
+    flip(trio, odd)
+    trio.start(odd)
+    trio.stop(away)
+    wait_until(lambda: "NO_QUORUM_MARGIN" in codes(client), "health is asked")
+    counting = ask(client, CountStates())
+    link = trio.link("admin")
+
+    def counted() -> bool:
+        state = link.facts()[odd].state
+        return bool(state and state.count and state.count.done)
+
+    assert isinstance(counting, StatesCounting)
+    wait_until(counted, "the odd one counted")
+    report = ask(client, CheckStates())
+    assert report.digest == "" and verdicts(report)[away] == "silent"
+    assert sorted(verdicts(report).values()) == ["differs", "differs", "silent"]
+    assert "no majority" in codes(client)["STATES_DIFFER"]
+    client.ask(Mkdir("/b"))
+    assert not trio.crashes
+    trio.start(away)
+    wait_until(lambda: ask(client, CheckStates()).diverged == (odd,), "the majority is back")
+    wait_until(lambda: trio.crashes, "the odd one stops")
+    trio.stop(odd)
+    trio.crashes.clear()
+    assert "STATES_DIFFER" not in codes(client)
+
+
+def _hand_over(trio: Trio, name: str) -> bool:
+    leader = trio.leader()
+    if leader == name:
+        return True
+    trio.servers[leader].raft.transfer(name, lambda error, now: None)
+    return False
