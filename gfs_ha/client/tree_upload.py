@@ -147,6 +147,7 @@ class TreeUpload:
                 self._state.wait(WAIT_S)
             if self._fatal is not None:
                 raise self._fatal
+            self._cancel.check()  # The last files may have ended before anybody looked again.
 
     def _add_problems(self, problems: Sequence[Problem]) -> None:
         for problem in problems:
