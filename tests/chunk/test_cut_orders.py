@@ -96,3 +96,22 @@ def test_a_seal_with_other_bytes_repeated_every_second_wears_no_disk(disk: Memor
         written = disk.operations - before
     assert written == 0
     assert replica.condition == "quarantined"
+
+
+@pytest.mark.parametrize("copy", [0, 1])
+def test_a_sealed_replica_that_lost_a_copy_of_its_header_is_told_again_and_whole_again(
+    disk: MemoryDisk, copy: int
+) -> None:
+    replica = make_replica(open_store(disk))
+    append(replica, DATA)
+    fence(replica)
+    finish(replica)
+    disk.flip(replica.name, 8192 * copy + 20)
+    again = open_store(disk).get(CHUNK)
+    assert again.condition == "damaged"
+    finish(again)
+    assert again.condition == "sealed"
+    disk.flip(replica.name, 8192 * (1 - copy) + 20)
+    again = open_store(disk).get(CHUNK)
+    assert (again.header.state, again.header.end) == (State.SEALED, len(DATA))
+    assert readable(again, disk, len(DATA)) == DATA

@@ -255,7 +255,8 @@ class Replica:
         with self._orders:
             self._close_for(order_index, "it is sealed")
             shown, header = self.header, self._slot.header
-            if shown.state is State.SEALED and (shown.end, shown.digest) == (length, digest):
+            whole = shown.state is State.SEALED and not shown.flags & SlotFlag.COPY_LOST
+            if whole and (shown.end, shown.digest) == (length, digest):
                 return
             # Bytes that this process wrote and counted need no second look: a whole-chunk read per
             # seal would cost a tenth of a put.
