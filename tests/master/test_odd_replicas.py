@@ -6,13 +6,16 @@ from peers import ScriptedServer, digest_of
 from test_chunks import allocate, push
 from trio import Client, Trio, wait_until
 
-from gfs_ha.protocol.control import CompareReplica
+from gfs_ha.protocol.control import CompareReplica, DeleteReplica
 from gfs_ha.protocol.metadata import (
     ChunkAllocated,
     ChunkSealed,
+    Extent,
     FinishChunk,
-    ReleaseChunks,
+    Publish,
+    PublishFile,
     SealChunk,
+    StageExtents,
 )
 from gfs_ha.protocol.reports import GetChunks, GetHealth
 
@@ -106,5 +109,9 @@ def test_a_refusal_is_forgotten_once_nobody_can_write_the_chunk_any_more(
     beats = refusing.beats
     wait_until(lambda: refusing.beats > beats + 2, "further heartbeats")
     assert refusing.replicas[chunk.chunk_id].state == "tombstone", "its writer may still push"
-    client.ask(ReleaseChunks((chunk.chunk_id,)))
+    staged = client.ask(StageExtents(0, (Extent(0, chunk.chunk_id, 0, 500, 5),)))
+    file = PublishFile("/file", 500, 0o644, 0, staged.content_id)
+    assert not client.ask(Publish((file,), release=(chunk.chunk_id,))).files[0].error
     wait_until(lambda: chunk.chunk_id not in refusing.replicas, "the order to forget")
+    assert not [order for order in refusing.orders if isinstance(order, DeleteReplica)]
+    assert client.ask(GetChunks()).items[0].state == "sealed"
