@@ -53,7 +53,7 @@ class Copying:
         local: str | os.PathLike[str] | ByteSource,
         remote: str,
         options: PutOptions,
-        jobs: int | Lanes,
+        jobs: int | Lanes | None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Stored:
@@ -84,7 +84,7 @@ class Copying:
         local: str | os.PathLike[str],
         remote: str,
         options: PutOptions,
-        jobs: int,
+        jobs: int | None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> TreeResult:
@@ -109,7 +109,7 @@ class Copying:
         watch = Watch(progress, cancel, self._lanes(jobs))
         uploader = Uploader(connection.store, connection.runtime, watch)
         upload = TreeUpload(self._names, uploader, connection.runtime, progress, cancel)
-        result = upload.run(source, target, options, jobs)
+        result = upload.run(source, target, options, watch.lanes.count)
         result.path = target
         return result
 
@@ -118,7 +118,7 @@ class Copying:
         remote: str,
         local: str | os.PathLike[str],
         verify: bool,
-        jobs: int | Lanes,
+        jobs: int | Lanes | None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Fetched:
@@ -165,7 +165,7 @@ class Copying:
         remote: str,
         local: str | os.PathLike[str],
         verify: bool,
-        jobs: int,
+        jobs: int | None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> TreeResult:
@@ -185,14 +185,14 @@ class Copying:
         download = TreeDownload(
             self._names, connection.open_contents, downloader, connection.reader_parts, cancel
         )
-        result = download.run(path, target, jobs, verify, progress)
+        result = download.run(path, target, watch.lanes.count, verify, progress)
         result.path = target
         return result
 
-    def _lanes(self, jobs: int | Lanes) -> Lanes:
+    def _lanes(self, jobs: int | Lanes | None) -> Lanes:
         if isinstance(jobs, Lanes):
             return jobs
-        if not 1 <= jobs <= LANES_MAX:
+        if jobs is not None and not 1 <= jobs <= LANES_MAX:
             raise UsageError(f"{jobs} jobs; 1 to {LANES_MAX} are possible")
         return Lanes(self._connection.runtime, jobs)
 

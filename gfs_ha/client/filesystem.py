@@ -11,7 +11,7 @@ from gfs_ha.client.connection import ClusterConnection
 from gfs_ha.client.content_store import ContentSink, FileAttributes
 from gfs_ha.client.copying import Copying
 from gfs_ha.client.files import RemoteReader, RemoteWriter
-from gfs_ha.client.lanes import LANES_DEFAULT, Lanes
+from gfs_ha.client.lanes import Lanes
 from gfs_ha.client.namespace import check_path
 from gfs_ha.client.operations import Operations
 from gfs_ha.client.transfers import (
@@ -131,13 +131,13 @@ class Cluster:
         local: LocalPath | ByteSource,
         remote: str,
         *,
-        jobs: int | Lanes = LANES_DEFAULT,
+        jobs: int | Lanes | None = None,
         **how: Unpack[PutArguments],
     ) -> Stored:
         """Copy a local file, or a stream until its end, to a remote path; all or nothing.
 
         A remote directory receives a file under its own name. Mode and mtime are kept.
-        Of a big file up to `jobs` chunks are under way at once, each in memory until it is safe;
+        Of a big file up to `jobs` chunks (2) are under way at once, in memory until they are safe;
         a stream is read in order. Args: `jobs` may be Lanes that several calls share; see
         PutArguments. Raises: PartlyDone when the file changes while it is read, AlreadyExists
         with `if_absent`…
@@ -150,10 +150,10 @@ class Cluster:
         local: LocalPath,
         remote: str,
         *,
-        jobs: int = LANES_DEFAULT,
+        jobs: int | None = None,
         **how: Unpack[PutArguments],
     ) -> TreeResult:
-        """Copy a local directory with all that is below it, `jobs` files at a time.
+        """Copy a local directory with all that is below it, `jobs` files (4) at once.
 
         As `cp -r`: to a missing remote path it becomes that directory, an existing directory
         receives it under its own name. What is skipped or fails by itself is a problem in the
@@ -168,15 +168,15 @@ class Cluster:
         local: LocalPath,
         *,
         verify: bool = False,
-        jobs: int | Lanes = LANES_DEFAULT,
+        jobs: int | Lanes | None = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Fetched:
         """Copy a remote file to a local path, or under its own name into a local directory.
 
         It appears whole, with mode and mtime, or not at all. Each byte is verified on its way;
-        with `verify` the local file is read again and compared. Up to `jobs` pieces of a big file
-        are under way at once; it may be Lanes that several calls share.
+        with `verify` the local file is read again and compared. Up to `jobs` pieces (3) of a big
+        file are under way at once; it may be Lanes that several calls share.
         """
         return self._copying.get(remote, local, verify, jobs, progress, cancel)
 
@@ -186,7 +186,7 @@ class Cluster:
         local: LocalPath,
         *,
         verify: bool = False,
-        jobs: int = LANES_DEFAULT,
+        jobs: int | None = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> TreeResult:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gfs_ha.client.contents import PinnedContent
-from gfs_ha.client.lanes import Lanes
+from gfs_ha.client.lanes import PIECES_DEFAULT, Lanes
 from gfs_ha.client.memory import MemoryPool
 from gfs_ha.client.reader import Piece, PieceReader, piece_at
 from gfs_ha.errors import Cancelled, DeadlineExceeded, GfsError
 from gfs_ha.runtime import Runtime
 
-WORKERS = 3  # Of a reader that no operation gave lanes to.
 PIECES_PER_WORKER = 2  # On their way, or read and not yet taken.
 IDLE_S = 10.0  # Without anybody who takes, the workers end; the next `take` starts them again.
 WAIT_MAX_S = 3600.0  # Reading a piece has a deadline of its own.
@@ -70,8 +69,9 @@ class PieceStream:
     ) -> None:
         """Args: `lanes` are shared with the other files of an operation."""
         self._parts = parts
-        self._lanes = lanes or Lanes(parts.runtime, WORKERS)
-        self._depth = PIECES_PER_WORKER * self._lanes.count
+        self._lanes = lanes or Lanes(parts.runtime)
+        self._workers_max = self._lanes.of_one_file(PIECES_DEFAULT)
+        self._depth = PIECES_PER_WORKER * self._workers_max
         self._content = content
         self._planning = parts.runtime.lock()
         self._state = parts.runtime.condition()
@@ -122,6 +122,8 @@ class PieceStream:
 
     def _start_workers(self) -> None:
         while self._next_offset < self._end and not self._closed:
+            if self._workers >= self._workers_max:
+                return
             if not self._workers:
                 self._lanes.enter()
             elif not self._lanes.try_enter():

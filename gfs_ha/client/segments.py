@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gfs_ha.client.chunk_supply import ChunkSpec
+from gfs_ha.client.lanes import CHUNKS_DEFAULT
 from gfs_ha.client.local_files import LocalSource
 from gfs_ha.client.memory import MemoryPool
 from gfs_ha.client.session import Session
@@ -44,6 +45,7 @@ class SegmentUpload:
         self._source = source
         self._size = source.facts.size
         self._watch = watch
+        self._lanes_max = watch.lanes.of_one_file(CHUNKS_DEFAULT)
         runtime = parts.writer.runtime
         self._claiming = runtime.lock()  # Held while a lane gets the chunk of its next segment.
         self._staging_lock = runtime.lock()  # Held over a command: a lane waits that is too fast.
@@ -133,6 +135,7 @@ class SegmentUpload:
         """Start one lane more if there is something for it to do."""
         with self._state:
             wanted = not self._stopped and self._next_offset < self._size
+            wanted = wanted and self._shipping_count < self._lanes_max
             if wanted and self._watch.lanes.try_enter():
                 self._spawn_lane()
 

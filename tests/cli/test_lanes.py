@@ -138,6 +138,6 @@ def test_a_signal_with_chunks_and_files_in_flight_publishes_nothing_half(
 def test_more_jobs_than_are_possible_are_refused(gfsctl: Gfsctl, home: str) -> None:
     for verb in ("put", "get"):
         shown = gfsctl.ok(verb, "--help").out.decode()
-        assert "default: 4; 1<=x<=64" in shown
+        assert "at once (4)" in shown and "1<=x<=64" in shown
         for jobs in ("0", "65", "x"):
             gfsctl.refused(2, verb, "-j", jobs, "a", home)

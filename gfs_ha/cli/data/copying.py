@@ -15,7 +15,7 @@ from gfs_ha.cli.data.several import Several, error_of_one
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.session import Session
 from gfs_ha.client.crew import Crew
-from gfs_ha.client.lanes import LANES_DEFAULT, LANES_MAX
+from gfs_ha.client.lanes import CHUNKS_DEFAULT, LANES_DEFAULT, LANES_MAX, PIECES_DEFAULT, Lanes
 from gfs_ha.client.transfers import Cancel, Fetched, Problem, Stored, TreeResult
 from gfs_ha.errors import GfsError
 from gfs_ha.runtime import ThreadedRuntime
@@ -26,10 +26,9 @@ def copy_options(function: Callable[..., Any]) -> Callable[..., Any]:
     jobs = click.option(
         *("-j", "--jobs"),
         type=click.IntRange(1, LANES_MAX),
-        default=LANES_DEFAULT,
-        show_default=True,
         envvar="GFS_JOBS",
-        help="Files under way at once; where fewer are, chunks of big ones.",
+        help=f"How many files are under way at once ({LANES_DEFAULT}), or chunks "
+        f"({CHUNKS_DEFAULT}; get: pieces, {PIECES_DEFAULT}) of one big file.",
     )
     recursive = click.option(
         *("-r", "--recursive"), is_flag=True, help="Directories with all that is below them."
@@ -63,18 +62,18 @@ class Outcome:
         self._several = Several(session)
         self._items: list[dict[str, Any]] = []
 
-    def attempt_each(self, sources: Sequence[Source], jobs: int) -> None:
+    def attempt_each(self, sources: Sequence[Source], lanes: Lanes) -> None:
         """Copy the sources; those that follow one another and are plain files, at the same time.
 
         What is told about them comes in their order. Raises: what would stop the others, too.
         """
         for alone, group in groupby(sources, key=lambda source: source.alone):
             some = list(group)
-            if alone or jobs == 1 or len(some) == 1:
+            if alone or lanes.count == 1 or len(some) == 1:
                 for source in some:
                     self._note(source.name, partial(source.copy, Cancel()))
             else:
-                for source, ended in zip(some, _copy_side_by_side(some, jobs), strict=True):
+                for source, ended in zip(some, _copy_side_by_side(some, lanes.count), strict=True):
                     self._note(source.name, partial(_result, ended))
 
     def _note(self, name: str, copy: Callable[[], Copied]) -> None:

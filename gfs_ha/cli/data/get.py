@@ -40,7 +40,7 @@ def get(
     session: Session,
     words: tuple[str, ...],
     recursive: bool,
-    jobs: int,
+    jobs: int | None,
     verify: bool,
 ) -> None:
     """Copy files out of the cluster; `-` is standard output.
@@ -74,7 +74,7 @@ def get(
             copy = partial(cluster.get, path, local, verify=verify, jobs=lanes)
             return Source(path, name, pipe, lambda cancel: copy(progress=bar, cancel=cancel))
 
-        outcome.attempt_each([source(path) for path in paths], jobs)
+        outcome.attempt_each([source(path) for path in paths], lanes)
     outcome.conclude()
 
 

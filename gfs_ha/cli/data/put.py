@@ -58,7 +58,7 @@ def put(
     session: Session,
     words: tuple[str, ...],
     recursive: bool,
-    jobs: int,
+    jobs: int | None,
     if_absent: bool,
     durability: str,
     replicas: int,
@@ -67,7 +67,7 @@ def put(
 
     An existing directory receives a source under its own name; an existing file is replaced in
     one step: readers see the old content or the new one. Mode and time are kept. Up to -j chunks
-    are kept in memory until they are safe, 64 MiB each.
+    are kept in memory until they are safe, 64 MiB each; 2 unless -j says more.
     """
     sources, remote = split_target(words, "put THIS where? Name local sources and a remote target")
     target = remote_path(remote, session.config.cluster)
@@ -107,7 +107,7 @@ def put(
                 return Source(word, name, False, partial(copy_announced, word, size))
             return Source(word, name, os.path.exists(word), partial(copy, word))
 
-        outcome.attempt_each([source(word) for word in sources], jobs)
+        outcome.attempt_each([source(word) for word in sources], lanes)
     outcome.conclude()
 
 

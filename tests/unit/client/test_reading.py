@@ -166,7 +166,7 @@ def test_an_open_file_goes_on_while_its_content_lives_and_fails_when_it_is_gone(
     little: LittleCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     little.client.put(io.BytesIO(DATA), "/a")
-    monkeypatch.setattr(piece_stream, "WORKERS", 1)
+    monkeypatch.setattr(piece_stream, "PIECES_DEFAULT", 1)
     monkeypatch.setattr(piece_stream, "PIECES_PER_WORKER", 1)
     file = little.client.open("/a")
     first = file.read(10)
