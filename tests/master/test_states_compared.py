@@ -29,6 +29,11 @@ def verdicts(report: StateReport) -> dict[str, str]:
     return {row.name: row.verdict for row in report.items}
 
 
+def equal(client: Client) -> bool:
+    """Return whether all masters came to a check in their stores, and agree."""
+    return set(verdicts(ask(client, CheckStates())).values()) == {"equal"}
+
+
 def codes(client: Client) -> dict[str, str]:
     return {finding.code: finding.message for finding in ask(client, GetHealth()).items}
 
@@ -91,6 +96,7 @@ def test_a_flipped_bit_takes_its_master_out_and_the_others_go_on(
     trio: Trio, client: Client, leads: bool
 ) -> None:
     client.ask(Mkdir("/a"))
+    wait_until(lambda: equal(client), "all have it stored")
     odd = trio.leader()
     trio.stop(odd)
     flip(trio, odd)
@@ -119,6 +125,7 @@ def test_a_flipped_bit_takes_its_master_out_and_the_others_go_on(
 
 def test_without_a_majority_nobody_stops_and_health_says_so(trio: Trio, client: Client) -> None:
     client.ask(Mkdir("/a"))
+    wait_until(lambda: equal(client), "all have it stored")
     away, odd = [name for name in trio.servers if name != trio.leader()]
     trio.stop(odd)
     flip(trio, odd)
