@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 WAIT_S = 1.0  # How soon a waiting giver hears of a cancel.
 QUEUED_PER_WORKER = 64
+PATIENCE_MAX_S = 3600.0  # What the workers wait for has shorter deadlines of its own.
 
 
 class Crew(Generic[T]):
@@ -73,19 +74,21 @@ class Crew(Generic[T]):
                 self._state.wait(WAIT_S)
             self._check()
 
-    def stop(self) -> None:
+    def stop(self, patience_s: float = PATIENCE_MAX_S) -> None:
         """End the workers; what they are at is cancelled, what is queued is dropped.
 
-        After `drain` there is nothing of both.
+        After `drain` there is nothing of both. Args: a worker that waits for an answer longer than
+        `patience_s` is left to end by itself.
         """
+        deadline_s = self._runtime.monotonic_s() + patience_s
         self._cancel.set()
         with self._state:
             self._ended = True
             self._jobs.clear()
             self._state.notify_all()
         for task in self._tasks:
-            while task.running():
-                task.join(WAIT_S)
+            while task.running() and (left_s := deadline_s - self._runtime.monotonic_s()) > 0:
+                task.join(min(WAIT_S, left_s))
 
     def _check(self) -> None:
         if self._error is not None:

@@ -19,7 +19,7 @@ class Downloader:
 
     def __init__(self, parts: ReaderParts, watch: Watch) -> None:
         self._parts = parts
-        self._lanes = watch.lanes
+        self._watch = watch
         self._progress = watch.progress
         self._cancel = watch.cancel
 
@@ -64,7 +64,7 @@ class Downloader:
 
     def _copy(self, content: PinnedContent, local: str, verify: bool) -> None:
         moved = crc = 0
-        stream = PieceStream(self._parts, content, 0, content.size, self._lanes)
+        stream = PieceStream(self._parts, content, 0, content.size, self._watch)
         with LocalTarget(local, self._parts.runtime.random_u64()) as target:
             try:
                 while (filled := stream.take()) is not None:

@@ -8,11 +8,13 @@ from gfs_ha.client.contents import PinnedContent
 from gfs_ha.client.lanes import PIECES_DEFAULT, Lanes
 from gfs_ha.client.memory import MemoryPool
 from gfs_ha.client.reader import Piece, PieceReader, piece_at
+from gfs_ha.client.transfers import Cancel, Watch
 from gfs_ha.errors import Cancelled, DeadlineExceeded, GfsError
 from gfs_ha.runtime import Runtime
 
 PIECES_PER_WORKER = 2  # On their way, or read and not yet taken.
 IDLE_S = 10.0  # Without anybody who takes, the workers end; the next `take` starts them again.
+WAIT_S = 1.0  # How soon a waiting taker hears of a cancel.
 WAIT_MAX_S = 3600.0  # Reading a piece has a deadline of its own.
 
 
@@ -65,11 +67,12 @@ class PieceStream:
         content: PinnedContent,
         start: int,
         end: int,
-        lanes: Lanes | None = None,
+        watch: Watch | None = None,
     ) -> None:
-        """Args: `lanes` are shared with the other files of an operation."""
+        """Args: `watch` is that of the operation, with the lanes that its files share."""
         self._parts = parts
-        self._lanes = lanes or Lanes(parts.runtime)
+        self._cancel = watch.cancel if watch else Cancel()
+        self._lanes = watch.lanes if watch else Lanes(parts.runtime)
         self._workers_max = self._lanes.of_one_file(PIECES_DEFAULT)
         self._depth = PIECES_PER_WORKER * self._workers_max
         self._content = content
@@ -89,12 +92,15 @@ class PieceStream:
             self._work_once()  # The first piece needs no thread, and small files have only one.
         with self._state:
             self._start_workers()
+            deadline_s = self._parts.runtime.monotonic_s() + WAIT_MAX_S
             while self._taken_index not in self._ready:
                 if self._closed:
                     raise Cancelled("the reader was closed")
                 if self._taken_index == self._next_index and self._next_offset >= self._end:
                     return None
-                if not self._state.wait(WAIT_MAX_S):
+                self._cancel.check()
+                self._state.wait(WAIT_S)
+                if self._parts.runtime.monotonic_s() > deadline_s:
                     raise DeadlineExceeded(f"{self._content.path}: nothing was read for an hour")
             found = self._ready.pop(self._taken_index)
             self._taken_index += 1

@@ -20,6 +20,7 @@ from gfs_ha.limits import MIB
 from gfs_ha.runtime import Future, Runtime
 
 STREAM_READ_BYTES = MIB
+WAIT_S = 1.0  # How soon a waiting caller hears of a cancel.
 
 
 class ByteSource(Protocol):
@@ -44,7 +45,21 @@ class Uploader:
         Raises: PartlyDone when it changes while it is read (nothing is published then), NotFound,
         and what the cluster refuses.
         """
-        return self.start_file(local, remote, options).result(PUBLISHED_WAIT_S)
+        done = self.start_file(local, remote, options)
+        state = self._runtime.condition()
+
+        def wake() -> None:
+            with state:
+                state.notify_all()
+
+        done.when_done(wake)
+        with state:
+            for _ in range(int(PUBLISHED_WAIT_S / WAIT_S)):
+                if done.done():
+                    break
+                self._cancel.check()
+                state.wait(WAIT_S)
+        return done.result(0.0)
 
     def start_file(self, local: str, remote: str, options: PutOptions) -> Future[Stored]:
         """Read one local file; a small one is only handed over, and its future tells the rest.

@@ -141,3 +141,24 @@ def test_more_jobs_than_are_possible_are_refused(gfsctl: Gfsctl, home: str) -> N
         assert "at once (4)" in shown and "1<=x<=64" in shown
         for jobs in ("0", "65", "x"):
             gfsctl.refused(2, verb, "-j", jobs, "a", home)
+
+
+def test_a_signal_in_a_get_of_several_files_leaves_no_half_one(
+    gfsctl: Gfsctl, home: str, tmp_path: Path
+) -> None:
+    names = ["a", "b", "c"]
+    for name in names:
+        with (tmp_path / name).open("wb") as opened:
+            opened.truncate(64 * CHUNK_BYTES)
+    gfsctl.ok("put", *(tmp_path / name for name in names), home)
+    out = tmp_path / "out"
+    out.mkdir()
+    child = gfsctl.begin("get", "-j", "3", *(f"{home}/{name}" for name in names), out)
+    wait_until(lambda: len(os.listdir(out)) >= 2, "the files are under way")
+    assert child.poll() is None, "it ended before the signal; this proves nothing"
+    child.send_signal(signal.SIGINT)
+    ended = gfsctl.end(child)
+    assert ended.status == 130, ended.err
+    left = {path.name: path.stat().st_size for path in out.iterdir()}
+    assert set(left) <= set(names) and set(left.values()) <= {64 * CHUNK_BYTES}
+    gfsctl.ok("rm", *(f"{home}/{name}" for name in names))

@@ -20,6 +20,10 @@ from gfs_ha.client.transfers import Cancel, Fetched, Problem, Stored, TreeResult
 from gfs_ha.errors import GfsError
 from gfs_ha.runtime import ThreadedRuntime
 
+# After Ctrl-C. Transfers hear of it within a second; a question to a master that does not answer
+# is not worth more waiting, and leaves nothing behind.
+PATIENCE_S = 5.0
+
 
 def copy_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a verb that copies its `-r` and `-j`."""
@@ -146,7 +150,7 @@ def _copy_side_by_side(sources: Sequence[Source], jobs: int) -> list[Copied | Gf
             crew.give(chain)
         crew.drain()
     finally:
-        crew.stop()
+        crew.stop(PATIENCE_S)
     return [ended[index] for index in range(len(sources))]
 
 
