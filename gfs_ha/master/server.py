@@ -119,7 +119,7 @@ class MasterServer:
         self._link.close()
         stopped = not [task for task in self._tasks if not task.join(timeout_s)]
         stopped &= self._recounter.stop(timeout_s)
-        stopped &= self._verifier.stop(timeout_s)
+        stopped &= self.verifier.stop(timeout_s)
         if not self._tasks:
             self._close_door()
             self._raft.close()
@@ -152,8 +152,8 @@ class MasterServer:
         hello = Hello(config.cluster.id, PROTOCOL_VERSION, "master", own.name)
         network = TcpNetwork(self._runtime)
         self._link = LeaderLink(config.cluster.masters, network, hello, self._runtime)
-        self._verifier = Verifier(
-            tuple(masters), self._kv, proposer, self._runtime, self._link.facts
+        self.verifier = Verifier(
+            lambda: tuple(masters), self._kv, proposer, self._runtime, self._link.facts
         )
         self._desk = Desk(
             config=config,
@@ -166,7 +166,7 @@ class MasterServer:
             disk_room=self._directory.room,
             rss_bytes=_rss_bytes,
             recounter=self._recounter,
-            verifier=self._verifier,
+            verifier=self.verifier,
         )
         self._dispatcher.furnish(self._desk)
         self._roles = RoleKeeper(self._desk, self._make_reign)
@@ -176,7 +176,7 @@ class MasterServer:
 
     def _every_minute(self) -> None:
         self._kv.forget_dead_readers()
-        self._verifier.every_minute()
+        self.verifier.every_minute()
 
     def _stop_for_good(self, error: GfsError) -> None:
         self._raft.condemned(error)

@@ -44,13 +44,13 @@ class Verifier:
 
     def __init__(
         self,
-        members: Sequence[str],
+        members: Callable[[], Sequence[str]],
         kv: OrderedKV,
         proposer: Proposer,
         runtime: Runtime,
         ask_all: AskAll,
     ) -> None:
-        self._members = tuple(members)
+        self._members = members
         self._kv = kv
         self._proposer = proposer
         self._runtime = runtime
@@ -116,7 +116,8 @@ class Verifier:
     def _check(self) -> StateReport:
         self._refuse_older_releases()
         outcome = self._propose(VerifyState())
-        verdict = judge(LogIndex(outcome.index), self._members, self._gather(outcome.index))
+        members = tuple(self._members())
+        verdict = judge(LogIndex(outcome.index), members, self._gather(outcome.index, members))
         _log_verdict(verdict)
         self._propose(verdict)
         return self._report(verdict)
@@ -130,14 +131,14 @@ class Verifier:
                     " state; install the same release on all masters"
                 )
 
-    def _gather(self, index: int) -> dict[str, bytes]:
+    def _gather(self, index: int, members: Sequence[str]) -> dict[str, bytes]:
         """Return the hashes that the masters noted at `index`, waiting for those that are late."""
         began_s = self._runtime.monotonic_s()
         while True:
             said = self._ask_all()
             answers = {}
             behind = silent = 0
-            for name in self._members:
+            for name in members:
                 facts = said.get(name)
                 if not isinstance(facts, MasterFacts):
                     silent += 1

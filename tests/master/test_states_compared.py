@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import lmdb
 import pytest
 from trio import Client, Trio, wait_until
 
-from gfs_ha.errors import StateDiverged
+from gfs_ha.errors import Busy, StateDiverged
 from gfs_ha.master.directory import STORE_NAME
-from gfs_ha.master.state.tables import INODES
+from gfs_ha.master.state.tables import DIGEST_PREFIX, INODES, STATE_DATABASE
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.metadata import Mkdir
 from gfs_ha.protocol.reports import (
@@ -40,14 +43,22 @@ def codes(client: Client) -> dict[str, str]:
 
 def flip(trio: Trio, name: str) -> None:
     """Flip one bit of an inode of a stopped master, as a disk does."""
-    environment = lmdb.open(str(trio.directory / name / STORE_NAME), max_dbs=16, map_size=1 << 28)
-    database = environment.open_db(INODES.table.database.encode())
-    with environment.begin(write=True, db=database) as transaction:
-        cursor = transaction.cursor()
+    with opened(trio, name, INODES.table.database) as transaction, transaction.cursor() as cursor:
         assert cursor.last()
         key, data = cursor.item()
         transaction.put(key, data[:-1] + bytes([data[-1] ^ 1]))
-    environment.close()
+
+
+@contextmanager
+def opened(trio: Trio, name: str, database: str) -> Iterator[lmdb.Transaction]:
+    """Open one database of a stopped master for writing."""
+    environment = lmdb.open(str(trio.directory / name / STORE_NAME), max_dbs=16, map_size=1 << 28)
+    try:
+        opened_database = environment.open_db(database.encode())
+        with environment.begin(write=True, db=opened_database) as transaction:
+            yield transaction
+    finally:
+        environment.close()
 
 
 def count_all(trio: Trio, client: Client) -> None:
@@ -153,6 +164,42 @@ def test_without_a_majority_nobody_stops_and_health_says_so(trio: Trio, client: 
     trio.stop(odd)
     trio.crashes.clear()
     assert "STATES_DIFFER" not in codes(client)
+
+
+def test_the_leader_compares_by_itself_once_an_hour(trio: Trio, client: Client) -> None:
+    leader = trio.leader()
+    follower = next(name for name in trio.servers if name != leader)
+    trio.servers[follower].verifier.every_minute()
+    assert ask(client, GetMasters()).check is None
+    trio.servers[leader].verifier.every_minute()
+    first = wait_until(lambda: ask(client, GetMasters()).check, "the first comparison")
+    trio.servers[leader].verifier.every_minute()
+    client.ask(Mkdir("/a"))
+    assert ask(client, GetMasters()).check == first, "it is not an hour old"
+
+
+def test_one_comparison_at_a_time_and_the_other_comes_again(trio: Trio, client: Client) -> None:
+    verifier = trio.servers[trio.leader()].verifier
+    heard: list[object] = []
+    verifier.check(heard.append)
+    verifier.check(heard.append)
+    wait_until(lambda: len(heard) == 2, "both are answered")
+    assert isinstance(heard[0], Busy) and heard[0].details["retry_ms"]
+    assert isinstance(heard[1], StateReport)
+
+
+def test_a_store_without_a_hash_counts_when_its_master_starts(trio: Trio, client: Client) -> None:
+    for number in range(30):
+        client.ask(Mkdir(f"/d{number}"))
+    name = next(name for name in trio.servers if name != trio.leader())
+    trio.stop(name)
+    with opened(trio, name, STATE_DATABASE) as transaction:
+        for key in (b"kept", b"notes"):
+            transaction.delete(DIGEST_PREFIX + key)
+    trio.start(name)
+    wait_until(lambda: equal(client), "all are equal")
+    count_all(trio, client)
+    assert equal(client)
 
 
 def _hand_over(trio: Trio, name: str) -> bool:
