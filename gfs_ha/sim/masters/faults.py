@@ -1,0 +1,287 @@
+"""What goes wrong on the machines and links of a simulated cluster of masters, by seeded chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from gfs_ha.kv.ordered import MemoryKV
+from gfs_ha.sim.masters.client import SimClient
+from gfs_ha.sim.masters.master import COMMIT_S, SimMaster
+from gfs_ha.sim.masters.world import World
+
+_HOUR_NS = 3600 * 1_000_000_000
+_ROOM_ROWS = 1500  # Of a disk that somebody else filled: enough for what must go on.
+
+
+class Faults:
+    """Breaks and mends until it is stopped. `kinds` says how often each kind comes, in shares."""
+
+    def __init__(
+        self,
+        world: World,
+        masters: dict[str, SimMaster],
+        clients: Sequence[SimClient],
+        mean_s: float,
+        kinds: Sequence[str],
+    ) -> None:
+        self._world = world
+        self._chance = world.chance
+        self._masters = masters
+        self._clients = clients
+        self._mean_s = mean_s
+        self._stopped = False
+        self._old_disks = {name: master.disk.held.crash() for name, master in masters.items()}
+        self._true_disks: dict[str, MemoryKV] = {}
+        self._kinds = [KINDS[kind] for kind in kinds]
+
+    def begin(self) -> None:
+        self._world.scheduler.after(self._chance.expovariate(1 / self._mean_s), self._strike)
+
+    def stop(self) -> None:
+        """Mend everything and break nothing more."""
+        self._stopped = True
+        self._world.network.heal_all()
+        for client in self._clients:
+            client.process.go_on()
+        for master in self._masters.values():
+            master.commit_s, master.commit_range_s = COMMIT_S, None
+            master.cut_in = None
+            master.go_on()
+            master.disk.repair()
+            self._put_true_disk_back(master)
+            if master.process is None:
+                master.start()
+
+    def _strike(self) -> None:
+        if self._stopped:
+            return
+        masters = list(self._masters.values())
+        leading = [master for master in masters if master.leading]
+        victim = self._chance.choice(leading or masters if self._chance.random() < 0.5 else masters)
+        kind = self._chance.choice(self._kinds)
+        self._world.trace.note(f"fault {kind.__name__[1:]} {victim.name}")
+        kind(self, victim)
+        self.begin()
+
+    def _later(self, low_s: float, high_s: float, mend: Callable[[], None]) -> None:
+        def guarded() -> None:
+            if not self._stopped:
+                mend()
+
+        self._world.scheduler.after(self._chance.uniform(low_s, high_s), guarded)
+
+    # Machines.
+
+    def _restart(self, master: SimMaster) -> None:
+        if master.process is None and master.name not in self._true_disks:
+            master.start()
+            self._later(0.3, 1.0, lambda: self._restart(master))  # If it cannot run yet.
+
+    def _kill(self, master: SimMaster) -> None:
+        if master.running:
+            master.kill()
+            self._later(0.05, 1.5, lambda: self._restart(master))
+
+    def _power_cut(self, master: SimMaster) -> None:
+        if master.running:
+            master.kill(power=True)
+            self._later(0.05, 3.0, lambda: self._restart(master))
+
+    def _cut_in_commit(self, master: SimMaster) -> None:
+        if master.running:
+            master.cut_in = self._chance.randrange(4)
+            self._later(0.3, 1.5, lambda: self._restart(master))
+
+    def _all_down(self, master: SimMaster) -> None:
+        for each in self._masters.values():
+            self._power_cut(each)
+
+    def _stop(self, master: SimMaster) -> None:
+        master.stop()
+        longest_s = self._chance.choice([0.2, 1.5, 6.0])
+        self._later(0.05, longest_s, master.go_on)
+
+    def _suspend_all(self, master: SimMaster) -> None:
+        """The machine below all of them is suspended."""
+        for each in self._masters.values():
+            each.stop()
+        seconds = self._chance.uniform(0.1, 20.0)
+        for each in self._masters.values():
+            self._later(seconds, seconds + 0.05, each.go_on)
+
+    def _step_clock(self, master: SimMaster) -> None:
+        if master.runtime is not None:
+            step_ns = self._chance.choice([-_HOUR_NS, _HOUR_NS, 24 * _HOUR_NS, _HOUR_NS // 3600])
+            master.runtime.wall_step_ns += step_ns
+
+    def _old_copy(self, master: SimMaster) -> None:
+        """Somebody restores an old image of a disk, or the one that was just bootstrapped.
+
+        Only while all others have seen the newest start: against a member that has not, and that
+        alone makes a majority with the copy, no rule about starts can help.
+        """
+        others = [each for name, each in self._masters.items() if name != master.name]
+        if master.name in self._true_disks or not all(master.is_known_to(each) for each in others):
+            return
+        master.end("disk replaced")
+        self._true_disks[master.name] = master.disk.held
+        master.disk.held = self._old_disks[master.name].crash()
+        self._old_disks[master.name] = self._true_disks[master.name].crash()
+        master.start()
+
+        def repair() -> None:
+            self._put_true_disk_back(master)
+            self._restart(master)
+
+        self._later(0.5, 2.5, repair)
+
+    def _put_true_disk_back(self, master: SimMaster) -> None:
+        disk = self._true_disks.pop(master.name, None)
+        if disk is not None:
+            master.end("disk replaced")
+            master.disk.held = disk
+
+    # Disks.
+
+    def _slow_disk(self, master: SimMaster) -> None:
+        def heal() -> None:
+            master.commit_s = COMMIT_S
+
+        master.commit_s = self._chance.choice([0.005, 0.03, 0.15])
+        self._later(0.2, 1.5, heal)
+
+    def _busy_disks(self, master: SimMaster) -> None:
+        """Bulk writers on the disks of all masters: commits of 6 to 60 ms, now and then more."""
+
+        def heal() -> None:
+            for each in self._masters.values():
+                each.commit_range_s = None
+
+        for each in self._masters.values():
+            each.commit_range_s = self._chance.choice([(0.006, 0.06), (0.006, 0.06), (0.05, 0.2)])
+        self._later(1.0, 5.0, heal)
+
+    def _full_disk(self, master: SimMaster) -> None:
+        """Something else fills the disk of a master, or of all."""
+        chosen = [master] if self._chance.random() < 0.5 else list(self._masters.values())
+        for each in chosen:
+            each.disk.fill(_ROOM_ROWS)
+            self._later(3.0, 12.0, each.disk.repair)
+
+    def _failing_disk(self, master: SimMaster) -> None:
+        def repair() -> None:
+            master.disk.repair()
+            self._restart(master)
+
+        master.disk.fails = True
+        self._later(0.3, 2.0, repair)
+
+    # Links.
+
+    def _partition(self, master: SimMaster) -> None:
+        for other in self._others(master):
+            self._cut_both(master.name, other)()
+
+    def _island(self, master: SimMaster) -> None:
+        """A master alone with one client, which does not notice."""
+        self._partition(master)
+        near = self._chance.choice(self._clients)
+        for client in self._clients:
+            if client is not near:
+                self._cut_both(master.name, client.name)()
+        for other in self._others(master):
+            self._cut_both(near.name, other)()
+
+    def _slow_partition(self, master: SimMaster) -> None:
+        """The links of a member die one after another: the first may be replaced as leader by one
+        that it does not reach any more, while the rest still confirm it.
+        """
+        others = self._others(master)
+        first = self._chance.choice(others)
+        for other in others:
+            delay_s = 0.0 if other == first else self._chance.uniform(0.2, 0.6)
+            self._world.scheduler.after(delay_s, self._cut_both(master.name, other))
+
+    def _one_way(self, master: SimMaster) -> None:
+        ends = [master.name, self._chance.choice(self._others(master))]
+        self._chance.shuffle(ends)
+        self._cut(ends[0], ends[1])
+
+    def _one_pair(self, master: SimMaster) -> None:
+        self._cut_both(master.name, self._chance.choice(self._others(master)))()
+
+    def _client_way(self, master: SimMaster) -> None:
+        client = self._chance.choice(self._clients)
+        ends = [master.name, client.name]
+        self._chance.shuffle(ends)
+        self._cut(ends[0], ends[1])
+        if self._chance.random() < 0.3:
+            self._cut(ends[1], ends[0])
+
+    def _client_stop(self, master: SimMaster) -> None:
+        """A laptop goes to sleep, perhaps for longer than its session lives."""
+        client = self._chance.choice(self._clients)
+        client.process.stop()
+        self._later(0.1, self._chance.choice([1.0, 15.0]), client.process.go_on)
+
+    def _reset(self, master: SimMaster) -> None:
+        for other in self._others(master):
+            if self._chance.random() < 0.5:
+                self._world.network.reset(master.name, other)
+
+    def _hand_over(self, master: SimMaster) -> None:
+        """A leader hands over; half of the time its links die while it does."""
+        leading = [each for each in self._masters.values() if each.leading]
+        if not leading:
+            return
+        leader = self._chance.choice(leading)
+        others = self._others(leader)
+        target = self._chance.choice(["", *others])
+        leader.ask(lambda node: node.transfer(target, lambda error, successor: None))
+        if self._chance.random() < 0.5:
+            for other in others:
+                delay_s = self._chance.uniform(0.0005, 0.008)
+                self._world.scheduler.after(delay_s, self._cut_both(leader.name, other))
+
+    def _others(self, master: SimMaster) -> list[str]:
+        return [name for name in self._masters if name != master.name]
+
+    def _cut_both(self, first: str, second: str) -> Callable[[], None]:
+        def cut() -> None:
+            if not self._stopped:
+                self._cut(first, second)
+                self._cut(second, first)
+
+        return cut
+
+    def _cut(self, source: str, target: str) -> None:
+        self._world.network.cut(source, target)
+        longest_s = self._chance.choice([0.5, 2.0, 2.0, 5.0])
+        self._later(0.1, longest_s, lambda: self._world.network.heal(source, target))
+
+
+_Kind = Callable[[Faults, SimMaster], None]
+
+KINDS: dict[str, _Kind] = {
+    "kill": Faults._kill,
+    "power-cut": Faults._power_cut,
+    "cut-in-commit": Faults._cut_in_commit,
+    "all-down": Faults._all_down,
+    "stop": Faults._stop,
+    "suspend-all": Faults._suspend_all,
+    "step-clock": Faults._step_clock,
+    "old-copy": Faults._old_copy,
+    "slow-disk": Faults._slow_disk,
+    "busy-disks": Faults._busy_disks,
+    "full-disk": Faults._full_disk,
+    "failing-disk": Faults._failing_disk,
+    "partition": Faults._partition,
+    "island": Faults._island,
+    "slow-partition": Faults._slow_partition,
+    "one-way": Faults._one_way,
+    "one-pair": Faults._one_pair,
+    "client-way": Faults._client_way,
+    "client-stop": Faults._client_stop,
+    "reset": Faults._reset,
+    "hand-over": Faults._hand_over,
+}
