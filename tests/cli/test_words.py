@@ -6,9 +6,11 @@ import json
 
 import pytest
 
+from gfs_ha.cli.admin.masters import terms_table
 from gfs_ha.cli.document import json_bytes, plain, report_document, streamed
 from gfs_ha.cli.names import printable, remote_path
 from gfs_ha.cli.options import wanted_output
+from gfs_ha.cli.render import text_of
 from gfs_ha.cli.units import (
     age_text,
     count_text,
@@ -180,3 +182,15 @@ def test_a_streamed_document_is_the_document() -> None:
 )
 def test_the_output_mode_is_found_in_words_that_do_not_parse(words: list[str], mode: str) -> None:
     assert wanted_output(words) == mode
+
+
+def test_each_term_but_the_last_ended_when_the_next_began() -> None:
+    terms = (
+        LedTerm(1, 1, "m1", 0, 2),
+        LedTerm(2, 1, "m2", 60_000, 9),
+        LedTerm(5, 1, "m1", 90_000, 20),
+    )
+    lines = text_of(terms_table(terms), color=False, wide=True).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["1", "2", "5"]
+    assert "1 m 0 s" in lines[1] and "30 s" in lines[2] and lines[3].count("leads now") == 1
+    assert not any("leads now" in line for line in lines[1:3])

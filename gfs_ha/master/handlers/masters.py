@@ -58,10 +58,11 @@ def master_facts(desk: Desk) -> MasterFacts:
 
 
 def get_masters(desk: Desk, view: View, request: GetMasters, slot: Slot) -> MasterReport:
-    """Return the members as the leader sees them, and every term that led."""
+    """Return the members as the leader sees them, and every term that led, oldest first."""
     check = view.state_check()
     report = None if check is None else report_of(check)
-    return MasterReport(master_rows(desk), tuple(view.led_terms(TERMS_SHOWN)), report)
+    terms = reversed(view.led_terms(TERMS_SHOWN))
+    return MasterReport(master_rows(desk), tuple(terms), report)
 
 
 def master_rows(desk: Desk) -> tuple[MasterRow, ...]:
