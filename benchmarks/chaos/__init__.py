@@ -1,0 +1,1 @@
+"""Faults on real master processes, in network namespaces of their own."""

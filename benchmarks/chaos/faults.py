@@ -1,0 +1,169 @@
+"""The faults themselves: what each kind does to processes, links, disks and clocks, and its end."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from chaos import schedule
+from chaos.clients import Clients
+from chaos.lan import Fault, Lan
+from chaos.masters import MasterProcess, Masters
+from chaos.schedule import Planned
+from chaos.small_disk import SmallDisk
+from chaos.wall_clock import WallClocks
+
+Mend = Callable[[], None]
+
+_FAULTS = {
+    schedule.ISOLATE: lambda amount: Fault(cut=True),
+    schedule.LEAVE: lambda amount: Fault(cut=True),
+    schedule.ONE_WAY: lambda amount: Fault(cut=True),
+    schedule.SLOW: lambda amount: Fault(delay_ms=amount, jitter_ms=amount / 2),
+    schedule.LOSSY: lambda amount: Fault(loss=amount),
+    schedule.NARROW: lambda amount: Fault(bytes_per_s=amount),
+}
+
+
+@dataclass
+class Stand:
+    """What there is to break."""
+
+    lan: Lan
+    masters: Masters
+    clients: Clients
+    clocks: WallClocks
+    disk: SmallDisk | None
+    disk_of: str = ""  # The master that lives on the small disk.
+    client_names: dict[str, str] = field(default_factory=dict)  # Host -> the client there.
+
+
+class Faults:
+    """Begins planned faults, and returns what ends each."""
+
+    def __init__(self, stand: Stand) -> None:
+        self.done: Counter[str] = Counter()
+        self.full: set[str] = set()  # Masters whose disk is full, or was since their start.
+        self.unclean: list[str] = []
+        self.note = ""  # Whom the newest fault met.
+        self._stand = stand
+
+    def begin(self, planned: Planned) -> Mend | None:
+        """Do it to whom it meets; return what ends it, or None when it met nobody."""
+        self.note = ""
+        mend = self._begin(planned)
+        if mend is not None:
+            self.done[planned.kind] += 1
+        return mend
+
+    def _begin(self, planned: Planned) -> Mend | None:
+        kind = planned.kind
+        if kind == schedule.CLIENT_KILL:
+            return self._kill_client(planned)
+        if kind == schedule.FULL_DISK:
+            return self._fill(planned)
+        victim = self._victim(planned)
+        if victim is None:
+            return None
+        self.note = victim.name
+        if kind == schedule.KILL:
+            victim.end(signal.SIGKILL)
+            return lambda: self._start(victim)
+        if kind == schedule.RESTART:
+            if not victim.end(signal.SIGTERM):
+                self.unclean.append(f"{victim.name} did not end within 20 s of SIGTERM")
+            return lambda: self._start(victim)
+        if kind == schedule.PAUSE:
+            victim.paused = True
+            victim.signal(signal.SIGSTOP)
+            return lambda: self._wake(victim)
+        if kind == schedule.CLOCK:
+            self._stand.clocks.step(victim.name, planned.amount)
+            return lambda: self._stand.clocks.step(victim.name, 0.0)
+        return self._break_links(planned, victim.name)
+
+    def leads(self, name: str) -> bool:
+        """Return whether a master led the newest term."""
+        return self._stand.masters.leader() == name
+
+    def _victim(self, planned: Planned) -> MasterProcess | None:
+        masters = self._stand.masters
+        leader = masters.leader()
+        able = [one for one in masters.all.values() if one.running and not one.paused]
+        if planned.role == schedule.LEADER:
+            chosen = [one for one in able if one.name == leader]
+        elif planned.role == schedule.FOLLOWER:
+            chosen = [one for one in able if one.name != leader]
+        else:
+            chosen = able
+        chosen = chosen or able
+        return chosen[int(planned.chance * len(chosen))] if chosen else None
+
+    def _start(self, master: MasterProcess) -> None:
+        if not master.running:
+            self.full.discard(master.name)
+            master.start()
+
+    def _wake(self, master: MasterProcess) -> None:
+        master.paused = False
+        master.signal(signal.SIGCONT)
+
+    def _kill_client(self, planned: Planned) -> Mend | None:
+        names = self._stand.client_names
+        host = sorted(names)[int(planned.chance * len(names))]
+        self.note = names[host]
+        self._stand.clients.kill(names[host])
+        names[host] = self._stand.clients.start(host, self._stand.lan.hosts[host].enter)
+        return _nothing
+
+    def _fill(self, planned: Planned) -> Mend | None:
+        disk = self._stand.disk
+        if disk is None:
+            return None
+        self.note = self._stand.disk_of
+        self.full.add(self._stand.disk_of)
+        free = disk.fill(int(planned.amount))
+
+        def mend() -> None:
+            free()
+            master = self._stand.masters.all[self._stand.disk_of]
+            if master.ended_by_itself and master.ended_full():
+                self.done["ended by a full disk"] += 1
+                self._start(master)
+
+        return mend
+
+    def _break_links(self, planned: Planned, victim: str) -> Mend:
+        others = [name for name in self._stand.lan.hosts if name != victim]
+        masters = [name for name in others if name in self._stand.masters.all]
+        if planned.kind == schedule.ISOLATE:
+            others = masters
+        ways = [(victim, other) for other in others] + [(other, victim) for other in others]
+        if planned.kind == schedule.ONE_WAY:
+            ways = self._choose_ways(planned, victim, masters)
+        fault = _FAULTS[planned.kind](planned.amount)
+        mends = [self._stand.lan.break_way(source, target, fault) for source, target in ways]
+
+        def mend() -> None:
+            for one in mends:
+                one()
+
+        return mend
+
+    def _choose_ways(
+        self, planned: Planned, victim: str, masters: list[str]
+    ) -> list[tuple[str, str]]:
+        """Return all ways out of a master, all ways into it, or a single one."""
+        choice = int(planned.chance * 997) % 4
+        if choice == 0:
+            return [(victim, other) for other in masters]
+        if choice == 1:
+            return [(other, victim) for other in masters]
+        other = masters[int(planned.chance * 7919) % len(masters)]
+        return [(victim, other)] if choice == 2 else [(other, victim)]
+
+
+def _nothing() -> None:
+    pass

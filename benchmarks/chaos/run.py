@@ -1,0 +1,247 @@
+"""One run: a stage of hosts and masters, clients at work, the faults in their turn, the verdict."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from chaos import record, schedule, verdict
+from chaos.clients import Clients
+from chaos.faults import Faults, Mend, Stand
+from chaos.lan import Lan
+from chaos.masters import Masters, Place, search_path
+from chaos.schedule import Planned
+from chaos.small_disk import SmallDisk
+from chaos.verdict import Verdict
+from chaos.wall_clock import WallClocks
+
+MASTERS = ("m1", "m2", "m3")
+CLIENT_HOSTS = ("c1", "c2")
+_SMALL_DISK_BYTES = 192 << 20
+_LOOK_S = 0.02
+_SETTLE_S = 60.0
+_READ_S = 90.0
+_GFSCTL = "import sys; from gfs_ha.cli.main import main; sys.exit(main())"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be run."""
+
+    seed: int
+    seconds: float
+    kinds: Sequence[str] = schedule.KINDS
+    log: bool = False  # Say every fault as it comes.
+
+
+class Run:
+    """Use it with `with`; leaving it ends and removes everything but the directory."""
+
+    def __init__(self, directory: Path, wish: Wish) -> None:
+        self._directory = directory
+        self._wish = wish
+        self._stack = ExitStack()
+        self._wrong: list[str] = []
+        self._kills_s: list[float] = []  # Of leaders, by SIGKILL.
+        self._handovers_s: list[float] = []  # Leaders, by SIGTERM.
+        self._remarks: list[str] = []
+        self._events = (directory / "events").open("w", encoding="utf-8")
+        self._stack.callback(self._events.close)
+        try:
+            self._stand = self._set_up()
+        except BaseException:
+            self._stack.close()
+            raise
+        self._faults = Faults(self._stand)
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def run(self) -> Verdict:
+        """Do all of it and return what it has shown. Raises: Broken."""
+        began_s = time.monotonic()
+        for host in CLIENT_HOSTS:
+            name = self._stand.clients.start(host, self._stand.lan.hosts[host].enter)
+            self._stand.client_names[host] = name
+        self._play(schedule.plan(self._wish.seed, self._wish.seconds, self._wish.kinds))
+        seconds = time.monotonic() - began_s
+        self._wrong += self._stand.clients.finish()
+        self._settle()
+        self._read_everything()
+        return self._conclude(seconds)
+
+    def _set_up(self) -> Stand:
+        enter = self._stack.enter_context
+        lan = enter(Lan((*MASTERS, *CLIENT_HOSTS), self._wish.seed))
+        clocks = WallClocks(self._directory)
+        if clocks.why_not:
+            self._remarks.append(f"no steps of clocks: {clocks.why_not}")
+        disk, disk_of = None, ""
+        if schedule.FULL_DISK in self._wish.kinds:
+            disk_of = MASTERS[self._wish.seed % len(MASTERS)]
+            try:
+                disk = SmallDisk(self._directory / disk_of / "disk", _SMALL_DISK_BYTES)
+                self._stack.callback(disk.close)
+            except OSError as error:
+                self._remarks.append(f"no full disk: {error}")
+        places = {}
+        for name in MASTERS:
+            host = lan.hosts[name]
+            here = Place(
+                name, self._directory / name, host.address, host.enter, clocks.environment(name)
+            )
+            if disk is not None and name == disk_of:
+                here.data = "disk/data"
+                here.enter = _both(host.enter, disk.enter)
+            places[name] = here
+        config = self._directory / "client.toml"
+        masters = enter(Masters(places, config, f"chaos-{self._wish.seed}"))
+        masters.bootstrap()
+        clients = enter(Clients(self._directory, config, self._wish.seed))
+        return Stand(lan, masters, clients, clocks, disk, disk_of)
+
+    # While it runs ------------------------------------------------------------------------------
+
+    def _play(self, planned: Sequence[Planned]) -> None:
+        began_s = time.monotonic()
+        numbers = itertools.count()
+        waiting: list[tuple[float, int, Planned | Mend]] = [
+            (one.at_s, next(numbers), one) for one in planned
+        ]
+        heapq.heapify(waiting)
+        while waiting or time.monotonic() - began_s < self._wish.seconds:
+            now_s = time.monotonic() - began_s
+            while waiting and waiting[0][0] <= now_s:
+                _, _, event = heapq.heappop(waiting)
+                if not isinstance(event, Planned):
+                    event()
+                    continue
+                mend = self._begin(event)
+                if mend is not None:
+                    # Counted from now: some faults take a moment to begin.
+                    until_s = time.monotonic() - began_s + event.lasts_s
+                    heapq.heappush(waiting, (until_s, next(numbers), mend))
+            self._look()
+            time.sleep(_LOOK_S)
+
+    def _begin(self, planned: Planned) -> Mend | None:
+        if planned.kind == schedule.CLOCK and self._stand.clocks.why_not:
+            return None
+        began_s = time.monotonic()
+        leader = self._stand.masters.leader()
+        mend = self._faults.begin(planned)
+        met = self._faults.note
+        text = f"{planned} meets {met or 'nobody'}" + (" (leader)" if met == leader else "")
+        self._say(text)
+        if met == leader and planned.kind == schedule.KILL:
+            self._kills_s.append(began_s)
+        elif met == leader and planned.kind == schedule.RESTART:
+            self._handovers_s.append(began_s)
+        return mend
+
+    def _look(self) -> None:
+        """Find masters that ended although nobody ended them."""
+        for master in self._stand.masters.all.values():
+            if not master.ended_by_itself:
+                continue
+            full = master.name in self._faults.full
+            if full and master.ended_full():
+                continue  # As it should; it is started again when there is room.
+            self._wrong.append(f"{master.name} ended by itself, {master.last_words()}")
+            self._say(self._wrong[-1])
+            master.end(signal.SIGKILL)
+            master.start()
+
+    def _say(self, text: str) -> None:
+        line = f"{time.monotonic():.3f} {text}"
+        print(line, file=self._events, flush=True)
+        if self._wish.log:
+            print(line, flush=True)
+
+    # After it -----------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Wait until all masters have equal states, each counted anew."""
+        deadline_s = time.monotonic() + _SETTLE_S
+        while True:
+            self._look()
+            for master in self._stand.masters.all.values():
+                if master.ended_by_itself:
+                    master.start()
+            done = self._ask("admin", "masters", "verify-state", "--deep")
+            if done.returncode == 0:
+                return
+            if done.returncode == 8 or time.monotonic() > deadline_s:
+                said = (done.stdout + done.stderr).strip()[-400:]
+                self._wrong.append(f"the states do not become equal: {said}")
+                return
+            time.sleep(0.2)
+
+    def _ask(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", _GFSCTL, "--config", str(self._stand.masters.config), *words],
+            env={**os.environ, "PYTHONPATH": search_path()},
+            preexec_fn=self._stand.lan.hosts[CLIENT_HOSTS[0]].enter,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def _read_everything(self) -> None:
+        seen = record.read(self._stand.clients.records)
+        names = sorted(
+            {name for one in seen.history.operations for name in (one.name, one.target) if name}
+        )
+        host = self._stand.lan.hosts[CLIENT_HOSTS[0]]
+        for start in range(0, len(names), 1000):
+            self._stand.clients.start(host.name, host.enter, read=names[start : start + 1000])
+            self._wrong += self._stand.clients.wait(_READ_S)
+
+    def _conclude(self, seconds: float) -> Verdict:
+        seen = record.read(self._stand.clients.records)
+        found, judged, undecided = verdict.check_history(seen)
+        masters = self._stand.masters
+        for name, master in masters.read_logs().items():
+            found += [f"log of {name}: {line}" for line in master.log.wrong]
+        violations = self._wrong + self._faults.unclean + found
+        violations += [f"odd answer: {one}" for one in seen.odd]
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self._faults.done.items()))
+        disk = self._stand.disk
+        figures = [
+            ("seed", f"{self._wish.seed}, {seconds:.0f} s"),
+            ("faults", kinds or "none"),
+            ("elections", str(len(masters.terms()) - 1)),
+            *verdict.describe(seen, seconds),
+            ("histories judged", f"{judged} groups of names, {undecided} not decided"),
+            ("gaps, leader killed", _gaps(seen, self._kills_s)),
+            ("gaps, leader restarted", _gaps(seen, self._handovers_s)),
+        ]
+        if disk is not None:
+            figures.append(("small disk", f"{self._stand.disk_of}, {disk.kind}"))
+        figures += [("remark", one) for one in self._remarks]
+        return Verdict(figures, violations)
+
+
+def _gaps(seen: record.Record, moments_s: Sequence[float]) -> str:
+    return verdict.percentiles(verdict.gaps_ms(seen.acknowledged_s, moments_s))
+
+
+def _both(first: Mend, second: Mend) -> Mend:
+    def enter() -> None:
+        first()
+        second()
+
+    return enter
