@@ -9,7 +9,7 @@ import pytest
 from gfs_ha.limits import GIB, MIB
 from gfs_ha.master.health import Symptoms, examine, space_low
 from gfs_ha.master.raft.contract import PeerStatus, RaftStatus
-from gfs_ha.master.state.records import InternalErrors, Settings
+from gfs_ha.master.state.records import InternalErrors, Settings, StateCheck
 from gfs_ha.protocol.reports import DiskRow, ServerRow
 
 RAFT = RaftStatus(
@@ -53,6 +53,9 @@ def server(number: int, **changes: object) -> ServerRow:
         "disks": (),
     }
     return ServerRow(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+CHECK = StateCheck(9, b"a" * 16, ("m1", "m2", "m3"), (), (), (), 0, 0)
 
 
 WELL = Symptoms(
@@ -195,3 +198,20 @@ def test_room_is_short_below_the_smaller_of_a_tenth_and_a_gibibyte_or_a_tenth_of
     free: int, total: int, used: int, low: bool
 ) -> None:
     assert space_low(free, total, used, 100 * MIB) is low
+
+
+def test_a_master_that_differed_is_named_as_long_as_it_is_written_down() -> None:
+    assert examine(replace(WELL, state_check=CHECK)).healthy
+    check = StateCheck(9, b"a" * 16, ("m1", "m2"), (), ("m3",), ("m3",), 0, 0)
+    report = examine(replace(WELL, state_check=check))
+    [finding] = report.items
+    assert (finding.code, finding.severity, report.healthy) == ("MASTER_DIVERGED", "error", False)
+    assert "master m3" in finding.message and "disk of m3" in finding.advice
+
+
+def test_states_that_differ_without_a_majority_are_an_error_and_silence_is_none() -> None:
+    check = StateCheck(9, b"", (), ("m1", "m2"), ("m3",), (), 0, 0)
+    [finding] = examine(replace(WELL, state_check=check)).items
+    assert finding.code == "STATES_DIFFER" and "m1, m2" in finding.message
+    silence = StateCheck(9, b"", (), (), ("m2", "m3"), (), 0, 0)
+    assert examine(replace(WELL, state_check=silence)).items == ()

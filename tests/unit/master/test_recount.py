@@ -175,6 +175,31 @@ def test_a_second_count_waits_until_the_first_ones_finding_is_in_the_store(house
     assert len(house.runtime.tasks) == 1
 
 
+def test_a_finding_that_is_taken_and_not_stored_yet_is_waited_for(house: House) -> None:
+    house.flip()
+    house.do(VerifyState(deep=True))
+    sleeps: list[Callable[[], None]] = []
+
+    def sleep() -> None:
+        if not sleeps:
+            house.do(VerifyState(deep=True))
+            sleeps.append(lambda: None)
+        elif house.recounter.newest is not None and house.recounter.newest.row_count == 0:
+            if len(sleeps) == 1:
+                sleeps.append(house.do(LeaderElected("m1", 1), commit=False))
+            elif len(sleeps) < 5:
+                sleeps.append(sleeps[-1])
+            elif len(sleeps) == 5:
+                sleeps[-1]()
+                sleeps.append(lambda: None)
+
+    house.runtime.asleep = sleep
+    house.runtime.run()
+    assert len(sleeps) == 6, "the second count began before the first finding was stored"
+    house.do(LeaderElected("m1", 1))
+    assert house.right()
+
+
 def test_a_count_does_not_begin_before_its_command_is_in_the_store(house: House) -> None:
     house.flip()
     commit = house.do(VerifyState(deep=True), commit=False)
