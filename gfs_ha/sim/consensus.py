@@ -20,6 +20,7 @@ from gfs_ha.errors import GfsError
 from gfs_ha.master.raft.contract import Outcome, RaftConfig
 from gfs_ha.master.raft.journal import stored_applied
 from gfs_ha.master.raft.node import RaftNode
+from gfs_ha.sim.changes import MemberChanges
 from gfs_ha.sim.checkers import Ledger, Violation
 from gfs_ha.sim.faults import Faults
 from gfs_ha.sim.guards import GUARDS, SimNode
@@ -40,6 +41,7 @@ class RunReport(msgspec.Struct):
     reads: int
     terms: int
     events: int
+    changes: int
 
 
 class Run:
@@ -56,16 +58,23 @@ class Run:
         self._write_share = self._chance.choice([0.6, 0.6, 0.02])
         timeout_max_s = self._chance.choice([0.31, 0.6])  # Close ones make elections collide.
         addresses = {f"m{number}": (f"m{number}", 1) for number in range(1, member_count + 1)}
+        spares = self._chance.choice([0, 0, 2])
+        numbers = range(member_count + 1, member_count + spares + 1)
+        everybody = addresses | {f"m{number}": (f"m{number}", 1) for number in numbers}
         self.members = {
             name: SimMember(
-                RaftConfig("sim", 1, name, addresses, timeout_max_s=timeout_max_s),
+                RaftConfig("sim", 1, name, addresses | {name: own}, timeout_max_s=timeout_max_s),
                 self._network,
                 self._chance,
                 self._ledger,
                 node_type,
+                spare=name not in addresses,
+                keeps_log=spares > 0,
             )
-            for name in addresses
+            for name, own in everybody.items()
         }
+        self._spares = spares
+        self._changes = MemberChanges(self.members, everybody, self._scheduler, self._chance)
         rate = self._chance.choice([0.7, 1.5, 3.0])
         self._faults = Faults(self.members, self._network, self._chance, rate)
         self._seed = seed
@@ -79,10 +88,13 @@ class Run:
                 member.start()
             self._scheduler.after(0.0, self._work)
             self._faults.begin()
+            if self._spares:
+                self._changes.begin()
             end_s = self._scheduler.now_s + RUN_S
             self._scheduler.run_until(end_s)
             self._over = True
             self._faults.stop()
+            self._changes.stop()
             self._scheduler.run_until(end_s + QUIET_S)
             self._check_end()
         except Violation as error:
@@ -95,6 +107,7 @@ class Run:
             reads=ledger.read_count,
             terms=ledger.term_count,
             events=self._scheduler.event_count,
+            changes=self._changes.done_count,
         )
 
     def _work(self) -> None:
@@ -146,14 +159,16 @@ class Run:
         leaders = [member for member in self.members.values() if member.leading]
         if not leaders:
             raise Violation("no leader: nothing is broken any more, and nobody leads")
+        newest = max(leaders, key=lambda member: member.term)
+        belonging = [self.members[name] for name in newest.configuration.members]
         positions = {}
-        for member in self.members.values():
+        for member in belonging:
             assert member.node is not None
             with member.disk.read() as reader:
                 positions[member.name] = stored_applied(reader)
         if len(set(positions.values())) != 1:
             raise Violation(f"no agreement: the members applied up to {positions}")
-        for member in self.members.values():
+        for member in belonging:
             with member.disk.read() as reader:
                 self._ledger.survives(member.name, reader)
 
@@ -184,13 +199,14 @@ def main(arguments: list[str]) -> int:
     bad = [report for report in reports if report.violation is not None]
     kinds = Counter(str(report.violation).split(":")[0] for report in bad)
     total = msgspec.structs.asdict(reports[0])
-    for name in ("acked", "reads", "terms", "events"):
+    for name in ("acked", "reads", "terms", "events", "changes"):
         total[name] = sum(getattr(report, name) for report in reports)
     for report in bad[:5]:
         print(f"seed {report.seed}: {report.violation}")
     print(
         f"{len(reports)} runs, {len(bad)} with a violation {dict(kinds)}; acked {total['acked']},"
-        f" reads {total['reads']}, terms that led {total['terms']}, events {total['events']}"
+        f" reads {total['reads']}, terms that led {total['terms']}, changes of members"
+        f" {total['changes']}, events {total['events']}"
     )
     return int(bool(bad) == (options.guard is None))
 

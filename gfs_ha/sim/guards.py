@@ -127,6 +127,32 @@ class _ReadsInsideTick(SmallReplica):
         self._confirmed = [r for r in self._confirmed if r.index > self._journal.applied_index]
 
 
+class _ChangesBeforeOwnEntry(SmallReplica):
+    """A new leader changes the members before an entry of its own term is committed."""
+
+    def _settled(self) -> bool:
+        return self.commit_index >= self._journal.configuration_index
+
+
+class _ChangesSeveralAtOnce(SmallReplica):
+    """A leader changes the members although the last change is not committed."""
+
+    def _settled(self) -> bool:
+        return self.commit_index >= self.first_own_index
+
+
+class _CountsLearners(SmallReplica):
+    """Learners count like voters."""
+
+    def _advance_commit(self) -> None:
+        learners = self._configuration.learners
+        for name, progress in self._progress.items():
+            for voter in self._other_voters() if name in learners else ():
+                other = self._progress[voter]
+                other.match_index = max(other.match_index, progress.match_index)
+        super()._advance_commit()
+
+
 class SimNode(RaftNode):
     """The node of every simulation."""
 
@@ -162,6 +188,9 @@ GUARDS: dict[str, type[RaftNode]] = {
     "stickiness": _node(_NotSticky),
     "lease-from-send": _node(_LeasesFromReceipt),
     "no-lease-after-transfer": _node(_LeasesAfterTransfer),
+    "own-entry-before-changes": _node(_ChangesBeforeOwnEntry),
+    "one-change-at-a-time": _node(_ChangesSeveralAtOnce),
+    "learners-do-not-count": _node(_CountsLearners),
     "own-entry-before-reads": _node(_ReadsBeforeOwnEntry),
     "reads-after-commit": _node(_ReadsInsideTick),
     "send-after-commit": _SendsBeforeCommit,

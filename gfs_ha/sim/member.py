@@ -8,8 +8,9 @@ from collections.abc import Callable
 from gfs_ha.errors import GfsError, NewerIncarnation, OldCopy
 from gfs_ha.kv.ordered import MemoryKV
 from gfs_ha.master.raft.contract import RaftConfig
-from gfs_ha.master.raft.identity import bootstrap
+from gfs_ha.master.raft.identity import bootstrap, join
 from gfs_ha.master.raft.internals import LEADER
+from gfs_ha.master.raft.members import NOBODY, Configuration
 from gfs_ha.master.raft.node import RaftNode
 from gfs_ha.master.raft.transport import LinkTransport
 from gfs_ha.sim.checkers import Ledger, Machine, Violation
@@ -32,6 +33,8 @@ class SimMember:
         chance: random.Random,
         ledger: Ledger,
         node_type: type[RaftNode] = RaftNode,
+        spare: bool = False,
+        keeps_log: bool = False,
     ) -> None:
         self.name = config.member_id
         self.disk = MemoryKV()
@@ -46,9 +49,13 @@ class SimMember:
         self._node_type = node_type
         self._links: SimLinks | None = None
         self._run = 0
+        self._keeps_log = keeps_log
         self._step_at_s = float("inf")
         self._stepping = False
-        bootstrap(self.disk, config)
+        if spare:
+            join(self.disk, config)  # It waits to be let in.
+        else:
+            bootstrap(self.disk, config)
 
     @property
     def scheduler(self) -> Scheduler:
@@ -73,6 +80,10 @@ class SimMember:
         theirs = other.node.identity
         return theirs.last_seen(self.name) == self.node.identity.start and not theirs.dirty
 
+    @property
+    def configuration(self) -> Configuration:
+        return NOBODY if self.node is None else self.node.replica.configuration
+
     def start(self) -> None:
         """Start the process on what the disk holds."""
         self._run += 1
@@ -94,6 +105,8 @@ class SimMember:
         machine = Machine(self.name, self._ledger)
         runtime.ahead_s = 0.0
         self.node = self._node_type(self.config, store, machine, transport, runtime)
+        if self._keeps_log:
+            self.node.replica._drop_entries_min = 1 << 30
         self._step_at_s = float("inf")
         self._schedule(self.scheduler.now_s)
 

@@ -20,8 +20,9 @@ from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
 from gfs_ha.kv.ordered import MemoryKV, Table, Writer
-from gfs_ha.master.raft.contract import RaftConfig
-from gfs_ha.master.raft.identity import Identity, bootstrap
+from gfs_ha.master.raft.contract import Outcome, RaftConfig
+from gfs_ha.master.raft.identity import Identity, bootstrap, join
+from gfs_ha.master.raft.members import Change
 from gfs_ha.master.raft.messages import AskVote, Vote, decode, encode
 from gfs_ha.master.raft.node import RaftNode
 from gfs_ha.master.raft.syncobj import use_clock
@@ -346,6 +347,8 @@ class _OurTransport:
     def start(self, user: TransportUser, identity: Identity) -> None:
         self.user = user
 
+    def set_peers(self, peers: dict[str, tuple[str, int]]) -> None: ...
+
     def send(self, peer: str, frame: bytes) -> bool:
         return self._lab.send(self._name, peer, frame)
 
@@ -370,6 +373,7 @@ class OurLab(Lab):
     kind = "ours"
     log_bytes_max = 1 << 20
     node_type: type[RaftNode] = SimNode
+    spares = ""  # Those of the members that wait on an empty disk to be let in.
 
     def __init__(self, ids: Iterable[str], directory: Path) -> None:
         self.disks: dict[str, MemoryKV] = {}
@@ -381,7 +385,7 @@ class OurLab(Lab):
             cluster_id="lab",
             incarnation=1,
             member_id=name,
-            members={each: (each, 1) for each in self.ids},
+            members={e: (e, 1) for e in self.ids if e == name or e not in self.spares},
             period_s=PERIOD_S,
             timeout_min_s=TIMEOUT_MIN_S,
             timeout_max_s=TIMEOUT_MAX_S,
@@ -389,7 +393,7 @@ class OurLab(Lab):
         )
         if name not in self.disks:
             self.disks[name] = MemoryKV()
-            bootstrap(self.disks[name], config)
+            (join if name in self.spares else bootstrap)(self.disks[name], config)
         runtime = SimRuntime(self.scheduler, self.chance)
         self.transports[name] = _OurTransport(self, name)
         return self.node_type(config, self.disks[name], _Machine(), self.transports[name], runtime)
@@ -413,6 +417,15 @@ class OurLab(Lab):
         except ValueError:  # Fatal: the process is gone.
             self.raised[name] += 1
             self.kill(name)
+
+    def change(self, name: str, change: Change) -> list[Outcome]:
+        """Ask a member for a change of the members; the list gets how that ended."""
+        ended: list[Outcome] = []
+        self.nodes[name].change_members(change, 5.0, ended.append)
+        return ended
+
+    def voters(self, name: str) -> str:
+        return "".join(sorted(self.nodes[name].replica.configuration.voters))
 
     def propose(self, name: str, value: str) -> None:
         def done(outcome: Any) -> None:

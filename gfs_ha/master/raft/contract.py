@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import msgspec
@@ -14,14 +15,18 @@ from gfs_ha.limits import (
     RAFT_TIMEOUT_MAX_S,
     RAFT_TIMEOUT_MIN_S,
 )
-
-Address = tuple[str, int]
+from gfs_ha.master.raft.members import NOWHERE, Address, Addresses
 
 FOLLOWER, CANDIDATE, LEADER = "follower", "candidate", "leader"
+VOTER, LEARNER, OUTSIDER = "voter", "learner", "outsider"
 
 
 class RaftConfig(msgspec.Struct, frozen=True):
-    """One member and its cluster; `members` holds the address of each, also of itself."""
+    """One member and its cluster.
+
+    `members` is who votes when the cluster begins, and where the file says that members are, this
+    one included. Who belongs to it later stands in the log; the file's addresses win over those.
+    """
 
     cluster_id: str
     incarnation: int
@@ -31,6 +36,17 @@ class RaftConfig(msgspec.Struct, frozen=True):
     timeout_min_s: float = RAFT_TIMEOUT_MIN_S
     timeout_max_s: float = RAFT_TIMEOUT_MAX_S
     log_bytes_max: int = RAFT_LOG_BYTES_MAX  # A quarter of the map, if that is smaller (M7).
+    doors: dict[str, Address] = {}  # Where everybody else reaches the members.
+
+    def addresses(self, name: str, known: Addresses) -> Addresses:
+        """Return where a member is, by this member's file if that names it."""
+        raft = self.members.get(name, known.raft)
+        return Addresses(raft, self.doors.get(name, known.rpc))
+
+    def initial(self, names: Iterable[str]) -> dict[str, Addresses]:
+        """Return the addresses of members that the file may name."""
+        unknown = Addresses(NOWHERE)
+        return {name: self.addresses(name, unknown) for name in names}
 
     def check(self) -> None:
         """Raises: ConfigError when the values cannot work together."""
@@ -79,6 +95,15 @@ class PeerStatus(msgspec.Struct, frozen=True):
     space_low: bool = False
     behind: bool = False  # It needs entries that the leader's log does not hold any more.
     refusal: str = ""  # Why the last handshake with it failed.
+    voter: bool = True
+
+
+class MemberStatus(msgspec.Struct, frozen=True):
+    """A member of the configuration in force, and where it is."""
+
+    member_id: str
+    voter: bool
+    addresses: Addresses
 
 
 class RaftStatus(msgspec.Struct, frozen=True):
@@ -101,3 +126,13 @@ class RaftStatus(msgspec.Struct, frozen=True):
     commit_p99_ms: float
     too_far_behind: str | None  # Why this member cannot serve, until it gets a snapshot.
     no_leader_since_ms: int | None  # How long there has been no leader; None = there is one.
+    members: tuple[MemberStatus, ...] = ()  # Itself included, if it is one.
+    changing: bool = False  # The newest change of the members is not committed yet.
+
+    @property
+    def standing(self) -> str:
+        """Return what this member is in the configuration: voter, learner or outsider."""
+        for member in self.members:
+            if member.member_id == self.member_id:
+                return VOTER if member.voter else LEARNER
+        return OUTSIDER

@@ -54,7 +54,7 @@ class _SyncObj(internals._SyncObj):
     def _canvass(self, now: float) -> None:
         self.__raftElectionDeadline = now + self.__generateRaftTimeout()
         self._forget_leader(now)
-        if self._too_far_behind is not None:
+        if self._too_far_behind is not None or not self.votes_itself:
             return
         self._pre_votes = set()
         self._pre_vote_term = self.__raftCurrentTerm + 1
@@ -64,7 +64,7 @@ class _SyncObj(internals._SyncObj):
         journal = self._journal
         last = journal.last_index
         ask = AskPreVote(self._pre_vote_term, last, journal.term_at(last))
-        for peer in self._peers:
+        for peer in self._other_voters():
             self._around.send_durable(peer, ask)
 
     def _grant_election(self) -> None:
@@ -110,7 +110,7 @@ class _SyncObj(internals._SyncObj):
         if self.__raftState == LEADER or self._election_granted:
             return
         self._pre_votes.add(node.id)
-        if len(self._pre_votes) >= self._others_needed:
+        if self._configuration.agreed(self._config.member_id, self._pre_votes):
             self._grant_election()
 
     def _on_ask_vote(self, node: internals.Member, message: AskVote) -> None:
@@ -145,7 +145,7 @@ class _SyncObj(internals._SyncObj):
             and message.granted
         ):
             self._votes.add(node.id)
-            if len(self._votes) >= self._others_needed:
+            if self._configuration.agreed(self._config.member_id, self._votes):
                 self.__onBecomeLeader()
 
     def _step_down(self, term: int) -> None:

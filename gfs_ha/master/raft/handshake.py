@@ -8,6 +8,8 @@ link carries Raft messages once Ready was sent and received.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from gfs_ha.errors import (
@@ -65,11 +67,11 @@ class Condemned(Exception):
 class Handshake:
     """One side of one handshake. `target` is the dialled member, "" on the accepting side."""
 
-    def __init__(self, identity: Identity, members: frozenset[str], target: str = "") -> None:
+    def __init__(self, identity: Identity, admits: Callable[[str], bool], target: str = "") -> None:
         self.peer = target
         self.peer_start: Start | None = None
         self._identity = identity
-        self._members = members
+        self._admits = admits
         self._dialled = bool(target)
         self._proved = False  # The peer proved its start.
         self._ready_sent = False
@@ -155,8 +157,11 @@ class Handshake:
                 f"the peer looks for {hello.target_id[:_NAME_BYTES_MAX]!r} here, this is"
                 f" {self._identity.member_id!r}: check the addresses"
             )
-        if hello.member_id not in self._members or hello.member_id == self._identity.member_id:
-            raise Denied(f"{hello.member_id[:_NAME_BYTES_MAX]!r} is no other member")
+        name = hello.member_id
+        if name == self._identity.member_id or not 0 < len(name) <= _NAME_BYTES_MAX:
+            raise Denied(f"{name[:_NAME_BYTES_MAX]!r} is no other member")
+        if not self._admits(name):
+            raise Denied(f"{name!r} is no member, and no more of those are let in")
         if self._dialled and hello.member_id != self.peer:
             raise ProtocolError(f"{hello.member_id!r} answers where {self.peer!r} was dialled")
         self.peer = hello.member_id

@@ -14,8 +14,9 @@ import msgspec
 
 from gfs_ha.errors import ConfigError, GfsError, OldCopy, WrongDirectory, error_from_wire
 from gfs_ha.kv.ordered import OrderedKV, Reader, Table, Writer
-from gfs_ha.limits import RAFT_STARTS_MAX
-from gfs_ha.master.raft.contract import Address, RaftConfig
+from gfs_ha.limits import RAFT_NAMES_MAX, RAFT_STARTS_MAX
+from gfs_ha.master.raft.contract import RaftConfig
+from gfs_ha.master.raft.members import Address
 from gfs_ha.runtime import Runtime
 
 LOG = Table("raft_log", "log")
@@ -58,13 +59,29 @@ def bootstrap(kv: OrderedKV, config: RaftConfig) -> None:
 
     Raises: WrongDirectory when the store is not empty; ConfigError.
     """
+    _establish(kv, config, config.members)
+
+
+def join(kv: OrderedKV, config: RaftConfig) -> bool:
+    """Make an empty store one that waits to become a member of a cluster that is there already.
+
+    Returns False, and does nothing, when the store is not empty. Raises: ConfigError.
+    """
+    with kv.read() as reader:
+        if not _empty(reader):
+            return False
+    _establish(kv, config, {})
+    return True
+
+
+def _establish(kv: OrderedKV, config: RaftConfig, members: dict[str, Address]) -> None:
     config.check()
     with kv.read() as reader:
         if not _empty(reader):
             raise WrongDirectory(
                 "the metadata store is not empty: only an empty directory is bootstrapped"
             )
-    record = _Identity(config.cluster_id, config.incarnation, config.member_id, config.members)
+    record = _Identity(config.cluster_id, config.incarnation, config.member_id, members)
     writer = kv.begin()
     try:
         writer.put(META, _IDENTITY, FORMAT + msgspec.msgpack.encode(record))
@@ -100,6 +117,7 @@ class Identity:
                 for key, value in reader.scan(SEEN)
             }
         self.cluster_id = record.cluster_id
+        self.initial_members = tuple(record.members)  # Who voted when the cluster began.
         self.incarnation = record.incarnation
         self.member_id = record.member_id
         self.start = Start(max(self._starts, default=0) + 1, runtime.random_u64())
@@ -113,6 +131,10 @@ class Identity:
     def last_seen(self, peer: str) -> Start:
         """Return the newest start of a peer that was ever admitted here."""
         return self._seen.get(peer, NEVER)
+
+    def has_room_for(self, peer: str) -> bool:
+        """Return whether the start of this peer can be noted: names are few and for ever."""
+        return peer in self._seen or len(self._seen) < RAFT_NAMES_MAX
 
     def note_seen(self, peer: str, start: Start) -> bool:
         """Record a proved start of a peer; return True if it waits for the next commit."""
@@ -172,11 +194,6 @@ def _load(reader: Reader, config: RaftConfig) -> _Identity:
             raise WrongDirectory(
                 f"the metadata store belongs to {name} {stored}, the configuration says {given}"
             )
-    if sorted(record.members) != sorted(config.members):
-        raise ConfigError(
-            f"the stored members are {', '.join(sorted(record.members))}, the configuration says"
-            f" {', '.join(sorted(config.members))}"
-        )
     return record
 
 

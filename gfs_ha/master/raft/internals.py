@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from gfs_ha.kv.ordered import Writer
-from gfs_ha.master.raft.contract import RaftConfig, StateMachine
+from gfs_ha.master.raft.contract import Outcome, RaftConfig, StateMachine
 from gfs_ha.master.raft.journal import Journal
+from gfs_ha.master.raft.members import Configuration
 from gfs_ha.master.raft.messages import Message
 from gfs_ha.master.raft.progress import Progress
 
@@ -53,6 +54,10 @@ class Surroundings(Protocol):
         """Hear that the read lease is over: nothing may be read without a round from here on."""
         ...
 
+    def members_changed(self) -> None:
+        """Hear that another configuration is in force."""
+        ...
+
     def commit_advances(self) -> None:
         """Hear that commands will be acknowledged that the store does not show yet."""
         ...
@@ -83,7 +88,8 @@ class _SyncObj:
     _around: Surroundings
     _machine: StateMachine
     _journal: Journal
-    _peers: dict[str, Member]  # The other members, in the order of their ids.
+    _configuration: Configuration  # In force: the newest of the log.
+    _peers: dict[str, Member]  # The other members of it, in the order of their ids.
     _progress: dict[str, Progress]
     _others_needed: int  # Answers of others that make a majority together with this member.
     _leader_contact_s: float  # When a leader of the current term was last heard.
@@ -112,6 +118,15 @@ class _SyncObj:
         def _extend_lease(self, round_s: float) -> None: ...
         def _confirm_reads(self) -> None: ...
         def _leader_id(self) -> str: ...
+        def _node(self, name: str) -> Member: ...
+        def _send_to(self, node: Member, heartbeat: bool = False) -> None: ...
+        def _other_voters(self) -> list[str]: ...
+        def _adopt_configuration(self) -> None: ...
+        def _log_command(
+            self, command: bytes, deadline_s: float, on_done: Callable[[Outcome], None]
+        ) -> None: ...
+        @property
+        def votes_itself(self) -> bool: ...
         def _told_to_stand(self) -> bool: ...
         @property
         def _holding(self) -> bool: ...

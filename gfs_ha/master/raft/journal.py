@@ -15,6 +15,7 @@ from gfs_ha.errors import CorruptData, WrongDirectory
 from gfs_ha.kv.ordered import OrderedKV, Reader, Writer
 from gfs_ha.limits import RAFT_LOG_IN_MEMORY_BYTES
 from gfs_ha.master.raft.identity import FORMAT, LOG, META
+from gfs_ha.master.raft.members import MEMBERSHIP, NOBODY, Configuration, decode_configuration
 
 LogEntry = tuple[bytes, int, int]  # Command, index, term: the order that PySyncObj uses.
 
@@ -28,6 +29,9 @@ _ENTRY_OVERHEAD_BYTES = 48  # Key, row header and LMDB's node header and pointer
 _DROP_BYTES_MAX = 16 << 20  # Of entries that must be read back to be dropped, per tick.
 _HEAD_KEY = b"head"
 _APPLIED_KEY = b"applied"
+_MEMBERS_KEY = b"members"
+
+_Members = list[tuple[int, Configuration]]  # By the index of their entries; 0 = from the start.
 
 
 class _Head(msgspec.Struct, array_like=True):
@@ -46,7 +50,12 @@ def stored_applied(reader: Reader) -> int:
 class Journal:
     """One member's log. Index 1 is an entry without a command that every member begins with."""
 
-    def __init__(self, kv: OrderedKV, memory_bytes_max: int = RAFT_LOG_IN_MEMORY_BYTES) -> None:
+    def __init__(
+        self,
+        kv: OrderedKV,
+        memory_bytes_max: int = RAFT_LOG_IN_MEMORY_BYTES,
+        initial: Configuration = NOBODY,
+    ) -> None:
         self._kv = kv
         self._memory_bytes_max = memory_bytes_max
         self._tail: list[LogEntry] = []
@@ -54,6 +63,8 @@ class Journal:
         self._tail_bytes = 0
         self._head = _Head()
         self._head_dirty = False
+        self._members: _Members = [(0, initial)]  # The newest that is applied, and all after it.
+        self._members_dirty = False
         self._first = 0
         self._last = 0
         self._stored_first = 1  # What the last commit holds: nothing while last < first.
@@ -92,6 +103,15 @@ class Journal:
         """Return the last applied index that a commit made visible to readers."""
         return self._stored_applied[0]
 
+    @property
+    def configuration(self) -> Configuration:
+        """Return the newest configuration of the log, committed or not."""
+        return self._members[-1][1]
+
+    @property
+    def configuration_index(self) -> int:
+        return self._members[-1][0]
+
     def note_applied(self, index: int, term: int) -> None:
         assert index == self._applied[0] + 1, f"applied {index} after {self._applied[0]}"
         self._applied = (index, term)
@@ -128,6 +148,9 @@ class Journal:
         self._last = index - 1
         self._dirty_from = min(self._dirty_from, index)
         self._head_dirty = True
+        while self._members[-1][0] >= index:
+            self._members.pop()
+            self._members_dirty = True
 
     def drop_before(self, index: int) -> None:
         """Forget entries below `index`, which stays as the first one; fewer, if they are big."""
@@ -172,12 +195,15 @@ class Journal:
             writer.delete(LOG, _KEY.pack(index))
         if self._head_dirty or self._dirty_from <= self._last:
             writer.put(META, _HEAD_KEY, FORMAT + msgspec.msgpack.encode(self._head))
+        if self._members_dirty:
+            self._forget_old_members()
+            writer.put(META, _MEMBERS_KEY, FORMAT + msgspec.msgpack.encode(self._members))
         if self._applied != self._stored_applied:
             writer.put(META, _APPLIED_KEY, _APPLIED.pack(FORMAT, *self._applied))
 
     def committed(self) -> None:
         """Note that what `write` put is durable and visible."""
-        self._head_dirty = False
+        self._head_dirty = self._members_dirty = False
         self._stored_first, self._stored_last = self._first, self._last
         self._dirty_from = self._last + 1
         self._stored_applied = self._applied
@@ -192,6 +218,9 @@ class Journal:
         self._tail_bytes += _size(entry)
         self._head.log_bytes += _size(entry)
         self._last = index
+        if command[:1] == MEMBERSHIP:
+            self._members.append((index, decode_configuration(command)))
+            self._members_dirty = True
 
     def __len__(self) -> int:
         return self._last - self._first + 1
@@ -236,6 +265,9 @@ class Journal:
         row = reader.get(META, _HEAD_KEY)
         if row is not None:
             self._head = msgspec.msgpack.decode(_checked(row), type=_Head)
+        row = reader.get(META, _MEMBERS_KEY)
+        if row is not None:
+            self._members = msgspec.msgpack.decode(_checked(row), type=_Members)
         row = reader.get(META, _APPLIED_KEY)
         if row is not None:
             _, index, term = _APPLIED.unpack(_checked(row, whole=True))
@@ -279,6 +311,11 @@ class Journal:
         if not found or found[0][1] != start or found[-1][1] != start + len(found) - 1:
             raise CorruptData(f"entries {start}..{end - 1} of the log are not all there")
         return found
+
+    def _forget_old_members(self) -> None:
+        """Keep the newest configuration that can never be truncated, and what came after it."""
+        while len(self._members) > 1 and self._members[1][0] <= self._applied[0]:
+            del self._members[0]
 
     def _evict(self) -> None:
         if self._tail_bytes <= self._memory_bytes_max:

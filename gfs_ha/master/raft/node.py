@@ -15,18 +15,13 @@ from collections.abc import Callable
 from gfs_ha.errors import GfsError, LimitExceeded, NewerIncarnation, Overloaded
 from gfs_ha.kv.ordered import OrderedKV, Writer, WriteTransaction
 from gfs_ha.limits import COMMAND_BYTES_MAX, RAFT_LINGER_S, RAFT_PROPOSALS_MAX
+from gfs_ha.master.raft.announcer import Announcer, RoleListener
 from gfs_ha.master.raft.commit_times import CommitTimes
-from gfs_ha.master.raft.contract import (
-    FOLLOWER,
-    LEADER,
-    Outcome,
-    RaftConfig,
-    RaftStatus,
-    StateMachine,
-)
+from gfs_ha.master.raft.contract import Outcome, RaftConfig, RaftStatus, StateMachine
 from gfs_ha.master.raft.identity import Identity, stop_for_good
 from gfs_ha.master.raft.internals import LEADER as LEADING
 from gfs_ha.master.raft.journal import Journal
+from gfs_ha.master.raft.members import Change, Configuration
 from gfs_ha.master.raft.messages import Message, decode, encode
 from gfs_ha.master.raft.proposals import not_leader
 from gfs_ha.master.raft.reads import too_many_reads
@@ -37,8 +32,6 @@ from gfs_ha.master.raft.transport import RaftTransport
 from gfs_ha.runtime import Runtime
 
 logger = logging.getLogger(__name__)
-
-RoleListener = Callable[[str, int], None]
 
 _STATUS_PERIOD_S = 0.01
 _SPACE_PERIOD_S = 1.0
@@ -67,7 +60,8 @@ class RaftNode:
         self._runtime = runtime
         self._transport = transport
         self._identity = Identity(kv, config, runtime)
-        self._journal = Journal(kv)
+        initial = Configuration(config.initial(self._identity.initial_members))
+        self._journal = Journal(kv, initial=initial)
         self._transaction: WriteTransaction | None = None
         self._outbox: deque[tuple[str, bytes]] = deque()
         self._condemned: GfsError | None = None
@@ -78,13 +72,13 @@ class RaftNode:
         self._linger_until_s = float("inf")  # When applied state is committed at the latest.
         self._next_status_s = 0.0
         self._readable_until_s = float("-inf")
-        self._listeners: list[RoleListener] = []
-        self._announced = (FOLLOWER, 0)
+        self._announcer = Announcer(self.call)
         self._commit_times = CommitTimes()
         self._replica = self.replica_type(config, self._journal, machine, self, runtime.lock())
-        self._reporter = Reporter(config.member_id, self._replica, self._journal, transport)
+        self._reporter = Reporter(config, self._replica, self._journal, transport)
         self._status = self._describe()
         transport.start(self, self._identity)
+        self.members_changed()
 
     # For its users.
 
@@ -134,6 +128,20 @@ class RaftNode:
             self._replica.transfer(target, on_done)
             self._transport.wake()
 
+    def change_members(
+        self, change: Change, deadline_s: float, on_done: Callable[[Outcome], None]
+    ) -> None:
+        """Add, admit or remove a member; `on_done` hears when that is committed. Thread-safe.
+
+        Its errors: those of a proposal, NotFound, AlreadyExists, PreconditionFailed (the leader
+        itself), LimitExceeded, NotReady (not caught up, or no majority would answer), Busy.
+        """
+        if self._stopped or self._stopping:
+            self.call(on_done, Outcome(None, not_leader("")))
+        else:
+            self._replica.change(change, self.now_s() + deadline_s, on_done)
+            self._transport.wake()
+
     def reads_now(self) -> bool:
         """Return whether a read transaction opened after this is linearizable at once. Thread-safe.
 
@@ -161,7 +169,7 @@ class RaftNode:
         """Call `listener(role, term)` in the loop's thread when this member becomes leader (its own
         first entry and all before it are applied and visible) or stops being it.
         """
-        self._listeners.append(listener)
+        self._announcer.add(listener)
 
     def show_incarnation(self, incarnation: int) -> None:
         """Hear of an incarnation from elsewhere: who leads in an older one stops. Thread-safe."""
@@ -253,7 +261,7 @@ class RaftNode:
         Writers come one after another: the state of one then goes with the log of the next.
         """
         now = self.now_s()
-        waits = self._replica.lingers and self._announced[0] == LEADER and not self._outbox
+        waits = self._replica.lingers and self._announcer.leading and not self._outbox
         if not waits or self._journal.log_dirty or self._identity.dirty or self._stopping:
             self._linger_until_s = float("inf")
             return False
@@ -276,19 +284,8 @@ class RaftNode:
         self._transport.flush()
 
     def _announce(self) -> None:
-        role = LEADER if self._visibly_leading() else FOLLOWER
-        term = self._replica.term
-        if role == self._announced[0] and (role == FOLLOWER or term == self._announced[1]):
-            return
-        if role == LEADER and self._announced[0] == LEADER:
-            self._tell(FOLLOWER, self._announced[1])  # It led, lost it and leads again in one tick.
-        self._tell(role, term)
-
-    def _tell(self, role: str, term: int) -> None:
-        self._announced = (role, term)
-        self._next_status_s = 0.0
-        for listener in self._listeners:
-            self.call(listener, role, term)
+        if self._announcer.announce(self._visibly_leading(), self._replica.term):
+            self._next_status_s = 0.0
 
     def _visibly_leading(self) -> bool:
         return (
@@ -363,6 +360,14 @@ class RaftNode:
 
     def commit_advances(self) -> None:
         self._readable_until_s = float("-inf")
+
+    def members_changed(self) -> None:
+        config, members = self._config, self._replica.configuration.members
+        peers = {name: config.addresses(name, where).raft for name, where in members.items()}
+        if config.member_id not in members:
+            peers = {**config.members, **peers}  # Whoever lets it in may be among them.
+        peers.pop(config.member_id, None)
+        self._transport.set_peers(peers)
 
     def reads_end(self) -> None:
         self._readable_until_s = float("-inf")

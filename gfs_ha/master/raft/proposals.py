@@ -98,17 +98,29 @@ class _SyncObj(internals._SyncObj):
                 error = Overloaded("the command waited too long for its turn and was not tried")
                 self._finish(proposal, Outcome(None, error))
                 continue
-            proposal.index, proposal.term = self._journal.last_index + 1, term
-            self._journal.add(proposal.command, proposal.index, term)
-            self._in_log[proposal.index] = proposal
-            self._arrivals += 1
-            heapq.heappush(self._by_deadline, (proposal.deadline_s, self._arrivals, proposal))
+            self._log_proposal(proposal, term)
             size += len(proposal.command)
             count += 1
         if count:
             # Before the own commit, so that all disks sync at the same time.
             self.__sendAppendEntries()
         self._expire_proposals(now)
+
+    def _log_proposal(self, proposal: _Proposal, term: int) -> None:
+        proposal.index, proposal.term = self._journal.last_index + 1, term
+        self._journal.add(proposal.command, proposal.index, term)
+        self._in_log[proposal.index] = proposal
+        self._arrivals += 1
+        heapq.heappush(self._by_deadline, (proposal.deadline_s, self._arrivals, proposal))
+
+    def _log_command(self, command: bytes, deadline_s: float, on_done: ProposalDone) -> None:
+        """Append a command that is not one of the machine; only a leader may."""
+        proposal = _Proposal(b"", deadline_s, on_done)
+        proposal.command = command
+        with self._proposal_lock:
+            self._proposal_count += 1
+            self._proposal_bytes += len(command)
+        self._log_proposal(proposal, self.__raftCurrentTerm)
 
     def __applyLogEntries(self) -> bool:
         """Apply committed entries, for at most 20 ms; PySyncObj's tick calls this."""

@@ -82,6 +82,7 @@ class _SyncObj(internals._SyncObj):
                 self._truncate(index)
                 last = index - 1
             journal.add(command, index, term)
+        self._adopt_configuration()
         # Only what was compared with this leader's log may be taken for committed.
         commit = min(message.commit, match)
         if commit > self.__raftCommitIndex:
@@ -161,11 +162,10 @@ class _SyncObj(internals._SyncObj):
 
     def _advance_commit(self) -> None:
         """Commit what a majority durably holds, if the newest of it is of the own term."""
-        matches = sorted((p.match_index for p in self._progress.values()), reverse=True)
-        durable = self._journal.durable_index
-        index = durable
+        index = self._journal.durable_index
         if self._others_needed:
-            index = min(durable, matches[self._others_needed - 1])
+            matches = {name: p.match_index for name, p in self._progress.items()}
+            index = min(index, self._configuration.reached(self._config.member_id, matches))
         if index > self.__raftCommitIndex and self._countable(index):
             self._around.commit_advances()
             self.__raftCommitIndex = index
@@ -220,8 +220,8 @@ class _SyncObj(internals._SyncObj):
         """Return the newest send time that a majority echoed in this term."""
         if not self._others_needed:
             return self._stamp_ns
-        echoed = sorted((p.confirmed_ns for p in self._progress.values()), reverse=True)
-        return echoed[self._others_needed - 1]
+        echoed = {name: p.confirmed_ns for name, p in self._progress.items()}
+        return self._configuration.reached(self._config.member_id, echoed)
 
     def _next_stamp_ns(self) -> int:
         """Return the time as a stamp that was never given before."""

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from gfs_ha.master.raft.commit_times import CommitTimes
-from gfs_ha.master.raft.contract import CANDIDATE, FOLLOWER, LEADER, PeerStatus, RaftStatus
+from gfs_ha.master.raft.contract import (
+    CANDIDATE,
+    FOLLOWER,
+    LEADER,
+    MemberStatus,
+    PeerStatus,
+    RaftConfig,
+    RaftStatus,
+)
 from gfs_ha.master.raft.internals import FOLLOWER as FOLLOWING
 from gfs_ha.master.raft.journal import Journal
 from gfs_ha.master.raft.syncobj import Replica
@@ -16,9 +24,9 @@ class Reporter:
     """Builds snapshots of one member."""
 
     def __init__(
-        self, member_id: str, replica: Replica, journal: Journal, transport: RaftTransport
+        self, config: RaftConfig, replica: Replica, journal: Journal, transport: RaftTransport
     ) -> None:
-        self._member_id = member_id
+        self._config = config
         self._replica = replica
         self._journal = journal
         self._transport = transport
@@ -37,7 +45,7 @@ class Reporter:
         role = FOLLOWER if replica.role == FOLLOWING else CANDIDATE
         since = replica.leaderless_since_s
         return RaftStatus(
-            member_id=self._member_id,
+            member_id=self._config.member_id,
             role=LEADER if visibly_leading else role,
             term=replica.term,
             leader=replica.leader_id or None,
@@ -48,20 +56,30 @@ class Reporter:
             log_bytes=journal.log_bytes,
             peers=peers,
             space_low=space_low,
-            any_voter_low=space_low or any(peer.space_low for peer in peers),
+            any_voter_low=space_low or any(peer.space_low and peer.voter for peer in peers),
             last_commit_ms=times.last_ms,
             commit_p50_ms=self._percentiles_ms[0],
             commit_p99_ms=self._percentiles_ms[1],
             too_far_behind=replica.too_far_behind,
             no_leader_since_ms=None if since is None else int((now_s - since) * 1000),
+            members=self._members(),
+            changing=replica.commit_index < journal.configuration_index,
+        )
+
+    def _members(self) -> tuple[MemberStatus, ...]:
+        configuration = self._replica.configuration
+        return tuple(
+            MemberStatus(name, name in configuration.voters, self._config.addresses(name, where))
+            for name, where in configuration.members.items()
         )
 
     def _peer(self, peer: str, now_s: float) -> PeerStatus:
         connected = self._replica.is_connected(peer)
         refusal = self._transport.refusal(peer)
         progress = self._replica.progress_of(peer)
+        voter = peer in self._replica.configuration.voters
         if progress is None:
-            return PeerStatus(peer, connected, refusal=refusal)
+            return PeerStatus(peer, connected, refusal=refusal, voter=voter)
         age_ms = -1
         if progress.answered_s is not None:
             age_ms = int((now_s - progress.answered_s) * 1000)
@@ -74,4 +92,5 @@ class Reporter:
             space_low=progress.space_low,
             behind=progress.behind,
             refusal=refusal,
+            voter=voter,
         )

@@ -20,11 +20,19 @@ from pysyncobj.transport import Transport
 from pysyncobj.version import VERSION
 
 from gfs_ha.checksum import crc32c
-from gfs_ha.errors import ProtocolError
-from gfs_ha.master.raft import elections, internals, proposals, reads, replication, transfer
+from gfs_ha.master.raft import (
+    changes,
+    elections,
+    internals,
+    proposals,
+    reads,
+    replication,
+    transfer,
+)
 from gfs_ha.master.raft.contract import RaftConfig, StateMachine
 from gfs_ha.master.raft.internals import CANDIDATE, FOLLOWER, LEADER, Surroundings
 from gfs_ha.master.raft.journal import Journal
+from gfs_ha.master.raft.members import Configuration
 from gfs_ha.master.raft.messages import (
     Appended,
     AppendEntries,
@@ -117,6 +125,7 @@ class Replica(
     reads._SyncObj,
     proposals._SyncObj,
     transfer._SyncObj,
+    changes._SyncObj,
     SyncObj,  # type: ignore[misc]  # It has no types.
 ):
     """One member of the consensus: PySyncObj's with our overrides. One thread only.
@@ -137,9 +146,8 @@ class Replica(
         self._journal = journal
         self._machine = machine
         self._around = around
-        others = [_StableNode(name) for name in sorted(config.members) if name != config.member_id]
-        self._peers = {node.id: node for node in others}
-        self._others_needed = len(config.members) // 2
+        self._nodes: dict[str, internals.Member] = {}
+        self._begin_changes()
         self._begin_replication()
         self._begin_reads()
         self._begin_proposals(lock)
@@ -149,7 +157,7 @@ class Replica(
         SyncObj.__init__(
             self,
             _StableNode(config.member_id),
-            others,
+            [self._node(name) for name in self._other_voters()],
             _stock_configuration(config, journal),
             transport=_Outgoing(around, self.ask_vote),
         )
@@ -163,6 +171,7 @@ class Replica(
             self._advance_commit()
         self._onTick(0.0)
         self._note_reads()
+        self._watch_changes()
         self._watch_transfer()
 
     def committed(self, seconds: float) -> None:
@@ -171,23 +180,31 @@ class Replica(
         self._release_outcomes()
 
     def receive(self, peer: str, message: Message) -> None:
-        """Take a message of a member. Raises: CorruptData, which is fatal."""
-        node = self._peers.get(peer)
-        if node is None:
-            raise ProtocolError(f"{peer!r} is no member")
-        getattr(self, _HANDLERS[type(message)])(node, message)
+        """Take a message of a peer, which need not be a member by one's own configuration.
+
+        Votes and appends are answered by term and log: one's own configuration may be an old one.
+        Raises: CorruptData, which is fatal.
+        """
+        getattr(self, _HANDLERS[type(message)])(self._node(peer), message)
 
     def connected(self, peer: str) -> None:
-        self._SyncObj__onNodeConnected(self._peers[peer])
+        self._SyncObj__onNodeConnected(self._node(peer))
 
     def disconnected(self, peer: str) -> None:
-        self._SyncObj__onNodeDisconnected(self._peers[peer])
+        self._SyncObj__onNodeDisconnected(self._node(peer))
+
+    def _node(self, name: str) -> internals.Member:
+        """Return the node of a name: the same one always, be it a member or not."""
+        if name not in self._nodes:
+            self._nodes[name] = _StableNode(name)
+        return self._nodes[name]
 
     def give_up(self) -> None:
         """End everything that is pending; the member is about to stop."""
         if self.role == LEADER:
             self._step_down(self.term)
         self._refuse_transfers()
+        self._refuse_changes()
         self._refuse_proposals()
         self._refuse_reads()
 
@@ -222,6 +239,7 @@ class Replica(
             self.proposals_waiting
             or self.reads_waiting
             or self.transfers_waiting
+            or self.changes_waiting
             or self._SyncObj__raftLastApplied < self._SyncObj__raftCommitIndex
             or self._commits_alone
         )
@@ -259,6 +277,11 @@ class Replica(
         return tuple(self._peers)
 
     @property
+    def configuration(self) -> Configuration:
+        """Return the configuration in force."""
+        return self._configuration
+
+    @property
     def leaderless_since_s(self) -> float | None:
         return self._leaderless_since_s
 
@@ -267,7 +290,7 @@ class Replica(
         return self._too_far_behind
 
     def is_connected(self, peer: str) -> bool:
-        return self._peers[peer] in self._SyncObj__connectedNodes
+        return self._node(peer) in self._SyncObj__connectedNodes
 
     def progress_of(self, peer: str) -> Progress | None:
         """Return what this member, if it leads, knows of another one."""

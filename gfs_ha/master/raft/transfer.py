@@ -81,7 +81,7 @@ class _SyncObj(internals._SyncObj):
                 self._end_transfer(None, leader)
             elif overdue:
                 self._end_transfer(NoLeader("the leadership was given up, and nobody leads yet"))
-        elif self._peers[transfer.target] not in self.__connectedNodes:
+        elif self._node(transfer.target) not in self.__connectedNodes:
             self._end_transfer(NotReady(f"the connection to {transfer.target} was lost"))
         elif overdue:
             why = "did not take over" if transfer.sent else "did not catch up"
@@ -121,10 +121,13 @@ class _SyncObj(internals._SyncObj):
         lag = self._journal.last_index - progress.match_index
         followed = not (progress.behind or progress.probing)
         connected = self._peers[peer] in self.__connectedNodes
-        return connected and followed and lag <= RAFT_TRANSFER_LAG_MAX
+        voter = peer in self._configuration.voters
+        return voter and connected and followed and lag <= RAFT_TRANSFER_LAG_MAX
 
     def _why_not(self, peer: str) -> str:
         progress = self._progress[peer]
+        if peer not in self._configuration.voters:
+            return f"{peer} is a learner: it does not vote yet"
         if self._peers[peer] not in self.__connectedNodes:
             return f"{peer} is not connected"
         lag = self._journal.last_index - progress.match_index
@@ -177,6 +180,8 @@ class _SyncObj(internals._SyncObj):
         """Return whether the leader of this very term wants to be succeeded; says it once."""
         term, self._stand_for = self._stand_for, 0
         if not term or term != self.__raftCurrentTerm or self.__raftState != FOLLOWER:
+            return False
+        if not self.votes_itself:
             return False
         self._succeeds = term
         return True

@@ -1,6 +1,7 @@
 """The links between members: who dials, when a link is up, and which of two is the one that counts.
 
-The member with the greater id dials. A link is up after the handshake; a link that is up replaces
+The member with the greater id dials; the other one only after a while, as it may not be known to
+the first as a member yet. A link is up after the handshake; a link that is up replaces
 an older one to the same member, which is closed first: what was sent on it is never read again.
 """
 
@@ -12,16 +13,19 @@ from typing import Protocol
 
 from gfs_ha.errors import Denied, GfsError, ProtocolError
 from gfs_ha.limits import (
+    RAFT_DIAL_PATIENCE_S,
     RAFT_FRAME_BYTES_MAX,
     RAFT_HANDSHAKE_S,
     RAFT_IDLE_S,
     RAFT_KEEPALIVE_S,
     RAFT_LINK_QUEUE_BYTES,
+    RAFT_OUTSIDERS_MAX,
     RAFT_RECONNECT_S,
 )
-from gfs_ha.master.raft.contract import Address, RaftConfig
+from gfs_ha.master.raft.contract import RaftConfig
 from gfs_ha.master.raft.handshake import FRAME_BYTES_MAX, Condemned, Handshake
 from gfs_ha.master.raft.identity import Identity
+from gfs_ha.master.raft.members import Address
 from gfs_ha.net.links import Link, LinkOwner, Links
 from gfs_ha.net.tcp_links import TcpLinks
 from gfs_ha.runtime import Runtime
@@ -54,6 +58,10 @@ class RaftTransport(Protocol):
     """How a member reaches the others. Called by the loop's thread only, except `wake`."""
 
     def start(self, user: TransportUser, identity: Identity) -> None: ...
+
+    def set_peers(self, peers: dict[str, Address]) -> None:
+        """Hear whom to keep links to; who is not among them may still dial by itself."""
+        ...
 
     def send(self, peer: str, frame: bytes) -> bool:
         """Queue a message in order; return False when there is no link to the peer."""
@@ -91,14 +99,19 @@ class LinkTransport:
         self._dialling: dict[str, _Session] = {}
         self._sessions: dict[_Session, None] = {}  # Ordered, as runs must be repeatable.
         self._dialled_s: dict[str, float] = {}
+        self._missing_s: dict[str, float] = {}  # Since when there is no link.
         self._refusals: dict[str, str] = {}
         self._next_housekeeping_s = 0.0
 
     def start(self, user: TransportUser, identity: Identity) -> None:
         self._user = user
         self._identity = identity
-        self._members = frozenset(self._peers)
         self._links.listen(self._accepted)
+
+    def set_peers(self, peers: dict[str, Address]) -> None:
+        now = self._runtime.monotonic_s()
+        self._peers = dict(peers)
+        self._missing_s = {peer: self._missing_s.get(peer, now) for peer in peers}
 
     def send(self, peer: str, frame: bytes) -> bool:
         session = self._up.get(peer)
@@ -161,13 +174,15 @@ class LinkTransport:
             del self._dialling[peer]
         if self._up.get(peer) is session:
             del self._up[peer]
+            if peer in self._peers:
+                self._missing_s[peer] = self._runtime.monotonic_s()
             logger.info("link down peer=%s reason=%s", peer, reason)
             self._user.peer_down(peer)
 
     def refused(self, session: _Session, error: GfsError) -> None:
         peer = session.handshake.peer
         if self._refusals.get(peer) != error.message:
-            if peer in self._members:
+            if peer in self._peers:
                 self._refusals[peer] = error.message
             logger.warning(
                 "handshake failed peer=%s remote=%s code=%s error=%s",
@@ -180,7 +195,7 @@ class LinkTransport:
     # Housekeeping.
 
     def _accepted(self, link: Link) -> LinkOwner:
-        session = _Session(self, self._user, Handshake(self._identity, self._members))
+        session = _Session(self, self._user, Handshake(self._identity, self._admits))
         session.link = link
         strangers = [known for known in self._sessions if not known.handshake.up]
         if len(strangers) >= _STRANGERS_MAX:
@@ -191,13 +206,22 @@ class LinkTransport:
     def _dial(self, now: float) -> None:
         for peer, address in self._peers.items():
             due = now - self._dialled_s.get(peer, -1e9) >= RAFT_RECONNECT_S
-            if peer < self._identity.member_id and due and self._free(peer):
+            turn = peer < self._identity.member_id or (
+                now - self._missing_s.get(peer, now) >= RAFT_DIAL_PATIENCE_S
+            )
+            if turn and due and self._free(peer):
                 self._dialled_s[peer] = now
-                handshake = Handshake(self._identity, self._members, peer)
+                handshake = Handshake(self._identity, self._admits, peer)
                 session = _Session(self, self._user, handshake)
                 self._sessions[session] = None
                 self._dialling[peer] = session
                 session.link = self._links.dial(address, session)
+
+    def _admits(self, peer: str) -> bool:
+        """Return whether a member may have a link, also one that one's own configuration lacks."""
+        outsiders = [name for name in self._up if name not in self._peers and name != peer]
+        known = peer in self._peers or len(outsiders) < RAFT_OUTSIDERS_MAX
+        return known and self._identity.has_room_for(peer)
 
     def _free(self, peer: str) -> bool:
         return peer not in self._up and peer not in self._dialling
