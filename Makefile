@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test check quick bench fuzz bulk bench-etcd format clean
+.PHONY: help setup demo test check quick bench fuzz bulk bench-etcd chaos-masters leader-kills format clean
 
 help:
 	@echo "make demo    a real file into a three-master cluster and back, through the loss of the leader"
@@ -14,6 +14,8 @@ help:
 	@echo "make bench   put, get, create, tree and failover beside the floor programs"
 	@echo "make bench-etcd  durable commands and reads beside a 3-member etcd, which must be installed"
 	@echo "make fuzz    the consensus fuzzer, longer (SEEDS=5000)"
+	@echo "make chaos-masters  real masters through kills, cuts, full disks, clock steps (SECONDS=300)"
+	@echo "make leader-kills  200 kills of the leader under load, and planned restarts"
 	@echo "make bulk    three masters beside full-speed bulk writers (SECONDS=3600)"
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
@@ -44,9 +46,19 @@ SEEDS ?= 5000
 fuzz: setup
 	PYTHONHASHSEED=0 $(BIN)/python -m gfs_ha.sim.consensus --seeds $(SEEDS)
 
-SECONDS ?= 3600
+bulk: SECONDS ?= 3600
 bulk: setup
 	$(BIN)/python benchmarks/beside_bulk.py --seconds $(SECONDS)
+
+# SEED=n repeats a run's faults; without it they are new ones.
+chaos-masters: SECONDS ?= 300
+chaos-masters: setup
+	$(BIN)/python benchmarks/chaos_masters.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+# KILLS=n of the leader, of ours and of an etcd where one is installed.
+leader-kills: KILLS ?= 200
+leader-kills: setup
+	$(BIN)/python benchmarks/leader_kills.py --kills $(KILLS)
 
 bench: setup
 	$(BIN)/python benchmarks/suite.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -45,14 +46,16 @@ def check_history(record: Record) -> tuple[list[str], int, int]:
 
 
 def gaps_ms(acknowledged_s: Sequence[float], moments_s: Sequence[float]) -> list[float]:
-    """Return for each moment the longest time between two acknowledgements that it met, sorted."""
+    """Return for each moment the longest time between two acknowledgements that it met, sorted.
+
+    Args: both are sorted; what follows the next moment, or comes 5 s later, counts no more.
+    """
     found = []
-    for moment_s in moments_s:
-        met = [
-            after - before
-            for before, after in pairwise(acknowledged_s)
-            if after >= moment_s and before <= moment_s + _WINDOW_S
-        ]
+    ends_s = [*moments_s[1:], float("inf")]
+    for moment_s, end_s in zip(moments_s, ends_s, strict=True):
+        first = max(0, bisect_left(acknowledged_s, moment_s) - 1)
+        last = bisect_right(acknowledged_s, min(end_s, moment_s + _WINDOW_S)) + 1
+        met = [after - before for before, after in pairwise(acknowledged_s[first:last])]
         if met:
             found.append(max(met) * 1000)
     return sorted(found)
