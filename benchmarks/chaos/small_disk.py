@@ -51,8 +51,10 @@ class SmallDisk:
             said = self._holder.stderr.read().strip()
             self._holder.communicate()
             raise OSError(f"no small disk: {said[-200:]}")
+        # The same place as it is seen from outside of the namespace.
+        self.outside = Path(f"/proc/{self._holder.pid}/root{place}")
         self._namespace = os.open(f"/proc/{self._holder.pid}/ns/mnt", os.O_RDONLY)
-        self._root = os.open(f"/proc/{self._holder.pid}/root{place}", os.O_RDONLY)
+        self._root = os.open(self.outside, os.O_RDONLY)
 
     def enter(self) -> None:
         """Move this (single-threaded) process to where the disk is seen."""

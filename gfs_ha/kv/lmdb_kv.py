@@ -22,6 +22,8 @@ from gfs_ha.limits import MAP_BYTES_DEFAULT
 
 _READERS_MAX = 1024
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# A disk with less room than this has just broken a commit off, whatever LMDB calls it.
+_ROOM_BYTES = 1 << 20
 
 
 class _LmdbReader:
@@ -79,6 +81,15 @@ def _last_below(cursor: lmdb.Cursor, high: bytes | None) -> bool:
 
 
 class _LmdbWriter(_LmdbReader):
+    def __init__(
+        self,
+        transaction: lmdb.Transaction,
+        databases: dict[str, lmdb._Database],
+        directory: Path,
+    ) -> None:
+        super().__init__(transaction, databases)
+        self._directory = directory
+
     def put(self, table: Table, key: bytes, value: bytes) -> None:
         try:
             self._transaction.put(table.prefix + key, value, db=self._databases[table.database])
@@ -97,7 +108,7 @@ class _LmdbWriter(_LmdbReader):
         try:
             self._transaction.commit()
         except lmdb.Error as error:
-            raise _translated(error) from error
+            raise _commit_error(error, self._directory) from error
 
     def abort(self) -> None:
         self._transaction.abort()
@@ -144,7 +155,9 @@ class LmdbKV:
 
     def begin(self) -> WriteTransaction:
         try:
-            return _LmdbWriter(self._environment.begin(write=True), self._databases)
+            return _LmdbWriter(
+                self._environment.begin(write=True), self._databases, self._directory
+            )
         except lmdb.Error as error:
             raise _translated(error) from error
 
@@ -165,6 +178,19 @@ class LmdbKV:
 
     def close(self) -> None:
         self._environment.close()
+
+
+def _commit_error(error: lmdb.Error, directory: Path) -> DiskFull | DiskFailed:
+    """Return why a commit failed: a write that the full disk cut short is an EIO for LMDB."""
+    found = _translated(error)
+    if isinstance(found, DiskFailed) and os.strerror(errno.EIO) in str(error):
+        try:
+            facts = os.statvfs(directory)
+        except OSError:
+            return found
+        if facts.f_bavail * facts.f_frsize < _ROOM_BYTES:
+            return DiskFull(f"the disk of the metadata store is full: {error} (a write cut short)")
+    return found
 
 
 def _translated(error: lmdb.Error) -> DiskFull | DiskFailed:
