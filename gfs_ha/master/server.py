@@ -8,7 +8,7 @@ import sys
 from contextlib import ExitStack
 
 from gfs_ha.config import Config, MasterConfig, check_exposure
-from gfs_ha.errors import ConfigError, DeadlineExceeded, GfsError
+from gfs_ha.errors import ConfigError, DeadlineExceeded, GfsError, LocalError
 from gfs_ha.ids import Epoch, LogIndex
 from gfs_ha.kv.lmdb_kv import LmdbKV
 from gfs_ha.limits import PROTOCOL_VERSION, RAFT_LOG_BYTES_MAX
@@ -219,7 +219,11 @@ def run_master(config: Config, bootstrap: bool = False, insecure: bool = False) 
     crashed: list[BaseException] = []
 
     def note_crash(task: str, error: BaseException) -> None:
-        logger.critical("a task crashed task=%s", task, exc_info=error)
+        if isinstance(error, LocalError):
+            # A disk that is full or broken: the line says it, no trace of ours explains it.
+            logger.critical("stops task=%s error=%s reason=%s", task, error.code, error.message)
+        else:
+            logger.critical("a task crashed task=%s", task, exc_info=error)
         crashed.append(error)
 
     sys.setswitchinterval(SWITCH_INTERVAL_S)
