@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from chaos.small_disk import SmallDisk
 from chaos.wall_clock import WallClocks
 
 Mend = Callable[[], None]
+_FULL_ECHO_S = 5.0  # A commit that failed is told by the end of the process, some time later.
 
 _FAULTS = {
     schedule.ISOLATE: lambda amount: Fault(cut=True),
@@ -45,7 +47,7 @@ class Faults:
 
     def __init__(self, stand: Stand) -> None:
         self.done: Counter[str] = Counter()
-        self.full: set[str] = set()  # Masters whose disk is full, or was since their start.
+        self._full_until_s = 0.0  # The small disk is full, or was a moment ago.
         self.unclean: list[str] = []
         self.note = ""  # Whom the newest fault met.
         self._stand = stand
@@ -84,9 +86,9 @@ class Faults:
             return lambda: self._stand.clocks.step(victim.name, 0.0)
         return self._break_links(planned, victim.name)
 
-    def leads(self, name: str) -> bool:
-        """Return whether a master led the newest term."""
-        return self._stand.masters.leader() == name
+    def may_end_full(self, name: str) -> bool:
+        """Return whether a master may end because its disk is full."""
+        return name == self._stand.disk_of and time.monotonic() < self._full_until_s
 
     def _victim(self, planned: Planned) -> MasterProcess | None:
         masters = self._stand.masters
@@ -103,7 +105,6 @@ class Faults:
 
     def _start(self, master: MasterProcess) -> None:
         if not master.running:
-            self.full.discard(master.name)
             master.start()
 
     def _wake(self, master: MasterProcess) -> None:
@@ -123,15 +124,12 @@ class Faults:
         if disk is None:
             return None
         self.note = self._stand.disk_of
-        self.full.add(self._stand.disk_of)
+        self._full_until_s = float("inf")
         free = disk.fill(int(planned.amount))
 
         def mend() -> None:
             free()
-            master = self._stand.masters.all[self._stand.disk_of]
-            if master.ended_by_itself and master.ended_full():
-                self.done["ended by a full disk"] += 1
-                self._start(master)
+            self._full_until_s = time.monotonic() + _FULL_ECHO_S
 
         return mend
 

@@ -21,7 +21,7 @@ START_S = 40.0
 PORT, RAFT_PORT = 7100, 7200
 DISK_FULL_STATUS = 7
 _LEADS = re.compile(rb"leads now epoch=\d+\.(\d+)")
-_WRONG = (b"Traceback (most", b" CRITICAL ", b"mistake of ours")
+_WRONG = (b"Traceback (most", b"a task crashed", b"mistake of ours")
 _CODE = "gfs_ha.cli.daemons"
 
 
@@ -98,7 +98,7 @@ class MasterProcess:
 
     def start(self, bootstrap: bool = False) -> None:
         """Start it; it serves some time later."""
-        assert not self.running
+        assert not self.running, f"{self.name} runs already"
         self.place.directory.mkdir(exist_ok=True)
         parent = os.getpid()
         config = self.place.directory / "gfs.toml"

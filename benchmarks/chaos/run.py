@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from chaos import record, schedule, verdict
+from chaos import record, schedule, stores, verdict
 from chaos.clients import Clients
 from chaos.faults import Faults, Mend, Stand
 from chaos.lan import Lan
@@ -80,6 +80,7 @@ class Run:
         self._wrong += self._stand.clients.finish()
         self._settle()
         self._read_everything()
+        self._check_stores()
         return self._conclude(seconds)
 
     def _set_up(self) -> Stand:
@@ -156,12 +157,12 @@ class Run:
         for master in self._stand.masters.all.values():
             if not master.ended_by_itself:
                 continue
-            full = master.name in self._faults.full
-            if full and master.ended_full():
-                continue  # As it should; it is started again when there is room.
-            self._wrong.append(f"{master.name} ended by itself, {master.last_words()}")
-            self._say(self._wrong[-1])
-            master.end(signal.SIGKILL)
+            if self._faults.may_end_full(master.name) and master.ended_full():
+                self._faults.done["ended by a full disk"] += 1
+            else:
+                self._wrong.append(f"{master.name} ended by itself, {master.last_words()}")
+            self._say(f"{master.name} ended by itself, {master.last_words()}")
+            # As a supervisor does; a disk that still is full may end it again.
             master.start()
 
     def _say(self, text: str) -> None:
@@ -177,9 +178,6 @@ class Run:
         deadline_s = time.monotonic() + _SETTLE_S
         while True:
             self._look()
-            for master in self._stand.masters.all.values():
-                if master.ended_by_itself:
-                    master.start()
             done = self._ask("admin", "masters", "verify-state", "--deep")
             if done.returncode == 0:
                 return
@@ -209,6 +207,18 @@ class Run:
         for start in range(0, len(names), 1000):
             self._stand.clients.start(host.name, host.enter, read=names[start : start + 1000])
             self._wrong += self._stand.clients.wait(_READ_S)
+
+    def _check_stores(self) -> None:
+        """Stop all masters and look into what they leave behind."""
+        found = {}
+        for name, master in self._stand.masters.all.items():
+            if not master.end(signal.SIGTERM):
+                self._wrong.append(f"{name} did not end within 20 s of SIGTERM")
+            disk = self._stand.disk
+            own = disk is not None and name == self._stand.disk_of
+            home = disk.outside if disk is not None and own else self._directory / name
+            found[name] = stores.look(home / "data")
+        self._wrong += stores.compare(found)
 
     def _conclude(self, seconds: float) -> Verdict:
         seen = record.read(self._stand.clients.records)

@@ -51,8 +51,7 @@ def gaps_ms(acknowledged_s: Sequence[float], moments_s: Sequence[float]) -> list
     Args: both are sorted; what follows the next moment, or comes 5 s later, counts no more.
     """
     found = []
-    ends_s = [*moments_s[1:], float("inf")]
-    for moment_s, end_s in zip(moments_s, ends_s, strict=True):
+    for moment_s, end_s in pairwise([*moments_s, float("inf")]):
         first = max(0, bisect_left(acknowledged_s, moment_s) - 1)
         last = bisect_right(acknowledged_s, min(end_s, moment_s + _WINDOW_S)) + 1
         met = [after - before for before, after in pairwise(acknowledged_s[first:last])]
