@@ -97,6 +97,7 @@ RAFT_OUTSIDERS_MAX = 8  # Links of members that are not in one's own configurati
 RAFT_NAMES_MAX = 256  # Names whose starts a member remembers.
 RAFT_STARTS_MAX = 100_000  # Starts of its own that a member remembers (M5).
 READ_LEASE_SHARE = 0.9
+READ_REFRESH_S = 0.1  # A follower asks its leader at least so often: the age of an idle one.
 
 # Disk space (M8).
 SPACE_FREE_SHARE_MIN = 0.10

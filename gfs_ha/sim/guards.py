@@ -29,6 +29,7 @@ class SmallReplica(Replica):
 
     _drop_entries_min = 4
     _drop_entries_max = 64
+    _refresh_s = float("inf")
     _small_batches = True
 
     def _send_to(self, node: Member, heartbeat: bool = False) -> None:

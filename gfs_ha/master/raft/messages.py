@@ -89,7 +89,36 @@ class TimeoutNow(
     term: Count
 
 
-Message = AppendEntries | Appended | AskPreVote | PreVote | AskVote | Vote | TimeoutNow
+class AskReadIndex(
+    msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag="ask_read_index", frozen=True
+):
+    """A follower asks its leader up to where reads that arrived before now must see."""
+
+    term: Count
+    asked_ns: Count  # The follower's clock, unique in this run of it.
+
+
+class ReadIndex(
+    msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag="read_index", frozen=True
+):
+    """What the leader of `term` had committed when, after the question came, it surely led."""
+
+    term: Count
+    asked_ns: Count  # Echo.
+    index: Count
+
+
+Message = (
+    AppendEntries
+    | Appended
+    | AskPreVote
+    | PreVote
+    | AskVote
+    | Vote
+    | TimeoutNow
+    | AskReadIndex
+    | ReadIndex
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Message)

@@ -18,13 +18,14 @@ from gfs_ha.limits import COMMAND_BYTES_MAX, RAFT_LINGER_S, RAFT_PROPOSALS_MAX
 from gfs_ha.master.raft.announcer import Announcer, RoleListener
 from gfs_ha.master.raft.commit_times import CommitTimes
 from gfs_ha.master.raft.contract import Outcome, RaftConfig, RaftStatus, StateMachine
+from gfs_ha.master.raft.freshness import Freshness
 from gfs_ha.master.raft.identity import Identity, stop_for_good
 from gfs_ha.master.raft.internals import LEADER as LEADING
 from gfs_ha.master.raft.journal import Journal
 from gfs_ha.master.raft.members import Change, Configuration
 from gfs_ha.master.raft.messages import Message, decode, encode
 from gfs_ha.master.raft.proposals import not_leader
-from gfs_ha.master.raft.reads import too_many_reads
+from gfs_ha.master.raft.reads import ReadDone, too_many_reads
 from gfs_ha.master.raft.report import Reporter
 from gfs_ha.master.raft.syncobj import Replica, use_clock
 from gfs_ha.master.raft.transfer import TransferDone
@@ -103,14 +104,15 @@ class RaftNode:
             error = Overloaded(f"{RAFT_PROPOSALS_MAX} commands wait already; try again later")
             self.call(on_done, Outcome(None, error))
 
-    def read_index(self, deadline_s: float, on_done: Callable[[GfsError | None], None]) -> None:
+    def read_index(self, deadline_s: float, on_done: ReadDone, anywhere: bool = False) -> None:
         """Call `on_done(None)` once any read transaction opened then is linearizable. Thread-safe.
 
         Else it hears NotLeader, Overloaded or DeadlineExceeded, at the latest after `deadline_s`.
+        With `anywhere` a follower asks its leader; it hears NotLeader when there is none.
         """
         if self._stopped or self._stopping:
             self.call(on_done, not_leader(""))
-        elif self._replica.read(on_done, self.now_s() + deadline_s):
+        elif self._replica.read(on_done, self.now_s() + deadline_s, anywhere):
             self._transport.wake()
         else:
             self.call(on_done, too_many_reads())
@@ -150,6 +152,11 @@ class RaftNode:
         """
         until_s = self._readable_until_s  # Read before the clock: it only shrinks the window.
         return self.now_s() < until_s
+
+    @property
+    def freshness(self) -> Freshness:
+        """Return how old what the store shows may be. Thread-safe."""
+        return self._replica.freshness
 
     def status(self) -> RaftStatus:
         """Return a snapshot, at most about 50 ms old while the loop runs. Thread-safe."""

@@ -23,9 +23,9 @@ from gfs_ha.checksum import crc32c
 from gfs_ha.master.raft import (
     changes,
     elections,
+    follower_reads,
     internals,
     proposals,
-    reads,
     replication,
     transfer,
 )
@@ -37,9 +37,11 @@ from gfs_ha.master.raft.messages import (
     Appended,
     AppendEntries,
     AskPreVote,
+    AskReadIndex,
     AskVote,
     Message,
     PreVote,
+    ReadIndex,
     TimeoutNow,
     Vote,
 )
@@ -116,13 +118,15 @@ _HANDLERS = {
     AskVote: "_on_ask_vote",
     Vote: "_on_vote",
     TimeoutNow: "_on_timeout_now",
+    AskReadIndex: "_on_ask_read_index",
+    ReadIndex: "_on_read_index",
 }
 
 
 class Replica(
     elections._SyncObj,
     replication._SyncObj,
-    reads._SyncObj,
+    follower_reads._SyncObj,
     proposals._SyncObj,
     transfer._SyncObj,
     changes._SyncObj,
