@@ -36,6 +36,7 @@ class Switch:
         self._last_s: dict[_Way, float] = {}  # When the newest frame of a direction arrives.
         self._late: list[tuple[float, int, int, bytes]] = []
         self._count = 0
+        self._heard = b""
 
     def run(self) -> None:
         poll = select.epoll()
@@ -48,15 +49,22 @@ class Switch:
                 wait_s = max(0.0, self._late[0][0] - time.monotonic())
             for descriptor, _ in poll.poll(wait_s):
                 if descriptor == 0:
-                    line = sys.stdin.readline()
-                    if not line:
+                    if not self._hear():
                         return
-                    self._faults = {(one[0], one[1]): one[2] for one in json.loads(line)}
                 else:
                     self._carry(sources[descriptor], descriptor)
             while self._late and self._late[0][0] <= time.monotonic():
                 _, _, target, frame = heapq.heappop(self._late)
                 self._write(target, frame)
+
+    def _hear(self) -> bool:
+        """Read what there is on standard input; the newest whole line counts. False at its end."""
+        # Not through sys.stdin: lines that wait in its buffer would wake nobody.
+        data = os.read(0, _FRAME_BYTES_MAX)
+        *lines, self._heard = (self._heard + data).split(b"\n")
+        if lines:
+            self._faults = {(one[0], one[1]): one[2] for one in json.loads(lines[-1])}
+        return bool(data)
 
     def _carry(self, source: int, descriptor: int) -> None:
         for _ in range(_BURST):
