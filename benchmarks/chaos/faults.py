@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from chaos import schedule
@@ -37,9 +37,14 @@ class Stand:
     masters: Masters
     clients: Clients
     clocks: WallClocks
+    timeouts_s: Mapping[str, float]  # Of the client on each host.
     disk: SmallDisk | None
     disk_of: str = ""  # The master that lives on the small disk.
     client_names: dict[str, str] = field(default_factory=dict)  # Host -> the client there.
+
+    def start_client(self, host: str) -> None:
+        enter, timeout_s = self.lan.hosts[host].enter, self.timeouts_s[host]
+        self.client_names[host] = self.clients.start(host, enter, timeout_s=timeout_s)
 
 
 class Faults:
@@ -116,7 +121,7 @@ class Faults:
         host = sorted(names)[int(planned.chance * len(names))]
         self.note = names[host]
         self._stand.clients.kill(names[host])
-        names[host] = self._stand.clients.start(host, self._stand.lan.hosts[host].enter)
+        self._stand.start_client(host)
         return _nothing
 
     def _fill(self, planned: Planned) -> Mend | None:

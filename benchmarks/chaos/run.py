@@ -11,7 +11,8 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from chaos import record, schedule, stores, verdict
@@ -21,11 +22,13 @@ from chaos.lan import Lan
 from chaos.masters import Masters, Place, search_path
 from chaos.schedule import Planned
 from chaos.small_disk import SmallDisk
-from chaos.verdict import Verdict
+from chaos.verdict import Trouble, Verdict
 from chaos.wall_clock import WallClocks
 
 MASTERS = ("m1", "m2", "m3")
 CLIENT_HOSTS = ("c1", "c2")
+# One is patient; one gives up soon, and must say rightly what became of it.
+TIMEOUTS_S = {"c1": 10.0, "c2": 0.8}
 _SMALL_DISK_BYTES = 192 << 20
 _LOOK_S = 0.02
 _SETTLE_S = 60.0
@@ -53,6 +56,7 @@ class Run:
         self._wrong: list[str] = []
         self._kills_s: list[float] = []  # Of leaders, by SIGKILL.
         self._handovers_s: list[float] = []  # Leaders, by SIGTERM.
+        self._troubles: list[Trouble] = []
         self._remarks: list[str] = []
         self._events = (directory / "events").open("w", encoding="utf-8")
         self._stack.callback(self._events.close)
@@ -73,8 +77,7 @@ class Run:
         """Do all of it and return what it has shown. Raises: Broken."""
         began_s = time.monotonic()
         for host in CLIENT_HOSTS:
-            name = self._stand.clients.start(host, self._stand.lan.hosts[host].enter)
-            self._stand.client_names[host] = name
+            self._stand.start_client(host)
         self._play(schedule.plan(self._wish.seed, self._wish.seconds, self._wish.kinds))
         seconds = time.monotonic() - began_s
         self._wrong += self._stand.clients.finish()
@@ -111,7 +114,7 @@ class Run:
         masters = enter(Masters(places, config, f"chaos-{self._wish.seed}"))
         masters.bootstrap()
         clients = enter(Clients(self._directory, config, self._wish.seed))
-        return Stand(lan, masters, clients, clocks, disk, disk_of)
+        return Stand(lan, masters, clients, clocks, TIMEOUTS_S, disk, disk_of)
 
     # While it runs ------------------------------------------------------------------------------
 
@@ -150,7 +153,15 @@ class Run:
             self._kills_s.append(began_s)
         elif met == leader and planned.kind == schedule.RESTART:
             self._handovers_s.append(began_s)
-        return mend
+        if mend is None or planned.kind == schedule.CLIENT_KILL:
+            return mend
+        return partial(self._end, planned, mend, Trouble(met, began_s, began_s))
+
+    def _end(self, planned: Planned, mend: Mend, trouble: Trouble) -> None:
+        mend()
+        everyone = planned.kind == schedule.FULL_DISK
+        self._troubles.append(replace(trouble, end_s=time.monotonic(), everyone=everyone))
+        self._say(f"{planned.kind} ends for {trouble.name}")
 
     def _look(self) -> None:
         """Find masters that ended although nobody ended them."""
@@ -230,6 +241,7 @@ class Run:
         violations += [f"odd answer: {one}" for one in seen.odd]
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self._faults.done.items()))
         disk = self._stand.disk
+        silence_ms = verdict.longest_silence_ms(seen.acknowledged_s, self._troubles)
         figures = [
             ("seed", f"{self._wish.seed}, {seconds:.0f} s"),
             ("faults", kinds or "none"),
@@ -238,6 +250,7 @@ class Run:
             ("histories judged", f"{judged} groups of names, {undecided} not decided"),
             ("gaps, leader killed", _gaps(seen, self._kills_s)),
             ("gaps, leader restarted", _gaps(seen, self._handovers_s)),
+            ("longest silence", f"{silence_ms:.0f} ms while at most one master had a fault"),
         ]
         if disk is not None:
             figures.append(("small disk", f"{self._stand.disk_of}, {disk.kind}"))

@@ -12,6 +12,7 @@ from gfs_ha.sim.masters import names_model
 from gfs_ha.sim.masters.linear import judge
 
 _WINDOW_S = 5.0  # After a kill: the gap that it tore begins within this time.
+_RECOVERY_S = 3.0
 _SHOWN = 20
 
 
@@ -58,6 +59,44 @@ def gaps_ms(acknowledged_s: Sequence[float], moments_s: Sequence[float]) -> list
         if met:
             found.append(max(met) * 1000)
     return sorted(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A master had a fault in this time; `everyone` for what concerns all of them."""
+
+    name: str
+    begin_s: float
+    end_s: float
+    everyone: bool = False
+
+
+def longest_silence_ms(acknowledged_s: Sequence[float], troubles: Sequence[Trouble]) -> float:
+    """Return the longest time without an acknowledgement while at most one master had trouble.
+
+    A quorum could have served then. Trouble ends 3 s after the fault: processes have to start,
+    logs to be caught up.
+    """
+    longest_s = 0.0
+    for before_s, after_s in pairwise(acknowledged_s):
+        if after_s - before_s <= longest_s:
+            continue
+        met = [
+            one for one in troubles if one.begin_s < after_s and one.end_s + _RECOVERY_S > before_s
+        ]
+        cuts = {before_s, after_s}
+        cuts |= {min(max(one.begin_s, before_s), after_s) for one in met}
+        cuts |= {min(max(one.end_s + _RECOVERY_S, before_s), after_s) for one in met}
+        free_s = 0.0  # The length of the piece so far in which one may be silent for no reason.
+        for low_s, high_s in pairwise(sorted(cuts)):
+            names = {
+                "*" if one.everyone else one.name
+                for one in met
+                if one.begin_s <= low_s and one.end_s + _RECOVERY_S >= high_s
+            }
+            free_s = 0.0 if len(names) > 1 or "*" in names else free_s + high_s - low_s
+            longest_s = max(longest_s, free_s)
+    return longest_s * 1000
 
 
 def percentiles(sorted_ms: Sequence[float]) -> str:

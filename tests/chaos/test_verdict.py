@@ -105,6 +105,16 @@ def test_a_gap_is_the_longest_silence_that_a_kill_met() -> None:
     assert verdict.gaps_ms([], [0.15]) == []
 
 
+def test_silence_counts_while_a_quorum_has_no_fault() -> None:
+    acknowledged_s = [0.0, 1.0, 9.0, 10.0]
+    one = verdict.Trouble("m1", 1.0, 5.0)
+    assert verdict.longest_silence_ms(acknowledged_s, [one]) == 8000
+    other = verdict.Trouble("m2", 2.0, 3.0)  # In trouble until 6: silent 1-2 and 6-9.
+    assert verdict.longest_silence_ms(acknowledged_s, [one, other]) == 3000
+    everyone = verdict.Trouble("m3", 0.5, 4.0, everyone=True)  # Until 7.
+    assert verdict.longest_silence_ms(acknowledged_s, [everyone]) == 2000
+
+
 def test_a_seed_always_gives_the_same_faults() -> None:
     assert schedule.plan(5, 60.0) == schedule.plan(5, 60.0) != schedule.plan(6, 60.0)
     kinds = {one.kind for seed in range(30) for one in schedule.plan(seed, 60.0)}
