@@ -6,9 +6,10 @@ applied once whatever happens between; what is not known at the end is said to b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from gfs_ha.client.consistency import DEFAULT, Consistency, Sightings
 from gfs_ha.client.retry import Deadline, pause_s, worth_retrying
 from gfs_ha.errors import (
     DeadlineExceeded,
@@ -23,8 +24,9 @@ from gfs_ha.errors import (
     Unreachable,
 )
 from gfs_ha.limits import OPERATION_TIMEOUT_S
+from gfs_ha.net.any_master import AnyMasterLink
 from gfs_ha.net.leader import LeaderLink
-from gfs_ha.protocol.calls import Asked, Reply, Request
+from gfs_ha.protocol.calls import Asked, AsOf, CallBody, CallReply, Reply, Request
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.reports import MasterFacts
 from gfs_ha.runtime import Runtime
@@ -32,6 +34,7 @@ from gfs_ha.runtime import Runtime
 T = TypeVar("T")
 
 _ABSENCE = (NoLeader, NotLeader, Unreachable)
+_Send = Callable[[CallBody, float], CallReply]
 _NOT_TAKEN = (Denied, LimitExceeded)  # Said of a whole call before any of it is looked at.
 
 
@@ -39,13 +42,21 @@ class ClusterCalls:
     """Asks the leader through failovers, until the deadline of the operation. Thread-safe.
 
     Args: `timeout_s` is the longest time without an answered command; each attempt carries the
-    smaller of the rest and 10 s.
+    smaller of the rest and 10 s. `consistency` is for `read` and `read_all` alone: unless it is
+    linearizable, any master answers them, and none goes behind what was seen before.
     """
 
     def __init__(
-        self, link: LeaderLink, runtime: Runtime, timeout_s: float = OPERATION_TIMEOUT_S
+        self,
+        link: LeaderLink,
+        runtime: Runtime,
+        timeout_s: float = OPERATION_TIMEOUT_S,
+        consistency: Consistency = DEFAULT,
     ) -> None:
         self._link = link
+        self._any = AnyMasterLink(link, runtime)
+        self._consistency = consistency
+        self._sightings = Sightings(runtime)
         self._runtime = runtime
         self.timeout_s = timeout_s
         self._closed = False
@@ -53,6 +64,16 @@ class ClusterCalls:
     def ask(self, request: Request, kind: type[T], timeout_s: float | None = None) -> T:
         """Return the reply to a request that changes nothing. Raises: what the leader refuses."""
         return expect(self.settle((Asked(request),), timeout_s)[0], kind)
+
+    def read(self, request: Request, kind: type[T]) -> T:
+        """Return the reply to a read, as old as the connection's consistency allows."""
+        return expect(self.read_all((Asked(request),))[0], kind)
+
+    def read_all(self, asked: Sequence[Asked]) -> list[Reply]:
+        """Return the reply to each read, in order. Raises: as `settle`."""
+        if self._consistency.led:
+            return self.settle(asked)
+        return self._settle(_Batch(asked, ()), self._ask_any, self.timeout_s)
 
     def settle(
         self,
@@ -66,14 +87,16 @@ class ClusterCalls:
 
         Raises: NoLeader, UnknownOutcome, DeadlineExceeded… when the time is over; WrongCluster.
         """
+        limit_s = self.timeout_s if timeout_s is None else timeout_s
+        return self._settle(_Batch(asked, give_up), self._ask_leader, limit_s)
+
+    def _settle(self, batch: _Batch, send: _Send, limit_s: float) -> list[Reply]:
         if self._closed:
             raise Unreachable("the connection to the cluster is closed", sent=0)
-        limit_s = self.timeout_s if timeout_s is None else timeout_s
         deadline = Deadline(self._runtime.monotonic_s() + limit_s)
-        batch = _Batch(asked, give_up)
         attempt_index = 0
         while True:
-            error = self._attempt(batch, deadline)
+            error = self._attempt(batch, send, deadline)
             if error is None:
                 return batch.replies()
             delay_s = pause_s(error, attempt_index, self._runtime.uniform(0.0, 1.0))
@@ -85,6 +108,25 @@ class ClusterCalls:
     def facts(self) -> dict[str, MasterFacts | GfsError]:
         """Return what every master says of itself now; needs no leader."""
         return self._link.facts()
+
+    @property
+    def consistency(self) -> Consistency:
+        """Return how old the answers to reads may be."""
+        return self._consistency
+
+    @property
+    def as_of(self) -> AsOf | None:
+        """Return the oldest of the answers since `forget_age`; None when all were the leader's."""
+        return self._sightings.oldest
+
+    @property
+    def index(self) -> int:
+        """Return the newest index of the log that an answer has shown; 0 when none was dated."""
+        return self._sightings.index
+
+    def forget_age(self) -> None:
+        """Begin anew with `as_of`."""
+        self._sightings.forget_age()
 
     @property
     def runtime(self) -> Runtime:
@@ -101,12 +143,26 @@ class ClusterCalls:
         self._closed = True
         self._link.close()
 
-    def _attempt(self, batch: _Batch, deadline: Deadline) -> GfsError | None:
+    def _ask_leader(self, body: CallBody, timeout_s: float) -> CallReply:
+        if self._consistency.led:
+            return self._link.call(body, timeout_s)
+        # What was changed or seen at the leader is seen by later reads of other masters, too.
+        answer = self._link.exchange(body, timeout_s, self._sightings.led_terms())
+        self._sightings.note_index(answer.as_of)
+        return answer.replies
+
+    def _ask_any(self, body: CallBody, timeout_s: float) -> CallReply:
+        terms = self._consistency.terms(self._sightings.index)
+        answer = self._any.exchange(body, timeout_s, terms)
+        self._sightings.note(answer.as_of)
+        return answer.replies
+
+    def _attempt(self, batch: _Batch, send: _Send, deadline: Deadline) -> GfsError | None:
         """Send what is still open; return None when all is answered, else why not."""
         open_asked = batch.open_asked()
         request_s = deadline.request_s(self._runtime.monotonic_s())
         try:
-            replies = self._link.call(open_asked, max(request_s, 0.001))
+            replies = send(open_asked, max(request_s, 0.001))
         except GfsError as error:
             if error.details.get("sent", 1) and not isinstance(error, _NOT_TAKEN):
                 batch.note_sent()
@@ -133,12 +189,14 @@ class _Batch:
         self._give_up = give_up
         self._replies: dict[int, Reply] = {}
         self._perhaps_sent: set[int] = set()
+        self._adrift: set[int] = set()  # A copy may still be on its way to a leader.
 
     def open_asked(self) -> tuple[Asked, ...]:
         return tuple(self._asked[index] for index in self._open())
 
     def note_sent(self) -> None:
         self._perhaps_sent.update(self._open())
+        self._adrift.update(self._open())
 
     def take(self, replies: Sequence[Reply]) -> GfsError | None:
         """Keep the final replies; return the last reason to ask again, or None."""
@@ -153,6 +211,9 @@ class _Batch:
                     self._perhaps_sent.add(index)
                 again = error
             elif isinstance(error, SessionExpired) and index in self._perhaps_sent:
+                self._replies[index] = _unknown(self._asked[index], error)
+            elif isinstance(error, NoSpace) and index in self._adrift:
+                # Nobody recorded this refusal: a copy that comes later, to more room, is applied.
                 self._replies[index] = _unknown(self._asked[index], error)
             else:
                 self._replies[index] = reply
