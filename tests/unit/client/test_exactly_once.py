@@ -11,6 +11,7 @@ from gfs_ha.errors import (
     GfsError,
     InternalError,
     NoLeader,
+    NoSpace,
     NotFound,
     ProtocolError,
     SessionExpired,
@@ -20,6 +21,7 @@ from gfs_ha.errors import (
 )
 from gfs_ha.ids import SessionId
 from gfs_ha.protocol.calls import Asked, Reply
+from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.metadata import CloseSession, Mkdir, OpenSession, Renew, Stat
 
 
@@ -101,6 +103,25 @@ def test_a_session_that_expired_between_attempts_leaves_the_outcome_unknown(
     assert {one.session_id for one in asked} == {session_id}, "sent under another session"
     little.client.mkdir("/c")  # Under a session of its own.
     assert len(little.masters.requests(OpenSession)) == 2
+
+
+def test_no_space_is_no_certain_answer_while_a_copy_of_the_request_may_be_on_its_way(
+    little: LittleCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what the state machine refuses is recorded, and the same for every copy."""
+    little.client.mkdir("/a")
+    answer = little.masters.answer
+    full = Failure("NoSpace", "the disk of a master is almost full", {})
+
+    def refuse(name: str, asked: Asked) -> Reply:
+        return full if isinstance(asked.request, Mkdir) else answer(name, asked)
+
+    monkeypatch.setattr(little.masters, "answer", refuse)
+    with pytest.raises(NoSpace):
+        little.client.mkdir("/b")
+    little.masters.before.append(lost)
+    with pytest.raises(UnknownOutcome, match="Mkdir /c may or may not have been applied"):
+        little.client.mkdir("/c")
 
 
 def test_a_session_that_expired_before_is_certain_and_replaced(little: LittleCluster) -> None:
