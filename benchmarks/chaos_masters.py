@@ -2,7 +2,7 @@
 
     python benchmarks/chaos_masters.py [--seconds 300] [--seed 1] [--kinds kill,pause]
 
-Needs root. Three master processes and two client processes, each on a host of its own; kills,
+Needs root. Three master processes and three client processes, each on a host of its own; kills,
 pauses, planned restarts, partitions, one-way cuts, slow, narrow and lossy links, a full disk, steps
 of the wall clock, by a schedule that the seed decides. Exit status 1 when a promise was broken (the
 evidence is kept), 77 when namespaces are not allowed here.

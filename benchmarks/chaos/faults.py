@@ -22,6 +22,7 @@ _FULL_ECHO_S = 5.0  # A commit that failed is told by the end of the process, so
 _FAULTS = {
     schedule.ISOLATE: lambda amount: Fault(cut=True),
     schedule.LEAVE: lambda amount: Fault(cut=True),
+    schedule.SPLIT: lambda amount: Fault(cut=True),
     schedule.ONE_WAY: lambda amount: Fault(cut=True),
     schedule.SLOW: lambda amount: Fault(delay_ms=amount, jitter_ms=amount / 2),
     schedule.LOSSY: lambda amount: Fault(loss=amount),
@@ -37,14 +38,14 @@ class Stand:
     masters: Masters
     clients: Clients
     clocks: WallClocks
-    timeouts_s: Mapping[str, float]  # Of the client on each host.
+    habits: Mapping[str, Mapping[str, float]]  # Of the client on each host.
     disk: SmallDisk | None
     disk_of: str = ""  # The master that lives on the small disk.
     client_names: dict[str, str] = field(default_factory=dict)  # Host -> the client there.
 
     def start_client(self, host: str) -> None:
-        enter, timeout_s = self.lan.hosts[host].enter, self.timeouts_s[host]
-        self.client_names[host] = self.clients.start(host, enter, timeout_s=timeout_s)
+        enter = self.lan.hosts[host].enter
+        self.client_names[host] = self.clients.start(host, enter, **self.habits[host])
 
 
 class Faults:
@@ -141,9 +142,17 @@ class Faults:
     def _break_links(self, planned: Planned, victim: str) -> Mend:
         others = [name for name in self._stand.lan.hosts if name != victim]
         masters = [name for name in others if name in self._stand.masters.all]
+        near = [victim]
         if planned.kind == schedule.ISOLATE:
             others = masters
-        ways = [(victim, other) for other in others] + [(other, victim) for other in others]
+        elif planned.kind == schedule.SPLIT:
+            # Some clients stay with the minority, each possible choice of them alike.
+            choice = int(planned.chance * 7919)
+            clients = [name for name in others if name not in masters]
+            near += [name for at, name in enumerate(clients) if choice >> at & 1]
+            others = [name for name in others if name not in near]
+        ways = [(one, other) for one in near for other in others]
+        ways += [(other, one) for one, other in ways]
         if planned.kind == schedule.ONE_WAY:
             ways = self._choose_ways(planned, victim, masters)
         fault = _FAULTS[planned.kind](planned.amount)

@@ -26,9 +26,14 @@ from chaos.verdict import Trouble, Verdict
 from chaos.wall_clock import WallClocks
 
 MASTERS = ("m1", "m2", "m3")
-CLIENT_HOSTS = ("c1", "c2")
-# One is patient; one gives up soon, and must say rightly what became of it.
-TIMEOUTS_S = {"c1": 10.0, "c2": 0.8}
+# One client is patient; one gives up soon, and must say rightly what became of it; one looks all
+# the time, to catch a master that serves what is no longer so.
+HABITS: dict[str, dict[str, float]] = {
+    "c1": {"timeout_s": 10.0},
+    "c2": {"timeout_s": 0.8},
+    "c3": {"timeout_s": 3.0, "read_share": 0.95, "pause_s": 0.004},
+}
+CLIENT_HOSTS = tuple(HABITS)
 _SMALL_DISK_BYTES = 192 << 20
 _LOOK_S = 0.02
 _SETTLE_S = 60.0
@@ -114,7 +119,7 @@ class Run:
         masters = enter(Masters(places, config, f"chaos-{self._wish.seed}"))
         masters.bootstrap()
         clients = enter(Clients(self._directory, config, self._wish.seed))
-        return Stand(lan, masters, clients, clocks, TIMEOUTS_S, disk, disk_of)
+        return Stand(lan, masters, clients, clocks, HABITS, disk, disk_of)
 
     # While it runs ------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 KILL, PAUSE, RESTART, CLIENT_KILL = "kill", "pause", "restart", "client-kill"
-ISOLATE, LEAVE, ONE_WAY = "isolate", "leave", "one-way"
+ISOLATE, LEAVE, SPLIT, ONE_WAY = "isolate", "leave", "split", "one-way"
 SLOW, LOSSY, NARROW = "slow", "lossy", "narrow"
 FULL_DISK, CLOCK = "full-disk", "clock"
 
@@ -20,6 +20,7 @@ _WEIGHTS = {
     CLIENT_KILL: 1,
     ISOLATE: 2,
     LEAVE: 2,
+    SPLIT: 3,
     ONE_WAY: 3,
     SLOW: 2,
     LOSSY: 2,
