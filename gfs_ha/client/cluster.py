@@ -17,6 +17,7 @@ from gfs_ha.errors import (
     GfsError,
     LimitExceeded,
     NoLeader,
+    NoSpace,
     NotLeader,
     ProtocolError,
     SessionExpired,
