@@ -27,7 +27,7 @@ def remove_leftovers(build: Path, purpose: str) -> list[str]:
         if find_process(note) is not None:
             continue
         directory = note.parent
-        notes = [*directory.glob("*/pid"), *directory.glob("*.pid")]
+        notes = [*directory.rglob("pid"), *directory.glob("*.pid")]
         processes = [found for one in notes if (found := find_process(one)) is not None]
         for process in processes:
             process.send(signal.SIGKILL)
