@@ -19,14 +19,18 @@ __all__ = ["Cluster", "StorageClient", "__version__", "connect"]
 
 
 def connect(
-    config: Config | str | PathLike[str] | None = None, *, timeout_s: float | None = None
+    config: Config | str | PathLike[str] | None = None,
+    *,
+    timeout_s: float | None = None,
+    consistency: str = "linearizable",
 ) -> Cluster:
     """Return a cluster as a file system; nothing is dialled before its first operation.
 
     Args: `config` is a configuration, the path of its file, or None to find one as `gfsctl` does
     (GFS_CONFIG, ./gfs.toml, ~/.config/gfs-ha/gfs.toml, /etc/gfs-ha/gfs.toml); `timeout_s` is the
-    longest time without an answered command or an acknowledged packet (30 s, or the file's).
-    Raises: ConfigError.
+    longest time without an answered command or an acknowledged packet (30 s, or the file's);
+    `consistency` of reads is `linearizable`, `bounded:MS` or `local`: see Cluster.
+    Raises: ConfigError, UsageError.
     """
     import os
 
@@ -35,7 +39,7 @@ def connect(
 
     if not isinstance(config, Config):
         config = load(find(None if config is None else os.fspath(config), os.environ))
-    return Cluster(config, timeout_s)
+    return Cluster(config, timeout_s, consistency=consistency)
 
 
 def __getattr__(name: str) -> object:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
 
 import click
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 TABLE, WIDE, JSON, JSONL, NAME = "table", "wide", "json", "jsonl", "name"
 OUTPUTS = (TABLE, WIDE, JSON, JSONL, NAME)
@@ -20,6 +25,7 @@ class Options:
     verbose: bool = False
     color: bool = True
     timeout_s: float | None = None
+    consistency: str | None = None  # Of verbs that read; None = linearizable, and not shown.
 
     @property
     def machine_readable(self) -> bool:
@@ -67,6 +73,30 @@ def common_options(with_environment: bool) -> list[click.Option]:
             text="Longest time without an answer (default 30).",
         ),
     ]
+
+
+def consistency_option(function: Callable[P, R]) -> Callable[P, R]:
+    """Give a verb that reads names or contents `--consistency`."""
+
+    def keep(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        if value:
+            from gfs_ha.client.consistency import consistency_of
+            from gfs_ha.errors import UsageError
+
+            try:
+                consistency_of(value)
+            except UsageError as error:
+                raise click.BadParameter(error.message) from error
+            context.ensure_object(Options).consistency = value
+
+    return click.option(
+        "--consistency",
+        metavar="linearizable|bounded:MS|local",
+        envvar="GFS_CONSISTENCY",
+        expose_value=False,
+        callback=keep,
+        help="How old answers may be: see operations.md. [GFS_CONSISTENCY]",
+    )(function)
 
 
 def _keep(context: click.Context, parameter: click.Parameter, value: object) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import click
 
 from gfs_ha.cli import output
+from gfs_ha.cli.ages import age_facts, degraded_text
 from gfs_ha.cli.failure import conclude
 from gfs_ha.cli.names import remote_path, without_slash
 from gfs_ha.cli.options import JSON, JSONL, NAME, WIDE, Options
@@ -49,6 +50,7 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         if self._cluster is not None:
+            self._warn_of_age()
             self._cluster.close()
 
     @property
@@ -70,7 +72,11 @@ class Session:
 
             guard(ThreadedRuntime())
             self._listen_to_library()
-            self._cluster = connect(self.config, timeout_s=self.options.timeout_s)
+            self._cluster = connect(
+                self.config,
+                timeout_s=self.options.timeout_s,
+                consistency=self.options.consistency or "linearizable",
+            )
         return self._cluster
 
     @property
@@ -107,9 +113,19 @@ class Session:
         """Return who leads and how far it is, as far as this command has seen."""
         if self._cluster is None:
             return {"leader": None, "index": None}
-        return {"leader": self._cluster.leader or None, "index": self._index}
+        meta = {"leader": self._cluster.leader or None, "index": None}
+        if self.options.consistency is not None:
+            meta |= age_facts(self.options.consistency, self._cluster.as_of)
+        return meta
 
-    _index: int | None = None
+    def _warn_of_age(self) -> None:
+        """Say that what was shown is of a cluster without a leader; a new look begins anew."""
+        if self._cluster is None:
+            return
+        as_of = self._cluster.as_of
+        if as_of is not None and as_of.degraded:
+            self.warn(degraded_text(as_of))
+        self._cluster.forget_age()
 
     def show(self, report: Any) -> None:
         """Show a report in the wanted form. Its `items` are what jsonl and name print."""
@@ -225,6 +241,7 @@ class Session:
         while True:
             try:
                 once()
+                self._warn_of_age()
             except GfsError as error:
                 if not error.retryable:
                     raise

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from gfs_ha.client.chunk_supply import ChunkSupply
 from gfs_ha.client.cluster import ClusterCalls
 from gfs_ha.client.complaints import Complaints
+from gfs_ha.client.consistency import DEFAULT, Consistency
 from gfs_ha.client.content_store import ContentStore
 from gfs_ha.client.contents import PinnedContent, open_content, open_contents
 from gfs_ha.client.data_plane import DataPlane
@@ -40,6 +41,7 @@ class ClusterConnection:
         runtime: Runtime | None = None,
         network: Network | None = None,
         plane: DataPlane | None = None,
+        consistency: Consistency = DEFAULT,
     ) -> None:
         self.runtime = runtime = runtime or ThreadedRuntime()
         self.config = config
@@ -50,9 +52,10 @@ class ClusterConnection:
         link = LeaderLink(config.cluster.masters, network, hello, runtime)
         here = Here(config.client.machine, config.client.rack)
 
-        self.calls = calls = ClusterCalls(link, runtime, timeout_s)
+        self.calls = calls = ClusterCalls(link, runtime, timeout_s, consistency)
         self.session = session = Session(calls, runtime, name)
         self.namespace = Namespace(calls, session)
+        self.led_namespace = Namespace(calls, session, led=True)
         self.locations = locations = Locations(calls, here, runtime)
         if plane is None:
             plane = DataPorts(config.cluster.id, TcpStreams(runtime), runtime)

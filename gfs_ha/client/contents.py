@@ -65,19 +65,20 @@ class PinnedContent:
             return self._extents[index]
 
     def refresh(self, offset: int) -> None:
-        """Ask again where the bytes from `offset` on lie. Raises: FileChanged."""
+        """Ask the leader where the bytes from `offset` on lie now. Raises: FileChanged."""
         with self._lock:
             index = max(0, bisect_right(self._starts, offset) - 1)
             start = self._starts[index] if self._starts else 0
             del self._extents[index:], self._starts[index:]
             self._end = start
-            self._add(self._page(start))
+            self._add(self._page(start, led=True))
 
-    def _page(self, offset: int) -> FileOpened:
+    def _page(self, offset: int, led: bool = False) -> FileOpened:
         status = self.status
         request = ReadExtents(status.inode_id, status.content_id, status.generation, offset)
         try:
-            return self._calls.ask(request, FileOpened)
+            ask = self._calls.ask if led else self._calls.read
+            return ask(request, FileOpened)
         except (FileChanged, NotFound) as error:
             raise FileChanged(f"{self.path} was changed or removed while it was read") from error
 
@@ -103,7 +104,7 @@ def open_contents(
     found: list[PinnedContent | GfsError] = []
     limit = max(EXTENTS_PER_FILE_MIN, EXTENTS_PER_CALL // max(1, len(paths)))
     asked = [Asked(OpenFile(path, limit=limit)) for path in paths]
-    for path, reply in zip(paths, calls.settle(asked), strict=True):
+    for path, reply in zip(paths, calls.read_all(asked), strict=True):
         if isinstance(reply, Failure):
             found.append(reply.raised())
         elif not isinstance(reply, FileOpened):

@@ -47,6 +47,7 @@ class Copying:
     def __init__(self, connection: ClusterConnection) -> None:
         self._connection = connection
         self._names = connection.namespace
+        self._led_names = connection.led_namespace  # Where to put is decided by what is now.
 
     def put(
         self,
@@ -99,7 +100,7 @@ class Copying:
             raise AlreadyExists(f"{target} is a file; a directory cannot replace it")
         if status is not None:
             target = join(target, _last_name(source))
-            below = self._names.find(target)
+            below = self._led_names.find(target)
             if below is not None and below.kind != DIRECTORY:
                 raise AlreadyExists(f"{target} is a file; a directory cannot replace it")
         elif parent is not None:
@@ -108,7 +109,7 @@ class Copying:
         progress, cancel = progress or Silent(), Cancel(cancel)
         watch = Watch(progress, cancel, self._lanes(jobs))
         uploader = Uploader(connection.store, connection.runtime, watch)
-        upload = TreeUpload(self._names, uploader, connection.runtime, progress, cancel)
+        upload = TreeUpload(self._led_names, uploader, connection.runtime, progress, cancel)
         result = upload.run(source, target, options, watch.lanes.count)
         result.path = target
         return result
@@ -205,7 +206,7 @@ class Copying:
                 raise IsADirectory(f"{target} is a directory; name the file that is to be written")
             target = join(target, name)
             check_path(target)
-            status = self._names.find(target)
+            status = self._led_names.find(target)
             if status is not None and status.kind == DIRECTORY:
                 raise IsADirectory(f"{target} is a directory; a file cannot replace it")
         elif status is not None and remote.endswith("/"):
@@ -221,7 +222,7 @@ class Copying:
     def _look(self, remote: str) -> tuple[FileStatus | None, GfsError | None]:
         """Return the status of a path, and else what is wrong with the directory above it."""
         path = check_path(remote)
-        found, above = self._names.stat_all((path, posixpath.dirname(path)))
+        found, above = self._led_names.stat_all((path, posixpath.dirname(path)))
         if isinstance(found, FileStatus):
             return found, None
         if not isinstance(found, NotFound):

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Literal, TypedDict, Unpack, overload
 
 from gfs_ha.client.connection import ClusterConnection
+from gfs_ha.client.consistency import consistency_of
 from gfs_ha.client.content_store import ContentSink, FileAttributes
 from gfs_ha.client.copying import Copying
 from gfs_ha.client.files import RemoteReader, RemoteWriter
@@ -25,6 +26,7 @@ from gfs_ha.client.transfers import (
 from gfs_ha.client.upload import ByteSource
 from gfs_ha.config import Config
 from gfs_ha.errors import UsageError
+from gfs_ha.protocol.calls import LINEARIZABLE, AsOf
 from gfs_ha.protocol.metadata import DISK, DirectoryEntry, FileStatus, Location, SetAttributes
 
 FILE_MODE = 0o644
@@ -59,9 +61,18 @@ class Cluster:
         config: Config,
         timeout_s: float | None = None,
         connection: ClusterConnection | None = None,
+        consistency: str = LINEARIZABLE,
     ) -> None:
-        """Nothing is dialled before the first operation. Args: `connection` is for simulations."""
-        self._connection = connection = connection or ClusterConnection(config, timeout_s)
+        """Nothing is dialled before the first operation. Args: `connection` is for simulations.
+
+        `consistency` is `linearizable` (the leader answers), `bounded:MS` (any master, nothing that
+        was acknowledged longer ago is missing) or `local` (any master as it is, also with no leader
+        at all); it is for reads alone. Raises: UsageError.
+        """
+        if connection is None:
+            wanted = consistency_of(consistency)
+            connection = ClusterConnection(config, timeout_s, consistency=wanted)
+        self._connection = connection
         self._names = connection.namespace
         self._copying = Copying(connection)
         self.config = config
@@ -71,6 +82,18 @@ class Cluster:
     def leader(self) -> str:
         """Return the name of the master that led at the last answer, or an empty string."""
         return self._connection.calls.leader
+
+    @property
+    def as_of(self) -> AsOf | None:
+        """Return how old the oldest answer to a read was since `forget_age`, and who gave it.
+
+        None when all were the leader's. No answer shows less than one before it on this connection.
+        """
+        return self._connection.calls.as_of
+
+    def forget_age(self) -> None:
+        """Begin anew with `as_of`."""
+        self._connection.calls.forget_age()
 
     # Files --------------------------------------------------------------------------------------
 

@@ -97,8 +97,8 @@ class Locations:
         return self.refresh(chunk_id)
 
     def refresh(self, chunk_id: ChunkId) -> ChunkLocations | None:
-        """Ask the leader where a chunk lies now; None = there is no such chunk."""
-        located = self._calls.ask(Locate((chunk_id,)), Located)
+        """Ask where a chunk lies now; None = there is no such chunk."""
+        located = self._calls.read(Locate((chunk_id,)), Located)
         self.learn(located.chunks)
         fresh = next((one for one in located.chunks if one.chunk_id == chunk_id), None)
         if fresh is None:

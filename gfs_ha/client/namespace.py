@@ -5,8 +5,9 @@ from __future__ import annotations
 import posixpath
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
-from gfs_ha.client.cluster import ClusterCalls
+from gfs_ha.client.cluster import ClusterCalls, expect
 from gfs_ha.client.session import Session
 from gfs_ha.errors import GfsError, InvalidPath, LimitExceeded, NotFound
 from gfs_ha.limits import LIST_PAGE_DEFAULT, NAME_BYTES_MAX, PATH_BYTES_MAX, REQUESTS_PER_CALL_MAX
@@ -26,6 +27,8 @@ from gfs_ha.protocol.metadata import (
     SetAttributes,
     Stat,
 )
+
+T = TypeVar("T")
 
 
 def check_path(path: str) -> str:
@@ -58,21 +61,24 @@ def join(directory: str, name: str) -> str:
 
 
 class Namespace:
-    """The names of the cluster; every path is checked before it is sent. Thread-safe."""
+    """The names of the cluster; every path is checked before it is sent. Thread-safe.
 
-    def __init__(self, calls: ClusterCalls, session: Session) -> None:
-        self._calls = calls
+    Args: `led` has the leader answer all reads: for who decides what to change by them.
+    """
+
+    def __init__(self, calls: ClusterCalls, session: Session, led: bool = False) -> None:
         self._session = session
+        self._read_all = calls.settle if led else calls.read_all
 
     def stat(self, path: str) -> FileStatus:
-        return self._calls.ask(Stat(check_path(path)), FileStatus)
+        return self._read(Stat(check_path(path)), FileStatus)
 
     def stat_all(self, paths: Sequence[str]) -> list[FileStatus | GfsError]:
         """Return the status of each path, or why there is none; one look for all of them."""
         found: list[FileStatus | GfsError] = []
         for start in range(0, len(paths), REQUESTS_PER_CALL_MAX):
             asked = [Asked(Stat(p)) for p in paths[start : start + REQUESTS_PER_CALL_MAX]]
-            for reply in self._calls.settle(asked):
+            for reply in self._read_all(asked):
                 if isinstance(reply, FileStatus):
                     found.append(reply)
                 else:
@@ -95,7 +101,7 @@ class Namespace:
         path = check_path(path)
         after = ""
         while True:
-            page = self._calls.ask(ListDirectory(path, after, LIST_PAGE_DEFAULT), Listing)
+            page = self._read(ListDirectory(path, after, LIST_PAGE_DEFAULT), Listing)
             yield from page.entries
             if not page.more or not page.entries:
                 return
@@ -131,6 +137,9 @@ class Namespace:
 
     def set_attributes(self, request: SetAttributes) -> FileStatus:
         return self._session.change(request, FileStatus)
+
+    def _read(self, request: Request, kind: type[T]) -> T:
+        return expect(self._read_all((Asked(request),))[0], kind)
 
     def change_all(self, requests: Sequence[Request]) -> list[GfsError | None]:
         """Send independent changes in bounded calls; return for each what refused it, or None."""

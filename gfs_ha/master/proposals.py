@@ -13,6 +13,7 @@ from gfs_ha.config import MasterAddress
 from gfs_ha.errors import GfsError, NotLeader
 from gfs_ha.ids import NO_SESSION, SessionId
 from gfs_ha.master.raft.contract import Outcome, RaftStatus
+from gfs_ha.master.raft.freshness import Freshness
 from gfs_ha.master.raft.node import RaftNode
 from gfs_ha.master.state.commands import Command, Entry, encode_entry, grows
 from gfs_ha.protocol.calls import Reply
@@ -109,15 +110,29 @@ class Proposer:
 
         return done
 
-    def read_index(self, deadline_s: float, on_done: Callable[[GfsError | None], None]) -> None:
+    def read_index(
+        self,
+        deadline_s: float,
+        on_done: Callable[[GfsError | None], None],
+        anywhere: bool = False,
+    ) -> None:
         """Call `on_done(None)` once a read transaction opened then is linearizable (M4).
 
-        Under the read lease, with all that is committed in the store, that is here and now.
+        Under the read lease, with all that is committed in the store, that is here and now. With
+        `anywhere` a follower asks its leader; without, it hears NotLeader.
         """
         if self._raft.reads_now():
             on_done(None)
             return
-        self._raft.read_index(max(_DEADLINE_MIN_S, deadline_s), on_done)
+        self._raft.read_index(max(_DEADLINE_MIN_S, deadline_s), on_done, anywhere)
+
+    def reads_now(self) -> bool:
+        """Return whether a read transaction opened after this is linearizable at once."""
+        return self._raft.reads_now()
+
+    def freshness(self) -> Freshness:
+        """Return how old what the store shows may be."""
+        return self._raft.freshness
 
     def transfer(self, to: str, on_done: Callable[[GfsError | None, str], None]) -> None:
         """Hand the leadership over to a member, or to the best one for ""."""

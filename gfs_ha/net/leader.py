@@ -16,9 +16,8 @@ from gfs_ha.errors import (
     ProtocolError,
     Unreachable,
 )
-from gfs_ha.limits import CONNECT_TIMEOUT_S
-from gfs_ha.net.network import Caller, Network
-from gfs_ha.net.network import Hello as NetworkHello
+from gfs_ha.net.masters import Answer, MasterConnections, call_context, read_answer
+from gfs_ha.net.network import Network
 from gfs_ha.protocol.calls import (
     HELLO_METHOD,
     SERVE_METHOD,
@@ -26,8 +25,9 @@ from gfs_ha.protocol.calls import (
     CallBody,
     CallContext,
     CallReply,
+    ReadTerms,
 )
-from gfs_ha.protocol.codec import Failure, Hello, HelloReply, decode, encode
+from gfs_ha.protocol.codec import Failure, Hello, encode
 from gfs_ha.protocol.reports import GetMasterFacts, MasterFacts
 from gfs_ha.runtime import Future, Runtime
 
@@ -66,20 +66,17 @@ class LeaderLink:
         runtime: Runtime,
         patience_s: float = PATIENCE_S,
     ) -> None:
-        self._masters = {master.name: master for master in masters}
-        self._network = network
-        self._hello = NetworkHello(encode(hello), _accept)
+        self.connections = MasterConnections(masters, network, hello, runtime)
+        self._names = self.connections.names
         self._runtime = runtime
         self._patience_s = patience_s
         self._changed = runtime.condition()
-        self._callers: dict[str, Caller] = {}
-        self._probes = {name: _Probe() for name in self._masters}
+        self._probes = {name: _Probe() for name in self._names}
         self._leader = ""
         self._epoch = _UNKNOWN
         self._finding = False
         self._absent_since_s: float | None = None
         self._tried: dict[str, None] = {}
-        self._closed = False
 
     @property
     def leader(self) -> str:
@@ -91,22 +88,27 @@ class LeaderLink:
 
         Raises: NoLeader, Unreachable, DeadlineExceeded, Overloaded (all with `sent`), WrongCluster.
         """
+        return self.exchange(body, timeout_s).replies
+
+    def exchange(self, body: CallBody, timeout_s: float, terms: ReadTerms | None = None) -> Answer:
+        """Return the same as `call`, and with terms the moment that the answer shows."""
         deadline_s = self._runtime.monotonic_s() + timeout_s
         name = self._leader or self._find(timeout_s)
         self._note_tried(name)
         try:
-            caller = self._caller(name)
-            context = self._context(deadline_s)
+            caller = self.connections.caller(name)
+            context = call_context(self._runtime, deadline_s, terms)
             left_s = deadline_s - self._runtime.monotonic_s()
             future = caller.call_async(SERVE_METHOD, context, encode(body), left_s)
-            replies = _read_replies(self._wait(name, future, deadline_s), len(body))
+            data = self._wait(name, future, deadline_s)
+            answer = read_answer(data, len(body), dated=terms is not None)
         except Denied:
             raise
         except GfsError as error:
             self._lost(name, error)
             raise
-        self._heed(name, replies)
-        return replies
+        self._heed(name, answer.replies)
+        return answer
 
     def facts(self, timeout_s: float = PROBE_TIMEOUT_S) -> dict[str, MasterFacts | GfsError]:
         """Return what every master says of itself now, or why it does not; needs no leader."""
@@ -132,27 +134,29 @@ class LeaderLink:
         """Return "no leader for 4.2 s; tried m1, m2, m3", as of now."""
         with self._changed:
             since_s = self._absent_since_s
-            tried = ", ".join(self._tried) or ", ".join(self._masters)
+            tried = ", ".join(self._tried) or ", ".join(self._names)
         age_s = 0.0 if since_s is None else self._runtime.monotonic_s() - since_s
         return f"no leader for {age_s:.1f} s; tried {tried}"
 
     def close(self) -> None:
         """Hang up; calls in flight fail. Never blocks."""
+        self.connections.close()
         with self._changed:
-            self._closed = True
-            callers = list(self._callers.values())
-            self._callers.clear()
             self._changed.notify_all()
-        for caller in callers:
-            caller.close()
+
+    def note_absence(self, name: str) -> None:
+        """Hear that a master that was asked for a read knows no leader."""
+        with self._changed:
+            self._note_absent()
+            self._tried[name] = None
+
+    def note_presence(self) -> None:
+        """Hear that there was an answer of a moment when somebody led."""
+        with self._changed:
+            self._absent_since_s = None
+            self._tried.clear()
 
     # Calling ------------------------------------------------------------------------------------
-
-    def _context(self, deadline_s: float) -> bytes:
-        left_s = deadline_s - self._runtime.monotonic_s()
-        if left_s <= 0:
-            raise DeadlineExceeded("the deadline passed before the request was sent", sent=0)
-        return encode(CallContext(max(1, int(left_s * 1000)), self._runtime.random_u64() >> 1))
 
     def _wait(self, name: str, future: Future[bytes], deadline_s: float) -> bytes:
         """Return the answer, or give up early when meanwhile another master leads.
@@ -173,7 +177,7 @@ class LeaderLink:
                     ) from error
             successor = self._look_around(name)
             if successor:
-                self._drop(name)
+                self.connections.drop(name)
                 raise Unreachable(f"master {name} is silent and {successor} leads", sent=1)
 
     def _heed(self, name: str, replies: CallReply) -> None:
@@ -184,17 +188,15 @@ class LeaderLink:
                 with self._changed:
                     self._note_absent()
                     if self._leader in ("", name):
-                        self._leader = hint if hint in self._masters and hint != name else ""
+                        self._leader = hint if hint in self._names and hint != name else ""
                         self._epoch = _UNKNOWN
                 return
-        with self._changed:
-            self._absent_since_s = None
-            self._tried.clear()
+        self.note_presence()
 
     def _lost(self, name: str, error: GfsError) -> None:
         error.details.setdefault("sent", 1)
         if isinstance(error, Unreachable | ProtocolError):
-            self._drop(name)
+            self.connections.drop(name)
         with self._changed:
             self._note_absent()
             if self._leader == name:
@@ -219,7 +221,7 @@ class LeaderLink:
             self._note_absent()
             while self._finding and not self._leader:
                 left_s = deadline_s - self._runtime.monotonic_s()
-                if left_s <= 0 or self._closed:
+                if left_s <= 0 or self.connections.closed:
                     break
                 self._changed.wait(left_s)
             if self._leader:
@@ -245,7 +247,7 @@ class LeaderLink:
         deadline_s = started_s + PROBE_ROUND_S
         self._start_probes()
         with self._changed:
-            while not self._closed:
+            while not self.connections.closed:
                 best = self._best_leader(started_s, suspect)
                 if best is not None:
                     self._leader, self._epoch = best
@@ -260,7 +262,7 @@ class LeaderLink:
                 if not pending or left_s <= 0:
                     break
                 self._changed.wait(left_s)
-            self._tried.update(dict.fromkeys(self._masters))
+            self._tried.update(dict.fromkeys(self._names))
         return ""
 
     def _best_leader(self, since_s: float, suspect: str) -> tuple[str, _Epoch] | None:
@@ -286,8 +288,7 @@ class LeaderLink:
 
     def _start_probes(self) -> None:
         with self._changed:
-            if self._closed:
-                raise Unreachable("the link to the masters is closed", sent=0)
+            self.connections.check_open()
             idle = [name for name, probe in self._probes.items() if not probe.running]
             for name in idle:
                 self._probes[name].running = True
@@ -310,81 +311,17 @@ class LeaderLink:
                 self._changed.notify_all()
 
     def _ask_facts(self, name: str) -> MasterFacts:
-        caller = self._caller(name)
+        caller = self.connections.caller(name)
         context = encode(CallContext(int(PROBE_TIMEOUT_S * 1000)))
         body = encode((Asked(GetMasterFacts()),))
         try:
             answer = caller.call(SERVE_METHOD, context, body, PROBE_TIMEOUT_S)
-            reply = _read_replies(answer, 1)[0]
+            reply = read_answer(answer, 1).replies[0]
         except (Unreachable, ProtocolError):
-            self._drop(name)
+            self.connections.drop(name)
             raise
         if isinstance(reply, Failure):
             raise reply.raised()
         if not isinstance(reply, MasterFacts):
             raise ProtocolError(f"master {name} answered {type(reply).__name__} instead of facts")
         return reply
-
-    # Connections --------------------------------------------------------------------------------
-
-    def _caller(self, name: str) -> Caller:
-        """Return the open connection to a master; dial if there is none."""
-        with self._changed:
-            if self._closed:
-                raise Unreachable("the link to the masters is closed", sent=0)
-            caller = self._callers.get(name)
-        if caller is not None and not caller.closed:
-            return caller
-        master = self._masters[name]
-        try:
-            address = (master.host, master.port)
-            fresh = self._network.dial(address, self._hello, CONNECT_TIMEOUT_S)
-        except GfsError as error:
-            error.details["sent"] = 0
-            raise
-        with self._changed:
-            other = self._callers.get(name)
-            if self._closed or (other is not None and not other.closed):
-                spare, keep = fresh, other
-            else:
-                self._callers[name] = fresh
-                spare, keep = None, fresh
-        if spare is not None:
-            spare.close()
-        if keep is None:
-            raise Unreachable("the link to the masters is closed", sent=0)
-        return keep
-
-    def _drop(self, name: str) -> None:
-        with self._changed:
-            caller = self._callers.pop(name, None)
-        if caller is not None:
-            caller.close()
-
-
-def _accept(answer: bytes) -> None:
-    """Read a master's answer to our hello. Raises: what it refuses us with, ProtocolError."""
-    refusal = _read_failure(answer)
-    if refusal is not None:
-        raise refusal.raised()
-    decode(HelloReply, answer)
-
-
-def _read_replies(answer: bytes, count: int) -> CallReply:
-    refusal = _read_failure(answer)
-    if refusal is not None:
-        raise refusal.raised()
-    replies = decode(CallReply, answer)
-    if len(replies) != count:
-        raise ProtocolError(f"{len(replies)} replies to {count} requests")
-    return replies
-
-
-def _read_failure(answer: bytes) -> Failure | None:
-    """Return the failure of the call as a whole, if that is what the answer says."""
-    if not answer[1:9].endswith(b"failure"):
-        return None
-    try:
-        return decode(Failure, answer)
-    except ProtocolError:
-        return None

@@ -20,11 +20,35 @@ Request = ReadRequest | PureMutation | LedMutation | RegisterServer | Heartbeat 
 Reply = MetadataReply | ServerRegistered | HeartbeatReply | ReportReply
 
 
+LED, LINEARIZABLE, BOUNDED, LOCAL = "led", "linearizable", "bounded", "local"
+
+
+class ReadTerms(Word, frozen=True):
+    """Who may answer the reads of a call, and how old the answer may be (M4); it is dated then.
+
+    LED: only the leader, linearizable, as without terms. The others are answered by any master.
+    """
+
+    kind: str  # LED, LINEARIZABLE, BOUNDED or LOCAL.
+    bound_ms: int = 0  # BOUNDED: what was acknowledged longer ago than this is never missing.
+    at_least: int = 0  # The log index that the asking client has seen: no answer goes behind it.
+
+
 class CallContext(Word, frozen=True):
-    """What belongs to the whole call: the rest of its time, and a trace id."""
+    """What belongs to the whole call: the rest of its time, a trace id, terms of its reads."""
 
     deadline_ms: int
     trace_id: int = 0
+    terms: ReadTerms | None = None  # None: the leader answers, all reads are linearizable.
+
+
+class AsOf(Word, frozen=True, tag="as_of"):
+    """Which moment the answers of a call show; the last of the replies to a call with terms."""
+
+    master: str
+    index: int  # What is at or below it in the log was seen.
+    age_ms: int  # At most; 0 = linearizable, -1 = not known.
+    degraded: bool = False  # No leader is known to have led for one longest election timeout.
 
 
 class Asked(Word, frozen=True):
@@ -38,17 +62,25 @@ class Asked(Word, frozen=True):
 
 CallBody = tuple[Asked, ...]  # At most REQUESTS_PER_CALL_MAX.
 CallReply = tuple[Reply, ...]  # One per request, in order; Failure where it failed.
+DatedReply = tuple[Reply | AsOf, ...]  # To a call with terms: the last one is an AsOf.
 
-prepare(CallContext, CallBody, CallReply, Reply)
+prepare(CallContext, CallBody, CallReply, DatedReply, Reply)
 
 __all__ = [
+    "BOUNDED",
     "HELLO_METHOD",
+    "LED",
+    "LINEARIZABLE",
+    "LOCAL",
     "SERVE_METHOD",
+    "AsOf",
     "Asked",
     "CallBody",
     "CallContext",
     "CallReply",
+    "DatedReply",
     "Failure",
+    "ReadTerms",
     "Reply",
     "Request",
 ]

@@ -8,6 +8,7 @@ import click
 
 from gfs_ha.cli import output
 from gfs_ha.cli.data.several import Several
+from gfs_ha.cli.options import consistency_option
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
 from gfs_ha.limits import MIB
@@ -21,6 +22,7 @@ from gfs_ha.limits import MIB
     """,
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@consistency_option
 @pass_session
 def cat(session: Session, paths: tuple[str, ...]) -> None:
     """Write files to standard output, one after the other; every byte is verified."""

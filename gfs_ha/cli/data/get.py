@@ -12,6 +12,7 @@ from gfs_ha.cli.data.cat import copy_out
 from gfs_ha.cli.data.copying import Outcome, Source, copy_options
 from gfs_ha.cli.data.several import error_of_one, split_target
 from gfs_ha.cli.names import printable, remote_path, without_slash
+from gfs_ha.cli.options import consistency_option
 from gfs_ha.cli.progress import Bar
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
@@ -35,6 +36,7 @@ from gfs_ha.runtime import ThreadedRuntime
 @click.argument("words", metavar="REMOTE... LOCAL", nargs=-1)
 @copy_options
 @click.option("--verify", is_flag=True, help="Read the local file again and compare.")
+@consistency_option
 @pass_session
 def get(
     session: Session,

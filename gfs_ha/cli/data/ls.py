@@ -12,7 +12,7 @@ from gfs_ha.cli import output
 from gfs_ha.cli.data.listing import FileItem, long_lines, short_lines
 from gfs_ha.cli.data.several import Several
 from gfs_ha.cli.names import printable
-from gfs_ha.cli.options import TABLE, WIDE
+from gfs_ha.cli.options import TABLE, WIDE, consistency_option
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
 from gfs_ha.client.namespace import join
@@ -33,6 +33,7 @@ Lines = Callable[[list[FileItem]], Iterable[str]]
 @click.option("-l", "--long", is_flag=True, help="Mode, copies, owner, group, size and time.")
 @click.option("-R", "--recursive", is_flag=True, help="Everything below, too.")
 @click.option("-h", "--human", is_flag=True, help="Sizes like 1.2 GiB.")
+@consistency_option
 @pass_session
 def ls(session: Session, paths: tuple[str, ...], long: bool, recursive: bool, human: bool) -> None:
     """List directories (by default /); a file is listed as itself."""

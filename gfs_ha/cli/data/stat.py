@@ -9,6 +9,7 @@ import click
 from gfs_ha.cli.data.listing import FileItem
 from gfs_ha.cli.data.several import Several
 from gfs_ha.cli.names import printable
+from gfs_ha.cli.options import consistency_option
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.units import count_text, mode_text, size_text, time_text
 from gfs_ha.cli.verb import Verb
@@ -23,6 +24,7 @@ from gfs_ha.ids import format_id
     """,
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@consistency_option
 @pass_session
 def stat(session: Session, paths: tuple[str, ...]) -> None:
     """Show all facts of files and directories."""

@@ -7,6 +7,7 @@ import msgspec
 from gfs_ha.errors import GfsError
 from gfs_ha.ids import SessionId
 from gfs_ha.net.network import Deferred
+from gfs_ha.protocol.calls import AsOf
 from gfs_ha.protocol.codec import Word, encode, failure
 from gfs_ha.runtime import Runtime
 
@@ -15,10 +16,14 @@ _GRACE_S = 0.25
 
 
 class Call:
-    """The replies of one call, filled in any order from any thread."""
+    """The replies of one call, filled in any order from any thread.
 
-    def __init__(self, runtime: Runtime, count: int, timeout_s: float) -> None:
+    Args: `dated_by` is the master's name when the answer says which moment it shows, or empty.
+    """
+
+    def __init__(self, runtime: Runtime, count: int, timeout_s: float, dated_by: str = "") -> None:
         self._runtime = runtime
+        self._as_of = AsOf(dated_by, 0, 0) if dated_by else None
         self._lock = runtime.lock()
         self._replies: list[msgspec.Raw | None] = [None] * count
         self._missing = count
@@ -28,6 +33,22 @@ class Call:
     def left_s(self) -> float:
         """Return the seconds until the deadline, at least 0."""
         return max(0.0, self.deadline_s - self._runtime.monotonic_s())
+
+    def show(self, index: int, age_ms: int = 0, degraded: bool = False) -> None:
+        """Note which moment a reply shows; the whole answer is as old as its oldest. Thread-safe.
+
+        Before that reply is filled in.
+        """
+        with self._lock:
+            known = self._as_of
+            if known is not None:
+                unknown = min(known.age_ms, age_ms) < 0
+                self._as_of = AsOf(
+                    known.master,
+                    max(known.index, index),
+                    -1 if unknown else max(known.age_ms, age_ms),
+                    known.degraded or degraded,
+                )
 
     def fill(self, position: int, reply: bytes) -> bool:
         """Set the encoded reply of one request; a slot is filled once. Thread-safe.
@@ -41,7 +62,9 @@ class Call:
             self._missing -= 1
             if self._missing:
                 return True
-        self.deferred.reply(encode(self._replies))
+            as_of = self._as_of
+        answer = self._replies if as_of is None else [*self._replies, as_of]
+        self.deferred.reply(encode(answer))
         return True
 
 
@@ -67,6 +90,10 @@ class Slot:
     def closed(self) -> bool:
         """Return whether nobody waits for the answer any more."""
         return self._call.deferred.closed
+
+    def show(self, index: int) -> None:
+        """Note that the answer shows the state at this index of the log. Thread-safe."""
+        self._call.show(index)
 
     def reply(self, word: Word) -> bool:
         """Answer the request. Thread-safe; the first answer counts."""

@@ -1,69 +1,38 @@
 """Every call on a master's port: decoded, each request sent its way, all answered together.
 
-Reads wait for one read index per call and then look at one moment of the state on the door's
-thread; changes are proposed; what the leader adds something to has a handler of its own. Nothing
-here waits: answers come through the call's Deferred.
+Reads go to reading.py; changes are proposed; what the leader adds something to has a handler of its
+own. Nothing here waits: answers come through the call's Deferred.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from gfs_ha.errors import (
     GfsError,
-    InternalError,
     LimitExceeded,
-    NotInitialized,
     ProtocolError,
     WrongCluster,
 )
 from gfs_ha.ids import NO_SESSION, SessionId
 from gfs_ha.limits import PROTOCOL_VERSION, REQUEST_DEADLINE_S, REQUESTS_PER_CALL_MAX
-from gfs_ha.master.handlers import (
-    admin,
-    chunks,
-    chunkservers,
-    masters,
-    namespace,
-    verification,
-)
+from gfs_ha.master.handlers import chunks, chunkservers, masters, verification
 from gfs_ha.master.handlers.call import Call, Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.mutations import propose_for_client
+from gfs_ha.master.handlers.reading import READS, Reading, check_terms
 from gfs_ha.master.observed import Observed
-from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.state.view import View
 from gfs_ha.net.network import Connection, Deferred
 from gfs_ha.protocol import control, metadata, reports
 from gfs_ha.protocol.calls import SERVE_METHOD, CallBody, CallContext
-from gfs_ha.protocol.codec import Failure, Hello, HelloReply, Word, decode, encode, failure
+from gfs_ha.protocol.codec import Hello, HelloReply, decode, encode, failure
 
 logger = logging.getLogger(__name__)
 
-_READS_SLICE_S = 0.02  # How long reads of one call hold the door before others have a turn.
-
-Read = Callable[[Desk, View, Any, Slot], Word]
 Led = Callable[[Desk, Any, Slot], None]
-
-READS: dict[type, Read] = {
-    metadata.Stat: namespace.stat,
-    metadata.ListDirectory: namespace.list_directory,
-    metadata.OpenFile: namespace.open_file,
-    metadata.ReadExtents: namespace.read_extents,
-    metadata.Locate: namespace.locate,
-    metadata.Renew: namespace.renew,
-    metadata.ReportReplica: chunks.report_replica,
-    metadata.ListServers: chunkservers.list_servers,
-    reports.GetMasters: masters.get_masters,
-    reports.GetServers: admin.get_servers,
-    reports.GetChunks: admin.get_chunks,
-    reports.GetPlacement: admin.get_placement,
-    reports.GetHealth: admin.get_health,
-    reports.GetStatus: admin.get_status,
-}
 
 LED: dict[type, Led] = {
     metadata.AllocateChunk: chunks.allocate_chunk,
@@ -74,11 +43,6 @@ LED: dict[type, Led] = {
     reports.CheckStates: verification.check_states,
     reports.CountStates: verification.count_states,
 }
-
-# What is asked of a cluster whose first leader has not written its settings yet.
-_BEFORE_INIT = (reports.GetHealth, reports.GetMasters)
-
-_Asked = tuple[Slot, Any]
 
 
 class Dispatcher:
@@ -125,28 +89,32 @@ class Dispatcher:
         if not 1 <= len(asked) <= REQUESTS_PER_CALL_MAX:
             raise LimitExceeded(f"a call has 1 to {REQUESTS_PER_CALL_MAX} requests")
         timeout_s = min(max(told.deadline_ms, 1) / 1000, REQUEST_DEADLINE_S)
-        call = Call(self._desk.runtime, len(asked), timeout_s)
-        reads: list[_Asked] = []
+        check_terms(told.terms)
+        dated_by = "" if told.terms is None else self._desk.name
+        call = Call(self._desk.runtime, len(asked), timeout_s, dated_by)
+        reading = Reading(self._desk, call, told.terms)
         for position, one in enumerate(asked):
             slot = Slot(call, position, one.session_id, one.sequence, one.window_start)
             try:
-                self._route(slot, one.request, reads)
+                self._route(slot, one.request, reading)
             except GfsError as error:
                 slot.fail(self._desk.weigh(error))
-        if reads:
-            self._read(reads, call)
+        reading.begin()
         return call.deferred
 
-    def _route(self, slot: Slot, request: Any, reads: list[_Asked]) -> None:
+    def _route(self, slot: Slot, request: Any, reading: Reading) -> None:
         kind = type(request)
         if kind is reports.GetMasterFacts:
             slot.reply(masters.master_facts(self._desk))
+            return
+        if self._desk.reign is None and reading.takes(kind):
+            reading.add(slot, request)
             return
         reign = self._desk.leading()
         if slot.session_id != NO_SESSION:
             self._hear(reign.observed, slot.session_id)
         if kind in READS:
-            reads.append((slot, request))
+            reading.add(slot, request)
         elif kind in LED:
             LED[kind](self._desk, request, slot)
         else:
@@ -164,45 +132,3 @@ class Dispatcher:
             known = View(reader).session(session_id) is not None
         if known:
             observed.met_session(session_id, now_s)
-
-    def _read(self, reads: list[_Asked], call: Call) -> None:
-        def done(error: GfsError | None) -> None:
-            if error is None:
-                self._desk.post_or_fail(partial(self._answer_reads, reads), fail)
-            else:
-                fail(self._desk.proposer.for_client(error))
-
-        def fail(error: GfsError) -> None:
-            for slot, _ in reads:
-                slot.fail(error)
-
-        self._desk.proposer.read_index(call.left_s() - MARGIN_S, done)
-
-    def _answer_reads(self, reads: list[_Asked]) -> None:
-        """Answer reads from one moment of the state; what takes long goes on in a later turn."""
-        end_s = self._desk.now_s() + _READS_SLICE_S
-        with self._desk.kv.read() as reader:
-            view = View(reader)
-            initialized = view.settings() is not None
-            for position, (slot, request) in enumerate(reads):
-                if self._desk.now_s() >= end_s and position:
-                    rest = reads[position:]
-                    self._desk.post(partial(self._answer_reads, rest))
-                    return
-                slot.reply(self._answer(view, slot, request, initialized))
-
-    def _answer(self, view: View, slot: Slot, request: Any, initialized: bool) -> Word:
-        try:
-            if not initialized and not isinstance(request, _BEFORE_INIT):
-                raise NotInitialized(
-                    "the cluster has no settings yet; its first leader writes them"
-                )
-            return READS[type(request)](self._desk, view, request, slot)
-        except GfsError as error:
-            return failure(self._desk.weigh(error))
-        except Exception:
-            logger.exception("a read failed request=%s", type(request).__name__)
-            name = type(request).__name__
-            return Failure(
-                InternalError.__name__, f"{name} failed inside; the master's log says why"
-            )

@@ -34,6 +34,7 @@ def answer_outcome(desk: Desk, slot: Slot, outcome: Outcome) -> None:
         assert outcome.error is not None, "an outcome without result or error"
         slot.fail(desk.proposer.for_client(outcome.error))
     else:
+        slot.show(outcome.index)
         slot.reply_encoded(outcome.result)
 
 

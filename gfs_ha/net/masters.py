@@ -1,0 +1,147 @@
+"""The connections to the masters, one each, and one call over one of them in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from gfs_ha.config import MasterAddress
+from gfs_ha.errors import DeadlineExceeded, GfsError, ProtocolError, Unreachable
+from gfs_ha.limits import CONNECT_TIMEOUT_S
+from gfs_ha.net.network import Caller, Network
+from gfs_ha.net.network import Hello as NetworkHello
+from gfs_ha.protocol.calls import AsOf, CallContext, CallReply, DatedReply, ReadTerms
+from gfs_ha.protocol.codec import Failure, Hello, HelloReply, decode, encode
+from gfs_ha.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The replies to one call, in order, and which moment they show if that was asked for."""
+
+    replies: CallReply
+    as_of: AsOf | None = None
+
+
+class MasterConnections:
+    """Open connections by the master's name, dialled when they are needed. Thread-safe."""
+
+    def __init__(
+        self, masters: Sequence[MasterAddress], network: Network, hello: Hello, runtime: Runtime
+    ) -> None:
+        self._masters = {master.name: master for master in masters}
+        self._network = network
+        self._hello = NetworkHello(encode(hello), _accept)
+        self._lock = runtime.lock()
+        self._callers: dict[str, Caller] = {}
+        self._closed = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._masters)
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def check_open(self) -> None:
+        """Raises: Unreachable after `close`."""
+        if self._closed:
+            raise Unreachable("the link to the masters is closed", sent=0)
+
+    def caller(self, name: str) -> Caller:
+        """Return the open connection to a master; dial if there is none.
+
+        Raises: Unreachable, WrongCluster… with `sent` = 0.
+        """
+        with self._lock:
+            self.check_open()
+            caller = self._callers.get(name)
+        if caller is not None and not caller.closed:
+            return caller
+        master = self._masters[name]
+        try:
+            address = (master.host, master.port)
+            fresh = self._network.dial(address, self._hello, CONNECT_TIMEOUT_S)
+        except GfsError as error:
+            error.details["sent"] = 0
+            raise
+        with self._lock:
+            other = self._callers.get(name)
+            if self._closed or (other is not None and not other.closed):
+                spare, keep = fresh, other
+            else:
+                self._callers[name] = fresh
+                spare, keep = None, fresh
+        if spare is not None:
+            spare.close()
+        if keep is None:
+            raise Unreachable("the link to the masters is closed", sent=0)
+        return keep
+
+    def drop(self, name: str) -> None:
+        """Hang up on a master; the next call dials again."""
+        with self._lock:
+            caller = self._callers.pop(name, None)
+        if caller is not None:
+            caller.close()
+
+    def close(self) -> None:
+        """Hang up on all; calls in flight fail. Never blocks."""
+        with self._lock:
+            self._closed = True
+            callers = list(self._callers.values())
+            self._callers.clear()
+        for caller in callers:
+            caller.close()
+
+
+def call_context(runtime: Runtime, deadline_s: float, terms: ReadTerms | None = None) -> bytes:
+    """Return the context of a call that ends at `deadline_s`. Raises: DeadlineExceeded."""
+    left_s = deadline_s - runtime.monotonic_s()
+    if left_s <= 0:
+        raise DeadlineExceeded("the deadline passed before the request was sent", sent=0)
+    return encode(CallContext(max(1, int(left_s * 1000)), runtime.random_u64() >> 1, terms))
+
+
+def read_answer(answer: bytes, count: int, dated: bool = False) -> Answer:
+    """Return what a master said to so many requests; `dated` if terms were given with them.
+
+    Raises: the failure of the call as a whole, ProtocolError.
+    """
+    refusal = _read_failure(answer)
+    if refusal is not None:
+        raise refusal.raised()
+    as_of: AsOf | None = None
+    if dated:
+        words = decode(DatedReply, answer)
+        last = words[-1] if words else None
+        if isinstance(last, AsOf):  # An older release says nothing of it.
+            words, as_of = words[:-1], last
+        if any(isinstance(word, AsOf) for word in words):
+            raise ProtocolError("the master told the moment of its answer where a reply belongs")
+        replies = cast(CallReply, words)
+    else:
+        replies = decode(CallReply, answer)
+    if len(replies) != count:
+        raise ProtocolError(f"{len(replies)} replies to {count} requests")
+    return Answer(replies, as_of)
+
+
+def _accept(answer: bytes) -> None:
+    """Read a master's answer to our hello. Raises: what it refuses us with, ProtocolError."""
+    refusal = _read_failure(answer)
+    if refusal is not None:
+        raise refusal.raised()
+    decode(HelloReply, answer)
+
+
+def _read_failure(answer: bytes) -> Failure | None:
+    """Return the failure of the call as a whole, if that is what the answer says."""
+    if not answer[1:9].endswith(b"failure"):
+        return None
+    try:
+        return decode(Failure, answer)
+    except ProtocolError:
+        return None

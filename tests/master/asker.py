@@ -1,0 +1,47 @@
+"""Asks one master, and not whoever leads."""
+
+from __future__ import annotations
+
+from trio import CALL_S, CLUSTER, NAMES, Client, Trio
+
+from gfs_ha.errors import GfsError
+from gfs_ha.limits import PROTOCOL_VERSION
+from gfs_ha.net.masters import Answer, MasterConnections, call_context, read_answer
+from gfs_ha.net.tcp import TcpNetwork
+from gfs_ha.protocol.calls import SERVE_METHOD, Asked, ReadTerms, Request
+from gfs_ha.protocol.codec import Failure, Hello, encode
+from gfs_ha.protocol.metadata import FileStatus, Mkdir
+
+
+class Asker:
+    """Asks the master that it is told to ask."""
+
+    def __init__(self, trio: Trio) -> None:
+        self._runtime = trio.runtime
+        hello = Hello(CLUSTER, PROTOCOL_VERSION, "client", "asker")
+        self._connections = MasterConnections(
+            trio.masters, TcpNetwork(self._runtime), hello, self._runtime
+        )
+        trio.at_close(self._connections.close)
+
+    def ask(self, name: str, terms: ReadTerms | None, *requests: Request) -> Answer:
+        context = call_context(self._runtime, self._runtime.monotonic_s() + CALL_S, terms)
+        body = encode(tuple(Asked(request) for request in requests))
+        data = self._connections.caller(name).call(SERVE_METHOD, context, body, CALL_S)
+        return read_answer(data, len(requests), dated=terms is not None)
+
+    def error(self, name: str, terms: ReadTerms | None, request: Request) -> GfsError:
+        reply = self.ask(name, terms, request).replies[0]
+        assert isinstance(reply, Failure), reply
+        return reply.raised()
+
+
+def followers(trio: Trio) -> list[str]:
+    """Return who does not lead."""
+    leader = trio.leader()
+    return [name for name in NAMES if name != leader]
+
+
+def made(client: Client, path: str) -> None:
+    """Make a directory."""
+    assert isinstance(client.ask(Mkdir(path, 0o755, "", "", False)), FileStatus)

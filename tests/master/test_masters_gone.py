@@ -1,0 +1,85 @@
+"""Reads while masters are gone: local ones go on, and no client goes back in time."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+
+from asker import Asker, followers, made
+from trio import CALL_S, NAMES, Client, Trio, wait_until
+
+from gfs_ha.client.filesystem import Cluster
+from gfs_ha.errors import NotLeader
+from gfs_ha.limits import RAFT_TIMEOUT_MAX_S, RAFT_TIMEOUT_MIN_S
+from gfs_ha.protocol.calls import BOUNDED, LINEARIZABLE, LOCAL, ReadTerms
+from gfs_ha.protocol.metadata import FileStatus, Stat
+
+
+def test_local_reads_go_on_without_any_leader_and_say_how_old_they_are(
+    trio: Trio, client: Client
+) -> None:
+    asker = Asker(trio)
+    made(client, "/d")
+    alone, other = followers(trio)
+    clock = trio.runtime.monotonic_s
+    assert asker.ask(alone, ReadTerms(LINEARIZABLE), Stat("/d")).replies
+    before_s = clock()
+    trio.stop(other)
+    trio.stop(trio.leader())
+    stopped_s = clock()
+
+    def degraded() -> bool:
+        as_of = asker.ask(alone, ReadTerms(LOCAL), Stat("/d")).as_of
+        return as_of is not None and as_of.degraded
+
+    wait_until(degraded, "the last master says that nobody leads")
+    assert clock() - before_s > RAFT_TIMEOUT_MAX_S
+    for _ in range(3):
+        asked_s = clock()
+        answer = asker.ask(alone, ReadTerms(LOCAL), Stat("/d"))
+        assert isinstance(answer.replies[0], FileStatus)
+        as_of = answer.as_of
+        assert as_of is not None and as_of.degraded
+        # Whoever led last was sure of it until the end of its lease, and of no moment after that.
+        assert as_of.age_ms >= (asked_s - stopped_s - RAFT_TIMEOUT_MIN_S) * 1000
+        assert as_of.age_ms <= (clock() - before_s) * 1000 + 200
+    for kind in (LINEARIZABLE, BOUNDED):
+        assert isinstance(asker.error(alone, ReadTerms(kind, 100), Stat("/d")), NotLeader)
+    index = answer.as_of.index if answer.as_of is not None else 0
+    behind = ReadTerms(LOCAL, 0, index + 1)
+    assert isinstance(asker.error(alone, behind, Stat("/d")), NotLeader)
+    # A bound that is wide enough needs no leader either.
+    wide = asker.ask(alone, ReadTerms(BOUNDED, 3_600_000), Stat("/d"))
+    assert isinstance(wide.replies[0], FileStatus)
+
+
+def test_a_client_never_goes_back_in_time_when_masters_come_and_go(
+    trio: Trio, client: Client
+) -> None:
+    fs = Cluster(trio.config("m1"), CALL_S, consistency="local")
+    trio.at_close(fs.close)
+    trio.leader()
+    stop = threading.Event()
+    counts: list[int] = []
+
+    def read() -> None:
+        while not stop.is_set():
+            counts.append(fs.stat("/").entry_count)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        for round_index, name in enumerate(NAMES):
+            for number in range(20):
+                made(client, f"/{round_index}-{number}")
+            trio.stop(name)
+            wait_until(partial(_more, counts, len(counts) + 20), "reads go on")
+            trio.start(name)
+    finally:
+        stop.set()
+        reader.join(CALL_S)
+    assert not reader.is_alive() and counts == sorted(counts)
+
+
+def _more(counts: list[int], wanted: int) -> bool:
+    return len(counts) >= wanted
