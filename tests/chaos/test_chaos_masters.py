@@ -10,14 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import chaos
 import pytest
 from chaos import leftovers
-from conftest import BENCHMARKS
 
 from gfs_ha.local.processes import find_process
 
 pytestmark = pytest.mark.processes
 
+BENCHMARKS = Path(chaos.__file__).parent.parent
 PROGRAM = BENCHMARKS / "chaos_masters.py"
 BUILD = BENCHMARKS.parent / "build"
 NOT_ALLOWED_STATUS = 77
