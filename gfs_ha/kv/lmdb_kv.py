@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +18,11 @@ from typing import cast
 import lmdb
 
 from gfs_ha.errors import DiskFailed, DiskFull, WrongDirectory
-from gfs_ha.kv.ordered import KvStats, Reader, Table, WriteTransaction, next_prefix
+from gfs_ha.kv.ordered import Frozen, KvStats, Reader, Table, WriteTransaction, next_prefix
 from gfs_ha.limits import MAP_BYTES_DEFAULT
 
 _READERS_MAX = 1024
+_FROZEN = "frozen"  # The directory of a copy, below the environment's own.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # A disk with less room than this has just broken a commit off, whatever LMDB calls it.
 _ROOM_BYTES = 1 << 20
@@ -129,6 +131,7 @@ class LmdbKV:
         self._map_bytes = map_bytes
         try:
             directory.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(directory / _FROZEN, ignore_errors=True)
             self._environment = lmdb.open(
                 os.fspath(directory),
                 map_size=map_bytes,
@@ -161,6 +164,10 @@ class LmdbKV:
         except lmdb.Error as error:
             raise _translated(error) from error
 
+    def freeze(self) -> Frozen:
+        # A copy and no long read transaction: that would make the file grow with every commit.
+        return _FrozenCopy(self._environment, self._directory / _FROZEN, tuple(self._databases))
+
     def stats(self) -> KvStats:
         info = self._environment.info()
         page_bytes = int(self._environment.stat()["psize"])
@@ -178,6 +185,46 @@ class LmdbKV:
 
     def close(self) -> None:
         self._environment.close()
+
+
+class _FrozenCopy:
+    """A copy of an environment beside it, removed at the end (at the next start after a crash)."""
+
+    def __init__(
+        self, environment: lmdb.Environment, directory: Path, databases: Sequence[str]
+    ) -> None:
+        self._directory = directory
+        try:
+            shutil.rmtree(directory, ignore_errors=True)
+            directory.mkdir()
+            environment.copy(os.fspath(directory))
+            self._copy = lmdb.open(
+                os.fspath(directory),
+                readonly=True,
+                lock=False,
+                readahead=True,
+                max_dbs=len(databases) + 1,
+                lib_version=0,
+            )
+            self._databases = {
+                name: self._copy.open_db(name.encode(), create=False) for name in databases
+            }
+        except lmdb.Error as error:
+            shutil.rmtree(directory, ignore_errors=True)
+            raise _translated(error) from error
+        except OSError as error:
+            shutil.rmtree(directory, ignore_errors=True)
+            kind = DiskFull if error.errno in _FULL else DiskFailed
+            raise kind(f"cannot copy the metadata store: {error}") from error
+
+    @contextmanager
+    def read(self) -> Iterator[Reader]:
+        with self._copy.begin() as transaction:
+            yield _LmdbReader(transaction, self._databases)
+
+    def close(self) -> None:
+        self._copy.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
 
 
 def _commit_error(error: lmdb.Error, directory: Path) -> DiskFull | DiskFailed:

@@ -65,6 +65,14 @@ class KvStats(msgspec.Struct, frozen=True):
     entries: int
 
 
+class Frozen(Protocol):
+    """One moment of a store, kept aside until `close`; the store itself is not held up by it."""
+
+    def read(self) -> AbstractContextManager[Reader]: ...
+
+    def close(self) -> None: ...
+
+
 class OrderedKV(Protocol):
     """The store. `begin` is for one owner thread; `read` is for any thread."""
 
@@ -73,6 +81,13 @@ class OrderedKV(Protocol):
         ...
 
     def begin(self) -> WriteTransaction: ...
+
+    def freeze(self) -> Frozen:
+        """Return a copy of the last commit; it may take long and may run on any thread.
+
+        One at a time: the one before must be closed. Raises: DiskFull, DiskFailed.
+        """
+        ...
 
     def stats(self) -> KvStats: ...
 
@@ -177,6 +192,9 @@ class MemoryKV:
         assert not self.writing, "a second writer"
         self.writing = True
         return _MemoryWriter(self)
+
+    def freeze(self) -> Frozen:
+        return self.crash()
 
     def crash(self) -> MemoryKV:
         """Return the store as it is found after a power cut."""

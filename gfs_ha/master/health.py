@@ -74,14 +74,16 @@ def reachable(connected: bool, answer_age_ms: int) -> bool:
 def _masters(symptoms: Symptoms) -> list[Finding]:
     found = []
     for peer in symptoms.raft.peers:
+        if not peer.voter:
+            continue  # A learner may take its time: nothing rests on it.
         if peer.behind:
             found.append(
                 Finding(
                     "MASTER_OUTDATED",
                     ERROR,
                     f"master {peer.member_id} needs log entries that are gone; it does not serve",
-                    "copying the state to it is not part of this release; "
-                    "keep the other masters alive",
+                    "it is being sent a snapshot of the state; "
+                    "keep the other masters alive until it is there",
                 )
             )
         elif not reachable(peer.connected, peer.answer_age_ms):

@@ -21,7 +21,7 @@ from gfs_ha.master.raft.contract import Outcome, RaftConfig
 from gfs_ha.master.raft.journal import stored_applied
 from gfs_ha.master.raft.node import RaftNode
 from gfs_ha.sim.changes import MemberChanges
-from gfs_ha.sim.checkers import Ledger, Violation
+from gfs_ha.sim.checkers import STATE, Ledger, Violation
 from gfs_ha.sim.faults import Faults
 from gfs_ha.sim.guards import GUARDS, SimNode
 from gfs_ha.sim.member import SimMember
@@ -58,18 +58,26 @@ class Run:
         self._write_share = self._chance.choice([0.6, 0.6, 0.02])
         timeout_max_s = self._chance.choice([0.31, 0.6])  # Close ones make elections collide.
         addresses = {f"m{number}": (f"m{number}", 1) for number in range(1, member_count + 1)}
+        log_bytes_max = self._chance.choice([1500, 1 << 30])  # A short one calls for snapshots.
         spares = self._chance.choice([0, 0, 2])
         numbers = range(member_count + 1, member_count + spares + 1)
         everybody = addresses | {f"m{number}": (f"m{number}", 1) for number in numbers}
         self.members = {
             name: SimMember(
-                RaftConfig("sim", 1, name, addresses | {name: own}, timeout_max_s=timeout_max_s),
+                RaftConfig(
+                    "sim",
+                    1,
+                    name,
+                    addresses | {name: own},
+                    timeout_max_s=timeout_max_s,
+                    log_bytes_max=log_bytes_max,
+                    state_databases=(STATE.database,),
+                ),
                 self._network,
                 self._chance,
                 self._ledger,
                 node_type,
                 spare=name not in addresses,
-                keeps_log=spares > 0,
             )
             for name, own in everybody.items()
         }

@@ -10,6 +10,7 @@ from typing import Any
 
 from gfs_ha.master.raft import internals
 from gfs_ha.master.raft.internals import Member
+from gfs_ha.master.raft.members import Point
 from gfs_ha.master.raft.messages import (
     Appended,
     AppendEntries,
@@ -31,6 +32,8 @@ class SmallReplica(Replica):
     _drop_entries_max = 64
     _refresh_s = float("inf")
     _small_batches = True
+    _snapshot_chunk_bytes = 200
+    _snapshot_chunk_s = 0.001
 
     def _send_to(self, node: Member, heartbeat: bool = False) -> None:
         if self._small_batches:
@@ -154,6 +157,13 @@ class _CountsLearners(SmallReplica):
         super()._advance_commit()
 
 
+class _ForgetsWhatFollows(SmallReplica):
+    """A snapshot takes the whole log with it, also what follows on it."""
+
+    def _follows_on(self, point: Point) -> bool:
+        return False
+
+
 class SimNode(RaftNode):
     """The node of every simulation."""
 
@@ -192,6 +202,7 @@ GUARDS: dict[str, type[RaftNode]] = {
     "own-entry-before-changes": _node(_ChangesBeforeOwnEntry),
     "one-change-at-a-time": _node(_ChangesSeveralAtOnce),
     "learners-do-not-count": _node(_CountsLearners),
+    "snapshot-keeps-what-follows": _node(_ForgetsWhatFollows),
     "own-entry-before-reads": _node(_ReadsBeforeOwnEntry),
     "reads-after-commit": _node(_ReadsInsideTick),
     "send-after-commit": _SendsBeforeCommit,

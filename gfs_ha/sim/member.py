@@ -34,7 +34,6 @@ class SimMember:
         ledger: Ledger,
         node_type: type[RaftNode] = RaftNode,
         spare: bool = False,
-        keeps_log: bool = False,
     ) -> None:
         self.name = config.member_id
         self.disk = MemoryKV()
@@ -49,7 +48,6 @@ class SimMember:
         self._node_type = node_type
         self._links: SimLinks | None = None
         self._run = 0
-        self._keeps_log = keeps_log
         self._step_at_s = float("inf")
         self._stepping = False
         if spare:
@@ -105,8 +103,6 @@ class SimMember:
         machine = Machine(self.name, self._ledger)
         runtime.ahead_s = 0.0
         self.node = self._node_type(self.config, store, machine, transport, runtime)
-        if self._keeps_log:
-            self.node.replica._drop_entries_min = 1 << 30
         self._step_at_s = float("inf")
         self._schedule(self.scheduler.now_s)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
-from gfs_ha.kv.ordered import KvStats, MemoryKV, Reader, Table, WriteTransaction
+from gfs_ha.kv.ordered import Frozen, KvStats, MemoryKV, Reader, Table, WriteTransaction
 
 
 class PowerCut(BaseException):
@@ -26,6 +26,9 @@ class SimStore:
 
     def begin(self) -> WriteTransaction:
         return _Transaction(self.held.begin(), self._on_commit)
+
+    def freeze(self) -> Frozen:
+        return self.held.freeze()
 
     def stats(self) -> KvStats:
         return self.held.stats()

@@ -390,6 +390,7 @@ class OurLab(Lab):
             timeout_min_s=TIMEOUT_MIN_S,
             timeout_max_s=TIMEOUT_MAX_S,
             log_bytes_max=self.log_bytes_max,
+            state_databases=("state",),
         )
         if name not in self.disks:
             self.disks[name] = MemoryKV()

@@ -15,7 +15,7 @@ from gfs_ha.limits import (
     RAFT_TIMEOUT_MAX_S,
     RAFT_TIMEOUT_MIN_S,
 )
-from gfs_ha.master.raft.members import NOWHERE, Address, Addresses
+from gfs_ha.master.raft.members import NOWHERE, Address, Addresses, Configuration
 
 FOLLOWER, CANDIDATE, LEADER = "follower", "candidate", "leader"
 VOTER, LEARNER, OUTSIDER = "voter", "learner", "outsider"
@@ -36,12 +36,22 @@ class RaftConfig(msgspec.Struct, frozen=True):
     timeout_min_s: float = RAFT_TIMEOUT_MIN_S
     timeout_max_s: float = RAFT_TIMEOUT_MAX_S
     log_bytes_max: int = RAFT_LOG_BYTES_MAX  # A quarter of the map, if that is smaller (M7).
+    state_databases: tuple[str, ...] = ()  # The machine's: what a snapshot holds.
     doors: dict[str, Address] = {}  # Where everybody else reaches the members.
 
     def addresses(self, name: str, known: Addresses) -> Addresses:
         """Return where a member is, by this member's file if that names it."""
         raft = self.members.get(name, known.raft)
         return Addresses(raft, self.doors.get(name, known.rpc))
+
+    def peers(self, configuration: Configuration) -> dict[str, Address]:
+        """Return where the other members are; who is none itself also looks where the file says."""
+        members = configuration.members
+        peers = {name: self.addresses(name, where).raft for name, where in members.items()}
+        if self.member_id not in members:
+            peers = {**self.members, **peers}
+        peers.pop(self.member_id, None)
+        return peers
 
     def initial(self, names: Iterable[str]) -> dict[str, Addresses]:
         """Return the addresses of members that the file may name."""

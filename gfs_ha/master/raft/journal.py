@@ -15,7 +15,13 @@ from gfs_ha.errors import CorruptData, WrongDirectory
 from gfs_ha.kv.ordered import OrderedKV, Reader, Writer
 from gfs_ha.limits import RAFT_LOG_IN_MEMORY_BYTES
 from gfs_ha.master.raft.identity import FORMAT, LOG, META
-from gfs_ha.master.raft.members import MEMBERSHIP, NOBODY, Configuration, decode_configuration
+from gfs_ha.master.raft.members import (
+    MEMBERSHIP,
+    NOBODY,
+    Configuration,
+    Point,
+    decode_configuration,
+)
 
 LogEntry = tuple[bytes, int, int]  # Command, index, term: the order that PySyncObj uses.
 
@@ -47,6 +53,18 @@ def stored_applied(reader: Reader) -> int:
     return 1 if row is None else int(_APPLIED.unpack(row)[1])
 
 
+def stored_point(reader: Reader, initial: Configuration) -> Point:
+    """Return what a moment of the store contains the effects of."""
+    row = reader.get(META, _APPLIED_KEY)
+    _, index, term = (FORMAT, 1, 0) if row is None else _APPLIED.unpack(_checked(row, whole=True))
+    row = reader.get(META, _MEMBERS_KEY)
+    members: _Members = [(0, initial)]
+    if row is not None:
+        members = msgspec.msgpack.decode(_checked(row), type=_Members)
+    applied = [configuration for at, configuration in members if at <= index]
+    return Point(index, term, applied[-1])
+
+
 class Journal:
     """One member's log. Index 1 is an entry without a command that every member begins with."""
 
@@ -63,6 +81,8 @@ class Journal:
         self._tail_bytes = 0
         self._head = _Head()
         self._head_dirty = False
+        self.initial = initial
+        self._wiped = False  # Nothing of the stored log is to stay.
         self._members: _Members = [(0, initial)]  # The newest that is applied, and all after it.
         self._members_dirty = False
         self._first = 0
@@ -168,6 +188,27 @@ class Journal:
         self._first = index
         self._head_dirty = True
 
+    def begin_at(self, point: Point, keep: bool) -> None:
+        """Take the state for that of a place in the log; with `keep` the log goes through it.
+
+        Without, the log is forgotten, and begins there with an entry without a command.
+        """
+        later = [each for each in self._members if keep and each[0] > point.index]
+        self._members = [(point.index, point.configuration), *later]
+        self._members_dirty = self._head_dirty = True
+        self._applied = (point.index, point.term)
+        if not keep:
+            self._wiped = True
+            entry = (NO_OP, point.index, point.term)
+            self._tail, self._tail_first = [entry], point.index
+            self._tail_bytes = self._head.log_bytes = _size(entry)
+            self._first = self._last = self._dirty_from = point.index
+
+    def row(self, key: bytes) -> bytes | None:
+        """Return a stored row of the consensus beside the journal's own."""
+        with self._kv.read() as reader:
+            return reader.get(META, key)
+
     # The tick.
 
     @property
@@ -185,6 +226,10 @@ class Journal:
 
     def write(self, writer: Writer) -> None:
         """Put everything that changed since the last commit into the transaction."""
+        if self._wiped:
+            for index in range(self._stored_first, self._stored_last + 1):
+                writer.delete(LOG, _KEY.pack(index))
+            self._stored_first, self._stored_last = self._first, self._first - 1
         for index in range(max(self._dirty_from, self._stored_first), self._stored_last + 1):
             writer.delete(LOG, _KEY.pack(index))
         start = self._dirty_from - self._tail_first
@@ -203,7 +248,7 @@ class Journal:
 
     def committed(self) -> None:
         """Note that what `write` put is durable and visible."""
-        self._head_dirty = self._members_dirty = False
+        self._head_dirty = self._members_dirty = self._wiped = False
         self._stored_first, self._stored_last = self._first, self._last
         self._dirty_from = self._last + 1
         self._stored_applied = self._applied

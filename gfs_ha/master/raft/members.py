@@ -70,6 +70,14 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
 NOBODY = Configuration()
 
 
+class Point(msgspec.Struct, frozen=True):
+    """A place in the log, and the members that were in force there."""
+
+    index: int
+    term: int
+    configuration: Configuration
+
+
 @dataclass(frozen=True, slots=True)
 class AddLearner:
     """A new member on an empty disk begins to receive the log."""

@@ -89,6 +89,42 @@ class TimeoutNow(
     term: Count
 
 
+class OfferSnapshot(
+    msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag="offer_snapshot", frozen=True
+):
+    """The receiver needs what the leader's log does not hold any more: the state at `index`."""
+
+    term: Count
+    number: Count  # Of this one frozen state.
+    index: Count
+    last_term: Count  # Of the entry at `index`.
+    configuration: bytes  # As an entry of the log holds it.
+
+
+class SnapshotChunk(
+    msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag="snapshot_chunk", frozen=True
+):
+    """Rows of the state, in order."""
+
+    term: Count
+    number: Count
+    position: Count  # From 0.
+    last: bool
+    crc: Count
+    rows: bytes
+
+
+class SnapshotStored(
+    msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag="snapshot_stored", frozen=True
+):
+    """Chunks below `stored` are durable here; or all of it is installed (or not needed)."""
+
+    term: Count
+    number: Count
+    stored: Count
+    installed: bool
+
+
 class AskReadIndex(
     msgspec.Struct, array_like=True, forbid_unknown_fields=True, tag="ask_read_index", frozen=True
 ):
@@ -116,6 +152,9 @@ Message = (
     | AskVote
     | Vote
     | TimeoutNow
+    | OfferSnapshot
+    | SnapshotChunk
+    | SnapshotStored
     | AskReadIndex
     | ReadIndex
 )

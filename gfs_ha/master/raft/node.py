@@ -18,6 +18,7 @@ from gfs_ha.limits import COMMAND_BYTES_MAX, RAFT_LINGER_S, RAFT_PROPOSALS_MAX
 from gfs_ha.master.raft.announcer import Announcer, RoleListener
 from gfs_ha.master.raft.commit_times import CommitTimes
 from gfs_ha.master.raft.contract import Outcome, RaftConfig, RaftStatus, StateMachine
+from gfs_ha.master.raft.freezer import Freezer
 from gfs_ha.master.raft.freshness import Freshness
 from gfs_ha.master.raft.identity import Identity, stop_for_good
 from gfs_ha.master.raft.internals import LEADER as LEADING
@@ -56,6 +57,7 @@ class RaftNode:
         runtime: Runtime,
     ) -> None:
         self.space_low_source: Callable[[], bool] = lambda: False  # Asked about every second.
+        self.freezer = Freezer(kv, runtime, transport.wake)
         self._config = config
         self._kv = kv
         self._runtime = runtime
@@ -369,12 +371,7 @@ class RaftNode:
         self._readable_until_s = float("-inf")
 
     def members_changed(self) -> None:
-        config, members = self._config, self._replica.configuration.members
-        peers = {name: config.addresses(name, where).raft for name, where in members.items()}
-        if config.member_id not in members:
-            peers = {**config.members, **peers}  # Whoever lets it in may be among them.
-        peers.pop(config.member_id, None)
-        self._transport.set_peers(peers)
+        self._transport.set_peers(self._config.peers(self._replica.configuration))
 
     def reads_end(self) -> None:
         self._readable_until_s = float("-inf")

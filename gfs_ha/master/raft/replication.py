@@ -112,10 +112,9 @@ class _SyncObj(internals._SyncObj):
         if self._too_far_behind is None:
             self._too_far_behind = (
                 f"the leader's log begins at entry {message.log_first}, this member's ends at"
-                f" {self._journal.last_index}: it was away too long and needs a snapshot, which"
-                " this release cannot install"
+                f" {self._journal.last_index}: it was away too long and waits for a snapshot"
             )
-            logger.error("too far behind: %s", self._too_far_behind)
+            logger.warning("too far behind: %s", self._too_far_behind)
         # It still confirms the leadership, but holds nothing more than it did.
         self._answer(node, message, matched=False, index=0, behind=True)
 
@@ -153,6 +152,7 @@ class _SyncObj(internals._SyncObj):
 
     def __onNodeConnected(self, node: internals.Member) -> None:
         super().__onNodeConnected(node)
+        self._break_stream(node)
         progress = self._progress.get(node.id)
         if self.__raftState == LEADER and progress is not None:
             # What was on its way died with the old link.
@@ -296,6 +296,9 @@ class _SyncObj(internals._SyncObj):
         if journal.log_bytes > self._config.log_bytes_max:
             # Its last eighth is dropped at once, so that this does not happen in every tick.
             target = max(target, self._excess_end())
+        floor = self._export_floor
+        if floor is not None and journal.log_bytes < 2 * self._config.log_bytes_max:
+            target = min(target, floor)
         step = min(target - journal.first_index, self._drop_entries_max)
         if step >= self._drop_entries_min or (
             step > 0 and journal.log_bytes > self._config.log_bytes_max

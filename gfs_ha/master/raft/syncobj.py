@@ -24,9 +24,11 @@ from gfs_ha.master.raft import (
     changes,
     elections,
     follower_reads,
+    installing,
     internals,
     proposals,
     replication,
+    snapshots,
     transfer,
 )
 from gfs_ha.master.raft.contract import RaftConfig, StateMachine
@@ -40,8 +42,11 @@ from gfs_ha.master.raft.messages import (
     AskReadIndex,
     AskVote,
     Message,
+    OfferSnapshot,
     PreVote,
     ReadIndex,
+    SnapshotChunk,
+    SnapshotStored,
     TimeoutNow,
     Vote,
 )
@@ -118,6 +123,9 @@ _HANDLERS = {
     AskVote: "_on_ask_vote",
     Vote: "_on_vote",
     TimeoutNow: "_on_timeout_now",
+    OfferSnapshot: "_on_offer_snapshot",
+    SnapshotChunk: "_on_snapshot_chunk",
+    SnapshotStored: "_on_snapshot_stored",
     AskReadIndex: "_on_ask_read_index",
     ReadIndex: "_on_read_index",
 }
@@ -130,6 +138,8 @@ class Replica(
     proposals._SyncObj,
     transfer._SyncObj,
     changes._SyncObj,
+    snapshots._SyncObj,
+    installing._SyncObj,
     SyncObj,  # type: ignore[misc]  # It has no types.
 ):
     """One member of the consensus: PySyncObj's with our overrides. One thread only.
@@ -156,6 +166,7 @@ class Replica(
         self._begin_reads()
         self._begin_proposals(lock)
         self._begin_transfers()
+        self._begin_installing()
         self._begin_elections()
         self._led_round_s = 0.0
         SyncObj.__init__(
@@ -177,6 +188,7 @@ class Replica(
         self._note_reads()
         self._watch_changes()
         self._watch_transfer()
+        self._watch_snapshots()
 
     def committed(self, seconds: float) -> None:
         """Hear that all of this tick is durable, and how long the commit took."""
@@ -209,6 +221,7 @@ class Replica(
             self._step_down(self.term)
         self._refuse_transfers()
         self._refuse_changes()
+        self._drop_export()
         self._refuse_proposals()
         self._refuse_reads()
 
@@ -233,7 +246,8 @@ class Replica(
     def next_deadline_s(self) -> float:
         """Return when the next tick is due, if nothing comes before."""
         if self.role == LEADER:
-            return float(self._SyncObj__newAppendEntriesTime)
+            due_s = float(self._SyncObj__newAppendEntriesTime)
+            return min(due_s, self._next_chunk_s) if self._sending else due_s
         return float(self._SyncObj__raftElectionDeadline)
 
     @property

@@ -1,0 +1,143 @@
+"""Overrides for receiving snapshots: stored chunk by chunk, installed whole, in one transaction.
+
+Chunks are durable before they are answered and survive a restart. The last one installs all of
+them: tables, applied index, configuration and the beginning of the log change in the transaction
+of one tick, so that a crash leaves the old state or the new one. Who this member is, its term and
+its vote stay as they are, and so do entries beyond the snapshot that follow on it: they may be the
+copy of a committed entry that a majority counts on.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Iterator
+
+import msgspec
+
+from gfs_ha.checksum import crc32c
+from gfs_ha.errors import CorruptData, ProtocolError
+from gfs_ha.master.raft import internals
+from gfs_ha.master.raft.export import install_rows
+from gfs_ha.master.raft.identity import FORMAT, INCOMING, META
+from gfs_ha.master.raft.internals import LEADER
+from gfs_ha.master.raft.members import Configuration, Point, decode_configuration
+from gfs_ha.master.raft.messages import OfferSnapshot, SnapshotChunk, SnapshotStored
+
+logger = logging.getLogger(__name__)
+
+_KEY = b"incoming"
+_NUMBER = struct.Struct(">Q")
+_CRC = struct.Struct(">I")
+
+
+class _Incoming(msgspec.Struct, array_like=True):
+    """The snapshot that is being received."""
+
+    number: int
+    index: int
+    term: int
+    configuration: Configuration
+    stored: int = 0  # Chunks below this number are there.
+
+
+class _SyncObj(internals._SyncObj):
+    """Receiving snapshots."""
+
+    _incoming: _Incoming | None = None
+
+    def _begin_installing(self) -> None:
+        row = self._journal.row(_KEY)
+        if row is not None:
+            self._incoming = msgspec.msgpack.decode(row[1:], type=_Incoming)
+
+    def _heeds(self, node: internals.Member, term: int) -> bool:
+        """Return whether this is the leader of a term that is not over; follow it then."""
+        if term < self.__raftCurrentTerm or self.__raftState == LEADER:
+            return False
+        if term > self.__raftCurrentTerm:
+            self.__setCurrentTerm(term, None)
+        self._follow(node)
+        return True
+
+    def _on_offer_snapshot(self, node: internals.Member, message: OfferSnapshot) -> None:
+        if not self._heeds(node, message.term):
+            return
+        if message.index <= self.__raftLastApplied:
+            self._tell_stored(node, message.number, 0, installed=True)
+            return
+        if self._incoming is None or self._incoming.number != message.number:
+            self._forget_incoming()
+            configuration = decode_configuration(message.configuration)
+            self._incoming = _Incoming(
+                message.number, message.index, message.last_term, configuration
+            )
+            self._write_incoming()
+            logger.info("receiving a snapshot from=%s index=%d", node.id, message.index)
+        self._tell_stored(node, message.number, self._incoming.stored)
+
+    def _on_snapshot_chunk(self, node: internals.Member, message: SnapshotChunk) -> None:
+        incoming = self._incoming
+        if not self._heeds(node, message.term):
+            return
+        if incoming is None or incoming.number != message.number:
+            return  # It was offered to another run of this process; it will be offered again.
+        if message.position != incoming.stored:
+            self._tell_stored(node, message.number, incoming.stored)
+            return
+        if crc32c(message.rows) != message.crc:
+            raise ProtocolError("a chunk of a snapshot arrived damaged")
+        row = FORMAT + _CRC.pack(message.crc) + message.rows
+        self._around.writer().put(INCOMING, _NUMBER.pack(message.position), row)
+        incoming.stored += 1
+        if message.last:
+            self._install(incoming)
+        else:
+            self._write_incoming()
+        self._tell_stored(node, message.number, incoming.stored, installed=message.last)
+
+    def _tell_stored(
+        self, node: internals.Member, number: int, stored: int, installed: bool = False
+    ) -> None:
+        answer = SnapshotStored(self.__raftCurrentTerm, number, stored, installed)
+        self._around.send_durable(node.id, answer)
+
+    def _write_incoming(self) -> None:
+        row = FORMAT + msgspec.msgpack.encode(self._incoming)
+        self._around.writer().put(META, _KEY, row)
+
+    def _forget_incoming(self) -> None:
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None:
+            writer = self._around.writer()
+            for position in range(incoming.stored):
+                writer.delete(INCOMING, _NUMBER.pack(position))
+            writer.delete(META, _KEY)
+
+    def _install(self, incoming: _Incoming) -> None:
+        assert incoming.index > self.__raftLastApplied, "an older state than the own one"
+        logger.info("installing a snapshot index=%d chunks=%d", incoming.index, incoming.stored)
+        writer = self._around.writer()
+        install_rows(writer, self._config.state_databases, self._chunks(incoming.stored))
+        self._forget_incoming()
+        point = Point(incoming.index, incoming.term, incoming.configuration)
+        self._journal.begin_at(point, keep=self._follows_on(point))
+        self.__raftLastApplied = point.index
+        self.__raftCommitIndex = max(self.__raftCommitIndex, point.index)
+        self._journal.setRaftCommitIndex(self.__raftCommitIndex)
+        self._too_far_behind = None
+        self._adopt_configuration()
+
+    def _follows_on(self, point: Point) -> bool:
+        """Return whether the own log goes through the snapshot's last entry."""
+        journal = self._journal
+        known = journal.first_index <= point.index <= journal.last_index
+        return known and journal.term_at(point.index) == point.term
+
+    def _chunks(self, count: int) -> Iterator[bytes]:
+        writer = self._around.writer()
+        for position in range(count):
+            row = writer.get(INCOMING, _NUMBER.pack(position))
+            if row is None or crc32c(row[5:]) != _CRC.unpack_from(row, 1)[0]:
+                raise CorruptData(f"chunk {position} of the stored snapshot is damaged")
+            yield row[5:]
