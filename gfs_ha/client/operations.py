@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gfs_ha.client.cluster import ClusterCalls, expect
+from gfs_ha.client.members import MasterMembers
 from gfs_ha.client.namespace import check_path
 from gfs_ha.client.verification import verify_states
 from gfs_ha.errors import GfsError, NotReady, PreconditionFailed
@@ -29,8 +30,10 @@ from gfs_ha.protocol.reports import (
     StatusReport,
     TransferLeadership,
 )
+from gfs_ha.runtime import Runtime
 
 PAGE = 200
+CATCH_UP_S = 600.0
 
 
 class Operations:
@@ -42,6 +45,10 @@ class Operations:
     def masters(self) -> MasterReport:
         """Return the members as the leader sees them, and every term that led."""
         return self._calls.ask(GetMasters(), MasterReport)
+
+    def members(self, runtime: Runtime, timeout_s: float = CATCH_UP_S) -> MasterMembers:
+        """Return what changes who the masters are; it waits so long for one to catch up."""
+        return MasterMembers(self._calls, runtime, timeout_s)
 
     def transfer_leadership(self, to: str = "") -> LeadershipReport:
         """Hand the leadership over to a master, or to the best one for "", and return who leads.

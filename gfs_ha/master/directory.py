@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from gfs_ha.errors import ConfigError, DiskFailed, WrongDirectory
+from gfs_ha.errors import DiskFailed, WrongDirectory
 
 STORE_NAME = "db"
 LOCK_NAME = "lock"
@@ -29,24 +29,13 @@ class MasterDirectory:
             os.close(self._lock)
             raise WrongDirectory(f"another process uses the directory {path}") from error
 
-    def check(self, bootstrap: bool) -> None:
-        """Refuse a directory that is not a master's.
-
-        Raises: WrongDirectory when it holds something else, ConfigError when it is empty and this
-        is no bootstrap.
-        """
+    def check(self) -> None:
+        """Refuse a directory that is not a master's. Raises: WrongDirectory."""
         others = sorted(set(os.listdir(self._path)) - {STORE_NAME, LOCK_NAME})
-        if self.store.is_dir():
-            return
-        if others:
+        if others and not self.store.is_dir():
             raise WrongDirectory(
                 f"the directory {self._path} holds {others[0]} and no store of a master; "
                 "give the master a directory of its own"
-            )
-        if not bootstrap:
-            raise ConfigError(
-                f"the directory {self._path} is empty; start each master of a new cluster once "
-                "with --bootstrap"
             )
 
     def room(self) -> tuple[int, int]:

@@ -12,8 +12,10 @@ from typing import Any, cast
 from gfs_ha.config import MasterAddress
 from gfs_ha.errors import GfsError, NotLeader
 from gfs_ha.ids import NO_SESSION, SessionId
+from gfs_ha.limits import REQUEST_DEADLINE_S
 from gfs_ha.master.raft.contract import Outcome, RaftStatus
 from gfs_ha.master.raft.freshness import Freshness
+from gfs_ha.master.raft.members import Change
 from gfs_ha.master.raft.node import RaftNode
 from gfs_ha.master.state.commands import Command, Entry, encode_entry, grows
 from gfs_ha.protocol.calls import Reply
@@ -134,6 +136,18 @@ class Proposer:
         """Return how old what the store shows may be."""
         return self._raft.freshness
 
+    def change_members(self, change: Change, on_done: OnDone) -> None:
+        """Change the members of the masters; `on_done` hears when that is committed."""
+        self._raft.change_members(change, REQUEST_DEADLINE_S - MARGIN_S, on_done)
+
+    def masters(self) -> tuple[MasterAddress, ...]:
+        """Return the members and where they are; before it is one, what the file says."""
+        members = self._raft.status().members
+        known = {member.member_id: member.addresses for member in members}
+        return tuple(
+            MasterAddress(name, *(where.rpc), where.raft[1]) for name, where in known.items()
+        ) or tuple(self._masters.values())
+
     def transfer(self, to: str, on_done: Callable[[GfsError | None, str], None]) -> None:
         """Hand the leadership over to a member, or to the best one for ""."""
         self._raft.transfer(to, on_done)
@@ -153,7 +167,7 @@ class Proposer:
         return error
 
     def _addressed(self, leader: str) -> NotLeader:
-        address = self._masters.get(leader)
+        address = next((master for master in self.masters() if master.name == leader), None)
         if address is None:
             return NotLeader("this master does not lead, and no leader is known", leader="")
         return NotLeader(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from gfs_ha.config import Config, MasterConfig, check_exposure
@@ -21,6 +22,7 @@ from gfs_ha.master.proposals import Proposer
 from gfs_ha.master.raft.contract import LEADER, RaftConfig
 from gfs_ha.master.raft.identity import DATABASES as RAFT_DATABASES
 from gfs_ha.master.raft.identity import bootstrap as bootstrap_store
+from gfs_ha.master.raft.identity import join as join_store
 from gfs_ha.master.raft.node import RaftNode
 from gfs_ha.master.raft.transport import tcp_transport
 from gfs_ha.master.recount import Recounter, ensure_hash
@@ -66,7 +68,7 @@ class MasterServer:
         with ExitStack() as undo:
             self._directory = MasterDirectory(own.directory)
             undo.callback(self._directory.close)
-            self._directory.check(bootstrap)
+            self._directory.check()
             # The ports first: who cannot have them has not touched the store.
             greet = self._dispatcher.greet
             self._door = Door(runtime, (address.host, address.port), greet, self._dispatcher)
@@ -78,10 +80,13 @@ class MasterServer:
             if bootstrap:
                 bootstrap_store(self._kv, raft_config)
                 logger.info("bootstrapped cluster=%s member=%s", config.cluster.id, own.name)
+            elif join_store(self._kv, raft_config):
+                logger.warning("waits to be let in cluster=%s name=%s", config.cluster.id, own.name)
             ensure_hash(self._kv, runtime)
             self._recounter = Recounter(self._kv, runtime, self._stop_for_good)
             machine = Machine(_log_mistake, self._recounter)
             self._raft = RaftNode(raft_config, self._kv, machine, transport, runtime)
+            self._raft.freezer.in_background = self._in_background
             self._furnish(config, own)
             undo.pop_all()
 
@@ -186,6 +191,9 @@ class MasterServer:
         self._door.stop()
         self._door.run()
 
+    def _in_background(self, work: Callable[[], None]) -> None:
+        self._runtime.spawn("snapshot", work)
+
     def _make_reign(self, term: int) -> Reign:
         return Reign(Epoch(INCARNATION, term), self._runtime.monotonic_s())
 
@@ -262,6 +270,8 @@ def _raft_config(config: Config, own: MasterConfig) -> RaftConfig:
         incarnation=INCARNATION,
         member_id=own.name,
         members={master.name: (master.host, master.raft_port) for master in config.cluster.masters},
+        doors={master.name: (master.host, master.port) for master in config.cluster.masters},
+        state_databases=STATE_DATABASES,
         log_bytes_max=min(RAFT_LOG_BYTES_MAX, own.map_bytes // 4),
     )
 

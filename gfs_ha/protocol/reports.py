@@ -31,7 +31,7 @@ class MasterFacts(Word, frozen=True, tag="master_facts"):
     """What one master says of itself (every master answers, also without a leader)."""
 
     name: str
-    role: str  # "leader", "follower", "candidate", "outdated".
+    role: str  # "leader", "follower", "candidate", "outdated", "learner", "outsider".
     term: int
     leader: str  # Member id, or empty.
     leader_age_ms: int  # Since when this leader (or no leader) is known.
@@ -50,6 +50,8 @@ class MasterFacts(Word, frozen=True, tag="master_facts"):
     version: str
     trouble: str = ""  # Why it does not serve, else empty.
     state: StateFacts | None = None
+    leader_host: str = ""  # Where the leader's door is, if it is known.
+    leader_port: int = 0
 
 
 class LedTerm(Word, frozen=True):
@@ -72,6 +74,8 @@ class MasterRow(Word, frozen=True):
     facts: MasterFacts | None = None
     lag_entries: int = 0
     answer_age_ms: int = 0
+    voter: bool = True
+    ready: bool = True  # Caught up: a learner may be admitted.
 
 
 class StateRow(Word, frozen=True):
@@ -293,6 +297,34 @@ class StatesCounting(Word, frozen=True, tag="states_counting"):
     index: int
 
 
+class AddMaster(Word, frozen=True, tag="add_master"):
+    """-> MembersReport. A new master begins to receive the log; it does not vote yet."""
+
+    name: str
+    host: str
+    port: int
+    raft_port: int
+
+
+class AdmitMaster(Word, frozen=True, tag="admit_master"):
+    """-> MembersReport. A master that is caught up begins to vote."""
+
+    name: str
+
+
+class RemoveMaster(Word, frozen=True, tag="remove_master"):
+    """-> MembersReport. A master leaves for good; its name is not used again."""
+
+    name: str
+
+
+class MembersReport(Word, frozen=True, tag="members_report"):
+    """-> kind Members: who belongs to the masters now."""
+
+    voters: tuple[str, ...]
+    learners: tuple[str, ...]
+
+
 ReportRequest = (
     GetMasterFacts
     | GetMasters
@@ -302,6 +334,9 @@ ReportRequest = (
     | GetHealth
     | GetStatus
     | TransferLeadership
+    | AddMaster
+    | AdmitMaster
+    | RemoveMaster
     | CheckStates
     | CountStates
 )
@@ -315,6 +350,7 @@ ReportReply = (
     | HealthReport
     | StatusReport
     | LeadershipReport
+    | MembersReport
     | StateReport
     | StatesCounting
 )

@@ -91,9 +91,17 @@ def test_a_master_serves_and_stops_cleanly_and_starts_again(daemon: Daemon) -> N
     assert daemon.stop(daemon.started()) == 0
 
 
-def test_an_empty_directory_wants_bootstrap_and_a_used_one_refuses_it(daemon: Daemon) -> None:
-    status, line = daemon.refused()
-    assert status == 2 and line.startswith("ConfigError: ") and "--bootstrap" in line
+def test_without_bootstrap_an_empty_directory_waits_to_be_let_in(daemon: Daemon) -> None:
+    process = daemon.started()
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0 and "waits to be let in" in errors
+    # It waits on: a later --bootstrap would make a second cluster out of it.
+    status, line = daemon.refused("--bootstrap")
+    assert status == 4 and line.startswith("WrongDirectory: ")
+
+
+def test_a_used_directory_refuses_bootstrap(daemon: Daemon) -> None:
     daemon.stop(daemon.started("--bootstrap"))
     status, line = daemon.refused("--bootstrap")
     assert status == 4 and line.startswith("WrongDirectory: ")

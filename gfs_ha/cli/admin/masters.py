@@ -22,6 +22,11 @@ masters = Family(
     help="The masters and every term that led.",
     rows={
         "ls": Row("gfs_ha.cli.admin.masters", "list_masters", "List the masters"),
+        "add": Row("gfs_ha.cli.admin.members", "add_master", "Add a master"),
+        "replace": Row(
+            "gfs_ha.cli.admin.members", "replace_master", "A new master for an old or dead one"
+        ),
+        "remove": Row("gfs_ha.cli.admin.members", "remove_master", "Take a master out for good"),
         "transfer-leader": Row(
             "gfs_ha.cli.admin.masters", "transfer_leader", "Let another master lead"
         ),

@@ -73,8 +73,8 @@ class Desk:
         return int((now_s - self._leader_since_s) * 1000)
 
     def masters(self) -> tuple[MasterAddress, ...]:
-        """Return the members as the configuration says."""
-        return self.config.cluster.masters
+        """Return the members of the masters."""
+        return self.proposer.masters()
 
     def weigh(self, error: GfsError) -> GfsError:
         """Return the error, and end the process if the own store is what failed.

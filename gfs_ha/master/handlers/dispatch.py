@@ -40,6 +40,9 @@ LED: dict[type, Led] = {
     control.RegisterServer: chunkservers.register_server,
     control.Heartbeat: chunkservers.heartbeat,
     reports.TransferLeadership: masters.transfer_leadership,
+    reports.AddMaster: masters.add_master,
+    reports.AdmitMaster: masters.admit_master,
+    reports.RemoveMaster: masters.remove_master,
     reports.CheckStates: verification.check_states,
     reports.CountStates: verification.count_states,
 }

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from gfs_ha.errors import GfsError, PreconditionFailed
+import re
+
+from gfs_ha.errors import GfsError, InvalidArgument, PreconditionFailed
+from gfs_ha.limits import RAFT_ADMISSION_LAG_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.verification import state_facts
 from gfs_ha.master.health import reachable
-from gfs_ha.master.raft.contract import LEADER
+from gfs_ha.master.raft.contract import LEADER, OUTSIDER, VOTER, Outcome, RaftStatus
+from gfs_ha.master.raft.members import AddLearner, Addresses, AdmitMember, Change, RemoveMember
 from gfs_ha.master.state.view import View
 from gfs_ha.master.verification import report_of
 from gfs_ha.protocol.reports import (
+    AddMaster,
+    AdmitMaster,
     GetMasters,
     LeadershipReport,
     MasterFacts,
     MasterReport,
     MasterRow,
+    MembersReport,
+    RemoveMaster,
     TransferLeadership,
 )
 from gfs_ha.version import VERSION
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 TERMS_SHOWN = 100
 FAILOVERS_SHOWN = 10
 
@@ -33,6 +42,9 @@ def master_facts(desk: Desk) -> MasterFacts:
         role = "outdated"
     elif role == LEADER and desk.reign is None:
         role = "candidate"  # Elected, but this door does not serve yet.
+    elif raft.standing != VOTER:
+        role = raft.standing
+    leader = next((master for master in desk.masters() if master.name == raft.leader), None)
     return MasterFacts(
         name=desk.name,
         role=role,
@@ -52,8 +64,19 @@ def master_facts(desk: Desk) -> MasterFacts:
         rss_bytes=desk.rss_bytes(),
         incarnation=desk.incarnation,
         version=VERSION,
-        trouble=raft.too_far_behind or "",
+        trouble=raft.too_far_behind or _trouble(desk.name, raft),
         state=state_facts(desk),
+        leader_host="" if leader is None else leader.host,
+        leader_port=0 if leader is None else leader.port,
+    )
+
+
+def _trouble(name: str, raft: RaftStatus) -> str:
+    if raft.standing != OUTSIDER:
+        return ""
+    return (
+        f"{name} is no member of these masters: `gfsctl admin masters add {name}` lets it in; a new"
+        " cluster is started with --bootstrap"
     )
 
 
@@ -91,9 +114,50 @@ def master_rows(desk: Desk) -> tuple[MasterRow, ...]:
                 reachable=reachable(peer.connected, peer.answer_age_ms),
                 lag_entries=max(0, raft.last - peer.match),
                 answer_age_ms=peer.answer_age_ms,
+                voter=peer.voter,
+                ready=not peer.behind and raft.last - peer.match <= RAFT_ADMISSION_LAG_MAX,
             )
         )
     return tuple(rows)
+
+
+def add_master(desk: Desk, request: AddMaster, slot: Slot) -> None:
+    """Let a new master receive the log; it does not vote yet."""
+    for port in (request.port, request.raft_port):
+        if not 0 < port < 1 << 16:
+            raise InvalidArgument(f"{port} is no port")
+    if not _NAME.fullmatch(request.name) or not request.host or len(request.host) > 255:
+        raise InvalidArgument(f"{request.name!r} at {request.host!r} is no master's name or host")
+    raft, rpc = (request.host, request.raft_port), (request.host, request.port)
+    _change(desk, AddLearner(request.name, Addresses(raft, rpc)), slot)
+
+
+def admit_master(desk: Desk, request: AdmitMaster, slot: Slot) -> None:
+    """Let a master vote that is caught up."""
+    _change(desk, AdmitMember(request.name), slot)
+
+
+def remove_master(desk: Desk, request: RemoveMaster, slot: Slot) -> None:
+    """Take a master out for good."""
+    _change(desk, RemoveMember(request.name), slot)
+
+
+def _change(desk: Desk, change: Change, slot: Slot) -> None:
+    desk.leading()
+
+    def done(outcome: Outcome) -> None:
+        if outcome.error is not None:
+            slot.fail(desk.proposer.for_client(outcome.error))
+            return
+        members = desk.proposer.status().members
+        slot.reply(
+            MembersReport(
+                tuple(member.member_id for member in members if member.voter),
+                tuple(member.member_id for member in members if not member.voter),
+            )
+        )
+
+    desk.proposer.change_members(change, done)
 
 
 def transfer_leadership(desk: Desk, request: TransferLeadership, slot: Slot) -> None:

@@ -1,0 +1,91 @@
+"""A dead master is replaced by a new one on an empty disk while a client works; nobody notices."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from killing import RUNTIME, leader_of, wait_until
+from test_planned_restart import Creator
+
+import gfs_ha
+from gfs_ha.config import MasterAddress
+from gfs_ha.errors import PreconditionFailed
+from gfs_ha.local.cluster import LocalCluster
+from gfs_ha.local.ports import choose_ports
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture
+def newcomer(local_cluster: LocalCluster, tmp_path: Path) -> Iterator[MasterAddress]:
+    """m4, started on an empty directory, with the file of a master that knows the others."""
+    port, raft_port = choose_ports("127.0.0.1", 2, RUNTIME)
+    text = (local_cluster.directory / "gfs.toml").read_text()
+    # An odd number of masters stands in a file: m5 is to come.
+    added = [_block("m4", port, raft_port), _block("m5", port + 1, raft_port + 1)]
+    settings = text.index("[settings]")
+    config = tmp_path / "m4.toml"
+    config.write_text(
+        "\n".join([text[:settings], *added, text[settings:]])
+        + f'\n[master]\nname = "m4"\ndirectory = "{tmp_path}/m4"\n'
+    )
+    with (tmp_path / "m4.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gfs_ha.cli.daemons", "master", "--config", str(config)],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("ready name=m4")
+        yield MasterAddress("m4", "127.0.0.1", port, raft_port)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _block(name: str, port: int, raft_port: int) -> str:
+    return (
+        f'[[cluster.masters]]\nname = "{name}"\nhost = "127.0.0.1"\nport = {port}\n'
+        f"raft_port = {raft_port}\n"
+    )
+
+
+def test_a_dead_master_is_replaced_under_load(
+    local_cluster: LocalCluster, newcomer: MasterAddress
+) -> None:
+    creator = Creator(local_cluster.config_path)
+    try:
+        with gfs_ha.connect(local_cluster.config_path) as fs:
+            # So many that the log has been cut: the new one needs a snapshot.
+            wait_until(lambda: len(creator.made) > 1500, "the client is at work")
+            dead = next(name for name in ("m1", "m2", "m3") if name != leader_of(fs))
+            local_cluster.kill(dead, signal.SIGKILL)
+            began_s = RUNTIME.monotonic_s()
+            creator.take_longest_s()
+            steps = list(fs.operations.members(RUNTIME, 60.0).replace(dead, newcomer))
+            took_s = RUNTIME.monotonic_s() - began_s
+            print(f"replaced in {took_s:.1f} s, longest wait {creator.take_longest_s():.3f} s")
+            assert steps[-2:] == ["m4 votes", f"{dead} is out"]
+            rows = fs.operations.masters().items
+            assert {row.name for row in rows} == {"m1", "m2", "m3", "m4"} - {dead}
+            assert all(row.voter for row in rows)
+            # Of the old three only one is left beside the leader: now the new one counts.
+            other = next(n for n in ("m1", "m2", "m3") if n not in (dead, leader_of(fs)))
+            local_cluster.kill(other, signal.SIGKILL)
+            before = len(creator.made)
+            wait_until(lambda: len(creator.made) > before + 50, "the client goes on with two")
+            with pytest.raises(PreconditionFailed):
+                fs.operations.transfer_leadership(leader_of(fs))
+            creator.close()
+            assert not creator.errors
+            names = {f"/{entry.name}" for entry in fs.listdir("/")}
+            assert names == set(creator.made)
+    finally:
+        creator.close()
