@@ -67,11 +67,10 @@ class LeaderLink:
         patience_s: float = PATIENCE_S,
     ) -> None:
         self.connections = MasterConnections(masters, network, hello, runtime)
-        self._names = self.connections.names
         self._runtime = runtime
         self._patience_s = patience_s
         self._changed = runtime.condition()
-        self._probes = {name: _Probe() for name in self._names}
+        self._probes = {name: _Probe() for name in self.connections.names}
         self._leader = ""
         self._epoch = _UNKNOWN
         self._finding = False
@@ -134,7 +133,7 @@ class LeaderLink:
         """Return "no leader for 4.2 s; tried m1, m2, m3", as of now."""
         with self._changed:
             since_s = self._absent_since_s
-            tried = ", ".join(self._tried) or ", ".join(self._names)
+            tried = ", ".join(self._tried) or ", ".join(self._probes)
         age_s = 0.0 if since_s is None else self._runtime.monotonic_s() - since_s
         return f"no leader for {age_s:.1f} s; tried {tried}"
 
@@ -145,7 +144,7 @@ class LeaderLink:
             self._changed.notify_all()
 
     def note_absence(self, name: str) -> None:
-        """Hear that a master that was asked for a read knows no leader."""
+        """Hear that a master that was asked for a read is gone, or knows no leader."""
         with self._changed:
             self._note_absent()
             self._tried[name] = None
@@ -185,13 +184,23 @@ class LeaderLink:
         for reply in replies:
             if isinstance(reply, Failure) and reply.error == NotLeader.__name__:
                 hint = str(reply.details.get("leader", ""))
+                host, port = reply.details.get("host", ""), reply.details.get("port", 0)
+                self.learn(hint, str(host), port if isinstance(port, int) else 0)
                 with self._changed:
                     self._note_absent()
                     if self._leader in ("", name):
-                        self._leader = hint if hint in self._names and hint != name else ""
+                        self._leader = hint if hint in self._probes and hint != name else ""
                         self._epoch = _UNKNOWN
                 return
         self.note_presence()
+
+    def learn(self, name: str, host: str, port: int) -> bool:
+        """Hear where a master is; return whether it was unknown."""
+        if not self.connections.learn(name, host, port):
+            return False
+        with self._changed:
+            self._probes.setdefault(name, _Probe())
+        return True
 
     def _lost(self, name: str, error: GfsError) -> None:
         error.details.setdefault("sent", 1)
@@ -262,7 +271,7 @@ class LeaderLink:
                 if not pending or left_s <= 0:
                     break
                 self._changed.wait(left_s)
-            self._tried.update(dict.fromkeys(self._names))
+            self._tried.update(dict.fromkeys(self._probes))
         return ""
 
     def _best_leader(self, since_s: float, suspect: str) -> tuple[str, _Epoch] | None:
@@ -295,6 +304,14 @@ class LeaderLink:
         for name in idle:
             self._runtime.spawn(f"probe {name}", partial(self._run_probe, name))
 
+    def _start_probe(self, name: str) -> None:
+        """Ask a master that was heard of while the others are being asked."""
+        with self._changed:
+            if self.connections.closed or self._probes[name].running:
+                return
+            self._probes[name].running = True
+        self._runtime.spawn(f"probe {name}", partial(self._run_probe, name))
+
     def _run_probe(self, name: str) -> None:
         facts: MasterFacts | None = None
         failed: GfsError | None = None
@@ -309,6 +326,8 @@ class LeaderLink:
                 probe.answered_s = self._runtime.monotonic_s()
                 probe.facts, probe.error = facts, failed
                 self._changed.notify_all()
+        if facts is not None and self.learn(facts.leader, facts.leader_host, facts.leader_port):
+            self._start_probe(facts.leader)
 
     def _ask_facts(self, name: str) -> MasterFacts:
         caller = self.connections.caller(name)

@@ -15,6 +15,8 @@ from gfs_ha.protocol.calls import AsOf, CallContext, CallReply, DatedReply, Read
 from gfs_ha.protocol.codec import Failure, Hello, HelloReply, decode, encode
 from gfs_ha.runtime import Runtime
 
+_KNOWN_MAX = 32
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -40,6 +42,20 @@ class MasterConnections:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self._masters)
+
+    def learn(self, name: str, host: str, port: int) -> bool:
+        """Hear where a master is that the configuration does not name; return whether it is new.
+
+        The masters may have been changed since the configuration was written.
+        """
+        with self._lock:
+            if not name or not host or not 0 < port < 1 << 16 or name in self._masters:
+                return False
+            if len(self._masters) >= _KNOWN_MAX:
+                return False
+            # Readers iterate over the old one.
+            self._masters = {**self._masters, name: MasterAddress(name, host, port, 0)}
+            return True
 
     @property
     def closed(self) -> bool:
