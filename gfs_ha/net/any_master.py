@@ -80,6 +80,7 @@ class AnyMasterLink:
         if isinstance(error, Unreachable | ProtocolError | DeadlineExceeded):
             # A stopped process keeps its connections: its late answers are of no use.
             self._connections.drop(name)
+            self._leader.note_absence(name)
         self._avoid(name, AVOID_S)
 
     def _heed(self, name: str, answer: Answer) -> None:
