@@ -39,9 +39,7 @@ class AnyMasterLink:
         self._runtime = runtime
         self._lock = runtime.lock()
         self._avoided_until_s: dict[str, float] = {}
-        names = self._connections.names
-        start = int(runtime.uniform(0.0, 1.0) * len(names)) % len(names)
-        self._names = names[start:] + names[:start]
+        self._start = runtime.random_u64()
 
     def exchange(self, body: CallBody, timeout_s: float, terms: ReadTerms) -> Answer:
         """Return a master's replies, one per request, and which moment they show.
@@ -69,12 +67,15 @@ class AnyMasterLink:
         """Return whom to ask: not who failed a moment ago, rather a follower, else by chance."""
         now_s = self._runtime.monotonic_s()
         leader = self._leader.leader
-
-        def rank(name: str) -> tuple[float, bool]:
-            return max(0.0, self._avoided_until_s.get(name, now_s) - now_s), name == leader
-
+        names = self._connections.names
         with self._lock:
-            return min(self._names, key=rank)
+            avoided = dict(self._avoided_until_s)
+
+        def rank(index: int) -> tuple[float, bool, int]:
+            avoided_s = max(0.0, avoided.get(names[index], now_s) - now_s)
+            return avoided_s, names[index] == leader, (index + self._start) % len(names)
+
+        return names[min(range(len(names)), key=rank)]
 
     def _failed(self, name: str, error: GfsError) -> None:
         if isinstance(error, Unreachable | ProtocolError | DeadlineExceeded):
@@ -90,7 +91,9 @@ class AnyMasterLink:
                 if reply.error == NotLeader.__name__:
                     self._leader.note_absence(name)
                 return
-        if answer.as_of is None or not answer.as_of.degraded:
+        if answer.as_of is not None and answer.as_of.degraded:
+            self._avoid(name, AVOID_REFUSING_S)  # Another one may know more.
+        else:
             self._leader.note_presence()
 
     def _avoid(self, name: str, seconds: float) -> None:
