@@ -38,6 +38,7 @@ local = Family(
         "status": Row(_HERE, "status", "Which processes live"),
         "kill": Row(_HERE, "kill", "Send a signal to one process"),
         "start": Row(_HERE, "start", "Start one process again"),
+        "replace-master": Row(_HERE, "replace_master", "A new master for an old or dead one"),
         "env": Row(_HERE, "env", "Print the export of GFS_CONFIG"),
     },
 )
@@ -207,6 +208,31 @@ def start(session: Session, name: str, directory: str | None) -> None:
     """Start one process again; it serves its port when this returns."""
     started = LocalCluster(directory).start(name)
     _tell(session, "LocalStart", {"name": name, "started": started})
+
+
+@click.command(
+    "replace-master",
+    cls=Verb,
+    examples="""
+    gfsctl local kill m3 --signal KILL && gfsctl local replace-master m3    # a machine is gone for good
+    """,
+)
+@click.argument("old", metavar="OLD")
+@_directory
+@pass_session
+def replace_master(session: Session, old: str, directory: str | None) -> None:
+    """Start a new master on an empty directory and put it into the place of an old one.
+
+    The cluster serves all the time. If this is interrupted, the same again goes on.
+    """
+    steps = []
+    for step in LocalCluster(directory).replace_master(old):
+        steps.append(step)
+        if not session.options.machine_readable and session.options.output != NAME:
+            output.write_lines([step])
+            output.flush()
+    if session.options.machine_readable:
+        session.show_plain("LocalReplaceMaster", [{"name": old, "steps": steps}])
 
 
 @click.command(

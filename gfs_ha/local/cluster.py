@@ -16,6 +16,7 @@ from gfs_ha.local.layout import HOST, MASTER, Layout, Member, Plan, default_dire
 from gfs_ha.local.ports import choose_ports
 from gfs_ha.local.processes import Process
 from gfs_ha.local.ready import wait_serving
+from gfs_ha.local.replacing import replaced
 from gfs_ha.runtime import Runtime, ThreadedRuntime
 
 START_TIMEOUT_S = 30.0
@@ -181,6 +182,26 @@ class LocalCluster:
                 return False
             self._start((member,), bootstrap=False, wait=wait)
         return True
+
+    def replace_master(self, old: str) -> Iterator[str]:
+        """Put a new master on an empty directory into the place of one, which may be dead.
+
+        Yields what was done, a line a step; what was broken off is gone on with by the next call.
+        Raises: NotFound, UsageError (no master), NoLeader, DeadlineExceeded.
+        """
+        if self.member(old).role != MASTER:
+            raise UsageError(f"{old} is no master")
+        with self._locked():
+            new = self._layout.newcomer()
+            if new is None:
+                new = self._layout.lay_out_master(old, choose_ports(HOST, 2, self._runtime))
+            if launcher.find(new.home) is None:
+                self._start((new,), bootstrap=False, wait=True)
+                yield f"{new.name} runs, on an empty directory"
+            yield from replaced(self.config_path, old, new, self._runtime, self._timeout_s)
+            launcher.end_all((self.member(old).home,), self._runtime, STOP_GRACE_S)
+            self._layout.put_in_place(old, new)
+            yield f"{new.name} is in the configurations instead of {old}"
 
     def wait_serving(self, timeout_s: float | None = None) -> None:
         """Wait until a leader serves and the chunkservers that run are live for it.

@@ -161,6 +161,32 @@ class Layout:
             self._write_member(name, cluster + _server_text(name, port, rack))
         _replace(self.client_config, cluster)
 
+    def newcomer(self) -> Member | None:
+        """Return the master that the clients' configuration does not name yet, if there is one."""
+        named = {master.name for master in config.load(self.client_config).cluster.masters}
+        fresh = [m for m in self.members() if m.role == MASTER and m.name not in named]
+        return fresh[0] if fresh else None
+
+    def lay_out_master(self, old: str, ports: Sequence[int]) -> Member:
+        """Write the configuration of a new master that names it in the place of an old one."""
+        numbers = [int(home.name[1:]) for home in self.homes() if home.name[1:].isdigit()]
+        name = f"m{max(numbers) + 1}"
+        text = _with_master(self.client_config.read_text(encoding="utf-8"), old, name, ports)
+        own = f'\n[master]\nname = "{name}"\ndirectory = "{_DATA_NAME}"\n'
+        self._write_member(name, text + own)
+        return _read_member(Home(self.directory / name))
+
+    def put_in_place(self, old: str, new: Member) -> None:
+        """Write the new master into all configurations, and forget the old one and its data."""
+        address = config.load(new.home.config_path).cluster.master(new.name)
+        assert address is not None, "a master's own file names it"
+        ports = (address.port, address.raft_port)
+        for path in (*(home.config_path for home in self.homes()), self.client_config):
+            text = path.read_text(encoding="utf-8")
+            if path.parent.name != old:
+                _replace(path, _with_master(text, old, new.name, ports))
+        shutil.rmtree(self.directory / old, ignore_errors=True)
+
     def plan(self) -> Plan:
         """Return what the cluster is. Raises: ConfigError for a damaged configuration."""
         members = self.members()
@@ -227,6 +253,15 @@ def _cluster_text(plan: Plan, cluster_id: str, ports: Sequence[int]) -> str:
         ]
     lines += ["", "[settings]", f"chunk_size = {plan.chunk_bytes}", ""]
     return "\n".join(lines)
+
+
+def _with_master(text: str, old: str, new: str, ports: Sequence[int]) -> str:
+    """Return a configuration with a new master in the place of an old one, if that is there."""
+    block = re.compile(
+        rf'name = "{old}"\nhost = "{re.escape(HOST)}"\nport = [0-9]+\nraft_port = [0-9]+\n'
+    )
+    fresh = f'name = "{new}"\nhost = "{HOST}"\nport = {ports[0]}\nraft_port = {ports[1]}\n'
+    return block.sub(fresh, text)
 
 
 def _server_text(name: str, port: int, rack: str) -> str:

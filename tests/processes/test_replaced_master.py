@@ -98,3 +98,20 @@ def test_a_dead_master_is_replaced_under_load(
             assert names == {*creator.made, "/bytes"}
     finally:
         creator.close()
+
+
+def test_a_local_cluster_plays_it_and_is_whole_afterwards(local_cluster: LocalCluster) -> None:
+    with gfs_ha.connect(local_cluster.config_path) as fs:
+        fs.put(io.BytesIO(b"before"), "/before")
+        old = leader_of(fs)
+    steps = list(local_cluster.replace_master(old))
+    assert f"{old} is out" in steps and "m4 votes" in steps
+    assert {one.name for one in local_cluster.status()} >= {"m4"}
+    assert old not in {one.name for one in local_cluster.status()}
+    local_cluster.down()
+    local_cluster.up()
+    with gfs_ha.connect(local_cluster.config_path) as fs:
+        assert {row.name for row in fs.operations.masters().items} == {
+            *("m1", "m2", "m3", "m4")
+        } - {old}
+        assert fs.read_bytes("/before") == b"before"

@@ -1,0 +1,26 @@
+"""Has a running cluster take a new master for an old one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from gfs_ha import config, connect
+from gfs_ha.errors import NotFound
+from gfs_ha.local.layout import Member
+from gfs_ha.runtime import Runtime
+
+
+def replaced(
+    client_config: Path, old: str, new: Member, runtime: Runtime, timeout_s: float
+) -> Iterator[str]:
+    """Yield the steps of it. What an earlier call has done already is not done again."""
+    address = config.load(new.home.config_path).cluster.master(new.name)
+    assert address is not None, "a master's own file names it"
+    with connect(client_config) as fs:
+        try:
+            yield from fs.operations.members(runtime, timeout_s).replace(old, address)
+        except NotFound:
+            rows = fs.operations.masters().items
+            if not any(row.name == new.name and row.voter for row in rows):
+                raise
