@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from gfs_ha.client.combiner import Combiner
 from gfs_ha.client.consistency import DEFAULT, Consistency, Sightings
 from gfs_ha.client.retry import Deadline, pause_s, worth_retrying
 from gfs_ha.errors import (
@@ -58,6 +59,7 @@ class ClusterCalls:
         self._any = AnyMasterLink(link, runtime)
         self._consistency = consistency
         self._sightings = Sightings(runtime)
+        self._combiner = Combiner(self._ask_leader, runtime)
         self._runtime = runtime
         self.timeout_s = timeout_s
         self._closed = False
@@ -89,7 +91,7 @@ class ClusterCalls:
         Raises: NoLeader, UnknownOutcome, DeadlineExceeded… when the time is over; WrongCluster.
         """
         limit_s = self.timeout_s if timeout_s is None else timeout_s
-        return self._settle(_Batch(asked, give_up), self._ask_leader, limit_s)
+        return self._settle(_Batch(asked, give_up), self._combiner.call, limit_s)
 
     def _settle(self, batch: _Batch, send: _Send, limit_s: float) -> list[Reply]:
         if self._closed:

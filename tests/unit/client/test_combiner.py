@@ -116,7 +116,10 @@ def test_a_thread_alone_waits_for_nobody(leader: Leader, combiner: Combiner) -> 
 def test_what_may_wait_for_a_server_goes_alone(leader: Leader, combiner: Combiner) -> None:
     crowd = Crowd(combiner)
     _busy(crowd, leader, combiner, 1)
-    slow = [SealChunk(ChunkId(1)), AllocateChunk("put", "disk", 0, "", "", ())]
+    slow: list[SealChunk | AllocateChunk] = [
+        SealChunk(ChunkId(1)),
+        AllocateChunk("put", "disk", 0, "", "", ()),
+    ]
     threads = [
         threading.Thread(target=combiner.call, args=((Asked(request),), WAIT_S)) for request in slow
     ]
