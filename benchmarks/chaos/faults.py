@@ -146,9 +146,9 @@ class Faults:
         if planned.kind == schedule.ISOLATE:
             others = masters
         elif planned.kind == schedule.SPLIT:
-            # Some clients stay with the minority, each possible choice of them alike.
-            choice = int(planned.chance * 7919)
+            # Some clients stay with the minority, each possible choice alike, but never all.
             clients = [name for name in others if name not in masters]
+            choice = int(planned.chance * 7919) % ((1 << len(clients)) - 1)
             near += [name for at, name in enumerate(clients) if choice >> at & 1]
             others = [name for name in others if name not in near]
         ways = [(one, other) for one in near for other in others]
