@@ -185,22 +185,41 @@ class Faults:
     def _island(self, master: SimMaster) -> None:
         """A master alone with one client, which does not notice."""
         self._partition(master)
+        self._strand(master)
+
+    def _slow_island(self, master: SimMaster) -> None:
+        """The same, but its links to the other masters die one after another."""
+        self._world.scheduler.after(self._slow_partition(master), lambda: self._strand(master))
+
+    def _strand(self, master: SimMaster) -> None:
+        """Leave one client with a master; the others lose their connections to it and look for
+        another one at once, as after a reset.
+        """
         near = self._chance.choice(self._clients)
-        for client in self._clients:
-            if client is not near:
-                self._cut_both(master.name, client.name)()
+        away = {client.name for client in self._clients if client is not near}
+        if self._stopped:
+            return
+        if master.door is not None:
+            for visitor in list(master.door.visitors):
+                if visitor.peer in away:
+                    visitor.hang_up()
+        for name in sorted(away):
+            self._world.scheduler.after(0.003, self._cut_both(master.name, name))
         for other in self._others(master):
             self._cut_both(near.name, other)()
 
-    def _slow_partition(self, master: SimMaster) -> None:
-        """The links of a member die one after another: the first may be replaced as leader by one
-        that it does not reach any more, while the rest still confirm it.
+    def _slow_partition(self, master: SimMaster) -> float:
+        """The links of a member die one after another: it may be replaced as leader by the first
+        that it does not reach any more, while the rest still confirm it. Return when the last dies.
         """
         others = self._others(master)
         first = self._chance.choice(others)
+        last_s = 0.0
         for other in others:
             delay_s = 0.0 if other == first else self._chance.uniform(0.2, 0.6)
+            last_s = max(last_s, delay_s)
             self._world.scheduler.after(delay_s, self._cut_both(master.name, other))
+        return last_s
 
     def _one_way(self, master: SimMaster) -> None:
         ends = [master.name, self._chance.choice(self._others(master))]
@@ -242,6 +261,7 @@ class Faults:
             for other in others:
                 delay_s = self._chance.uniform(0.0005, 0.008)
                 self._world.scheduler.after(delay_s, self._cut_both(leader.name, other))
+            self._world.scheduler.after(0.004, lambda: self._strand(leader))
 
     def _others(self, master: SimMaster) -> list[str]:
         return [name for name in self._masters if name != master.name]
@@ -260,7 +280,7 @@ class Faults:
         self._later(0.1, longest_s, lambda: self._world.network.heal(source, target))
 
 
-_Kind = Callable[[Faults, SimMaster], None]
+_Kind = Callable[[Faults, SimMaster], object]
 
 KINDS: dict[str, _Kind] = {
     "kill": Faults._kill,
@@ -277,6 +297,7 @@ KINDS: dict[str, _Kind] = {
     "failing-disk": Faults._failing_disk,
     "partition": Faults._partition,
     "island": Faults._island,
+    "slow-island": Faults._slow_island,
     "slow-partition": Faults._slow_partition,
     "one-way": Faults._one_way,
     "one-pair": Faults._one_pair,

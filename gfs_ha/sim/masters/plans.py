@@ -24,6 +24,7 @@ _ALL = (
     "failing-disk",
     "partition",
     "island",
+    "slow-island",
     "slow-partition",
     "one-way",
     "one-pair",
@@ -37,7 +38,7 @@ _ALL = (
 _NETWORK = (
     "partition",
     "island",
-    "island",
+    "slow-island",
     "slow-partition",
     "one-way",
     "one-pair",
@@ -46,8 +47,26 @@ _NETWORK = (
     "hand-over",
     "client-way",
 )
-_DISKS = ("cut-in-commit", "cut-in-commit", "power-cut", "slow-disk", "all-down", "failing-disk")
-_MENUS = (_ALL, _ALL, _ALL, _NETWORK, _DISKS, ("full-disk", "kill", "hand-over"), ("busy-disks",))
+_DISKS = (
+    "cut-in-commit",
+    "cut-in-commit",
+    "power-cut",
+    "slow-disk",
+    "busy-disks",
+    "all-down",
+    "all-down",
+    "failing-disk",
+)
+_MENUS = (
+    _ALL,
+    _ALL,
+    _ALL,
+    _NETWORK,
+    _DISKS,
+    _DISKS,
+    ("full-disk", "kill", "hand-over"),
+    ("busy-disks",),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +80,7 @@ class RunPlan:
     fault_mean_s: float
     fault_kinds: tuple[str, ...]
     timeout_max_s: float
+    session_life_s: float
 
 
 def draw_plan(chance: random.Random) -> RunPlan:
@@ -69,7 +89,7 @@ def draw_plan(chance: random.Random) -> RunPlan:
     if menu is _ALL and chance.random() < 0.5:
         menu = tuple(chance.sample(_ALL, 4))  # A few kinds, so that they meet each other.
     client_count = chance.choice([2, 3, 3, 4])
-    pause_s = chance.choice([0.05, 0.2, 0.2, 1.0])
+    pause_s = chance.choice([0.01, 0.05, 0.2, 0.2, 1.0])
     habits = Habits(
         task_count=chance.choice([1, 1, 2]),
         pause_s=pause_s * client_count / 2,
@@ -85,4 +105,5 @@ def draw_plan(chance: random.Random) -> RunPlan:
         fault_mean_s=chance.choice([0.4, 0.8, 2.0, 5.0]),
         fault_kinds=menu,
         timeout_max_s=chance.choice([0.31, 0.6, 0.6]),
+        session_life_s=chance.choice([5.0, 5.0, 86_400.0]),
     )

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import msgspec
 
-from gfs_ha.master.planners.plan import PlanLimits
 from gfs_ha.sim.checkers import Violation
 from gfs_ha.sim.masters import names_model
 from gfs_ha.sim.masters.client import SimClient, WatchedCalls, Worker
@@ -15,6 +14,7 @@ from gfs_ha.sim.masters.faults import Faults
 from gfs_ha.sim.masters.history import History
 from gfs_ha.sim.masters.ledger import Ledger, applied_mark, check_tables
 from gfs_ha.sim.masters.linear import judge
+from gfs_ha.sim.masters.lives import applied_life, short_lives
 from gfs_ha.sim.masters.logs import check_complete, check_matching
 from gfs_ha.sim.masters.master import SimMaster
 from gfs_ha.sim.masters.network import ClusterNetwork
@@ -70,7 +70,7 @@ class MasterRun:
             trace=trace,
             config=cluster_config(plan.master_count),
             build=build,
-            plan_limits=PlanLimits(),
+            plan_limits=short_lives(plan.session_life_s),
             timeout_max_s=plan.timeout_max_s,
         )
         self.history = History()
@@ -91,7 +91,8 @@ class MasterRun:
         violation = None
         scheduler, ledger = self.world.scheduler, self.world.ledger
         try:
-            self._play()
+            with applied_life(self.plan.session_life_s):
+                self._play()
         except Violation as error:
             violation = str(error)
             self.world.trace.note(f"violation {violation}")

@@ -1,0 +1,43 @@
+"""Which seed shows that a rule matters: runs with the rule switched off, until one breaks."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import replace
+
+from gfs_ha.sim.masters.plans import RunPlan, draw_plan
+from gfs_ha.sim.masters.run import MasterRun, RunReport
+from gfs_ha.sim.masters.switches import SWITCHES
+
+
+def run_without(name: str, seed: int, directed: bool = False) -> RunReport:
+    """Run a seed without a rule; among the usual faults, or those among which it shows soonest."""
+    switch = SWITCHES[name]
+    plan = directed_plan(seed, switch.faults) if directed and switch.faults else None
+    return MasterRun(seed, switch.build, plan).run()
+
+
+def directed_plan(seed: int, faults: tuple[str, ...]) -> RunPlan:
+    """Return the choices of a seed with other faults, often, in a short run of short patience."""
+    plan = draw_plan(random.Random(seed))
+    habits = tuple(
+        replace(one, timeout_s=2.0, growth_share=0.0, pause_s=0.02) for one in plan.habits
+    )
+    if "full-disk" in faults:
+        habits = tuple(replace(one, growth_share=0.8, pause_s=0.02) for one in plan.habits)
+    if "client-stop" in faults:
+        habits = tuple(replace(one, timeout_s=30.0, pause_s=0.1) for one in habits)
+    run_s = min(plan.run_s, 20.0)
+    return replace(
+        plan, habits=habits, fault_kinds=faults, fault_mean_s=0.7, run_s=run_s, session_life_s=5.0
+    )
+
+
+def find(name: str, seeds: Iterable[int], directed: bool = False) -> RunReport | None:
+    """Return the first run in which the missing rule breaks a promise."""
+    for seed in seeds:
+        report = run_without(name, seed, directed)
+        if report.violation is not None:
+            return report
+    return None
