@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test check quick bench fuzz bulk bench-etcd chaos-masters leader-kills format clean
+.PHONY: help setup demo test check quick bench fuzz sim bulk bench-etcd chaos-masters leader-kills format clean
 
 help:
 	@echo "make demo    a real file into a three-master cluster and back, through the loss of the leader"
@@ -14,6 +14,7 @@ help:
 	@echo "make bench   put, get, create, tree and failover beside the floor programs"
 	@echo "make bench-etcd  durable commands and reads beside a 3-member etcd, which must be installed"
 	@echo "make fuzz    the consensus fuzzer, longer (SEEDS=5000)"
+	@echo "make sim     whole masters and clients in virtual time (SEEDS=500, or SEED=n again)"
 	@echo "make chaos-masters  real masters through kills, cuts, full disks, clock steps (SECONDS=300)"
 	@echo "make leader-kills  200 kills of the leader under load, and planned restarts"
 	@echo "make bulk    three masters beside full-speed bulk writers (SECONDS=3600)"
@@ -45,6 +46,10 @@ test: check
 SEEDS ?= 5000
 fuzz: setup
 	PYTHONHASHSEED=0 $(BIN)/python -m gfs_ha.sim.consensus --seeds $(SEEDS)
+
+sim: SEEDS = 500
+sim: setup
+	PYTHONHASHSEED=0 $(BIN)/gfsctl admin sim $(if $(SEED),replay $(SEED),run --seeds $(SEEDS))
 
 bulk: SECONDS ?= 3600
 bulk: setup

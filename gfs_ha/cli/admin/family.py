@@ -22,5 +22,6 @@ admin = Family(
         "chunkservers": Row(f"{_HERE}.chunkservers", "chunkservers", "The chunkservers"),
         "chunks": Row(f"{_HERE}.chunks", "chunks", "Chunks and their copies"),
         "placement": Row(f"{_HERE}.placement", "placement", "Where the bytes of a file lie"),
+        "sim": Row(f"{_HERE}.sim", "sim", "Simulate masters and clients from seeds (exit 8)"),
     },
 )

@@ -26,7 +26,7 @@ class Figures(msgspec.Struct):
     seeds: int = 0
     next_seed: int = 1
     simulated_s: float = 0.0
-    processor_s: float = 0.0
+    elapsed_s: float = 0.0
     operations: int = 0
     acked: int = 0
     unknown: int = 0

@@ -10,6 +10,7 @@ import msgspec
 from gfs_ha.sim.checkers import Violation
 from gfs_ha.sim.masters import names_model
 from gfs_ha.sim.masters.client import SimClient, WatchedCalls, Worker
+from gfs_ha.sim.masters.complaints import Complaints
 from gfs_ha.sim.masters.faults import Faults
 from gfs_ha.sim.masters.history import History
 from gfs_ha.sim.masters.ledger import Ledger, applied_mark, check_tables
@@ -81,6 +82,7 @@ class MasterRun:
         self._faults = Faults(
             self.world, self.masters, self.clients, plan.fault_mean_s, plan.fault_kinds
         )
+        self._complaints = Complaints()
         self._seed = seed
         self._undecided = 0
         self._next_compare_s = 0.0
@@ -91,7 +93,7 @@ class MasterRun:
         violation = None
         scheduler, ledger = self.world.scheduler, self.world.ledger
         try:
-            with applied_life(self.plan.session_life_s):
+            with applied_life(self.plan.session_life_s), self._complaints:
                 self._play()
         except Violation as error:
             violation = str(error)
@@ -152,6 +154,7 @@ class MasterRun:
     # At every look.
 
     def _look(self) -> None:
+        self._complaints.check()
         ledger = self.world.ledger
         for master in self.masters.values():
             node = master.node

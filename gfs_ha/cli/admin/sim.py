@@ -1,0 +1,168 @@
+"""`gfsctl admin sim`: whole masters and clients in one process, in virtual time, from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from gfs_ha.cli import output
+from gfs_ha.cli.render import names, render
+from gfs_ha.cli.session import Session, pass_session
+from gfs_ha.cli.units import count_text, duration_text
+from gfs_ha.cli.verb import Family, Row, Verb
+from gfs_ha.errors import Unhealthy, UsageError
+from gfs_ha.sim.masters import figures
+from gfs_ha.sim.masters.campaign import run_seeds
+from gfs_ha.sim.masters.figures import Figures
+from gfs_ha.sim.masters.run import MasterRun, RunReport
+from gfs_ha.sim.masters.search import find
+from gfs_ha.sim.masters.switches import SWITCHES
+
+_HERE = "gfs_ha.cli.admin.sim"
+_FIGURES = Path("~/.gfs-ha/simulation.json")
+
+sim = Family(
+    "sim",
+    help="Simulate masters and clients in virtual time; needs no cluster.",
+    examples="""
+    gfsctl admin sim run --seeds 500             # go on where the last run ended
+    gfsctl admin sim run --minutes 60            # as many as fit into an hour
+    gfsctl admin sim replay 4711 --trace         # what happened in one of them
+    """,
+    rows={
+        "run": Row(_HERE, "run", "Run many seeds, counted over all runs (exit 8)"),
+        "replay": Row(_HERE, "replay", "Run one seed again (exit 8)"),
+    },
+)
+
+
+@click.command(
+    cls=Verb,
+    examples="""
+    gfsctl admin sim run --seeds 500                     # go on where the last run ended
+    gfsctl admin sim run --start 1 --seeds 20            # these seeds
+    gfsctl admin sim run --minutes 60 --figures sums.json  # keep the sums elsewhere
+    gfsctl admin sim run --without stored-answers        # find out that this rule matters
+    """,
+)
+@click.option("--seeds", type=click.IntRange(1), help="How many (100, or until --minutes is over).")
+@click.option("--start", type=click.IntRange(0), help="The first (where the last run ended).")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="The longest time.")
+@click.option("--figures", "path", metavar="FILE", help=f"Where the sums are kept ({_FIGURES}).")
+@click.option("--without", metavar="RULE", help="Switch a rule off; end at the first violation.")
+@pass_session
+def run(
+    session: Session,
+    seeds: int | None,
+    start: int | None,
+    minutes: float | None,
+    path: str | None,
+    without: str | None,
+) -> None:
+    """Simulate masters and clients with faults, seed by seed. Exit status 8 after a violation.
+
+    The same seed does the same in every run. With --without it is 8 when nothing was found.
+    """
+    if without is not None:
+        _search(session, without, range(start or 1, (start or 1) + (seeds or 1000)))
+        return
+    file = Path(path) if path else _FIGURES.expanduser()
+    first = figures.load(file).next_seed if start is None else start
+    count = seeds or (100 if minutes is None else 1 << 40)
+
+    def told(report: RunReport) -> None:
+        if report.violation is not None:
+            output.say(f"seed {report.seed}: {report.violation}")
+        session.note(f"seed {report.seed}: {report.simulated_s:.1f} s, {report.digest}")
+
+    own = run_seeds(range(first, first + count), file, minutes, told)
+    session.show(SimulationReport((own, figures.load(file))))
+    if own.violations:
+        raise Unhealthy(f"{count_text(own.violations, 'seed')} broke a promise of the masters")
+
+
+@click.command(
+    cls=Verb,
+    examples="""
+    gfsctl admin sim replay 4711            # does it still break?
+    gfsctl admin sim replay 4711 --trace    # every event that can be seen from outside
+    """,
+)
+@click.argument("seed", type=click.IntRange(0))
+@click.option("--trace", is_flag=True, help="Write what happens, with its time.")
+@pass_session
+def replay(session: Session, seed: int, trace: bool) -> None:
+    """Run one seed again, the same way in every process. Exit status 8 if it breaks a promise."""
+    show = (lambda line: output.write_lines([line])) if trace else None
+    report = MasterRun(seed, show=show).run()
+    session.show(ReplayReport((report,)))
+    if report.violation is not None:
+        raise Unhealthy(f"seed {seed}: {report.violation}")
+
+
+class SimulationReport(msgspec.Struct, frozen=True):
+    """What a campaign came to, and all of them together."""
+
+    items: tuple[Figures, ...]
+
+
+class ReplayReport(msgspec.Struct, frozen=True):
+    """What one seed did."""
+
+    items: tuple[RunReport, ...]
+
+
+def _search(session: Session, rule: str, seeds: range) -> None:
+    if rule not in SWITCHES:
+        raise UsageError(f"no rule {rule!r} to switch off; there are: {', '.join(SWITCHES)}")
+    report = find(rule, seeds, directed=True)
+    if report is None:
+        raise Unhealthy(f"{len(seeds)} seeds without {rule} broke no promise")
+    session.show(ReplayReport((report,)))
+
+
+@names.register
+def _(report: SimulationReport) -> Iterator[str]:
+    for found in report.items[0].found:
+        yield str(found.seed)
+
+
+@names.register
+def _(report: ReplayReport) -> Iterator[str]:
+    yield str(report.items[0].seed)
+
+
+@render.register
+def _(report: SimulationReport, wide: bool) -> Group:
+    own, total = report.items
+    table = Table("", "Now", "In all", box=None)
+    for title, name in (
+        ("Seeds", "seeds"),
+        ("Simulated seconds", "simulated_s"),
+        ("Operations", "operations"),
+        ("Acknowledged changes", "acked"),
+        ("Unknown outcomes", "unknown"),
+        ("Terms that led", "terms"),
+        ("Histories not judged", "undecided"),
+        ("Violations", "violations"),
+    ):
+        table.add_row(title, *(f"{getattr(sums, name):,.0f}" for sums in (own, total)))
+    table.add_row("Took", *(duration_text(sums.elapsed_s * 1000) for sums in (own, total)))
+    return Group(table)
+
+
+@render.register
+def _(report: ReplayReport, wide: bool) -> Group:
+    one = report.items[0]
+    facts = (
+        f"seed {one.seed}: {one.simulated_s:.1f} s simulated, {one.operations} operations,"
+        f" {one.acked} acknowledged changes, {one.terms} terms, {one.events} events"
+    )
+    verdict = Text(one.violation, "bold red") if one.violation else Text("no violation", "green")
+    return Group(Text(facts), Text(f"trace {one.digest}"), verdict)

@@ -1,0 +1,47 @@
+"""Many seeds one after another, counted in a file, until there are enough or the time is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gfs_ha.runtime import ThreadedRuntime
+from gfs_ha.sim.masters import figures
+from gfs_ha.sim.masters.figures import Figures
+from gfs_ha.sim.masters.run import MasterRun, RunReport
+
+_STORE_EVERY_S = 2.0
+
+
+def run_seeds(
+    seeds: range,
+    path: Path | None,
+    minutes: float | None,
+    told: Callable[[RunReport], None],
+) -> Figures:
+    """Return what these seeds came to; add them to the sums in the file at `path`, if there is one.
+
+    Ends early, between two seeds, after so many minutes.
+    """
+    runtime = ThreadedRuntime()
+    began_s = seed_began_s = runtime.monotonic_s()
+    stored_s = began_s
+    own = Figures()
+    total = None if path is None else figures.load(path)
+    for seed in seeds:
+        report = MasterRun(seed).run()
+        now_s = runtime.monotonic_s()
+        for sums in (own, total):
+            if sums is not None:
+                sums.add(report)
+                sums.elapsed_s += now_s - seed_began_s
+        seed_began_s = now_s
+        told(report)
+        if path is not None and total is not None and now_s - stored_s >= _STORE_EVERY_S:
+            figures.store(path, total)
+            stored_s = now_s
+        if minutes is not None and now_s - began_s >= minutes * 60:
+            break
+    if path is not None and total is not None:
+        figures.store(path, total)
+    return own
