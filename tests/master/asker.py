@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trio import CALL_S, CLUSTER, NAMES, Client, Trio
+from trio import CALL_S, CLUSTER, NAMES, WAIT_S, Client, Trio
 
 from gfs_ha.errors import GfsError
 from gfs_ha.limits import PROTOCOL_VERSION
@@ -25,13 +25,23 @@ class Asker:
         trio.at_close(self._connections.close)
 
     def ask(self, name: str, terms: ReadTerms | None, *requests: Request) -> Answer:
+        """Return the answer, once no election is in its way."""
+        deadline_s = self._runtime.monotonic_s() + WAIT_S
+        while True:
+            answer = self.ask_once(name, terms, *requests)
+            again = [r for r in answer.replies if isinstance(r, Failure) and r.raised().retryable]
+            if not again or self._runtime.monotonic_s() > deadline_s:
+                return answer
+            self._runtime.sleep(0.02)
+
+    def ask_once(self, name: str, terms: ReadTerms | None, *requests: Request) -> Answer:
         context = call_context(self._runtime, self._runtime.monotonic_s() + CALL_S, terms)
         body = encode(tuple(Asked(request) for request in requests))
         data = self._connections.caller(name).call(SERVE_METHOD, context, body, CALL_S)
         return read_answer(data, len(requests), dated=terms is not None)
 
     def error(self, name: str, terms: ReadTerms | None, request: Request) -> GfsError:
-        reply = self.ask(name, terms, request).replies[0]
+        reply = self.ask_once(name, terms, request).replies[0]
         assert isinstance(reply, Failure), reply
         return reply.raised()
 
