@@ -59,6 +59,12 @@ _log_level_option = click.option(
     is_flag=True,
     help="Make this an initial member of a new cluster; once, in an empty directory.",
 )
+@click.option(
+    "--recover-from-this-copy",
+    "recover",
+    is_flag=True,
+    help="A majority of the masters is gone for good: go on with this one's copy. Asks first.",
+)
 @_check_option
 @_insecure_option
 @_log_file_option
@@ -66,6 +72,7 @@ _log_level_option = click.option(
 def master(
     config_file: str | None,
     bootstrap: bool,
+    recover: bool,
     check_config: bool,
     insecure: bool,
     log_file: str | None,
@@ -86,8 +93,10 @@ def master(
         if check_config:
             return _say_right(config)
         _settle(config, config.master.name, log_level, log_file)
-        from gfs_ha.master.server import run_master
+        from gfs_ha.master.server import recover_master, run_master
 
+        if recover:
+            recover_master(config, lambda text: str(click.prompt(text, err=True)))
         return run_master(config, bootstrap=bootstrap, insecure=insecure)
 
     _run(serve)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gfs_ha import config, connect
-from gfs_ha.errors import NotFound
 from gfs_ha.local.layout import Member
 from gfs_ha.runtime import Runtime
 
@@ -18,9 +17,10 @@ def replaced(
     address = config.load(new.home.config_path).cluster.master(new.name)
     assert address is not None, "a master's own file names it"
     with connect(client_config) as fs:
-        try:
-            yield from fs.operations.members(runtime, timeout_s).replace(old, address)
-        except NotFound:
-            rows = fs.operations.masters().items
-            if not any(row.name == new.name and row.voter for row in rows):
-                raise
+        members = fs.operations.members(runtime, timeout_s)
+        votes = {row.name: row.voter for row in fs.operations.masters().items}
+        if old in votes:
+            yield from members.replace(old, address)
+        elif not votes.get(new.name, False):
+            # The old one is out already, by an earlier call or a recovery from one copy.
+            yield from members.add(address)

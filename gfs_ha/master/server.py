@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from msgspec import structs
+
 from gfs_ha.config import Config, MasterConfig, check_exposure
 from gfs_ha.errors import ConfigError, DeadlineExceeded, GfsError, LocalError
 from gfs_ha.ids import Epoch, LogIndex
@@ -24,8 +26,10 @@ from gfs_ha.master.raft.identity import DATABASES as RAFT_DATABASES
 from gfs_ha.master.raft.identity import bootstrap as bootstrap_store
 from gfs_ha.master.raft.identity import join as join_store
 from gfs_ha.master.raft.node import RaftNode
+from gfs_ha.master.raft.recovery import stored_incarnation
 from gfs_ha.master.raft.transport import tcp_transport
 from gfs_ha.master.recount import Recounter, ensure_hash
+from gfs_ha.master.recovery import recover
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.roles import RoleKeeper
 from gfs_ha.master.state.machine import Machine
@@ -37,7 +41,7 @@ from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.protocol.codec import Hello
 from gfs_ha.runtime import Future, Runtime, Task, ThreadedRuntime, watch_stop_signals
 
-INCARNATION = 1  # Restoring masters from a backup will raise it; this release cannot.
+INCARNATION = 1  # Of a new cluster; recovering from a copy raises it.
 STOP_TIMEOUT_S = 5.0
 SWITCH_INTERVAL_S = 0.0005  # A busy Python thread makes LMDB puts 12 -> 143 us at the default.
 _DATABASES = (*RAFT_DATABASES, *STATE_DATABASES)
@@ -82,6 +86,8 @@ class MasterServer:
                 logger.info("bootstrapped cluster=%s member=%s", config.cluster.id, own.name)
             elif join_store(self._kv, raft_config):
                 logger.warning("waits to be let in cluster=%s name=%s", config.cluster.id, own.name)
+            incarnation = stored_incarnation(self._kv) or INCARNATION
+            raft_config = structs.replace(raft_config, incarnation=incarnation)
             ensure_hash(self._kv, runtime)
             self._recounter = Recounter(self._kv, runtime, self._stop_for_good)
             machine = Machine(_log_mistake, self._recounter)
@@ -163,7 +169,7 @@ class MasterServer:
         self._desk = Desk(
             config=config,
             name=own.name,
-            incarnation=INCARNATION,
+            incarnation=self._raft.identity.incarnation,
             kv=self._kv,
             proposer=proposer,
             runtime=self._runtime,
@@ -195,7 +201,9 @@ class MasterServer:
         self._runtime.spawn("snapshot", work)
 
     def _make_reign(self, term: int) -> Reign:
-        return Reign(Epoch(INCARNATION, term), self._runtime.monotonic_s())
+        # A new member learns of the incarnation from those that let it in.
+        self._desk.incarnation = self._raft.identity.incarnation
+        return Reign(Epoch(self._desk.incarnation, term), self._runtime.monotonic_s())
 
     def _space_low(self) -> bool:
         stats = self._kv.stats()
@@ -210,6 +218,12 @@ def build_master(config: Config, runtime: Runtime, bootstrap: bool = False) -> M
     if config.master is None:
         raise ConfigError(f"{config.path}: has no [master]")
     return MasterServer(config, config.master, runtime, bootstrap)
+
+
+def recover_master(config: Config, ask: Callable[[str], str]) -> int:
+    """Make a stopped master's copy the whole cluster, see `recover`."""
+    assert config.master is not None, "the file of a master"
+    return recover(config, config.master, _raft_config(config, config.master), ask)
 
 
 def run_master(config: Config, bootstrap: bool = False, insecure: bool = False) -> int:

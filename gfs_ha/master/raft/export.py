@@ -12,7 +12,7 @@ import msgspec
 
 from gfs_ha.errors import CorruptData
 from gfs_ha.kv.ordered import Frozen, Reader, Table, Writer
-from gfs_ha.master.raft.journal import stored_point
+from gfs_ha.master.raft.journal import stored_entry, stored_members
 from gfs_ha.master.raft.members import Configuration, Point
 
 _Rows = list[tuple[int, list[tuple[bytes, bytes]]]]  # By the number of the database.
@@ -34,7 +34,10 @@ class Export:
     ) -> None:
         self.number = number  # Random: says whether a broken transfer may go on.
         with frozen.read() as reader:
-            self.point: Point = stored_point(reader, initial)
+            index, term = stored_entry(reader)
+            members = stored_members(reader, initial)
+        applied = [configuration for at, configuration in members if at <= index]
+        self.point = Point(index, term, applied[-1])
         self._frozen = frozen
         self._tables = [Table(name, name) for name in databases]
         self._chunk_bytes = chunk_bytes

@@ -180,6 +180,8 @@ class Handshake:
     def _check_incarnation(self, theirs: int, leading: bool, refused: bool) -> None:
         ours = self._identity.incarnation
         if theirs > ours:
+            if self._identity.adopt(theirs):
+                return  # The peer refuses us this once; the next hello says the new one.
             error = NewerIncarnation(
                 f"the cluster lives on in incarnation {theirs}; this member is of {ours}"
             )

@@ -9,6 +9,7 @@ that it once acknowledged (M5).
 from __future__ import annotations
 
 import struct
+from itertools import islice
 
 import msgspec
 
@@ -43,7 +44,9 @@ class Start(msgspec.Struct, frozen=True, array_like=True):
 NEVER = Start(0, 0)
 
 
-class _Identity(msgspec.Struct, array_like=True):
+class IdentityRecord(msgspec.Struct, array_like=True):
+    """The stored form; no members: it waits to be let in."""
+
     cluster_id: str
     incarnation: int
     member_id: str
@@ -82,14 +85,25 @@ def _establish(kv: OrderedKV, config: RaftConfig, members: dict[str, Address]) -
             raise WrongDirectory(
                 "the metadata store is not empty: only an empty directory is bootstrapped"
             )
-    record = _Identity(config.cluster_id, config.incarnation, config.member_id, members)
+    record = IdentityRecord(config.cluster_id, config.incarnation, config.member_id, members)
     writer = kv.begin()
     try:
-        writer.put(META, _IDENTITY, FORMAT + msgspec.msgpack.encode(record))
+        store_record(writer, record)
     except BaseException:
         writer.abort()
         raise
     writer.commit()
+
+
+def load_record(reader: Reader) -> IdentityRecord | None:
+    """Return who a store is. Raises: OldCopy, NewerIncarnation when it was stopped for good."""
+    row = reader.get(META, _IDENTITY)
+    _check_stopped(reader)
+    return None if row is None else msgspec.msgpack.decode(_checked(row), type=IdentityRecord)
+
+
+def store_record(writer: Writer, record: IdentityRecord) -> None:
+    writer.put(META, _IDENTITY, FORMAT + msgspec.msgpack.encode(record))
 
 
 def _empty(reader: Reader) -> bool:
@@ -113,6 +127,8 @@ class Identity:
                 _NUMBER.unpack(key)[0]: _NUMBER.unpack_from(value, 1)[0]
                 for key, value in reader.scan(STARTS)
             }
+            # Nobody has told it anything yet: it may join whatever incarnation it finds.
+            self._fresh = not record.members and len(list(islice(reader.scan(LOG), 2))) < 2
             self._seen = {
                 key.decode(): Start(*struct.unpack_from(">QQ", value, 1))
                 for key, value in reader.scan(SEEN)
@@ -122,7 +138,9 @@ class Identity:
         self.incarnation = record.incarnation
         self.member_id = record.member_id
         self.start = Start(max(self._starts, default=0) + 1, runtime.random_u64())
+        self._record = record
         self._unwritten: dict[str, Start] = {}
+        self._record_dirty = False
         self._open(kv)
 
     def holds(self, start: Start) -> bool:
@@ -144,18 +162,32 @@ class Identity:
             self._unwritten[peer] = start
         return peer in self._unwritten
 
+    def adopt(self, incarnation: int) -> bool:
+        """Take the incarnation of the cluster that this new member is to join; False if it may not.
+
+        Only who has never held anything of a cluster may: what it holds belongs to its incarnation.
+        """
+        if not self._fresh:
+            return False
+        self.incarnation = self._record.incarnation = incarnation
+        self._record_dirty = True
+        return True
+
     @property
     def dirty(self) -> bool:
-        return bool(self._unwritten)
+        return bool(self._unwritten) or self._record_dirty
 
     def write(self, writer: Writer) -> None:
         """Put what was noted into the transaction of this tick."""
+        if self._record_dirty:
+            store_record(writer, self._record)
         for peer, start in self._unwritten.items():
             row = FORMAT + struct.pack(">QQ", start.number, start.nonce)
             writer.put(SEEN, peer.encode(), row)
 
     def committed(self) -> None:
         self._unwritten.clear()
+        self._record_dirty = False
 
     def _open(self, kv: OrderedKV) -> None:
         writer = kv.begin()
@@ -178,14 +210,14 @@ def stop_for_good(writer: Writer, error: GfsError) -> None:
     writer.put(META, _STOPPED, FORMAT + msgspec.msgpack.encode(record))
 
 
-def _load(reader: Reader, config: RaftConfig) -> _Identity:
+def _load(reader: Reader, config: RaftConfig) -> IdentityRecord:
     row = reader.get(META, _IDENTITY)
     if row is None:
         raise ConfigError(
             f"the metadata store of {config.member_id} was never bootstrapped; start the masters"
             " of a new cluster once with --bootstrap"
         )
-    record = msgspec.msgpack.decode(_checked(row), type=_Identity)
+    record = msgspec.msgpack.decode(_checked(row), type=IdentityRecord)
     for name, stored, given in (
         ("cluster", record.cluster_id, config.cluster_id),
         ("member", record.member_id, config.member_id),

@@ -37,7 +37,7 @@ _HEAD_KEY = b"head"
 _APPLIED_KEY = b"applied"
 _MEMBERS_KEY = b"members"
 
-_Members = list[tuple[int, Configuration]]  # By the index of their entries; 0 = from the start.
+Members = list[tuple[int, Configuration]]  # By the index of their entries; 0 = from the start.
 
 
 class _Head(msgspec.Struct, array_like=True):
@@ -49,20 +49,22 @@ class _Head(msgspec.Struct, array_like=True):
 
 def stored_applied(reader: Reader) -> int:
     """Return the index of the last command whose effects are in this moment of the store."""
-    row = reader.get(META, _APPLIED_KEY)
-    return 1 if row is None else int(_APPLIED.unpack(row)[1])
+    return stored_entry(reader)[0]
 
 
-def stored_point(reader: Reader, initial: Configuration) -> Point:
-    """Return what a moment of the store contains the effects of."""
-    row = reader.get(META, _APPLIED_KEY)
-    _, index, term = (FORMAT, 1, 0) if row is None else _APPLIED.unpack(_checked(row, whole=True))
+def stored_members(reader: Reader, initial: Configuration) -> Members:
+    """Return the configurations of this moment, the newest last."""
     row = reader.get(META, _MEMBERS_KEY)
-    members: _Members = [(0, initial)]
-    if row is not None:
-        members = msgspec.msgpack.decode(_checked(row), type=_Members)
-    applied = [configuration for at, configuration in members if at <= index]
-    return Point(index, term, applied[-1])
+    return [(0, initial)] if row is None else msgspec.msgpack.decode(_checked(row), type=Members)
+
+
+def stored_entry(reader: Reader) -> tuple[int, int]:
+    """Return index and term of the last entry whose effects are in this moment of the store."""
+    row = reader.get(META, _APPLIED_KEY)
+    if row is None:
+        return 1, 0
+    _, index, term = _APPLIED.unpack(_checked(row, whole=True))
+    return index, term
 
 
 class Journal:
@@ -83,7 +85,7 @@ class Journal:
         self._head_dirty = False
         self.initial = initial
         self._wiped = False  # Nothing of the stored log is to stay.
-        self._members: _Members = [(0, initial)]  # The newest that is applied, and all after it.
+        self._members: Members = [(0, initial)]  # The newest that is applied, and all after it.
         self._members_dirty = False
         self._first = 0
         self._last = 0
@@ -204,6 +206,10 @@ class Journal:
             self._tail_bytes = self._head.log_bytes = _size(entry)
             self._first = self._last = self._dirty_from = point.index
 
+    def appoint(self, point: Point) -> None:
+        """Put a configuration in force by hand, from a place of the log on."""
+        self._members, self._members_dirty = [(point.index, point.configuration)], True
+
     def row(self, key: bytes) -> bytes | None:
         """Return a stored row of the consensus beside the journal's own."""
         with self._kv.read() as reader:
@@ -310,13 +316,8 @@ class Journal:
         row = reader.get(META, _HEAD_KEY)
         if row is not None:
             self._head = msgspec.msgpack.decode(_checked(row), type=_Head)
-        row = reader.get(META, _MEMBERS_KEY)
-        if row is not None:
-            self._members = msgspec.msgpack.decode(_checked(row), type=_Members)
-        row = reader.get(META, _APPLIED_KEY)
-        if row is not None:
-            _, index, term = _APPLIED.unpack(_checked(row, whole=True))
-            self._applied = self._stored_applied = (index, term)
+        self._members = stored_members(reader, self.initial)
+        self._applied = self._stored_applied = stored_entry(reader)
         first = next(iter(reader.scan(LOG)), None)
         if first is None:
             self._first = self._tail_first = 1

@@ -63,7 +63,7 @@ class Draft:
         return Epoch(self.settings.incarnation, self.stamp.term)
 
     def adopt(self, settings: Settings) -> None:
-        """Write the settings of a fresh cluster."""
+        """Write the settings of the cluster."""
         self._settings = settings
         self.rows.put(SETTINGS, ONLY, settings)
 

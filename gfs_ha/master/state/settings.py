@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from gfs_ha.errors import AlreadyInitialized, InvalidArgument, PreconditionFailed
 from gfs_ha.ids import ROOT_INODE
 from gfs_ha.limits import (
@@ -21,6 +23,7 @@ from gfs_ha.protocol.metadata import DIRECTORY, Done
 
 ROOT_MODE = 0o777
 _NAME_BYTES_MAX = 255
+_IDS_PER_INCARNATION = 1 << 32  # More than a copy can lack of them.
 
 
 @step(InitCluster)
@@ -50,8 +53,13 @@ def init_cluster(draft: Draft, command: InitCluster) -> Done:
 
 @step(LeaderElected)
 def leader_elected(draft: Draft, command: LeaderElected) -> Done:
-    """Write down who leads this term. Refuses: PreconditionFailed on another incarnation."""
+    """Write down who leads this term; a newer incarnation begins with its first leader.
+
+    Refuses: PreconditionFailed on an older incarnation.
+    """
     check_text("member", command.member, _NAME_BYTES_MAX)
+    if command.incarnation > draft.settings.incarnation:
+        _begin_incarnation(draft, command.incarnation)
     incarnation = draft.settings.incarnation
     if command.incarnation != incarnation:
         raise PreconditionFailed(
@@ -66,6 +74,17 @@ def leader_elected(draft: Draft, command: LeaderElected) -> Done:
         row = LedTermRow(command.member, draft.stamp.wall_ns, draft.stamp.index)
         draft.rows.put(LED_TERMS, key, row)
     return Done()
+
+
+def _begin_incarnation(draft: Draft, incarnation: int) -> None:
+    """Go on from a copy that may lack the last commands: no id that they gave is given again."""
+    draft.adopt(structs.replace(draft.settings, incarnation=incarnation))
+    counters = draft.counters
+    counters.last_chunk = 0  # A chunk's id carries the incarnation.
+    counters.last_inode += _IDS_PER_INCARNATION
+    counters.last_content += _IDS_PER_INCARNATION
+    counters.last_session += _IDS_PER_INCARNATION
+    counters.last_server += _IDS_PER_INCARNATION
 
 
 def advance_clock(counters: Counters, term: int, elapsed_ms: int) -> None:

@@ -7,6 +7,7 @@ import state_driver
 from state_driver import INIT, WALL_NS, Driver, apply_one, empty_file
 
 from gfs_ha.errors import DiskFailed, ProtocolError
+from gfs_ha.ids import split_chunk_id
 from gfs_ha.kv.ordered import MemoryKV
 from gfs_ha.limits import ROWS_PER_COMMAND_MAX, SCHEMA_VERSION
 from gfs_ha.master.state import draft, tables
@@ -75,12 +76,25 @@ def test_each_term_that_leads_is_one_row_and_the_newest_are_kept() -> None:
     for driver.term in range(1, 1010):
         assert driver.ok(LeaderElected(f"m{driver.term % 3}", 1)) == Done()
         assert driver.ok(LeaderElected("late", 1)) == Done()
-    assert driver.error(LeaderElected("m1", 2)) == "PreconditionFailed"
+    assert driver.error(LeaderElected("m1", 0)) == "PreconditionFailed"
     with driver.view() as view:
         terms = view.led_terms(2000)
         assert [row.term for row in terms] == list(range(1009, 9, -1))
         assert terms[0].member == "m1" and terms[0].incarnation == 1
         assert len(view.led_terms(3)) == 3
+
+
+def test_a_newer_incarnation_begins_with_its_leader_and_gives_no_id_again() -> None:
+    driver = Driver()
+    before = driver.chunk(driver.open_session()).chunk_id
+    session = driver.open_session()
+    driver.ok(LeaderElected("m1", 3))
+    later = driver.open_session()
+    assert later > session + 1_000_000
+    assert split_chunk_id(driver.chunk(later).chunk_id) == (3, 1)
+    assert split_chunk_id(before)[0] == 1
+    driver.check()
+    assert driver.error(LeaderElected("m2", 2)) == "PreconditionFailed"
 
 
 def test_an_entry_of_a_newer_schema_stops_the_process() -> None:

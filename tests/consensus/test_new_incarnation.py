@@ -1,0 +1,86 @@
+"""One copy that begins a new incarnation: what it keeps, and whom it lets in (M5)."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from raft_lab import OurLab
+
+from gfs_ha.errors import ConfigError, NewerIncarnation, OldCopy
+from gfs_ha.kv.ordered import MemoryKV
+from gfs_ha.master.raft.contract import RaftConfig
+from gfs_ha.master.raft.handshake import Handshake
+from gfs_ha.master.raft.identity import Identity, bootstrap, join, stop_for_good
+from gfs_ha.master.raft.journal import Journal
+from gfs_ha.master.raft.recovery import begin_incarnation, look_at, stored_incarnation
+from gfs_ha.sim.runtime import SimRuntime
+from gfs_ha.sim.scheduler import Scheduler
+
+MEMBERS = {"A": ("A", 1), "B": ("B", 1)}
+
+
+def config(name: str, incarnation: int = 1) -> RaftConfig:
+    return RaftConfig("lab", incarnation, name, MEMBERS)
+
+
+def test_a_copy_keeps_its_whole_log_and_alone_votes(tmp_path: Path) -> None:
+    lab = OurLab("ABC", tmp_path)
+    lab.elect("A")
+    lab.propose("A", "applied")
+    lab.run(0.5)
+    lab.isolate("C")
+    lab.propose("A", "stored, and nobody knows if it is committed")
+    lab.tick("A")
+    lab.deliver("A", "B")
+    lab.tick("B")
+    log = lab.log("B")
+    disk = lab.disks["B"].crash()
+    own = RaftConfig("lab", 1, "B", {name: (name, 1) for name in "ABC"})
+    found = look_at(disk, own)
+    assert found.voters == ("A", "B", "C") and found.last_index == log[-1][0]
+    assert found.applied_index < found.last_index
+    assert begin_incarnation(disk, own) == 2
+    assert stored_incarnation(disk) == 2
+    journal = Journal(disk)
+    assert list(journal.configuration.voters) == ["B"]
+    assert (journal.last_index, journal.applied_index) == (log[-1][0], found.applied_index)
+
+
+def test_what_is_empty_or_was_stopped_is_no_copy(tmp_path: Path) -> None:
+    empty = MemoryKV()
+    assert stored_incarnation(empty) is None
+    with pytest.raises(ConfigError):
+        look_at(empty, config("A"))
+    old = MemoryKV()
+    bootstrap(old, config("A"))
+    writer = old.begin()
+    stop_for_good(writer, OldCopy("it must not vote again"))
+    writer.commit()
+    with pytest.raises(OldCopy):
+        begin_incarnation(old, config("A"))
+
+
+def identity(kv: MemoryKV, name: str, incarnation: int) -> Identity:
+    return Identity(kv, config(name, incarnation), SimRuntime(Scheduler(), random.Random(1)))
+
+
+def test_only_a_new_member_takes_the_incarnation_that_it_finds() -> None:
+    leader = MemoryKV()
+    bootstrap(leader, config("A"))
+    begin_incarnation(leader, config("A"))
+    fresh, used = MemoryKV(), MemoryKV()
+    join(fresh, config("B"))
+    bootstrap(used, config("B"))
+    anybody = {"A", "B"}.__contains__
+    for kv, adopts in ((fresh, True), (used, False)):
+        own = identity(kv, "B", 1)
+        ours = Handshake(own, anybody, "A")
+        theirs = Handshake(identity(leader, "A", 2), anybody)
+        with pytest.raises(NewerIncarnation):
+            theirs.receive(ours.hello(), leading=True)
+        refusal = theirs.refusal(NewerIncarnation("the cluster lives on"))
+        with pytest.raises(NewerIncarnation):
+            ours.receive(refusal, leading=False)
+        assert own.incarnation == (2 if adopts else 1) and own.dirty == adopts
