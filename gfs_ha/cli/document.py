@@ -74,6 +74,7 @@ _KINDS = {
     "HealthReport": "Health",
     "StatusReport": "Status",
     "LeadershipReport": "Leadership",
+    "OneMaster": "Master",
     "StateReport": "StateCheck",
 }
 _SINGLE = {"Status", "Leadership"}

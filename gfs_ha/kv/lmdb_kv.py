@@ -172,12 +172,19 @@ class LmdbKV:
         info = self._environment.info()
         page_bytes = int(self._environment.stat()["psize"])
         with self._environment.begin() as transaction:
-            entries = sum(
-                int(transaction.stat(db=database)["entries"])
-                for database in self._databases.values()
-            )
+            stats = [transaction.stat(db=database) for database in self._databases.values()]
         used = (int(info["last_pgno"]) + 1) * page_bytes
-        return KvStats(used_bytes=used, map_bytes=self._map_bytes, entries=entries)
+        held = sum(
+            int(stat["branch_pages"]) + int(stat["leaf_pages"]) + int(stat["overflow_pages"])
+            for stat in stats
+        )
+        return KvStats(
+            used_bytes=used,
+            map_bytes=self._map_bytes,
+            entries=sum(int(stat["entries"]) for stat in stats),
+            free_bytes=max(0, used - held * page_bytes),
+            readers=int(info["num_readers"]),
+        )
 
     def forget_dead_readers(self) -> int:
         """Free the reader slots of processes that died; return how many there were."""

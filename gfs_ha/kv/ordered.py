@@ -63,6 +63,8 @@ class KvStats(msgspec.Struct, frozen=True):
     used_bytes: int
     map_bytes: int
     entries: int
+    free_bytes: int = 0  # Of what is used: pages that hold nothing and are taken first.
+    readers: int = 0  # Slots that readers hold, in all processes.
 
 
 class Frozen(Protocol):

@@ -52,6 +52,9 @@ class MasterFacts(Word, frozen=True, tag="master_facts"):
     state: StateFacts | None = None
     leader_host: str = ""  # Where the leader's door is, if it is known.
     leader_port: int = 0
+    free_bytes: int = 0  # Of the state: pages that hold nothing.
+    readers: int = 0  # Slots that readers of the store hold.
+    last_commit_us: int = 0
 
 
 class LedTerm(Word, frozen=True):

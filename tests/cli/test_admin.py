@@ -148,3 +148,16 @@ def test_the_leadership_is_handed_over_to_whom_was_asked_for(gfsctl: Gfsctl) -> 
     assert third == [leader()] != [other]
     assert "leads already" in gfsctl.refused(4, "admin", "masters", "transfer-leader", third[0])
     assert "m9" in gfsctl.refused(3, "admin", "masters", "transfer-leader", "m9")
+
+
+def test_one_master_shows_its_log_and_its_store(gfsctl: Gfsctl) -> None:
+    found = gfsctl.ok("admin", "masters", "show", "m2", "-o", "json").json
+    assert found["kind"] == "Master"
+    (facts,) = found["items"]
+    assert facts["name"] == "m2" and facts["map_bytes"] > facts["state_bytes"] > 0
+    assert 0 <= facts["free_bytes"] < facts["state_bytes"] and facts["readers"] >= 0
+    assert facts["last_index"] >= facts["first_index"] > 0 and facts["last_commit_ms"] > 0
+    shown = gfsctl.ok("admin", "masters", "show", "m2").out.decode()
+    assert "Free pages" in shown and "Last commit" in shown
+    assert gfsctl.ok("admin", "masters", "show", "m2", "-o", "name").lines == ["m2"]
+    gfsctl.refused(3, "admin", "masters", "show", "m9")

@@ -22,6 +22,7 @@ masters = Family(
     help="The masters and every term that led.",
     rows={
         "ls": Row("gfs_ha.cli.admin.masters", "list_masters", "List the masters"),
+        "show": Row("gfs_ha.cli.admin.master", "show_master", "Show one master and its store"),
         "add": Row("gfs_ha.cli.admin.members", "add_master", "Add a master"),
         "replace": Row(
             "gfs_ha.cli.admin.members", "replace_master", "A new master for an old or dead one"

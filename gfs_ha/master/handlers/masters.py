@@ -68,6 +68,9 @@ def master_facts(desk: Desk) -> MasterFacts:
         state=state_facts(desk),
         leader_host="" if leader is None else leader.host,
         leader_port=0 if leader is None else leader.port,
+        free_bytes=stats.free_bytes,
+        readers=stats.readers,
+        last_commit_us=int(raft.last_commit_ms * 1000),
     )
 
 
