@@ -128,6 +128,20 @@ def test_a_new_member_learns_then_votes_and_the_old_one_hears_that_it_is_out(
     assert lab.applied("D") == ["before", "after"]
 
 
+def test_who_hears_that_a_change_is_done_sees_it(lab: SparedLab) -> None:
+    for change in (AddLearner("D", where("D")), RemoveMember("D")):
+        seen: list[bool] = []
+
+        def done(outcome: Outcome, seen: list[bool] = seen) -> None:
+            members = lab.nodes["A"].status().members
+            seen.append(any(member.member_id == "D" for member in members))
+
+        lab.nodes["A"].change_members(change, 5.0, done)
+        for _ in range(40):  # In steps so small that no status is due by itself.
+            lab.run(0.001, "ABC", step_s=0.001)
+        assert seen == [isinstance(change, AddLearner)]
+
+
 def test_a_learner_neither_counts_nor_stands(lab: SparedLab) -> None:
     assert ended(lab, AddLearner("D", where("D"))) is None
     for other in "BC":

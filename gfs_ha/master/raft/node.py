@@ -372,6 +372,7 @@ class RaftNode:
 
     def members_changed(self) -> None:
         self._transport.set_peers(self._config.peers(self._replica.configuration))
+        self._next_status_s = 0.0  # Who hears that it is done asks next who the members are.
 
     def reads_end(self) -> None:
         self._readable_until_s = float("-inf")
