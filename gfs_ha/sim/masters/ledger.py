@@ -17,7 +17,7 @@ from gfs_ha.sim.masters.trace import Trace
 from gfs_ha.sim.scheduler import Scheduler
 
 # A row of the simulation's own, in the transaction of the state: the last applied index.
-_MARK = Table("sim", "sim")
+MARK = Table("sim", "sim")
 _MARK_KEY = b"applied"
 _CLOCK_GAIN = 1.04  # The most that cluster time may gain on true time: the rates of the clocks.
 _DIGESTS_KEPT = 4096
@@ -169,14 +169,14 @@ class WatchedMachine:
         writes = Writes(writer, payload)
         answer = self._machine.apply(writes, index, term, payload)
         writes.note_answer(answer)
-        writer.put(_MARK, _MARK_KEY, index.to_bytes(8, "big"))
+        writer.put(MARK, _MARK_KEY, index.to_bytes(8, "big"))
         self._ledger.applies(self._member, index, term, writes)
         return answer
 
 
 def applied_mark(reader: Reader) -> int:
     """Return the index of the last command whose rows this moment of the store holds."""
-    return int.from_bytes(reader.get(_MARK, _MARK_KEY) or b"", "big")
+    return int.from_bytes(reader.get(MARK, _MARK_KEY) or b"", "big")
 
 
 def check_tables(member: str, reader: Reader) -> None:

@@ -24,9 +24,10 @@ from gfs_ha.master.raft.node import RaftNode
 from gfs_ha.master.raft.transport import LinkTransport
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.roles import RoleKeeper
+from gfs_ha.master.state.tables import DATABASES
 from gfs_ha.sim.checkers import Violation
 from gfs_ha.sim.masters.door import SimDoor
-from gfs_ha.sim.masters.ledger import WatchedMachine
+from gfs_ha.sim.masters.ledger import MARK, WatchedMachine
 from gfs_ha.sim.masters.links import WaitingLinks
 from gfs_ha.sim.masters.process import Process
 from gfs_ha.sim.masters.runtime import ProcessRuntime
@@ -64,6 +65,7 @@ class SimMaster:
             name,
             members,
             timeout_max_s=world.timeout_max_s,
+            state_databases=(*DATABASES, MARK.database),
         )
         bootstrap(self.disk.held, self.raft_config)
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterable
 from dataclasses import replace
 
+from gfs_ha.limits import RAFT_TIMEOUT_MAX_S
 from gfs_ha.sim.masters.plans import RunPlan, draw_plan
 from gfs_ha.sim.masters.run import MasterRun, RunReport
 from gfs_ha.sim.masters.switches import SWITCHES
@@ -29,6 +30,8 @@ def directed_plan(seed: int, faults: tuple[str, ...]) -> RunPlan:
     if "client-stop" in faults:
         habits = tuple(replace(one, timeout_s=30.0, pause_s=0.1) for one in habits)
     run_s = min(plan.run_s, 20.0)
+    if set(faults) == {"busy-disks"}:
+        plan = replace(plan, timeout_max_s=RAFT_TIMEOUT_MAX_S)
     return replace(
         plan, habits=habits, fault_kinds=faults, fault_mean_s=0.7, run_s=run_s, session_life_s=5.0
     )

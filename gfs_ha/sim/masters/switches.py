@@ -60,6 +60,15 @@ class _DropsForMajority(SmallReplica):
         super()._SyncObj__tryLogCompaction()
 
 
+class _ServesEarly(RaftNode):
+    """A new leader serves before its own first entry is applied; two guards stand for this rule."""
+
+    replica_type = GUARDS["own-entry-before-reads"].replica_type
+
+    def _visibly_leading(self) -> bool:
+        return self._replica.serving
+
+
 class _WallClockProposer(Proposer):
     """Cluster time follows the leader's wall clock."""
 
@@ -145,6 +154,7 @@ class Switch:
     text: str
     build: Build
     faults: tuple[str, ...] = ()  # Of the directed search; the usual ones without.
+    found_at: int = 0  # The first seed of that search which shows it.
 
 
 def _node(guard: str) -> Build:
@@ -172,7 +182,10 @@ SWITCHES: dict[str, Switch] = {
         "M4", "reads are released before the commit that shows them", _node("reads-after-commit")
     ),
     "own-entry-before-reads": Switch(
-        "M4", "a new leader reads before its own entry", _node("own-entry-before-reads")
+        "M4",
+        "a new leader reads before its own entry",
+        replace(PLAIN, node_type=_ServesEarly),
+        ("kill", "stop", "slow-disk"),
     ),
     "lease-from-send": Switch(
         "M4",
