@@ -11,6 +11,7 @@ SCHEMA_VERSION = 1  # Of replicated commands; apply stops on one above the repli
 
 # Names and paths (F1).
 NAME_BYTES_MAX = 255
+OWNER_BYTES_MAX = 255
 PATH_BYTES_MAX = 4096
 SERVER_NAME_BYTES_MAX = 64
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gfs_ha.client.account import own_account
 from gfs_ha.client.chunk_supply import ChunkSpec
 from gfs_ha.client.local_files import LocalSource
 from gfs_ha.client.memory import MemoryPool
@@ -27,8 +28,6 @@ class FileAttributes:
 
     mode: int
     mtime_ns: int
-    owner: str = ""
-    group: str = ""
 
 
 class ContentStore:
@@ -160,6 +159,7 @@ def _spec(options: PutOptions) -> ChunkSpec:
 def _file(
     path: str, attributes: FileAttributes, options: PutOptions, content: Content | None = None
 ) -> PublishFile:
+    owner, group = own_account()
     return PublishFile(
         path=path,
         size=0 if content is None else content.size,
@@ -167,8 +167,8 @@ def _file(
         mtime_ns=attributes.mtime_ns,
         content_id=ContentId(0) if content is None else content.content_id,
         extents=() if content is None else content.extents,
-        owner=attributes.owner,
-        group=attributes.group,
+        owner=owner,
+        group=group,
         if_absent=options.if_absent,
         goal=options.replicas,
     )

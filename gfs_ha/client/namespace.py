@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+from gfs_ha.client.account import own_account
 from gfs_ha.client.cluster import ClusterCalls, expect
 from gfs_ha.client.session import Session
 from gfs_ha.errors import GfsError, InvalidPath, LimitExceeded, NotFound
@@ -118,14 +119,8 @@ class Namespace:
                 if entry.status.kind == DIRECTORY:
                     waiting.append(full)
 
-    def mkdir(
-        self,
-        path: str,
-        mode: int = 0o777,
-        parents: bool = False,
-        owner: tuple[str, str] = ("", ""),
-    ) -> FileStatus:
-        request = Mkdir(check_path(path), mode, owner[0], owner[1], parents)
+    def mkdir(self, path: str, mode: int = 0o777, parents: bool = False) -> FileStatus:
+        request = Mkdir(check_path(path), mode, *own_account(), parents)
         return self._session.change(request, FileStatus)
 
     def rename(self, source: str, target: str, replace: bool = True) -> None:

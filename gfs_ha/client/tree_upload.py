@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from gfs_ha.client.account import own_account
 from gfs_ha.client.crew import Crew, fatal
 from gfs_ha.client.local_files import shown
 from gfs_ha.client.local_tree import LocalDirectory, LocalFile, root_of, walk
@@ -80,7 +81,10 @@ class TreeUpload:
         return self._result
 
     def _make(self, remote: str, wanted: Sequence[LocalDirectory]) -> list[LocalDirectory]:
-        requests = [Mkdir(join(remote, one.name), one.mode, parents=True) for one in wanted]
+        owner, group = own_account()
+        requests = [
+            Mkdir(join(remote, one.name), one.mode, owner, group, parents=True) for one in wanted
+        ]
         made: list[LocalDirectory] = []
         for one, error in zip(wanted, self._namespace.change_all(requests), strict=True):
             if error is None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import grp
 import json
+import os
+import pwd
+from pathlib import Path
 
 from gfsctl_program import Gfsctl
 
@@ -58,3 +62,14 @@ def test_a_long_directory_is_whole_and_each_form_agrees(gfsctl: Gfsctl, home: st
     assert [item["name"] for item in items] == names
     lines = gfsctl.ok("ls", "-o", "jsonl", home).lines
     assert [json.loads(line)["name"] for line in lines] == names
+
+
+def test_a_name_belongs_to_who_made_it(gfsctl: Gfsctl, home: str, tmp_path: Path) -> None:
+    (tmp_path / "tree" / "below").mkdir(parents=True)
+    (tmp_path / "tree" / "small").write_bytes(b"x")
+    gfsctl.ok("put", "-r", str(tmp_path / "tree"), f"{home}/tree")
+    gfsctl.ok("put", "-", f"{home}/stream", stdin=b"y")
+    made = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+    for name in ("tree", "tree/below", "tree/small", "stream"):
+        (status,) = gfsctl.ok("stat", f"{home}/{name}", "-o", "json").json["items"]
+        assert (status["owner"], status["group"]) == made, name

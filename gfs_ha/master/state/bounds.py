@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sized
 
 from gfs_ha.errors import InvalidArgument, LimitExceeded
+from gfs_ha.limits import OWNER_BYTES_MAX
 
 U32_MAX = (1 << 32) - 1
 U64_MAX = (1 << 64) - 1
 SIZE_MAX = (1 << 63) - 1  # File offsets and sizes, in bytes.
 TIME_NS_MAX = (1 << 63) - 1
 MODE_MAX = 0o7777
-OWNER_BYTES_MAX = 255
 
 
 def check_range(name: str, value: int, low: int, high: int) -> None:

@@ -249,8 +249,8 @@ def _flip(
     after = msgspec.structs.replace(
         before,
         mode=file.mode,
-        owner=file.owner or before.owner,
-        group=file.group or before.group,
+        owner=before.owner or file.owner,
+        group=before.group or file.group,
         mtime_ns=file.mtime_ns,
         size=file.size,
         content_id=content_id,

@@ -255,6 +255,7 @@ def test_a_replaced_file_keeps_its_inode_and_its_old_content_is_reaped() -> None
     driver.check()
     publish(driver, session, empty_file("/owned", owner="me", group="us"))
     publish(driver, session, empty_file("/owned"))
+    publish(driver, session, empty_file("/owned", owner="you", group="them"))
     with driver.view() as view:
         assert (view.status("/owned").owner, view.status("/owned").group) == ("me", "us")
     driver.ok(ReapStep(100))

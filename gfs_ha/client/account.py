@@ -1,0 +1,34 @@
+"""The account that this process runs under: the owner and group of what it makes."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+
+from gfs_ha.limits import OWNER_BYTES_MAX
+
+
+@lru_cache(maxsize=1)
+def own_account() -> tuple[str, str]:
+    """Return (user, group) by name, else by number; empty where the system has neither."""
+    try:
+        import grp
+        import pwd
+    except ImportError:
+        return "", ""
+    user_id, group_id = os.geteuid(), os.getegid()
+    try:
+        user = pwd.getpwuid(user_id).pw_name
+    except KeyError:
+        user = ""
+    try:
+        group = grp.getgrgid(group_id).gr_name
+    except KeyError:
+        group = ""
+    return _fit(user) or str(user_id), _fit(group) or str(group_id)
+
+
+def _fit(name: str) -> str:
+    """Return the name if the masters take it, else nothing."""
+    fits = name.isprintable() and len(name.encode(errors="replace")) <= OWNER_BYTES_MAX
+    return name if fits else ""
