@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from gfs_ha.kv.ordered import MemoryKV
 from gfs_ha.sim.masters.client import SimClient
@@ -152,14 +153,19 @@ class Faults:
 
     def _busy_disks(self, master: SimMaster) -> None:
         """Bulk writers on the disks of all masters: commits of 6 to 60 ms, now and then more."""
-
-        def heal() -> None:
-            for each in self._masters.values():
-                each.commit_range_s = None
-
         for each in self._masters.values():
             each.commit_range_s = self._chance.choice([(0.006, 0.06), (0.006, 0.06), (0.05, 0.2)])
-        self._later(1.0, 5.0, heal)
+        self._later(1.0, 5.0, self._calm_disks)
+
+    def _stalling_disks(self, master: SimMaster) -> None:
+        """Commits of a few hundred milliseconds on all masters, for a while."""
+        for each in self._masters.values():
+            each.commit_range_s = (0.1, 0.28)
+        self._later(1.0, 3.0, self._calm_disks)
+
+    def _calm_disks(self) -> None:
+        for each in self._masters.values():
+            each.commit_range_s = None
 
     def _full_disk(self, master: SimMaster) -> None:
         """Something else fills the disk of a master, or of all."""
@@ -237,6 +243,14 @@ class Faults:
         if self._chance.random() < 0.3:
             self._cut(ends[1], ends[0])
 
+    def _client_deaf(self, master: SimMaster) -> None:
+        """All masters hear a client that hears none, for longer than it waits for an answer."""
+        client = self._chance.choice(self._clients)
+        seconds = self._chance.uniform(10.5, 14.0)
+        for name in self._masters:
+            self._world.network.cut(name, client.name)
+            self._later(seconds, seconds, partial(self._world.network.heal, name, client.name))
+
     def _client_stop(self, master: SimMaster) -> None:
         """A laptop goes to sleep, perhaps for longer than its session lives."""
         client = self._chance.choice(self._clients)
@@ -293,6 +307,7 @@ KINDS: dict[str, _Kind] = {
     "old-copy": Faults._old_copy,
     "slow-disk": Faults._slow_disk,
     "busy-disks": Faults._busy_disks,
+    "stalling-disks": Faults._stalling_disks,
     "full-disk": Faults._full_disk,
     "failing-disk": Faults._failing_disk,
     "partition": Faults._partition,
@@ -302,7 +317,10 @@ KINDS: dict[str, _Kind] = {
     "one-way": Faults._one_way,
     "one-pair": Faults._one_pair,
     "client-way": Faults._client_way,
+    "client-deaf": Faults._client_deaf,
     "client-stop": Faults._client_stop,
     "reset": Faults._reset,
     "hand-over": Faults._hand_over,
 }
+
+SLOW = frozenset({"busy-disks", "stalling-disks"})  # Nothing fails: no reason for an election.

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from gfs_ha.limits import RAFT_TIMEOUT_MAX_S
+from gfs_ha.sim.masters.faults import SLOW
 from gfs_ha.sim.masters.plans import RunPlan, draw_plan
 from gfs_ha.sim.masters.run import MasterRun, RunReport
 from gfs_ha.sim.masters.switches import SWITCHES
@@ -27,13 +28,21 @@ def directed_plan(seed: int, faults: tuple[str, ...]) -> RunPlan:
     )
     if "full-disk" in faults:
         habits = tuple(replace(one, growth_share=0.8, pause_s=0.02) for one in plan.habits)
-    if "client-stop" in faults:
-        habits = tuple(replace(one, timeout_s=30.0, pause_s=0.1) for one in habits)
+    if "client-deaf" in faults:
+        habits = tuple(
+            replace(one, timeout_s=30.0, pause_s=0.05, write_share=0.9) for one in habits
+        )
     run_s = min(plan.run_s, 20.0)
-    if set(faults) == {"busy-disks"}:
+    mean_s = 2.5 if "slow-island" in faults else 0.7
+    if SLOW.issuperset(faults):
         plan = replace(plan, timeout_max_s=RAFT_TIMEOUT_MAX_S)
     return replace(
-        plan, habits=habits, fault_kinds=faults, fault_mean_s=0.7, run_s=run_s, session_life_s=5.0
+        plan,
+        habits=habits,
+        fault_kinds=faults,
+        fault_mean_s=mean_s,
+        run_s=run_s,
+        session_life_s=5.0,
     )
 
 

@@ -6,6 +6,7 @@ once a rule is switched off.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,7 @@ from gfs_ha.errors import GfsError, NoLeader, SessionExpired, UnknownOutcome
 from gfs_ha.ids import LogIndex
 from gfs_ha.kv.ordered import Reader, Table
 from gfs_ha.master.proposals import Proposer
+from gfs_ha.master.raft.contract import RaftConfig
 from gfs_ha.master.raft.node import RaftNode
 from gfs_ha.master.state.commands import Command, Entry
 from gfs_ha.master.state.machine import Change, Machine
@@ -43,14 +45,32 @@ class _StampsAtApply(Machine):
 
 
 class _Impatient(SmallReplica):
-    """The time of an own commit counts as silence of the leader, or of the majority."""
+    """The time of an own commit counts as silence of the others."""
 
     def _excuse(self, seconds: float) -> None:
         pass
 
 
+class _DeadlineFirst(RaftNode):
+    """The election deadline is looked at before the sockets, and own commits are not excused."""
+
+    replica_type = _Impatient
+
+    def __init__(self, *arguments: Any) -> None:
+        self._unread: deque[tuple[str, bytes]] = deque()
+        super().__init__(*arguments)
+
+    def received(self, peer: str, frame: bytes) -> None:
+        self._unread.append((peer, frame))
+
+    def _commit(self) -> None:
+        while self._unread:
+            super().received(*self._unread.popleft())
+        super()._commit()
+
+
 class _DropsForMajority(SmallReplica):
-    """The log's prefix goes once a majority has applied it; who is away lacks it for ever."""
+    """The log's prefix goes once a majority has applied it, so that snapshots are needed often."""
 
     def _SyncObj__tryLogCompaction(self) -> None:
         applied = sorted(progress.applied_index for progress in self._progress.values())
@@ -58,6 +78,15 @@ class _DropsForMajority(SmallReplica):
             most = min(applied[len(applied) // 2], self._journal.stored_applied_index)
             self._drop_to = max(self._drop_to, most)
         super()._SyncObj__tryLogCompaction()
+
+
+class _MovesOnlyTheLog(RaftNode):
+    """A snapshot says where the log goes on, and brings no tables."""
+
+    replica_type = _DropsForMajority
+
+    def __init__(self, config: RaftConfig, *arguments: Any) -> None:
+        super().__init__(msgspec.structs.replace(config, state_databases=()), *arguments)
 
 
 class _ServesEarly(RaftNode):
@@ -154,15 +183,11 @@ class Switch:
     text: str
     build: Build
     faults: tuple[str, ...] = ()  # Of the directed search; the usual ones without.
-    found_at: int = 0  # The first seed of that search which shows it.
+    found_at: int = 1  # The first seed of that search which shows it; 0: none did.
 
 
 def _node(guard: str) -> Build:
     return replace(PLAIN, node_type=GUARDS[guard])
-
-
-def _replica(replica: type[SmallReplica]) -> Build:
-    return replace(PLAIN, node_type=type(replica.__name__, (RaftNode,), {"replica_type": replica}))
 
 
 SWITCHES: dict[str, Switch] = {
@@ -174,33 +199,47 @@ SWITCHES: dict[str, Switch] = {
         "votes and acknowledgements leave before they are durable",
         _node("send-after-commit"),
         ("busy-disks", "busy-disks", "all-down"),
+        found_at=21,
     ),
-    "own-commit-excused": Switch(
-        "M3", "an own slow commit counts as silence", _replica(_Impatient), ("busy-disks",)
+    "sockets-before-deadline": Switch(
+        "M3",
+        "the election deadline is looked at before the sockets",
+        replace(PLAIN, node_type=_DeadlineFirst),
+        ("stalling-disks",),
     ),
     "reads-after-commit": Switch(
-        "M4", "reads are released before the commit that shows them", _node("reads-after-commit")
+        "M4",
+        "reads are released before the commit that shows them",
+        _node("reads-after-commit"),
+        found_at=4,
     ),
     "own-entry-before-reads": Switch(
         "M4",
         "a new leader reads before its own entry",
         replace(PLAIN, node_type=_ServesEarly),
         ("kill", "stop", "slow-disk"),
+        found_at=46,
     ),
     "lease-from-send": Switch(
         "M4",
         "the lease counts from the answer",
         _node("lease-from-send"),
         ("island", "slow-island"),
+        found_at=0,
     ),
     "stickiness": Switch(
-        "M4", "votes while a leader was just heard", _node("stickiness"), ("slow-island",)
+        "M4",
+        "votes while a leader was just heard",
+        _node("stickiness"),
+        ("slow-island",),
+        found_at=0,
     ),
     "no-lease-after-transfer": Switch(
         "M4",
         "a leader that handed over keeps its lease",
         _node("no-lease-after-transfer"),
         ("hand-over",),
+        found_at=45,
     ),
     "start-list": Switch(
         "M5", "an old copy of a disk is admitted", _node("start-list"), ("old-copy", "one-pair")
@@ -211,10 +250,10 @@ SWITCHES: dict[str, Switch] = {
         replace(PLAIN, proposer_type=_WallClockProposer),
         ("step-clock",),
     ),
-    "log-for-absent": Switch(
+    "whole-snapshots": Switch(
         "M7",
-        "the log is dropped although a member lacks it",
-        _replica(_DropsForMajority),
+        "a member that lacks a part of the log goes on behind it",
+        replace(PLAIN, node_type=_MovesOnlyTheLog),
         ("stop", "kill"),
     ),
     "room-for-deletes": Switch(
@@ -222,6 +261,7 @@ SWITCHES: dict[str, Switch] = {
         "growth is taken on full disks",
         replace(PLAIN, proposer_type=_TakesGrowth),
         ("full-disk",),
+        found_at=4,
     ),
     "stored-answers": Switch(
         "S1",
@@ -233,12 +273,14 @@ SWITCHES: dict[str, Switch] = {
         "S2",
         "an unknown request is sent under another session",
         replace(PLAIN, session_type=_SendsAgain),
-        ("client-stop", "client-stop", "client-way", "stop"),
+        ("client-deaf",),
+        found_at=6,
     ),
     "unknown-said": Switch(
         "S3",
         "no answer is taken for not done",
         replace(PLAIN, calls_type=_TakesSilenceForNo),
         ("island", "client-way"),
+        found_at=2,
     ),
 }
