@@ -99,8 +99,11 @@ class MasterRun:
         except Violation as error:
             violation = str(error)
             self.world.trace.note(f"violation {violation}")
-        finally:
+        except Exception:
             self._tear_down()
+            raise
+        # Not after a signal: the task that has the baton does not know of it, and runs on.
+        self._tear_down()
         return RunReport(
             seed=self._seed,
             violation=violation,
