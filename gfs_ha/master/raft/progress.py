@@ -33,6 +33,14 @@ class Progress:
         """Return whether another batch may be sent before the next answer."""
         return self._bytes_in_flight < RAFT_BYTES_IN_FLIGHT_MAX
 
+    @property
+    def agreed_index(self) -> int:
+        """Return up to where the member surely holds this log: what it applied is committed.
+
+        The log is dropped by what was applied; to ask for less would end in a needless snapshot.
+        """
+        return max(self.match_index, self.applied_index)
+
     def sent(self, last_index: int, size: int) -> None:
         """Note that entries up to `last_index` were sent in the pipeline."""
         self.next_index = last_index + 1
@@ -52,7 +60,7 @@ class Progress:
         """Move back to what the member asks for; return False for an answer that is too old."""
         if echo_ns <= self._stale_before_ns:
             return False
-        self.restart(max(hint, self.match_index + 1), now_ns)
+        self.restart(max(hint, self.agreed_index + 1), now_ns)
         return True
 
     def restart(self, next_index: int, now_ns: int) -> None:

@@ -156,7 +156,7 @@ class _SyncObj(internals._SyncObj):
         progress = self._progress.get(node.id)
         if self.__raftState == LEADER and progress is not None:
             # What was on its way died with the old link.
-            known = progress.match_index or self._journal.last_index
+            known = progress.agreed_index or self._journal.last_index
             progress.restart(known + 1, self._next_stamp_ns())
             self._send_to(node)
 
