@@ -14,7 +14,11 @@ from gfs_ha.master.raft.contract import RaftConfig
 from gfs_ha.master.raft.handshake import Handshake
 from gfs_ha.master.raft.identity import Identity, bootstrap, join, stop_for_good
 from gfs_ha.master.raft.journal import Journal
+from gfs_ha.master.raft.members import NOBODY, AddLearner, Addresses, Point
 from gfs_ha.master.raft.recovery import begin_incarnation, look_at, stored_incarnation
+from gfs_ha.sim.checkers import Ledger
+from gfs_ha.sim.member import SimMember
+from gfs_ha.sim.network import Network
 from gfs_ha.sim.runtime import SimRuntime
 from gfs_ha.sim.scheduler import Scheduler
 
@@ -84,3 +88,66 @@ def test_only_a_new_member_takes_the_incarnation_that_it_finds() -> None:
         with pytest.raises(NewerIncarnation):
             ours.receive(refusal, leading=False)
         assert own.incarnation == (2 if adopts else 1) and own.dirty == adopts
+
+
+def may_adopt(own: Identity) -> bool:
+    """Return whether a member that is shown a newer incarnation takes it."""
+    ours = Handshake(own, {"A", "B"}.__contains__, "A")
+    refused = NewerIncarnation("the cluster lives on")
+    theirs = identity(recovered(), "A", 2)
+    with pytest.raises(NewerIncarnation):
+        ours.receive(Handshake(theirs, {"B"}.__contains__).refusal(refused), leading=False)
+    return own.incarnation == 2
+
+
+def recovered() -> MemoryKV:
+    kv = MemoryKV()
+    bootstrap(kv, config("A"))
+    begin_incarnation(kv, config("A"))
+    return kv
+
+
+class Spared(OurLab):
+    spares = "D"
+
+
+def test_a_new_member_that_holds_a_log_stays_in_its_incarnation(tmp_path: Path) -> None:
+    lab = Spared("ABCD", tmp_path)
+    lab.elect("A", "ABC")
+    own = lab.nodes["D"].identity
+    lab.change("A", AddLearner("D", Addresses(("D", 1))))
+    lab.run(1.0)
+    lab.propose("A", "of the old incarnation")
+    lab.run(1.0)
+    assert lab.applied("D") == ["of the old incarnation"]
+    assert not own.adopt(2) and own.incarnation == 1
+
+
+def test_a_new_member_that_holds_just_a_snapshot_stays_in_its_incarnation() -> None:
+    kv = MemoryKV()
+    join(kv, config("B"))
+    assert may_adopt(identity(kv.crash(), "B", 1))
+    journal = Journal(kv)
+    journal.begin_at(Point(5000, 3, NOBODY), keep=False)
+    writer = kv.begin()
+    journal.write(writer)
+    writer.commit()
+    assert not may_adopt(identity(kv, "B", 1))
+
+
+def test_a_new_member_leaves_the_old_incarnation_when_it_joins_the_newer_one() -> None:
+    chance = random.Random(1)
+    network = Network(Scheduler(), chance)
+    all_three = {name: (name, 1) for name in "ABD"}
+    old = SimMember(RaftConfig("lab", 1, "A", {"A": ("A", 1)}), network, chance, Ledger())
+    new = SimMember(RaftConfig("lab", 2, "B", {"B": ("B", 1)}), network, chance, Ledger())
+    fresh = SimMember(RaftConfig("lab", 1, "D", all_three), network, chance, Ledger(), spare=True)
+    old.start()
+    fresh.start()
+    network.scheduler.run_until(1002.0)
+    assert fresh.node is not None and old.node is not None
+    assert old.node.replica.is_connected("D")
+    new.start()
+    network.scheduler.run_until(1004.0)
+    assert fresh.node.identity.incarnation == 2 and fresh.node.replica.is_connected("B")
+    assert not fresh.node.replica.is_connected("A")

@@ -111,6 +111,12 @@ def _empty(reader: Reader) -> bool:
     return all(next(iter(reader.scan(table)), None) is None for table in whole)
 
 
+def _blank(reader: Reader) -> bool:
+    """Return whether the log never began: a snapshot leaves one entry, too, but a later one."""
+    keys = [key for key, _ in islice(reader.scan(LOG), 2)]
+    return keys in ([], [_NUMBER.pack(1)])
+
+
 class Identity:
     """The stored identity of one running member; opening it begins a new start, durably.
 
@@ -128,7 +134,7 @@ class Identity:
                 for key, value in reader.scan(STARTS)
             }
             # Nobody has told it anything yet: it may join whatever incarnation it finds.
-            self._fresh = not record.members and len(list(islice(reader.scan(LOG), 2))) < 2
+            self._fresh = not record.members and _blank(reader)
             self._seen = {
                 key.decode(): Start(*struct.unpack_from(">QQ", value, 1))
                 for key, value in reader.scan(SEEN)
@@ -172,6 +178,10 @@ class Identity:
         self.incarnation = self._record.incarnation = incarnation
         self._record_dirty = True
         return True
+
+    def note_held(self) -> None:
+        """Hear that this member holds something of its cluster: it is of that incarnation now."""
+        self._fresh = False
 
     @property
     def dirty(self) -> bool:

@@ -387,6 +387,8 @@ class RaftNode:
 
     def received(self, peer: str, frame: bytes) -> None:
         self._replica.receive(peer, decode(frame))
+        if self._journal.last_index > 1:
+            self._identity.note_held()
 
     def leading(self) -> bool:
         return self._replica.role == LEADING

@@ -192,6 +192,13 @@ class LinkTransport:
                 error.message,
             )
 
+    def close_outdated(self) -> None:
+        """Close what was agreed on in an incarnation that this member has left since."""
+        incarnation = self._identity.incarnation
+        for session in list(self._sessions):
+            if session.incarnation != incarnation:
+                session.close("this member joins a newer incarnation")
+
     # Housekeeping.
 
     def _accepted(self, link: Link) -> LinkOwner:
@@ -240,6 +247,10 @@ class LinkTransport:
                 session.link.send(b"")
 
     @property
+    def incarnation(self) -> int:
+        return self._identity.incarnation
+
+    @property
     def runtime(self) -> Runtime:
         return self._runtime
 
@@ -267,6 +278,7 @@ class _Session:
 
     def __init__(self, transport: LinkTransport, user: TransportUser, handshake: Handshake) -> None:
         self.handshake = handshake
+        self.incarnation = transport.incarnation
         self.link: Link | None = None
         self.began_s = self.heard_s = self.sent_s = transport.runtime.monotonic_s()
         self._transport = transport
@@ -319,6 +331,7 @@ class _Session:
         except (Denied, ProtocolError) as error:
             self._transport.refused(self, error)
             self._refuse(link, error)
+            self._transport.close_outdated()
             return
         if self.handshake.proved and not proved:
             if self._transport.note(self):
