@@ -26,7 +26,7 @@ from gfs_ha.protocol.metadata import (
 )
 from gfs_ha.runtime import Future, Runtime
 
-CALLS_UNDER_WAY = 2  # From so many on, requests wait for each other.
+CALLS_UNDER_WAY = 8  # From so many on, requests wait for each other: few wait in vain, many share.
 COMBINED_MAX = 64  # Requests in one call; each is at most about 16 KiB.
 FILES_MAX = 2
 EXTENTS_MAX = 64
