@@ -214,7 +214,7 @@ def start(session: Session, name: str, directory: str | None) -> None:
     "replace-master",
     cls=Verb,
     examples="""
-    gfsctl local kill m3 --hard && gfsctl local replace-master m3    # a machine is gone for good
+    gfsctl local kill m3 -9 && gfsctl local replace-master m3    # a machine is gone for good
     """,
 )
 @click.argument("old", metavar="OLD")
