@@ -39,6 +39,7 @@ from gfs_ha.net.door import Door
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.protocol.codec import Hello
+from gfs_ha.protocol.reports import MasterFacts
 from gfs_ha.runtime import Future, Runtime, Task, ThreadedRuntime, watch_stop_signals
 
 INCARNATION = 1  # Of a new cluster; recovering from a copy raises it.
@@ -156,6 +157,15 @@ class MasterServer:
         except DeadlineExceeded:
             logger.warning("nobody took over within %.1f s", _HAND_OVER_S)
 
+    def _voters(self) -> tuple[str, ...]:
+        return tuple(one.member_id for one in self._raft.status().members if one.voter)
+
+    def _facts_of_all(self) -> dict[str, MasterFacts | GfsError]:
+        """Ask every member, also those that came after this master's file was written."""
+        for member in self._raft.status().members:
+            self._link.learn(member.member_id, *member.addresses.rpc)
+        return self._link.facts()
+
     def _furnish(self, config: Config, own: MasterConfig) -> None:
         """Build what stands between the consensus loop and the peers."""
         masters = {master.name: master for master in config.cluster.masters}
@@ -164,7 +174,7 @@ class MasterServer:
         network = TcpNetwork(self._runtime)
         self._link = LeaderLink(config.cluster.masters, network, hello, self._runtime)
         self.verifier = Verifier(
-            lambda: tuple(masters), self._kv, proposer, self._runtime, self._link.facts
+            self._voters, self._kv, proposer, self._runtime, self._facts_of_all
         )
         self._desk = Desk(
             config=config,

@@ -108,10 +108,12 @@ def test_a_local_cluster_plays_it_and_is_whole_afterwards(local_cluster: LocalCl
     assert f"{old} is out" in steps and "m4 votes" in steps
     assert {one.name for one in local_cluster.status()} >= {"m4"}
     assert old not in {one.name for one in local_cluster.status()}
+    with gfs_ha.connect(local_cluster.config_path) as fs:
+        verdicts = {row.name: row.verdict for row in fs.operations.verify_states().items}
+    voters = {*("m1", "m2", "m3", "m4")} - {old}
+    assert verdicts == dict.fromkeys(voters, "equal"), "compared are the members of now"
     local_cluster.down()
     local_cluster.up()
     with gfs_ha.connect(local_cluster.config_path) as fs:
-        assert {row.name for row in fs.operations.masters().items} == {
-            *("m1", "m2", "m3", "m4")
-        } - {old}
+        assert {row.name for row in fs.operations.masters().items} == voters
         assert fs.read_bytes("/before") == b"before"
