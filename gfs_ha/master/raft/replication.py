@@ -109,10 +109,19 @@ class _SyncObj(internals._SyncObj):
         return index
 
     def _fall_behind(self, node: internals.Member, message: AppendEntries) -> None:
+        applied = self._journal.stored_applied_index
+        if applied >= message.log_first:
+            # Sent before the leader heard of the snapshot that is in force here by now.
+            self._too_far_behind = None
+            self._answer(node, message, matched=False, index=applied + 1)
+            return
         if self._too_far_behind is None:
+            last = self._journal.last_index
             self._too_far_behind = (
-                f"the leader's log begins at entry {message.log_first}, this member's ends at"
-                f" {self._journal.last_index}: it was away too long and waits for a snapshot"
+                "this member is new and waits for a snapshot"
+                if last <= 1
+                else f"the leader's log begins at entry {message.log_first}, this member's ends at"
+                f" {last}: it was away too long and waits for a snapshot"
             )
             logger.warning("too far behind: %s", self._too_far_behind)
         # It still confirms the leadership, but holds nothing more than it did.
@@ -241,9 +250,10 @@ class _SyncObj(internals._SyncObj):
         journal = self._journal
         while True:
             prev = progress.next_index - 1
-            if prev < journal.first_index:
+            if prev < journal.first_index or self._newcomer(node, prev):
                 if heartbeat:
-                    self._send_batch(node, journal.first_index, [], log_first=journal.first_index)
+                    first = journal.first_index
+                    self._send_batch(node, first, [], log_first=max(first, 2))
                 return
             entries: list[tuple[int, bytes]] = []
             size = 0
@@ -264,6 +274,14 @@ class _SyncObj(internals._SyncObj):
                 return
             if entries:
                 progress.sent(prev + len(entries), size)
+
+    def _newcomer(self, node: internals.Member, prev: int) -> bool:
+        """Return whether a learner has nothing yet: it gets a snapshot, also while the log is whole.
+
+        The log may hold old configurations in which its name voted. Two newcomers that replay
+        those, and are cut off there, would elect one of them.
+        """
+        return prev <= 1 and node.id in self._configuration.learners
 
     def _send_batch(
         self,

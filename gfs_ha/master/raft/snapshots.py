@@ -64,6 +64,10 @@ class _SyncObj(internals._SyncObj):
         if export is None or export.point.index < self._journal.first_index:
             self._freeze(now)
             return
+        if self._predates(export, self._stream.peer if self._stream else wanting[0]):
+            if self._journal.stored_applied_index >= self._journal.configuration_index:
+                self._freeze(now)
+            return
         if self._stream is None or self._stream.peer not in wanting:
             self._stream = _Stream(wanting[0])
         self._export_used_s = now
@@ -77,6 +81,11 @@ class _SyncObj(internals._SyncObj):
             for name, node in self._peers.items()
             if self._progress[name].behind and node in self.__connectedNodes
         ]
+
+    def _predates(self, export: Export, peer: str) -> bool:
+        """Return whether a learner would find itself in no, or in another, role in a snapshot."""
+        learners = export.point.configuration.learners
+        return peer in self._configuration.learners and peer not in learners
 
     def _freeze(self, now: float) -> None:
         self._drop_export()
