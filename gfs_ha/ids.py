@@ -59,6 +59,20 @@ def split_chunk_id(chunk_id: ChunkId) -> tuple[int, int]:
     return chunk_id >> _COUNTER_BITS, chunk_id & _COUNTER_MAX
 
 
+def order_index(incarnation: int, index: LogIndex) -> LogIndex:
+    """Return the number of the orders that a command makes right.
+
+    It grows over incarnations, too: one that went on from an older copy uses log indexes again, and
+    a server ignores orders that are older than one that it obeyed.
+    """
+    return LogIndex((incarnation - 1) << _COUNTER_BITS | index)
+
+
+def incarnation_of_order(index: LogIndex) -> int:
+    """Return the incarnation whose command made an order right."""
+    return (index >> _COUNTER_BITS) + 1
+
+
 def format_id(value: int) -> str:
     """Return a 64-bit id as people and JSON see it, `0x1000000000007`."""
     return f"0x{value:x}"

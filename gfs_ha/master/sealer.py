@@ -118,7 +118,7 @@ class Sealer:
                 frozenset(replica.server_id for replica in chunk.replicas),
             )
             attempt = self._attempts.get(chunk_id)
-            if attempt is None:
+            if attempt is None or attempt.chunk.begin_index != chunk.begin_index:
                 attempt = self._attempts[chunk_id] = _Attempt(facts)
             attempt.chunk = facts  # The published end may have grown.
             attempt.doubted = self._doubted.get(chunk_id, frozenset())

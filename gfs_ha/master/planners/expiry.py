@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from gfs_ha.ids import NO_SESSION, SessionId
 from gfs_ha.master.planners.plan import NO_CHUNK, Cursors, Plan, PlanLimits, Seen
+from gfs_ha.master.state.chunk_rows import begun_before
 from gfs_ha.master.state.commands import BeginSeal, EndClaims, ExpireSessions
 from gfs_ha.master.state.records import OPEN
 from gfs_ha.master.state.view import View
 
 REASON = "its writer is gone"
+REASON_ANEW = "the masters were recovered meanwhile"
 
 
 def plan_claims(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
@@ -64,9 +66,13 @@ def plan_seals(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> 
     """
     page = view.open_or_sealing(cursors.unsealed, limits.rows)
     cursors.unsealed = page[-1][0] if len(page) == limits.rows else NO_CHUNK
+    settings = view.settings()
+    incarnation = 0 if settings is None else settings.incarnation
     found = Plan()
     for chunk_id, chunk in page:
-        if chunk.state != OPEN:
+        if chunk.state != OPEN and begun_before(chunk, incarnation):
+            found.proposals.append(BeginSeal(chunk_id, REASON_ANEW))
+        elif chunk.state != OPEN:
             found.sealing.append((chunk_id, chunk))
         elif chunk.claimed_by == NO_SESSION:
             found.proposals.append(BeginSeal(chunk_id, REASON))

@@ -276,7 +276,7 @@ class _SyncObj(internals._SyncObj):
                 progress.sent(prev + len(entries), size)
 
     def _newcomer(self, node: internals.Member, prev: int) -> bool:
-        """Return whether a learner has nothing yet: it gets a snapshot, also while the log is whole.
+        """Return whether a learner has nothing yet: it gets a snapshot, even of a whole log.
 
         The log may hold old configurations in which its name voted. Two newcomers that replay
         those, and are cut off there, would elect one of them.

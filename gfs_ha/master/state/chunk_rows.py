@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from gfs_ha.errors import UnknownChunk
-from gfs_ha.ids import NO_SESSION, ChunkId, LogIndex, ServerId, format_id
+from gfs_ha.ids import NO_SESSION, ChunkId, LogIndex, ServerId, format_id, incarnation_of_order
 from gfs_ha.master.state.bounds import U64_MAX, check_range
 from gfs_ha.master.state.draft import Draft
 from gfs_ha.master.state.records import (
@@ -69,7 +69,7 @@ def settle(draft: Draft, chunk_id: ChunkId) -> None:
     if chunk is None or chunk.state == DEAD or chunk.claimed_by != NO_SESSION:
         return
     if not draft.view.referenced(chunk_id):
-        died = msgspec.structs.replace(chunk, state=DEAD, dead_index=draft.stamp.index)
+        died = msgspec.structs.replace(chunk, state=DEAD, dead_index=draft.order_index)
         put_chunk(draft, chunk_id, chunk, died if died.replicas else None)
 
 
@@ -80,6 +80,11 @@ def below_goal(chunk: Chunk | None) -> bool:
 
 def begin_sealing(chunk: Chunk, index: LogIndex, reason: str) -> Chunk:
     return msgspec.structs.replace(chunk, state=SEALING, begin_index=index, reason=reason)
+
+
+def begun_before(chunk: Chunk, incarnation: int) -> bool:
+    """Return whether the seal of a chunk was begun by an older incarnation."""
+    return incarnation_of_order(chunk.begin_index) < incarnation
 
 
 def seal(chunk: Chunk, index: LogIndex, end: tuple[int, int, tuple[ServerId, ...]]) -> Chunk:

@@ -14,7 +14,13 @@ from gfs_ha.errors import (
 from gfs_ha.ids import ChunkId, Epoch, ServerId, format_id, make_chunk_id
 from gfs_ha.limits import GOAL_MAX, ITEMS_PER_COMMAND_MAX
 from gfs_ha.master.state.bounds import U32_MAX, U64_MAX, check_count, check_range, check_text
-from gfs_ha.master.state.chunk_rows import begin_sealing, get_chunk, put_chunk, seal
+from gfs_ha.master.state.chunk_rows import (
+    begin_sealing,
+    begun_before,
+    get_chunk,
+    put_chunk,
+    seal,
+)
 from gfs_ha.master.state.claims import check_claim_count, claim, require_claim
 from gfs_ha.master.state.commands import BeginSeal, CommitSeal, PlaceChunk, ReplicasDeleted
 from gfs_ha.master.state.draft import Draft, step
@@ -102,19 +108,24 @@ def finish_chunk(draft: Draft, command: FinishChunk) -> ChunkSealed:
             f" {chunk.published_end}"
         )
     end = (command.length, command.digest, holders)
-    sealed = seal(chunk, draft.stamp.index, end)
+    sealed = seal(chunk, draft.order_index, end)
     put_chunk(draft, command.chunk_id, chunk, sealed)
     return _sealed(command.chunk_id, sealed)
 
 
 @step(BeginSeal)
 def begin_seal(draft: Draft, command: BeginSeal) -> Done:
-    """Make an open chunk sealing (C2). Refuses: UnknownChunk, StaleCommand."""
+    """Make an open chunk sealing (C2), or begin anew what an older incarnation began.
+
+    Servers may have obeyed orders of that which this one does not know. Refuses: UnknownChunk,
+    StaleCommand.
+    """
     check_text("reason", command.reason, _REASON_BYTES_MAX, bytes_min=0)
     chunk = get_chunk(draft, command.chunk_id)
-    if chunk.state != OPEN:
+    anew = chunk.state == SEALING and begun_before(chunk, draft.settings.incarnation)
+    if chunk.state != OPEN and not anew:
         raise StaleCommand(f"chunk {format_id(command.chunk_id)} is {chunk.state}, not open")
-    sealing = begin_sealing(chunk, draft.stamp.index, command.reason)
+    sealing = begin_sealing(chunk, draft.order_index, command.reason)
     put_chunk(draft, command.chunk_id, chunk, sealing)
     return Done()
 
@@ -138,7 +149,7 @@ def commit_seal(draft: Draft, command: CommitSeal) -> ChunkSealed:
             f"chunk {name} is published up to {chunk.published_end} by now, beyond {command.length}"
         )
     end = (command.length, command.digest, holders)
-    sealed = seal(chunk, draft.stamp.index, end)
+    sealed = seal(chunk, draft.order_index, end)
     put_chunk(draft, command.chunk_id, chunk, sealed)
     return _sealed(command.chunk_id, sealed)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from gfs_ha.errors import NotInitialized
-from gfs_ha.ids import Epoch, LogIndex, SessionId
+from gfs_ha.ids import Epoch, LogIndex, SessionId, order_index
 from gfs_ha.kv.ordered import Reader
 from gfs_ha.master.state.records import Counters, Settings
 from gfs_ha.master.state.rows import Rows
@@ -61,6 +61,11 @@ class Draft:
     @property
     def epoch(self) -> Epoch:
         return Epoch(self.settings.incarnation, self.stamp.term)
+
+    @property
+    def order_index(self) -> LogIndex:
+        """Return the number of the orders that this command makes right."""
+        return order_index(self.settings.incarnation, self.stamp.index)
 
     def adopt(self, settings: Settings) -> None:
         """Write the settings of the cluster."""

@@ -7,13 +7,20 @@ from dataclasses import replace
 from master_tables import Tables
 
 from gfs_ha.ids import SessionId
-from gfs_ha.master.planners.expiry import REASON, plan_claims, plan_seals, plan_sessions
+from gfs_ha.master.planners.expiry import (
+    REASON,
+    REASON_ANEW,
+    plan_claims,
+    plan_seals,
+    plan_sessions,
+)
 from gfs_ha.master.planners.garbage import plan_deletes, plan_reaping
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Planner, Seen
 from gfs_ha.master.state.commands import (
     BeginSeal,
     EndClaims,
     ExpireSessions,
+    LeaderElected,
     ReapStep,
     ReplicasDeleted,
 )
@@ -93,6 +100,20 @@ def test_an_open_chunk_without_a_writer_is_sealed_and_one_being_sealed_is_report
     made = plan(tables, plan_seals, seen(1001.0))
     assert not made.proposals
     assert [chunk_id for chunk_id, _ in made.sealing] == [chunk.chunk_id]
+
+
+def test_a_seal_of_an_older_incarnation_is_begun_anew() -> None:
+    tables = Tables()
+    session = tables.session()
+    chunk = tables.chunk(session)
+    tables.publish(session, chunk.chunk_id)
+    tables.do(BeginSeal(chunk.chunk_id, "lost"))
+    tables.do(LeaderElected("m1", 2))
+    made = plan(tables, plan_seals, seen(1001.0))
+    assert made.proposals == [BeginSeal(chunk.chunk_id, REASON_ANEW)] and not made.sealing
+    carry_out(tables, made)
+    made = plan(tables, plan_seals, seen(1001.0))
+    assert not made.proposals and len(made.sealing) == 1
 
 
 def test_an_idle_session_expires_unless_the_leader_hears_it() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 from state_driver import Driver, empty_file
 
-from gfs_ha.ids import Epoch, make_chunk_id
+from gfs_ha.ids import Epoch, incarnation_of_order, make_chunk_id
 from gfs_ha.limits import CLAIMS_PER_SESSION_MAX, ITEMS_PER_COMMAND_MAX, MIB
 from gfs_ha.master.state.commands import (
     BeginSeal,
     CommitSeal,
     EndClaims,
+    LeaderElected,
     PlaceChunk,
     ReapStep,
     ReplicasDeleted,
@@ -192,6 +193,25 @@ def test_sealing_begins_once_and_only_on_an_open_chunk() -> None:
         assert view.counters().sealing_chunks == 1
     driver.ok(CommitSeal(chunk_id, order, 0, 0, (1, 2, 3)))
     assert driver.error(BeginSeal(chunk_id, "")) == "StaleCommand"
+    driver.check()
+
+
+def test_a_recovered_cluster_begins_seals_anew_above_all_orders_of_before() -> None:
+    driver = Driver()
+    session = driver.open_session()
+    chunk_id = driver.chunk(session).chunk_id
+    lost = begin(driver, chunk_id)
+    driver.ok(LeaderElected("m1", 3))
+    driver.ok(BeginSeal(chunk_id, "recovered"))
+    assert driver.error(BeginSeal(chunk_id, "again")) == "StaleCommand"
+    with driver.view() as view:
+        chunk = view.chunk(chunk_id)
+    assert chunk.begin_index > lost + 1_000_000, "servers ignore what is older than they obeyed"
+    assert incarnation_of_order(chunk.begin_index) == 3
+    assert driver.error(CommitSeal(chunk_id, lost, 0, 0, (1, 2, 3))) == "StaleCommand"
+    driver.ok(CommitSeal(chunk_id, chunk.begin_index, 0, 0, (1, 2, 3)))
+    with driver.view() as view:
+        assert view.chunk(chunk_id).sealed_index > chunk.begin_index
     driver.check()
 
 
