@@ -8,7 +8,14 @@ from collections.abc import Iterator
 
 from gfs_ha.client.cluster import ClusterCalls, expect
 from gfs_ha.config import MasterAddress
-from gfs_ha.errors import AlreadyExists, Busy, DeadlineExceeded, NotFound, NotReady
+from gfs_ha.errors import (
+    AlreadyExists,
+    Busy,
+    DeadlineExceeded,
+    InvalidArgument,
+    NotFound,
+    NotReady,
+)
 from gfs_ha.protocol.calls import Asked, Request
 from gfs_ha.protocol.reports import (
     AddMaster,
@@ -43,9 +50,18 @@ class MasterMembers:
         Raises: AlreadyExists (it votes already), NotReady, DeadlineExceeded (not caught up in time;
         it stays a learner, and the same again goes on).
         """
+        if master.port == master.raft_port:
+            raise InvalidArgument(
+                f"{master.name} needs two different ports, not {master.port} twice"
+            )
         row = self._row(master.name)
         if row is not None and row.voter:
             raise AlreadyExists(f"{master.name} is a master already, and votes")
+        if row is not None and (row.host, row.port) != (master.host, master.port):
+            raise AlreadyExists(
+                f"{master.name} is to be at {row.host}:{row.port}; to give another address, first"
+                f" `gfsctl admin masters remove {master.name}`"
+            )
         if row is None:
             word = AddMaster(master.name, master.host, master.port, master.raft_port)
             self._step(word, done=AlreadyExists)
@@ -55,12 +71,25 @@ class MasterMembers:
         yield f"{master.name} votes"
 
     def replace(self, old: str, master: MasterAddress) -> Iterator[str]:
-        """Put a new master into the place of an old one, which may be dead."""
-        row = self._row(master.name)
-        if self._row(old) is None and row is None:
-            raise NotFound(f"there is no master {old!r}")
-        if row is None or not row.voter:
+        """Put a new master into the place of an old one, which may be dead.
+
+        Raises: NotFound, AlreadyExists when the new one votes and nothing was broken off.
+        """
+        rows = {row.name: row for row in self._calls.ask(GetMasters(), MasterReport).items}
+        voters = [name for name, row in rows.items() if row.voter]
+        if old not in rows:
+            if master.name not in voters:
+                raise NotFound(f"there is no master {old!r}; there are {', '.join(rows)}")
+            yield f"{old} is out already, and {master.name} votes"
+            return
+        if master.name not in voters:
             yield from self.add(master)
+        elif len(voters) % 2:
+            # Between the two halves of a replacement one more votes than before and after.
+            raise AlreadyExists(
+                f"{master.name} is a master already; to take {old} out:"
+                f" `gfsctl admin masters remove {old}`"
+            )
         yield from self.remove(old)
 
     def remove(self, name: str) -> Iterator[str]:
@@ -94,7 +123,10 @@ class MasterMembers:
                 told = text
                 yield text
             if self._runtime.monotonic_s() >= end_s:
-                raise DeadlineExceeded(f"{text}; the same command goes on later")
+                raise DeadlineExceeded(
+                    f"{text}; the same command goes on,"
+                    f" `gfsctl admin masters remove {name}` gives up"
+                )
             self._runtime.sleep(_LOOK_S)
 
     def _step(self, request: Request, done: type[Exception]) -> None:

@@ -73,6 +73,16 @@ def reachable(connected: bool, answer_age_ms: int) -> bool:
 
 def _masters(symptoms: Symptoms) -> list[Finding]:
     found = []
+    voters = [member.member_id for member in symptoms.raft.members if member.voter]
+    if len(voters) == 2:
+        found.append(
+            Finding(
+                "NO_QUORUM_MARGIN",
+                ERROR,
+                f"only {' and '.join(voters)} vote: the loss of either stops writing",
+                "add a third master: gfsctl admin masters add",
+            )
+        )
     for peer in symptoms.raft.peers:
         if not peer.voter:
             continue  # A learner may take its time: nothing rests on it.

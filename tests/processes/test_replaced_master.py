@@ -15,7 +15,7 @@ from test_planned_restart import Creator
 
 import gfs_ha
 from gfs_ha.config import MasterAddress
-from gfs_ha.errors import PreconditionFailed
+from gfs_ha.errors import AlreadyExists, InvalidArgument, NotFound, PreconditionFailed
 from gfs_ha.local.cluster import LocalCluster
 from gfs_ha.local.ports import choose_ports
 
@@ -110,7 +110,18 @@ def test_a_local_cluster_plays_it_and_is_whole_afterwards(local_cluster: LocalCl
     assert old not in {one.name for one in local_cluster.status()}
     with gfs_ha.connect(local_cluster.config_path) as fs:
         verdicts = {row.name: row.verdict for row in fs.operations.verify_states().items}
-    voters = {*("m1", "m2", "m3", "m4")} - {old}
+        voters = {*("m1", "m2", "m3", "m4")} - {old}
+        members = fs.operations.members(RUNTIME, 5.0)
+        there = MasterAddress("m4", "127.0.0.1", 1, 2)
+        assert list(members.replace(old, there)) == [f"{old} is out already, and m4 votes"]
+        other = next(iter(voters - {"m4"}))
+        with pytest.raises(AlreadyExists, match=f"masters remove {other}"):
+            list(members.replace(other, there))
+        with pytest.raises(NotFound, match="there are m"):
+            list(members.replace("nope", MasterAddress("m9", "127.0.0.1", 1, 2)))
+        with pytest.raises(InvalidArgument, match="different ports"):
+            list(members.add(MasterAddress("m9", "127.0.0.1", 1, 1)))
+        assert {row.name for row in fs.operations.masters().items} == voters
     assert verdicts == dict.fromkeys(voters, "equal"), "compared are the members of now"
     local_cluster.down()
     local_cluster.up()

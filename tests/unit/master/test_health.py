@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from gfs_ha.limits import GIB, MIB
 from gfs_ha.master.health import Symptoms, examine, space_low
-from gfs_ha.master.raft.contract import PeerStatus, RaftStatus
+from gfs_ha.master.raft.contract import MemberStatus, PeerStatus, RaftStatus
+from gfs_ha.master.raft.members import Addresses
 from gfs_ha.master.state.records import InternalErrors, Settings, StateCheck
 from gfs_ha.protocol.reports import DiskRow, ServerRow
 
@@ -215,3 +217,18 @@ def test_states_that_differ_without_a_majority_are_an_error_and_silence_is_none(
     assert finding.code == "STATES_DIFFER" and "m1, m2" in finding.message
     silence = StateCheck(9, b"", (), (), ("m2", "m3"), (), 0, 0)
     assert examine(replace(WELL, state_check=silence)).items == ()
+
+
+def test_two_masters_that_vote_are_said_to_have_no_margin() -> None:
+    def members(count: int) -> RaftStatus:
+        return msgspec.structs.replace(
+            RAFT,
+            members=tuple(
+                MemberStatus(f"m{number}", True, Addresses(("h", number)))
+                for number in range(1, count + 1)
+            ),
+        )
+
+    for count, codes in ((1, []), (2, ["NO_QUORUM_MARGIN"]), (3, []), (4, [])):
+        report = examine(replace(WELL, raft=members(count)))
+        assert [finding.code for finding in report.items] == codes, count
