@@ -75,6 +75,8 @@ class MasterMembers:
 
         Raises: NotFound, AlreadyExists when the new one votes and nothing was broken off.
         """
+        if old == master.name:
+            raise InvalidArgument(f"{old} cannot be replaced by itself")
         rows = {row.name: row for row in self._calls.ask(GetMasters(), MasterReport).items}
         voters = [name for name, row in rows.items() if row.voter]
         if old not in rows:
@@ -124,8 +126,8 @@ class MasterMembers:
                 yield text
             if self._runtime.monotonic_s() >= end_s:
                 raise DeadlineExceeded(
-                    f"{text}; the same command goes on,"
-                    f" `gfsctl admin masters remove {name}` gives up"
+                    f"{text} (waited {self._timeout_s:.0f} s); the same command again goes on;"
+                    f" or `gfsctl admin masters remove {name}` gives up"
                 )
             self._runtime.sleep(_LOOK_S)
 

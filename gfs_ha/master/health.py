@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gfs_ha.limits import SPACE_FREE_BYTES_MIN, SPACE_FREE_SHARE_MIN
-from gfs_ha.master.raft.contract import RaftStatus
+from gfs_ha.master.raft.contract import PeerStatus, RaftStatus
 from gfs_ha.master.state.records import InternalErrors, Settings, StateCheck
 from gfs_ha.protocol.reports import Finding, HealthReport, ServerRow
 
@@ -83,9 +83,23 @@ def _masters(symptoms: Symptoms) -> list[Finding]:
                 "add a third master: gfsctl admin masters add",
             )
         )
+    elif voters and len(voters) % 2 == 0:
+        # A warning only: so it is for a moment in the midst of every replacement.
+        found.append(
+            Finding(
+                "MASTERS_EVEN",
+                WARNING,
+                f"{len(voters)} masters vote: no more of them may fail than of {len(voters) - 1}",
+                "go on with the replacement that was broken off, or add or remove one:"
+                " gfsctl admin masters",
+            )
+        )
     for peer in symptoms.raft.peers:
         if not peer.voter:
-            continue  # A learner may take its time: nothing rests on it.
+            # A learner may take its time, nothing rests on it; but it must be there.
+            if not reachable(peer.connected, peer.answer_age_ms):
+                found.append(_silent_learner(peer))
+            continue
         if peer.behind:
             found.append(
                 Finding(
@@ -107,6 +121,16 @@ def _masters(symptoms: Symptoms) -> list[Finding]:
                 )
             )
     return found
+
+
+def _silent_learner(peer: PeerStatus) -> Finding:
+    name, why = peer.member_id, f" ({peer.refusal})" if peer.refusal else ""
+    return Finding(
+        "LEARNER_SILENT",
+        WARNING,
+        f"{name}, which is to become a master, does not answer{why}",
+        f"start {name} and add it again, or give up: gfsctl admin masters remove {name}",
+    )
 
 
 def _states(symptoms: Symptoms) -> list[Finding]:

@@ -7,8 +7,12 @@ import os
 
 import pytest
 from gfsctl_program import CHUNK_BYTES, Gfsctl, kill_member, wait_until
+from msgspec import structs
 
+from gfs_ha.cli.admin.masters import role_text
+from gfs_ha.client.operations import CATCH_UP_S
 from gfs_ha.local.cluster import LocalCluster
+from gfs_ha.protocol.reports import MasterFacts, MasterRow
 
 
 def test_status_names_leader_masters_servers_and_chunks(gfsctl: Gfsctl) -> None:
@@ -161,3 +165,25 @@ def test_one_master_shows_its_log_and_its_store(gfsctl: Gfsctl) -> None:
     assert "Free pages" in shown and "Last commit" in shown
     assert gfsctl.ok("admin", "masters", "show", "m2", "-o", "name").lines == ["m2"]
     gfsctl.refused(3, "admin", "masters", "show", "m9")
+
+
+def test_a_replacement_that_would_only_remove_or_cannot_be_is_refused(gfsctl: Gfsctl) -> None:
+    replace = ("admin", "masters", "replace")
+    assert "masters remove m1" in gfsctl.refused(4, *replace, "m1", "m2")
+    assert "there are m1, m2, m3" in gfsctl.refused(3, *replace, "nope", "m9", "127.0.0.1:1:2")
+    for words in ((*replace, "m1", "m9"), ("admin", "masters", "add", "m9")):
+        assert "one port twice" in gfsctl.refused(2, *words, "127.0.0.1:1:1")
+    assert gfsctl.ok("admin", "masters", "ls", "-o", "name").lines == ["m1", "m2", "m3"]
+    assert f"{CATCH_UP_S / 60:.0f} minutes" in gfsctl.ok(*replace, "--help").out.decode()
+
+
+def test_a_master_that_does_not_vote_is_called_a_learner() -> None:
+    row = MasterRow("m4", "h", 1, reachable=False, voter=False)
+    assert role_text(row) == "learner, unreachable"
+    assert role_text(structs.replace(row, reachable=True)) == "learner, silent"
+    assert role_text(structs.replace(row, voter=True)) == "unreachable"
+    numbers = [0] * 12
+    facts = MasterFacts("m4", "learner", 1, "m1", *numbers, 1, "0.1")
+    assert role_text(structs.replace(row, facts=facts)) == "learner"
+    outdated = structs.replace(facts, trouble="outdated")
+    assert role_text(structs.replace(row, facts=outdated)) == "learner, outdated"

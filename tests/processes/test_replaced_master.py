@@ -15,7 +15,13 @@ from test_planned_restart import Creator
 
 import gfs_ha
 from gfs_ha.config import MasterAddress
-from gfs_ha.errors import AlreadyExists, InvalidArgument, NotFound, PreconditionFailed
+from gfs_ha.errors import (
+    AlreadyExists,
+    DeadlineExceeded,
+    InvalidArgument,
+    NotFound,
+    PreconditionFailed,
+)
 from gfs_ha.local.cluster import LocalCluster
 from gfs_ha.local.ports import choose_ports
 
@@ -70,7 +76,9 @@ def test_a_dead_master_is_replaced_under_load(
             local_cluster.kill(dead, signal.SIGKILL)
             began_s = RUNTIME.monotonic_s()
             creator.take_longest_s()
-            steps = list(fs.operations.members(RUNTIME, 60.0).replace(dead, newcomer))
+            members = fs.operations.members(RUNTIME, 60.0)
+            # Broken off between its two halves and begun again: it goes on where it was.
+            steps = [*members.add(newcomer), *members.replace(dead, newcomer)]
             took_s = RUNTIME.monotonic_s() - began_s
             print(f"replaced in {took_s:.1f} s, longest wait {creator.take_longest_s():.3f} s")
             assert steps[-2:] == ["m4 votes", f"{dead} is out"]
@@ -121,6 +129,19 @@ def test_a_local_cluster_plays_it_and_is_whole_afterwards(local_cluster: LocalCl
             list(members.replace("nope", MasterAddress("m9", "127.0.0.1", 1, 2)))
         with pytest.raises(InvalidArgument, match="different ports"):
             list(members.add(MasterAddress("m9", "127.0.0.1", 1, 1)))
+        with pytest.raises(InvalidArgument, match="by itself"):
+            list(members.replace(other, MasterAddress(other, "127.0.0.1", 1, 2)))
+        assert {row.name for row in fs.operations.masters().items} == voters
+        nobody = choose_ports("127.0.0.1", 2, RUNTIME)
+        with pytest.raises(DeadlineExceeded, match=r"again goes on.*remove m9"):
+            list(fs.operations.members(RUNTIME, 0.0).add(MasterAddress("m9", "127.0.0.1", *nobody)))
+        [row] = [row for row in fs.operations.masters().items if row.name == "m9"]
+        assert not row.voter and not row.reachable
+        findings = fs.operations.health().items
+        assert [one.code for one in findings if "m9" in one.message] == ["LEARNER_SILENT"]
+        with pytest.raises(AlreadyExists, match="masters remove m9"):
+            list(members.replace(other, MasterAddress("m9", "127.0.0.1", 1, 2)))
+        assert list(members.remove("m9")) == ["m9 is out"]
         assert {row.name for row in fs.operations.masters().items} == voters
     assert verdicts == dict.fromkeys(voters, "equal"), "compared are the members of now"
     local_cluster.down()

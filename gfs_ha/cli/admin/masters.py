@@ -132,10 +132,12 @@ def _(report: MasterReport, wide: bool) -> Group:
 
 
 def role_text(row: MasterRow) -> str:
-    """Return what a master is, or that it does not answer."""
+    """Return what a master is, or that it does not answer; of one that does not vote, that too."""
     if row.facts is None:
-        return "silent" if row.reachable else "unreachable"
-    return row.facts.trouble or row.facts.role
+        role = "silent" if row.reachable else "unreachable"
+    else:
+        role = row.facts.trouble or ("" if not row.voter else row.facts.role)
+    return role if row.voter else ", ".join(filter(None, ("learner", role)))
 
 
 def _cells(row: MasterRow, wide: bool) -> list[str]:

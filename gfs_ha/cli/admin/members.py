@@ -32,8 +32,8 @@ def add_master(session: Session, name: str, address: str | None) -> None:
     """Add a master: it learns all there is, then it votes.
 
     Start it first, on an empty directory and without --bootstrap; its file names the masters that
-    are there, and itself. If this is interrupted, the same again goes on. Exit status 4: it is a
-    master already.
+    are there, and itself. It has 10 minutes to catch up, whatever --timeout says. If this ends or
+    is interrupted before, the same again goes on. Exit status 4: it is a master already.
     """
     _tell(session, _members(session).add(_where(session, name, address)))
 
@@ -53,9 +53,10 @@ def add_master(session: Session, name: str, address: str | None) -> None:
 def replace_master(session: Session, old: str, new: str, address: str | None) -> None:
     """Put a new master into the place of an old one: learns, votes, and the old one is out.
 
-    Reads and writes go on all the time. If this is interrupted, the same again goes on. Afterwards
-    write the new one into the configuration files instead of the old one. Exit status 3: no such
-    master.
+    Reads and writes go on all the time. The new one has 10 minutes to catch up, whatever --timeout
+    says. If this ends or is interrupted before, the same again goes on. Afterwards write the new
+    one into the configuration files instead of the old one. Exit status 3: no such master; 4: the
+    new one is a master already.
     """
     _tell(session, _members(session).replace(old, _where(session, new, address)))
 
@@ -92,6 +93,8 @@ def _where(session: Session, name: str, address: str | None) -> MasterAddress:
     host, port, raft_port = [*address.rsplit(":", 2), "", ""][:3]
     if not host or not port.isdigit() or not raft_port.isdigit():
         raise UsageError(f"{address!r} is not {_ADDRESS}")
+    if int(port) == int(raft_port):
+        raise UsageError(f"{address!r} names one port twice: {_ADDRESS}")
     return MasterAddress(name, host.strip("[]"), int(port), int(raft_port))
 
 

@@ -219,7 +219,7 @@ def test_states_that_differ_without_a_majority_are_an_error_and_silence_is_none(
     assert examine(replace(WELL, state_check=silence)).items == ()
 
 
-def test_two_masters_that_vote_are_said_to_have_no_margin() -> None:
+def test_an_even_number_of_masters_that_vote_is_told() -> None:
     def members(count: int) -> RaftStatus:
         return msgspec.structs.replace(
             RAFT,
@@ -229,6 +229,15 @@ def test_two_masters_that_vote_are_said_to_have_no_margin() -> None:
             ),
         )
 
-    for count, codes in ((1, []), (2, ["NO_QUORUM_MARGIN"]), (3, []), (4, [])):
+    for count, codes in ((1, []), (2, ["NO_QUORUM_MARGIN"]), (3, []), (4, ["MASTERS_EVEN"])):
         report = examine(replace(WELL, raft=members(count)))
         assert [finding.code for finding in report.items] == codes, count
+        assert report.healthy == (count != 2), "in a replacement four vote, and all is well"
+
+
+def test_a_learner_that_does_not_answer_is_told_and_one_that_is_behind_is_not() -> None:
+    assert examine(replace(WELL, raft=peers(voter=False, behind=True))).items == ()
+    report = examine(replace(WELL, raft=peers(voter=False, connected=False, refusal="OldCopy")))
+    [finding] = report.items
+    assert finding.code == "LEARNER_SILENT" and "m3" in finding.message and report.healthy
+    assert "(OldCopy)" in finding.message and "masters remove m3" in finding.advice
