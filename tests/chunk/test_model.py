@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from chunk_house import BIRTH, CHUNK
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -147,3 +148,13 @@ TestReplicaBesideBytes = ReplicaBesideBytes.TestCase
 TestReplicaBesideBytes.settings = settings(
     max_examples=60, stateful_step_count=20, deadline=None, database=None, derandomize=True
 )
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_a_replica_that_a_seal_cut_is_proof_of_that_also_after_a_restart(power: bool) -> None:
+    state = ReplicaBesideBytes()
+    state.start(durability=Durability.DISK)
+    state.push(length=BLOCK_BYTES - 3, packet=1000)
+    state.finish(share=0.5, right=True)
+    state.restart(power=power)
+    state.fence()

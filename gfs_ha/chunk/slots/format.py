@@ -211,6 +211,8 @@ def weigh(first: Copy, second: Copy) -> Reading | None:
         previous = usable[1] if len(usable) > 1 else None
     else:
         header, table, previous = msgspec.structs.replace(newest, end=0), array("I"), None
+    if header.state is State.SEALED:
+        promised = header.promised_end  # The seal decided; the older copy promised more.
     # The next copy must not overwrite the only good one.
     generation = newest.generation
     if copy_offset(generation + 1) == copy_offset(header.generation):
