@@ -31,10 +31,10 @@ pytestmark = pytest.mark.processes
 @pytest.fixture
 def newcomer(local_cluster: LocalCluster, tmp_path: Path) -> Iterator[MasterAddress]:
     """m4, started on an empty directory, with the file of a master that knows the others."""
-    port, raft_port = choose_ports("127.0.0.1", 2, RUNTIME)
+    port, raft_port, *spare = choose_ports("127.0.0.1", 4, RUNTIME)
     text = (local_cluster.directory / "gfs.toml").read_text()
     # An odd number of masters stands in a file: m5 is to come.
-    added = [_block("m4", port, raft_port), _block("m5", port + 1, raft_port + 1)]
+    added = [_block("m4", port, raft_port), _block("m5", *spare)]
     settings = text.index("[settings]")
     config = tmp_path / "m4.toml"
     config.write_text(
