@@ -157,4 +157,5 @@ def test_a_replica_that_a_seal_cut_is_proof_of_that_also_after_a_restart(power: 
     state.push(length=BLOCK_BYTES - 3, packet=1000)
     state.finish(share=0.5, right=True)
     state.restart(power=power)
-    state.fence()
+    answer = state.store.fence(CHUNK, BIRTH, LogIndex(state.order + 1))
+    assert (answer.end, answer.proof, answer.why_not) == (len(state.model), True, "")
