@@ -18,11 +18,14 @@ from typing import cast
 import lmdb
 
 from gfs_ha.errors import DiskFailed, DiskFull, WrongDirectory
+from gfs_ha.kv.directories import make_durable, sync_directory
 from gfs_ha.kv.ordered import Frozen, KvStats, Reader, Table, WriteTransaction, next_prefix
 from gfs_ha.limits import MAP_BYTES_DEFAULT
 
 _READERS_MAX = 1024
-_FROZEN = "frozen"  # The directory of a copy, below the environment's own.
+_DATA = "data.mdb"
+_FRESH = "fresh"  # Where a new environment is made, below its own directory.
+_FROZEN = "frozen"  # The directory of a copy, likewise.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # A disk with less room than this has just broken a commit off, whatever LMDB calls it.
 _ROOM_BYTES = 1 << 20
@@ -130,26 +133,21 @@ class LmdbKV:
         self._directory = directory
         self._map_bytes = map_bytes
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            make_durable(directory)
             shutil.rmtree(directory / _FROZEN, ignore_errors=True)
-            self._environment = lmdb.open(
-                os.fspath(directory),
-                map_size=map_bytes,
-                max_dbs=len(databases) + 1,
-                max_readers=_READERS_MAX,
-                readahead=False,
-                metasync=True,
-                sync=True,
-                lib_version=0,
-            )
+            if not (directory / _DATA).exists():
+                _create(directory, databases, map_bytes)
+            sync_directory(directory)
+            self._environment = _open(directory, databases, map_bytes)
             self._environment.reader_check()
-            self._databases = {name: self._environment.open_db(name.encode()) for name in databases}
+            self._databases = _open_databases(self._environment, databases)
         except lmdb.InvalidError as error:
             raise WrongDirectory(f"{directory} holds no store of ours: {error}") from error
         except lmdb.Error as error:
             raise _translated(error) from error
         except OSError as error:
-            raise DiskFailed(f"cannot open {directory}: {error}") from error
+            kind = DiskFull if error.errno in _FULL else DiskFailed
+            raise kind(f"cannot open {directory}: {error}") from error
 
     @contextmanager
     def read(self) -> Iterator[Reader]:
@@ -192,6 +190,40 @@ class LmdbKV:
 
     def close(self) -> None:
         self._environment.close()
+
+
+def _open(directory: Path, databases: Sequence[str], map_bytes: int) -> lmdb.Environment:
+    return lmdb.open(
+        os.fspath(directory),
+        map_size=map_bytes,
+        max_dbs=len(databases) + 1,
+        max_readers=_READERS_MAX,
+        readahead=False,
+        metasync=True,
+        sync=True,
+        lib_version=0,
+    )
+
+
+def _open_databases(
+    environment: lmdb.Environment, databases: Sequence[str]
+) -> dict[str, lmdb._Database]:
+    return {name: environment.open_db(name.encode()) for name in databases}
+
+
+def _create(directory: Path, databases: Sequence[str], map_bytes: int) -> None:
+    """Make the empty environment aside: a power cut leaves it whole, or none, never a torn one."""
+    fresh = directory / _FRESH
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    environment = _open(fresh, databases, map_bytes)
+    try:
+        _open_databases(environment, databases)
+        environment.sync(True)
+    finally:
+        environment.close()
+    (fresh / _DATA).rename(directory / _DATA)
+    shutil.rmtree(fresh, ignore_errors=True)
 
 
 class _FrozenCopy:

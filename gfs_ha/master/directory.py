@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
 
-from gfs_ha.errors import DiskFailed, WrongDirectory
+from gfs_ha.errors import DiskFailed, DiskFull, WrongDirectory
+from gfs_ha.kv.directories import make_durable
 
 STORE_NAME = "db"
 LOCK_NAME = "lock"
 
 
 class MasterDirectory:
-    """`path` with its store below; locked until `close`. Raises: WrongDirectory, DiskFailed."""
+    """`path` with its store below; locked until `close`.
+
+    Raises: WrongDirectory, DiskFull, DiskFailed.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.store = path / STORE_NAME
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            make_durable(path)
             self._lock = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise DiskFailed(f"cannot use the directory {path}: {error.strerror}") from error
+            kind = DiskFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else DiskFailed
+            raise kind(f"cannot use the directory {path}: {error.strerror}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -1,0 +1,1 @@
+"""Power cuts and failing disks below a master's store."""
