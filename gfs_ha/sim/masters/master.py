@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from msgspec import structs
+
 from gfs_ha.errors import DiskFailed, DiskFull, GfsError, NewerIncarnation, OldCopy
 from gfs_ha.ids import Epoch, LogIndex
 from gfs_ha.kv.ordered import MemoryKV
@@ -18,10 +20,12 @@ from gfs_ha.master.handlers.dispatch import Dispatcher
 from gfs_ha.master.health import space_low
 from gfs_ha.master.housekeeping import Housekeeper
 from gfs_ha.master.raft.contract import RaftConfig
-from gfs_ha.master.raft.identity import bootstrap
+from gfs_ha.master.raft.identity import bootstrap, join
 from gfs_ha.master.raft.internals import LEADER
 from gfs_ha.master.raft.node import RaftNode
+from gfs_ha.master.raft.recovery import stored_incarnation
 from gfs_ha.master.raft.transport import LinkTransport
+from gfs_ha.master.recount import ensure_hash
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.roles import RoleKeeper
 from gfs_ha.master.state.tables import DATABASES
@@ -29,10 +33,11 @@ from gfs_ha.sim.checkers import Violation
 from gfs_ha.sim.masters.door import SimDoor
 from gfs_ha.sim.masters.ledger import MARK, WatchedMachine
 from gfs_ha.sim.masters.links import WaitingLinks
+from gfs_ha.sim.masters.members import watch_member
 from gfs_ha.sim.masters.process import Process
 from gfs_ha.sim.masters.runtime import ProcessRuntime
 from gfs_ha.sim.masters.store import Disk, ProcessStore
-from gfs_ha.sim.masters.world import World
+from gfs_ha.sim.masters.world import World, config_with
 from gfs_ha.sim.store import PowerCut
 
 INCARNATION = 1
@@ -42,7 +47,7 @@ COMMIT_S = 0.0002
 class SimMaster:
     """A machine. Its disk outlives its processes."""
 
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, world: World, name: str, empty: bool = False) -> None:
         self.name = name
         self.powered = True
         self.disk = Disk()
@@ -58,16 +63,22 @@ class SimMaster:
         self._world = world
         self._links: WaitingLinks | None = None
         self._store: ProcessStore | None = None
-        members = {one.name: (one.host, one.raft_port) for one in world.config.cluster.masters}
+        self.on_old_copy = False
+        self.config = config_with(world.config, name)
+        masters = self.config.cluster.masters
         self.raft_config = RaftConfig(
             world.config.cluster.id,
             INCARNATION,
             name,
-            members,
+            {one.name: (one.host, one.raft_port) for one in masters},
             timeout_max_s=world.timeout_max_s,
             state_databases=(*DATABASES, MARK.database),
+            doors={one.name: (one.host, one.port) for one in masters},
         )
-        bootstrap(self.disk.held, self.raft_config)
+        if empty:
+            join(self.disk.held, self.raft_config)
+        else:
+            bootstrap(self.disk.held, self.raft_config)
 
     @property
     def running(self) -> bool:
@@ -80,6 +91,11 @@ class SimMaster:
     @property
     def leading(self) -> bool:
         return self.node is not None and self.node.replica.role == LEADER
+
+    def note_leading(self) -> None:
+        """Have the timeline know if this master leads now."""
+        if self.leading:
+            self._world.ledger.timeline.leads()
 
     @property
     def term(self) -> int:
@@ -119,7 +135,11 @@ class SimMaster:
         self._store = store
 
         def run() -> None:
-            node = world.build.node_type(self.raft_config, store, machine, transport, runtime)
+            ensure_hash(store, runtime)
+            incarnation = stored_incarnation(store) or INCARNATION
+            config = structs.replace(self.raft_config, incarnation=incarnation)
+            node = world.build.node_type(config, store, machine, transport, runtime)
+            watch_member(self, node)
             self.node = node
             self._furnish(process, runtime, store, node)
             node.run()
@@ -132,11 +152,11 @@ class SimMaster:
         world = self._world
         dispatcher = Dispatcher()
         door = SimDoor(process, dispatcher.greet, dispatcher)
-        masters = {one.name: one for one in world.config.cluster.masters}
+        masters = {one.name: one for one in self.config.cluster.masters}
         desk = Desk(
-            config=world.config,
+            config=self.config,
             name=self.name,
-            incarnation=INCARNATION,
+            incarnation=node.identity.incarnation,
             kv=store,
             proposer=world.build.proposer_type(node, runtime, masters),
             runtime=runtime,
@@ -145,10 +165,11 @@ class SimMaster:
             rss_bytes=lambda: 1 << 26,
         )
         dispatcher.furnish(desk)
-        roles = RoleKeeper(desk, partial(_make_reign, runtime))
+        roles = RoleKeeper(desk, partial(_make_reign, desk, node))
         housekeeper = Housekeeper(desk, roles, lambda: None)
         housekeeper.limits = world.plan_limits
         node.on_role_change(roles.role_changed)
+        node.on_role_change(lambda role, term: world.ledger.timeline.leads())
         node.space_low_source = partial(self._space_low, store)
         self.door, self.desk = door, desk
         world.scheduler.spawn(process, "housekeeping", housekeeper.run)
@@ -181,6 +202,7 @@ class SimMaster:
         if process is None:
             return
         self._world.trace.note(f"{self.name} ends: {why}")
+        self.note_leading()
         self.ended = why
         self.powered = not power
         process.end()
@@ -239,5 +261,7 @@ class SimMaster:
         return self._world.chance.expovariate(1 / self.commit_s)
 
 
-def _make_reign(runtime: ProcessRuntime, term: int) -> Reign:
-    return Reign(Epoch(INCARNATION, term), runtime.monotonic_s())
+def _make_reign(desk: Desk, node: RaftNode, term: int) -> Reign:
+    # A new member learns of the incarnation from those that let it in.
+    desk.incarnation = node.identity.incarnation
+    return Reign(Epoch(desk.incarnation, term), desk.runtime.monotonic_s())

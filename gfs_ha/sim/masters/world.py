@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +73,11 @@ def cluster_config(master_count: int) -> Config:
         settings=SettingsConfig(CHUNK_BYTES_MIN),
         security=LOOPBACK,
     )
+
+
+def config_with(config: Config, name: str) -> Config:
+    """Return the file of one master: it names itself, also when the others' files do not."""
+    if config.cluster.master(name) is not None:
+        return config
+    masters = (*config.cluster.masters, MasterAddress(name, name, 1, 2))
+    return replace(config, cluster=replace(config.cluster, masters=masters))
