@@ -34,6 +34,10 @@ class Host(Protocol):
     @property
     def process(self) -> Process | None: ...
 
+    def note_leading(self) -> None:
+        """Have the timeline know if a master there leads now."""
+        ...
+
 
 class _Flight:
     __slots__ = ("future", "sent_s")
@@ -192,6 +196,12 @@ class CallNetwork:
         self._runtime = runtime
         self._network = network
         self._hosts = hosts
+        self._callers: dict[SimCaller, None] = {}
+
+    def hang_up(self) -> None:
+        """Close all connections, as the kernel does for a process that is gone."""
+        for caller in list(self._callers):
+            caller.close()
 
     def listen(self, address: Address, hello: HelloCheck, handler: Handler) -> Server:
         raise PortTaken("a simulated client listens nowhere")
@@ -200,5 +210,6 @@ class CallNetwork:
         """Connect and say hello. Raises: Unreachable (sent=0), what `hello.accept` raises."""
         name = address[0]
         caller = SimCaller(self._runtime, self._network, self._hosts[name], name)
+        self._callers = {one: None for one in self._callers if not one.closed} | {caller: None}
         caller.connect(hello, timeout_s)
         return caller

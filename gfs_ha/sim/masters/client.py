@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gfs_ha.client.cluster import ClusterCalls
+from gfs_ha.client.consistency import Consistency, Sightings, consistency_of
+from gfs_ha.client.session import Session
 from gfs_ha.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -23,7 +25,7 @@ from gfs_ha.errors import (
 from gfs_ha.ids import NO_SESSION
 from gfs_ha.limits import PROTOCOL_VERSION
 from gfs_ha.net.leader import LeaderLink
-from gfs_ha.protocol.calls import Asked, Reply
+from gfs_ha.protocol.calls import LINEARIZABLE, Asked, AsOf, Reply
 from gfs_ha.protocol.codec import Failure, Hello
 from gfs_ha.protocol.metadata import (
     CloseSession,
@@ -37,6 +39,7 @@ from gfs_ha.protocol.metadata import (
     Rename,
     Stat,
 )
+from gfs_ha.runtime import Runtime
 from gfs_ha.sim.checkers import Violation
 from gfs_ha.sim.masters.calls import CallNetwork, Host
 from gfs_ha.sim.masters.history import (
@@ -52,6 +55,7 @@ from gfs_ha.sim.masters.history import (
     Operation,
 )
 from gfs_ha.sim.masters.ledger import Ledger
+from gfs_ha.sim.masters.moments import check_moment
 from gfs_ha.sim.masters.process import Process
 from gfs_ha.sim.masters.runtime import ProcessRuntime
 from gfs_ha.sim.masters.world import World
@@ -69,6 +73,7 @@ class Habits:
     timeout_s: float
     write_share: float
     growth_share: float  # Of operations that make a new name which nobody else looks at.
+    consistency: str = LINEARIZABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +94,32 @@ class Names:
         return f"{name.split('.')[0]}.{chance.randrange(self.per_group)}"
 
 
+class _LastSeen(Sightings):
+    """Tells the moment of the newest answer, besides that of the oldest."""
+
+    last: AsOf | None = None
+
+    def note(self, as_of: AsOf | None) -> None:
+        super().note(as_of)
+        self.last = as_of
+
+
 class WatchedCalls(ClusterCalls):
     """The library's calls, which tell the ledger of every change that was answered."""
 
     ledger: Ledger
+
+    def __init__(
+        self, link: LeaderLink, runtime: Runtime, timeout_s: float, consistency: Consistency
+    ) -> None:
+        super().__init__(link, runtime, timeout_s, consistency)
+        self._sightings: _LastSeen = _LastSeen(runtime)
+        self.own_index = 0  # Of the newest change of this client that was answered.
+
+    @property
+    def last_as_of(self) -> AsOf | None:
+        """Return which moment the last read shows; for who has not waited since it returned."""
+        return self._sightings.last
 
     def settle(
         self,
@@ -106,34 +133,55 @@ class WatchedCalls(ClusterCalls):
                 continue
             recorded = not isinstance(reply, Failure) or reply.error in (ABSENT, PRESENT)
             if recorded and not isinstance(one.request, CloseSession):
-                self.ledger.acks(one.session_id, one.sequence)
+                index = self.ledger.acks(one.session_id, one.sequence)
+                self.own_index = max(self.own_index, index)
         return replies
 
 
 class SimClient:
-    """A client process."""
+    """A machine with a client process; the next one after it knows nothing of its session."""
+
+    process: Process
+    calls: WatchedCalls
+    session: Session
 
     def __init__(self, world: World, name: str, hosts: dict[str, Host], habits: Habits) -> None:
         self.name = name
         self.habits = habits
+        self._world = world
+        self.hosts = hosts
+        self._bodies: list[tuple[str, Callable[[], None]]] = []
+        self.start()
+
+    def start(self) -> None:
+        """Start a process, with everything that was spawned before."""
+        world, name = self._world, self.name
         self.process = Process(name, name, world.scheduler, self._crashed)
         rate = 1.0 + world.chance.uniform(-0.03, 0.03)
         self.runtime = ProcessRuntime(world.scheduler, self.process, world.chance, rate)
         cluster = world.config.cluster
         hello = Hello(cluster.id, PROTOCOL_VERSION, "client", name)
-        network = CallNetwork(self.runtime, world.network, hosts)
-        link = LeaderLink(cluster.masters, network, hello, self.runtime)
-        self.calls = world.build.calls_type(link, self.runtime, habits.timeout_s)
+        self._network = CallNetwork(self.runtime, world.network, self.hosts)
+        link = LeaderLink(cluster.masters, self._network, hello, self.runtime)
+        consistency = consistency_of(self.habits.consistency)
+        timeout_s = self.habits.timeout_s
+        self.calls = world.build.calls_type(link, self.runtime, timeout_s, consistency)
         self.calls.ledger = world.ledger
         self.session = world.build.session_type(self.calls, self.runtime, name)
-        self._world = world
+        for task, body in self._bodies:
+            world.scheduler.spawn(self.process, task, body)
 
     def spawn(self, name: str, body: Callable[[], None]) -> None:
+        self._bodies.append((name, body))
         self._world.scheduler.spawn(self.process, name, body)
 
-    def kill(self) -> None:
-        """End the process; what it was doing stays open for ever."""
+    def kill(self, power: bool = False) -> None:
+        """End the process; what it was doing stays open for ever. Without power its connections
+        just fall silent.
+        """
         self.process.end()
+        if not power:
+            self._network.hang_up()
         for task in list(self.process.tasks):
             self._world.scheduler.kill(task)
 
@@ -191,9 +239,17 @@ class Worker:
         scheduler, trace = self._world.scheduler, self._world.trace
         operation.called_s = scheduler.now_s
         self.busy = True
+        calls = self._client.calls
+        seen_index = max(calls.index, calls.own_index)
         try:
             operation.answer = self._ask(operation)
             operation.returned_s = scheduler.now_s
+            if operation.kind == STAT and not calls.consistency.led:
+                operation.as_of = calls.last_as_of
+                for host in self._client.hosts.values():
+                    host.note_leading()
+                timeline = self._world.ledger.timeline
+                check_moment(operation, calls.consistency, seen_index, timeline)
         except UnknownOutcome:
             pass
         except _NOTHING_HAPPENED as error:
@@ -220,8 +276,7 @@ class Worker:
     def _send(self, operation: Operation) -> str | int:
         path, change = f"/{operation.name}", self._client.session.change
         if operation.kind == STAT:
-            status: FileStatus = self._client.calls.ask(Stat(path), FileStatus)
-            return status.mtime_ns
+            return self._client.calls.read(Stat(path), FileStatus).mtime_ns
         if operation.kind in (PUT, CREATE):
             file = PublishFile(path, 0, 0o644, operation.tag, if_absent=operation.kind == CREATE)
             published = change(Publish((file,)), Published).files[0]

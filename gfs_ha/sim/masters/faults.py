@@ -8,6 +8,7 @@ from functools import partial
 from gfs_ha.kv.ordered import MemoryKV
 from gfs_ha.sim.masters.client import SimClient
 from gfs_ha.sim.masters.master import COMMIT_S, SimMaster
+from gfs_ha.sim.masters.rivals import Rival
 from gfs_ha.sim.masters.world import World
 
 _HOUR_NS = 3600 * 1_000_000_000
@@ -35,6 +36,22 @@ class Faults:
         self._true_disks: dict[str, MemoryKV] = {}
         self._kinds = [KINDS[kind] for kind in kinds]
 
+    @property
+    def world(self) -> World:
+        return self._world
+
+    @property
+    def masters(self) -> dict[str, SimMaster]:
+        return self._masters
+
+    @property
+    def clients(self) -> Sequence[SimClient]:
+        return self._clients
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped
+
     def begin(self) -> None:
         self._world.scheduler.after(self._chance.expovariate(1 / self._mean_s), self._strike)
 
@@ -44,6 +61,7 @@ class Faults:
         self._world.network.heal_all()
         for client in self._clients:
             client.process.go_on()
+            self._restart_client(client)
         for master in self._masters.values():
             master.commit_s, master.commit_range_s = COMMIT_S, None
             master.cut_in = None
@@ -244,9 +262,11 @@ class Faults:
             self._cut(ends[1], ends[0])
 
     def _client_deaf(self, master: SimMaster) -> None:
-        """All masters hear a client that hears none, for longer than it waits for an answer."""
+        """All masters hear a client that hears none, perhaps for longer than it waits for an
+        answer: what it sends again meets stored answers.
+        """
         client = self._chance.choice(self._clients)
-        seconds = self._chance.uniform(10.5, 14.0)
+        seconds = self._chance.uniform(*self._chance.choice([(1.6, 4.0), (10.5, 14.0)]))
         for name in self._masters:
             self._world.network.cut(name, client.name)
             self._later(seconds, seconds, partial(self._world.network.heal, name, client.name))
@@ -256,6 +276,17 @@ class Faults:
         client = self._chance.choice(self._clients)
         client.process.stop()
         self._later(0.1, self._chance.choice([1.0, 15.0]), client.process.go_on)
+
+    def _client_kill(self, master: SimMaster) -> None:
+        """A client is gone in the middle; its session is never closed, and nobody goes on in it."""
+        client = self._chance.choice(self._clients)
+        if client.process.alive:
+            client.kill(power=self._chance.random() < 0.5)
+            self._later(0.05, self._chance.choice([0.5, 8.0]), lambda: self._restart_client(client))
+
+    def _restart_client(self, client: SimClient) -> None:
+        if not client.process.alive:
+            client.start()
 
     def _reset(self, master: SimMaster) -> None:
         for other in self._others(master):
@@ -277,6 +308,11 @@ class Faults:
                 self._world.scheduler.after(delay_s, self._cut_both(leader.name, other))
             self._world.scheduler.after(0.004, lambda: self._strand(leader))
 
+    def _rival(self, master: SimMaster) -> None:
+        leading = [each for each in self._masters.values() if each.leading]
+        if leading:
+            Rival(self, self._chance.choice(leading))
+
     def _others(self, master: SimMaster) -> list[str]:
         return [name for name in self._masters if name != master.name]
 
@@ -287,6 +323,12 @@ class Faults:
                 self._cut(second, first)
 
         return cut
+
+    def cut_for(self, first: str, second: str, seconds: float) -> None:
+        """Cut both directions between two machines for so long."""
+        for source, target in ((first, second), (second, first)):
+            self._world.network.cut(source, target)
+            self._later(seconds, seconds, partial(self._world.network.heal, source, target))
 
     def _cut(self, source: str, target: str) -> None:
         self._world.network.cut(source, target)
@@ -319,6 +361,8 @@ KINDS: dict[str, _Kind] = {
     "client-way": Faults._client_way,
     "client-deaf": Faults._client_deaf,
     "client-stop": Faults._client_stop,
+    "client-kill": Faults._client_kill,
+    "rival": Faults._rival,
     "reset": Faults._reset,
     "hand-over": Faults._hand_over,
 }

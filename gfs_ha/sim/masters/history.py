@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gfs_ha.protocol.calls import AsOf
+
 # Kinds of operations on names. A tag tells one put from another: it is stored as the file's mtime.
 PUT, CREATE, DELETE, RENAME, STAT = "put", "create", "delete", "rename", "stat"
 READS = frozenset({STAT})
@@ -29,6 +31,7 @@ class Operation:
     called_s: float = 0.0
     returned_s: float | None = None
     answer: str | int = ""
+    as_of: AsOf | None = None  # Of a read that any master may answer.
 
     @property
     def group(self) -> str:
@@ -42,17 +45,31 @@ class Operation:
         elif self.kind in (PUT, CREATE):
             what += f" = {self.tag}"
         end = "?" if self.returned_s is None else f"{self.returned_s - 1000:.4f} {self.answer}"
+        as_of = self.as_of
+        if as_of is not None:
+            degraded = " degraded" if as_of.degraded else ""
+            what += f" at {as_of.index} of {as_of.master}, {as_of.age_ms} ms old{degraded}"
         return f"{self.client} [{self.called_s - 1000:.4f}, {end}] {what}"
 
 
 @dataclass(slots=True)
 class History:
-    """All operations of a run that have, or may have had, an effect or an answer."""
+    """All operations of a run that have, or may have had, an effect or an answer.
+
+    Answers from the past are only counted: each is judged by itself, by the moment that it names.
+    """
 
     operations: list[Operation] = field(default_factory=list)
     unknown_count: int = 0
+    dated_count: int = 0  # Answers that any master could give.
+    past_count: int = 0  # Of them those from the past.
 
     def add(self, operation: Operation) -> None:
+        if operation.as_of is not None:
+            self.dated_count += 1
+            if operation.as_of.age_ms:
+                self.past_count += 1
+                return
         self.operations.append(operation)
         if operation.returned_s is None:
             self.unknown_count += 1

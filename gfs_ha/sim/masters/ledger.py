@@ -10,9 +10,10 @@ from gfs_ha.ids import SessionId
 from gfs_ha.kv.ordered import Reader, Table, Writer
 from gfs_ha.master.state.invariants import check_all, fingerprint
 from gfs_ha.master.state.machine import Machine
-from gfs_ha.master.state.tables import COUNTERS, REPLIES, read_pair
+from gfs_ha.master.state.tables import COUNTERS, DENTRIES, INODES, REPLIES, read_pair
 from gfs_ha.master.state.view import View
 from gfs_ha.sim.checkers import Violation
+from gfs_ha.sim.masters.timeline import Row, Timeline
 from gfs_ha.sim.masters.trace import Trace
 from gfs_ha.sim.scheduler import Scheduler
 
@@ -21,6 +22,7 @@ MARK = Table("sim", "sim")
 _MARK_KEY = b"applied"
 _CLOCK_GAIN = 1.04  # The most that cluster time may gain on true time: the rates of the clocks.
 _DIGESTS_KEPT = 4096
+_TIMED = (DENTRIES.table, INODES.table)
 
 
 class Ledger:
@@ -31,6 +33,7 @@ class Ledger:
         self.acked_count = 0
         self.acked_max = 0
         self.term_count = 0
+        self.timeline = Timeline(scheduler)
         self._scheduler = scheduler
         self._trace = trace
         self._leaders: dict[int, str] = {}
@@ -70,13 +73,17 @@ class Ledger:
         self._digests[index] = digest
         self._terms[index] = term
         self._trace.count(digest)
+        self.timeline.applies(index, writes.rows)
         for key in writes.replies:
             self._execute(key, index)
         if writes.cluster_ms is not None:
             self._advance(writes.cluster_ms, index)
 
-    def acks(self, session_id: SessionId, sequence: int) -> None:
-        """Note that a client was told of its change. Raises: Violation if nobody applied it."""
+    def acks(self, session_id: SessionId, sequence: int) -> int:
+        """Note that a client was told of its change; return its index.
+
+        Raises: Violation if nobody applied it.
+        """
         index = self._executed.get((session_id, sequence))
         if index is None:
             raise Violation(
@@ -85,6 +92,8 @@ class Ledger:
             )
         self.acked_count += 1
         self.acked_max = max(self.acked_max, index)
+        self.timeline.shows(index)
+        return index
 
     def applied_terms(self) -> Iterator[tuple[int, int]]:
         """Yield (index, term) of everything that is known to be committed, newest first."""
@@ -124,6 +133,7 @@ class Writes:
 
     def __init__(self, writer: Writer, payload: bytes) -> None:
         self.replies: list[bytes] = []
+        self.rows: list[Row] = []
         self.cluster_ms: int | None = None
         self._writer = writer
         self._digest = hashlib.blake2b(payload, digest_size=16)
@@ -142,10 +152,14 @@ class Writes:
             self.replies.append(key)
         elif table is COUNTERS.table:
             self.cluster_ms = COUNTERS.decode(value).cluster_ms
+        elif table in _TIMED:
+            self.rows.append((table, key, value))
         self._writer.put(table, key, value)
 
     def delete(self, table: Table, key: bytes) -> bool:
         self._digest.update(b"%s-%s" % (table.name.encode(), key))
+        if table in _TIMED:
+            self.rows.append((table, key, None))
         return self._writer.delete(table, key)
 
     def note_answer(self, answer: bytes) -> None:

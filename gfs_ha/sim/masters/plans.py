@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gfs_ha.sim.masters.client import Habits, Names
 
@@ -30,6 +30,9 @@ _ALL = (
     "one-pair",
     "client-way",
     "client-stop",
+    "client-deaf",
+    "client-kill",
+    "rival",
     "reset",
     "hand-over",
     "hand-over",
@@ -45,8 +48,10 @@ _NETWORK = (
     "stop",
     "hand-over",
     "hand-over",
+    "rival",
     "client-way",
 )
+_CLIENTS = ("client-kill", "client-kill", "client-deaf", "client-stop", "client-way", "kill")
 _DISKS = (
     "cut-in-commit",
     "cut-in-commit",
@@ -57,6 +62,18 @@ _DISKS = (
     "all-down",
     "failing-disk",
 )
+# What clients ask for, one by one: their leader, or any master for answers of now, up to so many
+# milliseconds ago, or of any time.
+_CONSISTENCIES = (
+    "linearizable",
+    "linearizable",
+    "bounded:0",
+    "bounded:0",
+    "bounded:60",
+    "bounded:250",
+    "bounded:1000",
+    "local",
+)
 _MENUS = (
     _ALL,
     _ALL,
@@ -64,6 +81,7 @@ _MENUS = (
     _NETWORK,
     _DISKS,
     _DISKS,
+    _CLIENTS,
     ("full-disk", "kill", "hand-over"),
     ("busy-disks",),
 )
@@ -100,7 +118,9 @@ def draw_plan(chance: random.Random) -> RunPlan:
     return RunPlan(
         master_count=chance.choice([3, 3, 3, 3, 4, 5, 5]),
         run_s=chance.choice([20.0, 40.0, 40.0, 80.0]),
-        habits=(habits,) * client_count,
+        habits=tuple(
+            replace(habits, consistency=chance.choice(_CONSISTENCIES)) for _ in range(client_count)
+        ),
         names=Names(groups=chance.choice([1, 2, 4]), per_group=chance.choice([2, 3])),
         fault_mean_s=chance.choice([0.4, 0.8, 2.0, 5.0]),
         fault_kinds=menu,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 
 from gfs_ha.limits import RAFT_TIMEOUT_MAX_S
+from gfs_ha.protocol.calls import LINEARIZABLE
 from gfs_ha.sim.checkers import Violation
 from gfs_ha.sim.masters import names_model
 from gfs_ha.sim.masters.client import SimClient, WatchedCalls, Worker
@@ -41,6 +43,8 @@ class RunReport(msgspec.Struct):
     operations: int
     acked: int
     unknown: int
+    dated: int  # Reads that any master could answer …
+    past: int  # … and the answers to them that were not of now.
     undecided: int  # Histories that were too long to be judged.
     terms: int
     events: int
@@ -111,6 +115,8 @@ class MasterRun:
             operations=len(self.history.operations),
             acked=ledger.acked_count,
             unknown=self.history.unknown_count,
+            dated=self.history.dated_count,
+            past=self.history.past_count,
             undecided=self._undecided,
             terms=ledger.term_count,
             events=scheduler.event_count,
@@ -161,6 +167,7 @@ class MasterRun:
         self._complaints.check()
         ledger = self.world.ledger
         for master in self.masters.values():
+            master.note_leading()
             node = master.node
             if node is not None and master.leading and ledger.leads(master.name, master.term):
                 check_complete(master.name, master.term, node.replica._journal, ledger)
@@ -206,7 +213,8 @@ class MasterRun:
         return ""
 
     def _read_at_end(self) -> None:
-        reader = SimClient(self.world, "end", dict(self.masters), self.plan.habits[0])
+        habits = replace(self.plan.habits[0], consistency=LINEARIZABLE)
+        reader = SimClient(self.world, "end", dict(self.masters), habits)
         worker = Worker(reader, self.world, self.plan.names, self.history)
         self._workers.append(worker)
         self.clients.append(reader)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from gfs_ha.limits import RAFT_TIMEOUT_MAX_S
+from gfs_ha.protocol.calls import LINEARIZABLE
+from gfs_ha.sim.masters.client import Names
 from gfs_ha.sim.masters.faults import SLOW
 from gfs_ha.sim.masters.plans import RunPlan, draw_plan
 from gfs_ha.sim.masters.run import MasterRun, RunReport
@@ -34,6 +36,14 @@ def directed_plan(seed: int, faults: tuple[str, ...]) -> RunPlan:
         )
     run_s = min(plan.run_s, 20.0)
     mean_s = 2.5 if "slow-island" in faults else 0.7
+    if "rival" in faults:
+        # Some who only ask, perhaps the old leader, and some who write, perhaps at the new one.
+        mean_s = 3.0
+        habits = tuple(
+            replace(one, task_count=3, write_share=share, consistency=LINEARIZABLE)
+            for one, share in zip(habits, (0.0, 0.9) * 2, strict=False)
+        )
+        plan = replace(plan, timeout_max_s=RAFT_TIMEOUT_MAX_S, names=Names(1, 2))
     if SLOW.issuperset(faults):
         plan = replace(plan, timeout_max_s=RAFT_TIMEOUT_MAX_S)
     return replace(

@@ -224,14 +224,14 @@ SWITCHES: dict[str, Switch] = {
         "M4",
         "the lease counts from the answer",
         _node("lease-from-send"),
-        ("island", "slow-island"),
+        ("rival",),
         found_at=0,
     ),
     "stickiness": Switch(
         "M4",
         "votes while a leader was just heard",
         _node("stickiness"),
-        ("slow-island",),
+        ("rival",),
         found_at=0,
     ),
     "no-lease-after-transfer": Switch(
