@@ -34,6 +34,7 @@ class Faults:
         self._stopped = False
         self._old_disks = {name: master.disk.held.crash() for name, master in masters.items()}
         self._true_disks: dict[str, MemoryKV] = {}
+        self.members_move = False  # An operator is at work: no disk is replaced by an old copy.
         self._kinds = [KINDS[kind] for kind in kinds]
 
     @property
@@ -51,6 +52,15 @@ class Faults:
     @property
     def stopped(self) -> bool:
         return self._stopped
+
+    @property
+    def copies_out(self) -> bool:
+        """Return whether a master runs on an old copy of its disk."""
+        return bool(self._true_disks)
+
+    def takes(self, master: SimMaster) -> None:
+        """Hear of a new machine."""
+        self._old_disks[master.name] = master.disk.held.crash()
 
     def begin(self) -> None:
         self._world.scheduler.after(self._chance.expovariate(1 / self._mean_s), self._strike)
@@ -92,7 +102,8 @@ class Faults:
     # Machines.
 
     def _restart(self, master: SimMaster) -> None:
-        if master.process is None and master.name not in self._true_disks:
+        gone = master.name in self._true_disks or master.name not in self._masters
+        if master.process is None and not gone:
             master.start()
             self._later(0.3, 1.0, lambda: self._restart(master))  # If it cannot run yet.
 
@@ -140,12 +151,15 @@ class Faults:
         alone makes a majority with the copy, no rule about starts can help.
         """
         others = [each for name, each in self._masters.items() if name != master.name]
-        if master.name in self._true_disks or not all(master.is_known_to(each) for each in others):
+        if self.members_move or master.name in self._true_disks:
+            return
+        if not all(master.is_known_to(each) for each in others):
             return
         master.end("disk replaced")
         self._true_disks[master.name] = master.disk.held
         master.disk.held = self._old_disks[master.name].crash()
         self._old_disks[master.name] = self._true_disks[master.name].crash()
+        master.on_old_copy = True
         master.start()
 
         def repair() -> None:
@@ -158,6 +172,7 @@ class Faults:
         disk = self._true_disks.pop(master.name, None)
         if disk is not None:
             master.end("disk replaced")
+            master.on_old_copy = False
             master.disk.held = disk
 
     # Disks.

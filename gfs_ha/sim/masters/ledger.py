@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from gfs_ha.errors import GfsError
 from gfs_ha.ids import SessionId
 from gfs_ha.kv.ordered import Reader, Table, Writer
+from gfs_ha.master.state import digest as state_hash
 from gfs_ha.master.state.invariants import check_all, fingerprint
 from gfs_ha.master.state.machine import Machine
 from gfs_ha.master.state.tables import COUNTERS, DENTRIES, INODES, REPLIES, read_pair
@@ -36,7 +37,8 @@ class Ledger:
         self.timeline = Timeline(scheduler)
         self._scheduler = scheduler
         self._trace = trace
-        self._leaders: dict[int, str] = {}
+        self._leaders: dict[tuple[int, int], str] = {}  # By incarnation and term.
+        self._incarnation = 1
         self._terms: dict[int, int] = {}  # Of every applied index.
         self._digests: dict[int, bytes] = {}  # Of command, answer and writes, by index.
         self._executed: dict[tuple[int, int], int] = {}  # Where each request was applied.
@@ -46,7 +48,7 @@ class Ledger:
 
     def leads(self, member: str, term: int) -> bool:
         """Note who leads; return whether that is news. Raises: Violation for a second leader."""
-        first = self._leaders.setdefault(term, member)
+        first = self._leaders.setdefault((self._incarnation, term), member)
         if first != member:
             raise Violation(f"two leaders: {first} and {member} lead in term {term}")
         news = len(self._leaders) > self.term_count
@@ -100,9 +102,24 @@ class Ledger:
         for index in reversed(self._terms):
             yield index, self._terms[index]
 
+    def begins_incarnation(self, applied: int) -> None:
+        """Forget what was applied beyond this index: one copy goes on from there, alone."""
+        self._incarnation += 1
+        self.applied_max = applied
+        self.acked_max = min(self.acked_max, applied)
+        self.timeline = Timeline(self._scheduler)
+        self._terms = {at: term for at, term in self._terms.items() if at <= applied}
+        self._digests = {at: digest for at, digest in self._digests.items() if at <= applied}
+        self._executed = {key: at for key, at in self._executed.items() if at <= applied}
+        self._states = {at: state for at, state in self._states.items() if at <= applied}
+        self._cluster_ms = 0  # It goes back to where the copy was.
+
     def compares_state(self, member: str, index: int, reader: Reader) -> None:
         """Compare all tables with those of any member that stood at the same index."""
         digest = fingerprint(reader)
+        kept = state_hash.kept(reader)
+        if kept is not None and kept.value != state_hash.count_all(reader):
+            raise Violation(f"state hash: {member} keeps another than its rows have at {index}")
         known = self._states.setdefault(index, (member, digest))
         if known[1] != digest:
             raise Violation(f"unequal state: {member} and {known[0]} differ at index {index}")

@@ -97,11 +97,6 @@ class SimMaster:
         if self.leading:
             self._world.ledger.timeline.leads()
 
-    def note_leading(self) -> None:
-        """Have the timeline know if this master leads now."""
-        if self.leading:
-            self._world.ledger.timeline.leads()
-
     @property
     def term(self) -> int:
         return 0 if self.node is None else self.node.replica.term
@@ -175,7 +170,6 @@ class SimMaster:
         housekeeper.limits = world.plan_limits
         node.on_role_change(roles.role_changed)
         node.on_role_change(lambda role, term: world.ledger.timeline.leads())
-        node.on_role_change(lambda role, term: world.ledger.timeline.leads())
         node.space_low_source = partial(self._space_low, store)
         self.door, self.desk = door, desk
         world.scheduler.spawn(process, "housekeeping", housekeeper.run)
@@ -208,7 +202,6 @@ class SimMaster:
         if process is None:
             return
         self._world.trace.note(f"{self.name} ends: {why}")
-        self.note_leading()
         self.note_leading()
         self.ended = why
         self.powered = not power

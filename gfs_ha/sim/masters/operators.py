@@ -49,7 +49,7 @@ class Operators:
         self._chance = random.Random(f"operators {seed}")
         self._world = world
         self._masters = masters
-        self._hosts = hosts
+        self.hosts = hosts
         self._faults = faults
         self._stopped = False
         self._clients: dict[SimClient, None] = {}
@@ -76,6 +76,11 @@ class Operators:
             self._die(client)
         for master in self.gone.values():
             master.end("the run is over")
+
+    def adds_new(self) -> None:
+        """Add an empty master, as after a loss; this operator does not die."""
+        new = self._new_master()
+        self._work(partial(self._add, new), f"adds {new}")
 
     def configuration(self) -> Configuration:
         """Return the members as the newest leader has them."""
@@ -124,7 +129,7 @@ class Operators:
             elif action in ("replace", "bury") and voters:
                 old = dead[0] if dead else self._chance.choice(voters)
                 if action == "bury" and not dead and len(now.voters) >= 3:
-                    self._bury(old)
+                    self.bury(old)
                 new = self._new_master()
                 self._work(partial(self._replace, old, new), f"replaces {old} by {new}")
 
@@ -148,9 +153,9 @@ class Operators:
 
     def _off_again(self, name: str) -> None:
         if name in self._masters and name not in self.configuration().members:
-            self._bury(name)
+            self.bury(name)
 
-    def _bury(self, name: str) -> None:
+    def bury(self, name: str) -> None:
         """A machine dies; nobody but an operator starts it again."""
         master = self._masters.pop(name)
         master.kill(power=True)
@@ -161,7 +166,7 @@ class Operators:
         name = f"n{self._new_count}"
         master = SimMaster(self._world, name, empty=True)
         self._masters[name] = master
-        self._hosts[name] = master
+        self.hosts[name] = master
         self._faults.takes(master)
         master.start()
         return name
@@ -172,7 +177,7 @@ class Operators:
         self.asked_count += 1
         name = f"op{self.asked_count}"
         self._world.trace.note(f"{name} {what}")
-        client = SimClient(self._world, name, self._hosts, _HABITS)
+        client = SimClient(self._world, name, self.hosts, _HABITS)
         self._clients[client] = None
         client.spawn("command", partial(self._run, client, command))
         if self._chance.random() < 0.3:

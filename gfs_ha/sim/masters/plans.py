@@ -99,6 +99,19 @@ class RunPlan:
     fault_kinds: tuple[str, ...]
     timeout_max_s: float
     session_life_s: float
+    members_mean_s: float = 0.0  # Between two words of operators who change the masters; 0: none.
+    rebirth: bool = False  # At the end a majority is lost for good, and one copy goes on.
+
+
+def with_operators(plan: RunPlan, seed: int) -> RunPlan:
+    """Return the plan with operators in every third seed and a rebirth in every tenth, by chance
+    of its own: without them a seed is what it was.
+    """
+    chance = random.Random(f"members {seed}")
+    plan = replace(plan, rebirth=chance.random() < 0.1)
+    if chance.random() < 0.65:
+        return plan
+    return replace(plan, members_mean_s=chance.choice([0.5, 1.0, 2.0, 4.0]))
 
 
 def draw_plan(chance: random.Random) -> RunPlan:

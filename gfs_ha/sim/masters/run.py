@@ -12,6 +12,7 @@ from gfs_ha.limits import RAFT_TIMEOUT_MAX_S
 from gfs_ha.protocol.calls import LINEARIZABLE
 from gfs_ha.sim.checkers import Violation
 from gfs_ha.sim.masters import names_model
+from gfs_ha.sim.masters.calls import Host
 from gfs_ha.sim.masters.client import SimClient, WatchedCalls, Worker
 from gfs_ha.sim.masters.complaints import Complaints
 from gfs_ha.sim.masters.faults import SLOW, Faults
@@ -21,8 +22,11 @@ from gfs_ha.sim.masters.linear import judge
 from gfs_ha.sim.masters.lives import applied_life, short_lives
 from gfs_ha.sim.masters.logs import check_complete, check_matching
 from gfs_ha.sim.masters.master import SimMaster
+from gfs_ha.sim.masters.members import check_majority
 from gfs_ha.sim.masters.network import ClusterNetwork
-from gfs_ha.sim.masters.plans import RunPlan, draw_plan
+from gfs_ha.sim.masters.operators import MEMBERS, Operators
+from gfs_ha.sim.masters.plans import RunPlan, draw_plan, with_operators
+from gfs_ha.sim.masters.rebirth import Rebirth
 from gfs_ha.sim.masters.tasks import TaskScheduler
 from gfs_ha.sim.masters.trace import Trace
 from gfs_ha.sim.masters.world import Build, World, cluster_config
@@ -62,7 +66,7 @@ class MasterRun:
         show: Callable[[str], None] | None = None,
     ) -> None:
         chance = random.Random(seed)
-        plan = draw_plan(chance) if plan is None else plan
+        plan = with_operators(draw_plan(chance), seed) if plan is None else plan
         scheduler = TaskScheduler()
         trace = Trace(scheduler, show)
         trace.note(f"seed {seed} {plan}")
@@ -82,10 +86,14 @@ class MasterRun:
         self.history = History()
         names = [one.name for one in self.world.config.cluster.masters]
         self.masters = {name: SimMaster(self.world, name) for name in names}
+        self.hosts: dict[str, Host] = dict(self.masters)
         self.clients = [self._client(f"c{n}") for n in range(1, len(plan.habits) + 1)]
         self._workers: list[Worker] = []
-        self._faults = Faults(
-            self.world, self.masters, self.clients, plan.fault_mean_s, plan.fault_kinds
+        kinds = [kind for kind in plan.fault_kinds if kind != MEMBERS]
+        self._faults = Faults(self.world, self.masters, self.clients, plan.fault_mean_s, kinds)
+        mean_s = plan.members_mean_s or 1.0 * (MEMBERS in plan.fault_kinds)
+        self.operators = Operators(
+            self.world, self.masters, self.hosts, self._faults, (seed, mean_s)
         )
         self._complaints = Complaints()
         self._seed = seed
@@ -125,7 +133,7 @@ class MasterRun:
 
     def _client(self, name: str) -> SimClient:
         habits = self.plan.habits[(int(name[1:]) - 1) % len(self.plan.habits)]
-        return SimClient(self.world, name, dict(self.masters), habits)
+        return SimClient(self.world, name, self.hosts, habits)
 
     def _play(self) -> None:
         scheduler = self.world.scheduler
@@ -138,8 +146,11 @@ class MasterRun:
                 client.spawn(f"worker {number}", worker.run)
         if self.plan.fault_kinds:
             self._faults.begin()
+        if self.plan.members_mean_s or MEMBERS in self.plan.fault_kinds:
+            self.operators.begin()
         end_s = scheduler.now_s + self.plan.run_s
         self._advance(lambda: scheduler.now_s >= end_s, self.plan.run_s + 1.0)
+        self.operators.stop()
         self._faults.stop()
         for worker in self._workers:
             worker.ending = True
@@ -149,6 +160,9 @@ class MasterRun:
         if not self._advance(self._at_rest, _QUIET_MAX_S):
             raise Violation(f"no rest: {self._unrest()}")
         self._check_end()
+        if self.plan.rebirth:
+            act = Rebirth(self.world, self.masters, self.operators, self._seed)
+            act.play(self._advance, self._at_rest, self.plan.names)
 
     def _advance(self, done: Callable[[], bool], longest_s: float) -> bool:
         """Let time pass until something is so; look at the masters on the way."""
@@ -185,6 +199,13 @@ class MasterRun:
                 if index:
                     self.world.ledger.compares_state(master.name, index, reader)
         check_matching(journals)
+        leader = self._leader()
+        if leader is not None and not self._faults.copies_out:
+            check_majority(leader, [*self.masters.values(), *self.operators.gone.values()])
+
+    def _leader(self) -> SimMaster | None:
+        leading = [master for master in self.masters.values() if master.leading]
+        return max(leading, key=lambda master: master.term, default=None)
 
     # At the end.
 
@@ -195,15 +216,18 @@ class MasterRun:
         busy = [client.name for client in self.clients if client.process.tasks]
         if any(worker.busy for worker in self._workers):
             return f"clients still wait: {', '.join(busy)}"
-        leaders = [master for master in self.masters.values() if master.leading]
-        if not leaders:
+        if self.operators.at_work:
+            return "an operator still waits"
+        if self._leader() is None:
             return "nothing is broken any more, and nobody leads"
-        down = [master.name for master in self.masters.values() if master.process is None]
+        members = self.operators.configuration().members
+        masters = {name: self.masters[name] for name in members if name in self.masters}
+        down = [name for name, master in masters.items() if master.process is None]
         if down:
             ended = {name: self.masters[name].ended for name in down}
             return f"nothing is broken any more, and some do not run: {ended}"
         positions = {}
-        for master in self.masters.values():
+        for master in masters.values():
             with master.disk.held.read() as reader:
                 positions[master.name] = applied_mark(reader)
         if len(set(positions.values())) > 1:
@@ -214,7 +238,7 @@ class MasterRun:
 
     def _read_at_end(self) -> None:
         habits = replace(self.plan.habits[0], consistency=LINEARIZABLE)
-        reader = SimClient(self.world, "end", dict(self.masters), habits)
+        reader = SimClient(self.world, "end", self.hosts, habits)
         worker = Worker(reader, self.world, self.plan.names, self.history)
         self._workers.append(worker)
         self.clients.append(reader)
@@ -229,7 +253,8 @@ class MasterRun:
                 raise Violation(f"disk full: {master.name} stopped, growth was not refused in time")
         terms = self.world.ledger.term_count
         usual = self.plan.timeout_max_s == RAFT_TIMEOUT_MAX_S
-        if usual and set(self.plan.fault_kinds) <= SLOW and terms > 1:
+        calm = set(self.plan.fault_kinds) <= SLOW and not self.operators.asked_count
+        if usual and calm and terms > 1:
             raise Violation(f"needless election: {terms} terms led")
         for name, operations in sorted(self.history.groups().items()):
             verdict = judge(operations, names_model.EMPTY, names_model.step)
@@ -242,6 +267,7 @@ class MasterRun:
         """Kill what runs, and let the threads of the tasks unwind."""
         scheduler = self.world.scheduler
         scheduler.failure = None
+        self.operators.close()
         for client in self.clients:
             client.kill()
         for master in self.masters.values():
