@@ -19,10 +19,11 @@ from gfs_ha.cli.verb import Family, Row, Verb
 from gfs_ha.errors import Unhealthy, UsageError
 from gfs_ha.sim.masters import figures
 from gfs_ha.sim.masters.campaign import run_seeds
+from gfs_ha.sim.masters.faults import KINDS
 from gfs_ha.sim.masters.figures import Figures
-from gfs_ha.sim.masters.run import MasterRun, RunReport
-from gfs_ha.sim.masters.search import find
-from gfs_ha.sim.masters.switches import SWITCHES
+from gfs_ha.sim.masters.run import PLAIN, MasterRun, RunReport
+from gfs_ha.sim.masters.search import find, plan_names, plan_of
+from gfs_ha.sim.masters.switches import SWITCHES, Switch
 
 _HERE = "gfs_ha.cli.admin.sim"
 _FIGURES = Path("~/.gfs-ha/simulation.json")
@@ -34,10 +35,12 @@ sim = Family(
     gfsctl admin sim run --seeds 500             # go on where the last run ended
     gfsctl admin sim run --minutes 60            # as many as fit into an hour
     gfsctl admin sim replay 4711 --trace         # what happened in one of them
+    gfsctl admin sim plans                       # what can be played, and switched off
     """,
     rows={
         "run": Row(_HERE, "run", "Run many seeds, counted over all runs (exit 8)"),
         "replay": Row(_HERE, "replay", "Run one seed again (exit 8)"),
+        "plans": Row(_HERE, "plans", "List directed plans, and rules to switch off"),
     },
 )
 
@@ -55,7 +58,11 @@ sim = Family(
 @click.option("--start", type=click.IntRange(0), help="The first (where the last run ended).")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="The longest time.")
 @click.option("--figures", "path", metavar="FILE", help=f"Where the sums are kept ({_FIGURES}).")
-@click.option("--without", metavar="RULE", help="Switch a rule off; end at the first violation.")
+@click.option(
+    "--without",
+    metavar="RULE",
+    help="Switch a rule off (see `plans`); end at the first violation.",
+)
 @pass_session
 def run(
     session: Session,
@@ -92,18 +99,56 @@ def run(
     examples="""
     gfsctl admin sim replay 4711            # does it still break?
     gfsctl admin sim replay 4711 --trace    # every event that can be seen from outside
+    gfsctl admin sim replay --plan rival    # a seed among chosen faults; `plans` lists them
+    gfsctl admin sim replay 2 --without stickiness --trace  # what the rule prevents
     """,
 )
-@click.argument("seed", type=click.IntRange(0))
+@click.argument("seed", type=click.IntRange(0), default=1)
+@click.option("--plan", metavar="NAME", help="Among the faults of a directed plan (see `plans`).")
+@click.option("--without", metavar="RULE", help="Switch a rule off, among its own faults.")
 @click.option("--trace", is_flag=True, help="Write what happens, with its time.")
 @pass_session
-def replay(session: Session, seed: int, trace: bool) -> None:
-    """Run one seed again, the same way in every process. Exit status 8 if it breaks a promise."""
+def replay(session: Session, seed: int, plan: str | None, without: str | None, trace: bool) -> None:
+    """Run one seed again, the same way in every process. Exit status 8 if it breaks a promise.
+
+    Without a SEED it is seed 1.
+    """
     show = (lambda line: output.write_lines([line])) if trace else None
-    report = MasterRun(seed, show=show).run()
+    build = PLAIN if without is None else _switch(without).build
+    chosen = plan or (without if without in plan_names() else None)
+    directed = None if chosen is None else plan_of(chosen, seed)
+    report = MasterRun(seed, build, directed, show).run()
     session.show(ReplayReport((report,)))
     if report.violation is not None:
         raise Unhealthy(f"seed {seed}: {report.violation}")
+
+
+@click.command(
+    cls=Verb,
+    examples="""
+    gfsctl admin sim plans               # names for replay --plan and run --without
+    """,
+)
+@pass_session
+def plans(session: Session) -> None:
+    """List what `replay --plan` plays and which rules `--without` switches off."""
+    single = (PlanRow(name, "", "only this fault") for name in KINDS)
+    ruled = (PlanRow(name, one.rule, one.text) for name, one in SWITCHES.items())
+    session.show(PlanList((*ruled, *single)))
+
+
+class PlanRow(msgspec.Struct, frozen=True):
+    """A directed plan; with a rule, one that can be switched off."""
+
+    name: str
+    rule: str
+    text: str
+
+
+class PlanList(msgspec.Struct, frozen=True):
+    """All of them."""
+
+    items: tuple[PlanRow, ...]
 
 
 class SimulationReport(msgspec.Struct, frozen=True):
@@ -118,9 +163,14 @@ class ReplayReport(msgspec.Struct, frozen=True):
     items: tuple[RunReport, ...]
 
 
-def _search(session: Session, rule: str, seeds: range) -> None:
+def _switch(rule: str) -> Switch:
     if rule not in SWITCHES:
         raise UsageError(f"no rule {rule!r} to switch off; there are: {', '.join(SWITCHES)}")
+    return SWITCHES[rule]
+
+
+def _search(session: Session, rule: str, seeds: range) -> None:
+    _switch(rule)
     report = find(rule, seeds, directed=True)
     if report is None:
         raise Unhealthy(f"{len(seeds)} seeds without {rule} broke no promise")
@@ -136,6 +186,20 @@ def _(report: SimulationReport) -> Iterator[str]:
 @names.register
 def _(report: ReplayReport) -> Iterator[str]:
     yield str(report.items[0].seed)
+
+
+@names.register
+def _(report: PlanList) -> Iterator[str]:
+    for row in report.items:
+        yield row.name
+
+
+@render.register
+def _(report: PlanList, wide: bool) -> Table:
+    table = Table("Plan", "Rule", "What", box=None)
+    for row in report.items:
+        table.add_row(row.name, row.rule or "-", row.text)
+    return table
 
 
 @render.register

@@ -6,13 +6,27 @@ import random
 from collections.abc import Iterable
 from dataclasses import replace
 
+from gfs_ha.errors import UsageError
 from gfs_ha.limits import RAFT_TIMEOUT_MAX_S
 from gfs_ha.protocol.calls import LINEARIZABLE
 from gfs_ha.sim.masters.client import Names
-from gfs_ha.sim.masters.faults import SLOW
+from gfs_ha.sim.masters.faults import KINDS, SLOW
 from gfs_ha.sim.masters.plans import RunPlan, draw_plan
 from gfs_ha.sim.masters.run import MasterRun, RunReport
 from gfs_ha.sim.masters.switches import SWITCHES
+
+
+def plan_names() -> tuple[str, ...]:
+    """Return what `plan_of` knows: every kind of fault by itself, and what shows each rule."""
+    return (*KINDS, *(name for name, switch in SWITCHES.items() if switch.faults))
+
+
+def plan_of(name: str, seed: int) -> RunPlan:
+    """Return the choices of a seed among the faults of a directed plan. Raises: UsageError."""
+    if name not in plan_names():
+        raise UsageError(f"no plan {name!r}; there are: {', '.join(plan_names())}")
+    faults = (name,) if name in KINDS else SWITCHES[name].faults
+    return directed_plan(seed, faults)
 
 
 def run_without(name: str, seed: int, directed: bool = False) -> RunReport:
