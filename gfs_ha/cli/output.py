@@ -68,6 +68,17 @@ def say(text: str) -> None:
         return
 
 
+def overwrite(text: str) -> None:
+    """Show one line on a terminal's standard error in the place of the one before; "" clears it."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(f"\r{printable(text)}\x1b[K")
+        sys.stderr.flush()
+    except OSError:
+        return
+
+
 def stdout_is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 from gfs_ha.client.combiner import Combiner
 from gfs_ha.client.consistency import DEFAULT, Consistency, Sightings
 from gfs_ha.client.retry import Deadline, pause_s, worth_retrying
+from gfs_ha.config import MasterAddress
 from gfs_ha.errors import (
     DeadlineExceeded,
     Denied,
@@ -111,6 +112,10 @@ class ClusterCalls:
     def facts(self) -> dict[str, MasterFacts | GfsError]:
         """Return what every master says of itself now; needs no leader."""
         return self._link.facts()
+
+    def facts_at(self, master: MasterAddress) -> MasterFacts:
+        """Return what the master at an address says of itself. Raises: Unreachable, Denied…"""
+        return self._link.facts_at(master)
 
     @property
     def consistency(self) -> Consistency:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from gfs_ha.client.cluster import ClusterCalls, expect
 from gfs_ha.client.members import MasterMembers
@@ -24,6 +24,7 @@ from gfs_ha.protocol.reports import (
     LeadershipReport,
     MasterFacts,
     MasterReport,
+    MemberPlace,
     PlacementReport,
     ServerReport,
     StateReport,
@@ -33,7 +34,12 @@ from gfs_ha.protocol.reports import (
 from gfs_ha.runtime import Runtime
 
 PAGE = 200
-CATCH_UP_S = 600.0
+
+
+def newest_members(said: Iterable[MasterFacts]) -> tuple[MemberPlace, ...]:
+    """Return the members by the newest log of these masters; of a new one that is its file."""
+    newest = max(said, key=lambda one: (one.incarnation, one.term, one.last_index), default=None)
+    return () if newest is None else newest.members
 
 
 class Operations:
@@ -46,9 +52,15 @@ class Operations:
         """Return the members as the leader sees them, and every term that led."""
         return self._calls.ask(GetMasters(), MasterReport)
 
-    def members(self, runtime: Runtime, timeout_s: float = CATCH_UP_S) -> MasterMembers:
-        """Return what changes who the masters are; it waits so long for one to catch up."""
-        return MasterMembers(self._calls, runtime, timeout_s)
+    def members(
+        self,
+        runtime: Runtime,
+        timeout_s: float | None = None,
+        on_progress: Callable[[str], None] = lambda text: None,
+    ) -> MasterMembers:
+        """Return what changes who the masters are; it waits so long for progress of a new one."""
+        limit_s = self._calls.timeout_s if timeout_s is None else timeout_s
+        return MasterMembers(self._calls, runtime, limit_s, on_progress)
 
     def transfer_leadership(self, to: str = "") -> LeadershipReport:
         """Hand the leadership over to a master, or to the best one for "", and return who leads.

@@ -189,10 +189,20 @@ class LocalCluster:
         Yields what was done, a line a step; what was broken off is gone on with by the next call.
         Raises: NotFound, UsageError (no master), NoLeader, DeadlineExceeded.
         """
+        if self._layout.exists() and (gone := self._layout.replaced(old)):
+            with self._locked():
+                self._forget(old)
+            yield gone
+            return
         if self.member(old).role != MASTER:
             raise UsageError(f"{old} is no master")
         with self._locked():
             new = self._layout.newcomer()
+            if new is not None and old not in (begun := self._layout.misses(new)):
+                raise UsageError(
+                    f"{new.name} is on its way into the place of {', '.join(begun)}; first end that"
+                    f" with `gfsctl local replace-master {', '.join(begun)}`"
+                )
             if new is None:
                 new = self._layout.lay_out_master(old, choose_ports(HOST, 2, self._runtime))
             if launcher.find(new.home) is None:
@@ -202,6 +212,13 @@ class LocalCluster:
             launcher.end_all((self.member(old).home,), self._runtime, STOP_GRACE_S)
             self._layout.put_in_place(old, new)
             yield f"{new.name} is in the configurations instead of {old}"
+
+    def _forget(self, old: str) -> None:
+        """Remove what is left of a master whose replacement was broken off at its very end."""
+        homes = [home for home in self._layout.homes() if home.name == old]
+        launcher.end_all(homes, self._runtime, STOP_GRACE_S)
+        for home in homes:
+            shutil.rmtree(home.directory)
 
     def wait_serving(self, timeout_s: float | None = None) -> None:
         """Wait until a leader serves and the chunkservers that run are live for it.

@@ -167,6 +167,25 @@ class Layout:
         fresh = [m for m in self.members() if m.role == MASTER and m.name not in named]
         return fresh[0] if fresh else None
 
+    def misses(self, new: Member) -> tuple[str, ...]:
+        """Return the masters that a newcomer's configuration does not name any more: its places."""
+        own = {master.name for master in config.load(new.home.config_path).cluster.masters}
+        named = config.load(self.client_config).cluster.masters
+        return tuple(master.name for master in named if master.name not in own)
+
+    def replaced(self, old: str) -> str:
+        """Return that a master was replaced already, or nothing if that is not so.
+
+        Numbers go up and are never used again: who has a lower one than the last master and is not
+        named any more was there once.
+        """
+        match = _HOME_NAMES[MASTER].fullmatch(old)
+        names = [master.name for master in config.load(self.client_config).cluster.masters]
+        numbers = [int(one[1:]) for one in names if one[1:].isdigit()]
+        if match is None or old in names or not 0 < int(match.group(1)) < max(numbers, default=0):
+            return ""
+        return f"{old} is replaced already; the masters are {', '.join(names)}"
+
     def lay_out_master(self, old: str, ports: Sequence[int]) -> Member:
         """Write the configuration of a new master that names it in the place of an old one."""
         numbers = [int(home.name[1:]) for home in self.homes() if home.name[1:].isdigit()]

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from gfs_ha.errors import NotLeader
 from gfs_ha.limits import REQUEST_DEADLINE_S
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.proposals import reply_of
-from gfs_ha.master.raft.contract import FOLLOWER, LEADER, Outcome
+from gfs_ha.master.raft.contract import FOLLOWER, LEADER, OUTSIDER, Outcome, RaftStatus
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.sealer import Sealer
 from gfs_ha.master.state.commands import LeaderElected
 from gfs_ha.protocol.codec import Failure
 
 logger = logging.getLogger(__name__)
+
+
+def was_removed(raft: RaftStatus) -> bool:
+    """Return whether a master's own log says that it belongs to the masters no more.
+
+    A new one that is still on its way through the log hears from a leader; nobody sends anything
+    to one that was removed.
+    """
+    return raft.standing == OUTSIDER and bool(raft.members) and not raft.leader
+
+
+def removal_text(name: str, members: Sequence[str]) -> str:
+    """Return what is told of a master that was removed and still runs."""
+    return (
+        f"{name} was removed from the masters, which are {', '.join(members)} now; it takes no part"
+        " any more and its name is never used again: stop it and delete its directory"
+    )
 
 
 class RoleKeeper:
@@ -27,6 +44,7 @@ class RoleKeeper:
         self._make_reign = make_reign
         self._told: tuple[str, int] = (FOLLOWER, 0)
         self._adopted: tuple[str, int] = (FOLLOWER, 0)
+        self._told_removal = False
 
     def role_changed(self, role: str, term: int) -> None:
         """Hear of a change, in the consensus loop's thread."""
@@ -39,6 +57,12 @@ class RoleKeeper:
         """Post a change again that a flooded door did not take. Thread-safe."""
         if self._told != self._adopted:
             self._desk.post_quietly(self._adopt)
+        raft = self._desk.proposer.status()
+        removed = was_removed(raft)
+        if removed and not self._told_removal:
+            members = [member.member_id for member in raft.members]
+            logger.warning("removed: %s", removal_text(self._desk.name, members))
+        self._told_removal = removed
 
     def _adopt(self) -> None:
         told = self._told

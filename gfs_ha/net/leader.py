@@ -134,8 +134,24 @@ class LeaderLink:
         with self._changed:
             since_s = self._absent_since_s
             tried = ", ".join(self._tried) or ", ".join(self._probes)
+            troubles = [
+                probe.facts.trouble
+                for probe in self._probes.values()
+                if probe.facts is not None and probe.facts.role == "removed"
+            ]
         age_s = 0.0 if since_s is None else self._runtime.monotonic_s() - since_s
-        return f"no leader for {age_s:.1f} s; tried {tried}"
+        return "; ".join([f"no leader for {age_s:.1f} s", f"tried {tried}", *troubles])
+
+    def facts_at(self, master: MasterAddress) -> MasterFacts:
+        """Return what answers at an address, whoever it is; nobody else hears of the address.
+
+        Raises: Unreachable, DeadlineExceeded, WrongCluster, ProtocolError (no master).
+        """
+        connections = self.connections.apart(master)
+        try:
+            return ask_facts(connections, master.name)
+        finally:
+            connections.close()
 
     def close(self) -> None:
         """Hang up; calls in flight fail. Never blocks."""
@@ -316,7 +332,8 @@ class LeaderLink:
         facts: MasterFacts | None = None
         failed: GfsError | None = None
         try:
-            facts = self._ask_facts(name)
+            facts = ask_facts(self.connections, name)
+            self._learn_members(facts)
         except GfsError as error:
             failed = error
         finally:
@@ -326,21 +343,33 @@ class LeaderLink:
                 probe.answered_s = self._runtime.monotonic_s()
                 probe.facts, probe.error = facts, failed
                 self._changed.notify_all()
-        if facts is not None and self.learn(facts.leader, facts.leader_host, facts.leader_port):
-            self._start_probe(facts.leader)
 
-    def _ask_facts(self, name: str) -> MasterFacts:
-        caller = self.connections.caller(name)
-        context = encode(CallContext(int(PROBE_TIMEOUT_S * 1000)))
-        body = encode((Asked(GetMasterFacts()),))
-        try:
-            answer = caller.call(SERVE_METHOD, context, body, PROBE_TIMEOUT_S)
-            reply = read_answer(answer, 1).replies[0]
-        except (Unreachable, ProtocolError):
-            self.connections.drop(name)
-            raise
-        if isinstance(reply, Failure):
-            raise reply.raised()
-        if not isinstance(reply, MasterFacts):
-            raise ProtocolError(f"master {name} answered {type(reply).__name__} instead of facts")
-        return reply
+    def _learn_members(self, facts: MasterFacts) -> None:
+        """Hear who the masters are now, and ask those that nobody named before.
+
+        They are being asked before the answer that named them counts: who waits for all answers
+        waits for theirs, too.
+        """
+        places = [(one.name, one.host, one.port) for one in facts.members]
+        places.append((facts.leader, facts.leader_host, facts.leader_port))
+        for place in places:
+            if self.learn(*place):
+                self._start_probe(place[0])
+
+
+def ask_facts(connections: MasterConnections, name: str) -> MasterFacts:
+    """Return what one master says of itself. Raises: Unreachable, DeadlineExceeded, Denied…"""
+    context = encode(CallContext(int(PROBE_TIMEOUT_S * 1000)))
+    body = encode((Asked(GetMasterFacts()),))
+    caller = connections.caller(name)
+    try:
+        answer = caller.call(SERVE_METHOD, context, body, PROBE_TIMEOUT_S)
+        reply = read_answer(answer, 1).replies[0]
+    except (Unreachable, ProtocolError):
+        connections.drop(name)
+        raise
+    if isinstance(reply, Failure):
+        raise reply.raised()
+    if not isinstance(reply, MasterFacts):
+        raise ProtocolError(f"master {name} answered {type(reply).__name__} instead of facts")
+    return reply

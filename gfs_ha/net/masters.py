@@ -34,7 +34,9 @@ class MasterConnections:
     ) -> None:
         self._masters = {master.name: master for master in masters}
         self._network = network
+        self._plain_hello = hello
         self._hello = NetworkHello(encode(hello), _accept)
+        self._runtime = runtime
         self._lock = runtime.lock()
         self._callers: dict[str, Caller] = {}
         self._closed = False
@@ -56,6 +58,10 @@ class MasterConnections:
             # Readers iterate over the old one.
             self._masters = {**self._masters, name: MasterAddress(name, host, port, 0)}
             return True
+
+    def apart(self, master: MasterAddress) -> MasterConnections:
+        """Return connections, in the same name, to one master that these do not know."""
+        return MasterConnections((master,), self._network, self._plain_hello, self._runtime)
 
     @property
     def closed(self) -> bool:

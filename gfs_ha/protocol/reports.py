@@ -27,11 +27,21 @@ class StateFacts(Word, frozen=True):
     count: RowCount | None = None  # The newest since it started.
 
 
+class MemberPlace(Word, frozen=True):
+    """A member of the masters and where it is, as one master's own log says."""
+
+    name: str
+    host: str
+    port: int
+    raft_port: int
+    voter: bool = True
+
+
 class MasterFacts(Word, frozen=True, tag="master_facts"):
     """What one master says of itself (every master answers, also without a leader)."""
 
     name: str
-    role: str  # "leader", "follower", "candidate", "outdated", "learner", "outsider".
+    role: str  # "leader", "follower", "candidate", "outdated", "learner", "outsider", "removed".
     term: int
     leader: str  # Member id, or empty.
     leader_age_ms: int  # Since when this leader (or no leader) is known.
@@ -55,6 +65,7 @@ class MasterFacts(Word, frozen=True, tag="master_facts"):
     free_bytes: int = 0  # Of the state: pages that hold nothing.
     readers: int = 0  # Slots that readers of the store hold.
     last_commit_us: int = 0
+    members: tuple[MemberPlace, ...] = ()  # By its log; of one that has none yet, by its file.
 
 
 class LedTerm(Word, frozen=True):
@@ -79,6 +90,7 @@ class MasterRow(Word, frozen=True):
     answer_age_ms: int = 0
     voter: bool = True
     ready: bool = True  # Caught up: a learner may be admitted.
+    snapshot_bytes: int = 0  # Of the snapshot that it is being sent: durable there.
 
 
 class StateRow(Word, frozen=True):

@@ -21,9 +21,11 @@ from gfs_ha.errors import (
     InvalidArgument,
     NotFound,
     PreconditionFailed,
+    Unreachable,
 )
 from gfs_ha.local.cluster import LocalCluster
 from gfs_ha.local.ports import choose_ports
+from gfs_ha.protocol.reports import AddMaster
 
 pytestmark = pytest.mark.processes
 
@@ -133,8 +135,13 @@ def test_a_local_cluster_plays_it_and_is_whole_afterwards(local_cluster: LocalCl
             list(members.replace(other, MasterAddress(other, "127.0.0.1", 1, 2)))
         assert {row.name for row in fs.operations.masters().items} == voters
         nobody = choose_ports("127.0.0.1", 2, RUNTIME)
+        silent = MasterAddress("m9", "127.0.0.1", *nobody)
+        with pytest.raises(Unreachable, match="nothing was changed"):
+            list(members.add(silent))
+        # It was started, added, and went away.
+        members._step(AddMaster("m9", "127.0.0.1", *nobody), done=AlreadyExists)
         with pytest.raises(DeadlineExceeded, match=r"again goes on.*remove m9"):
-            list(fs.operations.members(RUNTIME, 0.0).add(MasterAddress("m9", "127.0.0.1", *nobody)))
+            list(fs.operations.members(RUNTIME, 0.0).add(silent))
         [row] = [row for row in fs.operations.masters().items if row.name == "m9"]
         assert not row.voter and not row.reachable
         findings = fs.operations.health().items

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import click
-from msgspec import Struct
+from msgspec import Struct, structs
 from rich.table import Table
 
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import count_text, size_text
 from gfs_ha.cli.verb import Verb
+from gfs_ha.client.operations import newest_members
 from gfs_ha.errors import GfsError, NotFound
 from gfs_ha.protocol.reports import MasterFacts
 
@@ -40,10 +41,21 @@ def show_master(session: Session, name: str) -> None:
     """
     said = session.operations.master_facts()
     facts = said.get(name)
+    answers = [one for one in said.values() if isinstance(one, MasterFacts)]
+    members = [one.name for one in newest_members(answers)]
     if facts is None:
-        raise NotFound(f"there is no master {name!r}; there are {', '.join(said)}")
+        raise NotFound(f"there is no master {name!r}; there are {', '.join(members or said)}")
     if isinstance(facts, GfsError):
+        if members and name not in members:
+            raise NotFound(
+                f"{name} is none of the masters any more, which are {', '.join(members)}; it does"
+                f" not answer: {facts.message}"
+            )
         raise facts
+    if facts.trouble == "" and members and name not in members:
+        # It was away when it was removed, and nobody tells it.
+        trouble = f"{name} is none of the masters any more, which are {', '.join(members)}"
+        facts = structs.replace(facts, role="removed", trouble=f"{trouble}: stop it")
     session.show(OneMaster((facts,)))
 
 
@@ -61,6 +73,7 @@ def _(report: OneMaster, wide: bool) -> Table:
         ("Master", facts.name),
         ("Role", facts.trouble or facts.role),
         ("Leader", facts.leader or "none"),
+        ("Members", ", ".join(one.name for one in facts.members) or "none"),
         ("Term", f"{facts.incarnation}.{facts.term}"),
         ("Log", f"{count_text(entries)} entries, {size_text(facts.log_bytes)}"),
         ("Entries", f"{facts.first_index} to {facts.last_index}"),

@@ -14,6 +14,7 @@ from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import count_text, duration_text, size_text, time_text
 from gfs_ha.cli.verb import Family, Row, Verb
+from gfs_ha.client.operations import newest_members
 from gfs_ha.errors import NoLeader
 from gfs_ha.protocol.reports import LeadershipReport, LedTerm, MasterFacts, MasterReport, MasterRow
 
@@ -104,7 +105,8 @@ def with_facts(session: Session, rows: tuple[MasterRow, ...]) -> tuple[MasterRow
 def _rows_without_leader(session: Session) -> tuple[MasterRow, ...]:
     said = session.operations.master_facts()
     rows = []
-    for master in session.config.cluster.masters:
+    members = newest_members(one for one in said.values() if isinstance(one, MasterFacts))
+    for master in members or session.config.cluster.masters:
         facts = said.get(master.name)
         here = facts if isinstance(facts, MasterFacts) else None
         rows.append(MasterRow(master.name, master.host, master.port, here is not None, here))
@@ -136,8 +138,12 @@ def role_text(row: MasterRow) -> str:
     if row.facts is None:
         role = "silent" if row.reachable else "unreachable"
     else:
-        role = row.facts.trouble or ("" if not row.voter else row.facts.role)
+        role = _short(row.facts) or ("" if not row.voter else row.facts.role)
     return role if row.voter else ", ".join(filter(None, ("learner", role)))
+
+
+def _short(facts: MasterFacts) -> str:
+    return "removed" if facts.role == "removed" else facts.trouble
 
 
 def _cells(row: MasterRow, wide: bool) -> list[str]:

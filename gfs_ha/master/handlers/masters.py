@@ -12,6 +12,7 @@ from gfs_ha.master.handlers.verification import state_facts
 from gfs_ha.master.health import reachable
 from gfs_ha.master.raft.contract import LEADER, OUTSIDER, VOTER, Outcome, RaftStatus
 from gfs_ha.master.raft.members import AddLearner, Addresses, AdmitMember, Change, RemoveMember
+from gfs_ha.master.roles import removal_text, was_removed
 from gfs_ha.master.state.view import View
 from gfs_ha.master.verification import report_of
 from gfs_ha.protocol.reports import (
@@ -22,6 +23,7 @@ from gfs_ha.protocol.reports import (
     MasterFacts,
     MasterReport,
     MasterRow,
+    MemberPlace,
     MembersReport,
     RemoveMaster,
     TransferLeadership,
@@ -29,6 +31,7 @@ from gfs_ha.protocol.reports import (
 from gfs_ha.version import VERSION
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+REMOVED = "removed"
 TERMS_SHOWN = 100
 FAILOVERS_SHOWN = 10
 
@@ -43,7 +46,7 @@ def master_facts(desk: Desk) -> MasterFacts:
     elif role == LEADER and desk.reign is None:
         role = "candidate"  # Elected, but this door does not serve yet.
     elif raft.standing != VOTER:
-        role = raft.standing
+        role = REMOVED if was_removed(raft) else raft.standing
     leader = next((master for master in desk.masters() if master.name == raft.leader), None)
     return MasterFacts(
         name=desk.name,
@@ -71,12 +74,23 @@ def master_facts(desk: Desk) -> MasterFacts:
         free_bytes=stats.free_bytes,
         readers=stats.readers,
         last_commit_us=int(raft.last_commit_ms * 1000),
+        members=_places(desk, raft),
+    )
+
+
+def _places(desk: Desk, raft: RaftStatus) -> tuple[MemberPlace, ...]:
+    voters = {member.member_id for member in raft.members if member.voter}
+    return tuple(
+        MemberPlace(one.name, one.host, one.port, one.raft_port, one.name in voters)
+        for one in desk.masters()
     )
 
 
 def _trouble(name: str, raft: RaftStatus) -> str:
     if raft.standing != OUTSIDER:
         return ""
+    if was_removed(raft):
+        return removal_text(name, [member.member_id for member in raft.members])
     return (
         f"{name} is no member of these masters: `gfsctl admin masters add {name}` lets it in; a new"
         " cluster is started with --bootstrap"
@@ -118,6 +132,7 @@ def master_rows(desk: Desk) -> tuple[MasterRow, ...]:
                 lag_entries=max(0, raft.last - peer.match),
                 answer_age_ms=peer.answer_age_ms,
                 voter=peer.voter,
+                snapshot_bytes=peer.snapshot_bytes,
                 ready=not peer.behind and raft.last - peer.match <= RAFT_ADMISSION_LAG_MAX,
             )
         )

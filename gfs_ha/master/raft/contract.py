@@ -106,6 +106,7 @@ class PeerStatus(msgspec.Struct, frozen=True):
     behind: bool = False  # It needs entries that the leader's log does not hold any more.
     refusal: str = ""  # Why the last handshake with it failed.
     voter: bool = True
+    snapshot_bytes: int = 0  # Durable there of the snapshot that it is being sent, about.
 
 
 class MemberStatus(msgspec.Struct, frozen=True):

@@ -93,4 +93,5 @@ class Reporter:
             behind=progress.behind,
             refusal=refusal,
             voter=voter,
+            snapshot_bytes=self._replica.snapshot_bytes_at(peer),
         )

@@ -177,6 +177,13 @@ class _SyncObj(internals._SyncObj):
         if self._stream is not None and self._stream.peer == node.id:
             self._stream = None
 
+    def snapshot_bytes_at(self, peer: str) -> int:
+        """Return about how much of the snapshot that a member is being sent is durable there."""
+        stream = self._stream
+        if stream is None or stream.peer != peer:
+            return 0
+        return stream.stored * self._snapshot_chunk_bytes
+
     @property
     def _sending(self) -> bool:
         """Return whether the next chunk is to be sent as soon as its time has come."""

@@ -1,0 +1,216 @@
+"""`gfsctl admin masters add, replace, remove` by hand: asked, broken off, repeated, down to one."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from gfsctl_program import Gfsctl, wait_until
+
+import gfs_ha
+from gfs_ha.config import MasterAddress
+from gfs_ha.local.cluster import LocalCluster
+from gfs_ha.local.ports import choose_ports
+from gfs_ha.runtime import ThreadedRuntime
+
+pytestmark = pytest.mark.processes
+
+RUNTIME = ThreadedRuntime()
+MASTERS = ("admin", "masters")
+
+
+@dataclass
+class Newcomers:
+    """Masters that are started by hand, on empty directories of the test's own."""
+
+    cluster: LocalCluster
+    home: Path
+    stack: ExitStack
+
+    def config(self, name: str, cluster_id: str = "") -> tuple[Path, MasterAddress]:
+        """Write the file of a new master, instead of m3."""
+        port, raft_port = choose_ports("127.0.0.1", 2, RUNTIME)
+        known = gfs_ha.config.load(self.cluster.config_path).cluster
+        lines = ["[cluster]", f'id = "{cluster_id or known.id}"', 'name = "local"']
+        new = MasterAddress(name, "127.0.0.1", port, raft_port)
+        for one in (*known.masters[:2], new):
+            lines += ["[[cluster.masters]]", f'name = "{one.name}"', f'host = "{one.host}"']
+            lines += [f"port = {one.port}", f"raft_port = {one.raft_port}"]
+        data = self.home / f"{name}-{port}"
+        lines += ["[master]", f'name = "{name}"', f'directory = "{data}"']
+        path = self.home / f"{name}-{port}.toml"
+        path.write_text("\n".join(lines) + "\n")
+        return path, new
+
+    def start(self, path: Path) -> subprocess.Popen[str]:
+        """Start it; it listens on return."""
+        log = self.stack.enter_context(path.with_suffix(".log").open("w"))
+        words = ["-m", "gfs_ha.cli.daemons", "master", "--config", str(path)]
+        child = subprocess.Popen(
+            [sys.executable, *words], stdout=subprocess.PIPE, stderr=log, text=True
+        )
+        self.stack.callback(lambda: (child.kill(), child.communicate()))
+        assert child.stdout is not None and child.stdout.readline().startswith("ready")
+        return child
+
+
+@pytest.fixture
+def newcomers(local_cluster: LocalCluster, tmp_path: Path) -> Iterator[Newcomers]:
+    with ExitStack() as stack:
+        yield Newcomers(local_cluster, tmp_path, stack)
+
+
+@pytest.fixture
+def own_gfsctl(local_cluster: LocalCluster, tmp_path: Path) -> Iterator[Gfsctl]:
+    with gfs_ha.connect(local_cluster.config_path) as library:
+        program = Gfsctl(local_cluster.config_path, tmp_path, library)
+        try:
+            yield program
+        finally:
+            program.stop_all()
+
+
+def where(master: MasterAddress) -> str:
+    return f"{master.host}:{master.port}:{master.raft_port}"
+
+
+def test_masters_are_replaced_and_removed_by_hand(
+    local_cluster: LocalCluster, newcomers: Newcomers, own_gfsctl: Gfsctl
+) -> None:
+    gfsctl = own_gfsctl
+    path, m4 = newcomers.config("m4")
+    _refusals_change_nothing(gfsctl, newcomers, m4)
+    child = newcomers.start(path)
+    wrong = MasterAddress("m4", m4.host, m4.port, m4.raft_port + 1)
+    assert f"itself says that it is at {where(m4)}" in gfsctl.refused(
+        2, *MASTERS, "add", "m4", where(wrong)
+    )
+    assert "runs m4, and not m5" in gfsctl.refused(2, *MASTERS, "add", "m5", where(m4))
+    _plans_are_shown(gfsctl, m4)
+
+    # It learns, but does not go on: now the client is broken off, and the leader dies.
+    steps = gfsctl.library.operations.members(RUNTIME).add(m4)
+    assert next(steps) == "m4 receives the log"
+    child.send_signal(signal.SIGSTOP)
+    wait_until(lambda: not _answers(gfsctl, "m4"), "m4 is silent")
+    replace = (*MASTERS, "replace", "-y", "m3", "m4")
+    client = gfsctl.begin(*replace)
+    assert client.stdout is not None and b"m4 does not answer" in client.stdout.readline()
+    client.send_signal(signal.SIGINT)
+    ended = gfsctl.end(client)
+    assert ended.status == 130 and "the same command again goes on" in ended.err
+    told = gfsctl(*replace, "--timeout", "0.5")
+    assert told.status == 10 and "no progress for 0.5 s" in told.err
+    leader = gfsctl.library.operations.status().leader
+    local_cluster.kill(leader, signal.SIGKILL)
+    child.send_signal(signal.SIGCONT)
+    local_cluster.start(leader)
+    # Its address is known by now.
+    assert gfsctl.ok(*replace).lines[-2:] == ["m4 votes", "m3 is out"]
+    assert gfsctl.ok(*replace).lines == ["m3 is out already, and m4 votes"]
+    assert gfsctl.ok(*MASTERS, "replace", "m3", "m4", "-n").lines == [
+        "nothing to do: m3 is out already, and m4 votes"
+    ]
+    _the_removed_one_says_so(local_cluster, gfsctl)
+    _down_to_one(gfsctl)
+
+
+def _answers(gfsctl: Gfsctl, name: str) -> bool:
+    rows = gfsctl.library.operations.masters().items
+    return any(row.reachable for row in rows if row.name == name)
+
+
+def _refusals_change_nothing(gfsctl: Gfsctl, newcomers: Newcomers, m4: MasterAddress) -> None:
+    told = gfsctl.refused(5, *MASTERS, "add", "m4", where(m4))
+    assert "nothing was changed" in told and "empty directory" in told
+    path, stranger = newcomers.config("m9", cluster_id="another-cluster")
+    newcomers.start(path)
+    assert "another-cluster" in gfsctl.refused(6, *MASTERS, "add", "m9", where(stranger))
+    for verb in ("add", "replace"):
+        words = ("m4",) if verb == "add" else ("m3", "m4")
+        for bad in ("nonsense", "h:1:1", "h:0:1", "h:1:70000", "h:1:\u0662"):
+            gfsctl.refused(2, *MASTERS, verb, *words, bad)
+    assert gfsctl.ok(*MASTERS, "ls", "-o", "name").lines == ["m1", "m2", "m3"]
+
+
+def _plans_are_shown(gfsctl: Gfsctl, m4: MasterAddress) -> None:
+    replace = (*MASTERS, "replace", "m3", "m4", where(m4))
+    assert gfsctl.ok(*replace, "-n").lines == [
+        f"would add m4 at {m4.host}:{m4.port} (raft {m4.raft_port}): it learns, then it votes",
+        "take m3 out for good",
+        "votes before: m1, m2, m3; 2 of 3 decide, 1 may fail",
+        "votes after:  m1, m2, m4; 2 of 3 decide, 1 may fail",
+    ]
+    found = gfsctl.ok(*MASTERS, "add", "m4", where(m4), "-n", "-o", "json").json
+    assert found["kind"] == "MembersPlan" and found["dry_run"] is True
+    (plan,) = found["items"]
+    assert plan["voters_after"] == ["m1", "m2", "m3", "m4"] and plan["majority_after"] == 3
+    assert "an even number" in plan["warnings"][0]
+    for words in (replace, (*MASTERS, "remove", "m3")):
+        assert "There is no terminal to ask at; say -y" in gfsctl.refused(2, *words)
+    assert gfsctl.ok(*MASTERS, "ls", "-o", "name").lines == ["m1", "m2", "m3"]
+
+
+def _the_removed_one_says_so(cluster: LocalCluster, gfsctl: Gfsctl) -> None:
+    def shown(*words: str) -> str:
+        return gfsctl.ok(*MASTERS, *words).out.decode()
+
+    # The file of this client still names m3, and not m4.
+    assert gfsctl.ok(*MASTERS, "ls", "-o", "name").lines == ["m1", "m2", "m4"]
+    assert "m1, m2, m4" in shown("show", "m4")
+    wait_until(lambda: "was removed from the masters" in shown("show", "m3"), "m3 knows")
+    assert "masters add" not in shown("show", "m3")
+    log = cluster.directory / "m3" / "m3.log"
+    wait_until(lambda: "m3 was removed from the masters" in log.read_text(), "its log says so")
+    known = gfs_ha.config.load(cluster.config_path).cluster
+    m3 = known.master("m3")
+    assert m3 is not None
+    assert "never used again" in gfsctl.refused(4, *MASTERS, "add", "m3", where(m3))
+    # Who knows nobody but m3 hears of the others from it.
+    lonely = gfsctl.directory / "lonely.toml"
+    lonely.write_text(
+        f'[cluster]\nid = "{known.id}"\n[[cluster.masters]]\nname = "m3"\nhost = "{m3.host}"\n'
+        f"port = {m3.port}\nraft_port = {m3.raft_port}\n"
+    )
+    words = (*MASTERS, "ls", "--config", str(lonely))
+    assert gfsctl.ok(*words, "-o", "name").lines == ["m1", "m2", "m4"]
+    for name in ("m1", "m2"):
+        cluster.kill(name, signal.SIGSTOP)
+    told = gfsctl(*words, "--timeout", "1")
+    assert told.status == 5 and "m3 was removed from the masters" in told.err
+    assert [line.split()[0] for line in told.lines[1:]] == ["m1", "m2", "m4"]
+    for name in ("m1", "m2"):
+        cluster.kill(name, signal.SIGCONT)
+
+
+def _down_to_one(gfsctl: Gfsctl) -> None:
+    first = gfsctl.ok(*MASTERS, "remove", "m1", "-y")
+    assert first.lines[-1] == "m1 is out" and "an even number" in first.err
+    second = gfsctl.ok(*MASTERS, "remove", "m2", "-y")
+    assert second.lines[-1] == "m2 is out" and "the only copy" in second.err
+    assert "the only master that votes" in gfsctl.refused(4, *MASTERS, "remove", "m4", "-y")
+    gfsctl.refused(3, *MASTERS, "remove", "m2", "-y")
+    gfsctl.ok("mkdir", "/written-by-one")
+
+
+def test_a_local_replacement_is_repeated_and_never_mixed(
+    new_cluster: Callable[[str], LocalCluster],
+) -> None:
+    cluster = new_cluster("mixed")
+    cluster.up(masters=3, chunkservers=0)
+    begun = cluster.replace_master("m3")
+    assert next(begun) == "m4 runs, on an empty directory"
+    begun.close()
+    with pytest.raises(gfs_ha.errors.UsageError, match="local replace-master m3"):
+        list(cluster.replace_master("m2"))
+    assert "m3 is out" in list(cluster.replace_master("m3"))
+    again = list(cluster.replace_master("m3"))
+    assert again == ["m3 is replaced already; the masters are m1, m2, m4"]
+    with pytest.raises(gfs_ha.errors.NotFound):
+        list(cluster.replace_master("m7"))
