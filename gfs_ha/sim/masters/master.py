@@ -135,7 +135,7 @@ class SimMaster:
         self._store = store
 
         def run() -> None:
-            ensure_hash(store, runtime)
+            ensure_hash(self.disk.held, runtime)
             incarnation = stored_incarnation(store) or INCARNATION
             config = structs.replace(self.raft_config, incarnation=incarnation)
             node = world.build.node_type(config, store, machine, transport, runtime)

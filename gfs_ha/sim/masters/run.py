@@ -91,7 +91,7 @@ class MasterRun:
         self._workers: list[Worker] = []
         kinds = [kind for kind in plan.fault_kinds if kind != MEMBERS]
         self._faults = Faults(self.world, self.masters, self.clients, plan.fault_mean_s, kinds)
-        mean_s = plan.members_mean_s or 1.0 * (MEMBERS in plan.fault_kinds)
+        mean_s = plan.members_mean_s or 0.3 * (MEMBERS in plan.fault_kinds)
         self.operators = Operators(
             self.world, self.masters, self.hosts, self._faults, (seed, mean_s)
         )
