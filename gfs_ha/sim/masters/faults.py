@@ -324,9 +324,15 @@ class Faults:
             self._world.scheduler.after(0.004, lambda: self._strand(leader))
 
     def _rival(self, master: SimMaster) -> None:
+        self._raise_rival(alone=True)
+
+    def _usurper(self, master: SimMaster) -> None:
+        self._raise_rival(alone=False)
+
+    def _raise_rival(self, alone: bool) -> None:
         leading = [each for each in self._masters.values() if each.leading]
         if leading:
-            Rival(self, self._chance.choice(leading))
+            Rival(self, self._chance.choice(leading), alone)
 
     def _others(self, master: SimMaster) -> list[str]:
         return [name for name in self._masters if name != master.name]
@@ -378,6 +384,7 @@ KINDS: dict[str, _Kind] = {
     "client-stop": Faults._client_stop,
     "client-kill": Faults._client_kill,
     "rival": Faults._rival,
+    "usurper": Faults._usurper,
     "reset": Faults._reset,
     "hand-over": Faults._hand_over,
 }

@@ -19,12 +19,12 @@ class Rival:
     the old leader and look for another. With all rules the rival comes when the lease is over.
     """
 
-    def __init__(self, faults: Faults, leader: SimMaster) -> None:
+    def __init__(self, faults: Faults, leader: SimMaster, alone: bool) -> None:
         self._faults = faults
         self._leader = leader
         self._scheduler = faults.world.scheduler
         self._end_s = self._scheduler.now_s + _PATIENCE_S
-        self._alone = faults.world.chance.random() < 0.5
+        self._alone = alone
         others = [each for each in faults.masters.values() if each is not leader]
         self._others = others
         first = others if self._alone else [faults.world.chance.choice(others)]

@@ -199,7 +199,7 @@ SWITCHES: dict[str, Switch] = {
         "votes and acknowledgements leave before they are durable",
         _node("send-after-commit"),
         ("busy-disks", "busy-disks", "all-down"),
-        found_at=21,
+        found_at=2,
     ),
     "sockets-before-deadline": Switch(
         "M3",
@@ -211,27 +211,27 @@ SWITCHES: dict[str, Switch] = {
         "M4",
         "reads are released before the commit that shows them",
         _node("reads-after-commit"),
-        found_at=4,
+        found_at=1,
     ),
     "own-entry-before-reads": Switch(
         "M4",
         "a new leader reads before its own entry",
         replace(PLAIN, node_type=_ServesEarly),
         ("kill", "stop", "slow-disk"),
-        found_at=46,
+        found_at=11,
     ),
     "lease-from-send": Switch(
         "M4",
         "the lease counts from the answer",
         _node("lease-from-send"),
         ("rival",),
-        found_at=0,
+        found_at=2,
     ),
     "stickiness": Switch(
         "M4",
         "votes while a leader was just heard",
         _node("stickiness"),
-        ("rival",),
+        ("usurper",),
         found_at=0,
     ),
     "no-lease-after-transfer": Switch(
@@ -243,6 +243,27 @@ SWITCHES: dict[str, Switch] = {
     ),
     "start-list": Switch(
         "M5", "an old copy of a disk is admitted", _node("start-list"), ("old-copy", "one-pair")
+    ),
+    "one-change-at-a-time": Switch(
+        "M5",
+        "masters change although the last change is not committed",
+        _node("one-change-at-a-time"),
+        ("members", "kill"),
+        found_at=12,
+    ),
+    "learners-do-not-count": Switch(
+        "M5",
+        "learners count like voters",
+        _node("learners-do-not-count"),
+        ("members", "kill", "partition"),
+        found_at=3,
+    ),
+    "own-entry-before-changes": Switch(
+        "M5",
+        "a new leader changes the masters before its own entry",
+        _node("own-entry-before-changes"),
+        ("members", "hand-over", "kill"),
+        found_at=0,
     ),
     "monotonic-time": Switch(
         "M6",
