@@ -1,0 +1,76 @@
+"""Operators change the masters of a simulated cluster, and a lost one begins anew from one copy."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from gfs_ha.master.raft.members import Addresses, Configuration
+from gfs_ha.sim.checkers import Violation
+from gfs_ha.sim.masters.members import check_step
+from gfs_ha.sim.masters.plans import RunPlan, draw_plan, with_operators
+from gfs_ha.sim.masters.run import MasterRun
+
+HERE = Addresses(("h", 1))
+THREE = Configuration(dict.fromkeys(("m1", "m2", "m3"), HERE))
+
+
+def plan(seed: int) -> RunPlan:
+    drawn = draw_plan(random.Random(seed))
+    return replace(drawn, members_mean_s=0.5, rebirth=True, run_s=8.0)
+
+
+@pytest.mark.parametrize("seed", [1, 4, 8])
+def test_masters_change_and_begin_anew_and_no_promise_breaks(seed: int) -> None:
+    lines: list[str] = []
+    run = MasterRun(seed, plan=plan(seed), show=lines.append)
+    report = run.run()
+    assert report.violation is None, report.violation
+    assert run.operators.done_count >= 3
+    assert any(" recovers at " in line for line in lines)
+
+
+def test_a_seed_without_operators_is_what_it_was_without_them() -> None:
+    plans = [draw_plan(random.Random(seed)) for seed in range(40)]
+    with_some = [with_operators(one, seed) for seed, one in enumerate(plans)]
+    assert any(one.members_mean_s for one in with_some)
+    assert any(one.rebirth for one in with_some)
+    assert plans == [replace(one, members_mean_s=0.0, rebirth=False) for one in with_some]
+
+
+def test_only_one_member_moves_at_once() -> None:
+    check_step("m1", THREE, Configuration(THREE.voters, {"n1": HERE}))
+    check_step("m1", THREE, Configuration(dict.fromkeys(("m1", "m2"), HERE)))
+    with pytest.raises(Violation, match="m3, n1"):
+        check_step("m1", THREE, Configuration(dict.fromkeys(("m1", "m2", "n1"), HERE)))
+    with pytest.raises(Violation, match="nobody"):
+        check_step("m1", THREE, THREE)
+
+
+def test_operators_repeat_themselves_byte_for_byte_in_another_process() -> None:
+    script = (
+        "import random\n"
+        "from dataclasses import replace\n"
+        "from gfs_ha.sim.masters.plans import draw_plan\n"
+        "from gfs_ha.sim.masters.run import MasterRun\n"
+        "plan = replace(draw_plan(random.Random(4)), members_mean_s=0.5, rebirth=True, run_s=6.0)\n"
+        "print(MasterRun(4, plan=plan, show=print).run().digest)\n"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        ).stdout
+        for hash_seed in ("0", "random")
+    }
+    assert len(outputs) == 1
+    assert " recovers at " in outputs.pop()
