@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test check quick bench fuzz sim bulk bench-etcd chaos-masters leader-kills format clean
+.PHONY: help setup demo test check quick bench fuzz sim bulk bench-etcd chaos-masters leader-kills power-cuts format clean
 
 help:
 	@echo "make demo    a real file into a three-master cluster and back, through the loss of the leader"
@@ -17,6 +17,7 @@ help:
 	@echo "make sim     whole masters and clients in virtual time (SEEDS=500, or SEED=n again)"
 	@echo "make chaos-masters  real masters through kills, cuts, full disks, clock steps (SECONDS=300)"
 	@echo "make leader-kills  200 kills of the leader under load, and planned restarts"
+	@echo "make power-cuts  power cuts and failing disks below the masters, in a model and real (CUTS=30)"
 	@echo "make bulk    three masters beside full-speed bulk writers (SECONDS=3600)"
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
@@ -64,6 +65,12 @@ chaos-masters: setup
 leader-kills: KILLS ?= 200
 leader-kills: setup
 	$(BIN)/python benchmarks/leader_kills.py --kills $(KILLS)
+
+# SEEDS=n recorded runs of which every crash point is opened; CUTS=n of real disks (needs root).
+power-cuts: SEEDS = 3
+power-cuts: CUTS ?= 30
+power-cuts: setup
+	$(BIN)/python benchmarks/power_cuts.py --seeds $(SEEDS) --cuts $(CUTS) $(if $(SEED),--seed $(SEED))
 
 bench: setup
 	$(BIN)/python benchmarks/suite.py

@@ -134,7 +134,8 @@ class LmdbKV:
         self._map_bytes = map_bytes
         try:
             make_durable(directory)
-            shutil.rmtree(directory / _FROZEN, ignore_errors=True)
+            for left_over in (_FROZEN, _FRESH):
+                shutil.rmtree(directory / left_over, ignore_errors=True)
             if not (directory / _DATA).exists():
                 _create(directory, databases, map_bytes)
             sync_directory(directory)
@@ -214,7 +215,6 @@ def _open_databases(
 def _create(directory: Path, databases: Sequence[str], map_bytes: int) -> None:
     """Make the empty environment aside: a power cut leaves it whole, or none, never a torn one."""
     fresh = directory / _FRESH
-    shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     environment = _open(fresh, databases, map_bytes)
     try:
