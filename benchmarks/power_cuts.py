@@ -26,7 +26,7 @@ from stage import CHECKOUT, Interrupted, Stage
 
 PURPOSE = "power-cuts"
 NOT_ALLOWED_STATUS = 77
-_STEPS = 90
+_STEPS = 45
 _FAILING_S = 3600.0
 
 
@@ -44,7 +44,7 @@ def crash_points(place: Path, shim: Path, seed: int) -> list[str]:
 
 def failing_calls(place: Path, shim: Path, seed: int) -> list[str]:
     """Have every call of one run fail in every way; return the violations."""
-    words = [sys.executable, "-m", "power.failing_store", str(place), str(seed), str(_STEPS // 2)]
+    words = [sys.executable, "-m", "power.failing_store", str(place), str(seed), str(_STEPS)]
     done = subprocess.run(
         [*words, "1"],
         env={**os.environ, "LD_PRELOAD": str(shim), "DISK_SHIM_DIR": str(place)},
