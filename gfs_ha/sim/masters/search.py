@@ -51,12 +51,13 @@ def directed_plan(seed: int, faults: tuple[str, ...]) -> RunPlan:
     run_s = min(plan.run_s, 20.0)
     mean_s = 2.5 if "slow-island" in faults else 0.7
     if {"rival", "usurper"}.intersection(faults):
-        # All ask all the time, so that they notice who is gone; some write, but so seldom that a
-        # master that is cut off may miss nothing and be elected.
+        # Some only ask, perhaps the old leader; some write, perhaps at the new one, but so seldom
+        # that a master that is cut off may miss nothing and be elected.
         mean_s = 2.0
+        seldom = (1.0, 0.7) if "usurper" in faults else (0.01, 0.02)
         habits = tuple(
-            replace(one, task_count=3, write_share=share, consistency=LINEARIZABLE)
-            for one, share in zip(habits, (0.0, 0.01) * 2, strict=False)
+            replace(one, task_count=3, write_share=share, pause_s=pause_s, consistency=LINEARIZABLE)
+            for one, (share, pause_s) in zip(habits, ((0.0, 0.02), seldom) * 2, strict=False)
         )
         plan = replace(plan, timeout_max_s=RAFT_TIMEOUT_MAX_S, names=Names(1, 2))
     if SLOW.issuperset(faults):

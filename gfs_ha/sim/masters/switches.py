@@ -232,7 +232,7 @@ SWITCHES: dict[str, Switch] = {
         "votes while a leader was just heard",
         _node("stickiness"),
         ("usurper",),
-        found_at=0,
+        found_at=13,
     ),
     "no-lease-after-transfer": Switch(
         "M4",
