@@ -26,10 +26,12 @@ from gfs_ha.master.state.records import (
     ReplicaCount,
 )
 from gfs_ha.master.state.tables import (
+    BUSY_CHUNKS,
     CHUNKS,
     DEAD_CHUNKS,
     REPLICA_COUNTS,
     REPLICAS_BY_SERVER,
+    SURPLUS_CHUNKS,
     UNDER_CHUNKS,
     UNSEALED_CHUNKS,
     RowTable,
@@ -57,6 +59,8 @@ def put_chunk(draft: Draft, chunk_id: ChunkId, before: Chunk | None, after: Chun
     _mark(draft, UNSEALED_CHUNKS, key, _unsealed(before), _unsealed(after))
     _mark(draft, DEAD_CHUNKS, key, _dead(before), _dead(after))
     _mark(draft, UNDER_CHUNKS, key, below_goal(before), below_goal(after))
+    _mark(draft, BUSY_CHUNKS, key, busy(before), busy(after))
+    _mark(draft, SURPLUS_CHUNKS, key, surplus(before), surplus(after))
     draft.counters.under_chunks += below_goal(after) - below_goal(before)
     _count(draft.counters, before, -1)
     _count(draft.counters, after, +1)
@@ -69,13 +73,27 @@ def settle(draft: Draft, chunk_id: ChunkId) -> None:
     if chunk is None or chunk.state == DEAD or chunk.claimed_by != NO_SESSION:
         return
     if not draft.view.referenced(chunk_id):
-        died = msgspec.structs.replace(chunk, state=DEAD, dead_index=draft.order_index)
+        died = msgspec.structs.replace(
+            chunk, state=DEAD, dead_index=draft.order_index, copying=(), deleting=()
+        )
         put_chunk(draft, chunk_id, chunk, died if died.replicas else None)
 
 
 def below_goal(chunk: Chunk | None) -> bool:
     """Return whether an alive chunk has fewer recorded copies than its goal."""
     return chunk is not None and chunk.state in ALIVE and chunk.copies < chunk.goal
+
+
+def busy(chunk: Chunk | None) -> bool:
+    """Return whether servers are ordered to copy the chunk or to delete their copy of it."""
+    return chunk is not None and bool(chunk.copying or chunk.deleting)
+
+
+def surplus(chunk: Chunk | None) -> bool:
+    """Return whether a sealed chunk has more recorded copies than its goal, or late places."""
+    if chunk is None or chunk.state != SEALED:
+        return False
+    return len(chunk.holders) > chunk.goal or bool(chunk.late)
 
 
 def begin_sealing(chunk: Chunk, index: LogIndex, reason: str) -> Chunk:

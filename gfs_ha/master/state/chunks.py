@@ -23,9 +23,10 @@ from gfs_ha.master.state.chunk_rows import (
 )
 from gfs_ha.master.state.claims import check_claim_count, claim, require_claim
 from gfs_ha.master.state.commands import BeginSeal, CommitSeal, PlaceChunk, ReplicasDeleted
+from gfs_ha.master.state.copies import forget_dropped
 from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.locations import LocationReader
-from gfs_ha.master.state.records import DEAD, OPEN, SEALED, SEALING, Chunk, Replica
+from gfs_ha.master.state.records import DEAD, OPEN, SEALED, SEALING, Chunk, PlaceOrder, Replica
 from gfs_ha.protocol.metadata import (
     DISK,
     MEMORY,
@@ -156,8 +157,11 @@ def commit_seal(draft: Draft, command: CommitSeal) -> ChunkSealed:
 
 @step(ReplicasDeleted)
 def replicas_deleted(draft: Draft, command: ReplicasDeleted) -> Done:
-    """Forget replicas of dead chunks; a dead chunk without a replica leaves the table."""
-    check_count("replicas", command.replicas, ITEMS_PER_COMMAND_MAX)
+    """Forget replicas of dead chunks, and of living ones that were dropped.
+
+    A dead chunk without a replica leaves the table.
+    """
+    check_count("replicas", command.replicas + command.dropped, ITEMS_PER_COMMAND_MAX)
     for chunk_id, server_id, disk_id in command.replicas:
         for name, value in (("chunk", chunk_id), ("server", server_id), ("disk", disk_id)):
             check_range(name, value, 0, U64_MAX)
@@ -169,6 +173,8 @@ def replicas_deleted(draft: Draft, command: ReplicasDeleted) -> Done:
         if len(left) != len(chunk.replicas):
             after = msgspec.structs.replace(chunk, replicas=left) if left else None
             put_chunk(draft, chunk_id, chunk, after)
+    for chunk_id, server_id, index in command.dropped:
+        forget_dropped(draft, chunk_id, PlaceOrder(server_id, index))
     return Done()
 
 

@@ -130,9 +130,90 @@ class ReplicasDeleted(Word, frozen=True, tag="replicas_deleted"):
     """-> Done. Replicas of dead chunks are gone, or lie on a disk that is lost.
 
     One whose chunk is not dead is passed over. A dead chunk without replicas leaves the table.
+    `dropped` are those of living chunks, with the index of the DropReplica that was obeyed; one
+    that is not being deleted under it (any more) is passed over.
     """
 
     replicas: tuple[tuple[ChunkId, ServerId, DiskId], ...]
+    dropped: tuple[tuple[ChunkId, ServerId, LogIndex], ...] = ()
+
+
+class PlaceCopy(Word, frozen=True, tag="place_copy"):
+    """-> Done. A server is to get a copy of a sealed chunk; this command's index numbers the order.
+
+    Raises: StaleCommand unless sealed under `sealed_index` and the server holds no copy that counts
+    or has an order; UnknownServer, LimitExceeded (too many places), UnknownChunk.
+    """
+
+    chunk_id: ChunkId
+    sealed_index: LogIndex
+    server_id: ServerId
+    disk_id: DiskId
+
+
+class ConfirmCopy(Word, frozen=True, tag="confirm_copy"):
+    """-> Done. A place of a sealed chunk was proved to hold its bytes: it counts from now on.
+
+    `order_index` is that of the copy or deletion that the server has done or takes back; 0 for a
+    place without an order. Raises: StaleCommand unless all of it fits the row; UnknownChunk.
+    """
+
+    chunk_id: ChunkId
+    sealed_index: LogIndex
+    server_id: ServerId
+    disk_id: DiskId
+    length: int
+    digest: int
+    order_index: LogIndex = LogIndex(0)
+
+
+class EndCopy(Word, frozen=True, tag="end_copy"):
+    """-> Done. A copy is given up; a place that came with it goes with it.
+
+    Raises: StaleCommand unless it is under way with this index, UnknownChunk.
+    """
+
+    chunk_id: ChunkId
+    server_id: ServerId
+    order_index: LogIndex
+    reason: str
+
+
+class LoseHolder(Word, frozen=True, tag="lose_holder"):
+    """-> Done. A copy does not count any more; it stays where it is.
+
+    Raises: StaleCommand unless sealed under `sealed_index` with this holder and another one;
+    UnknownChunk.
+    """
+
+    chunk_id: ChunkId
+    sealed_index: LogIndex
+    server_id: ServerId
+    reason: str
+
+
+class DropReplica(Word, frozen=True, tag="drop_replica"):
+    """-> Done. A copy beyond the goal is to be deleted; this command's index numbers the order.
+
+    It only marks (G3). `evidence` are other holders that were heard just now. Raises: StaleCommand
+    unless sealed under `sealed_index` and the evidence, as many as the goal, are holders;
+    UnknownChunk, UnknownServer, LimitExceeded.
+    """
+
+    chunk_id: ChunkId
+    sealed_index: LogIndex
+    server_id: ServerId
+    disk_id: DiskId
+    evidence: tuple[ServerId, ...]
+
+
+class SetRepairBudget(Word, frozen=True, tag="set_repair_budget"):
+    """-> Done. How much repair may take, see records.RepairBudget. Raises: InvalidArgument."""
+
+    cluster_bytes_per_s: int
+    server_bytes_per_s: int
+    copies_per_server: int
+    copies: int
 
 
 class VerifyState(Word, frozen=True, tag="verify_state"):
@@ -168,6 +249,12 @@ LeaderCommand = (
     | ReapStep
     | EnrollServer
     | ReplicasDeleted
+    | PlaceCopy
+    | ConfirmCopy
+    | EndCopy
+    | LoseHolder
+    | DropReplica
+    | SetRepairBudget
     | VerifyState
     | AttestState
 )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from gfs_ha.ids import NO_SESSION, ROOT_INODE, ChunkId, ContentId, InodeId, ServerId, split_chunk_id
 from gfs_ha.kv.ordered import Reader
 from gfs_ha.master.state import records, tables
-from gfs_ha.master.state.chunk_rows import below_goal
+from gfs_ha.master.state.chunk_rows import below_goal, busy, surplus
 from gfs_ha.master.state.records import DEAD, SEALED, SEALING, UNSEALED, Chunk
 from gfs_ha.master.state.tables import TABLES, read_id, read_pair
 from gfs_ha.master.state.view import View
@@ -162,6 +162,8 @@ def _check_chunks(view: View) -> Iterator[str]:
         (tables.UNSEALED_CHUNKS, lambda chunk: chunk.state in UNSEALED),
         (tables.DEAD_CHUNKS, lambda chunk: chunk.state == DEAD),
         (tables.UNDER_CHUNKS, below_goal),
+        (tables.BUSY_CHUNKS, busy),
+        (tables.SURPLUS_CHUNKS, surplus),
     ):
         listed = {read_id(key) for key, _ in view.rows.scan(table)}
         if listed != {chunk_id for chunk_id, chunk in chunks.items() if belongs(chunk)}:
@@ -178,6 +180,11 @@ def _check_chunk(view: View, chunk_id: int, chunk: Chunk) -> Iterator[str]:
             yield f"{name} has holders {chunk.holders}"
         if not chunk.published_end <= chunk.length <= chunk.capacity:
             yield f"{name} ends at {chunk.length}, published to {chunk.published_end}"
+    ordered = [one.server_id for one in chunk.copying + chunk.deleting]
+    if not set(ordered) <= members or len(set(ordered)) != len(ordered):
+        yield f"{name} has orders for {ordered}, places on {sorted(members)}"
+    if ordered and (chunk.state != SEALED or set(ordered) & set(chunk.holders)):
+        yield f"{name} is {chunk.state} and has orders for {ordered}, holders {chunk.holders}"
     if chunk.state == SEALING and not chunk.begin_index:
         yield f"{name} is sealing without an order"
     alive = chunk.claimed_by != NO_SESSION or view.referenced(ChunkId(chunk_id))

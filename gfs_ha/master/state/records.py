@@ -146,8 +146,22 @@ class Replica(Word, frozen=True, order=True):
     disk_id: DiskId
 
 
+class PlaceOrder(Word, frozen=True, order=True):
+    """What a server of the chunk's set is ordered to do; `order_index` numbers the order.
+
+    `fresh`: of a copy, that the chunk had no place on the server before it.
+    """
+
+    server_id: ServerId
+    order_index: LogIndex
+    fresh: bool = False
+
+
 class Chunk(Word, frozen=True):
-    """A chunk; the key is its id. Lengths and offsets in bytes."""
+    """A chunk; the key is its id. Lengths and offsets in bytes.
+
+    A place of a sealed chunk that is no holder is being copied to, is being deleted, or came late.
+    """
 
     state: str
     kind: str
@@ -167,6 +181,16 @@ class Chunk(Word, frozen=True):
     holders: tuple[ServerId, ...] = ()
     sealed_index: LogIndex = LogIndex(0)  # Of the seal; numbers finish_seal.
     dead_index: LogIndex = LogIndex(0)  # Of the command that left no reference; numbers delete.
+    copying: tuple[PlaceOrder, ...] = ()
+    deleting: tuple[PlaceOrder, ...] = ()
+
+    @property
+    def late(self) -> tuple[Replica, ...]:
+        """Return the places of a sealed chunk that do not count and have no order."""
+        if self.state != SEALED:
+            return ()
+        known = {*self.holders, *(one.server_id for one in self.copying + self.deleting)}
+        return tuple(replica for replica in self.replicas if replica.server_id not in known)
 
     @property
     def copies(self) -> int:
@@ -254,6 +278,15 @@ class InternalErrors(Word, frozen=True):
     def old(self, wall_ns: int) -> bool:
         """Return whether the newest case is so long ago that it is no news any more."""
         return 0 < self.last_wall_ns < wall_ns - MISTAKE_NEWS_NS
+
+
+class RepairBudget(Word, frozen=True):
+    """How much repair may take, in bytes per second (0: no limit) and copies at once; one row."""
+
+    cluster_bytes_per_s: int
+    server_bytes_per_s: int
+    copies_per_server: int
+    copies: int
 
 
 class LedTermRow(Word, frozen=True):

@@ -99,6 +99,9 @@ OLD_CONTENTS = RowTable("old_contents", _STATE, b"\x10", records.Reapable)
 ENDED_SESSIONS = RowTable("ended_sessions", _STATE, b"\x11", records.Reapable)
 REPLICA_COUNTS = RowTable("replica_counts", _STATE, b"\x12", records.ReplicaCount)
 STATE_CHECKS = RowTable("state_checks", _STATE, b"\x13", records.StateCheck)
+BUSY_CHUNKS = RowTable("busy_chunks", _STATE, b"\x14", records.Mark)
+SURPLUS_CHUNKS = RowTable("surplus_chunks", _STATE, b"\x15", records.Mark)
+REPAIR_BUDGET = RowTable("repair_budget", _STATE, b"\x16", records.RepairBudget)
 
 DENTRIES = RowTable("dentries", _DENTRIES, b"", records.Dentry)
 INODES = RowTable("inodes", _INODES, b"", records.Inode)
@@ -127,6 +130,9 @@ TABLES: tuple[RowTable[Any], ...] = (
     ENDED_SESSIONS,
     REPLICA_COUNTS,
     STATE_CHECKS,
+    BUSY_CHUNKS,
+    SURPLUS_CHUNKS,
+    REPAIR_BUDGET,
     DENTRIES,
     INODES,
     EXTENTS,

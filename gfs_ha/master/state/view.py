@@ -21,6 +21,7 @@ from gfs_ha.master.state.records import (
     Inode,
     InternalErrors,
     LedTermRow,
+    RepairBudget,
     Server,
     Session,
     Settings,
@@ -216,6 +217,18 @@ class View:
     def dead_chunks(self, after: ChunkId, limit: int) -> list[tuple[ChunkId, Chunk]]:
         """Return the dead chunks of which a replica may still exist, above `after`."""
         return self._indexed(tables.DEAD_CHUNKS, after, limit)
+
+    def busy_chunks(self, after: ChunkId, limit: int) -> list[tuple[ChunkId, Chunk]]:
+        """Return the chunks that are being copied, or of which a copy is deleted, above `after`."""
+        return self._indexed(tables.BUSY_CHUNKS, after, limit)
+
+    def surplus_chunks(self, after: ChunkId, limit: int) -> list[tuple[ChunkId, Chunk]]:
+        """Return sealed chunks with more copies than wanted, or places that do not count."""
+        return self._indexed(tables.SURPLUS_CHUNKS, after, limit)
+
+    def repair_budget(self) -> RepairBudget | None:
+        """Return what an operator allowed repair to take; None = the usual."""
+        return self.rows.get(tables.REPAIR_BUDGET, tables.ONLY)
 
     def replicas_of(
         self, server_id: ServerId, after: tuple[DiskId, ChunkId] | None, limit: int

@@ -14,14 +14,20 @@ from gfs_ha.master.state.commands import (
     BeginSeal,
     Command,
     CommitSeal,
+    ConfirmCopy,
+    DropReplica,
     EndClaims,
+    EndCopy,
     EnrolledDisk,
     Entry,
     ExpireSessions,
     LeaderElected,
+    LoseHolder,
     PlaceChunk,
+    PlaceCopy,
     ReapStep,
     ReplicasDeleted,
+    SetRepairBudget,
     VerifyState,
     decode_entry,
     encode_entry,
@@ -72,6 +78,7 @@ class Workload:
             (2, self.expire),
             (5, self.reap),
             (2, self.deleted),
+            (8, self.repair),
             (1, self.enroll),
             (1, self.elected),
             (1, self.verify),
@@ -254,6 +261,40 @@ class Workload:
         replicas = chunk.replicas if chunk else ()
         gone = self.random.sample(replicas, self.random.randint(0, len(replicas)))
         return ReplicasDeleted(tuple((chunk_id, one.server_id, one.disk_id) for one in gone))
+
+    def repair(self) -> Command:
+        """One step of a copy's life, mostly one that fits the chunk."""
+        with self.driver.view() as view:
+            sealed = [one for one in view.chunks_after(0, 200) if one[1].state == "sealed"]
+        if not sealed or self.random.random() < 0.05:
+            return SetRepairBudget(self.random.randint(-1, 99), 1 << 20, 2, 9)
+        chunk_id, chunk = self.random.choice(sealed)
+        sealed_index = chunk.sealed_index + (self.random.random() < 0.1)
+        servers = [one.server_id for one in chunk.replicas]
+        known = self.random.choice(chunk.replicas)
+        orders = chunk.copying + chunk.deleting
+        order = self.random.choice(orders) if orders else None
+        place = next(
+            (one for one in chunk.replicas if order and one.server_id == order.server_id), known
+        )
+        other = self.random.randint(1, SERVERS)
+        kind = self.random.randint(0, 5)
+        if kind == 0:
+            return PlaceCopy(chunk_id, sealed_index, other, 100 + other)
+        if kind == 1:
+            end = (chunk.length, chunk.digest, order.order_index if order else 0)
+            return ConfirmCopy(chunk_id, sealed_index, place.server_id, place.disk_id, *end)
+        if kind == 2:
+            index = order.order_index if order else 1
+            return EndCopy(chunk_id, place.server_id, index, "fuzz")
+        if kind == 3:
+            return LoseHolder(chunk_id, sealed_index, known.server_id, "fuzz")
+        if kind == 4:
+            server_id = self.random.choice((*servers, other))
+            evidence = tuple(one for one in chunk.holders if one != server_id)
+            return DropReplica(chunk_id, sealed_index, server_id, 100 + other, evidence)
+        index = order.order_index if order else 1
+        return ReplicasDeleted((), ((chunk_id, place.server_id, index),))
 
     def enroll(self) -> Command:
         number = self.random.randint(1, SERVERS)

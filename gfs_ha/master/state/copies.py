@@ -1,0 +1,211 @@
+"""How a sealed chunk gains and loses copies: placed, confirmed, lost, dropped (G2-G4, C7).
+
+Each command compares with the row before it writes, so that one that comes late or twice, or was
+proposed on older news, does no harm. A copy counts only while its server is in `holders`:
+
+- a place is made for a copy (`copying`), and counts when the copy was verified there;
+- a copy that is damaged or gone counts no more, but its place stays: nothing is destroyed by it;
+- a copy is dropped only while as many others as the goal are holders; the mark (`deleting`) takes
+  it out of the holders first, and whoever leads then takes the mark back or has it deleted.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from gfs_ha.errors import LimitExceeded, StaleCommand, UnknownServer
+from gfs_ha.ids import ChunkId, DiskId, LogIndex, ServerId, format_id
+from gfs_ha.limits import GOAL_MAX, REPAIR_COPIES_MAX, SPARE_PLACES_MAX
+from gfs_ha.master.state.bounds import SIZE_MAX, U64_MAX, check_count, check_range, check_text
+from gfs_ha.master.state.chunk_rows import get_chunk, put_chunk
+from gfs_ha.master.state.commands import (
+    ConfirmCopy,
+    DropReplica,
+    EndCopy,
+    LoseHolder,
+    PlaceCopy,
+    SetRepairBudget,
+)
+from gfs_ha.master.state.draft import Draft, step
+from gfs_ha.master.state.records import SEALED, Chunk, PlaceOrder, RepairBudget, Replica
+from gfs_ha.master.state.tables import ONLY, REPAIR_BUDGET
+from gfs_ha.protocol.metadata import Done
+
+_REASON_BYTES_MAX = 255
+
+
+@step(PlaceCopy)
+def place_copy(draft: Draft, command: PlaceCopy) -> Done:
+    """Make a place for a copy, which does not count yet.
+
+    Refuses: UnknownChunk, StaleCommand, UnknownServer, LimitExceeded.
+    """
+    chunk = _sealed(draft, command.chunk_id, command.sealed_index)
+    server_id = command.server_id
+    _check_disk(draft, server_id, command.disk_id)
+    if server_id in chunk.holders or _order_of(chunk.copying + chunk.deleting, server_id):
+        raise _stale(command.chunk_id, f"has a copy or an order on server {server_id} already")
+    others = _without(chunk, server_id)
+    if len(others) >= chunk.goal + SPARE_PLACES_MAX:
+        raise LimitExceeded(f"chunk {format_id(command.chunk_id)} has {len(others)} places already")
+    fresh = len(others) == len(chunk.replicas)
+    placed = msgspec.structs.replace(
+        chunk,
+        replicas=(*others, Replica(server_id, command.disk_id)),
+        copying=(*chunk.copying, PlaceOrder(server_id, draft.order_index, fresh)),
+    )
+    put_chunk(draft, command.chunk_id, chunk, placed)
+    return Done()
+
+
+@step(ConfirmCopy)
+def confirm_copy(draft: Draft, command: ConfirmCopy) -> Done:
+    """Make a place a holder whose bytes were proved. Refuses: UnknownChunk, StaleCommand."""
+    chunk = _sealed(draft, command.chunk_id, command.sealed_index)
+    server_id = command.server_id
+    if (command.length, command.digest) != (chunk.length, chunk.digest):
+        raise _stale(command.chunk_id, "has another length or digest")
+    if Replica(server_id, command.disk_id) not in chunk.replicas:
+        raise _stale(command.chunk_id, f"has no place on this disk of server {server_id}")
+    if server_id in chunk.holders:
+        return Done()
+    order = _order_of(chunk.copying + chunk.deleting, server_id)
+    if (order.order_index if order else 0) != command.order_index:
+        raise _stale(command.chunk_id, f"has another order for server {server_id}")
+    # In the order of the places: the first one is the head of the chain that wrote it.
+    counted = {*chunk.holders, server_id}
+    confirmed = msgspec.structs.replace(
+        chunk,
+        holders=tuple(one.server_id for one in chunk.replicas if one.server_id in counted),
+        copying=_except(chunk.copying, server_id),
+        deleting=_except(chunk.deleting, server_id),
+    )
+    put_chunk(draft, command.chunk_id, chunk, confirmed)
+    return Done()
+
+
+@step(EndCopy)
+def end_copy(draft: Draft, command: EndCopy) -> Done:
+    """Give a copy up, and the place that it was to have. Refuses: UnknownChunk, StaleCommand."""
+    check_text("reason", command.reason, _REASON_BYTES_MAX, bytes_min=0)
+    chunk = get_chunk(draft, command.chunk_id)
+    order = _order_of(chunk.copying, command.server_id)
+    if order is None or order.order_index != command.order_index:
+        raise _stale(command.chunk_id, f"is not copied to server {command.server_id} by this order")
+    ended = msgspec.structs.replace(
+        chunk,
+        replicas=_without(chunk, command.server_id) if order.fresh else chunk.replicas,
+        copying=_except(chunk.copying, command.server_id),
+    )
+    put_chunk(draft, command.chunk_id, chunk, ended)
+    return Done()
+
+
+@step(LoseHolder)
+def lose_holder(draft: Draft, command: LoseHolder) -> Done:
+    """Count a copy no more; never the last one. Refuses: UnknownChunk, StaleCommand."""
+    check_text("reason", command.reason, _REASON_BYTES_MAX, bytes_min=0)
+    chunk = _sealed(draft, command.chunk_id, command.sealed_index)
+    left = tuple(holder for holder in chunk.holders if holder != command.server_id)
+    if len(left) == len(chunk.holders) or not left:
+        raise _stale(command.chunk_id, f"has no holder beside server {command.server_id} to lose")
+    put_chunk(draft, command.chunk_id, chunk, msgspec.structs.replace(chunk, holders=left))
+    return Done()
+
+
+@step(DropReplica)
+def drop_replica(draft: Draft, command: DropReplica) -> Done:
+    """Mark a copy beyond the goal as being deleted (G3).
+
+    One that the tables do not know, found by comparing tallies, gets a place with the mark. A mark
+    that stands is renewed: what its order says now is newer than a `keep`. Refuses: UnknownChunk,
+    StaleCommand, LimitExceeded, UnknownServer.
+    """
+    chunk = _sealed(draft, command.chunk_id, command.sealed_index)
+    server_id = command.server_id
+    check_count("holders", command.evidence, GOAL_MAX + SPARE_PLACES_MAX)
+    others = {holder for holder in chunk.holders if holder != server_id}
+    if len(set(command.evidence)) < chunk.goal or not set(command.evidence) <= others:
+        raise _stale(command.chunk_id, f"has no {chunk.goal} other copies by {command.evidence}")
+    if _order_of(chunk.copying, server_id):
+        raise _stale(command.chunk_id, f"is just copied to server {server_id}")
+    replicas = chunk.replicas
+    if all(replica.server_id != server_id for replica in replicas):
+        _check_disk(draft, server_id, command.disk_id)
+        replicas = (*replicas, Replica(server_id, command.disk_id))
+        if len(replicas) > chunk.goal + SPARE_PLACES_MAX:
+            raise LimitExceeded(f"chunk {format_id(command.chunk_id)} has too many places already")
+    dropped = msgspec.structs.replace(
+        chunk,
+        replicas=replicas,
+        holders=tuple(holder for holder in chunk.holders if holder != server_id),
+        deleting=(
+            *_except(chunk.deleting, server_id),
+            PlaceOrder(server_id, draft.order_index),
+        ),
+    )
+    put_chunk(draft, command.chunk_id, chunk, dropped)
+    return Done()
+
+
+@step(SetRepairBudget)
+def set_repair_budget(draft: Draft, command: SetRepairBudget) -> Done:
+    """Write down how much repair may take. Refuses: InvalidArgument."""
+    check_range("cluster_bytes_per_s", command.cluster_bytes_per_s, 0, SIZE_MAX)
+    check_range("server_bytes_per_s", command.server_bytes_per_s, 0, SIZE_MAX)
+    check_range("copies_per_server", command.copies_per_server, 0, REPAIR_COPIES_MAX)
+    check_range("copies", command.copies, 0, REPAIR_COPIES_MAX)
+    row = RepairBudget(
+        command.cluster_bytes_per_s,
+        command.server_bytes_per_s,
+        command.copies_per_server,
+        command.copies,
+    )
+    draft.rows.put(REPAIR_BUDGET, ONLY, row)
+    return Done()
+
+
+def forget_dropped(draft: Draft, chunk_id: ChunkId, order: PlaceOrder) -> None:
+    """Forget the place of a copy that a server deleted under the order that stands."""
+    for name, value in (("chunk", chunk_id), ("server", order.server_id)):
+        check_range(name, value, 0, U64_MAX)
+    chunk = draft.view.chunk(chunk_id)
+    if chunk is None or order not in chunk.deleting:
+        return
+    forgotten = msgspec.structs.replace(
+        chunk,
+        replicas=_without(chunk, order.server_id),
+        deleting=_except(chunk.deleting, order.server_id),
+    )
+    put_chunk(draft, chunk_id, chunk, forgotten)
+
+
+def _sealed(draft: Draft, chunk_id: ChunkId, sealed_index: LogIndex) -> Chunk:
+    chunk = get_chunk(draft, chunk_id)
+    if chunk.state != SEALED or chunk.sealed_index != sealed_index:
+        raise _stale(chunk_id, f"is {chunk.state}, not sealed as the leader saw it")
+    return chunk
+
+
+def _check_disk(draft: Draft, server_id: ServerId, disk_id: DiskId) -> None:
+    check_range("server", server_id, 0, U64_MAX)
+    server = draft.view.server(server_id)
+    disks = () if server is None else server.disks
+    if not any(disk.disk_id == disk_id and not disk.lost for disk in disks):
+        raise UnknownServer(f"server {server_id} has no disk {format_id(disk_id)}")
+
+
+def _order_of(orders: tuple[PlaceOrder, ...], server_id: ServerId) -> PlaceOrder | None:
+    return next((one for one in orders if one.server_id == server_id), None)
+
+
+def _except(orders: tuple[PlaceOrder, ...], server_id: ServerId) -> tuple[PlaceOrder, ...]:
+    return tuple(one for one in orders if one.server_id != server_id)
+
+
+def _without(chunk: Chunk, server_id: ServerId) -> tuple[Replica, ...]:
+    return tuple(replica for replica in chunk.replicas if replica.server_id != server_id)
+
+
+def _stale(chunk_id: ChunkId, why: str) -> StaleCommand:
+    return StaleCommand(f"chunk {format_id(chunk_id)} {why}")
