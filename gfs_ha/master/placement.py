@@ -7,6 +7,7 @@ writers do not all choose the one least used server of the last heartbeat.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -58,6 +59,21 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyWanted:
+    """One more copy of a sealed chunk: `kept` are the copies that count or are on their way.
+
+    `taken` are the servers that have a place of the chunk, `failed` those that failed with it.
+    """
+
+    goal: int
+    length: int
+    kept: tuple[Candidate, ...]
+    taken: frozenset[ServerId]
+    failed: frozenset[ServerId]
+    spread: int
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """Replicas in the order of the chain, and why they are not what the rule wants, if so."""
 
@@ -76,7 +92,7 @@ def place(candidates: Iterable[Candidate], wanted: Wanted) -> Placement:
     needed = min(wanted.min_copies, wanted.goal)
     if len(usable) < needed:
         why = _refusal(everyone, rejected, len(usable), needed)
-        not_full = sum(not _no_room(one, wanted) for one in everyone)
+        not_full = sum(not _no_room(one, wanted.capacity) for one in everyone)
         raise NoSpace(why) if not_full < needed <= len(everyone) else NoServers(why)
     usable.sort(key=lambda one: (int(one.load / _LOAD_STEP), _shuffled(one, wanted.spread)))
     one_machine = len({one.machine for one in everyone}) <= 1
@@ -98,20 +114,85 @@ def place(candidates: Iterable[Candidate], wanted: Wanted) -> Placement:
     return Placement(tuple((one.server_id, one.disk_id) for one in chosen), tuple(remarks))
 
 
+def place_copy(
+    candidates: Iterable[Candidate], wanted: CopyWanted
+) -> tuple[Candidate | None, tuple[str, ...]]:
+    """Return the server that is to get one more copy of a chunk, and remarks; None: there is none.
+
+    Racks come first: with the copies that are kept the chunk comes back to the rule, as far as the
+    servers allow. Who has a place of the chunk already is no target.
+    """
+    everyone = sorted(candidates, key=lambda one: one.server_id)
+    rejected = {one.server_id: _why_no_copy(one, wanted) for one in everyone}
+    usable = [one for one in everyone if not rejected[one.server_id]]
+    if not usable:
+        reasons = _reasons(everyone, rejected) or "no chunkserver is registered"
+        return None, (f"no server can take a copy: {reasons}",)
+    racks = [one.rack for one in wanted.kept]
+    machines = {one.machine for one in wanted.kept}
+
+    def rank(one: Candidate) -> tuple[int, bool, int, int]:
+        faults = rule_faults((*racks, one.rack), wanted.goal)
+        load = int(one.load / _LOAD_STEP)
+        return faults, one.machine in machines, load, _shuffled(one, wanted.spread)
+
+    best = min(usable, key=rank)
+    if not _worse_than_possible(everyone, best, racks, wanted.goal):
+        return best, ()
+    reasons = _reasons(everyone, rejected)
+    return best, (f"rack {best.rack} is not what the rule wants ({reasons})",)
+
+
+def rule_faults(racks: Iterable[str], goal: int) -> int:
+    """Return how far copies in these racks are from the rule: 0 is as it wants, more is worse.
+
+    All copies in one rack is the worst: its loss takes the chunk. Then too many in one of them, and
+    no pair that shares one although the copies are complete.
+    """
+    by_rack = Counter(racks)
+    copies = sum(by_rack.values())
+    alone = 100 if goal > 2 and copies > 1 and len(by_rack) == 1 else 0
+    crowded = 10 * sum(max(0, count - 2) for count in by_rack.values())
+    pairs = sum(1 for count in by_rack.values() if count == 2)
+    spare_pairs = 3 * max(0, pairs - 1)
+    no_pair = 1 if copies >= goal > 1 and max(by_rack.values(), default=0) < 2 else 0
+    # A pair before the last copy is in its place only if no other rack was to be had.
+    early = 1 if goal > 2 and copies < goal and pairs else 0
+    return alone + crowded + spare_pairs + no_pair + early
+
+
+def _worse_than_possible(
+    everyone: list[Candidate], best: Candidate, racks: list[str], goal: int
+) -> bool:
+    """Return whether a rack that has no room now would have fitted the rule better."""
+    reached = rule_faults((*racks, best.rack), goal)
+    return any(rule_faults((*racks, one.rack), goal) < reached for one in everyone)
+
+
+def _why_no_copy(candidate: Candidate, wanted: CopyWanted) -> str:
+    if candidate.server_id in wanted.taken:
+        return "has a place of it"
+    if candidate.trouble:
+        return candidate.trouble
+    if candidate.server_id in wanted.failed:
+        return "failed to copy lately"
+    return _no_room(candidate, wanted.length)
+
+
 def why_not(candidate: Candidate, wanted: Wanted) -> str:
     """Return why a server cannot take this chunk; empty when it can."""
     if candidate.trouble:
         return candidate.trouble
     if candidate.server_id in wanted.failed:
         return "was seen failing by the client"
-    return _no_room(candidate, wanted)
+    return _no_room(candidate, wanted.capacity)
 
 
-def _no_room(candidate: Candidate, wanted: Wanted) -> str:
+def _no_room(candidate: Candidate, capacity: int) -> str:
     # Promised bytes only balance: most chunks of small files end far below their capacity.
     if candidate.used_share >= HIGH_WATER:
         return f"is above the high-water mark ({candidate.used_share:.0%})"
-    if candidate.free_bytes < wanted.capacity:
+    if candidate.free_bytes < capacity:
         return f"has no room ({candidate.free_bytes} bytes free)"
     return ""
 

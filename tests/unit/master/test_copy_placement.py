@@ -1,0 +1,116 @@
+"""Where a lost copy goes: back to the rule of racks, never where the chunk has a place already."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_placement import server
+
+from gfs_ha.ids import ServerId
+from gfs_ha.limits import GIB, MIB
+from gfs_ha.master.placement import Candidate, CopyWanted, place_copy, rule_faults
+
+SIX = [server(n, f"r{(n + 1) // 2}") for n in range(1, 7)]  # r1: 1 2, r2: 3 4, r3: 5 6.
+
+
+def wanted(kept: tuple[int, ...], servers: list[Candidate] = SIX, **changes: object) -> CopyWanted:
+    by_id = {one.server_id: one for one in servers}
+    fields: dict[str, object] = {
+        "goal": 3,
+        "length": 64 * MIB,
+        "kept": tuple(by_id[ServerId(one)] for one in kept),
+        "taken": frozenset(kept),
+        "failed": frozenset(),
+        "spread": 1,
+    }
+    return CopyWanted(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def target(request: CopyWanted, servers: list[Candidate] = SIX) -> int:
+    chosen, _ = place_copy(servers, request)
+    assert chosen is not None
+    return chosen.server_id
+
+
+@pytest.mark.parametrize(
+    ("kept", "racks"),
+    [
+        ((1, 2), {"r2", "r3"}),  # The pair is there: another rack.
+        ((1, 3), {"r1", "r2"}),  # Two racks: the pair again.
+        ((1,), {"r2", "r3"}),  # One copy is safe only with one in another rack.
+    ],
+)
+def test_the_rule_of_the_chunk_is_restored(kept: tuple[int, ...], racks: set[str]) -> None:
+    for spread in range(30):
+        chosen, remarks = place_copy(SIX, wanted(kept, spread=spread))
+        assert chosen is not None and chosen.rack in racks and not remarks
+        assert chosen.server_id not in kept
+
+
+def test_two_copies_share_a_rack_as_the_rule_says() -> None:
+    assert target(wanted((3,), goal=2)) == 4
+
+
+def test_without_a_server_where_the_rule_wants_one_the_copy_goes_elsewhere_and_says_why() -> None:
+    servers = [one for one in SIX if one.rack != "r3"]
+    servers = [
+        server(one.server_id, one.rack, trouble="is dead") if one.rack == "r2" else one
+        for one in servers
+    ]
+    servers.append(server(7, "r1"))
+    chosen, remarks = place_copy(servers, wanted((1, 2), servers))
+    assert chosen is not None and chosen.server_id == 7
+    assert "rack r1" in remarks[0] and "cs3 is dead" in remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"trouble": "is suspect"}, "cs4 is suspect"),
+        ({"used_share": 0.96}, "cs4 is above the high-water mark"),
+        ({"free_bytes": 63 * MIB}, "cs4 has no room"),
+    ],
+)
+def test_a_server_that_cannot_take_it_is_named(changes: dict[str, object], why: str) -> None:
+    servers = [*SIX[:3], server(4, "r2", **changes)]
+    chosen, remarks = place_copy(servers, wanted((1, 2, 3), servers, goal=4))
+    assert chosen is None and why in remarks[0] and "cs1 has a place of it" in remarks[0]
+
+
+def test_a_server_that_failed_with_it_lately_is_left_out() -> None:
+    assert target(wanted((1, 2), failed=frozenset({3, 4, 5}))) == 6
+
+
+def test_of_equal_racks_the_emptier_server_on_a_machine_of_its_own_is_taken() -> None:
+    servers = [
+        server(1),
+        server(2),
+        server(3, "r2", machine="h1"),
+        server(4, "r2", used_share=0.8),
+        server(5, "r2", used_share=0.4, free_bytes=60 * GIB),
+    ]
+    assert target(wanted((1, 2), servers), servers) == 5
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=10), st.integers(2, 5), st.integers(0, 99))
+def test_copy_by_copy_a_chunk_never_stays_in_one_rack_when_there_are_more(
+    racks: list[int], goal: int, spread: int
+) -> None:
+    servers = [server(number, f"r{rack}") for number, rack in enumerate(racks, 1)]
+    kept = [1]
+    while len(kept) < goal:
+        chosen, _ = place_copy(servers, wanted(tuple(kept), servers, goal=goal, spread=spread))
+        if chosen is None:
+            assert len(kept) == len(servers)
+            return
+        assert chosen.server_id not in kept
+        kept.append(chosen.server_id)
+    by_id = {one.server_id: one.rack for one in servers}
+    found = [by_id[ServerId(one)] for one in kept]
+    if goal > 2 and len(set(racks)) > 1:
+        assert len(set(found)) > 1
+    # No exchange of the last copy would be nearer to the rule.
+    others = [one for one in servers if one.server_id not in kept]
+    best = min((rule_faults([*found[:-1], one.rack], goal) for one in others), default=1 << 30)
+    assert rule_faults(found, goal) <= best
