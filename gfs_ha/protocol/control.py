@@ -114,8 +114,64 @@ class DeleteReplica(Word, frozen=True, tag="delete"):
     reason: str
 
 
+class CopySource(Word, frozen=True):
+    """A server that holds a good copy, and its data port."""
+
+    server_id: ServerId
+    host: str
+    port: int
+
+
+class CopyReplica(Word, frozen=True, tag="copy"):
+    """Get a copy of a sealed chunk from another server (C7, D3). Answered by OrderDone.
+
+    Done means: all of it is here, verified against `digest`, synced and stamped as sealed under
+    `order_index`; so is a valid sealed replica that was here before. A replica of the same birth
+    that is short, damaged or quarantined is replaced, once the good one is durable.
+    """
+
+    chunk_id: ChunkId
+    birth: Birth
+    order_index: LogIndex
+    length: int
+    digest: int
+    disk_id: DiskId  # Where it is to lie; 0 = any.
+    kind: str
+    durability: str
+    capacity: int
+    sources: tuple[CopySource, ...]  # 1 to 8, in the order in which they are to be tried.
+    bytes_per_s: int = 0  # 0: no limit.
+
+
+class StopCopy(Word, frozen=True, tag="stop_copy"):
+    """End a copy that runs or waits under this or an older order, and remove what it left.
+
+    A replica that counts or was here before stays. Answered by OrderDone.
+    """
+
+    chunk_id: ChunkId
+    order_index: LogIndex
+
+
+class KeepReplica(Word, frozen=True, tag="keep"):
+    """The replica is not to be deleted: a delete with this index or an older one is refused as
+    StaleOrder from now on, durably (G3). Answered by OrderDone; UnknownReplica when it is gone.
+    """
+
+    chunk_id: ChunkId
+    order_index: LogIndex
+
+
 Order = (
-    FenceReplica | ProveReplica | FinishReplica | CompareReplica | ForgetTombstone | DeleteReplica
+    FenceReplica
+    | ProveReplica
+    | FinishReplica
+    | CompareReplica
+    | ForgetTombstone
+    | DeleteReplica
+    | CopyReplica
+    | StopCopy
+    | KeepReplica
 )
 
 
@@ -168,6 +224,30 @@ class DamageFound(Word, frozen=True):
     block_index: int
 
 
+class CopyProgress(Word, frozen=True):
+    """A copy that runs on this server, the target."""
+
+    chunk_id: ChunkId
+    order_index: LogIndex
+    bytes_done: int
+    bytes_total: int
+
+
+class DiskTally(Word, frozen=True):
+    """What is sealed on a disk, for comparison (G7): see protocol/tally.py."""
+
+    disk_id: DiskId
+    buckets: bytes  # 256 times 8 bytes, big-endian.
+
+
+class BucketListing(Word, frozen=True):
+    """The sealed replicas of one bucket of a disk: (chunk, length, damaged)."""
+
+    disk_id: DiskId
+    bucket: int
+    replicas: tuple[tuple[ChunkId, int, bool], ...]
+
+
 class Heartbeat(Word, frozen=True, tag="heartbeat"):
     """-> HeartbeatReply, at once when there are orders, else after a second (parked call)."""
 
@@ -183,6 +263,9 @@ class Heartbeat(Word, frozen=True, tag="heartbeat"):
     answers: tuple[OrderAnswer, ...] = ()
     damage: tuple[DamageFound, ...] = ()
     streams: int = 0  # Bulk streams that it serves now.
+    copies: tuple[CopyProgress, ...] = ()
+    tallies: tuple[DiskTally, ...] = ()  # When they changed, and with every tenth beat.
+    listed: tuple[BucketListing, ...] = ()  # What the last reply asked for.
 
 
 class HeartbeatReply(Word, frozen=True, tag="heartbeat_reply"):
@@ -191,6 +274,7 @@ class HeartbeatReply(Word, frozen=True, tag="heartbeat_reply"):
     epoch: Epoch
     orders: tuple[Order, ...] = ()
     register_again: bool = False  # The leader does not know this start of the server.
+    list_buckets: tuple[tuple[DiskId, int], ...] = ()  # At most 8, for the next heartbeat.
 
 
 ControlRequest = RegisterServer | Heartbeat
