@@ -201,10 +201,11 @@ class Faults:
             each.commit_range_s = None
 
     def _full_disk(self, master: SimMaster) -> None:
-        """Something else fills the disk of a master, or of all."""
+        """Something else fills the disk of a master, or of all; what one lacks still fits on it."""
         chosen = [master] if self._chance.random() < 0.5 else list(self._masters.values())
+        most = max(each.disk.rows() for each in self._masters.values())
         for each in chosen:
-            each.disk.fill(_ROOM_ROWS)
+            each.disk.fill(_ROOM_ROWS, most)
             self._later(3.0, 12.0, each.disk.repair)
 
     def _failing_disk(self, master: SimMaster) -> None:

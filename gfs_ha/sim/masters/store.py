@@ -28,9 +28,12 @@ class Disk:
         free = _DISK_BYTES if self._rows_limit is None else _ALMOST_FULL_BYTES
         return free, _DISK_BYTES
 
-    def fill(self, rows: int) -> None:
-        """Leave room for so many more rows; somebody else took the rest of the disk."""
-        self._rows_most = max(self._rows_most, self.rows())
+    def fill(self, rows: int, counted: int) -> None:
+        """Leave room for so many more rows than `counted`; somebody else took the rest.
+
+        Who is far behind must get what the others have: that is no growth that could be refused.
+        """
+        self._rows_most = max(self._rows_most, self.rows(), counted)
         self._rows_limit = self._rows_most + rows
 
     def repair(self) -> None:
