@@ -218,14 +218,14 @@ SWITCHES: dict[str, Switch] = {
         "a new leader reads before its own entry",
         replace(PLAIN, node_type=_ServesEarly),
         ("kill", "stop", "slow-disk"),
-        found_at=11,
+        found_at=5,
     ),
     "lease-from-send": Switch(
         "M4",
         "the lease counts from the answer",
         _node("lease-from-send"),
         ("rival",),
-        found_at=2,
+        found_at=1,
     ),
     "stickiness": Switch(
         "M4",
@@ -239,7 +239,7 @@ SWITCHES: dict[str, Switch] = {
         "a leader that handed over keeps its lease",
         _node("no-lease-after-transfer"),
         ("hand-over",),
-        found_at=45,
+        found_at=99,
     ),
     "start-list": Switch(
         "M5", "an old copy of a disk is admitted", _node("start-list"), ("old-copy", "one-pair")
@@ -282,7 +282,7 @@ SWITCHES: dict[str, Switch] = {
         "growth is taken on full disks",
         replace(PLAIN, proposer_type=_TakesGrowth),
         ("full-disk",),
-        found_at=4,
+        found_at=10,
     ),
     "stored-answers": Switch(
         "S1",
@@ -295,13 +295,13 @@ SWITCHES: dict[str, Switch] = {
         "an unknown request is sent under another session",
         replace(PLAIN, session_type=_SendsAgain),
         ("client-deaf",),
-        found_at=6,
+        found_at=10,
     ),
     "unknown-said": Switch(
         "S3",
         "no answer is taken for not done",
         replace(PLAIN, calls_type=_TakesSilenceForNo),
         ("island", "client-way"),
-        found_at=2,
+        found_at=3,
     ),
 }
