@@ -87,7 +87,22 @@ class Census:
 def under_goal(
     view: View, presence: Presence, after: ChunkId, limit: int
 ) -> tuple[list[tuple[ChunkId, Chunk]], bool]:
-    """Return chunks with fewer live copies than their goal above `after`, and if there are more.
+    """Return chunks with fewer live copies than their goal above `after`, and if there are more."""
+    found: list[tuple[ChunkId, Chunk]] = []
+    for examined, chunk_id in enumerate(suspicious(view, presence, after)):
+        if examined >= _EXAMINED_MAX:
+            return found, True
+        chunk = view.chunk(chunk_id)
+        if chunk is None or chunk.state == DEAD or presence.copies(chunk_id, chunk) >= chunk.goal:
+            continue
+        if len(found) == limit:
+            return found, True
+        found.append((chunk_id, chunk))
+    return found, False
+
+
+def suspicious(view: View, presence: Presence, after: ChunkId) -> Iterator[ChunkId]:
+    """Yield the chunks above `after` that may be below their goal, by id.
 
     Merges the index of chunks that have too few copies by the tables with what lies on servers
     that are not live or on lost disks, and what is damaged: nothing else can be below its goal.
@@ -99,23 +114,13 @@ def under_goal(
         sources += [
             _on_disk(view, server_id, disk.disk_id, after)
             for disk in server.disks
-            if gone or disk.lost
+            if gone or (server_id, disk.disk_id) in presence.lost
         ]
-    found: list[tuple[ChunkId, Chunk]] = []
     last = after
-    for examined, chunk_id in enumerate(heapq.merge(*sources)):
-        if chunk_id == last:
-            continue
-        last = chunk_id
-        if examined >= _EXAMINED_MAX:
-            return found, True
-        chunk = view.chunk(chunk_id)
-        if chunk is None or chunk.state == DEAD or presence.copies(chunk_id, chunk) >= chunk.goal:
-            continue
-        if len(found) == limit:
-            return found, True
-        found.append((chunk_id, chunk))
-    return found, False
+    for chunk_id in heapq.merge(*sources):
+        if chunk_id != last:
+            last = chunk_id
+            yield chunk_id
 
 
 def _recorded(view: View, after: ChunkId) -> Iterator[ChunkId]:

@@ -15,11 +15,15 @@ from gfs_ha.limits import REQUEST_DEADLINE_S, SUSPECT_S
 from gfs_ha.master.census import Presence, lost_disks
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.observed import LIVE
+from gfs_ha.master.planners.copies import plan_copies
 from gfs_ha.master.planners.expiry import plan_claims, plan_seals, plan_sessions
 from gfs_ha.master.planners.garbage import plan_deletes, plan_reaping
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Planner, Seen
+from gfs_ha.master.planners.replication import plan_replication
+from gfs_ha.master.planners.surplus import plan_surplus
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.reign import Reign
+from gfs_ha.master.repairing import carry_out, repair_seen
 from gfs_ha.master.roles import RoleKeeper, log_outcome
 from gfs_ha.master.state.commands import InitCluster, LeaderElected
 from gfs_ha.master.state.view import View
@@ -35,6 +39,7 @@ _CENSUS_ROWS = 500
 _HEARD_AFTER_S = SUSPECT_S  # A new leader has heard of every live server by then (G6).
 
 _DELETES = "deletes"
+_COPIES = "copies"
 _ANNOUNCE = "announce"
 _INIT = "init"
 
@@ -44,6 +49,9 @@ PLANNERS: dict[str, Planner] = {
     "seals": plan_seals,
     _DELETES: plan_deletes,
     "reaping": plan_reaping,
+    _COPIES: plan_copies,
+    "replication": plan_replication,
+    "surplus": plan_surplus,
 }
 
 
@@ -56,6 +64,7 @@ class Housekeeper:
         self._roles = roles
         self._every_minute = every_minute
         self._cursors = Cursors()
+        self._planned_for: Reign | None = None
         self._pending: dict[str, int] = {}
         self._lock = desk.runtime.lock()
         self._stopping = False
@@ -100,6 +109,7 @@ class Housekeeper:
         """
         future: Future[Seen] = self._desk.runtime.future()
         proposed = bool(self._pending.get(_DELETES))
+        copying = bool(self._pending.get(_COPIES))
 
         def look() -> None:
             sealer = self._desk.sealer
@@ -121,6 +131,7 @@ class Housekeeper:
                         if reign.observed.state(server_id, now_s) == LIVE
                     ),
                     damaged=frozenset(reign.observed.damage),
+                    repair=repair_seen(self._desk, reign, take=not copying),
                 )
             )
 
@@ -128,6 +139,8 @@ class Housekeeper:
         return future.result(_SNAPSHOT_WAIT_S)
 
     def _plan(self, reign: Reign, seen: Seen) -> list[Plan]:
+        if self._planned_for is not reign:
+            self._planned_for, self._cursors = reign, Cursors()
         with self._desk.kv.read() as reader:
             view = View(reader)
             if view.settings() is None:
@@ -148,6 +161,7 @@ class Housekeeper:
                 plan = planner(view, seen, self.limits, self._cursors)
                 self._propose(name, plan)
                 plans.append(plan)
+            reign.queue = self._cursors.queue
             young = seen.now_s - seen.elected_s < _HEARD_AFTER_S
             presence = Presence(
                 lambda server_id: young or server_id in seen.live, lost_disks(view), seen.damaged
@@ -180,6 +194,7 @@ class Housekeeper:
                 reign.orders.want(server_id, order)
             for chunk_id, chunk in plan.sealing:
                 sealer.look_at(chunk_id, chunk)
+        carry_out(reign, plans, now_s)
         reign.release_due(now_s)
 
     def _initialize(self, reign: Reign) -> None:

@@ -8,12 +8,19 @@ that the caller reads.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from gfs_ha.ids import ChunkId, Epoch, ServerId, SessionId, StartId
 from gfs_ha.limits import DEAD_S, HEARTBEAT_PARK_S, SUSPECT_S
-from gfs_ha.protocol.control import DamageFound, DiskFacts, Heartbeat, OpenReplica, RegisterServer
+from gfs_ha.protocol.control import (
+    CopyProgress,
+    DamageFound,
+    DiskFacts,
+    Heartbeat,
+    OpenReplica,
+    RegisterServer,
+)
 
 DAMAGED = "damaged"
 QUARANTINED = "quarantined"
@@ -27,6 +34,7 @@ PROBLEMS_MAX = 1_000
 PENDING_S = 10.0  # How long an allocation counts as bytes that the heartbeats do not show yet.
 _PENDING_MAX = 10_000
 GATHER_S = 1.5 * HEARTBEAT_PARK_S  # By then every server that lives has found a new leader.
+SETTLED_S = SUSPECT_S + 2.0  # A server that comes and goes is no evidence.
 _NO_EPOCH = Epoch(0, 0)
 
 
@@ -46,6 +54,10 @@ class ServerFacts:
     disks: tuple[DiskFacts, ...] = ()
     open_replicas: tuple[OpenReplica, ...] = ()
     clock_ahead_ms: int = 0
+    since_s: float = 0.0  # Since when it has been beating without a pause.
+    copies: tuple[CopyProgress, ...] = ()  # That it is making.
+    # Never changed, only replaced: planners on other threads look at it.
+    unsettled: Mapping[ChunkId, OpenReplica] = field(default_factory=dict)
 
     @property
     def total_bytes(self) -> int:
@@ -63,6 +75,7 @@ class Observed:
     """Soft facts of one leadership; used by one thread at a time."""
 
     elected_s: float
+    dead_s: float = DEAD_S  # How long a server may be silent before its copies are made anew.
     servers: dict[ServerId, ServerFacts] = field(default_factory=dict)
     sessions: OrderedDict[SessionId, float] = field(default_factory=OrderedDict)
     damage: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
@@ -73,7 +86,7 @@ class Observed:
     def registered(self, server_id: ServerId, request: RegisterServer, now_s: float) -> None:
         """Note a start of a server; what an earlier start had told is void."""
         self.servers[server_id] = ServerFacts(
-            request.start_id, request.boot_id, now_s, disks=request.disks
+            request.start_id, request.boot_id, now_s, disks=request.disks, since_s=now_s
         )
 
     def heard(self, beat: Heartbeat, now_s: float, wall_ms: int) -> bool:
@@ -81,6 +94,8 @@ class Observed:
         facts = self.servers.get(beat.server_id)
         if facts is None or facts.start_id != beat.start_id:
             return False
+        if now_s - facts.heard_s >= SUSPECT_S:
+            facts.since_s = now_s
         facts.heard_s = now_s
         if beat.beat < facts.beat:
             return True  # Overtaken by a later one on the way: it proves life, its news are old.
@@ -93,6 +108,8 @@ class Observed:
         facts.streams = beat.streams
         facts.disks = beat.disks
         facts.open_replicas = beat.open_replicas
+        facts.unsettled = {replica.chunk_id: replica for replica in beat.open_replicas}
+        facts.copies = beat.copies
         for damage in beat.damage:
             self.damaged(beat.server_id, damage)
         self._compare_listed(beat)
@@ -129,7 +146,19 @@ class Observed:
         age_s = self.age_s(server_id, now_s)
         if age_s < SUSPECT_S:
             return LIVE
-        return SUSPECT if age_s < DEAD_S else DEAD
+        return SUSPECT if age_s < self.dead_s else DEAD
+
+    def settled(self, server_id: ServerId, now_s: float) -> bool:
+        """Return whether the server has been beating to this very leader for a while (G3)."""
+        facts = self.servers.get(server_id)
+        if facts is None or not facts.beat or self.state(server_id, now_s) != LIVE:
+            return False
+        return now_s - facts.since_s >= SETTLED_S
+
+    def healed(self, chunk_id: ChunkId, server_id: ServerId) -> None:
+        """Note that what was said of a replica is over: it was made anew, or is gone."""
+        self.damage.pop((chunk_id, server_id), None)
+        self.problems.pop((chunk_id, server_id), None)
 
     def present(self, server_id: ServerId, now_s: float) -> bool:
         """Return whether the server is live and has been heard by this very leader."""

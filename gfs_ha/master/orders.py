@@ -13,12 +13,15 @@ from gfs_ha.ids import ChunkId, LogIndex, ServerId
 from gfs_ha.limits import ORDERS_PER_REPLY_MAX
 from gfs_ha.protocol.control import (
     CompareReplica,
+    CopyReplica,
     DeleteReplica,
     FenceReplica,
     FinishReplica,
     ForgetTombstone,
+    KeepReplica,
     Order,
     ProveReplica,
+    StopCopy,
 )
 
 RESEND_S = 1.0
@@ -30,6 +33,9 @@ FINISH = "finish_seal"
 COMPARE = "compare"
 FORGET = "forget_tombstone"
 DELETE = "delete"
+COPY = "copy"
+STOP_COPY = "stop_copy"
+KEEP = "keep"
 
 _KINDS: dict[type[Order], str] = {
     FenceReplica: FENCE,
@@ -38,6 +44,9 @@ _KINDS: dict[type[Order], str] = {
     CompareReplica: COMPARE,
     ForgetTombstone: FORGET,
     DeleteReplica: DELETE,
+    CopyReplica: COPY,
+    StopCopy: STOP_COPY,
+    KeepReplica: KEEP,
 }
 
 
@@ -71,10 +80,13 @@ class OrderBook:
         book = self._by_server.setdefault(server_id, {})
         held = book.get(order.chunk_id)
         if held is not None:
-            if held.order == order or isinstance(held.order, DeleteReplica):
-                return True  # A delete that was right once is right for ever.
+            if _stands(held.order, order):
+                return True
             if held.order.order_index > order.order_index:
                 return False
+            if isinstance(held.order, DeleteReplica) and isinstance(order, DeleteReplica):
+                held.order = order  # What was right stays right; it is not sent more often.
+                return True
         elif len(book) >= OUTSTANDING_MAX and not _make_room(book, order):
             return False
         book[order.chunk_id] = Outstanding(order)
@@ -135,6 +147,21 @@ class OrderBook:
     def count(self) -> int:
         """Return how many orders are outstanding."""
         return sum(len(book) for book in self._by_server.values())
+
+
+def _stands(held: Order, order: Order) -> bool:
+    """Return whether what is outstanding is as good as an order that is wanted now.
+
+    A copy goes on with the sources and the rate that it began with; who is told to keep a replica
+    is not told to delete it by the order that this takes back.
+    """
+    if isinstance(held, CopyReplica):
+        same = isinstance(order, CopyReplica)
+    elif isinstance(held, KeepReplica):
+        same = isinstance(order, DeleteReplica)
+    else:
+        return held == order
+    return held == order or (same and held.order_index == order.order_index)
 
 
 def _make_room(book: dict[ChunkId, Outstanding], order: Order) -> bool:

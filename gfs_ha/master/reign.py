@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 from gfs_ha.errors import NotLeader
 from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId, StartId
-from gfs_ha.limits import HEARTBEAT_PARK_S
+from gfs_ha.limits import DEAD_S, HEARTBEAT_PARK_S
 from gfs_ha.master.census import Census
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.observed import Observed
 from gfs_ha.master.orders import OrderBook
+from gfs_ha.master.planners.queue import RepairQueue
+from gfs_ha.master.repairs import RepairBook
 from gfs_ha.protocol.control import HeartbeatReply
 
 logger = logging.getLogger(__name__)
@@ -36,11 +38,13 @@ class Parked:
 class Reign:
     """What the leader of one epoch knows and owes."""
 
-    def __init__(self, epoch: Epoch, elected_s: float) -> None:
+    def __init__(self, epoch: Epoch, elected_s: float, dead_s: float = DEAD_S) -> None:
         self.epoch = epoch
         self.elected_s = elected_s
-        self.observed = Observed(elected_s)
+        self.observed = Observed(elected_s, dead_s)
         self.orders = OrderBook()
+        self.repairs = RepairBook(elected_s)
+        self.queue = RepairQueue()  # The planner's, to be looked at by reports.
         self.census = Census()
         self.deleted: dict[Deleted, None] = {}
         self._introduced: dict[ServerId, StartId] = {}

@@ -147,6 +147,7 @@ def report_replica(desk: Desk, view: View, request: ReportReplica, slot: Slot) -
             request.server_id,
             problem,
         )
+        reign.repairs.doubt(request.chunk_id, request.server_id)
     return Done()
 
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 import logging
 from functools import partial
 
-from gfs_ha.errors import Busy, NotLeader
-from gfs_ha.ids import LogIndex, ServerId, split_chunk_id
+from gfs_ha.errors import (
+    Busy,
+    DiskFailed,
+    DiskFull,
+    NotLeader,
+    ReplicaDamaged,
+    StaleOrder,
+    UnknownReplica,
+)
+from gfs_ha.ids import LogIndex, ServerId, order_index, split_chunk_id
 from gfs_ha.limits import DISKS_PER_SERVER_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.observed import LIVE
-from gfs_ha.master.orders import COMPARE, DELETE, FENCE, PROVE
+from gfs_ha.master.orders import COMPARE, COPY, DELETE, FENCE, KEEP, PROVE
 from gfs_ha.master.planners.listed import order_for
 from gfs_ha.master.proposals import MARGIN_S, reply_of
 from gfs_ha.master.raft.contract import Outcome
@@ -108,6 +116,7 @@ def heartbeat(desk: Desk, request: Heartbeat, slot: Slot) -> None:
     if not reign.observed.heard(request, now_s, wall_ms) and not _recognise(desk, reign, request):
         slot.reply(HeartbeatReply(reign.epoch, register_again=True))
         return
+    reign.repairs.heard(request.server_id, request.copies, now_s)
     for answer in request.answers:
         _take_answer(desk, reign, request, answer)
     _compare_open(desk, reign, request)
@@ -131,6 +140,7 @@ def list_servers(desk: Desk, view: View, request: ListServers, slot: Slot) -> Se
 
 def _note_start(desk: Desk, reign: Reign, server_id: ServerId, request: RegisterServer) -> None:
     reign.observed.registered(server_id, request, desk.now_s())
+    reign.repairs.registered(server_id)
     logger.info(
         "chunkserver registered server=%d name=%s address=%s:%d rack=%s",
         server_id,
@@ -181,6 +191,10 @@ def _take_answer(desk: Desk, reign: Reign, beat: Heartbeat, answer: OrderAnswer)
         elif answer.kind == COMPARE and is_conclusive(answer):
             # It is gone, or another chunk's; what is still there is listed with the next heartbeat.
             reign.orders.answered(server_id, answer.chunk_id, answer.kind, answer.order_index)
+            there = answer.failure.error == ReplicaDamaged.__name__
+            reign.repairs.compared(answer.chunk_id, server_id, there)
+        else:
+            _repair_failed(desk, reign, server_id, answer)
         # Any other stays outstanding and goes out again in a second.
     else:
         _order_done(desk, reign, beat, answer)
@@ -188,7 +202,17 @@ def _take_answer(desk: Desk, reign: Reign, beat: Heartbeat, answer: OrderAnswer)
 
 def _order_done(desk: Desk, reign: Reign, beat: Heartbeat, answer: OrderDone) -> None:
     reign.orders.answered(beat.server_id, answer.chunk_id, answer.kind, answer.order_index)
-    if answer.kind == DELETE:
+    done = (answer.chunk_id, beat.server_id, answer.order_index)
+    if answer.kind == COPY:
+        reign.observed.healed(answer.chunk_id, beat.server_id)
+        reign.repairs.copied(done, desk.now_s())
+    elif answer.kind == KEEP:
+        reign.repairs.answered(KEEP, done)
+    elif answer.kind == COMPARE:
+        reign.repairs.compared(answer.chunk_id, beat.server_id, True)
+    elif answer.kind == DELETE:
+        reign.observed.healed(answer.chunk_id, beat.server_id)
+        reign.repairs.answered(DELETE, done)
         with desk.kv.read() as reader:
             chunk = View(reader).chunk(answer.chunk_id)
         # Only what the tables call dead is forgotten; apply looks again.
@@ -197,6 +221,39 @@ def _order_done(desk: Desk, reign: Reign, beat: Heartbeat, answer: OrderDone) ->
                 replica.disk_id for replica in chunk.replicas if replica.server_id == beat.server_id
             ]
             reign.note_deleted(answer.chunk_id, beat.server_id, disks)
+
+
+def _repair_failed(desk: Desk, reign: Reign, server_id: ServerId, answer: OrderFailed) -> None:
+    """Take the failure of an order of repair; what it means is planned with the next tick."""
+    code = answer.failure.error
+    done = (answer.chunk_id, server_id, answer.order_index)
+    strike = partial(reign.orders.answered, server_id, answer.chunk_id)
+    if answer.kind == COPY:
+        if strike(answer.kind, answer.order_index):
+            reign.repairs.failed(done, (code, answer.failure.message), desk.now_s())
+            _doubt_sources(desk, reign, server_id, answer)
+    elif answer.kind == DELETE and code == StaleOrder.__name__:
+        # An earlier leader had it kept: it is not deleted by this order any more.
+        strike(answer.kind, answer.order_index)
+        reign.repairs.answered(KEEP, done)
+    elif answer.kind == KEEP and code == UnknownReplica.__name__:
+        strike(answer.kind, answer.order_index)
+        reign.repairs.answered(DELETE, done)  # It was deleted before it could be kept.
+    elif answer.kind == COMPARE and code == StaleOrder.__name__:
+        # It is there, and has obeyed a newer order.
+        strike(answer.kind, answer.order_index)
+        reign.repairs.compared(answer.chunk_id, server_id, True)
+
+
+def _doubt_sources(desk: Desk, reign: Reign, target: ServerId, answer: OrderFailed) -> None:
+    """Have the holders of a chunk that could not be copied look at their copies."""
+    with desk.kv.read() as reader:
+        chunk = View(reader).chunk(answer.chunk_id)
+    if chunk is None or answer.failure.error in (DiskFull.__name__, DiskFailed.__name__):
+        return
+    for holder in chunk.holders:
+        if holder != target:
+            reign.repairs.doubt(answer.chunk_id, holder)
 
 
 def _compare_open(desk: Desk, reign: Reign, beat: Heartbeat) -> None:
@@ -226,6 +283,7 @@ def _order_for(
         # Ids are given in order by the same command that writes the row: one below the counter
         # without a row is gone for good. A higher one may only not be visible here yet.
         if incarnation == desk.incarnation and counter <= last_chunk:
-            return DeleteReplica(replica.chunk_id, LogIndex(applied), "the chunk is gone")
+            index = order_index(incarnation, LogIndex(applied))
+            return DeleteReplica(replica.chunk_id, index, "the chunk is gone")
         return None
     return order_for(server_id, replica, chunk)

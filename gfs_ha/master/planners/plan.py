@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 from gfs_ha.ids import NO_SESSION, ChunkId, ServerId, SessionId
 from gfs_ha.limits import CLAIM_SILENCE_S, SESSION_LIFE_MS
+from gfs_ha.master.planners.queue import RepairQueue
+from gfs_ha.master.planners.seen import RepairSeen
 from gfs_ha.master.state.commands import LeaderCommand
 from gfs_ha.master.state.records import Chunk
 from gfs_ha.master.state.view import View
-from gfs_ha.protocol.control import DeleteReplica
+from gfs_ha.protocol.control import DeleteReplica, Order
 
 NO_CHUNK = ChunkId(0)  # Below every id.
 
@@ -20,6 +22,7 @@ class PlanLimits:
     """How much one plan looks at and asks for."""
 
     rows: int = 500  # Rows of each table that are looked at.
+    busy_rows: int = 8_192  # Chunks with copies or deletions under way: these are bounded.
     items: int = 100  # Of one proposal; a chunk that dies changes about a dozen rows (F5).
     reap_rows: int = 1_000
     claim_silence_s: float = CLAIM_SILENCE_S
@@ -36,6 +39,7 @@ class Seen:
     deleted: tuple[tuple[ChunkId, ServerId, int], ...] = ()  # Acknowledged deletes.
     live: frozenset[ServerId] = frozenset()
     damaged: frozenset[tuple[ChunkId, ServerId]] = frozenset()
+    repair: RepairSeen = field(default_factory=RepairSeen)
 
     def session_silence_s(self, session_id: SessionId) -> float:
         """Return for how long a session has been silent."""
@@ -50,6 +54,9 @@ class Cursors:
     sessions: SessionId = NO_SESSION
     unsealed: ChunkId = NO_CHUNK
     dead: ChunkId = NO_CHUNK
+    busy: ChunkId = NO_CHUNK
+    surplus: ChunkId = NO_CHUNK
+    queue: RepairQueue = field(default_factory=RepairQueue)
 
 
 @dataclass(slots=True)
@@ -59,11 +66,13 @@ class Plan:
     proposals: list[LeaderCommand] = field(default_factory=list)
     deletes: list[tuple[ServerId, DeleteReplica]] = field(default_factory=list)
     sealing: list[tuple[ChunkId, Chunk]] = field(default_factory=list)
+    orders: list[tuple[ServerId, Order]] = field(default_factory=list)
+    waits: dict[ChunkId, str] = field(default_factory=dict)  # Why a chunk is not repaired now.
 
     @property
     def empty(self) -> bool:
         """Return whether there is nothing to do."""
-        return not (self.proposals or self.deletes or self.sealing)
+        return not (self.proposals or self.deletes or self.sealing or self.orders)
 
 
 Planner = Callable[[View, Seen, PlanLimits, Cursors], Plan]

@@ -141,14 +141,16 @@ class ReplicasDeleted(Word, frozen=True, tag="replicas_deleted"):
 class PlaceCopy(Word, frozen=True, tag="place_copy"):
     """-> Done. A server is to get a copy of a sealed chunk; this command's index numbers the order.
 
-    Raises: StaleCommand unless sealed under `sealed_index` and the server holds no copy that counts
-    or has an order; UnknownServer, LimitExceeded (too many places), UnknownChunk.
+    Raises: StaleCommand unless sealed under `sealed_index`, with as many holders and copies under
+    way as the leader saw, and the server has neither a copy that counts nor an order;
+    UnknownServer, LimitExceeded (too many places), UnknownChunk.
     """
 
     chunk_id: ChunkId
     sealed_index: LogIndex
     server_id: ServerId
     disk_id: DiskId
+    seen: int  # Holders and copies under way together: none is placed twice on old news.
 
 
 class ConfirmCopy(Word, frozen=True, tag="confirm_copy"):

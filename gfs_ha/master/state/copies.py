@@ -43,6 +43,8 @@ def place_copy(draft: Draft, command: PlaceCopy) -> Done:
     chunk = _sealed(draft, command.chunk_id, command.sealed_index)
     server_id = command.server_id
     _check_disk(draft, server_id, command.disk_id)
+    if command.seen != len(chunk.holders) + len(chunk.copying):
+        raise _stale(command.chunk_id, f"has not {command.seen} copies, with those under way")
     if server_id in chunk.holders or _order_of(chunk.copying + chunk.deleting, server_id):
         raise _stale(command.chunk_id, f"has a copy or an order on server {server_id} already")
     others = _without(chunk, server_id)

@@ -6,7 +6,14 @@ from gfs_ha.ids import Birth
 from gfs_ha.limits import ORDERS_PER_REPLY_MAX
 from gfs_ha.master import orders
 from gfs_ha.master.orders import DELETE, FENCE, OrderBook
-from gfs_ha.protocol.control import DeleteReplica, FenceReplica, ProveReplica
+from gfs_ha.protocol.control import (
+    CopyReplica,
+    DeleteReplica,
+    FenceReplica,
+    KeepReplica,
+    ProveReplica,
+    StopCopy,
+)
 
 BIRTH = Birth(1, 1)
 
@@ -17,6 +24,10 @@ def fence(chunk: int = 7, index: int = 50) -> FenceReplica:
 
 def prove(chunk: int = 7, index: int = 50, length: int = 9) -> ProveReplica:
     return ProveReplica(chunk, BIRTH, index, length)
+
+
+def copy(index: int = 70, rate: int = 0) -> CopyReplica:
+    return CopyReplica(7, BIRTH, index, 9, 5, 1, "put", "disk", 99, (), rate)
 
 
 def test_an_order_is_due_at_once_and_again_after_a_second() -> None:
@@ -46,7 +57,31 @@ def test_a_later_step_replaces_an_earlier_one_and_never_the_other_way_round() ->
     assert not book.want(1, fence(index=40))
     delete = DeleteReplica(7, 60, "dead")
     assert book.want(1, delete)
-    assert book.want(1, DeleteReplica(7, 61, "gone")) and book.due(1, 0.2) == (delete,)
+    assert book.due(1, 0.2) == (delete,)
+    newer = DeleteReplica(7, 61, "gone")
+    assert book.want(1, newer) and not book.has_due(1, 0.3), "sent a moment ago"
+    assert not book.want(1, prove()) and book.due(1, 1.2) == (newer,)
+
+
+def test_a_copy_goes_on_as_it_began_until_it_is_stopped_or_placed_anew() -> None:
+    book = OrderBook()
+    book.want(1, copy(rate=9))
+    assert book.due(1, 0.0) == (copy(rate=9),)
+    assert book.want(1, copy(rate=4)) and book.due(1, 0.5) == ()
+    assert book.due(1, 1.0) == (copy(rate=9),)
+    assert book.want(1, StopCopy(7, 70)) and book.due(1, 1.1) == (StopCopy(7, 70),)
+    assert book.want(1, copy(index=71)) and book.due(1, 1.2) == (copy(index=71),)
+
+
+def test_a_keep_stands_until_it_is_answered_and_a_renewed_drop_is_newer() -> None:
+    book = OrderBook()
+    drop, keep = DeleteReplica(7, 80, "surplus"), KeepReplica(7, 80)
+    book.want(1, drop)
+    book.due(1, 0.0)
+    assert book.want(1, keep) and book.due(1, 0.1) == (keep,)
+    assert book.want(1, drop) and book.due(1, 1.1) == (keep,)
+    assert book.want(1, DeleteReplica(7, 81, "surplus"))
+    assert book.due(1, 1.2) == (DeleteReplica(7, 81, "surplus"),)
 
 
 def test_an_answer_strikes_out_only_the_order_that_it_answers() -> None:

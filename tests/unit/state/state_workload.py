@@ -280,7 +280,8 @@ class Workload:
         other = self.random.randint(1, SERVERS)
         kind = self.random.randint(0, 5)
         if kind == 0:
-            return PlaceCopy(chunk_id, sealed_index, other, 100 + other)
+            seen = len(chunk.holders) + len(chunk.copying)
+            return PlaceCopy(chunk_id, sealed_index, other, 100 + other, seen)
         if kind == 1:
             end = (chunk.length, chunk.digest, order.order_index if order else 0)
             return ConfirmCopy(chunk_id, sealed_index, place.server_id, place.disk_id, *end)

@@ -46,8 +46,12 @@ class House:
         return self.driver.index
 
     def place(self, server: int, **changes: int) -> int:
-        self.driver.ok(PlaceCopy(self.id, self.sealed, server, 100 + server))
+        self.driver.ok(PlaceCopy(self.id, self.sealed, server, 100 + server, self.seen))
         return self.index
+
+    @property
+    def seen(self) -> int:
+        return len(self.row.holders) + len(self.row.copying)
 
     def confirm(self, server: int, order: int = 0) -> ConfirmCopy:
         return ConfirmCopy(self.id, self.sealed, server, 100 + server, L, D, order)
@@ -110,23 +114,26 @@ def test_a_copy_that_was_given_up_leaves_no_place_and_cannot_be_confirmed() -> N
 def test_a_server_that_has_a_copy_or_an_order_gets_no_other(server: int) -> None:
     house = House(holders=(1, 2))
     house.place(4)
-    command = PlaceCopy(house.id, house.sealed, server, 100 + server)
+    command = PlaceCopy(house.id, house.sealed, server, 100 + server, house.seen)
     assert house.driver.error(command) == "StaleCommand"
     house.driver.check()
 
 
 def test_a_copy_that_does_not_fit_is_refused() -> None:
     house = House(server_count=3 + SPARE_PLACES_MAX + 1)
-    assert house.driver.error(PlaceCopy(house.id, house.sealed, 4, 105)) == "UnknownServer"
-    assert house.driver.error(PlaceCopy(house.id, house.sealed, 99, 199)) == "UnknownServer"
-    assert house.driver.error(PlaceCopy(house.id, house.sealed + 1, 4, 104)) == "StaleCommand"
-    assert house.driver.error(PlaceCopy(999, house.sealed, 4, 104)) == "UnknownChunk"
+    assert house.driver.error(PlaceCopy(house.id, house.sealed, 4, 105, 3)) == "UnknownServer"
+    assert house.driver.error(PlaceCopy(house.id, house.sealed, 99, 199, 3)) == "UnknownServer"
+    assert house.driver.error(PlaceCopy(house.id, house.sealed + 1, 4, 104, 3)) == "StaleCommand"
+    assert house.driver.error(PlaceCopy(999, house.sealed, 4, 104, 3)) == "UnknownChunk"
+    for seen in (2, 4):
+        late = PlaceCopy(house.id, house.sealed, 4, 104, seen)
+        assert house.driver.error(late) == "StaleCommand", "placed on news that are over"
     still_open = house.driver.chunk(house.session).chunk_id
-    assert house.driver.error(PlaceCopy(still_open, 0, 4, 104)) == "StaleCommand"
+    assert house.driver.error(PlaceCopy(still_open, 0, 4, 104, 0)) == "StaleCommand"
     for server in range(4, 4 + SPARE_PLACES_MAX):
         house.place(server)
     last = 4 + SPARE_PLACES_MAX
-    assert house.driver.error(PlaceCopy(house.id, house.sealed, last, 100 + last)) == (
+    assert house.driver.error(PlaceCopy(house.id, house.sealed, last, 100 + last, house.seen)) == (
         "LimitExceeded"
     )
     house.driver.check()
@@ -165,7 +172,9 @@ def test_a_copy_is_dropped_only_with_as_many_others_as_the_goal() -> None:
     assert house.row.holders == (2, 3, 4)
     assert house.row.deleting == (PlaceOrder(1, house.index),)
     assert house.driver.error(house.drop(2, 1, 3, 4)) == "StaleCommand", "1 is being deleted"
-    assert house.driver.error(PlaceCopy(house.id, house.sealed, 1, 101)) == "StaleCommand"
+    assert (
+        house.driver.error(PlaceCopy(house.id, house.sealed, 1, 101, house.seen)) == "StaleCommand"
+    )
     house.driver.check()
 
 
@@ -230,7 +239,7 @@ def test_whatever_is_proposed_a_copy_that_counts_is_left_and_the_tables_agree(
         evidence = tuple(one for one in range(1, 7) if bits >> (one - 1) & 1)
         before = set(row.holders)
         command = (
-            PlaceCopy(house.id, house.sealed, server, 100 + server),
+            PlaceCopy(house.id, house.sealed, server, 100 + server, house.seen),
             house.confirm(server, index),
             EndCopy(house.id, server, index, ""),
             house.lose(server),

@@ -136,7 +136,7 @@ def rich() -> Driver:
     with driver.view() as view:
         row = view.chunk(copied)
     assert row is not None and sealed.holders == (1, 2)
-    driver.ok(PlaceCopy(copied, row.sealed_index, 4, 104))
+    driver.ok(PlaceCopy(copied, row.sealed_index, 4, 104, 2))
     chunk_id, dead = driver.chunk(session).chunk_id, driver.chunk(session).chunk_id
     driver.ok(StageExtents(0, (Extent(0, chunk_id, 0, 10, 1),)), session)
     files = tuple(small_file(path, chunk_id, 0, 10) for path in ("/rich/a", "/rich/old", "/file"))

@@ -1,0 +1,111 @@
+"""Carries on what is ordered: copies to their confirmation or their end, deletions (G3, G4).
+
+All of it follows from the marks in the tables, so a new leader goes on with the same orders.
+"""
+
+from __future__ import annotations
+
+from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.master.planners.plan import NO_CHUNK, Cursors, Plan, PlanLimits, Seen
+from gfs_ha.master.planners.scene import Scene
+from gfs_ha.master.state.commands import ConfirmCopy, EndCopy, ReplicasDeleted
+from gfs_ha.master.state.records import Chunk, PlaceOrder
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.control import DeleteReplica, KeepReplica, StopCopy
+
+NOT_NEEDED = "other copies came back"
+TARGET_DEAD = "the server that was to get it is dead"
+TARGET_DISK = "the disk that was to get it is lost"
+SURPLUS = "there are enough copies elsewhere"
+
+
+def plan_copies(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
+    """Return the orders of copies and deletions under way, and what their answers come to."""
+    made = Plan()
+    scene = Scene(view, seen)
+    page = view.busy_chunks(cursors.busy, limits.rows)
+    cursors.busy = page[-1][0] if len(page) == limits.rows else NO_CHUNK
+    deleted = []
+    for chunk_id, chunk in page:
+        for order in chunk.copying:
+            _follow_copy(made, scene, (chunk_id, chunk), order)
+        for order in chunk.deleting:
+            if (chunk_id, order.server_id, order.order_index) in seen.repair.deleted:
+                deleted.append((chunk_id, order.server_id, order.order_index))
+            else:
+                _follow_deletion(made, scene, (chunk_id, chunk), order)
+    for start in range(0, len(deleted), limits.items):
+        made.proposals.append(ReplicasDeleted((), tuple(deleted[start : start + limits.items])))
+    _stop_unwanted(made, view, seen)
+    return made
+
+
+def _follow_copy(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], order: PlaceOrder) -> None:
+    chunk_id, chunk = known
+    answered = (chunk_id, order.server_id, order.order_index)
+    if answered in scene.repair.copied:
+        made.proposals.append(confirmation(chunk_id, chunk, order))
+        return
+    reason = scene.repair.failed.get(answered) or _why_end(scene, chunk_id, chunk, order)
+    if reason:
+        made.proposals.append(EndCopy(chunk_id, order.server_id, order.order_index, reason))
+        return
+    asked = scene.copy_order(chunk_id, chunk, order)
+    if asked is not None:
+        made.orders.append((order.server_id, asked))
+    else:
+        made.waits[chunk_id] = "no server with a good copy answers"
+
+
+def confirmation(chunk_id: ChunkId, chunk: Chunk, order: PlaceOrder) -> ConfirmCopy:
+    """Return the command that makes the place of an order count."""
+    disk_id = next(one.disk_id for one in chunk.replicas if one.server_id == order.server_id)
+    end = (chunk.length, chunk.digest, order.order_index)
+    return ConfirmCopy(chunk_id, chunk.sealed_index, order.server_id, disk_id, *end)
+
+
+def _why_end(scene: Scene, chunk_id: ChunkId, chunk: Chunk, order: PlaceOrder) -> str:
+    """Return why a copy is not to go on; empty when it is."""
+    server_id = order.server_id
+    if not scene.there(server_id):
+        return TARGET_DEAD
+    if any(one.server_id == server_id and scene.lost(one) for one in chunk.replicas):
+        return TARGET_DISK
+    begun = (chunk_id, server_id) in scene.repair.running
+    # Heard by this very leader: a new one takes nobody's word that others came back.
+    if not begun and len(evidence(scene, chunk_id, chunk, server_id)) >= chunk.goal:
+        return NOT_NEEDED
+    return ""
+
+
+def _follow_deletion(
+    made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], order: PlaceOrder
+) -> None:
+    """Have a dropped copy deleted while as many others as the goal beat; else take it back (G3)."""
+    chunk_id, chunk = known
+    server_id, index = order.server_id, order.order_index
+    if scene.repair.young:
+        return  # Neither: the others have not been heard yet.
+    if (chunk_id, server_id, index) in scene.repair.kept:
+        made.proposals.append(confirmation(chunk_id, chunk, order))
+    elif len(evidence(scene, chunk_id, chunk, server_id)) >= chunk.goal:
+        made.orders.append((server_id, DeleteReplica(chunk_id, index, SURPLUS)))
+    elif scene.there(server_id):
+        made.orders.append((server_id, KeepReplica(chunk_id, index)))
+
+
+def evidence(scene: Scene, chunk_id: ChunkId, chunk: Chunk, but: ServerId) -> tuple[ServerId, ...]:
+    """Return the holders beside a server whose copies are good and that this leader hears."""
+    settled = scene.repair.settled
+    return tuple(one for one in scene.good(chunk_id, chunk) if one in settled and one != but)
+
+
+def _stop_unwanted(made: Plan, view: View, seen: Seen) -> None:
+    """End copies under way that the tables do not ask for (any more)."""
+    for (chunk_id, server_id), progress in seen.repair.running.items():
+        chunk = view.chunk(chunk_id)
+        orders = chunk.copying if chunk is not None else ()
+        if all(
+            (one.server_id, one.order_index) != (server_id, progress.order_index) for one in orders
+        ):
+            made.orders.append((server_id, StopCopy(chunk_id, progress.order_index)))

@@ -1,0 +1,76 @@
+"""The chunks that wait for a copy: fewest copies first, then the oldest; found round by round."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gfs_ha.ids import ChunkId
+
+_FIRST = ChunkId(0)  # Below every id.
+QUEUED_MAX = 50_000  # Of each number of copies; the next round finds the rest.
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one round found: chunks below their goal, the copies they lack, and these in bytes."""
+
+    chunks: int = 0
+    copies: int = 0
+    lacking_bytes: int = 0
+    without_copy: int = 0
+
+    def add(self, copies: int, goal: int, length: int) -> None:
+        """Count a chunk with so many copies left."""
+        self.chunks += 1
+        if copies:
+            self.copies += goal - copies
+            self.lacking_bytes += (goal - copies) * length
+        else:
+            self.without_copy += 1
+
+
+@dataclass(slots=True)
+class RepairQueue:
+    """Soft state of the planner; a new leader's first round fills a new one."""
+
+    after: ChunkId = _FIRST  # Where the round goes on.
+    found: Tally = field(default_factory=Tally)  # By the last whole round.
+    running: Tally = field(default_factory=Tally)
+    rounds: int = 0
+    _waiting: dict[int, list[ChunkId]] = field(default_factory=dict)
+    _known: dict[ChunkId, int] = field(default_factory=dict)
+
+    def add(self, chunk_id: ChunkId, copies: int) -> None:
+        """Queue a chunk, or move it to where it belongs by the copies that are left."""
+        if self._known.get(chunk_id) == copies:
+            return
+        waiting = self._waiting.setdefault(copies, [])
+        if len(waiting) < QUEUED_MAX:
+            self._known[chunk_id] = copies
+            heapq.heappush(waiting, chunk_id)
+
+    def take(self) -> Iterator[ChunkId]:
+        """Yield and forget the queued chunks, the most urgent first."""
+        for copies in sorted(self._waiting):
+            waiting = self._waiting[copies]
+            while waiting:
+                chunk_id = heapq.heappop(waiting)
+                if self._known.get(chunk_id) == copies:  # Else it was moved.
+                    del self._known[chunk_id]
+                    yield chunk_id
+
+    def end_round(self) -> None:
+        """Note that the walk came to its end, and begin anew."""
+        self.found, self.running = self.running, Tally()
+        self.after = _FIRST
+        self.rounds += 1
+
+    @property
+    def newest(self) -> Tally:
+        """Return what is known of all chunks: the last whole round, or the first one so far."""
+        return self.found if self.rounds else self.running
+
+    def __len__(self) -> int:
+        return len(self._known)

@@ -1,0 +1,224 @@
+"""Gives chunks below their goal new copies: what counts no more, what is adopted, where copies go.
+
+The walk finds the chunks round by round; the queue hands out those with the fewest copies first.
+What is taken from it and cannot be helped now is found again by the next round.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.master.census import suspicious
+from gfs_ha.master.placement import CopyWanted, place_copy
+from gfs_ha.master.planners.plan import NO_CHUNK, Cursors, Plan, PlanLimits, Seen
+from gfs_ha.master.planners.scene import Load, Scene
+from gfs_ha.master.state.commands import ConfirmCopy, LeaderCommand, LoseHolder, PlaceCopy
+from gfs_ha.master.state.records import SEALED, Chunk, Replica
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.control import CompareReplica
+
+LOST = "no good copy is left"
+NO_SOURCE = "no server with a good copy answers"
+TO_COMPARE = "a copy that came late compares itself"
+BUSY = "the servers have as many copies under way as they may"
+_LOOKED_AT_MAX = 200  # Queued chunks that one plan looks at without beginning a copy.
+_ALIKE = ("open", "fenced")
+
+
+def plan_replication(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
+    """Return what brings chunks nearer to their goal, as far as the budget allows."""
+    made = Plan()
+    scene = Scene(view, seen)
+    _walk(view, scene, limits, cursors)
+    _compare_doubted(made, view, scene)
+    load = _load(view, scene, limits)
+    vain = 0
+    for chunk_id in cursors.queue.take():
+        chunk = view.chunk(chunk_id)
+        if chunk is None or chunk.state != SEALED:
+            continue
+        before = len(made.proposals)
+        why = _restore(made, scene, (chunk_id, chunk), load)
+        if why:
+            made.waits[chunk_id] = why
+        vain = vain + 1 if len(made.proposals) == before else 0
+        if load.full or vain >= _LOOKED_AT_MAX or len(made.proposals) >= limits.items:
+            break
+    return made
+
+
+def _walk(view: View, scene: Scene, limits: PlanLimits, cursors: Cursors) -> None:
+    """Look at some of the chunks that may be below their goal, and queue those that are."""
+    queue = cursors.queue
+    page = list(islice(suspicious(view, scene.presence, queue.after), limits.rows))
+    for chunk_id in page:
+        chunk = view.chunk(chunk_id)
+        if chunk is not None and chunk.state == SEALED:
+            copies = len(scene.good(chunk_id, chunk))
+            if copies < chunk.goal:
+                queue.running.add(copies, chunk.goal, chunk.length)
+            _queue(cursors, scene, chunk_id, chunk)
+    if len(page) == limits.rows:
+        queue.after = page[-1]
+    else:
+        queue.end_round()
+    # News do not wait for the walk to come to them.
+    for chunk_id in {one for one, _ in scene.presence.damaged}:
+        chunk = view.chunk(chunk_id)
+        if chunk is not None and chunk.state == SEALED:
+            _queue(cursors, scene, chunk_id, chunk)
+
+
+def _queue(cursors: Cursors, scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> None:
+    copies = len(scene.good(chunk_id, chunk))
+    if copies + len(scene.coming(chunk)) < chunk.goal or _to_lose(scene, chunk_id, chunk):
+        cursors.queue.add(chunk_id, copies)
+
+
+def _load(view: View, scene: Scene, limits: PlanLimits) -> Load:
+    """Return what the copies under way take; the first source of each is taken to be used."""
+    load = Load(scene)
+    for chunk_id, chunk in view.busy_chunks(NO_CHUNK, limits.busy_rows):
+        for order in chunk.copying:
+            sources = scene.sources(chunk_id, chunk, order.server_id)
+            load.add(order.server_id, sources[0] if sources else None, chunk.length)
+    return load
+
+
+def _restore(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], load: Load) -> str:
+    """Propose what one chunk needs. Returns why it has to wait, if it has."""
+    chunk_id, chunk = known
+    good = scene.good(chunk_id, chunk)
+    if not good:
+        return LOST
+    for replica, reason in _to_lose(scene, chunk_id, chunk):
+        command = LoseHolder(chunk_id, chunk.sealed_index, replica.server_id, reason)
+        made.proposals.append(command)
+    adopted, comparing = _late_ones(scene, chunk_id, chunk)
+    coming = scene.coming(chunk)
+    for replica in adopted:
+        if len(good) + len(coming) < chunk.goal:
+            end = (chunk.length, chunk.digest)
+            place = (replica.server_id, replica.disk_id)
+            made.proposals.append(ConfirmCopy(chunk_id, chunk.sealed_index, *place, *end))
+            good.append(replica.server_id)
+    missing = chunk.goal - len(good) - len(coming)
+    if missing > 0 and scene.repair.hold:
+        return scene.repair.hold
+    if missing > 0 and comparing:
+        return TO_COMPARE
+    return _place_copies(made, scene, known, (good, coming, load)) if missing > 0 else ""
+
+
+def _place_copies(
+    made: Plan,
+    scene: Scene,
+    known: tuple[ChunkId, Chunk],
+    counted: tuple[list[ServerId], list[ServerId], Load],
+) -> str:
+    """Propose places for the copies that are missing, as far as servers and budget allow."""
+    chunk_id, chunk = known
+    good, coming, load = counted
+    placed = list(coming)
+    delta = sum(_changes(command) for command in made.proposals if _about(command, chunk_id))
+    while len(good) + len(placed) < chunk.goal:
+        if load.full:
+            return BUSY
+        target, why = _target(scene, known, [*good, *placed])
+        if target is None:
+            return why
+        sources = scene.sources(chunk_id, chunk, target)
+        if not sources:
+            return NO_SOURCE
+        if not load.free(target, chunk.length) or not load.free(sources[0], chunk.length):
+            return BUSY
+        disk_id = scene.candidates[target].disk_id
+        # What this plan does to the chunk before: it may lose holders, and gain some.
+        seen = len(chunk.holders) + len(chunk.copying) + delta + len(placed) - len(coming)
+        command = PlaceCopy(chunk_id, chunk.sealed_index, target, disk_id, seen)
+        made.proposals.append(command)
+        load.add(target, sources[0], chunk.length)
+        placed.append(target)
+    return ""
+
+
+def _about(command: LeaderCommand, chunk_id: ChunkId) -> bool:
+    kinds = (LoseHolder, ConfirmCopy)
+    return isinstance(command, kinds) and command.chunk_id == chunk_id
+
+
+def _changes(command: LeaderCommand) -> int:
+    """Return by how many holders a command changes its chunk."""
+    return -1 if isinstance(command, LoseHolder) else 1
+
+
+def _target(
+    scene: Scene, known: tuple[ChunkId, Chunk], kept: list[ServerId]
+) -> tuple[ServerId | None, str]:
+    """Return who is to get one more copy: a server without a place, else one with a bad copy."""
+    chunk_id, chunk = known
+    taken = {replica.server_id for replica in chunk.replicas} | set(kept)
+    resting = {one for chunk, one in scene.repair.resting if chunk in (chunk_id, NO_CHUNK)}
+    wanted = CopyWanted(
+        goal=chunk.goal,
+        length=chunk.length,
+        kept=scene.known(kept),
+        taken=frozenset(taken),
+        failed=frozenset(resting),
+        spread=chunk_id,
+    )
+    candidates = list(scene.candidates.values())
+    best, remarks = place_copy(candidates, wanted)
+    if best is None:
+        # Healing: onto a place whose copy does not count, when no better one is free (D3).
+        heal = {one.server_id for one in chunk.late} - set(kept)
+        others = frozenset(scene.candidates.keys() - heal)
+        best, _ = place_copy(
+            candidates,
+            CopyWanted(chunk.goal, chunk.length, wanted.kept, others, wanted.failed, chunk_id),
+        )
+    return (None, remarks[0]) if best is None else (best.server_id, "")
+
+
+def _to_lose(scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> list[tuple[Replica, str]]:
+    """Return the holders whose copies are known to be bad, while a good one is left."""
+    if not scene.good(chunk_id, chunk):
+        return []
+    bad = [
+        (replica, scene.bad(chunk_id, replica))
+        for replica in chunk.replicas
+        if replica.server_id in chunk.holders
+    ]
+    return [(replica, reason) for replica, reason in bad if reason]
+
+
+def _late_ones(scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> tuple[list[Replica], bool]:
+    """Return the places whose servers compared them as alike, and if another may still do so (C7).
+
+    A server lists a replica with the newest order that it obeyed; one of before the seal says
+    nothing yet. What differs is quarantined by the comparison, and listed as that.
+    """
+    alike = []
+    comparing = False
+    for replica in chunk.late:
+        listed = scene.repair.listed.get(replica.server_id, {}).get(chunk_id)
+        if listed is None or not scene.live(replica.server_id) or scene.lost(replica):
+            continue
+        if listed.state not in _ALIKE or listed.birth != chunk.birth or listed.end < chunk.length:
+            continue
+        if listed.order_index >= chunk.sealed_index:
+            alike.append(replica)
+        elif (chunk_id, replica.server_id) not in scene.repair.resting:
+            comparing = True
+    return alike, comparing
+
+
+def _compare_doubted(made: Plan, view: View, scene: Scene) -> None:
+    """Have copies that somebody could not read look at themselves; nobody is believed blindly."""
+    for chunk_id, server_id in sorted(scene.repair.doubted):
+        chunk = view.chunk(chunk_id)
+        if chunk is None or chunk.state != SEALED or server_id not in chunk.holders:
+            continue
+        end = (chunk.sealed_index, chunk.length, chunk.digest)
+        made.orders.append((server_id, CompareReplica(chunk_id, chunk.birth, *end)))

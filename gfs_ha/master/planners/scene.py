@@ -1,0 +1,177 @@
+"""One moment as the planners of repair see it: which copies are there, who may copy, how fast."""
+
+from __future__ import annotations
+
+from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.master.census import Presence, lost_disks
+from gfs_ha.master.observed import DEAD, LIVE
+from gfs_ha.master.placement import Candidate
+from gfs_ha.master.planners.plan import Seen
+from gfs_ha.master.planners.seen import USUAL_BUDGET
+from gfs_ha.master.state.records import Chunk, PlaceOrder, Replica, Server
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.control import CopyReplica, CopySource
+
+SOURCES_MAX = 8
+SMALL_COPIES = 16  # Copies at once of one server while they are small...
+SMALL_BYTES = 32 << 20  # ...together.
+BUSY_SHARE = 4  # A server with clients' streams gives repair a quarter of its budget.
+
+
+class Scene:
+    """Answers about one view and what was seen; lives as long as the view."""
+
+    def __init__(self, view: View, seen: Seen) -> None:
+        self._view = view
+        self.seen = seen
+        self.repair = seen.repair
+        self.candidates = {one.server_id: one for one in seen.repair.candidates}
+        self.budget = view.repair_budget() or USUAL_BUDGET
+        self._lost = lost_disks(view) | seen.repair.failed_disks
+        self._servers: dict[ServerId, Server | None] = {}
+        self.presence = Presence(self.there, self._lost, seen.damaged | seen.repair.gone)
+
+    def there(self, server_id: ServerId) -> bool:
+        """Return whether a server is not dead: a short silence begins no copy (G6)."""
+        return self.repair.states.get(server_id) != DEAD
+
+    def live(self, server_id: ServerId) -> bool:
+        """Return whether a server beats."""
+        return self.repair.states.get(server_id) == LIVE
+
+    def lost(self, replica: Replica) -> bool:
+        """Return whether the disk of a replica is gone or out of service."""
+        return (replica.server_id, replica.disk_id) in self._lost
+
+    def bad(self, chunk_id: ChunkId, replica: Replica) -> str:
+        """Return why a copy does not count although its server is there; else empty."""
+        key = (chunk_id, replica.server_id)
+        if key in self.repair.gone:
+            return "it is not there"
+        if key in self.seen.damaged:
+            return "it is damaged"
+        if self.lost(replica):
+            return "its disk is lost"
+        return ""
+
+    def good(self, chunk_id: ChunkId, chunk: Chunk) -> list[ServerId]:
+        """Return the holders whose copies are there and whole, in the order of the chain."""
+        return [
+            replica.server_id
+            for replica in chunk.replicas
+            if replica.server_id in chunk.holders
+            and self.there(replica.server_id)
+            and not self.bad(chunk_id, replica)
+        ]
+
+    def coming(self, chunk: Chunk) -> list[ServerId]:
+        """Return the servers that are being given a copy and are not dead."""
+        return [one.server_id for one in chunk.copying if self.there(one.server_id)]
+
+    def disk_of(self, chunk: Chunk, server_id: ServerId) -> DiskId:
+        """Return the disk of a place of the chunk."""
+        return next(one.disk_id for one in chunk.replicas if one.server_id == server_id)
+
+    def server(self, server_id: ServerId) -> Server | None:
+        """Return a server's row, read once."""
+        if server_id not in self._servers:
+            self._servers[server_id] = self._view.server(server_id)
+        return self._servers[server_id]
+
+    def known(self, server_ids: list[ServerId]) -> tuple[Candidate, ...]:
+        """Return servers as placement sees them."""
+        return tuple(self.candidates[one] for one in server_ids if one in self.candidates)
+
+    def rack(self, server_id: ServerId) -> str:
+        """Return the rack of a server."""
+        server = self.server(server_id)
+        return server.rack if server else ""
+
+    # Copies -----------------------------------------------------------------------------------
+
+    def sources(self, chunk_id: ChunkId, chunk: Chunk, target: ServerId) -> list[ServerId]:
+        """Return whom a target is to copy from: near ones first, of them those with least to do."""
+        to = self.server(target)
+
+        def distance(server_id: ServerId) -> tuple[int, int, int]:
+            there = self.server(server_id)
+            if to is None or there is None:
+                return 3, 0, server_id
+            near = 0 if there.machine == to.machine else 1 if there.rack == to.rack else 2
+            return near, self.repair.streams.get(server_id, 0), server_id
+
+        found = [one for one in self.good(chunk_id, chunk) if self.live(one) and one != target]
+        return sorted(found, key=distance)[:SOURCES_MAX]
+
+    def copy_order(self, chunk_id: ChunkId, chunk: Chunk, order: PlaceOrder) -> CopyReplica | None:
+        """Return the order of a copy that is placed; None while nobody can be copied from."""
+        sources = self.sources(chunk_id, chunk, order.server_id)
+        if not sources:
+            return None
+        reached = []
+        for server_id in sources:
+            server = self.server(server_id)
+            assert server is not None, f"holder {server_id} is no server"
+            reached.append(CopySource(server_id, server.host, server.port))
+        return CopyReplica(
+            chunk_id=chunk_id,
+            birth=chunk.birth,
+            order_index=order.order_index,
+            length=chunk.length,
+            digest=chunk.digest,
+            disk_id=self.disk_of(chunk, order.server_id),
+            kind=chunk.kind,
+            durability=chunk.durability,
+            capacity=chunk.capacity,
+            sources=tuple(reached),
+            bytes_per_s=self.rate(order.server_id, sources[0]),
+        )
+
+    def rate(self, target: ServerId, source: ServerId) -> int:
+        """Return the bytes per second of one copy; a server that serves clients gives less."""
+        budget = self.budget
+        shares = []
+        if budget.server_bytes_per_s:
+            share = budget.server_bytes_per_s // max(1, budget.copies_per_server)
+            # More streams than copies alone can cause are clients.
+            alone = budget.copies_per_server
+            busy = any(self.repair.streams.get(one, 0) > alone for one in (target, source))
+            shares.append(share // BUSY_SHARE if busy else share)
+        if budget.cluster_bytes_per_s:
+            servers = sum(self.live(one) for one in self.candidates)
+            at_once = max(1, min(budget.copies, servers * budget.copies_per_server))
+            shares.append(budget.cluster_bytes_per_s // at_once)
+        return max(1, min(shares)) if shares else 0
+
+
+class Load:
+    """The copies under way by server, and whether one more may begin."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._counts: dict[ServerId, int] = {}
+        self._bytes: dict[ServerId, int] = {}
+        self.copies = 0
+
+    def add(self, target: ServerId, source: ServerId | None, length: int) -> None:
+        """Count a copy."""
+        self.copies += 1
+        for server_id in {target, source} - {None}:
+            assert server_id is not None
+            self._counts[server_id] = self._counts.get(server_id, 0) + 1
+            self._bytes[server_id] = self._bytes.get(server_id, 0) + length
+
+    @property
+    def full(self) -> bool:
+        """Return whether the cluster has all the copies at once that it may have."""
+        return self.copies >= self._scene.budget.copies
+
+    def free(self, server_id: ServerId, length: int) -> bool:
+        """Return whether a server may take part in one more copy."""
+        count = self._counts.get(server_id, 0)
+        limit = self._scene.budget.copies_per_server
+        if count < limit:
+            return True
+        # Small copies are over before the next plan: two at once would leave the budget unused.
+        small = self._bytes.get(server_id, 0) + length <= SMALL_BYTES
+        return limit > 0 and count < SMALL_COPIES and small

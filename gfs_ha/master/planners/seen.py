@@ -1,0 +1,58 @@
+"""What the planners of repair know beyond the tables: servers, answers, copies under way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gfs_ha.ids import ChunkId, DiskId, LogIndex, ServerId
+from gfs_ha.limits import (
+    REPAIR_CLUSTER_BYTES_PER_S,
+    REPAIR_COPIES,
+    REPAIR_COPIES_PER_SERVER,
+    REPAIR_SERVER_BYTES_PER_S,
+)
+from gfs_ha.master.placement import Candidate
+from gfs_ha.master.state.records import RepairBudget
+from gfs_ha.protocol.control import CopyProgress, OpenReplica
+
+USUAL_BUDGET = RepairBudget(
+    REPAIR_CLUSTER_BYTES_PER_S, REPAIR_SERVER_BYTES_PER_S, REPAIR_COPIES_PER_SERVER, REPAIR_COPIES
+)
+
+Answered = tuple[ChunkId, ServerId, LogIndex]  # An order and who answered it.
+
+
+@dataclass(frozen=True, slots=True)
+class RepairSeen:
+    """The leader's soft facts as of one moment; all of them count from its election.
+
+    Fields:
+        states: "live", "suspect" or "dead" of every server that is registered.
+        settled: servers that are live and have been for a while: only they are evidence (G3).
+        failed_disks: disks that their servers say are out of service.
+        listed: replicas that servers list as not settled.
+        running: copies under way, as their targets tell.
+        copied, kept, deleted: orders of that kind that were answered as done.
+        failed: copies that failed, or make no progress, and why.
+        resting: where a copy of a chunk failed lately.
+        gone: replicas that their servers say are not there.
+        doubted: copies of holders that somebody could not read: they are to compare themselves.
+    """
+
+    candidates: tuple[Candidate, ...] = ()
+    states: Mapping[ServerId, str] = field(default_factory=dict)
+    settled: frozenset[ServerId] = frozenset()
+    failed_disks: frozenset[tuple[ServerId, DiskId]] = frozenset()
+    streams: Mapping[ServerId, int] = field(default_factory=dict)
+    listed: Mapping[ServerId, Mapping[ChunkId, OpenReplica]] = field(default_factory=dict)
+    running: Mapping[tuple[ChunkId, ServerId], CopyProgress] = field(default_factory=dict)
+    copied: frozenset[Answered] = frozenset()
+    kept: frozenset[Answered] = frozenset()
+    deleted: frozenset[Answered] = frozenset()
+    failed: Mapping[Answered, str] = field(default_factory=dict)
+    resting: frozenset[tuple[ChunkId, ServerId]] = frozenset()
+    gone: frozenset[tuple[ChunkId, ServerId]] = frozenset()
+    doubted: frozenset[tuple[ChunkId, ServerId]] = frozenset()
+    young: bool = False  # This leader has not had the time to hear everybody.
+    hold: str = ""  # Why no copy is begun now, else empty.

@@ -1,0 +1,98 @@
+"""Between the planners of repair and the leader's soft state: what they see, what they ordered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from gfs_ha.ids import DiskId, ServerId
+from gfs_ha.limits import SUSPECT_S
+from gfs_ha.master.handlers.chunks import candidates
+from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.observed import DEAD, LIVE, ServerFacts
+from gfs_ha.master.orders import COPY, DELETE, KEEP
+from gfs_ha.master.planners.plan import Plan
+from gfs_ha.master.planners.seen import RepairSeen
+from gfs_ha.master.reign import Reign
+from gfs_ha.master.state.commands import EndCopy
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.control import CopyReplica, StopCopy
+
+MASS_S = 300.0  # A leader younger than this copies nothing while most servers are away.
+_WAITS_MAX = 1_000
+YOUNG = "this leader is new and still hears its servers"
+
+
+def repair_seen(desk: Desk, reign: Reign, take: bool) -> RepairSeen:
+    """Return what the planners of repair go by. On the door's thread.
+
+    Args: `take` hands out the answers that came since, once; nobody plans with them otherwise.
+    """
+    now_s = desk.now_s()
+    observed, repairs = reign.observed, reign.repairs
+    with desk.kv.read() as reader:
+        servers = View(reader).servers()
+    repairs.look_for_stalled(now_s)
+    states = {server_id: observed.state(server_id, now_s) for server_id, _ in servers}
+    facts = {one: found for one, found in observed.servers.items() if states.get(one) == LIVE}
+    young = now_s - reign.elected_s < SUSPECT_S
+    return RepairSeen(
+        candidates=tuple(candidates(servers, observed, now_s)),
+        states=states,
+        settled=frozenset(one for one in states if observed.settled(one, now_s)),
+        failed_disks=_failed_disks(observed.servers),
+        streams={server_id: found.streams for server_id, found in facts.items()},
+        listed={server_id: found.unsettled for server_id, found in facts.items()},
+        running={
+            (copy.chunk_id, server_id): copy
+            for server_id, found in facts.items()
+            for copy in found.copies
+        },
+        copied=repairs.take(COPY) if take else frozenset(),
+        kept=repairs.take(KEEP) if take else frozenset(),
+        deleted=repairs.take(DELETE) if take else frozenset(),
+        failed=repairs.take_failed() if take else {},
+        resting=repairs.resting(now_s),
+        gone=frozenset(repairs.gone),
+        doubted=frozenset(repairs.doubted),
+        young=young,
+        hold=YOUNG if young else _mass_outage(states, now_s - reign.elected_s),
+    )
+
+
+def _failed_disks(
+    facts: Mapping[ServerId, ServerFacts],
+) -> frozenset[tuple[ServerId, DiskId]]:
+    return frozenset(
+        (server_id, disk.disk_id)
+        for server_id, found in facts.items()
+        for disk in found.disks
+        if disk.failed
+    )
+
+
+def _mass_outage(states: dict[ServerId, str], age_s: float) -> str:
+    """Return why most servers are waited for; after a restart of everything some come late."""
+    dead = sum(state == DEAD for state in states.values())
+    if 2 * dead <= len(states) or age_s >= MASS_S:
+        return ""
+    return f"{dead} of {len(states)} chunkservers are dead; they are waited for, {MASS_S:.0f} s"
+
+
+def carry_out(reign: Reign, plans: Iterable[Plan], now_s: float) -> None:
+    """Hand out the orders of plans, and note what they wait for. On the door's thread."""
+    repairs = reign.repairs
+    repairs.waits = {}
+    for plan in plans:
+        for server_id, order in plan.orders:
+            reign.orders.want(server_id, order)
+            if isinstance(order, CopyReplica):
+                answered = (order.chunk_id, server_id, order.order_index)
+                repairs.wanted(answered, order.length, now_s)
+        for command in plan.proposals:
+            if isinstance(command, EndCopy):
+                reign.orders.want(
+                    command.server_id, StopCopy(command.chunk_id, command.order_index)
+                )
+                repairs.ended((command.chunk_id, command.server_id, command.order_index))
+        for chunk_id, why in list(plan.waits.items())[:_WAITS_MAX]:
+            repairs.waits[chunk_id] = why

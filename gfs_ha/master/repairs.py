@@ -1,0 +1,158 @@
+"""What the leader hears of repair: answers to copies and drops, failures, progress, and the rate.
+
+Soft and bounded; the marks in the tables say what is under way, and are asked for again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.master.planners.plan import NO_CHUNK
+from gfs_ha.master.planners.seen import Answered
+from gfs_ha.protocol.control import CopyProgress
+
+NOTES_MAX = 4_096
+STALLED_S = 30.0  # A copy without progress for so long is tried elsewhere.
+REST_MIN_S = 5.0
+REST_MAX_S = 300.0
+RATE_S = 10.0  # The rate is that of the last so many seconds.
+_SERVER_AT_FAULT = ("DiskFull", "DiskFailed", "Overloaded")
+
+Place = tuple[ChunkId, ServerId]
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(slots=True)
+class _Rest:
+    until_s: float
+    pause_s: float
+
+
+@dataclass(slots=True)
+class RepairBook:
+    """Soft facts about repair in one reign; used by the door's thread."""
+
+    elected_s: float
+    failures: OrderedDict[Place, str] = field(default_factory=OrderedDict)  # For people.
+    gone: OrderedDict[Place, None] = field(default_factory=OrderedDict)
+    doubted: OrderedDict[Place, None] = field(default_factory=OrderedDict)
+    waits: dict[ChunkId, str] = field(default_factory=dict)  # Why chunks wait, by the last plans.
+    done_copies: int = 0
+    _answers: dict[str, OrderedDict[Answered, None]] = field(default_factory=dict)
+    _failed: OrderedDict[Answered, str] = field(default_factory=OrderedDict)
+    _resting: OrderedDict[Place, _Rest] = field(default_factory=OrderedDict)
+    _moved: OrderedDict[Answered, tuple[float, int]] = field(default_factory=OrderedDict)
+    _lengths: dict[Answered, int] = field(default_factory=dict)
+    _finished: deque[tuple[float, int]] = field(default_factory=deque)
+
+    def answered(self, kind: str, answered: Answered) -> None:
+        """Note that an order of repair is done, until a plan takes it up."""
+        _keep(self._answers.setdefault(kind, OrderedDict()), answered, None)
+
+    def copied(self, answered: Answered, now_s: float) -> None:
+        """Note a copy that is complete and verified."""
+        self.answered("copy", answered)
+        chunk_id, server_id, _ = answered
+        if self._moved.pop(answered, None) is not None:
+            self._finished.append((now_s, self._lengths.pop(answered, 0)))
+            self.done_copies += 1
+        for place in ((chunk_id, server_id), (NO_CHUNK, server_id)):
+            self._resting.pop(place, None)
+        self.failures.pop((chunk_id, server_id), None)
+        self.gone.pop((chunk_id, server_id), None)
+
+    def failed(self, answered: Answered, error: tuple[str, str], now_s: float) -> None:
+        """Note a copy that failed, as (code, message): it is tried elsewhere, here later again."""
+        code, message = error
+        chunk_id, server_id, _ = answered
+        _keep(self._failed, answered, message[:200])
+        _keep(self.failures, (chunk_id, server_id), message[:200])
+        self._forget(answered)
+        self._rest((chunk_id, server_id), now_s)
+        if code in _SERVER_AT_FAULT:
+            self._rest((NO_CHUNK, server_id), now_s)
+
+    def take(self, kind: str) -> frozenset[Answered]:
+        """Return and forget the orders of a kind that were done."""
+        return frozenset(self._answers.pop(kind, ()))
+
+    def take_failed(self) -> dict[Answered, str]:
+        """Return and forget the copies that failed, and why."""
+        taken = dict(self._failed)
+        self._failed.clear()
+        return taken
+
+    def resting(self, now_s: float) -> frozenset[Place]:
+        """Return where a copy of a chunk (NO_CHUNK: of any) failed a moment ago."""
+        return frozenset(place for place, rest in self._resting.items() if now_s < rest.until_s)
+
+    def wanted(self, answered: Answered, length: int, now_s: float) -> None:
+        """Note that a copy is ordered: from now on it has to make progress."""
+        if answered not in self._moved:
+            _keep(self._moved, answered, (now_s, 0))
+            self._lengths[answered] = length
+            while len(self._lengths) > 2 * NOTES_MAX:
+                self._lengths.pop(next(iter(self._lengths)))
+
+    def heard(self, server_id: ServerId, copies: Iterable[CopyProgress], now_s: float) -> None:
+        """Note how far a server's copies are."""
+        for copy in copies:
+            answered = (copy.chunk_id, server_id, copy.order_index)
+            known = self._moved.get(answered)
+            if known is not None and known[1] != copy.bytes_done:
+                self._moved[answered] = (now_s, copy.bytes_done)
+
+    def look_for_stalled(self, now_s: float) -> None:
+        """Note the copies that make no progress as failed."""
+        for answered, (moved_s, _) in list(self._moved.items()):
+            if now_s - moved_s > STALLED_S:
+                message = f"no progress for {STALLED_S:.0f} s"
+                self.failed(answered, ("DeadlineExceeded", message), now_s)
+
+    def ended(self, answered: Answered) -> None:
+        """Forget a copy that was given up."""
+        self._forget(answered)
+
+    def doubt(self, chunk_id: ChunkId, server_id: ServerId) -> None:
+        """Note that somebody could not read a copy: it is to compare itself."""
+        _keep(self.doubted, (chunk_id, server_id), None)
+
+    def compared(self, chunk_id: ChunkId, server_id: ServerId, there: bool) -> None:
+        """Note that a doubted copy answered; one that is not there counts no more."""
+        if self.doubted.pop((chunk_id, server_id), 0) is None and not there:
+            _keep(self.gone, (chunk_id, server_id), None)
+
+    def registered(self, server_id: ServerId) -> None:
+        """Forget what a server lacked: it came back, maybe with another disk."""
+        for place in [one for one in self.gone if one[1] == server_id]:
+            del self.gone[place]
+
+    def bytes_per_s(self, now_s: float) -> int:
+        """Return the bytes per second that copies finished with lately."""
+        while self._finished and now_s - self._finished[0][0] > RATE_S:
+            self._finished.popleft()
+        moving = sum(done for _, done in self._moved.values())
+        recent = sum(length for _, length in self._finished)
+        return int((recent + moving) / RATE_S) if recent else 0
+
+    def _forget(self, answered: Answered) -> None:
+        self._moved.pop(answered, None)
+        self._lengths.pop(answered, None)
+
+    def _rest(self, place: Place, now_s: float) -> None:
+        before = self._resting.get(place)
+        pause_s = REST_MIN_S if before is None else min(REST_MAX_S, 2 * before.pause_s)
+        _keep(self._resting, place, _Rest(now_s + pause_s, pause_s))
+
+
+def _keep(notes: OrderedDict[K, V], key: K, value: V) -> None:
+    """Write a note; the oldest ones make room."""
+    notes[key] = value
+    notes.move_to_end(key)
+    while len(notes) > NOTES_MAX:
+        notes.popitem(last=False)

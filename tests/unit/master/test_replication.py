@@ -1,0 +1,380 @@
+"""Repair as planned: exact plans, no copy too many, never the last good one dropped, and rest."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from repair_house import DIGEST, LENGTH, House
+
+from gfs_ha.ids import ChunkId
+from gfs_ha.master.planners import replication
+from gfs_ha.master.planners.copies import NOT_NEEDED, TARGET_DEAD, plan_copies
+from gfs_ha.master.planners.plan import Plan
+from gfs_ha.master.planners.replication import plan_replication
+from gfs_ha.master.planners.surplus import plan_surplus
+from gfs_ha.master.state.commands import (
+    ConfirmCopy,
+    DropReplica,
+    EndCopy,
+    LoseHolder,
+    PlaceCopy,
+    ReplicasDeleted,
+    SetRepairBudget,
+)
+from gfs_ha.protocol.control import (
+    CompareReplica,
+    CopyReplica,
+    CopySource,
+    DeleteReplica,
+    KeepReplica,
+    OpenReplica,
+)
+
+
+def placed(made: Plan) -> list[tuple[int, int]]:
+    """Return (chunk, target) of the copies that a plan begins."""
+    return [(one.chunk_id, one.server_id) for one in made.proposals if isinstance(one, PlaceCopy)]
+
+
+def test_a_chunk_on_a_dead_server_gets_one_copy_where_the_rule_wants_it() -> None:
+    house = House()
+    chunk_id = house.chunk((1, 2, 3))
+    assert house.plan(plan_replication).empty
+    house.suspect = {3}
+    assert house.plan(plan_replication).empty, "a short silence begins no copy"
+    house.suspect, house.dead = set(), {3}
+    made = house.plan(plan_replication)
+    sealed = house.row(chunk_id).sealed_index
+    assert made.proposals == [PlaceCopy(chunk_id, sealed, 4, 104, 3)]
+    house.apply(made)
+    assert house.plan(plan_replication).empty, "it is under way"
+    index = house.tables.index
+    [(target, order)] = house.plan(plan_copies).orders
+    assert target == 4 and isinstance(order, CopyReplica)
+    assert (order.length, order.digest, order.order_index) == (LENGTH, DIGEST, index)
+    assert (order.kind, order.durability, order.disk_id) == ("put", "disk", 104)
+    assert [one.server_id for one in order.sources] == [1, 2]
+    assert isinstance(order.sources[0], CopySource) and order.sources[0].port == 7301
+    house.copied = {(chunk_id, 4, index)}
+    made = house.plan(plan_copies)
+    assert made.proposals == [ConfirmCopy(chunk_id, sealed, 4, 104, LENGTH, DIGEST, index)]
+    house.apply(made)
+    assert set(house.row(chunk_id).holders) == {1, 2, 3, 4}
+    assert all(house.plan(planner).empty for planner in (plan_copies, plan_replication))
+
+
+def test_those_with_the_fewest_copies_go_first_then_the_oldest() -> None:
+    house = House(server_count=8)
+    two, one = house.chunk((1, 2, 5)), house.chunk((5, 6, 7))
+    later = house.chunk((3, 4, 5))
+    house.dead = {5, 6}
+    house.tables.do(SetRepairBudget(0, 0, 99, 99))
+    made = house.plan(plan_replication)
+    assert [chunk for chunk, _ in placed(made)] == [one, one, two, later]
+
+
+def test_the_budget_bounds_what_is_begun() -> None:
+    house = House(server_count=8)
+    for _ in range(6):
+        house.chunk((1, 2, 5))
+    house.dead = {5}
+    house.tables.do(SetRepairBudget(0, 0, 1, 3))
+    made = house.plan(plan_replication)
+    assert len(placed(made)) == 3 and replication.BUSY not in made.waits.values()
+    house.tables.do(SetRepairBudget(0, 0, 0, 3))
+    house.cursors.queue = type(house.cursors.queue)()
+    made = house.plan(plan_replication)
+    assert not placed(made) and set(made.waits.values()) == {replication.BUSY}
+
+
+def test_a_server_that_serves_clients_copies_slower() -> None:
+    house = House()
+    house.chunk((1, 2, 3))
+    house.dead = {3}
+    house.apply(house.plan(plan_replication))
+    house.tables.do(SetRepairBudget(0, 80_000_000, 2, 9))
+    [(_, order)] = house.plan(plan_copies).orders
+    assert isinstance(order, CopyReplica) and order.bytes_per_s == 40_000_000
+    house.streams = {4: 3}
+    [(_, order)] = house.plan(plan_copies).orders
+    assert isinstance(order, CopyReplica) and order.bytes_per_s == 10_000_000
+
+
+def test_a_leader_that_is_new_or_waits_for_most_servers_begins_no_copy() -> None:
+    house = House()
+    chunk_id = house.chunk((1, 2, 3))
+    house.dead, house.hold = {3}, "most servers are dead"
+    made = house.plan(plan_replication)
+    assert made.empty and made.waits == {chunk_id: "most servers are dead"}
+
+
+@pytest.mark.parametrize("kind", ["damaged", "gone"])
+def test_a_bad_copy_counts_no_more_and_another_one_is_made(kind: str) -> None:
+    house = House()
+    chunk_id = house.chunk((1, 2, 3))
+    getattr(house, kind).add((chunk_id, 2))
+    made = house.plan(plan_replication)
+    lose, place = made.proposals
+    assert isinstance(lose, LoseHolder) and lose.server_id == 2
+    assert isinstance(place, PlaceCopy) and place.server_id == 4
+    house.apply(made)
+    house.rest()
+    assert house.good(chunk_id) == {1, 3, 4}
+    assert {one.server_id for one in house.row(chunk_id).replicas} == {1, 3, 4}
+
+
+def test_without_a_better_place_a_copy_is_healed_where_it_lies() -> None:
+    house = House()
+    house.dead = {4}
+    chunk_id = house.chunk((1, 2, 3))
+    house.damaged = {(chunk_id, 2)}
+    house.rest()
+    assert house.good(chunk_id) == {1, 2, 3} and not house.damaged
+    assert len(house.row(chunk_id).replicas) == 3
+
+
+def test_a_lost_disk_is_repaired_at_once_and_the_new_one_takes_chunks() -> None:
+    house = House()
+    chunks = [house.chunk((1, 2, 3)) for _ in range(3)]
+    house.tables.enroll(1, disk=991)
+    house.on_disk[1] = set()
+    house.rest()
+    for chunk_id in chunks:
+        assert len(house.good(chunk_id)) == 3
+        assert not house.row(chunk_id).late
+
+
+def test_the_last_copy_is_kept_however_bad_and_said_to_be_lost() -> None:
+    house = House()
+    chunk_id = house.chunk((1, 2), (1, 2))
+    house.damaged = {(chunk_id, 1)}
+    house.dead = {2}
+    made = house.plan(plan_replication)
+    assert made.empty and made.waits == {chunk_id: replication.LOST}
+    assert house.cursors.queue.newest.without_copy == 1
+    assert house.row(chunk_id).holders == (1, 2)
+
+
+def test_an_equal_copy_that_came_late_is_adopted_and_nothing_is_copied() -> None:
+    house = House()
+    chunk_id = house.chunk((1, 2, 3), holders=(1, 2))
+    row = house.row(chunk_id)
+    late = OpenReplica(chunk_id, row.birth, 103, LENGTH, "fenced", row.sealed_index - 1)
+    house.listed = {3: {chunk_id: late}}
+    made = house.plan(plan_replication)
+    assert made.empty and made.waits == {chunk_id: replication.TO_COMPARE}
+    compared = OpenReplica(chunk_id, row.birth, 103, LENGTH, "fenced", row.sealed_index)
+    house.listed = {3: {chunk_id: compared}}
+    house.cursors.queue.end_round()
+    made = house.plan(plan_replication)
+    assert made.proposals == [ConfirmCopy(chunk_id, row.sealed_index, 3, 103, LENGTH, DIGEST)]
+    house.apply(made)
+    assert house.row(chunk_id).holders == (1, 2, 3)
+
+
+def test_a_short_copy_that_came_late_is_replaced_elsewhere_and_dropped() -> None:
+    house = House()
+    chunk_id = house.chunk((1, 2, 3), holders=(1, 2))
+    row = house.row(chunk_id)
+    short = OpenReplica(chunk_id, row.birth, 103, LENGTH - 1, "fenced", row.sealed_index)
+    house.listed = {3: {chunk_id: short}}
+    house.rest()
+    assert house.good(chunk_id) == {1, 2, 4}
+    assert len(house.row(chunk_id).replicas) == 3
+
+
+def test_a_copy_that_fails_is_tried_elsewhere_with_its_reason() -> None:
+    house = House(server_count=6)
+    chunk_id = house.chunk((1, 2, 3))
+    house.dead = {3}
+    made = house.plan(plan_replication)
+    [(_, target)] = placed(made)
+    house.failing = {target: "the disk is full"}
+    house.apply(made)
+    house.obey(house.plan(plan_copies))
+    made = house.plan(plan_copies)
+    index = house.tables.index
+    assert made.proposals == [EndCopy(chunk_id, target, index, "the disk is full")]
+    house.apply(made)
+    house.rest()
+    assert len(house.good(chunk_id)) == 3 and target not in house.row(chunk_id).holders
+
+
+def test_a_copy_to_a_server_that_died_is_given_up() -> None:
+    house = House(server_count=5)
+    chunk_id = house.chunk((1, 2, 3))
+    house.dead = {3}
+    made = house.plan(plan_replication)
+    [(_, target)] = placed(made)
+    house.apply(made)
+    house.dead.add(target)
+    [ended] = house.plan(plan_copies).proposals
+    assert isinstance(ended, EndCopy) and ended.reason == TARGET_DEAD
+    house.rest()
+    assert len(house.good(chunk_id)) == 3
+
+
+def test_a_server_that_returns_cancels_what_was_not_begun() -> None:
+    house = House()
+    chunk_id = house.chunk((1, 2, 3))
+    house.dead = {3}
+    house.apply(house.plan(plan_replication))
+    house.dead = set()
+    [ended] = house.plan(plan_copies).proposals
+    assert isinstance(ended, EndCopy) and ended.reason == NOT_NEEDED
+    house.rest()
+    assert house.row(chunk_id).holders == (1, 2, 3) and len(house.row(chunk_id).replicas) == 3
+
+
+def test_the_surplus_after_a_return_is_dropped_so_that_the_racks_fit_the_rule() -> None:
+    house = House(server_count=6)
+    chunk_id = house.chunk((1, 3, 4))
+    house.dead = {1}
+    house.rest()
+    assert len(house.good(chunk_id)) == 3
+    house.dead = set()
+    house.rest()
+    holders = house.row(chunk_id).holders
+    assert len(holders) == 3 and len(house.row(chunk_id).replicas) == 3
+    assert house.good(chunk_id) == set(holders)
+    with house.tables.view() as view:
+        racks = [server.rack for one, server in view.servers() if one in holders]
+    assert sorted(racks) in (["r1", "r2", "r2"], ["r1", "r1", "r2"])
+
+
+def drop_one(house: House) -> tuple[int, int, int]:
+    """Return (chunk, server, index) of a copy that is marked as being deleted."""
+    chunk_id = house.chunk((1, 2, 3))
+    house.tables.do(PlaceCopy(chunk_id, house.row(chunk_id).sealed_index, 4, 104, 3))
+    end = (104, LENGTH, DIGEST, house.tables.index)
+    house.tables.do(ConfirmCopy(chunk_id, house.row(chunk_id).sealed_index, 4, *end))
+    house.on_disk.setdefault(4, set()).add(chunk_id)
+    made = house.plan(plan_surplus)
+    [command] = made.proposals
+    assert isinstance(command, DropReplica) and len(command.evidence) == 3
+    house.apply(made)
+    return chunk_id, command.server_id, house.tables.index
+
+
+def test_a_drop_is_ordered_only_while_as_many_others_as_the_goal_beat() -> None:
+    house = House()
+    chunk_id, server, index = drop_one(house)
+    [(target, order)] = house.plan(plan_copies).orders
+    assert target == server and isinstance(order, DeleteReplica) and order.order_index == index
+    other = next(one for one in house.row(chunk_id).holders)
+    house.suspect = {other}
+    [(target, order)] = house.plan(plan_copies).orders
+    assert (target, order) == (server, KeepReplica(ChunkId(chunk_id), index))
+    house.young = True
+    assert house.plan(plan_copies).empty, "a new leader hears them first"
+    house.young = False
+    house.kept = {(chunk_id, server, index)}
+    house.apply(house.plan(plan_copies))
+    assert server in house.row(chunk_id).holders and not house.row(chunk_id).deleting
+
+
+def test_a_drop_that_was_obeyed_is_recorded() -> None:
+    house = House()
+    chunk_id, server, index = drop_one(house)
+    house.deleted = {(chunk_id, server, index)}
+    made = house.plan(plan_copies)
+    assert made.proposals == [ReplicasDeleted((), ((chunk_id, server, index),))]
+    house.apply(made)
+    assert len(house.row(chunk_id).replicas) == 3
+
+
+def test_a_copy_that_somebody_could_not_read_is_to_compare_itself() -> None:
+    house = House()
+    chunk_id = house.chunk((1, 2, 3))
+    house.doubted = {(chunk_id, 1)}
+    [(server, order)] = house.plan(plan_replication).orders
+    assert server == 1 and isinstance(order, CompareReplica)
+    house.on_disk[1].clear()
+    house.rest()
+    assert house.good(chunk_id) == {2, 3, 4} and not house.doubted
+
+
+def test_a_rack_that_is_lost_and_comes_back_costs_one_copy_of_each_and_leaves_the_rule() -> None:
+    house = House(server_count=6)
+    chunks = [house.chunk((1, 2, 3)) for _ in range(10)]
+    house.dead = {3, 4, 5, 6}  # All but r1.
+    house.rest()
+    assert house.copies_made == 0, "two servers are left, and both have a copy"
+    house.dead = {1, 2}
+    house.rest(200)
+    assert house.copies_made == 20
+    for chunk_id in chunks:
+        assert len(house.good(chunk_id)) == 3
+    house.dead = set()
+    house.rest(200)
+    assert house.copies_made == 20
+    with house.tables.view() as view:
+        racks = {one: server.rack for one, server in view.servers()}
+    for chunk_id in chunks:
+        holders = house.row(chunk_id).holders
+        assert len(holders) == len(house.row(chunk_id).replicas) == 3
+        assert len({racks[one] for one in holders}) == 2
+
+
+EVENTS = st.tuples(
+    st.sampled_from(("die", "back", "rot", "wipe", "tick", "lose")), st.integers(1, 6)
+)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(EVENTS, max_size=25))
+def test_whatever_fails_repair_rests_with_goal_copies_and_never_drops_a_last_good_one(
+    events: list[tuple[str, int]],
+) -> None:
+    house = House(server_count=6)
+    chunks = [house.chunk((1, 2, 3)), house.chunk((4, 5, 6)), house.chunk((2, 3, 5), (2, 3))]
+    disks = 1000
+    for what, server in events:
+        before = {chunk_id: house.good(chunk_id) for chunk_id in chunks}
+        if what == "die":
+            if len(house.dead) < 5:
+                house.dead.add(server)
+        elif what == "back":
+            house.dead.discard(server)
+        elif what in ("rot", "wipe", "lose"):
+            hit = {one for one in chunks if server in before[one]}
+            if any(len(before[one]) < 2 for one in hit):
+                continue  # A disk takes no last copy here: nothing could bring that back.
+            if what == "rot":
+                house.damaged |= {(one, server) for one in hit}
+            elif what == "lose":
+                house.on_disk[server] -= hit
+                house.doubted |= {(one, server) for one in hit}
+            elif server not in house.dead:
+                disks += 1
+                house.tables.enroll(server, disk=disks)
+                house.on_disk[server] = set()
+        else:
+            house.tick()
+            for chunk_id in chunks:
+                # No tick takes a good copy away unless as many as the goal are left.
+                lost = before[chunk_id] - house.good(chunk_id)
+                assert not lost or len(house.good(chunk_id)) >= 3
+                assert len(house.row(chunk_id).copying) <= 3
+    house.dead.clear()
+    house.resting.clear()
+    house.rest(200)
+    for chunk_id in chunks:
+        row = house.row(chunk_id)
+        assert len(house.good(chunk_id)) == 3 == len(row.replicas), row
+        assert not row.copying and not row.deleting
+    assert all(house.plan(one).empty for one in (plan_copies, plan_replication, plan_surplus))
+
+
+def test_a_plan_never_asks_for_more_copies_than_the_goal() -> None:
+    house = House(server_count=8)
+    house.limits = replace(house.limits, items=1000)
+    house.tables.do(SetRepairBudget(0, 0, 99, 999))
+    chunks = [house.chunk((1, 2, 3)) for _ in range(20)]
+    house.dead = {1, 2}
+    made = house.plan(plan_replication)
+    for chunk_id in chunks:
+        assert sum(one == chunk_id for one, _ in placed(made)) == 2
