@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gfs_ha.master.state.view import View
 from gfs_ha.sim.masters.run import MasterRun
 from gfs_ha.sim.masters.search import directed_plan, find
 from gfs_ha.sim.masters.switches import SWITCHES
@@ -57,6 +58,19 @@ def test_with_all_rules_the_same_run_breaks_none(name: str) -> None:
     switch = SWITCHES[name]
     report = MasterRun(switch.found_at, plan=directed_plan(switch.found_at, switch.faults)).run()
     assert report.violation is None, report.violation
+
+
+def test_sessions_of_clients_that_were_killed_expire() -> None:
+    plan = directed_plan(1, ("client-kill",))
+    run = MasterRun(1, plan=plan)
+    report = run.run()
+    assert report.violation is None, report.violation
+    for master in run.masters.values():
+        with master.disk.held.read() as reader:
+            counters = View(reader).counters()
+        # Each process of a client opened one; those that still live are those of the end.
+        assert counters.last_session >= len(plan.habits) + 5
+        assert counters.sessions <= counters.last_session - 3
 
 
 def test_every_rule_has_a_switch() -> None:
