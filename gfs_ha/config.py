@@ -49,6 +49,7 @@ class MasterConfig:
     name: str
     directory: Path
     map_bytes: int = limits.MAP_BYTES_DEFAULT
+    dead_after_s: float = limits.DEAD_S  # Of silence; then the copies of a server are made anew.
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,7 @@ def _read_cluster(section: Section) -> ClusterConfig:
 
 
 def _read_master(section: Section, cluster: ClusterConfig, file: Path) -> MasterConfig:
-    section.only("name", "directory", "map_bytes")
+    section.only("name", "directory", "map_bytes", "dead_after_s")
     name = section.name("name")
     if cluster.master(name) is None:
         known = ", ".join(one.name for one in cluster.masters)
@@ -189,7 +190,14 @@ def _read_master(section: Section, cluster: ClusterConfig, file: Path) -> Master
     map_bytes = section.size("map_bytes", limits.MAP_BYTES_DEFAULT)
     if not 64 * limits.MIB <= map_bytes <= 1 << 44:
         section.fail("map_bytes", f"{map_bytes} is not between 64 MiB and 16 TiB")
-    return MasterConfig(name, section.directory("directory", file), map_bytes)
+    return MasterConfig(
+        name=name,
+        directory=section.directory("directory", file),
+        map_bytes=map_bytes,
+        dead_after_s=section.number(
+            "dead_after_s", limits.DEAD_MIN_S, limits.DEAD_MAX_S, limits.DEAD_S
+        ),
+    )
 
 
 def _read_chunkserver(section: Section, file: Path) -> ChunkserverConfig:

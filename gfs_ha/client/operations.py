@@ -11,6 +11,7 @@ from gfs_ha.client.verification import verify_states
 from gfs_ha.errors import GfsError, NotReady, PreconditionFailed
 from gfs_ha.ids import ChunkId
 from gfs_ha.protocol.calls import Asked
+from gfs_ha.protocol.repair import GetRepair, RepairBudgetReport, RepairReport, SetBudget
 from gfs_ha.protocol.reports import (
     ChunkReport,
     ChunkRow,
@@ -111,6 +112,14 @@ class Operations:
             page = self._calls.ask(GetPlacement(path, offset, PAGE), PlacementReport)
             items += page.items
         return PlacementReport(whole.path, whole.size, whole.rule, tuple(items), False)
+
+    def repair(self, limit: int = PAGE) -> RepairReport:
+        """Return what is being repaired, what waits and why, and for how long still."""
+        return self._calls.ask(GetRepair(limit), RepairReport)
+
+    def set_repair_budget(self, changes: SetBudget) -> RepairBudgetReport:
+        """Change how much repair may take, and return all of it. Raises: InvalidArgument."""
+        return self._calls.ask(changes, RepairBudgetReport)
 
     def health(self) -> HealthReport:
         """Return what is not as it should be."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gfs_ha.limits import SPACE_FREE_BYTES_MIN, SPACE_FREE_SHARE_MIN
 from gfs_ha.master.raft.contract import PeerStatus, RaftStatus
 from gfs_ha.master.state.records import InternalErrors, Settings, StateCheck
+from gfs_ha.protocol.repair import RepairReport
 from gfs_ha.protocol.reports import Finding, HealthReport, ServerRow
 
 ERROR = "error"
@@ -37,6 +38,7 @@ class Symptoms:
     state_bytes: int
     map_bytes: int
     state_check: StateCheck | None = None
+    repair: RepairReport | None = None
 
 
 def space_low(
@@ -168,14 +170,14 @@ def _servers(symptoms: Symptoms) -> list[Finding]:
             if server.state == state:
                 age = server.heartbeat_age_ms
                 since = f"no heartbeat for {age // 1000} s" if age >= 0 else "not heard yet"
-                found.append(
-                    Finding(
-                        code,
-                        ERROR,
-                        f"chunkserver {server.name} is {state} ({since})",
-                        f"start {server.name} or mend its network",
-                    )
-                )
+                message = f"chunkserver {server.name} is {state} ({since})"
+                advice = f"start {server.name} or mend its network"
+                severity = ERROR
+                if state == "dead" and not symptoms.under_count:
+                    # Its copies were made anew elsewhere: nothing rests on its return.
+                    severity = WARNING
+                    advice += "; every chunk has its copies on other servers"
+                found.append(Finding(code, severity, message, advice))
     for server in symptoms.servers:
         for disk in server.disks:
             if disk.failed:
@@ -253,9 +255,19 @@ def _chunks(symptoms: Symptoms) -> list[Finding]:
             Finding(
                 "CHUNKS_UNDER",
                 ERROR,
-                f"{at_least}{_counted(symptoms.under_count)} with fewer live copies than the goal",
-                "bring missing servers back, or put the files again; lost copies are not restored "
-                "yet by this release (gfsctl admin chunks ls --under)",
+                f"{at_least}{_counted(symptoms.under_count)} with fewer live copies than the goal"
+                f"{_under_way(symptoms.repair)}",
+                "they are copied by themselves: gfsctl admin repair status tells how far and what"
+                " waits (gfsctl admin chunks ls --under lists them)",
+            )
+        )
+    if symptoms.repair is not None and symptoms.repair.lost_count:
+        found.append(
+            Finding(
+                "CHUNKS_LOST",
+                ERROR,
+                f"{_counted(symptoms.repair.lost_count)} without any good copy",
+                "bring back the servers and disks that had them: gfsctl admin repair queue",
             )
         )
     if symptoms.blocked:
@@ -280,6 +292,16 @@ def _chunks(symptoms: Symptoms) -> list[Finding]:
             )
         )
     return found
+
+
+def _under_way(repair: RepairReport | None) -> str:
+    """Return how far repair is, as it is added to a message."""
+    if repair is None:
+        return ""
+    if repair.hold:
+        return f"; repair waits: {repair.hold}"
+    eta = f", about {repair.eta_ms // 1000 + 1} s to go" if repair.eta_ms >= 0 else ""
+    return f"; {len(repair.copying)} copies under way, {repair.made_count} made{eta}"
 
 
 def _space(symptoms: Symptoms) -> list[Finding]:

@@ -45,6 +45,7 @@ class Reign:
         self.orders = OrderBook()
         self.repairs = RepairBook(elected_s)
         self.queue = RepairQueue()  # The planner's, to be looked at by reports.
+        self.hold = ""  # Why no copy is begun now.
         self.census = Census()
         self.deleted: dict[Deleted, None] = {}
         self._introduced: dict[ServerId, StartId] = {}

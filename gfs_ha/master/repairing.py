@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 from gfs_ha.ids import DiskId, ServerId
 from gfs_ha.limits import SUSPECT_S
@@ -35,6 +35,7 @@ def repair_seen(desk: Desk, reign: Reign, take: bool) -> RepairSeen:
     states = {server_id: observed.state(server_id, now_s) for server_id, _ in servers}
     facts = {one: found for one, found in observed.servers.items() if states.get(one) == LIVE}
     young = now_s - reign.elected_s < SUSPECT_S
+    reign.hold = YOUNG if young else _mass_outage(states, now_s - reign.elected_s)
     return RepairSeen(
         candidates=tuple(candidates(servers, observed, now_s)),
         states=states,
@@ -55,7 +56,7 @@ def repair_seen(desk: Desk, reign: Reign, take: bool) -> RepairSeen:
         gone=frozenset(repairs.gone),
         doubted=frozenset(repairs.doubted),
         young=young,
-        hold=YOUNG if young else _mass_outage(states, now_s - reign.elected_s),
+        hold=reign.hold,
     )
 
 
@@ -78,10 +79,11 @@ def _mass_outage(states: dict[ServerId, str], age_s: float) -> str:
     return f"{dead} of {len(states)} chunkservers are dead; they are waited for, {MASS_S:.0f} s"
 
 
-def carry_out(reign: Reign, plans: Iterable[Plan], now_s: float) -> None:
+def carry_out(reign: Reign, plans: Sequence[Plan], now_s: float) -> None:
     """Hand out the orders of plans, and note what they wait for. On the door's thread."""
     repairs = reign.repairs
-    repairs.waits = {}
+    if any(plan.waits for plan in plans) or not reign.queue.newest.chunks:
+        repairs.waits = {}
     for plan in plans:
         for server_id, order in plan.orders:
             reign.orders.want(server_id, order)

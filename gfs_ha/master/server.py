@@ -213,7 +213,10 @@ class MasterServer:
     def _make_reign(self, term: int) -> Reign:
         # A new member learns of the incarnation from those that let it in.
         self._desk.incarnation = self._raft.identity.incarnation
-        return Reign(Epoch(self._desk.incarnation, term), self._runtime.monotonic_s())
+        own = self._desk.config.master
+        assert own is not None, "the file of a master"
+        epoch = Epoch(self._desk.incarnation, term)
+        return Reign(epoch, self._runtime.monotonic_s(), own.dead_after_s)
 
     def _space_low(self) -> bool:
         stats = self._kv.stats()

@@ -11,13 +11,22 @@ from gfs_ha.protocol.control import (
     ServerRegistered,
 )
 from gfs_ha.protocol.metadata import LedMutation, MetadataReply, PureMutation, ReadRequest
+from gfs_ha.protocol.repair import RepairReply, RepairRequest
 from gfs_ha.protocol.reports import ReportReply, ReportRequest
 
 HELLO_METHOD = 0
 SERVE_METHOD = 1
 
-Request = ReadRequest | PureMutation | LedMutation | RegisterServer | Heartbeat | ReportRequest
-Reply = MetadataReply | ServerRegistered | HeartbeatReply | ReportReply
+Request = (
+    ReadRequest
+    | PureMutation
+    | LedMutation
+    | RegisterServer
+    | Heartbeat
+    | ReportRequest
+    | RepairRequest
+)
+Reply = MetadataReply | ServerRegistered | HeartbeatReply | ReportReply | RepairReply
 
 
 LED, LINEARIZABLE, BOUNDED, LOCAL = "led", "linearizable", "bounded", "local"

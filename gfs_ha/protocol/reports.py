@@ -157,7 +157,7 @@ class ReplicaRow(Word, frozen=True):
     server_id: ServerId
     name: str
     rack: str
-    health: str  # "live", "suspect", "dead", "deleting", "damaged", "quarantined".
+    health: str  # "live", "suspect", "dead", "copying", "deleting", "damaged"…
     disk_id: DiskId = DiskId(0)
 
 

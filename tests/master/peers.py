@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from trio import CALL_S, Trio
 
-from gfs_ha.errors import GfsError, UnknownReplica
+from gfs_ha.errors import DiskFull, GfsError, UnknownReplica
 from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, ServerId, StartId
 from gfs_ha.limits import GIB
 from gfs_ha.master.orders import kind_of
@@ -16,6 +16,7 @@ from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.codec import Failure, failure
 from gfs_ha.protocol.control import (
     CompareReplica,
+    CopyReplica,
     DamageFound,
     DeleteReplica,
     DiskFacts,
@@ -24,6 +25,7 @@ from gfs_ha.protocol.control import (
     ForgetTombstone,
     Heartbeat,
     HeartbeatReply,
+    KeepReplica,
     OpenReplica,
     Order,
     OrderAnswer,
@@ -33,6 +35,7 @@ from gfs_ha.protocol.control import (
     ProveReplica,
     RegisterServer,
     ServerRegistered,
+    StopCopy,
 )
 
 BOOT = 77
@@ -70,6 +73,7 @@ class ScriptedServer:
         self.replicas: dict[ChunkId, Held] = {}
         self.orders: list[Order] = []
         self.deaf = False  # Takes orders and never answers them.
+        self.copies = False  # Makes copies when it is ordered to; else its disk is full.
         self.epoch = Epoch(0, 0)
         self.beats = 0
         self.registrations = 0
@@ -177,11 +181,23 @@ class ScriptedServer:
             if isinstance(order, DeleteReplica) or (held and held.state == "tombstone"):
                 self.replicas.pop(chunk_id, None)
             return OrderDone(chunk_id, index, kind_of(order))
+        if isinstance(order, StopCopy):
+            return OrderDone(chunk_id, index, kind_of(order))
+        if isinstance(order, CopyReplica):
+            if not self.copies:
+                full = failure(DiskFull("no room for a copy here"))
+                return OrderFailed(chunk_id, index, kind_of(order), full)
+            assert order.digest == digest_of(order.length) and order.sources
+            made = Held(order.birth, order.length, "sealed", order_index=index)
+            self.replicas[chunk_id] = made
+            return OrderDone(chunk_id, index, kind_of(order))
         if held is None and isinstance(order, FenceReplica):
             held = self.replicas[chunk_id] = Held(order.birth, 0, "tombstone", order_index=index)
         if held is None or held.state == "tombstone":
             unknown = failure(UnknownReplica("no such chunk here"))
             return OrderFailed(chunk_id, index, kind_of(order), unknown)
+        if isinstance(order, KeepReplica):
+            return OrderDone(chunk_id, index, kind_of(order))
         held.order_index = index
         if isinstance(order, FenceReplica):
             held.state = "fenced"

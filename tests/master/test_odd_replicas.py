@@ -83,7 +83,7 @@ def wait_for_seal_without_answer(
     return bool(odd.orders)
 
 
-def test_an_equal_replica_that_came_late_is_neither_counted_nor_quarantined(
+def test_an_equal_replica_that_came_late_is_adopted(
     client: Client, servers: list[ScriptedServer]
 ) -> None:
     chunk = allocate(client)
@@ -93,8 +93,8 @@ def test_an_equal_replica_that_came_late_is_neither_counted_nor_quarantined(
     sealed = client.ask(FinishChunk(chunk.chunk_id, 500, digest_of(500), holders))
     assert isinstance(sealed, ChunkSealed), sealed
     wait_until(lambda: compares(late), "the order")
-    wait_until(lambda: late.replicas[chunk.chunk_id].state == "fenced", "the fence")
-    assert set(health_of(client)) == {server.name for server in chain[:2]}
+    wait_until(lambda: late.replicas[chunk.chunk_id].state == "sealed", "the stamp")
+    assert health_of(client) == {server.name: "live" for server in chain}
 
 
 def test_a_refusal_is_forgotten_once_nobody_can_write_the_chunk_any_more(

@@ -18,6 +18,8 @@ from gfs_ha.protocol.reports import ChunkReport, ChunkRow, ReplicaRow
 _STYLES = {
     "live": "green",
     "suspect": "yellow",
+    "copying": "cyan",
+    "deleting": "yellow",
     "dead": "red",
     "damaged": "red",
     "quarantined": "red",

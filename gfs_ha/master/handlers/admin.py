@@ -6,11 +6,12 @@ from itertools import islice
 
 from gfs_ha.errors import InvalidArgument, NotInitialized
 from gfs_ha.ids import ChunkId, ServerId, format_id
-from gfs_ha.limits import LIST_PAGE_MAX
+from gfs_ha.limits import LIST_PAGE_MAX, REPAIR_COPIES_MAX
 from gfs_ha.master.census import Presence, counted, lost_disks, under_goal
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.masters import FAILOVERS_SHOWN, master_rows
+from gfs_ha.master.handlers.repair import repair_report
 from gfs_ha.master.health import Symptoms, examine
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.placement import RULE
@@ -158,6 +159,7 @@ class _Describer:
                 )
                 for replica in chunk.replicas
                 if replica.server_id in counting
+                or any(replica.server_id == one.server_id for one in chunk.copying + chunk.deleting)
                 or self._reign.observed.quarantined(chunk_id, replica.server_id)
             ),
             blocked=self._blocked.get(chunk_id, ""),
@@ -176,6 +178,10 @@ class _Describer:
         if (server_id, replica.disk_id) in self.presence.lost:
             return "dead"
         if chunk.state == DEAD:
+            return "deleting"
+        if any(server_id == one.server_id for one in chunk.copying):
+            return "copying"
+        if any(server_id == one.server_id for one in chunk.deleting):
             return "deleting"
         if self._reign.observed.quarantined(chunk_id, server_id):
             return "quarantined"
@@ -252,6 +258,7 @@ def _health(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[Hea
             state_bytes=stats.used_bytes,
             map_bytes=stats.map_bytes,
             state_check=view.state_check(),
+            repair=repair_report(desk, view, REPAIR_COPIES_MAX),
         )
     )
     return report, len(under)

@@ -18,7 +18,7 @@ from gfs_ha.errors import (
 )
 from gfs_ha.ids import NO_SESSION, SessionId
 from gfs_ha.limits import PROTOCOL_VERSION, REQUEST_DEADLINE_S, REQUESTS_PER_CALL_MAX
-from gfs_ha.master.handlers import chunks, chunkservers, masters, verification
+from gfs_ha.master.handlers import chunks, chunkservers, masters, repair, verification
 from gfs_ha.master.handlers.call import Call, Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.mutations import propose_for_client
@@ -29,6 +29,7 @@ from gfs_ha.net.network import Connection, Deferred
 from gfs_ha.protocol import control, metadata, reports
 from gfs_ha.protocol.calls import SERVE_METHOD, CallBody, CallContext
 from gfs_ha.protocol.codec import Hello, HelloReply, decode, encode, failure
+from gfs_ha.protocol.repair import SetBudget
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ LED: dict[type, Led] = {
     reports.RemoveMaster: masters.remove_master,
     reports.CheckStates: verification.check_states,
     reports.CountStates: verification.count_states,
+    SetBudget: repair.set_budget,
 }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from gfs_ha.errors import GfsError, InternalError, NotInitialized, ProtocolError
 from gfs_ha.limits import RAFT_TIMEOUT_MAX_S, REQUEST_DEADLINE_S
-from gfs_ha.master.handlers import admin, chunks, chunkservers, masters, namespace
+from gfs_ha.master.handlers import admin, chunks, chunkservers, masters, namespace, repair
 from gfs_ha.master.handlers.call import Call, Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.proposals import MARGIN_S
@@ -22,6 +22,7 @@ from gfs_ha.master.raft.freshness import Freshness
 from gfs_ha.master.raft.journal import stored_applied
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol import metadata, reports
+from gfs_ha.protocol import repair as repair_words
 from gfs_ha.protocol.calls import BOUNDED, LED, LINEARIZABLE, LOCAL, ReadTerms
 from gfs_ha.protocol.codec import Failure, Word, failure
 
@@ -51,6 +52,7 @@ READS: dict[type, Read] = ANYWHERE | {
     reports.GetPlacement: admin.get_placement,
     reports.GetHealth: admin.get_health,
     reports.GetStatus: admin.get_status,
+    repair_words.GetRepair: repair.get_repair,
 }
 
 # What is asked of a cluster whose first leader has not written its settings yet.

@@ -1,0 +1,185 @@
+"""`gfsctl admin repair`: lost copies that are made anew, what waits, and how much it may take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gfs_ha.cli.render import names, render
+from gfs_ha.cli.session import Session, pass_session, watched
+from gfs_ha.cli.units import count_text, duration_text, size_text
+from gfs_ha.cli.verb import Family, Row, Verb
+from gfs_ha.errors import UsageError
+from gfs_ha.ids import format_id
+from gfs_ha.limits import REPAIR_COPIES_MAX
+from gfs_ha.protocol.repair import RepairBudgetReport, RepairReport, SetBudget
+from gfs_ha.strict_toml import parse_size
+
+_HERE = "gfs_ha.cli.admin.repair"
+_SHOWN = 20
+_QUEUE_MAX = 5_000
+
+repair = Family(
+    "repair",
+    help="Lost copies that are made anew.",
+    rows={
+        "status": Row(_HERE, "show_status", "How far it is, how fast, how long still"),
+        "queue": Row(_HERE, "show_queue", "What waits for a copy, and why; what failed"),
+        "budget": Row(_HERE, "budget", "How much it may take"),
+    },
+)
+
+
+@click.command(
+    "status",
+    cls=Verb,
+    examples="""
+    gfsctl admin repair status        # chunks and bytes to go, rate, time to go, copies under way
+    gfsctl admin repair status -w     # kept up to date
+    """,
+)
+@watched
+@pass_session
+def show_status(session: Session) -> None:
+    """Show what is being repaired: how much, how fast, and for how long still."""
+    session.show(session.operations.repair(_SHOWN))
+
+
+@click.command(
+    "queue",
+    cls=Verb,
+    examples="""
+    gfsctl admin repair queue            # chunks that wait, and why; copies that failed
+    gfsctl admin repair queue -o json    # the same for programs
+    """,
+)
+@watched
+@pass_session
+def show_queue(session: Session) -> None:
+    """Show every copy under way, the chunks that wait and why, and the copies that failed."""
+    session.show(session.operations.repair(_QUEUE_MAX))
+
+
+@click.command(
+    "budget",
+    cls=Verb,
+    examples="""
+    gfsctl admin repair budget                       # show it
+    gfsctl admin repair budget --server 50MiB        # bytes per second of each server; 0: no limit
+    gfsctl admin repair budget --copies 0            # begin no copy until it is raised again
+    """,
+)
+@click.option("--cluster", metavar="SIZE", help="Bytes per second of all servers; 0: no limit.")
+@click.option("--server", metavar="SIZE", help="Bytes per second of each server; 0: no limit.")
+@click.option(
+    "--per-server", type=click.IntRange(0, REPAIR_COPIES_MAX), help="Copies at once of a server."
+)
+@click.option("--copies", type=click.IntRange(0, REPAIR_COPIES_MAX), help="Copies at once of all.")
+@pass_session
+def budget(
+    session: Session,
+    cluster: str | None,
+    server: str | None,
+    per_server: int | None,
+    copies: int | None,
+) -> None:
+    """Show how much repair may take, or change it.
+
+    It holds for copies that begin from now on. A server that serves clients at the time gives a
+    quarter of it.
+    """
+    if (cluster, server, per_server, copies) == (None, None, None, None):
+        session.show(session.operations.repair(1).budget)
+        return
+    changes = SetBudget(
+        _bytes("--cluster", cluster),
+        _bytes("--server", server),
+        -1 if per_server is None else per_server,
+        -1 if copies is None else copies,
+    )
+    session.show(session.operations.set_repair_budget(changes))
+
+
+def _bytes(option: str, text: str | None) -> int:
+    if text is None:
+        return -1
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from error
+
+
+@names.register
+def _(report: RepairReport) -> Iterator[str]:
+    for copy in report.copying:
+        yield format_id(copy.chunk_id)
+    for waiting in report.waiting:
+        yield format_id(waiting.chunk_id)
+
+
+@names.register
+def _(report: RepairBudgetReport) -> Iterator[str]:
+    yield str(report.server_bytes_per_s)
+
+
+@render.register
+def _(report: RepairReport, wide: bool) -> Group:
+    parts: list[RenderableType] = [_headline(report)]
+    if report.hold:
+        parts.append(Text(f"waits: {report.hold}", "yellow"))
+    if report.copying:
+        table = Table("Chunk", "To", "Done", "Of", box=None)
+        for copy in report.copying:
+            done = size_text(copy.bytes_done) if copy.running else "ordered"
+            table.add_row(format_id(copy.chunk_id), copy.server, done, size_text(copy.bytes_total))
+        parts.append(table)
+    if report.waiting:
+        table = Table("Waiting", "Length", "Why", box=None)
+        for row in report.waiting:
+            table.add_row(format_id(row.chunk_id), size_text(row.length), row.reason)
+        parts.append(table)
+    if report.failures:
+        table = Table("Failed", "On", "Why", box=None)
+        for one in report.failures:
+            table.add_row(format_id(one.chunk_id), one.server, one.reason)
+        parts.append(table)
+    return Group(*parts)
+
+
+def _headline(report: RepairReport) -> Text:
+    if not report.chunk_count and not report.copying:
+        text = Text("nothing to repair", "green")
+    else:
+        text = Text(
+            f"{count_text(report.chunk_count, 'chunk')} below the goal, "
+            f"{count_text(report.copy_count, 'copy', 'copies')} "
+            f"({size_text(report.lacking_bytes)}) to make, "
+            f"{size_text(report.bytes_per_s)}/s",
+            "yellow",
+        )
+        if report.eta_ms >= 0:
+            text.append(f", {duration_text(report.eta_ms)} to go")
+    if report.lost_count:
+        text.append(f"; {count_text(report.lost_count, 'chunk')} without a good copy", "bold red")
+    if report.made_count:
+        text.append(f"; {count_text(report.made_count, 'copy', 'copies')} made")
+    if report.deleting_count:
+        text.append(f"; {count_text(report.deleting_count, 'copy', 'copies')} being deleted")
+    return text
+
+
+@render.register
+def _(report: RepairBudgetReport, wide: bool) -> Table:
+    table = Table("Budget", "Value", box=None)
+    for name, value in (
+        ("of all servers", report.cluster_bytes_per_s),
+        ("of each server", report.server_bytes_per_s),
+    ):
+        table.add_row(name, f"{size_text(value)}/s" if value else "no limit")
+    table.add_row("copies at once of a server", str(report.copies_per_server))
+    table.add_row("copies at once of all", str(report.copies))
+    return table
