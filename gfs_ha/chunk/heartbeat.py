@@ -16,22 +16,27 @@ from typing import Protocol
 from gfs_ha.chunk.obey import Obedience
 from gfs_ha.chunk.outbox import News
 from gfs_ha.errors import Denied, GfsError, ProtocolError, StaleEpoch, WrongDirectory
-from gfs_ha.ids import ServerId, StartId
+from gfs_ha.ids import DiskId, ServerId, StartId
 from gfs_ha.limits import HEARTBEAT_PARK_S
 from gfs_ha.protocol.calls import Asked, CallBody, CallReply, Request
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.control import (
+    BucketListing,
+    CopyProgress,
     DiskFacts,
+    DiskTally,
     Heartbeat,
     HeartbeatReply,
     OpenReplica,
     RegisterServer,
     ServerRegistered,
 )
+from gfs_ha.protocol.tally import LIST_BUCKETS_MAX
 from gfs_ha.runtime import Runtime, Task
 
 LANES = 3
 CALL_TIMEOUT_S = HEARTBEAT_PARK_S + 2.0
+TALLY_BEATS = 10  # A tally that did not change is told so seldom: it may have been lost.
 OPEN_REPLICAS_MAX = 20_000  # About 50 bytes each; a frame takes 4 MiB.
 _PAUSE_MIN_S = 0.05
 _PAUSE_MAX_S = 0.3
@@ -56,6 +61,12 @@ class Inventory(Protocol):
     def open_replicas(self) -> tuple[OpenReplica, ...]: ...
 
     def stream_count(self) -> int: ...
+
+    def copies(self) -> tuple[CopyProgress, ...]: ...
+
+    def tallies(self) -> tuple[DiskTally, ...]: ...
+
+    def list_buckets(self, wanted: tuple[tuple[DiskId, int], ...]) -> tuple[BucketListing, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +178,8 @@ class HeartbeatLanes:
         self._stopping = False
         self._lanes: list[Task] = []
         self._told_too_many = False
+        self._tallies_told: tuple[DiskTally, ...] = ()  # What the leader has heard.
+        self._buckets_wanted: tuple[tuple[DiskId, int], ...] = ()
 
     def start(self, on_final: Callable[[GfsError], object], registered: bool = False) -> None:
         """Start the lanes; `on_final` is told of an error that ends the server.
@@ -262,8 +275,9 @@ class HeartbeatLanes:
     def _send_beat(self) -> None:
         news = self._outbox.take()
         registration = self._registration
+        request = self._make_beat(news)
         try:
-            reply = _ask(self._leader, self._make_beat(news), CALL_TIMEOUT_S)
+            reply = _ask(self._leader, request, CALL_TIMEOUT_S)
         except GfsError:
             self._outbox.give_back(news)
             raise
@@ -275,16 +289,25 @@ class HeartbeatLanes:
             with self._changed:
                 if registration == self._registration:
                     self._registered = False
+                    self._tallies_told = ()
             return
+        with self._changed:
+            self._tallies_told = request.tallies or self._tallies_told
+            self._buckets_wanted = reply.list_buckets[:LIST_BUCKETS_MAX] or self._buckets_wanted
         self._obedience.take(reply.epoch, reply.orders)
 
     def _make_beat(self, news: News) -> Heartbeat:
         disks = self._inventory.disks()
         total = sum(disk.total_bytes for disk in disks)
         free = sum(disk.free_bytes for disk in disks)
+        tallies = self._inventory.tallies()
         with self._changed:
             self._beat += 1
             beat = self._beat
+            if tallies == self._tallies_told and beat % TALLY_BEATS:
+                tallies = ()
+            # One that gets lost is asked for again.
+            wanted, self._buckets_wanted = self._buckets_wanted, ()
         return Heartbeat(
             server_id=self._facts.server_id,
             start_id=self._facts.start_id,
@@ -298,6 +321,9 @@ class HeartbeatLanes:
             answers=news.answers,
             damage=news.damage,
             streams=self._inventory.stream_count(),
+            copies=self._inventory.copies(),
+            tallies=tallies,
+            listed=self._inventory.list_buckets(wanted) if wanted else (),
         )
 
     def _list_open(self) -> tuple[OpenReplica, ...]:

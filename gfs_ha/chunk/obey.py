@@ -17,17 +17,20 @@ from gfs_ha.ids import Birth, ChunkId, Epoch, LogIndex
 from gfs_ha.protocol.codec import failure
 from gfs_ha.protocol.control import (
     CompareReplica,
+    CopyReplica,
     DeleteReplica,
     FenceAnswer,
     FenceReplica,
     FinishReplica,
     ForgetTombstone,
+    KeepReplica,
     Order,
     OrderAnswer,
     OrderDone,
     OrderFailed,
     ProofAnswer,
     ProveReplica,
+    StopCopy,
 )
 from gfs_ha.runtime import Runtime, Task
 
@@ -43,6 +46,8 @@ _KINDS: dict[type[Order], str] = {
     CompareReplica: "compare",
     ForgetTombstone: "forget_tombstone",
     DeleteReplica: "delete",
+    StopCopy: "stop_copy",
+    KeepReplica: "keep",
 }
 
 logger = logging.getLogger(__name__)
@@ -72,16 +77,34 @@ class Replicas(Protocol):
 
     def forget_tombstone(self, chunk_id: ChunkId, order_index: LogIndex) -> None: ...
 
+    def keep(self, chunk_id: ChunkId, order_index: LogIndex) -> None: ...
+
     def delete(self, chunk_id: ChunkId, order_index: LogIndex) -> None: ...
+
+
+class Copier(Protocol):
+    """What makes copies, in workers of its own."""
+
+    def take(self, epoch: Epoch, order: CopyReplica) -> None: ...
+
+    def end(self, chunk_id: ChunkId, order_index: LogIndex) -> None: ...
+
+    def check_newest(self, chunk_id: ChunkId, order_index: LogIndex) -> None: ...
 
 
 class Obedience:
     """The orders that wait, and the workers that carry them out."""
 
     def __init__(
-        self, replicas: Replicas, epochs: EpochBook, outbox: Outbox, runtime: Runtime
+        self,
+        replicas: Replicas,
+        copies: Copier,
+        epochs: EpochBook,
+        outbox: Outbox,
+        runtime: Runtime,
     ) -> None:
         self._replicas = replicas
+        self._copies = copies
         self.epochs = epochs
         self.outbox = outbox
         self._runtime = runtime
@@ -127,7 +150,10 @@ class Obedience:
             return False
         with self._changed:
             for order in orders:
-                self._line_up(epoch, order)
+                if isinstance(order, CopyReplica):
+                    self._copies.take(epoch, order)
+                else:
+                    self._line_up(epoch, order)
             self._changed.notify_all()
         return True
 
@@ -213,10 +239,18 @@ class Obedience:
     def _carry_out(self, order: Order, kind: str) -> OrderAnswer:
         chunk_id, index = order.chunk_id, order.order_index
         if isinstance(order, DeleteReplica):
+            self._copies.check_newest(chunk_id, index)
+            self._copies.end(chunk_id, index)  # First: no copy may come in behind the deletion.
             self._replicas.delete(chunk_id, index)
             return OrderDone(chunk_id, index, kind)
         if isinstance(order, ForgetTombstone):
             self._replicas.forget_tombstone(chunk_id, index)
+            return OrderDone(chunk_id, index, kind)
+        if isinstance(order, StopCopy):
+            self._copies.end(chunk_id, index)
+            return OrderDone(chunk_id, index, kind)
+        if isinstance(order, KeepReplica):
+            self._replicas.keep(chunk_id, index)
             return OrderDone(chunk_id, index, kind)
         if isinstance(order, FenceReplica):
             return self._replicas.fence(chunk_id, order.birth, index)
@@ -224,6 +258,7 @@ class Obedience:
             self._replicas.get_or_refuse(chunk_id, order.birth, index)
             digest = self._replicas.prove(chunk_id, index, order.length)
             return ProofAnswer(chunk_id, index, order.length, digest)
+        assert not isinstance(order, CopyReplica), "copies have workers of their own"
         self._replicas.get(chunk_id, order.birth)  # Another birth is another chunk.
         if isinstance(order, CompareReplica):
             self._replicas.compare(chunk_id, index, order.length, order.digest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 
+from gfs_ha.chunk.copies import Copies
 from gfs_ha.chunk.dataport import DataPort
 from gfs_ha.chunk.disk import Disk, PosixDisk
 from gfs_ha.chunk.epochs import EpochBook
@@ -25,10 +26,18 @@ from gfs_ha.errors import ConfigError, DeadlineExceeded, DiskFailed, GfsError
 from gfs_ha.ids import ChunkId, DiskId, ServerId, StartId
 from gfs_ha.limits import PROTOCOL_VERSION
 from gfs_ha.net.leader import LeaderLink
+from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.net.streams import TcpStreams
 from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.protocol.codec import Hello
-from gfs_ha.protocol.control import DamageFound, DiskFacts, OpenReplica
+from gfs_ha.protocol.control import (
+    BucketListing,
+    CopyProgress,
+    DamageFound,
+    DiskFacts,
+    DiskTally,
+    OpenReplica,
+)
 from gfs_ha.runtime import (
     Future,
     Runtime,
@@ -46,11 +55,12 @@ logger = logging.getLogger(__name__)
 
 
 class StoreInventory:
-    """What a heartbeat tells of one store and its data port."""
+    """What a heartbeat tells of one store, its data port and its copies."""
 
-    def __init__(self, store: ChunkStore, data_port: DataPort) -> None:
+    def __init__(self, store: ChunkStore, data_port: DataPort, copies: Copies) -> None:
         self._store = store
         self._data_port = data_port
+        self._copies = copies
 
     def disks(self) -> tuple[DiskFacts, ...]:
         return (_disk_facts(self._store.disk, self._store.identity, self._store.chunk_count),)
@@ -60,6 +70,16 @@ class StoreInventory:
 
     def stream_count(self) -> int:
         return self._data_port.stream_count
+
+    def copies(self) -> tuple[CopyProgress, ...]:
+        return self._copies.progress()
+
+    def tallies(self) -> tuple[DiskTally, ...]:
+        return (DiskTally(self._store.identity.disk_id, self._store.tally.packed()),)
+
+    def list_buckets(self, wanted: tuple[tuple[DiskId, int], ...]) -> tuple[BucketListing, ...]:
+        own = self._store.identity.disk_id
+        return self._store.list_buckets({bucket for disk, bucket in wanted if disk == own})
 
 
 def _disk_facts(disk: Disk, identity: Identity, chunk_count: int) -> DiskFacts:
@@ -101,6 +121,7 @@ class Chunkserver:
         self._starting: Task | None = None
         self._serving: Task | None = None
         self._data_port: DataPort | None = None
+        self._copies: Copies | None = None
         self._obedience: Obedience | None = None
         self._lanes: HeartbeatLanes | None = None
 
@@ -126,6 +147,8 @@ class Chunkserver:
             ended &= self._serving.join(timeout_s)
         if self._obedience is not None:
             ended &= self._obedience.stop(timeout_s)
+        if self._copies is not None:
+            ended &= self._copies.stop(timeout_s)
         if ended:
             self._disk.close()
         return ended
@@ -150,12 +173,15 @@ class Chunkserver:
 
         listen = (self._own.host, self._own.port)
         self._data_port = DataPort(listen, store, self._network, runtime, report)
-        self._obedience = Obedience(store, epochs, outbox, runtime)
-        inventory = StoreInventory(store, self._data_port)
+        streams = StreamPool(self._network, runtime)
+        self._copies = Copies(store, streams, epochs, outbox, runtime)
+        self._obedience = Obedience(store, self._copies, epochs, outbox, runtime)
+        inventory = StoreInventory(store, self._data_port, self._copies)
         self._lanes = HeartbeatLanes(
             self._facts(identity.server_id), inventory, self._obedience, self._leader, runtime
         )
         self._serving = runtime.spawn("data port", self._data_port.run)
+        self._copies.start()
         self._obedience.start()
         self._lanes.start(self.ended.set, registered=enrolled)
         logger.info(

@@ -36,11 +36,13 @@ class State(enum.IntEnum):
     FENCED = 3  # Takes no appends; not sealed yet.
     SEALED = 4
     TOMBSTONE = 5  # Fenced before anything of it came here: no data, and never any.
+    COPYING = 6  # Being filled from another server; nobody counts on it, and a start removes it.
 
 
 class SlotFlag(enum.IntFlag):
     COPY_LOST = 1  # One copy of the header was found damaged: no proof any more (D1).
     QUARANTINED = 2  # Differs from its peers, or is damaged: kept, never served.
+    REPLACES = 4  # A verified copy, made beside a replica that was damaged: that one goes.
 
 
 class Header(msgspec.Struct, frozen=True):

@@ -7,16 +7,19 @@ acknowledgement (C2), and is never held across the network. `_orders` is taken f
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 
 from gfs_ha.checksum import chunk_digest
-from gfs_ha.chunk.disk import opened
+from gfs_ha.chunk.disk import File, opened
+from gfs_ha.chunk.slots import stamps
 from gfs_ha.chunk.slots.answers import ReadPlan, fence_answer, plan_read
 from gfs_ha.chunk.slots.appending import OpenPush, Reserve
-from gfs_ha.chunk.slots.format import DATA_OFFSET, Header, SlotFlag, State
+from gfs_ha.chunk.slots.format import Header, SlotFlag, State
 from gfs_ha.chunk.slots.slot import Slot, Verified, cut_table
+from gfs_ha.chunk.slots.surroundings import Surroundings
 from gfs_ha.errors import (
     Fenced,
     LimitExceeded,
@@ -27,20 +30,9 @@ from gfs_ha.errors import (
     WrongOffset,
 )
 from gfs_ha.ids import LogIndex
-from gfs_ha.limits import BLOCK_BYTES, WRITE_BACK_BYTES
-from gfs_ha.net.buffers import BufferPool
+from gfs_ha.limits import BLOCK_BYTES
 from gfs_ha.protocol.control import FenceAnswer
 from gfs_ha.protocol.data import Durability
-from gfs_ha.runtime import Runtime
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every replica of a store shares."""
-
-    runtime: Runtime
-    buffers: BufferPool
-    boot_id: int
 
 
 class Replica:
@@ -60,13 +52,23 @@ class Replica:
         self._distrusted = ""  # Why what was written may not be there.
         self._verified: Verified | None = None
         if slot.copy_lost:
-            slot.header = _flagged(slot.header, SlotFlag.COPY_LOST)
+            slot.header = stamps.flagged(slot.header, SlotFlag.COPY_LOST)
+        self._counted: int | None = None  # The length under which the tally has it.
         self._served: tuple[Header, array[int] | None]
         self._publish()
 
     def _publish(self) -> None:
         """Show readers and reports what counts now; they never wait for a sync."""
         self._served = (self._slot.header, self._slot.held_table)
+        self._count()
+
+    def _count(self) -> None:
+        """Move it in or out of the tally of what is sealed and whole (G7)."""
+        counts = self.condition == "sealed" and not self._deleted
+        length = self.header.end if counts else None
+        if length != self._counted:
+            self._around.tally.change(self.header.chunk_id, self._counted, length)
+            self._counted = length
 
     @property
     def header(self) -> Header:
@@ -92,8 +94,6 @@ class Replica:
     def durable(self) -> bool:
         """Return True when an acknowledgement means synced (C1)."""
         return self._slot.header.durability is Durability.DISK
-
-    # Appending ----------------------------------------------------------------------------------
 
     def begin_push(self, offset: int, length_max: int) -> OpenPush:
         """Return the one push that may append now; close it in any case.
@@ -131,14 +131,18 @@ class Replica:
 
     def _check_open(self) -> None:
         header = self._slot.header
-        if self._deleted:
-            raise UnknownReplica(f"chunk {header.chunk_id:#x} is not on this server any more")
+        self._check_here()
         if header.state is not State.OPEN or self._closed_because:
             why = self._closed_because or f"it is {header.state.name.lower()}"
             raise Fenced(
                 f"chunk {header.chunk_id:#x} takes no appends: {why}; go on in a new chunk",
                 end=header.end,
             )
+
+    def _check_here(self) -> None:
+        if self._deleted:
+            gone = f"chunk {self.header.chunk_id:#x} is not on this server any more"
+            raise UnknownReplica(gone)
 
     def check_accepting(self) -> None:
         """Raise Fenced or UnknownReplica unless appends are still taken; cheap, for each packet."""
@@ -212,8 +216,7 @@ class Replica:
         """Take no appends from now on: first in memory, so that a commit cannot slip in between."""
         with self._lock:
             header = self._slot.header
-            if self._deleted:
-                raise UnknownReplica(f"chunk {header.chunk_id:#x} is not on this server any more")
+            self._check_here()
             if order_index < header.order_index:
                 raise StaleOrder(
                     f"chunk {header.chunk_id:#x}: order {order_index} is older than "
@@ -223,18 +226,7 @@ class Replica:
 
     def _write_fence(self, header: Header, order_index: LogIndex, verified: Verified) -> None:
         self._verified = None  # Until it is written: after a failed sync the disk may hold less.
-        with opened(self._slot.disk, self._slot.name) as file:
-            self._slot.write_both(
-                file,
-                msgspec.structs.replace(
-                    header,
-                    state=State.FENCED,
-                    fence_index=header.fence_index or order_index,
-                    order_index=order_index,
-                    end=verified.end,
-                ),
-                verified.table,
-            )
+        stamps.stamp_fence(self._slot, header, order_index, verified)
         self._verified = verified
         self._publish()
 
@@ -271,9 +263,10 @@ class Replica:
                     end=claim.end,
                 )
             try:
-                self._seal(order_index, length, digest, table)
+                self._seal(order_index, digest, Verified(length, table))
             except BaseException as error:
                 self._distrusted, self._verified = f"a seal failed: {error}", None
+                self._count()
                 raise
 
     def compare(self, order_index: LogIndex, length: int, digest: int) -> None:
@@ -294,7 +287,7 @@ class Replica:
             odd = claim.end >= length and chunk_digest(self._cut(claim, length)) != digest
             with self._lock:
                 header = self._slot.header
-                changed = _flagged(header, SlotFlag.QUARANTINED) if odd else header
+                changed = stamps.flagged(header, SlotFlag.QUARANTINED) if odd else header
                 self._write_fence(changed, order_index, claim)
 
     def _cut(self, claim: Verified, length: int) -> array[int]:
@@ -303,47 +296,65 @@ class Replica:
                 f"chunk {self.header.chunk_id:#x}: {claim.end} of {length} bytes verify here",
                 end=claim.end,
             )
-        with (
-            self._around.buffers.borrow() as buffer,
-            opened(self._slot.disk, self._slot.name) as file,
-        ):
-            return cut_table(file, claim, length, buffer.data)
+        with self._reading() as (file, buffer):
+            return cut_table(file, claim, length, buffer)
 
-    def _seal(self, order_index: LogIndex, length: int, digest: int, table: array[int]) -> None:
-        with self._lock, opened(self._slot.disk, self._slot.name) as file:
-            header = self._slot.header
-            if not self.durable or self._distrusted:
-                # Before the stamp, which must never outlive the bytes; in windows, as D5 wants it.
-                for start in range(0, length, WRITE_BACK_BYTES):
-                    file.write_back(DATA_OFFSET + start, min(WRITE_BACK_BYTES, length - start))
-                file.sync()
-            sealed = msgspec.structs.replace(
-                header,
-                state=State.SEALED,
-                end=length,
-                promised_end=length,
-                order_index=order_index,
-                digest=digest,
-                flags=header.flags & ~(SlotFlag.COPY_LOST | SlotFlag.QUARANTINED),
-            )
-            if header.flags & SlotFlag.COPY_LOST:
-                self._slot.write(file, sealed, table)
-                file.sync()
-            self._slot.write(file, sealed, table)
-            file.sync()
-            file.truncate(DATA_OFFSET + length)
-            self._slot.forget_table()
+    def _seal(self, order_index: LogIndex, digest: int, whole: Verified) -> None:
+        with self._lock:
+            synced = self.durable and not self._distrusted
+            stamps.stamp_sealed(self._slot, order_index, digest, whole, synced)
             self._distrusted = ""
             self._verified = None
             self._publish()
+
+    def confirm(self, order_index: LogIndex, length: int, digest: int) -> bool:
+        """Read all of it again; seal it if it has the bytes of the sealed chunk, else say False.
+
+        Whatever its header says: also one that was quarantined or is open (C7, D3).
+        Raises: StaleOrder, DiskFailed, UnknownReplica.
+        """
+        with self._orders:
+            self._close_for(order_index, "the chunk is sealed")
+            self._verified = None
+            claim = self._verify()
+            if claim.end < length:
+                return False
+            table = self._cut(claim, length)
+            if chunk_digest(table) != digest:
+                return False
+            if self.condition != "sealed" or self.header.order_index < order_index:
+                self._seal(order_index, digest, Verified(length, table))
+            return True
+
+    def keep(self, order_index: LogIndex) -> None:
+        """Refuse deletes up to this index from now on, durably (G3). Idempotent."""
+        beyond = LogIndex(order_index + 1)
+        with self._orders, self._lock:
+            self._check_here()
+            if self._slot.header.order_index < beyond:
+                stamps.stamp_order(self._slot, beyond)
+                self._publish()
+
+    @contextmanager
+    def giving_way(self, order_index: LogIndex) -> Iterator[Header]:
+        """Hold still, while a good copy takes the place of this one; then it is gone (D3).
+
+        It stays what it is when the block raises. Raises: StaleOrder, UnknownReplica, DiskFailed.
+        """
+        with self._orders:
+            self._close_for(order_index, "a good copy takes its place")
+            with self._lock:
+                yield self._slot.header
+                self._deleted = True
+                self._count()
+                self._slot.disk.unlink(self._slot.name)
 
     def quarantine(self) -> None:
         """Keep it, serve it no more, and say so durably (D3, C4)."""
         if self.header.flags & SlotFlag.QUARANTINED:
             return  # An order that cannot be obeyed comes every second.
-        with self._lock, opened(self._slot.disk, self._slot.name) as file:
-            flagged = _flagged(self._slot.header, SlotFlag.QUARANTINED)
-            self._slot.write_both(file, flagged, self._slot.table)
+        with self._lock:
+            stamps.stamp_quarantined(self._slot)
             self._publish()
 
     def delete(self, order_index: LogIndex) -> None:
@@ -351,18 +362,10 @@ class Replica:
         with self._orders:
             self._close_for(order_index, "it is deleted")
             with self._lock:
-                with opened(self._slot.disk, self._slot.name) as file:
-                    free = msgspec.structs.replace(
-                        self._slot.header,
-                        state=State.FREE,
-                        order_index=order_index,
-                        end=0,
-                    )
-                    self._slot.write_both(file, free, array("I"))
+                stamps.stamp_free(self._slot, order_index)
                 self._deleted = True
+                self._count()
                 self._slot.disk.unlink(self._slot.name)
-
-    # Reading ------------------------------------------------------------------------------------
 
     def plan_read(self, offset: int, length: int) -> ReadPlan:
         """Return what is needed to serve a range.
@@ -371,8 +374,7 @@ class Replica:
         verifies (C10). Raises: ChunkUnavailable, ReplicaDamaged, UnknownReplica.
         """
         header, table = self._served
-        if self._deleted:
-            raise UnknownReplica(f"chunk {header.chunk_id:#x} is not on this server any more")
+        self._check_here()
         if header.flags & SlotFlag.QUARANTINED:
             raise ReplicaDamaged(f"chunk {header.chunk_id:#x} is quarantined on this server")
         if header.state is not State.SEALED and (not self._made_here or self._distrusted):
@@ -385,13 +387,12 @@ class Replica:
     def _verify(self) -> Verified:
         """Return what verifies; read once while nothing can change it. Needs `_orders`."""
         if self._verified is None or self._verified.end > self._slot.header.end:
-            with (
-                self._around.buffers.borrow() as buffer,
-                opened(self._slot.disk, self._slot.name) as file,
-            ):
-                self._verified = self._slot.verify(file, buffer.data)
+            with self._reading() as (file, buffer):
+                self._verified = self._slot.verify(file, buffer)
         return self._verified
 
-
-def _flagged(header: Header, flag: SlotFlag) -> Header:
-    return msgspec.structs.replace(header, flags=header.flags | flag)
+    @contextmanager
+    def _reading(self) -> Iterator[tuple[File, memoryview]]:
+        slot = self._slot
+        with self._around.buffers.borrow() as buffer, opened(slot.disk, slot.name) as file:
+            yield file, buffer.data

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
 
 from gfs_ha.chunk.disk import Disk, DiskUsage
+from gfs_ha.chunk.slots.copy_slot import CopySlot
 from gfs_ha.chunk.slots.format import Header, SlotFlag, State
 from gfs_ha.chunk.slots.identity import Identity
-from gfs_ha.chunk.slots.replica import Replica, Surroundings
-from gfs_ha.chunk.slots.slot import Slot, create_slot, read_header
-from gfs_ha.chunk.slots.tombstones import Tombstones, tombstone_header
+from gfs_ha.chunk.slots.replica import Replica
+from gfs_ha.chunk.slots.slot import create_slot
+from gfs_ha.chunk.slots.start import read_slots
+from gfs_ha.chunk.slots.surroundings import Surroundings
+from gfs_ha.chunk.slots.tally import Tally
+from gfs_ha.chunk.slots.tombstones import tombstone_header
 from gfs_ha.errors import (
     AlreadyExists,
+    Cancelled,
     DiskFull,
     Fenced,
     ReplicaBusy,
@@ -21,11 +30,13 @@ from gfs_ha.errors import (
 )
 from gfs_ha.ids import Birth, ChunkId, LogIndex
 from gfs_ha.net.buffers import BufferPool
-from gfs_ha.protocol.control import FenceAnswer, OpenReplica
+from gfs_ha.protocol.control import BucketListing, FenceAnswer, OpenReplica
 from gfs_ha.protocol.data import ChunkKind, Durability
+from gfs_ha.protocol.tally import bucket_of, replica_hash
 from gfs_ha.runtime import Runtime
 
-_SLOT_NAME = re.compile(r"([0-9a-f]{8})\.slot")
+T = TypeVar("T")
+
 _SETTLED = "sealed"
 _TOMBSTONE = "tombstone"
 _FREE_BYTES_MIN = 16 << 20  # Below that no new replica: headers and logs need room too.
@@ -54,45 +65,19 @@ class ChunkStore:
         self.disk = disk
         self.buffers = BufferPool(runtime)
         self._runtime = runtime
-        self._around = Surroundings(runtime, self.buffers, boot_id)
+        self.tally = Tally(runtime)
+        self._around = Surroundings(runtime, self.buffers, boot_id, self.tally)
         self._lock = runtime.lock()
-        self._replicas: dict[ChunkId, Replica] = {}
         self._making: set[ChunkId] = set()
-        self._tombstones = Tombstones(disk)
+        found = read_slots(disk, self.buffers)
+        self._tombstones = found.tombstones
+        self._unidentified = found.unidentified
+        self._next_number = found.next_number
+        self._replicas: dict[ChunkId, Replica] = {}
         # Those that heartbeats list in full: a million sealed ones must cost them nothing.
         self._unsettled: dict[ChunkId, Replica] = {}
-        self._unidentified: list[str] = []
-        self._next_number = 1
-        for name in disk.names():
-            match = _SLOT_NAME.fullmatch(name)
-            if match is not None:
-                self._next_number = max(self._next_number, int(match.group(1), 16) + 1)
-                self._load(name)
-
-    def _load(self, name: str) -> None:
-        reading = read_header(self.disk, name)
-        if reading is None:
-            # Made in the moment of a power cut, or damaged twice: nobody knows whose it is, so
-            # nobody may destroy it (G2).
-            self._unidentified.append(name)
-            return
-        if reading.header.state is State.FREE and not reading.copy_lost:
-            self.disk.unlink(name)
-            return
-        if reading.header.state is State.TOMBSTONE:
-            if not self._tombstones.add(name, reading.header):
-                self.disk.unlink(name)  # It says what the other one says.
-            return
-        slot = Slot(self.disk, name, reading)
-        if reading.header.state is State.SEALED:
-            slot.forget_table()
-        known = self._replicas.get(reading.header.chunk_id)
-        if known is not None and known.header.generation >= reading.header.generation:
-            self._unidentified.append(name)
-            return
-        if known is not None:
-            self._unidentified.append(known.name)
-        self._add(Replica(slot, self._around, made_here=False))
+        for slot in found.slots.values():
+            self._add(Replica(slot, self._around, made_here=False))
 
     def _add(self, replica: Replica) -> None:
         chunk_id = replica.header.chunk_id
@@ -122,16 +107,18 @@ class ChunkStore:
                 )
             name = self._begin_making(spec.chunk_id)
         try:
-            if self.disk.usage().free < _FREE_BYTES_MIN:
-                raise DiskFull("the disk is full: no room for a new replica")
+            self._check_room(0)
             slot = create_slot(self.disk, name, self._first_header(spec))
             replica = Replica(slot, self._around, made_here=True)
             with self._lock:
                 self._add(replica)
         finally:
-            with self._lock:
-                self._making.discard(spec.chunk_id)
+            self._end_making(spec.chunk_id)
         return replica
+
+    def _check_room(self, length: int) -> None:
+        if self.disk.usage().free < _FREE_BYTES_MIN + length:
+            raise DiskFull("the disk is full: no room for a new replica")
 
     def _begin_making(self, chunk_id: ChunkId) -> str:
         """Return the name of a new slot; nobody else makes one for the chunk. Needs the lock."""
@@ -200,8 +187,7 @@ class ChunkStore:
             with self._lock:
                 self._tombstones.add(name, header)
         finally:
-            with self._lock:
-                self._making.discard(chunk_id)
+            self._end_making(chunk_id)
 
     def forget_tombstone(self, chunk_id: ChunkId, order_index: LogIndex) -> None:
         """Refuse a chunk no longer that nobody can write any more; a replica of it stays.
@@ -216,7 +202,7 @@ class ChunkStore:
 
         Raises: UnknownReplica, ReplicaDamaged, StaleOrder, DiskFailed.
         """
-        return self.get(chunk_id).prove(order_index, length)
+        return self._obeyed(chunk_id, lambda replica: replica.prove(order_index, length))
 
     def finish_seal(
         self, chunk_id: ChunkId, order_index: LogIndex, length: int, digest: int
@@ -225,27 +211,109 @@ class ChunkStore:
 
         Raises: UnknownReplica, ReplicaDamaged, StaleOrder, DiskFailed.
         """
-        self.get(chunk_id).finish(order_index, length, digest)
+        self._obeyed(chunk_id, lambda replica: replica.finish(order_index, length, digest))
 
     def compare(self, chunk_id: ChunkId, order_index: LogIndex, length: int, digest: int) -> None:
         """Quarantine a replica that is no holder and has other bytes than the sealed chunk (C4).
 
         Raises: UnknownReplica, StaleOrder, DiskFailed.
         """
-        self.get(chunk_id).compare(order_index, length, digest)
+        self._obeyed(chunk_id, lambda replica: replica.compare(order_index, length, digest))
+
+    def confirm(self, chunk_id: ChunkId, birth: Birth, end: tuple[LogIndex, int, int]) -> bool:
+        """Return whether a whole replica is here, sealed now: `end` is (order, length, digest).
+
+        Raises: WrongBirth, StaleOrder, DiskFailed.
+        """
+        try:
+            return self.get(chunk_id, birth).confirm(*end)
+        except UnknownReplica:
+            return False
+
+    def begin_copy(self, spec: ReplicaSpec, order_index: LogIndex, length: int) -> CopySlot:
+        """Make a slot beside whatever is here; nobody counts on it before `install_copy`.
+
+        Raises: ReplicaBusy while a writer makes one; DiskFull, DiskFailed.
+        """
+        with self._lock:
+            if spec.chunk_id in self._making:
+                raise ReplicaBusy(f"chunk {spec.chunk_id:#x} is just coming to this server")
+            name = self._begin_making(spec.chunk_id)
+        try:
+            self._check_room(length)
+            header = msgspec.structs.replace(
+                self._first_header(spec), state=State.COPYING, order_index=order_index
+            )
+            return CopySlot(create_slot(self.disk, name, header), length)
+        except BaseException:
+            self._end_making(spec.chunk_id)
+            raise
+
+    def install_copy(self, copy: CopySlot, digest: int, still_wanted: Callable[[], bool]) -> None:
+        """Make a whole copy count, durably; what was here instead goes then, and not before (D3).
+
+        Args: `still_wanted` is asked when nothing can come in between any more.
+        Raises: Cancelled, StaleOrder, DiskFull, DiskFailed.
+        """
+        copy.sync()
+        chunk_id, order_index = copy.header.chunk_id, copy.header.order_index
+        with ExitStack() as held:
+            known = self._replicas.get(chunk_id)
+            older = held.enter_context(known.giving_way(order_index)) if known else None
+            slot = copy.stamp(digest, older)
+            with self._lock:
+                if not still_wanted():
+                    raise Cancelled(f"the copy of chunk {chunk_id:#x} is not wanted any more")
+                copy.installed = True
+                self._making.discard(chunk_id)
+                self._unsettled.pop(chunk_id, None)
+                self._add(Replica(slot, self._around, made_here=False))
+        if known is not None:
+            self.disk.sync_names()  # Else it may be back when the new one is deleted.
+
+    def drop_copy(self, copy: CopySlot) -> None:
+        """Remove a copy that does not count. Raises: DiskFailed."""
+        try:
+            copy.close()
+            if not copy.installed:
+                self.disk.unlink(copy.name)
+        finally:
+            if not copy.installed:
+                self._end_making(copy.header.chunk_id)
+
+    def _end_making(self, chunk_id: ChunkId) -> None:
+        with self._lock:
+            self._making.discard(chunk_id)
+
+    def keep(self, chunk_id: ChunkId, order_index: LogIndex) -> None:
+        """Refuse deletes up to this index (G3). Raises: UnknownReplica, DiskFailed, DiskFull."""
+        self._obeyed(chunk_id, lambda replica: replica.keep(order_index))
 
     def delete(self, chunk_id: ChunkId, order_index: LogIndex) -> None:
         """Destroy a replica; one that is not here is no error. Raises: StaleOrder, DiskFailed."""
         self.forget_tombstone(chunk_id, order_index)
-        try:
-            replica = self.get(chunk_id)
+
+        def end(replica: Replica) -> None:
             replica.delete(order_index)
+            with self._lock:
+                if self._replicas.get(chunk_id) is replica:
+                    del self._replicas[chunk_id]
+                    self._unsettled.pop(chunk_id, None)
+
+        try:
+            self._obeyed(chunk_id, end)
         except UnknownReplica:
             return
-        with self._lock:
-            if self._replicas.get(chunk_id) is replica:
-                del self._replicas[chunk_id]
-                self._unsettled.pop(chunk_id, None)
+
+    def _obeyed(self, chunk_id: ChunkId, act: Callable[[Replica], T]) -> T:
+        """Return what `act` returns for the replica that is here, also if a copy replaces it."""
+        while True:
+            replica = self.get(chunk_id)
+            try:
+                return act(replica)
+            except UnknownReplica:
+                if self._replicas.get(chunk_id) in (None, replica):
+                    raise
 
     def quarantine(self, chunk_id: ChunkId) -> None:
         """Keep a replica but serve it no more. Raises: UnknownReplica, DiskFailed."""
@@ -288,6 +356,21 @@ class ChunkStore:
             (header.chunk_id, header.end)
             for header in headers
             if header.state is State.SEALED and not header.flags & SlotFlag.QUARANTINED
+        )
+
+    def list_buckets(self, buckets: Collection[int]) -> tuple[BucketListing, ...]:
+        """Return the sealed replicas of some buckets of the tally (G7)."""
+        found: dict[int, list[tuple[ChunkId, int, bool]]] = {bucket: [] for bucket in buckets}
+        for replica in self._all() if found else ():
+            header = replica.header
+            if header.state is State.SEALED:
+                bucket = bucket_of(replica_hash(header.chunk_id, header.end))
+                if bucket in found:
+                    damaged = replica.condition != _SETTLED
+                    found[bucket].append((header.chunk_id, header.end, damaged))
+        disk_id = self.identity.disk_id
+        return tuple(
+            BucketListing(disk_id, bucket, tuple(replicas)) for bucket, replicas in found.items()
         )
 
     def _all(self) -> list[Replica]:

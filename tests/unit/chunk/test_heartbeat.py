@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from gfs_ha.chunk.copies import Copies
 from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.heartbeat import LANES, HeartbeatLanes, ServerFacts
@@ -16,12 +17,17 @@ from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import Denied, GfsError, NotLeader, Unreachable, WrongCluster, WrongDirectory
 from gfs_ha.ids import ChunkId, DiskId, Epoch, LogIndex, ServerId, StartId
+from gfs_ha.net.stream_pool import StreamPool
+from gfs_ha.net.streams import TcpStreams
 from gfs_ha.protocol.calls import CallBody, CallReply, Reply
 from gfs_ha.protocol.codec import failure
 from gfs_ha.protocol.control import (
+    BucketListing,
+    CopyProgress,
     DamageFound,
     DeleteReplica,
     DiskFacts,
+    DiskTally,
     Heartbeat,
     HeartbeatReply,
     OpenReplica,
@@ -77,6 +83,8 @@ class Shelf:
     """The inventory of a server."""
 
     replicas: tuple[OpenReplica, ...] = ()
+    copying: tuple[CopyProgress, ...] = ()
+    told: tuple[DiskTally, ...] = (DiskTally(DiskId(2), b"a"),)
 
     def disks(self) -> tuple[DiskFacts, ...]:
         return (DiskFacts(DiskId(2), 1000, 250, 3),)
@@ -86,6 +94,15 @@ class Shelf:
 
     def stream_count(self) -> int:
         return 6
+
+    def copies(self) -> tuple[CopyProgress, ...]:
+        return self.copying
+
+    def tallies(self) -> tuple[DiskTally, ...]:
+        return self.told
+
+    def list_buckets(self, wanted: tuple[tuple[DiskId, int], ...]) -> tuple[BucketListing, ...]:
+        return tuple(BucketListing(disk, bucket, ()) for disk, bucket in wanted)
 
 
 class Server:
@@ -97,8 +114,12 @@ class Server:
         store = ChunkStore(disk, Identity("c", ServerId(4), DiskId(2)), RUNTIME, 12)
         self.epochs = EpochBook(disk, RUNTIME)
         self.outbox = Outbox(RUNTIME)
-        self.obedience = Obedience(store, self.epochs, self.outbox, RUNTIME)
-        self.lanes = HeartbeatLanes(FACTS, Shelf(), self.obedience, self.leader, RUNTIME)
+        copies = Copies(
+            store, StreamPool(TcpStreams(RUNTIME), RUNTIME), self.epochs, self.outbox, RUNTIME
+        )
+        self.obedience = Obedience(store, copies, self.epochs, self.outbox, RUNTIME)
+        self.shelf = Shelf()
+        self.lanes = HeartbeatLanes(FACTS, self.shelf, self.obedience, self.leader, RUNTIME)
         self.final = RUNTIME.future()
 
     def start(self) -> None:
@@ -147,6 +168,32 @@ def test_a_start_is_registered_and_then_beats(server: Server) -> None:
     assert (beat.disk_usage, beat.chunk_count, beat.streams) == (0.75, 3, 6)
     assert abs(beat.timestamp - RUNTIME.wall_ns() // 1_000_000) < 60_000
     assert beat.disks == Shelf().disks()
+
+
+def test_a_tally_is_told_when_it_changed_and_else_with_every_tenth_beat(
+    registered: Server,
+) -> None:
+    told = []
+    for number in range(1, 24):
+        if number == 5:
+            registered.shelf.told = (DiskTally(DiskId(2), b"b"),)
+        call, beat = registered.next_beat()
+        if beat.tallies:
+            told.append((beat.beat, beat.tallies[0].buckets))
+        call.reply(HeartbeatReply(EPOCH))
+    assert told == [(1, b"a"), (5, b"b"), (10, b"b"), (20, b"b")]
+
+
+def test_the_next_beat_lists_the_buckets_that_were_asked_for(registered: Server) -> None:
+    registered.shelf.copying = (CopyProgress(ChunkId(1), LogIndex(2), 3, 4),)
+    call, beat = registered.next_beat()
+    assert beat.listed == ()
+    call.reply(HeartbeatReply(EPOCH, list_buckets=tuple((DiskId(2), one) for one in range(20))))
+    call, beat = registered.next_beat()
+    assert [one.bucket for one in beat.listed] == list(range(8)), "no more than eight"
+    assert beat.copies == (CopyProgress(ChunkId(1), LogIndex(2), 3, 4),)
+    call.reply(HeartbeatReply(EPOCH))
+    assert registered.next_beat()[1].listed == ()
 
 
 def test_an_answered_heartbeat_is_followed_by_the_next(registered: Server) -> None:

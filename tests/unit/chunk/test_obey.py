@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from gfs_ha.chunk.copies import Copies
 from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.obey import WAITING_MAX, Obedience
@@ -15,6 +16,8 @@ from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.store import ChunkStore, ReplicaSpec
 from gfs_ha.errors import DiskFailed
 from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, LogIndex, ServerId
+from gfs_ha.net.stream_pool import StreamPool
+from gfs_ha.net.streams import TcpStreams
 from gfs_ha.protocol.control import (
     DeleteReplica,
     FenceAnswer,
@@ -68,7 +71,9 @@ def server() -> Iterator[Server]:
     store = ChunkStore(disk, identity, RUNTIME, boot_id=7)
     epochs = EpochBook(disk, RUNTIME)
     outbox = Outbox(RUNTIME)
-    made = Server(disk, store, epochs, outbox, Obedience(store, epochs, outbox, RUNTIME))
+    copies = Copies(store, StreamPool(TcpStreams(RUNTIME), RUNTIME), epochs, outbox, RUNTIME)
+    obedience = Obedience(store, copies, epochs, outbox, RUNTIME)
+    made = Server(disk, store, epochs, outbox, obedience)
     yield made
     assert made.obedience.stop(20)
 

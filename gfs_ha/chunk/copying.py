@@ -1,0 +1,183 @@
+"""One copy of a sealed chunk: asked for piece by piece, each block checked, from source to source.
+
+The sources are tried in the order of the order. One that is silent or does not have the chunk is
+left out from then on; one with a bad block is only passed over for that block.
+"""
+
+from __future__ import annotations
+
+import logging
+from array import array
+from collections.abc import Callable
+
+from gfs_ha.checksum import chunk_digest
+from gfs_ha.chunk.pace import Pace
+from gfs_ha.chunk.slots.copy_slot import CopySlot
+from gfs_ha.chunk.slots.store import ChunkStore, ReplicaSpec
+from gfs_ha.chunk.source import Source, SourceRoom, bad_blocks
+from gfs_ha.errors import Cancelled, CorruptData, GfsError, ProtocolError, Unreachable
+from gfs_ha.limits import BLOCK_BYTES, CHUNK_BYTES_MAX, PACKET_BYTES_MAX
+from gfs_ha.protocol.control import CopyReplica
+from gfs_ha.protocol.data import ChunkKind, Durability
+
+SOURCES_MAX = 8
+_PIECE_BYTES = PACKET_BYTES_MAX
+_WHY_CHARS = 120
+
+logger = logging.getLogger(__name__)
+
+# Waits until the pace of a copy lets it go on, or it is stopped.
+Pause = Callable[["Copying"], None]
+
+
+class Copying:
+    """What one copy order does; `run` by one thread, `stop` and `bytes_done` by any."""
+
+    def __init__(
+        self, store: ChunkStore, room: SourceRoom, order: CopyReplica, pause: Pause
+    ) -> None:
+        self.order = order
+        self.pace = Pace(order.bytes_per_s, room.runtime.monotonic_s())
+        self.bytes_done = 0
+        self._store = store
+        self._room = room
+        self._pause = pause
+        self.stopped = False
+        self._sources = [Source(room, where, order, self._check_wanted) for where in order.sources]
+        self._bad: dict[int, str] = {}  # By server, why its copy cannot be had.
+        self._lost: dict[int, str] = {}
+
+    def stop(self) -> None:
+        """Have it end without effect, unless it counts already."""
+        self.stopped = True
+
+    def run(self) -> None:
+        """Return once a whole replica is here, durable and sealed.
+
+        Raises: StaleOrder, WrongBirth, Cancelled, ProtocolError, DiskFull, DiskFailed, ReplicaBusy;
+        CorruptData or Unreachable when no source has all of it.
+        """
+        order = self.order
+        spec = self._spec()
+        end = (order.order_index, order.length, order.digest)
+        if self._store.confirm(order.chunk_id, order.birth, end):
+            self.bytes_done = order.length
+            return
+        crcs = self._read_blocks()
+        slot = self._store.begin_copy(spec, order.order_index, order.length)
+        try:
+            self._fill(slot, crcs)
+            self._check_wanted()
+            self._store.install_copy(slot, order.digest, lambda: not self.stopped)
+        finally:
+            self._store.drop_copy(slot)
+
+    def _spec(self) -> ReplicaSpec:
+        order = self.order
+        if order.disk_id not in (0, self._store.identity.disk_id):
+            raise ProtocolError(f"disk {order.disk_id:#x} is not on this server")
+        if not 0 < len(order.sources) <= SOURCES_MAX:
+            raise ProtocolError(f"a copy from {len(order.sources)} sources")
+        if not 0 <= order.length <= min(order.capacity, CHUNK_BYTES_MAX):
+            raise ProtocolError(f"a copy of {order.length} bytes into {order.capacity}")
+        try:
+            kind = ChunkKind[order.kind.upper()]
+            durability = Durability[order.durability.upper()]
+        except KeyError as error:
+            raise ProtocolError(f"a copy of kind {order.kind}, {order.durability}") from error
+        return ReplicaSpec(order.chunk_id, order.birth, kind, order.capacity, durability)
+
+    def _check_wanted(self) -> None:
+        if self.stopped:
+            raise Cancelled(f"the copy of chunk {self.order.chunk_id:#x} was stopped")
+
+    def _read_blocks(self) -> array[int]:
+        """Return the block CRCs of the ordered digest, from the first source that has them."""
+        if not self.order.length and self.order.digest == chunk_digest([]):
+            return array("I")
+        for source in list(self._sources):
+            self._check_wanted()
+            try:
+                return source.read_blocks()
+            except GfsError as error:
+                self._leave_out(source, error)
+        raise self._failure()
+
+    def _fill(self, slot: CopySlot, crcs: array[int]) -> None:
+        order = self.order
+        with self._store.buffers.borrow() as buffer:
+            while slot.end < order.length:
+                offset = slot.end
+                data = buffer.data[: min(_PIECE_BYTES, order.length - offset)]
+                first = offset // BLOCK_BYTES
+                expected = crcs[first : first + -(-len(data) // BLOCK_BYTES)]
+                self.pace.take(len(data), self._room.runtime.monotonic_s())
+                self._pause(self)
+                self._get(offset, data, expected)
+                slot.append(data, expected)
+                self.bytes_done = slot.end
+
+    def _get(self, offset: int, data: memoryview, crcs: array[int]) -> None:
+        """Fill a piece with bytes that fit their CRCs. Raises: CorruptData, Unreachable."""
+        missing = list(range(len(crcs)))
+        for source in list(self._sources):
+            try:
+                self._get_from(source, offset, (data, crcs), missing)
+            except Cancelled:
+                raise
+            except GfsError as error:
+                self._leave_out(source, error)
+            if not missing:
+                return
+        raise self._failure()
+
+    def _get_from(
+        self, source: Source, offset: int, piece: tuple[memoryview, array[int]], missing: list[int]
+    ) -> None:
+        """Get what is missing of a piece; a bad block is asked for once more, by itself.
+
+        Then its server reads and checks it, and reports its damage (D3).
+        """
+        data, crcs = piece
+        self._check_wanted()
+        if len(missing) == len(crcs):
+            try:
+                source.read(offset, data)
+                missing[:] = bad_blocks(offset, data, crcs)
+            except CorruptData:
+                pass  # Found by a server that looks before it sends: which block it is, comes now.
+        for block in list(missing):
+            self._check_wanted()
+            start = block * BLOCK_BYTES
+            part = data[start : start + BLOCK_BYTES]
+            where = f"block {(offset + start) // BLOCK_BYTES}"
+            try:
+                source.read(offset + start, part, checked=True)
+            except CorruptData:
+                self._bad[source.server_id] = f"{where} is damaged"
+                continue
+            if bad_blocks(offset + start, part, crcs[block : block + 1]):
+                self._bad[source.server_id] = f"{where} arrived damaged"
+            else:
+                missing.remove(block)
+
+    def _leave_out(self, source: Source, error: GfsError) -> None:
+        self._sources.remove(source)
+        found = self._bad if isinstance(error, CorruptData) else self._lost
+        found[source.server_id] = f"{error.code}: {error.message[:_WHY_CHARS]}"
+        logger.info(
+            "a source of a copy is left out chunk=%#x server=%d error=%s reason=%s",
+            self.order.chunk_id,
+            source.server_id,
+            error.code,
+            error.message,
+        )
+
+    def _failure(self) -> GfsError:
+        """Return why nobody has it; damage is told first, as it is worth more than silence."""
+        chunk = f"no source has all of chunk {self.order.chunk_id:#x}"
+        reasons = [f"server {one}: {why}" for one, why in {**self._bad, **self._lost}.items()]
+        message = f"{chunk}: {'; '.join(reasons)}"
+        if self._bad:
+            return CorruptData(message, server=next(iter(self._bad)))
+        return Unreachable(message)

@@ -1,0 +1,108 @@
+"""What a start finds in the slot files: which replica each chunk has, and what a crash left."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass, field
+
+from gfs_ha.checksum import chunk_digest
+from gfs_ha.chunk.disk import Disk, opened
+from gfs_ha.chunk.slots.format import SlotFlag, State
+from gfs_ha.chunk.slots.slot import Slot, Verified, read_header, verified_end
+from gfs_ha.chunk.slots.tombstones import Tombstones
+from gfs_ha.ids import ChunkId
+from gfs_ha.net.buffers import BufferPool
+
+_SLOT_NAME = re.compile(r"([0-9a-f]{8})\.slot")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Found:
+    """The slots of one disk.
+
+    Fields:
+        unidentified: files that no chunk claims; nobody may destroy them (G2).
+    """
+
+    tombstones: Tombstones
+    slots: dict[ChunkId, Slot] = field(default_factory=dict)
+    unidentified: list[str] = field(default_factory=list)
+    next_number: int = 1
+
+
+def read_slots(disk: Disk, buffers: BufferPool) -> Found:
+    """Read the headers of all slots, and remove those that say that they are nobody's.
+
+    Raises: DiskFailed, DiskFull.
+    """
+    found = Found(Tombstones(disk))
+    beside: list[Slot] = []
+    for name in disk.names():
+        match = _SLOT_NAME.fullmatch(name)
+        if match is None:
+            continue
+        found.next_number = max(found.next_number, int(match.group(1), 16) + 1)
+        slot = _read_slot(disk, name, found)
+        if slot is None:
+            continue
+        known = found.slots.get(slot.header.chunk_id)
+        if known is not None and known.header.generation >= slot.header.generation:
+            beside.append(slot)
+            continue
+        if known is not None:
+            beside.append(known)
+        found.slots[slot.header.chunk_id] = slot
+    for other in beside:
+        winner = found.slots[other.header.chunk_id]
+        if _was_replaced(other, winner, buffers):
+            logger.info("a damaged replica gave way to its copy chunk=%#x", other.header.chunk_id)
+            disk.unlink(other.name)
+        else:
+            found.unidentified.append(other.name)
+    return found
+
+
+def _read_slot(disk: Disk, name: str, found: Found) -> Slot | None:
+    reading = read_header(disk, name)
+    if reading is None:
+        # Made in the moment of a power cut, or damaged twice: nobody knows whose it is, so
+        # nobody may destroy it (G2).
+        found.unidentified.append(name)
+        return None
+    header = reading.header
+    if header.state is State.FREE and not reading.copy_lost:
+        disk.unlink(name)
+        return None
+    if header.state is State.COPYING:
+        # Also with a bad copy: it was never told to be here, or both copies would say `sealed`.
+        disk.unlink(name)
+        return None
+    if header.state is State.TOMBSTONE:
+        if not found.tombstones.add(name, header):
+            disk.unlink(name)  # It says what the other one says.
+        return None
+    slot = Slot(disk, name, reading)
+    if header.state is State.SEALED:
+        if reading.previous is not None and reading.previous[0].state is State.COPYING:
+            # The crash came amid its stamp. The rule above needs the stamp in both copies.
+            with opened(disk, name) as file:
+                slot.write(file, header, reading.table)
+                file.sync()
+        slot.forget_table()
+    return slot
+
+
+def _was_replaced(old: Slot, new: Slot, buffers: BufferPool) -> bool:
+    """Return whether a verified copy was made to replace a replica, and is still whole (D3)."""
+    header = new.header
+    if not header.flags & SlotFlag.REPLACES or header.state is not State.SEALED:
+        return False
+    if old.header.birth != header.birth:
+        return False
+    with opened(new.disk, new.name) as file, buffers.borrow() as buffer:
+        claim = Verified(header.end, new.table)
+        whole = verified_end(file, claim, buffer.data) == header.end
+    return whole and chunk_digest(claim.table) == header.digest
