@@ -20,7 +20,7 @@ from gfs_ha.config import (
 )
 from gfs_ha.errors import GfsError
 from gfs_ha.ids import NO_SESSION, SessionId
-from gfs_ha.limits import MIB, PROTOCOL_VERSION
+from gfs_ha.limits import DEAD_S, MIB, PROTOCOL_VERSION
 from gfs_ha.master.planners.plan import PlanLimits
 from gfs_ha.master.server import MasterServer, build_master
 from gfs_ha.net.leader import LeaderLink
@@ -66,6 +66,7 @@ class Trio:
         ports = free_ports(2 * len(NAMES))
         self.directory = directory
         self.settings = settings or SettingsConfig(chunk_bytes=MIB)
+        self.dead_after_s = DEAD_S
         self.masters = tuple(
             MasterAddress(name, "127.0.0.1", ports[2 * position], ports[2 * position + 1])
             for position, name in enumerate(NAMES)
@@ -80,7 +81,7 @@ class Trio:
         return Config(
             path=self.directory / "gfs.toml",
             cluster=ClusterConfig(CLUSTER, "test", self.masters),
-            master=MasterConfig(name, self.directory / name, 1 << 28),
+            master=MasterConfig(name, self.directory / name, 1 << 28, self.dead_after_s),
             chunkserver=None,
             client=ClientConfig("here", "r1"),
             settings=self.settings,
