@@ -1,0 +1,166 @@
+"""Real copies lost for good: made anew byte for byte, wherever the leader is by then."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from killing import MIB, check_files, content, leader_of, settle, wait_until
+from test_corrupt import stamped
+
+import gfs_ha
+from gfs_ha import config
+from gfs_ha.chunk.slots.format import DATA_OFFSET
+from gfs_ha.errors import GfsError
+from gfs_ha.limits import DEAD_MIN_S
+from gfs_ha.local.cluster import LocalCluster
+from gfs_ha.protocol.reports import ChunkRow
+
+pytestmark = pytest.mark.processes
+
+FILES = {f"/f{number}": content(MIB + 300_000, seed=number) for number in range(6)}
+
+
+def repairing(cluster: LocalCluster, masters: int, chunkservers: int) -> LocalCluster:
+    """Return a cluster whose masters take a server for dead as early as they may, with files."""
+    cluster.up(masters=masters, chunkservers=chunkservers, racks=("r1", "r2"), chunk_bytes=MIB)
+    for number in range(1, masters + 1):
+        name = f"m{number}"
+        with Path(cluster.directory, name, "gfs.toml").open("a") as file:
+            file.write(f"dead_after_s = {DEAD_MIN_S}\n")
+        cluster.kill(name, signal.SIGTERM)
+        cluster.start(name)
+    cluster.wait_serving()
+    with gfs_ha.connect(cluster.config_path) as fs:
+        for path, data in FILES.items():
+            fs.write_bytes(path, data)
+    with gfs_ha.connect(cluster.config_path) as fs:
+        settle(fs)
+    wait_until(lambda: all(stamped(slot) for slot in slots(cluster)), "all are stamped")
+    return cluster
+
+
+def slots(cluster: LocalCluster, server: str = "cs*") -> list[Path]:
+    return list(Path(cluster.directory).glob(f"{server}/data/*.slot"))
+
+
+def rows(fs: gfs_ha.Cluster) -> list[ChunkRow]:
+    return [row for row in fs.operations.chunks() if row.state != "dead"]
+
+
+def on_three(fs: gfs_ha.Cluster, but: str = "") -> bool:
+    """Return whether every chunk has three live copies without those of one server."""
+    for row in rows(fs):
+        live = {replica.name for replica in row.replicas if replica.health == "live"}
+        if len(live - {but}) != 3:
+            return False
+    return True
+
+
+def check_every_copy(cluster: LocalCluster, fs: gfs_ha.Cluster) -> None:
+    """All files are as they were, and so are the bytes of every copy on every disk."""
+    check_files(fs, FILES)
+    found: dict[bytes, int] = {}
+    for slot in slots(cluster):
+        if stamped(slot):
+            data = slot.read_bytes()[DATA_OFFSET:].rstrip(b"\0")
+            found[data] = found.get(data, 0) + 1
+    assert len(found) == len(rows(fs)), "copies of one chunk differ"
+    assert all(count >= 3 for count in found.values())
+
+
+def test_a_server_killed_for_good_costs_no_copy_and_its_return_leaves_none_too_many(
+    new_cluster: Callable[[str], LocalCluster],
+) -> None:
+    cluster = repairing(new_cluster("cluster"), masters=1, chunkservers=5)
+    with gfs_ha.connect(cluster.config_path) as fs:
+        lost = sum("cs2" in [one.name for one in row.replicas] for row in rows(fs))
+        assert lost
+        cluster.kill("cs2", signal.SIGKILL)
+        wait_until(lambda: on_three(fs, but="cs2"), "three copies without cs2")
+        report = fs.operations.repair()
+        assert report.made_count == lost, "not one copy more than was lost"
+        check_every_copy(cluster, fs)
+        wait_until(lambda: fs.operations.health().healthy, "health")
+        cluster.start("cs2")
+
+        def rested() -> bool:
+            return all(row.copies == 3 == len(row.replicas) for row in rows(fs))
+
+        wait_until(rested, "the surplus to go")
+        wait_until(lambda: len(slots(cluster)) == 3 * len(rows(fs)), "its files to go")
+        assert fs.operations.repair().made_count == lost
+        check_files(fs, FILES)
+
+
+def test_a_wiped_disk_and_flipped_bytes_are_made_good(
+    new_cluster: Callable[[str], LocalCluster],
+) -> None:
+    cluster = repairing(new_cluster("cluster"), masters=1, chunkservers=4)
+    with gfs_ha.connect(cluster.config_path) as fs:
+        cluster.kill("cs1", signal.SIGKILL)
+        shutil.rmtree(Path(cluster.directory, "cs1", "data"))
+        cluster.start("cs1")
+
+        def restored() -> bool:
+            return all(
+                row.copies == 3 == len(row.replicas)
+                and all(one.health == "live" for one in row.replicas)
+                for row in rows(fs)
+            )
+
+        wait_until(lambda: fs.operations.repair().made_count > 0, "the first copies")
+        wait_until(restored, "three copies of each after the loss of a disk")
+        check_files(fs, FILES)
+        made = fs.operations.repair().made_count
+        for slot in slots(cluster, "cs3"):
+            with slot.open("r+b") as file:
+                file.seek(DATA_OFFSET + 70_000)
+                byte = file.read(1)
+                file.seek(DATA_OFFSET + 70_000)
+                file.write(bytes([byte[0] ^ 1]))
+        read_near(cluster, "cs3")
+        wait_until(lambda: fs.operations.repair().made_count > made and restored(), "healing")
+        check_files(fs, FILES)
+        wait_until(lambda: fs.operations.health().healthy, "health")
+
+
+def read_near(cluster: LocalCluster, name: str) -> None:
+    """Read all files from one server first, whose damage does not get through."""
+
+    read = config.load(cluster.config_path)
+    own = config.load(Path(cluster.directory, name, "gfs.toml")).chunkserver
+    assert own is not None
+    near = replace(read, client=config.ClientConfig(own.machine, own.rack))
+    with gfs_ha.connect(near) as reader:
+        check_files(reader, FILES)
+
+
+def test_a_leader_killed_amid_repair_is_followed_by_one_that_goes_on(
+    new_cluster: Callable[[str], LocalCluster],
+) -> None:
+    cluster = repairing(new_cluster("cluster"), masters=3, chunkservers=5)
+    with gfs_ha.connect(cluster.config_path) as fs:
+        cluster.kill("cs3", signal.SIGKILL)
+
+        def begun() -> bool:
+            report = fs.operations.repair()
+            return bool(report.copying) or report.made_count > 0
+
+        wait_until(begun, "the first copies")
+        cluster.kill(leader_of(fs), signal.SIGKILL)
+
+        def whole() -> bool:
+            try:
+                return on_three(fs, but="cs3")
+            except GfsError:
+                return False
+
+        wait_until(whole, "three copies without cs3", 90.0)
+        check_every_copy(cluster, fs)
+        per_chunk = [len(row.replicas) for row in rows(fs)]
+        assert max(per_chunk) <= 4, "one new copy for each that was lost"
