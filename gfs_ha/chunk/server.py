@@ -169,6 +169,7 @@ class Chunkserver:
         outbox = Outbox(runtime)
 
         def report(chunk_id: ChunkId, block_index: int) -> None:
+            store.note_damage(chunk_id)
             outbox.add_damage(DamageFound(chunk_id, identity.disk_id, block_index))
 
         listen = (self._own.host, self._own.port)

@@ -32,6 +32,15 @@ class ReadPlan:
     crcs: array[int]
 
 
+def condition_of(header: Header, distrusted: str) -> str:
+    """Return how reports call a replica with that header."""
+    if header.flags & SlotFlag.QUARANTINED:
+        return "quarantined"
+    if header.flags & SlotFlag.COPY_LOST or distrusted:
+        return "damaged"
+    return header.state.name.lower()
+
+
 def plan_read(name: str, header: Header, claim: Verified, wanted: tuple[int, int]) -> ReadPlan:
     """Return the plan for (offset, length) of what is there. Raises: ChunkUnavailable."""
     offset, length = wanted

@@ -10,12 +10,10 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import msgspec
-
 from gfs_ha.checksum import chunk_digest
 from gfs_ha.chunk.disk import File, opened
 from gfs_ha.chunk.slots import stamps
-from gfs_ha.chunk.slots.answers import ReadPlan, fence_answer, plan_read
+from gfs_ha.chunk.slots.answers import ReadPlan, condition_of, fence_answer, plan_read
 from gfs_ha.chunk.slots.appending import OpenPush, Reserve
 from gfs_ha.chunk.slots.format import Header, SlotFlag, State
 from gfs_ha.chunk.slots.slot import Slot, Verified, cut_table
@@ -83,12 +81,7 @@ class Replica:
     @property
     def condition(self) -> str:
         """Return "open", "fenced", "sealed", "damaged" or "quarantined", as reports call it."""
-        header = self.header
-        if header.flags & SlotFlag.QUARANTINED:
-            return "quarantined"
-        if header.flags & SlotFlag.COPY_LOST or self._distrusted:
-            return "damaged"
-        return header.state.name.lower()
+        return condition_of(self.header, self._distrusted)
 
     @property
     def durable(self) -> bool:
@@ -141,8 +134,7 @@ class Replica:
 
     def _check_here(self) -> None:
         if self._deleted:
-            gone = f"chunk {self.header.chunk_id:#x} is not on this server any more"
-            raise UnknownReplica(gone)
+            raise UnknownReplica(f"chunk {self.header.chunk_id:#x} is here no more")
 
     def check_accepting(self) -> None:
         """Raise Fenced or UnknownReplica unless appends are still taken; cheap, for each packet."""
@@ -162,12 +154,8 @@ class Replica:
             first = header.end // BLOCK_BYTES
             table = self._slot.table[:first]
             table.extend(push.crcs)
-            changed = msgspec.structs.replace(
-                header,
-                end=push.end,
-                promised_end=max(header.promised_end, push.end),
-                written_ms=self._around.runtime.wall_ns() // 1_000_000,
-            )
+            now_ms = self._around.runtime.wall_ns() // 1_000_000
+            changed = stamps.pushed(header, push.end, now_ms)
             try:
                 self._slot.write(push.file, changed, table)
                 if self.durable:
@@ -218,10 +206,8 @@ class Replica:
             header = self._slot.header
             self._check_here()
             if order_index < header.order_index:
-                raise StaleOrder(
-                    f"chunk {header.chunk_id:#x}: order {order_index} is older than "
-                    f"{header.order_index}, which was obeyed"
-                )
+                older = f"order {order_index} is older than {header.order_index}, obeyed before"
+                raise StaleOrder(f"chunk {header.chunk_id:#x}: {older}")
             self._closed_because = self._closed_because or why
 
     def _write_fence(self, header: Header, order_index: LogIndex, verified: Verified) -> None:
@@ -235,8 +221,10 @@ class Replica:
 
         Raises: ReplicaDamaged with `details["end"]` when fewer verify; StaleOrder, UnknownReplica.
         """
-        self.fence(order_index)
+        if self.header.state is not State.SEALED:  # Else its bytes do not change any more.
+            self.fence(order_index)
         with self._orders:
+            self._check_here()
             return chunk_digest(self._cut(self._verify(), length))
 
     def finish(self, order_index: LogIndex, length: int, digest: int) -> None:
@@ -245,23 +233,18 @@ class Replica:
         Raises: ReplicaDamaged when fewer bytes verify, or other ones (then it is quarantined).
         """
         with self._orders:
-            self._close_for(order_index, "it is sealed")
             shown, header = self.header, self._slot.header
-            whole = shown.state is State.SEALED and not shown.flags & SlotFlag.COPY_LOST
-            if whole and (shown.end, shown.digest) == (length, digest):
+            same = self._sealed_as(order_index, length, digest)
+            if same and not shown.flags & SlotFlag.COPY_LOST and not self._distrusted:
                 return
-            # Bytes that this process wrote and counted need no second look: a whole-chunk read per
-            # seal would cost a tenth of a put.
+            # What this process wrote and counted needs no second look: a tenth of a put's cost.
             trusted = self._made_here and not self._distrusted and header.state is State.OPEN
             claim = Verified(header.end, self._slot.table) if trusted else self._verify()
             table = self._cut(claim, length)
             if chunk_digest(table) != digest:
                 self.quarantine()
-                raise ReplicaDamaged(
-                    f"chunk {header.chunk_id:#x}: its first {length} bytes are not those of the "
-                    "sealed chunk; it is quarantined",
-                    end=claim.end,
-                )
+                other = f"chunk {header.chunk_id:#x} has other bytes here than the sealed one"
+                raise ReplicaDamaged(f"{other}; it is quarantined", end=claim.end)
             try:
                 self._seal(order_index, digest, Verified(length, table))
             except BaseException as error:
@@ -272,14 +255,17 @@ class Replica:
     def compare(self, order_index: LogIndex, length: int, digest: int) -> None:
         """Take no appends, and quarantine it if it has other bytes than the sealed chunk (C4).
 
-        One that has the same bytes stays what it is: the masters do not count it. So does one that
-        verifies less. Idempotent; one write says both that it was compared and what came of it.
-        Raises: StaleOrder, DiskFailed, UnknownReplica.
+        One with the same bytes or fewer stays what it is: the masters do not count it. A sealed one
+        is read, and listed as damaged if need be. One write says both that it was compared and what
+        came of it. Raises: StaleOrder, DiskFailed, UnknownReplica.
         """
         with self._orders:
-            self._close_for(order_index, "it was sealed without this replica")
             shown = self.header
-            if shown.state is State.SEALED and (shown.end, shown.digest) != (length, digest):
+            if self._sealed_as(order_index, length, digest):
+                self._verified = None
+                if self._verify().end < length:
+                    self.doubt("some of its blocks are damaged")
+            elif shown.state is State.SEALED:
                 self.quarantine()
             if shown.state is State.SEALED or shown.order_index >= order_index:
                 return
@@ -289,6 +275,21 @@ class Replica:
                 header = self._slot.header
                 changed = stamps.flagged(header, SlotFlag.QUARANTINED) if odd else header
                 self._write_fence(changed, order_index, claim)
+
+    def _sealed_as(self, order_index: LogIndex, length: int, digest: int) -> bool:
+        """Return whether it is sealed so: no order about that is too old. Else begin the order."""
+        self._check_here()
+        shown = self.header
+        if shown.state is State.SEALED and (shown.end, shown.digest) == (length, digest):
+            return True
+        self._close_for(order_index, "it is sealed")
+        return False
+
+    def doubt(self, why: str) -> None:
+        """List a sealed one as damaged until it was read whole or replaced (D3)."""
+        if self.header.state is State.SEALED:
+            self._distrusted, self._verified = self._distrusted or why, None
+            self._count()
 
     def _cut(self, claim: Verified, length: int) -> array[int]:
         if claim.end < length:
@@ -386,10 +387,11 @@ class Replica:
 
     def _verify(self) -> Verified:
         """Return what verifies; read once while nothing can change it. Needs `_orders`."""
-        if self._verified is None or self._verified.end > self._slot.header.end:
+        known = self._verified
+        if known is None or known.end > self._slot.header.end:
             with self._reading() as (file, buffer):
-                self._verified = self._slot.verify(file, buffer)
-        return self._verified
+                known = self._verified = self._slot.verify(file, buffer)
+        return known
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[File, memoryview]]:

@@ -23,6 +23,12 @@ def flagged(header: Header, flag: SlotFlag) -> Header:
     return msgspec.structs.replace(header, flags=header.flags | flag)
 
 
+def pushed(header: Header, end: int, now_ms: int) -> Header:
+    """Return the header after a push that ends there."""
+    promised_end = max(header.promised_end, end)
+    return msgspec.structs.replace(header, end=end, promised_end=promised_end, written_ms=now_ms)
+
+
 def stamp_fence(slot: Slot, header: Header, order_index: LogIndex, claim: Verified) -> None:
     """Say durably that no append follows what verifies."""
     fenced = msgspec.structs.replace(
@@ -67,7 +73,7 @@ def sealed_header(header: Header, order_index: LogIndex, length: int, digest: in
         state=State.SEALED,
         end=length,
         promised_end=length,
-        order_index=order_index,
+        order_index=max(order_index, header.order_index),
         digest=digest,
         flags=header.flags & ~_REPAIRED,
     )

@@ -314,14 +314,26 @@ class ChunkStore:
             except UnknownReplica:
                 if self._replicas.get(chunk_id) in (None, replica):
                     raise
+            finally:
+                self._list_if_unsettled(chunk_id, replica)
+
+    def _list_if_unsettled(self, chunk_id: ChunkId, replica: Replica) -> None:
+        if replica.condition != _SETTLED:
+            with self._lock:
+                if self._replicas.get(chunk_id) is replica:
+                    self._unsettled[chunk_id] = replica
+
+    def note_damage(self, chunk_id: ChunkId) -> None:
+        """List a sealed replica as damaged from now on: a block of it failed its CRC (D3)."""
+        with self._lock:
+            replica = self._replicas.get(chunk_id)
+        if replica is not None:
+            replica.doubt("a block was found damaged")
+            self._list_if_unsettled(chunk_id, replica)
 
     def quarantine(self, chunk_id: ChunkId) -> None:
         """Keep a replica but serve it no more. Raises: UnknownReplica, DiskFailed."""
-        replica = self.get(chunk_id)
-        replica.quarantine()
-        with self._lock:
-            if self._replicas.get(chunk_id) is replica:
-                self._unsettled[chunk_id] = replica
+        self._obeyed(chunk_id, Replica.quarantine)
 
     def list_open(self) -> tuple[OpenReplica, ...]:
         """Return the replicas that are not sealed, or sealed but not whole, and the tombstones."""
