@@ -13,6 +13,7 @@ from functools import partial
 from gfs_ha.errors import GfsError, NotLeader
 from gfs_ha.limits import REQUEST_DEADLINE_S, SUSPECT_S
 from gfs_ha.master.census import Presence, lost_disks
+from gfs_ha.master.handlers.chunkservers import delete_strays
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.planners.copies import plan_copies
@@ -21,6 +22,7 @@ from gfs_ha.master.planners.garbage import plan_deletes, plan_reaping
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Planner, Seen
 from gfs_ha.master.planners.replication import plan_replication
 from gfs_ha.master.planners.surplus import plan_surplus
+from gfs_ha.master.planners.tally import plan_tally
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.repairing import carry_out, repair_seen
@@ -52,6 +54,7 @@ PLANNERS: dict[str, Planner] = {
     _COPIES: plan_copies,
     "replication": plan_replication,
     "surplus": plan_surplus,
+    "tally": plan_tally,
 }
 
 
@@ -195,6 +198,7 @@ class Housekeeper:
             for chunk_id, chunk in plan.sealing:
                 sealer.look_at(chunk_id, chunk)
         carry_out(reign, plans, now_s)
+        delete_strays(self._desk, reign, plans)
         reign.release_due(now_s)
 
     def _initialize(self, reign: Reign) -> None:

@@ -11,8 +11,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from gfs_ha.ids import ChunkId, Epoch, ServerId, SessionId, StartId
-from gfs_ha.limits import DEAD_S, HEARTBEAT_PARK_S, SUSPECT_S
+from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId, SessionId, StartId
+from gfs_ha.limits import DEAD_S, DISKS_PER_SERVER_MAX, HEARTBEAT_PARK_S, SUSPECT_S
 from gfs_ha.protocol.control import (
     CopyProgress,
     DamageFound,
@@ -56,6 +56,7 @@ class ServerFacts:
     clock_ahead_ms: int = 0
     since_s: float = 0.0  # Since when it has been beating without a pause.
     copies: tuple[CopyProgress, ...] = ()  # That it is making.
+    tallies: dict[DiskId, bytes] = field(default_factory=dict)
     # Never changed, only replaced: planners on other threads look at it.
     unsettled: Mapping[ChunkId, OpenReplica] = field(default_factory=dict)
 
@@ -110,6 +111,8 @@ class Observed:
         facts.open_replicas = beat.open_replicas
         facts.unsettled = {replica.chunk_id: replica for replica in beat.open_replicas}
         facts.copies = beat.copies
+        for tally in beat.tallies[:DISKS_PER_SERVER_MAX]:
+            facts.tallies[tally.disk_id] = tally.buckets
         for damage in beat.damage:
             self.damaged(beat.server_id, damage)
         self._compare_listed(beat)

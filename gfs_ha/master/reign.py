@@ -73,7 +73,9 @@ class Reign:
         parked = self._parked.pop(server_id, None)
         if parked is None or parked.slot.closed:
             return
-        parked.slot.reply(HeartbeatReply(self.epoch, self.orders.due(server_id, now_s)))
+        orders = self.orders.due(server_id, now_s)
+        to_list = self.repairs.take_to_list(server_id)
+        parked.slot.reply(HeartbeatReply(self.epoch, orders, list_buckets=to_list))
 
     def release_due(self, now_s: float) -> None:
         """Answer the heartbeats that have waited long enough, or that orders wait for."""

@@ -16,6 +16,7 @@ from gfs_ha.master.reign import Reign
 from gfs_ha.master.state.commands import EndCopy
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import CopyReplica, StopCopy
+from gfs_ha.protocol.tally import LIST_BUCKETS_MAX
 
 MASS_S = 300.0  # A leader younger than this copies nothing while most servers are away.
 _WAITS_MAX = 1_000
@@ -53,6 +54,12 @@ def repair_seen(desk: Desk, reign: Reign, take: bool) -> RepairSeen:
         deleted=repairs.take(DELETE) if take else frozenset(),
         failed=repairs.take_failed() if take else {},
         resting=repairs.resting(now_s),
+        tallies={
+            (server_id, disk_id): told
+            for server_id, found in facts.items()
+            for disk_id, told in found.tallies.items()
+        },
+        listings=repairs.take_listings(),
         gone=frozenset(repairs.gone),
         doubted=frozenset(repairs.doubted),
         young=young,
@@ -96,5 +103,11 @@ def carry_out(reign: Reign, plans: Sequence[Plan], now_s: float) -> None:
                     command.server_id, StopCopy(command.chunk_id, command.order_index)
                 )
                 repairs.ended((command.chunk_id, command.server_id, command.order_index))
+        for server_id, disk_id, bucket in plan.listings:
+            wanted = repairs.to_list.setdefault(server_id, [])
+            if (disk_id, bucket) not in wanted and len(wanted) < LIST_BUCKETS_MAX:
+                wanted.append((disk_id, bucket))
+        for chunk_id, server_id in plan.doubts:
+            repairs.doubt(chunk_id, server_id)
         for chunk_id, why in list(plan.waits.items())[:_WAITS_MAX]:
             repairs.waits[chunk_id] = why

@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.master.planners.plan import NO_CHUNK
 from gfs_ha.master.planners.seen import Answered
-from gfs_ha.protocol.control import CopyProgress
+from gfs_ha.protocol.control import BucketListing, CopyProgress
+from gfs_ha.protocol.tally import LIST_BUCKETS_MAX
 
 NOTES_MAX = 4_096
+LISTINGS_MAX = 64
 STALLED_S = 30.0  # A copy without progress for so long is tried elsewhere.
 REST_MIN_S = 5.0
 REST_MAX_S = 300.0
@@ -43,6 +45,8 @@ class RepairBook:
     doubted: OrderedDict[Place, None] = field(default_factory=OrderedDict)
     waits: dict[ChunkId, str] = field(default_factory=dict)  # Why chunks wait, by the last plans.
     done_copies: int = 0
+    to_list: dict[ServerId, list[tuple[DiskId, int]]] = field(default_factory=dict)
+    _listings: deque[tuple[ServerId, BucketListing]] = field(default_factory=deque)
     _answers: dict[str, OrderedDict[Answered, None]] = field(default_factory=dict)
     _failed: OrderedDict[Answered, str] = field(default_factory=OrderedDict)
     _resting: OrderedDict[Place, _Rest] = field(default_factory=OrderedDict)
@@ -117,6 +121,22 @@ class RepairBook:
     def ended(self, answered: Answered) -> None:
         """Forget a copy that was given up."""
         self._forget(answered)
+
+    def listed(self, server_id: ServerId, listings: Iterable[BucketListing]) -> None:
+        """Note buckets that a server listed in full, until a plan compares them."""
+        for listing in listings:
+            if len(self._listings) < LISTINGS_MAX:
+                self._listings.append((server_id, listing))
+
+    def take_listings(self) -> tuple[tuple[ServerId, BucketListing], ...]:
+        """Return and forget the buckets that were listed."""
+        taken = tuple(self._listings)
+        self._listings.clear()
+        return taken
+
+    def take_to_list(self, server_id: ServerId) -> tuple[tuple[DiskId, int], ...]:
+        """Return and forget the buckets that a server is to list."""
+        return tuple(self.to_list.pop(server_id, ()))[:LIST_BUCKETS_MAX]
 
     def doubt(self, chunk_id: ChunkId, server_id: ServerId) -> None:
         """Note that somebody could not read a copy: it is to compare itself."""

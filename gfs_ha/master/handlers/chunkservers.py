@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 
 from gfs_ha.errors import (
@@ -14,13 +15,14 @@ from gfs_ha.errors import (
     StaleOrder,
     UnknownReplica,
 )
-from gfs_ha.ids import LogIndex, ServerId, order_index, split_chunk_id
+from gfs_ha.ids import ChunkId, LogIndex, ServerId, order_index, split_chunk_id
 from gfs_ha.limits import DISKS_PER_SERVER_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.orders import COMPARE, COPY, DELETE, FENCE, KEEP, PROVE
 from gfs_ha.master.planners.listed import order_for
+from gfs_ha.master.planners.plan import Plan
 from gfs_ha.master.proposals import MARGIN_S, reply_of
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.raft.journal import stored_applied
@@ -44,6 +46,7 @@ from gfs_ha.protocol.control import (
     ServerRegistered,
 )
 from gfs_ha.protocol.metadata import ListServers, ServersListed
+from gfs_ha.protocol.tally import LIST_BUCKETS_MAX
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +120,7 @@ def heartbeat(desk: Desk, request: Heartbeat, slot: Slot) -> None:
         slot.reply(HeartbeatReply(reign.epoch, register_again=True))
         return
     reign.repairs.heard(request.server_id, request.copies, now_s)
+    reign.repairs.listed(request.server_id, request.listed[:LIST_BUCKETS_MAX])
     for answer in request.answers:
         _take_answer(desk, reign, request, answer)
     _compare_open(desk, reign, request)
@@ -277,13 +281,34 @@ def _order_for(
     desk: Desk, view: View, server_id: ServerId, replica: OpenReplica, moment: tuple[int, int]
 ) -> Order | None:
     chunk = view.chunk(replica.chunk_id)
-    last_chunk, applied = moment
     if chunk is None:
-        incarnation, counter = split_chunk_id(replica.chunk_id)
-        # Ids are given in order by the same command that writes the row: one below the counter
-        # without a row is gone for good. A higher one may only not be visible here yet.
-        if incarnation == desk.incarnation and counter <= last_chunk:
-            index = order_index(incarnation, LogIndex(applied))
-            return DeleteReplica(replica.chunk_id, index, "the chunk is gone")
-        return None
+        return _delete_gone(desk, replica.chunk_id, moment)
     return order_for(server_id, replica, chunk)
+
+
+def _delete_gone(desk: Desk, chunk_id: ChunkId, moment: tuple[int, int]) -> DeleteReplica | None:
+    """Return the order to delete a replica of a chunk without a row, if it can never have one.
+
+    Ids are given in order by the same command that writes the row: one below the counter without a
+    row is gone for good. A higher one may only not be visible here yet (G2 a).
+    """
+    last_chunk, applied = moment
+    incarnation, counter = split_chunk_id(chunk_id)
+    if incarnation != desk.incarnation or counter > last_chunk:
+        return None
+    index = order_index(incarnation, LogIndex(applied))
+    return DeleteReplica(chunk_id, index, "the chunk is gone")
+
+
+def delete_strays(desk: Desk, reign: Reign, plans: Sequence[Plan]) -> None:
+    """Order what a comparison of tallies found and nothing can ever refer to again (G2 a)."""
+    strays = [stray for plan in plans for stray in plan.strays]
+    if not strays:
+        return
+    with desk.kv.read() as reader:
+        view = View(reader)
+        moment = view.counters().last_chunk, stored_applied(reader)
+        for server_id, chunk_id in strays:
+            order = _delete_gone(desk, chunk_id, moment)
+            if order is not None and view.chunk(chunk_id) is None:
+                reign.orders.want(server_id, order)

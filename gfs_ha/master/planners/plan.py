@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from gfs_ha.ids import NO_SESSION, ChunkId, ServerId, SessionId
+from gfs_ha.ids import NO_SESSION, ChunkId, DiskId, ServerId, SessionId
 from gfs_ha.limits import CLAIM_SILENCE_S, SESSION_LIFE_MS
 from gfs_ha.master.planners.queue import RepairQueue
 from gfs_ha.master.planners.seen import RepairSeen
+from gfs_ha.master.planners.walk import TallyWalk
 from gfs_ha.master.state.commands import LeaderCommand
 from gfs_ha.master.state.records import Chunk
 from gfs_ha.master.state.view import View
@@ -57,6 +58,7 @@ class Cursors:
     busy: ChunkId = NO_CHUNK
     surplus: ChunkId = NO_CHUNK
     queue: RepairQueue = field(default_factory=RepairQueue)
+    tally: TallyWalk = field(default_factory=TallyWalk)
 
 
 @dataclass(slots=True)
@@ -67,12 +69,16 @@ class Plan:
     deletes: list[tuple[ServerId, DeleteReplica]] = field(default_factory=list)
     sealing: list[tuple[ChunkId, Chunk]] = field(default_factory=list)
     orders: list[tuple[ServerId, Order]] = field(default_factory=list)
+    listings: list[tuple[ServerId, DiskId, int]] = field(default_factory=list)  # Buckets to list.
+    doubts: list[tuple[ChunkId, ServerId]] = field(default_factory=list)  # To compare themselves.
+    strays: list[tuple[ServerId, ChunkId]] = field(default_factory=list)  # Of chunks without a row.
     waits: dict[ChunkId, str] = field(default_factory=dict)  # Why a chunk is not repaired now.
 
     @property
     def empty(self) -> bool:
         """Return whether there is nothing to do."""
-        return not (self.proposals or self.deletes or self.sealing or self.orders)
+        wanted = (self.proposals, self.deletes, self.sealing, self.orders, self.listings)
+        return not any(wanted) and not self.strays
 
 
 Planner = Callable[[View, Seen, PlanLimits, Cursors], Plan]

@@ -14,7 +14,7 @@ from gfs_ha.limits import (
 )
 from gfs_ha.master.placement import Candidate
 from gfs_ha.master.state.records import RepairBudget
-from gfs_ha.protocol.control import CopyProgress, OpenReplica
+from gfs_ha.protocol.control import BucketListing, CopyProgress, OpenReplica
 
 USUAL_BUDGET = RepairBudget(
     REPAIR_CLUSTER_BYTES_PER_S, REPAIR_SERVER_BYTES_PER_S, REPAIR_COPIES_PER_SERVER, REPAIR_COPIES
@@ -37,6 +37,7 @@ class RepairSeen:
         failed: copies that failed, or make no progress, and why.
         resting: where a copy of a chunk failed lately.
         gone: replicas that their servers say are not there.
+        tallies, listings: what servers say is sealed on their disks (G7).
         doubted: copies of holders that somebody could not read: they are to compare themselves.
     """
 
@@ -54,5 +55,7 @@ class RepairSeen:
     resting: frozenset[tuple[ChunkId, ServerId]] = frozenset()
     gone: frozenset[tuple[ChunkId, ServerId]] = frozenset()
     doubted: frozenset[tuple[ChunkId, ServerId]] = frozenset()
+    tallies: Mapping[tuple[ServerId, DiskId], bytes] = field(default_factory=dict)
+    listings: tuple[tuple[ServerId, BucketListing], ...] = ()
     young: bool = False  # This leader has not had the time to hear everybody.
     hold: str = ""  # Why no copy is begun now, else empty.

@@ -7,11 +7,13 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from gfs_ha.ids import ChunkId
 from gfs_ha.limits import GIB, MIB
 from gfs_ha.master.health import Symptoms, examine, space_low
 from gfs_ha.master.raft.contract import MemberStatus, PeerStatus, RaftStatus
 from gfs_ha.master.raft.members import Addresses
 from gfs_ha.master.state.records import InternalErrors, Settings, StateCheck
+from gfs_ha.protocol.repair import CopyRow, RepairBudgetReport, RepairReport
 from gfs_ha.protocol.reports import DiskRow, ServerRow
 
 RAFT = RaftStatus(
@@ -120,14 +122,6 @@ BAD_DISK = server(4, disks=(DiskRow(5, 1, 1, 0, "read error"),))
         (replace(WELL, raft=peers(connected=False, refusal="OldCopy")), "NO_QUORUM_MARGIN", "Old"),
         (replace(WELL, raft=peers(behind=True)), "MASTER_OUTDATED", "m3"),
         (
-            replace(
-                WELL,
-                servers=(*WELL.servers, server(5, state="dead", heartbeat_age_ms=42_000)),
-            ),
-            "SERVER_DEAD",
-            "cs5 is dead (no heartbeat for 42 s)",
-        ),
-        (
             replace(WELL, servers=(*WELL.servers, server(5, state="suspect", heartbeat_age_ms=-1))),
             "SERVER_SUSPECT",
             "cs5 is suspect (not heard yet)",
@@ -180,9 +174,45 @@ def test_what_is_said_of_a_cluster_that_is_healthy(
     assert words in found.message
 
 
-def test_lost_copies_are_said_not_to_be_restored() -> None:
-    [found] = examine(replace(WELL, under_count=1)).items
-    assert "not restored" in found.advice
+REPAIR = RepairReport(
+    chunk_count=9,
+    copy_count=9,
+    lacking_bytes=9 * MIB,
+    lost_count=0,
+    copying=(CopyRow(ChunkId(7), "cs4", 5, 9, True),),
+    waiting=(),
+    failures=(),
+    deleting_count=0,
+    made_count=3,
+    bytes_per_s=MIB,
+    eta_ms=8_500,
+    hold="",
+    budget=RepairBudgetReport(0, 0, 2, 9),
+)
+
+
+def test_repair_under_way_is_told_with_its_count_and_the_time_to_go() -> None:
+    [found] = examine(replace(WELL, under_count=9, repair=REPAIR)).items
+    assert "1 copies under way, 3 made, about 9 s to go" in found.message
+    held = msgspec.structs.replace(REPAIR, hold="3 of 4 chunkservers are dead")
+    [found] = examine(replace(WELL, under_count=9, repair=held)).items
+    assert "repair waits: 3 of 4" in found.message
+
+
+def test_a_chunk_without_a_good_copy_is_an_error_of_its_own() -> None:
+    lost = msgspec.structs.replace(REPAIR, lost_count=2)
+    codes = {one.code for one in examine(replace(WELL, under_count=9, repair=lost)).items}
+    assert codes == {"CHUNKS_UNDER", "CHUNKS_LOST"}
+
+
+def test_a_dead_server_on_which_nothing_rests_any_more_is_only_a_warning() -> None:
+    gone = server(5, state="dead", heartbeat_age_ms=42_000)
+    report = examine(replace(WELL, servers=(*WELL.servers, gone)))
+    assert report.healthy and report.items[0].code == "SERVER_DEAD"
+    assert "on other servers" in report.items[0].advice
+    needed = examine(replace(WELL, servers=(*WELL.servers, gone), under_count=1))
+    [found] = [one for one in needed.items if one.code == "SERVER_DEAD"]
+    assert found.severity == "error" and "cs5 is dead (no heartbeat for 42 s)" in found.message
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,143 @@
+"""Compares what servers say is sealed on their disks with the tables, bucket by bucket (G7).
+
+The leader's own tally of a disk is counted from the tables in steps, only when the server's has
+changed or was not looked at for a while. A bucket that differs in two counts is listed in full by
+the server, and only rows that disagree with that list lead to anything, never to more than a
+question or a proposal: a copy that is missing is asked to compare itself, one that nobody knows of
+is adopted or dropped like any other, one of a dead chunk is deleted as its command said.
+"""
+
+from __future__ import annotations
+
+from gfs_ha.ids import ChunkId
+from gfs_ha.master.planners.copies import evidence
+from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
+from gfs_ha.master.planners.scene import Scene
+from gfs_ha.master.planners.walk import NUMBERS, Disk
+from gfs_ha.master.state.commands import DropReplica, PlaceCopy
+from gfs_ha.master.state.records import DEAD, SEALED, Chunk
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.control import BucketListing, CompareReplica, DeleteReplica
+from gfs_ha.protocol.tally import LIST_BUCKETS_MAX, bucket_of, replica_hash
+
+RECHECK_S = 60.0  # How often a disk is counted whose server says nothing new.
+
+
+def plan_tally(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
+    """Return which buckets are to be listed, and what follows from those that were."""
+    made = Plan()
+    scene = Scene(view, seen)
+    walk = cursors.tally
+    for server_id, listing in seen.repair.listings:
+        disk = (server_id, listing.disk_id)
+        before = len(made.proposals) + len(made.orders)
+        _compare(made, view, scene, (disk, listing), walk.members.get(disk, {}))
+        if len(made.proposals) + len(made.orders) == before and disk in seen.repair.tallies:
+            walk.agreed[disk] = seen.repair.tallies[disk]  # Explained by what is under way.
+    if walk.disk is None:
+        walk.begin(_next_disk(seen, walk.last, walk.agreed, walk.checked_s))
+    if walk.disk is not None and _count(view, cursors, limits):
+        _judge(made, seen, cursors)
+    return made
+
+
+def _next_disk(
+    seen: Seen,
+    last: Disk,
+    agreed: dict[Disk, bytes],
+    checked_s: dict[Disk, float],
+) -> Disk | None:
+    """Return the next disk whose tally is to be counted; None when all of them are known."""
+    due = [
+        disk
+        for disk, told in seen.repair.tallies.items()
+        if agreed.get(disk) != told or seen.now_s - checked_s.get(disk, 0.0) >= RECHECK_S
+    ]
+    return min(due, key=lambda disk: (disk <= last, disk), default=None)
+
+
+def _count(view: View, cursors: Cursors, limits: PlanLimits) -> bool:
+    """Count some more replicas of the disk; return whether it is through."""
+    walk = cursors.tally
+    assert walk.disk is not None, "no disk is counted"
+    server_id, disk_id = walk.disk
+    page = view.replicas_of(server_id, (disk_id, walk.after), limits.rows)
+    for found_disk, chunk_id in page:
+        if found_disk != disk_id:
+            return True
+        walk.after = chunk_id
+        chunk = view.chunk(chunk_id)
+        if chunk is not None and chunk.state == SEALED and server_id in chunk.holders:
+            walk.add(chunk_id, chunk.length)
+    return len(page) < limits.rows
+
+
+def _judge(made: Plan, seen: Seen, cursors: Cursors) -> None:
+    """Compare a count that is through with what the server said last."""
+    walk = cursors.tally
+    disk = walk.disk
+    assert disk is not None, "no disk is counted"
+    told = seen.repair.tallies.get(disk)
+    own = walk.end(seen.now_s)
+    if told is None or len(told) != NUMBERS.size:
+        return
+    differing = {
+        bucket
+        for bucket, (mine, theirs) in enumerate(zip(own, NUMBERS.unpack(told), strict=True))
+        if mine != theirs
+    }
+    again = differing & walk.suspects.get(disk, set())
+    walk.suspects[disk] = differing
+    if not differing:
+        walk.agreed[disk] = told
+    for bucket in sorted(again)[:LIST_BUCKETS_MAX]:
+        made.listings.append((disk[0], disk[1], bucket))
+
+
+def _compare(
+    made: Plan,
+    view: View,
+    scene: Scene,
+    told: tuple[Disk, BucketListing],
+    members: dict[int, set[ChunkId]],
+) -> None:
+    """Look for what a listing and the rows of now do not agree on."""
+    (server_id, disk_id), listing = told
+    listed = {chunk_id: damaged for chunk_id, _, damaged in listing.replicas}
+    unsettled = scene.repair.listed.get(server_id, {})
+    for chunk_id in sorted(listed.keys() | members.get(listing.bucket, set())):
+        chunk = view.chunk(chunk_id)
+        if chunk is None:
+            if chunk_id in listed:
+                made.strays.append((server_id, chunk_id))
+        elif chunk.state == DEAD and chunk_id in listed:
+            made.orders.append(
+                (server_id, DeleteReplica(chunk_id, chunk.dead_index, "the chunk is dead"))
+            )
+        elif chunk.state != SEALED:
+            continue
+        elif chunk_id not in listed:
+            here = bucket_of(replica_hash(chunk_id, chunk.length)) == listing.bucket
+            if here and server_id in chunk.holders and chunk_id not in unsettled:
+                end = (chunk.sealed_index, chunk.length, chunk.digest)
+                made.doubts.append((chunk_id, server_id))
+                made.orders.append((server_id, CompareReplica(chunk_id, chunk.birth, *end)))
+        elif all(one.server_id != server_id for one in chunk.replicas):
+            _stray(made, scene, (chunk_id, chunk), (server_id, disk_id))
+
+
+def _stray(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], disk: Disk) -> None:
+    """Adopt a copy that the tables do not know when one is missing, else drop it.
+
+    A copy that is ordered onto it verifies it: what is whole there is done at once.
+    """
+    chunk_id, chunk = known
+    server_id, disk_id = disk
+    count = len(scene.good(chunk_id, chunk)) + len(scene.coming(chunk))
+    sure = evidence(scene, chunk_id, chunk, server_id)
+    if count < chunk.goal:
+        seen = len(chunk.holders) + len(chunk.copying)
+        made.proposals.append(PlaceCopy(chunk_id, chunk.sealed_index, server_id, disk_id, seen))
+    elif len(sure) >= chunk.goal:
+        shown = sure[: chunk.goal]
+        made.proposals.append(DropReplica(chunk_id, chunk.sealed_index, server_id, disk_id, shown))

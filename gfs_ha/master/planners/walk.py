@@ -1,0 +1,64 @@
+"""Where the leader is with counting its own tallies of the servers' disks (G7); soft state."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+
+from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.protocol.tally import BUCKETS, bucket_of, replica_hash
+
+NUMBERS = struct.Struct(f">{BUCKETS}Q")
+MEMBERS_MAX = 20_000  # Of the buckets that differed, remembered for their listings.
+_FIRST = ChunkId(0)
+
+Disk = tuple[ServerId, DiskId]
+_NO_DISK: Disk = (ServerId(0), DiskId(0))
+
+
+@dataclass(slots=True)
+class TallyWalk:
+    """The count of one disk that is under way, and what earlier ones came to.
+
+    Fields:
+        suspects: the buckets that differed in the newest count of a disk.
+        members: what the tables place in these, by bucket.
+        agreed: what a server said when nothing was to be done about it.
+    """
+
+    disk: Disk | None = None
+    last: Disk = _NO_DISK
+    after: ChunkId = _FIRST
+    suspects: dict[Disk, set[int]] = field(default_factory=dict)
+    members: dict[Disk, dict[int, set[ChunkId]]] = field(default_factory=dict)
+    agreed: dict[Disk, bytes] = field(default_factory=dict)
+    checked_s: dict[Disk, float] = field(default_factory=dict)
+    _numbers: list[int] = field(default_factory=lambda: [0] * BUCKETS)
+    _room: int = MEMBERS_MAX
+
+    def begin(self, disk: Disk | None) -> None:
+        """Begin to count a disk; None: there is none to count."""
+        self.disk = disk
+        self.after = _FIRST
+        self._numbers = [0] * BUCKETS
+        self._room = MEMBERS_MAX
+        if disk is not None:
+            self.members[disk] = {bucket: set() for bucket in self.suspects.get(disk, ())}
+
+    def add(self, chunk_id: ChunkId, length: int) -> None:
+        """Count a copy that the tables place on the disk."""
+        hashed = replica_hash(chunk_id, length)
+        bucket = bucket_of(hashed)
+        self._numbers[bucket] ^= hashed
+        assert self.disk is not None, "no disk is counted"
+        members = self.members[self.disk].get(bucket)
+        if members is not None and self._room:
+            self._room -= 1
+            members.add(chunk_id)
+
+    def end(self, now_s: float) -> list[int]:
+        """Return the tally of the disk that was counted."""
+        assert self.disk is not None, "no disk is counted"
+        self.checked_s[self.disk] = now_s
+        self.last, self.disk = self.disk, None
+        return self._numbers

@@ -1,0 +1,144 @@
+"""Tallies compared: nothing is asked while they agree, and a difference only leads to proposals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from repair_house import LENGTH, House
+
+from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.master.planners.plan import Plan, Seen
+from gfs_ha.master.planners.tally import RECHECK_S, plan_tally
+from gfs_ha.master.planners.walk import NUMBERS
+from gfs_ha.master.state.commands import DropReplica, LoseHolder, PlaceCopy
+from gfs_ha.protocol.control import BucketListing, CompareReplica, DeleteReplica
+from gfs_ha.protocol.metadata import ReleaseChunks
+from gfs_ha.protocol.tally import bucket_of, replica_hash
+
+
+class Compared(House):
+    """Servers that say what is sealed on their disks, and list buckets when they are asked."""
+
+    def __post_init__(self) -> None:
+        House.__post_init__(self)
+        self.now_s = 1000.0
+        self.asked: list[tuple[ServerId, DiskId, int]] = []
+
+    def tallies(self) -> dict[tuple[ServerId, DiskId], bytes]:
+        found = {}
+        for server in range(1, self.server_count + 1):
+            numbers = [0] * 256
+            for chunk_id in self.on_disk.get(server, ()):
+                hashed = replica_hash(ChunkId(chunk_id), LENGTH)
+                numbers[bucket_of(hashed)] ^= hashed
+            found[(ServerId(server), DiskId(100 + server))] = NUMBERS.pack(*numbers)
+        return found
+
+    def listing(self, server: int, bucket: int) -> BucketListing:
+        chunks = sorted(self.on_disk.get(server, ()))
+        inside = [one for one in chunks if bucket_of(replica_hash(ChunkId(one), LENGTH)) == bucket]
+        replicas = tuple((ChunkId(one), LENGTH, False) for one in inside)
+        return BucketListing(DiskId(100 + server), bucket, replicas)
+
+    def compared_seen(self) -> Seen:
+        seen = self.seen()
+        listings = tuple((server, self.listing(server, bucket)) for server, _, bucket in self.asked)
+        self.asked = []
+        repair = replace(seen.repair, tallies=self.tallies(), listings=listings)
+        return replace(seen, now_s=self.now_s, repair=repair)
+
+    def compare(self) -> Plan:
+        """Run the planner once, and answer what it asks with the next run."""
+        self.now_s += 0.25
+        with self.tables.view() as view:
+            made = plan_tally(view, self.compared_seen(), self.limits, self.cursors)
+        self.asked = made.listings
+        return made
+
+    def until_found(self, ticks: int = 40) -> Plan:
+        for _ in range(ticks):
+            made = self.compare()
+            if made.proposals or made.orders or made.strays:
+                return made
+        raise AssertionError("the comparison finds nothing")
+
+
+def quiet(house: Compared, ticks: int = 40) -> bool:
+    return all(house.compare().empty for _ in range(ticks))
+
+
+def test_nothing_is_asked_while_the_tallies_agree() -> None:
+    house = Compared()
+    for _ in range(30):
+        house.chunk((1, 2, 3))
+    assert quiet(house)
+    walked = dict(house.cursors.tally.checked_s)
+    assert len(walked) == 4 and quiet(house, 10)
+    assert house.cursors.tally.checked_s == walked, "a disk of which nothing is new is not counted"
+    house.now_s += RECHECK_S
+    house.compare()
+    assert house.cursors.tally.checked_s != walked
+
+
+def test_a_missing_copy_is_asked_to_compare_itself_before_it_counts_no_more() -> None:
+    house = Compared()
+    chunks = [house.chunk((1, 2, 3)) for _ in range(5)]
+    house.on_disk[2].discard(chunks[3])
+    made = house.until_found()
+    assert not made.proposals and made.doubts == [(chunks[3], 2)]
+    [(server, order)] = made.orders
+    assert server == 2 and isinstance(order, CompareReplica) and order.chunk_id == chunks[3]
+    house.doubted = set(made.doubts)
+    house.rest()
+    assert house.good(chunks[3]) == {1, 3, 4}
+    assert not any(isinstance(one, LoseHolder) for one in made.proposals)
+    assert quiet(house)
+
+
+def test_a_copy_that_nobody_knows_of_is_adopted_when_one_is_missing() -> None:
+    house = Compared()
+    chunk_id = house.chunk((1, 2))
+    house.on_disk[4] = {chunk_id}
+    made = house.until_found()
+    [command] = made.proposals
+    assert isinstance(command, PlaceCopy) and command.server_id == 4
+    house.apply(made)
+    house.rest()
+    assert house.good(chunk_id) == {1, 2, 4} and quiet(house)
+
+
+def test_a_copy_that_nobody_needs_is_dropped_with_evidence_and_then_deleted() -> None:
+    house = Compared()
+    chunk_id = house.chunk((1, 2, 3))
+    house.on_disk[4] = {chunk_id}
+    made = house.until_found()
+    [command] = made.proposals
+    assert isinstance(command, DropReplica) and set(command.evidence) == {1, 2, 3}
+    house.apply(made)
+    house.rest()
+    assert not house.on_disk[4] and len(house.row(chunk_id).replicas) == 3 and quiet(house)
+
+
+def test_what_is_dead_or_gone_is_deleted_by_the_rule_for_that() -> None:
+    house = Compared()
+    dead = house.chunk((1, 2, 3))
+    house.tables.do(ReleaseChunks((ChunkId(dead),)), house.session)
+    house.on_disk = {4: {dead, 77}}
+    found = []
+    for _ in range(40):
+        made = house.compare()
+        found += [order for _, order in made.orders]
+        if made.strays:
+            break
+    assert made.strays == [(4, 77)]
+    assert all(isinstance(order, DeleteReplica) and order.chunk_id == dead for order in found)
+
+
+def test_a_difference_that_is_over_by_the_next_count_is_not_asked_about() -> None:
+    house = Compared()
+    chunk_id = house.chunk((1, 2, 3))
+    house.on_disk[1].discard(chunk_id)
+    for _ in range(2):
+        assert house.compare().empty
+    house.on_disk[1].add(chunk_id)
+    assert quiet(house)
