@@ -23,7 +23,7 @@ from copy_house import (
 from relay import relays
 from replica_house import RUNTIME, append, digest_of, make_replica, noise, open_store, readable
 
-from gfs_ha.chunk.disk_memory import MemoryDisk
+from gfs_ha.chunk.disk_memory import MemoryDisk, MemoryFile
 from gfs_ha.chunk.slots.format import DATA_OFFSET
 from gfs_ha.chunk.slots.store import ChunkStore, ReplicaSpec
 from gfs_ha.errors import (
@@ -310,3 +310,16 @@ def test_a_kept_replica_is_deleted_by_a_newer_order_only(
     check_nothing(store, disk)
     with pytest.raises(UnknownReplica):
         store.keep(CHUNK, LATER)
+
+
+def test_a_copy_is_written_back_in_windows(
+    houses: list[House], store: ChunkStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows: list[tuple[int, int]] = []
+
+    def note(file: MemoryFile, offset: int, length: int) -> None:
+        windows.append((offset - DATA_OFFSET, length))
+
+    monkeypatch.setattr(MemoryFile, "write_back", note)
+    copy_now(store, order([source(houses[0])]))
+    assert windows == [(0, MIB), (MIB, MIB)], "and the rest by the sync at the end"
