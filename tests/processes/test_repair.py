@@ -129,6 +129,25 @@ def test_a_wiped_disk_and_flipped_bytes_are_made_good(
         wait_until(lambda: fs.operations.health().healthy, "health")
 
 
+def test_a_copy_that_vanished_unseen_is_found_by_the_tally(
+    new_cluster: Callable[[str], LocalCluster],
+) -> None:
+    cluster = repairing(new_cluster("cluster"), masters=1, chunkservers=4)
+    with gfs_ha.connect(cluster.config_path) as fs:
+        cluster.kill("cs2", signal.SIGTERM)
+        for slot in slots(cluster, "cs2"):
+            slot.unlink()
+        cluster.start("cs2")
+
+        def whole() -> bool:
+            found = [slot for slot in slots(cluster) if stamped(slot)]
+            rested = all(row.copies == 3 == len(row.replicas) for row in rows(fs))
+            return rested and len(found) == 3 * len(rows(fs))
+
+        wait_until(whole, "three files of each chunk")
+        check_every_copy(cluster, fs)
+
+
 def read_near(cluster: LocalCluster, name: str) -> None:
     """Read all files from one server first, whose damage does not get through."""
 

@@ -33,7 +33,8 @@ def plan_tally(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> 
         before = len(made.proposals) + len(made.orders)
         _compare(made, view, scene, (disk, listing), walk.members.get(disk, {}))
         if len(made.proposals) + len(made.orders) == before and disk in seen.repair.tallies:
-            walk.agreed[disk] = seen.repair.tallies[disk]  # Explained by what is under way.
+            # By what is under way; looked at again when the server says something new.
+            walk.explain(disk, seen.repair.tallies[disk], listing.bucket)
     if walk.disk is None:
         walk.begin(_next_disk(seen, walk.last, walk.agreed, walk.checked_s))
     if walk.disk is not None and _count(view, cursors, limits):
@@ -78,6 +79,9 @@ def _judge(made: Plan, seen: Seen, cursors: Cursors) -> None:
     disk = walk.disk
     assert disk is not None, "no disk is counted"
     told = seen.repair.tallies.get(disk)
+    if seen.now_s - walk.judged_s.get(disk, 0.0) >= RECHECK_S:
+        walk.judged_s[disk] = seen.now_s
+        walk.explained.pop(disk, None)
     own = walk.end(seen.now_s)
     if told is None or len(told) != NUMBERS.size:
         return
@@ -86,6 +90,7 @@ def _judge(made: Plan, seen: Seen, cursors: Cursors) -> None:
         for bucket, (mine, theirs) in enumerate(zip(own, NUMBERS.unpack(told), strict=True))
         if mine != theirs
     }
+    differing -= walk.explained_buckets(disk, told)
     again = differing & walk.suspects.get(disk, set())
     walk.suspects[disk] = differing
     if not differing:

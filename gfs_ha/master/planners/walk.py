@@ -24,6 +24,7 @@ class TallyWalk:
         suspects: the buckets that differed in the newest count of a disk.
         members: what the tables place in these, by bucket.
         agreed: what a server said when nothing was to be done about it.
+        explained: buckets whose difference was looked at and is over by itself, for what was said.
     """
 
     disk: Disk | None = None
@@ -32,7 +33,9 @@ class TallyWalk:
     suspects: dict[Disk, set[int]] = field(default_factory=dict)
     members: dict[Disk, dict[int, set[ChunkId]]] = field(default_factory=dict)
     agreed: dict[Disk, bytes] = field(default_factory=dict)
+    explained: dict[Disk, tuple[bytes, set[int]]] = field(default_factory=dict)
     checked_s: dict[Disk, float] = field(default_factory=dict)
+    judged_s: dict[Disk, float] = field(default_factory=dict)  # Since when explanations count.
     _numbers: list[int] = field(default_factory=lambda: [0] * BUCKETS)
     _room: int = MEMBERS_MAX
 
@@ -55,6 +58,16 @@ class TallyWalk:
         if members is not None and self._room:
             self._room -= 1
             members.add(chunk_id)
+
+    def explain(self, disk: Disk, told: bytes, bucket: int) -> None:
+        """Note that nothing is to be done about a bucket while the server says the same."""
+        said, buckets = self.explained.get(disk, (b"", set()))
+        self.explained[disk] = (told, {bucket} if said != told else buckets | {bucket})
+
+    def explained_buckets(self, disk: Disk, told: bytes) -> set[int]:
+        """Return the buckets about which nothing is to be done, given what the server says."""
+        said, buckets = self.explained.get(disk, (b"", set()))
+        return buckets if said == told else set()
 
     def end(self, now_s: float) -> list[int]:
         """Return the tally of the disk that was counted."""

@@ -95,6 +95,17 @@ def test_a_missing_copy_is_asked_to_compare_itself_before_it_counts_no_more() ->
     assert quiet(house)
 
 
+def test_many_missing_copies_are_all_found_some_buckets_at_a_time() -> None:
+    house = Compared()
+    chunks = [house.chunk((1, 2, 3)) for _ in range(40)]
+    house.on_disk[2].clear()
+    for _ in range(100):
+        made = house.compare()
+        house.doubted |= set(made.doubts)
+        house.tick()
+    assert all(house.good(chunk_id) == {1, 3, 4} for chunk_id in chunks)
+
+
 def test_a_copy_that_nobody_knows_of_is_adopted_when_one_is_missing() -> None:
     house = Compared()
     chunk_id = house.chunk((1, 2))
