@@ -10,6 +10,7 @@ from gfs_ha.protocol.control import (
     RegisterServer,
     ServerRegistered,
 )
+from gfs_ha.protocol.extents import ExtentMutation, ExtentReply
 from gfs_ha.protocol.metadata import LedMutation, MetadataReply, PureMutation, ReadRequest
 from gfs_ha.protocol.repair import RepairReply, RepairRequest
 from gfs_ha.protocol.reports import ReportReply, ReportRequest
@@ -25,8 +26,9 @@ Request = (
     | Heartbeat
     | ReportRequest
     | RepairRequest
+    | ExtentMutation
 )
-Reply = MetadataReply | ServerRegistered | HeartbeatReply | ReportReply | RepairReply
+Reply = MetadataReply | ServerRegistered | HeartbeatReply | ReportReply | RepairReply | ExtentReply
 
 
 LED, LINEARIZABLE, BOUNDED, LOCAL = "led", "linearizable", "bounded", "local"

@@ -13,6 +13,7 @@ from gfs_ha.errors import ProtocolError
 from gfs_ha.ids import NO_SESSION, ChunkId, DiskId, LogIndex, ServerId, SessionId, StartId
 from gfs_ha.limits import GOAL_DEFAULT, MIN_COPIES_DEFAULT, SCHEMA_VERSION
 from gfs_ha.protocol.codec import Word
+from gfs_ha.protocol.extents import ExtentMutation, StageCopy
 from gfs_ha.protocol.metadata import (
     DISK,
     PUT,
@@ -260,7 +261,7 @@ LeaderCommand = (
     | VerifyState
     | AttestState
 )
-Command = PureMutation | PlaceChunk | LeaderCommand
+Command = PureMutation | ExtentMutation | PlaceChunk | LeaderCommand
 
 
 class Entry(Word, frozen=True):
@@ -307,4 +308,4 @@ def grows(command: Command) -> bool:
     """
     if isinstance(command, Publish):
         return any(not file.content_id for file in command.files)
-    return isinstance(command, Mkdir | StageExtents | PlaceChunk)
+    return isinstance(command, Mkdir | StageExtents | StageCopy | PlaceChunk)

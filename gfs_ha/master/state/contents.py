@@ -93,15 +93,15 @@ def stage_extents(draft: Draft, command: StageExtents) -> Staged:
     check_range("content", command.content_id, 0, U64_MAX)
     content_id = command.content_id
     if content_id:
-        staged = _staged(draft, content_id)
+        staged = get_staged(draft, content_id)
     else:
-        content_id = _new_content(draft)
+        content_id = new_content(draft)
         staged = StagedContent(extent_count=0, total=0, end=0, born_index=draft.stamp.index)
     for extent in command.extents:
         check_extent(draft, extent)
         if extent.file_offset < staged.end:
-            _check_gap(draft, content_id, extent)
-        _add_extent(draft, content_id, extent)
+            check_gap(draft, content_id, extent)
+        add_extent(draft, content_id, extent)
         staged = msgspec.structs.replace(
             staged,
             extent_count=staged.extent_count + 1,
@@ -138,7 +138,7 @@ def publish(draft: Draft, command: Publish) -> Published:
         except LimitExceeded:
             raise  # Of the whole command.
         except Refused as error:
-            _give_up(draft, file.content_id)
+            give_up(draft, file.content_id)
             said = failure(error)
             published.append(PublishedFile(file.path, said.error, said.message))
     for chunk_id in command.release:
@@ -181,9 +181,9 @@ def _publish_file(draft: Draft, file: PublishFile, may_make_parents: bool) -> Pu
     if content_id:
         draft.rows.delete(STAGED, pair_key(draft.stamp.session_id, content_id))
     else:
-        content_id = _new_content(draft)
+        content_id = new_content(draft)
         for extent in file.extents:
-            _add_extent(draft, content_id, extent)
+            add_extent(draft, content_id, extent)
     inode_id, generation = _flip(draft, place, file, (content_id, extent_count))
     return PublishedFile(file.path, inode_id=inode_id, content_id=content_id, generation=generation)
 
@@ -193,7 +193,7 @@ def _check_content(draft: Draft, file: PublishFile) -> int:
     check_range("size", file.size, 0, SIZE_MAX)
     if file.content_id:
         check_range("content", file.content_id, 0, U64_MAX)
-        staged = _staged(draft, file.content_id)
+        staged = get_staged(draft, file.content_id)
         if file.extents:
             raise InvalidArgument(f"{file.path} has both a staged content and extents")
         if staged.total != staged.end or staged.end != file.size:
@@ -262,7 +262,8 @@ def _flip(
     return place.entry.inode_id, after.generation
 
 
-def _staged(draft: Draft, content_id: ContentId) -> StagedContent:
+def get_staged(draft: Draft, content_id: ContentId) -> StagedContent:
+    """Return a staged content of the session. Raises: WrongState."""
     staged = draft.rows.get(STAGED, pair_key(draft.stamp.session_id, content_id))
     if staged is None:
         raise WrongState(
@@ -271,12 +272,13 @@ def _staged(draft: Draft, content_id: ContentId) -> StagedContent:
     return staged
 
 
-def _new_content(draft: Draft) -> ContentId:
+def new_content(draft: Draft) -> ContentId:
+    """Return a content id that was never given before."""
     draft.counters.last_content += 1
     return ContentId(draft.counters.last_content)
 
 
-def _check_gap(draft: Draft, content_id: ContentId, extent: Extent) -> None:
+def check_gap(draft: Draft, content_id: ContentId, extent: Extent) -> None:
     """Raises: InvalidArgument when the extent overlaps one that is staged already."""
     low, high = extent_key(content_id, 0), extent_key(content_id, extent.file_offset)
     end = extent_key(content_id, extent.file_offset + extent.length)
@@ -290,7 +292,8 @@ def _check_gap(draft: Draft, content_id: ContentId, extent: Extent) -> None:
         )
 
 
-def _add_extent(draft: Draft, content_id: ContentId, extent: Extent) -> None:
+def add_extent(draft: Draft, content_id: ContentId, extent: Extent) -> None:
+    """Write an extent and its reference, and raise the published end of its chunk."""
     row = ExtentRow(
         extent.chunk_id, extent.chunk_offset, extent.length, draft.stamp.index, extent.crc
     )
@@ -306,7 +309,7 @@ def _raise_published_end(draft: Draft, chunk_id: ChunkId, end: int) -> None:
         put_chunk(draft, chunk_id, chunk, msgspec.structs.replace(chunk, published_end=end))
 
 
-def _give_up(draft: Draft, content_id: ContentId) -> None:
+def give_up(draft: Draft, content_id: ContentId) -> None:
     """Leave the staged content of a refused file to be reaped."""
     key = pair_key(draft.stamp.session_id, content_id)
     if 0 < content_id <= U64_MAX and draft.rows.get(STAGED, key) is not None:
