@@ -40,9 +40,14 @@ class ContentStore:
         self._lock = parts.runtime.lock()
         self._packers: dict[ChunkSpec, SmallFilePacker] = {}
 
-    def writer(self, options: PutOptions, size: int | None = None) -> ContentWriter:
-        """Return a writer for a content that is too long for a packer."""
-        return ContentWriter(self._session, self._parts, self._memory, _spec(options), size)
+    def writer(self, options: PutOptions, size: int | None = None, start: int = 0) -> ContentWriter:
+        """Return a writer for a content that is too long for a packer, or a part from `start`."""
+        parts = (self._parts, self._memory, _spec(options))
+        return ContentWriter(self._session, *parts, size, start)
+
+    def release(self, content: Content) -> None:
+        """End the claims of a content that was put in place, or given up, in another way."""
+        self._parts.supply.discard(content.claimed)
 
     def upload(self, options: PutOptions, source: LocalSource, watch: Watch) -> Content:
         """Make a big local file safe, several segments at a time. Raises: as SegmentUpload.run."""

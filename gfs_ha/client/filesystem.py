@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Literal, TypedDict, Unpack, overload
 
@@ -11,6 +11,7 @@ from gfs_ha.client.connection import ClusterConnection
 from gfs_ha.client.consistency import consistency_of
 from gfs_ha.client.content_store import ContentSink, FileAttributes
 from gfs_ha.client.copying import Copying
+from gfs_ha.client.extent_changes import ExtentChanges
 from gfs_ha.client.files import RemoteReader, RemoteWriter
 from gfs_ha.client.lanes import Lanes
 from gfs_ha.client.namespace import check_path
@@ -75,6 +76,7 @@ class Cluster:
         self._connection = connection
         self._names = connection.namespace
         self._copying = Copying(connection)
+        self._changes = ExtentChanges(connection)
         self.config = config
         self.operations = Operations(connection.calls)
 
@@ -215,6 +217,39 @@ class Cluster:
     ) -> TreeResult:
         """Copy a remote directory with all that is below it, as `put_tree` the other way."""
         return self._copying.get_tree(remote, local, verify, jobs, progress, cancel)
+
+    # Changes without copying --------------------------------------------------------------------
+
+    def copy(
+        self, source: str, target: str, *, if_absent: bool = False, preserve: bool = False
+    ) -> None:
+        """Copy a file within the cluster without copying bytes; the target appears as a whole.
+
+        A file at the target is replaced and keeps its mode; `preserve` takes over the source's
+        mode and mtime. Raises: AlreadyExists with `if_absent`, IsADirectory, NotFound…
+        """
+        self._changes.copy(source, target, if_absent, preserve)
+
+    def concat(self, sources: Sequence[str], target: str, *, if_absent: bool = False) -> None:
+        """Make the target the files' bytes one after the other, in one step, without copying.
+
+        A source may be named twice, and may be the target. Each is taken as it is at one moment.
+        """
+        self._changes.concat(sources, target, if_absent)
+
+    def truncate(self, path: str, size: int = 0) -> None:
+        """Cut a file to `size` bytes, in one step. Raises: InvalidArgument: it is shorter."""
+        self._changes.truncate(path, size)
+
+    def pwrite(
+        self, path: str, offset: int, data: bytes | memoryview, *, durability: str = DISK
+    ) -> None:
+        """Write bytes over those at `offset`, or at the end, in one step.
+
+        Two writers never mix: each sees the other's bytes whole. Raises: InvalidArgument for an
+        offset beyond the end; PreconditionFailed when the file is changed over and over.
+        """
+        self._changes.pwrite(path, offset, data, durability)
 
     # Names --------------------------------------------------------------------------------------
 

@@ -104,7 +104,8 @@ class Staging:
 class ContentWriter:
     """Writes one content from its first byte to its last. Used by one thread.
 
-    Nothing is sent before the first byte. Args: `size` is the expected length in bytes, or None.
+    Nothing is sent before the first byte. Args: `size` is the expected length in bytes, or None;
+    `start` is where in the file the first byte lies, when this is a part of it.
     """
 
     def __init__(
@@ -114,7 +115,9 @@ class ContentWriter:
         memory: MemoryPool,
         spec: ChunkSpec,
         size: int | None = None,
+        start: int = 0,
     ) -> None:
+        self._start = start
         self._parts = parts
         self._memory = memory
         self._spec = spec
@@ -135,7 +138,7 @@ class ContentWriter:
         if self._shipment is None:
             if self._lent is None:
                 self._lent = self._memory.take()
-            self._shipment = Shipment(self._parts, self._spec, self._size, self._lent)
+            self._shipment = Shipment(self._parts, self._spec, self._start + self._size, self._lent)
         return self._shipment.room
 
     def filled(self, count: int) -> None:
