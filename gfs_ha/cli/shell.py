@@ -22,6 +22,8 @@ DATA_VERBS = {
     "stat": Row(f"{_DATA}.stat", "stat", "Show all facts of a name"),
     "mkdir": Row(f"{_DATA}.mkdir", "mkdir", "Make directories"),
     "mv": Row(f"{_DATA}.mv", "mv", "Rename or move files and directories"),
+    "cp": Row(f"{_DATA}.cp", "cp", "Copy files in the cluster, without their bytes"),
+    "truncate": Row(f"{_DATA}.truncate", "truncate", "Cut files"),
     "rm": Row(f"{_DATA}.rm", "rm", "Remove files and directories"),
     "admin": Row(f"{_ADMIN}.family", "admin", "For operators: status, health, masters, chunks"),
     "local": Row("gfs_ha.cli.local", "local", "A real cluster of processes on this machine"),

@@ -21,7 +21,7 @@ from gfs_ha.errors import NoLeader, NotFound
 from gfs_ha.runtime import ThreadedRuntime
 
 VERBS = [
-    *("put", "get", "ls", "cat", "stat", "mkdir", "mv", "rm", "version"),
+    *("put", "get", "ls", "cat", "stat", "mkdir", "mv", "cp", "truncate", "rm", "version"),
     *("admin status", "admin health", "admin masters ls", "admin chunkservers ls"),
     *("admin chunks ls", "admin placement show"),
     *("local up", "local down", "local status", "local kill", "local start", "local env"),
