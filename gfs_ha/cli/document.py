@@ -74,10 +74,12 @@ _KINDS = {
     "HealthReport": "Health",
     "StatusReport": "Status",
     "LeadershipReport": "Leadership",
+    "RepairReport": "Repair",
+    "RepairBudgetReport": "RepairBudget",
     "OneMaster": "Master",
     "StateReport": "StateCheck",
 }
-_SINGLE = {"Status", "Leadership"}
+_SINGLE = {"Status", "Leadership", "Repair", "RepairBudget"}
 
 
 @lru_cache(maxsize=256)

@@ -1,0 +1,40 @@
+"""`gfsctl admin repair`: nothing to repair, what it may take, and words that are refused."""
+
+from __future__ import annotations
+
+import pytest
+from gfsctl_program import Gfsctl
+
+
+def test_a_whole_cluster_has_nothing_to_repair(gfsctl: Gfsctl) -> None:
+    shown = gfsctl.ok("admin", "repair", "status", "-o", "json").json
+    assert shown["kind"] == "Repair" and shown["items"][0]["lost_count"] == 0
+    assert gfsctl.ok("admin", "repair", "queue").out
+
+
+@pytest.mark.parametrize("mode", ["table", "wide", "json", "jsonl", "name"])
+@pytest.mark.parametrize("verb", ["status", "queue", "budget"])
+def test_every_screen_of_repair_has_every_form(gfsctl: Gfsctl, verb: str, mode: str) -> None:
+    gfsctl.ok("admin", "repair", verb, "-o", mode)
+
+
+def test_the_budget_is_changed_one_number_at_a_time(gfsctl: Gfsctl) -> None:
+    found = gfsctl.ok("admin", "repair", "budget", "-o", "json").json
+    assert found["kind"] == "RepairBudget"
+    [before] = found["items"]
+    try:
+        words = ("admin", "repair", "budget", "--server", "50MiB")
+        [changed] = gfsctl.ok(*words, "-o", "json").json["items"]
+        assert changed["server_bytes_per_s"] == 50 << 20
+        assert changed["copies"] == before["copies"]
+        [found] = gfsctl.ok("admin", "repair", "status", "-o", "json").json["items"]
+        assert found["budget"]["server_bytes_per_s"] == 50 << 20
+        assert "50.0 MiB/s" in gfsctl.ok("admin", "repair", "budget").out.decode()
+    finally:
+        usual = str(before["server_bytes_per_s"])
+        gfsctl.ok("admin", "repair", "budget", "--server", usual)
+
+
+def test_a_size_that_is_none_is_refused(gfsctl: Gfsctl) -> None:
+    gfsctl.refused(2, "admin", "repair", "budget", "--server", "fast")
+    gfsctl.refused(2, "admin", "repair", "budget", "--copies", "-1")
