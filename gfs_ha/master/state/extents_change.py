@@ -10,11 +10,10 @@ from collections.abc import Iterator
 
 import msgspec
 
-from gfs_ha.errors import InvalidArgument, IsADirectory, PreconditionFailed, WrongState
-from gfs_ha.ids import ContentId, InodeId, format_id
+from gfs_ha.errors import InvalidArgument, IsADirectory, PreconditionFailed
+from gfs_ha.ids import ContentId, InodeId
 from gfs_ha.limits import EXTENTS_PER_COMMAND_MAX
 from gfs_ha.master.state.bounds import SIZE_MAX, U64_MAX, check_attributes, check_range
-from gfs_ha.master.state.chunk_rows import get_chunk
 from gfs_ha.master.state.contents import (
     add_extent,
     check_gap,
@@ -25,10 +24,10 @@ from gfs_ha.master.state.contents import (
 from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.entries import get_inode, retire_content
 from gfs_ha.master.state.names import resolve
-from gfs_ha.master.state.records import SEALED, Inode, StagedContent
+from gfs_ha.master.state.records import Inode, StagedContent
 from gfs_ha.master.state.tables import INODES, STAGED, id_key, pair_key
 from gfs_ha.protocol.extents import DiscardStaged, ReplaceContent, StageCopy, StagedCopy
-from gfs_ha.protocol.metadata import FILE, TAIL, Done, Extent, FileStatus
+from gfs_ha.protocol.metadata import FILE, Done, Extent, FileStatus
 
 
 @step(StageCopy, session=True)
@@ -56,7 +55,6 @@ def stage_copy(draft: Draft, command: StageCopy) -> StagedCopy:
     shift = command.file_offset - command.offset
     copied = count = 0
     for extent in _cut(draft, inode.content_id, command.offset, command.offset + length):
-        _check_no_tail(draft, command.path, extent)
         moved = msgspec.structs.replace(extent, file_offset=extent.file_offset + shift)
         if staged is not None and moved.file_offset < before.end:
             check_gap(draft, content_id, moved)
@@ -123,16 +121,6 @@ def _find_file(draft: Draft, path: str) -> tuple[InodeId, Inode]:
 def _check_pinned(path: str, inode: Inode, pinned: tuple[ContentId, int]) -> None:
     if (inode.content_id, inode.generation) != pinned:
         raise PreconditionFailed(f"{path} was changed by somebody else meanwhile")
-
-
-def _check_no_tail(draft: Draft, path: str, extent: Extent) -> None:
-    """Raises: WrongState for bytes of a tail that may still grow: it is sealed first (C9)."""
-    chunk = get_chunk(draft, extent.chunk_id)
-    if chunk.kind == TAIL and chunk.state != SEALED:
-        raise WrongState(
-            f"{path} is being appended to: chunk {format_id(extent.chunk_id)} is a tail"
-            " that is not sealed; wait until it is"
-        )
 
 
 def _cut(draft: Draft, content_id: ContentId, start: int, end: int) -> Iterator[Extent]:

@@ -18,7 +18,6 @@ from gfs_ha.master.state.records import DEAD
 from gfs_ha.master.state.tables import DATABASES
 from gfs_ha.protocol.extents import DiscardStaged, ReplaceContent, StageCopy
 from gfs_ha.protocol.metadata import (
-    TAIL,
     CloseSession,
     Extent,
     FinishChunk,
@@ -274,17 +273,6 @@ def test_bytes_of_a_chunk_that_is_still_open_can_be_copied(files: Files) -> None
     files.driver.check()
     assert staged.status.mtime_ns < WALL_NS
     assert files.read("/b") == [(chunk.chunk_id, at) for at in (2, 3, 4)]
-
-
-def test_bytes_of_a_tail_are_taken_only_when_it_is_sealed(files: Files) -> None:
-    tail = files.driver.chunk(files.session, kind=TAIL)
-    published = Publish((small_file("/a", tail.chunk_id, 0, 8),))
-    files.driver.ok(published, files.session)
-    assert files.driver.error(StageCopy("/a", 0, 3), files.session) == "WrongState"
-    holders = tuple(place.server_id for place in tail.replicas)
-    files.driver.ok(FinishChunk(tail.chunk_id, 8, 5, holders), files.session)
-    assert files.driver.ok(StageCopy("/a", 0, 3), files.session).copied == 3
-    files.driver.check()
 
 
 @pytest.mark.parametrize(
