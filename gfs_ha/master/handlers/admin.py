@@ -271,7 +271,8 @@ def _damaged(view: View, reign: Reign) -> dict[str, str]:
         chunk = view.chunk(chunk_id)
         if chunk is None or chunk.state == DEAD:
             continue
-        if server_id in counted(chunk) or reign.observed.quarantined(chunk_id, server_id):
+        # Also of a place that counts no more: its disk is still to be looked at.
+        if any(replica.server_id == server_id for replica in chunk.replicas):
             server = view.server(server_id)
             name = server.name if server else f"#{server_id}"
             found.setdefault(format_id(chunk_id), []).append(f"{name}: {problem}")
