@@ -30,7 +30,8 @@ from gfs_ha.protocol.metadata import (
     StageExtents,
 )
 
-ATTEMPTS_MAX = 8  # A file that others change all the time is given up then.
+PAUSE_MAX_S = 0.1
+ATTEMPTS_MAX = 16  # A file that others change all the time is given up then.
 EXTENTS_AT_ONCE = 250
 WHOLE = (1 << 63) - 1  # Apply clips to what the source has.
 
@@ -53,21 +54,21 @@ class ExtentChanges:
     def copy(self, source: str, target: str, if_absent: bool, preserve: bool) -> None:
         """Give the target the source's bytes of one moment. Raises: as Cluster.copy."""
         source, target = check_path(source), check_path(target)
-        _again(lambda: self._join_once((source,), target, if_absent, preserve))
+        self._again(lambda: self._join_once((source,), target, if_absent, preserve))
 
     def concat(self, sources: Sequence[str], target: str, if_absent: bool) -> None:
         """Give the target the bytes of all sources, in their order."""
         if not sources:
             raise InvalidArgument("nothing to join: name at least one source")
         sources, target = [check_path(path) for path in sources], check_path(target)
-        _again(lambda: self._join_once(sources, target, if_absent, False))
+        self._again(lambda: self._join_once(sources, target, if_absent, False))
 
     def truncate(self, path: str, size: int) -> None:
         """Cut a file. Raises: InvalidArgument for a size above its own."""
         path = check_path(path)
         if size < 0:
             raise InvalidArgument(f"a size of {size} bytes")
-        _again(lambda: self._truncate_once(path, size))
+        self._again(lambda: self._truncate_once(path, size))
 
     def pwrite(self, path: str, offset: int, data: bytes | memoryview, durability: str) -> None:
         """Write bytes over those at `offset`, in one step."""
@@ -82,7 +83,23 @@ class ExtentChanges:
             )
         if len(view):
             options = PutOptions(durability, status.goal)
-            _again(lambda: self._write_once(path, offset, view, options))
+            self._again(lambda: self._write_once(path, offset, view, options))
+
+    def _again(self, act: Callable[[], None]) -> None:
+        """Start over while others change the file in between. Raises: PreconditionFailed at last.
+
+        A pause of random length lets one of several writers through.
+        """
+        for attempt in range(1, ATTEMPTS_MAX + 1):
+            try:
+                act()
+            except PreconditionFailed:
+                if attempt == ATTEMPTS_MAX:
+                    raise
+                runtime = self._connection.runtime
+                runtime.sleep(runtime.uniform(0.0, PAUSE_MAX_S))
+            else:
+                return
 
     def _join_once(
         self, sources: Sequence[str], target: str, if_absent: bool, preserve: bool
@@ -214,15 +231,3 @@ class _Staged:
             self._session.change(DiscardStaged(self.content_id), Done)
         except GfsError as error:
             logger.debug("content %d is left to the session's end: %s", self.content_id, error)
-
-
-def _again(act: Callable[[], None]) -> None:
-    """Start over while others change the file in between. Raises: PreconditionFailed at last."""
-    for attempt in range(1, ATTEMPTS_MAX + 1):
-        try:
-            act()
-        except PreconditionFailed:
-            if attempt == ATTEMPTS_MAX:
-                raise
-        else:
-            return

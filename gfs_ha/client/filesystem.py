@@ -11,6 +11,7 @@ from gfs_ha.client.connection import ClusterConnection
 from gfs_ha.client.consistency import consistency_of
 from gfs_ha.client.content_store import ContentSink, FileAttributes
 from gfs_ha.client.copying import Copying
+from gfs_ha.client.editor import RemoteEditor
 from gfs_ha.client.extent_changes import ExtentChanges
 from gfs_ha.client.files import RemoteReader, RemoteWriter
 from gfs_ha.client.lanes import Lanes
@@ -113,6 +114,9 @@ class Cluster:
         if_absent: bool = ...,
     ) -> RemoteWriter: ...
 
+    @overload
+    def open(self, path: str, mode: Literal["r+b"], *, durability: str = ...) -> RemoteEditor: ...
+
     def open(
         self,
         path: str,
@@ -121,23 +125,29 @@ class Cluster:
         durability: str = DISK,
         replicas: int = 0,
         if_absent: bool = False,
-    ) -> RemoteReader | RemoteWriter:
+    ) -> RemoteReader | RemoteWriter | RemoteEditor:
         """Return a file object.
 
         `rb`: the content as it is now, seekable, each byte verified. `wb`: new content that is
         published as a whole by `close`, and discarded when the `with` block ends by an exception.
+        `r+b`: a file that is there, to read and to overwrite, each write in one step.
         Args: `durability` is `disk` or `memory`, `replicas` the copies wanted (0: the cluster's
         setting), `if_absent` refuses to replace a file.
         """
         path = check_path(path)
         if mode == "rb":
-            connection = self._connection
-            return RemoteReader(connection.reader_parts, connection.open_content(path))
+            return self._reader(path)
+        if mode == "r+b":
+            return RemoteEditor(path, self._changes, lambda: self._reader(path), durability)
         if mode != "wb":
-            raise UsageError(f"mode {mode!r}; remote files open with 'rb' or 'wb'")
+            raise UsageError(f"mode {mode!r}; remote files open with 'rb', 'wb' or 'r+b'")
         options = PutOptions(durability, replicas, if_absent)
         attributes = FileAttributes(FILE_MODE, self._connection.runtime.wall_ns())
         return RemoteWriter(path, ContentSink(self._connection.store, path, attributes, options))
+
+    def _reader(self, path: str) -> RemoteReader:
+        connection = self._connection
+        return RemoteReader(connection.reader_parts, connection.open_content(path))
 
     def read_bytes(self, path: str) -> bytes:
         """Return the whole content of a file."""

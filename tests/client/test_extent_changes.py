@@ -91,3 +91,23 @@ def test_two_writers_of_one_file_never_lose_each_others_bytes(client: Cluster) -
         thread.join(60)
     assert not errors
     assert client.read_bytes("/file") == (b"0" * 50 + b"1" * 50) * 4
+
+
+def test_a_file_opened_for_changes_reads_what_it_wrote(client: Cluster) -> None:
+    client.write_bytes("/file", b"0123456789")
+    with client.open("/file", "r+b") as file:
+        assert file.read(2) == b"01"
+        assert file.write(b"ab") == 2
+        assert file.read(2) == b"45"
+        assert file.seek(0, os.SEEK_END) == 10
+        file.write(b"end")
+        file.truncate(12)
+        file.seek(0)
+        assert file.read() == b"01ab456789en"
+    with pytest.raises(NotFound):
+        client.open("/none", "r+b")
+    with io.BufferedRandom(client.open("/file", "r+b")) as buffered:
+        buffered.seek(4)
+        for letter in b"wxyz":
+            buffered.write(bytes((letter,)))
+    assert client.read_bytes("/file") == b"01abwxyz89en"
