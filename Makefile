@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test check quick bench fuzz sim bulk bench-etcd chaos-masters leader-kills power-cuts format clean
+.PHONY: help setup demo test check quick bench fuzz sim bulk bench-etcd chaos-masters leader-kills power-cuts many-files format clean
 
 help:
 	@echo "make demo    a real file into a three-master cluster and back, through the loss of the leader"
@@ -16,6 +16,7 @@ help:
 	@echo "make fuzz    the consensus fuzzer, longer (SEEDS=5000)"
 	@echo "make sim     whole masters and clients in virtual time (SEEDS=500, or SEED=n again)"
 	@echo "make chaos-masters  real masters through kills, cuts, full disks, clock steps (SECONDS=300)"
+	@echo "make many-files     what a million files cost the masters, beside 10,000 (FILES=1000000)"
 	@echo "make leader-kills  200 kills of the leader under load, and planned restarts"
 	@echo "make power-cuts  power cuts and failing disks below the masters, in a model and real (CUTS=30)"
 	@echo "make bulk    three masters beside full-speed bulk writers (SECONDS=3600)"
@@ -57,6 +58,10 @@ bulk: setup
 	$(BIN)/python benchmarks/beside_bulk.py --seconds $(SECONDS)
 
 # SEED=n repeats a run's faults; without it they are new ones.
+many-files: FILES ?= 1000000
+many-files: setup
+	$(BIN)/python benchmarks/many_files.py --files $(FILES)
+
 chaos-masters: SECONDS ?= 300
 chaos-masters: setup
 	$(BIN)/python benchmarks/chaos_masters.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

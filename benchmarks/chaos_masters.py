@@ -4,8 +4,9 @@
 
 Needs root. Three master processes and three client processes, each on a host of its own; kills,
 pauses, planned restarts, partitions, one-way cuts, slow, narrow and lossy links, a full disk, steps
-of the wall clock, by a schedule that the seed decides. Exit status 1 when a promise was broken (the
-evidence is kept), 77 when namespaces are not allowed here.
+of the wall clock, masters replaced by empty ones, by a schedule that the seed decides; the masters'
+clocks run fast or slow. Exit status 1 when a promise was broken (the evidence is kept), 77 when
+namespaces are not allowed here.
 """
 
 from __future__ import annotations

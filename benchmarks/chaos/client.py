@@ -21,6 +21,7 @@ from typing import Any
 from chaos import record
 from gfs_ha import config
 from gfs_ha.client.connection import ClusterConnection
+from gfs_ha.client.consistency import consistency_of
 from gfs_ha.errors import (
     AlreadyExists,
     DeadlineExceeded,
@@ -77,6 +78,8 @@ class Client:
         self._pause_s = float(wish.get("pause_s", 0.01))
         self._read_share = float(wish.get("read_share", 0.35))
         self._threads = int(wish.get("threads", 3))
+        # "bounded:0" asks any master, and its answers are linearizable like the leader's.
+        self._consistency = consistency_of(str(wish.get("consistency", "linearizable")))
         self._tag_base = int(wish.get("tag_base", 1))
         self._tag_count = 0
         self._lock = threading.Lock()
@@ -90,7 +93,9 @@ class Client:
         turn = 0
         while not self._ended.is_set():
             turn += 1
-            connection = ClusterConnection(self._config, self._timeout_s)
+            connection = ClusterConnection(
+                self._config, self._timeout_s, consistency=self._consistency
+            )
             until_s = time.monotonic() + _SESSION_S
             tasks = [
                 threading.Thread(target=self._work, args=(connection, f"{turn}.{at}", until_s))
@@ -161,7 +166,7 @@ def _ask(connection: ClusterConnection, operation: Operation) -> str | int:
 def _send(connection: ClusterConnection, operation: Operation) -> str | int:
     path, change = f"/{operation.name}", connection.session.change
     if operation.kind == STAT:
-        return connection.calls.ask(Stat(path), FileStatus).mtime_ns
+        return connection.calls.read(Stat(path), FileStatus).mtime_ns
     if operation.kind in (PUT, CREATE):
         file = PublishFile(path, 0, 0o644, operation.tag, if_absent=operation.kind == CREATE)
         published = change(Publish((file,)), Published).files[0]

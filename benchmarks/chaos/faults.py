@@ -12,6 +12,7 @@ from chaos import schedule
 from chaos.clients import Clients
 from chaos.lan import Fault, Lan
 from chaos.masters import MasterProcess, Masters
+from chaos.operator import Operator
 from chaos.schedule import Planned
 from chaos.small_disk import SmallDisk
 from chaos.wall_clock import WallClocks
@@ -38,7 +39,8 @@ class Stand:
     masters: Masters
     clients: Clients
     clocks: WallClocks
-    habits: Mapping[str, Mapping[str, float]]  # Of the client on each host.
+    habits: Mapping[str, Mapping[str, float | str]]  # Of the client on each host.
+    operator: Operator
     disk: SmallDisk | None
     disk_of: str = ""  # The master that lives on the small disk.
     client_names: dict[str, str] = field(default_factory=dict)  # Host -> the client there.
@@ -79,6 +81,9 @@ class Faults:
         if kind == schedule.KILL:
             victim.end(signal.SIGKILL)
             return lambda: self._start(victim)
+        if kind == schedule.REPLACE:
+            dies = bool(planned.amount)
+            return _nothing if self._stand.operator.replace(victim, dies) else None
         if kind == schedule.RESTART:
             if not victim.end(signal.SIGTERM):
                 self.unclean.append(f"{victim.name} did not end within 20 s of SIGTERM")
@@ -110,7 +115,8 @@ class Faults:
         return chosen[int(planned.chance * len(chosen))] if chosen else None
 
     def _start(self, master: MasterProcess) -> None:
-        if not master.running:
+        # One that was replaced meanwhile stays away.
+        if not master.running and master.name in self._stand.masters.all:
             master.start()
 
     def _wake(self, master: MasterProcess) -> None:

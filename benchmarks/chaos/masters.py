@@ -180,12 +180,29 @@ class Masters:
     def __init__(self, places: Mapping[str, Place], config: Path, cluster_id: str) -> None:
         self.config = config
         self.all = {name: MasterProcess(place) for name, place in places.items()}
-        text = _cluster_text(places, cluster_id)
-        config.write_text(text, encoding="utf-8")
-        for name, place in places.items():
-            place.directory.mkdir(exist_ok=True)
-            own = f'\n[master]\nname = "{name}"\ndirectory = "{place.data}"\nmap_bytes = "256MiB"\n'
-            (place.directory / "gfs.toml").write_text(text + own, encoding="utf-8")
+        self.gone: dict[str, MasterProcess] = {}  # Those that others have replaced.
+        self._text = _cluster_text(places, cluster_id)
+        config.write_text(self._text, encoding="utf-8")
+        for place in places.values():
+            self._write_config(place)
+
+    def add(self, place: Place) -> MasterProcess:
+        """Start a new master on an empty directory; it belongs to no cluster yet."""
+        self._write_config(place, _master_text(place))
+        master = self.all[place.name] = MasterProcess(place)
+        master.start()
+        return master
+
+    def remove(self, name: str) -> None:
+        """End one that another has replaced."""
+        master = self.gone[name] = self.all.pop(name)
+        master.end(signal.SIGKILL)
+
+    def _write_config(self, place: Place, itself: str = "") -> None:
+        place.directory.mkdir(exist_ok=True)
+        own = f'\n[master]\nname = "{place.name}"\ndirectory = "{place.data}"\n'
+        text = self._text + itself + own + 'map_bytes = "256MiB"\n'
+        (place.directory / "gfs.toml").write_text(text, encoding="utf-8")
 
     def __enter__(self) -> Masters:
         return self
@@ -212,19 +229,23 @@ class Masters:
         return {term for one in self.read_logs().values() for term in one.log.terms}
 
     def read_logs(self) -> dict[str, MasterProcess]:
-        for master in self.all.values():
+        everyone = {**self.gone, **self.all}
+        for master in everyone.values():
             master.log.read()
-        return self.all
+        return everyone
 
 
 def _cluster_text(places: Mapping[str, Place], cluster_id: str) -> str:
     lines = ['security = "none"', "[cluster]", f'id = "{cluster_id}"', 'name = "chaos"']
-    for name, place in places.items():
-        lines += [
-            "[[cluster.masters]]",
-            f'name = "{name}"',
-            f'host = "{place.address}"',
-            f"port = {PORT}",
-            f"raft_port = {RAFT_PORT}",
-        ]
+    return "\n".join(lines) + "\n" + "".join(_master_text(place) for place in places.values())
+
+
+def _master_text(place: Place) -> str:
+    lines = [
+        "[[cluster.masters]]",
+        f'name = "{place.name}"',
+        f'host = "{place.address}"',
+        f"port = {PORT}",
+        f"raft_port = {RAFT_PORT}",
+    ]
     return "\n".join(lines) + "\n"

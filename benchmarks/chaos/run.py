@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,26 +16,29 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from chaos import record, schedule, stores, verdict
+from chaos import kernel, record, schedule, stores, verdict
 from chaos.clients import Clients
 from chaos.faults import Faults, Mend, Stand
 from chaos.lan import Lan
 from chaos.masters import Masters, Place, search_path
+from chaos.operator import Operator
 from chaos.schedule import Planned
 from chaos.small_disk import SmallDisk
 from chaos.verdict import Trouble, Verdict
 from chaos.wall_clock import WallClocks
 
 MASTERS = ("m1", "m2", "m3")
+SPARES = ("m4", "m5", "m6")  # They take the places of others, one by one.
 # One client is patient; one gives up soon, and must say rightly what became of it; one looks all
-# the time, to catch a master that serves what is no longer so.
-HABITS: dict[str, dict[str, float]] = {
+# the time and at any master, to catch one that serves what is no longer so.
+HABITS: dict[str, dict[str, float | str]] = {
     "c1": {"timeout_s": 10.0},
     "c2": {"timeout_s": 0.8},
-    "c3": {"timeout_s": 3.0, "read_share": 0.95, "pause_s": 0.004},
+    "c3": {"timeout_s": 3.0, "read_share": 0.95, "pause_s": 0.004, "consistency": "bounded:0"},
 }
 CLIENT_HOSTS = tuple(HABITS)
 _SMALL_DISK_BYTES = 192 << 20
+_CLOCK_RATES = (-0.03, -0.01, 0.0, 0.01, 0.03)  # As in the simulation: far worse than any quartz.
 _LOOK_S = 0.02
 _SETTLE_S = 60.0
 _READ_S = 90.0
@@ -63,6 +67,7 @@ class Run:
         self._handovers_s: list[float] = []  # Leaders, by SIGTERM.
         self._troubles: list[Trouble] = []
         self._remarks: list[str] = []
+        self._faster: dict[str, float] = {}
         self._events = (directory / "events").open("w", encoding="utf-8")
         self._stack.callback(self._events.close)
         try:
@@ -93,10 +98,10 @@ class Run:
 
     def _set_up(self) -> Stand:
         enter = self._stack.enter_context
-        lan = enter(Lan((*MASTERS, *CLIENT_HOSTS), self._wish.seed))
+        lan = enter(Lan((*MASTERS, *SPARES, *CLIENT_HOSTS), self._wish.seed))
         clocks = WallClocks(self._directory)
         if clocks.why_not:
-            self._remarks.append(f"no steps of clocks: {clocks.why_not}")
+            self._remarks.append(f"no clocks of their own: {clocks.why_not}")
         disk, disk_of = None, ""
         if schedule.FULL_DISK in self._wish.kinds:
             disk_of = MASTERS[self._wish.seed % len(MASTERS)]
@@ -106,20 +111,24 @@ class Run:
             except OSError as error:
                 self._remarks.append(f"no full disk: {error}")
         places = {}
-        for name in MASTERS:
+        chance = random.Random(f"clocks {self._wish.seed}")
+        for name in (*MASTERS, *SPARES):
             host = lan.hosts[name]
-            here = Place(
-                name, self._directory / name, host.address, host.enter, clocks.environment(name)
-            )
+            self._faster[name] = chance.choice(_CLOCK_RATES)
+            environment = clocks.environment(name, self._faster[name])
+            here = Place(name, self._directory / name, host.address, host.enter, environment)
             if disk is not None and name == disk_of:
                 here.data = "disk/data"
                 here.enter = _both(host.enter, disk.enter)
             places[name] = here
         config = self._directory / "client.toml"
+        spares = [places.pop(name) for name in SPARES]
         masters = enter(Masters(places, config, f"chaos-{self._wish.seed}"))
         masters.bootstrap()
+        operator = Operator(masters, partial(_gfsctl, lan, config), spares)
+        self._stack.callback(operator.close)
         clients = enter(Clients(self._directory, config, self._wish.seed))
-        return Stand(lan, masters, clients, clocks, HABITS, disk, disk_of)
+        return Stand(lan, masters, clients, clocks, HABITS, operator, disk, disk_of)
 
     # While it runs ------------------------------------------------------------------------------
 
@@ -170,6 +179,7 @@ class Run:
 
     def _look(self) -> None:
         """Find masters that ended although nobody ended them."""
+        self._stand.operator.look()
         for master in self._stand.masters.all.values():
             if not master.ended_by_itself:
                 continue
@@ -194,6 +204,9 @@ class Run:
         deadline_s = time.monotonic() + _SETTLE_S
         while True:
             self._look()
+            if self._stand.operator.busy and time.monotonic() <= deadline_s:
+                time.sleep(_LOOK_S)
+                continue
             done = self._ask("admin", "masters", "verify-state", "--deep")
             if done.returncode == 0:
                 return
@@ -204,15 +217,13 @@ class Run:
             time.sleep(0.2)
 
     def _ask(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", _GFSCTL, "--config", str(self._stand.masters.config), *words],
-            env={**os.environ, "PYTHONPATH": search_path()},
-            preexec_fn=self._stand.lan.hosts[CLIENT_HOSTS[0]].enter,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        process = _gfsctl(self._stand.lan, self._stand.masters.config, *words)
+        with process:
+            try:
+                output, errors = process.communicate(timeout=120)
+            finally:
+                process.kill()
+        return subprocess.CompletedProcess(words, process.returncode, output, errors)
 
     def _read_everything(self) -> None:
         seen = record.read(self._stand.clients.records)
@@ -242,7 +253,7 @@ class Run:
         masters = self._stand.masters
         for name, master in masters.read_logs().items():
             found += [f"log of {name}: {line}" for line in master.log.wrong]
-        violations = self._wrong + self._faults.unclean + found
+        violations = self._wrong + self._faults.unclean + self._stand.operator.wrong + found
         violations += [f"odd answer: {one}" for one in seen.odd]
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self._faults.done.items()))
         disk = self._stand.disk
@@ -250,6 +261,8 @@ class Run:
         figures = [
             ("seed", f"{self._wish.seed}, {seconds:.0f} s"),
             ("faults", kinds or "none"),
+            ("clocks", ", ".join(f"{name} {one:+.0%}" for name, one in self._faster.items())),
+            ("masters replaced", str(self._stand.operator.done_count)),
             ("elections", str(len(masters.terms()) - 1)),
             *verdict.describe(seen, seconds),
             ("histories judged", f"{judged} groups of names, {undecided} not decided"),
@@ -261,6 +274,25 @@ class Run:
             figures.append(("small disk", f"{self._stand.disk_of}, {disk.kind}"))
         figures += [("remark", one) for one in self._remarks]
         return Verdict(figures, violations)
+
+
+def _gfsctl(lan: Lan, config: Path, *words: str) -> subprocess.Popen[str]:
+    """Start a command on the first client's host."""
+    parent = os.getpid()
+
+    def prepare() -> None:
+        lan.hosts[CLIENT_HOSTS[0]].enter()
+        kernel.end_with_parent(parent)
+
+    return subprocess.Popen(
+        [sys.executable, "-c", _GFSCTL, "--config", str(config), *words],
+        env={**os.environ, "PYTHONPATH": search_path()},
+        preexec_fn=prepare,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def _gaps(seen: record.Record, moments_s: Sequence[float]) -> str:

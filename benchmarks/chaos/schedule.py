@@ -9,7 +9,7 @@ from dataclasses import dataclass
 KILL, PAUSE, RESTART, CLIENT_KILL = "kill", "pause", "restart", "client-kill"
 ISOLATE, LEAVE, SPLIT, ONE_WAY = "isolate", "leave", "split", "one-way"
 SLOW, LOSSY, NARROW = "slow", "lossy", "narrow"
-FULL_DISK, CLOCK = "full-disk", "clock"
+FULL_DISK, CLOCK, REPLACE = "full-disk", "clock", "replace"
 
 LEADER, FOLLOWER, ANYONE = "leader", "follower", "anyone"
 
@@ -27,6 +27,7 @@ _WEIGHTS = {
     NARROW: 1,
     FULL_DISK: 2,
     CLOCK: 2,
+    REPLACE: 1,
 }
 KINDS = tuple(_WEIGHTS)
 _FIRST_S = 1.0
@@ -66,7 +67,9 @@ def plan(seed: int, seconds: float, kinds: Sequence[str] = KINDS) -> list[Planne
 
 
 def _extent(kind: str, chance: random.Random) -> tuple[float, float]:
-    """Return for how long, and how much: ms, share, bytes per s, bytes left, s of the clock."""
+    """Return for how long, and how much: ms, share, bytes per s, bytes left, s of the clock.
+
+    Of a master to be replaced: 1 when it dies before."""
     if kind == KILL:
         return chance.choice((0.0, chance.uniform(0.0, 0.5), chance.uniform(0.5, 4.0))), 0.0
     if kind == PAUSE:
@@ -75,6 +78,8 @@ def _extent(kind: str, chance: random.Random) -> tuple[float, float]:
         return chance.uniform(0.0, 1.0), 0.0
     if kind == CLIENT_KILL:
         return 0.0, 0.0
+    if kind == REPLACE:
+        return 0.0, chance.choice((0.0, 1.0))
     lasts_s = chance.uniform(0.3, 4.0)
     if kind == SLOW:
         return lasts_s, chance.choice((5.0, 20.0, 60.0, 150.0))

@@ -1,4 +1,7 @@
-"""Steps of the wall clock that single processes see; the clock of the machine is never touched."""
+"""Clocks that single processes see: wall clocks that step, boot clocks that run fast or slow.
+
+The clock of the machine is never touched.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,18 @@ class WallClocks:
         self._library = directory / "wall_clock.so"
         self.why_not = self._compile()
 
-    def environment(self, name: str) -> dict[str, str]:
-        """Return what a process has to be started with."""
+    def environment(self, name: str, faster: float = 0.0) -> dict[str, str]:
+        """Return what a process has to be started with.
+
+        Args: `faster` is the share by which its CLOCK_BOOTTIME gains on the true one.
+        """
         if self.why_not:
             return {}
-        return {"LD_PRELOAD": str(self._library), "WALL_CLOCK_FILE": str(self._file(name))}
+        return {
+            "LD_PRELOAD": str(self._library),
+            "WALL_CLOCK_FILE": str(self._file(name)),
+            "BOOT_CLOCK_FASTER": f"{faster:f}",
+        }
 
     def step(self, name: str, offset_s: float) -> None:
         """Show a process the true wall time plus an offset, from within 20 ms."""

@@ -22,7 +22,7 @@ BENCHMARKS = Path(chaos.__file__).parent.parent
 PROGRAM = BENCHMARKS / "chaos_masters.py"
 BUILD = BENCHMARKS.parent / "build"
 NOT_ALLOWED_STATUS = 77
-SEED = 7953  # The leader is paused, killed, cut off with some clients; a disk is full.
+SEED = 45228  # A master is replaced, one paused, the leader killed; a host leaves, a disk is full.
 SECONDS = 7
 LIMIT_S = 180.0
 

@@ -1,4 +1,4 @@
-"""Steps of the wall clock reach the process that they are meant for, and only its wall clock."""
+"""Steps and rates of clocks reach the process that they are meant for, and no other clock of it."""
 
 from __future__ import annotations
 
@@ -50,3 +50,30 @@ def test_a_step_is_seen_by_one_process_and_only_as_wall_time(tmp_path: Path) -> 
     finally:
         process.kill()
         process.communicate()
+
+
+_RATE = """
+import json, time
+begin = [time.clock_gettime(clock) for clock in (time.CLOCK_BOOTTIME, time.CLOCK_MONOTONIC)]
+time.sleep(0.2)
+end = [time.clock_gettime(clock) for clock in (time.CLOCK_BOOTTIME, time.CLOCK_MONOTONIC)]
+print(json.dumps([late - early for early, late in zip(begin, end)]))
+"""
+
+
+def test_a_boot_clock_runs_fast_while_waits_go_by_the_true_one(tmp_path: Path) -> None:
+    clocks = WallClocks(tmp_path)
+    if clocks.why_not:
+        pytest.skip(clocks.why_not)
+    for faster in (0.5, -0.5):
+        done = subprocess.run(
+            [sys.executable, "-c", _RATE],
+            env={**os.environ, **clocks.environment("m1", faster)},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        boot_s, monotonic_s = json.loads(done.stdout)
+        assert 0.4 * abs(faster) < abs(boot_s / monotonic_s - 1) < 1.6 * abs(faster)
+        assert (boot_s > monotonic_s) == (faster > 0)
