@@ -1,11 +1,13 @@
 """The leader is killed again and again under a recorded load: gaps, losses, repetitions.
 
-    python benchmarks/leader_kills.py [--kills 200] [--etcd-kills 40] [--restarts 3] [--seed 1]
+    python benchmarks/leader_kills.py [--kills 200] [--etcd-kills 40] [--restarts 3]
+                                      [--replacements 2] [--seed 1]
 
 A local cluster of three masters and client processes whose record is judged as in the simulation.
-Then every master in turn is stopped by SIGTERM and started again. Where etcd and grpcio are
-installed, its leader is killed as well, before and after ours. Exit status 1 when something was
-lost, done twice or not linearizable, 8 when a goal was missed.
+Then every master in turn is stopped by SIGTERM and started again. Then, under clients of their own,
+empty masters take the places of a dead follower and of the living leader, by turns. Where etcd and
+grpcio are installed, its leader is killed as well, before and after ours. Exit status 1 when
+something was lost, done twice or not linearizable, 8 when a goal was missed.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
 
 from chaos import leftovers, record, verdict
 from chaos.clients import Clients
@@ -28,11 +33,49 @@ import gfs_ha
 from gfs_ha.errors import GfsError
 
 PURPOSE = "leader-kills"
-MASTERS = ("m1", "m2", "m3")
 CLIENTS, THREADS = 2, 4
 KILL_P99_MS_MAX = 1000.0
 RESTART_MS_MAX = 200.0
 _WAIT_S = 60.0
+_WARM_LINES = 200  # In a client's record: it is at work.
+_WINDOW_S = 6.0  # Longer than a kill or a restart is looked at: another load leaves a gap.
+
+
+@dataclass
+class Replacements:
+    """What clients felt while empty masters took the places of others."""
+
+    moments_s: list[float] = field(default_factory=list)  # When each began.
+    took_s: list[float] = field(default_factory=list)
+    records: list[Path] = field(default_factory=list)  # Of the clients that worked meanwhile.
+
+    def rows(self, gaps_ms: Sequence[float]) -> list[tuple[str, str]]:
+        """Return what a person wants to know of it."""
+        if not self.took_s:
+            return [("replacements", "none")]
+        seen = record.read(self.records)
+        took = ", ".join(f"{one:.1f} s" for one in self.took_s)
+        return [
+            ("replacements", f"{len(self.took_s)}, by empty masters, in {took}"),
+            ("gaps, replacements", verdict.percentiles(gaps_ms)),
+            ("longest wait meanwhile", f"{longest_wait_ms(seen):.0f} ms"),
+            ("client errors meanwhile", str(self.errors(seen))),
+        ]
+
+    def errors(self, seen: record.Record | None = None) -> int:
+        """Return how many requests ended without an answer of the model."""
+        counts = (seen or record.read(self.records)).counts
+        return sum(counts.values()) - counts["changes"] - counts["reads"]
+
+
+def longest_wait_ms(seen: record.Record) -> float:
+    """Return the longest time from a request to its answer."""
+    waits_s = [
+        one.returned_s - one.called_s
+        for one in seen.history.operations
+        if one.returned_s is not None
+    ]
+    return max(waits_s, default=0.0) * 1000
 
 
 class Ours:
@@ -47,11 +90,21 @@ class Ours:
         self.clients = Clients(stage.directory, stage.cluster.config_path, seed)
         self.kills_s: list[float] = []
         self.restarts_s: list[float] = []
+        self.replacements = Replacements()
+        self._wrong: list[str] = []
 
-    def begin(self) -> None:
-        for number in range(CLIENTS):
+    def begin(self) -> list[str]:
+        """Start the load; return the names of the clients."""
+        names = [
             self.clients.start(f"c{number}", None, threads=THREADS, pause_s=0.0)
-        time.sleep(2.0)
+            for number in range(CLIENTS)
+        ]
+        deadline_s = time.monotonic() + _WAIT_S
+        while any(self._lines(name) < _WARM_LINES for name in names):
+            if time.monotonic() > deadline_s:
+                raise Failed("the clients are not at work within a minute")
+            time.sleep(0.1)
+        return names
 
     def kill(self) -> None:
         """Kill the leader, wait for the next one, start the old one again."""
@@ -69,9 +122,33 @@ class Ours:
         self._cluster.start(name)
         self._settle()
 
+    def restart_each(self) -> None:
+        for name in self._masters():
+            self.restart(name)
+
+    def replace(self, count: int) -> None:
+        """Put empty masters into the places of others, under a load of its own."""
+        time.sleep(_WINDOW_S)
+        self._wrong += self.clients.finish()
+        names = self.begin()
+        self.replacements.records = [self._record(name) for name in names]
+        for number in range(count):
+            leader = self._settle()
+            old = leader
+            if number % 2 == 0:
+                old = self._chance.choice([name for name in self._masters() if name != leader])
+                self._cluster.kill(old, signal.SIGKILL)
+            began_s = time.monotonic()
+            for step in self._cluster.replace_master(old):
+                print(f"  {step}", flush=True)
+            self.replacements.moments_s.append(began_s)
+            self.replacements.took_s.append(time.monotonic() - began_s)
+        self._settle()
+        self._wrong += self.clients.finish()
+
     def finish(self) -> tuple[record.Record, list[str]]:
         """End the load, look at every name once; return the record and what went wrong."""
-        wrong = self.clients.finish()
+        wrong = self._wrong + self.clients.finish()
         seen = record.read(self.clients.records)
         names = sorted({name for one in seen.history.operations for name in (one.name, one.target)})
         names = [name for name in names if name]
@@ -83,6 +160,16 @@ class Ours:
             wrong.append(f"the states differ: {states}")
         self._fs.close()
         return record.read(self.clients.records), wrong
+
+    def _record(self, name: str) -> Path:
+        return self._directory / f"{name}.record"
+
+    def _lines(self, name: str) -> int:
+        path = self._record(name)
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    def _masters(self) -> list[str]:
+        return [one.name for one in self._cluster.status() if one.role == "master"]
 
     def _settle(self) -> str:
         """Wait until all masters follow, then a moment of chance; return who leads."""
@@ -148,8 +235,9 @@ def measure(stage: Stage, options: argparse.Namespace) -> int:
             if number % 20 == 19:
                 print(f"  {number + 1} kills, {time.monotonic() - began_s:.0f} s", flush=True)
         for _ in range(options.restarts):
-            for name in MASTERS:
-                ours.restart(name)
+            ours.restart_each()
+        if options.replacements:
+            ours.replace(options.replacements)
         seconds = time.monotonic() - began_s
         seen, wrong = ours.finish()
     stage.cluster.down()
@@ -157,27 +245,45 @@ def measure(stage: Stage, options: argparse.Namespace) -> int:
         etcd_ms += kill_etcd(stage, options.etcd_kills - options.etcd_kills // 2, options.seed + 1)
     kills_ms = verdict.gaps_ms(seen.acknowledged_s, ours.kills_s)
     restarts_ms = verdict.gaps_ms(seen.acknowledged_s, ours.restarts_s)
+    replaced = ours.replacements
+    replaced_ms = gaps_within(seen.acknowledged_s, replaced)
     broken, judged, undecided = verdict.check_history(seen)
     found = verdict.Verdict(
         [
             ("gaps, leader killed", verdict.percentiles(kills_ms)),
             ("gaps, etcd's leader killed", verdict.percentiles(sorted(etcd_ms))),
             ("gaps, planned restarts", verdict.percentiles(restarts_ms)),
+            *replaced.rows(replaced_ms),
             *verdict.describe(seen, seconds),
             ("histories judged", f"{judged} groups of names, {undecided} not decided"),
         ],
         wrong + broken + [f"odd answer: {one}" for one in seen.odd],
     )
     print(found.show())
-    return 1 if found.violations else _goals(kills_ms, restarts_ms)
+    return 1 if found.violations else _goals(kills_ms, restarts_ms, replaced.errors())
 
 
-def _goals(kills_ms: Sequence[float], restarts_ms: Sequence[float]) -> int:
+def gaps_within(acknowledged_s: Sequence[float], replaced: Replacements) -> list[float]:
+    """Return the longest time between two acknowledgements during each replacement, sorted."""
+    found = []
+    for began_s, took_s in zip(replaced.moments_s, replaced.took_s, strict=True):
+        met = [
+            after - before
+            for before, after in pairwise(acknowledged_s)
+            if after >= began_s and before <= began_s + took_s
+        ]
+        found.append(max(met, default=float("inf")) * 1000)
+    return sorted(found)
+
+
+def _goals(kills_ms: Sequence[float], restarts_ms: Sequence[float], errors: int) -> int:
     missed = []
     if kills_ms and kills_ms[min(len(kills_ms) - 1, len(kills_ms) * 99 // 100)] > KILL_P99_MS_MAX:
         missed.append(f"p99 after a kill is above {KILL_P99_MS_MAX:.0f} ms")
     if restarts_ms and restarts_ms[-1] > RESTART_MS_MAX:
         missed.append(f"a planned restart took more than {RESTART_MS_MAX:.0f} ms")
+    if errors:
+        missed.append(f"{errors} requests failed while masters were replaced")
     for one in missed:
         print(f"goal missed: {one}")
     return 8 if missed else 0
@@ -198,6 +304,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--etcd-kills", type=int, default=40)
     parser.add_argument("--restarts", type=int, default=3, help="of every master")
+    parser.add_argument("--replacements", type=int, default=2, help="by empty masters")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     leftovers.remove_leftovers(CHECKOUT / "build", PURPOSE)
