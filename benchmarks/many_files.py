@@ -3,8 +3,9 @@
     python benchmarks/many_files.py [--files 1000000] [--few 10000] [--json FILE]
 
 For each count: anonymous memory and store of a master, stat p50 and p99, time from starting all
-masters to the first answer, failover gap, and what it takes to replace a master by an empty one
-while a client goes on creating files (its longest wait is told).
+masters to the first answer, failover gap, and what it takes to replace a master by an empty one,
+which a snapshot brings up to date, while a client goes on creating files (its longest wait is
+told). Exit status 1 when a file is missing or a create failed.
 """
 
 from __future__ import annotations
@@ -12,27 +13,36 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from chaos import leftovers
 from probe import Probe
-from stage import Failed, Interrupted, Stage
+from stage import CHECKOUT, Failed, Interrupted, Stage
 
 import gfs_ha
 from gfs_ha.client.connection import ClusterConnection
 from gfs_ha.config import load as load_config
-from gfs_ha.limits import FILES_PER_COMMAND_MAX
+from gfs_ha.limits import FILES_PER_COMMAND_MAX, RAFT_SNAPSHOT_CHUNK_BYTES
 from gfs_ha.protocol.metadata import Publish, Published, PublishFile
 
+PURPOSE = "many-files"
 FILES_PER_DIRECTORY = 10_000
 COMMANDS_PER_CALL = 4
+WRITERS = 3  # While the masters carry out the commands of one, the next one encodes its own.
+TOLD_FILES = 100_000
 STATS = 3000
 KILLS = 3
 READY_S = 120.0
+_INSTALLING = re.compile(r"installing a snapshot index=\d+ chunks=(\d+)")
 FIGURES = (
     ("load_per_s", "files/s"),
     ("rss_anon_mib", "MiB"),
@@ -41,29 +51,66 @@ FIGURES = (
     ("stat_p99_ms", "ms"),
     ("restart_s", "s"),
     ("failover_ms", "ms"),
+    ("snapshot_mib", "MiB"),
     ("replace_s", "s"),
     ("replace_gap_ms", "ms"),
 )
 
 
-def load(config: str, start: int, end: int) -> float:
-    """Publish the empty files start <= number < end; return files per second."""
-    began_s = time.monotonic()
-    connection = ClusterConnection(load_config(Path(config)))
-    with gfs_ha.connect(config) as cluster, closing(connection):
-        for directory in range(start // FILES_PER_DIRECTORY, -(-end // FILES_PER_DIRECTORY)):
-            cluster.mkdir(f"/many/{directory:04d}", parents=True)
+class Loader:
+    """Publishes empty files, the numbers below `count`, by several writers at once."""
+
+    def __init__(self, config: str, count: int) -> None:
+        self._config = config
+        self._count = count
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._done = 0
+        self._began_s = time.monotonic()
         step = FILES_PER_COMMAND_MAX * COMMANDS_PER_CALL
-        for first in range(start, end, step):
-            numbers = range(first, min(first + step, end))
-            requests = [
-                Publish(tuple(_file(number) for number in numbers[at : at + FILES_PER_COMMAND_MAX]))
-                for at in range(0, len(numbers), FILES_PER_COMMAND_MAX)
-            ]
-            for reply in connection.session.change_all(requests):
-                if not isinstance(reply, Published) or any(one.error for one in reply.files):
-                    raise Failed(f"files were not published: {reply}")
-    return (end - start) / (time.monotonic() - began_s)
+        # Never a call over the end of a directory, so that two writers seldom meet in one.
+        assert FILES_PER_DIRECTORY % step == 0
+        self._calls: Iterator[range] = (
+            range(first, min(first + step, count)) for first in range(0, count, step)
+        )
+
+    def run(self) -> float:
+        """Do it; return files per second."""
+        with gfs_ha.connect(self._config) as cluster:
+            for directory in range(-(-self._count // FILES_PER_DIRECTORY)):
+                cluster.mkdir(f"/many/{directory:04d}", parents=True)
+        self._began_s = time.monotonic()
+        with ThreadPoolExecutor(WRITERS) as writers:
+            try:
+                for one in [writers.submit(self._write) for _ in range(WRITERS)]:
+                    one.result()
+            finally:
+                self._ended.set()  # Also when we were interrupted: the pool waits for them.
+        return self._count / (time.monotonic() - self._began_s)
+
+    def _write(self) -> None:
+        with closing(ClusterConnection(load_config(Path(self._config)))) as connection:
+            while not self._ended.is_set():
+                with self._lock:
+                    numbers = next(self._calls, None)
+                if numbers is None:
+                    return
+                starts = range(0, len(numbers), FILES_PER_COMMAND_MAX)
+                requests = [
+                    Publish(tuple(map(_file, numbers[at : at + FILES_PER_COMMAND_MAX])))
+                    for at in starts
+                ]
+                for reply in connection.session.change_all(requests):
+                    if not isinstance(reply, Published) or any(one.error for one in reply.files):
+                        raise Failed(f"files were not published: {reply}")
+                self._note(len(numbers))
+
+    def _note(self, count: int) -> None:
+        with self._lock:
+            before, self._done = self._done, self._done + count
+            if self._done // TOLD_FILES > before // TOLD_FILES:
+                rate = self._done / (time.monotonic() - self._began_s)
+                print(f"  {self._done:,} files, {rate:,.0f} per second", flush=True)
 
 
 def _file(number: int) -> PublishFile:
@@ -149,15 +196,27 @@ class Look:
             self._await(probe)
             leader = probe.cluster.leader
             old = next(name for name in self._masters() if name != leader)
+            before = self._masters()
             self._cluster.kill(old, signal.SIGKILL)
             began_s = time.monotonic()
             for _ in self._cluster.replace_master(old):
                 pass
             self.figures["replace_s"] = time.monotonic() - began_s
             self._await(probe)
+            new = next(name for name in self._masters() if name not in before)
+            self.figures["snapshot_mib"] = self._snapshot_bytes(new) / 2**20
             self.figures["replace_gap_ms"] = probe.gap_s(began_s) * 1000
             if probe.errors:
                 raise Failed(f"a create failed: {probe.errors[0]}")
+
+    def _snapshot_bytes(self, name: str) -> int:
+        """Return how much of a snapshot a new master was sent; 0 when the log sufficed."""
+        chunks = [
+            int(match[1])
+            for path in (self._cluster.directory / name).glob("*.log")
+            for match in _INSTALLING.finditer(path.read_text(errors="replace"))
+        ]
+        return max(chunks, default=0) * RAFT_SNAPSHOT_CHUNK_BYTES
 
     def _await(self, probe: Probe) -> None:
         if not probe.wait_for_more(50, READY_S):
@@ -173,9 +232,10 @@ def _rss_anon_bytes(pid: int) -> int:
 
 def measure(count: int) -> dict[str, float]:
     """Return the figures with so many files, in a cluster of its own."""
-    with Stage("many-files") as stage:
+    with Stage(PURPOSE) as stage:
+        leftovers.claim(stage.directory)
         stage.cluster.up(masters=3, chunkservers=2, racks=("r1",))
-        rate = load(str(stage.cluster.config_path), 0, count)
+        rate = Loader(str(stage.cluster.config_path), count).run()
         print(f"  {count:,} files loaded, {rate:,.0f} per second", flush=True)
         return {"load_per_s": rate, **Look(stage, count).take()}
 
@@ -187,6 +247,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     found: dict[str, Any] = {}
+    leftovers.remove_leftovers(CHECKOUT / "build", PURPOSE)
     try:
         for count in (options.few, options.files):
             found[str(count)] = measure(count)
@@ -198,7 +259,8 @@ def main() -> int:
     few, many = found.values()
     print(f"{'':16}{options.few:>14,}{options.files:>14,}{'ratio':>8}")
     for key, unit in FIGURES:
-        print(f"{key:16}{few[key]:14,.2f}{many[key]:14,.2f}{many[key] / few[key]:8.2f}  {unit}")
+        ratio = f"{many[key] / few[key]:8.2f}" if few[key] else f"{'-':>8}"
+        print(f"{key:16}{few[key]:14,.2f}{many[key]:14,.2f}{ratio}  {unit}")
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
     return 0
