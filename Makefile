@@ -17,7 +17,7 @@ help:
 	@echo "make sim     whole masters and clients in virtual time (SEEDS=500, or SEED=n again)"
 	@echo "make chaos-masters  real masters through kills, cuts, full disks, clock steps (SECONDS=300)"
 	@echo "make many-files     what a million files cost the masters, beside 10,000 (FILES=1000000)"
-	@echo "make leader-kills  200 kills of the leader under load, and planned restarts"
+	@echo "make leader-kills  200 kills of the leader under load, planned restarts, replacements"
 	@echo "make power-cuts  power cuts and failing disks below the masters, in a model and real (CUTS=30)"
 	@echo "make bulk    three masters beside full-speed bulk writers (SECONDS=3600)"
 
