@@ -14,6 +14,7 @@ from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.proposals import MARGIN_S, Sender
 from gfs_ha.master.raft.contract import Outcome
+from gfs_ha.master.raft.journal import stored_applied
 from gfs_ha.master.state.commands import Command
 from gfs_ha.master.state.tables import REPLIES, pair_key
 from gfs_ha.master.state.view import View
@@ -67,8 +68,10 @@ def _no_room() -> NoSpace:
 def _answer_stored(desk: Desk, slot: Slot, error: GfsError) -> None:
     key = pair_key(slot.session_id, slot.sequence)
     with desk.kv.read() as reader:
+        index = stored_applied(reader)
         stored = View(reader).rows.get(REPLIES, key)
     if stored is not None:
+        slot.show(index)  # Else a later read of another master may not show the own change.
         slot.reply_encoded(stored.data)
     else:
         slot.fail(error)
