@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from extent_workload import KINDS, extent_change
 from state_driver import WALL_NS, Driver, empty_file, server
 
 from gfs_ha.ids import ChunkId, ContentId, SessionId
@@ -72,6 +73,7 @@ class Workload:
             (12, self.stage),
             (16, self.publish),
             (2, self.release),
+            (6, self.extent_change),
             (3, self.begin_seal),
             (5, self.commit_seal),
             (1, self.end_claims),
@@ -221,6 +223,9 @@ class Workload:
             size = sum(extent.length for extent in view.extents(content_id))
         return empty_file(self.path(), size=size, content_id=content_id)
 
+    def extent_change(self) -> Command:
+        return extent_change(self.random, self.driver, self.path(), self.staged())
+
     def release(self) -> Command:
         return ReleaseChunks((self.chunk_id(), self.chunk_id()))
 
@@ -333,4 +338,5 @@ SESSION_KINDS = {
     Publish,
     ReleaseChunks,
     CloseSession,
+    *KINDS,
 }

@@ -221,6 +221,8 @@ def test_of_two_changes_of_one_content_the_second_is_refused(files: Files) -> No
     first = files.driver.ok(StageCopy("/a", 0, 5), files.session)
     second = files.driver.ok(StageCopy("/a", 0, 3), files.session)
     files.replace("/a", first.status, first.content_id, 5)
+    with files.driver.view() as view:
+        assert view.status("/a").generation == first.status.generation + 1
     late = ReplaceContent(
         "/a", second.content_id, 3, 1, second.status.content_id, second.status.generation
     )
