@@ -258,6 +258,23 @@ def test_a_snapshot_older_than_the_own_state_is_not_installed(lab: ShortLog) -> 
     assert answer.installed and lab.applied("C") == state
 
 
+def test_a_snapshot_that_the_log_overtakes_leaves_nothing_behind(lab: ShortLog) -> None:
+    write(lab, 20, "ABC")
+    leads, (index, term) = lab.term("A"), lab.log("C")[-1]
+    configuration = encode_configuration(lab.nodes["A"].replica.configuration)
+    rows = msgspec.msgpack.encode([])
+    lab.give("A", "C", [encode(OfferSnapshot(leads, 7, index + 3, term, configuration))])
+    lab.give("A", "C", [encode(SnapshotChunk(leads, 7, 0, False, crc32c(rows), rows))])
+    lab.tick("C")
+    assert len(rows_of(lab.disks["C"], INCOMING)) == 1
+    write(lab, 10, "ABC")
+    assert rows_of(lab.disks["C"], INCOMING) == []
+    # Its end comes late: the newer state stays.
+    lab.give("A", "C", [encode(SnapshotChunk(leads, 7, 1, True, crc32c(rows), rows))])
+    lab.run(0.5, "ABC")
+    assert lab.applied("C") == lab.applied("A") and len(lab.applied("C")) == 30
+
+
 def keeps_what_follows(lab: OurLab) -> bool:
     """Entries beyond the snapshot may be the second copy of committed ones."""
     lab.elect("A", "ABC")

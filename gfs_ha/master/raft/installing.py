@@ -63,6 +63,7 @@ class _SyncObj(internals._SyncObj):
     def _on_offer_snapshot(self, node: internals.Member, message: OfferSnapshot) -> None:
         if not self._heeds(node, message.term):
             return
+        self._drop_overtaken()
         if message.index <= self.__raftLastApplied:
             self._tell_stored(node, message.number, 0, installed=True)
             return
@@ -77,9 +78,10 @@ class _SyncObj(internals._SyncObj):
         self._tell_stored(node, message.number, self._incoming.stored)
 
     def _on_snapshot_chunk(self, node: internals.Member, message: SnapshotChunk) -> None:
-        incoming = self._incoming
         if not self._heeds(node, message.term):
             return
+        self._drop_overtaken()
+        incoming = self._incoming
         if incoming is None or incoming.number != message.number:
             return  # It was offered to another run of this process; it will be offered again.
         if message.position != incoming.stored:
@@ -101,6 +103,13 @@ class _SyncObj(internals._SyncObj):
     ) -> None:
         answer = SnapshotStored(self.__raftCurrentTerm, number, stored, installed)
         self._around.send_durable(node.id, answer)
+
+    def _drop_overtaken(self) -> None:
+        """Forget a snapshot that the log has overtaken meanwhile; it would only take room."""
+        incoming = self._incoming
+        if incoming is not None and incoming.index <= self.__raftLastApplied:
+            logger.info("a snapshot is not needed any more index=%d", incoming.index)
+            self._forget_incoming()
 
     def _write_incoming(self) -> None:
         row = FORMAT + msgspec.msgpack.encode(self._incoming)

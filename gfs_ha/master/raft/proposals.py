@@ -132,6 +132,7 @@ class _SyncObj(internals._SyncObj):
                 self._apply(command, index, term)
                 if self._around.now_s() >= end_s:
                     return False
+        self._drop_overtaken()
         return False
 
     def _apply(self, command: bytes, index: int, term: int) -> None:
