@@ -185,12 +185,13 @@ def status(session: Session, directory: str | None) -> None:
 )
 @click.argument("name")
 @_directory
-@click.option("-9", "hard", is_flag=True, help="SIGKILL.")
+@click.option("-9", "signal", flag_value="KILL", help="SIGKILL.")
+@click.option("-15", "signal", flag_value="TERM", help="SIGTERM, as without any.")
 @click.option("--signal", metavar="NAME", default="TERM", show_default=True, help="Which signal.")
 @pass_session
-def kill(session: Session, name: str, directory: str | None, hard: bool, signal: str) -> None:
+def kill(session: Session, name: str, directory: str | None, signal: str) -> None:
     """Send a signal to one process; after TERM and KILL it is gone on return."""
-    number = _signal("KILL" if hard else signal)
+    number = _signal(signal)
     pid = LocalCluster(directory).kill(name, number)
     _tell(session, "LocalKill", {"name": name, "pid": pid, "signal": number.name})
 

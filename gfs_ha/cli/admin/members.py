@@ -14,7 +14,7 @@ from gfs_ha.cli.verb import Verb
 from gfs_ha.client.member_plan import MemberPlan, majority_of
 from gfs_ha.client.members import MasterMembers
 from gfs_ha.config import MasterAddress
-from gfs_ha.errors import UsageError
+from gfs_ha.errors import NotFound, UsageError
 
 _ADDRESS = "HOST:PORT:RAFT_PORT"
 
@@ -79,6 +79,8 @@ def replace_master(
     does not answer, and nothing was changed.
     """
     members = _members(session)
+    if address is None and members.where_is(old) is None and members.where_is(new) is None:
+        raise NotFound(f"there is no master {old!r} to be replaced; see `gfsctl admin masters ls`")
     master = _where(session, new, address, members)
     plan = members.plan_replace(old, master)
     if _agreed(session, plan, f"replace {old} by {new}?", **how):
