@@ -124,11 +124,22 @@ class MasterMembers:
             self._step(word, done=AlreadyExists)
             yield f"{master.name} receives the log"
         if master is not None and plan.votes:
-            yield from self._catch_up(master.name)
-            self._step(AdmitMaster(master.name), done=AlreadyExists)
+            yield from self._let_vote(master.name)
             yield f"{master.name} votes"
         if plan.leaves:
             yield from self._take_out(plan.leaves)
+
+    def _let_vote(self, name: str) -> Iterator[str]:
+        """Admit a master once it is caught up; it may fall silent or behind again before."""
+        end_s = self._runtime.monotonic_s() + self._timeout_s
+        while True:
+            yield from self._catch_up(name)
+            try:
+                self._step(AdmitMaster(name), done=AlreadyExists)
+                return
+            except NotReady:
+                if self._runtime.monotonic_s() >= end_s:
+                    raise
 
     def _take_out(self, name: str) -> Iterator[str]:
         status = self._calls.ask(GetStatus(), StatusReport)

@@ -101,7 +101,8 @@ def test_masters_are_replaced_and_removed_by_hand(
     wait_until(lambda: not _answers(gfsctl, "m4"), "m4 is silent")
     replace = (*MASTERS, "replace", "-y", "m3", "m4")
     client = gfsctl.begin(*replace)
-    assert client.stdout is not None and b"m4 does not answer" in client.stdout.readline()
+    assert client.stdout is not None
+    assert any(b"m4 does not answer" in line for line in client.stdout)
     client.send_signal(signal.SIGINT)
     ended = gfsctl.end(client)
     assert ended.status == 130 and "the same command again goes on" in ended.err
@@ -112,7 +113,8 @@ def test_masters_are_replaced_and_removed_by_hand(
     child.send_signal(signal.SIGCONT)
     local_cluster.start(leader)
     # Its address is known by now.
-    assert gfsctl.ok(*replace).lines[-2:] == ["m4 votes", "m3 is out"]
+    lines = gfsctl.ok(*replace).lines
+    assert "m4 votes" in lines and lines[-1] == "m3 is out"
     assert gfsctl.ok(*replace).lines == ["m3 is out already, and m4 votes"]
     assert gfsctl.ok(*MASTERS, "replace", "m3", "m4", "-n").lines == [
         "nothing to do: m3 is out already, and m4 votes"
