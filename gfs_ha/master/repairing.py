@@ -60,6 +60,7 @@ def repair_seen(desk: Desk, reign: Reign, take: bool) -> RepairSeen:
             for disk_id, told in found.tallies.items()
         },
         listings=repairs.take_listings(),
+        starts={server_id: found.start_id for server_id, found in facts.items()},
         gone=frozenset(repairs.gone),
         doubted=frozenset(repairs.doubted),
         young=young,

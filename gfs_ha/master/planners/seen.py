@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gfs_ha.ids import ChunkId, DiskId, LogIndex, ServerId
+from gfs_ha.ids import ChunkId, DiskId, LogIndex, ServerId, StartId
 from gfs_ha.limits import (
     REPAIR_CLUSTER_BYTES_PER_S,
     REPAIR_COPIES,
@@ -38,6 +38,7 @@ class RepairSeen:
         resting: where a copy of a chunk failed lately.
         gone: replicas that their servers say are not there.
         tallies, listings: what servers say is sealed on their disks (G7).
+        starts: which run of a server says so; what an earlier one said settles nothing.
         doubted: copies of holders that somebody could not read: they are to compare themselves.
     """
 
@@ -57,5 +58,6 @@ class RepairSeen:
     doubted: frozenset[tuple[ChunkId, ServerId]] = frozenset()
     tallies: Mapping[tuple[ServerId, DiskId], bytes] = field(default_factory=dict)
     listings: tuple[tuple[ServerId, BucketListing], ...] = ()
+    starts: Mapping[ServerId, StartId] = field(default_factory=dict)
     young: bool = False  # This leader has not had the time to hear everybody.
     hold: str = ""  # Why no copy is begun now, else empty.

@@ -28,6 +28,8 @@ def plan_tally(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> 
     made = Plan()
     scene = Scene(view, seen)
     walk = cursors.tally
+    for server_id, start_id in seen.repair.starts.items():
+        walk.note_start(server_id, start_id)
     for server_id, listing in seen.repair.listings:
         disk = (server_id, listing.disk_id)
         before = len(made.proposals) + len(made.orders)

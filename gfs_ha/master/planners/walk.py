@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.ids import ChunkId, DiskId, ServerId, StartId
 from gfs_ha.protocol.tally import BUCKETS, bucket_of, replica_hash
 
 NUMBERS = struct.Struct(f">{BUCKETS}Q")
@@ -36,8 +36,18 @@ class TallyWalk:
     explained: dict[Disk, tuple[bytes, set[int]]] = field(default_factory=dict)
     checked_s: dict[Disk, float] = field(default_factory=dict)
     judged_s: dict[Disk, float] = field(default_factory=dict)  # Since when explanations count.
+    starts: dict[ServerId, StartId] = field(default_factory=dict)
     _numbers: list[int] = field(default_factory=lambda: [0] * BUCKETS)
     _room: int = MEMBERS_MAX
+
+    def note_start(self, server_id: ServerId, start_id: StartId) -> None:
+        """Forget what was settled with another run of a server, whose disks may be others."""
+        if self.starts.get(server_id) == start_id:
+            return
+        self.starts[server_id] = start_id
+        for notes in (self.agreed, self.explained, self.suspects):
+            for disk in [one for one in notes if one[0] == server_id]:
+                del notes[disk]
 
     def begin(self, disk: Disk | None) -> None:
         """Begin to count a disk; None: there is none to count."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from repair_house import LENGTH, House
 
-from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.ids import ChunkId, DiskId, ServerId, StartId
 from gfs_ha.master.planners.plan import Plan, Seen
 from gfs_ha.master.planners.tally import RECHECK_S, plan_tally
 from gfs_ha.master.planners.walk import NUMBERS
@@ -23,6 +23,7 @@ class Compared(House):
         House.__post_init__(self)
         self.now_s = 1000.0
         self.asked: list[tuple[ServerId, DiskId, int]] = []
+        self.starts: dict[ServerId, StartId] = {}
 
     def tallies(self) -> dict[tuple[ServerId, DiskId], bytes]:
         found = {}
@@ -45,6 +46,7 @@ class Compared(House):
         listings = tuple((server, self.listing(server, bucket)) for server, _, bucket in self.asked)
         self.asked = []
         repair = replace(seen.repair, tallies=self.tallies(), listings=listings)
+        repair = replace(repair, starts=dict(self.starts))
         return replace(seen, now_s=self.now_s, repair=repair)
 
     def compare(self) -> Plan:
@@ -93,6 +95,17 @@ def test_a_missing_copy_is_asked_to_compare_itself_before_it_counts_no_more() ->
     assert house.good(chunks[3]) == {1, 3, 4}
     assert not any(isinstance(one, LoseHolder) for one in made.proposals)
     assert quiet(house)
+
+
+def test_a_server_that_comes_back_with_an_old_tally_is_counted_anew_at_once() -> None:
+    house = Compared()
+    house.starts[ServerId(2)] = StartId(1)
+    for _ in range(10):
+        house.compare()  # It says that it has nothing, and nothing is right.
+    house.chunk((1, 2, 3))
+    house.on_disk[2].clear()  # Sealed, and lost before it said anything else.
+    house.starts[ServerId(2)] = StartId(2)
+    assert house.until_found().doubts
 
 
 def test_many_missing_copies_are_all_found_some_buckets_at_a_time() -> None:
