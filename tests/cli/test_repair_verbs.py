@@ -15,7 +15,8 @@ def test_a_whole_cluster_has_nothing_to_repair(gfsctl: Gfsctl) -> None:
 @pytest.mark.parametrize("mode", ["table", "wide", "json", "jsonl", "name"])
 @pytest.mark.parametrize("verb", ["status", "queue", "budget"])
 def test_every_screen_of_repair_has_every_form(gfsctl: Gfsctl, verb: str, mode: str) -> None:
-    gfsctl.ok("admin", "repair", verb, "-o", mode)
+    shown = gfsctl.ok("admin", "repair", verb, "-o", mode).out.decode()
+    assert shown.lstrip().startswith("{") == (mode in ("json", "jsonl"))
 
 
 def test_the_budget_is_changed_one_number_at_a_time(gfsctl: Gfsctl) -> None:
@@ -36,5 +37,5 @@ def test_the_budget_is_changed_one_number_at_a_time(gfsctl: Gfsctl) -> None:
 
 
 def test_a_size_that_is_none_is_refused(gfsctl: Gfsctl) -> None:
-    gfsctl.refused(2, "admin", "repair", "budget", "--server", "fast")
-    gfsctl.refused(2, "admin", "repair", "budget", "--copies", "-1")
+    assert "fast" in gfsctl.refused(2, "admin", "repair", "budget", "--server", "fast")
+    assert "-1" in gfsctl.refused(2, "admin", "repair", "budget", "--copies", "-1")

@@ -105,6 +105,7 @@ def test_stock_runs_code_that_a_stranger_sends(tmp_path: Path) -> None:
         with socket.create_connection(address, timeout=10) as sock:
             sock.sendall(struct.pack("i", len(data)) + data)
             wait_until(lambda: stock.doTick(0.01) or (tmp_path / "owned").exists(), "the code")
+        assert (tmp_path / "owned").exists()
     finally:
         stock.destroy()
 
@@ -172,6 +173,7 @@ def test_a_frame_that_is_too_long_drops_a_link_that_is_up(tmp_path: Path) -> Non
             member.greet(cluster)
             sock.sendall(struct.pack("!II", RAFT_FRAME_BYTES_MAX + 1, 0))
             wait_until(member.closed, "the link to be dropped")
+            assert member.closed()
 
 
 def test_a_message_that_is_none_drops_a_link_that_is_up(tmp_path: Path) -> None:

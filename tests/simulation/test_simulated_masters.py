@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from other_processes import printed
 
 from gfs_ha.master.state.view import View
 from gfs_ha.sim.masters.run import MasterRun
@@ -82,16 +80,6 @@ def test_a_seed_repeats_itself_byte_for_byte_in_another_process() -> None:
         "from gfs_ha.sim.masters.run import MasterRun\n"
         "print(MasterRun(5, show=print).run().digest)\n"
     )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=120,
-        ).stdout
-        for hash_seed in ("0", "1", "random")
-    }
+    outputs = printed(script, ("0", "1", "random"))
     assert len(outputs) == 1
     assert len(outputs.pop().splitlines()) > 50

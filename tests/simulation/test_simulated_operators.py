@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
+from other_processes import printed
 
 from gfs_ha.master.raft.members import Addresses, Configuration
 from gfs_ha.sim.checkers import Violation
@@ -61,16 +59,6 @@ def test_operators_repeat_themselves_byte_for_byte_in_another_process() -> None:
         "plan = replace(draw_plan(random.Random(4)), members_mean_s=0.5, rebirth=True, run_s=6.0)\n"
         "print(MasterRun(4, plan=plan, show=print).run().digest)\n"
     )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=120,
-        ).stdout
-        for hash_seed in ("0", "random")
-    }
+    outputs = printed(script, ("0", "random"))
     assert len(outputs) == 1
     assert " recovers at " in outputs.pop()
