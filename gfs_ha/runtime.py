@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
@@ -55,6 +55,15 @@ class Task(Protocol):
         ...
 
     def running(self) -> bool: ...
+
+
+def join_all(tasks: Iterable[Task], timeout_s: float, runtime: Runtime) -> bool:
+    """Wait for the end of several tasks, all within one time; False when one still runs."""
+    deadline_s = runtime.monotonic_s() + timeout_s
+    ended = True
+    for task in tasks:
+        ended = task.join(max(0.0, deadline_s - runtime.monotonic_s())) and ended
+    return ended
 
 
 class Future(Protocol[T]):

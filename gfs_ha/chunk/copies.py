@@ -20,7 +20,7 @@ from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.protocol.codec import failure
 from gfs_ha.protocol.control import CopyProgress, CopyReplica, OrderAnswer, OrderDone, OrderFailed
 from gfs_ha.protocol.data import cluster_hash
-from gfs_ha.runtime import Runtime, Task
+from gfs_ha.runtime import Runtime, Task, join_all
 
 WORKERS = 2
 WAITING_MAX = 256
@@ -71,13 +71,9 @@ class Copies:
             for copying in self._running.values():
                 copying.stop()
             self._changed.notify_all()
-        deadline_s = self._runtime.monotonic_s() + timeout_s
-        ended = [
-            worker.join(max(0.0, deadline_s - self._runtime.monotonic_s()))
-            for worker in self._workers
-        ]
+        ended = join_all(self._workers, timeout_s, self._runtime)
         self._streams.close()
-        return all(ended)
+        return ended
 
     def take(self, epoch: Epoch, order: CopyReplica) -> None:
         """Line a copy up, unless it is known already or a newer order ended it."""

@@ -32,7 +32,7 @@ from gfs_ha.protocol.control import (
     ServerRegistered,
 )
 from gfs_ha.protocol.tally import LIST_BUCKETS_MAX
-from gfs_ha.runtime import Runtime, Task
+from gfs_ha.runtime import Runtime, Task, join_all
 
 LANES = 3
 CALL_TIMEOUT_S = HEARTBEAT_PARK_S + 2.0
@@ -199,10 +199,7 @@ class HeartbeatLanes:
             self._stopping = True
             self._changed.notify_all()
         self._leader.close()
-        deadline_s = self._runtime.monotonic_s() + timeout_s
-        return all(
-            lane.join(max(0.0, deadline_s - self._runtime.monotonic_s())) for lane in self._lanes
-        )
+        return join_all(self._lanes, timeout_s, self._runtime)
 
     def _run(self, on_final: Callable[[GfsError], object]) -> None:
         while True:

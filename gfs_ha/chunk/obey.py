@@ -32,7 +32,7 @@ from gfs_ha.protocol.control import (
     ProveReplica,
     StopCopy,
 )
-from gfs_ha.runtime import Runtime, Task
+from gfs_ha.runtime import Runtime, Task, join_all
 
 WORKERS = 2  # One replica that is slow to verify does not hold up all others.
 WAITING_MAX = 4096
@@ -129,11 +129,7 @@ class Obedience:
             self._waiting.clear()
             self._waiting_count = 0
             self._changed.notify_all()
-        deadline_s = self._runtime.monotonic_s() + timeout_s
-        return all(
-            worker.join(max(0.0, deadline_s - self._runtime.monotonic_s()))
-            for worker in self._workers
-        )
+        return join_all(self._workers, timeout_s, self._runtime)
 
     def take(self, epoch: Epoch, orders: Sequence[Order]) -> bool:
         """Line up the orders of a leader; False, and none of them, when it is a deposed one.
