@@ -257,6 +257,10 @@ class ReplicaBusy(ReplicaError):
     retryable = True
 
 
+class TailFull(ReplicaError):
+    """The open tail takes no more records; the next one is opened by asking for a grant."""
+
+
 class ReplicaDamaged(ReplicaError):
     pass
 

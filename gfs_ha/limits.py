@@ -121,6 +121,22 @@ DEAD_MAX_S = 24 * 3600.0
 ORDERS_PER_REPLY_MAX = 256
 QUARANTINE_S = 7 * 24 * 3600.0
 
+# Record append (C8, C10) and leases (G9).
+RECORD_BYTES_MAX = 8 * MIB  # And at most a quarter of the chunk size.
+APPEND_WINDOW = 1024  # Records of one appender that may be on their way.
+BATCH_RECORDS_MAX = 1024  # Of one push of a primary.
+TAIL_APPENDERS_MAX = 1000  # Of one tail; then it is sealed and the next one opened.
+TAIL_RESULTS_MAX = 4096  # Records of one tail that may still be asked about.
+TAIL_RECORDS_MAX = 262_144  # Of one tail, with their entries on the disk.
+APPENDERS_PER_FILE_MAX = 4096  # Whose results a file keeps.
+TAIL_IDLE_S = 600.0  # Then it is sealed.
+TAILS_PER_SERVER_MAX = 4096
+LEASE_MS = 60_000
+LEASE_RENEW_BELOW_MS = 30_000
+LEASE_EVENTS_MAX = 1000
+HOLD_MS = 10_000
+COMMIT_NOTE_S = 0.010  # After which a primary tells the others of the last batch (C10).
+
 # Repair (G3, G4).
 SPARE_PLACES_MAX = 8  # Places of a chunk beyond its goal: copies on servers that stay away.
 REPAIR_CLUSTER_BYTES_PER_S = 1 * GIB

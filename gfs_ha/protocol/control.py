@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, LogIndex, ServerId, StartId
 from gfs_ha.protocol.codec import Failure, Word
+from gfs_ha.protocol.records import RecordEntry
 
 
 class DiskFacts(Word, frozen=True):
@@ -162,6 +163,23 @@ class KeepReplica(Word, frozen=True, tag="keep"):
     order_index: LogIndex
 
 
+class CreateReplica(Word, frozen=True, tag="create"):
+    """Make an empty replica of a tail, durably (C10). Answered by OrderDone.
+
+    `chain` are the servers below this one; who gets `primary_start` is the primary, if that is its
+    own start id, and takes appends from now on. `order_index` is that of the chunk's birth.
+    """
+
+    chunk_id: ChunkId
+    birth: Birth
+    order_index: LogIndex
+    disk_id: DiskId
+    durability: str
+    capacity: int
+    chain: tuple[CopySource, ...] = ()
+    primary_start: StartId = StartId(0)
+
+
 Order = (
     FenceReplica
     | ProveReplica
@@ -172,6 +190,7 @@ Order = (
     | CopyReplica
     | StopCopy
     | KeepReplica
+    | CreateReplica
 )
 
 
@@ -192,10 +211,18 @@ class FenceAnswer(Word, frozen=True, tag="fence_answer"):
 
 
 class ProofAnswer(Word, frozen=True, tag="proof_answer"):
+    """The digest of the first `length` bytes; of a tail also their CRC-32C and their records.
+
+    The records are those that may still be asked about: none below the newest window start of its
+    appender, sorted by appender and sequence.
+    """
+
     chunk_id: ChunkId
     order_index: LogIndex
     length: int
     digest: int
+    crc: int | None = None
+    records: tuple[RecordEntry, ...] = ()
 
 
 class OrderDone(Word, frozen=True, tag="order_done"):
@@ -248,6 +275,15 @@ class BucketListing(Word, frozen=True):
     replicas: tuple[tuple[ChunkId, int, bool], ...]
 
 
+class LedTail(Word, frozen=True):
+    """A tail to which this server orders the appends, as it stands."""
+
+    chunk_id: ChunkId
+    length: int  # That every replica acknowledged.
+    idle_ms: int  # Since the last record.
+    full: bool = False  # It takes no more records.
+
+
 class Heartbeat(Word, frozen=True, tag="heartbeat"):
     """-> HeartbeatReply, at once when there are orders, else after a second (parked call)."""
 
@@ -266,6 +302,7 @@ class Heartbeat(Word, frozen=True, tag="heartbeat"):
     copies: tuple[CopyProgress, ...] = ()
     tallies: tuple[DiskTally, ...] = ()  # When they changed, and with every tenth beat.
     listed: tuple[BucketListing, ...] = ()  # What the last reply asked for.
+    led: tuple[LedTail, ...] = ()
 
 
 class HeartbeatReply(Word, frozen=True, tag="heartbeat_reply"):
@@ -275,6 +312,7 @@ class HeartbeatReply(Word, frozen=True, tag="heartbeat_reply"):
     orders: tuple[Order, ...] = ()
     register_again: bool = False  # The leader does not know this start of the server.
     list_buckets: tuple[tuple[DiskId, int], ...] = ()  # At most 8, for the next heartbeat.
+    lease_ms: int = 0  # How long the server may order appends, from when its heartbeat left.
 
 
 ControlRequest = RegisterServer | Heartbeat

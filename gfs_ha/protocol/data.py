@@ -19,7 +19,7 @@ import msgspec
 
 from gfs_ha.checksum import crc32c
 from gfs_ha.errors import ProtocolError
-from gfs_ha.ids import Birth, ChunkId, ServerId, unpack_epoch
+from gfs_ha.ids import Birth, ChunkId, ServerId, StartId, unpack_epoch
 from gfs_ha.limits import CHUNK_BYTES_MAX, DATA_HEADER_BYTES_MAX, GOAL_MAX, PROTOCOL_VERSION
 
 _E = TypeVar("_E", bound=enum.IntEnum)
@@ -36,6 +36,8 @@ class Op(enum.IntEnum):
     PUSH = 1  # Append the packets that follow, here and on the hops.
     FETCH = 2  # Read a range.
     BLOCKS = 3  # Read the whole CRC array of a sealed chunk.
+    APPEND = 4  # Take the records that follow, as the primary of a tail; see records.py.
+    TAIL_LENGTH = 5  # Tell how much of a tail every replica acknowledged.
 
 
 class Durability(enum.IntEnum):
@@ -55,6 +57,10 @@ class ChunkKind(enum.IntEnum):
 class RequestFlag(enum.IntFlag):
     CREATE = 1  # A push at offset 0 makes the replica.
     CHECKED = 2  # A fetch: the server reads and checks every block itself, and reports damage.
+    RECORDS = 4  # A push of a primary: a block of entries follows the request (records.py).
+
+
+_FLAGS = RequestFlag.CREATE | RequestFlag.CHECKED | RequestFlag.RECORDS
 
 
 class Hop(msgspec.Struct, frozen=True):
@@ -83,13 +89,15 @@ class DataRequest(msgspec.Struct, frozen=True):
     capacity: int = 0
     hops: tuple[Hop, ...] = ()
     ticket: bytes = b""
+    start_id: StartId = StartId(0)  # APPEND, TAIL_LENGTH: of the primary's process.
+    committed: int = 0  # RECORDS: how much of the tail every replica acknowledged before.
 
 
 # magic, version, op, header length (all of it), fixed length (prefix and fixed part), ticket length
 _PREFIX = struct.Struct("<4sBBHHH")
 # flags, durability, kind, hop count, reserved, deadline, cluster, target, chunk, birth, offset,
-# length, op id, capacity
-_FIXED = struct.Struct("<HBBB3xIQQQQQQQQ")
+# length, op id, capacity, start id, committed
+_FIXED = struct.Struct("<HBBB3xIQQQQQQQQQQ")
 _HOP = struct.Struct("<QHB")  # server id, port, length of the host that follows
 _CRC = struct.Struct("<I")
 _MAGIC = b"GFSD"
@@ -126,6 +134,8 @@ def encode_request(request: DataRequest) -> bytes:
             request.length,
             request.op_id,
             request.capacity,
+            request.start_id,
+            request.committed,
         )
     except struct.error as error:
         raise ProtocolError(f"a field of a data request does not fit: {error}") from error
@@ -168,7 +178,7 @@ def decode_request(data: bytes | memoryview) -> DataRequest:
         raise ProtocolError("a request header arrived damaged")
     _, _, op, _, fixed_length, ticket_length = _PREFIX.unpack_from(data)
     flags, durability, kind, hop_count, deadline, *rest = _FIXED.unpack_from(data, PREFIX_BYTES)
-    cluster, target, chunk, birth, offset, length, op_id, capacity = rest
+    cluster, target, chunk, birth, offset, length, op_id, capacity, start_id, committed = rest
     hops_at = fixed_length + ticket_length
     request = DataRequest(
         op=member(Op, op),
@@ -180,12 +190,14 @@ def decode_request(data: bytes | memoryview) -> DataRequest:
         length=length,
         deadline_ms=deadline,
         op_id=op_id,
-        flags=RequestFlag(flags & 3),
+        flags=RequestFlag(flags & _FLAGS),
         durability=member(Durability, durability),
         kind=member(ChunkKind, kind),
         capacity=capacity,
         hops=_decode_hops(data[hops_at : -_CRC.size], hop_count),
         ticket=data[fixed_length:hops_at],
+        start_id=StartId(start_id),
+        committed=committed,
     )
     if offset + length > CHUNK_BYTES_MAX or capacity > CHUNK_BYTES_MAX:
         raise ProtocolError(f"a range beyond any chunk: offset {offset} length {length}")

@@ -28,6 +28,8 @@ class FrameKind(enum.IntEnum):
     DATA = 4  # Echo and CRCs; `length` raw bytes follow.
     BLOCKS = 5  # Echo, length, digest and CRCs of a sealed chunk.
     ENDED = 6  # As PUSHED, but not all packets were taken: the stream ends with it.
+    RECORDED = 7  # Records of an APPEND stream are on every replica: where each lies.
+    TAIL = 8  # How much of a tail counts.
 
 
 class ReplicaAck(Word, frozen=True):

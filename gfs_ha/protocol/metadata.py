@@ -6,7 +6,16 @@ command: the same Struct lies in the log. Its reply is what apply recorded.
 
 from __future__ import annotations
 
-from gfs_ha.ids import Birth, ChunkId, ContentId, InodeId, ServerId, SessionId
+from gfs_ha.ids import (
+    Birth,
+    ChunkId,
+    ContentId,
+    InodeId,
+    LogIndex,
+    ServerId,
+    SessionId,
+    StartId,
+)
 from gfs_ha.limits import LIST_PAGE_DEFAULT
 from gfs_ha.protocol.codec import Failure, Word
 
@@ -56,6 +65,7 @@ class FileStatus(Word, frozen=True, tag="file_status"):
     generation: int = 0
     goal: int = 0
     entry_count: int = 0  # Of a directory.
+    growing: bool = False  # It has an open tail; `size` counts what was reported of it (C10).
 
 
 class DirectoryEntry(Word, frozen=True):
@@ -137,6 +147,19 @@ class ChunkLocations(Word, frozen=True):
     replicas: tuple[Location, ...]
 
 
+class FileTail(Word, frozen=True):
+    """The open chunk at the end of a file, and who orders the appends to it."""
+
+    chunk_id: ChunkId
+    birth: Birth
+    file_offset: int  # Where the chunk begins in the file.
+    known_length: int  # Heard last; the primary may know more.
+    primary: ServerId
+    start_id: StartId  # Of the primary's process: a restarted one holds nothing (C10).
+    granted_index: LogIndex
+    replicas: tuple[Location, ...]  # In chain order, the primary first.
+
+
 class FileOpened(Word, frozen=True, tag="file_opened"):
     """A pinned content: its first (or next) extents in order, and where their chunks lie."""
 
@@ -144,6 +167,7 @@ class FileOpened(Word, frozen=True, tag="file_opened"):
     extents: tuple[Extent, ...]
     chunks: tuple[ChunkLocations, ...]
     more: bool
+    tail: FileTail | None = None  # With the last extents; `status.size` counts what it reported.
 
 
 class Located(Word, frozen=True, tag="located"):
@@ -217,9 +241,14 @@ class ReportReplica(Word, frozen=True, tag="report_replica"):
 
 
 class OpenSession(Word, frozen=True, tag="open_session"):
-    """-> SessionOpened. Sent without a session."""
+    """-> SessionOpened. Sent without a session.
+
+    With a `key`, the session that bears it already, if it still lives: for the records of a writer
+    that must be the same one after it was started again (C8). At most 255 bytes.
+    """
 
     client: str
+    key: str = ""
 
 
 class CloseSession(Word, frozen=True, tag="close_session"):
