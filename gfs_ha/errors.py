@@ -14,7 +14,7 @@
     |  +- CorruptData  ChunkUnavailable  RangeGone  FileChanged  StateDiverged
     +- ReplicaError               one replica says no; another chunk or replica may do
     |  +- Fenced  WrongBirth  WrongOffset  StaleEpoch  StaleOrder
-    |  +- UnknownReplica  ReplicaBusy  ReplicaDamaged
+    |  +- UnknownReplica  ReplicaBusy  TailFull  ReplicaDamaged
     +- LocalError                 this machine
     |  +- DiskFull  DiskFailed  WrongDirectory  PortTaken
     +- Denied
