@@ -32,8 +32,9 @@ class GrantAppend(Word, frozen=True, tag="grant_append"):
     """-> AppendGrant. Opens a tail if the file has none; who comes meanwhile waits for the same.
 
     `sequences` are the records whose outcome the appender does not know. `refused` is a tail that
-    took no append: if it is still open, it is sealed first. Raises: NotFound, IsADirectory, Held,
-    Busy, NoServers, NoSpace, SessionExpired.
+    took no append: if it is still open, it is sealed first. `inode_id` is the file of the grant
+    before: records in doubt belong to it alone. Raises: FileChanged when the path names another
+    file now; NotFound, IsADirectory, Held, Busy, NoServers, NoSpace, SessionExpired.
     """
 
     path: str
@@ -44,6 +45,7 @@ class GrantAppend(Word, frozen=True, tag="grant_append"):
     machine: str = ""
     rack: str = ""
     durability: str = DISK  # Of a tail that is opened now.
+    inode_id: InodeId = InodeId(0)  # 0: whatever the path names.
 
 
 class AppendGrant(Word, frozen=True, tag="append_grant"):

@@ -39,7 +39,11 @@ class RecordHeader(msgspec.Struct, frozen=True):
 
 
 class RecordAck(Word, frozen=True):
-    """A record that is on every replica, and its offset in the chunk."""
+    """A record that is on every replica, and its offset in the chunk.
+
+    Offset -1: it is below the window of its appender, so it was appended before; where is not known
+    any more. Only a writer that was started again asks for such a one.
+    """
 
     appender: SessionId
     sequence: int
