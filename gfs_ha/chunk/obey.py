@@ -18,6 +18,7 @@ from gfs_ha.protocol.codec import failure
 from gfs_ha.protocol.control import (
     CompareReplica,
     CopyReplica,
+    CreateReplica,
     DeleteReplica,
     FenceAnswer,
     FenceReplica,
@@ -48,6 +49,7 @@ _KINDS: dict[type[Order], str] = {
     DeleteReplica: "delete",
     StopCopy: "stop_copy",
     KeepReplica: "keep",
+    CreateReplica: "create",
 }
 
 logger = logging.getLogger(__name__)
@@ -82,6 +84,12 @@ class Replicas(Protocol):
     def delete(self, chunk_id: ChunkId, order_index: LogIndex) -> None: ...
 
 
+class Tails(Protocol):
+    """What makes the replicas of tails."""
+
+    def create(self, order: CreateReplica) -> None: ...
+
+
 class Copier(Protocol):
     """What makes copies, in workers of its own."""
 
@@ -98,12 +106,14 @@ class Obedience:
     def __init__(
         self,
         replicas: Replicas,
+        tails: Tails,
         copies: Copier,
         epochs: EpochBook,
         outbox: Outbox,
         runtime: Runtime,
     ) -> None:
         self._replicas = replicas
+        self._tails = tails
         self._copies = copies
         self.epochs = epochs
         self.outbox = outbox
@@ -244,6 +254,9 @@ class Obedience:
             return OrderDone(chunk_id, index, kind)
         if isinstance(order, StopCopy):
             self._copies.end(chunk_id, index)
+            return OrderDone(chunk_id, index, kind)
+        if isinstance(order, CreateReplica):
+            self._tails.create(order)
             return OrderDone(chunk_id, index, kind)
         if isinstance(order, KeepReplica):
             self._replicas.keep(chunk_id, index)

@@ -19,6 +19,7 @@ from gfs_ha.chunk.heartbeat import (
 )
 from gfs_ha.chunk.obey import Obedience
 from gfs_ha.chunk.outbox import Outbox
+from gfs_ha.chunk.primary import Primary
 from gfs_ha.chunk.slots.identity import Identity, check_identity, read_identity, write_identity
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.config import ChunkserverConfig, Config, check_exposure
@@ -176,7 +177,7 @@ class Chunkserver:
         self._data_port = DataPort(listen, store, self._network, runtime, report)
         streams = StreamPool(self._network, runtime)
         self._copies = Copies(store, streams, epochs, outbox, runtime)
-        self._obedience = Obedience(store, self._copies, epochs, outbox, runtime)
+        self._obedience = Obedience(store, Primary(store), self._copies, epochs, outbox, runtime)
         inventory = StoreInventory(store, self._data_port, self._copies)
         self._lanes = HeartbeatLanes(
             self._facts(identity.server_id), inventory, self._obedience, self._leader, runtime

@@ -25,6 +25,7 @@ from replica_house import RUNTIME, append, make_replica, open_store, readable
 from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.obey import Obedience
+from gfs_ha.chunk.primary import Primary
 from gfs_ha.errors import UnknownReplica
 from gfs_ha.ids import LogIndex
 from gfs_ha.limits import MIB
@@ -77,7 +78,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     with street(tmp_path, 1) as (house,), working_copies(store) as target:
         seal(house.store)
         epochs = EpochBook(MemoryDisk(RUNTIME), RUNTIME)
-        obedience = Obedience(store, target.copies, epochs, target.outbox, RUNTIME)
+        obedience = Obedience(store, Primary(store), target.copies, epochs, target.outbox, RUNTIME)
         obedience.start()
         try:
             yield Server(disk, target, obedience, house)

@@ -10,8 +10,9 @@ from typing import TypeVar
 import msgspec
 
 from gfs_ha.chunk.disk import Disk, DiskUsage
+from gfs_ha.chunk.slots import listing
 from gfs_ha.chunk.slots.copy_slot import CopySlot
-from gfs_ha.chunk.slots.format import Header, SlotFlag, State
+from gfs_ha.chunk.slots.format import Header, State
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.replica import Replica
 from gfs_ha.chunk.slots.slot import create_slot
@@ -32,13 +33,11 @@ from gfs_ha.ids import Birth, ChunkId, LogIndex
 from gfs_ha.net.buffers import BufferPool
 from gfs_ha.protocol.control import BucketListing, FenceAnswer, OpenReplica
 from gfs_ha.protocol.data import ChunkKind, Durability
-from gfs_ha.protocol.tally import bucket_of, replica_hash
 from gfs_ha.runtime import Runtime
 
 T = TypeVar("T")
 
-_SETTLED = "sealed"
-_TOMBSTONE = "tombstone"
+NO_ORDER = LogIndex(0)
 _FREE_BYTES_MIN = 16 << 20  # Below that no new replica: headers and logs need room too.
 
 
@@ -83,7 +82,7 @@ class ChunkStore:
         chunk_id = replica.header.chunk_id
         self._replicas[chunk_id] = replica
         self._unsettled[chunk_id] = replica
-        if replica.condition == _SETTLED:
+        if replica.condition == listing.SETTLED:
             del self._unsettled[chunk_id]
 
     @property
@@ -91,7 +90,7 @@ class ChunkStore:
         """Return the slot files that no chunk claims; they are kept until a person decides."""
         return tuple(self._unidentified)
 
-    def create_replica(self, spec: ReplicaSpec) -> Replica:
+    def create_replica(self, spec: ReplicaSpec, order_index: LogIndex = NO_ORDER) -> Replica:
         """Make an empty replica whose header is safe, and return it.
 
         Raises: AlreadyExists, Fenced when it was fenced before it came here, DiskFull, DiskFailed.
@@ -108,13 +107,31 @@ class ChunkStore:
             name = self._begin_making(spec.chunk_id)
         try:
             self._check_room(0)
-            slot = create_slot(self.disk, name, self._first_header(spec))
+            header = msgspec.structs.replace(self._first_header(spec), order_index=order_index)
+            slot = create_slot(self.disk, name, header)
             replica = Replica(slot, self._around, made_here=True)
             with self._lock:
                 self._add(replica)
         finally:
             self._end_making(spec.chunk_id)
         return replica
+
+    def create_tail(self, spec: ReplicaSpec, order_index: LogIndex) -> Replica:
+        """Make an empty replica of a tail, or return the one that this very order made.
+
+        Raises: as `create_replica`, where what is here is another chunk or the replica of another
+        start of this server, which takes no appends (C10).
+        """
+        try:
+            return self.create_replica(spec, order_index)
+        except AlreadyExists:
+            replica = self.get(spec.chunk_id)
+            header = replica.header
+            found = (header.birth, header.kind, header.capacity, header.durability)
+            if found != (spec.birth, spec.kind, spec.capacity, spec.durability):
+                raise
+            replica.look_before_ack()
+            return replica
 
     def _check_room(self, length: int) -> None:
         if self.disk.usage().free < _FREE_BYTES_MIN + length:
@@ -318,7 +335,7 @@ class ChunkStore:
                 self._list_if_unsettled(chunk_id, replica)
 
     def _list_if_unsettled(self, chunk_id: ChunkId, replica: Replica) -> None:
-        if replica.condition != _SETTLED:
+        if replica.condition != listing.SETTLED:
             with self._lock:
                 if self._replicas.get(chunk_id) is replica:
                     self._unsettled[chunk_id] = replica
@@ -340,22 +357,13 @@ class ChunkStore:
         disk_id = self.identity.disk_id
         with self._lock:
             unsettled = list(self._unsettled.items())
-            found = [
-                OpenReplica(one.chunk_id, one.birth, disk_id, 0, _TOMBSTONE, one.order_index)
-                for one in self._tombstones
-            ]
+            found = [listing.open_tombstone(header, disk_id) for header in self._tombstones]
         settled = []
         for chunk_id, replica in unsettled:
-            condition = replica.condition
-            if condition == _SETTLED:
+            if replica.condition == listing.SETTLED:
                 settled.append(chunk_id)
-                continue
-            header = replica.header
-            found.append(
-                OpenReplica(
-                    chunk_id, header.birth, disk_id, header.end, condition, header.order_index
-                )
-            )
+            else:
+                found.append(listing.open_replica(replica, disk_id))
         with self._lock:
             for chunk_id in settled:
                 self._unsettled.pop(chunk_id, None)
@@ -363,27 +371,12 @@ class ChunkStore:
 
     def list_sealed(self) -> tuple[tuple[ChunkId, int], ...]:
         """Return (chunk, length) of every sealed replica that is not quarantined."""
-        headers = [replica.header for replica in self._all()]
-        return tuple(
-            (header.chunk_id, header.end)
-            for header in headers
-            if header.state is State.SEALED and not header.flags & SlotFlag.QUARANTINED
-        )
+        return listing.sealed_lengths(self._all())
 
     def list_buckets(self, buckets: Collection[int]) -> tuple[BucketListing, ...]:
         """Return the sealed replicas of some buckets of the tally (G7)."""
-        found: dict[int, list[tuple[ChunkId, int, bool]]] = {bucket: [] for bucket in buckets}
-        for replica in self._all() if found else ():
-            header = replica.header
-            if header.state is State.SEALED:
-                bucket = bucket_of(replica_hash(header.chunk_id, header.end))
-                if bucket in found:
-                    damaged = replica.condition != _SETTLED
-                    found[bucket].append((header.chunk_id, header.end, damaged))
-        disk_id = self.identity.disk_id
-        return tuple(
-            BucketListing(disk_id, bucket, tuple(replicas)) for bucket, replicas in found.items()
-        )
+        replicas = self._all() if buckets else []
+        return listing.list_buckets(replicas, buckets, self.identity.disk_id)
 
     def _all(self) -> list[Replica]:
         with self._lock:

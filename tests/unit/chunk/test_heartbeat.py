@@ -13,6 +13,7 @@ from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.heartbeat import LANES, HeartbeatLanes, ServerFacts
 from gfs_ha.chunk.obey import Obedience
 from gfs_ha.chunk.outbox import Outbox
+from gfs_ha.chunk.primary import Primary
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import Denied, GfsError, NotLeader, Unreachable, WrongCluster, WrongDirectory
@@ -117,7 +118,7 @@ class Server:
         copies = Copies(
             store, StreamPool(TcpStreams(RUNTIME), RUNTIME), self.epochs, self.outbox, RUNTIME
         )
-        self.obedience = Obedience(store, copies, self.epochs, self.outbox, RUNTIME)
+        self.obedience = Obedience(store, Primary(store), copies, self.epochs, self.outbox, RUNTIME)
         self.shelf = Shelf()
         self.lanes = HeartbeatLanes(FACTS, self.shelf, self.obedience, self.leader, RUNTIME)
         self.final = RUNTIME.future()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import msgspec
 import pytest
 
 from gfs_ha.chunk.copies import Copies
@@ -12,13 +13,15 @@ from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.obey import WAITING_MAX, Obedience
 from gfs_ha.chunk.outbox import Outbox
+from gfs_ha.chunk.primary import Primary
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.store import ChunkStore, ReplicaSpec
-from gfs_ha.errors import DiskFailed
+from gfs_ha.errors import DiskFailed, Fenced
 from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, LogIndex, ServerId
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.net.streams import TcpStreams
 from gfs_ha.protocol.control import (
+    CreateReplica,
     DeleteReplica,
     FenceAnswer,
     FenceReplica,
@@ -72,7 +75,7 @@ def server() -> Iterator[Server]:
     epochs = EpochBook(disk, RUNTIME)
     outbox = Outbox(RUNTIME)
     copies = Copies(store, StreamPool(TcpStreams(RUNTIME), RUNTIME), epochs, outbox, RUNTIME)
-    obedience = Obedience(store, copies, epochs, outbox, RUNTIME)
+    obedience = Obedience(store, Primary(store), copies, epochs, outbox, RUNTIME)
     made = Server(disk, store, epochs, outbox, obedience)
     yield made
     assert made.obedience.stop(20)
@@ -92,6 +95,61 @@ def test_each_order_is_answered_by_what_the_replica_says(server: Server) -> None
     server.obedience.take(EPOCH, [DeleteReplica(chunk, LogIndex(7), "dead")])
     assert server.answers(1) == [OrderDone(chunk, LogIndex(7), "delete")]
     assert server.store.chunk_count == 0
+
+
+def create_order(number: int = 1, **changed: object) -> CreateReplica:
+    order = CreateReplica(ChunkId(number), BIRTH, LogIndex(4), DiskId(2), "disk", 1 << 20)
+    return msgspec.structs.replace(order, **changed)
+
+
+def test_a_tail_is_made_durably_and_only_once(server: Server) -> None:
+    server.obedience.start()
+    for _ in range(2):
+        server.obedience.take(EPOCH, [create_order()])
+        assert server.answers(1) == [OrderDone(ChunkId(1), LogIndex(4), "create")]
+    server.disk.power_cycle()
+    found = ChunkStore(server.disk, server.store.identity, RUNTIME, boot_id=7)
+    header = found.get(ChunkId(1), BIRTH).header
+    assert (header.kind, header.end, header.capacity) == (ChunkKind.TAIL, 0, 1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"birth": Birth(1, 9)}, "AlreadyExists"),
+        ({"capacity": 2 << 20}, "AlreadyExists"),
+        ({"durability": "memory"}, "AlreadyExists"),
+        ({"durability": "tape"}, "ProtocolError"),
+        ({"capacity": 0}, "ProtocolError"),
+        ({"capacity": 1 << 40}, "ProtocolError"),
+        ({"disk_id": DiskId(9)}, "ProtocolError"),
+    ],
+)
+def test_an_order_for_another_tail_is_refused(
+    server: Server, changed: dict[str, object], error: str
+) -> None:
+    server.obedience.start()
+    server.obedience.take(EPOCH, [create_order()])
+    server.answers(1)
+    server.obedience.take(EPOCH, [create_order(**changed)])
+    (refused,) = server.answers(1)
+    assert isinstance(refused, OrderFailed) and refused.failure.error == error
+
+
+def test_a_tail_that_was_fenced_first_is_not_made(server: Server) -> None:
+    server.obedience.start()
+    server.obedience.take(EPOCH, [FenceReplica(ChunkId(1), BIRTH, LogIndex(5), 0)])
+    server.answers(1)
+    server.obedience.take(EPOCH, [create_order()])
+    (refused,) = server.answers(1)
+    assert isinstance(refused, OrderFailed) and refused.failure.error == "Fenced"
+
+
+def test_a_tail_of_another_start_is_not_taken_for_a_new_one(server: Server) -> None:
+    Primary(server.store).create(create_order())
+    again = ChunkStore(server.disk, server.store.identity, RUNTIME, boot_id=7)
+    with pytest.raises(Fenced):
+        Primary(again).create(create_order())
 
 
 def test_the_epoch_is_on_the_disk_before_its_orders_run(server: Server) -> None:
