@@ -11,14 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from gfs_ha.errors import Busy, StaleCommand, UnknownChunk, WrongState
+from gfs_ha.errors import Busy, GfsError, StaleCommand, UnknownChunk, WrongState
 from gfs_ha.ids import ChunkId, ServerId, format_id
 from gfs_ha.kv.ordered import OrderedKV
 from gfs_ha.limits import HEARTBEAT_PARK_S, REQUEST_DEADLINE_S
-from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.orders import FENCE, PROVE
-from gfs_ha.master.proposals import Proposer, reply_of
+from gfs_ha.master.proposals import MARGIN_S, Proposer, reply_of
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.sealing import (
@@ -29,9 +28,10 @@ from gfs_ha.master.sealing import (
     decide,
     is_conclusive,
 )
-from gfs_ha.master.state.commands import CommitSeal
+from gfs_ha.master.state.commands import BeginSeal, CommitSeal
 from gfs_ha.master.state.records import DEAD, SEALED, SEALING, Chunk
 from gfs_ha.master.state.view import View
+from gfs_ha.master.waiting import Waiting
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.control import (
     FenceAnswer,
@@ -82,7 +82,7 @@ class Sealer:
         self._runtime = runtime
         self._post = post
         self._attempts: dict[ChunkId, _Attempt] = {}
-        self._waiting: dict[ChunkId, list[Slot]] = {}
+        self._waiting: dict[ChunkId, list[Waiting]] = {}
         self._doubted: dict[ChunkId, frozenset[ServerId]] = {}
 
     def blocked(self) -> dict[ChunkId, str]:
@@ -93,11 +93,32 @@ class Sealer:
             if attempt.blocked
         }
 
-    def wait_for(self, chunk_id: ChunkId, slot: Slot, failed: frozenset[ServerId]) -> None:
+    def wait_for(self, chunk_id: ChunkId, slot: Waiting, failed: frozenset[ServerId]) -> None:
         """Answer `slot` with the seal of a chunk, or Busy when its time is nearly over."""
         self._waiting.setdefault(chunk_id, []).append(slot)
         if failed:
             self._doubted[chunk_id] = self._doubted.get(chunk_id, frozenset()) | failed
+
+    def seal(
+        self, chunk_id: ChunkId, reason: str, slot: Waiting, failed: frozenset[ServerId]
+    ) -> None:
+        """Begin to seal an open chunk, and answer `slot` as `wait_for` does."""
+        self.wait_for(chunk_id, slot, failed)
+
+        def done(outcome: Outcome) -> None:
+            if outcome.error is not None:
+                error = self._proposer.for_client(outcome.error)
+                self._post(lambda: _tell(slot, error))
+            else:
+                # Also when it was refused: somebody else began, or the chunk is sealed by now. An
+                # outcome is told before the tick's commit (M2), so it may come before the rows.
+                self._proposer.read_index(REQUEST_DEADLINE_S, visible)
+
+        def visible(error: GfsError | None) -> None:
+            if error is None:
+                self._post(partial(self.look, chunk_id))
+
+        self._proposer.propose(BeginSeal(chunk_id, reason), slot.left_s() - MARGIN_S, done)
 
     def look(self, chunk_id: ChunkId) -> None:
         """Read the chunk's row and do what it asks for now."""
@@ -163,7 +184,7 @@ class Sealer:
         for chunk_id in self._doubted.keys() - self._attempts.keys() - self._waiting.keys():
             del self._doubted[chunk_id]  # Its seal never began.
 
-    def end(self) -> list[Slot]:
+    def end(self) -> list[Waiting]:
         """Return those who wait, when the reign ends."""
         slots = [slot for waiting in self._waiting.values() for slot in waiting]
         self._waiting.clear()
@@ -297,7 +318,11 @@ class Sealer:
                 del self._waiting[chunk_id]
 
 
-def answer_end(slot: Slot, chunk_id: ChunkId, chunk: Chunk | None) -> None:
+def _tell(slot: Waiting, error: GfsError) -> None:
+    slot.fail(error)
+
+
+def answer_end(slot: Waiting, chunk_id: ChunkId, chunk: Chunk | None) -> None:
     """Answer a request to seal a chunk that has ended: sealed, dead, or gone (`chunk` None)."""
     if chunk is None:
         slot.fail(UnknownChunk(f"there is no chunk {format_id(chunk_id)} (any more)"))

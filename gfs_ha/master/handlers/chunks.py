@@ -23,9 +23,8 @@ from gfs_ha.master.handlers.mutations import propose_for_client, refuse_unless_a
 from gfs_ha.master.observed import LIVE, Observed
 from gfs_ha.master.placement import Candidate, Placement, Wanted, place
 from gfs_ha.master.proposals import MARGIN_S
-from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.sealer import answer_end
-from gfs_ha.master.state.commands import BeginSeal, PlaceChunk
+from gfs_ha.master.state.commands import PlaceChunk
 from gfs_ha.master.state.records import DEAD, OPEN, SEALED, Server
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.metadata import AllocateChunk, Done, ReportReplica, SealChunk
@@ -113,8 +112,8 @@ def _begin_seal(desk: Desk, request: SealChunk, slot: Slot) -> None:
     if chunk.claimed_by != slot.session_id:
         raise NotClaimed(f"chunk {request.chunk_id:#x} is not claimed by this session")
     failed = frozenset(request.failed) & {replica.server_id for replica in chunk.replicas}
-    sealer.wait_for(request.chunk_id, slot, failed)
     if chunk.state != OPEN:
+        sealer.wait_for(request.chunk_id, slot, failed)
         sealer.look_at(request.chunk_id, chunk)
         return
     logger.info(
@@ -123,16 +122,7 @@ def _begin_seal(desk: Desk, request: SealChunk, slot: Slot) -> None:
         slot.session_id,
         sorted(failed),
     )
-    command = BeginSeal(request.chunk_id, f"asked by session {slot.session_id:#x}")
-
-    def done(outcome: Outcome) -> None:
-        if outcome.error is not None:
-            slot.fail(desk.proposer.for_client(outcome.error))
-        else:
-            # Also when it was refused: somebody else began, or the chunk is sealed by now.
-            desk.when_visible(partial(sealer.look, request.chunk_id))
-
-    desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)
+    sealer.seal(request.chunk_id, f"asked by session {slot.session_id:#x}", slot, failed)
 
 
 def report_replica(desk: Desk, view: View, request: ReportReplica, slot: Slot) -> Done:
