@@ -12,12 +12,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId, SessionId, StartId
-from gfs_ha.limits import DEAD_S, DISKS_PER_SERVER_MAX, HEARTBEAT_PARK_S, SUSPECT_S
+from gfs_ha.limits import (
+    DEAD_S,
+    DISKS_PER_SERVER_MAX,
+    HEARTBEAT_PARK_S,
+    SUSPECT_S,
+    TAILS_PER_SERVER_MAX,
+)
 from gfs_ha.protocol.control import (
     CopyProgress,
     DamageFound,
     DiskFacts,
     Heartbeat,
+    LedTail,
     OpenReplica,
     RegisterServer,
 )
@@ -59,6 +66,7 @@ class ServerFacts:
     tallies: dict[DiskId, bytes] = field(default_factory=dict)
     # Never changed, only replaced: planners on other threads look at it.
     unsettled: Mapping[ChunkId, OpenReplica] = field(default_factory=dict)
+    led: Mapping[ChunkId, LedTail] = field(default_factory=dict)  # Tails whose appends it orders.
 
     @property
     def total_bytes(self) -> int:
@@ -111,6 +119,7 @@ class Observed:
         facts.open_replicas = beat.open_replicas
         facts.unsettled = {replica.chunk_id: replica for replica in beat.open_replicas}
         facts.copies = beat.copies
+        facts.led = {tail.chunk_id: tail for tail in beat.led[:TAILS_PER_SERVER_MAX]}
         for tally in beat.tallies[:DISKS_PER_SERVER_MAX]:
             facts.tallies[tally.disk_id] = tally.buckets
         for damage in beat.damage:
@@ -150,6 +159,16 @@ class Observed:
         if age_s < SUSPECT_S:
             return LIVE
         return SUSPECT if age_s < self.dead_s else DEAD
+
+    def led(self, chunk_id: ChunkId, primary: tuple[ServerId, StartId]) -> LedTail | None:
+        """Return what the primary of a tail said of it last; None when it has said nothing.
+
+        Another start of the server says nothing of it: it does not order the appends any more.
+        """
+        facts = self.servers.get(primary[0])
+        if facts is None or facts.start_id != primary[1]:
+            return None
+        return facts.led.get(chunk_id)
 
     def settled(self, server_id: ServerId, now_s: float) -> bool:
         """Return whether the server has been beating to this very leader for a while (G3)."""

@@ -14,6 +14,7 @@ from gfs_ha.limits import ORDERS_PER_REPLY_MAX
 from gfs_ha.protocol.control import (
     CompareReplica,
     CopyReplica,
+    CreateReplica,
     DeleteReplica,
     FenceReplica,
     FinishReplica,
@@ -36,6 +37,7 @@ DELETE = "delete"
 COPY = "copy"
 STOP_COPY = "stop_copy"
 KEEP = "keep"
+CREATE = "create"
 
 _KINDS: dict[type[Order], str] = {
     FenceReplica: FENCE,
@@ -47,6 +49,7 @@ _KINDS: dict[type[Order], str] = {
     CopyReplica: COPY,
     StopCopy: STOP_COPY,
     KeepReplica: KEEP,
+    CreateReplica: CREATE,
 }
 
 
