@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from gfs_ha.ids import DiskId, ServerId
 from gfs_ha.limits import SUSPECT_S
-from gfs_ha.master.handlers.chunks import candidates
+from gfs_ha.master.candidates import candidates
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.observed import DEAD, LIVE, ServerFacts
 from gfs_ha.master.orders import COPY, DELETE, KEEP

@@ -15,17 +15,17 @@ from gfs_ha.errors import (
     NotInitialized,
     SessionExpired,
 )
-from gfs_ha.ids import ServerId
 from gfs_ha.limits import GOAL_MAX, SERVERS_MAX
+from gfs_ha.master.candidates import candidates
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.mutations import propose_for_client, refuse_unless_answered
-from gfs_ha.master.observed import LIVE, Observed
-from gfs_ha.master.placement import Candidate, Placement, Wanted, place
+from gfs_ha.master.observed import Observed
+from gfs_ha.master.placement import Placement, Wanted, place
 from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.sealer import answer_end
 from gfs_ha.master.state.commands import PlaceChunk
-from gfs_ha.master.state.records import DEAD, OPEN, SEALED, Server
+from gfs_ha.master.state.records import DEAD, OPEN, SEALED
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.metadata import AllocateChunk, Done, ReportReplica, SealChunk
 
@@ -139,48 +139,6 @@ def report_replica(desk: Desk, view: View, request: ReportReplica, slot: Slot) -
         )
         reign.repairs.doubt(request.chunk_id, request.server_id)
     return Done()
-
-
-def candidates(
-    servers: list[tuple[ServerId, Server]], observed: Observed, now_s: float
-) -> list[Candidate]:
-    """Return the servers as placement sees them: what is registered, and what was heard."""
-    pending = observed.pending_bytes(now_s)
-    return [
-        _candidate(server_id, server, observed, pending.get(server_id, 0), now_s)
-        for server_id, server in servers
-    ]
-
-
-def _candidate(
-    server_id: ServerId, server: Server, observed: Observed, pending_bytes: int, now_s: float
-) -> Candidate:
-    facts = observed.servers.get(server_id)
-    state = observed.state(server_id, now_s)
-    known = {disk.disk_id for disk in server.disks if not disk.lost}
-    told = () if facts is None else facts.disks
-    disks = [disk for disk in told if disk.disk_id in known and not disk.failed]
-    best = max(disks, key=lambda disk: disk.free_bytes, default=None)
-    if facts is None:
-        trouble = "has not been heard by this leader"
-    elif state != LIVE:
-        trouble = f"is {state} (no heartbeat for {observed.age_s(server_id, now_s):.0f} s)"
-    elif best is None:
-        trouble = "has no working disk"
-    else:
-        trouble = ""
-    return Candidate(
-        server_id=server_id,
-        disk_id=best.disk_id if best else server.disks[0].disk_id,
-        name=server.name,
-        rack=server.rack,
-        machine=server.machine,
-        used_share=1 - best.free_bytes / best.total_bytes if best and best.total_bytes else 1.0,
-        free_bytes=best.free_bytes if best else 0,
-        total_bytes=best.total_bytes if best else 0,
-        pending_bytes=pending_bytes,
-        trouble=trouble,
-    )
 
 
 def _note_promised(observed: Observed, chosen: Placement, capacity: int, now_s: float) -> None:
