@@ -125,7 +125,7 @@ QUARANTINE_S = 7 * 24 * 3600.0
 RECORD_BYTES_MAX = 8 * MIB  # And at most a quarter of the chunk size.
 APPEND_WINDOW = 1024  # Records of one appender that may be on their way.
 BATCH_RECORDS_MAX = 1024  # Of one push of a primary.
-TAIL_APPENDERS_MAX = 1000  # Of one tail; then it is sealed and the next one opened.
+TAIL_APPENDERS_MAX = 700  # Of one tail; then it is sealed and the next one opened.
 TAIL_RESULTS_MAX = 4096  # Records of one tail that may still be asked about.
 TAIL_RECORDS_MAX = 262_144  # Of one tail, with their entries on the disk.
 APPENDERS_PER_FILE_MAX = 4096  # Whose results a file keeps.
@@ -135,6 +135,7 @@ LEASE_MS = 60_000
 LEASE_RENEW_BELOW_MS = 30_000
 LEASE_EVENTS_MAX = 1000
 HOLD_MS = 10_000
+HOLDS_MAX = 10_000  # Files and directories that are held at once.
 COMMIT_NOTE_S = 0.010  # After which a primary tells the others of the last batch (C10).
 
 # Repair (G3, G4).
@@ -159,4 +160,5 @@ assert SUSPECT_S < DEAD_MIN_S <= DEAD_S <= DEAD_MAX_S
 assert COMMAND_BYTES_MAX < FRAME_BYTES_MAX < RAFT_FRAME_BYTES_MAX
 assert CHANNEL_IDLE_S < CONNECTION_IDLE_S and REQUEST_DEADLINE_S < CALL_DEADLINE_MAX_S
 assert HELLO_BYTES_MAX < FRAME_BYTES_MAX < OUTPUT_BYTES_MAX < DOOR_BYTES_MAX
+assert 2 * TAIL_APPENDERS_MAX + 64 <= ROWS_PER_COMMAND_MAX, "a seal adds one, drops another"
 assert MIN_COPIES_DEFAULT <= GOAL_DEFAULT <= GOAL_MAX

@@ -32,7 +32,9 @@ from gfs_ha.master.state.tables import (
     REPLICA_COUNTS,
     REPLICAS_BY_SERVER,
     SURPLUS_CHUNKS,
+    TAIL_CHUNKS,
     UNDER_CHUNKS,
+    UNOPENED_TAILS,
     UNSEALED_CHUNKS,
     RowTable,
     id_key,
@@ -61,6 +63,9 @@ def put_chunk(draft: Draft, chunk_id: ChunkId, before: Chunk | None, after: Chun
     _mark(draft, UNDER_CHUNKS, key, below_goal(before), below_goal(after))
     _mark(draft, BUSY_CHUNKS, key, busy(before), busy(after))
     _mark(draft, SURPLUS_CHUNKS, key, surplus(before), surplus(after))
+    _mark(draft, TAIL_CHUNKS, key, _tail(before), _tail(after))
+    _mark(draft, UNOPENED_TAILS, key, _unopened(before), _unopened(after))
+    draft.counters.unopened_tails += _unopened(after) - _unopened(before)
     draft.counters.under_chunks += below_goal(after) - below_goal(before)
     _count(draft.counters, before, -1)
     _count(draft.counters, after, +1)
@@ -68,15 +73,23 @@ def put_chunk(draft: Draft, chunk_id: ChunkId, before: Chunk | None, after: Chun
 
 
 def settle(draft: Draft, chunk_id: ChunkId) -> None:
-    """Make the chunk dead when nothing claims it and nothing refers to it."""
+    """Make the chunk dead when nothing claims it and nothing refers to it.
+
+    A tail is alive until it is sealed, or abandoned before it was opened.
+    """
     chunk = draft.view.chunk(chunk_id)
     if chunk is None or chunk.state == DEAD or chunk.claimed_by != NO_SESSION:
         return
-    if not draft.view.referenced(chunk_id):
-        died = msgspec.structs.replace(
-            chunk, state=DEAD, dead_index=draft.order_index, copying=(), deleting=()
-        )
-        put_chunk(draft, chunk_id, chunk, died if died.replicas else None)
+    if not (chunk.tail_of or chunk.unopened or draft.view.referenced(chunk_id)):
+        bury(draft, chunk_id, chunk)
+
+
+def bury(draft: Draft, chunk_id: ChunkId, chunk: Chunk) -> None:
+    """Make a chunk dead; its row goes with its last replica."""
+    died = msgspec.structs.replace(
+        chunk, state=DEAD, dead_index=draft.order_index, copying=(), deleting=()
+    )
+    put_chunk(draft, chunk_id, chunk, died if died.replicas else None)
 
 
 def below_goal(chunk: Chunk | None) -> bool:
@@ -115,6 +128,14 @@ def seal(chunk: Chunk, index: LogIndex, end: tuple[int, int, tuple[ServerId, ...
 
 def _unsealed(chunk: Chunk | None) -> bool:
     return chunk is not None and chunk.state in UNSEALED
+
+
+def _tail(chunk: Chunk | None) -> bool:
+    return chunk is not None and bool(chunk.tail_of)
+
+
+def _unopened(chunk: Chunk | None) -> bool:
+    return chunk is not None and chunk.unopened
 
 
 def _dead(chunk: Chunk | None) -> bool:

@@ -11,7 +11,7 @@ from gfs_ha.errors import (
     UnknownServer,
     WrongState,
 )
-from gfs_ha.ids import ChunkId, Epoch, ServerId, format_id, make_chunk_id
+from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId, format_id, make_chunk_id
 from gfs_ha.limits import GOAL_MAX, ITEMS_PER_COMMAND_MAX
 from gfs_ha.master.state.bounds import U32_MAX, U64_MAX, check_count, check_range, check_text
 from gfs_ha.master.state.chunk_rows import (
@@ -27,6 +27,7 @@ from gfs_ha.master.state.copies import forget_dropped
 from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.locations import LocationReader
 from gfs_ha.master.state.records import DEAD, OPEN, SEALED, SEALING, Chunk, PlaceOrder, Replica
+from gfs_ha.master.state.tail_seals import seal_tail
 from gfs_ha.protocol.metadata import (
     DISK,
     MEMORY,
@@ -55,7 +56,7 @@ def place_chunk(draft: Draft, command: PlaceChunk) -> ChunkAllocated:
         raise InvalidArgument(
             f"no chunk can be of kind {command.kind!r} and durability {command.durability!r}"
         )
-    replicas = _check_replicas(draft, command, goal, min_copies)
+    replicas = check_replicas(draft, command.replicas, goal, min_copies)
     draft.counters.last_chunk += 1
     chunk_id = make_chunk_id(settings.incarnation, draft.counters.last_chunk)
     chunk = Chunk(
@@ -126,6 +127,8 @@ def begin_seal(draft: Draft, command: BeginSeal) -> Done:
     anew = chunk.state == SEALING and begun_before(chunk, draft.settings.incarnation)
     if chunk.state != OPEN and not anew:
         raise StaleCommand(f"chunk {format_id(command.chunk_id)} is {chunk.state}, not open")
+    if chunk.unopened:
+        raise StaleCommand(f"tail {format_id(command.chunk_id)} was never opened; abandon it")
     sealing = begin_sealing(chunk, draft.order_index, command.reason)
     put_chunk(draft, command.chunk_id, chunk, sealing)
     return Done()
@@ -136,7 +139,7 @@ def commit_seal(draft: Draft, command: CommitSeal) -> ChunkSealed:
     """Seal the chunk where its replicas proved that it ends (C4).
 
     One holder is enough: what the others had beyond it was never acknowledged (C3). Refuses:
-    UnknownChunk, StaleCommand, InvalidArgument.
+    UnknownChunk, StaleCommand, InvalidArgument, LimitExceeded.
     """
     chunk = get_chunk(draft, command.chunk_id)
     name = format_id(command.chunk_id)
@@ -149,6 +152,8 @@ def commit_seal(draft: Draft, command: CommitSeal) -> ChunkSealed:
         raise StaleCommand(
             f"chunk {name} is published up to {chunk.published_end} by now, beyond {command.length}"
         )
+    if chunk.tail_of:
+        return _sealed(command.chunk_id, seal_tail(draft, chunk, command, holders))
     end = (command.length, command.digest, holders)
     sealed = seal(chunk, draft.order_index, end)
     put_chunk(draft, command.chunk_id, chunk, sealed)
@@ -178,21 +183,22 @@ def replicas_deleted(draft: Draft, command: ReplicasDeleted) -> Done:
     return Done()
 
 
-def _check_replicas(
-    draft: Draft, command: PlaceChunk, goal: int, min_copies: int
+def check_replicas(
+    draft: Draft, replicas: tuple[tuple[ServerId, DiskId], ...], goal: int, min_copies: int
 ) -> tuple[Replica, ...]:
-    count = len(command.replicas)
+    """Return the places of a new chunk. Raises: TooFewCopies, UnknownServer, InvalidArgument."""
+    count = len(replicas)
     if count < min_copies:
         raise TooFewCopies(f"{count} servers for a chunk, {min_copies} are needed")
-    if count > goal or len({server_id for server_id, _ in command.replicas}) != count:
+    if count > goal or len({server_id for server_id, _ in replicas}) != count:
         raise InvalidArgument(f"{count} replicas do not fit a goal of {goal} different servers")
-    for server_id, disk_id in command.replicas:
+    for server_id, disk_id in replicas:
         check_range("server", server_id, 0, U64_MAX)
         server = draft.view.server(server_id)
         disks = () if server is None else server.disks
         if not any(disk.disk_id == disk_id and not disk.lost for disk in disks):
             raise UnknownServer(f"server {server_id} has no disk {format_id(disk_id)}")
-    return tuple(Replica(server_id, disk_id) for server_id, disk_id in command.replicas)
+    return tuple(Replica(server_id, disk_id) for server_id, disk_id in replicas)
 
 
 def _check_end(

@@ -12,6 +12,7 @@ import msgspec
 from gfs_ha.errors import ProtocolError
 from gfs_ha.ids import NO_SESSION, ChunkId, DiskId, LogIndex, ServerId, SessionId, StartId
 from gfs_ha.limits import GOAL_DEFAULT, MIN_COPIES_DEFAULT, SCHEMA_VERSION
+from gfs_ha.master.state.tail_commands import OpenTail, PlaceTail, TailCommand
 from gfs_ha.protocol.codec import Word
 from gfs_ha.protocol.extents import ExtentMutation, StageCopy
 from gfs_ha.protocol.metadata import (
@@ -22,6 +23,7 @@ from gfs_ha.protocol.metadata import (
     PureMutation,
     StageExtents,
 )
+from gfs_ha.protocol.records import RecordEntry
 
 ENTRY_FORMAT = 1
 
@@ -75,6 +77,7 @@ class CommitSeal(Word, frozen=True, tag="commit_seal"):
 
     Raises: StaleCommand unless sealing under `begin_index`, or when the published end grew above
     `length` meanwhile (ask the replicas again, C5); UnknownChunk, InvalidArgument.
+    Of a tail it becomes the end of the file, and `records` its results (C8).
     """
 
     chunk_id: ChunkId
@@ -82,6 +85,8 @@ class CommitSeal(Word, frozen=True, tag="commit_seal"):
     length: int
     digest: int
     holders: tuple[ServerId, ...]
+    crc: int | None = None  # Of a tail: CRC-32C of its bytes.
+    records: tuple[RecordEntry, ...] = ()  # By appender and sequence; offsets in the chunk.
 
 
 class EndClaims(Word, frozen=True, tag="end_claims"):
@@ -260,6 +265,7 @@ LeaderCommand = (
     | SetRepairBudget
     | VerifyState
     | AttestState
+    | TailCommand
 )
 Command = PureMutation | ExtentMutation | PlaceChunk | LeaderCommand
 
@@ -308,4 +314,4 @@ def grows(command: Command) -> bool:
     """
     if isinstance(command, Publish):
         return any(not file.content_id for file in command.files)
-    return isinstance(command, Mkdir | StageExtents | StageCopy | PlaceChunk)
+    return isinstance(command, Mkdir | StageExtents | StageCopy | PlaceChunk | PlaceTail | OpenTail)

@@ -12,6 +12,7 @@ import msgspec
 
 from gfs_ha.errors import (
     AlreadyExists,
+    Held,
     InvalidArgument,
     IsADirectory,
     LimitExceeded,
@@ -45,6 +46,7 @@ from gfs_ha.master.state.entries import (
     new_inode,
     retire_content,
 )
+from gfs_ha.master.state.holds import take_from_tails
 from gfs_ha.master.state.names import Place, find_place
 from gfs_ha.master.state.records import (
     DEAD,
@@ -117,7 +119,7 @@ def publish(draft: Draft, command: Publish) -> Published:
     """Flip each file to its new content; say for each how it went. Then release the chunks.
 
     A file that is refused does not hold up the others; a staged content of it is given up.
-    Refuses as a whole: LimitExceeded.
+    Refuses as a whole: LimitExceeded, Held.
     """
     check_count("files", command.files, FILES_PER_COMMAND_MAX)
     check_count("chunks to release", command.release, ITEMS_PER_COMMAND_MAX)
@@ -135,7 +137,7 @@ def publish(draft: Draft, command: Publish) -> Published:
     for file in command.files:
         try:
             published.append(_publish_file(draft, file, command.make_parents))
-        except LimitExceeded:
+        except (LimitExceeded, Held):
             raise  # Of the whole command.
         except Refused as error:
             give_up(draft, file.content_id)
@@ -177,6 +179,8 @@ def _publish_file(draft: Draft, file: PublishFile, may_make_parents: bool) -> Pu
         make_parents(draft, names, (file.owner, file.group))
     place = find_place(draft.rows, names)
     _check_target(file, place)  # Cannot refuse where parents were missing: the name is free.
+    if place.entry is not None:
+        take_from_tails(draft, place.entry.inode_id, file.path)
     content_id = file.content_id
     if content_id:
         draft.rows.delete(STAGED, pair_key(draft.stamp.session_id, content_id))

@@ -7,7 +7,9 @@ import msgspec
 from gfs_ha.errors import LimitExceeded
 from gfs_ha.ids import ROOT_INODE, InodeId
 from gfs_ha.limits import ROWS_PER_COMMAND_MAX
+from gfs_ha.master.state.append_results import leave_results
 from gfs_ha.master.state.draft import Draft
+from gfs_ha.master.state.holds import end_hold
 from gfs_ha.master.state.names import Place, find_place, require_directory
 from gfs_ha.master.state.records import Dentry, Inode, Reapable
 from gfs_ha.master.state.tables import (
@@ -44,7 +46,14 @@ def new_inode(draft: Draft, inode: Inode) -> InodeId:
 
 def new_directory(draft: Draft, place: Place, mode: int, owner: tuple[str, str]) -> InodeId:
     """Make an empty directory at a free place; `owner` is (owner, group)."""
-    inode = Inode(DIRECTORY, mode, *owner, draft.stamp.wall_ns, draft.stamp.index)
+    inode = Inode(
+        DIRECTORY,
+        mode,
+        *owner,
+        draft.stamp.wall_ns,
+        draft.stamp.index,
+        parent=place.directory,
+    )
     inode_id = new_inode(draft, inode)
     enter(draft, place, inode_id, DIRECTORY)
     return inode_id
@@ -64,7 +73,11 @@ def take_out(draft: Draft, place: Place) -> None:
 
 
 def destroy(draft: Draft, inode_id: InodeId, inode: Inode) -> None:
-    """Destroy what no name leads to any more; a full directory becomes a tree to be reaped."""
+    """Destroy what no name leads to any more; a full directory becomes a tree to be reaped.
+
+    Nothing of it has a tail: the caller saw to that (holds.take_from_tails).
+    """
+    end_hold(draft, inode_id)
     if inode.kind == DIRECTORY and inode.entry_count:
         draft.rows.put(DETACHED_TREES, id_key(inode_id), Reapable(draft.stamp.index))
         draft.counters.reapable += 1
@@ -75,6 +88,7 @@ def destroy(draft: Draft, inode_id: InodeId, inode: Inode) -> None:
     else:
         draft.counters.files -= 1
         retire_content(draft, inode)
+        leave_results(draft, inode_id)
 
 
 def retire_content(draft: Draft, inode: Inode) -> None:

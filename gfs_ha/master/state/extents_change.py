@@ -23,6 +23,7 @@ from gfs_ha.master.state.contents import (
 )
 from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.entries import get_inode, retire_content
+from gfs_ha.master.state.holds import take_from_tails
 from gfs_ha.master.state.names import resolve
 from gfs_ha.master.state.records import Inode, StagedContent
 from gfs_ha.master.state.tables import INODES, STAGED, id_key, pair_key
@@ -34,7 +35,8 @@ from gfs_ha.protocol.metadata import FILE, Done, Extent, FileStatus
 def stage_copy(draft: Draft, command: StageCopy) -> StagedCopy:
     """Let a staged content refer to bytes of a file, as many as one command may.
 
-    Refuses: NotFound, NotADirectory, IsADirectory, PreconditionFailed, WrongState, InvalidArgument.
+    Refuses: NotFound, NotADirectory, IsADirectory, PreconditionFailed, WrongState, InvalidArgument,
+    Held.
     """
     check_range("offset", command.offset, 0, SIZE_MAX)
     check_range("length", command.length, 0, SIZE_MAX)
@@ -44,6 +46,7 @@ def stage_copy(draft: Draft, command: StageCopy) -> StagedCopy:
     if command.pinned_content:
         pinned = (command.pinned_content, command.pinned_generation)
         _check_pinned(command.path, inode, pinned)
+    take_from_tails(draft, inode_id, command.path)
     length = max(0, min(command.length, inode.size - command.offset))
     check_range("end", command.file_offset + length, 0, SIZE_MAX)
     content_id, staged = command.content_id, None
@@ -76,7 +79,8 @@ def stage_copy(draft: Draft, command: StageCopy) -> StagedCopy:
 def replace_content(draft: Draft, command: ReplaceContent) -> FileStatus:
     """Flip a file from the content that its changer saw to a staged one.
 
-    Refuses: PreconditionFailed, InvalidArgument, WrongState, NotFound, NotADirectory, IsADirectory.
+    Refuses: PreconditionFailed, InvalidArgument, WrongState, NotFound, NotADirectory, IsADirectory,
+    Held.
     """
     check_range("content", command.content_id, 1, U64_MAX)
     check_range("size", command.size, 0, SIZE_MAX)
@@ -90,6 +94,7 @@ def replace_content(draft: Draft, command: ReplaceContent) -> FileStatus:
     inode_id, inode = _find_file(draft, command.path)
     expected = (command.expected_content, command.expected_generation)
     _check_pinned(command.path, inode, expected)
+    take_from_tails(draft, inode_id, command.path)
     draft.rows.delete(STAGED, pair_key(draft.stamp.session_id, command.content_id))
     retire_content(draft, inode)
     after = msgspec.structs.replace(

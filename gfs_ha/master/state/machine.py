@@ -19,6 +19,7 @@ from typing import Protocol
 
 from gfs_ha.errors import (
     GfsError,
+    Held,
     InternalError,
     InvalidArgument,
     LocalError,
@@ -39,11 +40,14 @@ from gfs_ha.master.state import (
     copies,
     digest,
     extents_change,
+    holds,
+    leases,
     namespace,
     reaping,
     servers,
     sessions,
     settings,
+    tails,
 )
 from gfs_ha.master.state.commands import (
     AttestState,
@@ -68,11 +72,14 @@ STEP_ROOMS = (
     contents,
     copies,
     extents_change,
+    holds,
+    leases,
     namespace,
     reaping,
     servers,
     sessions,
     settings,
+    tails,
 )
 
 OnMistake = Callable[[LogIndex, str, Exception], None]
@@ -162,6 +169,9 @@ class Machine:
         try:
             reply = _step(draft, entry)
             return _recorded(draft, entry, reply)
+        except Held as error:
+            # Not recorded: the leader seals tails and sends the same request again (C9).
+            return _change(_fresh(reader, stamp, entry), encode(failure(error)))
         except (Refused, WrongDirectory) as error:
             return _refused(_fresh(reader, stamp, entry), entry, error)
         except (LocalError, OSError, MemoryError, RecursionError):

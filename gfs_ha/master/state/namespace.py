@@ -23,6 +23,8 @@ from gfs_ha.master.state.entries import (
     new_directory,
     take_out,
 )
+from gfs_ha.master.state.holds import take_from_tails
+from gfs_ha.master.state.moves import check_entry, move
 from gfs_ha.master.state.names import find_place, resolve
 from gfs_ha.master.state.records import Dentry
 from gfs_ha.master.state.tables import INODES, id_key
@@ -69,7 +71,7 @@ def make_directory(draft: Draft, command: Mkdir) -> FileStatus:
 def rename(draft: Draft, command: Rename) -> Done:
     """Move a name as rename(2) does; onto itself it is no change.
 
-    Refuses: NotFound, NotADirectory, IsADirectory, DirectoryNotEmpty, AlreadyExists,
+    Refuses: NotFound, NotADirectory, IsADirectory, DirectoryNotEmpty, AlreadyExists, Held,
     InvalidArgument (the root, or a directory into itself), InvalidPath.
     """
     source_names, target_names = split_path(command.source), split_path(command.target)
@@ -87,8 +89,10 @@ def rename(draft: Draft, command: Rename) -> Done:
         if target.entry.inode_id == source.entry.inode_id:
             return Done()
         _replace(draft, command, source.entry, target.entry)
+    check_entry(draft, source.entry, target, command.source)
     take_out(draft, source)
     enter(draft, target, source.entry.inode_id, source.entry.kind)
+    move(draft, source.entry, target.directory)
     return Done()
 
 
@@ -96,7 +100,8 @@ def rename(draft: Draft, command: Rename) -> Done:
 def remove(draft: Draft, command: Remove) -> Removed:
     """Remove a name; a full directory is detached in one command and reaped later (F5).
 
-    Refuses: NotFound, NotADirectory, DirectoryNotEmpty, InvalidArgument (the root), InvalidPath.
+    Refuses: NotFound, NotADirectory, DirectoryNotEmpty, Held, InvalidArgument (the root),
+    InvalidPath.
     """
     names = split_path(command.path)
     if not names:
@@ -107,6 +112,7 @@ def remove(draft: Draft, command: Remove) -> Removed:
     inode = get_inode(draft, place.entry.inode_id)
     if inode.kind == DIRECTORY and inode.entry_count and not command.recursive:
         raise DirectoryNotEmpty(f"{command.path} holds {inode.entry_count} names; use rm -r")
+    take_from_tails(draft, place.entry.inode_id, command.path)
     take_out(draft, place)
     destroy(draft, place.entry.inode_id, inode)
     return Removed(place.entry.inode_id, inode.kind)
@@ -138,4 +144,5 @@ def _replace(draft: Draft, command: Rename, source: Dentry, target: Dentry) -> N
     inode = get_inode(draft, target.inode_id)
     if inode.entry_count:
         raise DirectoryNotEmpty(f"{command.target} holds {inode.entry_count} names")
+    take_from_tails(draft, target.inode_id, command.target)
     destroy(draft, target.inode_id, inode)

@@ -1,4 +1,4 @@
-"""Rows that nobody can reach any more, deleted in bounded steps: sessions, trees, contents (F5)."""
+"""Rows that nobody reaches any more, deleted in steps: sessions, trees, contents, results (F5)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from itertools import islice
 
 from gfs_ha.ids import ChunkId, ContentId, InodeId, SessionId
 from gfs_ha.limits import ROWS_PER_COMMAND_MAX
+from gfs_ha.master.state.append_results import reap_results
 from gfs_ha.master.state.bounds import check_range
 from gfs_ha.master.state.chunk_rows import settle
 from gfs_ha.master.state.commands import ReapStep
 from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.entries import destroy, get_inode
+from gfs_ha.master.state.holds import end_hold
 from gfs_ha.master.state.records import Reapable
 from gfs_ha.master.state.tables import (
     DENTRIES,
@@ -20,6 +22,7 @@ from gfs_ha.master.state.tables import (
     EXTENTS,
     INODES,
     OLD_CONTENTS,
+    OLD_RESULTS,
     REFERENCES,
     REPLIES,
     STAGED,
@@ -34,7 +37,7 @@ from gfs_ha.protocol.metadata import Done
 
 ROWS_MIN = 32  # Enough for one thing of each kind, so that a step always gets on.
 _ROWS_PER_CHUNK = 6  # Its row, the indexes, a replica count.
-_ROWS_PER_NAME = 4  # Dentry, inode, content or tree to reap.
+_ROWS_PER_NAME = 7  # Dentry, inode, hold, content or tree to reap, results.
 
 
 class _Budget:
@@ -61,6 +64,9 @@ def reap_step(draft: Draft, command: ReapStep) -> Done:
         _reap_tree(draft, InodeId(inode_id), budget)
     for content_id in _waiting(draft, OLD_CONTENTS, budget):
         _reap_content(draft, ContentId(content_id), budget)
+    for inode_id in _waiting(draft, OLD_RESULTS, budget):
+        if reap_results(draft, InodeId(inode_id), max(0, budget.left() - 2)):
+            _finish(draft, OLD_RESULTS, inode_id)
     # At the end, once for each chunk: a look for other references passes over the deleted ones.
     for chunk_id in budget.chunks:
         settle(draft, chunk_id)
@@ -106,6 +112,7 @@ def _reap_tree(draft: Draft, inode_id: InodeId, budget: _Budget) -> None:
         destroy(draft, entry.inode_id, get_inode(draft, entry.inode_id))
     if len(page) <= limit:
         draft.rows.delete(INODES, id_key(inode_id))
+        end_hold(draft, inode_id)
         draft.counters.directories -= 1
         _finish(draft, DETACHED_TREES, inode_id)
 

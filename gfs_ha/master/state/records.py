@@ -20,6 +20,7 @@ from gfs_ha.ids import (
     StartId,
 )
 from gfs_ha.protocol.codec import Word
+from gfs_ha.protocol.metadata import TAIL
 
 # States of a chunk. A dead one keeps its row until every replica is known to be deleted.
 OPEN = "open"
@@ -79,6 +80,11 @@ class Counters(msgspec.Struct, array_like=True):
     chunks_with_one: int = 0
     chunks_with_two: int = 0
     chunks_with_more: int = 0
+    tails: int = 0
+    unopened_tails: int = 0
+    holds: int = 0
+    append_files: int = 0  # Files that keep results of appenders.
+    last_lease_event: int = 0
 
     @property
     def chunks(self) -> int:
@@ -109,6 +115,7 @@ class Inode(Word, frozen=True):
     extent_count: int = 0
     goal: int = 0  # 0: the cluster's setting.
     entry_count: int = 0  # Of a directory.
+    parent: InodeId = InodeId(0)  # Of a directory; 0: unknown, or the root.
 
 
 class ExtentRow(Word, frozen=True):
@@ -183,6 +190,12 @@ class Chunk(Word, frozen=True):
     dead_index: LogIndex = LogIndex(0)  # Of the command that left no reference; numbers delete.
     copying: tuple[PlaceOrder, ...] = ()
     deleting: tuple[PlaceOrder, ...] = ()
+    tail_of: InodeId = InodeId(0)  # The file at whose end it is open, or being sealed.
+
+    @property
+    def unopened(self) -> bool:
+        """Return whether it is a tail that was placed and not opened yet (C10)."""
+        return self.kind == TAIL and self.state == OPEN and not self.tail_of
 
     @property
     def late(self) -> tuple[Replica, ...]:
@@ -245,6 +258,7 @@ class Session(Word, frozen=True):
     last_ms: int
     window_start: int = 0
     claim_count: int = 0
+    key: str = ""
 
 
 class Claim(Word, frozen=True):

@@ -25,29 +25,49 @@ from gfs_ha.master.state.records import Reapable, Session
 from gfs_ha.master.state.tables import (
     ENDED_SESSIONS,
     REPLIES,
+    SESSION_KEYS,
     SESSIONS,
     StoredReply,
     id_key,
     pair_key,
 )
+from gfs_ha.master.state.tail_records import SessionKey
 from gfs_ha.protocol.codec import encode
 from gfs_ha.protocol.metadata import CloseSession, Done, OpenSession, SessionOpened
 
-_CLIENT_BYTES_MAX = 255
+_TEXT_BYTES_MAX = 255
 _SEQUENCE_MAX = (1 << 62) - 1
 
 
 @step(OpenSession)
 def open_session(draft: Draft, command: OpenSession) -> SessionOpened:
-    """Return a fresh session. Refuses: LimitExceeded, InvalidArgument."""
-    check_text("client", command.client, _CLIENT_BYTES_MAX, bytes_min=0)
+    """Return a fresh session, or the one that bears the key.
+
+    Refuses: LimitExceeded, InvalidArgument.
+    """
+    check_text("client", command.client, _TEXT_BYTES_MAX, bytes_min=0)
+    check_text("key", command.key, _TEXT_BYTES_MAX, bytes_min=0)
     counters = draft.counters
+    key = command.key.encode()
+    borne = draft.rows.get(SESSION_KEYS, key) if key else None
+    if borne is not None:
+        session = draft.view.session(borne.session_id)
+        assert session is not None, f"a key of session {borne.session_id}, which is not there"
+        _touch(draft, borne.session_id, session, session.window_start)
+        return SessionOpened(borne.session_id)
     if counters.sessions >= SESSIONS_MAX:
         raise LimitExceeded(f"{counters.sessions} sessions are open; close some, or wait a day")
     counters.last_session += 1
     counters.sessions += 1
-    row = Session(command.client, opened_ms=counters.cluster_ms, last_ms=counters.cluster_ms)
+    row = Session(
+        command.client,
+        opened_ms=counters.cluster_ms,
+        last_ms=counters.cluster_ms,
+        key=command.key,
+    )
     draft.rows.put(SESSIONS, id_key(counters.last_session), row)
+    if key:
+        draft.rows.put(SESSION_KEYS, key, SessionKey(SessionId(counters.last_session)))
     return SessionOpened(SessionId(counters.last_session))
 
 
@@ -73,8 +93,11 @@ def expire_sessions(draft: Draft, command: ExpireSessions) -> Done:
 
 
 def end_session(draft: Draft, session_id: SessionId) -> None:
-    """Remove the session and leave the rest of it to be reaped."""
+    """Remove the session and its key, and leave the rest of it to be reaped."""
     release_all(draft, session_id)
+    session = draft.view.session(session_id)
+    if session is not None and session.key:
+        draft.rows.delete(SESSION_KEYS, session.key.encode())
     draft.rows.delete(SESSIONS, id_key(session_id))
     draft.rows.put(ENDED_SESSIONS, id_key(session_id), Reapable(draft.stamp.index))
     draft.counters.sessions -= 1

@@ -15,7 +15,7 @@ import msgspec
 from gfs_ha.errors import DiskFailed
 from gfs_ha.ids import ChunkId, ContentId, DiskId, InodeId, ServerId
 from gfs_ha.kv.ordered import Table
-from gfs_ha.master.state import records
+from gfs_ha.master.state import records, tail_records
 
 Row = TypeVar("Row")
 
@@ -102,6 +102,18 @@ STATE_CHECKS = RowTable("state_checks", _STATE, b"\x13", records.StateCheck)
 BUSY_CHUNKS = RowTable("busy_chunks", _STATE, b"\x14", records.Mark)
 SURPLUS_CHUNKS = RowTable("surplus_chunks", _STATE, b"\x15", records.Mark)
 REPAIR_BUDGET = RowTable("repair_budget", _STATE, b"\x16", records.RepairBudget)
+TAILS = RowTable("tails", _STATE, b"\x17", tail_records.Tail)
+TAILS_BY_SERVER = RowTable("tails_by_server", _STATE, b"\x18", records.Mark)
+TAILS_BY_DIRECTORY = RowTable("tails_by_directory", _STATE, b"\x19", records.Mark)
+TAIL_CHUNKS = RowTable("tail_chunks", _STATE, b"\x1a", records.Mark)
+UNOPENED_TAILS = RowTable("unopened_tails", _STATE, b"\x1b", records.Mark)
+LEASES = RowTable("leases", _STATE, b"\x1c", tail_records.Lease)
+LEASE_EVENTS = RowTable("lease_events", _STATE, b"\x1d", tail_records.LeaseEventRow)
+HOLDS = RowTable("holds", _STATE, b"\x1e", tail_records.Hold)
+APPEND_FILES = RowTable("append_files", _STATE, b"\x1f", tail_records.AppendFile)
+APPEND_RESULTS = RowTable("append_results", _STATE, b"\x20", tail_records.AppendResults)
+OLD_RESULTS = RowTable("old_results", _STATE, b"\x21", records.Reapable)
+SESSION_KEYS = RowTable("session_keys", _STATE, b"\x22", tail_records.SessionKey)
 
 DENTRIES = RowTable("dentries", _DENTRIES, b"", records.Dentry)
 INODES = RowTable("inodes", _INODES, b"", records.Inode)
@@ -133,6 +145,18 @@ TABLES: tuple[RowTable[Any], ...] = (
     BUSY_CHUNKS,
     SURPLUS_CHUNKS,
     REPAIR_BUDGET,
+    TAILS,
+    TAILS_BY_SERVER,
+    TAILS_BY_DIRECTORY,
+    TAIL_CHUNKS,
+    UNOPENED_TAILS,
+    LEASES,
+    LEASE_EVENTS,
+    HOLDS,
+    APPEND_FILES,
+    APPEND_RESULTS,
+    OLD_RESULTS,
+    SESSION_KEYS,
     DENTRIES,
     INODES,
     EXTENTS,
@@ -159,7 +183,7 @@ def dentry_name(key: bytes) -> str:
 
 
 def pair_key(first: int, second: int) -> bytes:
-    """Return the key of (session, sequence), (session, chunk), (session, content), (epoch)."""
+    """Return the key of two numbers: (session, sequence), (inode, appender), (epoch)…"""
     return _TWO.pack(first, second)
 
 

@@ -1,0 +1,115 @@
+"""The results of appended records, kept with their file, so that each is appended once (C8).
+
+A sealed tail brings the records that may still be asked about. Of each appender those below its
+newest window start are dropped: it asks for them no more. A file remembers so many appenders; the
+one whose newest record is the oldest leaves first, and the horizon says up to which session some
+have been forgotten. Nobody at or below it who is not in the table can be told anything.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby, islice
+
+from gfs_ha.errors import InvalidArgument
+from gfs_ha.ids import NO_SESSION, InodeId, LogIndex, SessionId
+from gfs_ha.limits import (
+    APPEND_WINDOW,
+    APPENDERS_PER_FILE_MAX,
+    BATCH_RECORDS_MAX,
+    TAIL_RESULTS_MAX,
+)
+from gfs_ha.master.state.bounds import U64_MAX, check_count, check_range
+from gfs_ha.master.state.draft import Draft
+from gfs_ha.master.state.records import Reapable
+from gfs_ha.master.state.tables import (
+    APPEND_FILES,
+    APPEND_RESULTS,
+    OLD_RESULTS,
+    below,
+    id_key,
+    pair_key,
+)
+from gfs_ha.master.state.tail_reads import append_file
+from gfs_ha.master.state.tail_records import AppendFile, AppendResults
+from gfs_ha.protocol.append import AppendResult
+from gfs_ha.protocol.records import RecordEntry
+
+_SEQUENCE_MAX = (1 << 62) - 1
+
+
+def check_records(records: tuple[RecordEntry, ...], length: int) -> None:
+    """Raises: InvalidArgument, LimitExceeded unless these can be the records of a tail."""
+    check_count("records", records, TAIL_RESULTS_MAX + BATCH_RECORDS_MAX)
+    before = (0, -1)
+    for one in records:
+        check_range("appender", one.appender, 1, U64_MAX)
+        check_range("window_start", one.window_start, 0, _SEQUENCE_MAX)
+        last = one.window_start + APPEND_WINDOW - 1
+        check_range("sequence", one.sequence, one.window_start, last)
+        check_range("offset", one.offset, 0, length)
+        check_range("length", one.length, 1, length - one.offset)
+        if (one.appender, one.sequence) <= before:
+            raise InvalidArgument(
+                f"record {one.sequence} of appender {one.appender} is not in its order"
+            )
+        before = (one.appender, one.sequence)
+
+
+def merge_records(
+    draft: Draft, inode_id: InodeId, file_offset: int, records: tuple[RecordEntry, ...]
+) -> None:
+    """Add the records of a tail that begins at `file_offset` to the table of its file."""
+    if not records:
+        return
+    file = append_file(draft.view, inode_id)
+    if file is None:
+        file = AppendFile(NO_SESSION, ())
+        draft.counters.append_files += 1
+    fresh = []
+    for appender, found in groupby(records, lambda one: one.appender):
+        _merge_appender(draft, (inode_id, appender), file_offset, list(found))
+        fresh.append(appender)
+    used = {*fresh}
+    index: LogIndex = draft.order_index
+    kept = [use for use in file.uses if use[0] not in used]
+    uses = kept + [(appender, index) for appender in fresh]
+    surplus = max(0, len(uses) - APPENDERS_PER_FILE_MAX)
+    horizon = file.horizon
+    for appender, _ in uses[:surplus]:
+        draft.rows.delete(APPEND_RESULTS, pair_key(inode_id, appender))
+        horizon = max(horizon, appender)
+    draft.rows.put(APPEND_FILES, id_key(inode_id), AppendFile(horizon, tuple(uses[surplus:])))
+
+
+def _merge_appender(
+    draft: Draft, key: tuple[InodeId, SessionId], file_offset: int, records: list[RecordEntry]
+) -> None:
+    before = draft.rows.get(APPEND_RESULTS, pair_key(*key)) or AppendResults(0, ())
+    start = max(before.window_start, *(one.window_start for one in records))
+    merged = {
+        one.sequence: AppendResult(one.sequence, file_offset + one.offset, one.length)
+        for one in records
+    }
+    # What was known first stays: it is what the appender may have been told.
+    merged.update((result.sequence, result) for result in before.results)
+    kept = tuple(merged[sequence] for sequence in sorted(merged) if sequence >= start)
+    draft.rows.put(APPEND_RESULTS, pair_key(*key), AppendResults(start, kept))
+
+
+def leave_results(draft: Draft, inode_id: InodeId) -> None:
+    """Leave what a file that is gone knows of records to be reaped."""
+    if not draft.counters.append_files or append_file(draft.view, inode_id) is None:
+        return
+    draft.rows.delete(APPEND_FILES, id_key(inode_id))
+    draft.rows.put(OLD_RESULTS, id_key(inode_id), Reapable(draft.stamp.index))
+    draft.counters.append_files -= 1
+    draft.counters.reapable += 1
+
+
+def reap_results(draft: Draft, inode_id: InodeId, limit: int) -> bool:
+    """Delete at most `limit` rows of results; return whether that was the last one."""
+    found = draft.rows.scan(APPEND_RESULTS, *below(id_key(inode_id)))
+    keys = [key for key, _ in islice(found, limit + 1)]
+    for key in keys[:limit]:
+        draft.rows.delete(APPEND_RESULTS, key)
+    return len(keys) <= limit
