@@ -12,6 +12,7 @@ from typing import Protocol
 
 from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.outbox import Outbox
+from gfs_ha.chunk.slots.answers import Proof
 from gfs_ha.errors import GfsError
 from gfs_ha.ids import Birth, ChunkId, Epoch, LogIndex
 from gfs_ha.protocol.codec import failure
@@ -67,7 +68,7 @@ class Replicas(Protocol):
 
     def fence(self, chunk_id: ChunkId, birth: Birth, order_index: LogIndex) -> FenceAnswer: ...
 
-    def prove(self, chunk_id: ChunkId, order_index: LogIndex, length: int) -> int: ...
+    def prove(self, chunk_id: ChunkId, order_index: LogIndex, length: int) -> Proof: ...
 
     def finish_seal(
         self, chunk_id: ChunkId, order_index: LogIndex, length: int, digest: int
@@ -265,8 +266,10 @@ class Obedience:
             return self._replicas.fence(chunk_id, order.birth, index)
         if isinstance(order, ProveReplica):
             self._replicas.get_or_refuse(chunk_id, order.birth, index)
-            digest = self._replicas.prove(chunk_id, index, order.length)
-            return ProofAnswer(chunk_id, index, order.length, digest)
+            proof = self._replicas.prove(chunk_id, index, order.length)
+            return ProofAnswer(
+                chunk_id, index, order.length, proof.digest, proof.crc, proof.records
+            )
         assert not isinstance(order, CopyReplica), "copies have workers of their own"
         self._replicas.get(chunk_id, order.birth)  # Another birth is another chunk.
         if isinstance(order, CompareReplica):

@@ -100,13 +100,27 @@ def decode_record_head(head: bytes | memoryview) -> RecordHeader:
     return RecordHeader(SessionId(appender), sequence, window_start, length, crc)
 
 
-def encode_entries(entries: Sequence[RecordEntry]) -> bytes:
-    """Return a block of entries: its head, then ENTRY_BYTES for each."""
-    packed = b"".join(
-        _ENTRY.pack(one.appender, one.sequence, one.window_start, one.offset, one.length)
-        for one in entries
+def pack_entries(entries: Sequence[RecordEntry]) -> bytes:
+    """Return ENTRY_BYTES for each."""
+    return b"".join(
+        [
+            _ENTRY.pack(one.appender, one.sequence, one.window_start, one.offset, one.length)
+            for one in entries
+        ]
     )
-    return _BLOCK.pack(len(entries), crc32c(packed)) + packed
+
+
+def unpack_entries(packed: bytes | memoryview) -> tuple[RecordEntry, ...]:
+    """Return what `pack_entries` made."""
+    return tuple(
+        RecordEntry(SessionId(appender), sequence, window_start, offset, length)
+        for appender, sequence, window_start, offset, length in _ENTRY.iter_unpack(packed)
+    )
+
+
+def encode_entries(packed: bytes) -> bytes:
+    """Return the block of some packed entries: its head, then they."""
+    return _BLOCK.pack(len(packed) // ENTRY_BYTES, crc32c(packed)) + packed
 
 
 def entries_length(head: bytes | memoryview) -> int:
@@ -122,14 +136,22 @@ def decode_entries(head: bytes | memoryview, packed: bytes | memoryview) -> tupl
     _, crc = _BLOCK.unpack(head)
     if crc32c(packed) != crc:
         raise CorruptData("a block of record entries arrived damaged")
-    entries = tuple(
-        RecordEntry(SessionId(appender), sequence, window_start, offset, length)
-        for appender, sequence, window_start, offset, length in _ENTRY.iter_unpack(packed)
-    )
+    entries = unpack_entries(packed)
     for one in entries:
         if not one.length or one.offset + one.length > CHUNK_BYTES_MAX:
             raise ProtocolError(f"a record of {one.length} bytes at {one.offset}")
     return entries
+
+
+def check_contiguous(entries: Sequence[RecordEntry], offset: int, length: int) -> None:
+    """Raise ProtocolError unless the records are exactly that range, one after the other."""
+    end = offset
+    for one in entries:
+        if one.offset != end:
+            raise ProtocolError(f"a record at {one.offset}, the one before it ends at {end}")
+        end += one.length
+    if end != offset + length:
+        raise ProtocolError(f"records up to {end} in a push up to {offset + length}")
 
 
 def encode_record_acks(acks: tuple[RecordAck, ...]) -> bytes:

@@ -273,7 +273,7 @@ class SealRun:
                 answer = server.store.fence(chunk_id, facts.birth, index)
             else:
                 server.store.get(chunk_id, facts.birth)
-                digest = server.store.prove(chunk_id, index, decision.length)
+                digest = server.store.prove(chunk_id, index, decision.length).digest
                 answer = ProofAnswer(chunk_id, index, decision.length, digest)
         except GfsError as error:
             kind = "fence" if isinstance(decision, Fence) else "prove"

@@ -89,7 +89,7 @@ class ReplicaBesideBytes(RuleBasedStateMachine):
     def prove(self, share: float) -> None:
         length = int(share * len(self.model))
         self.order += 1
-        digest = self.store.prove(CHUNK, LogIndex(self.order), length)
+        digest = self.store.prove(CHUNK, LogIndex(self.order), length).digest
         assert digest == digest_of(bytes(self.model[:length]))
         self.open = False
 

@@ -70,8 +70,8 @@ def test_block_crcs_are_right_wherever_pushes_meet(
     append(replica, data[:first], packet_bytes=997)
     append(replica, data[first:], packet_bytes=30_011)
     assert readable(replica, disk, first + second) == data
-    assert replica.prove(ORDER, first) == digest_of(data[:first])
-    assert replica.prove(ORDER, first + second) == digest_of(data)
+    assert replica.prove(ORDER, first).digest == digest_of(data[:first])
+    assert replica.prove(ORDER, first + second).digest == digest_of(data)
 
 
 def test_an_append_starts_at_the_exact_end(disk: MemoryDisk) -> None:
@@ -176,7 +176,7 @@ def test_an_order_that_is_repeated_writes_nothing(disk: MemoryDisk) -> None:
 def test_a_proof_fences_a_replica_that_missed_the_fence(disk: MemoryDisk) -> None:
     replica = make_replica(open_store(disk))
     append(replica, b"abc")
-    assert replica.prove(ORDER, 2) == digest_of(b"ab")
+    assert replica.prove(ORDER, 2).digest == digest_of(b"ab")
     with pytest.raises(Fenced):
         replica.begin_push(3, 1)
 
@@ -349,7 +349,7 @@ def test_damage_of_the_last_append_leaves_the_one_before(disk: MemoryDisk) -> No
     disk.flip(replica.name, DATA_OFFSET + 800)
     answer = open_store(disk).fence(CHUNK, BIRTH, ORDER)
     assert (answer.end, answer.promised_end, answer.proof) == (600, 1000, False)
-    assert open_store(disk).prove(CHUNK, ORDER, 600) == digest_of(data[:600])
+    assert open_store(disk).prove(CHUNK, ORDER, 600).digest == digest_of(data[:600])
 
 
 @pytest.mark.parametrize("copy", [0, 1])

@@ -5,14 +5,18 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 
+from gfs_ha.checksum import chunk_digest, combine_blocks
+from gfs_ha.chunk.disk import File
+from gfs_ha.chunk.slots.entries import read_batches, records_within
 from gfs_ha.chunk.slots.format import Header, SlotFlag, State
 from gfs_ha.chunk.slots.slot import Verified
 from gfs_ha.errors import ChunkUnavailable
 from gfs_ha.ids import LogIndex
 from gfs_ha.limits import BLOCK_BYTES
 from gfs_ha.protocol.control import FenceAnswer
-from gfs_ha.protocol.data import Durability
+from gfs_ha.protocol.data import ChunkKind, Durability
 from gfs_ha.protocol.grid import block_count
+from gfs_ha.protocol.records import RecordEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,42 @@ class ReadPlan:
     sealed: bool
     digest: int
     crcs: array[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the first bytes of a replica are (C4): their digest; of an open tail also the rest.
+
+    Fields:
+        crc: CRC-32C of those bytes.
+        records: those that lie in them and may still be asked about.
+    """
+
+    digest: int
+    crc: int | None = None
+    records: tuple[RecordEntry, ...] = ()
+
+
+def prove(file: File, header: Header, whole: Verified, buffer: memoryview) -> Proof:
+    """Return the proof of a range that verified. Raises: ReplicaDamaged, DiskFailed."""
+    digest = chunk_digest(whole.table)
+    if header.kind is ChunkKind.PUT:
+        return Proof(digest)
+    records: tuple[RecordEntry, ...] = ()
+    if header.state is not State.SEALED:  # Then they are cut off, and the masters have them.
+        batches = read_batches(file, header.capacity, whole.end, buffer)
+        records = records_within(batches, whole.end)
+    return Proof(digest, combine_blocks(whole.table, whole.end), records)
+
+
+def check_committed(header: Header, committed: int, wanted: tuple[int, int]) -> None:
+    """Raise ChunkUnavailable unless (offset, length) of an open tail is known to count (C10)."""
+    if sum(wanted) > committed:
+        raise ChunkUnavailable(
+            f"tail {header.chunk_id:#x} is known to count up to {committed} here, "
+            f"not to {sum(wanted)}; ask its primary",
+            end=committed,
+        )
 
 
 def condition_of(header: Header, distrusted: str) -> str:

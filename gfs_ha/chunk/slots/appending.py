@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from gfs_ha.chunk.disk import File
@@ -36,6 +37,21 @@ class Reserve:
             self._reserved = reserved
 
 
+@dataclass(frozen=True, slots=True)
+class PushPlan:
+    """What one push is to write.
+
+    Fields:
+        tail_crc: CRC of the partial block before `offset`, None on the grid.
+        entries: those of the records that make up all of it, packed; empty of a put.
+    """
+
+    offset: int
+    length_max: int
+    tail_crc: int | None
+    entries: bytes = b""
+
+
 class Owner(Protocol):
     """The replica that a push appends to."""
 
@@ -52,15 +68,13 @@ class Owner(Protocol):
 class OpenPush:
     """The one push that a replica takes at a time; used by one thread, as a context manager."""
 
-    def __init__(
-        self, owner: Owner, file: File, offset: int, length_max: int, tail_crc: int | None
-    ) -> None:
-        """Args: `tail_crc` is the CRC of the partial block before `offset`, None on the grid."""
+    def __init__(self, owner: Owner, file: File, plan: PushPlan) -> None:
         self.file = file
-        self._sums = BlockCrcs(offset, tail_crc)
+        self.entries = plan.entries
+        self._sums = BlockCrcs(plan.offset, plan.tail_crc)
         self._owner = owner
-        self._limit = offset + length_max
-        self._written_back = offset
+        self._limit = plan.offset + plan.length_max
+        self._written_back = plan.offset
         self._committed = False
         self._started = False
         self._durable = owner.durable
@@ -90,6 +104,7 @@ class OpenPush:
     def commit(self) -> int:
         """Make it count and return the new end. Raises: Fenced, DiskFull, DiskFailed."""
         self._started = True
+        assert not self.entries or self.end == self._limit, "records are whole or absent"
         end = self._owner.commit_push(self)
         self._committed = True
         return end

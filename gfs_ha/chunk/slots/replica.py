@@ -13,24 +13,26 @@ from contextlib import contextmanager
 from gfs_ha.checksum import chunk_digest
 from gfs_ha.chunk.disk import File, opened
 from gfs_ha.chunk.slots import stamps
-from gfs_ha.chunk.slots.answers import ReadPlan, condition_of, fence_answer, plan_read
-from gfs_ha.chunk.slots.appending import OpenPush, Reserve
+from gfs_ha.chunk.slots.answers import (
+    Proof,
+    ReadPlan,
+    check_committed,
+    condition_of,
+    fence_answer,
+    plan_read,
+    prove,
+)
+from gfs_ha.chunk.slots.appending import OpenPush, PushPlan, Reserve
+from gfs_ha.chunk.slots.entries import Batch, EntryRoom
 from gfs_ha.chunk.slots.format import Header, SlotFlag, State
+from gfs_ha.chunk.slots.gate import Gate, check_start
 from gfs_ha.chunk.slots.slot import Slot, Verified, cut_table
 from gfs_ha.chunk.slots.surroundings import Surroundings
-from gfs_ha.errors import (
-    Fenced,
-    LimitExceeded,
-    ReplicaBusy,
-    ReplicaDamaged,
-    StaleOrder,
-    UnknownReplica,
-    WrongOffset,
-)
+from gfs_ha.errors import ReplicaBusy, ReplicaDamaged, StaleOrder
 from gfs_ha.ids import LogIndex
 from gfs_ha.limits import BLOCK_BYTES
 from gfs_ha.protocol.control import FenceAnswer
-from gfs_ha.protocol.data import Durability
+from gfs_ha.protocol.data import ChunkKind, Durability
 
 
 class Replica:
@@ -43,9 +45,9 @@ class Replica:
         self._lock = around.runtime.lock()
         self._orders = around.runtime.lock()
         self._made_here = made_here
-        self._pushing = False
-        self._deleted = False
-        self._closed_because = "" if made_here else "it was open before this server started"
+        self._gate = Gate("" if made_here else "it was open before this server started")
+        self._entry_room = EntryRoom(slot.header.capacity)
+        self._committed = 0  # Of a tail: what every replica acknowledged, as far as known here.
         self._reserve = Reserve(slot.header.capacity)
         self._distrusted = ""  # Why what was written may not be there.
         self._verified: Verified | None = None
@@ -62,7 +64,7 @@ class Replica:
 
     def _count(self) -> None:
         """Move it in or out of the tally of what is sealed and whole (G7)."""
-        counts = self.condition == "sealed" and not self._deleted
+        counts = self.condition == "sealed" and not self._gate.deleted
         length = self.header.end if counts else None
         if length != self._counted:
             self._around.tally.change(self.header.chunk_id, self._counted, length)
@@ -88,33 +90,27 @@ class Replica:
         """Return True when an acknowledgement means synced (C1)."""
         return self._slot.header.durability is Durability.DISK
 
-    def begin_push(self, offset: int, length_max: int) -> OpenPush:
+    def begin_push(self, offset: int, length_max: int, entries: bytes = b"") -> OpenPush:
         """Return the one push that may append now; close it in any case.
 
+        Args: `entries` are those of the records that make up all of it, packed; of a tail only.
         Raises: Fenced when it takes no appends (any more), WrongOffset, ReplicaBusy, LimitExceeded,
-        DiskFull.
+        ProtocolError, DiskFull.
         """
         with self._lock:
             header = self._slot.header
-            self._check_open()
-            if self._pushing:
+            self._gate.check_open(header)
+            if self._gate.pushing:
                 raise ReplicaBusy(f"chunk {header.chunk_id:#x}: another push is not over here")
-            if offset != header.end:
-                raise WrongOffset(
-                    f"chunk {header.chunk_id:#x} ends at {header.end} here, not at {offset}",
-                    end=header.end,
-                )
-            if offset + length_max > header.capacity:
-                raise LimitExceeded(
-                    f"chunk {header.chunk_id:#x} holds {header.capacity} bytes at most"
-                )
-            self._pushing = True
+            check_start(header, offset, length_max, entries)
+            self._entry_room.check_room(entries)
+            self._gate.pushing = True
             tail = self._slot.table[-1] if offset % BLOCK_BYTES else None
         try:
             file = self._slot.disk.open(self._slot.name)
             try:
                 self._reserve.reach(file, offset + length_max)
-                return OpenPush(self, file, offset, length_max, tail)
+                return OpenPush(self, file, PushPlan(offset, length_max, tail, entries))
             except BaseException:
                 file.close()
                 raise
@@ -122,25 +118,10 @@ class Replica:
             self.end_push("")
             raise
 
-    def _check_open(self) -> None:
-        header = self._slot.header
-        self._check_here()
-        if header.state is not State.OPEN or self._closed_because:
-            why = self._closed_because or f"it is {header.state.name.lower()}"
-            raise Fenced(
-                f"chunk {header.chunk_id:#x} takes no appends: {why}; go on in a new chunk",
-                end=header.end,
-            )
-
-    def _check_here(self) -> None:
-        if self._deleted:
-            raise UnknownReplica(f"chunk {self.header.chunk_id:#x} is here no more")
-
     def check_accepting(self) -> None:
         """Raise Fenced or UnknownReplica unless appends are still taken; cheap, for each packet."""
-        if self._closed_because or self._deleted:
-            with self._lock:
-                self._check_open()
+        if self._gate.closed:
+            self.look_before_ack()
 
     def commit_push(self, push: OpenPush) -> int:
         """Make a whole push count and return the new end; at durability `disk` it is safe then.
@@ -149,21 +130,24 @@ class Replica:
         so a fence answer never misses an acknowledged byte (C2).
         """
         with self._lock:
-            self._check_open()
             header = self._slot.header
+            self._gate.check_open(header)
             first = header.end // BLOCK_BYTES
             table = self._slot.table[:first]
             table.extend(push.crcs)
             now_ms = self._around.runtime.wall_ns() // 1_000_000
             changed = stamps.pushed(header, push.end, now_ms)
             try:
+                if push.entries:
+                    batch = Batch(push.end, push.crcs[-1], push.entries)
+                    self._entry_room.write(push.file, batch)
                 self._slot.write(push.file, changed, table)
                 if self.durable:
                     push.file.sync()
             except BaseException as error:
                 # What of it reached the disk is not known: neither appends nor proof from here on.
                 self._distrusted = f"a sync failed: {error}"
-                self._closed_because = self._closed_because or self._distrusted
+                self._gate.close(self._distrusted)
                 raise
             self._publish()
             return push.end
@@ -171,14 +155,23 @@ class Replica:
     def look_before_ack(self) -> None:
         """Raise Fenced if an acknowledgement must not leave any more (C2)."""
         with self._lock:
-            self._check_open()
+            self._gate.check_open(self._slot.header)
 
     def end_push(self, broken_because: str) -> None:
         """Let go of the replica after a push; a broken one was its last (C6)."""
         with self._lock:
-            self._pushing = False
-            if broken_because:
-                self._closed_because = self._closed_because or broken_because
+            self._gate.pushing = False
+            self._gate.close(broken_because)
+
+    @property
+    def committed(self) -> int:
+        """Return how much of a tail every replica acknowledged, as far as it is known here."""
+        return self._committed
+
+    def note_committed(self, length: int) -> None:
+        """Serve readers of the open tail up to there: its primary says so (C10)."""
+        with self._lock:
+            self._committed = max(self._committed, length)
 
     # Orders -------------------------------------------------------------------------------------
 
@@ -204,11 +197,11 @@ class Replica:
         """Take no appends from now on: first in memory, so that a commit cannot slip in between."""
         with self._lock:
             header = self._slot.header
-            self._check_here()
+            self._gate.check_here(self.header)
             if order_index < header.order_index:
                 older = f"order {order_index} is older than {header.order_index}, obeyed before"
                 raise StaleOrder(f"chunk {header.chunk_id:#x}: {older}")
-            self._closed_because = self._closed_because or why
+            self._gate.close(why)
 
     def _write_fence(self, header: Header, order_index: LogIndex, verified: Verified) -> None:
         self._verified = None  # Until it is written: after a failed sync the disk may hold less.
@@ -216,16 +209,18 @@ class Replica:
         self._verified = verified
         self._publish()
 
-    def prove(self, order_index: LogIndex, length: int) -> int:
-        """Return the digest of the first `length` bytes, read from the disk (C4).
+    def prove(self, order_index: LogIndex, length: int) -> Proof:
+        """Return what the first `length` bytes are, read from the disk (C4).
 
         Raises: ReplicaDamaged with `details["end"]` when fewer verify; StaleOrder, UnknownReplica.
         """
         if self.header.state is not State.SEALED:  # Else its bytes do not change any more.
             self.fence(order_index)
         with self._orders:
-            self._check_here()
-            return chunk_digest(self._cut(self._verify(), length))
+            self._gate.check_here(self.header)
+            table = self._cut(self._verify(), length)
+            with self._reading() as (file, buffer):
+                return prove(file, self.header, Verified(length, table), buffer)
 
     def finish(self, order_index: LogIndex, length: int, digest: int) -> None:
         """Cut to the sealed length, sync, stamp as sealed (C7). Idempotent.
@@ -278,7 +273,7 @@ class Replica:
 
     def _sealed_as(self, order_index: LogIndex, length: int, digest: int) -> bool:
         """Return whether it is sealed so: no order about that is too old. Else begin the order."""
-        self._check_here()
+        self._gate.check_here(self.header)
         shown = self.header
         if shown.state is State.SEALED and (shown.end, shown.digest) == (length, digest):
             return True
@@ -331,7 +326,7 @@ class Replica:
         """Refuse deletes up to this index from now on, durably (G3). Idempotent."""
         beyond = LogIndex(order_index + 1)
         with self._orders, self._lock:
-            self._check_here()
+            self._gate.check_here(self.header)
             if self._slot.header.order_index < beyond:
                 stamps.stamp_order(self._slot, beyond)
                 self._publish()
@@ -346,7 +341,7 @@ class Replica:
             self._close_for(order_index, "a good copy takes its place")
             with self._lock:
                 yield self._slot.header
-                self._deleted = True
+                self._gate.deleted = True
                 self._count()
                 self._slot.disk.unlink(self._slot.name)
 
@@ -364,26 +359,31 @@ class Replica:
             self._close_for(order_index, "it is deleted")
             with self._lock:
                 stamps.stamp_free(self._slot, order_index)
-                self._deleted = True
+                self._gate.deleted = True
                 self._count()
                 self._slot.disk.unlink(self._slot.name)
 
     def plan_read(self, offset: int, length: int) -> ReadPlan:
         """Return what is needed to serve a range.
 
-        An open chunk is served up to its own committed end, after a restart up to the end that
-        verifies (C10). Raises: ChunkUnavailable, ReplicaDamaged, UnknownReplica.
+        An open chunk of a put is served up to its own committed end, after a restart up to the end
+        that verifies; an open tail below the commit length that is known here (C10).
+        Raises: ChunkUnavailable, ReplicaDamaged, UnknownReplica.
         """
         header, table = self._served
-        self._check_here()
+        self._gate.check_here(header)
+        wanted = (offset, length)
         if header.flags & SlotFlag.QUARANTINED:
             raise ReplicaDamaged(f"chunk {header.chunk_id:#x} is quarantined on this server")
-        if header.state is not State.SEALED and (not self._made_here or self._distrusted):
-            with self._orders:
-                return plan_read(self.name, header, self._verify(), (offset, length))
+        if header.state is not State.SEALED:
+            if header.kind is ChunkKind.TAIL:
+                check_committed(header, self._committed, wanted)
+            if not self._made_here or self._distrusted:
+                with self._orders:
+                    return plan_read(self.name, header, self._verify(), wanted)
         if table is None:
             table = self._slot.table
-        return plan_read(self.name, header, Verified(header.end, table), (offset, length))
+        return plan_read(self.name, header, Verified(header.end, table), wanted)
 
     def _verify(self) -> Verified:
         """Return what verifies; read once while nothing can change it. Needs `_orders`."""

@@ -12,12 +12,14 @@ import msgspec
 
 from gfs_ha.checksum import crc32c
 from gfs_ha.chunk.disk import Disk, File, opened
+from gfs_ha.chunk.slots.entries import last_whole, read_batches, table_up_to
 from gfs_ha.chunk.slots.format import (
     COPY_BYTES,
     DATA_OFFSET,
     HEADER_BYTES,
     Header,
     Reading,
+    State,
     copy_offset,
     decode_copy,
     encode_header,
@@ -87,12 +89,18 @@ class Slot:
 
         The newer header may have outlived its data (one sync covers both): then what the older
         copy says counts. Of a put's chunk also the whole blocks before a damage count: its bytes
-        are one stream; a tail's records are whole or absent (C8).
+        are one stream. Of a tail the last batch counts whose bytes and entries are all there: its
+        records are whole or absent (C8); a sealed one needs no entries any more.
         """
         # After a failed write-back the cache may hold what the disk does not.
         file.drop_cache()
         newest = Verified(self.header.end, self.table)
         good = verified_end(file, newest, buffer)
+        if self.header.kind is ChunkKind.TAIL and self.header.state is not State.SEALED:
+            batches = read_batches(file, self.header.capacity, newest.end, buffer)
+            ends = [(batch.end, batch.block_crc) for batch in batches]
+            end, block_crc = last_whole(file, ends, good, buffer)
+            return Verified(end, table_up_to(newest.table, end, block_crc))
         if good == newest.end:
             return newest
         older = Verified(0, array("I"))
@@ -101,7 +109,7 @@ class Slot:
             if verified_end(file, claim, buffer) == claim.end:
                 older = claim
         whole = good - good % BLOCK_BYTES
-        if self.header.kind is ChunkKind.TAIL or older.end > whole:
+        if older.end > whole:
             return older
         return Verified(whole, newest.table[: whole // BLOCK_BYTES])
 

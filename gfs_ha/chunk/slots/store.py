@@ -11,6 +11,7 @@ import msgspec
 
 from gfs_ha.chunk.disk import Disk, DiskUsage
 from gfs_ha.chunk.slots import listing
+from gfs_ha.chunk.slots.answers import Proof
 from gfs_ha.chunk.slots.copy_slot import CopySlot
 from gfs_ha.chunk.slots.format import Header, State
 from gfs_ha.chunk.slots.identity import Identity
@@ -214,8 +215,8 @@ class ChunkStore:
         with self._lock:
             self._tombstones.remove(chunk_id, order_index)
 
-    def prove(self, chunk_id: ChunkId, order_index: LogIndex, length: int) -> int:
-        """Return the digest of the first `length` bytes (C4).
+    def prove(self, chunk_id: ChunkId, order_index: LogIndex, length: int) -> Proof:
+        """Return what the first `length` bytes are (C4).
 
         Raises: UnknownReplica, ReplicaDamaged, StaleOrder, DiskFailed.
         """
