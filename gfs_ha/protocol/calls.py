@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gfs_ha.ids import NO_SESSION, SessionId
+from gfs_ha.protocol.append import AppendReply, AppendRequest
 from gfs_ha.protocol.codec import Failure, Word, prepare
 from gfs_ha.protocol.control import (
     Heartbeat,
@@ -27,8 +28,17 @@ Request = (
     | ReportRequest
     | RepairRequest
     | ExtentMutation
+    | AppendRequest
 )
-Reply = MetadataReply | ServerRegistered | HeartbeatReply | ReportReply | RepairReply | ExtentReply
+Reply = (
+    MetadataReply
+    | ServerRegistered
+    | HeartbeatReply
+    | ReportReply
+    | RepairReply
+    | ExtentReply
+    | AppendReply
+)
 
 
 LED, LINEARIZABLE, BOUNDED, LOCAL = "led", "linearizable", "bounded", "local"
