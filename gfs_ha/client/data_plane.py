@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gfs_ha.client.append_records import Record
+from gfs_ha.ids import SessionId
+from gfs_ha.protocol.append import AppendGrant
 from gfs_ha.protocol.frames import ReplicaAck
-from gfs_ha.protocol.metadata import ChunkAllocated, ChunkLocations, Location
+from gfs_ha.protocol.metadata import ChunkAllocated, ChunkLocations, FileTail, Location
+from gfs_ha.protocol.records import RecordAck, TailLength
 
 
 class PushStream(Protocol):
@@ -29,6 +33,26 @@ class PushStream(Protocol):
     def abandon(self) -> None:
         """Hang up; the bytes count nowhere."""
         ...
+
+
+class RecordStream(Protocol):
+    """Records on their way to the primary of a tail; one thread sends while another receives."""
+
+    def send(
+        self, appender: SessionId, window_start: int, records: Sequence[Record], alone: bool
+    ) -> None:
+        """Send records, in order. Raises: Unreachable; see AppendStream."""
+        ...
+
+    def receive(self, in_flight: bool, wait_s: float) -> list[RecordAck]:
+        """Return what was acknowledged meanwhile. Raises: Unreachable, what the primary refuses."""
+        ...
+
+    def abort(self) -> None:
+        """End it under whoever sends or waits."""
+        ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +89,14 @@ class DataPlane(Protocol):
 
     def blocks(self, location: Location, chunk: ChunkLocations) -> ChunkBlocks:
         """Return the CRC array of a sealed chunk; the digest is the caller's to check."""
+        ...
+
+    def append(self, grant: AppendGrant) -> RecordStream:
+        """Dial the primary of a tail. Raises: Unreachable."""
+        ...
+
+    def tail_length(self, location: Location, tail: FileTail) -> TailLength:
+        """Return how much of a tail counts, as a replica knows it. Raises: Unreachable…"""
         ...
 
     def close(self) -> None:

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gfs_ha.client.data_plane import ChunkBlocks, PushStream, ReadRange
+from gfs_ha.client.append_stream import AppendStream, ask_tail_length
+from gfs_ha.client.data_plane import ChunkBlocks, PushStream, ReadRange, RecordStream
 from gfs_ha.client.data_room import DataRoom
 from gfs_ha.client.fetch import Fetch, FetchTarget
 from gfs_ha.client.push import Push, PushTarget
 from gfs_ha.errors import UnknownOutcome
 from gfs_ha.limits import OPERATION_TIMEOUT_S
 from gfs_ha.net.streams import StreamNetwork
+from gfs_ha.protocol.append import AppendGrant
 from gfs_ha.protocol.data import DEADLINE_MS_MAX, Durability, Hop
 from gfs_ha.protocol.frames import ReplicaAck
-from gfs_ha.protocol.metadata import MEMORY, ChunkAllocated, ChunkLocations, Location
+from gfs_ha.protocol.metadata import (
+    MEMORY,
+    ChunkAllocated,
+    ChunkLocations,
+    FileTail,
+    Location,
+)
+from gfs_ha.protocol.records import TailLength
 from gfs_ha.runtime import Runtime
 
 # A push waits for its source, which may be a person: silence of a server ends it, not the clock.
 PUSH_DEADLINE_S = DEADLINE_MS_MAX / 1000
+
+TAIL_LENGTH_S = 3.0  # It is a look into memory: a server that needs longer is no use now.
 
 
 class _SentPush:
@@ -80,6 +91,15 @@ class DataPorts:
         """Return the CRC array of a sealed chunk. Raises: as Fetch.read_blocks."""
         found = self._fetch(location, chunk).read_blocks()
         return ChunkBlocks(found.length, found.crcs)
+
+    def append(self, grant: AppendGrant) -> RecordStream:
+        """Dial the primary of a tail; the request leaves with the first records."""
+        return AppendStream(self._room, grant)
+
+    def tail_length(self, location: Location, tail: FileTail) -> TailLength:
+        """Return how much of a tail counts, as one of its replicas knows it."""
+        hop = Hop(location.server_id, location.host, location.port)
+        return ask_tail_length(self._room, tail, hop, TAIL_LENGTH_S)
 
     def _fetch(self, location: Location, chunk: ChunkLocations) -> Fetch:
         hop = Hop(location.server_id, location.host, location.port)

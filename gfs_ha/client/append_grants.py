@@ -1,0 +1,150 @@
+"""The right to append, asked of the leader: who appends, to which file, through which primary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gfs_ha.client.account import own_account
+from gfs_ha.client.chunk_supply import ChunkSupply
+from gfs_ha.client.cluster import ClusterCalls
+from gfs_ha.client.locations import Here
+from gfs_ha.client.session import Session
+from gfs_ha.errors import AlreadyExists, NotFound, UsageError, error_from_wire
+from gfs_ha.ids import NO_SESSION, ChunkId, InodeId, SessionId
+from gfs_ha.limits import APPEND_WINDOW
+from gfs_ha.protocol.append import AppendGrant, AppendResult, GrantAppend
+from gfs_ha.protocol.metadata import (
+    DISK,
+    OpenSession,
+    Publish,
+    Published,
+    PublishFile,
+    SessionOpened,
+)
+from gfs_ha.runtime import Runtime
+
+FILE_MODE = 0o644
+KEY_BYTES_MAX = 255
+_CREATIONS_MAX = 4  # A file that others remove as often as it is made is given up then.
+
+
+NO_CHUNK = ChunkId(0)
+NO_INODE = InodeId(0)
+
+
+@dataclass(frozen=True, slots=True)
+class AppendTarget:
+    """Where records go, and whose they are.
+
+    With a `key` the writer is the same one in every run that names it, and its record i is always
+    record i: what an earlier run appended is found again instead of appended twice.
+    """
+
+    path: str
+    durability: str = DISK
+    key: str = ""
+
+    def check(self) -> None:
+        """Raises: UsageError."""
+        if len(self.key.encode()) > KEY_BYTES_MAX:
+            raise UsageError(f"an id of more than {KEY_BYTES_MAX} bytes: {self.key[:32]!r}…")
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What an appender wants to know or avoid when it asks for a grant.
+
+    `inode_id` is the file that the records in doubt were sent to, 0 when none is in doubt.
+    """
+
+    sequences: Sequence[int] = ()
+    refused: ChunkId = NO_CHUNK
+    inode_id: InodeId = NO_INODE
+
+
+class AppendGrants:
+    """Asks for grants. Thread-safe."""
+
+    def __init__(
+        self,
+        calls: ClusterCalls,
+        session: Session,
+        supply: ChunkSupply,
+        here: Here,
+        runtime: Runtime,
+    ) -> None:
+        self._calls = calls
+        self._session = session
+        self._supply = supply
+        self._here = here
+        self._runtime = runtime
+
+    def open_appender(self, target: AppendTarget, timeout_s: float) -> SessionId:
+        """Return the id that records are sent under; the one of before for a key that lives."""
+        request = OpenSession(f"{self._here.machine} appends", target.key)
+        return self._calls.ask(request, SessionOpened, timeout_s).session_id
+
+    def ask(
+        self, target: AppendTarget, appender: SessionId, doubt: Doubt, timeout_s: float
+    ) -> AppendGrant:
+        """Return a grant; a file that is missing is made, unless records are in doubt.
+
+        Raises: FileChanged when the path names another file than that of the records in doubt, and
+        NotFound when it names none; SessionExpired; NoServers, NoSpace, IsADirectory, NoLeader…
+        """
+        assert appender != NO_SESSION
+        request = GrantAppend(
+            path=target.path,
+            appender=appender,
+            sequences=tuple(doubt.sequences),
+            refused=doubt.refused,
+            failed=self._supply.failed(),
+            machine=self._here.machine,
+            rack=self._here.rack,
+            durability=target.durability,
+            inode_id=doubt.inode_id,
+        )
+        for attempt in range(_CREATIONS_MAX):
+            try:
+                return self._calls.ask(request, AppendGrant, timeout_s)
+            except NotFound:
+                if doubt.inode_id or attempt + 1 == _CREATIONS_MAX:
+                    raise
+            self._create(target.path)
+        raise AssertionError("unreachable")
+
+    def ask_whole_window(
+        self,
+        target: AppendTarget,
+        appender: SessionId,
+        first: int,
+        doubt: Doubt,
+        timeout_s: float,
+    ) -> tuple[AppendGrant, dict[int, AppendResult]]:
+        """Return a grant, and all that the file's table knows of a writer that had runs before.
+
+        Records that it appended lie below the window start in that table or in one window from it;
+        so that window is asked for, whatever records are here already.
+        """
+        while True:
+            asked = range(first, first + APPEND_WINDOW)
+            doubt = replace_sequences(doubt, asked)
+            grant = self.ask(target, appender, doubt, timeout_s)
+            if grant.window_start <= first:
+                return grant, {one.sequence: one for one in grant.results}
+            first = grant.window_start
+
+    def _create(self, path: str) -> None:
+        """Make an empty file, if there is none. Raises: NotFound for a missing directory."""
+        owner, group = own_account()
+        now_ns = self._runtime.wall_ns()
+        file = PublishFile(path, 0, FILE_MODE, now_ns, owner=owner, group=group, if_absent=True)
+        published = self._session.change(Publish((file,)), Published).files[0]
+        if published.error and published.error != AlreadyExists.__name__:
+            raise error_from_wire(published.error, published.message, {})
+
+
+def replace_sequences(doubt: Doubt, sequences: Sequence[int]) -> Doubt:
+    """Return the same with other sequences."""
+    return Doubt(sequences, doubt.refused, doubt.inode_id)

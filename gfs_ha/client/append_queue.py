@@ -1,0 +1,285 @@
+"""Records of one appender between its callers and its stream: numbered, sent in order, settled.
+
+Whoever adds records and finds the stream free sends for all, so that a lone writer needs no other
+thread to get its record on the way, and many writers share their sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from gfs_ha.client.append_records import Appended, PendingRecords, Record, Settled
+from gfs_ha.client.data_plane import RecordStream
+from gfs_ha.errors import DeadlineExceeded, GfsError, LimitExceeded, UsageError
+from gfs_ha.ids import SessionId
+from gfs_ha.limits import MIB
+from gfs_ha.protocol.append import AppendResult
+from gfs_ha.protocol.records import RecordAck
+from gfs_ha.runtime import Future, Runtime
+
+SEND_BYTES = 1 * MIB  # Of one send; a longer record is one of its own.
+ROOM_SLICE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the listener looks at: is anything not settled, in doubt, or due for an answer?"""
+
+    waiting: bool
+    due: bool
+    doubtful: tuple[int, ...]
+    first: int  # The lowest sequence that is not settled.
+    progress_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What is known of the records that an earlier run of the same writer appended.
+
+    `end` is how much of the open tail was there already when this run came to it.
+    """
+
+    results: dict[int, AppendResult] = field(default_factory=dict)
+    done_below: int = 0
+    end: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A stream under a grant: whose records it takes, and where its chunk begins in the file."""
+
+    stream: RecordStream
+    appender: SessionId
+    file_offset: int
+
+
+class AppendQueue:
+    """Thread-safe. `on_work` is called, without the lock, when there is something to listen for."""
+
+    def __init__(
+        self, path: str, runtime: Runtime, first_sequence: int, on_work: Callable[[], None]
+    ) -> None:
+        self._path = path
+        self._runtime = runtime
+        self._on_work = on_work
+        self._state = runtime.condition()
+        self._pending = PendingRecords(first_sequence)
+        self._attached: Attached | None = None
+        self._sending = False
+        self._closed = False
+        self._earlier = Earlier()
+        self._progress_s = runtime.monotonic_s()
+        self._first_error: GfsError | None = None
+
+    # Callers ------------------------------------------------------------------------------------
+
+    def add_all(self, records: Sequence[bytes]) -> list[Future[Appended]]:
+        """Number records and send them, waiting only while too much is on its way."""
+        futures: list[Future[Appended]] = []
+        while len(futures) < len(records):
+            with self._state:
+                if self._closed:
+                    raise UsageError(f"{self._path}: the appender is closed")
+                if not len(self._pending):
+                    self._progress_s = self._runtime.monotonic_s()
+                while len(futures) < len(records):
+                    data = records[len(futures)]
+                    if not self._pending.has_room(len(data)):
+                        break
+                    done: Future[Appended] = self._runtime.future()
+                    self._pending.add(data, done)
+                    futures.append(done)
+                attached = self._claim()
+            self._on_work()
+            if attached is not None:
+                self._pump(attached, alone=False)
+            elif len(futures) < len(records):
+                with self._state:
+                    if not self._pending.has_room(len(records[len(futures)])):
+                        self._state.wait(ROOM_SLICE_S)
+        return futures
+
+    def wait_settled(self, timeout_s: float) -> None:
+        """Wait until all that was added is settled. Raises: the first error since the last time."""
+        deadline_s = self._runtime.monotonic_s() + timeout_s
+        with self._state:
+            end = self._pending.next_sequence
+            while self._pending.window_start < end:
+                left_s = deadline_s - self._runtime.monotonic_s()
+                if left_s <= 0:
+                    raise DeadlineExceeded(f"{self._path}: records are still on their way")
+                self._state.wait(min(left_s, ROOM_SLICE_S))
+            error, self._first_error = self._first_error, None
+        if error is not None:
+            raise error
+
+    def close(self) -> None:
+        """Take no more records."""
+        with self._state:
+            self._closed = True
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    @property
+    def next_sequence(self) -> int:
+        return self._pending.next_sequence
+
+    # The listener -------------------------------------------------------------------------------
+
+    def standing(self) -> Standing:
+        with self._state:
+            return Standing(
+                len(self._pending) > 0,
+                self._pending.in_flight,
+                tuple(self._pending.in_doubt()),
+                self._pending.window_start,
+                self._progress_s,
+            )
+
+    @property
+    def stream(self) -> RecordStream | None:
+        attached = self._attached
+        return None if attached is None else attached.stream
+
+    def attach(self, attached: Attached, earlier_end: int) -> None:
+        """Send all that is not settled on a new stream, in order, and what is added later."""
+        with self._state:
+            assert self._attached is None and not self._sending
+            earlier = self._earlier
+            self._earlier = Earlier(earlier.results, earlier.done_below, earlier_end)
+            self._attached = attached
+            self._pending.begin_again()
+            self._sending = True
+        self._pump(attached, alone=True)
+
+    def detach(self) -> None:
+        """Hang up, once nobody sends any more; what was sent and not settled is in doubt."""
+        attached = self._attached
+        if attached is None:
+            return
+        attached.stream.abort()
+        with self._state:
+            self._attached = None
+            while self._sending:
+                self._state.wait(ROOM_SLICE_S)
+        attached.stream.close()
+
+    def acknowledged(self, acks: Iterable[RecordAck]) -> None:
+        """Settle what the primary says is on every replica."""
+        settled: list[Settled | None] = []
+        with self._state:
+            attached = self._attached
+            if attached is None:
+                return
+            for ack in acks:
+                record = self._pending.get(ack.sequence)
+                if record is None or ack.appender != attached.appender:
+                    continue
+                old = ack.offset < self._earlier.end and record.send_count == 1
+                offset = ack.offset if ack.offset < 0 else attached.file_offset + ack.offset
+                settled.append(self._pending.found(ack.sequence, offset, ack.length, old))
+            told = self._note(settled)
+        _tell(told)
+
+    def learn(
+        self, results: Iterable[AppendResult], earlier: Earlier, record_bytes_max: int
+    ) -> None:
+        """Settle what a grant tells, and refuse what is too long for this cluster."""
+        with self._state:
+            self._earlier = earlier
+            settled: list[Settled | None] = [*self._pending.found_all(results, earlier.done_below)]
+            for sequence in self._pending.longer_than(record_bytes_max):
+                settled.append(self._pending.refuse(sequence, too_long(record_bytes_max)))
+            told = self._note(settled)
+        _tell(told)
+
+    def give_up_doubtful(self, error: GfsError) -> None:
+        """Give up what was sent and is not settled: it may or may not be appended."""
+        with self._state:
+            told = self._note(self._pending.give_up_doubtful(error))
+        _tell(told)
+
+    def give_up(self, error: GfsError) -> None:
+        """Give up everything that is not settled."""
+        with self._state:
+            told = self._note(self._pending.give_up(error))
+        _tell(told)
+
+    # Sending ------------------------------------------------------------------------------------
+
+    def _claim(self) -> Attached | None:
+        """Return the stream if the caller, who holds the lock, is to send what waits."""
+        if self._attached is None or self._sending or not self._pending.has_unsent:
+            return None
+        self._sending = True
+        return self._attached
+
+    def _pump(self, attached: Attached, alone: bool) -> None:
+        """Send until nothing waits; the caller has claimed the stream. Errors show when listening."""
+        try:
+            while True:
+                with self._state:
+                    current = self._attached is attached
+                    taken = self._pending.take_unsent(SEND_BYTES) if current else []
+                    records, told = self._split_known(taken)
+                    start = self._pending.window_start
+                    if not taken:
+                        self._sending = False
+                        self._state.notify_all()
+                        return
+                _tell(told)
+                if records:
+                    attached.stream.send(attached.appender, start, records, alone)
+        except BaseException as error:
+            # Also a signal in the middle of a record: half of one ends the stream.
+            attached.stream.abort()
+            with self._state:
+                self._sending = False
+                self._state.notify_all()
+            if not isinstance(error, GfsError):
+                raise
+
+    def _split_known(self, taken: list[Record]) -> tuple[list[Record], list[Settled]]:
+        """Return what is to be sent, and what an earlier run of the same writer has appended."""
+        earlier = self._earlier
+        if not earlier.results and not earlier.done_below:
+            return taken, []
+        records: list[Record] = []
+        settled: list[Settled | None] = []
+        for record in taken:
+            known = earlier.results.get(record.sequence)
+            if known is not None:
+                place = (known.file_offset, known.length)
+            elif record.sequence < earlier.done_below:
+                place = (-1, 0)
+            else:
+                records.append(record)
+                continue
+            settled.append(self._pending.found(record.sequence, *place, before=True))
+        return records, self._note(settled)
+
+    def _note(self, settled: Iterable[Settled | None]) -> list[Settled]:
+        """Note progress and the first error; the lock is held. Returns what is to be told."""
+        found = [one for one in settled if one is not None]
+        if found:
+            self._progress_s = self._runtime.monotonic_s()
+            self._state.notify_all()
+        for one in found:
+            if isinstance(one.result, GfsError) and self._first_error is None:
+                self._first_error = one.result
+        return found
+
+
+def too_long(limit: int) -> LimitExceeded:
+    """Return the refusal of a record that has more bytes than `limit`."""
+    return LimitExceeded(
+        f"a record of more than {limit} bytes; put it as a file, or append it in several records"
+    )
+
+
+def _tell(settled: Iterable[Settled]) -> None:
+    for one in settled:
+        one.tell()
