@@ -13,6 +13,8 @@ from gfs_ha.errors import ConfigError
 from gfs_ha.strict_toml import Section, parse_address, read_root, read_text
 
 MASTERS_MAX = 7
+# Below this a snapshot of a busy cluster is overtaken by the log before it is installed.
+_LOG_BYTES_MIN = 256 * limits.KIB
 
 LOOPBACK = "loopback"  # Security modes: `none` opens the ports to the network, with --insecure.
 NONE = "none"
@@ -50,6 +52,7 @@ class MasterConfig:
     directory: Path
     map_bytes: int = limits.MAP_BYTES_DEFAULT
     dead_after_s: float = limits.DEAD_S  # Of silence; then the copies of a server are made anew.
+    log_bytes: int = limits.RAFT_LOG_BYTES_MAX  # Kept for a master that is away (M7).
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +185,7 @@ def _read_cluster(section: Section) -> ClusterConfig:
 
 
 def _read_master(section: Section, cluster: ClusterConfig, file: Path) -> MasterConfig:
-    section.only("name", "directory", "map_bytes", "dead_after_s")
+    section.only("name", "directory", "map_bytes", "dead_after_s", "log_bytes")
     name = section.name("name")
     if cluster.master(name) is None:
         known = ", ".join(one.name for one in cluster.masters)
@@ -190,6 +193,14 @@ def _read_master(section: Section, cluster: ClusterConfig, file: Path) -> Master
     map_bytes = section.size("map_bytes", limits.MAP_BYTES_DEFAULT)
     if not 64 * limits.MIB <= map_bytes <= 1 << 44:
         section.fail("map_bytes", f"{map_bytes} is not between 64 MiB and 16 TiB")
+    most = min(limits.RAFT_LOG_BYTES_MAX, map_bytes // 4)
+    log_bytes = section.size("log_bytes", most)
+    if not _LOG_BYTES_MIN <= log_bytes <= most:
+        section.fail(
+            "log_bytes",
+            f"{log_bytes} is not between 256 KiB and {most}, the smaller of 1 GiB and a quarter"
+            " of map_bytes",
+        )
     return MasterConfig(
         name=name,
         directory=section.directory("directory", file),
@@ -197,6 +208,7 @@ def _read_master(section: Section, cluster: ClusterConfig, file: Path) -> Master
         dead_after_s=section.number(
             "dead_after_s", limits.DEAD_MIN_S, limits.DEAD_MAX_S, limits.DEAD_S
         ),
+        log_bytes=log_bytes,
     )
 
 

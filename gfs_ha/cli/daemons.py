@@ -80,6 +80,9 @@ def master(
 ) -> None:
     """Run one master of a gfs-ha cluster until SIGTERM.
 
+    Its file has [cluster] and [master]: name, directory, map_bytes (the most that the store grows
+    to), log_bytes (log kept for a master that is away, before a snapshot), dead_after_s.
+
     \b
     Examples:
       gfs-master --config /etc/gfs-ha/m1.toml --bootstrap   the first start ever

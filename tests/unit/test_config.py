@@ -210,3 +210,20 @@ def test_addresses_are_read(text: str, expected: tuple[str, int]) -> None:
 def test_what_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         strict_toml.parse_address(text)
+
+
+def test_the_log_for_masters_that_are_away_has_bounds() -> None:
+    def read(*keys: str) -> config.MasterConfig:
+        own = "\n".join(["[master]", 'name = "m1"', 'directory = "m1"', *keys])
+        found = config.parse(f"{GOOD}\n{own}\n", Path("/etc/x.toml")).master
+        assert found is not None
+        return found
+
+    assert read().log_bytes == limits.RAFT_LOG_BYTES_MAX
+    assert read('map_bytes = "256MiB"').log_bytes == 64 * limits.MIB
+    assert read('log_bytes = "256KiB"').log_bytes == 256 * limits.KIB
+    for wrong in ('log_bytes = "255KiB"', 'log_bytes = "2GiB"', "log_bytes = -1"):
+        with pytest.raises(ConfigError, match="log_bytes"):
+            read(wrong)
+    with pytest.raises(ConfigError, match="a quarter of map_bytes"):
+        read('map_bytes = "64MiB"', 'log_bytes = "17MiB"')
