@@ -10,14 +10,16 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
 import lmdb
 
 from gfs_ha.errors import DiskFailed, DiskFull, WrongDirectory
+from gfs_ha.kv.bulk_files import remove_in_steps, write_in_windows
 from gfs_ha.kv.directories import make_durable, sync_directory
 from gfs_ha.kv.ordered import Frozen, KvStats, Reader, Table, WriteTransaction, next_prefix
 from gfs_ha.limits import MAP_BYTES_DEFAULT
@@ -132,6 +134,8 @@ class LmdbKV:
     ) -> None:
         self._directory = directory
         self._map_bytes = map_bytes
+        self._copying = threading.Lock()
+        self._closing = False
         try:
             make_durable(directory)
             for left_over in (_FROZEN, _FRESH):
@@ -165,7 +169,13 @@ class LmdbKV:
 
     def freeze(self) -> Frozen:
         # A copy and no long read transaction: that would make the file grow with every commit.
-        return _FrozenCopy(self._environment, self._directory / _FROZEN, tuple(self._databases))
+        with self._copying:
+            return _FrozenCopy(
+                self._environment,
+                self._directory / _FROZEN,
+                tuple(self._databases),
+                lambda: self._closing,
+            )
 
     def stats(self) -> KvStats:
         info = self._environment.info()
@@ -190,7 +200,9 @@ class LmdbKV:
         return int(self._environment.reader_check())
 
     def close(self) -> None:
-        self._environment.close()
+        self._closing = True
+        with self._copying:  # A copy that is being written reads the map: it ends first.
+            self._environment.close()
 
 
 def _open(directory: Path, databases: Sequence[str], map_bytes: int) -> lmdb.Environment:
@@ -230,13 +242,17 @@ class _FrozenCopy:
     """A copy of an environment beside it, removed at the end (at the next start after a crash)."""
 
     def __init__(
-        self, environment: lmdb.Environment, directory: Path, databases: Sequence[str]
+        self,
+        environment: lmdb.Environment,
+        directory: Path,
+        databases: Sequence[str],
+        stopped: Callable[[], bool],
     ) -> None:
         self._directory = directory
         try:
-            shutil.rmtree(directory, ignore_errors=True)
+            self._remove()
             directory.mkdir()
-            environment.copy(os.fspath(directory))
+            _copy(environment, directory / _DATA, stopped)
             self._copy = lmdb.open(
                 os.fspath(directory),
                 readonly=True,
@@ -249,10 +265,10 @@ class _FrozenCopy:
                 name: self._copy.open_db(name.encode(), create=False) for name in databases
             }
         except lmdb.Error as error:
-            shutil.rmtree(directory, ignore_errors=True)
+            self._remove()
             raise _translated(error) from error
         except OSError as error:
-            shutil.rmtree(directory, ignore_errors=True)
+            self._remove()
             kind = DiskFull if error.errno in _FULL else DiskFailed
             raise kind(f"cannot copy the metadata store: {error}") from error
 
@@ -263,7 +279,42 @@ class _FrozenCopy:
 
     def close(self) -> None:
         self._copy.close()
+        self._remove()
+
+    def _remove(self) -> None:
+        with suppress(OSError):
+            remove_in_steps(self._directory / _DATA)
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _copy(environment: lmdb.Environment, path: Path, stopped: Callable[[], bool]) -> None:
+    """Write the last commit of an environment to a file. Raises: lmdb.Error, OSError.
+
+    LMDB would write it as fast as the disk takes it, and no commit would get through meanwhile; so
+    it writes into a pipe.
+    """
+    source, sink = os.pipe2(os.O_CLOEXEC)
+    failures: list[lmdb.Error] = []
+
+    def produce() -> None:
+        try:
+            environment.copyfd(sink)
+        except lmdb.Error as error:
+            failures.append(error)
+        finally:
+            os.close(sink)
+
+    producer = threading.Thread(target=produce, name="copy", daemon=True)
+    producer.start()
+    try:
+        complete = write_in_windows(source, path, stopped)
+    finally:
+        os.close(source)  # The producer fails at once if there was more.
+        producer.join()
+    if not complete:
+        raise OSError(errno.ECANCELED, "the store is being closed")
+    if failures:
+        raise failures[0]
 
 
 def _commit_error(error: lmdb.Error, directory: Path) -> DiskFull | DiskFailed:

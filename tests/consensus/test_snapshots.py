@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 from raft_lab import OurLab
 
 from gfs_ha.checksum import crc32c
-from gfs_ha.errors import CorruptData, DiskFull, ProtocolError
+from gfs_ha.errors import CorruptData, DiskFailed, DiskFull, ProtocolError
 from gfs_ha.kv.lmdb_kv import LmdbKV
 from gfs_ha.kv.ordered import MemoryKV, OrderedKV, Table
 from gfs_ha.master.raft.export import Export, install_rows
@@ -133,6 +135,42 @@ def test_a_frozen_store_shows_its_moment_while_the_store_goes_on(tmp_path: Path)
     LmdbKV(tmp_path, ("state",), 1 << 24).close()
     assert not (tmp_path / "frozen").exists()
     frozen.close()
+
+
+def test_a_store_that_is_closed_ends_a_copy_first(tmp_path: Path) -> None:
+    kv = LmdbKV(tmp_path, ("state",), 1 << 26)
+    writer = kv.begin()
+    for number in range(200):
+        writer.put(STATE, b"%d" % number, b"v" * 100_000)
+    writer.commit()
+    ended: list[object] = []
+
+    def copy() -> None:
+        try:
+            ended.append(kv.freeze())
+        except DiskFailed as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=copy)
+    thread.start()
+    kv.close()
+    thread.join(30.0)
+    (end,) = ended
+    if isinstance(end, DiskFailed):
+        assert "closed" in end.message and not (tmp_path / "frozen").exists()
+    else:
+        end.close()  # type: ignore[attr-defined]  # It was quicker.
+
+
+def test_a_copy_for_a_new_member_is_made_when_it_can_show_it(
+    lab: ShortLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(lab, 200, "ABC")
+    with caplog.at_level(logging.INFO, "gfs_ha.master.raft.snapshots"):
+        lab.change("A", AddLearner("D", Addresses(("D", 1))))
+        until(lab, lambda: lab.applied("D") == lab.applied("A"))
+    ready = [line for line in caplog.messages if line.startswith("a snapshot is ready")]
+    assert len(ready) == 1, "a copy from before would be made in vain"
 
 
 def test_who_was_away_too_long_is_brought_back_and_can_lead(lab: ShortLog) -> None:

@@ -60,12 +60,13 @@ class _SyncObj(internals._SyncObj):
             if self._export is not None and now - self._export_used_s > RAFT_SNAPSHOT_IDLE_S:
                 self._drop_export()
             return
-        export = self._export
-        if export is None or export.point.index < self._journal.first_index:
-            self._freeze(now)
-            return
-        if self._predates(export, self._stream.peer if self._stream else wanting[0]):
-            if self._journal.stored_applied_index >= self._journal.configuration_index:
+        export, peer = self._export, self._stream.peer if self._stream else wanting[0]
+        if (
+            export is None
+            or export.point.index < self._journal.first_index
+            or self._predates(export, peer)
+        ):
+            if self._can_show(peer):
                 self._freeze(now)
             return
         if self._stream is None or self._stream.peer not in wanting:
@@ -86,6 +87,12 @@ class _SyncObj(internals._SyncObj):
         """Return whether a learner would find itself in no, or in another, role in a snapshot."""
         learners = export.point.configuration.learners
         return peer in self._configuration.learners and peer not in learners
+
+    def _can_show(self, peer: str) -> bool:
+        """Return whether a snapshot made now would not predate what a learner is by now."""
+        applied = self._journal.stored_applied_index
+        learner = peer in self._configuration.learners
+        return not learner or applied >= self._journal.configuration_index
 
     def _freeze(self, now: float) -> None:
         self._drop_export()
@@ -117,7 +124,7 @@ class _SyncObj(internals._SyncObj):
     def _drop_export(self) -> None:
         export, self._export = self._export, None
         if export is not None:
-            export.close()
+            self._around.freezer.release(export)
 
     def _carry_on(self, export: Export, stream: _Stream, now: float) -> None:
         if not stream.accepted:
