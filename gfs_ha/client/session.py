@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from gfs_ha.client.cluster import ClusterCalls, expect
+from gfs_ha.client.publications import Publications, travels_with_others
 from gfs_ha.client.window import Window
-from gfs_ha.errors import DeadlineExceeded, GfsError, SessionExpired, Unreachable
+from gfs_ha.errors import (
+    DeadlineExceeded,
+    GfsError,
+    ProtocolError,
+    SessionExpired,
+    Unreachable,
+)
 from gfs_ha.ids import ChunkId, SessionId
 from gfs_ha.limits import RENEW_PERIOD_S
 from gfs_ha.protocol.calls import Asked, Reply, Request
 from gfs_ha.protocol.codec import Failure
-from gfs_ha.protocol.metadata import CloseSession, Done, OpenSession, Renew, SessionOpened
+from gfs_ha.protocol.metadata import (
+    CloseSession,
+    Done,
+    OpenSession,
+    Publish,
+    Published,
+    PublishedFile,
+    PublishFile,
+    Renew,
+    SessionOpened,
+)
 from gfs_ha.runtime import Runtime, Task
 
 T = TypeVar("T")
@@ -43,6 +60,7 @@ class Session:
         self._claims: set[ChunkId] = set()
         self._renewal: Task | None = None
         self._answered_s = 0.0
+        self._publications = Publications(self._publish_all, runtime)
 
     def change(
         self,
@@ -56,6 +74,9 @@ class Session:
         Args: `give_up` names errors that are raised at once although a retry might help;
         `timeout_s` is how long it is tried, or None for the timeout of the connection.
         """
+        if timeout_s is None and not give_up and travels_with_others(request):
+            file = cast(Publish, request).files[0]
+            return expect(self._publications.publish(file, self._calls.timeout_s), kind)
         return expect(self.change_all((request,), give_up, timeout_s)[0], kind)
 
     def change_all(
@@ -81,6 +102,15 @@ class Session:
         if any(_says_expired(reply) for reply in replies):
             self._forget(session_id)
         return replies
+
+    def _publish_all(
+        self, files: tuple[PublishFile, ...], timeout_s: float
+    ) -> tuple[PublishedFile, ...]:
+        reply = self.change_all((Publish(files),), timeout_s=timeout_s)[0]
+        published = expect(reply, Published).files
+        if len(published) != len(files):
+            raise ProtocolError(f"{len(published)} results for {len(files)} files")
+        return published
 
     # Claims -------------------------------------------------------------------------------------
 

@@ -81,7 +81,7 @@ def _busy(crowd: Crowd, leader: Leader, combiner: Combiner, waiting: int) -> Non
     _until(lambda: len(leader.calls) == CALLS_UNDER_WAY)
     for number in range(waiting):
         crowd.ask(f"/later-{number}")
-    _until(lambda: len(combiner._queue) == waiting)
+    _until(lambda: combiner.turns.waiting_count == waiting)
 
 
 def _until(reached: object) -> None:
@@ -103,7 +103,7 @@ def test_each_thread_gets_its_own_answer_and_few_calls_are_made(
     assert all(path == answer for path, answer in crowd.answers.items())
     assert len(leader.calls) <= CALLS_UNDER_WAY + 2
     assert max(len(body) for body in leader.calls) <= COMBINED_MAX
-    assert combiner._under_way == 0
+    assert combiner.turns.under_way == 0
 
 
 def test_a_thread_alone_waits_for_nobody(leader: Leader, combiner: Combiner) -> None:
@@ -145,7 +145,7 @@ def test_an_error_of_the_call_reaches_each_and_the_next_call_goes_on(
     assert all(error.details == {"sent": 0} for error in found)
     leader.error = None
     combiner.call((Asked(Stat("/after")),), WAIT_S)
-    assert combiner._under_way == 0
+    assert combiner.turns.under_way == 0
 
 
 def test_who_waits_too_long_leaves_and_was_certainly_not_sent(
@@ -159,7 +159,7 @@ def test_who_waits_too_long_leaves_and_was_certainly_not_sent(
     leader.gate.set()
     crowd.join()
     assert not any(one.request == Stat("/late") for body in leader.calls for one in body)
-    assert combiner._under_way == 0
+    assert combiner.turns.under_way == 0
 
 
 def test_a_sender_that_is_interrupted_tells_the_others(leader: Leader, combiner: Combiner) -> None:
@@ -176,7 +176,7 @@ def test_a_sender_that_is_interrupted_tells_the_others(leader: Leader, combiner:
     told = [answer for answer in crowd.answers.values() if isinstance(answer, Unreachable)]
     assert told and all(error.details == {"sent": 1} for error in told)
     assert len(told) + len(hooked) == CALLS_UNDER_WAY + 5
-    assert combiner._under_way == 0
+    assert combiner.turns.under_way == 0
 
 
 class _Stopped(Exception):
@@ -184,14 +184,14 @@ class _Stopped(Exception):
 
 
 class _StoppingRuntime(ThreadedRuntime):
-    """Of its futures the first one is waited for by a thread that is stopped when it is set."""
+    """The first thread that waits for its turn is stopped when it gets it."""
 
-    first = True
+    left = CALLS_UNDER_WAY  # Those that need not wait.
 
     def future(self) -> Future[Any]:
         future: Future[Any] = super().future()
-        if self.first:
-            self.first = False
+        self.left -= 1
+        if self.left == -1:
             wait = future.result
 
             def result(timeout_s: float) -> object:
@@ -212,5 +212,5 @@ def test_a_turn_that_is_not_used_passes_on(leader: Leader) -> None:
     crowd.join()
     kinds = [type(answer) for answer in crowd.answers.values()]
     assert kinds.count(_Stopped) == 1
-    assert kinds.count(Unreachable) == 2, "those that would have travelled with it may ask again"
-    assert combiner._under_way == 0
+    assert kinds.count(str) == CALLS_UNDER_WAY + 2, "those that would have travelled with it do so"
+    assert combiner.turns.under_way == 0
