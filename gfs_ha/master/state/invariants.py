@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from gfs_ha.ids import NO_SESSION, ROOT_INODE, ChunkId, ContentId, InodeId, ServerId, split_chunk_id
 from gfs_ha.kv.ordered import Reader
-from gfs_ha.master.state import records, tables
+from gfs_ha.master.state import records, tables, tail_invariants
 from gfs_ha.master.state.chunk_rows import below_goal, busy, surplus
 from gfs_ha.master.state.records import DEAD, SEALED, SEALING, UNSEALED, Chunk
 from gfs_ha.master.state.tables import TABLES, read_id, read_pair
@@ -161,6 +161,8 @@ def _check_chunks(view: View) -> Iterator[str]:
     for table, belongs in (
         (tables.UNSEALED_CHUNKS, lambda chunk: chunk.state in UNSEALED),
         (tables.DEAD_CHUNKS, lambda chunk: chunk.state == DEAD),
+        (tables.TAIL_CHUNKS, lambda chunk: chunk.tail_of != 0),
+        (tables.UNOPENED_TAILS, lambda chunk: chunk.unopened),
         (tables.UNDER_CHUNKS, below_goal),
         (tables.BUSY_CHUNKS, busy),
         (tables.SURPLUS_CHUNKS, surplus),
@@ -188,7 +190,7 @@ def _check_chunk(view: View, chunk_id: int, chunk: Chunk) -> Iterator[str]:
     if chunk.state == SEALING and not chunk.begin_index:
         yield f"{name} is sealing without an order"
     alive = chunk.claimed_by != NO_SESSION or view.referenced(ChunkId(chunk_id))
-    if alive == (chunk.state == DEAD):
+    if (alive or bool(chunk.tail_of) or chunk.unopened) == (chunk.state == DEAD):
         yield f"{name} is {chunk.state}, claimed by {chunk.claimed_by}, referenced: {alive}"
 
 
@@ -233,7 +235,12 @@ def _check_counters(view: View) -> Iterator[str]:
         states[chunk.state] += 1
         if chunk.state != DEAD:
             copies[min(chunk.copies, 3)] += 1
-    reapable = (tables.DETACHED_TREES, tables.OLD_CONTENTS, tables.ENDED_SESSIONS)
+    reapable = (
+        tables.DETACHED_TREES,
+        tables.OLD_CONTENTS,
+        tables.OLD_RESULTS,
+        tables.ENDED_SESSIONS,
+    )
     wanted = {
         "files": kinds[FILE],
         "directories": kinds[DIRECTORY],
@@ -250,6 +257,10 @@ def _check_counters(view: View) -> Iterator[str]:
         "chunks_with_one": copies[1],
         "chunks_with_two": copies[2],
         "chunks_with_more": copies[3],
+        "tails": _size(view, tables.TAILS),
+        "unopened_tails": _size(view, tables.UNOPENED_TAILS),
+        "holds": _size(view, tables.HOLDS),
+        "append_files": _size(view, tables.APPEND_FILES),
     }
     for name, value in wanted.items():
         if getattr(counters, name) != value:
@@ -283,4 +294,10 @@ _CHECKS: tuple[Check, ...] = (
     _check_sessions,
     _check_counters,
     _check_servers,
+    tail_invariants.check_tails,
+    tail_invariants.check_parents,
+    tail_invariants.check_leases,
+    tail_invariants.check_holds,
+    tail_invariants.check_results,
+    tail_invariants.check_keys,
 )

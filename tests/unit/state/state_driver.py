@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gfs_ha.ids import NO_SESSION, ChunkId, SessionId
+from gfs_ha.ids import NO_SESSION, ChunkId, InodeId, SessionId
 from gfs_ha.kv.ordered import MemoryKV, OrderedKV
 from gfs_ha.limits import MIB
 from gfs_ha.master.state.commands import (
+    BeginSeal,
     Command,
+    CommitSeal,
     EnrolledDisk,
     EnrollServer,
     Entry,
@@ -19,10 +21,12 @@ from gfs_ha.master.state.commands import (
 )
 from gfs_ha.master.state.invariants import check_all, fingerprint
 from gfs_ha.master.state.machine import Machine
+from gfs_ha.master.state.tail_commands import OpenTail, PlaceTail
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.calls import Reply
 from gfs_ha.protocol.codec import Failure, decode
-from gfs_ha.protocol.metadata import ChunkAllocated, Extent, OpenSession, PublishFile
+from gfs_ha.protocol.metadata import ChunkAllocated, Extent, OpenSession, Publish, PublishFile
+from gfs_ha.protocol.records import RecordEntry
 
 INIT = InitCluster("c1", "test", incarnation=1, chunk_bytes=1 * MIB)
 WALL_NS = 1_000_000_000_000
@@ -111,6 +115,36 @@ class Driver:
     def chunk(self, session: int, copies: int = 3, **changes: object) -> ChunkAllocated:
         replicas = tuple((number, 100 + number) for number in range(1, copies + 1))
         return self.ok(PlaceChunk(replicas, **changes), session)
+
+    def file(self, session: int, path: str = "/log") -> InodeId:
+        """Return the inode of a fresh empty file."""
+        (made,) = self.ok(Publish((empty_file(path),), make_parents=True), session).files
+        assert not made.error, made
+        return made.inode_id
+
+    def place(self, inode_id: int, copies: int = 3, first: int = 1) -> ChunkId:
+        """Place a tail on `copies` servers from number `first` on; that one will be the primary."""
+        numbers = range(first, first + copies)
+        replicas = tuple((number, 100 + number) for number in numbers)
+        return self.ok(PlaceTail(InodeId(inode_id), replicas)).chunk_id
+
+    def tail(self, path: str, first: int = 1) -> ChunkId:
+        """Place and open the tail of a file."""
+        with self.view() as view:
+            inode_id = view.resolve(path).inode_id
+        chunk_id = self.place(inode_id, first=first)
+        self.ok(OpenTail(inode_id, chunk_id, path, first, 1))
+        return chunk_id
+
+    def seal(self, chunk_id: ChunkId, length: int, *records: RecordEntry, reason: str = "test"):
+        """Seal a tail at `length`, with the records that lie in it."""
+        self.ok(BeginSeal(chunk_id, reason))
+        with self.view() as view:
+            chunk = view.chunk(chunk_id)
+        assert chunk is not None
+        holders = tuple(replica.server_id for replica in chunk.replicas)
+        end = (length, 3, holders, 7, records)
+        return self.ok(CommitSeal(chunk_id, chunk.begin_index, *end))
 
     @contextmanager
     def view(self) -> Iterator[View]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from extent_workload import KINDS, extent_change
 from state_driver import WALL_NS, Driver, empty_file, server
+from tail_workload import TailWorkload
 
 from gfs_ha.ids import ChunkId, ContentId, SessionId
 from gfs_ha.limits import MIB, SESSION_LIFE_MS
@@ -60,6 +61,7 @@ class Workload:
     def __init__(self, seed: int, driver: Driver) -> None:
         self.random = random.Random(seed)
         self.driver = driver
+        self.tails = TailWorkload(self.random, driver, SERVERS)
         self.sent: list[bytes] = []
         self.answers: dict[bytes, Reply] = {}
         self.current = SessionId(1)
@@ -81,6 +83,7 @@ class Workload:
             (5, self.reap),
             (2, self.deleted),
             (8, self.repair),
+            (16, self.tails.change),
             (1, self.enroll),
             (1, self.elected),
             (1, self.verify),
@@ -119,8 +122,14 @@ class Workload:
         self.answers[payload] = driver.apply_payload(payload)
 
     def send_again(self, payload: bytes) -> None:
-        """Apply a doubled entry; a session's gets its first answer, or none any more (S1, S2)."""
+        """Apply a doubled entry; a session's gets its first answer, or none any more (S1, S2).
+
+        One that was held was not applied, and is not answered yet (C9).
+        """
         first, again = self.answers[payload], self.driver.apply_payload(payload)
+        if isinstance(first, Failure) and first.error == "Held":
+            self.answers[payload] = again
+            return
         if decode_entry(payload).session_id and again != first:
             assert isinstance(again, Failure) and again.error == "SessionExpired", (first, again)
 
@@ -324,7 +333,7 @@ class Workload:
         return AttestState(index, chosen, ("m1",), tuple(members))
 
     def open(self) -> Command:
-        return OpenSession("fuzz")
+        return OpenSession("fuzz", self.random.choice(("", "", "k1", "k2")))
 
 
 SESSION_KINDS = {

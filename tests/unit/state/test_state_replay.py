@@ -16,6 +16,7 @@ from gfs_ha.master.state.draft import STEPS
 from gfs_ha.master.state.invariants import check_all, fingerprint
 from gfs_ha.master.state.machine import Machine
 from gfs_ha.master.state.tables import DATABASES, TABLES, RowTable
+from gfs_ha.master.state.tail_commands import HoldInodes
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.calls import Reply
 from gfs_ha.protocol.codec import Failure, decode
@@ -24,12 +25,14 @@ from gfs_ha.protocol.metadata import (
     Extent,
     FinishChunk,
     Mkdir,
+    OpenSession,
     Publish,
     ReleaseChunks,
     Remove,
     Rename,
     StageExtents,
 )
+from gfs_ha.protocol.records import RecordEntry
 
 STEPS_PER_SEED = 250
 
@@ -146,6 +149,15 @@ def rich() -> Driver:
     driver.ok(Rename("/rich", "/kept"), session)
     driver.ok(Mkdir("/tree/below", parents=True), session)
     driver.ok(Remove("/tree", recursive=True), session)
+    for path in ("/tails/gone", "/tails/once", "/tails/open"):
+        driver.file(session, path)
+    driver.seal(driver.tail("/tails/gone"), 10, RecordEntry(session, 1, 1, 0, 10))
+    driver.ok(Remove("/tails/gone"), session)
+    driver.seal(driver.tail("/tails/once"), 10, RecordEntry(session, 2, 1, 0, 10))
+    driver.tail("/tails/open")
+    driver.ok(HoldInodes((driver.file(session, "/tails/held"),)))
+    driver.place(driver.file(session, "/tails/placed"))
+    driver.ok(OpenSession("keyed", "key"))
     driver.ok(Mkdir("/last"), ended)
     driver.ok(CloseSession(), ended)
     driver.check()
