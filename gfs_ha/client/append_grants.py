@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from gfs_ha.client.account import own_account
 from gfs_ha.client.chunk_supply import ChunkSupply
-from gfs_ha.client.cluster import ClusterCalls
+from gfs_ha.client.cluster import ClusterCalls, expect
 from gfs_ha.client.locations import Here
 from gfs_ha.client.session import Session
-from gfs_ha.errors import AlreadyExists, NotFound, UsageError, error_from_wire
+from gfs_ha.errors import AlreadyExists, NoServers, NotFound, UsageError, error_from_wire
 from gfs_ha.ids import NO_SESSION, ChunkId, InodeId, SessionId
 from gfs_ha.limits import APPEND_WINDOW
 from gfs_ha.protocol.append import AppendGrant, AppendResult, GrantAppend
+from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.metadata import (
     DISK,
     OpenSession,
@@ -107,7 +110,7 @@ class AppendGrants:
         )
         for attempt in range(_CREATIONS_MAX):
             try:
-                return self._calls.ask(request, AppendGrant, timeout_s)
+                return self._ask(request, timeout_s)
             except NotFound:
                 if doubt.inode_id or attempt + 1 == _CREATIONS_MAX:
                     raise
@@ -134,6 +137,16 @@ class AppendGrants:
             if grant.window_start <= first:
                 return grant, {one.sequence: one for one in grant.results}
             first = grant.window_start
+
+    def _ask(self, request: GrantAppend, timeout_s: float) -> AppendGrant:
+        if request.failed:
+            try:
+                asked = (Asked(request),)
+                return expect(self._calls.settle(asked, timeout_s, (NoServers,))[0], AppendGrant)
+            except NoServers:
+                # Better a server that may have recovered than none.
+                request = structs.replace(request, failed=())
+        return self._calls.ask(request, AppendGrant, timeout_s)
 
     def _create(self, path: str) -> None:
         """Make an empty file, if there is none. Raises: NotFound for a missing directory."""

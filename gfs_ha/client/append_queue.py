@@ -218,7 +218,7 @@ class AppendQueue:
         return self._attached
 
     def _pump(self, attached: Attached, alone: bool) -> None:
-        """Send until nothing waits; the caller has claimed the stream. Errors show when listening."""
+        """Send until nothing waits; the caller claimed the stream. Errors show when listening."""
         try:
             while True:
                 with self._state:

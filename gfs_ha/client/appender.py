@@ -145,6 +145,11 @@ class Appender:
         """Return whether nothing is under way."""
         return not self._queue.standing().waiting
 
+    @property
+    def ended(self) -> bool:
+        """Return whether it was closed, and nothing of it is under way any more."""
+        return self._queue.closed and self.idle and not self._driven
+
     def flush(self, timeout_s: float = SETTLED_WAIT_S) -> None:
         """Wait until everything that was appended is settled.
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from gfs_ha.client.append_grants import AppendGrants
+from gfs_ha.client.appender import AppenderParts
+from gfs_ha.client.appenders import Appenders
 from gfs_ha.client.chunk_supply import ChunkSupply
 from gfs_ha.client.cluster import ClusterCalls
 from gfs_ha.client.complaints import Complaints
@@ -63,6 +66,9 @@ class ClusterConnection:
         supply = ChunkSupply(session, here, runtime, timeout_s)
         writer_parts = WriterParts(supply, plane, runtime, timeout_s)
         self.store = ContentStore(session, writer_parts, MemoryPool(CHUNK_BYTES_MAX, runtime))
+        grants = AppendGrants(calls, session, supply, here, runtime)
+        appender_parts = AppenderParts(grants, plane, supply, runtime, timeout_s)
+        self.appenders = Appenders(appender_parts, calls)
         complaints = Complaints(calls, runtime)
         pieces = PieceReader(plane, locations, complaints, runtime, timeout_s)
         self.reader_parts = ReaderParts(pieces, MemoryPool(PIECE_MEMORY_BYTES, runtime), runtime)
@@ -78,6 +84,7 @@ class ClusterConnection:
     def close(self) -> None:
         """Finish open chunks, end the session, hang up. Takes a bounded time, never raises."""
         try:
+            self.appenders.close()
             self.store.close()
             self.session.close()
         finally:

@@ -1,0 +1,296 @@
+"""Records are appended exactly once and in order, whatever the primary or the leader does."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from little_cluster import config
+from little_tails import HangUp, Primary, Tail, TailMasters
+
+from gfs_ha.client.append_grants import AppendTarget
+from gfs_ha.client.connection import ClusterConnection
+from gfs_ha.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    IsADirectory,
+    LimitExceeded,
+    NoLeader,
+    NotFound,
+    Overloaded,
+    PreconditionFailed,
+    SessionExpired,
+    TailFull,
+    UnknownOutcome,
+    Unreachable,
+    UsageError,
+)
+
+WAIT_S = 20.0
+
+
+class House:
+    """A client, a leader and three primaries."""
+
+    def __init__(self) -> None:
+        self.primaries = [Primary(number) for number in (1, 2, 3)]
+        self.masters = TailMasters(self.primaries)
+        self.connections: list[ClusterConnection] = []
+        self.connection = self.connect()
+
+    @property
+    def first(self) -> Primary:
+        """Return the primary of the first tail."""
+        return self.primaries[100 % 3]
+
+    def connect(self, timeout_s: float = 5.0) -> ClusterConnection:
+        connection = ClusterConnection(config(), timeout_s, network=self.masters)
+        self.connections.append(connection)
+        return connection
+
+    def appender(self, path: str = "/log", key: str = "", timeout_s: float | None = None):
+        connection = self.connection if timeout_s is None else self.connect(timeout_s)
+        return connection.appenders.make(AppendTarget(path, key=key))
+
+    def fault(self, act: Callable[[str, Tail], None]) -> None:
+        """Have the next record of every primary meet this."""
+        for one in self.primaries:
+            one.faults.append(act)
+
+    def fault_open(self, act: Callable[[str, Tail], None]) -> None:
+        """Have the next record of the open tail meet this."""
+        (tail,) = self.masters.open.values()
+        tail.server.faults.append(act)
+
+    def close(self) -> None:
+        for connection in self.connections:
+            connection.close()
+        for primary in self.primaries:
+            primary.close()
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    made = House()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_records_come_back_with_the_places_where_they_lie(house: House) -> None:
+    with house.appender() as appender:
+        futures = [*appender.append_all([b"one\n", b"three\n"]), appender.append(b"x")]
+        assert [one.result(WAIT_S).offset for one in futures] == [0, 4, 10]
+        assert [one.result(WAIT_S).sequence for one in futures] == [1, 2, 3]
+    assert house.masters.content("/log") == b"one\nthree\nx"
+
+
+def test_a_missing_file_is_made_and_a_missing_directory_is_not(house: House) -> None:
+    with house.appender("/new") as appender:
+        assert appender.append(b"a").result(WAIT_S).offset == 0
+    lost = house.appender("/no/such").append(b"a")
+    with pytest.raises(NotFound):
+        lost.result(WAIT_S)
+    with pytest.raises(IsADirectory):
+        house.masters.grant_errors.append(IsADirectory("/log is a directory"))
+        house.appender("/dir").append(b"a").result(WAIT_S)
+
+
+def test_records_that_cannot_be_are_refused_before_anything_is_sent(house: House) -> None:
+    appender = house.appender()
+    with pytest.raises(InvalidArgument):
+        appender.append(b"")
+    with pytest.raises(LimitExceeded):
+        appender.append(bytes(9 << 20))
+    with pytest.raises(LimitExceeded):
+        appender.append(bytes(300 * 1024))
+    assert appender.append(bytes(256 * 1024)).result(WAIT_S).offset == 0
+    appender.close()
+    with pytest.raises(UsageError):
+        appender.append(b"late")
+
+
+def test_a_record_whose_answer_is_lost_is_found_and_not_sent_again(house: House) -> None:
+    def lose(when: str, tail: Tail) -> None:
+        if when == "after":
+            raise HangUp
+
+    house.first.faults.append(lose)
+    with house.appender() as appender:
+        futures = appender.append_all([b"a", b"b", b"c"])
+        assert [one.result(WAIT_S).offset for one in futures] == [0, 1, 2]
+    assert house.masters.content("/log") == b"abc"
+    asked = house.masters.grants[-1]
+    assert asked.refused and 1 in asked.sequences and asked.failed
+
+
+def test_a_record_that_was_not_taken_is_sent_again_in_its_order(house: House) -> None:
+    def refuse(when: str, tail: Tail) -> None:
+        raise TailFull("no room")
+
+    house.fault(refuse)
+    with house.appender() as appender:
+        futures = appender.append_all([bytes([65 + n]) for n in range(20)])
+        assert [one.result(WAIT_S).offset for one in futures] == list(range(20))
+    assert house.masters.content("/log") == bytes(range(65, 85))
+
+
+def test_a_silent_primary_is_left_after_a_second(house: House) -> None:
+    silence = threading.Event()
+
+    def be_silent(when: str, tail: Tail) -> None:
+        silence.wait(WAIT_S)
+        raise HangUp
+
+    house.first.faults.append(be_silent)
+    try:
+        with house.appender() as appender:
+            assert appender.append(b"a").result(WAIT_S).offset == 0
+    finally:
+        silence.set()
+    assert house.masters.content("/log") == b"a"
+
+
+def test_a_busy_primary_is_asked_again_and_its_tail_is_not_sealed(house: House) -> None:
+    def busy(when: str, tail: Tail) -> None:
+        raise Overloaded("too many streams")
+
+    house.fault(busy)
+    with house.appender() as appender:
+        appender.append(b"a").result(WAIT_S)
+    assert not any(one.refused for one in house.masters.grants)
+
+
+def test_the_patience_of_a_client_ends_with_what_is_known(house: House) -> None:
+    def hang_up(when: str, tail: Tail) -> None:
+        raise HangUp
+
+    for _ in range(1000):
+        house.fault(hang_up)
+    appender = house.appender(timeout_s=1.5)
+    with pytest.raises(UnknownOutcome, match="may or may not"):
+        appender.append(b"a").result(WAIT_S)
+    house.masters.grant_errors.extend(Unreachable("no leader") for _ in range(10_000))
+    with pytest.raises((DeadlineExceeded, NoLeader)):
+        appender.append(b"b").result(WAIT_S)
+    with pytest.raises(UnknownOutcome):
+        appender.flush()
+    for one in house.primaries:
+        one.faults.clear()
+    house.masters.grant_errors.clear()
+    assert appender.append(b"c").result(WAIT_S).sequence == 3
+    appender.close()
+
+
+def test_records_in_doubt_of_a_file_that_was_replaced_are_unknown(house: House) -> None:
+    appender = house.appender()
+    appender.append(b"a").result(WAIT_S)
+
+    def replace(when: str, tail: Tail) -> None:
+        if when == "after":
+            house.connection.namespace.rename("/log", "/old")
+            raise HangUp
+
+    house.fault_open(replace)
+    with pytest.raises(UnknownOutcome, match="removed or replaced"):
+        appender.append(b"b").result(WAIT_S)
+    assert appender.append(b"c").result(WAIT_S).offset == 0
+    appender.abandon()
+    assert house.masters.content("/log") == b"c"
+    assert house.masters.content("/old") == b"ab"
+
+
+def test_an_expired_writer_goes_on_under_another_id(house: House) -> None:
+    appender = house.appender()
+    appender.append(b"a").result(WAIT_S)
+    first = appender.appender_id
+    house.masters.expired.add(first)
+
+    def lose(when: str, tail: Tail) -> None:
+        if when == "after":
+            raise HangUp
+
+    house.fault_open(lose)
+    with pytest.raises(UnknownOutcome):
+        appender.append(b"b").result(WAIT_S)
+    appender.append(b"-").result(WAIT_S)
+    house.fault_open(lose)
+    house.masters.grant_errors.append(SessionExpired("gone"))
+    with pytest.raises(UnknownOutcome):
+        appender.append(b"c").result(WAIT_S)
+    assert appender.append(b"d").result(WAIT_S).offset == 4
+    assert appender.appender_id != first
+    appender.abandon()
+
+
+def test_a_writer_with_a_key_appends_only_what_is_missing(house: House) -> None:
+    lines = [f"line {n}\n".encode() for n in range(3000)]
+    with house.appender(key="job") as appender:
+        appender.append_all(lines[:1500])
+    inode_id = house.connection.namespace.stat("/log").inode_id
+    house.masters.seal(inode_id)
+    with house.appender(key="job") as appender:
+        appender.append_all(lines[:2000])
+    # What is in the open tail is told by the primary, what was sealed by the leader.
+    with house.appender(key="job") as appender:
+        results = [one.result(WAIT_S) for one in appender.append_all(lines)]
+    assert house.masters.content("/log") == b"".join(lines)
+    assert [one.before for one in results] == [True] * 2000 + [False] * 1000
+
+
+def test_other_input_under_the_same_key_is_refused(house: House) -> None:
+    with house.appender(key="job") as appender:
+        appender.append_all([b"one\n", b"two\n"])
+    other = house.appender(key="job")
+    with pytest.raises(PreconditionFailed, match="not the same input"):
+        other.append(b"three\n").result(WAIT_S)
+    other.abandon()
+    assert house.masters.content("/log") == b"one\ntwo\n"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_many_appenders_lose_and_double_nothing_under_random_faults(
+    house: House, seed: int
+) -> None:
+    chance = random.Random(seed)
+
+    def trouble(when: str, tail: Tail) -> None:
+        if chance.random() < 0.5:
+            return
+        if when == "before" and chance.random() < 0.5:
+            raise TailFull("full")
+        raise HangUp
+
+    for one in house.primaries:
+        one.faults.extend(trouble if chance.random() < 0.05 else _fine for _ in range(4000))
+    writers, count = 4, 400
+    appenders = [house.appender(timeout_s=60.0) for _ in range(writers)]
+
+    def write(number: int) -> None:
+        futures = []
+        for at in range(0, count, 10):
+            some = [f"{number} {at + n:04}\n".encode() for n in range(10)]
+            futures += appenders[number].append_all(some)
+        places[number] = [one.result(60.0).offset for one in futures]
+
+    places: list[list[int]] = [[] for _ in range(writers)]
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(writers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60.0)
+    content = house.masters.content("/log")
+    lines = content.decode().splitlines()
+    assert len(lines) == writers * count
+    for number in range(writers):
+        own = [line for line in lines if line.startswith(f"{number} ")]
+        assert own == [f"{number} {n:04}" for n in range(count)]
+        for n, offset in enumerate(places[number]):
+            assert content[offset:].startswith(f"{number} {n:04}\n".encode())
+
+
+def _fine(when: str, tail: Tail) -> None:
+    pass
