@@ -106,17 +106,19 @@ class Tree:
         error, trail, name = self.way(path)
         return None if error else trail[-1].children.get(name)
 
-    def files(self) -> dict[str, File]:
-        found: dict[str, File] = {}
+    def paths(self) -> dict[str, Node]:
+        found: dict[str, Node] = {}
         todo: list[tuple[str, Directory]] = [("", self.root)]
         while todo:
             above, directory = todo.pop()
             for name, node in directory.children.items():
-                if isinstance(node, File):
-                    found[f"{above}/{name}"] = node
-                else:
+                found[f"{above}/{name}"] = node
+                if isinstance(node, Directory):
                     todo.append((f"{above}/{name}", node))
         return found
+
+    def files(self) -> dict[str, File]:
+        return {path: node for path, node in self.paths().items() if isinstance(node, File)}
 
     def open_tail(self, path: str, now_ms: int) -> str:
         error, trail, name = self.way(path)

@@ -7,12 +7,12 @@ no record is twice in a file, and each is where the table says.
 
 from __future__ import annotations
 
-from unittest.mock import patch
+import random
+from collections import Counter
+from collections.abc import Callable
 
+import pytest
 from append_model import Directory, File, OpenChunk, Record, Tree, tails_below
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from state_driver import Driver, empty_file, small_file
 
 from gfs_ha.ids import InodeId, SessionId
@@ -26,10 +26,8 @@ from gfs_ha.protocol.records import RecordEntry
 
 APPENDERS_MAX = 3
 APPENDERS = range(100, 106)
-
-directory = st.sampled_from(["/d", "/d/e", "/f"])
-path = st.tuples(st.sampled_from(["", "/d", "/d/e", "/f"]), st.sampled_from("xy")).map("/".join)
-place = path | directory
+DIRECTORIES = ("/d", "/d/e", "/f")
+STEPS = 250
 
 
 class Appender:
@@ -44,38 +42,71 @@ class Appender:
         return min(self.in_doubt, default=self.next)
 
 
-class AppendMachine(RuleBasedStateMachine):
-    def __init__(self) -> None:
-        super().__init__()
-        self.patch = patch.object(append_results, "APPENDERS_PER_FILE_MAX", APPENDERS_MAX)
-        self.patch.start()
+class AppendRun:
+    """One seeded history; `met` counts what happened in it."""
+
+    def __init__(self, seed: int) -> None:
+        self.dice = random.Random(seed)
         self.driver = Driver()
         self.session = self.driver.open_session()
         self.chunk_id = self.driver.chunk(self.session).chunk_id
         self.tree = Tree()
         self.appenders = {number: Appender() for number in APPENDERS}
+        self.met: Counter[str] = Counter()
+        self.steps: dict[Callable[[], None], int] = {
+            self.mkdir: 2,
+            self.publish: 3,
+            self.copy: 3,
+            self.remove: 3,
+            self.rename: 4,
+            self.hold: 2,
+            self.append: 14,
+            self.seal: 10,
+            self.wait_and_renew: 1,
+            self.reap: 2,
+        }
+        for path in DIRECTORIES:
+            self.make(path)
+        for path in ("/x", "/d/x", "/d/e/y"):
+            self.put(path, Publish((empty_file(path),)), [])
 
-    def teardown(self) -> None:
-        self.patch.stop()
+    def step(self) -> None:
+        (chosen,) = self.dice.choices([*self.steps], [*self.steps.values()])
+        chosen()
+        self.check_files()
+        self.check_tables()
+        self.driver.check()
 
     def send(self, command: object, session: int = 0) -> str:
         reply = self.driver.do(command, session)
-        return reply.error if isinstance(reply, Failure) else ""
+        error = reply.error if isinstance(reply, Failure) else ""
+        self.met[f"{type(command).__name__} {error}"] += 1
+        return error
 
     @property
     def now_ms(self) -> int:
         return self.driver.elapsed_ms  # Cluster time, for the term never changes here.
 
-    @rule(path=directory)
-    def mkdir(self, path: str) -> None:
-        error, trail, name = self.tree.way(path)
-        if error or name in trail[-1].children:
-            return
-        made = self.driver.ok(Mkdir(path), self.session)
-        trail[-1].children[name] = Directory(made.inode_id)
+    def path(self, there: dict[str, object] | dict[str, File]) -> str:
+        """Return mostly what is there: random paths alone lead nowhere most of the time."""
+        if there and self.dice.random() < 0.7:
+            return self.dice.choice(sorted(there))
+        if self.dice.random() < 0.2:
+            return self.dice.choice(DIRECTORIES)
+        return self.dice.choice(("", *DIRECTORIES)) + self.dice.choice(("/x", "/y"))
 
-    @rule(path=path, offset=st.integers(0, 50), length=st.integers(0, 9))
-    def publish(self, path: str, offset: int, length: int) -> None:
+    def mkdir(self) -> None:
+        self.make(self.dice.choice(DIRECTORIES))
+
+    def make(self, path: str) -> None:
+        error, trail, name = self.tree.way(path)
+        if not error and name not in trail[-1].children:
+            made = self.driver.ok(Mkdir(path), self.session)
+            trail[-1].children[name] = Directory(made.inode_id)
+
+    def publish(self) -> None:
+        path = self.path(self.tree.files())
+        offset, length = self.dice.randint(0, 50), self.dice.choice((0, 1, 9))
         file = empty_file(path) if not length else small_file(path, self.chunk_id, offset, length)
         content = [(self.chunk_id, offset, length)] if length else []
         self.put(path, Publish((file,)), content)
@@ -83,6 +114,7 @@ class AppendMachine(RuleBasedStateMachine):
     def put(self, path: str, command: Publish, content: list[tuple[int, int, int]]) -> str:
         reply = self.driver.do(command, self.session)
         expected = self.tree.publish(path)
+        self.met[f"Publish {expected}"] += 1
         if isinstance(reply, Failure):
             assert reply.error == expected == "Held"
             return expected
@@ -95,10 +127,11 @@ class AppendMachine(RuleBasedStateMachine):
             node.content = content
         return expected
 
-    @rule(source=path, goal=path)
-    def copy(self, source: str, goal: str) -> None:
+    def copy(self) -> None:
+        source, goal = self.path(self.tree.files()), self.path(self.tree.files())
         reply = self.driver.do(StageCopy(source, 0, 1 << 20), self.session)
         expected = self.tree.copy(source)
+        self.met[f"StageCopy {expected}"] += 1
         assert (reply.error if isinstance(reply, Failure) else "") == expected
         if expected:
             return
@@ -108,35 +141,41 @@ class AppendMachine(RuleBasedStateMachine):
         if self.put(goal, Publish((file,)), list(node.content)):
             self.driver.ok(DiscardStaged(reply.content_id), self.session)
 
-    @rule(path=place, recursive=st.booleans())
-    def remove(self, path: str, recursive: bool) -> None:
+    def remove(self) -> None:
+        path, recursive = self.path(self.tree.paths()), self.dice.random() < 0.5
         error = self.send(Remove(path, recursive), self.session)
         assert error == self.tree.remove(path, recursive)
 
-    @rule(source=place, goal=place)
-    def rename(self, source: str, goal: str) -> None:
+    def rename(self) -> None:
+        source, goal = self.path(self.tree.paths()), self.path(self.tree.files())
         error = self.send(Rename(source, goal), self.session)
         assert error == self.tree.rename(source, goal, self.now_ms)
 
-    @rule(path=place, hold_ms=st.sampled_from([1, 5, 1000]))
-    def hold(self, path: str, hold_ms: int) -> None:
-        node = self.tree.find(path)
-        if node is None:
-            return
-        self.driver.ok(HoldInodes((InodeId(node.inode_id),), hold_ms))
-        node.held_until = self.now_ms + hold_ms
+    def hold(self) -> None:
+        node = self.tree.find(self.path(self.tree.paths()))
+        if node is not None:
+            hold_ms = self.dice.choice((1, 5, 50))
+            self.driver.ok(HoldInodes((InodeId(node.inode_id),), hold_ms))
+            node.held_until = self.now_ms + hold_ms
 
-    @precondition(lambda self: self.tree.files())
-    @rule(data=st.data(), number=st.sampled_from(APPENDERS), lengths=st.lists(st.integers(1, 9)))
-    def append(self, data: st.DataObject, number: int, lengths: list[int]) -> None:
-        path, file = data.draw(st.sampled_from(sorted(self.tree.files().items())))
+    def append(self) -> None:
+        files = self.tree.files()
+        if not files:
+            return
+        path = self.dice.choice(sorted(files))
+        file = files[path]
         if file.tail is None and not self.open(path, file):
             return
+        for number in self.dice.sample(APPENDERS, self.dice.randint(0, 3)):
+            self.append_as(number, file, self.dice.randint(0, 4))
+
+    def append_as(self, number: int, file: File, count: int) -> None:
         assert file.tail is not None
         appender = self.appenders[number]
         for sequence in self.unsure(number, file):
             file.tail.records.append(Record(number, sequence, appender.window_start, 5))
-        for length in lengths[:3]:
+            self.met["sent again"] += 1
+        for length in range(1, count + 1):
             record = Record(number, appender.next, appender.window_start, length)
             file.tail.records.append(record)
             appender.in_doubt[appender.next] = file
@@ -161,39 +200,42 @@ class AppendMachine(RuleBasedStateMachine):
             known = tail_reads.records_known(view, inode_id, SessionId(number), tuple(asked))
         found = {one.sequence for one in known.results}
         for sequence in asked:
+            if sequence in found:
+                assert (number, sequence) in file.sealed, "a record is answered that is not there"
             if sequence in found or known.expired:
-                assert known.expired or (number, sequence) in file.sealed
                 del appender.in_doubt[sequence]
+                self.met["expired" if known.expired else "found"] += 1
         lacking = [] if known.expired else [one for one in asked if one not in found]
         assert all(sequence >= known.window_start for sequence in lacking)
         return lacking
 
-    @precondition(lambda self: tails_below(self.tree.root))
-    @rule(data=st.data(), share=st.floats(0, 1))
-    def seal(self, data: st.DataObject, share: float) -> None:
-        file = data.draw(st.sampled_from(tails_below(self.tree.root)))
+    def seal(self) -> None:
+        files = tails_below(self.tree.root)
+        if not files:
+            return
+        file = self.dice.choice(files)
         assert file.tail is not None
-        chunk_id, count = file.tail.chunk_id, round(share * len(file.tail.records))
+        chunk_id, horizon = file.tail.chunk_id, file.horizon
+        count = self.dice.randint(0, len(file.tail.records))
         length, told = file.seal(count, APPENDERS_MAX)
+        self.met["forgotten"] += file.horizon != horizon
+        self.met["sealed" if length else "sealed empty"] += 1
         entries = [
             RecordEntry(SessionId(one.appender), one.sequence, one.window_start, offset, one.length)
             for one, offset in told
         ]
         self.driver.seal(chunk_id, length, *entries)
 
-    @rule(waited_ms=st.sampled_from([1, 20_000, 60_000]))
-    def wait_and_renew(self, waited_ms: int) -> None:
-        self.driver.elapsed_ms += waited_ms
+    def wait_and_renew(self) -> None:
+        self.driver.elapsed_ms += self.dice.choice((1, 20_000, 60_000))
         with self.driver.view() as view:
             held = [(one, row.start_id, row.until_ms) for one, row in tail_reads.leases(view)]
         self.driver.ok(RenewLeases(tuple(held)))
 
-    @rule()
     def reap(self) -> None:
         self.driver.ok(ReapStep(64))
 
-    @invariant()
-    def the_files_are_those_of_the_model(self) -> None:
+    def check_files(self) -> None:
         with self.driver.view() as view:
             for path, file in self.tree.files().items():
                 opened = view.open_file(path, 0, 1000)
@@ -203,12 +245,11 @@ class AppendMachine(RuleBasedStateMachine):
                 assert opened.status.inode_id == file.inode_id
                 tail = tail_reads.tail_of(view, InodeId(file.inode_id))
                 assert (tail and tail.chunk_id) == (file.tail and file.tail.chunk_id)
-            root = tail_reads.tails_below(view, InodeId(1), 1000)
-            wanted = {file.inode_id for file in tails_below(self.tree.root)}
-            assert {inode_id for inode_id, _ in root} == wanted
+            for node in [self.tree.root, *self.tree.paths().values()]:
+                below = tail_reads.tails_below(view, InodeId(node.inode_id), 1000)
+                assert {one for one, _ in below} == {one.inode_id for one in tails_below(node)}
 
-    @invariant()
-    def the_tables_of_records_are_those_of_the_model(self) -> None:
+    def check_tables(self) -> None:
         sequences = tuple(range(1, max(one.next for one in self.appenders.values())))
         with self.driver.view() as view:
             for file in self.tree.files().values():
@@ -222,17 +263,27 @@ class AppendMachine(RuleBasedStateMachine):
                     forgotten = number not in file.table and number <= file.horizon
                     assert known.expired == forgotten
 
-    @invariant()
-    def the_tables_agree(self) -> None:
-        self.driver.check()
+
+@pytest.fixture(autouse=True)
+def few_appenders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a file remember so few appenders that some are forgotten."""
+    monkeypatch.setattr(append_results, "APPENDERS_PER_FILE_MAX", APPENDERS_MAX)
 
 
-TestAppends = AppendMachine.TestCase
-TestAppends.settings = settings(
-    max_examples=60,
-    stateful_step_count=40,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_is_appended_sealed_moved_and_removed_is_as_in_the_model(seed: int) -> None:
+    run = AppendRun(seed)
+    for _ in range(STEPS):
+        run.step()
+
+
+def test_the_random_histories_meet_what_they_are_for() -> None:
+    met: Counter[str] = Counter()
+    for seed in range(3):
+        run = AppendRun(seed)
+        for _ in range(STEPS):
+            run.step()
+        met += run.met
+    wanted = ["sealed", "sealed empty", "sent again", "found", "forgotten", "expired"]
+    wanted += [f"{one} Held" for one in ("Remove", "Rename", "Publish", "StageCopy", "OpenTail")]
+    assert {one: met[one] for one in wanted if met[one] < 3} == {}
