@@ -1,11 +1,41 @@
-"""The servers as placement sees them: what is registered, and what the leader has heard."""
+"""The servers as placement sees them: what is registered, and what the leader has heard.
+
+A leader that is new and still hears its servers chooses none: it would make do with fewer copies.
+"""
 
 from __future__ import annotations
 
+from gfs_ha.errors import Busy, NoServers, NoSpace
 from gfs_ha.ids import ServerId
 from gfs_ha.master.observed import LIVE, Observed
-from gfs_ha.master.placement import Candidate
+from gfs_ha.master.placement import Candidate, Placement, Wanted, place
 from gfs_ha.master.state.records import Server
+
+_GATHER_RETRY_MS = 50
+
+
+def choose(
+    servers: list[tuple[ServerId, Server]], observed: Observed, wanted: Wanted, now_s: float
+) -> Placement:
+    """Return where a new chunk goes, and note its bytes as promised.
+
+    Raises: NoServers, NoSpace; Busy while this leader is new and still hears its servers.
+    """
+    chosen, missing = None, None
+    try:
+        chosen = place(candidates(servers, observed, now_s), wanted)
+    except (NoServers, NoSpace) as error:
+        missing = error
+    copies = len(chosen.replicas) if chosen is not None else 0
+    if copies < wanted.goal and observed.gathering([one for one, _ in servers], now_s):
+        why = "this leader is new and still hears its servers"
+        raise Busy(why, retry_ms=_GATHER_RETRY_MS)
+    if chosen is None:
+        assert missing is not None, "no places and no reason"
+        raise missing
+    for server_id, _ in chosen.replicas:
+        observed.promised(server_id, wanted.capacity, now_s)
+    return chosen
 
 
 def candidates(

@@ -19,10 +19,17 @@ from gfs_ha.master.observed import LIVE
 from gfs_ha.master.planners.copies import plan_copies
 from gfs_ha.master.planners.expiry import plan_claims, plan_seals, plan_sessions
 from gfs_ha.master.planners.garbage import plan_deletes, plan_reaping
+from gfs_ha.master.planners.leases import (
+    plan_holds,
+    plan_renewals,
+    plan_tails,
+    plan_unopened,
+)
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Planner, Seen
 from gfs_ha.master.planners.replication import plan_replication
 from gfs_ha.master.planners.surplus import plan_surplus
 from gfs_ha.master.planners.tally import plan_tally
+from gfs_ha.master.primaries_heard import tails_seen
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.repairing import carry_out, repair_seen
@@ -49,6 +56,10 @@ PLANNERS: dict[str, Planner] = {
     "claims": plan_claims,
     "sessions": plan_sessions,
     "seals": plan_seals,
+    "tails": plan_tails,
+    "leases": plan_renewals,
+    "unopened": plan_unopened,
+    "holds": plan_holds,
     _DELETES: plan_deletes,
     "reaping": plan_reaping,
     _COPIES: plan_copies,
@@ -115,13 +126,15 @@ class Housekeeper:
         copying = bool(self._pending.get(_COPIES))
 
         def look() -> None:
-            sealer = self._desk.sealer
-            if self._desk.reign is not reign or sealer is None:
+            sealer, opener = self._desk.sealer, self._desk.opener
+            if self._desk.reign is not reign or sealer is None or opener is None:
                 future.fail(NotLeader("the reign is over"))
                 return
             now_s = self._desk.now_s()
             reign.release_due(now_s)
+            opener.tick(now_s)
             sealer.tick(now_s)
+            repair = repair_seen(self._desk, reign, take=not copying)
             future.set(
                 Seen(
                     now_s=now_s,
@@ -134,7 +147,8 @@ class Housekeeper:
                         if reign.observed.state(server_id, now_s) == LIVE
                     ),
                     damaged=frozenset(reign.observed.damage),
-                    repair=repair_seen(self._desk, reign, take=not copying),
+                    tails=tails_seen(reign, opener, repair.states),
+                    repair=repair,
                 )
             )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gfs_ha.errors import NotLeader
 from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId, StartId
-from gfs_ha.limits import DEAD_S, HEARTBEAT_PARK_S
+from gfs_ha.limits import DEAD_S, HEARTBEAT_PARK_S, LEASE_MS
 from gfs_ha.master.census import Census
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.observed import Observed
@@ -48,6 +48,7 @@ class Reign:
         self.hold = ""  # Why no copy is begun now.
         self.census = Census()
         self.deleted: dict[Deleted, None] = {}
+        self._leased_until_s: dict[ServerId, float] = {}
         self._introduced: dict[ServerId, StartId] = {}
         self._parked: dict[ServerId, Parked] = {}
 
@@ -56,6 +57,23 @@ class Reign:
         self.release(server_id, now_s)
         self._parked[server_id] = Parked(slot, now_s)
         self.release_if_due(server_id, now_s)
+
+    def note_lease(self, server_id: ServerId, until_s: float) -> None:
+        """Note until when a server holds its lease, to be told with the next answer."""
+        self._leased_until_s[server_id] = until_s
+
+    def expect_lease(self, server_id: ServerId, now_s: float) -> None:
+        """Tell a server that is to be a primary of the lease that comes with its tail.
+
+        Else it would refuse the first records: the next heartbeat may come later than they do.
+        Without a tail that is open, a lease allows nothing.
+        """
+        if self._leased_until_s.get(server_id, 0.0) <= now_s:
+            self._leased_until_s[server_id] = now_s + LEASE_MS / 1000
+
+    def forget_lease(self, server_id: ServerId) -> None:
+        """Forget what an earlier start of a server held."""
+        self._leased_until_s.pop(server_id, None)
 
     def introduce(self, server_id: ServerId, start_id: StartId) -> bool:
         """Return whether this leader has not introduced itself to a start of a server before."""
@@ -75,7 +93,11 @@ class Reign:
             return
         orders = self.orders.due(server_id, now_s)
         to_list = self.repairs.take_to_list(server_id)
-        parked.slot.reply(HeartbeatReply(self.epoch, orders, list_buckets=to_list))
+        # It counts from when its heartbeat left, so what is said ends no later than the lease.
+        left_s = max(0.0, self._leased_until_s.get(server_id, 0.0) - parked.since_s)
+        lease_ms = int(left_s * 1000)
+        reply = HeartbeatReply(self.epoch, orders, list_buckets=to_list, lease_ms=lease_ms)
+        parked.slot.reply(reply)
 
     def release_due(self, now_s: float) -> None:
         """Answer the heartbeats that have waited long enough, or that orders wait for."""

@@ -9,6 +9,7 @@ from functools import partial
 from gfs_ha.errors import NotLeader
 from gfs_ha.limits import REQUEST_DEADLINE_S
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.opener import Opener
 from gfs_ha.master.proposals import reply_of
 from gfs_ha.master.raft.contract import FOLLOWER, LEADER, OUTSIDER, Outcome, RaftStatus
 from gfs_ha.master.reign import Reign
@@ -75,14 +76,15 @@ class RoleKeeper:
 
     def end(self) -> None:
         """End the reign: everybody who waits is sent on. On the door's thread."""
-        reign, sealer = self._desk.reign, self._desk.sealer
-        self._desk.reign = self._desk.sealer = None
-        if reign is None or sealer is None:
+        desk = self._desk
+        reign, sealer, opener = desk.reign, desk.sealer, desk.opener
+        desk.reign = desk.sealer = desk.opener = None
+        if reign is None or sealer is None or opener is None:
             return
         logger.warning("leads no more epoch=%s", reign.epoch)
-        error = self._desk.proposer.not_leader()
+        error = desk.proposer.not_leader()
         reign.end(error)
-        for slot in sealer.end():
+        for slot in [*opener.end(), *sealer.end()]:
             slot.fail(error)
 
     def _begin(self, term: int) -> None:
@@ -94,7 +96,9 @@ class RoleKeeper:
         desk.proposer.propose(
             command, REQUEST_DEADLINE_S, partial(log_outcome, type(command).__name__)
         )
-        desk.sealer = Sealer(reign, desk.kv, desk.proposer, desk.runtime, desk.post_quietly)
+        parts = (desk.kv, desk.proposer, desk.runtime, desk.post_quietly)
+        desk.sealer = Sealer(reign, *parts)
+        desk.opener = Opener(reign, desk.sealer, *parts)
         desk.reign = reign
 
 

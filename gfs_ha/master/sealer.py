@@ -27,6 +27,7 @@ from gfs_ha.master.sealing import (
     SealingChunk,
     decide,
     is_conclusive,
+    records_of,
 )
 from gfs_ha.master.state.commands import BeginSeal, CommitSeal
 from gfs_ha.master.state.records import DEAD, SEALED, SEALING, Chunk
@@ -63,6 +64,7 @@ class _Attempt:
     ask_again_s: float | None = None  # When all that was answered is asked about anew.
     resting: bool = False  # Until then: everyone has answered.
     committing_s: float | None = None  # Since when a CommitSeal is on its way.
+    chain: tuple[ServerId, ...] = ()  # Of a tail: its servers, the primary first.
 
 
 class Sealer:
@@ -142,6 +144,8 @@ class Sealer:
             if attempt is None or attempt.chunk.begin_index != chunk.begin_index:
                 attempt = self._attempts[chunk_id] = _Attempt(facts)
             attempt.chunk = facts  # The published end may have grown.
+            if chunk.tail_of:
+                attempt.chain = tuple(replica.server_id for replica in chunk.replicas)
             attempt.doubted = self._doubted.get(chunk_id, frozenset())
             self._advance(attempt)
 
@@ -241,8 +245,17 @@ class Sealer:
         chunk = attempt.chunk
         if decision.remark:
             logger.warning("seal chunk=%#x remark=%s", chunk.chunk_id, decision.remark)
+        crc, records, odd = records_of(attempt.chain, decision, attempt.proofs)
+        if odd:
+            logger.error("records differ chunk=%#x servers=%s", chunk.chunk_id, odd)
         command = CommitSeal(
-            chunk.chunk_id, chunk.begin_index, decision.length, decision.digest, decision.holders
+            chunk.chunk_id,
+            chunk.begin_index,
+            decision.length,
+            decision.digest,
+            decision.holders,
+            crc,
+            records,
         )
 
         def done(outcome: Outcome) -> None:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from gfs_ha.checksum import chunk_digest
 from gfs_ha.ids import Birth, ChunkId, LogIndex, ServerId
 from gfs_ha.protocol.control import FenceAnswer, OrderFailed, ProofAnswer
+from gfs_ha.protocol.records import RecordEntry
 
 # Failures that say for good what a replica can tell; after any other it is asked again.
 _CONCLUSIVE = ("UnknownReplica", "WrongBirth", "ReplicaDamaged")
@@ -115,6 +116,30 @@ def decide(
         # Nobody ever got a byte of it; whoever has none holds all of it.
         return Commit(0, EMPTY_DIGEST, tuple(sorted(answered)), "sealed empty without a proof")
     return _agree(chunk, length, ends, proofs, reachable, "sealed without a proof")
+
+
+def records_of(
+    chain: tuple[ServerId, ...], decision: Commit, proofs: ProofAnswers
+) -> tuple[int | None, tuple[RecordEntry, ...], tuple[ServerId, ...]]:
+    """Return CRC and records of a tail that ends so, and the holders that name other ones.
+
+    Those of the first holder in the chain count: what the primary answered to its clients, it has.
+    Same bytes with other records are our mistake, for each batch is written with its entries.
+    """
+    told = [
+        (server, proof)
+        for server in chain
+        if server in decision.holders
+        and isinstance(proof := proofs.get(server), ProofAnswer)
+        and proof.length == decision.length
+    ]
+    if not told:
+        return None, (), ()
+    first = told[0][1]
+    odd = [
+        server for server, proof in told if (proof.crc, proof.records) != (first.crc, first.records)
+    ]
+    return first.crc, first.records, tuple(odd)
 
 
 def is_conclusive(answer: FenceAnswer | OrderFailed) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from trio import CALL_S, Trio
 
@@ -17,6 +17,7 @@ from gfs_ha.protocol.codec import Failure, failure
 from gfs_ha.protocol.control import (
     CompareReplica,
     CopyReplica,
+    CreateReplica,
     DamageFound,
     DeleteReplica,
     DiskFacts,
@@ -26,6 +27,7 @@ from gfs_ha.protocol.control import (
     Heartbeat,
     HeartbeatReply,
     KeepReplica,
+    LedTail,
     OpenReplica,
     Order,
     OrderAnswer,
@@ -37,6 +39,7 @@ from gfs_ha.protocol.control import (
     ServerRegistered,
     StopCopy,
 )
+from gfs_ha.protocol.records import RecordEntry
 
 BOOT = 77
 
@@ -56,6 +59,10 @@ class Held:
     lost: int = 0
     odd: bool = False
     order_index: int = 0
+    primary: bool = False  # It orders the appends to a tail, and names it in its heartbeats.
+    idle_ms: int = 0
+    full: bool = False
+    records: list[RecordEntry] = field(default_factory=list)
 
     def digest(self, length: int) -> int:
         return digest_of(length) + int(self.odd)
@@ -73,6 +80,8 @@ class ScriptedServer:
         self.replicas: dict[ChunkId, Held] = {}
         self.orders: list[Order] = []
         self.deaf = False  # Takes orders and never answers them.
+        self.creates = True  # Makes empty replicas of tails; else its disk is full.
+        self.lease_ms = 0  # As it was told last.
         self.copies = False  # Makes copies when it is ordered to; else its disk is full.
         self.epoch = Epoch(0, 0)
         self.beats = 0
@@ -149,6 +158,7 @@ class ScriptedServer:
                 continue
             assert reply.epoch >= self.epoch, "an older leader was heard after a newer one"
             self.epoch = reply.epoch
+            self.lease_ms = reply.lease_ms
             for order in reply.orders:
                 self.orders.append(order)
                 if not self.deaf:
@@ -157,7 +167,7 @@ class ScriptedServer:
     def _beat(self, answers: list[OrderAnswer]) -> Heartbeat:
         listed = tuple(
             OpenReplica(chunk_id, held.birth, self.disk_id, held.end, held.state, held.order_index)
-            for chunk_id, held in self.replicas.items()
+            for chunk_id, held in list(self.replicas.items())
             if held.state != "sealed"
         )
         return Heartbeat(
@@ -172,6 +182,11 @@ class ScriptedServer:
             listed,
             tuple(answers),
             self.damage,
+            led=tuple(
+                LedTail(chunk_id, held.end, held.idle_ms, held.full)
+                for chunk_id, held in list(self.replicas.items())
+                if held.primary and held.state == "open"
+            ),
         )
 
     def _obey(self, order: Order) -> OrderAnswer:
@@ -191,6 +206,8 @@ class ScriptedServer:
             made = Held(order.birth, order.length, "sealed", order_index=index)
             self.replicas[chunk_id] = made
             return OrderDone(chunk_id, index, kind_of(order))
+        if isinstance(order, CreateReplica):
+            return self._create(order)
         if held is None and isinstance(order, FenceReplica):
             held = self.replicas[chunk_id] = Held(order.birth, 0, "tombstone", order_index=index)
         if held is None or held.state == "tombstone":
@@ -205,10 +222,23 @@ class ScriptedServer:
             proof = held.lost == 0 and end >= order.published_end
             return FenceAnswer(chunk_id, index, end, held.end, BOOT, BOOT, proof)
         if isinstance(order, ProveReplica):
-            return ProofAnswer(chunk_id, index, order.length, held.digest(order.length))
+            digest = held.digest(order.length)
+            records = tuple(one for one in held.records if one.offset + one.length <= order.length)
+            return ProofAnswer(chunk_id, index, order.length, digest, digest, records)
         if isinstance(order, CompareReplica):
             odd = held.end >= order.length and held.digest(order.length) != order.digest
             held.state = "quarantined" if odd else "fenced"
             return OrderDone(chunk_id, index, kind_of(order))
         held.state, held.end = "sealed", order.length
+        return OrderDone(chunk_id, index, kind_of(order))
+
+    def _create(self, order: CreateReplica) -> OrderAnswer:
+        chunk_id, index = order.chunk_id, order.order_index
+        if not self.creates:
+            full = failure(DiskFull("no room for a tail here"))
+            return OrderFailed(chunk_id, index, kind_of(order), full)
+        primary = order.primary_start == self.start_id
+        assert primary == bool(order.chain) or not order.chain
+        made = Held(order.birth, 0, order_index=index, primary=primary)
+        self.replicas.setdefault(chunk_id, made)
         return OrderDone(chunk_id, index, kind_of(order))

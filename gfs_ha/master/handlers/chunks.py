@@ -16,12 +16,11 @@ from gfs_ha.errors import (
     SessionExpired,
 )
 from gfs_ha.limits import GOAL_MAX, SERVERS_MAX
-from gfs_ha.master.candidates import candidates
+from gfs_ha.master.candidates import choose
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.mutations import propose_for_client, refuse_unless_answered
-from gfs_ha.master.observed import Observed
-from gfs_ha.master.placement import Placement, Wanted, place
+from gfs_ha.master.placement import Wanted
 from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.sealer import answer_end
 from gfs_ha.master.state.commands import PlaceChunk
@@ -33,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 _PROBLEM_CHARACTERS_MAX = 200
 _REASON_BYTES_MAX = 255
-_GATHER_RETRY_MS = 50
 
 
 def allocate_chunk(desk: Desk, request: AllocateChunk, slot: Slot) -> None:
@@ -57,19 +55,11 @@ def allocate_chunk(desk: Desk, request: AllocateChunk, slot: Slot) -> None:
         failed=frozenset(request.failed),
         spread=desk.runtime.random_u64(),
     )
-    copies = 0
     try:
-        chosen = place(candidates(servers, reign.observed, now_s), wanted)
-        copies = len(chosen.replicas)
-    except (NoServers, NoSpace) as error:
-        missing: GfsError = error
-    if copies < wanted.goal and reign.observed.gathering([one for one, _ in servers], now_s):
-        missing = Busy("this leader is new and still hears its servers", retry_ms=_GATHER_RETRY_MS)
-        copies = 0
-    if not copies:
-        refuse_unless_answered(desk, slot, missing)
+        chosen = choose(servers, reign.observed, wanted, now_s)
+    except (NoServers, NoSpace, Busy) as error:
+        refuse_unless_answered(desk, slot, error)
         return
-    _note_promised(reign.observed, chosen, settings.chunk_bytes, now_s)
     command = PlaceChunk(
         chosen.replicas, request.kind, request.durability, request.goal, chosen.remarks
     )
@@ -139,8 +129,3 @@ def report_replica(desk: Desk, view: View, request: ReportReplica, slot: Slot) -
         )
         reign.repairs.doubt(request.chunk_id, request.server_id)
     return Done()
-
-
-def _note_promised(observed: Observed, chosen: Placement, capacity: int, now_s: float) -> None:
-    for server_id, _ in chosen.replicas:
-        observed.promised(server_id, capacity, now_s)

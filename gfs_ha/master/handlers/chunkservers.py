@@ -20,9 +20,9 @@ from gfs_ha.limits import DISKS_PER_SERVER_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.observed import LIVE
-from gfs_ha.master.orders import COMPARE, COPY, DELETE, FENCE, KEEP, PROVE
+from gfs_ha.master.orders import COMPARE, COPY, CREATE, DELETE, FENCE, KEEP, PROVE
 from gfs_ha.master.planners.listed import order_for
-from gfs_ha.master.planners.plan import Plan
+from gfs_ha.master.planners.plan import Plan, cluster_ms
 from gfs_ha.master.proposals import MARGIN_S, reply_of
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.raft.journal import stored_applied
@@ -30,6 +30,7 @@ from gfs_ha.master.reign import Reign
 from gfs_ha.master.sealing import is_conclusive
 from gfs_ha.master.state.commands import EnrolledDisk, EnrollServer
 from gfs_ha.master.state.records import DEAD
+from gfs_ha.master.state.tail_reads import lease_of
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import (
     DeleteReplica,
@@ -121,6 +122,7 @@ def heartbeat(desk: Desk, request: Heartbeat, slot: Slot) -> None:
         return
     reign.repairs.heard(request.server_id, request.copies, now_s)
     reign.repairs.listed(request.server_id, request.listed[:LIST_BUCKETS_MAX])
+    _note_lease(desk, reign, request)
     for answer in request.answers:
         _take_answer(desk, reign, request, answer)
     _compare_open(desk, reign, request)
@@ -128,6 +130,20 @@ def heartbeat(desk: Desk, request: Heartbeat, slot: Slot) -> None:
     if request.epoch < reign.epoch and reign.introduce(request.server_id, request.start_id):
         # Once: from now on it obeys no earlier leader.
         reign.release(request.server_id, now_s)
+
+
+def _note_lease(desk: Desk, reign: Reign, beat: Heartbeat) -> None:
+    """Note what is to be told to a primary of its lease (G9)."""
+    if not beat.led:
+        return
+    with desk.kv.read() as reader:
+        view = View(reader)
+        lease, counters = lease_of(view, beat.server_id), view.counters()
+    if lease is None or lease.start_id != beat.start_id:
+        return
+    now_s = desk.now_s()
+    left_ms = lease.until_ms - cluster_ms(counters, now_s - reign.elected_s)
+    reign.note_lease(beat.server_id, now_s + left_ms / 1000)
 
 
 def list_servers(desk: Desk, view: View, request: ListServers, slot: Slot) -> ServersListed:
@@ -145,6 +161,7 @@ def list_servers(desk: Desk, view: View, request: ListServers, slot: Slot) -> Se
 def _note_start(desk: Desk, reign: Reign, server_id: ServerId, request: RegisterServer) -> None:
     reign.observed.registered(server_id, request, desk.now_s())
     reign.repairs.registered(server_id)
+    reign.forget_lease(server_id)
     logger.info(
         "chunkserver registered server=%d name=%s address=%s:%d rack=%s",
         server_id,
@@ -190,7 +207,9 @@ def _take_answer(desk: Desk, reign: Reign, beat: Heartbeat, answer: OrderAnswer)
                 answer.kind,
                 answer.failure.message,
             )
-        if answer.kind in (FENCE, PROVE):
+        if answer.kind == CREATE:
+            desk.opening().answered(server_id, answer)
+        elif answer.kind in (FENCE, PROVE):
             desk.sealing().answered(server_id, answer)
         elif answer.kind == COMPARE and is_conclusive(answer):
             # It is gone, or another chunk's; what is still there is listed with the next heartbeat.
@@ -207,7 +226,9 @@ def _take_answer(desk: Desk, reign: Reign, beat: Heartbeat, answer: OrderAnswer)
 def _order_done(desk: Desk, reign: Reign, beat: Heartbeat, answer: OrderDone) -> None:
     reign.orders.answered(beat.server_id, answer.chunk_id, answer.kind, answer.order_index)
     done = (answer.chunk_id, beat.server_id, answer.order_index)
-    if answer.kind == COPY:
+    if answer.kind == CREATE:
+        desk.opening().answered(beat.server_id, answer)
+    elif answer.kind == COPY:
         reign.observed.healed(answer.chunk_id, beat.server_id)
         reign.repairs.copied(done, desk.now_s())
     elif answer.kind == KEEP:

@@ -10,6 +10,7 @@ from gfs_ha.config import Config, MasterAddress
 from gfs_ha.errors import DiskFailed, GfsError, NotReady
 from gfs_ha.kv.ordered import OrderedKV
 from gfs_ha.limits import REQUEST_DEADLINE_S
+from gfs_ha.master.opener import Opener
 from gfs_ha.master.proposals import Proposer
 from gfs_ha.master.raft.contract import RaftStatus
 from gfs_ha.master.recount import Recounter
@@ -38,6 +39,7 @@ class Desk:
     rss_bytes: Callable[[], int]
     reign: Reign | None = None
     sealer: Sealer | None = None
+    opener: Opener | None = None
     recounter: Recounter | None = None
     verifier: Verifier | None = None
     _leader: str = ""
@@ -58,6 +60,12 @@ class Desk:
         if self.sealer is None:
             raise self.proposer.not_leader()
         return self.sealer
+
+    def opening(self) -> Opener:
+        """Return what opens tails in the current reign. Raises: NotLeader."""
+        if self.opener is None:
+            raise self.proposer.not_leader()
+        return self.opener
 
     def verifying(self) -> Verifier:
         """Return what compares the masters' states. Raises: NotReady where nothing does."""

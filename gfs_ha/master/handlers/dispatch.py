@@ -18,7 +18,15 @@ from gfs_ha.errors import (
 )
 from gfs_ha.ids import NO_SESSION, SessionId
 from gfs_ha.limits import PROTOCOL_VERSION, REQUEST_DEADLINE_S, REQUESTS_PER_CALL_MAX
-from gfs_ha.master.handlers import chunks, chunkservers, masters, repair, verification
+from gfs_ha.master.handlers import (
+    appends,
+    chunks,
+    chunkservers,
+    leases,
+    masters,
+    repair,
+    verification,
+)
 from gfs_ha.master.handlers.call import Call, Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.mutations import propose_for_client
@@ -26,7 +34,7 @@ from gfs_ha.master.handlers.reading import READS, Reading, check_terms
 from gfs_ha.master.observed import Observed
 from gfs_ha.master.state.view import View
 from gfs_ha.net.network import Connection, Deferred
-from gfs_ha.protocol import control, metadata, reports
+from gfs_ha.protocol import append, control, metadata, reports
 from gfs_ha.protocol.calls import SERVE_METHOD, CallBody, CallContext
 from gfs_ha.protocol.codec import Hello, HelloReply, decode, encode, failure
 from gfs_ha.protocol.repair import SetBudget
@@ -38,6 +46,8 @@ Led = Callable[[Desk, Any, Slot], None]
 LED: dict[type, Led] = {
     metadata.AllocateChunk: chunks.allocate_chunk,
     metadata.SealChunk: chunks.seal_chunk,
+    append.GrantAppend: appends.grant_append,
+    append.RevokeLease: leases.revoke_lease,
     control.RegisterServer: chunkservers.register_server,
     control.Heartbeat: chunkservers.heartbeat,
     reports.TransferLeadership: masters.transfer_leadership,

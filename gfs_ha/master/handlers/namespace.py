@@ -11,6 +11,11 @@ from gfs_ha.ids import ServerId
 from gfs_ha.limits import LIST_PAGE_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.growing import (
+    entries_with_growth,
+    opened_with_tail,
+    with_growth,
+)
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.metadata import (
@@ -33,19 +38,21 @@ LOCATE_MAX = 1_000  # Chunks per question.
 
 def stat(desk: Desk, view: View, request: Stat, slot: Slot) -> FileStatus:
     """Return the facts of a path."""
-    return view.status(request.path)
+    return with_growth(desk, view, view.status(request.path))
 
 
 def list_directory(desk: Desk, view: View, request: ListDirectory, slot: Slot) -> Listing:
     """Return one page of a directory."""
     if not 1 <= request.limit <= LIST_PAGE_MAX:
         raise InvalidArgument(f"a page has 1 to {LIST_PAGE_MAX} entries, not {request.limit}")
-    return view.list_page(request.path, request.after, request.limit)
+    page = view.list_page(request.path, request.after, request.limit)
+    return replace(page, entries=entries_with_growth(desk, view, page.entries))
 
 
 def open_file(desk: Desk, view: View, request: OpenFile, slot: Slot) -> FileOpened:
     """Return a pinned content and where it lies."""
     opened = view.open_file(request.path, request.offset, min(request.limit, LIST_PAGE_MAX))
+    opened = opened_with_tail(desk, view, opened)
     return replace(opened, chunks=with_liveness(desk, opened.chunks))
 
 
@@ -55,6 +62,7 @@ def read_extents(desk: Desk, view: View, request: ReadExtents, slot: Slot) -> Fi
     opened = view.read_extents(
         request.inode_id, pinned, request.offset, min(request.limit, LIST_PAGE_MAX)
     )
+    opened = opened_with_tail(desk, view, opened)
     return replace(opened, chunks=with_liveness(desk, opened.chunks))
 
 

@@ -14,14 +14,23 @@ from typing import Any
 
 from gfs_ha.errors import GfsError, InternalError, NotInitialized, ProtocolError
 from gfs_ha.limits import RAFT_TIMEOUT_MAX_S, REQUEST_DEADLINE_S
-from gfs_ha.master.handlers import admin, chunks, chunkservers, masters, namespace, repair
+from gfs_ha.master.handlers import (
+    admin,
+    appends,
+    chunks,
+    chunkservers,
+    leases,
+    masters,
+    namespace,
+    repair,
+)
 from gfs_ha.master.handlers.call import Call, Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.raft.freshness import Freshness
 from gfs_ha.master.raft.journal import stored_applied
 from gfs_ha.master.state.view import View
-from gfs_ha.protocol import metadata, reports
+from gfs_ha.protocol import append, metadata, reports
 from gfs_ha.protocol import repair as repair_words
 from gfs_ha.protocol.calls import BOUNDED, LED, LINEARIZABLE, LOCAL, ReadTerms
 from gfs_ha.protocol.codec import Failure, Word, failure
@@ -45,6 +54,9 @@ ANYWHERE: dict[type, Read] = {
 READS: dict[type, Read] = ANYWHERE | {
     metadata.Renew: namespace.renew,
     metadata.ReportReplica: chunks.report_replica,
+    append.ConfirmTail: appends.confirm_tail,
+    append.ListLeases: leases.list_leases,
+    append.ListLeaseHistory: leases.list_lease_history,
     metadata.ListServers: chunkservers.list_servers,
     reports.GetMasters: masters.get_masters,
     reports.GetServers: admin.get_servers,

@@ -8,6 +8,7 @@ from gfs_ha.master.state.chunk_rows import begun_before
 from gfs_ha.master.state.commands import BeginSeal, EndClaims, ExpireSessions
 from gfs_ha.master.state.records import OPEN
 from gfs_ha.master.state.view import View
+from gfs_ha.protocol.metadata import TAIL
 
 REASON = "its writer is gone"
 REASON_ANEW = "the masters were recovered meanwhile"
@@ -35,10 +36,7 @@ def _silence_s(view: View, seen: Seen, session_id: SessionId) -> float:
     session = None if session_id in seen.sessions else view.session(session_id)
     if session is None:
         return silence_s
-    counters = view.counters()
-    led_ms = int((seen.now_s - seen.elected_s) * 1000)
-    cluster_ms = max(counters.cluster_ms, counters.stamp_base_ms + led_ms)
-    return min(silence_s, (cluster_ms - session.last_ms) / 1000)
+    return min(silence_s, (seen.cluster_ms(view.counters()) - session.last_ms) / 1000)
 
 
 def plan_sessions(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
@@ -62,7 +60,7 @@ def plan_seals(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> 
     """Return the chunks that are being sealed, and the begin of it for those without a writer.
 
     A chunk without a writer and without references is dead already (C11), so one that is open
-    and unclaimed holds bytes that somebody refers to.
+    and unclaimed holds bytes that somebody refers to; unless it is a tail (planners/leases.py).
     """
     page = view.open_or_sealing(cursors.unsealed, limits.rows)
     cursors.unsealed = page[-1][0] if len(page) == limits.rows else NO_CHUNK
@@ -74,6 +72,6 @@ def plan_seals(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> 
             found.proposals.append(BeginSeal(chunk_id, REASON_ANEW))
         elif chunk.state != OPEN:
             found.sealing.append((chunk_id, chunk))
-        elif chunk.claimed_by == NO_SESSION:
+        elif chunk.claimed_by == NO_SESSION and chunk.kind != TAIL:
             found.proposals.append(BeginSeal(chunk_id, REASON))
     return found

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from gfs_ha.ids import NO_SESSION, ChunkId, DiskId, ServerId, SessionId
+from gfs_ha.ids import NO_SESSION, ChunkId, DiskId, InodeId, ServerId, SessionId
 from gfs_ha.limits import CLAIM_SILENCE_S, SESSION_LIFE_MS
+from gfs_ha.master.planners.primaries import TailsSeen
 from gfs_ha.master.planners.queue import RepairQueue
 from gfs_ha.master.planners.seen import RepairSeen
 from gfs_ha.master.planners.walk import TallyWalk
 from gfs_ha.master.state.commands import LeaderCommand
-from gfs_ha.master.state.records import Chunk
+from gfs_ha.master.state.records import Chunk, Counters
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import DeleteReplica, Order
 
 NO_CHUNK = ChunkId(0)  # Below every id.
+NO_INODE = InodeId(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,11 @@ class Seen:
     live: frozenset[ServerId] = frozenset()
     damaged: frozenset[tuple[ChunkId, ServerId]] = frozenset()
     repair: RepairSeen = field(default_factory=RepairSeen)
+    tails: TailsSeen = field(default_factory=TailsSeen)
+
+    def cluster_ms(self, counters: Counters) -> int:
+        """Return the cluster's time as this leader would stamp a command now (M6)."""
+        return cluster_ms(counters, self.now_s - self.elected_s)
 
     def session_silence_s(self, session_id: SessionId) -> float:
         """Return for how long a session has been silent."""
@@ -57,6 +64,10 @@ class Cursors:
     dead: ChunkId = NO_CHUNK
     busy: ChunkId = NO_CHUNK
     surplus: ChunkId = NO_CHUNK
+    tails: ChunkId = NO_CHUNK
+    unopened: ChunkId = NO_CHUNK
+    unopened_met: frozenset[ChunkId] = frozenset()
+    holds: InodeId = NO_INODE
     queue: RepairQueue = field(default_factory=RepairQueue)
     tally: TallyWalk = field(default_factory=TallyWalk)
 
@@ -79,6 +90,11 @@ class Plan:
         """Return whether there is nothing to do."""
         wanted = (self.proposals, self.deletes, self.sealing, self.orders, self.listings)
         return not any(wanted) and not self.strays
+
+
+def cluster_ms(counters: Counters, led_s: float) -> int:
+    """Return the cluster's time after a leader has led for so long (M6)."""
+    return max(counters.cluster_ms, counters.stamp_base_ms + int(led_s * 1000))
 
 
 Planner = Callable[[View, Seen, PlanLimits, Cursors], Plan]

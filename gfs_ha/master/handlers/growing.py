@@ -1,0 +1,89 @@
+"""Files with an open tail as readers see them: what is sealed, and what was reported (C10).
+
+A follower hears no primaries: it knows that a file grows, and not how far it has grown.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from gfs_ha.ids import ServerId
+from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.observed import LIVE
+from gfs_ha.master.state.locations import LocationReader
+from gfs_ha.master.state.records import Chunk
+from gfs_ha.master.state.tail_reads import tail_of
+from gfs_ha.master.state.tail_records import Tail
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.metadata import (
+    FILE,
+    DirectoryEntry,
+    FileOpened,
+    FileStatus,
+    FileTail,
+    Location,
+)
+
+
+def with_growth(desk: Desk, view: View, status: FileStatus) -> FileStatus:
+    """Return a file's facts with what was reported of its open tail, if it has one."""
+    if status.kind != FILE:
+        return status
+    tail = tail_of(view, status.inode_id)
+    if tail is None:
+        return status
+    return replace(status, growing=True, size=status.size + known_length(desk, tail))
+
+
+def entries_with_growth(
+    desk: Desk, view: View, entries: tuple[DirectoryEntry, ...]
+) -> tuple[DirectoryEntry, ...]:
+    """Return the entries of a directory with what was reported of open tails."""
+    if not view.counters().tails:
+        return entries
+    return tuple(replace(one, status=with_growth(desk, view, one.status)) for one in entries)
+
+
+def opened_with_tail(desk: Desk, view: View, opened: FileOpened) -> FileOpened:
+    """Return a pinned content with its open tail, which comes with the last extents."""
+    status = opened.status
+    tail = tail_of(view, status.inode_id)
+    if tail is None:
+        return opened
+    grown = replace(opened, status=with_growth(desk, view, status))
+    chunk = view.chunk(tail.chunk_id)
+    assert chunk is not None, f"the tail {tail.chunk_id:#x} is not there"
+    return grown if opened.more else replace(grown, tail=file_tail(desk, view, tail, chunk))
+
+
+def known_length(desk: Desk, tail: Tail) -> int:
+    """Return what the primary of a tail reported last of its length."""
+    if desk.reign is None:
+        return 0
+    led = desk.reign.observed.led(tail.chunk_id, (tail.server_id, tail.start_id))
+    return 0 if led is None else led.length
+
+
+def file_tail(desk: Desk, view: View, tail: Tail, chunk: Chunk) -> FileTail:
+    """Return an open tail as clients are told of it."""
+    return FileTail(
+        chunk_id=tail.chunk_id,
+        birth=chunk.birth,
+        file_offset=tail.file_offset,
+        known_length=known_length(desk, tail),
+        primary=tail.server_id,
+        start_id=tail.start_id,
+        granted_index=tail.granted_index,
+        replicas=_with_liveness(desk, LocationReader(view.rows).replicas(chunk)),
+    )
+
+
+def _with_liveness(desk: Desk, places: tuple[Location, ...]) -> tuple[Location, ...]:
+    if desk.reign is None:
+        return places
+    now_s, observed = desk.now_s(), desk.reign.observed
+
+    def live(server_id: ServerId) -> bool:
+        return observed.state(server_id, now_s) == LIVE
+
+    return tuple(place if live(place.server_id) else replace(place, live=False) for place in places)

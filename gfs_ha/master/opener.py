@@ -1,0 +1,383 @@
+"""Opens tails at the ends of files: placed, created on every server, then opened (C10).
+
+Nothing here is durable: a new leader begins anew, and what its predecessor placed and did not open
+is given up by a planner. Runs on the door's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from gfs_ha.errors import Busy, GfsError, Held, NoSpace, NotFound
+from gfs_ha.ids import ChunkId, InodeId, LogIndex, ServerId, StartId, order_index
+from gfs_ha.kv.ordered import OrderedKV
+from gfs_ha.limits import REQUEST_DEADLINE_S
+from gfs_ha.master.candidates import choose
+from gfs_ha.master.creation import Creation
+from gfs_ha.master.orders import CREATE
+from gfs_ha.master.placement import Placement, Wanted
+from gfs_ha.master.proposals import Proposer, reply_of
+from gfs_ha.master.raft.contract import Outcome
+from gfs_ha.master.reign import Reign
+from gfs_ha.master.sealer import Sealer
+from gfs_ha.master.state.commands import LeaderCommand
+from gfs_ha.master.state.records import OPEN, Inode, Settings
+from gfs_ha.master.state.tail_commands import AbandonTails, OpenTail, PlaceTail
+from gfs_ha.master.state.tail_reads import hold_on, tail_of
+from gfs_ha.master.state.view import View
+from gfs_ha.master.waiting import Ends, Waiting
+from gfs_ha.protocol.append import GrantAppend
+from gfs_ha.protocol.codec import Failure
+from gfs_ha.protocol.control import OrderDone, OrderFailed
+from gfs_ha.protocol.metadata import ChunkAllocated
+from gfs_ha.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+CREATE_PATIENCE_S = 1.0  # A server that has not created its replica by then is not waited for.
+TRIES_MAX = 4  # Placements of one opening.
+OPENINGS_MAX = 1_000
+RETRY_MS = 200  # What a client whose time is nearly over is told to wait.
+_TURN_AWAY_S = 0.3
+# The choice was made on older news, or another was faster: the tables say what to do now.
+_LOOK_AGAIN = ("StaleCommand", "UnknownServer", "UnknownChunk")
+
+
+@dataclass(frozen=True, slots=True)
+class Applicant:
+    """Who waits for an open tail; `again` looks once more, when there may be one."""
+
+    slot: Waiting
+    request: GrantAppend
+    again: Callable[[], None]
+
+
+@dataclass(slots=True)
+class _Opening:
+    inode_id: InodeId
+    waiting: list[Applicant]
+    condemned: dict[ChunkId, str]  # Tails that are to be sealed, and why.
+    failed: set[ServerId]
+    path: str = ""  # That leads to the file.
+    tries: int = 0
+    step: int = 0  # What an earlier step waited for is void.
+    since_s: float = 0.0  # Of this step.
+    creation: Creation | None = None
+
+    def left_s(self) -> float:
+        """Return for how long somebody waits."""
+        return max((one.slot.left_s() for one in self.waiting), default=0.0)
+
+
+class Opener:
+    """The tails that are being opened, and the appenders that wait for them."""
+
+    def __init__(
+        self,
+        reign: Reign,
+        sealer: Sealer,
+        kv: OrderedKV,
+        proposer: Proposer,
+        runtime: Runtime,
+        post: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self._reign = reign
+        self._sealer = sealer
+        self._kv = kv
+        self._proposer = proposer
+        self._runtime = runtime
+        self._post = post
+        self._openings: dict[InodeId, _Opening] = {}
+        self._by_chunk: dict[ChunkId, _Opening] = {}
+
+    def opening(self) -> frozenset[ChunkId]:
+        """Return the tails that are placed and being opened."""
+        return frozenset(self._by_chunk)
+
+    def ask(
+        self, inode_id: InodeId, applicant: Applicant, condemned: Mapping[ChunkId, str]
+    ) -> None:
+        """Have a tail opened for a file, once its present one, if it is condemned, is sealed.
+
+        Raises: Busy.
+        """
+        failed = set(applicant.request.failed)
+        opening = self._openings.get(inode_id)
+        if opening is not None:
+            opening.waiting.append(applicant)
+            opening.condemned.update(condemned)
+            opening.failed |= failed
+            return
+        if len(self._openings) >= OPENINGS_MAX:
+            raise Busy(f"{OPENINGS_MAX} tails are being opened; ask again", retry_ms=RETRY_MS)
+        opening = _Opening(inode_id, [applicant], dict(condemned), failed)
+        self._openings[inode_id] = opening
+        self._next(opening)
+        self._guarded(opening, self._look)
+
+    def answered(self, server_id: ServerId, answer: OrderDone | OrderFailed) -> None:
+        """Take a server's answer to the order to create its replica of a tail."""
+        self._reign.orders.answered(server_id, answer.chunk_id, CREATE, answer.order_index)
+        opening = self._by_chunk.get(answer.chunk_id)
+        creation = None if opening is None else opening.creation
+        if opening is None or creation is None or answer.order_index != creation.index:
+            return
+        if isinstance(answer, OrderFailed):
+            self._try_elsewhere(opening, creation, {server_id})
+            return
+        creation.missing.discard(server_id)
+        if not creation.missing:
+            self._open(opening, creation)
+
+    def tick(self, now_s: float) -> None:
+        """Go on with what waits for time to pass; called a few times per second."""
+        for opening in list(self._openings.values()):
+            opening.waiting = [one for one in opening.waiting if _stays(one)]
+            creation = opening.creation
+            if creation is not None:
+                if now_s - creation.since_s >= CREATE_PATIENCE_S:
+                    self._try_elsewhere(opening, creation, set(creation.missing))
+            elif now_s - opening.since_s > 2 * REQUEST_DEADLINE_S:
+                self._end(opening)  # The news that it waits for was lost on a flooded door.
+
+    def end(self) -> list[Waiting]:
+        """Return those who wait, when the reign ends."""
+        slots = [one.slot for opening in self._openings.values() for one in opening.waiting]
+        self._openings.clear()
+        self._by_chunk.clear()
+        return slots
+
+    # One opening, step by step ------------------------------------------------------------------
+
+    def _next(self, opening: _Opening) -> int:
+        opening.step += 1
+        opening.since_s = self._runtime.monotonic_s()
+        return opening.step
+
+    def _then(self, opening: _Opening, step: int, action: Callable[[_Opening], None]) -> None:
+        """Go on, on the door's thread, unless the opening has gone on without this news."""
+
+        def run() -> None:
+            if self._openings.get(opening.inode_id) is opening and opening.step == step:
+                self._guarded(opening, action)
+
+        self._post(run)
+
+    def _then_visible(self, opening: _Opening, action: Callable[[_Opening], None]) -> None:
+        """Go on once what was applied can be read: its outcome is told before that (M2)."""
+        step = self._next(opening)
+
+        def done(error: GfsError | None) -> None:
+            self._then(opening, step, action if error is None else partial(self._fail, error))
+
+        self._proposer.read_index(REQUEST_DEADLINE_S, done)
+
+    def _propose(
+        self,
+        opening: _Opening,
+        command: LeaderCommand,
+        action: Callable[[Outcome, _Opening], None],
+    ) -> None:
+        if self._proposer.short_of_room(command):
+            raise NoSpace("the masters are short of room, so that no tail can be opened")
+        step = self._next(opening)
+
+        def done(outcome: Outcome) -> None:
+            if outcome.error is not None:
+                self._then(opening, step, partial(self._fail, outcome.error))
+            else:
+                self._then(opening, step, partial(action, outcome))
+
+        self._proposer.propose(command, REQUEST_DEADLINE_S, done)
+
+    def _guarded(self, opening: _Opening, action: Callable[[_Opening], None]) -> None:
+        try:
+            action(opening)
+        except GfsError as error:
+            self._fail(error, opening)
+
+    def _look(self, opening: _Opening) -> None:
+        """Do what the tables ask for now: seal the tail that is there, place one, or be done."""
+        with self._kv.read() as reader:
+            view = View(reader)
+            tail = tail_of(view, opening.inode_id)
+            if tail is None:
+                self._place(opening, view)
+                return
+            chunk = view.chunk(tail.chunk_id)
+        assert chunk is not None, f"the tail {tail.chunk_id:#x} is not there"
+        why = opening.condemned.get(tail.chunk_id, "")
+        if chunk.state == OPEN and not why:
+            self._done(opening)
+            return
+        step = self._next(opening)
+
+        def ended(error: GfsError | None) -> None:
+            if opening.step != step:
+                return
+            if error is None:
+                self._then_visible(opening, self._look)
+            else:
+                self._fail(error, opening)
+
+        one = Ends((tail.chunk_id,), opening.left_s, ended).one(tail.chunk_id)
+        failed = frozenset(opening.failed) & {replica.server_id for replica in chunk.replicas}
+        if chunk.state == OPEN:
+            logger.info("tail ends chunk=%#x because=%s", tail.chunk_id, why)
+            self._sealer.seal(tail.chunk_id, why, one, failed)
+        else:
+            self._sealer.wait_for(tail.chunk_id, one, failed)
+            self._sealer.look_at(tail.chunk_id, chunk)
+
+    def _place(self, opening: _Opening, view: View) -> None:
+        self._send_away_strangers(opening, view)
+        inode, settings = view.inode(opening.inode_id), view.settings()
+        if not opening.waiting:
+            self._end(opening)
+            return
+        request = opening.waiting[0].request
+        opening.path = request.path
+        if inode is None or settings is None:
+            raise NotFound(f"{request.path} does not exist any more")
+        hold = hold_on(view, opening.inode_id)
+        if hold is not None and hold.stands(self._reign.epoch, view.counters().cluster_ms):
+            why = f"{request.path} is about to be removed, replaced or copied; come again"
+            raise Held(why, retry_ms=RETRY_MS)
+        if opening.tries >= TRIES_MAX:
+            raise Busy("the servers do not create the new tail; ask again", retry_ms=RETRY_MS)
+        opening.tries += 1
+        chosen = self._choose(opening, view, (inode, settings))
+        command = PlaceTail(
+            opening.inode_id, chosen.replicas, request.durability, remarks=chosen.remarks
+        )
+        self._propose(opening, command, partial(self._placed, chosen))
+
+    def _send_away_strangers(self, opening: _Opening, view: View) -> None:
+        """Have those look again whose path leads to another file by now."""
+        stay = []
+        for one in opening.waiting:
+            try:
+                leads_here = view.resolve(one.request.path).inode_id == opening.inode_id
+            except GfsError:
+                leads_here = False
+            if leads_here:
+                stay.append(one)
+            else:
+                self._post(one.again)
+        opening.waiting = stay
+
+    def _choose(self, opening: _Opening, view: View, about: tuple[Inode, Settings]) -> Placement:
+        """Return where the tail is to lie. Raises: NoServers, NoSpace, Busy."""
+        inode, settings = about
+        request = opening.waiting[0].request
+        observed, now_s = self._reign.observed, self._runtime.monotonic_s()
+        servers = view.servers()
+        wanted = Wanted(
+            goal=inode.goal or settings.goal,
+            min_copies=settings.min_copies,
+            capacity=settings.chunk_bytes,
+            machine=request.machine,
+            rack=request.rack,
+            failed=frozenset(opening.failed),
+            spread=self._runtime.random_u64(),
+        )
+        return choose(servers, observed, wanted, now_s)
+
+    def _placed(self, chosen: Placement, outcome: Outcome, opening: _Opening) -> None:
+        reply = reply_of(outcome)
+        if not isinstance(reply, ChunkAllocated):
+            self._refused(opening, reply)
+            return
+        now_s = self._runtime.monotonic_s()
+        head = reply.replicas[0].server_id
+        facts = self._reign.observed.servers.get(head)
+        start_id = StartId(0) if facts is None else facts.start_id
+        index = order_index(self._reign.epoch.incarnation, LogIndex(outcome.index))
+        creation = opening.creation = Creation(reply, start_id, index, now_s)
+        self._by_chunk[reply.chunk_id] = opening
+        self._next(opening)
+        self._reign.expect_lease(head, now_s)
+        for server_id, order in creation.orders(dict(chosen.replicas)).items():
+            self._reign.orders.want(server_id, order)
+            self._reign.release_if_due(server_id, now_s)
+
+    def _try_elsewhere(self, opening: _Opening, creation: Creation, failed: set[ServerId]) -> None:
+        """Give up a placement and make another without the servers that failed it."""
+        logger.warning(
+            "tail not created chunk=%#x servers=%s", creation.chunk.chunk_id, sorted(failed)
+        )
+        opening.creation = None
+        opening.failed |= failed
+        self._abandon(creation.chunk.chunk_id)
+        self._next(opening)
+        self._guarded(opening, self._look)
+
+    def _abandon(self, chunk_id: ChunkId) -> None:
+        self._by_chunk.pop(chunk_id, None)
+        self._reign.orders.forget(chunk_id, (CREATE,))
+        # What comes of it is no matter: a planner gives up what nobody opens.
+        command = AbandonTails((chunk_id,), given_up=True)
+        self._proposer.propose(command, REQUEST_DEADLINE_S, lambda outcome: None)
+
+    def _open(self, opening: _Opening, creation: Creation) -> None:
+        opening.creation = None
+        chunk_id = creation.chunk.chunk_id
+        command = OpenTail(opening.inode_id, chunk_id, opening.path, *creation.primary)
+        try:
+            self._propose(opening, command, partial(self._opened, chunk_id))
+        except GfsError as error:
+            self._abandon(chunk_id)
+            self._fail(error, opening)
+
+    def _opened(self, chunk_id: ChunkId, outcome: Outcome, opening: _Opening) -> None:
+        reply = reply_of(outcome)
+        if isinstance(reply, Failure):
+            self._abandon(chunk_id)
+            self._refused(opening, reply)
+            return
+        self._by_chunk.pop(chunk_id, None)
+        logger.info("tail opened chunk=%#x inode=%d", chunk_id, opening.inode_id)
+        self._then_visible(opening, self._done)
+
+    def _refused(self, opening: _Opening, reply: object) -> None:
+        assert isinstance(reply, Failure), reply
+        logger.info("no tail inode=%d because=%s", opening.inode_id, reply.message)
+        if reply.error in _LOOK_AGAIN:
+            self._then_visible(opening, self._look)
+        else:
+            self._fail(reply.raised(), opening)
+
+    # Its end ------------------------------------------------------------------------------------
+
+    def _done(self, opening: _Opening) -> None:
+        """Have everybody look again: there is an open tail."""
+        self._end(opening)
+        for one in opening.waiting:
+            self._post(one.again)
+
+    def _fail(self, error: GfsError, opening: _Opening) -> None:
+        self._end(opening)
+        error = self._proposer.for_client(error)
+        for one in opening.waiting:
+            one.slot.fail(error)
+
+    def _end(self, opening: _Opening) -> None:
+        opening.step += 1
+        if self._openings.get(opening.inode_id) is opening:
+            del self._openings[opening.inode_id]
+        for chunk_id in [one for one, held in self._by_chunk.items() if held is opening]:
+            self._abandon(chunk_id)
+
+
+def _stays(applicant: Applicant) -> bool:
+    """Return whether an applicant waits on; one whose time is nearly over is told to ask again."""
+    if applicant.slot.closed:
+        return False
+    if applicant.slot.left_s() > _TURN_AWAY_S:
+        return True
+    why = "the tail of the file is not open yet; ask again"
+    applicant.slot.fail(Busy(why, retry_ms=RETRY_MS))
+    return False
