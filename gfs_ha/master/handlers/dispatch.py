@@ -29,6 +29,7 @@ from gfs_ha.master.handlers import (
 )
 from gfs_ha.master.handlers.call import Call, Slot
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.holds import TAKES_TAILS, propose_without_tails
 from gfs_ha.master.handlers.mutations import propose_for_client
 from gfs_ha.master.handlers.reading import READS, Reading, check_terms
 from gfs_ha.master.observed import Observed
@@ -132,6 +133,8 @@ class Dispatcher:
             reading.add(slot, request)
         elif kind in LED:
             LED[kind](self._desk, request, slot)
+        elif kind in TAKES_TAILS:
+            propose_without_tails(self._desk, request, slot)
         else:
             propose_for_client(self._desk, request, slot)
 

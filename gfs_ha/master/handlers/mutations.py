@@ -23,10 +23,10 @@ from gfs_ha.master.state.view import View
 def propose_for_client(desk: Desk, command: Command, slot: Slot) -> None:
     """Propose a session's command and answer with how it ended."""
     if desk.proposer.short_of_room(command):
-        refuse_unless_answered(desk, slot, _no_room())
+        refuse_unless_answered(desk, slot, no_room())
         return
     done = partial(answer_outcome, desk, slot)
-    desk.proposer.propose(command, slot.left_s() - MARGIN_S, done, _sender(slot))
+    desk.proposer.propose(command, slot.left_s() - MARGIN_S, done, sender_of(slot))
 
 
 def answer_outcome(desk: Desk, slot: Slot, outcome: Outcome) -> None:
@@ -41,7 +41,7 @@ def answer_outcome(desk: Desk, slot: Slot, outcome: Outcome) -> None:
 
 def refuse_unless_answered(desk: Desk, slot: Slot, error: GfsError) -> None:
     """Answer a request that will not be proposed: as before if it was applied, else `error`."""
-    if desk.proposer.under_way(_sender(slot)):
+    if desk.proposer.under_way(sender_of(slot)):
         slot.fail(UnknownOutcome("the same request is still on its way; send it again in a moment"))
         return
 
@@ -54,11 +54,13 @@ def refuse_unless_answered(desk: Desk, slot: Slot, error: GfsError) -> None:
     desk.proposer.read_index(slot.left_s() - MARGIN_S, look)
 
 
-def _sender(slot: Slot) -> Sender:
+def sender_of(slot: Slot) -> Sender:
+    """Return whose request it is."""
     return Sender(slot.session_id, slot.sequence, slot.window_start)
 
 
-def _no_room() -> NoSpace:
+def no_room() -> NoSpace:
+    """Return the error of a change that adds state while a master is short of room for it."""
     return NoSpace(
         "the disk or the metadata store of a master is almost full; "
         "delete something or give the masters more room"

@@ -1,0 +1,153 @@
+"""Changes that take files with open tails away: sealed first, applied once (C9)."""
+
+from __future__ import annotations
+
+from peers import ScriptedServer
+from test_appends import append, grant, made, members
+from trio import Client, Trio, wait_until
+
+from gfs_ha.protocol.append import GrantAppend, LeaseList, ListLeases
+from gfs_ha.protocol.codec import Failure
+from gfs_ha.protocol.extents import StageCopy, StagedCopy
+from gfs_ha.protocol.metadata import (
+    Done,
+    Mkdir,
+    Publish,
+    PublishFile,
+    Remove,
+    Removed,
+    Rename,
+    Stat,
+)
+
+
+def leases(client: Client) -> LeaseList:
+    listed = client.ask(ListLeases())
+    assert isinstance(listed, LeaseList), listed
+    return listed
+
+
+def test_a_file_that_is_appended_to_is_removed_once_its_tail_is_sealed(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    made(client)
+    granted = grant(client)
+    append(servers, granted, (client.session_id, 1), 100)
+    asked = client.asked(Remove("/log"))
+    removed = client.send(asked)[0]
+    assert isinstance(removed, Removed), removed
+    assert not leases(client).items
+    # The same request again gets the same answer, although another file is there by now.
+    made(client)
+    second = grant(client)
+    assert client.send(asked)[0] == removed
+    assert grant(client).tail == second.tail
+
+
+def test_a_copy_takes_all_that_was_appended_before_it(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    made(client)
+    granted = grant(client)
+    append(servers, granted, (client.session_id, 1), 100)
+    copied = client.ask(StageCopy("/log", 0, 1 << 40, 0, 0))
+    assert isinstance(copied, StagedCopy) and copied.copied == 100, copied
+    assert grant(client).tail.file_offset == 100
+
+
+def test_a_directory_is_removed_with_all_tails_below_it(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    client.ask(Mkdir("/a/b", parents=True))
+    for path in ("/a/1", "/a/b/2", "/a/b/3", "/other"):
+        made(client, path)
+        grant(client, path)
+    refused = client.ask(Remove("/a"))
+    assert isinstance(refused, Failure) and refused.error == "DirectoryNotEmpty"
+    assert leases(client).total == 4, "a command that is refused anyway has sealed tails"
+    assert isinstance(client.ask(Remove("/a", recursive=True)), Removed)
+    assert [row.path for row in leases(client).items] == ["/other"]
+
+
+def test_a_file_is_replaced_by_rename_and_by_publish_with_its_tail_sealed(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    for path in ("/new", "/log", "/put", "/stays"):
+        made(client, path)
+    for path in ("/log", "/put", "/stays"):
+        grant(client, path)
+    assert isinstance(client.ask(Rename("/new", "/log")), Done)
+    client.ask(Rename("/put", "/log", replace=False))
+    assert leases(client).total == 2
+    assert not client.ask(Publish((PublishFile("/put", 0, 0o600, 0),))).files[0].error
+    absent = PublishFile("/stays", 0, 0o600, 0, if_absent=True)
+    assert client.ask(Publish((absent,))).files[0].error == "AlreadyExists"
+    assert [row.path for row in leases(client).items] == ["/stays"]
+
+
+def test_a_tail_moves_with_its_file(client: Client, servers: list[ScriptedServer]) -> None:
+    made(client)
+    granted = grant(client)
+    assert isinstance(client.ask(Rename("/log", "/moved")), Done)
+    assert grant(client, "/moved").tail == granted.tail
+    gone = client.ask(GrantAppend("/log", inode_id=granted.inode_id))
+    assert isinstance(gone, Failure) and gone.error == "FileChanged"
+
+
+def test_a_seal_that_is_blocked_makes_the_change_wait_and_not_fail_for_good(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
+) -> None:
+    made(client)
+    granted = grant(client)
+    chain = members(servers, granted)
+    append(servers, granted, (client.session_id, 1), 100)
+    for server in chain:
+        server.deaf = True
+    asked = client.asked(Remove("/log"))
+    answer = trio.link().call((asked,), 2.0)[0]
+    assert isinstance(answer, Failure) and answer.error == "Busy", answer
+    held = client.ask(GrantAppend("/log"))
+    assert isinstance(held, Failure) and held.error in ("Busy", "Held"), held
+    for server in chain:
+        server.deaf = False
+
+    def again() -> bool:
+        reply = client.send(asked)[0]
+        assert isinstance(reply, Removed) or reply.error in ("Busy", "Held"), reply
+        return isinstance(reply, Removed)
+
+    wait_until(again, "the removal")
+
+
+def test_a_leader_that_falls_in_a_hold_leaves_the_request_to_the_next(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
+) -> None:
+    made(client)
+    granted = grant(client)
+    append(servers, granted, (client.session_id, 1), 100)
+    chain = members(servers, granted)
+    for server in chain:
+        server.deaf = True
+    asked = client.asked(Remove("/log"))
+    client.post(asked)
+    wait_until(lambda: all(order_seen(server, granted.tail.chunk_id) for server in chain), "fences")
+    trio.stop(trio.leader())
+    for server in chain:
+        server.deaf = False
+
+    def again() -> bool:
+        reply = client.send(asked)[0]
+        assert isinstance(reply, Removed) or reply.error in ("Busy", "Held"), reply
+        return isinstance(reply, Removed)
+
+    wait_until(again, "the removal")
+    assert client.ask(Stat("/log")).error == "NotFound"
+    made(client)
+    assert grant(client).tail.file_offset == 0
+
+
+def order_seen(server: ScriptedServer, chunk_id: int) -> bool:
+    return any(
+        order.chunk_id == chunk_id and type(order).__name__ == "FenceReplica"
+        for order in list(server.orders)
+    )
