@@ -34,6 +34,7 @@ PAUSE_MAX_S = 0.1
 ATTEMPTS_MAX = 16  # A file that others change all the time is given up then.
 EXTENTS_AT_ONCE = 250
 WHOLE = (1 << 63) - 1  # Apply clips to what the source has.
+ANY_SIZE = -1  # What is appended to a file before it is cut is cut off, too.
 
 NOTHING = ContentId(0)
 
@@ -137,7 +138,7 @@ class ExtentChanges:
                     f"{path} has {status.size} bytes and cannot be made longer ({size}): "
                     "a hole cannot be stored; write the bytes instead"
                 )
-            staged.put_in_place(path, status, size)
+            staged.put_in_place(path, replace(status, size=ANY_SIZE), size)
         except GfsError:
             staged.give_up()
             raise
@@ -218,7 +219,7 @@ class _Staged:
 
     def put_in_place(self, path: str, before: FileStatus, size: int) -> None:
         """Flip the file to this content, if it still is what it was."""
-        expected = (before.content_id, before.generation)
+        expected = (before.content_id, before.generation, before.size)
         now_ns = self._runtime.wall_ns()
         command = ReplaceContent(path, self.content_id, size, now_ns, *expected)
         self._session.change(command, FileStatus)

@@ -38,8 +38,9 @@ class StageCopy(Word, frozen=True, tag="stage_copy"):
 class ReplaceContent(Word, frozen=True, tag="replace_content"):
     """-> FileStatus. Flips a file that still holds the expected content to a staged one (F2).
 
-    Raises: PreconditionFailed when it holds another one, InvalidArgument unless the staged content
-    has `size` bytes without a hole; then the staged content stays, see DiscardStaged.
+    Appends do not change the generation: `expected_size` keeps what was appended meanwhile from
+    being lost. Raises: PreconditionFailed when it holds another one, InvalidArgument unless the
+    staged content has `size` bytes without a hole; then it stays staged, see DiscardStaged.
     """
 
     path: str
@@ -48,6 +49,7 @@ class ReplaceContent(Word, frozen=True, tag="replace_content"):
     mtime_ns: int
     expected_content: ContentId
     expected_generation: int
+    expected_size: int = -1  # -1: whatever it has grown to, as for a cut.
 
 
 class DiscardStaged(Word, frozen=True, tag="discard_staged"):

@@ -86,14 +86,16 @@ def replace_content(draft: Draft, command: ReplaceContent) -> FileStatus:
     check_range("size", command.size, 0, SIZE_MAX)
     check_attributes(0, command.mtime_ns, "", "")
     staged = get_staged(draft, command.content_id)
+    inode_id, inode = _find_file(draft, command.path)
+    expected = (command.expected_content, command.expected_generation)
+    _check_pinned(command.path, inode, expected)
+    if command.expected_size not in (-1, inode.size):
+        raise PreconditionFailed(f"{command.path} has been appended to meanwhile")
     if staged.total != staged.end or staged.end != command.size:
         raise InvalidArgument(
             f"{command.path} has {staged.total} bytes staged up to {staged.end},"
             f" not {command.size} without a hole"
         )
-    inode_id, inode = _find_file(draft, command.path)
-    expected = (command.expected_content, command.expected_generation)
-    _check_pinned(command.path, inode, expected)
     take_from_tails(draft, inode_id, command.path)
     draft.rows.delete(STAGED, pair_key(draft.stamp.session_id, command.content_id))
     retire_content(draft, inode)
