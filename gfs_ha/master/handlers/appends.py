@@ -84,6 +84,7 @@ def _grant(desk: Desk, request: GrantAppend, slot: Slot) -> None:
         for session_id in {slot.session_id, request.appender or slot.session_id}:
             if view.session(session_id) is None:
                 raise SessionExpired(f"session {session_id:#x} is unknown or expired")
+            desk.leading().observed.met_session(session_id, desk.now_s())
         inode_id = _find_file(view, request)
         tail = tail_of(view, inode_id)
         if tail is not None:
