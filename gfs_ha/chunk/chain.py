@@ -11,6 +11,7 @@ from gfs_ha.errors import GfsError, ProtocolError
 from gfs_ha.net.answers import Deadline
 from gfs_ha.net.push_stream import PushStream
 from gfs_ha.net.stream_pool import StreamPool
+from gfs_ha.net.streams import Bytes
 from gfs_ha.protocol.data import DataRequest, Hop, RequestFlag
 from gfs_ha.protocol.frames import ReplicaAck, failed_ack
 
@@ -21,8 +22,13 @@ _DEADLINE_SHARE = 0.9
 class Chain:
     """The servers below; with none of them everything here does nothing."""
 
-    def __init__(self, pool: StreamPool, request: DataRequest, deadline: Deadline) -> None:
-        """Connect to the next server."""
+    def __init__(
+        self, pool: StreamPool, request: DataRequest, deadline: Deadline, block: bytes = b""
+    ) -> None:
+        """Connect to the next server.
+
+        Args: `block` are the entries that go before the packets, of a push of records.
+        """
         self._hop: Hop | None = request.hops[0] if request.hops else None
         self._stream: PushStream | None = None
         self._lost: ReplicaAck | None = None
@@ -36,7 +42,7 @@ class Chain:
             deadline_ms=max(1, int(left_s * 1000)),
         )
         try:
-            self._stream = PushStream(pool, self._hop, below, deadline)
+            self._stream = PushStream(pool, self._hop, below, deadline, block)
             if request.flags & RequestFlag.CREATE:
                 self._stream.begin()
         except GfsError as error:
@@ -47,11 +53,16 @@ class Chain:
         """Return True while there is somebody below to work for."""
         return self._stream is not None and not self._stream.ended_early
 
-    def forward(self, packet: memoryview) -> None:
+    @property
+    def lost(self) -> bool:
+        """Return True once a server below is out of it."""
+        return self._hop is not None and not self.alive
+
+    def forward(self, *parts: Bytes) -> None:
         """Send one packet, as it came, to the next server."""
         if self._stream is not None:
             try:
-                self._stream.send([packet])
+                self._stream.send(parts)
             except GfsError as error:
                 self._lose(error)
 

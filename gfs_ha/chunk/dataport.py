@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from gfs_ha.chunk.primary import Primary
 from gfs_ha.chunk.progress import ProgressTicker
 from gfs_ha.chunk.push import PushRoom, serve_push
 from gfs_ha.chunk.read import OnDamage, ReadRoom, serve_blocks, serve_fetch
@@ -16,6 +17,7 @@ from gfs_ha.errors import (
     Unreachable,
     WrongCluster,
 )
+from gfs_ha.ids import StartId
 from gfs_ha.limits import FRAME_DEADLINE_S, STREAMS_MAX
 from gfs_ha.net.answers import Deadline
 from gfs_ha.net.network import Address
@@ -30,11 +32,13 @@ from gfs_ha.protocol.data import (
     request_length,
 )
 from gfs_ha.protocol.frames import FrameKind, encode_error, encode_frame
+from gfs_ha.protocol.records import encode_tail_length
 from gfs_ha.runtime import Runtime, Task
 
 logger = logging.getLogger(__name__)
 
 STREAM_IDLE_S = 60.0
+NO_START = StartId(0)
 _STOP_S = 5.0
 _HANG_UP_S = 1.0
 
@@ -50,8 +54,11 @@ class DataPort:
         runtime: Runtime,
         on_damage: OnDamage,
         streams_max: int = STREAMS_MAX,
+        start_id: StartId = NO_START,
     ) -> None:
         """Take the port; its cluster and server are those of the store's identity.
+
+        Args: `start_id` is that of this process; without one it is the primary of no tail.
 
         Raises: PortTaken, ConfigError.
         """
@@ -62,6 +69,7 @@ class DataPort:
         self._pool = StreamPool(network, runtime)
         self._ticker = ProgressTicker(runtime)
         self._pushes = PushRoom(store, self._pool, self._ticker, runtime)
+        self.primary = Primary(self._pushes, start_id)
         self._reads = ReadRoom(store, runtime, on_damage)
         self._streams_max = streams_max
         self._lock = runtime.lock()
@@ -81,6 +89,7 @@ class DataPort:
     def run(self) -> None:
         """Serve until `stop`."""
         ticking = self._runtime.spawn("data progress", self._ticker.run)
+        self.primary.start()
         try:
             while not self._stopped:
                 try:
@@ -90,7 +99,9 @@ class DataPort:
                 if stream is not None:
                     self._admit(stream)
         finally:
+            self.primary.stop(0.0)
             self._end_all()
+            self.primary.stop(_STOP_S)
             self._ticker.stop()
             ticking.join(_STOP_S)
 
@@ -154,6 +165,13 @@ class DataPort:
             self._check(request)
             if request.op is Op.PUSH:
                 return serve_push(self._pushes, request, stream)
+            if request.op is Op.APPEND:
+                self.primary.serve_append(request, stream)
+                return False
+            if request.op is Op.TAIL_LENGTH:
+                told = encode_tail_length(self.primary.tail_length(request))
+                stream.send_now(encode_frame(FrameKind.TAIL, op_id, told))
+                return True
             serve = serve_fetch if request.op is Op.FETCH else serve_blocks
             serve(self._reads, request, stream)
             return True

@@ -17,7 +17,7 @@ from gfs_ha.chunk.obey import Obedience
 from gfs_ha.chunk.outbox import News
 from gfs_ha.errors import Denied, GfsError, ProtocolError, StaleEpoch, WrongDirectory
 from gfs_ha.ids import DiskId, ServerId, StartId
-from gfs_ha.limits import HEARTBEAT_PARK_S
+from gfs_ha.limits import HEARTBEAT_PARK_S, LEASE_MS
 from gfs_ha.protocol.calls import Asked, CallBody, CallReply, Request
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.control import (
@@ -27,6 +27,7 @@ from gfs_ha.protocol.control import (
     DiskTally,
     Heartbeat,
     HeartbeatReply,
+    LedTail,
     OpenReplica,
     RegisterServer,
     ServerRegistered,
@@ -67,6 +68,12 @@ class Inventory(Protocol):
     def tallies(self) -> tuple[DiskTally, ...]: ...
 
     def list_buckets(self, wanted: tuple[tuple[DiskId, int], ...]) -> tuple[BucketListing, ...]: ...
+
+    def led(self) -> tuple[LedTail, ...]: ...
+
+    def note_lease(self, asked_s: float, lease_ms: int) -> None:
+        """Take note of how long it may order appends, from when the heartbeat left."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +280,7 @@ class HeartbeatLanes:
         news = self._outbox.take()
         registration = self._registration
         request = self._make_beat(news)
+        asked_s = self._runtime.monotonic_s()
         try:
             reply = _ask(self._leader, request, CALL_TIMEOUT_S)
         except GfsError:
@@ -291,7 +299,8 @@ class HeartbeatLanes:
         with self._changed:
             self._tallies_told = request.tallies or self._tallies_told
             self._buckets_wanted = reply.list_buckets[:LIST_BUCKETS_MAX] or self._buckets_wanted
-        self._obedience.take(reply.epoch, reply.orders)
+        if self._obedience.take(reply.epoch, reply.orders) and reply.lease_ms > 0:
+            self._inventory.note_lease(asked_s, min(reply.lease_ms, LEASE_MS))
 
     def _make_beat(self, news: News) -> Heartbeat:
         disks = self._inventory.disks()
@@ -321,6 +330,7 @@ class HeartbeatLanes:
             copies=self._inventory.copies(),
             tallies=tallies,
             listed=self._inventory.list_buckets(wanted) if wanted else (),
+            led=self._inventory.led(),
         )
 
     def _list_open(self) -> tuple[OpenReplica, ...]:

@@ -1,34 +1,246 @@
-"""The tails of this server: their replicas, made on order (C10)."""
+"""The tails of this server: their replicas, made on order, and those that it is the primary of.
+
+A few workers take the tails that have records waiting, one batch at a time each. Nothing of a tail
+outlives the process: after a restart its primary is unknown here, and the leader seals it (C10).
+"""
 
 from __future__ import annotations
 
-from gfs_ha.chunk.slots.store import ChunkStore, ReplicaSpec
-from gfs_ha.errors import ProtocolError
-from gfs_ha.limits import CHUNK_BYTES_MAX
-from gfs_ha.protocol.control import CreateReplica
-from gfs_ha.protocol.data import ChunkKind, Durability
+import logging
+
+from gfs_ha.chunk.appends.append_stream import AppendStream
+from gfs_ha.chunk.appends.batch_push import push_batch
+from gfs_ha.chunk.appends.intake import Intake
+from gfs_ha.chunk.appends.lease import LeaseClock
+from gfs_ha.chunk.appends.tail import AppendRoom, Batch, Tail
+from gfs_ha.chunk.appends.waiting_room import WaitingRoom
+from gfs_ha.chunk.push import PushRoom
+from gfs_ha.chunk.slots.format import State
+from gfs_ha.chunk.slots.store import ReplicaSpec
+from gfs_ha.errors import (
+    DeadlineExceeded,
+    Fenced,
+    GfsError,
+    Overloaded,
+    ProtocolError,
+    Unreachable,
+    WrongBirth,
+)
+from gfs_ha.ids import Birth, ChunkId, StartId
+from gfs_ha.limits import CHUNK_BYTES_MAX, COMMIT_NOTE_S, TAILS_PER_SERVER_MAX
+from gfs_ha.net.streams import Stream
+from gfs_ha.protocol.control import CreateReplica, LedTail
+from gfs_ha.protocol.data import HOPS_MAX, ChunkKind, DataRequest, Durability, Hop
+from gfs_ha.protocol.records import TailLength
+from gfs_ha.runtime import Queue, Task, join_all
+
+WORKERS = 4
+IDLE_S = 60.0  # Then a stream without records is hung up on.
+_LOOK_S = 5.0
+
+_Note = tuple[float, Tail | None]  # When it is due, and for which tail.
+
+logger = logging.getLogger(__name__)
 
 
 class Primary:
-    """Makes the replicas of tails."""
+    """Thread-safe. `start_id` is that of this process: grants and orders that name another one
+    are not for it.
+    """
 
-    def __init__(self, store: ChunkStore) -> None:
-        self._store = store
+    def __init__(self, room: PushRoom, start_id: StartId) -> None:
+        self.lease = LeaseClock(room.runtime)
+        self._room = room
+        self._store = room.store
+        self._runtime = room.runtime
+        self._start_id = start_id
+        self._append_room = AppendRoom(self.lease, WaitingRoom(room.runtime), room.runtime)
+        self._lock = room.runtime.lock()
+        self._tails: dict[ChunkId, Tail] = {}
+        self._ready: Queue[Tail | None] = room.runtime.queue(
+            2 * TAILS_PER_SERVER_MAX
+        )  # None: stop.
+        self._to_note: Queue[_Note] = room.runtime.queue(2 * TAILS_PER_SERVER_MAX)
+        self._stopping = False
+        self._tasks: list[Task] = []
+
+    def start(self) -> None:
+        """Start the workers."""
+        bodies = [self._work] * WORKERS + [self._note]
+        self._tasks = [
+            self._runtime.spawn(f"append {number}", body) for number, body in enumerate(bodies)
+        ]
+
+    def stop(self, timeout_s: float) -> bool:
+        """Take no records any more and end the workers; False when one still runs."""
+        if not self._stopping:
+            self._stopping = True
+            for _ in range(WORKERS):
+                self._ready.put(None)
+            self._to_note.put((0.0, None))
+        for tail in self._all():
+            tail.close(Unreachable("the server stops"))
+        return join_all(self._tasks, timeout_s, self._runtime)
+
+    # Orders and heartbeats ------------------------------------------------------------------------
 
     def create(self, order: CreateReplica) -> None:
-        """Make the replica, durably. Idempotent.
+        """Make the replica of a tail, durably, and lead it if this start is meant. Idempotent.
 
-        Raises: ProtocolError, AlreadyExists, Fenced, DiskFull, DiskFailed.
+        Raises: ProtocolError, AlreadyExists, Fenced, Overloaded, DiskFull, DiskFailed.
         """
-        self._store.create_tail(self._spec(order), order.order_index)
+        spec = self._spec(order)
+        leads = order.primary_start != 0 and order.primary_start == self._start_id
+        with self._lock:
+            if order.chunk_id in self._tails:
+                leads = False
+            if leads and len(self._tails) >= TAILS_PER_SERVER_MAX:
+                raise Overloaded(f"this server leads {TAILS_PER_SERVER_MAX} tails already")
+        replica = self._store.create_tail(spec, order.order_index)
+        if leads and not replica.header.end:
+            hops = tuple(Hop(one.server_id, one.host, one.port) for one in order.chain)
+            with self._lock:
+                tail = Tail(replica, hops, self._append_room)
+                self._tails.setdefault(order.chunk_id, tail)
+            logger.info("leads chunk=%#x chain=%d", order.chunk_id, len(hops) + 1)
 
     def _spec(self, order: CreateReplica) -> ReplicaSpec:
         if order.disk_id not in (0, self._store.identity.disk_id):
             raise ProtocolError(f"disk {order.disk_id:#x} is not on this server")
         if not 0 < order.capacity <= CHUNK_BYTES_MAX:
             raise ProtocolError(f"a chunk of {order.capacity} bytes")
+        if len(order.chain) > HOPS_MAX:
+            raise ProtocolError(f"a chain of {len(order.chain) + 1} servers")
         try:
             durability = Durability[order.durability.upper()]
         except KeyError:
             raise ProtocolError(f"no durability is called {order.durability!r}") from None
         return ReplicaSpec(order.chunk_id, order.birth, ChunkKind.TAIL, order.capacity, durability)
+
+    def led(self) -> tuple[LedTail, ...]:
+        """Return the tails that it is the primary of, and forget those that are over."""
+        tails = self._all()
+        over = [tail for tail in tails if tail.over]
+        if over:
+            with self._lock:
+                for tail in over:
+                    self._tails.pop(tail.replica.header.chunk_id, None)
+            for tail in over:
+                tail.close(Fenced(f"{tail.name} is sealed; ask for a new grant"))
+        return tuple(tail.report() for tail in tails if tail not in over)
+
+    def _all(self) -> list[Tail]:
+        with self._lock:
+            return list(self._tails.values())
+
+    # Streams --------------------------------------------------------------------------------------
+
+    def serve_append(self, request: DataRequest, upstream: Stream) -> None:
+        """Take the records of one stream until it ends; the stream is of no use then.
+
+        Raises: why it takes none; Unreachable when the peer is done.
+        """
+        tail = self._led(request.chunk_id, request.birth, request.start_id)
+        stream = AppendStream(upstream, request.op_id, tail.disk, self._runtime)
+        tail.join(stream)
+        try:
+            with self._room.ticker.telling(stream):
+                intake = Intake(tail, stream, upstream, self._runtime, self._ready.put)
+                intake.run(min(IDLE_S, request.deadline_ms / 1000))
+        except Unreachable:
+            raise
+        except GfsError as error:
+            stream.fail(error)
+            if isinstance(error, ProtocolError):
+                logger.info("bad records peer=%s: %s", upstream.peer, error)
+        finally:
+            tail.leave(stream)
+
+    def tail_length(self, request: DataRequest) -> TailLength:
+        """Return how much of a tail counts, exactly if it is led here.
+
+        Raises: Fenced when another start of this server led it, UnknownReplica, WrongBirth.
+        """
+        replica = self._store.get(request.chunk_id, request.birth)
+        with self._lock:
+            tail = self._tails.get(request.chunk_id)
+        if tail is not None and request.start_id in (0, self._start_id):
+            return tail.length()
+        header = replica.header
+        if header.state is State.SEALED:
+            return TailLength(request.chunk_id, header.end, False)
+        if tail is not None or not replica.made_here:
+            raise Fenced(f"chunk {request.chunk_id:#x}: this server started again since; open anew")
+        return TailLength(request.chunk_id, replica.committed, False)
+
+    def _led(self, chunk_id: ChunkId, birth: Birth, start_id: StartId) -> Tail:
+        with self._lock:
+            tail = self._tails.get(chunk_id)
+        if tail is None or not start_id or start_id != self._start_id:
+            raise Fenced(
+                f"chunk {chunk_id:#x}: this start of the server is not its primary; ask for a "
+                "new grant"
+            )
+        if tail.replica.header.birth != birth:
+            raise WrongBirth(f"{tail.name} was born in {tail.replica.header.birth}, not in {birth}")
+        return tail
+
+    # Workers --------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while not self._stopping:
+            try:
+                tail = self._ready.get(_LOOK_S)
+            except DeadlineExceeded:
+                continue
+            if tail is not None:
+                self._serve(tail)
+
+    def _serve(self, tail: Tail) -> None:
+        """Push the batches of one tail, until none waits or another tail does."""
+        more = True
+        while more:
+            batch = tail.next_batch()
+            if batch is not None:
+                try:
+                    push_batch(self._room, tail, batch)
+                except GfsError as error:
+                    self._note_failure(tail, batch, error)
+                else:
+                    tail.landed(batch)
+            more = tail.done()
+            if more and len(self._ready):
+                self._ready.put(tail)
+                return
+        if tail.arm_note():
+            self._to_note.put((self._runtime.monotonic_s() + COMMIT_NOTE_S, tail))
+
+    def _note_failure(self, tail: Tail, batch: Batch, error: GfsError) -> None:
+        if not batch.arrivals:
+            tail.skip_note()
+            return
+        tail.fail(batch, error)
+        logger.warning(
+            "appends end chunk=%#x error=%s reason=%s",
+            tail.replica.header.chunk_id,
+            error.code,
+            error.message,
+        )
+
+    def _note(self) -> None:
+        """Have the others told of the last batch of each tail (C10)."""
+        while not self._stopping:
+            try:
+                due_s, tail = self._to_note.get(_LOOK_S)
+            except DeadlineExceeded:
+                continue
+            wait_s = due_s - self._runtime.monotonic_s()
+            if wait_s > 0:
+                self._runtime.sleep(wait_s)
+            if tail is None:
+                continue
+            again_s = tail.note_in()
+            if again_s == 0.0:
+                self._ready.put(tail)
+            elif again_s is not None:
+                self._to_note.put((self._runtime.monotonic_s() + again_s, tail))

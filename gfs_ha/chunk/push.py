@@ -6,23 +6,27 @@ the servers below may still take it, and the answer says for each what happened.
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass
 
 from gfs_ha.chunk.chain import Chain
-from gfs_ha.chunk.progress import Operation, ProgressTicker
-from gfs_ha.chunk.slots.appending import OpenPush
-from gfs_ha.chunk.slots.replica import Replica
-from gfs_ha.chunk.slots.store import ChunkStore, ReplicaSpec
-from gfs_ha.errors import AlreadyExists, CorruptData, GfsError, ProtocolError
+from gfs_ha.chunk.local_end import LocalEnd
+from gfs_ha.chunk.progress import ProgressTicker
+from gfs_ha.chunk.slots.store import ChunkStore
+from gfs_ha.errors import CorruptData, ProtocolError
 from gfs_ha.net.answers import Deadline
 from gfs_ha.net.buffers import Buffer
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.net.streams import Stream
 from gfs_ha.protocol.data import DataRequest, RequestFlag
-from gfs_ha.protocol.frames import FrameKind, ReplicaAck, encode_acks, encode_frame, failed_ack
+from gfs_ha.protocol.frames import FrameKind, encode_acks, encode_frame
 from gfs_ha.protocol.grid import first_mismatch
 from gfs_ha.protocol.packets import PACKET_BYTES, PacketHeader, decode_packet, packet_crcs
+from gfs_ha.protocol.records import (
+    BLOCK_HEAD_BYTES,
+    check_contiguous,
+    decode_entries,
+    entries_length,
+)
 from gfs_ha.runtime import Runtime
 
 
@@ -46,11 +50,12 @@ def serve_push(room: PushRoom, request: DataRequest, upstream: Stream) -> bool:
     """
     deadline = Deadline(room.runtime, request.deadline_ms / 1000)
     chain: Chain | None = None
-    local = _LocalEnd(room.store, request)
+    block = _receive_entries(request, upstream, deadline)
+    local = LocalEnd(room.store, request, block[BLOCK_HEAD_BYTES:])
     try:
         with room.ticker.working(upstream, request.op_id) as operation:
-            chain = Chain(room.pool, request, deadline)
-            local.begin(operation)
+            chain = Chain(room.pool, request, deadline, block)
+            local.begin(operation.disk)
             with room.store.buffers.borrow() as buffer:
                 whole = _receive(request, _Packets(upstream, buffer, deadline), chain, local)
             if whole:
@@ -68,7 +73,23 @@ def serve_push(room: PushRoom, request: DataRequest, upstream: Stream) -> bool:
             chain.close()
 
 
-def _receive(request: DataRequest, packets: _Packets, chain: Chain, local: _LocalEnd) -> bool:
+def _receive_entries(request: DataRequest, upstream: Stream, deadline: Deadline) -> bytes:
+    """Return the block of entries that comes before the packets of records; empty of a put.
+
+    Raises: ProtocolError, CorruptData unless they are exactly the records of the push.
+    """
+    if not request.flags & RequestFlag.RECORDS:
+        return b""
+    head = memoryview(bytearray(BLOCK_HEAD_BYTES))
+    upstream.receive(head, deadline.stall)
+    packed = memoryview(bytearray(entries_length(head)))
+    if packed:
+        upstream.receive(packed, deadline.stall)
+    check_contiguous(decode_entries(head, packed), request.offset, request.length)
+    return bytes(head) + bytes(packed)
+
+
+def _receive(request: DataRequest, packets: _Packets, chain: Chain, local: LocalEnd) -> bool:
     end = request.offset
     limit = request.offset + request.length
     last = False
@@ -93,6 +114,8 @@ def _receive(request: DataRequest, packets: _Packets, chain: Chain, local: _Loca
             local.append(packets.data, crcs)
         end += packet.length
         last = packet.last
+    if request.flags & RequestFlag.RECORDS and end != limit:
+        raise ProtocolError(f"a push of records ends at {end}, not at {limit}: they are whole")
     return True
 
 
@@ -117,81 +140,3 @@ class _Packets:
         self.packed_crcs = self._buffer.crcs(packet.crc_count)
         self.data = self._buffer.data[: packet.length]
         return packet
-
-
-class _LocalEnd:
-    """This server's replica in one push; remembers the first thing that went wrong."""
-
-    def __init__(self, store: ChunkStore, request: DataRequest) -> None:
-        self._store = store
-        self._request = request
-        self._replica: Replica | None = None
-        self._push: OpenPush | None = None
-        self._operation: Operation
-        self._error: GfsError | None = None
-        self._end = 0
-
-    @property
-    def failed(self) -> bool:
-        return self._error is not None
-
-    def begin(self, operation: Operation) -> None:
-        self._operation = operation
-        try:
-            with operation.at_disk():
-                self._replica = self._find()
-                self._push = self._replica.begin_push(self._request.offset, self._request.length)
-        except GfsError as error:
-            self.fail(error)
-
-    def _find(self) -> Replica:
-        request = self._request
-        if request.flags & RequestFlag.CREATE and request.offset == 0:
-            spec = ReplicaSpec(
-                request.chunk_id,
-                request.birth,
-                request.kind,
-                request.capacity,
-                request.durability,
-            )
-            try:
-                return self._store.create_replica(spec)
-            except AlreadyExists:
-                pass  # Then it has to be the same one, and empty: begin_push looks.
-        return self._store.get(request.chunk_id, request.birth)
-
-    def append(self, data: memoryview, crcs: array[int]) -> None:
-        if self._error is None and self._push is not None:
-            try:
-                with self._operation.at_disk():
-                    self._push.append(data, crcs)
-            except GfsError as error:
-                self.fail(error)
-
-    def commit(self) -> None:
-        if self._error is None and self._push is not None:
-            try:
-                with self._operation.at_disk():
-                    self._end = self._push.commit()
-            except GfsError as error:
-                self.fail(error)
-
-    def fail(self, error: GfsError) -> None:
-        if self._error is None:
-            self._error = error
-
-    def ack(self) -> ReplicaAck:
-        """Return what is answered for this server, after a last look at the fence (C2)."""
-        if self._error is None and self._replica is not None:
-            try:
-                self._replica.look_before_ack()
-            except GfsError as error:
-                self.fail(error)
-        if self._error is not None:
-            return failed_ack(self._store.identity.server_id, self._error)
-        return ReplicaAck(self._store.identity.server_id, "", self._end)
-
-    def close(self) -> None:
-        push, self._push = self._push, None
-        if push is not None:
-            push.close()

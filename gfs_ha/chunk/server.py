@@ -19,7 +19,6 @@ from gfs_ha.chunk.heartbeat import (
 )
 from gfs_ha.chunk.obey import Obedience
 from gfs_ha.chunk.outbox import Outbox
-from gfs_ha.chunk.primary import Primary
 from gfs_ha.chunk.slots.identity import Identity, check_identity, read_identity, write_identity
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.config import ChunkserverConfig, Config, check_exposure
@@ -37,6 +36,7 @@ from gfs_ha.protocol.control import (
     DamageFound,
     DiskFacts,
     DiskTally,
+    LedTail,
     OpenReplica,
 )
 from gfs_ha.runtime import (
@@ -81,6 +81,12 @@ class StoreInventory:
     def list_buckets(self, wanted: tuple[tuple[DiskId, int], ...]) -> tuple[BucketListing, ...]:
         own = self._store.identity.disk_id
         return self._store.list_buckets({bucket for disk, bucket in wanted if disk == own})
+
+    def led(self) -> tuple[LedTail, ...]:
+        return self._data_port.primary.led()
+
+    def note_lease(self, asked_s: float, lease_ms: int) -> None:
+        self._data_port.primary.lease.granted(asked_s, lease_ms)
 
 
 def _disk_facts(disk: Disk, identity: Identity, chunk_count: int) -> DiskFacts:
@@ -174,10 +180,13 @@ class Chunkserver:
             outbox.add_damage(DamageFound(chunk_id, identity.disk_id, block_index))
 
         listen = (self._own.host, self._own.port)
-        self._data_port = DataPort(listen, store, self._network, runtime, report)
+        self._data_port = DataPort(
+            listen, store, self._network, runtime, report, start_id=self._start_id
+        )
         streams = StreamPool(self._network, runtime)
         self._copies = Copies(store, streams, epochs, outbox, runtime)
-        self._obedience = Obedience(store, Primary(store), self._copies, epochs, outbox, runtime)
+        tails = self._data_port.primary
+        self._obedience = Obedience(store, tails, self._copies, epochs, outbox, runtime)
         inventory = StoreInventory(store, self._data_port, self._copies)
         self._lanes = HeartbeatLanes(
             self._facts(identity.server_id), inventory, self._obedience, self._leader, runtime

@@ -20,14 +20,19 @@ class PushStream:
     """One push to `hop` and on to `request.hops`; used by one thread. Close it in any case."""
 
     def __init__(
-        self, pool: StreamPool, hop: Hop, request: DataRequest, deadline: Deadline
+        self,
+        pool: StreamPool,
+        hop: Hop,
+        request: DataRequest,
+        deadline: Deadline,
+        block: bytes = b"",
     ) -> None:
-        """Connect; nothing is sent yet. Raises: Unreachable."""
+        """Connect; nothing is sent yet. `block` follows the request header. Raises: Unreachable."""
         self._pool = pool
         self._address = (hop.host, hop.port)
         self._stream = pool.take(self._address, min(CONNECT_TIMEOUT_S, deadline.left_s()))
         self._reader = AnswerReader(self._stream, request.op_id, deadline)
-        self._header: bytes | None = encode_request(request)
+        self._header: bytes | None = encode_request(request) + block
         self._complete = False
         self.ended_early = False
 

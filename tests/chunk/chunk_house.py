@@ -14,7 +14,7 @@ from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.client.data_room import DataRoom
 from gfs_ha.client.fetch import Fetch, Fetched, FetchTarget
 from gfs_ha.client.push import Push, PushResult, PushTarget
-from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId, make_chunk_id
+from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId, StartId, make_chunk_id
 from gfs_ha.limits import MIB
 from gfs_ha.net.streams import StreamNetwork, TcpStreams
 from gfs_ha.protocol.data import Durability, Hop
@@ -24,6 +24,7 @@ CLUSTER = "testing"
 BIRTH = Epoch(1, 3)
 CHUNK = make_chunk_id(1, 7)
 BOOT_ID = 77
+NOBODY = StartId(0)
 
 
 @dataclass
@@ -54,6 +55,7 @@ def start_house(
     runtime: ThreadedRuntime,
     network: StreamNetwork | None = None,
     streams_max: int = 64,
+    start_id: StartId = NOBODY,
 ) -> House:
     store = ChunkStore(disk, identity(server_id), runtime, BOOT_ID)
     damage: list[tuple[ChunkId, int]] = []
@@ -64,6 +66,7 @@ def start_house(
         runtime,
         lambda chunk_id, block: damage.append((chunk_id, block)),
         streams_max,
+        start_id,
     )
     return House(store, port, runtime.spawn(f"data port {server_id}", port.run), damage)
 
@@ -77,7 +80,8 @@ def street(directory: Path, count: int = 3) -> Iterator[list[House]]:
     try:
         for number in range(1, count + 1):
             disks.append(PosixDisk(directory / f"cs{number}"))
-            houses.append(start_house(disks[-1], number, runtime))
+            start_id = StartId(number * 100)
+            houses.append(start_house(disks[-1], number, runtime, start_id=start_id))
         yield houses
     finally:
         for house in houses:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from append_house import primary_of
 from chunk_house import BIRTH, CHUNK, House, street
 from copy_house import (
     DATA,
@@ -25,7 +26,6 @@ from replica_house import RUNTIME, append, make_replica, open_store, readable
 from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.obey import Obedience
-from gfs_ha.chunk.primary import Primary
 from gfs_ha.errors import UnknownReplica
 from gfs_ha.ids import LogIndex
 from gfs_ha.limits import MIB
@@ -78,7 +78,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
     with street(tmp_path, 1) as (house,), working_copies(store) as target:
         seal(house.store)
         epochs = EpochBook(MemoryDisk(RUNTIME), RUNTIME)
-        obedience = Obedience(store, Primary(store), target.copies, epochs, target.outbox, RUNTIME)
+        obedience = Obedience(
+            store, primary_of(store), target.copies, epochs, target.outbox, RUNTIME
+        )
         obedience.start()
         try:
             yield Server(disk, target, obedience, house)

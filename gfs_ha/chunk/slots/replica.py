@@ -44,10 +44,10 @@ class Replica:
         self._around = around
         self._lock = around.runtime.lock()
         self._orders = around.runtime.lock()
-        self._made_here = made_here
-        self._gate = Gate("" if made_here else "it was open before this server started")
+        self.made_here = made_here
+        self.gate = Gate("" if made_here else "it was open before this server started")
         self._entry_room = EntryRoom(slot.header.capacity)
-        self._committed = 0  # Of a tail: what every replica acknowledged, as far as known here.
+        self.committed = 0  # Of a tail: what every replica acknowledged, as far as known here.
         self._reserve = Reserve(slot.header.capacity)
         self._distrusted = ""  # Why what was written may not be there.
         self._verified: Verified | None = None
@@ -64,7 +64,7 @@ class Replica:
 
     def _count(self) -> None:
         """Move it in or out of the tally of what is sealed and whole (G7)."""
-        counts = self.condition == "sealed" and not self._gate.deleted
+        counts = self.condition == "sealed" and not self.gate.deleted
         length = self.header.end if counts else None
         if length != self._counted:
             self._around.tally.change(self.header.chunk_id, self._counted, length)
@@ -99,12 +99,12 @@ class Replica:
         """
         with self._lock:
             header = self._slot.header
-            self._gate.check_open(header)
-            if self._gate.pushing:
+            self.gate.check_open(header)
+            if self.gate.pushing:
                 raise ReplicaBusy(f"chunk {header.chunk_id:#x}: another push is not over here")
             check_start(header, offset, length_max, entries)
             self._entry_room.check_room(entries)
-            self._gate.pushing = True
+            self.gate.pushing = True
             tail = self._slot.table[-1] if offset % BLOCK_BYTES else None
         try:
             file = self._slot.disk.open(self._slot.name)
@@ -120,7 +120,7 @@ class Replica:
 
     def check_accepting(self) -> None:
         """Raise Fenced or UnknownReplica unless appends are still taken; cheap, for each packet."""
-        if self._gate.closed:
+        if self.gate.closed:
             self.look_before_ack()
 
     def commit_push(self, push: OpenPush) -> int:
@@ -131,7 +131,7 @@ class Replica:
         """
         with self._lock:
             header = self._slot.header
-            self._gate.check_open(header)
+            self.gate.check_open(header)
             first = header.end // BLOCK_BYTES
             table = self._slot.table[:first]
             table.extend(push.crcs)
@@ -147,7 +147,7 @@ class Replica:
             except BaseException as error:
                 # What of it reached the disk is not known: neither appends nor proof from here on.
                 self._distrusted = f"a sync failed: {error}"
-                self._gate.close(self._distrusted)
+                self.gate.close(self._distrusted)
                 raise
             self._publish()
             return push.end
@@ -155,23 +155,18 @@ class Replica:
     def look_before_ack(self) -> None:
         """Raise Fenced if an acknowledgement must not leave any more (C2)."""
         with self._lock:
-            self._gate.check_open(self._slot.header)
+            self.gate.check_open(self._slot.header)
 
     def end_push(self, broken_because: str) -> None:
         """Let go of the replica after a push; a broken one was its last (C6)."""
         with self._lock:
-            self._gate.pushing = False
-            self._gate.close(broken_because)
-
-    @property
-    def committed(self) -> int:
-        """Return how much of a tail every replica acknowledged, as far as it is known here."""
-        return self._committed
+            self.gate.pushing = False
+            self.gate.close(broken_because)
 
     def note_committed(self, length: int) -> None:
         """Serve readers of the open tail up to there: its primary says so (C10)."""
         with self._lock:
-            self._committed = max(self._committed, length)
+            self.committed = max(self.committed, length)
 
     # Orders -------------------------------------------------------------------------------------
 
@@ -197,11 +192,11 @@ class Replica:
         """Take no appends from now on: first in memory, so that a commit cannot slip in between."""
         with self._lock:
             header = self._slot.header
-            self._gate.check_here(self.header)
+            self.gate.check_here(self.header)
             if order_index < header.order_index:
                 older = f"order {order_index} is older than {header.order_index}, obeyed before"
                 raise StaleOrder(f"chunk {header.chunk_id:#x}: {older}")
-            self._gate.close(why)
+            self.gate.close(why)
 
     def _write_fence(self, header: Header, order_index: LogIndex, verified: Verified) -> None:
         self._verified = None  # Until it is written: after a failed sync the disk may hold less.
@@ -217,7 +212,7 @@ class Replica:
         if self.header.state is not State.SEALED:  # Else its bytes do not change any more.
             self.fence(order_index)
         with self._orders:
-            self._gate.check_here(self.header)
+            self.gate.check_here(self.header)
             table = self._cut(self._verify(), length)
             with self._reading() as (file, buffer):
                 return prove(file, self.header, Verified(length, table), buffer)
@@ -233,7 +228,7 @@ class Replica:
             if same and not shown.flags & SlotFlag.COPY_LOST and not self._distrusted:
                 return
             # What this process wrote and counted needs no second look: a tenth of a put's cost.
-            trusted = self._made_here and not self._distrusted and header.state is State.OPEN
+            trusted = self.made_here and not self._distrusted and header.state is State.OPEN
             claim = Verified(header.end, self._slot.table) if trusted else self._verify()
             table = self._cut(claim, length)
             if chunk_digest(table) != digest:
@@ -273,7 +268,7 @@ class Replica:
 
     def _sealed_as(self, order_index: LogIndex, length: int, digest: int) -> bool:
         """Return whether it is sealed so: no order about that is too old. Else begin the order."""
-        self._gate.check_here(self.header)
+        self.gate.check_here(self.header)
         shown = self.header
         if shown.state is State.SEALED and (shown.end, shown.digest) == (length, digest):
             return True
@@ -326,7 +321,7 @@ class Replica:
         """Refuse deletes up to this index from now on, durably (G3). Idempotent."""
         beyond = LogIndex(order_index + 1)
         with self._orders, self._lock:
-            self._gate.check_here(self.header)
+            self.gate.check_here(self.header)
             if self._slot.header.order_index < beyond:
                 stamps.stamp_order(self._slot, beyond)
                 self._publish()
@@ -341,7 +336,7 @@ class Replica:
             self._close_for(order_index, "a good copy takes its place")
             with self._lock:
                 yield self._slot.header
-                self._gate.deleted = True
+                self.gate.deleted = True
                 self._count()
                 self._slot.disk.unlink(self._slot.name)
 
@@ -359,7 +354,7 @@ class Replica:
             self._close_for(order_index, "it is deleted")
             with self._lock:
                 stamps.stamp_free(self._slot, order_index)
-                self._gate.deleted = True
+                self.gate.deleted = True
                 self._count()
                 self._slot.disk.unlink(self._slot.name)
 
@@ -371,14 +366,14 @@ class Replica:
         Raises: ChunkUnavailable, ReplicaDamaged, UnknownReplica.
         """
         header, table = self._served
-        self._gate.check_here(header)
+        self.gate.check_here(header)
         wanted = (offset, length)
         if header.flags & SlotFlag.QUARANTINED:
             raise ReplicaDamaged(f"chunk {header.chunk_id:#x} is quarantined on this server")
         if header.state is not State.SEALED:
             if header.kind is ChunkKind.TAIL:
-                check_committed(header, self._committed, wanted)
-            if not self._made_here or self._distrusted:
+                check_committed(header, self.committed, wanted)
+            if not self.made_here or self._distrusted:
                 with self._orders:
                     return plan_read(self.name, header, self._verify(), wanted)
         if table is None:

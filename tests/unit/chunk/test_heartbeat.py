@@ -14,6 +14,8 @@ from gfs_ha.chunk.heartbeat import LANES, HeartbeatLanes, ServerFacts
 from gfs_ha.chunk.obey import Obedience
 from gfs_ha.chunk.outbox import Outbox
 from gfs_ha.chunk.primary import Primary
+from gfs_ha.chunk.progress import ProgressTicker
+from gfs_ha.chunk.push import PushRoom
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import Denied, GfsError, NotLeader, Unreachable, WrongCluster, WrongDirectory
@@ -31,6 +33,7 @@ from gfs_ha.protocol.control import (
     DiskTally,
     Heartbeat,
     HeartbeatReply,
+    LedTail,
     OpenReplica,
     OrderDone,
     RegisterServer,
@@ -86,6 +89,10 @@ class Shelf:
     replicas: tuple[OpenReplica, ...] = ()
     copying: tuple[CopyProgress, ...] = ()
     told: tuple[DiskTally, ...] = (DiskTally(DiskId(2), b"a"),)
+    leading: tuple[LedTail, ...] = ()
+
+    def __init__(self) -> None:
+        self.leases: list[tuple[float, int]] = []
 
     def disks(self) -> tuple[DiskFacts, ...]:
         return (DiskFacts(DiskId(2), 1000, 250, 3),)
@@ -105,6 +112,17 @@ class Shelf:
     def list_buckets(self, wanted: tuple[tuple[DiskId, int], ...]) -> tuple[BucketListing, ...]:
         return tuple(BucketListing(disk, bucket, ()) for disk, bucket in wanted)
 
+    def led(self) -> tuple[LedTail, ...]:
+        return self.leading
+
+    def note_lease(self, asked_s: float, lease_ms: int) -> None:
+        self.leases.append((asked_s, lease_ms))
+
+
+def primary_of(store: ChunkStore) -> Primary:
+    pool = StreamPool(TcpStreams(RUNTIME), RUNTIME)
+    return Primary(PushRoom(store, pool, ProgressTicker(RUNTIME), RUNTIME), FACTS.start_id)
+
 
 class Server:
     """A server under test, with a scripted leader."""
@@ -118,7 +136,9 @@ class Server:
         copies = Copies(
             store, StreamPool(TcpStreams(RUNTIME), RUNTIME), self.epochs, self.outbox, RUNTIME
         )
-        self.obedience = Obedience(store, Primary(store), copies, self.epochs, self.outbox, RUNTIME)
+        self.obedience = Obedience(
+            store, primary_of(store), copies, self.epochs, self.outbox, RUNTIME
+        )
         self.shelf = Shelf()
         self.lanes = HeartbeatLanes(FACTS, self.shelf, self.obedience, self.leader, RUNTIME)
         self.final = RUNTIME.future()
@@ -202,6 +222,30 @@ def test_an_answered_heartbeat_is_followed_by_the_next(registered: Server) -> No
         call, beat = registered.next_beat()
         assert beat.beat == number
         call.reply(HeartbeatReply(EPOCH))
+
+
+def test_a_lease_counts_from_the_moment_at_which_its_heartbeat_left(registered: Server) -> None:
+    registered.shelf.leading = (LedTail(ChunkId(3), 100, 20),)
+    before_s = RUNTIME.monotonic_s()
+    call, _ = registered.next_beat()
+    sent_s = RUNTIME.monotonic_s()
+    call.reply(HeartbeatReply(EPOCH, lease_ms=30_000))
+    call, beat = registered.next_beat()
+    assert beat.led == registered.shelf.leading
+    ((asked_s, lease_ms),) = registered.shelf.leases
+    assert before_s - 1 < asked_s <= sent_s and lease_ms == 30_000
+    call.reply(HeartbeatReply(EPOCH))
+    call, _ = registered.next_beat()
+    call.reply(HeartbeatReply(EPOCH, lease_ms=1 << 60))
+    registered.next_beat()
+    assert [lease_ms for _, lease_ms in registered.shelf.leases] == [30_000, 60_000]
+
+
+def test_a_deposed_leader_grants_no_lease(registered: Server) -> None:
+    call, _ = registered.next_beat()
+    call.reply(HeartbeatReply(Epoch(1, 1), lease_ms=30_000))
+    registered.next_beat()
+    assert not registered.shelf.leases
 
 
 def test_news_do_not_wait_for_the_parked_heartbeat(registered: Server) -> None:

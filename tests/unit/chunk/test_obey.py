@@ -14,10 +14,12 @@ from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.obey import WAITING_MAX, Obedience
 from gfs_ha.chunk.outbox import Outbox
 from gfs_ha.chunk.primary import Primary
+from gfs_ha.chunk.progress import ProgressTicker
+from gfs_ha.chunk.push import PushRoom
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.store import ChunkStore, ReplicaSpec
 from gfs_ha.errors import DiskFailed, Fenced
-from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, LogIndex, ServerId
+from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, LogIndex, ServerId, StartId
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.net.streams import TcpStreams
 from gfs_ha.protocol.control import (
@@ -38,6 +40,13 @@ from gfs_ha.runtime import ThreadedRuntime
 RUNTIME = ThreadedRuntime()
 BIRTH = Birth(1, 2)
 EPOCH = Epoch(1, 3)
+
+START = StartId(8)
+
+
+def primary_of(store: ChunkStore) -> Primary:
+    pool = StreamPool(TcpStreams(RUNTIME), RUNTIME)
+    return Primary(PushRoom(store, pool, ProgressTicker(RUNTIME), RUNTIME), START)
 
 
 @dataclass
@@ -75,7 +84,7 @@ def server() -> Iterator[Server]:
     epochs = EpochBook(disk, RUNTIME)
     outbox = Outbox(RUNTIME)
     copies = Copies(store, StreamPool(TcpStreams(RUNTIME), RUNTIME), epochs, outbox, RUNTIME)
-    obedience = Obedience(store, Primary(store), copies, epochs, outbox, RUNTIME)
+    obedience = Obedience(store, primary_of(store), copies, epochs, outbox, RUNTIME)
     made = Server(disk, store, epochs, outbox, obedience)
     yield made
     assert made.obedience.stop(20)
@@ -146,10 +155,21 @@ def test_a_tail_that_was_fenced_first_is_not_made(server: Server) -> None:
 
 
 def test_a_tail_of_another_start_is_not_taken_for_a_new_one(server: Server) -> None:
-    Primary(server.store).create(create_order())
+    primary_of(server.store).create(create_order())
     again = ChunkStore(server.disk, server.store.identity, RUNTIME, boot_id=7)
     with pytest.raises(Fenced):
-        Primary(again).create(create_order())
+        primary_of(again).create(create_order())
+
+
+def test_the_start_that_the_order_names_is_the_primary(server: Server) -> None:
+    primary = primary_of(server.store)
+    primary.create(create_order(1, primary_start=StartId(9)))
+    primary.create(create_order(2, primary_start=START))
+    primary.create(create_order(2, primary_start=START))
+    primary.create(create_order(3))
+    assert [one.chunk_id for one in primary.led()] == [ChunkId(2)]
+    server.store.delete(ChunkId(2), LogIndex(9))
+    assert primary.led() == ()
 
 
 def test_the_epoch_is_on_the_disk_before_its_orders_run(server: Server) -> None:

@@ -1,0 +1,58 @@
+"""The reading end of one APPEND stream: takes records into the tail as fast as there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gfs_ha.chunk.appends.append_stream import AppendStream
+from gfs_ha.chunk.appends.record_reader import RecordReader
+from gfs_ha.chunk.appends.tail import Tail
+from gfs_ha.net.streams import Stream
+from gfs_ha.runtime import Runtime
+
+
+class Intake:
+    """Used by the thread that serves the stream."""
+
+    def __init__(
+        self,
+        tail: Tail,
+        stream: AppendStream,
+        upstream: Stream,
+        runtime: Runtime,
+        hand_over: Callable[[Tail], None],
+    ) -> None:
+        """Args: `hand_over` is told of a tail that needs a worker."""
+        self._tail = tail
+        self._stream = stream
+        self._runtime = runtime
+        self._hand_over = hand_over
+        self._reader = RecordReader(upstream, runtime, self._make_room)
+        self._reserved = 0
+
+    def run(self, idle_s: float) -> None:
+        """Take records until the stream was told its last, or brought and awaits none for long.
+
+        Raises: Unreachable when the peer is gone, and what else makes the stream of no use.
+        """
+        heard_s = self._runtime.monotonic_s()
+        try:
+            while not self._stream.ended:
+                records = self._reader.read()
+                now_s = self._runtime.monotonic_s()
+                if records:
+                    kept, needed = self._tail.bring(self._stream, records)
+                    self._tail.give_room(self._reserved - kept)
+                    self._reserved = 0
+                    if needed:
+                        self._hand_over(self._tail)
+                if records or self._stream.waiting:
+                    heard_s = now_s
+                elif now_s - heard_s >= idle_s:
+                    return
+        finally:
+            self._tail.give_room(self._reserved)
+
+    def _make_room(self, length: int) -> None:
+        self._tail.make_room(length)
+        self._reserved += length

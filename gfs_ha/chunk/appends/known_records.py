@@ -1,0 +1,119 @@
+"""The records of one open tail by name: under way, or where they lie (C8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from gfs_ha.errors import ProtocolError
+from gfs_ha.ids import SessionId
+from gfs_ha.limits import TAIL_APPENDERS_MAX, TAIL_RECORDS_MAX, TAIL_RESULTS_MAX
+from gfs_ha.protocol.records import RecordHeader
+
+S = TypeVar("S")
+
+
+@dataclass(slots=True, eq=False)
+class Arrival(Generic[S]):
+    """A record that came and is not acknowledged yet, with everybody who waits for it."""
+
+    head: RecordHeader
+    data: bytes
+    asking: list[S]
+    taken: bool = False  # Into a batch.
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """Where a record lies that every replica acknowledged."""
+
+    offset: int
+    length: int
+
+
+class KnownRecords(Generic[S]):
+    """Used under the lock of its tail.
+
+    Windows count when their record is taken into a batch, in the order of the batches: so what is
+    retained up to any batch stays within the limits, whatever the length of the seal will be.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[SessionId, dict[int, Arrival[S] | Landed]] = {}
+        self._windows: dict[SessionId, int] = {}
+        self._retained = 0  # Taken into a batch, and not below the window.
+        self._count = 0
+
+    def find(self, head: RecordHeader) -> Arrival[S] | Landed | None:
+        """Return what is known of a record, None if it is new.
+
+        Raises: ProtocolError for one that its appender called done, or that is another one.
+        """
+        if head.sequence < self._windows.get(head.appender, 0):
+            raise ProtocolError(
+                f"record {head.sequence} of appender {head.appender:#x} was done: its window "
+                f"starts at {self._windows[head.appender]}"
+            )
+        known = self._of.get(head.appender, {}).get(head.sequence)
+        if known is None:
+            return None
+        if isinstance(known, Landed):
+            same = known.length == head.length
+        else:
+            same = (known.head.length, known.head.crc) == (head.length, head.crc)
+        if not same:
+            raise ProtocolError(
+                f"record {head.sequence} of appender {head.appender:#x} came with other bytes"
+            )
+        return known
+
+    def add(self, arrival: Arrival[S]) -> None:
+        """Know a new record."""
+        self._of.setdefault(arrival.head.appender, {})[arrival.head.sequence] = arrival
+
+    def forget(self, arrival: Arrival[S]) -> None:
+        """Know a record no more that was not taken into any batch."""
+        self._of[arrival.head.appender].pop(arrival.head.sequence, None)
+
+    def admit(self, arrival: Arrival[S]) -> bool:
+        """Count the next record of a batch; False when the tail can hold no more."""
+        head = arrival.head
+        appender = head.appender
+        window = self._windows.get(appender)
+        if window is None:
+            if len(self._windows) >= TAIL_APPENDERS_MAX:
+                return False
+            window = 0
+        if self._count >= TAIL_RECORDS_MAX:
+            return False
+        if head.window_start > window:
+            self._forget_below(appender, window, head.window_start)
+            window = head.window_start
+        if self._retained >= TAIL_RESULTS_MAX:
+            return False
+        self._windows[appender] = window
+        if head.sequence >= window:
+            self._retained += 1
+        arrival.taken = True
+        self._count += 1
+        return True
+
+    def _forget_below(self, appender: SessionId, old: int, window: int) -> None:
+        known = self._of[appender]
+        if window - old <= len(known):
+            below = [sequence for sequence in range(old, window) if sequence in known]
+        else:
+            below = [sequence for sequence in known if sequence < window]
+        for sequence in below:
+            one = known[sequence]
+            if isinstance(one, Landed) or one.taken:
+                del known[sequence]
+                self._retained -= 1
+
+    def land(self, head: RecordHeader, offset: int) -> None:
+        """Note where a record lies that every replica acknowledged."""
+        known = self._of[head.appender]
+        if head.sequence < self._windows[head.appender]:
+            known.pop(head.sequence, None)
+        elif head.sequence in known:
+            known[head.sequence] = Landed(offset, head.length)
