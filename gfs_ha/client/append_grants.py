@@ -12,13 +12,21 @@ from gfs_ha.client.chunk_supply import ChunkSupply
 from gfs_ha.client.cluster import ClusterCalls, expect
 from gfs_ha.client.locations import Here
 from gfs_ha.client.session import Session
-from gfs_ha.errors import AlreadyExists, NoServers, NotFound, UsageError, error_from_wire
+from gfs_ha.errors import (
+    AlreadyExists,
+    GfsError,
+    NoServers,
+    NotFound,
+    UsageError,
+    error_from_wire,
+)
 from gfs_ha.ids import NO_SESSION, ChunkId, InodeId, SessionId
 from gfs_ha.limits import APPEND_WINDOW
 from gfs_ha.protocol.append import AppendGrant, AppendResult, GrantAppend
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.metadata import (
     DISK,
+    MEMORY,
     OpenSession,
     Publish,
     Published,
@@ -41,15 +49,19 @@ class AppendTarget:
     """Where records go, and whose they are.
 
     With a `key` the writer is the same one in every run that names it, and its record i is always
-    record i: what an earlier run appended is found again instead of appended twice.
+    record i: what an earlier run appended is found again instead of appended twice. `ordered`: once
+    a record fails, none behind it is appended any more.
     """
 
     path: str
     durability: str = DISK
     key: str = ""
+    ordered: bool = False
 
     def check(self) -> None:
         """Raises: UsageError."""
+        if self.durability not in (DISK, MEMORY):
+            raise UsageError(f"durability {self.durability!r}; there are disk and memory")
         if len(self.key.encode()) > KEY_BYTES_MAX:
             raise UsageError(f"an id of more than {KEY_BYTES_MAX} bytes: {self.key[:32]!r}…")
 
@@ -141,12 +153,18 @@ class AppendGrants:
     def _ask(self, request: GrantAppend, timeout_s: float) -> AppendGrant:
         if request.failed:
             try:
-                asked = (Asked(request),)
-                return expect(self._calls.settle(asked, timeout_s, (NoServers,))[0], AppendGrant)
+                return self._settle(request, timeout_s, (NoServers,))
             except NoServers:
                 # Better a server that may have recovered than none.
                 request = structs.replace(request, failed=())
-        return self._calls.ask(request, AppendGrant, timeout_s)
+        return self._settle(request, timeout_s)
+
+    def _settle(
+        self, request: GrantAppend, timeout_s: float, give_up: tuple[type[GfsError], ...] = ()
+    ) -> AppendGrant:
+        # A read under the appender's own session: it lives, and none of its numbers is used.
+        asked = (Asked(request, request.appender),)
+        return expect(self._calls.settle(asked, timeout_s, give_up)[0], AppendGrant)
 
     def _create(self, path: str) -> None:
         """Make an empty file, if there is none. Raises: NotFound for a missing directory."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from gfs_ha.client.append_grants import AppendTarget
 from gfs_ha.client.append_records import Appended, PendingRecords, Record, Settled
 from gfs_ha.client.data_plane import RecordStream
 from gfs_ha.errors import DeadlineExceeded, GfsError, LimitExceeded, UsageError
@@ -58,9 +59,14 @@ class AppendQueue:
     """Thread-safe. `on_work` is called, without the lock, when there is something to listen for."""
 
     def __init__(
-        self, path: str, runtime: Runtime, first_sequence: int, on_work: Callable[[], None]
+        self,
+        target: AppendTarget,
+        runtime: Runtime,
+        first_sequence: int,
+        on_work: Callable[[], None],
     ) -> None:
-        self._path = path
+        self._path = target.path
+        self._ordered = target.ordered
         self._runtime = runtime
         self._on_work = on_work
         self._state = runtime.condition()
@@ -70,7 +76,8 @@ class AppendQueue:
         self._closed = False
         self._earlier = Earlier()
         self._progress_s = runtime.monotonic_s()
-        self._first_error: GfsError | None = None
+        self._first_error: GfsError | None = None  # Since somebody waited.
+        self._broken: GfsError | None = None  # Nothing may be appended behind a failed record.
 
     # Callers ------------------------------------------------------------------------------------
 
@@ -81,6 +88,8 @@ class AppendQueue:
             with self._state:
                 if self._closed:
                     raise UsageError(f"{self._path}: the appender is closed")
+                if self._broken is not None:
+                    raise self._broken
                 if not len(self._pending):
                     self._progress_s = self._runtime.monotonic_s()
                 while len(futures) < len(records):
@@ -118,6 +127,11 @@ class AppendQueue:
         """Take no more records."""
         with self._state:
             self._closed = True
+
+    @property
+    def broken(self) -> GfsError | None:
+        """Return why nothing may be appended any more, if the records are to be in order."""
+        return self._broken
 
     @property
     def closed(self) -> bool:
@@ -267,9 +281,13 @@ class AppendQueue:
         if found:
             self._progress_s = self._runtime.monotonic_s()
             self._state.notify_all()
-        for one in found:
-            if isinstance(one.result, GfsError) and self._first_error is None:
-                self._first_error = one.result
+        error = next((one.result for one in found if isinstance(one.result, GfsError)), None)
+        if error is None:
+            return found
+        self._first_error = self._first_error or error
+        if self._ordered and self._broken is None:
+            self._broken = error
+            found += self._pending.give_up(error)
         return found
 
 

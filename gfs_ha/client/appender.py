@@ -25,6 +25,7 @@ from gfs_ha.errors import (
     GfsError,
     InvalidArgument,
     NotFound,
+    ProtocolError,
     ReplicaError,
     SessionExpired,
     Unavailable,
@@ -84,7 +85,7 @@ class Appender:
         self.target = target
         self._parts = parts
         self._runtime = parts.runtime
-        self._queue = AppendQueue(target.path, parts.runtime, first_sequence, self._ensure_driven)
+        self._queue = AppendQueue(target, parts.runtime, first_sequence, self._ensure_driven)
         self._turning = parts.runtime.lock()
         self._asking = parts.runtime.lock()
         self._driven = False
@@ -144,6 +145,11 @@ class Appender:
     def idle(self) -> bool:
         """Return whether nothing is under way."""
         return not self._queue.standing().waiting
+
+    @property
+    def broken(self) -> GfsError | None:
+        """Return the failure behind which an ordered appender appends nothing."""
+        return self._queue.broken
 
     @property
     def ended(self) -> bool:
@@ -279,7 +285,7 @@ class Appender:
         if grant is None or passing:
             return  # Busy, overloaded: the same primary may take them in a moment.
         self._refused = grant.tail.chunk_id
-        if not isinstance(error, ReplicaError):
+        if not isinstance(error, ReplicaError | ProtocolError):
             named = error.details.get("server", 0)
             server = ServerId(named) if isinstance(named, int) and named else grant.tail.primary
             self._parts.supply.note_failed((server,))

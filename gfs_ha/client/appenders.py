@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 
-from gfs_ha.client.append_grants import AppendGrants, AppendTarget
-from gfs_ha.client.appender import Appender, AppenderParts
+from gfs_ha.client.append_grants import AppendTarget
+from gfs_ha.client.append_records import Appended
+from gfs_ha.client.appender import Appender, AppenderParts, Data
 from gfs_ha.client.cluster import ClusterCalls
-from gfs_ha.errors import GfsError
+from gfs_ha.errors import GfsError, UsageError
 from gfs_ha.ids import NO_SESSION, SessionId
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.metadata import CloseSession
+from gfs_ha.runtime import Future
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +36,6 @@ class Appenders:
         self._made: list[Appender] = []
         self._free: list[tuple[SessionId, int]] = []
 
-    @property
-    def grants(self) -> AppendGrants:
-        return self._parts.grants
-
     def make(self, target: AppendTarget) -> Appender:
         """Return an appender of the caller's own, to be closed by the caller."""
         with self._lock:
@@ -49,8 +47,17 @@ class Appenders:
             self._made.append(appender)
             return appender
 
-    def of(self, target: AppendTarget) -> Appender:
-        """Return the appender that all single records of this client to that file share."""
+    def append(self, target: AppendTarget, data: Data) -> Future[Appended]:
+        """Append one record; all single records of this client to one file share an appender."""
+        while True:
+            appender = self._of(target)
+            try:
+                return appender.append(data)
+            except UsageError:
+                if not appender.ended:
+                    raise  # Else it was let go of just now, because others were used more.
+
+    def _of(self, target: AppendTarget) -> Appender:
         with self._lock:
             kept = self._kept.get(target)
             if kept is not None:

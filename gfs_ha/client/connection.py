@@ -13,12 +13,14 @@ from gfs_ha.client.cluster import ClusterCalls
 from gfs_ha.client.complaints import Complaints
 from gfs_ha.client.consistency import DEFAULT, Consistency
 from gfs_ha.client.content_store import ContentStore
-from gfs_ha.client.contents import PinnedContent, open_content, open_contents
+from gfs_ha.client.contents import PinnedContent
 from gfs_ha.client.data_plane import DataPlane
 from gfs_ha.client.data_ports import DataPorts
+from gfs_ha.client.follower import Follower
 from gfs_ha.client.locations import Here, Locations
 from gfs_ha.client.memory import MemoryPool
 from gfs_ha.client.namespace import Namespace
+from gfs_ha.client.openings import Openings
 from gfs_ha.client.piece_stream import ReaderParts
 from gfs_ha.client.reader import PIECE_MEMORY_BYTES, PieceReader
 from gfs_ha.client.session import Session
@@ -70,16 +72,24 @@ class ClusterConnection:
         appender_parts = AppenderParts(grants, plane, supply, runtime, timeout_s)
         self.appenders = Appenders(appender_parts, calls)
         complaints = Complaints(calls, runtime)
+        self._complaints = complaints
+        self.openings = Openings(calls, plane, locations, complaints, runtime)
         pieces = PieceReader(plane, locations, complaints, runtime, timeout_s)
         self.reader_parts = ReaderParts(pieces, MemoryPool(PIECE_MEMORY_BYTES, runtime), runtime)
 
     def open_content(self, path: str) -> PinnedContent:
         """Return the file's content as it is now."""
-        return open_content(self.calls, self.locations, self.runtime, path)
+        return self.openings.open(path)
 
     def open_contents(self, paths: Sequence[str]) -> list[PinnedContent | GfsError]:
         """Return the contents of several files, or why not; one request for all."""
-        return open_contents(self.calls, self.locations, self.runtime, paths)
+        return self.openings.open_all(paths)
+
+    def follower(self, path: str) -> Follower:
+        """Return what reads a file as it grows, from its beginning unless told otherwise."""
+        return Follower(
+            *(self.calls, self._plane, self.locations, self._complaints, self.reader_parts), path
+        )
 
     def close(self) -> None:
         """Finish open chunks, end the session, hang up. Takes a bounded time, never raises."""

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Literal, TypedDict, Unpack, overload
 
+from gfs_ha.client.append_file import RemoteAppender
+from gfs_ha.client.append_grants import AppendTarget
+from gfs_ha.client.appender import SETTLED_WAIT_S, Appender
 from gfs_ha.client.connection import ClusterConnection
 from gfs_ha.client.consistency import consistency_of
 from gfs_ha.client.content_store import ContentSink, FileAttributes
@@ -14,6 +17,7 @@ from gfs_ha.client.copying import Copying
 from gfs_ha.client.editor import RemoteEditor
 from gfs_ha.client.extent_changes import ExtentChanges
 from gfs_ha.client.files import RemoteReader, RemoteWriter
+from gfs_ha.client.follower import Follower
 from gfs_ha.client.lanes import Lanes
 from gfs_ha.client.namespace import check_path
 from gfs_ha.client.operations import Operations
@@ -117,6 +121,9 @@ class Cluster:
     @overload
     def open(self, path: str, mode: Literal["r+b"], *, durability: str = ...) -> RemoteEditor: ...
 
+    @overload
+    def open(self, path: str, mode: Literal["ab"], *, durability: str = ...) -> RemoteAppender: ...
+
     def open(
         self,
         path: str,
@@ -125,12 +132,13 @@ class Cluster:
         durability: str = DISK,
         replicas: int = 0,
         if_absent: bool = False,
-    ) -> RemoteReader | RemoteWriter | RemoteEditor:
+    ) -> RemoteReader | RemoteWriter | RemoteEditor | RemoteAppender:
         """Return a file object.
 
         `rb`: the content as it is now, seekable, each byte verified. `wb`: new content that is
         published as a whole by `close`, and discarded when the `with` block ends by an exception.
-        `r+b`: a file that is there, to read and to overwrite, each write in one step.
+        `r+b`: a file that is there, to read and to overwrite, each write in one step. `ab`: writes
+        go behind what is there, many writers may do so at once; a missing file is made.
         Args: `durability` is `disk` or `memory`, `replicas` the copies wanted (0: the cluster's
         setting), `if_absent` refuses to replace a file.
         """
@@ -139,8 +147,10 @@ class Cluster:
             return self._reader(path)
         if mode == "r+b":
             return RemoteEditor(path, self._changes, lambda: self._reader(path), durability)
+        if mode == "ab":
+            return self._appending(path, durability)
         if mode != "wb":
-            raise UsageError(f"mode {mode!r}; remote files open with 'rb', 'wb' or 'r+b'")
+            raise UsageError(f"mode {mode!r}; remote files open with 'rb', 'wb', 'ab' or 'r+b'")
         options = PutOptions(durability, replicas, if_absent)
         attributes = FileAttributes(FILE_MODE, self._connection.runtime.wall_ns())
         return RemoteWriter(path, ContentSink(self._connection.store, path, attributes, options))
@@ -148,6 +158,38 @@ class Cluster:
     def _reader(self, path: str) -> RemoteReader:
         connection = self._connection
         return RemoteReader(connection.reader_parts, connection.open_content(path))
+
+    def _appending(self, path: str, durability: str) -> RemoteAppender:
+        connection = self._connection
+        appender = connection.appenders.make(AppendTarget(path, durability, ordered=True))
+        runtime = connection.runtime
+        return RemoteAppender(path, appender, runtime, lambda: self.stat(path, exact=True).size)
+
+    # Records ------------------------------------------------------------------------------------
+
+    def append(self, path: str, data: bytes | memoryview, *, durability: str = DISK) -> int:
+        """Append one record, whole and exactly once, and return the offset where it lies.
+
+        Many clients and threads may append to one file at once; each is told where its own lies.
+        A missing file is made. Raises: LimitExceeded for more than 8 MiB (a quarter of a smaller
+        chunk); UnknownOutcome when it may or may not be appended; NotFound for a missing directory.
+        """
+        target = AppendTarget(check_path(path), durability)
+        return self._connection.appenders.append(target, data).result(SETTLED_WAIT_S).offset
+
+    def appender(self, path: str, *, durability: str = DISK, key: str = "") -> Appender:
+        """Return an appender for many records, each with a future; use it with `with`.
+
+        With a `key` its record i is record i of that key in every run: what an earlier run appended
+        within the last 24 h is found again and not appended twice. Once a record fails, no later
+        one is appended.
+        """
+        target = AppendTarget(check_path(path), durability, key, ordered=True)
+        return self._connection.appenders.make(target)
+
+    def follow(self, path: str) -> Follower:
+        """Return what reads a file as it grows."""
+        return self._connection.follower(check_path(path))
 
     def read_bytes(self, path: str) -> bytes:
         """Return the whole content of a file."""
@@ -271,9 +313,15 @@ class Cluster:
         """Yield (path, entry) of everything below a directory, a directory before its content."""
         return self._names.walk(path)
 
-    def stat(self, path: str) -> FileStatus:
-        """Return kind, size, mode, owner, times of a name. Raises: NotFound, NotADirectory."""
-        return self._names.stat(path)
+    def stat(self, path: str, *, exact: bool = False) -> FileStatus:
+        """Return kind, size, mode, owner, times of a name. Raises: NotFound, NotADirectory.
+
+        The size of a file that grows is what was reported last; `exact` asks who appends to it.
+        """
+        status = self._names.stat(path)
+        if exact and status.growing:
+            return self._connection.openings.exact(check_path(path))
+        return status
 
     def exists(self, path: str) -> bool:
         """Return whether there is such a name."""

@@ -24,6 +24,7 @@ from gfs_ha.errors import (
     Overloaded,
     ReplicaBusy,
     UnknownReplica,
+    Unreachable,
 )
 from gfs_ha.ids import ChunkId, format_id
 from gfs_ha.limits import BLOCK_BYTES, MIB
@@ -105,7 +106,8 @@ class PieceReader:
         except _ChunkGone:
             content.refresh(piece.file_offset)
         moved = content.extent_at(piece.file_offset)
-        if moved.length != piece.extent.length or moved.file_offset != piece.extent.file_offset:
+        # A tail that was sealed meanwhile may be longer than what was pinned of it.
+        if moved.length < piece.extent.length or moved.file_offset != piece.extent.file_offset:
             raise ChunkUnavailable(f"{content.path}: its extents changed while it was read")
         try:
             piece = Piece(moved, piece.begin, piece.end)
@@ -142,13 +144,14 @@ class PieceReader:
             if chunk is None:
                 raise _ChunkGone
             failures: list[tuple[Location, GfsError]] = []
-            for location in self._locations.ordered(chunk):
+            for location in self._ordered(content, chunk):
                 try:
                     return self._read_patiently(location, chunk, piece, memory)
                 except GfsError as error:
                     failures.append((location, error))
-                    self._locations.avoid(location.server_id)
-                    self._complaints.report(chunk.chunk_id, location.server_id, error)
+                    if self._to_blame(content, chunk, error):
+                        self._locations.avoid(location.server_id)
+                        self._complaints.report(chunk.chunk_id, location.server_id, error)
             if not sure and all(isinstance(error, UnknownReplica) for _, error in failures):
                 raise _ChunkGone
             trouble = _verdict(content.path, chunk, failures)
@@ -159,6 +162,21 @@ class PieceReader:
             self._runtime.sleep(delay_s)
             chunk = self._locations.refresh(chunk.chunk_id)
             round_index += 1
+
+    def _to_blame(self, content: PinnedContent, chunk: ChunkLocations, error: GfsError) -> bool:
+        """Return whether a replica failed, and did not just hear too little of an open tail."""
+        in_tail = not chunk.sealed and content.asked_first
+        return not in_tail or isinstance(error, Unreachable | CorruptData)
+
+    def _ordered(self, content: PinnedContent, chunk: ChunkLocations) -> list[Location]:
+        """Return the replicas, best first: of an open tail its primary, which has all that counts.
+
+        Another one may not have heard yet how much that is.
+        """
+        places = self._locations.ordered(chunk)
+        if not chunk.sealed and content.asked_first:
+            places.sort(key=lambda one: one.server_id != content.asked_first)
+        return places
 
     def _read_patiently(
         self, location: Location, chunk: ChunkLocations, piece: Piece, memory: memoryview

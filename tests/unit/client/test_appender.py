@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from little_cluster import config
-from little_tails import HangUp, Primary, Tail, TailMasters
+from little_tails import RUNTIME, HangUp, Primary, Tail, TailMasters
 
 from gfs_ha.client.append_grants import AppendTarget
 from gfs_ha.client.connection import ClusterConnection
+from gfs_ha.client.filesystem import Cluster
 from gfs_ha.errors import (
     DeadlineExceeded,
     InvalidArgument,
@@ -294,3 +295,66 @@ def test_many_appenders_lose_and_double_nothing_under_random_faults(
 
 def _fine(when: str, tail: Tail) -> None:
     pass
+
+
+def test_once_a_record_of_an_ordered_appender_fails_none_behind_it_is_appended(
+    house: House,
+) -> None:
+    appender = house.connection.appenders.make(AppendTarget("/log", ordered=True))
+    appender.append(b"a").result(WAIT_S)
+
+    def remove(when: str, tail: Tail) -> None:
+        if when == "after":
+            house.connection.namespace.remove("/log")
+            raise HangUp
+
+    house.fault_open(remove)
+    failed = appender.append(b"b")
+    with pytest.raises(UnknownOutcome):
+        failed.result(WAIT_S)
+    with pytest.raises(UnknownOutcome):
+        appender.append(b"c")
+    assert house.connection.namespace.find("/log") is None
+    appender.abandon()
+
+
+def test_small_writes_of_a_file_object_share_records(house: House) -> None:
+    with Cluster(config(), connection=house.connection) as cluster:
+        with cluster.open("/log", "ab") as file:
+            for _ in range(100):
+                file.write(b"0123456789")
+            file.flush()
+            assert file.tell() == 1000
+            file.write(bytes(40_000))
+            file.write(b"end")
+        (tail,) = house.masters.open.values()
+        assert len(tail.entries) < 50
+        lengths = [length for _, length in tail.entries.values()]
+        assert lengths[-2:] == [40_000, 3], "a long write is a record of its own"
+        assert cluster.append("/log", b"x") == 41_003
+    assert house.masters.content("/log") == b"0123456789" * 100 + bytes(40_000) + b"endx"
+
+
+def test_what_is_written_leaves_without_a_flush(house: House) -> None:
+    with (
+        Cluster(config(), connection=house.connection) as cluster,
+        cluster.open("/log", "ab") as file,
+    ):
+        file.write(b"soon")
+        deadline_s = RUNTIME.monotonic_s() + WAIT_S
+        while not any(tail.data == b"soon" for tail in house.masters.open.values()):
+            assert RUNTIME.monotonic_s() < deadline_s
+            RUNTIME.sleep(0.002)
+
+
+def test_an_error_of_an_earlier_write_shows_at_the_next_one(house: House) -> None:
+    with Cluster(config(), connection=house.connection) as cluster:
+        file = cluster.open("/no/such", "ab")
+        file.write(b"a")
+        with pytest.raises(NotFound):
+            file.flush()
+        with pytest.raises(NotFound):
+            file.write(b"b")
+        with pytest.raises(NotFound):
+            file.close()
+        assert file.closed

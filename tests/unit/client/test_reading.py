@@ -229,7 +229,7 @@ def test_wrong_kinds_are_told(little: LittleCluster, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         little.client.open("/no")
     with pytest.raises(UsageError):
-        little.client.open("/d", "ab")
+        little.client.open("/d", "w+b")
     with pytest.raises(IsADirectory):
         little.client.get("/d", tmp_path / "x")
     little.client.write_bytes("/f", b"1")
