@@ -22,21 +22,31 @@ from gfs_ha.errors import DiskFailed, DiskFull, WrongDirectory
 from gfs_ha.kv.bulk_files import remove_in_steps, write_in_windows
 from gfs_ha.kv.directories import make_durable, sync_directory
 from gfs_ha.kv.ordered import Frozen, KvStats, Reader, Table, WriteTransaction, next_prefix
+from gfs_ha.kv.places import Places, staged, switched
 from gfs_ha.limits import MAP_BYTES_DEFAULT
 
 _READERS_MAX = 1024
 _DATA = "data.mdb"
 _FRESH = "fresh"  # Where a new environment is made, below its own directory.
 _FROZEN = "frozen"  # The directory of a copy, likewise.
+_SWITCHED = b"~switched"  # In LMDB's own table of databases: which have changed places.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # A disk with less room than this has just broken a commit off, whatever LMDB calls it.
 _ROOM_BYTES = 1 << 20
 
 
 class _LmdbReader:
-    def __init__(self, transaction: lmdb.Transaction, databases: dict[str, lmdb._Database]) -> None:
+    def __init__(self, transaction: lmdb.Transaction, places: Places[lmdb._Database]) -> None:
         self._transaction = transaction
-        self._databases = databases
+        self._places = places
+        self._find_databases()
+
+    def _find_databases(self) -> None:
+        try:
+            row = cast("bytes | None", self._transaction.get(_SWITCHED))
+        except lmdb.Error as error:
+            raise _translated(error) from error
+        self._databases = self._places.under(row)
 
     def get(self, table: Table, key: bytes) -> bytes | None:
         try:
@@ -73,6 +83,11 @@ class _LmdbReader:
                     found = cursor.prev()
                 return
             found = cursor.set_range(low) if low else cursor.first()
+            if high is None and not cut:
+                # All the rest of a database: LMDB's own iterator is three times as fast.
+                if found:
+                    yield from cast("Iterator[tuple[bytes, bytes]]", cursor.iternext())
+                return
             while found:
                 key = cast(bytes, cursor.key())
                 if high is not None and key >= high:
@@ -91,10 +106,10 @@ class _LmdbWriter(_LmdbReader):
     def __init__(
         self,
         transaction: lmdb.Transaction,
-        databases: dict[str, lmdb._Database],
+        places: Places[lmdb._Database],
         directory: Path,
     ) -> None:
-        super().__init__(transaction, databases)
+        super().__init__(transaction, places)
         self._directory = directory
 
     def put(self, table: Table, key: bytes, value: bytes) -> None:
@@ -110,6 +125,20 @@ class _LmdbWriter(_LmdbReader):
             )
         except lmdb.Error as error:
             raise _translated(error) from error
+
+    def clear(self, database: str) -> None:
+        try:
+            self._transaction.drop(self._databases[database], delete=False)
+        except lmdb.Error as error:
+            raise _translated(error) from error
+
+    def switch(self, databases: Sequence[str]) -> None:
+        try:
+            row = cast("bytes | None", self._transaction.get(_SWITCHED))
+            self._transaction.put(_SWITCHED, switched(row, databases))
+        except lmdb.Error as error:
+            raise _translated(error) from error
+        self._find_databases()
 
     def commit(self) -> None:
         try:
@@ -134,6 +163,7 @@ class LmdbKV:
     ) -> None:
         self._directory = directory
         self._map_bytes = map_bytes
+        self._names = tuple(databases)
         self._copying = threading.Lock()
         self._closing = False
         try:
@@ -145,7 +175,8 @@ class LmdbKV:
             sync_directory(directory)
             self._environment = _open(directory, databases, map_bytes)
             self._environment.reader_check()
-            self._databases = _open_databases(self._environment, databases)
+            self._handles = _open_databases(self._environment, databases)
+            self._places = Places(databases, self._handles)
         except lmdb.InvalidError as error:
             raise WrongDirectory(f"{directory} holds no store of ours: {error}") from error
         except lmdb.Error as error:
@@ -157,13 +188,11 @@ class LmdbKV:
     @contextmanager
     def read(self) -> Iterator[Reader]:
         with self._environment.begin() as transaction:
-            yield _LmdbReader(transaction, self._databases)
+            yield _LmdbReader(transaction, self._places)
 
     def begin(self) -> WriteTransaction:
         try:
-            return _LmdbWriter(
-                self._environment.begin(write=True), self._databases, self._directory
-            )
+            return _LmdbWriter(self._environment.begin(write=True), self._places, self._directory)
         except lmdb.Error as error:
             raise _translated(error) from error
 
@@ -173,7 +202,7 @@ class LmdbKV:
             return _FrozenCopy(
                 self._environment,
                 self._directory / _FROZEN,
-                tuple(self._databases),
+                self._names,
                 lambda: self._closing,
             )
 
@@ -181,7 +210,7 @@ class LmdbKV:
         info = self._environment.info()
         page_bytes = int(self._environment.stat()["psize"])
         with self._environment.begin() as transaction:
-            stats = [transaction.stat(db=database) for database in self._databases.values()]
+            stats = [transaction.stat(db=database) for database in self._handles.values()]
         used = (int(info["last_pgno"]) + 1) * page_bytes
         held = sum(
             int(stat["branch_pages"]) + int(stat["leaf_pages"]) + int(stat["overflow_pages"])
@@ -209,7 +238,7 @@ def _open(directory: Path, databases: Sequence[str], map_bytes: int) -> lmdb.Env
     return lmdb.open(
         os.fspath(directory),
         map_size=map_bytes,
-        max_dbs=len(databases) + 1,
+        max_dbs=2 * len(databases) + 1,
         max_readers=_READERS_MAX,
         readahead=False,
         metasync=True,
@@ -219,9 +248,13 @@ def _open(directory: Path, databases: Sequence[str], map_bytes: int) -> lmdb.Env
 
 
 def _open_databases(
-    environment: lmdb.Environment, databases: Sequence[str]
+    environment: lmdb.Environment, databases: Sequence[str], create: bool = True
 ) -> dict[str, lmdb._Database]:
-    return {name: environment.open_db(name.encode()) for name in databases}
+    return {name: environment.open_db(name.encode(), create=create) for name in _both(databases)}
+
+
+def _both(databases: Sequence[str]) -> list[str]:
+    return [place for name in databases for place in (name, staged(name))]
 
 
 def _create(directory: Path, databases: Sequence[str], map_bytes: int) -> None:
@@ -258,12 +291,10 @@ class _FrozenCopy:
                 readonly=True,
                 lock=False,
                 readahead=True,
-                max_dbs=len(databases) + 1,
+                max_dbs=2 * len(databases) + 1,
                 lib_version=0,
             )
-            self._databases = {
-                name: self._copy.open_db(name.encode(), create=False) for name in databases
-            }
+            self._places = Places(databases, _open_databases(self._copy, databases, create=False))
         except lmdb.Error as error:
             self._remove()
             raise _translated(error) from error
@@ -275,7 +306,7 @@ class _FrozenCopy:
     @contextmanager
     def read(self) -> Iterator[Reader]:
         with self._copy.begin() as transaction:
-            yield _LmdbReader(transaction, self._databases)
+            yield _LmdbReader(transaction, self._places)
 
     def close(self) -> None:
         self._copy.close()

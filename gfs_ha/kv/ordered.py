@@ -7,11 +7,13 @@ their own.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import msgspec
+
+from gfs_ha.kv.places import staged
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -44,6 +46,14 @@ class Writer(Reader, Protocol):
 
     def delete(self, table: Table, key: bytes) -> bool:
         """Remove a key; return whether it was there."""
+        ...
+
+    def clear(self, database: str) -> None:
+        """Remove all rows of a database, of all tables in it, however many there are."""
+        ...
+
+    def switch(self, databases: Sequence[str]) -> None:
+        """Have each of these databases and its staged place (`places.staged`) change places."""
         ...
 
 
@@ -160,6 +170,21 @@ class _MemoryWriter(_MemoryReader):
 
     def delete(self, table: Table, key: bytes) -> bool:
         return self._own(table).delete(table.prefix + key)
+
+    def clear(self, database: str) -> None:
+        self._touched.add(database)
+        self._databases[database] = _Sorted()
+
+    def switch(self, databases: Sequence[str]) -> None:
+        for name in databases:
+            other = staged(name)
+            for place in (name, other):
+                if place not in self._databases:
+                    self.clear(place)
+            pair = self._databases[name], self._databases[other]
+            self._databases[other], self._databases[name] = pair
+            if (name in self._touched) != (other in self._touched):
+                self._touched ^= {name, other}
 
     def commit(self) -> None:
         self._store.databases = self._databases

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from gfs_ha.kv.ordered import Frozen, KvStats, MemoryKV, Reader, Table, WriteTransaction
@@ -59,6 +59,12 @@ class _Transaction:
 
     def delete(self, table: Table, key: bytes) -> bool:
         return self._inner.delete(table, key)
+
+    def clear(self, database: str) -> None:
+        self._inner.clear(database)
+
+    def switch(self, databases: Sequence[str]) -> None:
+        self._inner.switch(databases)
 
     def commit(self) -> None:
         self._on_commit(0)

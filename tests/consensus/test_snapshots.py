@@ -17,8 +17,9 @@ from gfs_ha.checksum import crc32c
 from gfs_ha.errors import CorruptData, DiskFailed, DiskFull, ProtocolError
 from gfs_ha.kv.lmdb_kv import LmdbKV
 from gfs_ha.kv.ordered import MemoryKV, OrderedKV, Table
-from gfs_ha.master.raft.export import Export, install_rows
-from gfs_ha.master.raft.identity import INCOMING, META, SEEN, STARTS
+from gfs_ha.kv.places import staged
+from gfs_ha.master.raft.export import Export, install_staged, stage_rows
+from gfs_ha.master.raft.identity import META, SEEN, STARTS
 from gfs_ha.master.raft.members import (
     NOBODY,
     AddLearner,
@@ -37,6 +38,7 @@ from gfs_ha.master.raft.messages import (
 from gfs_ha.sim.guards import GUARDS
 
 STATE = Table("state", "state")
+STAGED = Table("state", staged("state"))
 
 
 class ShortLog(OurLab):
@@ -106,7 +108,9 @@ def test_chunks_hold_every_row_and_are_the_same_whenever_they_are_cut(
         target = MemoryKV()
         writer = target.begin()
         writer.put(Table("", "one"), b"old", b"row")
-        install_rows(writer, databases, iter(chunks))
+        for chunk in chunks:
+            stage_rows(writer, databases, chunk)
+        install_staged(writer, databases)
         writer.commit()
         for name in databases:
             assert rows_of(target, Table("", name)) == rows_of(kv, Table("", name))
@@ -118,7 +122,9 @@ def test_chunks_hold_every_row_and_are_the_same_whenever_they_are_cut(
 def test_rows_that_are_none_are_refused() -> None:
     writer = MemoryKV().begin()
     with pytest.raises(CorruptData):
-        install_rows(writer, ("one",), iter([b"\xc1"]))
+        stage_rows(writer, ("one",), b"\xc1")
+    with pytest.raises(CorruptData, match="database 1"):
+        stage_rows(writer, ("one",), msgspec.msgpack.encode([(1, [(b"key", b"value")])]))
 
 
 def test_a_frozen_store_shows_its_moment_while_the_store_goes_on(tmp_path: Path) -> None:
@@ -198,7 +204,7 @@ def test_only_replicated_rows_are_installed(lab: ShortLog) -> None:
     with disk.read() as reader:
         assert reader.get(META, b"identity") == identity
     assert lab.term("C") >= term
-    assert rows_of(disk, INCOMING) == [], "the chunks are gone"
+    assert rows_of(disk, STAGED) == [], "the chunks are gone"
 
 
 def test_a_new_member_on_an_empty_disk_becomes_a_voter_for_one_that_is_dead(lab: ShortLog) -> None:
@@ -266,13 +272,13 @@ def test_a_crash_at_any_moment_leaves_the_old_state_or_the_new_one(tmp_path: Pat
 def test_another_leader_begins_anew_and_nothing_is_mixed(lab: ShortLog) -> None:
     leave_behind(lab)
     lab.rejoin("C")
-    until(lab, lambda: len(rows_of(lab.disks["C"], INCOMING)) > 3)
+    until(lab, lambda: len(rows_of(lab.disks["C"], STAGED)) > 3)
     assert lab.applied("C") != lab.applied("A")
     lab.isolate("A")
     lab.elect("B", "BC")
     write(lab, 30, "BC", "B")
     until(lab, lambda: lab.applied("C") == lab.applied("B"), "BC")
-    assert len(lab.applied("C")) >= 230 and rows_of(lab.disks["C"], INCOMING) == []
+    assert len(lab.applied("C")) >= 230 and rows_of(lab.disks["C"], STAGED) == []
 
 
 def test_a_damaged_chunk_is_never_stored(lab: ShortLog) -> None:
@@ -301,13 +307,13 @@ def test_a_snapshot_that_the_log_overtakes_leaves_nothing_behind(lab: ShortLog) 
     write(lab, 20, "ABC")
     leads, (index, term) = lab.term("A"), lab.log("C")[-1]
     configuration = encode_configuration(lab.nodes["A"].replica.configuration)
-    rows = msgspec.msgpack.encode([])
+    rows = msgspec.msgpack.encode([(0, [(b"key", b"value")])])
     lab.give("A", "C", [encode(OfferSnapshot(leads, 7, index + 3, term, configuration))])
     lab.give("A", "C", [encode(SnapshotChunk(leads, 7, 0, False, crc32c(rows), rows))])
     lab.tick("C")
-    assert len(rows_of(lab.disks["C"], INCOMING)) == 1
+    assert len(rows_of(lab.disks["C"], STAGED)) == 1
     write(lab, 10, "ABC")
-    assert rows_of(lab.disks["C"], INCOMING) == []
+    assert rows_of(lab.disks["C"], STAGED) == []
     # Its end comes late: the newer state stays.
     lab.give("A", "C", [encode(SnapshotChunk(leads, 7, 1, True, crc32c(rows), rows))])
     lab.run(0.5, "ABC")

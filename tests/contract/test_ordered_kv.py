@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gfs_ha.errors import DiskFull
 from gfs_ha.kv.lmdb_kv import LmdbKV
 from gfs_ha.kv.ordered import MemoryKV, OrderedKV, Table, next_prefix
+from gfs_ha.kv.places import staged
 
 BIG = Table("big", "big")
 SMALL = Table("small", "shared", b"s")
@@ -117,6 +118,79 @@ def test_a_scan_is_the_sorted_range(
             assert list(reader.scan(SMALL, low, high, reverse)) == wanted
     finally:
         kv.close()
+
+
+def _fill(store: OrderedKV, table: Table, value: bytes) -> None:
+    writer = store.begin()
+    for number in range(50):
+        writer.put(table, b"%d" % number, value)
+    writer.commit()
+
+
+def test_a_cleared_database_has_no_rows_of_any_table(store: OrderedKV) -> None:
+    for table in (BIG, SMALL, OTHER):
+        _fill(store, table, b"v")
+    writer = store.begin()
+    writer.clear("shared")
+    assert list(writer.scan(SMALL)) == []
+    writer.put(OTHER, b"new", b"1")
+    writer.commit()
+    with store.read() as reader:
+        assert list(reader.scan(SMALL)) == []
+        assert list(reader.scan(OTHER)) == [(b"new", b"1")]
+        assert len(list(reader.scan(BIG))) == 50
+
+
+def test_staged_rows_are_seen_by_nobody_until_they_change_places_with_the_others(
+    store: OrderedKV,
+) -> None:
+    aside = Table("big", staged("big"))
+    _fill(store, BIG, b"old")
+    _fill(store, aside, b"new")
+    with store.read() as before:
+        assert before.get(BIG, b"7") == b"old"
+        writer = store.begin()
+        writer.switch(("big", "shared"))
+        assert (writer.get(BIG, b"7"), writer.get(aside, b"7")) == (b"new", b"old")
+        writer.put(BIG, b"7", b"newer")
+        writer.abort()
+        writer = store.begin()
+        writer.switch(("big", "shared"))
+        writer.clear(staged("big"))
+        writer.put(BIG, b"8", b"newer")
+        writer.put(SMALL, b"k", b"v")
+        writer.commit()
+        assert before.get(BIG, b"8") == b"old"
+        assert before.get(SMALL, b"k") is None
+    frozen = store.freeze()
+    for each in (store, frozen):
+        with each.read() as reader:
+            assert [reader.get(BIG, key) for key in (b"7", b"8")] == [b"new", b"newer"]
+            assert list(reader.scan(aside)) == []
+            assert reader.get(SMALL, b"k") == b"v"
+    frozen.close()
+    # And back again, over what was there.
+    writer = store.begin()
+    writer.put(aside, b"8", b"newest")
+    writer.switch(("big",))
+    writer.commit()
+    with store.read() as reader:
+        assert list(reader.scan(BIG)) == [(b"8", b"newest")]
+        assert reader.get(SMALL, b"k") == b"v"
+
+
+def test_who_has_changed_places_is_known_after_a_restart(tmp_path: Path) -> None:
+    kv = LmdbKV(tmp_path, ["big", "shared"], 1 << 24)
+    _fill(kv, BIG, b"old")
+    _fill(kv, Table("big", staged("big")), b"new")
+    writer = kv.begin()
+    writer.switch(["big"])
+    writer.commit()
+    kv.close()
+    kv = LmdbKV(tmp_path, ["big", "shared"], 1 << 24)
+    with kv.read() as reader:
+        assert reader.get(BIG, b"7") == b"new"
+    kv.close()
 
 
 def test_what_was_not_committed_is_forgotten_by_a_crash() -> None:

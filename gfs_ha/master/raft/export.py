@@ -6,19 +6,19 @@ the same whenever it is cut, so that a transfer goes on where it was broken off.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from gfs_ha.errors import CorruptData
 from gfs_ha.kv.ordered import Frozen, Reader, Table, Writer
+from gfs_ha.kv.places import staged
 from gfs_ha.master.raft.journal import stored_entry, stored_members
 from gfs_ha.master.raft.members import Configuration, Point
 
 _Rows = list[tuple[int, list[tuple[bytes, bytes]]]]  # By the number of the database.
 
 _decoder = msgspec.msgpack.Decoder(_Rows)
-_CLEARED_PER_SCAN = 4096
 
 
 class Export:
@@ -72,37 +72,37 @@ class Export:
     ) -> tuple[list[tuple[bytes, bytes]], bytes, int]:
         """Return rows, where to go on in this table (empty: it ends here), and the new size."""
         rows: list[tuple[bytes, bytes]] = []
-        for key, value in reader.scan(self._tables[table], start):
-            if size >= self._chunk_bytes:
-                return rows, key, size
-            rows.append((key, value))
-            size += len(key) + len(value)
-        return rows, b"", size
-
-
-def install_rows(writer: Writer, databases: Sequence[str], chunks: Iterator[bytes]) -> None:
-    """Replace all rows of the databases by those of the chunks. Raises: CorruptData."""
-    tables = [Table(name, name) for name in databases]
-    for table in tables:
-        _clear(writer, table)
-    for chunk in chunks:
-        try:
-            found = _decoder.decode(chunk)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
-            raise CorruptData(f"a chunk of a snapshot does not decode: {error}") from error
-        for number, rows in found:
-            for key, value in rows:
-                writer.put(tables[number], key, value)
-
-
-def _clear(writer: Writer, table: Table) -> None:
-    while True:
-        keys: list[bytes] = []
-        for key, _ in writer.scan(table):
-            keys.append(key)
-            if len(keys) == _CLEARED_PER_SCAN:
+        scanned = iter(reader.scan(self._tables[table], start))
+        limit = self._chunk_bytes
+        for row in scanned:
+            rows.append(row)
+            size += len(row[0]) + len(row[1])
+            if size >= limit:
                 break
-        for key in keys:
-            writer.delete(table, key)
-        if len(keys) < _CLEARED_PER_SCAN:
-            return
+        following = next(scanned, None)
+        return rows, b"" if following is None else following[0], size
+
+
+def stage_rows(writer: Writer, databases: Sequence[str], chunk: bytes) -> None:
+    """Put the rows of a chunk into the staged places of the databases. Raises: CorruptData."""
+    try:
+        found = _decoder.decode(chunk)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise CorruptData(f"a chunk of a snapshot does not decode: {error}") from error
+    for number, rows in found:
+        if not 0 <= number < len(databases):
+            raise CorruptData(f"a chunk of a snapshot names database {number}, which is unknown")
+        table = Table(databases[number], staged(databases[number]))
+        for key, value in rows:
+            writer.put(table, key, value)
+
+
+def install_staged(writer: Writer, databases: Sequence[str]) -> None:
+    """Have what was staged take the place of all rows of the databases."""
+    writer.switch(databases)
+    clear_staged(writer, databases)
+
+
+def clear_staged(writer: Writer, databases: Sequence[str]) -> None:
+    for name in databases:
+        writer.clear(staged(name))

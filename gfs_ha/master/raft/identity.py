@@ -24,7 +24,6 @@ LOG = Table("raft_log", "log")
 META = Table("raft_meta", "meta", b"R")
 STARTS = Table("raft_starts", "meta", b"S")
 SEEN = Table("raft_seen", "meta", b"P")
-INCOMING = Table("raft_incoming", "meta", b"I")  # Chunks of a snapshot that is being received.
 DATABASES = ("log", "meta")
 
 FORMAT = b"\x01"  # Of every row of this room.

@@ -1,34 +1,32 @@
-"""Overrides for receiving snapshots: stored chunk by chunk, installed whole, in one transaction.
+"""Overrides for receiving snapshots: staged chunk by chunk, installed whole, in one transaction.
 
-Chunks are durable before they are answered and survive a restart. The last one installs all of
-them: tables, applied index, configuration and the beginning of the log change in the transaction
-of one tick, so that a crash leaves the old state or the new one. Who this member is, its term and
-its vote stay as they are, and so do entries beyond the snapshot that follow on it: they may be the
-copy of a committed entry that a majority counts on.
+The rows of a chunk are durable beside the ones in use before it is answered, and survive a restart.
+With the last one the two change places, and applied index, configuration and the beginning of the
+log change in the same transaction, so that a crash leaves the old state or the new one. No
+transaction is large: one that wrote all rows held up every commit on the same disk, and its own
+member, for as long as that took. Who this member is, its term and its vote stay as they are, and so
+do entries beyond the snapshot that follow on it: they may be the copy of a committed entry that a
+majority counts on.
 """
 
 from __future__ import annotations
 
 import logging
-import struct
-from collections.abc import Iterator
 
 import msgspec
 
 from gfs_ha.checksum import crc32c
-from gfs_ha.errors import CorruptData, ProtocolError
+from gfs_ha.errors import ProtocolError
 from gfs_ha.master.raft import internals
-from gfs_ha.master.raft.export import install_rows
-from gfs_ha.master.raft.identity import FORMAT, INCOMING, META
+from gfs_ha.master.raft.export import clear_staged, install_staged, stage_rows
+from gfs_ha.master.raft.identity import FORMAT, META
 from gfs_ha.master.raft.internals import LEADER
 from gfs_ha.master.raft.members import Configuration, Point, decode_configuration
 from gfs_ha.master.raft.messages import OfferSnapshot, SnapshotChunk, SnapshotStored
 
 logger = logging.getLogger(__name__)
 
-_KEY = b"incoming"
-_NUMBER = struct.Struct(">Q")
-_CRC = struct.Struct(">I")
+_KEY = b"staged"
 
 
 class _Incoming(msgspec.Struct, array_like=True):
@@ -38,7 +36,7 @@ class _Incoming(msgspec.Struct, array_like=True):
     index: int
     term: int
     configuration: Configuration
-    stored: int = 0  # Chunks below this number are there.
+    stored: int = 0  # The rows of chunks below this number are staged.
 
 
 class _SyncObj(internals._SyncObj):
@@ -69,6 +67,7 @@ class _SyncObj(internals._SyncObj):
             return
         if self._incoming is None or self._incoming.number != message.number:
             self._forget_incoming()
+            clear_staged(self._around.writer(), self._config.state_databases)
             configuration = decode_configuration(message.configuration)
             self._incoming = _Incoming(
                 message.number, message.index, message.last_term, configuration
@@ -89,8 +88,7 @@ class _SyncObj(internals._SyncObj):
             return
         if crc32c(message.rows) != message.crc:
             raise ProtocolError("a chunk of a snapshot arrived damaged")
-        row = FORMAT + _CRC.pack(message.crc) + message.rows
-        self._around.writer().put(INCOMING, _NUMBER.pack(message.position), row)
+        stage_rows(self._around.writer(), self._config.state_databases, message.rows)
         incoming.stored += 1
         if message.last:
             self._install(incoming)
@@ -119,16 +117,16 @@ class _SyncObj(internals._SyncObj):
         incoming, self._incoming = self._incoming, None
         if incoming is not None:
             writer = self._around.writer()
-            for position in range(incoming.stored):
-                writer.delete(INCOMING, _NUMBER.pack(position))
+            clear_staged(writer, self._config.state_databases)
             writer.delete(META, _KEY)
 
     def _install(self, incoming: _Incoming) -> None:
         assert incoming.index > self.__raftLastApplied, "an older state than the own one"
         logger.info("installing a snapshot index=%d chunks=%d", incoming.index, incoming.stored)
         writer = self._around.writer()
-        install_rows(writer, self._config.state_databases, self._chunks(incoming.stored))
-        self._forget_incoming()
+        install_staged(writer, self._config.state_databases)
+        writer.delete(META, _KEY)
+        self._incoming = None
         point = Point(incoming.index, incoming.term, incoming.configuration)
         self._journal.begin_at(point, keep=self._follows_on(point))
         self.__raftLastApplied = point.index
@@ -142,11 +140,3 @@ class _SyncObj(internals._SyncObj):
         journal = self._journal
         known = journal.first_index <= point.index <= journal.last_index
         return known and journal.term_at(point.index) == point.term
-
-    def _chunks(self, count: int) -> Iterator[bytes]:
-        writer = self._around.writer()
-        for position in range(count):
-            row = writer.get(INCOMING, _NUMBER.pack(position))
-            if row is None or crc32c(row[5:]) != _CRC.unpack_from(row, 1)[0]:
-                raise CorruptData(f"chunk {position} of the stored snapshot is damaged")
-            yield row[5:]

@@ -17,6 +17,7 @@ from gfs_ha.limits import (
     RAFT_SNAPSHOT_CHUNK_S,
     RAFT_SNAPSHOT_CHUNKS_IN_FLIGHT,
     RAFT_SNAPSHOT_IDLE_S,
+    RAFT_SNAPSHOT_LOOP_SHARE,
 )
 from gfs_ha.master.raft import internals
 from gfs_ha.master.raft.export import Export
@@ -136,8 +137,10 @@ class _SyncObj(internals._SyncObj):
         window = stream.sent - stream.stored
         if stream.ended or window >= RAFT_SNAPSHOT_CHUNKS_IN_FLIGHT or now < self._next_chunk_s:
             return
-        self._next_chunk_s = now + self._snapshot_chunk_s
+        began = self._around.now_s()
         rows, last = export.chunk(stream.sent)
+        took = self._around.now_s() - began
+        self._next_chunk_s = now + max(self._snapshot_chunk_s, took / RAFT_SNAPSHOT_LOOP_SHARE)
         chunk = SnapshotChunk(
             self.__raftCurrentTerm, export.number, stream.sent, last, crc32c(rows), rows
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from gfs_ha.errors import GfsError
 from gfs_ha.ids import SessionId
@@ -178,6 +178,12 @@ class Writes:
         if table in _TIMED:
             self.rows.append((table, key, None))
         return self._writer.delete(table, key)
+
+    def clear(self, database: str) -> None:
+        raise Violation(f"a command clears {database}")
+
+    def switch(self, databases: Sequence[str]) -> None:
+        raise Violation(f"a command switches {databases}")
 
     def note_answer(self, answer: bytes) -> None:
         self._digest.update(answer)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from gfs_ha.errors import DiskFailed, DiskFull
 from gfs_ha.kv.ordered import KvStats, MemoryKV, WriteTransaction
+from gfs_ha.kv.places import is_staged
 from gfs_ha.sim.store import SimStore
 
 _MAP_BYTES = 1 << 30
@@ -42,7 +43,11 @@ class Disk:
         self.fails = False
 
     def rows(self) -> int:
-        return sum(len(database.keys) for database in self.held.databases.values())
+        return sum(
+            len(database.keys)
+            for name, database in self.held.databases.items()
+            if not is_staged(name)
+        )
 
     def check(self) -> None:
         """Judge a commit before it takes effect. Raises: DiskFailed, DiskFull."""
