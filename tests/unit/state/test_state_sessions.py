@@ -16,6 +16,7 @@ from gfs_ha.protocol.metadata import (
     Done,
     Extent,
     Mkdir,
+    OpenSession,
     Publish,
     Remove,
     Rename,
@@ -197,3 +198,50 @@ def test_idle_sessions_are_looked_for_page_by_page() -> None:
             page, after = view.sessions_idle(1 << 40, after, limit=2)
             found += [session for session, _ in page]
     assert (found, after) == (sessions, 0)
+
+
+def test_a_key_leads_to_its_session_as_long_as_that_lives() -> None:
+    driver = Driver()
+    first = driver.ok(OpenSession("a", "key")).session_id
+    driver.elapsed_ms += 1000
+    assert driver.ok(OpenSession("b", "key")).session_id == first
+    with driver.view() as view:
+        assert view.session(first).last_ms == driver.elapsed_ms
+        assert view.counters().sessions == 1
+    assert driver.ok(OpenSession("b", "other")).session_id != first
+    assert driver.ok(OpenSession("b")).session_id != driver.ok(OpenSession("b")).session_id
+    driver.check()
+
+
+def test_a_key_is_free_again_when_its_session_is_closed_or_expired() -> None:
+    driver = Driver()
+    closed = driver.ok(OpenSession("a", "key")).session_id
+    driver.ok(CloseSession(), closed)
+    driver.check()
+    expired = driver.ok(OpenSession("a", "key")).session_id
+    assert expired != closed
+    with driver.view() as view:
+        last_ms = view.session(expired).last_ms
+    driver.elapsed_ms += SESSION_LIFE_MS
+    driver.ok(ExpireSessions(((expired, last_ms),)))
+    driver.check()
+    assert driver.ok(OpenSession("a", "key")).session_id not in (closed, expired)
+
+
+def test_a_session_that_was_found_by_its_key_lives_on_from_then() -> None:
+    driver = Driver()
+    session = driver.ok(OpenSession("a", "key")).session_id
+    with driver.view() as view:
+        last_ms = view.session(session).last_ms
+    driver.elapsed_ms += SESSION_LIFE_MS
+    assert driver.ok(OpenSession("a", "key")).session_id == session
+    driver.ok(ExpireSessions(((session, last_ms),)))
+    with driver.view() as view:
+        assert view.session(session) is not None
+
+
+def test_a_key_is_short_and_printable() -> None:
+    driver = Driver()
+    assert driver.error(OpenSession("a", "k" * 256)) == "InvalidArgument"
+    assert driver.error(OpenSession("a", "k\n")) == "InvalidArgument"
+    driver.check()
