@@ -14,7 +14,7 @@ from gfs_ha.config import Config, MasterConfig, check_exposure
 from gfs_ha.errors import ConfigError, DeadlineExceeded, GfsError, LocalError
 from gfs_ha.ids import Epoch, LogIndex
 from gfs_ha.kv.lmdb_kv import LmdbKV
-from gfs_ha.limits import PROTOCOL_VERSION
+from gfs_ha.limits import PROTOCOL_VERSION, RAFT_LOG_BYTES_MAX
 from gfs_ha.master.directory import MasterDirectory
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.dispatch import Dispatcher
@@ -300,6 +300,7 @@ def _raft_config(config: Config, own: MasterConfig) -> RaftConfig:
         doors={master.name: (master.host, master.port) for master in config.cluster.masters},
         state_databases=STATE_DATABASES,
         log_bytes_max=min(own.log_bytes, own.map_bytes // 4),
+        log_room_bytes=min(RAFT_LOG_BYTES_MAX, own.map_bytes // 4),
     )
 
 

@@ -372,6 +372,7 @@ class _OurTransport:
 class OurLab(Lab):
     kind = "ours"
     log_bytes_max = 1 << 20
+    log_room_bytes = 0
     node_type: type[RaftNode] = SimNode
     spares = ""  # Those of the members that wait on an empty disk to be let in.
 
@@ -390,6 +391,7 @@ class OurLab(Lab):
             timeout_min_s=TIMEOUT_MIN_S,
             timeout_max_s=TIMEOUT_MAX_S,
             log_bytes_max=self.log_bytes_max,
+            log_room_bytes=self.log_room_bytes,
             state_databases=("state",),
         )
         if name not in self.disks:

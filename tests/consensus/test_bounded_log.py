@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,34 @@ def test_time_without_a_leader_is_reported(lab: OurLab) -> None:
     since_ms = status(lab, "B").no_leader_since_ms
     assert since_ms is not None and 3000 < since_ms < 6000
     assert status(lab, "B").leader is None
+
+
+class SlowSnapshots(ShortLog):
+    log_room_bytes = 1 << 20
+
+
+def test_the_log_waits_for_a_snapshot_that_takes_longer_than_the_log_is_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else each one is useless before it has arrived, and the next one begins from nothing."""
+    caplog.set_level(logging.INFO)
+    lab = SlowSnapshots("ABC", tmp_path)
+    lab.elect("A")
+    lab.isolate("C")
+    write(lab, "A", 200, "ABC")
+    replica = lab.nodes["A"].replica
+    replica._snapshot_chunk_bytes, replica._snapshot_chunk_s = 200, 0.05
+    lab.rejoin("C")
+    caplog.clear()
+    for number in range(500):
+        for turn in range(5):
+            lab.propose("A", f"later {number} {turn}")
+        lab.run(0.02)
+        if len(lab.applied("C")) > 200 and not status(lab, "C").too_far_behind:
+            break
+    lab.run(2.0)
+    assert lab.applied("C") == lab.applied("A")
+    told = [record.getMessage() for record in caplog.records]
+    assert len([one for one in told if one.startswith("installing a snapshot")]) == 1
+    assert len([one for one in told if one.startswith("too far behind")]) == 1
+    assert status(lab, "A").log_bytes <= 4000

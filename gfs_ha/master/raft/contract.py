@@ -36,6 +36,8 @@ class RaftConfig(msgspec.Struct, frozen=True):
     timeout_min_s: float = RAFT_TIMEOUT_MIN_S
     timeout_max_s: float = RAFT_TIMEOUT_MAX_S
     log_bytes_max: int = RAFT_LOG_BYTES_MAX  # A quarter of the map, if that is smaller (M7).
+    # While a snapshot is on its way or a member catches up; twice log_bytes_max, if that is more.
+    log_room_bytes: int = 0
     state_databases: tuple[str, ...] = ()  # The machine's: what a snapshot holds.
     doors: dict[str, Address] = {}  # Where everybody else reaches the members.
 

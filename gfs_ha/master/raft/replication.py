@@ -9,6 +9,7 @@ answer carries its term, and only entries of the own term are counted into a com
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 from gfs_ha.errors import CorruptData
 from gfs_ha.limits import RAFT_BATCH_BYTES, RAFT_BATCH_ENTRIES
@@ -109,7 +110,8 @@ class _SyncObj(internals._SyncObj):
         return index
 
     def _fall_behind(self, node: internals.Member, message: AppendEntries) -> None:
-        applied = self._journal.stored_applied_index
+        # A snapshot that this very tick installed is stored before the answer leaves.
+        applied = max(self._journal.stored_applied_index, self.__raftLastApplied)
         if applied >= message.log_first:
             # Sent before the leader heard of the snapshot that is in force here by now.
             self._too_far_behind = None
@@ -314,14 +316,24 @@ class _SyncObj(internals._SyncObj):
         if journal.log_bytes > self._config.log_bytes_max:
             # Its last eighth is dropped at once, so that this does not happen in every tick.
             target = max(target, self._excess_end())
-        floor = self._export_floor
-        if floor is not None and journal.log_bytes < 2 * self._config.log_bytes_max:
-            target = min(target, floor)
+        room_bytes = max(2 * self._config.log_bytes_max, self._config.log_room_bytes)
+        if journal.log_bytes < room_bytes:
+            # Else each snapshot is useless by the time that it has arrived, and so is the next.
+            target = min([target, *self._followed()])
         step = min(target - journal.first_index, self._drop_entries_max)
         if step >= self._drop_entries_min or (
             step > 0 and journal.log_bytes > self._config.log_bytes_max
         ):
             journal.drop_before(journal.first_index + step)
+
+    def _followed(self) -> Iterator[int]:
+        """Yield what the log keeps for a snapshot on its way, and for who is there and follows."""
+        if self.__raftState == LEADER:
+            if self._export_floor is not None:
+                yield self._export_floor
+            for peer, progress in self._progress.items():
+                if self._peers[peer] in self.__connectedNodes and not progress.behind:
+                    yield progress.applied_index
 
     def _excess_end(self) -> int:
         journal = self._journal
