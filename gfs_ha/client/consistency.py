@@ -79,8 +79,8 @@ class Sightings:
 
     def note(self, as_of: AsOf | None) -> None:
         """Note which moment an answer shows."""
-        if as_of is None:
-            return
+        if as_of is None or as_of == AsOf(as_of.master, 0, 0):
+            return  # Nothing was shown: all of it was refused, and is asked elsewhere.
         with self._lock:
             self._index = max(self._index, as_of.index)
             if self._oldest is None or _older(as_of) > _older(self._oldest):

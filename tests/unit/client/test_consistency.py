@@ -223,3 +223,14 @@ def test_the_oldest_answer_is_the_one_that_is_told() -> None:
     assert sightings.oldest == AsOf("m1", 4, 1, degraded=True)
     sightings.forget_age()
     assert sightings.oldest is None and sightings.index == 9
+
+
+def test_an_answer_in_which_all_was_refused_shows_no_moment() -> None:
+    """Else the one that follows is said to be of the master that refused, at no index."""
+    sightings = Sightings(RUNTIME)
+    sightings.note(AsOf("m1", 0, 0))
+    assert sightings.oldest is None
+    sightings.note(AsOf("m2", 7, 0))
+    assert sightings.oldest == AsOf("m2", 7, 0)
+    sightings.note(AsOf("m3", 0, -1, True))  # A store in which there is nothing yet.
+    assert sightings.oldest == AsOf("m3", 0, -1, True)
