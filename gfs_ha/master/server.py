@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from msgspec import structs
 
-from gfs_ha.config import Config, MasterConfig, check_exposure
+from gfs_ha.config import Config, MasterAddress, MasterConfig, check_exposure
 from gfs_ha.errors import ConfigError, DeadlineExceeded, GfsError, LocalError
 from gfs_ha.ids import Epoch, LogIndex
 from gfs_ha.kv.lmdb_kv import LmdbKV
@@ -29,7 +29,7 @@ from gfs_ha.master.raft.node import RaftNode
 from gfs_ha.master.raft.recovery import stored_incarnation
 from gfs_ha.master.raft.transport import tcp_transport
 from gfs_ha.master.recount import Recounter, ensure_hash
-from gfs_ha.master.recovery import recover
+from gfs_ha.master.recovery import Facts, recover
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.roles import RoleKeeper
 from gfs_ha.master.state.machine import Machine
@@ -235,8 +235,19 @@ def build_master(config: Config, runtime: Runtime, bootstrap: bool = False) -> M
 
 def recover_master(config: Config, ask: Callable[[str], str]) -> int:
     """Make a stopped master's copy the whole cluster, see `recover`."""
-    assert config.master is not None, "the file of a master"
-    return recover(config, config.master, _raft_config(config, config.master), ask)
+    own = config.master
+    assert own is not None, "the file of a master"
+
+    def look(masters: Sequence[MasterAddress]) -> Facts:
+        runtime = ThreadedRuntime()
+        hello = Hello(config.cluster.id, PROTOCOL_VERSION, "client", own.name)
+        link = LeaderLink(masters, TcpNetwork(runtime), hello, runtime)
+        try:
+            return link.facts() if masters else {}
+        finally:
+            link.close()
+
+    return recover(config, own, _raft_config(config, own), ask, look)
 
 
 def run_master(config: Config, bootstrap: bool = False, insecure: bool = False) -> int:

@@ -40,11 +40,32 @@ def recover(cluster: LocalCluster, name: str, typed: str) -> subprocess.Popen[st
     return process
 
 
+def refused_while_others_live(cluster: LocalCluster, own: str, others: list[str]) -> None:
+    """Whoever led would stop for good when it is shown the new incarnation."""
+    cluster.kill(own, signal.SIGKILL)
+    with gfs_ha.connect(cluster.config_path) as fs:
+        wait_until(lambda: leader_of(fs) in others, "another one leads")
+        process = recover(cluster, own, "local")
+        _, errors = process.communicate(timeout=WAIT_S)
+        assert process.returncode == 4 and f"{leader_of(fs)} leads" in errors, errors
+        assert "Nothing was changed. Start" in errors
+        # With one of the others the two are a majority: it does not lead, but it is there.
+        cluster.kill(others[1], signal.SIGKILL)
+        process = recover(cluster, own, "no")
+        _, errors = process.communicate(timeout=WAIT_S)
+        assert process.returncode == 2 and f"WARNING: {others[0]} still answers" in errors, errors
+        for name in (own, others[1]):
+            cluster.start(name)
+        fs.mkdir("/serves")
+        assert fs.operations.status().incarnation == 1
+
+
 def test_one_copy_goes_on_and_grows_to_three_again(local_cluster: LocalCluster) -> None:
     with gfs_ha.connect(local_cluster.config_path) as fs:
         fs.put(io.BytesIO(b"before"), "/before")
         last = leader_of(fs)
     lost = [name for name in ("m1", "m2", "m3") if name != last]
+    refused_while_others_live(local_cluster, last, lost)
     for name in (*lost, last):
         local_cluster.kill(name, signal.SIGKILL)
     for name in lost:

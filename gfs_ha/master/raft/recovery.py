@@ -13,7 +13,7 @@ from gfs_ha.kv.ordered import OrderedKV
 from gfs_ha.master.raft.contract import RaftConfig
 from gfs_ha.master.raft.identity import load_record, store_record
 from gfs_ha.master.raft.journal import Journal
-from gfs_ha.master.raft.members import Configuration, Point
+from gfs_ha.master.raft.members import Address, Configuration, Point
 
 INCARNATION_MAX = (1 << 16) - 1
 
@@ -25,6 +25,7 @@ class Copy(msgspec.Struct, frozen=True):
     last_index: int
     applied_index: int
     voters: tuple[str, ...]
+    doors: dict[str, Address] = {}  # Where the other members, also those of the file, may answer.
 
 
 def stored_incarnation(kv: OrderedKV) -> int | None:
@@ -41,11 +42,16 @@ def look_at(kv: OrderedKV, config: RaftConfig) -> Copy:
     if record is None:
         raise ConfigError("the directory is empty: there is no copy to recover from")
     journal = Journal(kv, initial=Configuration(config.initial(record.members)))
+    members = journal.configuration.members.items()
+    doors = {name: config.addresses(name, where).rpc for name, where in members}
+    doors = {**config.doors, **doors}
+    doors.pop(config.member_id, None)
     return Copy(
         record.incarnation,
         journal.last_index,
         journal.applied_index,
         tuple(journal.configuration.voters),
+        doors,
     )
 
 
