@@ -54,5 +54,9 @@ class Intake:
             self._tail.give_room(self._reserved)
 
     def _make_room(self, length: int) -> None:
-        self._tail.make_room(length)
+        self._stream.expect(1)  # It is told of progress also while it is not read on.
+        try:
+            self._tail.make_room(length)
+        finally:
+            self._stream.expect(-1)
         self._reserved += length

@@ -90,6 +90,8 @@ class Tail:
         """Take a stream in. Raises: Fenced, TailFull, or why nothing is taken any more."""
         with self._changed:
             self._check_taking()
+            if self._full:
+                raise self._tail_full()
             self._streams.add(stream)
 
     def leave(self, stream: AppendStream) -> None:
@@ -101,9 +103,6 @@ class Tail:
         if self._closed is not None:
             raise self._closed.with_traceback(None)
         self._check_lease()
-        # While a worker is there, it answers what is under way first, and then says so.
-        if self._full and not self._working:
-            raise self._tail_full()
 
     def _check_lease(self) -> None:
         if not self._lease.holds(self._first_until_s):
@@ -185,6 +184,9 @@ class Tail:
             return 0
         if known is None:
             self._check_taking()
+            # While a worker is there, it answers what is under way first, and then says so.
+            if self._full and not self._working:
+                raise self._tail_full()
             if head.length > self.replica.header.capacity // 4:
                 raise ProtocolError(f"a record of {head.length} bytes is too long for {self.name}")
             arrival = Arrival(head, data, [stream])
