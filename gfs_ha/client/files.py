@@ -14,6 +14,7 @@ from gfs_ha.client.piece_stream import Filled, PieceStream, ReaderParts
 from gfs_ha.client.reader import Piece, piece_at
 from gfs_ha.errors import UsageError
 from gfs_ha.limits import BLOCK_BYTES
+from gfs_ha.protocol.metadata import FileStatus
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
@@ -44,6 +45,11 @@ class RemoteReader(io.RawIOBase):
     def size(self) -> int:
         """Return the length in bytes."""
         return self._content.size
+
+    @property
+    def status(self) -> FileStatus:
+        """Return the file's facts, as they were at open."""
+        return self._content.status
 
     def readable(self) -> bool:
         return True

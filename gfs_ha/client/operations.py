@@ -9,7 +9,16 @@ from gfs_ha.client.members import MasterMembers
 from gfs_ha.client.namespace import check_path
 from gfs_ha.client.verification import verify_states
 from gfs_ha.errors import GfsError, NotReady, PreconditionFailed
-from gfs_ha.ids import ChunkId
+from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.protocol.append import (
+    LeaseHistory,
+    LeaseList,
+    LeaseRevoked,
+    LeaseRow,
+    ListLeaseHistory,
+    ListLeases,
+    RevokeLease,
+)
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.repair import GetRepair, RepairBudgetReport, RepairReport, SetBudget
 from gfs_ha.protocol.reports import (
@@ -120,6 +129,28 @@ class Operations:
     def set_repair_budget(self, changes: SetBudget) -> RepairBudgetReport:
         """Change how much repair may take, and return all of it. Raises: InvalidArgument."""
         return self._calls.ask(changes, RepairBudgetReport)
+
+    def leases(self) -> list[LeaseRow]:
+        """Return every open tail, by chunk: who orders the appends to it, and for how long."""
+        found: list[LeaseRow] = []
+        after = ChunkId(0)
+        while True:
+            page = self._calls.ask(ListLeases(after), LeaseList)
+            found += page.items
+            if not page.more or not page.items:
+                return found
+            after = page.items[-1].chunk_id
+
+    def lease_history(self, limit: int = PAGE) -> LeaseHistory:
+        """Return the newest grants and ends of leases, the newest first."""
+        return self._calls.ask(ListLeaseHistory(limit), LeaseHistory)
+
+    def revoke_lease(self, chunk_id: ChunkId, server_id: ServerId) -> tuple[ChunkId, ...]:
+        """Take one chunk from its primary, or for chunk 0 all from a server; return once sealed.
+
+        Raises: UnknownChunk, WrongState, UnknownServer; Busy when a seal waits for a lost server.
+        """
+        return self._calls.ask(RevokeLease(chunk_id, server_id), LeaseRevoked).sealed
 
     def health(self) -> HealthReport:
         """Return what is not as it should be."""

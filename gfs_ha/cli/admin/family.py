@@ -21,6 +21,7 @@ admin = Family(
         "masters": Row(f"{_HERE}.masters", "masters", "The masters and every term that led"),
         "chunkservers": Row(f"{_HERE}.chunkservers", "chunkservers", "The chunkservers"),
         "chunks": Row(f"{_HERE}.chunks", "chunks", "Chunks and their copies"),
+        "leases": Row(f"{_HERE}.leases", "leases", "Who orders the appends to which file"),
         "repair": Row(f"{_HERE}.repair", "repair", "Lost copies that are made anew"),
         "placement": Row(f"{_HERE}.placement", "placement", "Where the bytes of a file lie"),
         "sim": Row(f"{_HERE}.sim", "sim", "Simulate masters and clients from seeds (exit 8)"),

@@ -27,6 +27,7 @@ class FileItem(Word, frozen=True):
     generation: int
     goal: int
     entry_count: int
+    growing: bool  # Appended to; the size is what was reported last.
 
     @classmethod
     def of(cls, path: str, status: FileStatus) -> FileItem:
@@ -45,6 +46,7 @@ class FileItem(Word, frozen=True):
             generation=status.generation,
             goal=status.goal,
             entry_count=status.entry_count,
+            growing=status.growing,
         )
 
     @property

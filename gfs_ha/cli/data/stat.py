@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import click
 
@@ -21,29 +22,40 @@ from gfs_ha.ids import format_id
     examples="""
     gfsctl stat /docs/report.pdf            # all facts of a name
     gfsctl stat -o json /docs/report.pdf    # the same for programs
+    gfsctl stat --exact /log                # of a file that grows: its size right now
     """,
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--exact", is_flag=True, help="Ask who appends to a file for its size right now.")
 @consistency_option
 @pass_session
-def stat(session: Session, paths: tuple[str, ...]) -> None:
-    """Show all facts of files and directories."""
+def stat(session: Session, paths: tuple[str, ...], exact: bool) -> None:
+    """Show all facts of files and directories.
+
+    The size of a file that is growing is what was reported last, unless --exact asks for it.
+    """
     wanted = [session.path(text) for text in paths]
+
+    def look(path: str) -> FileItem:
+        return FileItem.of(path, session.cluster.stat(path, exact=exact))
+
     several = Several(session)
-    found = several.attempt_each(wanted, lambda path: FileItem.of(path, session.cluster.stat(path)))
+    found = several.attempt_each(wanted, look)
     if found:
-        session.show_items("FileList", iter(found), _lines, lambda item: item.path)
+        lines = partial(_lines, exact=exact)
+        session.show_items("FileList", iter(found), lines, lambda item: item.path)
     several.conclude("found")
 
 
-def _lines(items: list[FileItem]) -> Iterator[str]:
+def _lines(items: list[FileItem], exact: bool) -> Iterator[str]:
     for item in items:
         yield f"path        {printable(item.path)}"
         yield f"kind        {item.kind}"
         if item.directory:
             yield f"entries     {count_text(item.entry_count)}"
         else:
-            yield f"size        {item.size} bytes ({size_text(item.size)})"
+            growing = (", growing" if exact else ", growing: as reported") if item.growing else ""
+            yield f"size        {item.size} bytes ({size_text(item.size)}){growing}"
             yield f"copies      {item.goal or 'as the cluster is set'}"
         yield f"mode        {item.mode & 0o7777:04o} ({mode_text(item.kind, item.mode)})"
         yield f"owner       {printable(item.owner) or '-'}:{printable(item.group) or '-'}"
