@@ -281,6 +281,31 @@ def test_another_leader_begins_anew_and_nothing_is_mixed(lab: ShortLog) -> None:
     assert len(lab.applied("C")) >= 230 and rows_of(lab.disks["C"], STAGED) == []
 
 
+def test_what_two_send_that_lead_by_turns_comes_to_its_end(lab: ShortLog) -> None:
+    configuration = encode_configuration(lab.nodes["A"].replica.configuration)
+    rows = msgspec.msgpack.encode([(0, [(b"key", b"value")])])
+    term = lab.term("A")
+
+    def offered(leader: str, number: int, term: int) -> list[int]:
+        """Return which chunks of a snapshot are there, as the member answers an offer of it."""
+        lab.take("C", leader)
+        lab.give(leader, "C", [encode(OfferSnapshot(term, number, 500, 1, configuration))])
+        lab.tick("C")
+        return [word.stored for word in words(lab, "C", leader, SnapshotStored)]
+
+    assert offered("A", 7, term) == [0]
+    for position in range(3):
+        chunk = SnapshotChunk(term, 7, position, False, crc32c(rows), rows)
+        lab.give("A", "C", [encode(chunk)])
+        lab.pass_time(0.5)
+        lab.tick("C")
+    assert offered("B", 8, term + 1) == [], "its own is offered again: A may come back"
+    assert offered("A", 7, term + 2) == [3], "and goes on where it was"
+    lab.pass_time(2.5)
+    assert offered("B", 8, term + 3) == [0], "A was waited for long enough"
+    assert rows_of(lab.disks["C"], STAGED) == []
+
+
 def test_a_damaged_chunk_is_never_stored(lab: ShortLog) -> None:
     leave_behind(lab)
     lab.rejoin("C")

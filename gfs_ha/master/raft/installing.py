@@ -17,6 +17,7 @@ import msgspec
 
 from gfs_ha.checksum import crc32c
 from gfs_ha.errors import ProtocolError
+from gfs_ha.limits import RAFT_SNAPSHOT_IDLE_S
 from gfs_ha.master.raft import internals
 from gfs_ha.master.raft.export import clear_staged, install_staged, stage_rows
 from gfs_ha.master.raft.identity import FORMAT, META
@@ -43,6 +44,7 @@ class _SyncObj(internals._SyncObj):
     """Receiving snapshots."""
 
     _incoming: _Incoming | None = None
+    _first_chunk_s = _last_chunk_s = float("-inf")  # Of the one that is coming, to this process.
 
     def _begin_installing(self) -> None:
         row = self._journal.row(_KEY)
@@ -66,6 +68,8 @@ class _SyncObj(internals._SyncObj):
             self._tell_stored(node, message.number, 0, installed=True)
             return
         if self._incoming is None or self._incoming.number != message.number:
+            if self._spares_incoming():
+                return  # It is offered again.
             self._forget_incoming()
             clear_staged(self._around.writer(), self._config.state_databases)
             configuration = decode_configuration(message.configuration)
@@ -90,6 +94,9 @@ class _SyncObj(internals._SyncObj):
             raise ProtocolError("a chunk of a snapshot arrived damaged")
         stage_rows(self._around.writer(), self._config.state_databases, message.rows)
         incoming.stored += 1
+        self._last_chunk_s = self._around.now_s()
+        if incoming.stored == 1:
+            self._first_chunk_s = self._last_chunk_s
         if message.last:
             self._install(incoming)
         else:
@@ -101,6 +108,17 @@ class _SyncObj(internals._SyncObj):
     ) -> None:
         answer = SnapshotStored(self.__raftCurrentTerm, number, stored, installed)
         self._around.send_durable(node.id, answer)
+
+    def _spares_incoming(self) -> bool:
+        """Return whether another leader's snapshot has to wait: the one before may lead again.
+
+        Two that lead by turns would else send the beginnings of theirs for ever. It is waited for
+        twice as long as it took to come so far, at most while its leader keeps it.
+        """
+        if self._incoming is None:
+            return False
+        worth_s = min(2 * (self._last_chunk_s - self._first_chunk_s), RAFT_SNAPSHOT_IDLE_S)
+        return self._around.now_s() - self._last_chunk_s < worth_s
 
     def _drop_overtaken(self) -> None:
         """Forget a snapshot that the log has overtaken meanwhile; it would only take room."""
