@@ -319,9 +319,11 @@ class Tail:
             if self._noted == self._committed or self._closed is not None:
                 self._note_armed = False
                 return None
+            if self._working:
+                return COMMIT_NOTE_S
             left_s = self._changed_s + COMMIT_NOTE_S - self._runtime.monotonic_s()
-            if self._working or left_s > 0:
-                return max(left_s, COMMIT_NOTE_S / 10)
+            if left_s > 0:
+                return left_s
             self._note_armed = False
             self._working = True
             return 0.0
