@@ -14,7 +14,7 @@ from functools import partial
 from gfs_ha.errors import Busy, GfsError, Held, NoSpace, NotFound
 from gfs_ha.ids import ChunkId, InodeId, LogIndex, ServerId, StartId, order_index
 from gfs_ha.kv.ordered import OrderedKV
-from gfs_ha.limits import REQUEST_DEADLINE_S
+from gfs_ha.limits import REQUEST_DEADLINE_S, TAILS_PER_SERVER_MAX
 from gfs_ha.master.candidates import choose
 from gfs_ha.master.creation import Creation
 from gfs_ha.master.orders import CREATE
@@ -26,7 +26,7 @@ from gfs_ha.master.sealer import Sealer
 from gfs_ha.master.state.commands import LeaderCommand
 from gfs_ha.master.state.records import OPEN, Inode, Settings
 from gfs_ha.master.state.tail_commands import AbandonTails, OpenTail, PlaceTail
-from gfs_ha.master.state.tail_reads import hold_on, tail_of
+from gfs_ha.master.state.tail_reads import hold_on, leases, tail_of
 from gfs_ha.master.state.view import View
 from gfs_ha.master.waiting import Ends, Waiting
 from gfs_ha.protocol.append import GrantAppend
@@ -275,13 +275,14 @@ class Opener:
         request = opening.waiting[0].request
         observed, now_s = self._reign.observed, self._runtime.monotonic_s()
         servers = view.servers()
+        busy = {one for one, held in leases(view) if held.tail_count >= TAILS_PER_SERVER_MAX}
         wanted = Wanted(
             goal=inode.goal or settings.goal,
             min_copies=settings.min_copies,
             capacity=settings.chunk_bytes,
             machine=request.machine,
             rack=request.rack,
-            failed=frozenset(opening.failed),
+            failed=frozenset(opening.failed | busy),
             spread=self._runtime.random_u64(),
         )
         return choose(servers, observed, wanted, now_s)

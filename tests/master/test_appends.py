@@ -301,5 +301,10 @@ def test_a_chunk_that_grows_is_shown_and_placed(
     assert (row.chunk_id, row.kind, row.state) == (granted.tail.chunk_id, "tail", "open")
     placement = client.ask(GetPlacement("/log"))
     assert isinstance(placement, PlacementReport), placement
+    assert [item.chunk.chunk_id for item in placement.items] == [granted.tail.chunk_id]
+    append(servers, granted, (client.session_id, 1), 60)
+    wait_until(lambda: client.ask(GetChunks()).items[0].length == 60, "the next heartbeat")
+    placement = client.ask(GetPlacement("/log"))
+    assert placement.size == placement.items[0].length == 60
     located = client.ask(Locate((ChunkId(granted.tail.chunk_id),)))
     assert len(located.chunks[0].replicas) == 3 and not located.chunks[0].sealed

@@ -65,6 +65,11 @@ def test_a_directory_is_removed_with_all_tails_below_it(
     refused = client.ask(Remove("/a"))
     assert isinstance(refused, Failure) and refused.error == "DirectoryNotEmpty"
     assert leases(client).total == 4, "a command that is refused anyway has sealed tails"
+    refused = client.ask(Remove("/", recursive=True))
+    assert isinstance(refused, Failure) and refused.error == "InvalidArgument"
+    refused = client.ask(Rename("/other", "/a"))
+    assert isinstance(refused, Failure) and refused.error == "IsADirectory"
+    assert leases(client).total == 4, "a command that is refused anyway has sealed tails"
     assert isinstance(client.ask(Remove("/a", recursive=True)), Removed)
     assert [row.path for row in leases(client).items] == ["/other"]
 

@@ -10,6 +10,7 @@ from gfs_ha.limits import LIST_PAGE_MAX, REPAIR_COPIES_MAX
 from gfs_ha.master.census import Presence, counted, lost_disks, under_goal
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.growing import known_length, with_growth
 from gfs_ha.master.handlers.masters import FAILOVERS_SHOWN, master_rows
 from gfs_ha.master.handlers.repair import repair_report
 from gfs_ha.master.health import Symptoms, examine
@@ -17,6 +18,7 @@ from gfs_ha.master.observed import LIVE
 from gfs_ha.master.placement import RULE
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.state.records import DEAD, SEALED, Chunk, Replica, Server
+from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.reports import (
     ChunkReport,
@@ -77,7 +79,14 @@ def get_placement(desk: Desk, view: View, request: GetPlacement, slot: Slot) -> 
                 chunk=describer.row(extent.chunk_id, chunk),
             )
         )
-    return PlacementReport(request.path, status.size, RULE, tuple(items), more)
+    tail = None if more else tail_of(view, status.inode_id)
+    if tail is not None:
+        chunk = view.chunk(tail.chunk_id)
+        assert chunk is not None, f"the tail {tail.chunk_id:#x} is not there"
+        row = describer.row(tail.chunk_id, chunk)
+        items.append(PlacedExtent(tail.file_offset, row.length, 0, row))
+    size = with_growth(desk, view, status).size
+    return PlacementReport(request.path, size, RULE, tuple(items), more)
 
 
 def get_health(desk: Desk, view: View, request: GetHealth, slot: Slot) -> HealthReport:
@@ -126,6 +135,7 @@ class _Describer:
 
     def __init__(self, desk: Desk, view: View) -> None:
         self._view = view
+        self._desk = desk
         self._reign = desk.leading()
         self._now_s = desk.now_s()
         self._servers: dict[ServerId, Server | None] = {}
@@ -143,7 +153,7 @@ class _Describer:
         return ChunkRow(
             chunk_id=chunk_id,
             state=chunk.state,
-            length=chunk.length if chunk.state == SEALED else chunk.published_end,
+            length=chunk.length if chunk.state == SEALED else self._length(chunk),
             goal=chunk.goal,
             copies=self.presence.copies(chunk_id, chunk),
             durability=chunk.durability,
@@ -164,6 +174,11 @@ class _Describer:
             ),
             blocked=self._blocked.get(chunk_id, ""),
         )
+
+    def _length(self, chunk: Chunk) -> int:
+        """Return how long a chunk is that is not sealed, as far as is known here."""
+        tail = tail_of(self._view, chunk.tail_of) if chunk.tail_of else None
+        return chunk.published_end if tail is None else known_length(self._desk, tail)
 
     def _server_text(self, server_id: ServerId, field: str) -> str:
         if server_id not in self._servers:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from gfs_ha.errors import Busy, GfsError, Held, Refused
-from gfs_ha.ids import ChunkId, InodeId
+from gfs_ha.ids import ROOT_INODE, ChunkId, InodeId
 from gfs_ha.limits import REQUEST_DEADLINE_S
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
@@ -33,7 +33,7 @@ from gfs_ha.master.state.view import View
 from gfs_ha.master.waiting import Ends
 from gfs_ha.protocol.codec import Failure, encode, failure
 from gfs_ha.protocol.extents import ReplaceContent, StageCopy
-from gfs_ha.protocol.metadata import DIRECTORY, Publish, Remove, Rename
+from gfs_ha.protocol.metadata import DIRECTORY, FILE, Publish, Remove, Rename
 
 logger = logging.getLogger(__name__)
 
@@ -178,8 +178,12 @@ def targets(view: View, command: Command) -> list[InodeId]:
         full = kind == DIRECTORY and row is not None and row.entry_count > 0
         return [] if full and not command.recursive else [inode_id]
     if isinstance(command, Rename):
+        source = _entry(view, command.source)
         found = _entry(view, command.target) if command.replace else None
-        return [] if found is None or found == _entry(view, command.source) else [found[0]]
+        if source is None or found is None or found == source:
+            return []
+        # A directory is replaced only when it is empty, and a file only by a file.
+        return [found[0]] if source[1] == found[1] == FILE else []
     if isinstance(command, Publish):
         named = [_entry(view, file.path) for file in command.files if not file.if_absent]
         return list(dict.fromkeys(one[0] for one in named if one is not None))
@@ -190,9 +194,9 @@ def targets(view: View, command: Command) -> list[InodeId]:
 
 
 def _entry(view: View, path: str) -> tuple[InodeId, str] | None:
-    """Return (inode, kind) of a path; None when it leads nowhere."""
+    """Return (inode, kind) of a path; None when it leads nowhere, or to the root."""
     try:
         found = view.resolve(path)
     except Refused:
         return None
-    return found.inode_id, found.kind
+    return None if found.inode_id == ROOT_INODE else (found.inode_id, found.kind)
