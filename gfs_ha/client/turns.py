@@ -25,8 +25,8 @@ class Pace:
     under_way_max: int  # From so many calls on, things wait for each other.
     together_max: int
     beside_many: bool = True  # A call may be made beside one that carries many things.
-    # So long a thread waits for others before its call, if the newest call carried many: those who
-    # were answered together come back one after another.
+    # So long a thread waits for others before its call, if it waited for a call that ended just now
+    # or that carried many: those who were answered come back one after another.
     gather_s: float = 0.0
 
 
@@ -79,7 +79,7 @@ class Turns(Generic[Thing, Answer]):
                 self._queue.append(own)
             else:
                 self._under_way += 1
-        return self._wait(own, timeout_s) if waits else self._send(own)
+        return self._wait(own, timeout_s) if waits else self._send(own, waited=False)
 
     def _free(self) -> bool:
         """Return whether one more call may be made now."""
@@ -92,7 +92,7 @@ class Turns(Generic[Thing, Answer]):
     def _wait(self, own: _Waiting[Thing, Answer], timeout_s: float) -> tuple[Answer, ...]:
         try:
             answers = own.turn.result(timeout_s)
-            return self._send(own) if answers is None else answers
+            return self._send(own, waited=True) if answers is None else answers
         except BaseException as error:
             # Also a signal may end this thread's wait: its turn must not end with it.
             unsent = self._withdraw(own)
@@ -123,13 +123,13 @@ class Turns(Generic[Thing, Answer]):
                 self._queue.extendleft(reversed(own.others))
             self._pass_on(own)
 
-    def _send(self, own: _Waiting[Thing, Answer]) -> tuple[Answer, ...]:
+    def _send(self, own: _Waiting[Thing, Answer], waited: bool) -> tuple[Answer, ...]:
         """Make a call of the own things and those that wait; give each its answers."""
         own.begun = True
         error: GfsError = Unreachable("the thread that sent the request was interrupted", sent=1)
         answers: tuple[Answer, ...] | None = None
         try:
-            if self._company and self._pace.gather_s:
+            if (waited or self._company) and self._pace.gather_s:
                 self._runtime.sleep(self._pace.gather_s)
                 self._gather(own)
             everyone = [own, *own.others]
