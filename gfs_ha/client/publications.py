@@ -15,7 +15,7 @@ from gfs_ha.protocol.paths import split_path
 from gfs_ha.runtime import Runtime
 
 # Two threads do not wait for each other; of many, one command after another takes all that there
-# are. Measured with 8 and 16 threads: 1.2-1.3 times the files of four commands at once, 1.1 with 64.
+# are. Measured with 8 and 16 threads: 1.2-1.3 times the files of four commands at once.
 PACE = Pace(under_way_max=2, together_max=64, beside_many=False, gather_s=0.0003)
 NAMES_MAX = 64  # In a path: all of them together stay far below what one command may hold.
 
