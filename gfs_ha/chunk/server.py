@@ -122,6 +122,7 @@ class Chunkserver:
             raise
         hello = Hello(config.cluster.id, PROTOCOL_VERSION, "chunkserver", own.name)
         self._leader = LeaderLink(config.cluster.masters, TcpNetwork(runtime), hello, runtime)
+        self._leader.keep_learning()
         self._start_id = StartId(process_start_id())
         self._changed = runtime.condition()
         self._stopping = False

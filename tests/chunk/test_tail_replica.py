@@ -196,3 +196,11 @@ def test_the_first_damaged_entries_end_the_tail(disk: MemoryDisk, written: Writt
     overwrite(disk, written.replica.name, DATA_OFFSET + MIB + 30, b"\xff\xff")
     answer = open_store(disk).get(CHUNK, BIRTH).fence(ORDER)
     assert (answer.end, answer.proof) == (0, False)
+
+
+def test_a_record_that_comes_late_below_a_window_is_left_out(disk: MemoryDisk) -> None:
+    replica = make_tail(open_store(disk))
+    newer = RecordEntry(APPENDER, 9, 8, 0, 5)
+    late = RecordEntry(APPENDER, 7, 7, 5, 5)
+    append_entries(replica, bytes(10), (newer, late))
+    assert replica.prove(ORDER, 10).records == (newer,)

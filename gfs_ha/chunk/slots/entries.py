@@ -124,23 +124,25 @@ def records_within(batches: Iterable[Batch], length: int) -> tuple[RecordEntry, 
 
     Raises: ReplicaDamaged unless they make up exactly those bytes.
     """
-    kept: dict[SessionId, dict[int, RecordEntry]] = {}
+    packed = [batch.entries for batch in batches]
     windows: dict[SessionId, int] = {}
     end = 0
-    for batch in batches:
-        for one in unpack_entries(batch.entries):
+    for entries in packed:
+        for one in unpack_entries(entries):
             if one.offset != end or one.offset + one.length > length:
                 raise ReplicaDamaged(f"a record of {one.length} bytes at {one.offset} after {end}")
             end += one.length
-            of_appender = kept.setdefault(one.appender, {})
-            of_appender[one.sequence] = one
-            if one.window_start > windows.get(one.appender, 0):
-                windows[one.appender] = one.window_start
-                for sequence in [each for each in of_appender if each < one.window_start]:
-                    del of_appender[sequence]
+            windows[one.appender] = max(one.window_start, windows.get(one.appender, 0))
     if end != length:
         raise ReplicaDamaged(f"the records of a tail end at {end}, not at {length}", end=end)
-    return tuple(sorted(one for records in kept.values() for one in records.values()))
+    return tuple(
+        sorted(
+            one
+            for entries in packed
+            for one in unpack_entries(entries)
+            if one.sequence >= windows[one.appender]
+        )
+    )
 
 
 def table_up_to(table: array[int], end: int, block_crc: int) -> array[int]:
