@@ -1,9 +1,11 @@
 """The results of appended records, kept with their file, so that each is appended once (C8).
 
 A sealed tail brings the records that may still be asked about. Of each appender those below its
-newest window start are dropped: it asks for them no more. A file remembers so many appenders; the
-one whose newest record is the oldest leaves first, and the horizon says up to which session some
-have been forgotten. Nobody at or below it who is not in the table can be told anything.
+newest window start are dropped: it asks for them no more. So are those of a session that has ended:
+nobody asks for it. A file remembers so many appenders; the one whose newest record is the oldest
+leaves first, and the horizon says up to which session some have been forgotten. Who is at or below
+it and not in the table is told that nothing is known. When such a one comes again with new records,
+its older ones stay unknown (`forgotten_below`), else they would be taken for records never seen.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 from itertools import groupby, islice
 
 from gfs_ha.errors import InvalidArgument
-from gfs_ha.ids import NO_SESSION, InodeId, LogIndex, SessionId
+from gfs_ha.ids import NO_SESSION, InodeId, SessionId
 from gfs_ha.limits import (
     APPEND_WINDOW,
     APPENDERS_PER_FILE_MAX,
@@ -35,6 +37,7 @@ from gfs_ha.protocol.append import AppendResult
 from gfs_ha.protocol.records import RecordEntry
 
 _SEQUENCE_MAX = (1 << 62) - 1
+_SWEPT = 32  # Of the appenders longest unused: whether their sessions have ended.
 
 
 def check_records(records: tuple[RecordEntry, ...], length: int) -> None:
@@ -59,32 +62,37 @@ def merge_records(
     draft: Draft, inode_id: InodeId, file_offset: int, records: tuple[RecordEntry, ...]
 ) -> None:
     """Add the records of a tail that begins at `file_offset` to the table of its file."""
-    if not records:
-        return
-    file = append_file(draft.view, inode_id)
-    if file is None:
-        file = AppendFile(NO_SESSION, ())
-        draft.counters.append_files += 1
-    fresh = []
+    before = append_file(draft.view, inode_id)
+    file = before or AppendFile(NO_SESSION, ())
+    fresh = {}
     for appender, found in groupby(records, lambda one: one.appender):
-        _merge_appender(draft, (inode_id, appender), file_offset, list(found))
-        fresh.append(appender)
-    used = {*fresh}
-    index: LogIndex = draft.order_index
-    kept = [use for use in file.uses if use[0] not in used]
-    uses = kept + [(appender, index) for appender in fresh]
+        if draft.view.session(appender) is not None:
+            fresh[appender] = draft.order_index
+            _merge_appender(draft, (inode_id, appender), (file, file_offset), list(found))
+    kept = [use for use in file.uses if use[0] not in fresh]
+    ended = {one for one, _ in kept[:_SWEPT] if draft.view.session(one) is None}
+    uses = [use for use in kept if use[0] not in ended] + list(fresh.items())
     surplus = max(0, len(uses) - APPENDERS_PER_FILE_MAX)
-    horizon = file.horizon
-    for appender, _ in uses[:surplus]:
+    forgotten = [appender for appender, _ in uses[:surplus]]
+    for appender in (*ended, *forgotten):
         draft.rows.delete(APPEND_RESULTS, pair_key(inode_id, appender))
-        horizon = max(horizon, appender)
-    draft.rows.put(APPEND_FILES, id_key(inode_id), AppendFile(horizon, tuple(uses[surplus:])))
+    after = AppendFile(max(file.horizon, *forgotten, NO_SESSION), tuple(uses[surplus:]))
+    if before is not None or after.uses:
+        draft.counters.append_files += before is None
+        draft.rows.put(APPEND_FILES, id_key(inode_id), after)
 
 
 def _merge_appender(
-    draft: Draft, key: tuple[InodeId, SessionId], file_offset: int, records: list[RecordEntry]
+    draft: Draft,
+    key: tuple[InodeId, SessionId],
+    place: tuple[AppendFile, int],
+    records: list[RecordEntry],
 ) -> None:
-    before = draft.rows.get(APPEND_RESULTS, pair_key(*key)) or AppendResults(0, ())
+    file, file_offset = place
+    before = draft.rows.get(APPEND_RESULTS, pair_key(*key))
+    if before is None:
+        known = key[1] > file.horizon
+        before = AppendResults(0, (), 0 if known else records[0].sequence)
     start = max(before.window_start, *(one.window_start for one in records))
     merged = {
         one.sequence: AppendResult(one.sequence, file_offset + one.offset, one.length)
@@ -93,7 +101,8 @@ def _merge_appender(
     # What was known first stays: it is what the appender may have been told.
     merged.update((result.sequence, result) for result in before.results)
     kept = tuple(merged[sequence] for sequence in sorted(merged) if sequence >= start)
-    draft.rows.put(APPEND_RESULTS, pair_key(*key), AppendResults(start, kept))
+    after = AppendResults(start, kept, before.forgotten_below)
+    draft.rows.put(APPEND_RESULTS, pair_key(*key), after)
 
 
 def leave_results(draft: Draft, inode_id: InodeId) -> None:

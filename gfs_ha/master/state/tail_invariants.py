@@ -107,7 +107,7 @@ def check_results(view: View) -> Iterator[str]:
         if inode is None or inode.kind != FILE:
             yield f"results of inode {read_id(key)}, which is {inode}"
         appenders = [appender for appender, _ in file.uses]
-        if not 0 < len(set(appenders)) == len(appenders) <= APPENDERS_PER_FILE_MAX:
+        if not len(set(appenders)) == len(appenders) <= APPENDERS_PER_FILE_MAX:
             yield f"inode {read_id(key)} has {len(appenders)} appenders, {len(set(appenders))} once"
         indexes = [index for _, index in file.uses]
         if indexes != sorted(indexes):

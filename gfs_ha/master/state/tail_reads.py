@@ -23,7 +23,7 @@ from gfs_ha.protocol.metadata import DIRECTORY
 class RecordsKnown(Word, frozen=True):
     """What a file's table says of records of an appender, for a grant (C8).
 
-    `expired`: it has forgotten this appender, or may have, so nothing is known of its records.
+    `expired`: some of them may have been there and forgotten, so nothing is known of the others.
     """
 
     results: tuple[AppendResult, ...] = ()
@@ -200,10 +200,12 @@ def records_known(
     view: View, inode_id: InodeId, appender: SessionId, sequences: tuple[int, ...]
 ) -> RecordsKnown:
     """Return what lies in the sealed chunks of a file of these records of an appender (C8)."""
+    wanted = set(sequences)
     row = view.rows.get(tables.APPEND_RESULTS, pair_key(inode_id, appender))
-    if row is not None:
-        wanted = set(sequences)
-        found = tuple(result for result in row.results if result.sequence in wanted)
-        return RecordsKnown(found, row.window_start)
-    file = append_file(view, inode_id)
-    return RecordsKnown(expired=file is not None and appender <= file.horizon)
+    if row is None:
+        file = append_file(view, inode_id) if wanted else None
+        return RecordsKnown(expired=file is not None and appender <= file.horizon)
+    found = tuple(result for result in row.results if result.sequence in wanted)
+    lacking = wanted - {result.sequence for result in found}
+    expired = any(row.window_start <= one < row.forgotten_below for one in lacking)
+    return RecordsKnown(found, row.window_start, expired)

@@ -82,11 +82,13 @@ class AppendFile(Word, frozen=True):
 class AppendResults(Word, frozen=True):
     """The records of one appender in a file, by sequence; the key is (inode, appender).
 
-    None lies below `window_start`: the appender asks for those no more.
+    None lies below `window_start`: the appender asks for those no more. Of those below
+    `forgotten_below` that are not here nothing is known.
     """
 
     window_start: int
     results: tuple[AppendResult, ...]
+    forgotten_below: int = 0
 
 
 class SessionKey(Word, frozen=True):

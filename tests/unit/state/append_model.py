@@ -23,15 +23,22 @@ class OpenChunk:
 
 
 @dataclass(eq=False)
+class Known:
+    """What is known of an appender: {sequence: (file offset, length)}."""
+
+    forgotten_below: int
+    window_start: int = 0
+    results: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
 class File:
     inode_id: int
     content: list[Piece] = field(default_factory=list)
     tail: OpenChunk | None = None
     held_until: int = 0
-    # Appender -> (window start, {sequence: (file offset, length)}), the longest unused one first.
-    table: OrderedDict[int, tuple[int, dict[int, tuple[int, int]]]] = field(
-        default_factory=OrderedDict
-    )
+    # By appender, the longest unused one first.
+    table: OrderedDict[int, Known] = field(default_factory=OrderedDict)
     horizon: int = 0
     sealed: list[tuple[int, int]] = field(default_factory=list)  # All that was ever appended.
 
@@ -39,7 +46,9 @@ class File:
     def size(self) -> int:
         return sum(length for _, _, length in self.content)
 
-    def seal(self, count: int, appenders_max: int) -> tuple[int, list[tuple[Record, int]]]:
+    def seal(
+        self, count: int, appenders_max: int, living: set[int]
+    ) -> tuple[int, list[tuple[Record, int]]]:
         """End the tail after `count` records; return its length, and the told (record, offset)."""
         assert self.tail is not None
         chunk_id, kept = self.tail.chunk_id, self.tail.records[:count]
@@ -56,12 +65,20 @@ class File:
         if offset:
             self.content.append((chunk_id, 0, offset))
         told.sort(key=lambda one: (one[0].appender, one[0].sequence))
+        if offset:
+            for appender in [one for one in self.table if one not in living]:
+                del self.table[appender]
+        horizon = self.horizon
         for record, at in told:
-            start, results = self.table.pop(record.appender, (0, {}))
-            start = max(start, newest[record.appender])
-            results[record.sequence] = (begin + at, record.length)
-            left = {one: where for one, where in results.items() if one >= start}
-            self.table[record.appender] = (start, left)
+            if record.appender not in living:
+                continue
+            known = self.table.pop(record.appender, None)
+            if known is None:
+                known = Known(0 if record.appender > horizon else record.sequence)
+            start = known.window_start = max(known.window_start, newest[record.appender])
+            known.results[record.sequence] = (begin + at, record.length)
+            known.results = {one: at for one, at in known.results.items() if one >= start}
+            self.table[record.appender] = known
         while len(self.table) > appenders_max:
             self.horizon = max(self.horizon, self.table.popitem(last=False)[0])
         return offset, told

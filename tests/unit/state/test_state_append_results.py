@@ -16,7 +16,7 @@ from gfs_ha.master.state import append_results, tables, tail_reads
 from gfs_ha.master.state.commands import ReapStep
 from gfs_ha.master.state.tail_reads import RecordsKnown
 from gfs_ha.protocol.append import AppendResult
-from gfs_ha.protocol.metadata import Remove, Rename
+from gfs_ha.protocol.metadata import CloseSession, Remove, Rename
 from gfs_ha.protocol.records import RecordEntry
 
 
@@ -30,11 +30,17 @@ class Log(Driver):
 
     def append(self, *records: tuple[int, int, int]) -> None:
         """Seal a tail with these (appender, sequence, window start), ten bytes each."""
+        while self.last_session() < max(appender for appender, _, _ in records):
+            self.open_session()
         entries = [
             RecordEntry(SessionId(appender), sequence, start, 10 * place, 10)
             for place, (appender, sequence, start) in enumerate(records)
         ]
         self.seal(self.tail("/log"), 10 * len(entries), *sorted(entries))
+
+    def last_session(self) -> int:
+        with self.view() as view:
+            return view.counters().last_session
 
     def reapable(self) -> int:
         with self.view() as view:
@@ -111,6 +117,48 @@ def test_the_appender_longest_unused_is_forgotten_first_and_raises_the_horizon(m
     log.check()
 
 
+def test_who_was_forgotten_and_comes_again_is_told_nothing_of_its_older_records(
+    monkeypatch,
+) -> None:
+    """Else record 1, which is in the file, is taken for one that never came, and sent again."""
+    monkeypatch.setattr(append_results, "APPENDERS_PER_FILE_MAX", 1)
+    log = Log()
+    log.append((5, 1, 1))
+    log.append((6, 1, 1))
+    assert log.known(5, 1) == RecordsKnown(expired=True)
+    log.append((5, 3, 1))
+    assert log.known(5, 1, 2, 3) == RecordsKnown((AppendResult(3, 20, 10),), 1, True)
+    assert log.known(5, 3, 4) == RecordsKnown((AppendResult(3, 20, 10),), 1, False)
+    log.append((5, 4, 4))
+    assert log.known(5, 1, 3) == RecordsKnown((), 4, False), "it said itself that they are done"
+    log.check()
+
+
+def test_who_asks_for_nothing_is_told_of_nothing_forgotten(monkeypatch) -> None:
+    monkeypatch.setattr(append_results, "APPENDERS_PER_FILE_MAX", 1)
+    log = Log()
+    log.append((5, 1, 1), (6, 1, 1))
+    assert log.known(4) == log.known(5) == RecordsKnown()
+
+
+def test_nothing_is_kept_of_sessions_that_have_ended() -> None:
+    log = Log()
+    log.append((5, 1, 1), (6, 1, 1), (7, 1, 1))
+    for session in (5, 7):
+        log.ok(CloseSession(), session)
+    log.append((6, 2, 1), (7, 2, 1))
+    with log.view() as view:
+        file = tail_reads.append_file(view, log.inode_id)
+        assert [appender for appender, _ in file.uses] == [6]
+        assert file.horizon == 0, "those who live are told as before"
+    log.check()
+    log.ok(CloseSession(), 6)
+    log.append((7, 3, 1))
+    with log.view() as view:
+        assert list(view.rows.scan(tables.APPEND_RESULTS)) == []
+    log.check()
+
+
 def test_a_seal_may_bring_more_appenders_than_a_file_remembers(monkeypatch) -> None:
     monkeypatch.setattr(append_results, "APPENDERS_PER_FILE_MAX", 2)
     log = Log()
@@ -169,7 +217,7 @@ def test_the_fullest_seal_is_one_bounded_command() -> None:
         log.append(*[(1 + appender, 1, 1) for appender in range(begin, end)])
     share = TAIL_RESULTS_MAX // TAIL_APPENDERS_MAX
     records = [
-        (10_000 + appender, (1 << 40) + sequence, 1 << 40)
+        (5_000 + appender, (1 << 40) + sequence, 1 << 40)
         for appender in range(TAIL_APPENDERS_MAX)
         for sequence in range(share)
     ]
