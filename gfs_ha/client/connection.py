@@ -55,6 +55,7 @@ class ClusterConnection:
         hello = Hello(config.cluster.id, PROTOCOL_VERSION, "client", name)
         network = network or TcpNetwork(runtime)
         link = LeaderLink(config.cluster.masters, network, hello, runtime)
+        link.keep_learning()
         here = Here(config.client.machine, config.client.rack)
 
         self.calls = calls = ClusterCalls(link, runtime, timeout_s, consistency)

@@ -95,6 +95,7 @@ class AnyMasterLink:
             self._avoid(name, AVOID_REFUSING_S)  # Another one may know more.
         else:
             self._leader.note_presence()
+            self._leader.refresh(name)
 
     def _avoid(self, name: str, seconds: float) -> None:
         with self._lock:

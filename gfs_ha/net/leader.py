@@ -35,6 +35,7 @@ assert HELLO_METHOD == 0, "Network.dial says hello by itself"
 
 PATIENCE_S = 1.5  # Longer than a parked heartbeat; then the others are asked who leads.
 PROBE_TIMEOUT_S = 1.0
+REFRESH_S = 5.0
 PROBE_ROUND_S = 0.3  # One look around; a master that hangs does not hold up the others' answers.
 
 _Epoch = tuple[int, int]
@@ -76,6 +77,15 @@ class LeaderLink:
         self._finding = False
         self._absent_since_s: float | None = None
         self._tried: dict[str, None] = {}
+        self._refresh_s = float("inf")
+        self._refresh_at_s = float("inf")
+
+    def keep_learning(self, every_s: float = REFRESH_S) -> None:
+        """Hear of new masters while those that one knows still answer, at most so often.
+
+        They may be replaced one by one, and the last of them die without a word.
+        """
+        self._refresh_s, self._refresh_at_s = every_s, self._runtime.monotonic_s() + every_s
 
     @property
     def leader(self) -> str:
@@ -209,6 +219,14 @@ class LeaderLink:
                         self._epoch = _UNKNOWN
                 return
         self.note_presence()
+        self.refresh(name)
+
+    def refresh(self, name: str) -> None:
+        """Ask a master that has just answered who the masters are, if it is time to."""
+        now_s = self._runtime.monotonic_s()
+        if now_s >= self._refresh_at_s:
+            self._refresh_at_s = now_s + self._refresh_s
+            self._start_probe(name)
 
     def learn(self, name: str, host: str, port: int) -> bool:
         """Hear where a master is; return whether it was unknown."""

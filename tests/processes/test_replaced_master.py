@@ -14,17 +14,20 @@ from killing import RUNTIME, leader_of, wait_until
 from test_planned_restart import Creator
 
 import gfs_ha
+from gfs_ha import Cluster
 from gfs_ha.config import MasterAddress
 from gfs_ha.errors import (
     AlreadyExists,
     DeadlineExceeded,
     InvalidArgument,
+    NoLeader,
     NotFound,
     PreconditionFailed,
     Unreachable,
 )
 from gfs_ha.local.cluster import LocalCluster
 from gfs_ha.local.ports import choose_ports
+from gfs_ha.net.leader import REFRESH_S
 from gfs_ha.protocol.reports import AddMaster
 
 pytestmark = pytest.mark.processes
@@ -156,3 +159,48 @@ def test_a_local_cluster_plays_it_and_is_whole_afterwards(local_cluster: LocalCl
     with gfs_ha.connect(local_cluster.config_path) as fs:
         assert {row.name for row in fs.operations.masters().items} == voters
         assert fs.read_bytes("/before") == b"before"
+
+
+def seen_by(fs: Cluster) -> set[str]:
+    return {f"/{entry.name}" for entry in fs.listdir("/")}
+
+
+def test_who_was_there_before_all_three_were_replaced_finds_their_successors(
+    local_cluster: LocalCluster, tmp_path: Path
+) -> None:
+    """Clients and chunkservers learn of members from members: no file of theirs is read again."""
+    old_file = tmp_path / "old.toml"
+    old_file.write_bytes(local_cluster.config_path.read_bytes())
+    creator = Creator(old_file)
+    try:
+        with (
+            gfs_ha.connect(old_file) as fs,
+            gfs_ha.connect(old_file, consistency="bounded:500") as reader,
+        ):
+            last = leader_of(fs)
+            for old in {"m1", "m2", "m3"} - {last}:
+                list(local_cluster.replace_master(old))
+            # They talk to the last one of the old all the time, and it never has to name another.
+            began_s = RUNTIME.monotonic_s()
+            wait_until(
+                lambda: bool(seen_by(reader)) and RUNTIME.monotonic_s() > began_s + REFRESH_S,
+                "they asked who is there",
+            )
+            assert leader_of(fs) == last
+            made = len(creator.made)
+            local_cluster.kill(last, signal.SIGKILL)
+            wait_until(lambda: len(creator.made) > made + 20, "the client goes on")
+            list(local_cluster.replace_master(last))
+            assert {row.name for row in fs.operations.masters().items} == {"m4", "m5", "m6"}
+            fs.put(io.BytesIO(b"after"), "/after")
+            assert fs.read_bytes("/after") == b"after"
+            wait_until(lambda: "/after" in seen_by(reader), "the reader goes on as well")
+            # Nobody is left who answers where this file says.
+            with gfs_ha.connect(old_file, timeout_s=1.0) as late, pytest.raises(NoLeader):
+                late.stat("/after")
+        with gfs_ha.connect(local_cluster.config_path) as fs:
+            assert fs.read_bytes("/after") == b"after"
+        creator.close()
+        assert not creator.errors
+    finally:
+        creator.close()
