@@ -45,6 +45,7 @@ class _SyncObj(internals._SyncObj):
 
     _incoming: _Incoming | None = None
     _first_chunk_s = _last_chunk_s = float("-inf")  # Of the one that is coming, to this process.
+    _sender = ""  # Who sent the last of them.
 
     def _begin_installing(self) -> None:
         row = self._journal.row(_KEY)
@@ -68,7 +69,7 @@ class _SyncObj(internals._SyncObj):
             self._tell_stored(node, message.number, 0, installed=True)
             return
         if self._incoming is None or self._incoming.number != message.number:
-            if self._spares_incoming():
+            if self._spares_incoming(node.id):
                 return  # It is offered again.
             self._forget_incoming()
             clear_staged(self._around.writer(), self._config.state_databases)
@@ -94,7 +95,7 @@ class _SyncObj(internals._SyncObj):
             raise ProtocolError("a chunk of a snapshot arrived damaged")
         stage_rows(self._around.writer(), self._config.state_databases, message.rows)
         incoming.stored += 1
-        self._last_chunk_s = self._around.now_s()
+        self._last_chunk_s, self._sender = self._around.now_s(), node.id
         if incoming.stored == 1:
             self._first_chunk_s = self._last_chunk_s
         if message.last:
@@ -109,14 +110,14 @@ class _SyncObj(internals._SyncObj):
         answer = SnapshotStored(self.__raftCurrentTerm, number, stored, installed)
         self._around.send_durable(node.id, answer)
 
-    def _spares_incoming(self) -> bool:
+    def _spares_incoming(self, leader: str) -> bool:
         """Return whether another leader's snapshot has to wait: the one before may lead again.
 
         Two that lead by turns would else send the beginnings of theirs for ever. It is waited for
         twice as long as it took to come so far, at most while its leader keeps it.
         """
-        if self._incoming is None:
-            return False
+        if self._incoming is None or leader == self._sender:
+            return False  # Who offers another one has the one before no more.
         worth_s = min(2 * (self._last_chunk_s - self._first_chunk_s), RAFT_SNAPSHOT_IDLE_S)
         return self._around.now_s() - self._last_chunk_s < worth_s
 
