@@ -169,8 +169,11 @@ class AppendQueue:
             self._sending = True
         self._pump(attached, alone=True)
 
-    def detach(self) -> None:
-        """Hang up, once nobody sends any more; what was sent and not settled is in doubt."""
+    def detach(self, unwritten: bool = False) -> None:
+        """Hang up, once nobody sends any more; what was sent and not settled is in doubt.
+
+        Args: `unwritten` is what the primary says of all that it was sent on this stream.
+        """
         attached = self._attached
         if attached is None:
             return
@@ -179,6 +182,8 @@ class AppendQueue:
             self._attached = None
             while self._sending:
                 self._state.wait(ROOM_SLICE_S)
+            if unwritten:
+                self._pending.unwritten()
         attached.stream.close()
 
     def acknowledged(self, acks: Iterable[RecordAck]) -> None:

@@ -129,6 +129,13 @@ class PendingRecords:
         """Have all that is not settled taken again, in order, for another stream."""
         self._unsent = self.window_start
 
+    def unwritten(self) -> None:
+        """Note that nothing unsettled of the stream at hand was written: as if it was not sent."""
+        for record in self._records.values():
+            if record.sequence < self._unsent:
+                record.send_count -= 1
+        self.begin_again()
+
     def in_doubt(self) -> list[int]:
         """Return the sequences whose outcome is not known."""
         return [record.sequence for record in self._records.values() if record.sent]

@@ -239,7 +239,7 @@ class Appender:
         try:
             acks = stream.receive(due, STALL_SLICE_S if due else IDLE_SLICE_S)
         except GfsError as error:
-            self._queue.detach()
+            self._queue.detach(unwritten=error.details.get("unwritten") == 1)
             if isinstance(error, Unreachable) and not self._queue.standing().doubtful:
                 return  # The primary hung up on an idle stream; its grant may still be good.
             logger.info("append stream lost path=%s why=%s", self.target.path, error.message)
