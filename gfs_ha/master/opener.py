@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from gfs_ha.errors import Busy, GfsError, Held, NoSpace, NotFound
+from gfs_ha.errors import Busy, GfsError, Held, NoServers, NoSpace, NotFound
 from gfs_ha.ids import ChunkId, InodeId, LogIndex, ServerId, StartId, order_index
 from gfs_ha.kv.ordered import OrderedKV
 from gfs_ha.limits import REQUEST_DEADLINE_S, TAILS_PER_SERVER_MAX
@@ -285,7 +285,13 @@ class Opener:
             failed=frozenset(opening.failed | busy),
             spread=self._runtime.random_u64(),
         )
-        return choose(servers, observed, wanted, now_s)
+        try:
+            return choose(servers, observed, wanted, now_s)
+        except NoServers as error:
+            if opening.tries <= 1:
+                raise
+            # Those that failed to create a replica just now may do so in a moment.
+            raise Busy(f"no tail could be created: {error.message}", retry_ms=RETRY_MS) from error
 
     def _placed(self, chosen: Placement, outcome: Outcome, opening: _Opening) -> None:
         reply = reply_of(outcome)

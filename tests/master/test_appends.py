@@ -308,3 +308,36 @@ def test_a_chunk_that_grows_is_shown_and_placed(
     assert placement.size == placement.items[0].length == 60
     located = client.ask(Locate((ChunkId(granted.tail.chunk_id),)))
     assert len(located.chunks[0].replicas) == 3 and not located.chunks[0].sealed
+
+
+def test_a_tail_that_is_being_sealed_is_granted_to_nobody(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
+) -> None:
+    made(client)
+    first = grant(client)
+    append(servers, first, (client.session_id, 1), 70)
+    chain = members(servers, first)
+    for server in chain:
+        server.deaf = True
+    client.post(client.asked(GrantAppend("/log", refused=first.tail.chunk_id)))
+    wait_until(lambda: client.ask(GetChunks()).items[0].state == "sealing", "the seal")
+    answer = trio.link().call((client.asked(GrantAppend("/log")),), 1.5)[0]
+    assert isinstance(answer, Failure) and answer.error == "Busy", answer
+    for server in chain:
+        server.deaf = False
+    assert grant(client).tail.file_offset == 70
+
+
+def test_nothing_is_granted_before_every_server_has_its_replica(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
+) -> None:
+    made(client)
+    for server in servers[:3]:
+        server.deaf = True  # So that every placement has one of them.
+    answer = trio.link().call((client.asked(GrantAppend("/log")),), 1.5)[0]
+    assert isinstance(answer, Failure) and answer.error in ("Busy", "NoServers"), answer
+    assert not client.ask(ListLeases()).items
+    for server in servers[:3]:
+        server.deaf = False
+    chain = members(servers, grant(client))
+    assert len(chain) == 3 and all(server.replicas for server in chain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from peers import ScriptedServer
 from test_appends import append, grant, made, members
-from trio import Client, Trio, wait_until
+from trio import CALL_S, Client, Trio, wait_until
 
 from gfs_ha.protocol.append import GrantAppend, LeaseList, ListLeases
 from gfs_ha.protocol.codec import Failure
@@ -19,6 +19,7 @@ from gfs_ha.protocol.metadata import (
     Rename,
     Stat,
 )
+from gfs_ha.protocol.reports import GetChunks
 
 
 def leases(client: Client) -> LeaseList:
@@ -156,3 +157,34 @@ def order_seen(server: ScriptedServer, chunk_id: int) -> bool:
         order.chunk_id == chunk_id and type(order).__name__ == "FenceReplica"
         for order in list(server.orders)
     )
+
+
+def test_the_same_request_at_once_on_two_ways_is_applied_once(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
+) -> None:
+    made(client)
+    append(servers, grant(client), (client.session_id, 1), 100)
+    asked = client.asked(Remove("/log"))
+    client.post(asked)
+    removed = client.send(asked)[0]
+    assert isinstance(removed, Removed), removed
+    assert trio.link().call((asked,), CALL_S)[0] == removed
+
+
+def test_whoever_comes_first_a_removed_file_leaves_no_tail(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
+) -> None:
+    appender = Client(trio)
+    for number in range(12):
+        path = made(client, f"/{number}")
+        appender.post(appender.asked(GrantAppend(path)))
+
+        def gone(path: str = path) -> bool:
+            reply = client.ask(Remove(path))
+            assert isinstance(reply, Removed) or reply.error in ("Held", "Busy", "NotFound"), reply
+            return isinstance(reply, Removed)
+
+        wait_until(gone, "the removal")
+        assert client.ask(Stat(path)).error == "NotFound"
+    wait_until(lambda: not leases(client).total, "the last tails to end")
+    wait_until(lambda: not client.ask(GetChunks()).items, "their chunks to go")

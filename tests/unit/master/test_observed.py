@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gfs_ha.ids import Epoch
-from gfs_ha.limits import MIB
+from gfs_ha.limits import MIB, TAILS_PER_SERVER_MAX
 from gfs_ha.master import observed
 from gfs_ha.master.observed import DEAD, LIVE, SUSPECT, Observed
-from gfs_ha.protocol.control import DamageFound, Heartbeat, OpenReplica, RegisterServer
+from gfs_ha.protocol.control import DamageFound, Heartbeat, LedTail, OpenReplica, RegisterServer
 
 
 def start(start_id: int = 5) -> RegisterServer:
@@ -139,3 +139,24 @@ def test_promised_bytes_are_forgotten_after_a_while() -> None:
     assert seen.pending_bytes(13.0) == {1: 2 * MIB}
     assert seen.pending_bytes(10.0 + observed.PENDING_S) == {1: MIB}
     assert seen.pending_bytes(13.0 + observed.PENDING_S) == {}
+
+
+def test_what_a_primary_says_of_its_tails_counts_for_its_run_and_until_it_says_otherwise() -> None:
+    seen = Observed(elected_s=100.0)
+    seen.registered(1, start(), 200.0)
+    assert seen.led(7, (1, 5)) is None
+    seen.heard(beat(1, led=(LedTail(7, 10, 3), LedTail(8, 0, 0))), 201.0, 0)
+    assert seen.led(7, (1, 5)) == LedTail(7, 10, 3)
+    assert seen.led(7, (1, 6)) is None, "another run of the server led it"
+    seen.heard(beat(2, led=(LedTail(8, 4, 0),)), 202.0, 0)
+    assert seen.led(7, (1, 5)) is None and seen.led(8, (1, 5)) == LedTail(8, 4, 0)
+    seen.registered(1, start(6), 203.0)
+    assert seen.led(8, (1, 6)) is None
+
+
+def test_a_server_names_so_many_tails_and_no_more() -> None:
+    seen = Observed(elected_s=100.0)
+    seen.registered(1, start(), 200.0)
+    many = tuple(LedTail(number, 1, 1) for number in range(1, TAILS_PER_SERVER_MAX + 2))
+    seen.heard(beat(1, led=many), 201.0, 0)
+    assert len(seen.servers[1].led) == TAILS_PER_SERVER_MAX

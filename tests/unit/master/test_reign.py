@@ -92,3 +92,32 @@ def test_acknowledged_deletes_are_handed_out_in_bounded_parts() -> None:
     assert len(reign.deleted) == reigns.DELETED_MAX
     assert reign.take_deleted(2) == ((0, 1, 101), (1, 1, 101))
     assert len(reign.deleted) == reigns.DELETED_MAX - 2
+
+
+def test_a_lease_is_told_for_what_is_left_from_when_the_heartbeat_came() -> None:
+    reign, beat, late, old = Reign(EPOCH, 0.0), Beat(), Beat(), Beat()
+    reign.note_lease(1, 40.0)
+    reign.park(1, beat.slot, 10.0)
+    reign.release_due(11.0)
+    assert beat.answer() == HeartbeatReply(EPOCH, lease_ms=30_000)
+    reign.park(1, late.slot, 50.0)
+    reign.release_due(51.0)
+    assert late.answer() == HeartbeatReply(EPOCH), "a lease that ran out is none"
+    reign.note_lease(1, 90.0)
+    reign.forget_lease(1)
+    reign.park(1, old.slot, 60.0)
+    reign.release_due(61.0)
+    assert old.answer() == HeartbeatReply(EPOCH), "another run of the server held it"
+
+
+def test_a_primary_hears_of_its_lease_with_the_order_to_create_its_tail() -> None:
+    reign, beat, again = Reign(EPOCH, 0.0), Beat(), Beat()
+    reign.expect_lease(1, 10.0)
+    reign.park(1, beat.slot, 10.0)
+    reign.release_due(11.0)
+    assert beat.answer() == HeartbeatReply(EPOCH, lease_ms=60_000)
+    reign.note_lease(1, 25.0)
+    reign.expect_lease(1, 12.0)  # A lease that it holds is not made longer by that.
+    reign.park(1, again.slot, 15.0)
+    reign.release_due(16.0)
+    assert again.answer() == HeartbeatReply(EPOCH, lease_ms=10_000)

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from gfs_ha.ids import Birth, ChunkId, LogIndex, ServerId
+from gfs_ha.ids import Birth, ChunkId, LogIndex, ServerId, SessionId
 from gfs_ha.master.sealing import (
     EMPTY_DIGEST,
     Commit,
@@ -15,9 +15,11 @@ from gfs_ha.master.sealing import (
     Prove,
     SealingChunk,
     decide,
+    records_of,
 )
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.control import FenceAnswer, OrderFailed, ProofAnswer
+from gfs_ha.protocol.records import RecordEntry
 
 CHUNK = ChunkId(1 << 48 | 7)
 INDEX = LogIndex(50)
@@ -210,3 +212,27 @@ def test_no_mix_of_ends_losses_and_reach_ever_loses_an_acknowledged_byte(
                 assert isinstance(decision, Fence)
                 assert decision.blocked or not reachable
                 assert all(world.lost[server] for server in reachable)
+
+
+def told(value: int, *records: RecordEntry, crc: int = 7, length: int = 9) -> ProofAnswer:
+    return ProofAnswer(CHUNK, INDEX, length, value, crc, records)
+
+
+FIRST = RecordEntry(SessionId(5), 1, 1, 0, 9)
+OTHER = RecordEntry(SessionId(5), 2, 1, 0, 9)
+
+
+def test_the_records_of_a_tail_are_those_of_its_first_holder_in_the_chain() -> None:
+    decision = Commit(9, 99, (A, B, C))
+    proofs = {A: told(99, FIRST), B: told(99, FIRST), C: told(99, FIRST)}
+    assert records_of((C, B, A), decision, proofs) == (7, (FIRST,), ())
+    assert records_of((C, B, A), decision, {**proofs, C: told(99, OTHER)}) == (7, (OTHER,), (B, A))
+    assert records_of((C, B, A), decision, {**proofs, A: told(99, FIRST, crc=8)})[2] == (A,)
+
+
+def test_who_is_no_holder_or_proved_another_length_names_no_records() -> None:
+    decision = Commit(9, 99, (A, B))
+    proofs = {A: told(99, FIRST, length=5), B: told(99, FIRST), C: told(98, OTHER)}
+    assert records_of((C, A, B), decision, proofs) == (7, (FIRST,), ())
+    assert records_of((C, A, B), decision, {A: failed("Busy"), C: proofs[C]}) == (None, (), ())
+    assert records_of((), Commit(9, 99, (A, B)), proofs) == (None, (), ()), "a put has no records"
