@@ -12,7 +12,7 @@ from gfs_ha.chunk.appends.append_stream import AppendStream
 from gfs_ha.chunk.appends.batch_push import push_batch
 from gfs_ha.chunk.appends.intake import Intake
 from gfs_ha.chunk.appends.lease import LeaseClock
-from gfs_ha.chunk.appends.tail import AppendRoom, Batch, Tail
+from gfs_ha.chunk.appends.tail import AppendRoom, Batch, Tail, unwritten
 from gfs_ha.chunk.appends.waiting_room import WaitingRoom
 from gfs_ha.chunk.push import PushRoom
 from gfs_ha.chunk.slots.format import State
@@ -177,10 +177,8 @@ class Primary:
         with self._lock:
             tail = self._tails.get(chunk_id)
         if tail is None or not start_id or start_id != self._start_id:
-            raise Fenced(
-                f"chunk {chunk_id:#x}: this start of the server is not its primary; ask for a "
-                "new grant"
-            )
+            why = f"chunk {chunk_id:#x}: this start of the server is not its primary; "
+            raise unwritten(Fenced(why + "ask for a new grant"))
         if tail.replica.header.birth != birth:
             raise WrongBirth(f"{tail.name} was born in {tail.replica.header.birth}, not in {birth}")
         return tail

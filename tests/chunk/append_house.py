@@ -15,7 +15,7 @@ from gfs_ha.chunk.progress import ProgressTicker
 from gfs_ha.chunk.push import PushRoom
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import GfsError
-from gfs_ha.ids import DiskId, LogIndex, SessionId, StartId
+from gfs_ha.ids import ChunkId, DiskId, LogIndex, SessionId, StartId
 from gfs_ha.limits import MIB
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.net.streams import TcpStreams
@@ -46,9 +46,14 @@ def start_of(house: House) -> StartId:
     return StartId(house.store.identity.server_id * 100)
 
 
-def order_tail(houses: Sequence[House], capacity: int = 4 * MIB, durability: str = "disk") -> None:
+def order_tail(
+    houses: Sequence[House],
+    capacity: int = 4 * MIB,
+    durability: str = "disk",
+    chunk_id: ChunkId = CHUNK,
+) -> None:
     """Make the replicas of the tail of the tests; the first house is its primary."""
-    order = CreateReplica(CHUNK, BIRTH, MAKING, DiskId(0), durability, capacity)
+    order = CreateReplica(chunk_id, BIRTH, MAKING, DiskId(0), durability, capacity)
     chain = tuple(CopySource(*msgspec.structs.astuple(house.hop)) for house in houses[1:])
     for house in houses[1:]:
         house.port.primary.create(order)
@@ -94,20 +99,38 @@ class Appending:
     def append(self, sequence: int, data: bytes, window_start: int = 1) -> None:
         self.send(record_bytes(sequence, data, window_start))
 
+    def wait_for_progress(self) -> None:
+        """Wait until it is told once more that work goes on."""
+        seen = self.progress
+        while self.progress == seen:
+            kind, body = self._any_frame()
+            if kind is FrameKind.FAILED:
+                raise decode_error(body)
+            if kind is FrameKind.RECORDED:
+                self._note(body)
+
     def next_frame(self) -> tuple[FrameKind, bytes]:
         """Return the next frame, but progress. Raises: Unreachable at the end of the stream."""
         while True:
-            head = memoryview(bytearray(FRAME_BYTES))
-            self._stream.receive(head, _give_up)
-            frame = decode_frame(head)
-            body = memoryview(bytearray(frame.body_length))
-            if body:
-                self._stream.receive(body, _give_up)
-            check_frame(frame, head, body)
-            assert frame.op_id in (7, 0)
-            if frame.kind is not FrameKind.PROGRESS:
-                return frame.kind, bytes(body)
-            self.progress += 1
+            kind, body = self._any_frame()
+            if kind is not FrameKind.PROGRESS:
+                return kind, body
+
+    def _any_frame(self) -> tuple[FrameKind, bytes]:
+        head = memoryview(bytearray(FRAME_BYTES))
+        self._stream.receive(head, _give_up)
+        frame = decode_frame(head)
+        body = memoryview(bytearray(frame.body_length))
+        if body:
+            self._stream.receive(body, _give_up)
+        check_frame(frame, head, body)
+        assert frame.op_id in (7, 0)
+        self.progress += frame.kind is FrameKind.PROGRESS
+        return frame.kind, bytes(body)
+
+    def _note(self, body: bytes) -> None:
+        for ack in decode_record_acks(body):
+            self.acks[ack.sequence] = ack
 
     def wait_for(self, *sequences: int) -> list[RecordAck]:
         """Return the acknowledgements of these records. Raises: the error in a FAILED frame."""
@@ -116,8 +139,7 @@ class Appending:
             if kind is FrameKind.FAILED:
                 raise decode_error(body)
             assert kind is FrameKind.RECORDED
-            for ack in decode_record_acks(body):
-                self.acks[ack.sequence] = ack
+            self._note(body)
         return [self.acks[one] for one in sequences]
 
     def failure(self) -> GfsError:

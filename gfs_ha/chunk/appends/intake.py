@@ -53,10 +53,10 @@ class Intake:
         finally:
             self._tail.give_room(self._reserved)
 
-    def _make_room(self, length: int) -> None:
+    def _make_room(self, cost: int) -> None:
         self._stream.expect(1)  # It is told of progress also while it is not read on.
         try:
-            self._tail.make_room(length)
+            self._tail.make_room(cost)
         finally:
             self._stream.expect(-1)
-        self._reserved += length
+        self._reserved += cost

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gfs_ha.checksum import crc32c
+from gfs_ha.chunk.appends.waiting_room import cost_of
 from gfs_ha.errors import CorruptData
-from gfs_ha.limits import KIB
+from gfs_ha.limits import BATCH_RECORDS_MAX, KIB
 from gfs_ha.net.answers import Deadline
 from gfs_ha.net.streams import Stall, Stream
 from gfs_ha.protocol.records import RECORD_HEAD_BYTES, RecordHeader, decode_record_head
@@ -23,7 +24,7 @@ class RecordReader:
     """Used by the thread that serves the stream."""
 
     def __init__(self, stream: Stream, runtime: Runtime, make_room: Callable[[int], None]) -> None:
-        """Args: `make_room` is told how many bytes are about to be handed on, and may wait."""
+        """Args: `make_room` is told the cost of what is about to be handed on, and may wait."""
         self._stream = stream
         self._runtime = runtime
         self._make_room = make_room
@@ -43,20 +44,20 @@ class RecordReader:
                 return []
             records = self._whole()
         if records:
-            self._make_room(sum([len(data) for _, data in records]))
+            self._make_room(cost_of(len(records), sum([len(data) for _, data in records])))
             return records
         if self._end - self._start < RECORD_HEAD_BYTES:
             self._fill(RECORD_HEAD_BYTES)
         head = decode_record_head(self._buffer[self._start : self._start + RECORD_HEAD_BYTES])
-        self._make_room(head.length)
+        self._make_room(cost_of(1, head.length))
         if RECORD_HEAD_BYTES + head.length <= BUFFER_BYTES:
             self._fill(RECORD_HEAD_BYTES + head.length)
             return [self._take(head)]
         return [self._take_big(head)]
 
     def _whole(self) -> list[Record]:
-        found = []
-        while self._end - self._start >= RECORD_HEAD_BYTES:
+        found: list[Record] = []
+        while self._end - self._start >= RECORD_HEAD_BYTES and len(found) < BATCH_RECORDS_MAX:
             head = decode_record_head(self._buffer[self._start : self._start + RECORD_HEAD_BYTES])
             if self._end - self._start < RECORD_HEAD_BYTES + head.length:
                 break

@@ -15,19 +15,32 @@ from gfs_ha.chunk.appends.append_stream import AppendStream
 from gfs_ha.chunk.appends.known_records import Arrival, KnownRecords, Landed
 from gfs_ha.chunk.appends.lease import LeaseClock
 from gfs_ha.chunk.appends.record_reader import Record
-from gfs_ha.chunk.appends.waiting_room import WaitingRoom
+from gfs_ha.chunk.appends.waiting_room import WaitingRoom, cost_of
 from gfs_ha.chunk.progress import DiskWatch
 from gfs_ha.chunk.slots.format import State
 from gfs_ha.chunk.slots.replica import Replica
-from gfs_ha.errors import Fenced, GfsError, Overloaded, ProtocolError, TailFull
-from gfs_ha.limits import BATCH_RECORDS_MAX, COMMIT_NOTE_S, OPERATION_TIMEOUT_S, RECORD_BYTES_MAX
+from gfs_ha.errors import (
+    Fenced,
+    GfsError,
+    Overloaded,
+    ProtocolError,
+    TailFull,
+    error_from_wire,
+)
+from gfs_ha.limits import (
+    BATCH_RECORDS_MAX,
+    COMMIT_NOTE_S,
+    MIB,
+    OPERATION_TIMEOUT_S,
+    RECORD_BYTES_MAX,
+)
 from gfs_ha.protocol.control import LedTail
 from gfs_ha.protocol.data import Hop
 from gfs_ha.protocol.records import RecordAck, RecordEntry, RecordHeader, TailLength
 from gfs_ha.runtime import Runtime
 
 BATCH_BYTES_MAX = RECORD_BYTES_MAX
-WAITING_BYTES_MAX = 2 * BATCH_BYTES_MAX
+WAITING_COST_MAX = 2 * BATCH_BYTES_MAX + MIB
 WAITING_RECORDS_MAX = 2 * BATCH_RECORDS_MAX
 _LOOK_S = 0.5
 
@@ -68,7 +81,7 @@ class Tail:
         self._changed = room.runtime.condition()
         self._known: KnownRecords[AppendStream] = KnownRecords()
         self._waiting: deque[_Arrival] = deque()
-        self._held = 0  # Bytes that wait or are under way.
+        self._held = 0  # Room of what waits or is under way.
         self._readers_held = 0  # Streams that are not read on meanwhile.
         self._streams: set[AppendStream] = set()
         self._working = False
@@ -108,17 +121,21 @@ class Tail:
         if not self._lease.holds(self._first_until_s):
             raise Fenced(f"{self.name}: the lease of this server has run out; ask for a new grant")
 
+    def _check_open(self) -> None:
+        if self.replica.gate.closed:
+            raise Fenced(f"{self.name} is being sealed; ask for a new grant")
+
     def _tail_full(self) -> TailFull:
         return TailFull(f"{self.name} takes no more records; ask for the next tail")
 
-    def make_room(self, length: int) -> None:
-        """Wait until so many bytes may come; `give_room` what does not stay.
+    def make_room(self, cost: int) -> None:
+        """Wait until there is room for records of that cost; `give_room` what they do not keep.
 
         Raises: Overloaded after 30 s, or why nothing is taken any more.
         """
         until_s = self._runtime.monotonic_s() + OPERATION_TIMEOUT_S
         with self._changed:
-            while self._held and self._crowded(length):
+            while self._held and self._crowded(cost):
                 if self._closed is not None:
                     raise self._closed.with_traceback(None)
                 if self._runtime.monotonic_s() >= until_s:
@@ -126,31 +143,31 @@ class Tail:
                 self._readers_held += 1
                 self._changed.wait(_LOOK_S)
                 self._readers_held -= 1
-            self._held += length
+            self._held += cost
         try:
-            self._room.waiting.enter(length)
+            self._room.waiting.enter(cost)
         except BaseException:
             with self._changed:
-                self._held -= length
+                self._held -= cost
             raise
 
-    def _crowded(self, length: int) -> bool:
-        return len(self._waiting) >= WAITING_RECORDS_MAX or self._held + length > WAITING_BYTES_MAX
+    def _crowded(self, cost: int) -> bool:
+        return len(self._waiting) >= WAITING_RECORDS_MAX or self._held + cost > WAITING_COST_MAX
 
-    def give_room(self, length: int) -> None:
+    def give_room(self, cost: int) -> None:
         """Give back what was taken by `make_room`."""
-        if length:
+        if cost:
             with self._changed:
-                self._release(length)
+                self._release(cost)
 
-    def _release(self, length: int) -> None:
-        self._held -= length
-        self._room.waiting.leave(length)
+    def _release(self, cost: int) -> None:
+        self._held -= cost
+        self._room.waiting.leave(cost)
         if self._readers_held:
             self._changed.notify_all()
 
     def bring(self, stream: AppendStream, records: Sequence[Record]) -> tuple[int, bool]:
-        """Take records of a stream; return how many bytes stay, and whether a worker is needed.
+        """Take records of a stream; return the room they keep, and whether a worker is needed.
 
         The first one that cannot be taken ends the stream; those before it count.
         """
@@ -177,7 +194,7 @@ class Tail:
     def _bring_one(
         self, stream: AppendStream, head: RecordHeader, data: bytes, hits: list[RecordAck]
     ) -> int:
-        """Take one record, or find what became of it; return how many bytes stay."""
+        """Take one record, or find what became of it; return the room that it keeps."""
         known = self._known.find(head)
         if isinstance(known, Landed):
             hits.append(RecordAck(head.appender, head.sequence, known.offset, known.length))
@@ -192,7 +209,7 @@ class Tail:
             arrival = Arrival(head, data, [stream])
             self._known.add(arrival)
             self._waiting.append(arrival)
-            return head.length
+            return cost_of(1, head.length)
         if stream not in known.asking:
             known.asking.append(stream)
         return 0
@@ -210,11 +227,13 @@ class Tail:
             try:
                 if self._waiting:
                     self._check_lease()
+                    self._check_open()
                 taken = self._take()
                 if self._full and not taken:
                     raise self._tail_full()
             except GfsError as error:
-                self._fail_waiting(error)
+                # No batch is under way: what is not acknowledged was never written.
+                self._fail_waiting(unwritten(error))
                 taken = []
             if not taken and self._noted == self._committed:
                 return None
@@ -256,7 +275,7 @@ class Tail:
         self._drop_waiting()
 
     def _drop_waiting(self) -> None:
-        self._release(sum([one.head.length for one in self._waiting]))
+        self._release(sum([cost_of(1, one.head.length) for one in self._waiting]))
         self._waiting.clear()
 
     def landed(self, batch: Batch) -> None:
@@ -270,7 +289,7 @@ class Tail:
                 ack = RecordAck(entry.appender, entry.sequence, entry.offset, entry.length)
                 for stream in one.asking:
                     told.setdefault(stream, []).append(ack)
-            self._release(batch.length)
+            self._release(cost_of(len(batch.arrivals), batch.length))
             if batch.arrivals:
                 self._changed_s = self._runtime.monotonic_s()
         self.replica.note_committed(batch.offset + batch.length)
@@ -280,7 +299,7 @@ class Tail:
     def fail(self, batch: Batch, error: GfsError) -> None:
         """A replica did not acknowledge a batch: no append is taken any more (C6)."""
         with self._changed:
-            self._release(batch.length)
+            self._release(cost_of(len(batch.arrivals), batch.length))
             self._close(error)
 
     def close(self, error: GfsError) -> None:
@@ -347,3 +366,8 @@ class Tail:
         full = self._full or self._closed is not None or self.replica.gate.closed
         idle_s = self._runtime.monotonic_s() - self._changed_s
         return LedTail(self.replica.header.chunk_id, self._committed, int(idle_s * 1000), full)
+
+
+def unwritten(error: GfsError) -> GfsError:
+    """Return the error for a stream of which nothing that is not acknowledged was written."""
+    return error_from_wire(error.code, error.message, {**error.details, "unwritten": 1})

@@ -7,7 +7,13 @@ from gfs_ha.limits import MIB, OPERATION_TIMEOUT_S
 from gfs_ha.runtime import Runtime
 
 SERVER_BYTES_MAX = 256 * MIB
+RECORD_COST_BYTES = 512  # What is kept of a record beside its bytes.
 _LOOK_S = 1.0
+
+
+def cost_of(count: int, length: int) -> int:
+    """Return how much room so many records take that are so long together."""
+    return count * RECORD_COST_BYTES + length
 
 
 class WaitingRoom:
