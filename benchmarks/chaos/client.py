@@ -69,7 +69,9 @@ class Client:
     """Threads over one connection after another."""
 
     def __init__(self, wish: dict[str, Any]) -> None:
-        self._config = config.load(wish["config"])
+        self._config_path = Path(wish["config"])
+        # Of a client with one session it is what it knew before any master was replaced.
+        self._session_s = float(wish.get("session_s", _SESSION_S))
         self._recorder = record.Recorder(Path(wish["record"]))
         self._name = str(wish["name"])
         self._seed = int(wish.get("seed", 0))
@@ -78,8 +80,10 @@ class Client:
         self._pause_s = float(wish.get("pause_s", 0.01))
         self._read_share = float(wish.get("read_share", 0.35))
         self._threads = int(wish.get("threads", 3))
-        # "bounded:0" asks any master, and its answers are linearizable like the leader's.
-        self._consistency = consistency_of(str(wish.get("consistency", "linearizable")))
+        # "bounded:0" asks any master, and its answers are linearizable like the leader's. With
+        # other bounds, one of several for each thread, the answers' ages are recorded, too.
+        words = str(wish.get("consistency", "linearizable")).split()
+        self._consistencies = [consistency_of(word) for word in words]
         self._tag_base = int(wish.get("tag_base", 1))
         self._tag_count = 0
         self._lock = threading.Lock()
@@ -93,23 +97,30 @@ class Client:
         turn = 0
         while not self._ended.is_set():
             turn += 1
-            connection = ClusterConnection(
-                self._config, self._timeout_s, consistency=self._consistency
-            )
-            until_s = time.monotonic() + _SESSION_S
+            # Each has a connection of its own where it counts how old an answer was.
+            known = config.load(self._config_path)
+            connections = [
+                ClusterConnection(known, self._timeout_s, consistency=one)
+                for one in self._consistencies
+            ]
+            until_s = time.monotonic() + self._session_s
             tasks = [
-                threading.Thread(target=self._work, args=(connection, f"{turn}.{at}", until_s))
+                threading.Thread(
+                    target=self._work,
+                    args=(connections[at % len(connections)], f"{turn}.{at}", until_s),
+                )
                 for at in range(self._threads)
             ]
             for task in tasks:
                 task.start()
             for task in tasks:
                 task.join()
-            connection.close()
+            for connection in connections:
+                connection.close()
 
     def read(self, names: list[str]) -> None:
         """Look at each name once."""
-        connection = ClusterConnection(self._config, 60.0)
+        connection = ClusterConnection(config.load(self._config_path), 60.0)
         for name in names:
             self._perform(connection, Operation(self._name, STAT, name))
         connection.close()
@@ -142,6 +153,11 @@ class Client:
         operation.called_s = time.monotonic()
         number = self._recorder.call(operation)
         end = self._recorder.end
+        calls = connection.calls
+        dated = calls.consistency.bound_ms > 0 and operation.kind == STAT
+        seen_index = calls.index
+        if dated:
+            calls.forget_age()
         try:
             answer = _ask(connection, operation)
         except UnknownOutcome:
@@ -151,7 +167,12 @@ class Client:
         except GfsError as error:
             end("odd", number, time.monotonic(), f"{error.code}: {error.message}")
         else:
-            end("return", number, time.monotonic(), answer)
+            as_of = calls.as_of if dated else None
+            facts: tuple[int, ...] = ()
+            if as_of is not None:
+                facts = (as_of.index, as_of.age_ms, calls.consistency.bound_ms, seen_index)
+                facts += (int(as_of.degraded),)
+            end("return", number, time.monotonic(), answer, *facts)
 
 
 def _ask(connection: ClusterConnection, operation: Operation) -> str | int:

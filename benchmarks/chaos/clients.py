@@ -18,6 +18,7 @@ from gfs_ha.local.processes import start_ticks
 from gfs_ha.runtime import boot_id
 
 PROGRAM = Path(__file__).with_name("client.py")
+FILLER = Path(__file__).with_name("filler.py")
 _TAGS_PER_CLIENT = 1_000_000_000
 _END_S = 60.0
 
@@ -46,7 +47,13 @@ class Clients:
         """Return the records of all clients that ever ran."""
         return sorted(self._directory.glob("*.record"))
 
-    def start(self, host: str, enter: Callable[[], None] | None, **habits: Any) -> str:
+    def start(
+        self,
+        host: str,
+        enter: Callable[[], None] | None,
+        program: Path = PROGRAM,
+        **habits: Any,
+    ) -> str:
         """Start a client on a host; return its name, which no other run has."""
         self._count += 1
         name = f"{host}-{self._count}"
@@ -69,7 +76,7 @@ class Clients:
         errors = self._directory / f"{name}.errors"
         with errors.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, str(PROGRAM), json.dumps(wish)],
+                [sys.executable, str(program), json.dumps(wish)],
                 env={**os.environ, "PYTHONPATH": search_path(PROGRAM.parent.parent)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from chaos import schedule
+from chaos.absences import Absences
 from chaos.clients import Clients
 from chaos.lan import Fault, Lan
 from chaos.masters import MasterProcess, Masters
@@ -39,10 +41,12 @@ class Stand:
     masters: Masters
     clients: Clients
     clocks: WallClocks
-    habits: Mapping[str, Mapping[str, float | str]]  # Of the client on each host.
+    habits: Mapping[str, Mapping[str, Any]]  # Of the client on each host.
     operator: Operator
+    absences: Absences
     disk: SmallDisk | None
     disk_of: str = ""  # The master that lives on the small disk.
+    client_hosts: Sequence[str] = ()
     client_names: dict[str, str] = field(default_factory=dict)  # Host -> the client there.
 
     def start_client(self, host: str) -> None:
@@ -81,9 +85,12 @@ class Faults:
         if kind == schedule.KILL:
             victim.end(signal.SIGKILL)
             return lambda: self._start(victim)
-        if kind == schedule.REPLACE:
-            dies = bool(planned.amount)
-            return _nothing if self._stand.operator.replace(victim, dies) else None
+        if kind in (schedule.REPLACE, schedule.GROW, schedule.RIVALS, schedule.HANDOVER):
+            return self._change_masters(planned, victim)
+        if kind == schedule.SNAPSHOT:
+            how, deed = divmod(int(planned.amount), len(schedule.DEEDS))
+            begun = self._stand.absences.begin(victim, how, deed, planned.chance)
+            return _nothing if begun else None
         if kind == schedule.RESTART:
             if not victim.end(signal.SIGTERM):
                 self.unclean.append(f"{victim.name} did not end within 20 s of SIGTERM")
@@ -105,14 +112,32 @@ class Faults:
         masters = self._stand.masters
         leader = masters.leader()
         able = [one for one in masters.all.values() if one.running and not one.paused]
-        if planned.role == schedule.LEADER:
-            chosen = [one for one in able if one.name == leader]
-        elif planned.role == schedule.FOLLOWER:
+        if planned.kind == schedule.SNAPSHOT or planned.role == schedule.FOLLOWER:
             chosen = [one for one in able if one.name != leader]
+        elif planned.role == schedule.LEADER:
+            chosen = [one for one in able if one.name == leader]
         else:
             chosen = able
         chosen = chosen or able
         return chosen[int(planned.chance * len(chosen))] if chosen else None
+
+    def _change_masters(self, planned: Planned, victim: MasterProcess) -> Mend | None:
+        operator, kind, choice = self._stand.operator, planned.kind, int(planned.amount)
+        if kind == schedule.HANDOVER:
+            return _nothing if operator.hand_over(victim, choice) else None
+        if kind == schedule.GROW:
+            begun, deed = operator.grow(victim), choice
+        elif kind == schedule.RIVALS:
+            begun, deed = operator.rival(victim, choice), -1
+        else:
+            begun = operator.replace(victim, choice == schedule.BURIAL)
+            deed = choice - schedule.OPERATOR_DIES
+        if not begun:
+            return None
+        return _nothing if deed < 0 else lambda: self._strike(deed)
+
+    def _strike(self, deed: int) -> None:
+        self.note = self._stand.operator.strike(deed)
 
     def _start(self, master: MasterProcess) -> None:
         # One that was replaced meanwhile stays away.
@@ -146,14 +171,14 @@ class Faults:
         return mend
 
     def _break_links(self, planned: Planned, victim: str) -> Mend:
-        others = [name for name in self._stand.lan.hosts if name != victim]
-        masters = [name for name in others if name in self._stand.masters.all]
+        masters = [name for name in self._stand.masters.all if name != victim]
+        clients = [name for name in self._stand.lan.hosts if name in self._stand.client_hosts]
+        others = masters + clients
         near = [victim]
         if planned.kind == schedule.ISOLATE:
             others = masters
         elif planned.kind == schedule.SPLIT:
             # Some clients stay with the minority, each possible choice alike, but never all.
-            clients = [name for name in others if name not in masters]
             choice = int(planned.chance * 7919) % ((1 << len(clients)) - 1)
             near += [name for at, name in enumerate(clients) if choice >> at & 1]
             others = [name for name in others if name not in near]
@@ -162,13 +187,7 @@ class Faults:
         if planned.kind == schedule.ONE_WAY:
             ways = self._choose_ways(planned, victim, masters)
         fault = _FAULTS[planned.kind](planned.amount)
-        mends = [self._stand.lan.break_way(source, target, fault) for source, target in ways]
-
-        def mend() -> None:
-            for one in mends:
-                one()
-
-        return mend
+        return self._stand.lan.break_ways(ways, fault)
 
     def _choose_ways(
         self, planned: Planned, victim: str, masters: list[str]

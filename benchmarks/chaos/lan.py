@@ -100,12 +100,18 @@ class Lan:
 
     def break_way(self, source: str, target: str, fault: Fault) -> Callable[[], None]:
         """Add a fault to one direction; return what takes it away again."""
-        faults = self._faults.setdefault((source, target), [])
-        faults.append(fault)
+        return self.break_ways([(source, target)], fault)
+
+    def break_ways(self, ways: Sequence[tuple[str, str]], fault: Fault) -> Callable[[], None]:
+        """Add a fault to several directions at once; return what takes it away again."""
+        all_faults = [self._faults.setdefault(way, []) for way in ways]
+        for faults in all_faults:
+            faults.append(fault)
         self._tell()
 
         def mend() -> None:
-            faults.remove(fault)
+            for faults in all_faults:
+                faults.remove(fault)
             self._tell()
 
         return mend

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,9 @@ from gfs_ha.runtime import boot_id
 START_S = 40.0
 PORT, RAFT_PORT = 7100, 7200
 DISK_FULL_STATUS = 7
+_RECEIVES = re.compile(rb"receiving a snapshot from=(\S+)")
+_INSTALLS = b"installing a snapshot index="
+_WAS_AWAY = b"it was away too long and waits for a snapshot"
 _LEADS = re.compile(rb"leads now epoch=\d+\.(\d+)")
 _WRONG = (b"Traceback (most", b"a task crashed", b"mistake of ours")
 _CODE = "gfs_ha.cli.daemons"
@@ -46,14 +49,20 @@ class Place:
     enter: Callable[[], None]
     environment: Mapping[str, str] = field(default_factory=dict)
     data: str = "data"
+    log_bytes: int = 0  # Of the key `log_bytes`; 0: its default.
 
 
 class Log:
-    """The log of a master, read as it grows: who leads which term, and what must not be there."""
+    """The log of a master, read as it grows: who leads which term, snapshots, and what must not be
+    there.
+    """
 
     def __init__(self, path: Path) -> None:
         self.terms: set[int] = set()
         self.wrong: list[str] = []
+        self.senders: list[str] = []  # Of each snapshot that it began to receive.
+        self.installed_count = 0
+        self.outdated_count = 0  # How often the log that it lacked was gone.
         self._path = path
         self._offset = 0
         self._inode = 0
@@ -72,6 +81,9 @@ class Log:
         self._offset += whole
         data = data[:whole]
         self.terms.update(int(found) for found in _LEADS.findall(data))
+        self.senders += [found.decode() for found in _RECEIVES.findall(data)]
+        self.installed_count += data.count(_INSTALLS)
+        self.outdated_count += data.count(_WAS_AWAY)
         for line in data.splitlines():
             if any(word in line for word in _WRONG):
                 self.wrong.append(line.decode(errors="replace")[:300])
@@ -180,28 +192,38 @@ class Masters:
     def __init__(self, places: Mapping[str, Place], config: Path, cluster_id: str) -> None:
         self.config = config
         self.all = {name: MasterProcess(place) for name, place in places.items()}
-        self.gone: dict[str, MasterProcess] = {}  # Those that others have replaced.
-        self._text = _cluster_text(places, cluster_id)
-        config.write_text(self._text, encoding="utf-8")
+        self.gone: dict[str, MasterProcess] = {}  # Those that were taken out.
+        self._head = _cluster_text(cluster_id)
+        self._write_client_config()
         for place in places.values():
-            self._write_config(place)
+            self._write_config(place, places.values())
 
     def add(self, place: Place) -> MasterProcess:
         """Start a new master on an empty directory; it belongs to no cluster yet."""
-        self._write_config(place, _master_text(place))
+        self._write_config(place, [*(one.place for one in self.all.values()), place])
         master = self.all[place.name] = MasterProcess(place)
         master.start()
         return master
 
     def remove(self, name: str) -> None:
-        """End one that another has replaced."""
+        """End one that was taken out, and write down for new clients who is there now."""
         master = self.gone[name] = self.all.pop(name)
         master.end(signal.SIGKILL)
+        self._write_client_config()
 
-    def _write_config(self, place: Place, itself: str = "") -> None:
+    def _write_client_config(self) -> None:
+        text = self._head + "".join(_master_text(one.place) for one in self.all.values())
+        fresh = self.config.with_name(self.config.name + ".new")
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(self.config)
+
+    def _write_config(self, place: Place, everyone: Iterable[Place]) -> None:
         place.directory.mkdir(exist_ok=True)
-        own = f'\n[master]\nname = "{place.name}"\ndirectory = "{place.data}"\n'
-        text = self._text + itself + own + 'map_bytes = "256MiB"\n'
+        text = self._head + "".join(map(_master_text, everyone))
+        text += f'\n[master]\nname = "{place.name}"\ndirectory = "{place.data}"\n'
+        text += 'map_bytes = "256MiB"\n'
+        if place.log_bytes:
+            text += f"log_bytes = {place.log_bytes}\n"
         (place.directory / "gfs.toml").write_text(text, encoding="utf-8")
 
     def __enter__(self) -> Masters:
@@ -235,9 +257,9 @@ class Masters:
         return everyone
 
 
-def _cluster_text(places: Mapping[str, Place], cluster_id: str) -> str:
+def _cluster_text(cluster_id: str) -> str:
     lines = ['security = "none"', "[cluster]", f'id = "{cluster_id}"', 'name = "chaos"']
-    return "\n".join(lines) + "\n" + "".join(_master_text(place) for place in places.values())
+    return "\n".join(lines) + "\n"
 
 
 def _master_text(place: Place) -> str:

@@ -15,32 +15,50 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from chaos import kernel, record, schedule, stores, verdict
-from chaos.clients import Clients
+from chaos.absences import Absences
+from chaos.clients import FILLER, Clients
 from chaos.faults import Faults, Mend, Stand
 from chaos.lan import Lan
-from chaos.masters import Masters, Place, search_path
+from chaos.masters import Broken, Masters, Place, search_path
 from chaos.operator import Operator
+from chaos.outcome import Outcome, counted
 from chaos.schedule import Planned
 from chaos.small_disk import SmallDisk
 from chaos.verdict import Trouble, Verdict
 from chaos.wall_clock import WallClocks
 
 MASTERS = ("m1", "m2", "m3")
-SPARES = ("m4", "m5", "m6")  # They take the places of others, one by one.
+SPARES = tuple(f"m{number}" for number in range(4, 22))  # They take the places of others.
 # One client is patient; one gives up soon, and must say rightly what became of it; one looks all
-# the time and at any master, to catch one that serves what is no longer so.
-HABITS: dict[str, dict[str, float | str]] = {
+# the time and at any master, to catch one that serves what is no longer so; one takes old answers.
+HABITS: dict[str, dict[str, Any]] = {
     "c1": {"timeout_s": 10.0},
     "c2": {"timeout_s": 0.8},
-    "c3": {"timeout_s": 3.0, "read_share": 0.95, "pause_s": 0.004, "consistency": "bounded:0"},
+    "c3": {"timeout_s": 3.0, "read_share": 0.95, "pause_s": 0.006, "consistency": "bounded:0"},
+    "c4": {
+        "timeout_s": 3.0,
+        "read_share": 0.97,
+        "pause_s": 0.02,
+        "consistency": "bounded:100 bounded:500 bounded:2500",
+    },
 }
+# One never ends its session nor reads its configuration again: it has to learn of new masters.
+LASTING_HOST = "c5"
+LASTING: dict[str, Any] = {"timeout_s": 10.0, "session_s": 1e9, "threads": 1, "pause_s": 0.03}
+FILLER_HOST = "c6"
+_APART = (LASTING_HOST, FILLER_HOST)
 CLIENT_HOSTS = tuple(HABITS)
+_LOG_BYTES = 256 << 10  # The least that may be kept for a master that is away.
+_FILL_BYTES = 12 << 20
+_FILL_S = 60.0
 _SMALL_DISK_BYTES = 192 << 20
 _CLOCK_RATES = (-0.03, -0.01, 0.0, 0.01, 0.03)  # As in the simulation: far worse than any quartz.
 _LOOK_S = 0.02
-_SETTLE_S = 60.0
+_SETTLE_S = 90.0
+_LEARNED_S = 10.0  # Before the end: when the last of the first masters is gone.
 _READ_S = 90.0
 _GFSCTL = "import sys; from gfs_ha.cli.main import main; sys.exit(main())"
 
@@ -76,6 +94,9 @@ class Run:
             self._stack.close()
             raise
         self._faults = Faults(self._stand)
+        self._lasting = ""  # The client that began before any master was replaced.
+        self._orphan_s: float | None = None  # Since when none of the first masters is left.
+        self._ended_s = 0.0
 
     def __enter__(self) -> Run:
         return self
@@ -85,11 +106,15 @@ class Run:
 
     def run(self) -> Verdict:
         """Do all of it and return what it has shown. Raises: Broken."""
+        if schedule.SNAPSHOT in self._wish.kinds:
+            self._start_filler()
         began_s = time.monotonic()
+        self._lasting = self._start_apart(LASTING_HOST, **LASTING)
         for host in CLIENT_HOSTS:
             self._stand.start_client(host)
         self._play(schedule.plan(self._wish.seed, self._wish.seconds, self._wish.kinds))
         seconds = time.monotonic() - began_s
+        self._ended_s = time.monotonic()
         self._wrong += self._stand.clients.finish()
         self._settle()
         self._read_everything()
@@ -98,7 +123,7 @@ class Run:
 
     def _set_up(self) -> Stand:
         enter = self._stack.enter_context
-        lan = enter(Lan((*MASTERS, *SPARES, *CLIENT_HOSTS), self._wish.seed))
+        lan = enter(Lan((*MASTERS, *SPARES, *CLIENT_HOSTS, *_APART), self._wish.seed))
         clocks = WallClocks(self._directory)
         if clocks.why_not:
             self._remarks.append(f"no clocks of their own: {clocks.why_not}")
@@ -110,6 +135,7 @@ class Run:
                 self._stack.callback(disk.close)
             except OSError as error:
                 self._remarks.append(f"no full disk: {error}")
+        log_bytes = _LOG_BYTES if schedule.SNAPSHOT in self._wish.kinds else 0
         places = {}
         chance = random.Random(f"clocks {self._wish.seed}")
         for name in (*MASTERS, *SPARES):
@@ -117,6 +143,7 @@ class Run:
             self._faster[name] = chance.choice(_CLOCK_RATES)
             environment = clocks.environment(name, self._faster[name])
             here = Place(name, self._directory / name, host.address, host.enter, environment)
+            here.log_bytes = log_bytes
             if disk is not None and name == disk_of:
                 here.data = "disk/data"
                 here.enter = _both(host.enter, disk.enter)
@@ -127,8 +154,31 @@ class Run:
         masters.bootstrap()
         operator = Operator(masters, partial(_gfsctl, lan, config), spares)
         self._stack.callback(operator.close)
+        absences = Absences(lan, masters, self._counter, log_bytes)
+        self._stack.callback(absences.close)
         clients = enter(Clients(self._directory, config, self._wish.seed))
-        return Stand(lan, masters, clients, clocks, HABITS, operator, disk, disk_of)
+        hosts = (*CLIENT_HOSTS, *_APART)
+        return Stand(
+            lan, masters, clients, clocks, HABITS, operator, absences, disk, disk_of, hosts
+        )
+
+    @property
+    def _counter(self) -> Path:
+        return self._directory / "filler.bytes"
+
+    def _start_apart(self, host: str, **habits: Any) -> str:
+        """Start a client that no fault kills."""
+        return self._stand.clients.start(host, self._stand.lan.hosts[host].enter, **habits)
+
+    def _start_filler(self) -> None:
+        """Have the log grow, over tables that take a while to send. Raises: Broken."""
+        facts: dict[str, Any] = {"counter": str(self._counter), "fill_bytes": _FILL_BYTES}
+        self._start_apart(FILLER_HOST, program=FILLER, **facts)
+        deadline_s = time.monotonic() + _FILL_S
+        while not self._counter.exists():
+            if time.monotonic() > deadline_s:
+                raise Broken(f"the tables are not filled within {_FILL_S:.0f} s")
+            time.sleep(_LOOK_S)
 
     # While it runs ------------------------------------------------------------------------------
 
@@ -180,7 +230,12 @@ class Run:
     def _look(self) -> None:
         """Find masters that ended although nobody ended them."""
         self._stand.operator.look()
-        for master in self._stand.masters.all.values():
+        if happened := self._stand.absences.look():
+            self._say(happened)
+        if self._orphan_s is None and not set(MASTERS) & set(self._stand.masters.all):
+            self._orphan_s = time.monotonic()
+            self._say("none of the first masters is left")
+        for master in list(self._stand.masters.all.values()):
             if not master.ended_by_itself:
                 continue
             if self._faults.may_end_full(master.name) and master.ended_full():
@@ -204,7 +259,8 @@ class Run:
         deadline_s = time.monotonic() + _SETTLE_S
         while True:
             self._look()
-            if self._stand.operator.busy and time.monotonic() <= deadline_s:
+            busy = self._stand.operator.busy or self._stand.absences.busy
+            if busy and time.monotonic() <= deadline_s:
                 time.sleep(_LOOK_S)
                 continue
             done = self._ask("admin", "masters", "verify-state", "--deep")
@@ -247,22 +303,36 @@ class Run:
             found[name] = stores.look(home / "data")
         self._wrong += stores.compare(found)
 
+    def _since(self, seen: record.Record) -> int | None:
+        """Return how often the lasting client was answered since the first masters are gone.
+
+        None when one of them is left, or the last went just now.
+        """
+        gone_s = self._orphan_s
+        if gone_s is None or gone_s > self._ended_s - _LEARNED_S:
+            return None
+        mine = [one for one in seen.history.operations if one.client == self._lasting]
+        return sum(one.returned_s is not None and one.returned_s > gone_s for one in mine)
+
     def _conclude(self, seconds: float) -> Verdict:
         seen = record.read(self._stand.clients.records)
+        outcome = Outcome(
+            self._stand.operator, self._stand.absences, self._stand.masters, self._since(seen)
+        )
+        self._wrong += seen.undue + outcome.missed()
         found, judged, undecided = verdict.check_history(seen)
         masters = self._stand.masters
         for name, master in masters.read_logs().items():
             found += [f"log of {name}: {line}" for line in master.log.wrong]
         violations = self._wrong + self._faults.unclean + self._stand.operator.wrong + found
         violations += [f"odd answer: {one}" for one in seen.odd]
-        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self._faults.done.items()))
         disk = self._stand.disk
         silence_ms = verdict.longest_silence_ms(seen.acknowledged_s, self._troubles)
         figures = [
             ("seed", f"{self._wish.seed}, {seconds:.0f} s"),
-            ("faults", kinds or "none"),
+            ("faults", counted(self._faults.done)),
             ("clocks", ", ".join(f"{name} {one:+.0%}" for name, one in self._faster.items())),
-            ("masters replaced", str(self._stand.operator.done_count)),
+            *outcome.figures(),
             ("elections", str(len(masters.terms()) - 1)),
             *verdict.describe(seen, seconds),
             ("histories judged", f"{judged} groups of names, {undecided} not decided"),

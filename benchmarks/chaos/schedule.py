@@ -10,6 +10,21 @@ KILL, PAUSE, RESTART, CLIENT_KILL = "kill", "pause", "restart", "client-kill"
 ISOLATE, LEAVE, SPLIT, ONE_WAY = "isolate", "leave", "split", "one-way"
 SLOW, LOSSY, NARROW = "slow", "lossy", "narrow"
 FULL_DISK, CLOCK, REPLACE = "full-disk", "clock", "replace"
+SNAPSHOT, GROW, RIVALS, HANDOVER = "snapshot", "grow", "rivals", "handover"
+
+# How a master is away until the log it lacks is gone, and what meets the snapshot that follows.
+AWAY = ("killed", "stopped", "cut off")
+DEEDS = (
+    "",
+    "kill receiver",
+    "kill sender",
+    "stop receiver",
+    "stop sender",
+    "cut to receiver",
+    "cut to sender",
+)
+# Of a replacement: nothing, the old one dies before, and who is killed in the middle of it.
+CALM, BURIAL, OPERATOR_DIES, NEW_DIES, OLD_DIES, LEADER_DIES = range(6)
 
 LEADER, FOLLOWER, ANYONE = "leader", "follower", "anyone"
 
@@ -28,6 +43,10 @@ _WEIGHTS = {
     FULL_DISK: 2,
     CLOCK: 2,
     REPLACE: 1,
+    SNAPSHOT: 4,
+    GROW: 1,
+    RIVALS: 1,
+    HANDOVER: 2,
 }
 KINDS = tuple(_WEIGHTS)
 _FIRST_S = 1.0
@@ -69,7 +88,7 @@ def plan(seed: int, seconds: float, kinds: Sequence[str] = KINDS) -> list[Planne
 def _extent(kind: str, chance: random.Random) -> tuple[float, float]:
     """Return for how long, and how much: ms, share, bytes per s, bytes left, s of the clock.
 
-    Of a master to be replaced: 1 when it dies before."""
+    Of changes of the masters and of absences: the choice among their kinds."""
     if kind == KILL:
         return chance.choice((0.0, chance.uniform(0.0, 0.5), chance.uniform(0.5, 4.0))), 0.0
     if kind == PAUSE:
@@ -79,7 +98,13 @@ def _extent(kind: str, chance: random.Random) -> tuple[float, float]:
     if kind == CLIENT_KILL:
         return 0.0, 0.0
     if kind == REPLACE:
-        return 0.0, chance.choice((0.0, 1.0))
+        return chance.uniform(0.4, 2.5), float(chance.randrange(LEADER_DIES + 1))
+    if kind == SNAPSHOT:
+        return 0.0, float(chance.randrange(len(AWAY) * len(DEEDS)))
+    if kind in (GROW, RIVALS):
+        return chance.uniform(0.4, 2.5), float(chance.randrange(4))
+    if kind == HANDOVER:
+        return 0.0, float(chance.randrange(60))
     lasts_s = chance.uniform(0.3, 4.0)
     if kind == SLOW:
         return lasts_s, chance.choice((5.0, 20.0, 60.0, 150.0))

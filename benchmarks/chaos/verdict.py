@@ -14,6 +14,7 @@ from gfs_ha.sim.masters.linear import judge
 _WINDOW_S = 5.0  # After a kill: the gap that it tore begins within this time.
 _RECOVERY_S = 3.0
 _SHOWN = 20
+_STEPS_MAX = 2_000_000  # Answers from the past may be of many moments.
 
 
 @dataclass
@@ -37,7 +38,7 @@ def check_history(record: Record) -> tuple[list[str], int, int]:
     violations = []
     judged = undecided = 0
     for name, operations in sorted(record.history.groups().items()):
-        found = judge(operations, names_model.EMPTY, names_model.step)
+        found = judge(operations, names_model.EMPTY, names_model.step, _STEPS_MAX)
         judged += 1
         if not found.decided:
             undecided += 1
@@ -118,7 +119,12 @@ def describe(record: Record, seconds: float) -> list[tuple[str, str]]:
         for name, count in sorted(counts.items())
         if name.startswith("refused ")
     )
+    ages = sorted(record.ages_ms)
+    dated = f"{counts['dated']}, {len(ages)} from the past, {counts['degraded']} degraded"
+    if ages:
+        dated += f"; age p50 {ages[len(ages) // 2]} ms, max {ages[-1]} ms"
     return [
+        ("dated answers", dated),
         ("acknowledged", f"{changes} changes, {reads} reads ({(changes + reads) / seconds:.0f}/s)"),
         ("unknown", str(counts["unknown"])),
         ("certainly not done", refused or "none"),

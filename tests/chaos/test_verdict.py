@@ -13,9 +13,23 @@ from gfs_ha.sim.masters.history import ABSENT, CREATE, DELETE, OK, PUT, RENAME, 
 class Script:
     """Writes the record of one client, operation by operation, a second each."""
 
-    def __init__(self, directory: Path, name: str) -> None:
+    def __init__(self, directory: Path, name: str, now_s: float = 1.0) -> None:
         self._recorder = record.Recorder(directory / f"{name}.record")
-        self._now_s = 1.0
+        self._now_s = now_s
+
+    def dated(
+        self,
+        name: str,
+        answer: str | int,
+        *,
+        index: int,
+        age_ms: int,
+        bound_ms: int,
+        seen_index: int = 0,
+    ) -> None:
+        facts = (index, age_ms, bound_ms, seen_index, 0)
+        number = self.began(STAT, name)
+        self._recorder.end("return", number, self._now_s + 0.5, answer, *facts)
 
     def did(self, kind: str, name: str, answer: str | int, tag: int = 0, target: str = "") -> None:
         number = self.began(kind, name, tag, target)
@@ -88,6 +102,29 @@ def test_what_a_killed_client_did_is_unknown(tmp_path: Path) -> None:
     seen = record.read(tmp_path.glob("*.record"))
     assert seen.counts["unknown"] == 1 and seen.history.unknown_count == 1
     assert judged(tmp_path) == []
+
+
+def test_an_answer_from_the_past_was_true_since_its_age_began(tmp_path: Path) -> None:
+    script = Script(tmp_path, "a")
+    script.did(CREATE, "g.0", OK, tag=7)
+    script.did(DELETE, "g.0", OK)
+    reader = Script(tmp_path, "b", now_s=10.0)
+    # Asked at 11; until 3.5 at the latest the file was there.
+    reader.dated("g.0", 7, index=5, age_ms=9000, bound_ms=10_000)
+    assert judged(tmp_path) == []
+    assert record.read(tmp_path.glob("*.record")).ages_ms == [9000]
+    reader.dated("g.0", 7, index=5, age_ms=7000, bound_ms=10_000)
+    assert judged(tmp_path), "at 5 it was gone"
+
+
+def test_an_answer_that_is_too_old_or_goes_back_is_found(tmp_path: Path) -> None:
+    reader = Script(tmp_path, "b")
+    reader.dated("g.0", ABSENT, index=5, age_ms=500, bound_ms=500)
+    reader.dated("g.0", ABSENT, index=5, age_ms=501, bound_ms=500)
+    reader.dated("g.0", ABSENT, index=5, age_ms=-1, bound_ms=500)
+    reader.dated("g.0", ABSENT, index=5, age_ms=0, bound_ms=500, seen_index=6)
+    undue = record.read(tmp_path.glob("*.record")).undue
+    assert len(undue) == 3 and "back in time from 6 to 5" in undue[2]
 
 
 def test_an_odd_answer_is_kept_and_its_outcome_is_unknown(tmp_path: Path) -> None:
