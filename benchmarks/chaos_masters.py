@@ -2,9 +2,10 @@
 
     python benchmarks/chaos_masters.py [--seconds 300] [--seed 1] [--kinds kill,pause]
 
-Needs root. Three master processes and three client processes, each on a host of its own; kills,
+Needs root. Three master processes and six client processes, each on a host of its own; kills,
 pauses, planned restarts, partitions, one-way cuts, slow, narrow and lossy links, a full disk, steps
-of the wall clock, masters replaced by empty ones, by a schedule that the seed decides; the masters'
+of the wall clock, masters that are away until only a snapshot brings them back, masters replaced,
+added and removed, also by two operators at once, by a schedule that the seed decides; the masters'
 clocks run fast or slow. Exit status 1 when a promise was broken (the evidence is kept), 77 when
 namespaces are not allowed here.
 """
