@@ -183,6 +183,13 @@ def test_what_a_leader_refuses(lab: SparedLab, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("gfs_ha.master.raft.changes.RAFT_ADMISSION_LAG_MAX", -1)
     late = ended(lab, AdmitMember("D"))
     assert isinstance(late, NotReady) and "not caught up" in late.message
+    monkeypatch.undo()
+    progress = lab.nodes["A"].replica.progress_of("D")
+    assert progress is not None and progress.match_index == lab.log("A")[-1][0]
+    progress.applied_index -= 1001  # All of it is there, but not applied yet.
+    unapplied = lab.change("A", AdmitMember("D"))
+    lab.tick("A")
+    assert isinstance(unapplied[0].error, NotReady)
 
 
 def test_no_change_that_would_end_all_writing(lab: SparedLab) -> None:

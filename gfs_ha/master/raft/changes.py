@@ -127,11 +127,13 @@ class _SyncObj(internals._SyncObj):
 
     def _check_caught_up(self, name: str) -> None:
         progress = self._progress[name]
-        lag = self._journal.last_index - progress.match_index
+        # Who holds the log and has yet to apply it is slow to answer, and its answer would count.
+        reached = min(progress.match_index, progress.applied_index)
+        lag = self._journal.last_index - reached
         if not self._answers(name):
             raise NotReady(f"{name} does not answer")
         if progress.behind or progress.probing or lag > RAFT_ADMISSION_LAG_MAX:
-            raise NotReady(f"{name} is not caught up: it lacks {lag} entries of the log")
+            raise NotReady(f"{name} is not caught up: it is {lag} entries behind")
 
     def _answers(self, name: str) -> bool:
         progress = self._progress.get(name)
