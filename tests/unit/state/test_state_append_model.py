@@ -10,14 +10,20 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from append_model import Directory, File, Known, OpenChunk, Record, Tree, tails_below
 from state_driver import Driver, empty_file, small_file
 
 from gfs_ha.ids import InodeId, SessionId
-from gfs_ha.master.state import append_results, tail_reads
+from gfs_ha.kv.lmdb_kv import LmdbKV
+from gfs_ha.kv.ordered import MemoryKV
+from gfs_ha.master.state import append_results, digest, tail_reads
 from gfs_ha.master.state.commands import ReapStep
+from gfs_ha.master.state.invariants import fingerprint
+from gfs_ha.master.state.machine import Machine
+from gfs_ha.master.state.tables import DATABASES
 from gfs_ha.master.state.tail_commands import HoldInodes, OpenTail, RenewLeases
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.extents import DiscardStaged, StageCopy
@@ -303,3 +309,26 @@ def test_the_random_histories_meet_what_they_are_for() -> None:
     wanted = ["sealed", "sealed empty", "sent again", "found", "forgotten", "expired"]
     wanted += [f"{one} Held" for one in ("Remove", "Rename", "Publish", "StageCopy", "OpenTail")]
     assert {one: met[one] for one in wanted if not met[one]} == {}
+
+
+def test_a_replay_of_such_a_history_gives_the_same_state_in_memory_and_in_lmdb(
+    tmp_path: Path,
+) -> None:
+    run = AppendRun(5)
+    for _ in range(STEPS):
+        run.step()
+    memory, lmdb = MemoryKV(), LmdbKV(tmp_path, DATABASES, map_bytes=64 << 20)
+    try:
+        for store in (memory, lmdb):
+            machine = Machine()
+            for start in range(0, len(run.driver.log), 50):
+                transaction = store.begin()
+                for logged in run.driver.log[start : start + 50]:
+                    machine.apply(transaction, *logged)
+                transaction.commit()
+            with store.read() as reader:
+                assert fingerprint(reader) == run.driver.fingerprint()
+                kept = digest.kept(reader)
+                assert kept is not None and kept.value == digest.count_all(reader)
+    finally:
+        lmdb.close()
