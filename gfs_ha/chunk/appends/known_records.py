@@ -10,6 +10,8 @@ from gfs_ha.ids import SessionId
 from gfs_ha.limits import TAIL_APPENDERS_MAX, TAIL_RECORDS_MAX, TAIL_RESULTS_MAX
 from gfs_ha.protocol.records import RecordHeader
 
+NOWHERE = -1  # As the offset of a record: see RecordAck.
+
 S = TypeVar("S")
 
 
@@ -47,13 +49,11 @@ class KnownRecords(Generic[S]):
     def find(self, head: RecordHeader) -> Arrival[S] | Landed | None:
         """Return what is known of a record, None if it is new.
 
-        Raises: ProtocolError for one that its appender called done, or that is another one.
+        One that its appender called done lies at NOWHERE: it was appended, and where is forgotten.
+        Raises: ProtocolError for one that came with other bytes.
         """
         if head.sequence < self._windows.get(head.appender, 0):
-            raise ProtocolError(
-                f"record {head.sequence} of appender {head.appender:#x} was done: its window "
-                f"starts at {self._windows[head.appender]}"
-            )
+            return Landed(NOWHERE, head.length)
         known = self._of.get(head.appender, {}).get(head.sequence)
         if known is None:
             return None
