@@ -36,14 +36,10 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What is known of the records that an earlier run of the same writer appended.
-
-    `end` is how much of the open tail was there already when this run came to it.
-    """
+    """What a file's table knows of the records of earlier runs of the same writer."""
 
     results: dict[int, AppendResult] = field(default_factory=dict)
     done_below: int = 0
-    end: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +71,7 @@ class AppendQueue:
         self._sending = False
         self._closed = False
         self._earlier = Earlier()
+        self._earlier_end = 0  # Where the file ended when this run came to it.
         self._progress_s = runtime.monotonic_s()
         self._first_error: GfsError | None = None  # Since somebody waited.
         self._broken: GfsError | None = None  # Nothing may be appended behind a failed record.
@@ -158,12 +155,14 @@ class AppendQueue:
         attached = self._attached
         return None if attached is None else attached.stream
 
-    def attach(self, attached: Attached, earlier_end: int) -> None:
+    def note_earlier(self, file_end: int) -> None:
+        """Note where the file ended before this run: what lies before was appended before."""
+        self._earlier_end = file_end
+
+    def attach(self, attached: Attached) -> None:
         """Send all that is not settled on a new stream, in order, and what is added later."""
         with self._state:
             assert self._attached is None and not self._sending
-            earlier = self._earlier
-            self._earlier = Earlier(earlier.results, earlier.done_below, earlier_end)
             self._attached = attached
             self._pending.begin_again()
             self._sending = True
@@ -194,11 +193,10 @@ class AppendQueue:
             if attached is None:
                 return
             for ack in acks:
-                record = self._pending.get(ack.sequence)
-                if record is None or ack.appender != attached.appender:
+                if ack.appender != attached.appender:
                     continue
-                old = ack.offset < self._earlier.end and record.send_count == 1
                 offset = ack.offset if ack.offset < 0 else attached.file_offset + ack.offset
+                old = offset < self._earlier_end
                 settled.append(self._pending.found(ack.sequence, offset, ack.length, old))
             told = self._note(settled)
         _tell(told)
@@ -209,11 +207,21 @@ class AppendQueue:
         """Settle what a grant tells, and refuse what is too long for this cluster."""
         with self._state:
             self._earlier = earlier
-            settled: list[Settled | None] = [*self._pending.found_all(results, earlier.done_below)]
+            settled: list[Settled | None] = [
+                self._pending.found(*place, before=place[1] < self._earlier_end)
+                for place in self._known_places(results)
+            ]
             for sequence in self._pending.longer_than(record_bytes_max):
                 settled.append(self._pending.refuse(sequence, too_long(record_bytes_max)))
             told = self._note(settled)
         _tell(told)
+
+    def _known_places(self, results: Iterable[AppendResult]) -> list[tuple[int, int, int]]:
+        """Return (sequence, offset, length) of what a grant tells of records that are here."""
+        places = [(one.sequence, one.file_offset, one.length) for one in results]
+        told = {sequence for sequence, _, _ in places}
+        below = self._pending.below(self._earlier.done_below)
+        return places + [(one, -1, 0) for one in below if one not in told]
 
     def give_up_doubtful(self, error: GfsError) -> None:
         """Give up what was sent and is not settled: it may or may not be appended."""

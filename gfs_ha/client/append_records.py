@@ -6,13 +6,11 @@ it lies or that it is given up. Records below `window_start` are settled; none i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gfs_ha.checksum import crc32c
 from gfs_ha.errors import GfsError, PreconditionFailed, UnknownOutcome
 from gfs_ha.limits import APPEND_WINDOW, MIB
-from gfs_ha.protocol.append import AppendResult
 from gfs_ha.runtime import Future
 
 APPEND_BYTES_MAX = 32 * MIB  # Of one appender, kept until they are acknowledged.
@@ -140,10 +138,6 @@ class PendingRecords:
         """Return the sequences whose outcome is not known."""
         return [record.sequence for record in self._records.values() if record.sent]
 
-    def get(self, sequence: int) -> Record | None:
-        """Return a record that is not settled."""
-        return self._records.get(sequence)
-
     def found(self, sequence: int, offset: int, length: int, before: bool) -> Settled | None:
         """Settle a record that is in the file; None when it is settled already.
 
@@ -162,19 +156,9 @@ class PendingRecords:
             )
         return Settled(record, Appended(sequence, offset, len(record.data), before))
 
-    def found_all(self, results: Iterable[AppendResult], done_below: int) -> list[Settled]:
-        """Settle what a grant tells; what this run never sent was there before."""
-        settled: list[Settled] = []
-        for result in results:
-            record = self._records.get(result.sequence)
-            if record is not None:
-                before = not record.sent
-                one = self.found(result.sequence, result.file_offset, result.length, before)
-                settled += [one] if one is not None else []
-        for sequence in [one for one in self._records if one < done_below]:
-            one = self.found(sequence, -1, 0, True)
-            settled += [one] if one is not None else []
-        return settled
+    def below(self, sequence: int) -> list[int]:
+        """Return the sequences of unsettled records below one."""
+        return [one for one in self._records if one < sequence]
 
     def refuse(self, sequence: int, error: GfsError) -> Settled | None:
         """Give a record up that certainly is not in the file."""

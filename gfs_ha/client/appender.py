@@ -91,6 +91,7 @@ class Appender:
         self._driven = False
         self._appender_id = appender_id
         self._grant: AppendGrant | None = None
+        self._looked_back = False
         self._inode_id = InodeId(0)  # Of the last grant: what is in doubt went there.
         self._refused = ChunkId(0)
         self._trouble: GfsError | None = None
@@ -261,20 +262,21 @@ class Appender:
             if grant is None:
                 return
         try:
-            earlier_end = self._length_before(grant.tail)
+            self._look_back(grant.tail)
             stream = self._parts.plane.append(grant)
         except GfsError as error:
             logger.info("primary not reached path=%s why=%s", self.target.path, error.message)
             self._note_trouble(error, grant)
             return
         attached = Attached(stream, self._appender_id, grant.tail.file_offset)
-        self._queue.attach(attached, earlier_end)
+        self._queue.attach(attached)
 
-    def _length_before(self, tail: FileTail) -> int:
-        """Return what lies in the tail before a writer with a key sends: earlier runs put it."""
-        if not self.target.key:
-            return 0
-        return self._parts.plane.tail_length(primary_of(tail), tail).length
+    def _look_back(self, tail: FileTail) -> None:
+        """Before a writer with a key sends, note what is there: earlier runs put its records."""
+        if self.target.key and not self._looked_back:
+            length = self._parts.plane.tail_length(primary_of(tail), tail).length
+            self._queue.note_earlier(tail.file_offset + length)
+            self._looked_back = True
 
     def _note_trouble(self, error: GfsError, grant: AppendGrant | None) -> None:
         """Note what to avoid from now on: the tail, and the server that is to blame."""
