@@ -216,3 +216,43 @@ def test_a_local_replacement_is_repeated_and_never_mixed(
     assert again == ["m3 is replaced already; the masters are m1, m2, m4"]
     with pytest.raises(gfs_ha.errors.NotFound):
         list(cluster.replace_master("m7"))
+
+
+def test_two_operators_at_once_and_leaders_that_cannot_be(
+    local_cluster: LocalCluster, newcomers: Newcomers, own_gfsctl: Gfsctl
+) -> None:
+    gfsctl = own_gfsctl
+    transfer = (*MASTERS, "transfer-leader")
+    (path, m4), (other_path, m5) = newcomers.config("m4"), newcomers.config("m5")
+    child = newcomers.start(path)
+    newcomers.start(other_path)
+    if gfsctl.library.operations.status().leader == "m3":
+        gfsctl.ok(*transfer, "m1")
+    leader = gfsctl.library.operations.status().leader
+    # The first operator's new master falls silent, the second one is through meanwhile.
+    assert next(gfsctl.library.operations.members(RUNTIME).add(m4)) == "m4 receives the log"
+    child.send_signal(signal.SIGSTOP)
+    wait_until(lambda: not _answers(gfsctl, "m4"), "m4 is silent")
+    assert "m4 is a learner: it does not vote yet" in gfsctl.refused(5, *transfer, "m4")
+    first = gfsctl.begin(*MASTERS, "replace", "-y", "m3", "m4")
+    assert first.stdout is not None
+    assert any(b"m4 does not answer" in line for line in first.stdout)
+    second = gfsctl.ok(*MASTERS, "replace", "-y", "m3", "m5", where(m5))
+    assert second.lines[-1] == "m3 is out" and "meanwhile" not in second.err
+    child.send_signal(signal.SIGCONT)
+    ended = gfsctl.end(first)
+    assert ended.status == 0, ended.err
+    assert (
+        "somebody else changed the masters meanwhile: m1, m2, m4, m5 vote now (3 of 4 decide), and"
+        " not m1, m2, m4" in ended.err
+    )
+    for name in ("m3", "m99"):
+        assert f"there is no other master {name!r}" in gfsctl.refused(3, *transfer, name)
+    assert f"{leader} leads already" in gfsctl.refused(4, *transfer, leader)
+    dead = next(name for name in ("m1", "m2") if name != leader)
+    local_cluster.kill(dead, signal.SIGKILL)
+    wait_until(lambda: not _answers(gfsctl, dead), "it is seen to be dead")
+    assert f"{dead} is not connected" in gfsctl.refused(5, *transfer, dead)
+    assert gfsctl.library.operations.status().leader == leader
+    gfsctl.ok(*MASTERS, "remove", "-y", dead)
+    gfsctl.library.mkdir("/served")

@@ -14,7 +14,7 @@ from gfs_ha.cli.verb import Verb
 from gfs_ha.client.member_plan import MemberPlan, majority_of
 from gfs_ha.client.members import MasterMembers
 from gfs_ha.config import MasterAddress
-from gfs_ha.errors import NotFound, UsageError
+from gfs_ha.errors import GfsError, NotFound, UsageError
 
 _ADDRESS = "HOST:PORT:RAFT_PORT"
 
@@ -85,6 +85,7 @@ def replace_master(
     plan = members.plan_replace(old, master)
     if _agreed(session, plan, f"replace {old} by {new}?", **how):
         _tell(session, members.replace(old, master))
+        _warn_of_others(session, plan)
 
 
 @click.command(
@@ -110,6 +111,21 @@ def remove_master(session: Session, /, name: str, **how: bool) -> None:
     plan = members.plan_remove(name)
     if _agreed(session, plan, f"take {name} out for good?", **how):
         _tell(session, members.remove(name))
+        _warn_of_others(session, plan)
+
+
+def _warn_of_others(session: Session, plan: MemberPlan) -> None:
+    """Say who votes if that is not what was planned: another operator was at work, too."""
+    try:
+        voters = {row.name for row in session.operations.masters().items if row.voter}
+    except GfsError:
+        return  # The change itself is made; that nobody leads now is another matter.
+    if voters != set(plan.voters_after):
+        session.warn(
+            f"somebody else changed the masters meanwhile: {', '.join(sorted(voters))} vote now"
+            f" ({majority_of(sorted(voters))} of {len(voters)} decide), and not"
+            f" {', '.join(plan.voters_after)}"
+        )
 
 
 def _agreed(session: Session, plan: MemberPlan, question: str, dry_run: bool, yes: bool) -> bool:
