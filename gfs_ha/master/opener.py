@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from gfs_ha.errors import Busy, GfsError, Held, NoServers, NoSpace, NotFound
@@ -60,7 +60,8 @@ class _Opening:
     inode_id: InodeId
     waiting: list[Applicant]
     condemned: dict[ChunkId, str]  # Tails that are to be sealed, and why.
-    failed: set[ServerId]
+    failed: set[ServerId]  # As clients saw.
+    unable: set[ServerId] = field(default_factory=set)  # To create a replica.
     path: str = ""  # That leads to the file.
     tries: int = 0
     step: int = 0  # What an earlier step waited for is void.
@@ -275,22 +276,26 @@ class Opener:
         request = opening.waiting[0].request
         observed, now_s = self._reign.observed, self._runtime.monotonic_s()
         servers = view.servers()
-        busy = {one for one, held in leases(view) if held.tail_count >= TAILS_PER_SERVER_MAX}
+        full = {one for one, held in leases(view) if held.tail_count >= TAILS_PER_SERVER_MAX}
         wanted = Wanted(
             goal=inode.goal or settings.goal,
             min_copies=settings.min_copies,
             capacity=settings.chunk_bytes,
             machine=request.machine,
             rack=request.rack,
-            failed=frozenset(opening.failed | busy),
+            failed=frozenset(opening.failed | opening.unable | full),
             spread=self._runtime.random_u64(),
         )
         try:
             return choose(servers, observed, wanted, now_s)
         except NoServers as error:
-            if opening.tries <= 1:
+            if opening.failed:
+                # Better one that some client saw failing than none.
+                opening.failed = set()
+                return self._choose(opening, view, about)
+            if not opening.unable:
                 raise
-            # Those that failed to create a replica just now may do so in a moment.
+            # Those that did not create a replica just now may do so in a moment.
             raise Busy(f"no tail could be created: {error.message}", retry_ms=RETRY_MS) from error
 
     def _placed(self, chosen: Placement, outcome: Outcome, opening: _Opening) -> None:
@@ -317,7 +322,7 @@ class Opener:
             "tail not created chunk=%#x servers=%s", creation.chunk.chunk_id, sorted(failed)
         )
         opening.creation = None
-        opening.failed |= failed
+        opening.unable |= failed
         self._abandon(creation.chunk.chunk_id)
         self._next(opening)
         self._guarded(opening, self._look)

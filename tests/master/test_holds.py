@@ -19,7 +19,7 @@ from gfs_ha.protocol.metadata import (
     Rename,
     Stat,
 )
-from gfs_ha.protocol.reports import GetChunks
+from gfs_ha.protocol.reports import GetChunks, GetHealth
 
 
 def leases(client: Client) -> LeaseList:
@@ -188,3 +188,25 @@ def test_whoever_comes_first_a_removed_file_leaves_no_tail(
         assert client.ask(Stat(path)).error == "NotFound"
     wait_until(lambda: not leases(client).total, "the last tails to end")
     wait_until(lambda: not client.ask(GetChunks()).items, "their chunks to go")
+
+
+def test_a_blocked_end_of_a_file_is_named_in_health_and_is_held_no_longer_than_needed(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
+) -> None:
+    made(client)
+    granted = grant(client)
+    chain = members(servers, granted)
+    append(servers, granted, (client.session_id, 1), 100)
+    for server in chain[:2]:
+        server.replicas[granted.tail.chunk_id].lost = 10
+    chain[2].stop()
+    answer = client.ask(Remove("/log"))
+    assert isinstance(answer, Failure) and answer.error == "Busy", answer
+    texts = [one.message for one in client.ask(GetHealth()).items if one.code == "CHUNKS_BLOCKED"]
+    assert len(texts) == 1 and "the end of /log" in texts[0]
+    again = ScriptedServer(trio, chain[2].name, chain[2].rack, start_id=2)
+    again.replicas = chain[2].replicas
+    again.start()
+    wait_until(lambda: not leases(client).total, "the seal")
+    granted = client.ask(GrantAppend("/log"))
+    assert not isinstance(granted, Failure), "a change that was given up still holds the file"

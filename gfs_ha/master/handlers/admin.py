@@ -262,9 +262,7 @@ def _health(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[Hea
             },
             under_count=len(under),
             under_more=more,
-            blocked={
-                format_id(chunk_id): why for chunk_id, why in desk.sealing().blocked().items()
-            },
+            blocked=_blocked(desk, view),
             damaged=_damaged(view, reign),
             internal_errors=view.internal_errors(),
             wall_ns=desk.runtime.wall_ns(),
@@ -277,6 +275,16 @@ def _health(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[Hea
         )
     )
     return report, len(under)
+
+
+def _blocked(desk: Desk, view: View) -> dict[str, str]:
+    """Return why which chunks cannot be sealed; of a tail, to which file nobody can append."""
+    found = {}
+    for chunk_id, why in desk.sealing().blocked().items():
+        chunk = view.chunk(chunk_id)
+        tail = tail_of(view, chunk.tail_of) if chunk is not None and chunk.tail_of else None
+        found[format_id(chunk_id)] = why if tail is None else f"{why} (the end of {tail.path})"
+    return found
 
 
 def _damaged(view: View, reign: Reign) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Changes that take files with open tails away, or freeze what they hold: sealed first (C9).
 
 The leader looks before it proposes: it holds the inodes, seals the tails below them, and then sends
-the client's command, once, under its session. What the look missed, apply refuses as Held; that is
-no answer of the session, so the same request goes the long way then. Runs on the door's thread.
+the client's command under its session. What the look missed, apply refuses as Held; that is no
+answer of the session, so the same request goes the long way then. Runs on the door's thread.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from gfs_ha.errors import Busy, GfsError, Held, Refused
-from gfs_ha.ids import ROOT_INODE, ChunkId, InodeId
+from gfs_ha.ids import ROOT_INODE, ChunkId, InodeId, LogIndex, order_index
 from gfs_ha.limits import REQUEST_DEADLINE_S
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
@@ -27,7 +27,7 @@ from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.state.commands import Command
 from gfs_ha.master.state.records import OPEN
 from gfs_ha.master.state.tables import REPLIES, pair_key
-from gfs_ha.master.state.tail_commands import HoldInodes
+from gfs_ha.master.state.tail_commands import EndHolds, HoldInodes
 from gfs_ha.master.state.tail_reads import tails_below
 from gfs_ha.master.state.view import View
 from gfs_ha.master.waiting import Ends
@@ -42,6 +42,7 @@ REASON = "its file is about to be removed, replaced or copied"
 RETRY_MS = 200
 _TAILS_AT_ONCE = 256  # Of a directory with more, the next ones follow.
 _LEFT_MIN_S = 0.2
+_REFUSALS_MAX = 2
 _HELD = encode(failure(Held("")))
 _HELD = _HELD[: _HELD.index(b"Held") + len(b"Held")]
 
@@ -58,9 +59,17 @@ class _Taking:
         self._desk = desk
         self._command = command
         self._slot = slot
-        self._refused = False
+        self._refusals = 0
+        self._holds: tuple[tuple[InodeId, LogIndex], ...] = ()  # That this request took.
 
     def begin(self) -> None:
+        """Look first; but a Publish names many files, and hardly ever one with a tail."""
+        if isinstance(self._command, Publish):
+            self._propose()
+        else:
+            self._look_and_go_on()
+
+    def _look_and_go_on(self) -> None:
         held, answered = self._look()
         if answered or not held:
             self._propose()
@@ -91,10 +100,10 @@ class _Taking:
     def _proposed(self, outcome: Outcome) -> None:
         """Take the outcome, in the consensus loop's thread."""
         held = outcome.result is not None and outcome.result.startswith(_HELD)
-        if held and not self._refused:
-            # A tail that was opened after the look, or not visible to it.
-            self._refused = True
-            self._when_visible(self.begin)
+        if held and self._refusals < _REFUSALS_MAX:
+            # There was no look, or a tail was opened after it, or was not visible to it.
+            self._refusals += 1
+            self._when_visible(self._look_and_go_on)
         else:
             answer_outcome(self._desk, self._slot, outcome)
 
@@ -107,6 +116,8 @@ class _Taking:
             if isinstance(reply, Failure):
                 self._slot.fail(Busy(reply.message, retry_ms=RETRY_MS))
             else:
+                index = order_index(self._desk.incarnation, LogIndex(outcome.index))
+                self._holds = tuple((inode_id, index) for inode_id in inodes)
                 self._when_visible(partial(self._seal, inodes))
 
         left_s = self._slot.left_s() - MARGIN_S
@@ -115,10 +126,9 @@ class _Taking:
     def _seal(self, inodes: tuple[InodeId, ...]) -> None:
         """Seal the tails that are left below held inodes; when there are none, go on."""
         slot, sealer = self._slot, self._desk.sealing()
-        if slot.closed:
-            return  # Nobody waits; who asks again finds the hold, or takes another.
-        if slot.left_s() < _LEFT_MIN_S:
-            raise Busy("files below it are still appended to; ask again", retry_ms=RETRY_MS)
+        if slot.closed or slot.left_s() < _LEFT_MIN_S:
+            self._give_up(Busy("it is still appended to; ask again", retry_ms=RETRY_MS))
+            return
         with self._desk.kv.read() as reader:
             view = View(reader)
             found: list[ChunkId] = []
@@ -135,7 +145,7 @@ class _Taking:
             if error is None:
                 self._when_visible(partial(self._seal, inodes))
             else:
-                slot.fail(error)
+                self._give_up(error)
 
         ends = Ends([chunk_id for chunk_id, _ in chunks], slot.left_s, ended)
         for chunk_id, chunk in chunks:
@@ -144,6 +154,13 @@ class _Taking:
             else:
                 sealer.wait_for(chunk_id, ends.one(chunk_id), frozenset())
                 sealer.look_at(chunk_id, chunk)
+
+    def _give_up(self, error: GfsError) -> None:
+        """Answer with an error; appends go on at once, and not only when the hold is over."""
+        self._slot.fail(error)
+        if self._holds:
+            command = EndHolds(self._holds)
+            self._desk.proposer.propose(command, REQUEST_DEADLINE_S, lambda outcome: None)
 
     def _when_visible(self, action: Callable[[], None]) -> None:
         """Go on, on the door's thread, once what was applied can be read (M2). Thread-safe."""
