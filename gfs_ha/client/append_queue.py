@@ -21,6 +21,7 @@ from gfs_ha.runtime import Future, Runtime
 
 SEND_BYTES = 1 * MIB  # Of one send; a longer record is one of its own.
 ROOM_SLICE_S = 1.0
+_UNKNOWN = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ class AppendQueue:
         self._sending = False
         self._closed = False
         self._earlier = Earlier()
-        self._earlier_end = 0  # Where the file ended when this run came to it.
+        # Where the file ended when this run came to it; all is of earlier ones until it is known.
+        self._earlier_end = _UNKNOWN if target.key else 0
         self._progress_s = runtime.monotonic_s()
         self._first_error: GfsError | None = None  # Since somebody waited.
         self._broken: GfsError | None = None  # Nothing may be appended behind a failed record.
