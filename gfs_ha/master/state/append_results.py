@@ -36,17 +36,19 @@ from gfs_ha.master.state.tail_records import AppendFile, AppendResults
 from gfs_ha.protocol.append import AppendResult
 from gfs_ha.protocol.records import RecordEntry
 
-_SEQUENCE_MAX = (1 << 62) - 1
 _SWEPT = 32  # Of the appenders longest unused: whether their sessions have ended.
 
 
 def check_records(records: tuple[RecordEntry, ...], length: int) -> None:
-    """Raises: InvalidArgument, LimitExceeded unless these can be the records of a tail."""
+    """Raises: InvalidArgument, LimitExceeded unless these can be the records of a tail.
+
+    Whatever an appender may send has to pass: a file whose tail cannot be sealed is stuck.
+    """
     check_count("records", records, TAIL_RESULTS_MAX + BATCH_RECORDS_MAX)
     before = (0, -1)
     for one in records:
         check_range("appender", one.appender, 1, U64_MAX)
-        check_range("window_start", one.window_start, 0, _SEQUENCE_MAX)
+        check_range("window_start", one.window_start, 0, U64_MAX)
         last = one.window_start + APPEND_WINDOW - 1
         check_range("sequence", one.sequence, one.window_start, last)
         check_range("offset", one.offset, 0, length)
