@@ -15,6 +15,7 @@ from pathlib import Path
 from chaos.lan import Fault, Lan
 from chaos.masters import MasterProcess, Masters
 from chaos.schedule import AWAY, DEEDS
+from chaos.verdict import Trouble
 
 Mend = Callable[[], None]
 _AWAY_S_MAX = 30.0
@@ -29,12 +30,14 @@ class Absences:
     def __init__(self, lan: Lan, masters: Masters, counter: Path, log_bytes: int) -> None:
         self.begun_count = 0
         self.came_back: Counter[str] = Counter()  # By a snapshot, by the log, or not at all.
+        self.troubles: list[Trouble] = []  # Who was away or met, and when.
         self.met: Counter[str] = Counter()  # What happened in the middle of a transfer.
         self._lan = lan
         self._masters = masters
         self._counter = counter
         self._log_bytes = log_bytes
         self._victim: MasterProcess | None = None
+        self._began_s = 0.0
         self._until_bytes = 0
         self._deadline_s = 0.0
         self._return: Mend | None = None  # What ends the absence.
@@ -53,6 +56,7 @@ class Absences:
             return False
         self.begun_count += 1
         self._victim = victim
+        self._began_s = time.monotonic()
         victim.log.read()
         self._until_bytes = self._bytes() + 3 * self._log_bytes
         self._deadline_s = time.monotonic() + _AWAY_S_MAX
@@ -78,11 +82,7 @@ class Absences:
         return self._look_back(victim, now_s)
 
     def close(self) -> None:
-        """End what is under way."""
-        if self._return is not None:
-            self._return()
-        for _, mend in self._mends:
-            mend()
+        """Forget what is under way: masters and network are about to go as well."""
         self._victim, self._return, self._mends = None, None, []
 
     def _look_away(self, victim: MasterProcess, now_s: float) -> str:
@@ -115,6 +115,8 @@ class Absences:
             sender = self._masters.all.get(log.senders[-1])
             self._mends.append((now_s + self._deed_s, self._do(deed, victim, sender)))
             self.met[deed] += 1
+            if sender is not None:
+                self.troubles.append(Trouble(sender.name, now_s, now_s + self._deed_s))
             return f"{deed} in mid-snapshot from {log.senders[-1]} to {victim.name}"
         if now_s > self._deadline_s:
             late = "outdated" if log.outdated_count > outdated else "by the log"
@@ -124,6 +126,8 @@ class Absences:
 
     def _end(self, how: str) -> None:
         self.came_back[how] += 1
+        if self._victim is not None:
+            self.troubles.append(Trouble(self._victim.name, self._began_s, time.monotonic()))
         if self._return is not None:
             self._return()
         self._victim, self._return = None, None

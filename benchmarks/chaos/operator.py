@@ -16,11 +16,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from chaos.masters import PORT, RAFT_PORT, MasterProcess, Masters, Place
+from chaos.verdict import Trouble
 
 Ask = Callable[..., "subprocess.Popen[str]"]
 # No leader, no answer, or a newcomer that was killed: the same command goes on later.
 _AGAIN = (1, 5, 10, -signal.SIGKILL)
 _DOWN_S = 0.7  # How long a master stays away that was killed in the middle of a change.
+_BURIAL_S = 15.0  # Until one that was dead before it was replaced counts no more.
+_ASIDE_S = 4.0  # Until a refused command has ended.
 _VOTERS = 3
 _TRIES_MAX = 40
 # What a refusal says to an operator who was overtaken by another one.
@@ -72,6 +75,7 @@ class Operator:
         self.done: Counter[str] = Counter()
         self.told: Counter[str] = Counter()  # How commands ended that were refused.
         self.wrong: list[str] = []
+        self.troubles: list[Trouble] = []  # Which masters these changes made fail, and when.
         self._masters = masters
         self._ask = ask
         self._spares = list(spares)
@@ -91,7 +95,7 @@ class Operator:
             return False
         place = self._new()
         if dies:
-            old.end(signal.SIGKILL)
+            self._end(old, _BURIAL_S)
         command = self._command(_replace(old.name, place), {0})
         self._errand = _Errand("replace", [command], old=old.name, new=place.name)
         return True
@@ -139,7 +143,7 @@ class Operator:
         master = self._masters.all.get(name)
         if master is None or not master.running:
             return ""
-        master.end(signal.SIGKILL)
+        self._end(master, _DOWN_S)
         self._down.append((time.monotonic() + _DOWN_S, master))
         self.done[f"kill -9 of the {('new', 'old', 'leading')[(deed - 1) % 3]} master"] += 1
         return name
@@ -160,7 +164,7 @@ class Operator:
             return False
         dead = victim if what == "dead" else None
         if dead is not None:
-            dead.end(signal.SIGKILL)
+            self._end(dead, _ASIDE_S)
         process = self._ask("--timeout", "3", "admin", "masters", "transfer-leader", name)
         self._asides.append(_Aside(what, frozenset({*ends, 5, 10}), process, dead))
         return True
@@ -272,6 +276,12 @@ class Operator:
         self.told[f"transfer to {aside.what}: {status}"] += 1
         if aside.dead is not None:
             self._start(aside.dead)
+
+    def _end(self, master: MasterProcess, seconds: float) -> None:
+        """Kill a master that is away for about so long."""
+        now_s = time.monotonic()
+        self.troubles.append(Trouble(master.name, now_s, now_s + seconds))
+        master.end(signal.SIGKILL)
 
     def _start(self, master: MasterProcess) -> None:
         if not master.running and master.name in self._masters.all:

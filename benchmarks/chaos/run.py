@@ -327,7 +327,8 @@ class Run:
         violations = self._wrong + self._faults.unclean + self._stand.operator.wrong + found
         violations += [f"odd answer: {one}" for one in seen.odd]
         disk = self._stand.disk
-        silence_ms = verdict.longest_silence_ms(seen.acknowledged_s, self._troubles)
+        troubles = self._troubles + self._stand.absences.troubles + self._stand.operator.troubles
+        silence_ms = verdict.longest_silence_ms(seen.acknowledged_s, troubles)
         figures = [
             ("seed", f"{self._wish.seed}, {seconds:.0f} s"),
             ("faults", counted(self._faults.done)),
