@@ -232,7 +232,7 @@ def test_the_records_of_a_tail_are_those_of_its_first_holder_in_the_chain() -> N
 
 def test_who_is_no_holder_or_proved_another_length_names_no_records() -> None:
     decision = Commit(9, 99, (A, B))
-    proofs = {A: told(99, FIRST, length=5), B: told(99, FIRST), C: told(98, OTHER)}
+    proofs = {A: told(99, OTHER, length=5), B: told(99, FIRST), C: told(98, OTHER)}
     assert records_of((C, A, B), decision, proofs) == (7, (FIRST,), ())
     assert records_of((C, A, B), decision, {A: failed("Busy"), C: proofs[C]}) == (None, (), ())
     assert records_of((), Commit(9, 99, (A, B)), proofs) == (None, (), ()), "a put has no records"
