@@ -79,7 +79,9 @@ def test_what_comes_during_a_sync_is_one_batch_and_one_sync(lane: Lane) -> None:
         for number, stream in enumerate(streams):
             first = 100 * (number + 1)
             stream.send(b"".join(record_bytes(first + n, b"%d" % n) for n in range(8)))
-            stream.wait_for_progress()  # It was read, and waits.
+        tail = lane.houses[0].port.primary._tails[CHUNK]
+        while len(tail._waiting) < 32:
+            streams[0].wait_for_progress()
         lane.release(1)
         for number, stream in enumerate(streams):
             stream.wait_for(*range(100 * (number + 1), 100 * (number + 1) + 8))
@@ -137,7 +139,7 @@ def test_the_same_record_under_way_on_another_stream_is_answered_with_its_batch(
         lane.wait_for_sync(1)
         for _ in range(3):
             other.append(1, b"same")
-        other.wait_for_progress()
+        other.wait_for_progress()  # It waits for the record of the other one.
         lane.release(1)
         assert one.wait_for(1) == other.wait_for(1)
     assert tail_length(lane.houses[0]).length == 4
@@ -178,8 +180,10 @@ def test_a_lease_that_ran_out_during_a_batch_takes_no_further_one(lane: Lane) ->
         stream.append(1, b"under way")
         lane.wait_for_sync(1)
         stream.append(2, b"waits")
-        stream.wait_for_progress()
-        lane.houses[0].port.primary._tails[CHUNK]._first_until_s = 0.0
+        tail = lane.houses[0].port.primary._tails[CHUNK]
+        while not tail._waiting:
+            stream.wait_for_progress()
+        tail._first_until_s = 0.0
         lane.release(1)
         failure = stream.failure()
         assert isinstance(failure, Fenced) and failure.details["unwritten"] == 1
@@ -195,10 +199,14 @@ def test_a_stream_is_not_read_on_while_too_much_waits(
         lane.hold_up(1)
         stream.append(1, b"under way")
         lane.wait_for_sync(1)
-        for sequence in range(2, 9):
-            stream.append(sequence, b"more")
-            stream.wait_for_progress()
         tail = lane.houses[0].port.primary._tails[CHUNK]
+        for sequence in range(2, 7):
+            stream.append(sequence, b"more")
+            while len(tail._waiting) < sequence - 1:
+                stream.wait_for_progress()
+        stream.append(7, b"more")
+        stream.append(8, b"more")
+        stream.wait_for_progress()
         assert len(tail._waiting) == 5
         lane.release(1)
         stream.wait_for(*range(1, 9))
