@@ -89,6 +89,8 @@ def test_nobody_answers_from_before_what_the_caller_has_seen(
 def test_a_bounded_answer_is_never_older_than_its_bound_under_a_writing_load(
     shared: Trio, guest: Client, home: str, asker: Asker
 ) -> None:
+    for name in followers(shared):  # Both show the directory from here on.
+        asker.ask(name, ReadTerms(LINEARIZABLE), Stat(home))
     clock = shared.runtime.monotonic_s
     acked: list[tuple[float, int]] = []
     stop = threading.Event()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from gfs_ha.errors import GfsError, LimitExceeded, NewerIncarnation, Overloaded
 from gfs_ha.kv.ordered import OrderedKV, Writer, WriteTransaction
-from gfs_ha.limits import COMMAND_BYTES_MAX, RAFT_LINGER_S, RAFT_PROPOSALS_MAX
+from gfs_ha.limits import COMMAND_BYTES_MAX, RAFT_PROPOSALS_MAX
 from gfs_ha.master.raft.announcer import Announcer, RoleListener
 from gfs_ha.master.raft.commit_times import CommitTimes
 from gfs_ha.master.raft.contract import Outcome, RaftConfig, RaftStatus, StateMachine
@@ -23,6 +23,7 @@ from gfs_ha.master.raft.freshness import Freshness
 from gfs_ha.master.raft.identity import Identity, stop_for_good
 from gfs_ha.master.raft.internals import LEADER as LEADING
 from gfs_ha.master.raft.journal import Journal
+from gfs_ha.master.raft.linger import Linger
 from gfs_ha.master.raft.members import Change, Configuration
 from gfs_ha.master.raft.messages import Message, decode, encode
 from gfs_ha.master.raft.proposals import not_leader
@@ -72,7 +73,7 @@ class RaftNode:
         self._stopped = False
         self._space_low = False
         self._next_space_s = 0.0
-        self._linger_until_s = float("inf")  # When applied state is committed at the latest.
+        self._linger = Linger()
         self._next_status_s = 0.0
         self._readable_until_s = float("-inf")
         self._announcer = Announcer(self.call)
@@ -229,6 +230,7 @@ class RaftNode:
             self._replica.release_reads()
             self._announce()
             self._readable_until_s = self._readable_until()
+            self._apply_rest()
             self._refresh()
         except BaseException:
             self._abandon()
@@ -237,7 +239,7 @@ class RaftNode:
     # The tick.
 
     def _wait_s(self, wait_s: float) -> float:
-        due_s = min(self._replica.next_deadline_s, self._linger_until_s)
+        due_s = min(self._replica.next_deadline_s, self._linger.until_s)
         return max(0.0, min(wait_s, due_s - self.now_s()))
 
     def _busy(self) -> bool:
@@ -249,7 +251,7 @@ class RaftNode:
             return
         # Reads whose state is visible already need not wait for this commit.
         self._replica.release_reads()
-        if self._linger():
+        if self._lingers():
             return
         transaction = self._open()
         self._journal.write(transaction)
@@ -264,22 +266,20 @@ class RaftNode:
         self._replica.committed(seconds)
         self._transport.committed()
 
-    def _linger(self) -> bool:
-        """Return whether a leader's applied state waits a moment for a commit to share.
+    def _apply_rest(self) -> None:
+        """Apply what did not have to be in this tick's commit; the next one takes it along."""
+        self._replica.apply_rest()
+        if self._journal.dirty:
+            self._linger.begin(self.now_s())
 
-        Writers come one after another: the state of one then goes with the log of the next.
-        """
-        now = self.now_s()
-        waits = self._replica.lingers and self._announcer.leading and not self._outbox
+    def _lingers(self) -> bool:
+        """Return whether applied state waits: what one writer changed goes with the next log."""
+        announced = self._announcer.leading or not self.leading()
+        waits = self._replica.lingers and announced and not self._outbox
         if not waits or self._journal.log_dirty or self._identity.dirty or self._stopping:
-            self._linger_until_s = float("inf")
+            self._linger.end()
             return False
-        if self._linger_until_s == float("inf"):
-            self._linger_until_s = now + RAFT_LINGER_S
-        if now < self._linger_until_s:
-            return True
-        self._linger_until_s = float("inf")
-        return False
+        return self._linger.holds(self.now_s())
 
     def _open(self) -> WriteTransaction:
         if self._transaction is None:

@@ -13,6 +13,9 @@ from collections.abc import Callable
 
 from gfs_ha.errors import GfsError, NotLeader, Overloaded, UnknownOutcome
 from gfs_ha.limits import (
+    RAFT_APPLY_BYTES,
+    RAFT_APPLY_DELAY_S,
+    RAFT_APPLY_ENTRIES,
     RAFT_APPLY_PER_TICK_S,
     RAFT_BATCH_BYTES,
     RAFT_BATCH_ENTRIES,
@@ -51,6 +54,7 @@ class _SyncObj(internals._SyncObj):
     _in_log: dict[int, _Proposal]
     _by_deadline: list[tuple[float, int, _Proposal]]
     _arrivals = 0
+    _apply_at_s = float("inf")  # When a follower applies what is committed, at the latest.
     _held: list[tuple[_Proposal, Outcome]]  # Outcomes that wait for the own commit.
 
     def _begin_proposals(self, lock: Lock) -> None:
@@ -123,7 +127,39 @@ class _SyncObj(internals._SyncObj):
         self._log_proposal(proposal, self.__raftCurrentTerm)
 
     def __applyLogEntries(self) -> bool:
-        """Apply committed entries, for at most 20 ms; PySyncObj's tick calls this."""
+        """Apply committed entries; PySyncObj's tick calls this.
+
+        A follower has time for it, unless a read waits. What its leader waits for is that it stores
+        the log: so it applies after the commit of a tick, several entries together, and most
+        commits hold nothing but the log.
+        """
+        if self.__raftState == LEADER or self.reads_held:
+            self._apply_committed()
+        return False
+
+    def apply_rest(self) -> None:
+        """Apply what a follower's tick left, if it is much or has waited; after its commit."""
+        if self.__raftState == LEADER or self.__raftLastApplied >= self.__raftCommitIndex:
+            self._apply_at_s = float("inf")
+            return
+        now = self._around.now_s()
+        self._apply_at_s = min(self._apply_at_s, now + RAFT_APPLY_DELAY_S)
+        if now < self._apply_at_s and not self._much_to_apply():
+            return
+        self._apply_committed()
+        done = self.__raftLastApplied >= self.__raftCommitIndex
+        self._apply_at_s = float("inf") if done else now
+
+    def _much_to_apply(self) -> bool:
+        start = self.__raftLastApplied + 1
+        count = self.__raftCommitIndex + 1 - start
+        if count >= RAFT_APPLY_ENTRIES or self.reads_held:
+            return True
+        entries = self._journal.entries(start, count, RAFT_APPLY_BYTES)
+        return sum(len(entry[0]) for entry in entries) >= RAFT_APPLY_BYTES
+
+    def _apply_committed(self) -> None:
+        """Apply committed entries, for at most 20 ms."""
         end_s = self._around.now_s() + RAFT_APPLY_PER_TICK_S
         while self.__raftLastApplied < self.__raftCommitIndex:
             start = self.__raftLastApplied + 1
@@ -131,9 +167,8 @@ class _SyncObj(internals._SyncObj):
             for command, index, term in self._journal.entries(start, count, RAFT_BATCH_BYTES):
                 self._apply(command, index, term)
                 if self._around.now_s() >= end_s:
-                    return False
+                    return
         self._drop_overtaken()
-        return False
 
     def _apply(self, command: bytes, index: int, term: int) -> None:
         result = b""

@@ -248,7 +248,7 @@ class Replica(
         if self.role == LEADER:
             due_s = float(self._SyncObj__newAppendEntriesTime)
             return min(due_s, self._next_chunk_s) if self._sending else due_s
-        return float(self._SyncObj__raftElectionDeadline)
+        return min(float(self._SyncObj__raftElectionDeadline), self._apply_at_s)
 
     @property
     def busy(self) -> bool:
@@ -258,7 +258,7 @@ class Replica(
             or self.reads_waiting
             or self.transfers_waiting
             or self.changes_waiting
-            or self._SyncObj__raftLastApplied < self._SyncObj__raftCommitIndex
+            or (self.role == LEADER and self._SyncObj__raftLastApplied < self.commit_index)
             or self._commits_alone
         )
 
@@ -266,9 +266,11 @@ class Replica(
     def lingers(self) -> bool:
         """Return whether applied state may wait for the next commit: nobody asks for it yet.
 
-        Its outcome is told and durable on a majority; only readers need it in the store.
+        What is applied is durable on a majority; only readers need it in the store. One that leads
+        and needs nobody has yet to tell the outcomes.
         """
-        return self.role == LEADER and self._others_needed > 0 and not self.reads_held
+        alone = self.role == LEADER and not self._others_needed
+        return not alone and not self.reads_held
 
     @property
     def _commits_alone(self) -> bool:
