@@ -19,6 +19,7 @@ from chaos.verdict import Trouble
 
 Mend = Callable[[], None]
 _AWAY_S_MAX = 30.0
+_STUCK_S = 5.0  # Without any log: a second one is away as well.
 _BACK_S_MAX = 40.0
 _DEED_S = (0.3, 2.5)
 _SLOW_BYTES_PER_S = 8e6  # Makes the transfer of a snapshot last seconds.
@@ -39,6 +40,7 @@ class Absences:
         self._victim: MasterProcess | None = None
         self._began_s = 0.0
         self._until_bytes = 0
+        self._written, self._stuck_s = 0, 0.0  # Log so far; when it is too long without more.
         self._deadline_s = 0.0
         self._return: Mend | None = None  # What ends the absence.
         self._mends: list[tuple[float, Mend]] = []  # What ends a deed, and when.
@@ -60,6 +62,7 @@ class Absences:
         victim.log.read()
         self._until_bytes = self._bytes() + 3 * self._log_bytes
         self._deadline_s = time.monotonic() + _AWAY_S_MAX
+        self._written, self._stuck_s = 0, float("inf")
         self._return = self._send_away(victim, AWAY[how % len(AWAY)])
         self._deed = DEEDS[deed % len(DEEDS)]
         self._deed_s = _DEED_S[0] + chance * (_DEED_S[1] - _DEED_S[0])
@@ -86,9 +89,12 @@ class Absences:
         self._victim, self._return, self._mends = None, None, []
 
     def _look_away(self, victim: MasterProcess, now_s: float) -> str:
-        if self._bytes() < self._until_bytes and now_s < self._deadline_s:
+        written = self._bytes()
+        if written != self._written:
+            self._written, self._stuck_s = written, now_s + _STUCK_S
+        enough = written >= self._until_bytes
+        if not enough and now_s < min(self._deadline_s, self._stuck_s):
             return ""
-        enough = self._bytes() >= self._until_bytes
         victim.log.read()
         log = victim.log
         self._mark = (len(log.senders), log.installed_count, log.outdated_count)

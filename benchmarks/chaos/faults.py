@@ -130,7 +130,9 @@ class Faults:
         elif kind == schedule.RIVALS:
             begun, deed = operator.rival(victim, choice), -1
         else:
-            begun = operator.replace(victim, choice == schedule.BURIAL)
+            # Not two of three away for long: nothing would happen meanwhile.
+            dies = choice == schedule.BURIAL and not self._stand.absences.busy
+            begun = operator.replace(victim, dies)
             deed = choice - schedule.OPERATOR_DIES
         if not begun:
             return None

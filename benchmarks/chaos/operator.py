@@ -22,7 +22,6 @@ Ask = Callable[..., "subprocess.Popen[str]"]
 # No leader, no answer, or a newcomer that was killed: the same command goes on later.
 _AGAIN = (1, 5, 10, -signal.SIGKILL)
 _DOWN_S = 0.7  # How long a master stays away that was killed in the middle of a change.
-_BURIAL_S = 15.0  # Until one that was dead before it was replaced counts no more.
 _ASIDE_S = 4.0  # Until a refused command has ended.
 _VOTERS = 3
 _TRIES_MAX = 40
@@ -82,6 +81,7 @@ class Operator:
         self._errand: _Errand | None = None
         self._asides: list[_Aside] = []
         self._down: list[tuple[float, MasterProcess]] = []
+        self._buried: dict[str, float] = {}  # Dead before they were replaced, and since when.
 
     @property
     def busy(self) -> bool:
@@ -95,7 +95,8 @@ class Operator:
             return False
         place = self._new()
         if dies:
-            self._end(old, _BURIAL_S)
+            self._buried[old.name] = time.monotonic()
+            old.end(signal.SIGKILL)
         command = self._command(_replace(old.name, place), {0})
         self._errand = _Errand("replace", [command], old=old.name, new=place.name)
         return True
@@ -251,6 +252,9 @@ class Operator:
             return
         for name in [name for name in self._masters.all if name not in voters + learners]:
             self._masters.remove(name)
+            if name in self._buried:
+                began_s = self._buried.pop(name)
+                self.troubles.append(Trouble(name, began_s, time.monotonic()))
         if learners:
             change: tuple[str, ...] = ("remove", "-y", learners[0])
         elif len(voters) > _VOTERS:
