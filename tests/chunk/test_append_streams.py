@@ -6,23 +6,38 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from append_house import APPENDER, Appending, appending, order_tail, record_bytes, tail_length
+from append_house import (
+    APPENDER,
+    PATIENCE_S,
+    Appending,
+    appending,
+    order_tail,
+    record_bytes,
+    request_to,
+    tail_length,
+)
 from chunk_house import BIRTH, CHUNK, House, client_room, fetch, street
-from replica_house import noise
+from replica_house import RUNTIME, noise
 
 from gfs_ha.checksum import crc32c
+from gfs_ha.chunk.appends.batch_push import check_acks
 from gfs_ha.errors import (
     ChunkUnavailable,
     CorruptData,
+    DiskFailed,
+    DiskFull,
     Fenced,
+    GfsError,
     ProtocolError,
     TailFull,
     UnknownReplica,
     Unreachable,
     WrongBirth,
 )
-from gfs_ha.ids import Epoch, LogIndex, SessionId, StartId
+from gfs_ha.ids import Epoch, LogIndex, ServerId, SessionId, StartId
 from gfs_ha.limits import KIB, MIB
+from gfs_ha.protocol.data import Op
+from gfs_ha.protocol.frames import ReplicaAck
 from gfs_ha.protocol.records import RecordAck, TailLength
 
 ORDER = LogIndex(50)
@@ -136,8 +151,9 @@ def test_the_others_hear_of_the_last_batch_without_another_one(houses: list[Hous
         stream.append(1, b"hello")
         stream.wait_for(1)
         for house in houses[1:]:
+            deadline_s = RUNTIME.monotonic_s() + PATIENCE_S
             while tail_length(house, start_id=StartId(0)).length < 5:
-                pass  # Its note is on the way.
+                assert RUNTIME.monotonic_s() < deadline_s, "no note came"
             assert not tail_length(house, start_id=StartId(0)).exact
             assert fetch(room, house, 0, 5)[0] == b"hello"
 
@@ -260,3 +276,30 @@ def test_half_a_record_leaves_nothing(houses: list[House]) -> None:
         stream.append(3, b"next")
         (ack,) = stream.wait_for(3)
     assert ack.offset == 5
+
+
+GOOD = (ReplicaAck(ServerId(1), "", 30), ReplicaAck(ServerId(2), "", 30))
+
+
+@pytest.mark.parametrize(
+    ("acks", "error", "server"),
+    [
+        (GOOD[:1], Unreachable, 2),
+        (GOOD[1:], Unreachable, 1),
+        ((GOOD[1], GOOD[0]), Unreachable, None),
+        ((GOOD[0], GOOD[0]), Unreachable, 2),
+        ((GOOD[0], ReplicaAck(ServerId(2), "", 29)), ProtocolError, 2),
+        ((GOOD[0], ReplicaAck(ServerId(2), "DiskFull", 0)), DiskFull, 2),
+        ((ReplicaAck(ServerId(1), "DiskFailed", 0), GOOD[1]), DiskFailed, 1),
+        ((GOOD[0], ReplicaAck(ServerId(2), "Fenced", 30)), Fenced, None),
+    ],
+)
+def test_a_batch_counts_only_when_each_replica_says_that_it_has_exactly_that(
+    houses: list[House], acks: tuple[ReplicaAck, ...], error: type[GfsError], server: int | None
+) -> None:
+    hops = (houses[1].hop,)
+    request = request_to(houses[0], Op.PUSH, offset=10, length=20, hops=hops)
+    check_acks("chunk 7", GOOD, request)
+    with pytest.raises(error) as caught:
+        check_acks("chunk 7", acks, request)
+    assert caught.value.details.get("server") == server

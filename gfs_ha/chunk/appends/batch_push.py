@@ -42,7 +42,7 @@ def push_batch(room: PushRoom, tail: Tail, batch: Batch) -> None:
         local.close()
         if chain is not None:
             chain.close()
-    _check(tail.name, acks, request)
+    check_acks(tail.name, acks, request)
 
 
 def _request(room: PushRoom, tail: Tail, batch: Batch) -> DataRequest:
@@ -84,7 +84,7 @@ def _send(batch: Batch, chain: Chain, local: LocalEnd) -> bool:
     return True
 
 
-def _check(name: str, acks: Sequence[ReplicaAck], request: DataRequest) -> None:
+def check_acks(name: str, acks: Sequence[ReplicaAck], request: DataRequest) -> None:
     """Raise what failed, unless every replica has exactly the batch."""
     expected = [request.target, *[hop.server_id for hop in request.hops]]
     end = request.offset + request.length
@@ -98,7 +98,7 @@ def _check(name: str, acks: Sequence[ReplicaAck], request: DataRequest) -> None:
     if [ack.server_id for ack in acks] != expected:
         heard = {ack.server_id for ack in acks}
         missing = [server_id for server_id in expected if server_id not in heard]
-        raise _named(Unreachable("nothing was heard of it"), name, missing)
+        raise _named(Unreachable("not every replica was heard of, in its turn"), name, missing)
     for ack in acks:
         if request.length and ack.end != end:
             wrong = ProtocolError(f"it acknowledges {ack.end} instead of {end}")
@@ -107,6 +107,8 @@ def _check(name: str, acks: Sequence[ReplicaAck], request: DataRequest) -> None:
 
 def _named(error: GfsError, name: str, servers: Sequence[ServerId]) -> GfsError:
     """Return an error of other servers as the streams of the tail are told of it."""
+    if not servers:
+        return type(error)(f"{name}: {error.message}; ask for a new grant")
     listed = ",".join(str(server_id) for server_id in servers)
     message = f"{name}: server {listed}: {error.message}; ask for a new grant"
-    return type(error)(message, server=servers[0] if servers else 0, servers=listed)
+    return type(error)(message, server=servers[0], servers=listed)
