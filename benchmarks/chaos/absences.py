@@ -103,7 +103,7 @@ class Absences:
             # A narrow way makes the transfer long enough to be met; not always.
             ways = [(name, victim.name) for name in self._masters.all if name != victim.name]
             fault = Fault(bytes_per_s=_SLOW_BYTES_PER_S)
-            self._mends += [(now_s + _BACK_S_MAX, self._lan.break_way(*way, fault)) for way in ways]
+            self._mends.append((now_s + _NARROW_S, self._lan.break_ways(ways, fault)))
         assert self._return is not None
         back, self._return = self._return, None
         back()
