@@ -53,6 +53,7 @@ class _Errand:
     old: str = ""
     new: str = ""
     levels: bool = False  # The command under way looks who is there.
+    began_s: float = field(default_factory=time.monotonic)
 
 
 @dataclass
@@ -263,6 +264,10 @@ class Operator:
             change = _add(self._new())
         else:
             self.done[errand.what] += 1
+            if "remove" in errand.what:
+                # Two may vote for a while: then each of them is needed.
+                now_s = time.monotonic()
+                self.troubles.append(Trouble("*", errand.began_s, now_s, everyone=True))
             self._errand = None
             return
         errand.levels = False  # And look again after that.
