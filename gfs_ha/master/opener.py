@@ -142,7 +142,8 @@ class Opener:
                 if now_s - creation.since_s >= CREATE_PATIENCE_S:
                     self._try_elsewhere(opening, creation, set(creation.missing))
             elif now_s - opening.since_s > 2 * REQUEST_DEADLINE_S:
-                self._end(opening)  # The news that it waits for was lost on a flooded door.
+                # The news that it waits for was lost on a flooded door.
+                self._fail(Busy("the tail is not open yet; ask again", retry_ms=RETRY_MS), opening)
 
     def end(self) -> list[Waiting]:
         """Return those who wait, when the reign ends."""

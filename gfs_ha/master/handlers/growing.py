@@ -12,15 +12,16 @@ from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.state.locations import LocationReader
 from gfs_ha.master.state.records import Chunk
+from gfs_ha.master.state.tables import TAILS_BY_DIRECTORY, below, id_key, read_pair
 from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.tail_records import Tail
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.metadata import (
     FILE,
-    DirectoryEntry,
     FileOpened,
     FileStatus,
     FileTail,
+    Listing,
     Location,
 )
 
@@ -35,13 +36,21 @@ def with_growth(desk: Desk, view: View, status: FileStatus) -> FileStatus:
     return replace(status, growing=True, size=status.size + known_length(desk, tail))
 
 
-def entries_with_growth(
-    desk: Desk, view: View, entries: tuple[DirectoryEntry, ...]
-) -> tuple[DirectoryEntry, ...]:
-    """Return the entries of a directory with what was reported of open tails."""
+def listed_with_growth(desk: Desk, view: View, path: str, page: Listing) -> Listing:
+    """Return a page of a directory with what was reported of open tails."""
     if not view.counters().tails:
-        return entries
-    return tuple(replace(one, status=with_growth(desk, view, one.status)) for one in entries)
+        return page
+    below_it = below(id_key(view.resolve(path).inode_id))
+    growing = {read_pair(key)[1] for key, _ in view.rows.scan(TAILS_BY_DIRECTORY, *below_it)}
+    if not growing:
+        return page
+    entries = tuple(
+        replace(one, status=with_growth(desk, view, one.status))
+        if one.status.inode_id in growing
+        else one
+        for one in page.entries
+    )
+    return replace(page, entries=entries)
 
 
 def opened_with_tail(desk: Desk, view: View, opened: FileOpened) -> FileOpened:

@@ -81,7 +81,7 @@ class _Taking:
         slot = self._slot
         with self._desk.kv.read() as reader:
             view = View(reader)
-            if not view.counters().tails:
+            if not view.counters().tails or view.session(slot.session_id) is None:
                 return (), False
             held = tuple(one for one in targets(view, self._command) if tails_below(view, one, 1))
             if not held:

@@ -12,7 +12,7 @@ from gfs_ha.limits import LIST_PAGE_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.growing import (
-    entries_with_growth,
+    listed_with_growth,
     opened_with_tail,
     with_growth,
 )
@@ -46,7 +46,7 @@ def list_directory(desk: Desk, view: View, request: ListDirectory, slot: Slot) -
     if not 1 <= request.limit <= LIST_PAGE_MAX:
         raise InvalidArgument(f"a page has 1 to {LIST_PAGE_MAX} entries, not {request.limit}")
     page = view.list_page(request.path, request.after, request.limit)
-    return replace(page, entries=entries_with_growth(desk, view, page.entries))
+    return listed_with_growth(desk, view, request.path, page)
 
 
 def open_file(desk: Desk, view: View, request: OpenFile, slot: Slot) -> FileOpened:

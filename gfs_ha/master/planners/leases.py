@@ -15,7 +15,6 @@ from gfs_ha.master.state.records import OPEN, Chunk
 from gfs_ha.master.state.tail_commands import AbandonTails, EndHolds, RenewLeases
 from gfs_ha.master.state.tail_reads import (
     holds_after,
-    lease_of,
     leases,
     open_tails,
     unopened_tails,
@@ -51,12 +50,13 @@ def plan_tails(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> 
     cursors.tails = page[-1][0] if len(page) == limits.rows else NO_CHUNK
     found = Plan()
     now_ms = seen.cluster_ms(view.counters()) if page else 0
+    held = dict(leases(view)) if page else {}
     for chunk_id, _, tail in page:
         chunk = view.chunk(chunk_id)
         if chunk is None or chunk.state != OPEN or len(found.proposals) >= limits.items:
             continue
         why = (
-            why_ended(tail, lease_of(view, tail.server_id), now_ms)
+            why_ended(tail, held.get(tail.server_id), now_ms)
             or why_over(tail, seen.tails.primary(tail))
             or _why_not_worth(seen, (tail, chunk), now_ms)
         )
