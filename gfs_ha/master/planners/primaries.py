@@ -13,7 +13,7 @@ from gfs_ha.master.observed import DEAD, SUSPECT
 from gfs_ha.master.state.tail_records import Tail
 from gfs_ha.protocol.control import LedTail
 
-FULL = "it is full"
+FULL = "it takes no more records"
 RESTARTED = "the primary started again"
 GONE = "its primary is dead"
 REPORTED = "its primary is silent, and a client has reported it"
