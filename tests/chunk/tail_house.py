@@ -62,6 +62,7 @@ class Written:
         self.data = b""
         self.entries: list[RecordEntry] = []
         self.ends = [0]
+        self.counts: list[int] = []  # Of records in each batch.
 
     def batch(self, lengths: Sequence[int], window_start: int = 1) -> int:
         """Append one batch of records of these lengths."""
@@ -71,4 +72,5 @@ class Written:
         self.data += data
         self.entries += entries
         self.ends.append(end)
+        self.counts.append(len(entries))
         return end

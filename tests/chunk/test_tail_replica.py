@@ -152,8 +152,8 @@ Harm = Callable[[MemoryDisk, Written], None]
 
 
 def harm_entries(disk: MemoryDisk, written: Written) -> None:
-    with opened(disk, written.replica.name) as file:
-        overwrite(disk, written.replica.name, file.size() - 1, b"\xff")
+    at = DATA_OFFSET + MIB + sum(24 + 36 * count for count in written.counts)
+    overwrite(disk, written.replica.name, at - 1, b"\xff")
 
 
 def harm_data(disk: MemoryDisk, written: Written) -> None:
