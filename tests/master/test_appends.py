@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from asker import Asker, followers
 from peers import ScriptedServer
 from trio import CALL_S, Client, Trio, wait_until
 
@@ -16,7 +17,7 @@ from gfs_ha.protocol.append import (
     LeaseList,
     ListLeases,
 )
-from gfs_ha.protocol.calls import Asked
+from gfs_ha.protocol.calls import LINEARIZABLE, Asked, ReadTerms
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.metadata import (
     Done,
@@ -287,6 +288,10 @@ def test_who_has_no_session_or_no_file_is_told(
     assert error(client.asked(GrantAppend("/"))) == "IsADirectory"
     assert error(client.asked(GrantAppend("/log", inode_id=77))) == "FileChanged"
     assert error(client.asked(GrantAppend("/log", durability="air"))) == "InvalidArgument"
+    assert error(client.asked(GrantAppend("/log", appender=SessionId(-1)))) == "InvalidArgument"
+    assert error(client.asked(GrantAppend("/log", inode_id=1 << 63))) == "InvalidArgument"
+    assert error(client.asked(ConfirmTail(-1, 1, 1))) == "InvalidArgument"
+    assert error(client.asked(ConfirmTail(99, 1, 1))) == "NotFound"
     assert error(client.asked(GrantAppend("/log", sequences=tuple(range(1025))))) == (
         "InvalidArgument"
     )
@@ -341,3 +346,18 @@ def test_nothing_is_granted_before_every_server_has_its_replica(
         server.deaf = False
     chain = members(servers, grant(client))
     assert len(chain) == 3 and all(server.replicas for server in chain)
+
+
+def test_a_follower_knows_that_a_file_grows_and_not_how_far(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
+) -> None:
+    made(client)
+    granted = grant(client)
+    append(servers, granted, (client.session_id, 1), 100)
+    terms = ReadTerms(LINEARIZABLE)
+    answer = Asker(trio).ask(followers(trio)[0], terms, Stat("/log"), OpenFile("/log"))
+    status, opened = answer.replies
+    assert isinstance(status, FileStatus) and status.growing and status.size == 0
+    assert isinstance(opened, FileOpened) and opened.tail is not None
+    assert (opened.tail.chunk_id, opened.tail.known_length) == (granted.tail.chunk_id, 0)
+    assert opened.tail.granted_index == granted.tail.granted_index

@@ -86,6 +86,8 @@ def test_a_revoked_lease_is_answered_when_its_tail_is_sealed(
     assert client.ask(RevokeLease(chunk_id=77)).error == "UnknownChunk"
     assert client.ask(RevokeLease(server_id=77)).error == "UnknownServer"
     assert client.ask(RevokeLease()).error == "InvalidArgument"
+    assert client.ask(RevokeLease(chunk_id=-1)).error == "InvalidArgument"
+    assert client.ask(ListLeases(after=-2)).error == "InvalidArgument"
 
 
 def test_all_that_a_server_holds_is_revoked_at_once(

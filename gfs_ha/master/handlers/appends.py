@@ -29,6 +29,7 @@ from gfs_ha.master.planners.primaries import why_over
 from gfs_ha.master.primaries_heard import primary_heard
 from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.raft.journal import stored_applied
+from gfs_ha.master.state.bounds import check_range
 from gfs_ha.master.state.records import OPEN, Chunk
 from gfs_ha.master.state.tail_reads import lease_of, records_known, tail_of, why_ended
 from gfs_ha.master.state.tail_records import Tail
@@ -37,6 +38,7 @@ from gfs_ha.protocol.append import AppendGrant, ConfirmTail, GrantAppend
 from gfs_ha.protocol.metadata import DIRECTORY, DISK, MEMORY, Done
 
 REFUSED = "its primary took no more appends"
+_ID_MAX = (1 << 63) - 1
 _LEFT_MIN_S = 0.2  # Who has less time left is told to ask again before anything is begun for him.
 
 
@@ -49,6 +51,8 @@ def grant_append(desk: Desk, request: GrantAppend, slot: Slot) -> None:
         raise InvalidArgument(
             f"{len(request.sequences)} records and {len(request.failed)} servers in one question"
         )
+    for name, value in (("appender", request.appender), ("inode", request.inode_id)):
+        check_range(name, value, 0, _ID_MAX)
     desk.opening()
     _look_when_confirmed(desk, request, slot)
 
@@ -163,6 +167,7 @@ def confirm_tail(desk: Desk, view: View, request: ConfirmTail, slot: Slot) -> Do
     Also while it is being sealed: what its primary said before that is below no seal.
     """
     desk.leading()
+    check_range("inode", request.inode_id, 0, _ID_MAX)
     tail = tail_of(view, request.inode_id)
     if tail is None and view.inode(request.inode_id) is None:
         raise NotFound("the file was removed")

@@ -86,6 +86,8 @@ class _Taking:
             held = tuple(one for one in targets(view, self._command) if tails_below(view, one, 1))
             if not held:
                 return (), False
+            if slot.sequence < 0:
+                return (), False  # Apply says what it thinks of that.
             stored = view.rows.get(REPLIES, pair_key(slot.session_id, slot.sequence))
             return held, stored is not None
 

@@ -18,6 +18,7 @@ from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.planners.plan import cluster_ms
 from gfs_ha.master.proposals import MARGIN_S
+from gfs_ha.master.state.bounds import check_range
 from gfs_ha.master.state.records import OPEN
 from gfs_ha.master.state.tail_reads import (
     lease_events,
@@ -39,12 +40,14 @@ from gfs_ha.protocol.append import (
 )
 
 REVOKED = "revoked by an operator"
+_ID_MAX = (1 << 63) - 1
 
 
 def list_leases(desk: Desk, view: View, request: ListLeases, slot: Slot) -> LeaseList:
     """Return one page of the open tails and of who holds what for how long."""
     if not 1 <= request.limit <= LIST_PAGE_MAX:
         raise InvalidArgument(f"a page has 1 to {LIST_PAGE_MAX} rows, not {request.limit}")
+    check_range("chunk", request.after, 0, _ID_MAX)
     page = open_tails(view, request.after, request.limit + 1)
     rows = [_row(desk, view, inode_id, tail) for _, inode_id, tail in page[: request.limit]]
     return LeaseList(tuple(rows), len(page) > request.limit, view.counters().tails)
@@ -88,6 +91,8 @@ def _row(desk: Desk, view: View, inode_id: InodeId, tail: Tail) -> LeaseRow:
 def revoke_lease(desk: Desk, request: RevokeLease, slot: Slot) -> None:
     """Seal the tail of a chunk, or all whose appends a server orders; answer when that is done."""
     desk.sealing()
+    for name, value in (("chunk", request.chunk_id), ("server", request.server_id)):
+        check_range(name, value, 0, _ID_MAX)
     if bool(request.chunk_id) == bool(request.server_id):
         raise InvalidArgument("name one chunk, or one server")
 
