@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test check quick bench fuzz sim bulk bench-etcd chaos-masters leader-kills power-cuts many-files format clean
+.PHONY: help setup demo test check quick bench fuzz sim bulk bench-etcd chaos-masters leader-kills append-kills power-cuts many-files format clean
 
 help:
 	@echo "make demo    a real file into a three-master cluster and back, through the loss of the leader"
@@ -18,6 +18,7 @@ help:
 	@echo "make chaos-masters  real masters through kills, cuts, full disks, clock steps (SECONDS=300)"
 	@echo "make many-files     what a million files cost the masters, beside 10,000 (FILES=1000000)"
 	@echo "make leader-kills  200 kills of the leader under load, planned restarts, replacements"
+	@echo "make append-kills  records of many writers through kills, each exactly once (SECONDS=60, SEED=1)"
 	@echo "make power-cuts  power cuts and failing disks below the masters, in a model and real (CUTS=30)"
 	@echo "make bulk    three masters beside full-speed bulk writers (SECONDS=3600)"
 
@@ -70,6 +71,10 @@ chaos-masters: setup
 leader-kills: KILLS ?= 200
 leader-kills: setup
 	$(BIN)/python benchmarks/leader_kills.py --kills $(KILLS)
+
+append-kills: SECONDS ?= 60
+append-kills: setup
+	$(BIN)/python benchmarks/append_kills.py --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 # SEEDS=n recorded runs of which every crash point is opened; CUTS=n of real disks (needs root).
 power-cuts: SEEDS = 3
