@@ -1,7 +1,7 @@
 """The tails of this server: their replicas, made on order, and those that it is the primary of.
 
-A few workers take the tails that have records waiting, one batch at a time each. Nothing of a tail
-outlives the process: after a restart its primary is unknown here, and the leader seals it (C10).
+Nothing of a tail outlives the process: after a restart its primary is unknown here, and the leader
+seals it (C10).
 """
 
 from __future__ import annotations
@@ -9,16 +9,15 @@ from __future__ import annotations
 import logging
 
 from gfs_ha.chunk.appends.append_stream import AppendStream
-from gfs_ha.chunk.appends.batch_push import push_batch
 from gfs_ha.chunk.appends.intake import Intake
 from gfs_ha.chunk.appends.lease import LeaseClock
-from gfs_ha.chunk.appends.tail import AppendRoom, Batch, Tail, unwritten
+from gfs_ha.chunk.appends.tail import AppendRoom, Tail, unwritten
 from gfs_ha.chunk.appends.waiting_room import WaitingRoom
+from gfs_ha.chunk.appends.workers import BatchWorkers
 from gfs_ha.chunk.push import PushRoom
 from gfs_ha.chunk.slots.format import State
 from gfs_ha.chunk.slots.store import ReplicaSpec
 from gfs_ha.errors import (
-    DeadlineExceeded,
     Fenced,
     GfsError,
     Overloaded,
@@ -27,18 +26,13 @@ from gfs_ha.errors import (
     WrongBirth,
 )
 from gfs_ha.ids import Birth, ChunkId, StartId
-from gfs_ha.limits import CHUNK_BYTES_MAX, COMMIT_NOTE_S, TAILS_PER_SERVER_MAX
+from gfs_ha.limits import CHUNK_BYTES_MAX, TAILS_PER_SERVER_MAX
 from gfs_ha.net.streams import Stream
 from gfs_ha.protocol.control import CreateReplica, LedTail
 from gfs_ha.protocol.data import HOPS_MAX, ChunkKind, DataRequest, Durability, Hop
 from gfs_ha.protocol.records import TailLength
-from gfs_ha.runtime import Queue, Task, join_all
 
-WORKERS = 4
 IDLE_S = 60.0  # Then a stream without records is hung up on.
-_LOOK_S = 5.0
-
-_Note = tuple[float, Tail | None]  # When it is due, and for which tail.
 
 logger = logging.getLogger(__name__)
 
@@ -57,30 +51,17 @@ class Primary:
         self._append_room = AppendRoom(self.lease, WaitingRoom(room.runtime), room.runtime)
         self._lock = room.runtime.lock()
         self._tails: dict[ChunkId, Tail] = {}
-        self._ready: Queue[Tail | None] = room.runtime.queue(
-            2 * TAILS_PER_SERVER_MAX
-        )  # None: stop.
-        self._to_note: Queue[_Note] = room.runtime.queue(2 * TAILS_PER_SERVER_MAX)
-        self._stopping = False
-        self._tasks: list[Task] = []
+        self._workers = BatchWorkers(room)
 
     def start(self) -> None:
         """Start the workers."""
-        bodies = [self._work] * WORKERS + [self._note]
-        self._tasks = [
-            self._runtime.spawn(f"append {number}", body) for number, body in enumerate(bodies)
-        ]
+        self._workers.start()
 
     def stop(self, timeout_s: float) -> bool:
         """Take no records any more and end the workers; False when one still runs."""
-        if not self._stopping:
-            self._stopping = True
-            for _ in range(WORKERS):
-                self._ready.put(None)
-            self._to_note.put((0.0, None))
         for tail in self._all():
             tail.close(Unreachable("the server stops"))
-        return join_all(self._tasks, timeout_s, self._runtime)
+        return self._workers.stop(timeout_s)
 
     # Orders and heartbeats ------------------------------------------------------------------------
 
@@ -145,7 +126,7 @@ class Primary:
         tail.join(stream)
         try:
             with self._room.ticker.telling(stream):
-                intake = Intake(tail, stream, upstream, self._runtime, self._ready.put)
+                intake = Intake(tail, stream, upstream, self._runtime, self._workers.hand_over)
                 intake.run(min(IDLE_S, request.deadline_ms / 1000))
         except Unreachable:
             raise
@@ -182,63 +163,3 @@ class Primary:
         if tail.replica.header.birth != birth:
             raise WrongBirth(f"{tail.name} was born in {tail.replica.header.birth}, not in {birth}")
         return tail
-
-    # Workers --------------------------------------------------------------------------------------
-
-    def _work(self) -> None:
-        while not self._stopping:
-            try:
-                tail = self._ready.get(_LOOK_S)
-            except DeadlineExceeded:
-                continue
-            if tail is not None:
-                self._serve(tail)
-
-    def _serve(self, tail: Tail) -> None:
-        """Push the batches of one tail, until none waits or another tail does."""
-        more = True
-        while more:
-            batch = tail.next_batch()
-            if batch is not None:
-                try:
-                    push_batch(self._room, tail, batch)
-                except GfsError as error:
-                    self._note_failure(tail, batch, error)
-                else:
-                    tail.landed(batch)
-            more = tail.done()
-            if more and len(self._ready):
-                self._ready.put(tail)
-                return
-        if tail.arm_note():
-            self._to_note.put((self._runtime.monotonic_s() + COMMIT_NOTE_S, tail))
-
-    def _note_failure(self, tail: Tail, batch: Batch, error: GfsError) -> None:
-        if not batch.arrivals:
-            tail.skip_note()
-            return
-        tail.fail(batch, error)
-        logger.warning(
-            "appends end chunk=%#x error=%s reason=%s",
-            tail.replica.header.chunk_id,
-            error.code,
-            error.message,
-        )
-
-    def _note(self) -> None:
-        """Have the others told of the last batch of each tail (C10)."""
-        while not self._stopping:
-            try:
-                due_s, tail = self._to_note.get(_LOOK_S)
-            except DeadlineExceeded:
-                continue
-            wait_s = due_s - self._runtime.monotonic_s()
-            if wait_s > 0:
-                self._runtime.sleep(wait_s)
-            if tail is None:
-                continue
-            again_s = tail.note_in()
-            if again_s == 0.0:
-                self._ready.put(tail)
-            elif again_s is not None:
-                self._to_note.put((self._runtime.monotonic_s() + again_s, tail))

@@ -15,8 +15,9 @@ from gfs_ha.chunk.appends import known_records
 from gfs_ha.chunk.appends.append_stream import AppendStream
 from gfs_ha.chunk.appends.lease import LeaseClock
 from gfs_ha.chunk.appends.waiting_room import WaitingRoom
+from gfs_ha.chunk.appends.workers import WORKERS
 from gfs_ha.chunk.progress import DiskWatch
-from gfs_ha.errors import Fenced, Overloaded, TailFull
+from gfs_ha.errors import DiskFull, Fenced, Overloaded, TailFull
 from gfs_ha.ids import ChunkId, LogIndex, SessionId, StartId
 from gfs_ha.limits import LEASE_MS
 from gfs_ha.protocol.control import FenceAnswer
@@ -310,3 +311,50 @@ def test_a_start_later_the_server_is_no_primary_and_serves_no_open_tail(lane: La
         assert tail_length(again, start_id=StartId(0)) == TailLength(CHUNK, 5, False)
     finally:
         again.stop()
+
+
+def test_tails_whose_servers_hang_do_not_hold_up_the_others(lane: Lane) -> None:
+    with ExitStack() as stack:
+        hanging = []
+        for number in range(1, WORKERS + 4):
+            order_tail(lane.houses, chunk_id=ChunkId(CHUNK + number))
+        lane.hold_up(1)
+        for number in range(1, WORKERS + 4):
+            stream = stack.enter_context(
+                appending(lane.houses[0], chunk_id=ChunkId(CHUNK + number))
+            )
+            stream.append(1, b"hangs")
+            hanging.append(stream)
+        for stream in hanging:
+            stream.wait_for_progress()
+        lonely = ChunkId(CHUNK + 100)
+        order_tail(lane.houses[:1], chunk_id=lonely)
+        with appending(lane.houses[0], chunk_id=lonely) as stream:
+            stream.append(1, b"goes on")
+            stream.wait_for(1)
+        assert not any(stream.acks for stream in hanging)
+        lane.release(1)
+        for stream in hanging:
+            stream.wait_for(1)
+
+
+def test_a_tail_in_memory_is_acknowledged_without_a_sync(lane: Lane) -> None:
+    chunk_id = ChunkId(CHUNK + 1)
+    order_tail(lane.houses, durability="memory", chunk_id=chunk_id)
+    lane.hold_up(0)
+    lane.hold_up(1)
+    with appending(lane.houses[0], chunk_id=chunk_id) as stream:
+        stream.append(1, b"quick")
+        stream.wait_for(1)
+
+
+def test_a_full_disk_is_named_and_ends_the_appends(lane: Lane) -> None:
+    with appending(lane.houses[0]) as stream:
+        stream.append(1, b"before")
+        stream.wait_for(1)
+        lane.disks[1]._capacity = 0
+        for sequence in range(2, 5):
+            stream.append(sequence, bytes(900_000))
+        failure = stream.failure()
+    assert isinstance(failure, DiskFull) and failure.details["server"] == 2
+    assert tail_length(lane.houses[0]).length >= len(b"before")
