@@ -303,3 +303,9 @@ def test_a_batch_counts_only_when_each_replica_says_that_it_has_exactly_that(
     with pytest.raises(error) as caught:
         check_acks("chunk 7", acks, request)
     assert caught.value.details.get("server") == server
+
+
+def test_a_stream_that_brings_nothing_is_hung_up_on(houses: list[House]) -> None:
+    with appending(houses[0], deadline_ms=1) as stream:
+        failure = stream.failure()
+    assert isinstance(failure, Unreachable) and failure.details["hung_up"] == 1
