@@ -97,3 +97,13 @@ def test_a_follower_that_becomes_the_leader_first_applies_what_it_gathered(lab: 
     lab.kill("A")
     lab.elect("B", "BC")
     assert lab.nodes["B"].replica.serving and lab.applied("B") == ["x", "y"]
+
+
+def test_a_follower_that_stops_with_applied_state_lets_go_of_its_store(lab: OurLab) -> None:
+    replicate(lab, "x")
+    replicate(lab, "y")
+    lab.pass_time(RAFT_APPLY_DELAY_S)
+    lab.tick("B")
+    assert lab.disks["B"].writing, "it waits for a commit to share"
+    lab.nodes["B"].close()
+    assert not lab.disks["B"].writing

@@ -209,6 +209,9 @@ class RaftNode:
             self._stopped = self._stopping = True
             self._readable_until_s = float("-inf")
             use_clock(self.now_s)
+            transaction, self._transaction = self._transaction, None
+            if transaction is not None:
+                transaction.abort()  # It holds what the log can bring again, and the store's lock.
             self._replica.give_up()
             self._announce()
             self._transport.close()
@@ -233,7 +236,7 @@ class RaftNode:
             self._apply_rest()
             self._refresh()
         except BaseException:
-            self._abandon()
+            self.close()
             raise
 
     # The tick.
@@ -334,12 +337,6 @@ class RaftNode:
             assert transaction is not None
             transaction.commit()
             raise self._condemned
-
-    def _abandon(self) -> None:
-        transaction, self._transaction = self._transaction, None
-        if transaction is not None:
-            transaction.abort()
-        self.close()
 
     # Surroundings of the replica.
 
