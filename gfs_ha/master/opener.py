@@ -139,8 +139,10 @@ class Opener:
             opening.waiting = [one for one in opening.waiting if _stays(one)]
             creation = opening.creation
             if creation is not None:
-                if now_s - creation.since_s >= CREATE_PATIENCE_S:
-                    self._try_elsewhere(opening, creation, set(creation.missing))
+                late = now_s - creation.since_s >= CREATE_PATIENCE_S
+                gone = {one for one in creation.missing if late or self._reign.hung_up(one)}
+                if gone:
+                    self._try_elsewhere(opening, creation, gone)
             elif now_s - opening.since_s > 2 * REQUEST_DEADLINE_S:
                 # The news that it waits for was lost on a flooded door.
                 self._fail(Busy("the tail is not open yet; ask again", retry_ms=RETRY_MS), opening)

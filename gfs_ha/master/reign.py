@@ -51,10 +51,12 @@ class Reign:
         self._leased_until_s: dict[ServerId, float] = {}
         self._introduced: dict[ServerId, StartId] = {}
         self._parked: dict[ServerId, Parked] = {}
+        self._hung_up: set[ServerId] = set()
 
     def park(self, server_id: ServerId, slot: Slot, now_s: float) -> None:
         """Keep a heartbeat until there are orders; at once if there are. One per server."""
         self.release(server_id, now_s)
+        self._hung_up.discard(server_id)
         self._parked[server_id] = Parked(slot, now_s)
         self.release_if_due(server_id, now_s)
 
@@ -81,6 +83,14 @@ class Reign:
         self._introduced[server_id] = start_id
         return fresh
 
+    def hung_up(self, server_id: ServerId) -> bool:
+        """Return whether the connection of a server's last heartbeat broke before its answer.
+
+        So it does when the process is killed; one that lives is back in a moment.
+        """
+        parked = self._parked.get(server_id)
+        return server_id in self._hung_up or (parked is not None and parked.slot.closed)
+
     def release_if_due(self, server_id: ServerId, now_s: float) -> None:
         """Answer a server's parked heartbeat if orders are due for it."""
         if server_id in self._parked and self.orders.has_due(server_id, now_s):
@@ -89,7 +99,10 @@ class Reign:
     def release(self, server_id: ServerId, now_s: float) -> None:
         """Answer a server's parked heartbeat, with the orders that are due."""
         parked = self._parked.pop(server_id, None)
-        if parked is None or parked.slot.closed:
+        if parked is None:
+            return
+        if parked.slot.closed:
+            self._hung_up.add(server_id)
             return
         orders = self.orders.due(server_id, now_s)
         to_list = self.repairs.take_to_list(server_id)

@@ -232,9 +232,10 @@ class Sealer:
             observed = self._reign.observed
             doubted = server_id in attempt.doubted
             patience_s = PATIENCE_DOUBTED_S if doubted else PATIENCE_S
-            if observed.state(server_id, now_s) != LIVE or (
-                doubted and observed.age_s(server_id, now_s) >= SILENCE_DOUBTED_S
-            ):
+            silent = observed.age_s(server_id, now_s) >= SILENCE_DOUBTED_S
+            if observed.state(server_id, now_s) != LIVE:
+                continue
+            if doubted and (silent or self._reign.hung_up(server_id)):
                 continue
             if self._reign.orders.waiting_s(server_id, chunk_id, now_s) < patience_s:
                 found.add(server_id)

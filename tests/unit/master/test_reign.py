@@ -121,3 +121,18 @@ def test_a_primary_hears_of_its_lease_with_the_order_to_create_its_tail() -> Non
     reign.park(1, again.slot, 15.0)
     reign.release_due(16.0)
     assert again.answer() == HeartbeatReply(EPOCH, lease_ms=10_000)
+
+
+def test_a_server_whose_connection_broke_has_hung_up_until_it_is_heard_again() -> None:
+    reign, gone, back = Reign(EPOCH, 0.0), Beat(), Beat()
+    assert not reign.hung_up(1), "it was never heard"
+    reign.park(1, gone.slot, 10.0)
+    assert not reign.hung_up(1)
+    gone.hang_up()
+    assert reign.hung_up(1)
+    reign.release_due(11.0)
+    assert reign.hung_up(1), "what was to be answered is over, the server is not back"
+    reign.park(1, back.slot, 11.1)
+    assert not reign.hung_up(1)
+    reign.release_due(12.1)
+    assert back.answer() and not reign.hung_up(1)
