@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from gfs_ha.chunk.appends.tail import Batch, Tail
 from gfs_ha.chunk.chain import Chain
@@ -10,13 +10,16 @@ from gfs_ha.chunk.local_end import LocalEnd
 from gfs_ha.chunk.push import PushRoom
 from gfs_ha.errors import Fenced, GfsError, ProtocolError, Unreachable, error_from_wire
 from gfs_ha.ids import ServerId
-from gfs_ha.limits import PACKET_BYTES_DEFAULT, REQUEST_DEADLINE_S
+from gfs_ha.limits import KIB, PACKET_BYTES_DEFAULT, REQUEST_DEADLINE_S
 from gfs_ha.net.answers import Deadline
+from gfs_ha.net.streams import Bytes
 from gfs_ha.protocol.data import ChunkKind, DataRequest, Op, RequestFlag, cluster_hash
 from gfs_ha.protocol.frames import ReplicaAck
 from gfs_ha.protocol.grid import part_crcs
 from gfs_ha.protocol.packets import encode_packet
 from gfs_ha.protocol.records import encode_entries, pack_entries
+
+_JOINED_BYTES_MAX = 256 * KIB
 
 
 def push_batch(room: PushRoom, tail: Tail, batch: Batch) -> None:
@@ -69,10 +72,7 @@ def _request(room: PushRoom, tail: Tail, batch: Batch) -> DataRequest:
 def _send(batch: Batch, chain: Chain, local: LocalEnd) -> bool:
     """Write the bytes here and below, in packets; False when one of them cannot take them."""
     offset, end = batch.offset, batch.offset + batch.length
-    parts = [one.data for one in batch.arrivals]
-    whole = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
-    for start in range(0, max(1, batch.length), PACKET_BYTES_DEFAULT):
-        data = whole[start : start + PACKET_BYTES_DEFAULT]
+    for data in _pieces(batch):
         crcs = part_crcs(offset, data)
         last = offset + len(data) == end
         chain.forward(encode_packet(offset, len(data), last, crcs), data)
@@ -82,6 +82,27 @@ def _send(batch: Batch, chain: Chain, local: LocalEnd) -> bool:
             return False
         offset += len(data)
     return True
+
+
+def _pieces(batch: Batch) -> Iterator[memoryview]:
+    """Return the bytes of a batch, packet by packet: small records joined, big ones uncopied."""
+    small: list[Bytes] = []
+    joined = 0
+    for one in batch.arrivals:
+        if len(one.data) < _JOINED_BYTES_MAX:
+            small.append(one.data)
+            joined += len(one.data)
+            if joined < PACKET_BYTES_DEFAULT - _JOINED_BYTES_MAX:
+                continue
+        if small:
+            yield memoryview(b"".join(small))
+            small, joined = [], 0
+        if len(one.data) >= _JOINED_BYTES_MAX:
+            whole = memoryview(one.data)
+            for start in range(0, len(whole), PACKET_BYTES_DEFAULT):
+                yield whole[start : start + PACKET_BYTES_DEFAULT]
+    if small or not batch.arrivals:  # A note is one empty packet.
+        yield memoryview(b"".join(small))
 
 
 def check_acks(name: str, acks: Sequence[ReplicaAck], request: DataRequest) -> None:

@@ -20,7 +20,7 @@ class Arrival(Generic[S]):
     """A record that came and is not acknowledged yet, with everybody who waits for it."""
 
     head: RecordHeader
-    data: bytes
+    data: bytes | bytearray
     asking: list[S]
     taken: bool = False  # Into a batch.
 

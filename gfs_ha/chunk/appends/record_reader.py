@@ -17,7 +17,7 @@ RECORD_DEADLINE_S = 60.0  # For the rest of a record whose header came: it holds
 BUFFER_BYTES = 128 * KIB  # A record that does not fit is read by itself.
 _LOOK_S = 0.5
 
-Record = tuple[RecordHeader, bytes]
+Record = tuple[RecordHeader, bytes | bytearray]
 
 
 class RecordReader:
@@ -76,7 +76,7 @@ class RecordReader:
         data[:here] = self._buffer[begin : self._end]
         self._start = self._end = 0
         self._stream.receive(memoryview(data)[here:], self._patience())
-        return _checked(head, bytes(data))
+        return _checked(head, data)
 
     def _receive(self) -> bool:
         """Take what is there, after waiting for a moment at most."""
@@ -105,7 +105,7 @@ class RecordReader:
             self._start, self._end = 0, left
 
 
-def _checked(head: RecordHeader, data: bytes) -> Record:
+def _checked(head: RecordHeader, data: bytes | bytearray) -> Record:
     if crc32c(data) != head.crc:
         raise CorruptData(f"record {head.sequence} of {head.appender:#x} arrived damaged")
     return head, data

@@ -192,7 +192,11 @@ class Tail:
         return kept, needed
 
     def _bring_one(
-        self, stream: AppendStream, head: RecordHeader, data: bytes, hits: list[RecordAck]
+        self,
+        stream: AppendStream,
+        head: RecordHeader,
+        data: bytes | bytearray,
+        hits: list[RecordAck],
     ) -> int:
         """Take one record, or find what became of it; return the room that it keeps."""
         known = self._known.find(head)
