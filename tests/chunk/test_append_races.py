@@ -11,17 +11,18 @@ from append_house import appending, order_tail, record_bytes, start_of, tail_len
 from chunk_house import BIRTH, CHUNK, House, start_house
 from test_push_races import GatedDisk
 
+from gfs_ha.checksum import crc32c
 from gfs_ha.chunk.appends import known_records
 from gfs_ha.chunk.appends.append_stream import AppendStream
 from gfs_ha.chunk.appends.lease import LeaseClock
-from gfs_ha.chunk.appends.waiting_room import WaitingRoom
+from gfs_ha.chunk.appends.waiting_room import WaitingRoom, cost_of
 from gfs_ha.chunk.appends.workers import WORKERS
 from gfs_ha.chunk.progress import DiskWatch
 from gfs_ha.errors import DiskFull, Fenced, Overloaded, TailFull
 from gfs_ha.ids import ChunkId, LogIndex, SessionId, StartId
 from gfs_ha.limits import LEASE_MS
 from gfs_ha.protocol.control import FenceAnswer
-from gfs_ha.protocol.records import RecordAck, TailLength
+from gfs_ha.protocol.records import RecordAck, RecordHeader, TailLength
 from gfs_ha.runtime import ThreadedRuntime
 
 ORDER = LogIndex(50)
@@ -192,6 +193,28 @@ def test_a_lease_that_ran_out_during_a_batch_takes_no_further_one(lane: Lane) ->
     assert tail_length(lane.houses[0]).length == len(b"under way")
 
 
+def test_what_is_brought_behind_the_last_word_to_its_stream_is_not_appended(lane: Lane) -> None:
+    """Its reader waited for room, the lease ran out, and is renewed before the reader goes on.
+
+    The client was told that nothing of it was written, and sends all of it to the next tail.
+    """
+    runtime, primary = lane.runtime, lane.houses[0].port.primary
+    tail = primary._tails[CHUNK]
+    peer: list[bytes] = []
+    stream = AppendStream(HearingStream(peer), 7, DiskWatch(runtime), runtime)  # type: ignore[arg-type]
+    tail.join(stream)
+    tail.make_room(cost_of(2, 2))
+    heads = [RecordHeader(SessionId(5), number, 1, 1, crc32c(b"x")) for number in (1, 2)]
+    assert tail.bring(stream, [(heads[0], b"x")])[1]
+    runtime.ahead_s += LEASE_MS / 1000 + 0.001
+    assert tail.next_batch() is None and stream.ended and not tail.done()
+    primary.lease.granted(runtime.monotonic_s(), 30_000)
+    assert tail.bring(stream, [(heads[1], b"x")]) == (0, False)
+    assert tail.next_batch() is None
+    tail.give_room(cost_of(1, 1))
+    assert len(peer) == 1
+
+
 def test_a_stream_is_not_read_on_while_too_much_waits(
     lane: Lane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +234,17 @@ def test_a_stream_is_not_read_on_while_too_much_waits(
         assert len(tail._waiting) == 5
         lane.release(1)
         stream.wait_for(*range(1, 9))
+
+
+class HearingStream:
+    """A peer that reads everything at once."""
+
+    def __init__(self, heard: list[bytes]) -> None:
+        self._heard = heard
+
+    def send_now(self, data: bytes) -> bool:
+        self._heard.append(data)
+        return True
 
 
 class DeafStream:

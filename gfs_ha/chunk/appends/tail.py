@@ -169,12 +169,15 @@ class Tail:
     def bring(self, stream: AppendStream, records: Sequence[Record]) -> tuple[int, bool]:
         """Take records of a stream; return the room they keep, and whether a worker is needed.
 
-        The first one that cannot be taken ends the stream; those before it count.
+        The first one that cannot be taken ends the stream; those before it count. A stream that was
+        told its last brings nothing: its client may have heard that nothing more was written.
         """
         hits: list[RecordAck] = []
         kept = expected = 0
         failure: GfsError | None = None
         with self._changed:
+            if stream.ended:
+                return 0, False
             for head, data in records:
                 try:
                     kept += self._bring_one(stream, head, data, hits)
