@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
+from typing import Any, cast
 
 from gfs_ha.cli.names import printable
 from gfs_ha.errors import DiskFull, LocalError
@@ -77,6 +78,21 @@ def overwrite(text: str) -> None:
         sys.stderr.flush()
     except OSError:
         return
+
+
+def check_read() -> None:
+    """Raise ClosedPipe when nobody reads standard output any more.
+
+    For who may have nothing to write for long.
+    """
+    from gfs_ha.net.sockets import wait_for
+
+    try:
+        broken = wait_for(cast(Any, sys.stdout), 0, 0.0)  # Asked for nothing, it tells the worst.
+    except (OSError, ValueError, TypeError, AttributeError):
+        return  # A stream without a descriptor.
+    if broken:
+        raise ClosedPipe
 
 
 def stdout_is_terminal() -> bool:

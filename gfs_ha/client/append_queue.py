@@ -153,6 +153,11 @@ class AppendQueue:
             )
 
     @property
+    def waiting(self) -> bool:
+        """Return whether any record is not settled."""
+        return len(self._pending) > 0
+
+    @property
     def stream(self) -> RecordStream | None:
         attached = self._attached
         return None if attached is None else attached.stream

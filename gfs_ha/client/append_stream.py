@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gfs_ha.client.append_records import Record
+from gfs_ha.client.data_plane import primary_of
 from gfs_ha.client.data_room import DataRoom
 from gfs_ha.errors import GfsError, ProtocolError, Unreachable
 from gfs_ha.ids import SessionId
@@ -53,7 +54,7 @@ class AppendStream:
     def __init__(self, room: DataRoom, grant: AppendGrant) -> None:
         """Dial the primary; nothing is sent yet. Raises: Unreachable."""
         tail = grant.tail
-        self._hop = primary_hop(tail)
+        primary = primary_of(tail)
         self._op_id = room.runtime.random_u64() or 1
         self._header: bytes | None = encode_request(
             DataRequest(
@@ -71,7 +72,7 @@ class AppendStream:
                 start_id=tail.start_id,
             )
         )
-        self._stream = room.streams.take((self._hop.host, self._hop.port))
+        self._stream = room.streams.take((primary.host, primary.port))
         self._buffer = bytearray()
         self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
         self._quiet_slices = 0
@@ -162,14 +163,6 @@ class AppendStream:
 
 def _stall_watched(idle_s: float) -> None:
     """Wait on: who receives on the same stream ends it."""
-
-
-def primary_hop(tail: FileTail) -> Hop:
-    """Return where the primary of a tail is reached. Raises: ProtocolError."""
-    for one in tail.replicas:
-        if one.server_id == tail.primary:
-            return Hop(one.server_id, one.host, one.port)
-    raise ProtocolError(f"the tail {tail.chunk_id:#x} has no address of its primary")
 
 
 def ask_tail_length(room: DataRoom, tail: FileTail, hop: Hop, deadline_s: float) -> TailLength:

@@ -17,7 +17,7 @@ from gfs_ha.client.append_grants import AppendGrants, AppendTarget, Doubt
 from gfs_ha.client.append_queue import AppendQueue, Attached, Earlier, Standing, too_long
 from gfs_ha.client.append_records import Appended
 from gfs_ha.client.chunk_supply import ChunkSupply
-from gfs_ha.client.data_plane import DataPlane, RecordStream
+from gfs_ha.client.data_plane import DataPlane, RecordStream, primary_of
 from gfs_ha.client.retry import pause_s
 from gfs_ha.errors import (
     DeadlineExceeded,
@@ -37,7 +37,7 @@ from gfs_ha.ids import NO_SESSION, ChunkId, InodeId, ServerId, SessionId, format
 from gfs_ha.limits import CHUNK_BYTES_MIN, RECORD_BYTES_MAX
 from gfs_ha.net.streams import STALL_SLICE_S
 from gfs_ha.protocol.append import AppendGrant, AppendResult
-from gfs_ha.protocol.metadata import DISK, FileTail, Location
+from gfs_ha.protocol.metadata import DISK, FileTail
 from gfs_ha.runtime import Future, Runtime
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ IDLE_S = 10.0  # Without a record the stream is given up, and dialled again for 
 SURE_BYTES_MAX = CHUNK_BYTES_MIN // 4  # A record that fits the chunks of every cluster.
 SETTLED_WAIT_S = 24 * 3600.0  # The appender itself gives up after a time without progress.
 ASK_S_MIN = 1.0
+ID_LIFE_S = 12 * 3600.0  # The leader forgets an id 24 h after its last use; long before, renew it.
 
 Data = bytes | bytearray | memoryview
 
@@ -91,6 +92,7 @@ class Appender:
         self._driven = False
         self._appender_id = appender_id
         self._grant: AppendGrant | None = None
+        self._id_since_s = parts.runtime.monotonic_s()
         self._looked_back = False
         self._inode_id = InodeId(0)  # Of the last grant: what is in doubt went there.
         self._refused = ChunkId(0)
@@ -145,7 +147,7 @@ class Appender:
     @property
     def idle(self) -> bool:
         """Return whether nothing is under way."""
-        return not self._queue.standing().waiting
+        return not self._queue.waiting
 
     @property
     def broken(self) -> GfsError | None:
@@ -216,7 +218,7 @@ class Appender:
         finally:
             self._queue.detach()
             self._driven = False
-        if self._queue.standing().waiting:
+        if self._queue.waiting:
             self._ensure_driven()
 
     def _turn(self) -> bool:
@@ -226,6 +228,9 @@ class Appender:
         now_s = self._runtime.monotonic_s()
         if not standing.waiting:
             if stream is None or self._queue.closed or now_s > standing.progress_s + IDLE_S:
+                return False
+            if self._id_is_old(now_s):
+                self._grant = None
                 return False
         elif now_s > standing.progress_s + self._parts.timeout_s:
             self._lose_patience()
@@ -332,8 +337,11 @@ class Appender:
         self, standing: Standing, timeout_s: float
     ) -> tuple[AppendGrant, dict[int, AppendResult]]:
         grants, target = self._parts.grants, self.target
-        if self._appender_id == NO_SESSION:
+        now_s = self._runtime.monotonic_s()
+        old = self._id_is_old(now_s) and not standing.doubtful
+        if self._appender_id == NO_SESSION or old:
             self._appender_id = grants.open_appender(target, timeout_s)
+            self._id_since_s = now_s
         pinned = self._inode_id if standing.doubtful else InodeId(0)
         doubt = Doubt(standing.doubtful, self._refused, pinned)
         if target.key:
@@ -345,6 +353,9 @@ class Appender:
         if found[0].expired:
             raise SessionExpired(f"{target.path} has forgotten the records of this writer")
         return found
+
+    def _id_is_old(self, now_s: float) -> bool:
+        return now_s > self._id_since_s + ID_LIFE_S
 
     def _accept(self, grant: AppendGrant, known: dict[int, AppendResult]) -> AppendGrant | None:
         self._inode_id = grant.inode_id
@@ -379,11 +390,3 @@ class Appender:
     def _give_up(self, error: GfsError) -> None:
         self._trouble = error
         self._queue.give_up(error)
-
-
-def primary_of(tail: FileTail) -> Location:
-    """Return where the primary of a tail is reached."""
-    for one in tail.replicas:
-        if one.server_id == tail.primary:
-            return one
-    return tail.replicas[0]

@@ -102,3 +102,11 @@ class DataPlane(Protocol):
     def close(self) -> None:
         """Hang up everywhere."""
         ...
+
+
+def primary_of(tail: FileTail) -> Location:
+    """Return where the primary of a tail is reached."""
+    for one in tail.replicas:
+        if one.server_id == tail.primary:
+            return one
+    return tail.replicas[0]

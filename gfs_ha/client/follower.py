@@ -9,11 +9,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 
-from gfs_ha.client.appender import primary_of
 from gfs_ha.client.cluster import ClusterCalls
 from gfs_ha.client.complaints import Complaints
 from gfs_ha.client.contents import PinnedContent
-from gfs_ha.client.data_plane import DataPlane
+from gfs_ha.client.data_plane import DataPlane, primary_of
 from gfs_ha.client.files import RemoteReader
 from gfs_ha.client.locations import Locations
 from gfs_ha.client.piece_stream import ReaderParts

@@ -10,11 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from gfs_ha.client.appender import primary_of
 from gfs_ha.client.cluster import ClusterCalls
 from gfs_ha.client.complaints import Complaints
 from gfs_ha.client.contents import PinnedContent, open_contents
-from gfs_ha.client.data_plane import DataPlane
+from gfs_ha.client.data_plane import DataPlane, primary_of
 from gfs_ha.client.locations import Locations
 from gfs_ha.client.retry import Deadline
 from gfs_ha.errors import ChunkUnavailable, FileChanged, GfsError, Unreachable

@@ -86,6 +86,7 @@ def _follow(session: Session, follower: Follower, path: str) -> None:
             output.flush()
         if news is not News.NOTHING:
             session.warn(f"{printable(path)} {_TOLD[news]}")
+        output.check_read()
         follower.wait()
 
 
