@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -309,3 +310,25 @@ def test_a_stream_that_brings_nothing_is_hung_up_on(houses: list[House]) -> None
     with appending(houses[0], deadline_ms=1) as stream:
         failure = stream.failure()
     assert isinstance(failure, Unreachable) and failure.details["hung_up"] == 1
+
+
+def test_garbage_on_streams_leaves_a_tail_of_whole_records(houses: list[House]) -> None:
+    chance = random.Random(7)
+    for number in range(60):
+        first = 1000 + 10 * number
+        sent = bytearray(b"".join(record_bytes(first + n, noise(50 + n)) for n in range(5)))
+        for _ in range(chance.randint(1, 3)):
+            sent[chance.randrange(len(sent))] ^= 1 << chance.randrange(8)
+        cut = chance.choice((len(sent), chance.randrange(1, len(sent))))
+        with appending(houses[0]) as hostile:
+            hostile.send(bytes(sent[:cut]))
+            if chance.random() < 0.5:
+                hostile.send(chance.randbytes(chance.randint(1, 500)))
+    with appending(houses[0]) as stream:
+        stream.append(1, b"still there", window_start=1)
+        stream.wait_for(1)
+    length = tail_length(houses[0]).length
+    first_proof, *others = proofs(houses, length)
+    assert others == [first_proof, first_proof]
+    for one in first_proof.records:
+        assert one.sequence == 1 or one.length == 50 + one.sequence % 10
