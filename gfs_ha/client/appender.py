@@ -20,6 +20,7 @@ from gfs_ha.client.chunk_supply import ChunkSupply
 from gfs_ha.client.data_plane import DataPlane, RecordStream, primary_of
 from gfs_ha.client.retry import pause_s
 from gfs_ha.errors import (
+    Busy,
     DeadlineExceeded,
     FileChanged,
     GfsError,
@@ -388,5 +389,8 @@ class Appender:
         self._appender_id = NO_SESSION
 
     def _give_up(self, error: GfsError) -> None:
+        if isinstance(error, Busy):
+            why = (self._trouble or error).message
+            error = Busy(f"{self.target.path}: nobody could take the records in time ({why})")
         self._trouble = error
         self._queue.give_up(error)

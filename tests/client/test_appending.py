@@ -12,6 +12,7 @@ import pytest
 
 import gfs_ha
 from gfs_ha.errors import InvalidArgument, LimitExceeded
+from gfs_ha.ids import ServerId
 from gfs_ha.limits import KIB, MIB
 from gfs_ha.runtime import ThreadedRuntime
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.processes
 
 RUNTIME = ThreadedRuntime()
+NOBODY = ServerId(0)
 WRITERS = 4
 RECORDS = 300
 WAIT_S = 60.0
@@ -266,11 +268,42 @@ def test_a_writer_with_a_key_may_be_started_again(real_cluster: LocalCluster) ->
         appender.append_all(lines[:1200])
     with gfs_ha.connect(real_cluster.config_path) as client:
         row = lease(client, "/job")
-        client.operations.revoke_lease(row.chunk_id, type(row.server_id)(0))
+        client.operations.revoke_lease(row.chunk_id, NOBODY)
         with client.appender("/job", key="import-7") as appender:
             results = [one.result(WAIT_S) for one in appender.append_all(lines)]
         assert [one.before for one in results] == [True] * 1200 + [False] * 800
         assert client.read_bytes("/job") == b"".join(lines)
+
+
+def test_an_open_reader_keeps_its_prefix_through_seals_and_deaths(
+    real_cluster: LocalCluster, client: Cluster
+) -> None:
+    prefix = bytes(range(256)) * 900
+    client.append("/log", prefix[:200_000])
+    client.append("/log", prefix[200_000:])
+    with client.open("/log") as before_seal, client.open("/log") as before_death:
+        row = lease(client, "/log")
+        assert before_seal.read(1000) == prefix[:1000]
+        client.operations.revoke_lease(row.chunk_id, NOBODY)
+        client.append("/log", b"behind")
+        assert before_seal.read() == prefix[1000:]
+        with client.open("/log") as longer:
+            kill_primary(real_cluster, client, "/log")
+            assert before_death.read() == prefix
+            assert longer.read() == prefix + b"behind"
+    assert client.read_bytes("/log") == prefix + b"behind"
+
+
+def test_reads_that_may_be_old_show_what_was_reported(
+    real_cluster: LocalCluster, client: Cluster
+) -> None:
+    client.append("/log", b"0123456789")
+    with gfs_ha.connect(real_cluster.config_path, consistency="local") as old:
+        deadline_s = RUNTIME.monotonic_s() + WAIT_S
+        while (content := old.read_bytes("/log")) != b"0123456789":
+            assert content == b"", "what was reported is there, or nothing"
+            assert RUNTIME.monotonic_s() < deadline_s
+            RUNTIME.sleep(0.02)
 
 
 def test_a_follower_sees_every_record_once_and_hears_of_other_files(
