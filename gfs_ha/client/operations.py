@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from gfs_ha.client.cluster import ClusterCalls, expect
 from gfs_ha.client.members import MasterMembers
@@ -34,7 +34,6 @@ from gfs_ha.protocol.reports import (
     LeadershipReport,
     MasterFacts,
     MasterReport,
-    MemberPlace,
     PlacementReport,
     ServerReport,
     StateReport,
@@ -44,12 +43,6 @@ from gfs_ha.protocol.reports import (
 from gfs_ha.runtime import Runtime
 
 PAGE = 200
-
-
-def newest_members(said: Iterable[MasterFacts]) -> tuple[MemberPlace, ...]:
-    """Return the members by the newest log of these masters; of a new one that is its file."""
-    newest = max(said, key=lambda one: (one.incarnation, one.term, one.last_index), default=None)
-    return () if newest is None else newest.members
 
 
 class Operations:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from msgspec import structs
 
 from gfs_ha.client.cluster import ClusterCalls
-from gfs_ha.errors import DeadlineExceeded
+from gfs_ha.client.membership import newest_members
+from gfs_ha.errors import DeadlineExceeded, GfsError
 from gfs_ha.protocol.reports import (
     CheckStates,
     CountStates,
@@ -37,7 +38,7 @@ def _count(calls: ClusterCalls) -> dict[str, RowCount]:
     began_s = moved_s = runtime.monotonic_s()
     before: dict[str, RowCount | None] = {}
     while True:
-        said = calls.facts()
+        said = _members_of(calls.facts())
         now_s = runtime.monotonic_s()
         counts = {
             name: _count_since(facts, index)
@@ -56,6 +57,14 @@ def _count(calls: ClusterCalls) -> dict[str, RowCount]:
                 f"{late} did not go on counting for {calls.timeout_s:.0f} s; see its log"
             )
         runtime.sleep(_PAUSE_S)
+
+
+def _members_of(said: dict[str, MasterFacts | GfsError]) -> dict[str, MasterFacts | GfsError]:
+    """Return what the members said: one that was removed and still runs counts for nobody."""
+    members = {
+        one.name for one in newest_members(f for f in said.values() if isinstance(f, MasterFacts))
+    }
+    return {name: facts for name, facts in said.items() if not members or name in members}
 
 
 def _count_since(facts: MasterFacts, index: int) -> RowCount | None:

@@ -11,7 +11,14 @@ from gfs_ha.limits import REQUEST_DEADLINE_S
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.opener import Opener
 from gfs_ha.master.proposals import reply_of
-from gfs_ha.master.raft.contract import FOLLOWER, LEADER, OUTSIDER, Outcome, RaftStatus
+from gfs_ha.master.raft.contract import (
+    FOLLOWER,
+    LEADER,
+    OUTSIDER,
+    VOTER,
+    Outcome,
+    RaftStatus,
+)
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.sealer import Sealer
 from gfs_ha.master.state.commands import LeaderElected
@@ -27,6 +34,11 @@ def was_removed(raft: RaftStatus) -> bool:
     to one that was removed.
     """
     return raft.standing == OUTSIDER and bool(raft.members) and not raft.leader
+
+
+def takes_part(raft: RaftStatus) -> bool:
+    """Return whether a master has the state that others build on, as far as it knows itself."""
+    return raft.standing == VOTER and raft.too_far_behind is None
 
 
 def removal_text(name: str, members: Sequence[str]) -> str:

@@ -16,26 +16,32 @@ from gfs_ha.errors import (
     ProtocolError,
     Unreachable,
 )
-from gfs_ha.net.masters import Answer, MasterConnections, call_context, read_answer
+from gfs_ha.net.masters import (
+    PROBE_TIMEOUT_S,
+    Answer,
+    MasterConnections,
+    ask_facts,
+    call_context,
+    read_answer,
+)
 from gfs_ha.net.network import Network
+from gfs_ha.net.roster import Roster
 from gfs_ha.protocol.calls import (
     HELLO_METHOD,
     SERVE_METHOD,
-    Asked,
     CallBody,
-    CallContext,
     CallReply,
     ReadTerms,
 )
 from gfs_ha.protocol.codec import Failure, Hello, encode
-from gfs_ha.protocol.reports import GetMasterFacts, MasterFacts
+from gfs_ha.protocol.reports import MasterFacts
 from gfs_ha.runtime import Future, Runtime
 
 assert HELLO_METHOD == 0, "Network.dial says hello by itself"
 
 PATIENCE_S = 1.5  # Longer than a parked heartbeat; then the others are asked who leads.
-PROBE_TIMEOUT_S = 1.0
 REFRESH_S = 5.0
+_LOOK_AGAIN_S = 1.0  # A master that sends us on is asked so often who the masters are.
 PROBE_ROUND_S = 0.3  # One look around; a master that hangs does not hold up the others' answers.
 
 _Epoch = tuple[int, int]
@@ -72,6 +78,7 @@ class LeaderLink:
         self._patience_s = patience_s
         self._changed = runtime.condition()
         self._probes = {name: _Probe() for name in self.connections.names}
+        self._roster = Roster()
         self._leader = ""
         self._epoch = _UNKNOWN
         self._finding = False
@@ -143,7 +150,9 @@ class LeaderLink:
         """Return "no leader for 4.2 s; tried m1, m2, m3", as of now."""
         with self._changed:
             since_s = self._absent_since_s
-            tried = ", ".join(self._tried) or ", ".join(self._probes)
+            names = tuple(self._tried) or tuple(self._probes)
+            members = [name for name in names if not self._roster.left(name)]
+            tried = ", ".join(members or names)
             troubles = [
                 probe.facts.trouble
                 for probe in self._probes.values()
@@ -227,6 +236,18 @@ class LeaderLink:
         if now_s >= self._refresh_at_s:
             self._refresh_at_s = now_s + self._refresh_s
             self._start_probe(name)
+
+    def ask_members(self, name: str) -> None:
+        """Ask a master that has no good answer who the masters are, not too often.
+
+        All that one knows may have left, or be of an older incarnation.
+        """
+        if self._probes[name].answered_s < self._runtime.monotonic_s() - _LOOK_AGAIN_S:
+            self._start_probe(name)
+
+    def left(self, name: str) -> bool:
+        """Return whether a master was heard to be none of the members."""
+        return self._roster.left(name)
 
     def learn(self, name: str, host: str, port: int) -> bool:
         """Hear where a master is; return whether it was unknown."""
@@ -360,6 +381,8 @@ class LeaderLink:
                 probe.running = False
                 probe.answered_s = self._runtime.monotonic_s()
                 probe.facts, probe.error = facts, failed
+                if facts is not None:
+                    self._roster.hear(facts)
                 self._changed.notify_all()
 
     def _learn_members(self, facts: MasterFacts) -> None:
@@ -373,21 +396,3 @@ class LeaderLink:
         for place in places:
             if self.learn(*place):
                 self._start_probe(place[0])
-
-
-def ask_facts(connections: MasterConnections, name: str) -> MasterFacts:
-    """Return what one master says of itself. Raises: Unreachable, DeadlineExceeded, Denied…"""
-    context = encode(CallContext(int(PROBE_TIMEOUT_S * 1000)))
-    body = encode((Asked(GetMasterFacts()),))
-    caller = connections.caller(name)
-    try:
-        answer = caller.call(SERVE_METHOD, context, body, PROBE_TIMEOUT_S)
-        reply = read_answer(answer, 1).replies[0]
-    except (Unreachable, ProtocolError):
-        connections.drop(name)
-        raise
-    if isinstance(reply, Failure):
-        raise reply.raised()
-    if not isinstance(reply, MasterFacts):
-        raise ProtocolError(f"master {name} answered {type(reply).__name__} instead of facts")
-    return reply

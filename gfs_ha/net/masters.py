@@ -11,10 +11,20 @@ from gfs_ha.errors import DeadlineExceeded, GfsError, ProtocolError, Unreachable
 from gfs_ha.limits import CONNECT_TIMEOUT_S
 from gfs_ha.net.network import Caller, Network
 from gfs_ha.net.network import Hello as NetworkHello
-from gfs_ha.protocol.calls import AsOf, CallContext, CallReply, DatedReply, ReadTerms
+from gfs_ha.protocol.calls import (
+    SERVE_METHOD,
+    Asked,
+    AsOf,
+    CallContext,
+    CallReply,
+    DatedReply,
+    ReadTerms,
+)
 from gfs_ha.protocol.codec import Failure, Hello, HelloReply, decode, encode
+from gfs_ha.protocol.reports import GetMasterFacts, MasterFacts
 from gfs_ha.runtime import Runtime
 
+PROBE_TIMEOUT_S = 1.0
 _KNOWN_MAX = 32
 
 
@@ -149,6 +159,24 @@ def read_answer(answer: bytes, count: int, dated: bool = False) -> Answer:
     if len(replies) != count:
         raise ProtocolError(f"{len(replies)} replies to {count} requests")
     return Answer(replies, as_of)
+
+
+def ask_facts(connections: MasterConnections, name: str) -> MasterFacts:
+    """Return what one master says of itself. Raises: Unreachable, DeadlineExceeded, Denied…"""
+    context = encode(CallContext(int(PROBE_TIMEOUT_S * 1000)))
+    body = encode((Asked(GetMasterFacts()),))
+    caller = connections.caller(name)
+    try:
+        answer = caller.call(SERVE_METHOD, context, body, PROBE_TIMEOUT_S)
+        reply = read_answer(answer, 1).replies[0]
+    except (Unreachable, ProtocolError):
+        connections.drop(name)
+        raise
+    if isinstance(reply, Failure):
+        raise reply.raised()
+    if not isinstance(reply, MasterFacts):
+        raise ProtocolError(f"master {name} answered {type(reply).__name__} instead of facts")
+    return reply
 
 
 def _accept(answer: bytes) -> None:

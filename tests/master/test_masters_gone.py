@@ -6,13 +6,16 @@ import threading
 from functools import partial
 
 from asker import Asker, followers, made
+from msgspec import structs
 from trio import CALL_S, NAMES, Client, Trio, wait_until
 
 from gfs_ha.client.filesystem import Cluster
 from gfs_ha.errors import NotLeader
 from gfs_ha.limits import RAFT_TIMEOUT_MAX_S, RAFT_TIMEOUT_MIN_S
+from gfs_ha.master.roles import takes_part, was_removed
 from gfs_ha.protocol.calls import BOUNDED, LINEARIZABLE, LOCAL, ReadTerms
 from gfs_ha.protocol.metadata import FileStatus, Stat
+from gfs_ha.protocol.reports import MembersReport, RemoveMaster
 
 
 def test_local_reads_go_on_without_any_leader_and_say_how_old_they_are(
@@ -83,3 +86,31 @@ def test_a_client_never_goes_back_in_time_when_masters_come_and_go(
 
 def _more(counts: list[int], wanted: int) -> bool:
     return len(counts) >= wanted
+
+
+def test_a_master_that_was_removed_and_still_runs_answers_nothing_and_holds_up_nobody(
+    trio: Trio, client: Client
+) -> None:
+    asker = Asker(trio)
+    made(client, "/d")
+    gone, other = followers(trio)
+    assert isinstance(client.ask(RemoveMaster(gone)), MembersReport)
+    server = trio.servers[gone]
+    wait_until(lambda: was_removed(server.raft.status()), "it knows")
+    for _ in range(3):
+        # Whatever it shows only grows older, for ever.
+        assert isinstance(asker.error(gone, ReadTerms(LOCAL), Stat("/d")), NotLeader)
+    answer = asker.ask(other, ReadTerms(LOCAL), Stat("/d"))
+    assert isinstance(answer.replies[0], FileStatus)
+    assert not takes_part(structs.replace(trio.servers[other].raft.status(), too_far_behind="!"))
+    fs = Cluster(trio.config("m1"), 3.0, consistency="local")
+    trio.at_close(fs.close)
+    made(client, "/new")
+    wait_until(lambda: fs.exists("/new"), "the others show it")
+    for _ in range(20):
+        assert fs.exists("/new") and fs.as_of is not None and fs.as_of.master != gone
+    # It is not waited for when all masters count their rows, and named by the file it is.
+    report = fs.operations.verify_states(deep=True)
+    assert {row.name: row.verdict for row in report.items} == {
+        name: "equal" for name in NAMES if name != gone
+    }

@@ -14,7 +14,7 @@ from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import count_text, duration_text, size_text, time_text
 from gfs_ha.cli.verb import Family, Row, Verb
-from gfs_ha.client.operations import newest_members
+from gfs_ha.client.membership import newest_members
 from gfs_ha.errors import NoLeader
 from gfs_ha.protocol.reports import LeadershipReport, LedTerm, MasterFacts, MasterReport, MasterRow
 

@@ -29,6 +29,7 @@ from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.raft.freshness import Freshness
 from gfs_ha.master.raft.journal import stored_applied
+from gfs_ha.master.roles import takes_part
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol import append, metadata, reports
 from gfs_ha.protocol import repair as repair_words
@@ -110,7 +111,10 @@ class Reading:
             return False
         if self._desk.proposer.reads_now():
             return False  # Under the lease confirmation costs nothing.
-        return terms.kind == LOCAL or self._young(self._desk.proposer.freshness())
+        if terms.kind == LOCAL:
+            # Who was removed or is outdated only grows older: whatever it knows is no answer.
+            return takes_part(self._desk.proposer.status())
+        return self._young(self._desk.proposer.freshness())
 
     def _young(self, fresh: Freshness) -> bool:
         assert self._terms is not None

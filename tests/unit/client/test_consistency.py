@@ -28,7 +28,7 @@ from gfs_ha.protocol.calls import (
 from gfs_ha.protocol.codec import Failure, HelloReply, decode, encode
 from gfs_ha.protocol.codec import Hello as HelloWord
 from gfs_ha.protocol.metadata import Done, Renew, Stat
-from gfs_ha.protocol.reports import GetMasterFacts, MasterFacts
+from gfs_ha.protocol.reports import GetMasterFacts, MasterFacts, MemberPlace
 from gfs_ha.runtime import Future, ThreadedRuntime
 
 RUNTIME = ThreadedRuntime()
@@ -41,6 +41,7 @@ class ScriptedMasters:
     def __init__(self, script: Script, leader: str = "m1") -> None:
         self.script = script
         self.leader = leader
+        self.members: tuple[str, ...] = ()
         self.asked: list[tuple[str, ReadTerms | None]] = []
 
     def listen(self, address: Address, hello: object, handler: object) -> object:
@@ -81,7 +82,8 @@ class ScriptedCaller:
     def _facts(self) -> MasterFacts:
         role = "leader" if self._name == self._masters.leader else "follower"
         numbers = (1, self._masters.leader, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1, "1")
-        return MasterFacts(self._name, role, *numbers)
+        members = tuple(MemberPlace(name, "h", 1, 2, True) for name in self._masters.members)
+        return MasterFacts(self._name, role, *numbers, members=members)
 
 
 def connected(masters: ScriptedMasters, consistency: str, timeout_s: float = 5.0) -> ClusterCalls:
@@ -180,6 +182,42 @@ def test_who_knows_no_leader_is_left_for_another_one() -> None:
     connected(masters, "bounded:0").read(Stat("/"), Done)
     names = [name for name, _ in masters.asked]
     assert names[-1] == "m2" and len(names) == len(set(names))
+
+
+def test_an_answer_without_a_leader_is_taken_only_if_nobody_has_a_better_one() -> None:
+    """A master that was removed while it was away says NotFound of all that was made since."""
+
+    def script(name: str, terms: ReadTerms | None) -> list[object]:
+        if name == "m3":
+            return [Done(), AsOf(name, 9, 0)]
+        return [Failure("NotFound", "/new does not exist"), AsOf(name, 7, 241_000, True)]
+
+    masters = ScriptedMasters(script)
+    for _ in range(20):
+        calls = connected(masters, "local")
+        assert calls.read(Stat("/new"), Done) == Done()
+        assert calls.as_of == AsOf("m3", 9, 0), "it is no part of what was told"
+        masters.asked.clear()
+        calls.read(Stat("/new"), Done)
+        assert {name for name, _ in masters.asked} == {"m3"}, "it stays with the one that knows"
+
+
+def test_when_nobody_has_a_leader_the_answer_is_taken_as_it_is() -> None:
+    masters = ScriptedMasters(answers(7, 4_200, degraded=True))
+    calls = connected(masters, "local")
+    assert calls.read(Stat("/"), Done) == Done()
+    assert sorted(name for name, _ in masters.asked) == ["m1", "m2", "m3"]
+    assert calls.as_of is not None and calls.as_of.degraded
+
+
+def test_a_master_that_has_left_is_not_asked_while_there_are_members() -> None:
+    masters = ScriptedMasters(answers())
+    masters.members = ("m1", "m2")
+    for _ in range(10):
+        calls = connected(masters, "local")
+        calls.facts()
+        calls.read(Stat("/"), Done)
+    assert {name for name, _ in masters.asked} <= {"m1", "m2"}
 
 
 def test_without_an_answer_it_ends_like_any_request_and_after_a_few_attempts() -> None:
