@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
+from gfs_ha.chunk.epochs import NO_EPOCH
 from gfs_ha.chunk.primary import Primary
 from gfs_ha.chunk.progress import ProgressTicker
 from gfs_ha.chunk.push import PushRoom, serve_push
@@ -17,7 +19,7 @@ from gfs_ha.errors import (
     Unreachable,
     WrongCluster,
 )
-from gfs_ha.ids import StartId
+from gfs_ha.ids import Epoch, StartId
 from gfs_ha.limits import FRAME_DEADLINE_S, STREAMS_MAX
 from gfs_ha.net.answers import Deadline
 from gfs_ha.net.network import Address
@@ -55,10 +57,12 @@ class DataPort:
         on_damage: OnDamage,
         streams_max: int = STREAMS_MAX,
         start_id: StartId = NO_START,
+        newest_epoch: Callable[[], Epoch] = lambda: NO_EPOCH,
     ) -> None:
         """Take the port; its cluster and server are those of the store's identity.
 
         Args: `start_id` is that of this process; without one it is the primary of no tail.
+        `newest_epoch` is the newest one that a leader told it.
 
         Raises: PortTaken, ConfigError.
         """
@@ -69,7 +73,7 @@ class DataPort:
         self._pool = StreamPool(network, runtime)
         self._ticker = ProgressTicker(runtime)
         self._pushes = PushRoom(store, self._pool, self._ticker, runtime)
-        self.primary = Primary(self._pushes, start_id)
+        self.primary = Primary(self._pushes, start_id, newest_epoch)
         self._reads = ReadRoom(store, runtime, on_damage)
         self._streams_max = streams_max
         self._lock = runtime.lock()

@@ -7,6 +7,7 @@ seals it (C10).
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from gfs_ha.chunk.appends.append_stream import AppendStream
 from gfs_ha.chunk.appends.intake import Intake
@@ -14,6 +15,7 @@ from gfs_ha.chunk.appends.lease import LeaseClock
 from gfs_ha.chunk.appends.tail import AppendRoom, Tail, unwritten
 from gfs_ha.chunk.appends.waiting_room import WaitingRoom
 from gfs_ha.chunk.appends.workers import BatchWorkers
+from gfs_ha.chunk.epochs import NO_EPOCH
 from gfs_ha.chunk.push import PushRoom
 from gfs_ha.chunk.slots.format import State
 from gfs_ha.chunk.slots.store import ReplicaSpec
@@ -25,7 +27,7 @@ from gfs_ha.errors import (
     Unreachable,
     WrongBirth,
 )
-from gfs_ha.ids import Birth, ChunkId, StartId
+from gfs_ha.ids import Birth, ChunkId, Epoch, StartId
 from gfs_ha.limits import CHUNK_BYTES_MAX, TAILS_PER_SERVER_MAX
 from gfs_ha.net.streams import Stream
 from gfs_ha.protocol.control import CreateReplica, LedTail
@@ -42,13 +44,21 @@ class Primary:
     are not for it.
     """
 
-    def __init__(self, room: PushRoom, start_id: StartId) -> None:
+    def __init__(
+        self,
+        room: PushRoom,
+        start_id: StartId,
+        newest_epoch: Callable[[], Epoch] = lambda: NO_EPOCH,
+    ) -> None:
+        """Args: `newest_epoch` is the newest one that a leader told this server."""
         self.lease = LeaseClock(room.runtime)
         self._room = room
         self._store = room.store
         self._runtime = room.runtime
         self._start_id = start_id
-        self._append_room = AppendRoom(self.lease, WaitingRoom(room.runtime), room.runtime)
+        self._append_room = AppendRoom(
+            self.lease, WaitingRoom(room.runtime), room.runtime, newest_epoch
+        )
         self._lock = room.runtime.lock()
         self._tails: dict[ChunkId, Tail] = {}
         self._workers = BatchWorkers(room)
@@ -126,7 +136,7 @@ class Primary:
         tail.join(stream)
         try:
             with self._room.ticker.telling(stream):
-                intake = Intake(tail, stream, upstream, self._runtime, self._workers.hand_over)
+                intake = Intake(tail, stream, upstream, self._runtime, self._workers)
                 intake.run(min(IDLE_S, request.deadline_ms / 1000))
         except Unreachable:
             raise

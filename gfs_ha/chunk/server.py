@@ -182,7 +182,9 @@ class Chunkserver:
 
         listen = (self._own.host, self._own.port)
         self._data_port = DataPort(
-            listen, store, self._network, runtime, report, start_id=self._start_id
+            *(listen, store, self._network, runtime, report),
+            start_id=self._start_id,
+            newest_epoch=lambda: epochs.newest,
         )
         streams = StreamPool(self._network, runtime)
         self._copies = Copies(store, streams, epochs, outbox, runtime)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +56,7 @@ def start_house(
     network: StreamNetwork | None = None,
     streams_max: int = 64,
     start_id: StartId = NOBODY,
+    newest_epoch: Callable[[], Epoch] = lambda: BIRTH,
 ) -> House:
     store = ChunkStore(disk, identity(server_id), runtime, BOOT_ID)
     damage: list[tuple[ChunkId, int]] = []
@@ -67,6 +68,7 @@ def start_house(
         lambda chunk_id, block: damage.append((chunk_id, block)),
         streams_max,
         start_id,
+        newest_epoch,
     )
     return House(store, port, runtime.spawn(f"data port {server_id}", port.run), damage)
 

@@ -8,7 +8,7 @@ nothing is acknowledged after it, and the leader seals what there is (C2, C6).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gfs_ha.chunk.appends.append_stream import AppendStream
@@ -27,6 +27,7 @@ from gfs_ha.errors import (
     TailFull,
     error_from_wire,
 )
+from gfs_ha.ids import Epoch
 from gfs_ha.limits import (
     BATCH_RECORDS_MAX,
     COMMIT_NOTE_S,
@@ -65,6 +66,7 @@ class AppendRoom:
     lease: LeaseClock
     waiting: WaitingRoom
     runtime: Runtime
+    newest_epoch: Callable[[], Epoch]  # That a leader told this server.
 
 
 class Tail:
@@ -120,6 +122,10 @@ class Tail:
     def _check_lease(self) -> None:
         if not self._lease.holds(self._first_until_s):
             raise Fenced(f"{self.name}: the lease of this server has run out; ask for a new grant")
+        if self.replica.header.birth.incarnation < self._room.newest_epoch().incarnation:
+            # The copy that they go on from may never have heard of this tail: what is appended to
+            # it would be in no file, and no leader would fence it.
+            raise Fenced(f"{self.name}: the masters were recovered since; ask for a new grant")
 
     def _check_open(self) -> None:
         if self.replica.gate.closed:
