@@ -17,6 +17,7 @@ from gfs_ha.errors import (
     GfsError,
     NoServers,
     NotFound,
+    UnknownOutcome,
     UsageError,
     error_from_wire,
 )
@@ -164,7 +165,12 @@ class AppendGrants:
     ) -> AppendGrant:
         # A read under the appender's own session: it lives, and none of its numbers is used.
         asked = (Asked(request, request.appender),)
-        return expect(self._calls.settle(asked, timeout_s, give_up)[0], AppendGrant)
+        try:
+            return expect(self._calls.settle(asked, timeout_s, give_up)[0], AppendGrant)
+        except UnknownOutcome as error:
+            # A question changes nothing that matters here: what counts is why it has no answer.
+            cause = str(error.details.get("cause", error.code))
+            raise error_from_wire(cause, error.message, {}) from error
 
     def _create(self, path: str) -> None:
         """Make an empty file, if there is none. Raises: NotFound for a missing directory."""

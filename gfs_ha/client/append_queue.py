@@ -81,14 +81,19 @@ class AppendQueue:
     # Callers ------------------------------------------------------------------------------------
 
     def add_all(self, records: Sequence[bytes]) -> list[Future[Appended]]:
-        """Number records and send them, waiting only while too much is on its way."""
+        """Number records and send them, waiting only while too much is on its way.
+
+        Raises: why nothing is taken any more; if some were, the futures of the others tell it.
+        """
         futures: list[Future[Appended]] = []
         while len(futures) < len(records):
             with self._state:
-                if self._closed:
-                    raise UsageError(f"{self._path}: the appender is closed")
-                if self._broken is not None:
-                    raise self._broken
+                refusal = self._refusal()
+                if refusal is not None:
+                    if not futures:
+                        raise refusal
+                    rest = len(records) - len(futures)
+                    return futures + [self._failed(refusal) for _ in range(rest)]
                 if not len(self._pending):
                     self._progress_s = self._runtime.monotonic_s()
                 while len(futures) < len(records):
@@ -107,6 +112,16 @@ class AppendQueue:
                     if not self._pending.has_room(len(records[len(futures)])):
                         self._state.wait(ROOM_SLICE_S)
         return futures
+
+    def _refusal(self) -> GfsError | None:
+        if self._closed:
+            return UsageError(f"{self._path}: the appender is closed")
+        return self._broken
+
+    def _failed(self, error: GfsError) -> Future[Appended]:
+        failed: Future[Appended] = self._runtime.future()
+        failed.fail(error)
+        return failed
 
     def wait_settled(self, timeout_s: float) -> None:
         """Wait until all that was added is settled. Raises: the first error since the last time."""

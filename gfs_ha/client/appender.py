@@ -129,6 +129,8 @@ class Appender:
     def record_bytes_max(self) -> int:
         """Return how long a record may be; asks for a grant if there is none. Raises: NoLeader…"""
         grant = self._grant
+        if grant is None and self.idle:
+            self._trouble = None
         while grant is None:
             grant = self._ask(self._parts.timeout_s)
             if grant is None and self._trouble is not None:
