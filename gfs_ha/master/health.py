@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gfs_ha.limits import SPACE_FREE_BYTES_MIN, SPACE_FREE_SHARE_MIN
-from gfs_ha.master.raft.contract import PeerStatus, RaftStatus
+from gfs_ha.master.quorum import ERROR, WARNING, members_found
+from gfs_ha.master.raft.contract import RaftStatus
 from gfs_ha.master.state.records import InternalErrors, Settings, StateCheck
 from gfs_ha.protocol.repair import RepairReport
 from gfs_ha.protocol.reports import Finding, HealthReport, ServerRow
 
-ERROR = "error"
-WARNING = "warning"
-
-ANSWER_AGE_MAX_MS = 2_000  # A master that answered nothing for longer is out of reach.
 CLOCK_SKEW_MAX_MS = 5_000
 _NAMED_MAX = 8  # Things that one finding names.
 
@@ -39,6 +36,7 @@ class Symptoms:
     map_bytes: int
     state_check: StateCheck | None = None
     repair: RepairReport | None = None
+    led_since_ms: tuple[int, ...] = ()  # When the newest terms that led began, by wall time.
 
 
 def space_low(
@@ -55,7 +53,7 @@ def space_low(
 def examine(symptoms: Symptoms) -> HealthReport:
     """Return the findings, errors first. A cluster without an error is healthy."""
     found = [
-        *_masters(symptoms),
+        *members_found(symptoms.raft, symptoms.led_since_ms, symptoms.wall_ns),
         *_states(symptoms),
         *_servers(symptoms),
         *_chunks(symptoms),
@@ -66,73 +64,6 @@ def examine(symptoms: Symptoms) -> HealthReport:
     found.sort(key=lambda finding: finding.severity != ERROR)
     healthy = all(finding.severity != ERROR for finding in found)
     return HealthReport(healthy, tuple(found))
-
-
-def reachable(connected: bool, answer_age_ms: int) -> bool:
-    """Return whether a follower answers its leader."""
-    return connected and 0 <= answer_age_ms <= ANSWER_AGE_MAX_MS
-
-
-def _masters(symptoms: Symptoms) -> list[Finding]:
-    found = []
-    voters = [member.member_id for member in symptoms.raft.members if member.voter]
-    if len(voters) == 2:
-        found.append(
-            Finding(
-                "NO_QUORUM_MARGIN",
-                ERROR,
-                f"only {' and '.join(voters)} vote: the loss of either stops writing",
-                "add a third master: gfsctl admin masters add",
-            )
-        )
-    elif voters and len(voters) % 2 == 0:
-        # A warning only: so it is for a moment in the midst of every replacement.
-        found.append(
-            Finding(
-                "MASTERS_EVEN",
-                WARNING,
-                f"{len(voters)} masters vote: no more of them may fail than of {len(voters) - 1}",
-                "go on with the replacement that was broken off, or add or remove one:"
-                " gfsctl admin masters",
-            )
-        )
-    for peer in symptoms.raft.peers:
-        if not peer.voter:
-            # A learner may take its time, nothing rests on it; but it must be there.
-            if not reachable(peer.connected, peer.answer_age_ms):
-                found.append(_silent_learner(peer))
-            continue
-        if peer.behind:
-            found.append(
-                Finding(
-                    "MASTER_OUTDATED",
-                    ERROR,
-                    f"master {peer.member_id} needs log entries that are gone; it does not serve",
-                    "it is being sent a snapshot of the state; "
-                    "keep the other masters alive until it is there",
-                )
-            )
-        elif not reachable(peer.connected, peer.answer_age_ms):
-            why = f" ({peer.refusal})" if peer.refusal else ""
-            found.append(
-                Finding(
-                    "NO_QUORUM_MARGIN",
-                    ERROR,
-                    f"master {peer.member_id} does not answer{why}",
-                    f"start {peer.member_id} or mend its network: the next loss can stop writing",
-                )
-            )
-    return found
-
-
-def _silent_learner(peer: PeerStatus) -> Finding:
-    name, why = peer.member_id, f" ({peer.refusal})" if peer.refusal else ""
-    return Finding(
-        "LEARNER_SILENT",
-        WARNING,
-        f"{name}, which is to become a master, does not answer{why}",
-        f"start {name} and add it again, or give up: gfsctl admin masters remove {name}",
-    )
 
 
 def _states(symptoms: Symptoms) -> list[Finding]:

@@ -240,7 +240,8 @@ class StatusReport(Word, frozen=True, tag="status_report"):
     goal: int
     chunk_bytes: int
     health: HealthReport
-    failovers: tuple[LedTerm, ...]
+    failovers: tuple[LedTerm, ...]  # The newest terms that led, newest first.
+    failover_count: int = -1  # All that are recorded; -1: by an older release.
 
 
 class GetMasterFacts(Word, frozen=True, tag="get_master_facts"):

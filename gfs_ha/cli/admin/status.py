@@ -77,8 +77,9 @@ def _cluster_line(report: StatusReport) -> Text:
     else:
         text.append(f"   no leader for {duration_text(report.leader_age_ms)}", "red")
     text.append(f"   applied {count_text(report.applied_index)}")
-    # The first term that led was no failover of another.
-    failovers = max(0, len(report.failovers) - 1)
+    failovers = report.failover_count
+    if failovers < 0:
+        failovers = max(0, len(report.failovers) - 1)
     text.append(f"   {count_text(failovers, 'failover')}")
     return text
 

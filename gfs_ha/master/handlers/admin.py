@@ -11,7 +11,7 @@ from gfs_ha.master.census import Presence, counted, lost_disks, under_goal
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.growing import known_length, with_growth
-from gfs_ha.master.handlers.masters import FAILOVERS_SHOWN, master_rows
+from gfs_ha.master.handlers.masters import FAILOVERS_SHOWN, TERMS_SHOWN, master_rows
 from gfs_ha.master.handlers.repair import repair_report
 from gfs_ha.master.health import Symptoms, examine
 from gfs_ha.master.observed import LIVE
@@ -127,6 +127,7 @@ def get_status(desk: Desk, view: View, request: GetStatus, slot: Slot) -> Status
         chunk_bytes=settings.chunk_bytes,
         health=health,
         failovers=tuple(view.led_terms(FAILOVERS_SHOWN)),
+        failover_count=max(0, view.led_term_count() - 1),  # The first term was no failover.
     )
 
 
@@ -272,6 +273,7 @@ def _health(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[Hea
             map_bytes=stats.map_bytes,
             state_check=view.state_check(),
             repair=repair_report(desk, view, REPAIR_COPIES_MAX),
+            led_since_ms=tuple(term.since_ms for term in view.led_terms(TERMS_SHOWN)),
         )
     )
     return report, len(under)

@@ -9,7 +9,7 @@ from gfs_ha.limits import RAFT_ADMISSION_LAG_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.verification import state_facts
-from gfs_ha.master.health import reachable
+from gfs_ha.master.quorum import reachable
 from gfs_ha.master.raft.contract import LEADER, OUTSIDER, VOTER, Outcome, RaftStatus
 from gfs_ha.master.raft.members import AddLearner, Addresses, AdmitMember, Change, RemoveMember
 from gfs_ha.master.roles import removal_text, was_removed

@@ -78,6 +78,10 @@ class View:
         found = self.rows.scan(tables.LED_TERMS, reverse=True)
         return [_led_term(key, row) for key, row in islice(found, limit)]
 
+    def led_term_count(self) -> int:
+        """Return how many terms that led are recorded."""
+        return sum(1 for _ in self.rows.scan(tables.LED_TERMS))
+
     # Names and contents -----------------------------------------------------------------------
 
     def resolve(self, path: str) -> names.Found:

@@ -259,10 +259,26 @@ def test_an_even_number_of_masters_that_vote_is_told() -> None:
             ),
         )
 
-    for count, codes in ((1, []), (2, ["NO_QUORUM_MARGIN"]), (3, []), (4, ["MASTERS_EVEN"])):
+    for count, codes in (
+        (1, ["MASTER_ALONE"]),
+        (2, ["NO_QUORUM_MARGIN"]),
+        (3, []),
+        (4, ["MASTERS_EVEN"]),
+    ):
         report = examine(replace(WELL, raft=members(count)))
         assert [finding.code for finding in report.items] == codes, count
         assert report.healthy == (count != 2), "in a replacement four vote, and all is well"
+
+
+def test_many_leaders_within_an_hour_are_a_warning_and_old_ones_are_not() -> None:
+    now_ms = WELL.wall_ns // 10**6
+    recent = tuple(now_ms - 60_000 * number for number in range(7))
+    [finding] = examine(replace(WELL, led_since_ms=recent)).items
+    assert finding.code == "LEADERS_CHANGE" and finding.severity == "warning"
+    assert "7 leaders" in finding.message and "disk" in finding.advice
+    assert examine(replace(WELL, led_since_ms=recent[:6])).items == ()
+    old = tuple(now_ms - 3_600_001 - number for number in range(50))
+    assert examine(replace(WELL, led_since_ms=(*recent[:6], *old))).items == ()
 
 
 def test_a_learner_that_does_not_answer_is_told_and_one_that_is_behind_is_not() -> None:

@@ -292,3 +292,15 @@ def test_an_aborted_transaction_leaves_nothing() -> None:
     assert driver.fingerprint() == before
     apply_one(driver.machine, kv, (99, 1, encode_entry(Entry(1, 1, OpenSession("x")))))
     assert driver.fingerprint() != before
+
+
+def test_every_term_that_led_is_counted_and_not_only_those_that_are_shown() -> None:
+    driver = Driver()
+    with driver.view() as view:
+        before = view.led_term_count()
+    for _ in range(30):
+        driver.term += 1
+        driver.ok(LeaderElected("m1", 1))
+    with driver.view() as view:
+        assert view.led_term_count() == before + 30
+        assert len(view.led_terms(10)) == 10
