@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from gfs_ha.chunk.appends.append_stream import AppendStream
 from gfs_ha.chunk.appends.record_reader import RecordReader
 from gfs_ha.chunk.appends.tail import Tail
+from gfs_ha.chunk.appends.workers import BatchWorkers
 from gfs_ha.net.streams import Stream
 from gfs_ha.runtime import Runtime
 
@@ -20,13 +19,12 @@ class Intake:
         stream: AppendStream,
         upstream: Stream,
         runtime: Runtime,
-        hand_over: Callable[[Tail], None],
+        workers: BatchWorkers,
     ) -> None:
-        """Args: `hand_over` is told of a tail that needs a worker."""
         self._tail = tail
         self._stream = stream
         self._runtime = runtime
-        self._hand_over = hand_over
+        self._workers = workers
         self._reader = RecordReader(upstream, runtime, self._make_room)
         self._reserved = 0
 
@@ -45,13 +43,20 @@ class Intake:
                     self._tail.give_room(self._reserved - kept)
                     self._reserved = 0
                     if needed:
-                        self._hand_over(self._tail)
+                        self._push(len(records))
                 if records or self._stream.waiting:
                     heard_s = now_s
                 elif now_s - heard_s >= idle_s:
                     return
         finally:
             self._tail.give_room(self._reserved)
+
+    def _push(self, count: int) -> None:
+        """Have what was brought pushed: by a worker, unless nothing else of it can be waiting."""
+        if count == 1:
+            self._workers.serve_once(self._tail)
+        else:
+            self._workers.hand_over(self._tail)
 
     def _make_room(self, cost: int) -> None:
         self._stream.expect(1)  # It is told of progress also while it is not read on.

@@ -69,6 +69,19 @@ class BatchWorkers:
             self._watching = True
             self._to_note.put((0.0, None))
 
+    def serve_once(self, tail: Tail) -> None:
+        """Push one batch of a tail that was to be handed over, in the thread that asks.
+
+        For a single record that costs less than waking a worker; what came meanwhile is theirs.
+        """
+        batch = tail.next_batch()
+        if batch is not None:
+            self._push(tail, batch)
+        if tail.done():
+            self.hand_over(tail)
+        else:
+            self._arm_note(tail)
+
     def _watch(self) -> float:
         """Add a worker if all hang and a tail waits; return the seconds until the next look."""
         self._watching = len(self._ready) > 0
@@ -129,6 +142,9 @@ class BatchWorkers:
             if more and len(self._ready):
                 self._ready.put(tail)
                 return
+        self._arm_note(tail)
+
+    def _arm_note(self, tail: Tail) -> None:
         if tail.arm_note():
             self._to_note.put((self._runtime.monotonic_s() + COMMIT_NOTE_S, tail))
 
