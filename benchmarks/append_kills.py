@@ -115,7 +115,12 @@ class Faults:
         now_s = time.monotonic()
         for name, due_s in list(self._down.items()):
             if due_s <= now_s:
-                self._raise(name)
+                try:
+                    self._raise(name)
+                except GfsError as error:
+                    # On a busy machine another process may have taken its port for a moment.
+                    print(f"{'':10}{name} did not start: {error.message}", flush=True)
+                    self._down[name] = now_s + 1.0
         kind = self._chance.choice(
             (
                 *(self._kill_primary, self._kill_server, self._freeze, self._kill_leader),
@@ -130,17 +135,24 @@ class Faults:
             print(f"{'':10}{kind.__name__}: {error.message}", flush=True)
 
     def end(self) -> None:
-        for name in list(self._down):
-            self._raise(name)
+        until_s = time.monotonic() + END_S
+        while self._down:
+            for name in list(self._down):
+                try:
+                    self._raise(name)
+                except GfsError:
+                    if time.monotonic() > until_s:
+                        raise
+                    time.sleep(0.5)
         self._client.close()
 
     def _raise(self, name: str) -> None:
-        del self._down[name]
         status = next(one for one in self._cluster.status() if one.name == name)
         if status.state == "paused":
             self._cluster.kill(name, signal.SIGCONT)
         else:
             self._cluster.start(name)
+        del self._down[name]
 
     def _take_down(self, name: str, number: signal.Signals, what: str) -> None:
         kind = name[0]

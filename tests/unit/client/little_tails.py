@@ -13,16 +13,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from little_cluster import LittleMasters
+from msgspec import structs
 
 from gfs_ha.checksum import crc32c
 from gfs_ha.errors import Fenced, FileChanged, GfsError, TailFull, Unreachable
 from gfs_ha.ids import ChunkId, Epoch, InodeId, LogIndex, ServerId, SessionId, StartId
 from gfs_ha.net.streams import Stream, TcpStreams
-from gfs_ha.protocol.append import AppendGrant, AppendResult, GrantAppend
+from gfs_ha.protocol.append import AppendGrant, AppendResult, ConfirmTail, GrantAppend
 from gfs_ha.protocol.calls import Asked, Reply
 from gfs_ha.protocol.data import PREFIX_BYTES, Op, decode_request, request_length
 from gfs_ha.protocol.frames import FrameKind, encode_error, encode_frame
-from gfs_ha.protocol.metadata import FileTail, Location
+from gfs_ha.protocol.metadata import (
+    Done,
+    Extent,
+    FileOpened,
+    FileStatus,
+    FileTail,
+    Location,
+    OpenFile,
+)
 from gfs_ha.protocol.records import (
     RECORD_HEAD_BYTES,
     RecordAck,
@@ -167,6 +176,7 @@ class TailMasters(LittleMasters):
         self.window_starts: dict[InodeId, dict[SessionId, int]] = {}
         self.grants: list[GrantAppend] = []
         self.grant_errors: deque[GfsError] = deque()
+        self.confirming: deque[Callable[[], None]] = deque()  # Done before a confirmation.
         self.expired: set[SessionId] = set()
         self._chunks = 100
         super().__init__()
@@ -179,9 +189,26 @@ class TailMasters(LittleMasters):
             return bytes(self.sealed.get(inode_id, b""))
 
     def _serve(self, asked: Asked) -> Reply:
-        if isinstance(asked.request, GrantAppend):
-            return self._grant(asked.request)
+        match asked.request:
+            case GrantAppend() as request:
+                return self._grant(request)
+            case OpenFile(path) if (found := self.view().status(path)).inode_id in self.open:
+                return self._opened(found)
+            case ConfirmTail(inode_id, chunk_id):
+                if self.confirming:
+                    self.confirming.popleft()()
+                tail = self.open.get(inode_id)
+                if tail is None or tail.chunk_id != chunk_id:
+                    raise FileChanged("it was sealed meanwhile")
+                return Done()
         return super()._serve(asked)
+
+    def _opened(self, status: FileStatus) -> FileOpened:
+        tail = self.open[status.inode_id]
+        length = tail.file_offset
+        extents = (Extent(0, ChunkId(1), 0, length),) if length else ()
+        grown = structs.replace(status, size=length, growing=True)
+        return FileOpened(grown, extents, (), False, _told(tail))
 
     def _grant(self, request: GrantAppend) -> AppendGrant:
         self.grants.append(request)
@@ -203,12 +230,7 @@ class TailMasters(LittleMasters):
             if (request.appender, sequence) in table
             and sequence >= self.window_starts[inode_id].get(request.appender, 0)
         )
-        server = tail.server
-        told = FileTail(
-            *(tail.chunk_id, Epoch(1, 1), tail.file_offset, 0),
-            *(server.server_id, server.start_id, LogIndex(1), (server.location(),)),
-        )
-        facts = (inode_id, told, 1 << 20, "disk", 60_000, RECORD_MAX, results)
+        facts = (inode_id, _told(tail), 1 << 20, "disk", 60_000, RECORD_MAX, results)
         start = self.window_starts.get(inode_id, {}).get(request.appender, 0)
         return AppendGrant(*facts, start, request.appender in self.expired)
 
@@ -230,6 +252,11 @@ class TailMasters(LittleMasters):
         for appender, start in tail.window_starts.items():
             starts[appender] = max(start, starts.get(appender, 0))
 
+    def reopen(self, inode_id: InodeId) -> Tail:
+        """Open another tail on another server, as for another client."""
+        old = [one.server_id for one in self.primaries[:1]]
+        return self._open(inode_id, tuple(old))
+
     def _open(self, inode_id: InodeId, failed: tuple[ServerId, ...]) -> Tail:
         free = [one for one in self.primaries if one.server_id not in failed]
         server = (free or self.primaries)[self._chunks % len(free or self.primaries)]
@@ -238,6 +265,14 @@ class TailMasters(LittleMasters):
         tail = Tail(ChunkId(self._chunks), inode_id, start, server)
         self.open[inode_id] = server.tails[tail.chunk_id] = tail
         return tail
+
+
+def _told(tail: Tail) -> FileTail:
+    server = tail.server
+    return FileTail(
+        *(tail.chunk_id, Epoch(1, 1), tail.file_offset, 0),
+        *(server.server_id, server.start_id, LogIndex(1), (server.location(),)),
+    )
 
 
 def _patient(idle_s: float) -> None:

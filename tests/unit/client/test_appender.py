@@ -318,6 +318,26 @@ def test_once_a_record_of_an_ordered_appender_fails_none_behind_it_is_appended(
     appender.abandon()
 
 
+def test_a_length_that_the_leader_does_not_confirm_is_asked_anew(house: House) -> None:
+    appender = house.appender()
+    appender.append(b"0123456789").result(WAIT_S)
+    openings = house.connection.openings
+    assert openings.exact("/log").size == 10
+
+    # The primary that answers does not know yet that its tail was sealed, and another one opened.
+    (tail,) = house.masters.open.values()
+
+    def go_on_elsewhere() -> None:
+        house.masters.seal(tail.inode_id)
+        fresh = house.masters.reopen(tail.inode_id)
+        with fresh.server.lock:
+            fresh.data += b"more"
+
+    house.masters.confirming.append(go_on_elsewhere)
+    assert openings.exact("/log").size == 14
+    appender.abandon()
+
+
 def test_small_writes_of_a_file_object_share_records(house: House) -> None:
     with Cluster(config(), connection=house.connection) as cluster:
         with cluster.open("/log", "ab") as file:
