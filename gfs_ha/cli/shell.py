@@ -19,6 +19,7 @@ DATA_VERBS = {
     "get": Row(f"{_DATA}.get", "get", "Copy files out of the cluster"),
     "ls": Row(f"{_DATA}.ls", "ls", "List directories"),
     "cat": Row(f"{_DATA}.cat", "cat", "Write files to standard output"),
+    "head": Row(f"{_DATA}.head", "head", "Show the beginning of a file"),
     "tail": Row(f"{_DATA}.tail", "tail", "Show the end of a file, and follow it"),
     "append": Row(f"{_DATA}.append", "append", "Append records, each exactly once"),
     "stat": Row(f"{_DATA}.stat", "stat", "Show all facts of a name"),

@@ -130,7 +130,7 @@ def test_lines_arrive_while_the_pipe_stays_open(gfsctl: Gfsctl, home: str) -> No
     assert gfsctl.end(child).status == 0
 
 
-def test_tail_shows_the_end(gfsctl: Gfsctl, home: str) -> None:
+def test_tail_shows_the_end_and_head_the_beginning(gfsctl: Gfsctl, home: str) -> None:
     log, lines = f"{home}/log", _lines(3000).splitlines(keepends=True)
     gfsctl.ok("append", "--stdin-lines", log, stdin=b"".join(lines))
     assert gfsctl.ok("tail", log).out == b"".join(lines[-10:])
@@ -140,6 +140,12 @@ def test_tail_shows_the_end(gfsctl: Gfsctl, home: str) -> None:
     assert gfsctl.ok("tail", "-c", "7", log).out == b"".join(lines)[-7:]
     gfsctl.ok("append", "-n", log, "no newline")
     assert gfsctl.ok("tail", "-n", "2", log).out == lines[-1] + b"no newline"
+    assert gfsctl.ok("head", log).out == b"".join(lines[:10])
+    assert gfsctl.ok("head", "-n", "2999", log).out == b"".join(lines[:2999])
+    assert gfsctl.ok("head", "-n", "9999", log).out == b"".join(lines) + b"no newline"
+    assert gfsctl.ok("head", "-n", "0", log).out == b""
+    assert gfsctl.ok("head", "-c", "70000", log).out == b"".join(lines)[:70_000]
+    gfsctl.refused(2, "head", "-n", "1", "-c", "1", log)
     gfsctl.refused(2, "tail", "-n", "1", "-c", "1", log)
     gfsctl.refused(3, "tail", f"{home}/no")
     gfsctl.refused(4, "tail", home)
