@@ -124,7 +124,8 @@ def records_of(
     """Return CRC and records of a tail that ends so, and the holders that name other ones.
 
     Those of the first holder in the chain count: what the primary answered to its clients, it has.
-    Same bytes with other records are our mistake, for each batch is written with its entries.
+    Same bytes with other records are our mistake, for each batch is written with its entries. But
+    who was sealed before, by masters of whom a copy without that seal was recovered, has none left.
     """
     told = [
         (server, proof)
@@ -135,9 +136,11 @@ def records_of(
     ]
     if not told:
         return None, (), ()
-    first = told[0][1]
+    first = next((proof for _, proof in told if proof.records), told[0][1])
     odd = [
-        server for server, proof in told if (proof.crc, proof.records) != (first.crc, first.records)
+        server
+        for server, proof in told
+        if proof.crc != first.crc or proof.records not in ((), first.records)
     ]
     return first.crc, first.records, tuple(odd)
 

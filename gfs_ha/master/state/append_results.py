@@ -63,7 +63,11 @@ def check_records(records: tuple[RecordEntry, ...], length: int) -> None:
 def merge_records(
     draft: Draft, inode_id: InodeId, file_offset: int, records: tuple[RecordEntry, ...]
 ) -> None:
-    """Add the records of a tail that begins at `file_offset` to the table of its file."""
+    """Add the records of a tail that begins at `file_offset` to the table of its file.
+
+    One that has bytes has records. None are told when its replicas were sealed already, and masters
+    go on from a copy that lacks that seal: then nothing is known of these records any more.
+    """
     before = append_file(draft.view, inode_id)
     file = before or AppendFile(NO_SESSION, ())
     fresh = {}
@@ -78,8 +82,9 @@ def merge_records(
     forgotten = [appender for appender, _ in uses[:surplus]]
     for appender in (*ended, *forgotten):
         draft.rows.delete(APPEND_RESULTS, pair_key(inode_id, appender))
-    after = AppendFile(max(file.horizon, *forgotten, NO_SESSION), tuple(uses[surplus:]))
-    if before is not None or after.uses:
+    blurred = file.blurred if records else SessionId(draft.counters.last_session)
+    after = AppendFile(max(file.horizon, *forgotten, NO_SESSION), tuple(uses[surplus:]), blurred)
+    if before is not None or after.uses or blurred:
         draft.counters.append_files += before is None
         draft.rows.put(APPEND_FILES, id_key(inode_id), after)
 

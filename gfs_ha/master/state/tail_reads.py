@@ -202,10 +202,13 @@ def records_known(
     """Return what lies in the sealed chunks of a file of these records of an appender (C8)."""
     wanted = set(sequences)
     row = view.rows.get(tables.APPEND_RESULTS, pair_key(inode_id, appender))
+    file = append_file(view, inode_id) if wanted else None
+    blurred = file is not None and appender <= file.blurred
     if row is None:
-        file = append_file(view, inode_id) if wanted else None
-        return RecordsKnown(expired=file is not None and appender <= file.horizon)
+        return RecordsKnown(expired=file is not None and (blurred or appender <= file.horizon))
     found = tuple(result for result in row.results if result.sequence in wanted)
     lacking = wanted - {result.sequence for result in found}
-    expired = any(row.window_start <= one < row.forgotten_below for one in lacking)
+    expired = any(
+        row.window_start <= one and (blurred or one < row.forgotten_below) for one in lacking
+    )
     return RecordsKnown(found, row.window_start, expired)

@@ -5,7 +5,16 @@ Fields are only ever added at the end, with a default that means "as before".
 
 from __future__ import annotations
 
-from gfs_ha.ids import ChunkId, Epoch, InodeId, LogIndex, ServerId, SessionId, StartId
+from gfs_ha.ids import (
+    NO_SESSION,
+    ChunkId,
+    Epoch,
+    InodeId,
+    LogIndex,
+    ServerId,
+    SessionId,
+    StartId,
+)
 from gfs_ha.protocol.append import AppendResult
 from gfs_ha.protocol.codec import Word
 
@@ -72,11 +81,13 @@ class AppendFile(Word, frozen=True):
     """Whose results a file keeps (C8); the key is the inode.
 
     `uses` are (appender, index of the seal that brought its newest record), the longest unused one
-    first. One at or below the horizon that is not in it has been forgotten, or may have been.
+    first. One at or below the horizon that is not in it has been forgotten, or may have been. A
+    tail was sealed without a word of its records that may hold some of any session up to `blurred`.
     """
 
     horizon: SessionId
     uses: tuple[tuple[SessionId, LogIndex], ...]
+    blurred: SessionId = NO_SESSION
 
 
 class AppendResults(Word, frozen=True):

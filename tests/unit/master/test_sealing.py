@@ -230,6 +230,14 @@ def test_the_records_of_a_tail_are_those_of_its_first_holder_in_the_chain() -> N
     assert records_of((C, B, A), decision, {**proofs, A: told(99, FIRST, crc=8)})[2] == (A,)
 
 
+def test_a_holder_that_was_sealed_before_and_has_no_records_leaves_them_to_the_others() -> None:
+    decision = Commit(9, 99, (A, B, C))
+    none = ProofAnswer(CHUNK, INDEX, 9, 99, 7, ())
+    proofs = {A: none, B: told(99, FIRST), C: told(99, FIRST)}
+    assert records_of((A, B, C), decision, proofs) == (7, (FIRST,), ())
+    assert records_of((A, B, C), decision, dict.fromkeys((A, B, C), none)) == (7, (), ())
+
+
 def test_who_is_no_holder_or_proved_another_length_names_no_records() -> None:
     decision = Commit(9, 99, (A, B))
     proofs = {A: told(99, OTHER, length=5), B: told(99, FIRST), C: told(98, OTHER)}

@@ -74,6 +74,32 @@ def test_what_is_below_the_newest_window_start_is_dropped_and_said_to_be_done() 
     log.check()
 
 
+def test_a_tail_that_is_sealed_without_its_records_may_hold_those_of_any_session() -> None:
+    """Its replicas were sealed by masters of whom an older copy was recovered (M5)."""
+    log = Log()
+    log.append((5, 1, 1), (5, 2, 1))
+    while log.last_session() < 7:
+        log.open_session()
+    log.seal(log.tail("/log"), 30)
+    assert log.known(5, 1, 2) == RecordsKnown(
+        (AppendResult(1, 0, 10), AppendResult(2, 10, 10)), 1, False
+    )
+    assert log.known(5, 2, 3).expired and log.known(7, 1).expired
+    assert not log.known(5).expired and not log.known(7).expired
+    log.append((5, 4, 3), (8, 1, 1))
+    assert not log.known(5, 1, 2, 4).expired, "below the window all is done"
+    assert log.known(5, 3).expired
+    assert not log.known(8, 2).expired, "it came after that"
+    log.check()
+
+
+def test_a_file_whose_first_tail_was_sealed_without_its_records_knows_nothing_of_anybody() -> None:
+    log = Log()
+    log.seal(log.tail("/log"), 30)
+    assert log.known(1, 1).expired and not log.known(2, 1).expired
+    log.check()
+
+
 def test_the_window_never_goes_back() -> None:
     log = Log()
     log.append((5, 9, 8))
