@@ -17,7 +17,7 @@ from gfs_ha.cli.units import size_text
 from gfs_ha.cli.verb import Family, Row, Verb
 from gfs_ha.errors import NotFound, UsageError
 from gfs_ha.limits import CHUNK_BYTES_MAX, CHUNK_BYTES_MIN
-from gfs_ha.local.cluster import RUNNING, LocalCluster
+from gfs_ha.local.cluster import RUNNING, START_TIMEOUT_S, LocalCluster
 from gfs_ha.strict_toml import parse_size
 
 _HERE = "gfs_ha.cli.local"
@@ -224,10 +224,13 @@ def start(session: Session, name: str, directory: str | None) -> None:
 def replace_master(session: Session, old: str, directory: str | None) -> None:
     """Start a new master on an empty directory and put it into the place of an old one.
 
-    The cluster serves all the time. If this is interrupted, the same again goes on.
+    The cluster serves all the time. If this is interrupted, the same again goes on. --timeout is
+    the longest time without progress, or without a leader.
     """
     steps = []
-    for step in LocalCluster(directory).replace_master(old):
+    limit_s = session.options.timeout_s
+    cluster = LocalCluster(directory, timeout_s=START_TIMEOUT_S if limit_s is None else limit_s)
+    for step in cluster.replace_master(old):
         steps.append(step)
         if not session.options.machine_readable and session.options.output != NAME:
             output.write_lines([step])

@@ -51,9 +51,14 @@ class Operations:
     def __init__(self, calls: ClusterCalls) -> None:
         self._calls = calls
 
-    def masters(self) -> MasterReport:
+    def masters(self, timeout_s: float | None = None) -> MasterReport:
         """Return the members as the leader sees them, and every term that led."""
-        return self._calls.ask(GetMasters(), MasterReport)
+        return self._calls.ask(GetMasters(), MasterReport, timeout_s)
+
+    @property
+    def timeout_s(self) -> float:
+        """Return the longest time without an answered command."""
+        return self._calls.timeout_s
 
     def members(
         self,

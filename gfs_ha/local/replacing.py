@@ -16,7 +16,7 @@ def replaced(
     """Yield the steps of it. What an earlier call has done already is not done again."""
     address = config.load(new.home.config_path).cluster.master(new.name)
     assert address is not None, "a master's own file names it"
-    with connect(client_config) as fs:
+    with connect(client_config, timeout_s=timeout_s) as fs:
         members = fs.operations.members(runtime, timeout_s)
         votes = {row.name: row.voter for row in fs.operations.masters().items}
         if old in votes:

@@ -9,7 +9,7 @@ import pytest
 from gfsctl_program import CHUNK_BYTES, Gfsctl, kill_member, wait_until
 from msgspec import structs
 
-from gfs_ha.cli.admin.masters import role_text
+from gfs_ha.cli.admin.masters import completed, role_text
 from gfs_ha.local.cluster import LocalCluster
 from gfs_ha.protocol.reports import MasterFacts, MasterRow
 
@@ -186,3 +186,17 @@ def test_a_master_that_does_not_vote_is_called_a_learner() -> None:
     assert role_text(structs.replace(row, facts=facts)) == "learner"
     outdated = structs.replace(facts, trouble="outdated")
     assert role_text(structs.replace(row, facts=outdated)) == "learner, outdated"
+
+
+def test_a_follower_that_applied_all_is_not_behind_just_because_its_leader_is_new() -> None:
+    numbers = (0, 378, 378, 378, 1, 1, 1, 1, 1, 1, 1, 1)
+    said = {
+        name: MasterFacts(name, role, 4, "m1", *numbers, 1, "0.1")
+        for name, role in (("m1", "leader"), ("m2", "follower"))
+    }
+    rows = (
+        MasterRow("m1", "h", 1, True, said["m1"]),
+        MasterRow("m2", "h", 2, True, None, lag_entries=378, answer_age_ms=-1),
+        MasterRow("m3", "h", 3, False, None, lag_entries=378, answer_age_ms=-1),
+    )
+    assert [row.lag_entries for row in completed(rows, said)] == [0, 0, 378]

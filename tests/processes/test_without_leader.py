@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -95,6 +96,11 @@ def test_with_one_master_of_three_local_reads_go_on_and_say_so(local_cluster: Lo
         ended = gfsctl(local_cluster, *words)
         assert ended.returncode == 5, (words, ended.stderr)
         assert b"no leader" in ended.stderr
+    # What the masters say of themselves is not held back until the whole timeout is over.
+    ended = gfsctl(local_cluster, "admin", "masters", "ls")
+    assert ended.returncode == 5 and re.search(rb"no leader for \d\.\d s; tried", ended.stderr)
+    rows = [line.split() for line in ended.stdout.decode().splitlines()[1:]]
+    assert {row[0]: row[1] for row in rows}[alive] in ("follower", "candidate")
     with (
         gfs_ha.connect(local_cluster.config_path, timeout_s=1, consistency="local") as local,
         pytest.raises(NoLeader),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import click
 from msgspec import structs
@@ -15,12 +15,20 @@ from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import count_text, duration_text, size_text, time_text
 from gfs_ha.cli.verb import Family, Row, Verb
 from gfs_ha.client.membership import newest_members
-from gfs_ha.errors import NoLeader
+from gfs_ha.errors import DeadlineExceeded, GfsError, NoLeader, Unreachable
 from gfs_ha.protocol.reports import LeadershipReport, LedTerm, MasterFacts, MasterReport, MasterRow
+
+_LEADER_WITHIN_S = 2.0  # Longer than an election.
 
 masters = Family(
     "masters",
     help="The masters and every term that led.",
+    examples="""
+    gfsctl admin masters ls                    # who leads, who follows, how far behind
+    gfsctl admin masters show m1               # one of them, its log and its store
+    gfsctl admin masters replace m3 m4         # a new one for a dead one
+    gfsctl admin masters transfer-leader m2    # before work on the leader's machine
+    """,
     rows={
         "ls": Row("gfs_ha.cli.admin.masters", "list_masters", "List the masters"),
         "show": Row("gfs_ha.cli.admin.master", "show_master", "Show one master and its store"),
@@ -49,13 +57,20 @@ masters = Family(
 @watched
 @pass_session
 def list_masters(session: Session) -> None:
-    """List the masters: who leads, how far the others are behind, and who does not answer."""
+    """List the masters: who leads, how far the others are behind, and who does not answer.
+
+    Exit status 5: no leader answered within two seconds; what each master says of itself is shown.
+    """
+    operations = session.operations
     try:
-        report = session.operations.masters()
-    except NoLeader:
-        # Without a leader each master still says how it is; the error is told after that.
-        session.show(MasterReport(_rows_without_leader(session), ()))
-        raise
+        report = operations.masters(min(_LEADER_WITHIN_S, operations.timeout_s))
+    except (NoLeader, DeadlineExceeded, Unreachable):
+        rows = _rows_without_leader(session)
+        if not any(row.facts and row.facts.role == "leader" for row in rows):
+            # Each master still says how it is; the error is told after that.
+            session.show(MasterReport(rows, ()))
+            raise
+        report = operations.masters()  # It has much to do, or has just been elected.
     session.show(structs.replace(report, items=with_facts(session, report.items)))
 
 
@@ -92,12 +107,21 @@ def with_facts(session: Session, rows: tuple[MasterRow, ...]) -> tuple[MasterRow
     """Return the leader's rows, completed by what each master says of itself."""
     if all(row.facts for row in rows):
         return rows
-    said = session.operations.master_facts()
+    return completed(rows, session.operations.master_facts())
+
+
+def completed(
+    rows: tuple[MasterRow, ...], said: Mapping[str, MasterFacts | GfsError]
+) -> tuple[MasterRow, ...]:
+    """Return the leader's rows with what the masters said of themselves."""
+    last_index = max((row.facts.last_index for row in rows if row.facts), default=0)
     found = []
     for row in rows:
         facts = said.get(row.name)
         if row.facts is None and isinstance(facts, MasterFacts):
-            row = structs.replace(row, facts=facts)
+            # A new leader does not know yet what a follower has; what that one applied it has.
+            lag = min(row.lag_entries, max(0, last_index - facts.applied_index))
+            row = structs.replace(row, facts=facts, lag_entries=lag)
         found.append(row)
     return tuple(found)
 
