@@ -92,7 +92,10 @@ def place(candidates: Iterable[Candidate], wanted: Wanted) -> Placement:
     needed = min(wanted.min_copies, wanted.goal)
     if len(usable) < needed:
         why = _refusal(everyone, rejected, len(usable), needed)
-        not_full = sum(not _no_room(one, wanted.capacity) for one in everyone)
+        # A server that was not heard may have room: who waits for it may be helped.
+        not_full = sum(
+            not one.total_bytes or not _no_room(one, wanted.capacity) for one in everyone
+        )
         raise NoSpace(why) if not_full < needed <= len(everyone) else NoServers(why)
     usable.sort(key=lambda one: (int(one.load / _LOAD_STEP), _shuffled(one, wanted.spread)))
     one_machine = len({one.machine for one in everyone}) <= 1
