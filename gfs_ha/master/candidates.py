@@ -5,6 +5,8 @@ A leader that is new and still hears its servers chooses none: it would make do 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gfs_ha.errors import Busy, NoServers, NoSpace
 from gfs_ha.ids import ServerId
 from gfs_ha.master.observed import LIVE, Observed
@@ -15,15 +17,21 @@ _GATHER_RETRY_MS = 50
 
 
 def choose(
-    servers: list[tuple[ServerId, Server]], observed: Observed, wanted: Wanted, now_s: float
+    servers: list[tuple[ServerId, Server]],
+    observed: Observed,
+    wanted: Wanted,
+    now_s: float,
+    hung_up: frozenset[ServerId] = frozenset(),
 ) -> Placement:
     """Return where a new chunk goes, and note its bytes as promised.
 
-    Raises: NoServers, NoSpace; Busy while this leader is new and still hears its servers.
+    Servers that have hung up are taken only when there are not enough others. Raises: NoServers,
+    NoSpace; Busy while this leader is new and still hears its servers.
     """
     chosen, missing = None, None
+    found = candidates(servers, observed, now_s)
     try:
-        chosen = place(candidates(servers, observed, now_s), wanted)
+        chosen = _without(found, wanted, hung_up) or place(found, wanted)
     except (NoServers, NoSpace) as error:
         missing = error
     copies = len(chosen.replicas) if chosen is not None else 0
@@ -36,6 +44,19 @@ def choose(
     for server_id, _ in chosen.replicas:
         observed.promised(server_id, wanted.capacity, now_s)
     return chosen
+
+
+def _without(
+    found: list[Candidate], wanted: Wanted, hung_up: frozenset[ServerId]
+) -> Placement | None:
+    """Return a placement with all copies that avoids some servers; None: there is none."""
+    if not hung_up:
+        return None
+    try:
+        chosen = place(found, replace(wanted, failed=wanted.failed | hung_up))
+    except (NoServers, NoSpace):
+        return None
+    return chosen if len(chosen.replicas) == wanted.goal else None
 
 
 def candidates(

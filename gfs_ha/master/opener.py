@@ -290,7 +290,7 @@ class Opener:
             spread=self._runtime.random_u64(),
         )
         try:
-            return choose(servers, observed, wanted, now_s)
+            return choose(servers, observed, wanted, now_s, self._reign.all_hung_up())
         except NoServers as error:
             if opening.failed:
                 # Better one that some client saw failing than none.

@@ -91,6 +91,11 @@ class Reign:
         parked = self._parked.get(server_id)
         return server_id in self._hung_up or (parked is not None and parked.slot.closed)
 
+    def all_hung_up(self) -> frozenset[ServerId]:
+        """Return the servers that have hung up and were not heard since."""
+        closed = {one for one, parked in self._parked.items() if parked.slot.closed}
+        return frozenset(self._hung_up | closed)
+
     def release_if_due(self, server_id: ServerId, now_s: float) -> None:
         """Answer a server's parked heartbeat if orders are due for it."""
         if server_id in self._parked and self.orders.has_due(server_id, now_s):

@@ -56,7 +56,7 @@ def allocate_chunk(desk: Desk, request: AllocateChunk, slot: Slot) -> None:
         spread=desk.runtime.random_u64(),
     )
     try:
-        chosen = choose(servers, reign.observed, wanted, now_s)
+        chosen = choose(servers, reign.observed, wanted, now_s, reign.all_hung_up())
     except (NoServers, NoSpace, Busy) as error:
         refuse_unless_answered(desk, slot, error)
         return

@@ -129,10 +129,11 @@ def test_a_server_whose_connection_broke_has_hung_up_until_it_is_heard_again() -
     reign.park(1, gone.slot, 10.0)
     assert not reign.hung_up(1)
     gone.hang_up()
-    assert reign.hung_up(1)
+    assert reign.hung_up(1) and reign.all_hung_up() == {1}
     reign.release_due(11.0)
+    assert reign.all_hung_up() == {1}
     assert reign.hung_up(1), "what was to be answered is over, the server is not back"
     reign.park(1, back.slot, 11.1)
     assert not reign.hung_up(1)
     reign.release_due(12.1)
-    assert back.answer() and not reign.hung_up(1)
+    assert back.answer() and not reign.hung_up(1) and not reign.all_hung_up()
