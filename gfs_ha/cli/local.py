@@ -185,13 +185,19 @@ def status(session: Session, directory: str | None) -> None:
 )
 @click.argument("name")
 @_directory
-@click.option("-9", "signal", flag_value="KILL", help="SIGKILL.")
-@click.option("-15", "signal", flag_value="TERM", help="SIGTERM, as without any.")
-@click.option("--signal", metavar="NAME", default="TERM", show_default=True, help="Which signal.")
+@click.option("-9", "nine", is_flag=True, help="SIGKILL.")
+@click.option("-15", "fifteen", is_flag=True, help="SIGTERM, as without any.")
+@click.option("--signal", metavar="NAME", help="Which signal (TERM).")
 @pass_session
-def kill(session: Session, name: str, directory: str | None, signal: str) -> None:
+def kill(
+    session: Session, /, name: str, directory: str | None, signal: str | None, **numbered: bool
+) -> None:
     """Send a signal to one process; after TERM and KILL it is gone on return."""
-    number = _signal(signal)
+    said = [*(["KILL"] if numbered["nine"] else []), *(["TERM"] if numbered["fifteen"] else [])]
+    said += [] if signal is None else [signal]
+    if len({_signal(one) for one in said}) > 1:
+        raise UsageError(f"one signal at a time, and not {' and '.join(map(printable, said))}")
+    number = _signal(said[0] if said else "TERM")
     pid = LocalCluster(directory).kill(name, number)
     _tell(session, "LocalKill", {"name": name, "pid": pid, "signal": number.name})
 
@@ -206,7 +212,10 @@ def kill(session: Session, name: str, directory: str | None, signal: str) -> Non
 @_directory
 @pass_session
 def start(session: Session, name: str, directory: str | None) -> None:
-    """Start one process again; it serves its port when this returns."""
+    """Start one process again; it serves its port when this returns.
+
+    Exit status 4: it is paused (by `kill --signal STOP`).
+    """
     started = LocalCluster(directory).start(name)
     _tell(session, "LocalStart", {"name": name, "started": started})
 

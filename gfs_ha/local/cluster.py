@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gfs_ha.errors import Busy, DeadlineExceeded, NotFound, PortTaken, UsageError
+from gfs_ha.errors import (
+    Busy,
+    DeadlineExceeded,
+    NotFound,
+    PortTaken,
+    PreconditionFailed,
+    UsageError,
+)
 from gfs_ha.local import launcher, processes
 from gfs_ha.local.layout import HOST, MASTER, Layout, Member, Plan, default_directory
 from gfs_ha.local.ports import choose_ports
@@ -174,11 +181,18 @@ class LocalCluster:
         """Start one stopped process; return False when it runs already.
 
         With `wait` it serves its port on return (a master may not have a leader yet).
-        Raises: NotFound; the error that it ended with; DeadlineExceeded.
+        Raises: NotFound; PreconditionFailed (it is paused); the error that it ended with;
+        DeadlineExceeded.
         """
         member = self.member(name)
         with self._locked():
-            if launcher.find(member.home) is not None:
+            process = launcher.find(member.home)
+            if process is not None and process.paused():
+                raise PreconditionFailed(
+                    f"{name} (pid {process.pid}) is paused, not stopped; to let it go on:"
+                    f" `gfsctl local kill {name} --signal CONT`"
+                )
+            if process is not None:
                 return False
             self._start((member,), bootstrap=False, wait=wait)
         return True

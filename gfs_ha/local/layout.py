@@ -47,6 +47,11 @@ class Plan:
         """Raises: UsageError for what cannot be."""
         if not 1 <= self.masters <= config.MASTERS_MAX:
             raise UsageError(f"{self.masters} masters; a cluster has 1 to {config.MASTERS_MAX}")
+        if self.masters % 2 == 0:
+            raise UsageError(
+                f"{self.masters} masters: no more of them may fail than of {self.masters - 1}; take"
+                f" an odd number, {self.masters - 1} or {self.masters + 1}"
+            )
         if not 0 <= self.chunkservers <= 100:
             raise UsageError(f"{self.chunkservers} chunkservers; a local cluster has 0 to 100")
         if not self.racks:

@@ -66,6 +66,10 @@ def test_the_life_of_a_local_cluster(local: Local, directory: Path) -> None:
     assert unknown.status == 3 and "cs1" in unknown.err
     assert local("start", "cs2").lines == ["cs2 started"]
     assert local("start", "cs2").lines == ["cs2 runs already"]
+    assert local("kill", "cs2", "--signal", "STOP").status == 0
+    paused = local("start", "cs2")
+    assert paused.status == 4 and "local kill cs2 --signal CONT" in paused.err
+    assert local("kill", "cs2", "--signal", "CONT").status == 0
 
     assert local("down").lines[0].startswith("stopped: m1 cs1 cs2")
     assert local("down").lines[0].startswith("nothing was running")
@@ -84,6 +88,9 @@ def test_the_life_of_a_local_cluster(local: Local, directory: Path) -> None:
         ("up", "--chunk-size", "big"),
         ("up", "--racks", "r1,,r2"),
         ("up", "--masters", "0"),
+        ("up", "--masters", "2"),
+        ("kill", "m1", "-9", "--signal", "STOP"),
+        ("kill", "m1", "-9", "-15"),
         ("up", "--chunkservers", "-1"),
         ("kill", "m1", "--signal", "NONSENSE"),
         ("kill",),

@@ -16,7 +16,7 @@ from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.units import count_text, duration_text
 from gfs_ha.cli.verb import Family, Row, Verb
-from gfs_ha.errors import Unhealthy, UsageError
+from gfs_ha.errors import NotFound, Unhealthy, UsageError
 from gfs_ha.sim.masters import figures
 from gfs_ha.sim.masters.campaign import run_seeds
 from gfs_ha.sim.masters.faults import KINDS
@@ -80,6 +80,8 @@ def run(
         _search(session, without, range(start or 1, (start or 1) + (seeds or 1000)))
         return
     file = Path(path) if path else _FIGURES.expanduser()
+    if path and not file.parent.is_dir():
+        raise NotFound(f"--figures {path}: there is no directory {file.parent}; make it first")
     first = figures.load(file).next_seed if start is None else start
     count = seeds or (100 if minutes is None else 1 << 40)
 
@@ -132,8 +134,9 @@ def replay(session: Session, seed: int, plan: str | None, without: str | None, t
 @pass_session
 def plans(session: Session) -> None:
     """List what `replay --plan` plays and which rules `--without` switches off."""
+    played = plan_names()
     single = (PlanRow(name, "", "only this fault") for name in KINDS)
-    ruled = (PlanRow(name, one.rule, one.text) for name, one in SWITCHES.items())
+    ruled = (PlanRow(name, one.rule, one.text, name in played) for name, one in SWITCHES.items())
     session.show(PlanList((*ruled, *single)))
 
 
@@ -143,6 +146,7 @@ class PlanRow(msgspec.Struct, frozen=True):
     name: str
     rule: str
     text: str
+    plan: bool = True  # Else the rule shows among the usual faults: there is nothing to direct.
 
 
 class PlanList(msgspec.Struct, frozen=True):
@@ -196,9 +200,10 @@ def _(report: PlanList) -> Iterator[str]:
 
 @render.register
 def _(report: PlanList, wide: bool) -> Table:
-    table = Table("Plan", "Rule", "What", box=None)
+    table = Table("Plan", "Without", "Rule", "What", box=None)
     for row in report.items:
-        table.add_row(row.name, row.rule or "-", row.text)
+        switch = row.name if row.rule else "-"
+        table.add_row(row.name if row.plan else "-", switch, row.rule or "-", row.text)
     return table
 
 
