@@ -17,6 +17,7 @@ from gfs_ha.errors import (
     GfsError,
     NoServers,
     NotFound,
+    SessionExpired,
     UnknownOutcome,
     UsageError,
     error_from_wire,
@@ -96,10 +97,18 @@ class AppendGrants:
         self._here = here
         self._runtime = runtime
 
-    def open_appender(self, target: AppendTarget, timeout_s: float) -> SessionId:
-        """Return the id that records are sent under; the one of before for a key that lives."""
+    def open_appender(
+        self, target: AppendTarget, timeout_s: float, expected: SessionId = NO_SESSION
+    ) -> SessionId:
+        """Return the id that records are sent under; the one of before for a key that lives.
+
+        Raises: SessionExpired when an `expected` one does not live any more.
+        """
         request = OpenSession(f"{self._here.machine} appends", target.key)
-        return self._calls.ask(request, SessionOpened, timeout_s).session_id
+        found = self._calls.ask(request, SessionOpened, timeout_s).session_id
+        if expected not in (NO_SESSION, found):
+            raise SessionExpired(f"the id {target.key!r} was forgotten meanwhile")
+        return found
 
     def ask(
         self, target: AppendTarget, appender: SessionId, doubt: Doubt, timeout_s: float

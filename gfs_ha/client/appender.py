@@ -341,9 +341,10 @@ class Appender:
     ) -> tuple[AppendGrant, dict[int, AppendResult]]:
         grants, target = self._parts.grants, self.target
         now_s = self._runtime.monotonic_s()
-        old = self._id_is_old(now_s) and not standing.doubtful
+        old = self._id_is_old(now_s) and (target.key or not standing.doubtful)
         if self._appender_id == NO_SESSION or old:
-            self._appender_id = grants.open_appender(target, timeout_s)
+            expected = self._appender_id if standing.doubtful else NO_SESSION
+            self._appender_id = grants.open_appender(target, timeout_s, expected)
             self._id_since_s = now_s
         pinned = self._inode_id if standing.doubtful else InodeId(0)
         doubt = Doubt(standing.doubtful, self._refused, pinned)
