@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from gfs_ha.checksum import crc32c
-from gfs_ha.chunk.dataport import DataPort
+from gfs_ha.chunk.dataport import DataPort, ServerRun
 from gfs_ha.chunk.disk import PosixDisk
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.store import ChunkStore
@@ -54,7 +54,7 @@ def serve(directory: Path, server_id: int, chain: tuple[CopySource, ...], ready:
         TcpStreams(runtime),
         runtime,
         lambda chunk, block: None,
-        start_id=START,
+        server_run=ServerRun(START),
     )
     start = START if server_id == 1 else StartId(0)
     for number in range(1, TAILS + 1):

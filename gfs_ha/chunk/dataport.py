@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from gfs_ha.chunk.epochs import NO_EPOCH
 from gfs_ha.chunk.primary import Primary
@@ -40,9 +41,19 @@ from gfs_ha.runtime import Runtime, Task
 logger = logging.getLogger(__name__)
 
 STREAM_IDLE_S = 60.0
-NO_START = StartId(0)
 _STOP_S = 5.0
 _HANG_UP_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRun:
+    """This run of the server, as its tails know it: what grants name, and what leaders told it."""
+
+    start_id: StartId
+    newest_epoch: Callable[[], Epoch] = lambda: NO_EPOCH
+
+
+NOBODY = ServerRun(StartId(0))
 
 
 class DataPort:
@@ -56,13 +67,11 @@ class DataPort:
         runtime: Runtime,
         on_damage: OnDamage,
         streams_max: int = STREAMS_MAX,
-        start_id: StartId = NO_START,
-        newest_epoch: Callable[[], Epoch] = lambda: NO_EPOCH,
+        server_run: ServerRun = NOBODY,
     ) -> None:
         """Take the port; its cluster and server are those of the store's identity.
 
-        Args: `start_id` is that of this process; without one it is the primary of no tail.
-        `newest_epoch` is the newest one that a leader told it.
+        Args: `server_run` is that of this process; without one it is the primary of no tail.
 
         Raises: PortTaken, ConfigError.
         """
@@ -73,7 +82,7 @@ class DataPort:
         self._pool = StreamPool(network, runtime)
         self._ticker = ProgressTicker(runtime)
         self._pushes = PushRoom(store, self._pool, self._ticker, runtime)
-        self.primary = Primary(self._pushes, start_id, newest_epoch)
+        self.primary = Primary(self._pushes, server_run.start_id, server_run.newest_epoch)
         self._reads = ReadRoom(store, runtime, on_damage)
         self._streams_max = streams_max
         self._lock = runtime.lock()

@@ -6,7 +6,7 @@ import logging
 import signal
 
 from gfs_ha.chunk.copies import Copies
-from gfs_ha.chunk.dataport import DataPort
+from gfs_ha.chunk.dataport import DataPort, ServerRun
 from gfs_ha.chunk.disk import Disk, PosixDisk
 from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.heartbeat import (
@@ -183,8 +183,7 @@ class Chunkserver:
         listen = (self._own.host, self._own.port)
         self._data_port = DataPort(
             *(listen, store, self._network, runtime, report),
-            start_id=self._start_id,
-            newest_epoch=lambda: epochs.newest,
+            server_run=ServerRun(self._start_id, lambda: epochs.newest),
         )
         streams = StreamPool(self._network, runtime)
         self._copies = Copies(store, streams, epochs, outbox, runtime)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gfs_ha.chunk.dataport import DataPort
+from gfs_ha.chunk.dataport import DataPort, ServerRun
 from gfs_ha.chunk.disk import Disk, PosixDisk
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.store import ChunkStore
@@ -67,8 +67,7 @@ def start_house(
         runtime,
         lambda chunk_id, block: damage.append((chunk_id, block)),
         streams_max,
-        start_id,
-        newest_epoch,
+        ServerRun(start_id, newest_epoch),
     )
     return House(store, port, runtime.spawn(f"data port {server_id}", port.run), damage)
 
