@@ -20,6 +20,7 @@ CONFIG_BYTES_MAX = 1 * limits.MIB
 
 _UNITS = {"": 1, "b": 1, "kib": limits.KIB, "mib": limits.MIB, "gib": limits.GIB, "tib": 1 << 40}
 _SIZE = re.compile(r"\s*(\d{1,19})\s*([a-z]*)\s*", re.IGNORECASE)
+_SHOWN_MAX = 80
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _HEADER = re.compile(r"\s*(\[\[?)\s*([^\[\]#]+?)\s*\]")
 _KEY = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*[A-Za-z0-9_-]+)*)\s*=""")
@@ -155,12 +156,10 @@ class Section:
         value = self.text(key, default)
         if value == default:
             return value
-        if len(value) > limits.SERVER_NAME_BYTES_MAX or not _NAME.fullmatch(value):
-            self.fail(
-                key,
-                f"{value!r} is no name; names have 1 to {limits.SERVER_NAME_BYTES_MAX} letters, "
-                "digits, '.', '_', '-' and begin with a letter or digit",
-            )
+        try:
+            check_name(value)
+        except ValueError as error:
+            self.fail(key, str(error))
         return value
 
     def integer(self, key: str, low: int, high: int, default: int | None = None) -> int:
@@ -238,3 +237,13 @@ def _split_key(dotted: str) -> tuple[str, ...]:
     if dotted[:1] in "\"'":
         return (dotted[1:-1],)
     return tuple(part.strip().strip("\"'") for part in dotted.split("."))
+
+
+def check_name(text: str) -> None:
+    """Raise ValueError for what is no name of a process, rack, machine or cluster."""
+    if len(text) > limits.SERVER_NAME_BYTES_MAX or not _NAME.fullmatch(text):
+        shown = repr(text[:_SHOWN_MAX]) + ("…" if len(text) > _SHOWN_MAX else "")
+        raise ValueError(
+            f"{shown} is no name; names have 1 to {limits.SERVER_NAME_BYTES_MAX} letters, "
+            "digits, '.', '_', '-' and begin with a letter or digit"
+        )

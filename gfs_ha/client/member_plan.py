@@ -64,6 +64,9 @@ def plan_of(
     if verb != ADD and old not in by_name:
         if new and new in voters:
             return MemberPlan(voters, voters, done=f"{old} is out already, and {new} votes")
+        if verb == REMOVE:
+            known = ", ".join(by_name)
+            return MemberPlan(voters, voters, done=f"{old} is no member already; there are {known}")
         raise NotFound(f"there is no master {old!r}; there are {', '.join(by_name)}")
     if verb == ADD and new in voters:
         raise AlreadyExists(f"{new} is a master already, and votes")

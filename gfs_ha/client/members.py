@@ -76,7 +76,7 @@ class MasterMembers:
         return self._checked(plan_of(self._rows(), REPLACE, old, master), master)
 
     def plan_remove(self, name: str) -> MemberPlan:
-        """Return what `remove` would do now. Raises: NotFound, PreconditionFailed (the last)."""
+        """Return what `remove` would do now; nothing for no member. Raises: PreconditionFailed."""
         return plan_of(self._rows(), "remove", name)
 
     def add(self, master: MasterAddress) -> Iterator[str]:
@@ -102,9 +102,13 @@ class MasterMembers:
     def remove(self, name: str) -> Iterator[str]:
         """Take a master out for good; if it leads, another one leads first.
 
-        Raises: NotFound, PreconditionFailed (the only one that votes), NotReady.
+        Raises: PreconditionFailed (the only one that votes), NotReady.
         """
-        yield from self._carry_out(self.plan_remove(name), None)
+        plan = self.plan_remove(name)
+        if plan.done:
+            yield plan.done
+            return
+        yield from self._carry_out(plan, None)
 
     def _checked(self, plan: MemberPlan, master: MasterAddress) -> MemberPlan:
         if plan.learns:

@@ -8,7 +8,7 @@ from gfs_ha.client.cluster import ClusterCalls, expect
 from gfs_ha.client.members import MasterMembers
 from gfs_ha.client.namespace import check_path
 from gfs_ha.client.verification import verify_states
-from gfs_ha.errors import GfsError, NotReady, PreconditionFailed
+from gfs_ha.errors import GfsError, NotFound, NotReady, PreconditionFailed
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.protocol.append import (
     LeaseHistory,
@@ -81,6 +81,19 @@ class Operations:
             raise PreconditionFailed(f"{to} leads already")
         asked = Asked(TransferLeadership(to, status.leader, status.term))
         return expect(self._calls.settle((asked,), give_up=(NotReady,))[0], LeadershipReport)
+
+    def plan_transfer(self, to: str = "") -> str:
+        """Return who leads and would hand over to a master. Raises: NotFound, PreconditionFailed.
+
+        Whether that one is caught up is seen when it is asked for in earnest.
+        """
+        status = self.status()
+        known = [row.name for row in status.masters]
+        if to and to not in known:
+            raise NotFound(f"there is no other master {to!r}; there are {', '.join(known)}")
+        if to == status.leader:
+            raise PreconditionFailed(f"{to} leads already")
+        return status.leader
 
     def verify_states(self, deep: bool = False) -> StateReport:
         """Compare the states of all masters at one index; with `deep` each counts its rows first.

@@ -151,6 +151,13 @@ def test_the_leadership_is_handed_over_to_whom_was_asked_for(gfsctl: Gfsctl) -> 
     assert third == [leader()] != [other]
     assert "leads already" in gfsctl.refused(4, "admin", "masters", "transfer-leader", third[0])
     assert "m9" in gfsctl.refused(3, "admin", "masters", "transfer-leader", "m9")
+    plan = ("admin", "masters", "transfer-leader", "-n")
+    now = third[0]
+    assert gfsctl.ok(*plan).lines[0].startswith(f"would hand the leadership over from {now} to ")
+    assert gfsctl.ok(*plan, first, "-o", "json").json["items"] == [{"former": now, "leader": first}]
+    assert "leads already" in gfsctl.refused(4, *plan, now)
+    assert "m9" in gfsctl.refused(3, *plan, "m9")
+    assert leader() == now
 
 
 def test_one_master_shows_its_log_and_its_store(gfsctl: Gfsctl) -> None:
@@ -164,6 +171,21 @@ def test_one_master_shows_its_log_and_its_store(gfsctl: Gfsctl) -> None:
     assert "Free pages" in shown and "Last commit" in shown
     assert gfsctl.ok("admin", "masters", "show", "m2", "-o", "name").lines == ["m2"]
     gfsctl.refused(3, "admin", "masters", "show", "m9")
+
+
+def test_names_that_cannot_be_are_refused_before_anybody_is_asked(gfsctl: Gfsctl) -> None:
+    for name in ("two words", "n" * 300, "-".join(["", "x"]), "", "a/b"):
+        for words in (("add", "--", name, "127.0.0.1:1:2"), ("replace", "--", "m1", name)):
+            assert "name" in gfsctl.refused(2, "admin", "masters", *words)
+    shown = gfsctl.ok("admin", "masters", "add", "--help").out.decode()
+    assert "[HOST:PORT:RAFT_PORT]" in shown
+    assert gfsctl.ok("admin", "masters", "--help").out.startswith(b"Examples:")
+
+
+def test_who_is_no_master_need_not_be_removed(gfsctl: Gfsctl) -> None:
+    for more in ((), ("-y",), ("-n",)):
+        said = gfsctl.ok("admin", "masters", "remove", "m9", *more).lines
+        assert "m9 is no member already; there are m1, m2, m3" in said[-1]
 
 
 def test_a_replacement_that_would_only_remove_or_cannot_be_is_refused(gfsctl: Gfsctl) -> None:

@@ -9,6 +9,7 @@ from msgspec import structs
 from rich.console import Group
 from rich.table import Table
 
+from gfs_ha.cli import output
 from gfs_ha.cli.admin.verify import check_line
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
@@ -80,17 +81,28 @@ def list_masters(session: Session) -> None:
     examples="""
     gfsctl admin masters transfer-leader       # to the master that is furthest
     gfsctl admin masters transfer-leader m2    # to this one
+    gfsctl admin masters transfer-leader -n    # only say who leads, and that it can be asked
     """,
 )
 @click.argument("to", required=False, default="")
+@click.option("-n", "--dry-run", is_flag=True, help="Only say what would be done.")
 @pass_session
-def transfer_leader(session: Session, to: str) -> None:
+def transfer_leader(session: Session, to: str, dry_run: bool) -> None:
     """Hand the leadership over to another master: no election, nobody loses a request.
 
     Exit status 3: no such master; 4: it leads already; 5: it is not caught up or did not take
     over, and the old leader leads on. A master that is stopped with SIGTERM does this by itself.
     """
-    session.show(session.operations.transfer_leadership(to))
+    if not dry_run:
+        session.show(session.operations.transfer_leadership(to))
+        return
+    leader = session.operations.plan_transfer(to)
+    if session.options.machine_readable:
+        facts = {"former": leader, "leader": to or None}
+        session.show_plain("LeadershipPlan", [facts], dry_run=True)
+    else:
+        whom = to or "the master that is furthest"
+        output.write_lines([f"would hand the leadership over from {leader} to {whom}"])
 
 
 @names.register

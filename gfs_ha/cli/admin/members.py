@@ -15,6 +15,7 @@ from gfs_ha.client.member_plan import MemberPlan, majority_of
 from gfs_ha.client.members import MasterMembers
 from gfs_ha.config import MasterAddress
 from gfs_ha.errors import GfsError, NotFound, UsageError
+from gfs_ha.strict_toml import check_name
 
 _ADDRESS = "HOST:PORT:RAFT_PORT"
 
@@ -32,7 +33,7 @@ _yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
     """,
 )
 @click.argument("name")
-@click.argument("address", required=False, metavar=_ADDRESS)
+@click.argument("address", required=False, metavar=f"[{_ADDRESS}]")
 @_dry_run
 @pass_session
 def add_master(session: Session, name: str, address: str | None, dry_run: bool) -> None:
@@ -43,6 +44,7 @@ def add_master(session: Session, name: str, address: str | None, dry_run: bool) 
     ends or is interrupted before, the same again goes on. Exit status 4: it is a master already,
     or its directory is not empty; 5: it does not answer, and nothing was changed.
     """
+    _check_name(name)
     members = _members(session)
     master = _where(session, name, address, members)
     if dry_run:
@@ -62,7 +64,7 @@ def add_master(session: Session, name: str, address: str | None, dry_run: bool) 
 )
 @click.argument("old")
 @click.argument("new")
-@click.argument("address", required=False, metavar=_ADDRESS)
+@click.argument("address", required=False, metavar=f"[{_ADDRESS}]")
 @_dry_run
 @_yes
 @pass_session
@@ -78,6 +80,7 @@ def replace_master(
     3: no such master; 4: the new one is a master already, or its directory is not empty; 5: it
     does not answer, and nothing was changed.
     """
+    _check_name(new)
     members = _members(session)
     if address is None and members.where_is(old) is None and members.where_is(new) is None:
         raise NotFound(f"there is no master {old!r} to be replaced; see `gfsctl admin masters ls`")
@@ -105,7 +108,8 @@ def remove_master(session: Session, /, name: str, **how: bool) -> None:
     """Take a master out for good; its name is never used again.
 
     It asks first, if there is a terminal; -y for scripts. Refused (exit status 5) when those that
-    remain could not go on, and (4) for the last one that votes. Exit status 3: no such master.
+    remain could not go on, and (4) for the last one that votes. Of who is no master it says so
+    (exit status 0).
     """
     members = _members(session)
     plan = members.plan_remove(name)
@@ -189,6 +193,14 @@ def _where(
     if int(port) == int(raft_port):
         raise UsageError(f"{address!r} names one port twice: {_ADDRESS}")
     return MasterAddress(name, host.strip("[]"), int(port), int(raft_port))
+
+
+def _check_name(name: str) -> None:
+    """Raises: UsageError for what no master can be called."""
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def _is_port(text: str) -> bool:
