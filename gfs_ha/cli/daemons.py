@@ -166,7 +166,9 @@ def _run(serve: Callable[[], int]) -> None:
     try:
         status = serve()
     except GfsError as error:
-        logging.getLogger(__name__).error("stopped error=%s reason=%s", error.code, error.message)
+        logger = logging.getLogger(__name__)
+        if logger.hasHandlers():  # Else it is said below, and nowhere else.
+            logger.error("stopped error=%s reason=%s", error.code, error.message)
         print(f"{error.code}: {error.message}", file=sys.stderr)
         status = error.exit_status
     except KeyboardInterrupt:

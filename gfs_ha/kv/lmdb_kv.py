@@ -351,13 +351,16 @@ def _copy(environment: lmdb.Environment, path: Path, stopped: Callable[[], bool]
 def _commit_error(error: lmdb.Error, directory: Path) -> DiskFull | DiskFailed:
     """Return why a commit failed: a write that the full disk cut short is an EIO for LMDB."""
     found = _translated(error)
-    if isinstance(found, DiskFailed) and os.strerror(errno.EIO) in str(error):
+    if isinstance(found, DiskFull):
+        return DiskFull(f"{found.message} (it lies in {directory})")
+    if os.strerror(errno.EIO) in str(error):
         try:
             facts = os.statvfs(directory)
         except OSError:
             return found
         if facts.f_bavail * facts.f_frsize < _ROOM_BYTES:
-            return DiskFull(f"the disk of the metadata store is full: {error} (a write cut short)")
+            what = f"the disk of the metadata store in {directory} is full"
+            return DiskFull(f"{what}: {error} (a write cut short)")
     return found
 
 

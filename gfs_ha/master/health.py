@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gfs_ha.limits import SPACE_FREE_BYTES_MIN, SPACE_FREE_SHARE_MIN
-from gfs_ha.master.quorum import ERROR, WARNING, members_found
+from gfs_ha.master.quorum import ERROR, WARNING, members_found, short_of_room
 from gfs_ha.master.raft.contract import RaftStatus
 from gfs_ha.master.state.records import InternalErrors, Settings, StateCheck
 from gfs_ha.protocol.repair import RepairReport
@@ -243,14 +243,12 @@ def _space(symptoms: Symptoms) -> list[Finding]:
         symptoms.map_bytes,
     )
     if symptoms.raft.any_voter_low or space_low(*room):
-        low = [peer.member_id for peer in symptoms.raft.peers if peer.space_low]
-        if symptoms.raft.space_low or not low:
-            low.append(symptoms.raft.member_id)
         return [
             Finding(
                 "SPACE_LOW",
                 ERROR,
-                f"short of room on master {', '.join(sorted(low))}: growing commands are refused",
+                f"short of room on master {', '.join(short_of_room(symptoms.raft))}:"
+                " growing commands are refused",
                 "make room on the disk of the metadata store, or raise map_bytes",
             )
         ]

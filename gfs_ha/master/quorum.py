@@ -20,6 +20,12 @@ def reachable(connected: bool, answer_age_ms: int) -> bool:
     return connected and 0 <= answer_age_ms <= ANSWER_AGE_MAX_MS
 
 
+def short_of_room(raft: RaftStatus) -> tuple[str, ...]:
+    """Return whose disk or map is short of room, as far as this master has heard (M8)."""
+    low = {peer.member_id for peer in raft.peers if peer.space_low}
+    return tuple(sorted(low | ({raft.member_id} if raft.space_low or not low else set())))
+
+
 def members_found(raft: RaftStatus, led_since_ms: Sequence[int], wall_ns: int) -> list[Finding]:
     """Return the findings about the masters; `led_since_ms` says when the newest terms began."""
     voters = [member.member_id for member in raft.members if member.voter]

@@ -140,7 +140,9 @@ class LeaderLink:
                     break
                 self._changed.wait(left_s)
             for name, probe in self._probes.items():
-                silent = Unreachable(f"master {name} did not answer within {timeout_s:.1f} s")
+                silent = Unreachable(
+                    f"master {name} did not answer in {timeout_s:g} s: is it running?"
+                )
                 fresh = probe.answered_s >= started_s
                 answer = (probe.facts or probe.error) if fresh else None
                 found[name] = answer or silent

@@ -96,6 +96,8 @@ class MasterConnections:
         try:
             address = (master.host, master.port)
             fresh = self._network.dial(address, self._hello, CONNECT_TIMEOUT_S)
+        except Unreachable as error:
+            raise Unreachable(f"master {name}: {error.message}", sent=0) from error
         except GfsError as error:
             error.details["sent"] = 0
             raise

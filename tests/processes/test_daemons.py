@@ -120,6 +120,8 @@ def test_a_misspelt_key_stops_the_start_with_file_line_and_key(daemon: Daemon) -
             f"ConfigError: {daemon.path}:{line}: {daemon.role}.diretory: unknown key; "
             "did you mean 'directory'?"
         )
+        told = daemon.begin(*options).communicate(timeout=PATIENCE_S)[1]
+        assert told.splitlines() == [error], "it is told once"
     assert not daemon.data.exists()
 
 

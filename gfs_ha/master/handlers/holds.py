@@ -94,7 +94,7 @@ class _Taking:
     def _propose(self) -> None:
         desk, slot = self._desk, self._slot
         if desk.proposer.short_of_room(self._command):
-            refuse_unless_answered(desk, slot, no_room())
+            refuse_unless_answered(desk, slot, no_room(desk))
             return
         left_s = slot.left_s() - MARGIN_S
         desk.proposer.propose(self._command, left_s, self._proposed, sender_of(slot))

@@ -13,6 +13,7 @@ from gfs_ha.errors import GfsError, NoSpace, UnknownOutcome
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.proposals import MARGIN_S, Sender
+from gfs_ha.master.quorum import short_of_room
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.raft.journal import stored_applied
 from gfs_ha.master.state.commands import Command
@@ -23,7 +24,7 @@ from gfs_ha.master.state.view import View
 def propose_for_client(desk: Desk, command: Command, slot: Slot) -> None:
     """Propose a session's command and answer with how it ended."""
     if desk.proposer.short_of_room(command):
-        refuse_unless_answered(desk, slot, no_room())
+        refuse_unless_answered(desk, slot, no_room(desk))
         return
     done = partial(answer_outcome, desk, slot)
     desk.proposer.propose(command, slot.left_s() - MARGIN_S, done, sender_of(slot))
@@ -59,11 +60,12 @@ def sender_of(slot: Slot) -> Sender:
     return Sender(slot.session_id, slot.sequence, slot.window_start)
 
 
-def no_room() -> NoSpace:
+def no_room(desk: Desk) -> NoSpace:
     """Return the error of a change that adds state while a master is short of room for it."""
+    low = short_of_room(desk.proposer.status())
     return NoSpace(
-        "the disk or the metadata store of a master is almost full; "
-        "delete something or give the masters more room"
+        f"the disk or the metadata store of master {', '.join(low)} is almost full; "
+        "delete something or give it more room"
     )
 
 

@@ -129,7 +129,7 @@ class _SyncObj(internals._SyncObj):
         if peer not in self._configuration.voters:
             return f"{peer} is a learner: it does not vote yet"
         if self._peers[peer] not in self.__connectedNodes:
-            return f"{peer} is not connected"
+            return f"{peer} is not connected to the leader: start it or mend its network"
         lag = self._journal.last_index - progress.match_index
         return f"{peer} is not caught up: it lacks {lag} entries of the log"
 

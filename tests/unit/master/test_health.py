@@ -10,6 +10,7 @@ import pytest
 from gfs_ha.ids import ChunkId
 from gfs_ha.limits import GIB, MIB
 from gfs_ha.master.health import Symptoms, examine, space_low
+from gfs_ha.master.quorum import short_of_room
 from gfs_ha.master.raft.contract import MemberStatus, PeerStatus, RaftStatus
 from gfs_ha.master.raft.members import Addresses
 from gfs_ha.master.state.records import InternalErrors, Settings, StateCheck
@@ -268,6 +269,15 @@ def test_an_even_number_of_masters_that_vote_is_told() -> None:
         report = examine(replace(WELL, raft=members(count)))
         assert [finding.code for finding in report.items] == codes, count
         assert report.healthy == (count != 2), "in a replacement four vote, and all is well"
+
+
+def test_who_is_short_of_room_is_named() -> None:
+    low = msgspec.structs.replace(peers(space_low=True), any_voter_low=True)
+    assert short_of_room(low) == ("m3",)
+    assert short_of_room(msgspec.structs.replace(low, space_low=True)) == ("m1", "m3")
+    assert short_of_room(RAFT) == ("m1",), "it says so without having heard of another one"
+    [finding] = examine(replace(WELL, raft=low)).items
+    assert finding.code == "SPACE_LOW" and "master m3" in finding.message
 
 
 def test_many_leaders_within_an_hour_are_a_warning_and_old_ones_are_not() -> None:
