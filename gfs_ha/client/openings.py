@@ -1,8 +1,8 @@
 """Files opened for reading, also while they grow: their primary says how long they are (C10).
 
 The primary knows exactly what every replica acknowledged, and the leader that it still is the one
-to ask; so nothing that was acknowledged before is missing. Reads that need not be linearizable take
-what was reported last.
+to ask; so nothing that was acknowledged before is missing. Reads that need not be linearizable ask
+the primary alone, local ones any replica when it does not answer.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from gfs_ha.client.retry import Deadline
 from gfs_ha.errors import ChunkUnavailable, FileChanged, GfsError, Unreachable
 from gfs_ha.ids import InodeId
 from gfs_ha.protocol.append import ConfirmTail
+from gfs_ha.protocol.calls import LOCAL
 from gfs_ha.protocol.metadata import Done, FileStatus, FileTail
 from gfs_ha.runtime import Runtime
 
@@ -114,10 +115,28 @@ class Openings:
         if tail is None:
             return False  # Sealed between two pages.
         if not self._calls.consistency.led:
-            content.pin_length(tail.known_length)
+            told = self._length_told(tail)
+            if told is None:
+                return False
+            content.pin_length(told)
             return True
         length = self.exact_length(content.status.inode_id, tail)
         if length is None:
             return False
         content.pin_length(length)
         return True
+
+    def _length_told(self, tail: FileTail) -> int | None:
+        """Return how much of a tail counts for who may see an older moment of its file.
+
+        The primary tells no less than it had at that moment. Local reads take what anybody knows.
+        """
+        local = self._calls.consistency.kind == LOCAL
+        primary = primary_of(tail)
+        others = [one for one in tail.replicas if one != primary] if local else []
+        for place in (primary, *others):
+            try:
+                return max(tail.known_length, self._plane.tail_length(place, tail).length)
+            except GfsError as error:
+                logger.info("length not told chunk=%#x why=%s", tail.chunk_id, error.message)
+        return tail.known_length if local else None
