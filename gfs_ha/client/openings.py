@@ -96,7 +96,7 @@ class Openings:
             if not deadline.allows(pause_s, runtime.monotonic_s()):
                 raise ChunkUnavailable(
                     f"{content.path} is being appended to, and the server that knows how long it "
-                    "is does not answer; try again, or read what was reported with --consistency "
+                    "is does not answer; try again, or read what others know with --consistency "
                     "local"
                 )
             runtime.sleep(pause_s)
