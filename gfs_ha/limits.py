@@ -94,6 +94,7 @@ RAFT_LINK_QUEUE_BYTES = 32 * MIB  # A link that owes more than this is dropped.
 RAFT_KEEPALIVE_S = 0.25
 RAFT_IDLE_S = 1.5  # A link that is silent for longer is dropped.
 RAFT_HANDSHAKE_S = 1.0
+RAFT_INTRODUCTION_S = 0.7  # A member that starts waits so long for the others' first words.
 RAFT_TRANSFER_LAG_MAX = 10_000  # Entries that a successor may lack when it is asked for.
 RAFT_ADMISSION_LAG_MAX = 1_000  # Entries that a learner may lack when it becomes a voter.
 RAFT_MEMBERS_MAX = 9
@@ -155,6 +156,7 @@ assert PACKET_BYTES_MAX % BLOCK_BYTES == 0 and PACKET_BYTES_DEFAULT % BLOCK_BYTE
 assert RAFT_TIMEOUT_MIN_S > 3 * RAFT_PERIOD_S, "PySyncObj counts a leader lost otherwise"
 assert RAFT_TIMEOUT_MAX_S > RAFT_TIMEOUT_MIN_S
 assert RAFT_IDLE_S > 3 * RAFT_KEEPALIVE_S
+assert RAFT_INTRODUCTION_S < RAFT_HANDSHAKE_S <= RAFT_DIAL_PATIENCE_S
 assert COMMAND_BYTES_MAX + RAFT_BATCH_BYTES < RAFT_FRAME_BYTES_MAX < RAFT_LINK_QUEUE_BYTES
 assert RAFT_BYTES_IN_FLIGHT_MAX + RAFT_FRAME_BYTES_MAX < RAFT_LINK_QUEUE_BYTES
 assert SILENCE_S > 3 * PROGRESS_PERIOD_S

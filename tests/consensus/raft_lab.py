@@ -364,6 +364,9 @@ class _OurTransport:
     def refusal(self, peer: str) -> str:
         return ""
 
+    def introduced(self) -> bool:
+        return True
+
     def wake(self) -> None: ...
 
     def close(self) -> None: ...

@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import msgspec
 import pytest
 from raft_lab import OurLab
 
 from gfs_ha.errors import ConfigError, NewerIncarnation, OldCopy
 from gfs_ha.kv.ordered import MemoryKV
+from gfs_ha.limits import RAFT_INTRODUCTION_S
 from gfs_ha.master.raft.contract import RaftConfig
-from gfs_ha.master.raft.handshake import Handshake
+from gfs_ha.master.raft.handshake import Condemned, Handshake
 from gfs_ha.master.raft.identity import Identity, bootstrap, join, stop_for_good
 from gfs_ha.master.raft.journal import Journal
 from gfs_ha.master.raft.members import NOBODY, AddLearner, Addresses, Point
@@ -83,10 +85,10 @@ def test_only_a_new_member_takes_the_incarnation_that_it_finds() -> None:
         ours = Handshake(own, anybody, "A")
         theirs = Handshake(identity(leader, "A", 2), anybody)
         with pytest.raises(NewerIncarnation):
-            theirs.receive(ours.hello(), leading=True)
+            theirs.receive(ours.hello())
         refusal = theirs.refusal(NewerIncarnation("the cluster lives on"))
-        with pytest.raises(NewerIncarnation):
-            ours.receive(refusal, leading=False)
+        with pytest.raises(NewerIncarnation if adopts else Condemned):
+            ours.receive(refusal)
         assert own.incarnation == (2 if adopts else 1) and own.dirty == adopts
 
 
@@ -95,8 +97,9 @@ def may_adopt(own: Identity) -> bool:
     ours = Handshake(own, {"A", "B"}.__contains__, "A")
     refused = NewerIncarnation("the cluster lives on")
     theirs = identity(recovered(), "A", 2)
-    with pytest.raises(NewerIncarnation):
-        ours.receive(Handshake(theirs, {"B"}.__contains__).refusal(refused), leading=False)
+    with pytest.raises((NewerIncarnation, Condemned)) as raised:
+        ours.receive(Handshake(theirs, {"B"}.__contains__).refusal(refused))
+    assert isinstance(raised.value, NewerIncarnation) == (own.incarnation == 2)
     return own.incarnation == 2
 
 
@@ -151,3 +154,76 @@ def test_a_new_member_leaves_the_old_incarnation_when_it_joins_the_newer_one() -
     network.scheduler.run_until(1004.0)
     assert fresh.node.identity.incarnation == 2 and fresh.node.replica.is_connected("B")
     assert not fresh.node.replica.is_connected("A")
+
+
+class World:
+    """Three members, of which C went on alone; each has its own file."""
+
+    def __init__(self, known: str = "ABC") -> None:
+        self.chance = random.Random(1)
+        self.network = Network(Scheduler(), self.chance)
+        members = {name: (name, 1) for name in known}
+        self.members = {
+            name: SimMember(
+                RaftConfig("lab", 1, name, members), self.network, self.chance, Ledger()
+            )
+            for name in known
+        }
+
+    def run(self, seconds: float) -> None:
+        scheduler = self.network.scheduler
+        scheduler.run_until(scheduler.now_s + seconds)
+
+    def recover(self, name: str) -> None:
+        member = self.members[name]
+        begin_incarnation(member.disk, member.config)
+        member.config = msgspec.structs.replace(member.config, incarnation=2)
+        member.start()
+
+
+@pytest.mark.parametrize("copy", ["A", "B", "C"])
+def test_an_old_majority_that_comes_back_is_told_before_it_elects(copy: str) -> None:
+    world = World()
+    world.recover(copy)
+    world.run(3.0)
+    assert world.members[copy].leading
+    old = [member for name, member in world.members.items() if name != copy]
+    for member in old:
+        member.start()
+    for _ in range(200):
+        world.run(0.01)
+        assert not any(member.leading or member.term > 0 for member in old)
+    for member in old:
+        assert not member.running
+        with pytest.raises(NewerIncarnation):
+            member.start()
+    assert world.members[copy].leading
+
+
+def test_who_cannot_be_reached_holds_up_the_others_only_for_a_moment() -> None:
+    world = World()
+    for name in "AB":
+        world.members[name].start()
+    world.run(RAFT_INTRODUCTION_S - 0.05)
+    assert not any(member.term for member in world.members.values())
+    world.run(2.5)
+    assert any(world.members[name].leading for name in "AB")
+
+
+def test_who_is_alone_also_asks_the_members_of_its_file_before_it_leads() -> None:
+    world = World("AB")
+    begin_incarnation(world.members["A"].disk, world.members["A"].config)
+    older = world.members["A"]
+    older.config = msgspec.structs.replace(older.config, incarnation=2)
+    newer = world.members["B"]
+    for incarnation in (1, 2):
+        config = msgspec.structs.replace(newer.config, incarnation=incarnation)
+        begin_incarnation(newer.disk, config)
+    newer.config = msgspec.structs.replace(newer.config, incarnation=3)
+    newer.start()
+    world.run(2.0)
+    older.start()
+    for _ in range(200):
+        world.run(0.01)
+        assert not older.leading
+    assert not older.running and newer.leading

@@ -254,26 +254,33 @@ def _refusals(member: Member) -> list[str]:
     return [peer.refusal for peer in member.node.status().peers if peer.refusal]
 
 
-def test_a_leader_that_is_shown_a_newer_incarnation_stops_for_good(cluster: Cluster) -> None:
-    leader = cluster.leader()
-    leader.node.show_incarnation(2)
-    wait_until(lambda: not leader.task.running(), "the leader to stop")
-    assert isinstance(leader.error, NewerIncarnation)
-    name = leader.config.member_id
-    leader.kv.close()
+@pytest.mark.parametrize("leads", [True, False])
+def test_who_is_told_of_a_newer_incarnation_stops_for_good(cluster: Cluster, leads: bool) -> None:
+    cluster.leader()
+    told = cluster.leader() if leads else cluster.followers()[0]
+    name = told.config.member_id
+    told.node.show_incarnation(2)
+    ends_for_good(cluster, told, name)
+
+
+def test_a_follower_that_is_greeted_from_a_newer_incarnation_stops_for_good(
+    cluster: Cluster,
+) -> None:
+    follower = cluster.followers()[0]
+    name = follower.config.member_id
+    other = next(each for each in cluster.addresses if each != name)
+    data = frame(hello(cluster, incarnation=2, target_id=name, member_id=other))
+    assert refusal(dropped(cluster.addresses[name], data)) == "NewerIncarnation"
+    ends_for_good(cluster, follower, name)
+
+
+def ends_for_good(cluster: Cluster, member: Member, name: str) -> None:
+    wait_until(lambda: not member.task.running(), "it to stop")
+    assert isinstance(member.error, NewerIncarnation)
+    member.kv.close()
     del cluster.members[name]
     with pytest.raises(NewerIncarnation):
         cluster.start(name)
-
-
-def test_a_follower_only_refuses_a_newer_incarnation(steady: Cluster) -> None:
-    steady.leader()
-    follower = steady.followers()[0]
-    name = follower.config.member_id
-    other = next(each for each in steady.addresses if each != name)
-    data = frame(hello(steady, incarnation=2, target_id=name, member_id=other))
-    assert refusal(dropped(steady.addresses[name], data)) == "NewerIncarnation"
-    assert follower.task.running()
 
 
 def identities(count: int) -> list[Identity]:
@@ -296,10 +303,10 @@ def shake(dialler: Identity, target: Identity) -> tuple[Handshake, Handshake]:
     to_right, to_left = [left.hello()], []
     for _ in range(4):
         for each in to_right:
-            to_left += right.receive(each, False)
+            to_left += right.receive(each)
         to_right = []
         for each in to_left:
-            to_right += left.receive(each, False)
+            to_right += left.receive(each)
         to_left = []
         for side, out in ((left, to_right), (right, to_left)):
             if side.proved and not side._ready_sent:
@@ -334,8 +341,8 @@ def test_an_unproved_start_is_not_ready_to_be_noted() -> None:
     first, second = identities(2)
     left = Handshake(first, {"m1", "m2"}.__contains__, "m2")
     right = Handshake(second, {"m1", "m2"}.__contains__)
-    answers = right.receive(left.hello(), False)
-    left.receive(answers[0], False)
+    answers = right.receive(left.hello())
+    left.receive(answers[0])
     assert not left.proved
-    left.receive(answers[1], False)
+    left.receive(answers[1])
     assert left.proved and not left.up

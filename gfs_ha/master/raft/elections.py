@@ -46,6 +46,10 @@ class _SyncObj(internals._SyncObj):
                     self.__raftCurrentTerm,
                 )
                 self._step_down(self.__raftCurrentTerm)
+        elif not self._around.introduced():
+            # A newer incarnation may live: who needs no votes has no link that would have to wait.
+            soon_s = now + self._config.period_s
+            self.__raftElectionDeadline = max(self.__raftElectionDeadline, soon_s)
         elif self._told_to_stand():
             self._grant_election()
         elif self.__raftElectionDeadline < now and not self._election_granted:

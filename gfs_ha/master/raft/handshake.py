@@ -26,6 +26,7 @@ from gfs_ha.master.raft.identity import Identity, Start
 
 FRAME_BYTES_MAX = 4096  # Until the link is up.
 _NAME_BYTES_MAX = 256
+_NAME_SHOWN = 64
 
 
 class _Hello(msgspec.Struct, array_like=True, tag="gfs-ha hello", frozen=True):
@@ -69,6 +70,7 @@ class Handshake:
 
     def __init__(self, identity: Identity, admits: Callable[[str], bool], target: str = "") -> None:
         self.peer = target
+        self.claimed = ""  # Who the peer says it is, be it true or not.
         self.peer_start: Start | None = None
         self._identity = identity
         self._admits = admits
@@ -113,7 +115,7 @@ class Handshake:
         word = _Refusal(error.code, error.message[:1024], self._identity.incarnation)
         return msgspec.msgpack.encode(word)
 
-    def receive(self, frame: bytes, leading: bool) -> list[bytes]:
+    def receive(self, frame: bytes) -> list[bytes]:
         """Take a frame of the peer and return the frames to send.
 
         Raises: Denied or ProtocolError, to close the link for; Condemned, to stop this member for
@@ -124,9 +126,10 @@ class Handshake:
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             raise ProtocolError(f"no handshake of a member of ours: {error}") from error
         if isinstance(word, _Hello):
-            return self._on_hello(word, leading)
+            return self._on_hello(word)
         if isinstance(word, _Refusal):
-            self._check_incarnation(word.incarnation, leading, refused=True)
+            if word.code == NewerIncarnation.__name__:  # Else it may speak of another cluster.
+                self._check_incarnation(word.incarnation, refused=True)
             refusal = error_from_wire(word.code, word.message, {})
             raise refusal if isinstance(refusal, Denied) else Denied(f"refused: {word.message}")
         if self.peer_start is None:
@@ -139,9 +142,11 @@ class Handshake:
             self._ready_received = True
         return []
 
-    def _on_hello(self, hello: _Hello, leading: bool) -> list[bytes]:
+    def _on_hello(self, hello: _Hello) -> list[bytes]:
         if self.peer_start is not None:
             raise ProtocolError("a second hello")
+        if hello.member_id.isprintable():
+            self.claimed = hello.member_id[:_NAME_SHOWN]
         if hello.version != PROTOCOL_VERSION:
             raise ProtocolError(
                 f"the peer speaks protocol {hello.version}, this release {PROTOCOL_VERSION}"
@@ -151,7 +156,7 @@ class Handshake:
                 f"the peer belongs to cluster {hello.cluster_id[:_NAME_BYTES_MAX]!r},"
                 f" this member to {self._identity.cluster_id!r}"
             )
-        self._check_incarnation(hello.incarnation, leading, refused=False)
+        self._check_incarnation(hello.incarnation, refused=False)
         if hello.target_id != self._identity.member_id:
             raise ProtocolError(
                 f"the peer looks for {hello.target_id[:_NAME_BYTES_MAX]!r} here, this is"
@@ -177,16 +182,19 @@ class Handshake:
         proof = msgspec.msgpack.encode(_Proof())
         return [proof] if self._dialled else [self.hello(), proof]
 
-    def _check_incarnation(self, theirs: int, leading: bool, refused: bool) -> None:
+    def _check_incarnation(self, theirs: int, refused: bool) -> None:
+        """Compare with the peer's: who holds something of an older one is over for good.
+
+        A member that only declined would vote for others of its kind, and acknowledge what is lost.
+        """
         ours = self._identity.incarnation
         if theirs > ours:
             if self._identity.adopt(theirs):
                 return  # The peer refuses us this once; the next hello says the new one.
-            error = NewerIncarnation(
-                f"the cluster lives on in incarnation {theirs}; this member is of {ours}"
+            raise Condemned(
+                NewerIncarnation(
+                    f"the cluster lives on in incarnation {theirs}; this member is of {ours}"
+                )
             )
-            if leading:
-                raise Condemned(error)
-            raise error
         if theirs < ours and not refused:
             raise NewerIncarnation(f"the peer is of incarnation {theirs}, the cluster of {ours}")

@@ -167,6 +167,11 @@ class Identity:
             self._unwritten[peer] = start
         return peer in self._unwritten
 
+    @property
+    def fresh(self) -> bool:
+        """Return whether this member never held anything of a cluster. Thread-safe."""
+        return self._fresh
+
     def adopt(self, incarnation: int) -> bool:
         """Take the incarnation of the cluster that this new member is to join; False if it may not.
 

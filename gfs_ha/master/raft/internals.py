@@ -53,6 +53,10 @@ class Surroundings(Protocol):
 
     def space_low(self) -> bool: ...
 
+    def introduced(self) -> bool:
+        """Return whether this member has heard, or not reached, whom it knew when it started."""
+        ...
+
     def reads_end(self) -> None:
         """Hear that the read lease is over: nothing may be read without a round from here on."""
         ...

@@ -182,8 +182,8 @@ class RaftNode:
         self._announcer.add(listener)
 
     def show_incarnation(self, incarnation: int) -> None:
-        """Hear of an incarnation from elsewhere: who leads in an older one stops. Thread-safe."""
-        if incarnation > self._identity.incarnation and self.leading():
+        """Hear of an incarnation from elsewhere: who is of an older one stops. Thread-safe."""
+        if incarnation > self._identity.incarnation and not self._identity.fresh:
             self.condemned(
                 NewerIncarnation(
                     f"the cluster lives on in incarnation {incarnation}; this member is of"
@@ -354,6 +354,9 @@ class RaftNode:
 
     def writer(self) -> Writer:
         return self._open()
+
+    def introduced(self) -> bool:
+        return self._transport.introduced()
 
     def call(self, callback: Callable[..., None], *arguments: object) -> None:
         try:

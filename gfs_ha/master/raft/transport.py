@@ -25,7 +25,9 @@ from gfs_ha.limits import (
 from gfs_ha.master.raft.contract import RaftConfig
 from gfs_ha.master.raft.handshake import FRAME_BYTES_MAX, Condemned, Handshake
 from gfs_ha.master.raft.identity import Identity
+from gfs_ha.master.raft.introductions import Introductions
 from gfs_ha.master.raft.members import Address
+from gfs_ha.master.raft.refusals import Refusals
 from gfs_ha.net.links import Link, LinkOwner, Links
 from gfs_ha.net.tcp_links import TcpLinks
 from gfs_ha.runtime import Runtime
@@ -46,8 +48,6 @@ class TransportUser(Protocol):
     def received(self, peer: str, frame: bytes) -> None:
         """Take one message. A ProtocolError that it raises closes the link."""
         ...
-
-    def leading(self) -> bool: ...
 
     def condemned(self, error: GfsError) -> None:
         """This member must stop for good: it is an old copy, or its incarnation is over."""
@@ -83,6 +83,10 @@ class RaftTransport(Protocol):
         """Return why the newest handshake with a peer failed, or ""."""
         ...
 
+    def introduced(self) -> bool:
+        """Return whether whoever is known was heard, or not reached, since the start."""
+        ...
+
     def wake(self) -> None: ...
 
     def close(self) -> None: ...
@@ -100,7 +104,9 @@ class LinkTransport:
         self._sessions: dict[_Session, None] = {}  # Ordered, as runs must be repeatable.
         self._dialled_s: dict[str, float] = {}
         self._missing_s: dict[str, float] = {}  # Since when there is no link.
-        self._refusals: dict[str, str] = {}
+        self._refusals = Refusals()
+        self._introductions = Introductions(peers)
+        self._takes_part = False
         self._next_housekeeping_s = 0.0
 
     def start(self, user: TransportUser, identity: Identity) -> None:
@@ -110,6 +116,7 @@ class LinkTransport:
 
     def set_peers(self, peers: dict[str, Address]) -> None:
         now = self._runtime.monotonic_s()
+        self._introductions.add(peers)
         self._peers = dict(peers)
         self._missing_s = {peer: self._missing_s.get(peer, now) for peer in peers}
 
@@ -132,6 +139,7 @@ class LinkTransport:
             self._next_housekeeping_s = now + _HOUSEKEEPING_S
             self._close_silent(now)
             self._keep_alive(now)
+            self._introduce(now)
             self._dial(now)
 
     def pending_bytes(self, peer: str) -> int:
@@ -143,7 +151,10 @@ class LinkTransport:
             session.noted()
 
     def refusal(self, peer: str) -> str:
-        return self._refusals.get(peer, "")
+        return self._refusals.reason(peer)
+
+    def introduced(self) -> bool:
+        return self._introductions.done(self._runtime.monotonic_s())
 
     def wake(self) -> None:
         self._links.wake()
@@ -163,7 +174,7 @@ class LinkTransport:
             self._user.peer_down(peer)
         self._dialling.pop(peer, None)
         self._up[peer] = session
-        self._refusals.pop(peer, None)
+        self._refusals.forget(peer)
         logger.info("link up peer=%s remote=%s", peer, session.remote)
         self._user.peer_up(peer)
 
@@ -172,6 +183,8 @@ class LinkTransport:
         peer = session.handshake.peer
         if self._dialling.get(peer) is session:
             del self._dialling[peer]
+        if session.dialled and not session.heard:
+            self._introductions.unreachable(peer)
         if self._up.get(peer) is session:
             del self._up[peer]
             if peer in self._peers:
@@ -180,17 +193,14 @@ class LinkTransport:
             self._user.peer_down(peer)
 
     def refused(self, session: _Session, error: GfsError) -> None:
-        peer = session.handshake.peer
-        if self._refusals.get(peer) != error.message:
-            if peer in self._peers:
-                self._refusals[peer] = error.message
-            logger.warning(
-                "handshake failed peer=%s remote=%s code=%s error=%s",
-                peer or "?",
-                session.remote,
-                error.code,
-                error.message,
-            )
+        handshake = session.handshake
+        self._introductions.heard(handshake.peer)
+        name = handshake.peer or handshake.claimed
+        self._refusals.note(name, session.remote, error, self._runtime.monotonic_s())
+
+    def heard(self, session: _Session) -> None:
+        """Hear the first words of a peer that nothing is held against."""
+        self._introductions.heard(session.handshake.peer)
 
     def close_outdated(self) -> None:
         """Close what was agreed on in an incarnation that this member has left since."""
@@ -209,6 +219,19 @@ class LinkTransport:
             strangers[0].close("too many connections that do not say who they are")
         self._sessions[session] = None
         return session
+
+    def _introduce(self, now: float) -> None:
+        """Ask whoever is known, also whose turn it is to dial: an own start is news to all."""
+        for peer, address in self._introductions.due(now).items():
+            if self._free(peer) and not (peer in self._peers and peer < self._identity.member_id):
+                session = _Session(self, self._user, Handshake(self._identity, self._admits, peer))
+                session.asks_only = True
+                self._sessions[session] = None
+                session.link = self._links.dial(address, session)
+        if not self._takes_part and self.introduced():
+            self._takes_part = True
+            for session in list(self._sessions):
+                session.go_on()
 
     def _dial(self, now: float) -> None:
         for peer, address in self._peers.items():
@@ -280,10 +303,14 @@ class _Session:
         self.handshake = handshake
         self.incarnation = transport.incarnation
         self.link: Link | None = None
+        self.dialled = bool(handshake.peer)
+        self.asks_only = False  # It ends with the first words of the peer.
+        self.heard = False  # The peer said something.
         self.began_s = self.heard_s = self.sent_s = transport.runtime.monotonic_s()
         self._transport = transport
         self._user = user
         self._noting = False
+        self._noted = False
 
     @property
     def remote(self) -> str:
@@ -315,15 +342,22 @@ class _Session:
 
     def noted(self) -> None:
         """Hear that the start of the peer is durable here."""
-        if self._noting and self.link is not None:
-            self._noting = False
-            self._say_ready(self.link)
+        if self._noting:
+            self._noting, self._noted = False, True
+            self.go_on()
+
+    def go_on(self) -> None:
+        """Say that this side is ready, if it is; nothing is voted or acknowledged before."""
+        if self.link is not None and self._noted and self._transport.introduced():
+            self._noted = False
+            self.link.send(self.handshake.ready())
+            if self.handshake.up:
+                self._come_up(self.link)
 
     def _greet(self, link: Link, frame: bytes) -> None:
-        proved = self.handshake.proved
+        proved, self.heard = self.handshake.proved, True
         try:
-            for answer in self.handshake.receive(frame, self._user.leading()):
-                link.send(answer)
+            answers = self.handshake.receive(frame)
         except Condemned as condemned:
             self._refuse(link, condemned.error)
             self._user.condemned(condemned.error)
@@ -333,17 +367,17 @@ class _Session:
             self._refuse(link, error)
             self._transport.close_outdated()
             return
+        self._transport.heard(self)
+        if self.asks_only:
+            link.close("it was heard")
+            return
+        for answer in answers:
+            link.send(answer)
         if self.handshake.proved and not proved:
-            if self._transport.note(self):
-                self._say_ready(link)
-            else:
-                self._noting = True
+            self._noted = self._transport.note(self)
+            self._noting = not self._noted
+            self.go_on()
         elif self.handshake.up:
-            self._come_up(link)
-
-    def _say_ready(self, link: Link) -> None:
-        link.send(self.handshake.ready())
-        if self.handshake.up:
             self._come_up(link)
 
     def _come_up(self, link: Link) -> None:

@@ -1,7 +1,8 @@
 """The last act of some runs: a majority is lost for good, and one copy begins a new incarnation.
 
 Nothing that the copy had applied may be lost, no id that anybody ever gave may be given again, and
-who comes back from the old incarnation must never lead or hold anything of the new one.
+who comes back from the old incarnation must never lead or hold anything of the new one, not even
+when a majority of them comes back together while clients write.
 """
 
 from __future__ import annotations
@@ -54,8 +55,12 @@ class Rebirth:
             end_load(kill=True)
             return
         end_load(kill=True)
+        together = self._chance.random() < 0.5
         if self._chance.random() < 0.5:
-            self._come_back()
+            end_load = self._load(names)
+            self._come_back(together)
+            advance(self._old_ended, 3.0)
+            end_load(kill=True)
         if not advance(lambda: self._masters_lead(), 20.0):
             raise Violation("recovery: the copy does not lead")
         for _ in range(2):
@@ -64,7 +69,10 @@ class Rebirth:
             advance(lambda: not self._operators.at_work, 30.0)
             end_load(kill=False)
         if not self._old:
-            self._come_back()
+            end_load = self._load(names)
+            self._come_back(together)
+            advance(self._old_ended, 3.0)
+            end_load(kill=False)
         advance(lambda: False, 2.0)
         if not advance(at_rest, 60.0):
             raise Violation("recovery: no rest in the new incarnation")
@@ -120,13 +128,18 @@ class Rebirth:
         self._world.trace.note(f"{copy.name} recovers at {applied} in {incarnation}")
         self._world.ledger.begins_incarnation(applied)
 
-    def _come_back(self) -> None:
-        """One of the old ones is found after all, too few to go on by themselves."""
+    def _come_back(self, together: bool) -> None:
+        """One of the old ones is found after all, or all of them: they could go on together."""
         lost = sorted(self._operators.gone)
-        if lost:
-            master = self._operators.gone[self._chance.choice(lost)]
+        for name in lost if together else [self._chance.choice(lost)] if lost else []:
+            master = self._operators.gone[name]
             self._old.append((master, _committed(master)))
             master.start()
+
+    def _old_ended(self) -> bool:
+        """Look at those that came back; return whether all of them ended."""
+        self._look()
+        return not any(master.running for master, _ in self._old)
 
     def _look(self) -> None:
         for master, committed in self._old:

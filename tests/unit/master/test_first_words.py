@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gfs_ha.errors import NewerIncarnation, ProtocolError
+from gfs_ha.errors import Denied, NewerIncarnation, ProtocolError, WrongCluster
 from gfs_ha.kv.ordered import MemoryKV
 from gfs_ha.limits import PROTOCOL_VERSION
 from gfs_ha.master.handlers.dispatch import Dispatcher
@@ -31,18 +31,33 @@ def test_another_protocol_is_refused_with_both_numbers() -> None:
         Dispatcher().greet(None, hello)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("leading", [True, False])
-def test_only_who_leads_ends_for_good_when_the_cluster_lives_on_elsewhere(leading: bool) -> None:
+def test_who_holds_an_older_life_of_the_cluster_ends_for_good_when_it_hears_of_the_newer() -> None:
     newer, older = identity("m1", 2), identity("m2", 1)
     hello = Handshake(newer, frozenset(MEMBERS), "m2").hello()
-    with pytest.raises(Condemned if leading else NewerIncarnation) as raised:
-        Handshake(older, frozenset(MEMBERS)).receive(hello, leading)
-    if leading:
-        assert isinstance(raised.value.error, NewerIncarnation)
+    with pytest.raises(Condemned) as raised:
+        Handshake(older, frozenset(MEMBERS)).receive(hello)
+    assert isinstance(raised.value.error, NewerIncarnation)
+
+
+def test_a_refusal_that_tells_of_a_newer_life_ends_who_dialled_for_good() -> None:
+    newer, older = identity("m1", 2), identity("m2", 1)
+    there, here = Handshake(newer, frozenset(MEMBERS)), Handshake(older, frozenset(MEMBERS), "m1")
+    with pytest.raises(NewerIncarnation) as refused:
+        there.receive(here.hello())
+    with pytest.raises(Condemned) as raised:
+        here.receive(there.refusal(refused.value))
+    assert isinstance(raised.value.error, NewerIncarnation)
+
+
+def test_the_life_of_another_cluster_ends_nobody() -> None:
+    newer, older = identity("m1", 2), identity("m2", 1)
+    there, here = Handshake(newer, frozenset(MEMBERS)), Handshake(older, frozenset(MEMBERS), "m1")
+    with pytest.raises(Denied):
+        here.receive(there.refusal(WrongCluster("another cluster lives here")))
 
 
 def test_a_member_of_an_older_life_of_the_cluster_is_turned_away() -> None:
     newer, older = identity("m1", 2), identity("m2", 1)
     hello = Handshake(older, frozenset(MEMBERS), "m1").hello()
     with pytest.raises(NewerIncarnation):
-        Handshake(newer, frozenset(MEMBERS)).receive(hello, True)
+        Handshake(newer, frozenset(MEMBERS)).receive(hello)
