@@ -120,7 +120,12 @@ class AppendStream:
             return []
         self._quiet_slices = 0
         self._buffer += self._scratch[:count]
-        return self._parse()
+        try:
+            return self._parse()
+        except ProtocolError as error:
+            if error is self._failure:
+                raise
+            raise Unreachable(f"{self._stream.peer} answers nonsense: {error.message}") from error
 
     def abort(self) -> None:
         """End it under whoever sends or waits. Never blocks."""

@@ -160,6 +160,7 @@ def followed(gfsctl: Gfsctl, home: str) -> Iterator[tuple[str, Followed]]:
     yield log, followed
     followed.child.send_signal(signal.SIGINT)
     assert followed.child.wait(30) == 130
+    assert b"stopped" not in followed.err, "it ends quietly"
 
 
 class Followed:

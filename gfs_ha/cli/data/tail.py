@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gfs_ha.cli import output
+from gfs_ha.cli.interrupt import Interrupted
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.options import consistency_option
 from gfs_ha.cli.session import Session, pass_session
@@ -63,7 +64,11 @@ def tail(session: Session, path: str, follow: bool, lines: int | None, size: int
     if follow:
         follower = session.cluster.follow(target)
         follower.begin(status, end)
-        _follow(session, follower, target)
+        try:
+            _follow(session, follower, target)
+        except Interrupted as stopped:
+            # Nothing was broken off: this is how following ends.
+            raise click.exceptions.Exit(stopped.exit_status) from stopped
 
 
 def _follow(session: Session, follower: Follower, path: str) -> None:

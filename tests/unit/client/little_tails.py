@@ -50,6 +50,14 @@ class HangUp(Exception):
     """A fault: the primary hangs up here."""
 
 
+class Babble(Exception):
+    """A fault: the primary answers this instead of a frame, and goes on."""
+
+    def __init__(self, words: bytes) -> None:
+        super().__init__(words)
+        self.words = words
+
+
 @dataclass
 class Tail:
     """An open chunk: its records in order, and whether it still takes any."""
@@ -137,6 +145,9 @@ class Primary:
             assert crc32c(data) == record.crc
             try:
                 ack = self._take(tail, record, data)
+            except Babble as babble:
+                stream.send([babble.words], _patient)
+                continue
             except GfsError as error:
                 stream.send([encode_frame(FrameKind.FAILED, op_id, encode_error(error))], _patient)
                 raise HangUp from error

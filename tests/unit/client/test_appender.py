@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from little_cluster import config
-from little_tails import RUNTIME, HangUp, Primary, Tail, TailMasters
+from little_tails import RUNTIME, Babble, HangUp, Primary, Tail, TailMasters
 
 from gfs_ha.client.append_grants import AppendTarget
 from gfs_ha.client.connection import ClusterConnection
@@ -28,6 +28,9 @@ from gfs_ha.errors import (
     Unreachable,
     UsageError,
 )
+from gfs_ha.ids import SessionId
+from gfs_ha.protocol.frames import FrameKind, encode_frame
+from gfs_ha.protocol.records import RecordAck, encode_record_acks
 
 WAIT_S = 20.0
 
@@ -163,6 +166,33 @@ def test_a_busy_primary_is_asked_again_and_its_tail_is_not_sealed(house: House) 
     with house.appender() as appender:
         appender.append(b"a").result(WAIT_S)
     assert not any(one.refused for one in house.masters.grants)
+
+
+def test_a_primary_that_answers_nonsense_is_left(house: House) -> None:
+    strange = RecordAck(SessionId(99), 1, 7, 1), RecordAck(SessionId(1), 77, 7, 1)
+    for words in (
+        bytes(64),
+        encode_frame(FrameKind.DATA, 0),
+        encode_frame(FrameKind.RECORDED, 12345, encode_record_acks(())),
+        encode_frame(FrameKind.RECORDED, 0, b"no acks"),
+    ):
+        house.fault(_babbling(words))
+        appender = house.appender()
+        # Acknowledgements of records that nobody sent here are passed over.
+        house.fault(_babbling(encode_frame(FrameKind.RECORDED, 0, encode_record_acks(strange))))
+        assert appender.append(b"a").result(WAIT_S).length == 1
+        appender.close()
+        for one in house.primaries:
+            one.faults.clear()
+    assert house.masters.content("/log") == b"aaaa"
+
+
+def _babbling(words: bytes) -> Callable[[str, Tail], None]:
+    def babble(when: str, tail: Tail) -> None:
+        if when == "before":
+            raise Babble(words)
+
+    return babble
 
 
 def test_the_patience_of_a_client_ends_with_what_is_known(house: House) -> None:
