@@ -13,7 +13,7 @@ from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import count_text, size_text
 from gfs_ha.cli.verb import Verb
 from gfs_ha.client.membership import newest_members
-from gfs_ha.errors import GfsError, NotFound
+from gfs_ha.errors import GfsError, NotFound, Unreachable
 from gfs_ha.protocol.reports import MasterFacts
 
 
@@ -50,6 +50,10 @@ def show_master(session: Session, name: str) -> None:
             raise NotFound(
                 f"{name} is none of the masters any more, which are {', '.join(members)}; it does"
                 f" not answer: {facts.message}"
+            )
+        if isinstance(facts, Unreachable):
+            raise Unreachable(
+                f"{facts.message}; `gfsctl admin masters ls` tells what the others say of {name}"
             )
         raise facts
     if facts.trouble == "" and members and name not in members:
