@@ -66,9 +66,9 @@ def test_sessions_of_clients_that_were_killed_expire() -> None:
     for master in run.masters.values():
         with master.disk.held.read() as reader:
             counters = View(reader).counters()
-        # Each process of a client opened one; those that still live are those of the end.
-        assert counters.last_session >= len(plan.habits) + 5
-        assert counters.sessions <= counters.last_session - 3
+        # Each process of a client opened one; those of the killed ones are gone but for the newest.
+        assert counters.last_session > len(plan.habits) + 2
+        assert counters.sessions <= counters.last_session - 2
 
 
 def test_every_rule_has_a_switch() -> None:
