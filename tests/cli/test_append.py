@@ -98,6 +98,17 @@ def test_a_killed_appender_is_run_again_for_the_rest(gfsctl: Gfsctl, home: str) 
     assert gfsctl.ok("cat", log).out == content
 
 
+def test_two_at_once_under_one_id_append_each_record_once(gfsctl: Gfsctl, home: str) -> None:
+    log, content = f"{home}/log", _lines(3000)
+    source = gfsctl.directory / "source"
+    source.write_bytes(content)
+    command = ("append", "--stdin-lines", "--id", f"{home} both", log)
+    with source.open("rb") as one, source.open("rb") as two:
+        children = [gfsctl.begin(*command, stdin=file) for file in (one, two)]
+    assert [gfsctl.end(child).status for child in children] == [0, 0]
+    assert gfsctl.ok("cat", log).out == content
+
+
 def _wait_for_size(gfsctl: Gfsctl, path: str, least: int, child: subprocess.Popen[bytes]) -> None:
     wait_until(lambda: _size(gfsctl, path) >= least or child.poll() is not None, f"{least} bytes")
 
@@ -257,6 +268,7 @@ def test_leases_are_listed_shown_revoked_and_remembered(gfsctl: Gfsctl, home: st
     assert dry.startswith(f"would revoke the lease of {holder}")
     assert gfsctl.ok("admin", "leases", "revoke", "-y", chunk_id).lines == ["1 chunk sealed"]
     gfsctl.refused(3, "admin", "leases", "show", log)
+    gfsctl.refused(3, "admin", "leases", "ls", "--server", "nobody")
     gfsctl.refused(3, "admin", "leases", "revoke", "-y", chunk_id)
     gfsctl.refused(3, "admin", "leases", "revoke", "-y", "--server", "nobody")
     gfsctl.refused(2, "admin", "leases", "revoke", "-y")

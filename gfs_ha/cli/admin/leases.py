@@ -52,8 +52,9 @@ def list_leases(session: Session, server: str | None) -> None:
     A lease lasts 60 s and is renewed while its server lives; the appends of a file stay with one
     server for the whole life of the chunk.
     """
+    holder = None if server is None else _server_id(session, server)
     rows = tuple(
-        row for row in session.operations.leases() if server is None or row.holder == server
+        row for row in session.operations.leases() if holder is None or row.server_id == holder
     )
     session.show(LeaseList(rows, False, len(rows)))
 
