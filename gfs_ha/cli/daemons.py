@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gfs_ha.errors import ConfigError, GfsError
+from gfs_ha.errors import ConfigError, GfsError, UsageError
 
 if TYPE_CHECKING:
     from gfs_ha.config import Config
@@ -87,9 +87,15 @@ def master(
     Examples:
       gfs-master --config /etc/gfs-ha/m1.toml --bootstrap   the first start ever
       gfs-master --config /etc/gfs-ha/m1.toml               every other one
+      gfs-master --config /etc/gfs-ha/m1.toml --recover-from-this-copy   the others are lost
     """
 
     def serve() -> int:
+        if bootstrap and recover:
+            raise UsageError(
+                "--bootstrap begins a new cluster, --recover-from-this-copy goes on with an old"
+                " one: give one of them"
+            )
         config = _load(config_file)
         if config.master is None:
             raise ConfigError(f"{config.path}: has no [master]; this file is not one of a master")
@@ -99,7 +105,7 @@ def master(
         from gfs_ha.master.server import recover_master, run_master
 
         if recover:
-            recover_master(config, lambda text: str(click.prompt(text, err=True)))
+            recover_master(config, _ask, insecure)
         return run_master(config, bootstrap=bootstrap, insecure=insecure)
 
     _run(serve)
@@ -146,6 +152,19 @@ def _load(config_file: str | None) -> Config:
     from gfs_ha import config
 
     return config.load(config.find(config_file, os.environ).absolute())
+
+
+def _ask(text: str) -> str:
+    """Return the line that a person types; an empty one at the end of the input."""
+    click.echo(f"{text}: ", nl=False, err=True)
+    try:
+        line = sys.stdin.readline()
+    except KeyboardInterrupt:
+        click.echo("\ninterrupted: nothing was changed", err=True)
+        raise
+    if not line.endswith("\n"):
+        click.echo(err=True)
+    return line
 
 
 def _say_right(config: Config) -> int:

@@ -14,6 +14,11 @@ STORE_NAME = "db"
 LOCK_NAME = "lock"
 
 
+def holds_store(path: Path) -> bool:
+    """Return whether a master's store is there; nothing is created."""
+    return (path / STORE_NAME / "data.mdb").is_file()
+
+
 class MasterDirectory:
     """`path` with its store below; locked until `close`.
 

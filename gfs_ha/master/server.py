@@ -11,7 +11,14 @@ from contextlib import ExitStack
 from msgspec import structs
 
 from gfs_ha.config import Config, MasterAddress, MasterConfig, check_exposure
-from gfs_ha.errors import ConfigError, DeadlineExceeded, GfsError, LocalError
+from gfs_ha.errors import (
+    ConfigError,
+    DeadlineExceeded,
+    Denied,
+    GfsError,
+    LocalError,
+    StateDiverged,
+)
 from gfs_ha.ids import Epoch, LogIndex
 from gfs_ha.kv.lmdb_kv import LmdbKV
 from gfs_ha.limits import PROTOCOL_VERSION, RAFT_LOG_BYTES_MAX
@@ -233,10 +240,17 @@ def build_master(config: Config, runtime: Runtime, bootstrap: bool = False) -> M
     return MasterServer(config, config.master, runtime, bootstrap)
 
 
-def recover_master(config: Config, ask: Callable[[str], str]) -> int:
-    """Make a stopped master's copy the whole cluster, see `recover`."""
+def recover_master(config: Config, ask: Callable[[str], str], insecure: bool = False) -> int:
+    """Make a stopped master's copy the whole cluster, see `recover`.
+
+    Whatever would keep the master from starting afterwards is refused before anything is asked.
+    """
     own = config.master
     assert own is not None, "the file of a master"
+    address = config.cluster.master(own.name)
+    assert address is not None, "a checked file names its own master"
+    check_exposure(config, address.host, insecure)
+    _check_ports((address.host, address.port), _raft_config(config, own))
 
     def look(masters: Sequence[MasterAddress]) -> Facts:
         runtime = ThreadedRuntime()
@@ -248,6 +262,15 @@ def recover_master(config: Config, ask: Callable[[str], str]) -> int:
             link.close()
 
     return recover(config, own, _raft_config(config, own), ask, look)
+
+
+def _check_ports(door: tuple[str, int], raft_config: RaftConfig) -> None:
+    """Raises: PortTaken, when a process listens where this master would."""
+    runtime, dispatcher = ThreadedRuntime(), Dispatcher()
+    tcp_transport(raft_config, runtime).close()
+    taken = Door(runtime, door, dispatcher.greet, dispatcher)
+    taken.stop()
+    taken.run()
 
 
 def run_master(config: Config, bootstrap: bool = False, insecure: bool = False) -> int:
@@ -265,8 +288,8 @@ def run_master(config: Config, bootstrap: bool = False, insecure: bool = False) 
     crashed: list[BaseException] = []
 
     def note_crash(task: str, error: BaseException) -> None:
-        if isinstance(error, LocalError):
-            # A disk that is full or broken: the line says it, no trace of ours explains it.
+        if isinstance(error, LocalError | Denied | StateDiverged):
+            # A broken disk, or a stop that is meant: no trace of ours explains it.
             logger.critical("stops task=%s error=%s reason=%s", task, error.code, error.message)
         else:
             logger.critical("a task crashed task=%s", task, exc_info=error)

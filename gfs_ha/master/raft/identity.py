@@ -232,16 +232,24 @@ def _load(reader: Reader, config: RaftConfig) -> IdentityRecord:
             " of a new cluster once with --bootstrap"
         )
     record = msgspec.msgpack.decode(_checked(row), type=IdentityRecord)
-    for name, stored, given in (
-        ("cluster", record.cluster_id, config.cluster_id),
-        ("member", record.member_id, config.member_id),
-        ("incarnation", record.incarnation, config.incarnation),
-    ):
-        if stored != given:
-            raise WrongDirectory(
-                f"the metadata store belongs to {name} {stored}, the configuration says {given}"
-            )
+    check_owner(record, config)
+    if record.incarnation != config.incarnation:
+        raise _wrong("incarnation", record.incarnation, config.incarnation)
     return record
+
+
+def check_owner(record: IdentityRecord, config: RaftConfig) -> None:
+    """Raises: WrongDirectory for the store of another member, or of another cluster."""
+    if record.cluster_id != config.cluster_id:
+        raise _wrong("cluster", record.cluster_id, config.cluster_id)
+    if record.member_id != config.member_id:
+        raise _wrong("member", record.member_id, config.member_id)
+
+
+def _wrong(name: str, stored: object, given: object) -> WrongDirectory:
+    return WrongDirectory(
+        f"the metadata store belongs to {name} {stored}, the configuration says {given}"
+    )
 
 
 def _check_stopped(reader: Reader) -> None:

@@ -11,7 +11,12 @@ import msgspec
 from gfs_ha.errors import ConfigError
 from gfs_ha.kv.ordered import OrderedKV
 from gfs_ha.master.raft.contract import RaftConfig
-from gfs_ha.master.raft.identity import load_record, store_record
+from gfs_ha.master.raft.identity import (
+    IdentityRecord,
+    check_owner,
+    load_record,
+    store_record,
+)
 from gfs_ha.master.raft.journal import Journal
 from gfs_ha.master.raft.members import Address, Configuration, Point
 
@@ -25,6 +30,7 @@ class Copy(msgspec.Struct, frozen=True):
     last_index: int
     applied_index: int
     voters: tuple[str, ...]
+    learners: tuple[str, ...] = ()
     doors: dict[str, Address] = {}  # Where the other members, also those of the file, may answer.
 
 
@@ -36,13 +42,14 @@ def stored_incarnation(kv: OrderedKV) -> int | None:
 
 
 def look_at(kv: OrderedKV, config: RaftConfig) -> Copy:
-    """Return what a store holds, for a person to decide. Raises: ConfigError for an empty one."""
-    with kv.read() as reader:
-        record = load_record(reader)
-    if record is None:
-        raise ConfigError("the directory is empty: there is no copy to recover from")
-    journal = Journal(kv, initial=Configuration(config.initial(record.members)))
-    members = journal.configuration.members.items()
+    """Return what a store holds, for a person to decide; nothing is written.
+
+    Raises: ConfigError for an empty one, WrongDirectory for another member's; OldCopy or
+    NewerIncarnation when this copy was stopped for good: another one is newer.
+    """
+    _, journal, record = _opened(kv, config)
+    configuration = journal.configuration
+    members = configuration.members.items()
     doors = {name: config.addresses(name, where).rpc for name, where in members}
     doors = {**config.doors, **doors}
     doors.pop(config.member_id, None)
@@ -50,7 +57,8 @@ def look_at(kv: OrderedKV, config: RaftConfig) -> Copy:
         record.incarnation,
         journal.last_index,
         journal.applied_index,
-        tuple(journal.configuration.voters),
+        tuple(configuration.voters),
+        tuple(configuration.learners),
         doors,
     )
 
@@ -58,15 +66,9 @@ def look_at(kv: OrderedKV, config: RaftConfig) -> Copy:
 def begin_incarnation(kv: OrderedKV, config: RaftConfig) -> int:
     """Make a stopped member the only one of a new incarnation; return that, durably.
 
-    Raises: ConfigError; OldCopy or NewerIncarnation when this copy was stopped for good: another
-    one is newer.
+    Raises: what `look_at` does.
     """
-    with kv.read() as reader:
-        record = load_record(reader)
-    if record is None or record.incarnation >= INCARNATION_MAX:
-        raise ConfigError("there is no copy here that can begin a new incarnation")
-    journal = Journal(kv, initial=Configuration(config.initial(record.members)))
-    alone = Configuration(config.initial([config.member_id]))
+    alone, journal, record = _opened(kv, config)
     writer = kv.begin()
     try:
         record.incarnation += 1
@@ -78,3 +80,17 @@ def begin_incarnation(kv: OrderedKV, config: RaftConfig) -> int:
         raise
     writer.commit()
     return record.incarnation
+
+
+def _opened(kv: OrderedKV, config: RaftConfig) -> tuple[Configuration, Journal, IdentityRecord]:
+    """Return the member as a configuration of its own, its log, and who the store says it is."""
+    config.check()
+    with kv.read() as reader:
+        record = load_record(reader)
+    if record is None:
+        raise ConfigError("the directory is empty: there is no copy to recover from")
+    check_owner(record, config)
+    if record.incarnation >= INCARNATION_MAX:
+        raise ConfigError(f"incarnation {record.incarnation} is the last one that there can be")
+    journal = Journal(kv, initial=Configuration(config.initial(record.members)))
+    return Configuration(config.initial([config.member_id])), journal, record
