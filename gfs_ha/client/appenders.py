@@ -11,6 +11,7 @@ from gfs_ha.client.appender import Appender, AppenderParts, Data
 from gfs_ha.client.cluster import ClusterCalls
 from gfs_ha.errors import GfsError, UsageError
 from gfs_ha.ids import NO_SESSION, SessionId
+from gfs_ha.limits import REQUESTS_PER_CALL_MAX
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.metadata import CloseSession
 from gfs_ha.runtime import Future
@@ -86,10 +87,10 @@ class Appenders:
         ids = {one.appender_id for one in appenders if not one.target.key}
         ids |= {appender_id for appender_id, _ in free}
         asked = [Asked(CloseSession(), one, 1, 1) for one in sorted(ids - {NO_SESSION})]
-        if not asked:
-            return
         try:
-            self._calls.settle(asked, min(self._calls.timeout_s, CLOSE_TIMEOUT_S))
+            for start in range(0, len(asked), REQUESTS_PER_CALL_MAX):
+                some = asked[start : start + REQUESTS_PER_CALL_MAX]
+                self._calls.settle(some, min(self._calls.timeout_s, CLOSE_TIMEOUT_S))
         except GfsError as error:
             # They end by themselves 24 h after their last use.
             logger.info("appenders left to expire error=%s", error.message)

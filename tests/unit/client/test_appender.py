@@ -30,6 +30,7 @@ from gfs_ha.errors import (
 )
 from gfs_ha.ids import SessionId
 from gfs_ha.protocol.frames import FrameKind, encode_frame
+from gfs_ha.protocol.metadata import CloseSession, OpenSession
 from gfs_ha.protocol.records import RecordAck, encode_record_acks
 
 WAIT_S = 20.0
@@ -408,3 +409,22 @@ def test_an_error_of_an_earlier_write_shows_at_the_next_one(house: House) -> Non
         with pytest.raises(NotFound):
             file.close()
         assert file.closed
+
+
+def test_ids_go_from_one_appender_to_the_next_and_end_with_their_client(house: House) -> None:
+    connection = house.connect()
+    with Cluster(config(), connection=connection) as cluster:
+        for number in range(20):
+            with cluster.appender(f"/file{number}") as appender:
+                appender.append(b"x").result(WAIT_S)
+            deadline_s = RUNTIME.monotonic_s() + WAIT_S
+            while not appender.ended:
+                assert RUNTIME.monotonic_s() < deadline_s
+        with cluster.appender("/keyed", key="kept") as appender:
+            appender.append(b"x").result(WAIT_S)
+        assert cluster.append("/file3", b"y") == 1
+    opened = house.masters.requests(OpenSession)
+    assert len([one for one in opened if "appends" in one.request.client]) == 2
+    closed = {one.session_id for one in house.masters.requests(CloseSession)}
+    assert appender.appender_id not in closed and len(closed) == 2
+    assert house.masters.content("/file3") == b"xy"
