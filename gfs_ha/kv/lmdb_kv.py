@@ -116,7 +116,7 @@ class _LmdbWriter(_LmdbReader):
         try:
             self._transaction.put(table.prefix + key, value, db=self._databases[table.database])
         except lmdb.Error as error:
-            raise _translated(error) from error
+            raise _translated(error, self._directory) from error
 
     def delete(self, table: Table, key: bytes) -> bool:
         try:
@@ -124,20 +124,20 @@ class _LmdbWriter(_LmdbReader):
                 self._transaction.delete(table.prefix + key, db=self._databases[table.database])
             )
         except lmdb.Error as error:
-            raise _translated(error) from error
+            raise _translated(error, self._directory) from error
 
     def clear(self, database: str) -> None:
         try:
             self._transaction.drop(self._databases[database], delete=False)
         except lmdb.Error as error:
-            raise _translated(error) from error
+            raise _translated(error, self._directory) from error
 
     def switch(self, databases: Sequence[str]) -> None:
         try:
             row = cast("bytes | None", self._transaction.get(_SWITCHED))
             self._transaction.put(_SWITCHED, switched(row, databases))
         except lmdb.Error as error:
-            raise _translated(error) from error
+            raise _translated(error, self._directory) from error
         self._find_databases()
 
     def commit(self) -> None:
@@ -180,7 +180,7 @@ class LmdbKV:
         except lmdb.InvalidError as error:
             raise WrongDirectory(f"{directory} holds no store of ours: {error}") from error
         except lmdb.Error as error:
-            raise _translated(error) from error
+            raise _translated(error, self._directory) from error
         except OSError as error:
             kind = DiskFull if error.errno in _FULL else DiskFailed
             raise kind(f"cannot open {directory}: {error}") from error
@@ -194,7 +194,7 @@ class LmdbKV:
         try:
             return _LmdbWriter(self._environment.begin(write=True), self._places, self._directory)
         except lmdb.Error as error:
-            raise _translated(error) from error
+            raise _translated(error, self._directory) from error
 
     def freeze(self) -> Frozen:
         # A copy and no long read transaction: that would make the file grow with every commit.
@@ -297,7 +297,7 @@ class _FrozenCopy:
             self._places = Places(databases, _open_databases(self._copy, databases, create=False))
         except lmdb.Error as error:
             self._remove()
-            raise _translated(error) from error
+            raise _translated(error, self._directory) from error
         except OSError as error:
             self._remove()
             kind = DiskFull if error.errno in _FULL else DiskFailed
@@ -350,10 +350,8 @@ def _copy(environment: lmdb.Environment, path: Path, stopped: Callable[[], bool]
 
 def _commit_error(error: lmdb.Error, directory: Path) -> DiskFull | DiskFailed:
     """Return why a commit failed: a write that the full disk cut short is an EIO for LMDB."""
-    found = _translated(error)
-    if isinstance(found, DiskFull):
-        return DiskFull(f"{found.message} (it lies in {directory})")
-    if os.strerror(errno.EIO) in str(error):
+    found = _translated(error, directory)
+    if isinstance(found, DiskFailed) and os.strerror(errno.EIO) in str(error):
         try:
             facts = os.statvfs(directory)
         except OSError:
@@ -364,11 +362,12 @@ def _commit_error(error: lmdb.Error, directory: Path) -> DiskFull | DiskFailed:
     return found
 
 
-def _translated(error: lmdb.Error) -> DiskFull | DiskFailed:
+def _translated(error: lmdb.Error, directory: Path | None = None) -> DiskFull | DiskFailed:
     text = str(error)
+    store = "the metadata store" if directory is None else f"the metadata store in {directory}"
     if isinstance(error, lmdb.MapFullError):
-        return DiskFull(f"the map of the metadata store is full ({text}); raise map_bytes")
+        return DiskFull(f"the map of {store} is full ({text}); raise map_bytes")
     number = getattr(error, "code", 0) or 0
     if number in _FULL or "No space left" in text:
-        return DiskFull(f"the disk of the metadata store is full: {text}")
-    return DiskFailed(f"the metadata store failed: {text}")
+        return DiskFull(f"the disk of {store} is full: {text}")
+    return DiskFailed(f"{store} failed: {text}")

@@ -207,9 +207,10 @@ def test_what_was_not_committed_is_forgotten_by_a_crash() -> None:
 def test_a_full_map_is_a_full_disk(tmp_path: Path) -> None:
     kv = LmdbKV(tmp_path, ["big"], 1 << 17)
     writer = kv.begin()
-    with pytest.raises(DiskFull, match="map"):
+    with pytest.raises(DiskFull, match="map") as full:
         for number in range(1000):
             writer.put(BIG, number.to_bytes(8, "big"), bytes(1000))
+    assert str(tmp_path) in full.value.message
     writer.abort()
     kv.close()
 
