@@ -101,6 +101,10 @@ class Receiver(installing._SyncObj):
     def _follow(self, node: Any) -> None:
         """There is nobody to follow."""
 
+    def now_s(self) -> float:
+        """Time stands still, so that the same seed writes the same rows."""
+        return 0.0
+
     def send_durable(self, peer: str, message: object) -> None:
         """There is nobody to send to."""
 
