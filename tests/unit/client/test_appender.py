@@ -15,6 +15,7 @@ from gfs_ha.client.connection import ClusterConnection
 from gfs_ha.client.filesystem import Cluster
 from gfs_ha.errors import (
     DeadlineExceeded,
+    Fenced,
     InvalidArgument,
     IsADirectory,
     LimitExceeded,
@@ -233,6 +234,23 @@ def test_records_in_doubt_of_a_file_that_was_replaced_are_unknown(house: House) 
     appender.abandon()
     assert house.masters.content("/log") == b"c"
     assert house.masters.content("/old") == b"ab"
+
+
+def test_what_was_certainly_not_written_goes_to_the_file_that_has_the_name_now(
+    house: House,
+) -> None:
+    appender = house.appender()
+    appender.append(b"a").result(WAIT_S)
+
+    def replace(when: str, tail: Tail) -> None:
+        house.connection.namespace.rename("/log", "/old")
+        raise Fenced("it is being sealed", unwritten=1)
+
+    house.fault_open(replace)
+    assert appender.append(b"b").result(WAIT_S).offset == 0
+    appender.close()
+    assert house.masters.content("/log") == b"b"
+    assert house.masters.content("/old") == b"a"
 
 
 def test_an_expired_writer_goes_on_under_another_id(house: House) -> None:
