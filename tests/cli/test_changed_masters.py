@@ -253,7 +253,9 @@ def test_two_operators_at_once_and_leaders_that_cannot_be(
     dead = next(name for name in ("m1", "m2") if name != leader)
     local_cluster.kill(dead, signal.SIGKILL)
     wait_until(lambda: not _answers(gfsctl, dead), "it is seen to be dead")
-    assert f"{dead} is not connected" in gfsctl.refused(5, *transfer, dead)
+    told = gfsctl.refused(5, *transfer, dead)
+    assert f"{dead} is not connected to the leader: start it" in told
+    assert f"master {dead}: 127.0.0.1" in gfsctl.refused(5, *MASTERS, "show", dead)
     assert gfsctl.library.operations.status().leader == leader
     gfsctl.ok(*MASTERS, "remove", "-y", dead)
     gfsctl.library.mkdir("/served")

@@ -65,12 +65,12 @@ def list_masters(session: Session) -> None:
     operations = session.operations
     try:
         report = operations.masters(min(_LEADER_WITHIN_S, operations.timeout_s))
-    except (NoLeader, DeadlineExceeded, Unreachable):
+    except (NoLeader, DeadlineExceeded, Unreachable) as error:
         rows = _rows_without_leader(session)
         if not any(row.facts and row.facts.role == "leader" for row in rows):
             # Each master still says how it is; the error is told after that.
             session.show(MasterReport(rows, ()))
-            raise
+            raise error if isinstance(error, NoLeader) else NoLeader(error.message) from None
         report = operations.masters()  # It has much to do, or has just been elected.
     session.show(structs.replace(report, items=with_facts(session, report.items)))
 

@@ -230,6 +230,17 @@ def test_without_an_answer_it_ends_like_any_request_and_after_a_few_attempts() -
     assert 3 <= len(masters.asked) < 40
 
 
+def test_who_has_left_is_not_named_among_those_that_were_tried() -> None:
+    script: Script = lambda name, terms: [Failure("NotLeader", "none", {"leader": ""})]  # noqa: E731
+    masters = ScriptedMasters(script, leader="")
+    masters.members = ("m1", "m2")
+    calls = connected(masters, "linearizable", timeout_s=0.5)
+    calls.facts()
+    with pytest.raises(NoLeader, match=r"tried m\d, m\d$") as told:
+        calls.read(Stat("/"), Done)
+    assert "m3" not in told.value.message
+
+
 def test_an_older_master_that_dates_nothing_is_understood() -> None:
     masters = ScriptedMasters(lambda name, terms: [Done()])
     calls = connected(masters, "local")
