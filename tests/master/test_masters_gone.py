@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from functools import partial
 
 from asker import Asker, followers, made
@@ -109,6 +110,13 @@ def test_a_master_that_was_removed_and_still_runs_answers_nothing_and_holds_up_n
     wait_until(lambda: fs.exists("/new"), "the others show it")
     for _ in range(20):
         assert fs.exists("/new") and fs.as_of is not None and fs.as_of.master != gone
+    # Whose file names nobody but it hears of the others from it.
+    file = trio.config("m1")
+    alone = tuple(master for master in trio.masters if master.name == gone)
+    cluster = replace(file.cluster, masters=alone)
+    lonely = Cluster(replace(file, cluster=cluster), 3.0, consistency="local")
+    trio.at_close(lonely.close)
+    assert lonely.exists("/new")
     # It is not waited for when all masters count their rows, and named by the file it is.
     report = fs.operations.verify_states(deep=True)
     assert {row.name: row.verdict for row in report.items} == {
