@@ -61,6 +61,11 @@ class Proposer:
         self._under_way: dict[tuple[SessionId, int], int] = {}
         self._term = (0, runtime.monotonic_ns())
 
+    @property
+    def incarnation(self) -> int:
+        """Return the incarnation of this member; a new one takes that of whom it joins."""
+        return self._raft.identity.incarnation
+
     def begin_term(self, term: int) -> None:
         """Count elapsed time from now; called when this master becomes the leader (M6)."""
         self._term = (term, self._runtime.monotonic_ns())

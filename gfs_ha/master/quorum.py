@@ -82,8 +82,19 @@ def _silence(raft: RaftStatus) -> Iterator[Finding]:
                 "NO_QUORUM_MARGIN",
                 ERROR,
                 f"master {name} does not answer{why}",
-                f"start {name} or mend its network: the next loss can stop writing",
+                _instead_of(peer),
             )
+
+
+def _instead_of(peer: PeerStatus) -> str:
+    """Return what to do about a master that does not answer."""
+    name = peer.member_id
+    if peer.ended:
+        return (
+            f"{name} never starts again from its directory: gfsctl admin masters replace {name}"
+            " NEW; the next loss can stop writing"
+        )
+    return f"start {name} or mend its network: the next loss can stop writing"
 
 
 def _silent_learner(peer: PeerStatus, why: str) -> Finding:

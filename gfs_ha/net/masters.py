@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from gfs_ha.config import MasterAddress
@@ -45,7 +46,9 @@ class MasterConnections:
         self._masters = {master.name: master for master in masters}
         self._network = network
         self._plain_hello = hello
-        self._hello = NetworkHello(encode(hello), _accept)
+        self._hello = encode(hello)
+        self._incarnation = 0  # The newest that any master told.
+        self._incarnations: dict[str, int] = {}  # What each of the open connections was told.
         self._runtime = runtime
         self._lock = runtime.lock()
         self._callers: dict[str, Caller] = {}
@@ -90,12 +93,16 @@ class MasterConnections:
         with self._lock:
             self.check_open()
             caller = self._callers.get(name)
-        if caller is not None and not caller.closed:
+            outdated = 0 < self._incarnations.get(name, 0) < self._incarnation
+        if caller is not None and not caller.closed and not outdated:
             return caller
+        if outdated:
+            self.drop(name)
         master = self._masters[name]
         try:
             address = (master.host, master.port)
-            fresh = self._network.dial(address, self._hello, CONNECT_TIMEOUT_S)
+            hello = NetworkHello(self._hello, partial(self._accept, name))
+            fresh = self._network.dial(address, hello, CONNECT_TIMEOUT_S)
         except Unreachable as error:
             raise Unreachable(f"master {name}: {error.message}", sent=0) from error
         except GfsError as error:
@@ -114,10 +121,24 @@ class MasterConnections:
             raise Unreachable("the link to the masters is closed", sent=0)
         return keep
 
+    def _accept(self, name: str, answer: bytes) -> None:
+        """Read a master's answer to our hello. Raises: what it refuses us with, ProtocolError;
+        Unreachable for one of an older incarnation: what it says does not count any more.
+        """
+        told = _read_hello(answer).incarnation
+        with self._lock:
+            newest = self._incarnation
+            if told >= newest or told == 0:
+                self._incarnation = max(newest, told)
+                self._incarnations[name] = told
+                return
+        raise Unreachable(f"it is of incarnation {told}, the cluster of {newest}")
+
     def drop(self, name: str) -> None:
         """Hang up on a master; the next call dials again."""
         with self._lock:
             caller = self._callers.pop(name, None)
+            self._incarnations.pop(name, None)
         if caller is not None:
             caller.close()
 
@@ -181,12 +202,12 @@ def ask_facts(connections: MasterConnections, name: str) -> MasterFacts:
     return reply
 
 
-def _accept(answer: bytes) -> None:
+def _read_hello(answer: bytes) -> HelloReply:
     """Read a master's answer to our hello. Raises: what it refuses us with, ProtocolError."""
     refusal = _read_failure(answer)
     if refusal is not None:
         raise refusal.raised()
-    decode(HelloReply, answer)
+    return decode(HelloReply, answer)
 
 
 def _read_failure(answer: bytes) -> Failure | None:

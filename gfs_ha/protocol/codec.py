@@ -46,6 +46,7 @@ class HelloReply(Word, frozen=True):
 
     name: str
     protocol_version: int
+    incarnation: int = 0  # Of a master; 0: it does not say.
 
 
 _encoder = msgspec.msgpack.Encoder()

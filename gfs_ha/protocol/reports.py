@@ -91,6 +91,7 @@ class MasterRow(Word, frozen=True):
     voter: bool = True
     ready: bool = True  # Caught up: a learner may be admitted.
     snapshot_bytes: int = 0  # Of the snapshot that it is being sent: durable there.
+    trouble: str = ""  # Why it stopped for good, and never starts again from its directory.
 
 
 class StateRow(Word, frozen=True):

@@ -364,6 +364,9 @@ class _OurTransport:
     def refusal(self, peer: str) -> str:
         return ""
 
+    def ended(self, peer: str) -> bool:
+        return False
+
     def introduced(self) -> bool:
         return True
 

@@ -105,6 +105,20 @@ def test_a_change_moves_one_member_by_one_step() -> None:
             change.changed(now)
 
 
+def test_who_is_removed_hears_of_it_only_once_that_is_committed(tmp_path: Path) -> None:
+    lab = OurLab("ABC", tmp_path)
+    lab.elect("A")
+    lab.change("A", RemoveMember("C"))
+    lab.run(0.3, "AC")  # B, which has to store it, too, hears nothing.
+    assert standing(lab, "A") == VOTER and list(lab.nodes["A"].replica.configuration.voters) == [
+        "A",
+        "B",
+    ]
+    assert list(lab.nodes["C"].replica.configuration.voters) == ["A", "B", "C"]
+    lab.run(0.3)
+    assert standing(lab, "C") == OUTSIDER
+
+
 def test_a_new_member_learns_then_votes_and_the_old_one_hears_that_it_is_out(
     lab: SparedLab,
 ) -> None:

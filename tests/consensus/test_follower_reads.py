@@ -93,6 +93,21 @@ def test_a_read_after_the_question_waits_for_the_next_one(lab: OurLab) -> None:
     assert not second.open
 
 
+def test_an_answer_releases_no_read_that_came_after_its_question(lab: OurLab) -> None:
+    first = Asked(lab, "B")
+    lab.tick("B")
+    (earlier,) = [m for m in lab.take("B", "A") if isinstance(decode(m), AskReadIndex)]
+    second = Asked(lab, "B")
+    lab.tick("B")
+    (later,) = [m for m in lab.take("B", "A") if isinstance(decode(m), AskReadIndex)]
+    for question, waits in ((earlier, True), (later, False)):
+        lab.give("B", "A", [question])
+        lab.tick("A")
+        lab.deliver("A", "B")
+        lab.tick("B")
+        assert not first.open and second.open == waits
+
+
 def test_only_what_the_store_shows_is_released(lab: OurLab) -> None:
     lab.propose("A", "x")
     lab.run(0.2, "AC")

@@ -88,7 +88,8 @@ class Dispatcher:
                 "look at the cluster id and the masters' addresses in your configuration"
             )
         connection.identity = hello
-        return encode(HelloReply(self._desk.name, PROTOCOL_VERSION))
+        incarnation = self._desk.proposer.incarnation
+        return encode(HelloReply(self._desk.name, PROTOCOL_VERSION, incarnation))
 
     def error_reply(self, error: GfsError) -> bytes:
         """Return the answer that tells the caller of an error of the whole call."""

@@ -65,7 +65,7 @@ def master_facts(desk: Desk) -> MasterFacts:
         commit_p50_us=int(raft.commit_p50_ms * 1000),
         commit_p99_us=int(raft.commit_p99_ms * 1000),
         rss_bytes=desk.rss_bytes(),
-        incarnation=desk.incarnation,
+        incarnation=desk.proposer.incarnation,
         version=VERSION,
         trouble=raft.too_far_behind or _trouble(desk.name, raft),
         state=state_facts(desk),
@@ -134,6 +134,7 @@ def master_rows(desk: Desk) -> tuple[MasterRow, ...]:
                 voter=peer.voter,
                 snapshot_bytes=peer.snapshot_bytes,
                 ready=not peer.behind and raft.last - peer.match <= RAFT_ADMISSION_LAG_MAX,
+                trouble=peer.refusal if peer.ended else "",
             )
         )
     return tuple(rows)

@@ -109,6 +109,7 @@ class PeerStatus(msgspec.Struct, frozen=True):
     refusal: str = ""  # Why the last handshake with it failed.
     voter: bool = True
     snapshot_bytes: int = 0  # Durable there of the snapshot that it is being sent, about.
+    ended: bool = False  # It stopped for good: its directory never serves again.
 
 
 class MemberStatus(msgspec.Struct, frozen=True):

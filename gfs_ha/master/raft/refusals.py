@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from gfs_ha.errors import GfsError
+from gfs_ha.errors import GfsError, OldCopy
 
 logger = logging.getLogger(__name__)
 
@@ -26,14 +26,14 @@ class Refusals:
 
     def __init__(self) -> None:
         self._told: dict[str, _Told] = {}
-        self._reasons: dict[str, str] = {}
+        self._reasons: dict[str, GfsError] = {}
         self._lines = 0
         self._lines_since_s = float("-inf")
 
     def note(self, peer: str, remote: str, error: GfsError, now: float) -> None:
         """Note that a handshake failed. A peer without a name is known by its host."""
         if peer:
-            self._reasons[peer] = error.message
+            self._reasons[peer] = error
             while len(self._reasons) > _PEERS_MAX:
                 del self._reasons[next(iter(self._reasons))]
         who = peer or remote.rpartition(":")[0]
@@ -61,7 +61,12 @@ class Refusals:
 
     def reason(self, peer: str) -> str:
         """Return why the newest handshake with a peer failed, or ""."""
-        return self._reasons.get(peer, "")
+        error = self._reasons.get(peer)
+        return "" if error is None else error.message
+
+    def ended(self, peer: str) -> bool:
+        """Return whether that is for good: the peer stopped, and will never start again."""
+        return isinstance(self._reasons.get(peer), OldCopy)
 
     def forget(self, peer: str) -> None:
         """Hear that a handshake succeeded."""

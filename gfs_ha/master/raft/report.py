@@ -76,10 +76,11 @@ class Reporter:
     def _peer(self, peer: str, now_s: float) -> PeerStatus:
         connected = self._replica.is_connected(peer)
         refusal = self._transport.refusal(peer)
+        ended = self._transport.ended(peer)
         progress = self._replica.progress_of(peer)
         voter = peer in self._replica.configuration.voters
         if progress is None:
-            return PeerStatus(peer, connected, refusal=refusal, voter=voter)
+            return PeerStatus(peer, connected, refusal=refusal, voter=voter, ended=ended)
         age_ms = -1
         if progress.answered_s is not None:
             age_ms = int((now_s - progress.answered_s) * 1000)
@@ -94,4 +95,5 @@ class Reporter:
             refusal=refusal,
             voter=voter,
             snapshot_bytes=self._replica.snapshot_bytes_at(peer),
+            ended=ended,
         )

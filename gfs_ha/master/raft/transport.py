@@ -83,6 +83,10 @@ class RaftTransport(Protocol):
         """Return why the newest handshake with a peer failed, or ""."""
         ...
 
+    def ended(self, peer: str) -> bool:
+        """Return whether a peer said that it stops for good."""
+        ...
+
     def introduced(self) -> bool:
         """Return whether whoever is known was heard, or not reached, since the start."""
         ...
@@ -152,6 +156,9 @@ class LinkTransport:
 
     def refusal(self, peer: str) -> str:
         return self._refusals.reason(peer)
+
+    def ended(self, peer: str) -> bool:
+        return self._refusals.ended(peer)
 
     def introduced(self) -> bool:
         return self._introductions.done(self._runtime.monotonic_s())

@@ -250,6 +250,13 @@ def test_states_that_differ_without_a_majority_are_an_error_and_silence_is_none(
     assert examine(replace(WELL, state_check=silence)).items == ()
 
 
+def test_who_never_starts_again_is_to_be_replaced() -> None:
+    gone = peers(connected=False, refusal="m3 runs on an old copy", ended=True)
+    [found] = [one for one in examine(replace(WELL, raft=gone)).items if one.severity == "error"]
+    assert "(m3 runs on an old copy)" in found.message
+    assert "masters replace m3 NEW" in found.advice and "start m3" not in found.advice
+
+
 def test_an_even_number_of_masters_that_vote_is_told() -> None:
     def members(count: int) -> RaftStatus:
         return msgspec.structs.replace(
