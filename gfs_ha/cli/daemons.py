@@ -156,8 +156,8 @@ def _load(config_file: str | None) -> Config:
 
 def _ask(text: str) -> str:
     """Return the line that a person types; an empty one at the end of the input."""
-    click.echo(f"{text}: ", nl=False, err=True)
     try:
+        click.echo(f"{text}: ", nl=False, err=True)
         line = sys.stdin.readline()
     except KeyboardInterrupt:
         click.echo("\ninterrupted: nothing was changed", err=True)
