@@ -112,6 +112,8 @@ def test_masters_are_replaced_and_removed_by_hand(
     local_cluster.kill(leader, signal.SIGKILL)
     child.send_signal(signal.SIGCONT)
     local_cluster.start(leader)
+    # Who is away when it is removed hears nothing of it.
+    wait_until(lambda: _answers(gfsctl, leader), f"{leader} is back")
     # Its address is known by now.
     lines = gfsctl.ok(*replace).lines
     assert "m4 votes" in lines and lines[-1] == "m3 is out"
