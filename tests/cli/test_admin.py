@@ -204,6 +204,8 @@ def test_a_master_that_does_not_vote_is_called_a_learner() -> None:
     assert role_text(row) == "learner, unreachable"
     assert role_text(structs.replace(row, reachable=True)) == "learner, silent"
     assert role_text(structs.replace(row, voter=True)) == "unreachable"
+    ended = structs.replace(row, voter=True, trouble="it stopped for good: an old copy")
+    assert role_text(ended) == "unreachable: stopped for good, replace it"
     numbers = [0] * 12
     facts = MasterFacts("m4", "learner", 1, "m1", *numbers, 1, "0.1")
     assert role_text(structs.replace(row, facts=facts)) == "learner"

@@ -172,7 +172,8 @@ def _(report: MasterReport, wide: bool) -> Group:
 def role_text(row: MasterRow) -> str:
     """Return what a master is, or that it does not answer; of one that does not vote, that too."""
     if row.facts is None:
-        role = "silent" if row.reachable else "unreachable"
+        silent = "silent" if row.reachable else "unreachable"
+        role = f"{silent}: stopped for good, replace it" if row.trouble else silent
     else:
         role = _short(row.facts) or ("" if not row.voter else row.facts.role)
     return role if row.voter else ", ".join(filter(None, ("learner", role)))
