@@ -8,12 +8,12 @@ from gfs_ha.errors import (
     InvalidArgument,
     StaleCommand,
     TooFewCopies,
-    UnknownServer,
     WrongState,
 )
-from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId, format_id, make_chunk_id
-from gfs_ha.limits import GOAL_MAX, ITEMS_PER_COMMAND_MAX
+from gfs_ha.ids import ChunkId, ServerId, format_id
+from gfs_ha.limits import ITEMS_PER_COMMAND_MAX
 from gfs_ha.master.state.bounds import U32_MAX, U64_MAX, check_count, check_range, check_text
+from gfs_ha.master.state.chunk_births import NewChunk, bear
 from gfs_ha.master.state.chunk_rows import (
     begin_sealing,
     begun_before,
@@ -25,12 +25,9 @@ from gfs_ha.master.state.claims import check_claim_count, claim, require_claim
 from gfs_ha.master.state.commands import BeginSeal, CommitSeal, PlaceChunk, ReplicasDeleted
 from gfs_ha.master.state.copies import forget_dropped
 from gfs_ha.master.state.draft import Draft, step
-from gfs_ha.master.state.locations import LocationReader
 from gfs_ha.master.state.records import DEAD, OPEN, SEALED, SEALING, Chunk, PlaceOrder, Replica
 from gfs_ha.master.state.tail_seals import seal_tail
 from gfs_ha.protocol.metadata import (
-    DISK,
-    MEMORY,
     PUT,
     ChunkAllocated,
     ChunkSealed,
@@ -47,42 +44,20 @@ def place_chunk(draft: Draft, command: PlaceChunk) -> ChunkAllocated:
 
     Refuses: TooFewCopies, UnknownServer, LimitExceeded, InvalidArgument.
     """
-    settings = draft.settings
     check_claim_count(draft)
-    check_range("goal", command.goal, 0, GOAL_MAX)
-    goal = command.goal or settings.goal
-    min_copies = min(settings.min_copies, goal)
-    if command.kind != PUT or command.durability not in (DISK, MEMORY):
-        raise InvalidArgument(
-            f"no chunk can be of kind {command.kind!r} and durability {command.durability!r}"
-        )
-    replicas = check_replicas(draft, command.replicas, goal, min_copies)
-    draft.counters.last_chunk += 1
-    chunk_id = make_chunk_id(settings.incarnation, draft.counters.last_chunk)
-    chunk = Chunk(
-        state=OPEN,
-        kind=command.kind,
-        durability=command.durability,
-        capacity=settings.chunk_bytes,
-        goal=goal,
-        min_copies=min_copies,
-        replicas=replicas,
-        birth=Epoch(settings.incarnation, draft.stamp.term),
-        born_index=draft.stamp.index,
+    if command.kind != PUT:
+        raise InvalidArgument(f"no session can write a chunk of kind {command.kind!r}")
+    wanted = NewChunk(
+        command.kind,
+        command.durability,
+        command.goal,
+        command.replicas,
         claimed_by=draft.stamp.session_id,
-    )
-    put_chunk(draft, chunk_id, None, chunk)
-    claim(draft, chunk_id)
-    return ChunkAllocated(
-        chunk_id=chunk_id,
-        birth=chunk.birth,
-        capacity=chunk.capacity,
-        replicas=LocationReader(draft.rows).replicas(chunk),
-        goal=goal,
-        min_copies=min_copies,
-        durability=chunk.durability,
         remarks=command.remarks,
     )
+    allocated = bear(draft, wanted)
+    claim(draft, allocated.chunk_id)
+    return allocated
 
 
 @step(FinishChunk, session=True)
@@ -181,24 +156,6 @@ def replicas_deleted(draft: Draft, command: ReplicasDeleted) -> Done:
     for chunk_id, server_id, index in command.dropped:
         forget_dropped(draft, chunk_id, PlaceOrder(server_id, index))
     return Done()
-
-
-def check_replicas(
-    draft: Draft, replicas: tuple[tuple[ServerId, DiskId], ...], goal: int, min_copies: int
-) -> tuple[Replica, ...]:
-    """Return the places of a new chunk. Raises: TooFewCopies, UnknownServer, InvalidArgument."""
-    count = len(replicas)
-    if count < min_copies:
-        raise TooFewCopies(f"{count} servers for a chunk, {min_copies} are needed")
-    if count > goal or len({server_id for server_id, _ in replicas}) != count:
-        raise InvalidArgument(f"{count} replicas do not fit a goal of {goal} different servers")
-    for server_id, disk_id in replicas:
-        check_range("server", server_id, 0, U64_MAX)
-        server = draft.view.server(server_id)
-        disks = () if server is None else server.disks
-        if not any(disk.disk_id == disk_id and not disk.lost for disk in disks):
-            raise UnknownServer(f"server {server_id} has no disk {format_id(disk_id)}")
-    return tuple(Replica(server_id, disk_id) for server_id, disk_id in replicas)
 
 
 def _check_end(

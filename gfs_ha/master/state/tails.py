@@ -18,17 +18,16 @@ from gfs_ha.errors import (
     StaleCommand,
     UnknownServer,
 )
-from gfs_ha.ids import ChunkId, InodeId, format_id, make_chunk_id
-from gfs_ha.limits import GOAL_MAX, ITEMS_PER_COMMAND_MAX
+from gfs_ha.ids import ChunkId, InodeId, format_id
+from gfs_ha.limits import ITEMS_PER_COMMAND_MAX
 from gfs_ha.master.state.bounds import SIZE_MAX, U64_MAX, check_count, check_range
+from gfs_ha.master.state.chunk_births import NewChunk, bear
 from gfs_ha.master.state.chunk_rows import bury, get_chunk, put_chunk
-from gfs_ha.master.state.chunks import check_replicas
 from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.holds import check_not_held
 from gfs_ha.master.state.leases import lease_one_more, note_granted
-from gfs_ha.master.state.locations import LocationReader
 from gfs_ha.master.state.names import find_place
-from gfs_ha.master.state.records import MARK, OPEN, Chunk, Inode
+from gfs_ha.master.state.records import MARK, Chunk, Inode
 from gfs_ha.master.state.tables import (
     TAILS,
     TAILS_BY_DIRECTORY,
@@ -39,7 +38,7 @@ from gfs_ha.master.state.tables import (
 from gfs_ha.master.state.tail_commands import AbandonTails, OpenTail, PlaceTail
 from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.tail_records import Tail
-from gfs_ha.protocol.metadata import DISK, FILE, MEMORY, TAIL, ChunkAllocated, Done
+from gfs_ha.protocol.metadata import FILE, TAIL, ChunkAllocated, Done
 from gfs_ha.protocol.paths import split_path
 
 
@@ -49,37 +48,11 @@ def place_tail(draft: Draft, command: PlaceTail) -> ChunkAllocated:
 
     Refuses: NotFound, IsADirectory, StaleCommand, TooFewCopies, UnknownServer, InvalidArgument.
     """
-    settings = draft.settings
     inode = _file_without_tail(draft, command.inode_id)
-    check_range("goal", command.goal, 0, GOAL_MAX)
-    goal = command.goal or inode.goal or settings.goal
-    min_copies = min(settings.min_copies, goal)
-    if command.durability not in (DISK, MEMORY):
-        raise InvalidArgument(f"no chunk can be of durability {command.durability!r}")
-    replicas = check_replicas(draft, command.replicas, goal, min_copies)
-    draft.counters.last_chunk += 1
-    chunk_id = make_chunk_id(settings.incarnation, draft.counters.last_chunk)
-    chunk = Chunk(
-        state=OPEN,
-        kind=TAIL,
-        durability=command.durability,
-        capacity=settings.chunk_bytes,
-        goal=goal,
-        min_copies=min_copies,
-        replicas=replicas,
-        birth=draft.epoch,
-        born_index=draft.stamp.index,
-    )
-    put_chunk(draft, chunk_id, None, chunk)
-    return ChunkAllocated(
-        chunk_id=chunk_id,
-        birth=chunk.birth,
-        capacity=chunk.capacity,
-        replicas=LocationReader(draft.rows).replicas(chunk),
-        goal=goal,
-        min_copies=min_copies,
-        durability=chunk.durability,
-        remarks=command.remarks,
+    goal = command.goal or inode.goal
+    return bear(
+        draft,
+        NewChunk(TAIL, command.durability, goal, command.replicas, remarks=command.remarks),
     )
 
 
