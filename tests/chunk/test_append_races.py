@@ -380,7 +380,8 @@ def test_a_tail_in_memory_is_acknowledged_without_a_sync(lane: Lane) -> None:
     lane.hold_up(1)
     with appending(lane.houses[0], chunk_id=chunk_id) as stream:
         stream.append(1, b"quick")
-        stream.wait_for(1)
+        (ack,) = stream.wait_for(1)
+    assert (ack.sequence, ack.offset, ack.length) == (1, 0, 5)
 
 
 def test_a_full_disk_is_named_and_ends_the_appends(lane: Lane) -> None:

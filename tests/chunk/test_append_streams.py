@@ -133,7 +133,8 @@ def test_a_client_that_hangs_up_does_not_disturb_the_others(houses: list[House])
             hasty.append(1000 + sequence, b"left behind")
             hasty.close()
             steady.append(sequence, b"stays")
-            steady.wait_for(sequence)
+            (ack,) = steady.wait_for(sequence)
+            assert (ack.sequence, ack.length) == (sequence, 5)
 
 
 def test_readers_get_what_counts_on_the_primary_at_once(houses: list[House]) -> None:

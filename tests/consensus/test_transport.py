@@ -187,6 +187,7 @@ def test_a_message_that_is_none_drops_a_link_that_is_up(tmp_path: Path) -> None:
                 member.greet(cluster)
                 sock.sendall(frame(bad))
                 wait_until(member.closed, "the link to be dropped")
+                assert member.closed()
 
 
 class Impostor:
@@ -261,6 +262,7 @@ def test_who_is_told_of_a_newer_incarnation_stops_for_good(cluster: Cluster, lea
     name = told.config.member_id
     told.node.show_incarnation(2)
     ends_for_good(cluster, told, name)
+    assert name not in cluster.members
 
 
 def test_a_follower_that_is_greeted_from_a_newer_incarnation_stops_for_good(

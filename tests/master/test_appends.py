@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from asker import Asker, followers
+from growing import append, deaf, grant, grown, made, members
 from peers import ScriptedServer
 from trio import CALL_S, Client, Trio, wait_until
 
 from gfs_ha.ids import ChunkId, SessionId
 from gfs_ha.protocol.append import (
-    AppendGrant,
     AppendResult,
     ConfirmTail,
     GrantAppend,
@@ -26,49 +24,9 @@ from gfs_ha.protocol.metadata import (
     ListDirectory,
     Locate,
     OpenFile,
-    Publish,
-    Published,
-    PublishFile,
     Stat,
 )
-from gfs_ha.protocol.records import RecordEntry
 from gfs_ha.protocol.reports import GetChunks, GetPlacement, PlacementReport
-
-
-def made(client: Client, path: str = "/log") -> str:
-    """Make an empty file."""
-    published = client.ask(Publish((PublishFile(path, 0, 0o644, 0),)))
-    assert isinstance(published, Published) and not published.files[0].error, published
-    return path
-
-
-def grant(client: Client, path: str = "/log", **options: Any) -> AppendGrant:
-    """Return a grant; Busy is asked again."""
-
-    def ask() -> Any:
-        reply = client.ask(GrantAppend(path, **options))
-        busy = isinstance(reply, Failure) and reply.error in ("Busy", "Held")
-        return None if busy else reply
-
-    reply = wait_until(ask, "a grant")
-    assert isinstance(reply, AppendGrant), reply
-    return reply
-
-
-def members(servers: list[ScriptedServer], granted: AppendGrant) -> list[ScriptedServer]:
-    """Return the servers of the tail, the primary first."""
-    by_id = {server.server_id: server for server in servers}
-    return [by_id[replica.server_id] for replica in granted.tail.replicas]
-
-
-def append(
-    servers: list[ScriptedServer], granted: AppendGrant, record: tuple[SessionId, int], length: int
-) -> None:
-    """Have the servers of the tail hold one more record, as a push of the primary does."""
-    for server in members(servers, granted):
-        held = server.replicas[granted.tail.chunk_id]
-        held.records.append(RecordEntry(*record, 1, held.end, length))
-        held.end += length
 
 
 def test_a_tail_is_opened_and_granted_to_everybody_who_asks(
@@ -93,9 +51,7 @@ def test_a_tail_is_opened_and_granted_to_everybody_who_asks(
 def test_a_refused_tail_is_sealed_and_the_next_grant_knows_its_records(
     client: Client, servers: list[ScriptedServer]
 ) -> None:
-    made(client)
-    first = grant(client)
-    append(servers, first, (client.session_id, 1), 100)
+    first = grown(client, servers, 100)
     append(servers, first, (client.session_id, 2), 50)
     second = grant(client, refused=first.tail.chunk_id, sequences=(1, 2, 3))
     assert second.tail.chunk_id != first.tail.chunk_id
@@ -115,9 +71,7 @@ def test_a_refused_tail_is_sealed_and_the_next_grant_knows_its_records(
 def test_what_was_reported_of_a_growing_file_is_shown_and_confirmed(
     client: Client, servers: list[ScriptedServer]
 ) -> None:
-    made(client)
-    granted = grant(client)
-    append(servers, granted, (client.session_id, 1), 100)
+    granted = grown(client, servers, 100)
 
     def size() -> int:
         status = client.ask(Stat("/log"))
@@ -188,9 +142,7 @@ def test_when_no_server_creates_a_replica_the_client_is_told(
 def test_a_restarted_primary_loses_its_tail(
     trio: Trio, client: Client, servers: list[ScriptedServer]
 ) -> None:
-    made(client)
-    first = grant(client)
-    append(servers, first, (client.session_id, 1), 70)
+    first = grown(client, servers, 70)
     primary = members(servers, first)[0]
     primary.stop()
     again = ScriptedServer(trio, primary.name, primary.rack, start_id=2)
@@ -204,9 +156,7 @@ def test_a_restarted_primary_loses_its_tail(
 def test_a_dead_primary_that_a_client_reports_is_not_waited_for(
     client: Client, servers: list[ScriptedServer]
 ) -> None:
-    made(client)
-    first = grant(client)
-    append(servers, first, (client.session_id, 1), 70)
+    first = grown(client, servers, 70)
     primary = members(servers, first)[0]
     primary.stop()
     second = grant(
@@ -222,9 +172,7 @@ def test_a_dead_primary_that_a_client_reports_is_not_waited_for(
 def test_another_leader_goes_on_with_an_open_tail(
     trio: Trio, client: Client, servers: list[ScriptedServer]
 ) -> None:
-    made(client)
-    first = grant(client)
-    append(servers, first, (client.session_id, 1), 70)
+    first = grown(client, servers, 70)
     trio.stop(trio.leader())
     again = grant(client)
     assert again.tail.chunk_id == first.tail.chunk_id
@@ -237,14 +185,11 @@ def test_a_leader_that_falls_while_a_tail_is_created_leaves_nothing_behind(
     trio: Trio, client: Client, servers: list[ScriptedServer]
 ) -> None:
     made(client)
-    for server in servers:
-        server.deaf = True
-    client.post(client.asked(GrantAppend("/log")))
-    wait_until(lambda: any(server.orders for server in servers), "the orders to create")
-    [placed] = client.ask(GetChunks()).items
-    trio.stop(trio.leader())
-    for server in servers:
-        server.deaf = False
+    with deaf(servers):
+        client.post(client.asked(GrantAppend("/log")))
+        wait_until(lambda: any(server.orders for server in servers), "the orders to create")
+        [placed] = client.ask(GetChunks()).items
+        trio.stop(trio.leader())
     granted = grant(client)
     assert granted.tail.chunk_id != placed.chunk_id
     wait_until(
@@ -256,17 +201,12 @@ def test_a_leader_that_falls_while_a_tail_is_created_leaves_nothing_behind(
 def test_a_leader_that_falls_in_a_seal_loses_no_record(
     trio: Trio, client: Client, servers: list[ScriptedServer]
 ) -> None:
-    made(client)
-    first = grant(client)
-    append(servers, first, (client.session_id, 1), 70)
+    first = grown(client, servers, 70)
     chain = members(servers, first)
-    for server in chain:
-        server.deaf = True
-    client.post(client.asked(GrantAppend("/log", refused=first.tail.chunk_id)))
-    wait_until(lambda: client.ask(GetChunks()).items[0].state == "sealing", "the seal")
-    trio.stop(trio.leader())
-    for server in chain:
-        server.deaf = False
+    with deaf(chain):
+        client.post(client.asked(GrantAppend("/log", refused=first.tail.chunk_id)))
+        wait_until(lambda: client.ask(GetChunks()).items[0].state == "sealing", "the seal")
+        trio.stop(trio.leader())
     second = grant(client, sequences=(1, 2))
     assert second.results == (AppendResult(1, 0, 70),) and second.tail.file_offset == 70
 
@@ -318,18 +258,13 @@ def test_a_chunk_that_grows_is_shown_and_placed(
 def test_a_tail_that_is_being_sealed_is_granted_to_nobody(
     trio: Trio, client: Client, servers: list[ScriptedServer]
 ) -> None:
-    made(client)
-    first = grant(client)
-    append(servers, first, (client.session_id, 1), 70)
+    first = grown(client, servers, 70)
     chain = members(servers, first)
-    for server in chain:
-        server.deaf = True
-    client.post(client.asked(GrantAppend("/log", refused=first.tail.chunk_id)))
-    wait_until(lambda: client.ask(GetChunks()).items[0].state == "sealing", "the seal")
-    answer = trio.link().call((client.asked(GrantAppend("/log")),), 1.5)[0]
-    assert isinstance(answer, Failure) and answer.error == "Busy", answer
-    for server in chain:
-        server.deaf = False
+    with deaf(chain):
+        client.post(client.asked(GrantAppend("/log", refused=first.tail.chunk_id)))
+        wait_until(lambda: client.ask(GetChunks()).items[0].state == "sealing", "the seal")
+        answer = trio.link().call((client.asked(GrantAppend("/log")),), 1.5)[0]
+        assert isinstance(answer, Failure) and answer.error == "Busy", answer
     assert grant(client).tail.file_offset == 70
 
 
@@ -351,9 +286,7 @@ def test_nothing_is_granted_before_every_server_has_its_replica(
 def test_a_follower_knows_that_a_file_grows_and_not_how_far(
     trio: Trio, client: Client, servers: list[ScriptedServer]
 ) -> None:
-    made(client)
-    granted = grant(client)
-    append(servers, granted, (client.session_id, 1), 100)
+    granted = grown(client, servers, 100)
     terms = ReadTerms(LINEARIZABLE)
     answer = Asker(trio).ask(followers(trio)[0], terms, Stat("/log"), OpenFile("/log"))
     status, opened = answer.replies

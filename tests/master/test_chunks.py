@@ -26,6 +26,7 @@ from gfs_ha.protocol.metadata import (
     SealChunk,
     Staged,
     StageExtents,
+    Stat,
 )
 from gfs_ha.protocol.reports import GetChunks, GetPlacement
 
@@ -83,6 +84,7 @@ def test_the_replicas_of_a_removed_file_are_deleted_and_forgotten(
     client.ask(Remove("/file"))
     wait_until(lambda: not any(server.replicas for server in servers), "deletes")
     wait_until(lambda: not client.ask(GetChunks()).items, "the row to go")
+    assert client.ask(Stat("/file")).error == "NotFound"
 
 
 def test_a_broken_chunk_is_sealed_for_its_session(

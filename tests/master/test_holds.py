@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from growing import append, deaf, grant, grown, made, members, removed_in_the_end
 from peers import ScriptedServer
-from test_appends import append, grant, made, members
 from trio import CALL_S, Client, Trio, wait_until
 
 from gfs_ha.protocol.append import GrantAppend, LeaseList, ListLeases
@@ -31,9 +31,7 @@ def leases(client: Client) -> LeaseList:
 def test_a_file_that_is_appended_to_is_removed_once_its_tail_is_sealed(
     client: Client, servers: list[ScriptedServer]
 ) -> None:
-    made(client)
-    granted = grant(client)
-    append(servers, granted, (client.session_id, 1), 100)
+    grown(client, servers, 100)
     asked = client.asked(Remove("/log"))
     removed = client.send(asked)[0]
     assert isinstance(removed, Removed), removed
@@ -48,9 +46,7 @@ def test_a_file_that_is_appended_to_is_removed_once_its_tail_is_sealed(
 def test_a_copy_takes_all_that_was_appended_before_it(
     client: Client, servers: list[ScriptedServer]
 ) -> None:
-    made(client)
-    granted = grant(client)
-    append(servers, granted, (client.session_id, 1), 100)
+    grown(client, servers, 100)
     copied = client.ask(StageCopy("/log", 0, 1 << 40, 0, 0))
     assert isinstance(copied, StagedCopy) and copied.copied == 100, copied
     assert grant(client).tail.file_offset == 100
@@ -103,50 +99,30 @@ def test_a_tail_moves_with_its_file(client: Client, servers: list[ScriptedServer
 def test_a_seal_that_is_blocked_makes_the_change_wait_and_not_fail_for_good(
     trio: Trio, client: Client, servers: list[ScriptedServer]
 ) -> None:
-    made(client)
-    granted = grant(client)
+    granted = grown(client, servers, 100)
     chain = members(servers, granted)
-    append(servers, granted, (client.session_id, 1), 100)
-    for server in chain:
-        server.deaf = True
-    asked = client.asked(Remove("/log"))
-    answer = trio.link().call((asked,), 2.0)[0]
-    assert isinstance(answer, Failure) and answer.error == "Busy", answer
-    held = client.ask(GrantAppend("/log"))
-    assert isinstance(held, Failure) and held.error in ("Busy", "Held"), held
-    for server in chain:
-        server.deaf = False
-
-    def again() -> bool:
-        reply = client.send(asked)[0]
-        assert isinstance(reply, Removed) or reply.error in ("Busy", "Held"), reply
-        return isinstance(reply, Removed)
-
-    wait_until(again, "the removal")
+    with deaf(chain):
+        asked = client.asked(Remove("/log"))
+        answer = trio.link().call((asked,), 2.0)[0]
+        assert isinstance(answer, Failure) and answer.error == "Busy", answer
+        held = client.ask(GrantAppend("/log"))
+        assert isinstance(held, Failure) and held.error in ("Busy", "Held"), held
+    removed_in_the_end(client, asked)
 
 
 def test_a_leader_that_falls_in_a_hold_leaves_the_request_to_the_next(
     trio: Trio, client: Client, servers: list[ScriptedServer]
 ) -> None:
-    made(client)
-    granted = grant(client)
-    append(servers, granted, (client.session_id, 1), 100)
+    granted = grown(client, servers, 100)
     chain = members(servers, granted)
-    for server in chain:
-        server.deaf = True
-    asked = client.asked(Remove("/log"))
-    client.post(asked)
-    wait_until(lambda: all(order_seen(server, granted.tail.chunk_id) for server in chain), "fences")
-    trio.stop(trio.leader())
-    for server in chain:
-        server.deaf = False
-
-    def again() -> bool:
-        reply = client.send(asked)[0]
-        assert isinstance(reply, Removed) or reply.error in ("Busy", "Held"), reply
-        return isinstance(reply, Removed)
-
-    wait_until(again, "the removal")
+    with deaf(chain):
+        asked = client.asked(Remove("/log"))
+        client.post(asked)
+        wait_until(
+            lambda: all(order_seen(server, granted.tail.chunk_id) for server in chain), "fences"
+        )
+        trio.stop(trio.leader())
+    removed_in_the_end(client, asked)
     assert client.ask(Stat("/log")).error == "NotFound"
     made(client)
     assert grant(client).tail.file_offset == 0
@@ -193,10 +169,8 @@ def test_whoever_comes_first_a_removed_file_leaves_no_tail(
 def test_a_blocked_end_of_a_file_is_named_in_health_and_is_held_no_longer_than_needed(
     trio: Trio, client: Client, servers: list[ScriptedServer]
 ) -> None:
-    made(client)
-    granted = grant(client)
+    granted = grown(client, servers, 100)
     chain = members(servers, granted)
-    append(servers, granted, (client.session_id, 1), 100)
     for server in chain[:2]:
         server.replicas[granted.tail.chunk_id].lost = 10
     chain[2].stop()

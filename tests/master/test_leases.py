@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from growing import grant, grown, made, members
 from peers import ScriptedServer
-from test_appends import append, grant, made, members
 from trio import Client, Trio, wait_until
 
 from gfs_ha.protocol.append import (
@@ -27,9 +27,7 @@ def listed(client: Client) -> tuple[LeaseRow, ...]:
 def test_a_lease_is_shown_per_chunk_with_what_its_holder_said(
     client: Client, servers: list[ScriptedServer]
 ) -> None:
-    made(client)
-    granted = grant(client)
-    append(servers, granted, (client.session_id, 1), 90)
+    granted = grown(client, servers, 90)
     primary = members(servers, granted)[0]
     primary.replicas[granted.tail.chunk_id].idle_ms = 1234
     wait_until(lambda: listed(client)[0].length == 90, "the next heartbeat")
@@ -74,9 +72,7 @@ def test_what_happened_to_leases_is_told_with_the_reason(
 def test_a_revoked_lease_is_answered_when_its_tail_is_sealed(
     client: Client, servers: list[ScriptedServer]
 ) -> None:
-    made(client)
-    granted = grant(client)
-    append(servers, granted, (client.session_id, 1), 90)
+    granted = grown(client, servers, 90)
     revoked = client.ask(RevokeLease(chunk_id=granted.tail.chunk_id))
     assert revoked == LeaseRevoked((granted.tail.chunk_id,))
     assert not listed(client)
@@ -108,10 +104,8 @@ def test_all_that_a_server_holds_is_revoked_at_once(
 def test_a_seal_that_is_blocked_makes_a_revocation_busy(
     trio: Trio, client: Client, servers: list[ScriptedServer]
 ) -> None:
-    made(client)
-    granted = grant(client)
+    granted = grown(client, servers, 90)
     chain = members(servers, granted)
-    append(servers, granted, (client.session_id, 1), 90)
     for server in chain[:2]:
         server.replicas[granted.tail.chunk_id].lost = 10
     chain[2].stop()
