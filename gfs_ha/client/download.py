@@ -55,6 +55,7 @@ class Downloader:
     ) -> None:
         """Write a small content that is here already and verified."""
         with LocalTarget(local, self._parts.runtime.random_u64()) as target:
+            target.create()
             target.write(data, 0)
             if verify:
                 target.verify(len(data), crc32c(data))
@@ -67,6 +68,7 @@ class Downloader:
         stream = PieceStream(self._parts, content, 0, content.size, self._watch)
         with LocalTarget(local, self._parts.runtime.random_u64()) as target:
             try:
+                target.create()
                 while (filled := stream.take()) is not None:
                     self._cancel.check()
                     target.write(filled.data, filled.offset)

@@ -143,7 +143,8 @@ class LocalTarget:
     """A new local file that appears under its name whole, or not at all.
 
     It is written under a short temporary name beside the target, so that a name of 255 bytes is
-    still possible, and renamed. Leaving the `with` block without `commit` removes it.
+    still possible, and renamed. Leaving the `with` block without `commit` removes it: `create` is
+    called inside, so that Ctrl-C leaves nothing behind at whichever instruction it comes.
     """
 
     def __init__(self, path: str, unique: int) -> None:
@@ -151,12 +152,21 @@ class LocalTarget:
         self.path = path = os.path.realpath(path) if os.path.islink(path) else path
         directory = os.path.dirname(path) or "."
         self.temporary = os.path.join(directory, f".gfs-{unique & (1 << 64) - 1:016x}.part")
-        with local_door(path):
-            if os.path.isdir(path):
-                raise IsADirectory(f"local {shown(path)} is a directory")
+        self._number = -1
+        self._begun = False
+
+    def create(self) -> None:
+        """Make the temporary file. Raises: IsADirectory, DiskFull, DiskFailed..."""
+        with local_door(self.path):
+            if os.path.isdir(self.path):
+                raise IsADirectory(f"local {shown(self.path)} is a directory")
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._number = os.open(self.temporary, flags, 0o600)
-        self._open = True
+            self._begun = True
+            try:
+                self._number = os.open(self.temporary, flags, 0o600)
+            except FileExistsError:
+                self._begun = False  # It is another's.
+                raise
 
     def write(self, data: memoryview, offset: int) -> None:
         """Write bytes at their place. Raises: DiskFull, DiskFailed."""
@@ -185,7 +195,7 @@ class LocalTarget:
             os.fchmod(self._number, mode & 0o7777)
             os.utime(self._number, ns=(mtime_ns, mtime_ns))
             os.rename(self.temporary, self.path)
-        self._close()
+        self._begun = False
 
     def __enter__(self) -> LocalTarget:
         return self
@@ -196,13 +206,11 @@ class LocalTarget:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._open:
-            self._close()
+        if self._begun:
             try:
                 os.unlink(self.temporary)
             except FileNotFoundError:
                 pass
-
-    def _close(self) -> None:
-        self._open = False
-        os.close(self._number)
+        number, self._number = self._number, -1
+        if number >= 0:
+            os.close(number)

@@ -116,7 +116,7 @@ def test_a_master_that_was_removed_and_still_runs_answers_nothing_and_holds_up_n
     cluster = replace(file.cluster, masters=alone)
     lonely = Cluster(replace(file, cluster=cluster), 3.0, consistency="local")
     trio.at_close(lonely.close)
-    assert lonely.exists("/new")
+    wait_until(lambda: lonely.exists("/new"), "whichever it asks shows it")
     # It is not waited for when all masters count their rows, and named by the file it is.
     report = fs.operations.verify_states(deep=True)
     assert {row.name: row.verdict for row in report.items} == {
