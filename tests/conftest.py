@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,14 @@ MIB = 1 << 20
 # tests interrupt must hear it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Test processes that run side by side take their ports from ranges of their own.
+PORTS_FIRST = 10_000
+PORTS_EACH = 2_000
+WORKERS_MAX = 11
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    low = PORTS_FIRST + int(worker.removeprefix("gw")) % WORKERS_MAX * PORTS_EACH
+    os.environ["GFS_LOCAL_PORTS"] = f"{low}-{low + PORTS_EACH - 1}"
 
 
 @pytest.fixture

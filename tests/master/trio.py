@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +20,7 @@ from gfs_ha.config import (
 from gfs_ha.errors import GfsError
 from gfs_ha.ids import NO_SESSION, SessionId
 from gfs_ha.limits import DEAD_S, MIB, PROTOCOL_VERSION
+from gfs_ha.local.ports import choose_ports
 from gfs_ha.master.planners.plan import PlanLimits
 from gfs_ha.master.server import MasterServer, build_master
 from gfs_ha.net.leader import LeaderLink
@@ -37,15 +37,8 @@ NAMES = ("m1", "m2", "m3")
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody has now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
+    """Return ports that nobody has now, and that no outgoing connection takes."""
+    return list(choose_ports("127.0.0.1", count, ThreadedRuntime()))
 
 
 def wait_until(predicate: Callable[[], Any], what: str) -> Any:
