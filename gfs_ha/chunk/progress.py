@@ -64,7 +64,7 @@ class ProgressTicker:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._condition = runtime.condition()
-        self._running: set[Told] = set()
+        self._running: dict[Told, None] = {}  # In the order in which they began.
         self._stopped = False
 
     @contextmanager
@@ -78,13 +78,13 @@ class ProgressTicker:
     def telling(self, told: Told) -> Iterator[None]:
         """Tell `told` again and again inside the `with` block, and never after it."""
         with self._condition:
-            self._running.add(told)
+            self._running[told] = None
         try:
             yield
         finally:
             # Under the lock, so that no progress frame follows the final one or cuts into it.
             with self._condition:
-                self._running.discard(told)
+                self._running.pop(told, None)
 
     def run(self) -> None:
         """Tick until `stop`."""

@@ -7,7 +7,7 @@ import signal
 
 from gfs_ha.chunk.copies import Copies
 from gfs_ha.chunk.dataport import DataPort, ServerRun
-from gfs_ha.chunk.disk import Disk, PosixDisk
+from gfs_ha.chunk.disk import Disk
 from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.heartbeat import (
     CALL_TIMEOUT_S,
@@ -17,18 +17,17 @@ from gfs_ha.chunk.heartbeat import (
     is_final,
     register,
 )
+from gfs_ha.chunk.machine import Machine, this_machine
 from gfs_ha.chunk.obey import Obedience
 from gfs_ha.chunk.outbox import Outbox
 from gfs_ha.chunk.slots.identity import Identity, check_identity, read_identity, write_identity
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.config import ChunkserverConfig, Config, check_exposure
 from gfs_ha.errors import ConfigError, DeadlineExceeded, DiskFailed, GfsError
-from gfs_ha.ids import ChunkId, DiskId, ServerId, StartId
+from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.limits import PROTOCOL_VERSION
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.stream_pool import StreamPool
-from gfs_ha.net.streams import TcpStreams
-from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.protocol.codec import Hello
 from gfs_ha.protocol.control import (
     BucketListing,
@@ -44,8 +43,6 @@ from gfs_ha.runtime import (
     Runtime,
     Task,
     ThreadedRuntime,
-    boot_id,
-    process_start_id,
     watch_stop_signals,
 )
 
@@ -104,15 +101,27 @@ class Chunkserver:
     the run from within; the caller then stops it.
     """
 
-    def __init__(self, config: Config, own: ChunkserverConfig, runtime: Runtime) -> None:
-        """Take the data directory. Raises: WrongDirectory, DiskFailed."""
+    def __init__(
+        self,
+        config: Config,
+        own: ChunkserverConfig,
+        runtime: Runtime,
+        machine: Machine | None = None,
+    ) -> None:
+        """Take the data directory; without a `machine` that of this one.
+
+        Raises: WrongDirectory, DiskFailed.
+        """
+        machine = machine or this_machine(own, runtime)
         self.ready: Future[int] = runtime.future()
         self.ended: Future[GfsError] = runtime.future()
         self._config = config
         self._own = own
         self._runtime = runtime
-        self._network = TcpStreams(runtime)
-        self._disk = PosixDisk(own.directory)
+        self._network = machine.streams
+        self._disk = machine.disk
+        self._boot_id = machine.boot_id
+        self._start_id = machine.start_id
         try:
             self._identity = read_identity(self._disk)
             if self._identity is not None:
@@ -121,13 +130,13 @@ class Chunkserver:
             self._disk.close()
             raise
         hello = Hello(config.cluster.id, PROTOCOL_VERSION, "chunkserver", own.name)
-        self._leader = LeaderLink(config.cluster.masters, TcpNetwork(runtime), hello, runtime)
+        self._leader = LeaderLink(config.cluster.masters, machine.network, hello, runtime)
         self._leader.keep_learning()
-        self._start_id = StartId(process_start_id())
         self._changed = runtime.condition()
         self._stopping = False
         self._starting: Task | None = None
         self._serving: Task | None = None
+        self.store: ChunkStore | None = None  # Once it serves.
         self._data_port: DataPort | None = None
         self._copies: Copies | None = None
         self._obedience: Obedience | None = None
@@ -171,8 +180,7 @@ class Chunkserver:
 
     def _serve(self, identity: Identity, enrolled: bool) -> None:
         runtime = self._runtime
-        boot = boot_id()
-        store = ChunkStore(self._disk, identity, runtime, boot)
+        store = self.store = ChunkStore(self._disk, identity, runtime, self._boot_id)
         epochs = EpochBook(self._disk, runtime)
         outbox = Outbox(runtime)
 
@@ -246,7 +254,7 @@ class Chunkserver:
             own.rack,
             own.machine,
             self._start_id,
-            boot_id(),
+            self._boot_id,
         )
 
     def _pause(self, pause_s: float) -> None:

@@ -47,11 +47,13 @@ class ClusterConnection:
         network: Network | None = None,
         plane: DataPlane | None = None,
         consistency: Consistency = DEFAULT,
+        name: str = "",
     ) -> None:
+        """Args: `name` is how the masters call this client; without it machine and process id."""
         self.runtime = runtime = runtime or ThreadedRuntime()
         self.config = config
         timeout_s = config.client.timeout_s if timeout_s is None else timeout_s
-        name = f"{config.client.machine}:{os.getpid()}"
+        name = name or f"{config.client.machine}:{os.getpid()}"
         hello = Hello(config.cluster.id, PROTOCOL_VERSION, "client", name)
         network = network or TcpNetwork(runtime)
         link = LeaderLink(config.cluster.masters, network, hello, runtime)

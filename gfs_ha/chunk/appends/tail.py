@@ -85,7 +85,7 @@ class Tail:
         self._waiting: deque[_Arrival] = deque()
         self._held = 0  # Room of what waits or is under way.
         self._readers_held = 0  # Streams that are not read on meanwhile.
-        self._streams: set[AppendStream] = set()
+        self._streams: dict[AppendStream, None] = {}  # In the order in which they came.
         self._working = False
         self._end = 0  # Of the newest batch.
         self._committed = 0
@@ -107,12 +107,12 @@ class Tail:
             self._check_taking()
             if self._full:
                 raise self._tail_full()
-            self._streams.add(stream)
+            self._streams[stream] = None
 
     def leave(self, stream: AppendStream) -> None:
         """Let go of a stream; what it brought goes on."""
         with self._changed:
-            self._streams.discard(stream)
+            self._streams.pop(stream, None)
 
     def _check_taking(self) -> None:
         if self._closed is not None:
