@@ -13,12 +13,21 @@ from collections.abc import Callable
 from gfs_ha.checksum import chunk_digest
 from gfs_ha.chunk.pace import Pace
 from gfs_ha.chunk.slots.copy_slot import CopySlot
-from gfs_ha.chunk.slots.store import ChunkStore, ReplicaSpec
+from gfs_ha.chunk.slots.spec import ReplicaSpec
+from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.chunk.source import Source, SourceRoom, bad_blocks
-from gfs_ha.errors import Cancelled, CorruptData, GfsError, ProtocolError, Unreachable
+from gfs_ha.errors import (
+    Cancelled,
+    CorruptData,
+    GfsError,
+    ProtocolError,
+    RangeGone,
+    Unreachable,
+)
 from gfs_ha.limits import BLOCK_BYTES, CHUNK_BYTES_MAX, PACKET_BYTES_MAX
 from gfs_ha.protocol.control import CopyReplica
 from gfs_ha.protocol.data import ChunkKind, Durability
+from gfs_ha.protocol.gone import unpack_blocks
 
 SOURCES_MAX = 8
 _PIECE_BYTES = PACKET_BYTES_MAX
@@ -39,6 +48,7 @@ class Copying:
         self.order = order
         self.pace = Pace(order.bytes_per_s, room.runtime.monotonic_s())
         self.bytes_done = 0
+        self._gone = unpack_blocks(order.gone)
         self._store = store
         self._room = room
         self._pause = pause
@@ -60,11 +70,11 @@ class Copying:
         order = self.order
         spec = self._spec()
         end = (order.order_index, order.length, order.digest)
-        if self._store.confirm(order.chunk_id, order.birth, end):
+        if self._store.confirm(order.chunk_id, order.birth, end, self._gone):
             self.bytes_done = order.length
             return
         crcs = self._read_blocks()
-        slot = self._store.begin_copy(spec, order.order_index, order.length)
+        slot = self._store.begin_copy(spec, order.order_index, order.length, self._gone)
         try:
             self._fill(slot, crcs)
             self._check_wanted()
@@ -110,12 +120,22 @@ class Copying:
                 offset = slot.end
                 data = buffer.data[: min(_PIECE_BYTES, order.length - offset)]
                 first = offset // BLOCK_BYTES
+                if self._gone >> first & 1:
+                    end = min(offset + BLOCK_BYTES, order.length)
+                    slot.skip(end - offset, crcs[first : first + 1])
+                    continue
+                data = data[: self._alive_from(first) * BLOCK_BYTES]
                 expected = crcs[first : first + -(-len(data) // BLOCK_BYTES)]
                 self.pace.take(len(data), self._room.runtime.monotonic_s())
                 self._pause(self)
                 self._get(offset, data, expected)
                 slot.append(data, expected)
                 self.bytes_done = slot.end
+
+    def _alive_from(self, first: int) -> int:
+        """Return how many blocks from one on are there before the next that is gone."""
+        after = self._gone >> first
+        return (after & -after).bit_length() - 1 if after else CHUNK_BYTES_MAX // BLOCK_BYTES
 
     def _get(self, offset: int, data: memoryview, crcs: array[int]) -> None:
         """Fill a piece with bytes that fit their CRCs. Raises: CorruptData, Unreachable."""
@@ -144,7 +164,7 @@ class Copying:
             try:
                 source.read(offset, data)
                 missing[:] = bad_blocks(offset, data, crcs)
-            except CorruptData:
+            except (CorruptData, RangeGone):
                 pass  # Found by a server that looks before it sends: which block it is, comes now.
         for block in list(missing):
             self._check_wanted()
@@ -155,6 +175,9 @@ class Copying:
                 source.read(offset + start, part, checked=True)
             except CorruptData:
                 self._bad[source.server_id] = f"{where} is damaged"
+                continue
+            except RangeGone:
+                self._bad[source.server_id] = f"{where} was given back"
                 continue
             if bad_blocks(offset + start, part, crcs[block : block + 1]):
                 self._bad[source.server_id] = f"{where} arrived damaged"

@@ -61,10 +61,14 @@ class File(Protocol):
         ...
 
     def punch(self, offset: int, length: int) -> None:
-        """Give back a range; it reads as zeros afterwards."""
+        """Give back a range; it reads as zeros afterwards, the size stays."""
         ...
 
     def size(self) -> int: ...
+
+    def room(self) -> int:
+        """Return how many bytes of the disk it takes."""
+        ...
 
     def number(self) -> int:
         """Return the descriptor for sendfile, or -1 where there is none."""
@@ -111,6 +115,7 @@ def opened(disk: Disk, name: str) -> Iterator[File]:
         file.close()
 
 
+_STAT_BLOCK_BYTES = 512  # Of st_blocks, on every file system.
 _KEEP_SIZE = 1
 _PUNCH_HOLE = 2
 _WAIT_WRITE_WAIT = 7  # SYNC_FILE_RANGE_WAIT_BEFORE | WRITE | WAIT_AFTER
@@ -186,6 +191,10 @@ class PosixFile:
     def size(self) -> int:
         with _translated(f"cannot look at {self._name}"):
             return os.fstat(self._number).st_size
+
+    def room(self) -> int:
+        with _translated(f"cannot look at {self._name}"):
+            return os.fstat(self._number).st_blocks * _STAT_BLOCK_BYTES
 
     def number(self) -> int:
         return self._number

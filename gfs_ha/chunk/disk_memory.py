@@ -13,6 +13,7 @@ from gfs_ha.errors import DiskFailed, DiskFull, GfsError, NotFound
 from gfs_ha.runtime import Runtime
 
 SECTOR_BYTES = 512
+PAGE_BYTES = 4096  # What a range that is given back is counted in.
 
 # Told the index of an unsynced write and of a sector in it; returns whether it reached the disk.
 Survives = Callable[[int, int], bool]
@@ -28,10 +29,22 @@ class _Inode:
         self.current = bytearray()
         self.unsynced: list[tuple[int, bytes]] = []
         self.allocated = 0
+        self.holes: set[int] = set()  # Pages that were given back.
+
+    def room(self) -> int:
+        return max(len(self.current), self.allocated) - PAGE_BYTES * len(self.holes)
+
+    def punch(self, offset: int, length: int) -> None:
+        written = min(offset + length, len(self.current))
+        if offset < written:
+            self.put(offset, bytes(written - offset))
+        end = min(offset + length, max(len(self.current), self.allocated))
+        self.holes.update(range(-(-offset // PAGE_BYTES), end // PAGE_BYTES))
 
     def put(self, offset: int, data: bytes) -> None:
         _store(self.current, offset, data)
         self.unsynced.append((offset, data))
+        self.holes.difference_update(_pages(offset, len(data)))
 
     def settle(self) -> None:
         for offset, data in self.unsynced:
@@ -45,6 +58,14 @@ class _Inode:
                     _store(self.durable, offset + start, data[start : start + SECTOR_BYTES])
         self.current = bytearray(self.durable)
         self.unsynced = []
+        self.holes = {page for page in self.holes if not any(self._page(page))}
+
+    def _page(self, page: int) -> bytes:
+        return bytes(self.durable[page * PAGE_BYTES : (page + 1) * PAGE_BYTES])
+
+
+def _pages(offset: int, length: int) -> range:
+    return range(offset // PAGE_BYTES, -(-(offset + length) // PAGE_BYTES))
 
 
 def _store(content: bytearray, offset: int, data: bytes) -> None:
@@ -131,7 +152,7 @@ class MemoryDisk:
                 inode.durable[offset] ^= mask
 
     def _used(self) -> int:
-        return sum(max(len(i.current), i.allocated) for i in self._names.values())
+        return sum(inode.room() for inode in self._names.values())
 
     def _check(self) -> None:
         if self._off:
@@ -194,11 +215,20 @@ class MemoryFile:
             for content in (self._inode.current, self._inode.durable):
                 del content[length:]
             self._inode.allocated = length
+            kept_pages = length // PAGE_BYTES
+            self._inode.holes = {page for page in self._inode.holes if page < kept_pages}
             kept = [(at, data[: max(0, length - at)]) for at, data in self._inode.unsynced]
             self._inode.unsynced = [(at, data) for at, data in kept if data]
 
     def punch(self, offset: int, length: int) -> None:
-        self.write(offset, bytes(length))
+        with self._disk._lock:
+            self._disk._change()
+            self._inode.punch(offset, length)
+
+    def room(self) -> int:
+        with self._disk._lock:
+            self._disk._check()
+            return self._inode.room()
 
     def size(self) -> int:
         with self._disk._lock:

@@ -7,7 +7,8 @@ from array import array
 from gfs_ha.chunk.progress import DiskWatch
 from gfs_ha.chunk.slots.appending import OpenPush
 from gfs_ha.chunk.slots.replica import Replica
-from gfs_ha.chunk.slots.store import ChunkStore, ReplicaSpec
+from gfs_ha.chunk.slots.spec import ReplicaSpec
+from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import AlreadyExists, GfsError, ProtocolError
 from gfs_ha.protocol.data import ChunkKind, DataRequest, RequestFlag
 from gfs_ha.protocol.frames import ReplicaAck, failed_ack

@@ -32,8 +32,10 @@ from gfs_ha.protocol.control import (
     OrderFailed,
     ProofAnswer,
     ProveReplica,
+    PunchReplica,
     StopCopy,
 )
+from gfs_ha.protocol.gone import unpack_blocks
 from gfs_ha.runtime import Runtime, Task, join_all
 
 WORKERS = 2  # One replica that is slow to verify does not hold up all others.
@@ -51,6 +53,7 @@ _KINDS: dict[type[Order], str] = {
     StopCopy: "stop_copy",
     KeepReplica: "keep",
     CreateReplica: "create",
+    PunchReplica: "punch",
 }
 
 logger = logging.getLogger(__name__)
@@ -59,7 +62,8 @@ logger = logging.getLogger(__name__)
 class Replicas(Protocol):
     """What the chunk store does on order; all idempotent, an older order is refused.
 
-    `delete` of what is not here is no error: it was deleted before and the answer got lost.
+    `delete` of what is not here is no error: it was deleted before and the answer got lost. It and
+    `punch` return what the disk got back.
     """
 
     def get(self, chunk_id: ChunkId, birth: Birth) -> object: ...
@@ -82,7 +86,9 @@ class Replicas(Protocol):
 
     def keep(self, chunk_id: ChunkId, order_index: LogIndex) -> None: ...
 
-    def delete(self, chunk_id: ChunkId, order_index: LogIndex) -> None: ...
+    def delete(self, chunk_id: ChunkId, order_index: LogIndex) -> int: ...
+
+    def punch(self, chunk_id: ChunkId, order_index: LogIndex, gone: int) -> int: ...
 
 
 class Tails(Protocol):
@@ -248,8 +254,7 @@ class Obedience:
         if isinstance(order, DeleteReplica):
             self._copies.check_newest(chunk_id, index)
             self._copies.end(chunk_id, index)  # First: no copy may come in behind the deletion.
-            self._replicas.delete(chunk_id, index)
-            return OrderDone(chunk_id, index, kind)
+            return OrderDone(chunk_id, index, kind, self._replicas.delete(chunk_id, index))
         if isinstance(order, ForgetTombstone):
             self._replicas.forget_tombstone(chunk_id, index)
             return OrderDone(chunk_id, index, kind)
@@ -272,6 +277,9 @@ class Obedience:
             )
         assert not isinstance(order, CopyReplica), "copies have workers of their own"
         self._replicas.get(chunk_id, order.birth)  # Another birth is another chunk.
+        if isinstance(order, PunchReplica):
+            freed = self._replicas.punch(chunk_id, index, unpack_blocks(order.gone))
+            return OrderDone(chunk_id, index, kind, freed)
         if isinstance(order, CompareReplica):
             self._replicas.compare(chunk_id, index, order.length, order.digest)
         else:

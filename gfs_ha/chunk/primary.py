@@ -18,7 +18,7 @@ from gfs_ha.chunk.appends.workers import BatchWorkers
 from gfs_ha.chunk.epochs import NO_EPOCH
 from gfs_ha.chunk.push import PushRoom
 from gfs_ha.chunk.slots.format import State
-from gfs_ha.chunk.slots.store import ReplicaSpec
+from gfs_ha.chunk.slots.spec import ReplicaSpec
 from gfs_ha.errors import (
     Fenced,
     GfsError,

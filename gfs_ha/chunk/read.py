@@ -43,8 +43,8 @@ class ReadRoom:
 def serve_fetch(room: ReadRoom, request: DataRequest, stream: Stream) -> None:
     """Answer one ranged read.
 
-    Raises: UnknownReplica, WrongBirth, ChunkUnavailable, ReplicaDamaged, CorruptData before
-    anything was sent; Unreachable, DeadlineExceeded.
+    Raises: UnknownReplica, WrongBirth, ChunkUnavailable, RangeGone, ReplicaDamaged, CorruptData
+    before anything was sent; Unreachable, DeadlineExceeded.
     """
     deadline = Deadline(room.runtime, request.deadline_ms / 1000)
     replica = room.store.get(request.chunk_id, request.birth)
@@ -79,7 +79,7 @@ def serve_blocks(room: ReadRoom, request: DataRequest, stream: Stream) -> None:
     header = replica.header
     if header.state is not State.SEALED:
         raise ReplicaBusy(f"chunk {request.chunk_id:#x} is not sealed here yet")
-    plan = replica.plan_read(0, header.end)
+    plan = replica.plan_read(0, header.end, data=False)
     echo = DataEcho(request.chunk_id, 0, header.end, True, plan.digest, plan.crcs)
     frame = encode_frame(FrameKind.BLOCKS, request.op_id, encode_echo(echo))
     stream.send([frame], deadline.hang_up)
@@ -159,6 +159,8 @@ class _RangeReader:
 
     def _damaged(self, index: int) -> None:
         block = self._first + index
+        # Given back while it was read, it is no damage: it lacks a mark in the plan only.
+        self._room.store.get(self._request.chunk_id).plan_read(block * BLOCK_BYTES, 1)
         if self._plan.sealed:
             self._room.on_damage(self._request.chunk_id, block)
         raise CorruptData(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gfs_ha.checksum import chunk_digest, crc32c
 from gfs_ha.client.data_room import DataRoom
-from gfs_ha.errors import CorruptData, GfsError, ProtocolError, Unreachable
+from gfs_ha.errors import CorruptData, GfsError, ProtocolError, RangeGone, Unreachable
 from gfs_ha.ids import Birth, ChunkId
 from gfs_ha.limits import BLOCK_BYTES, MIB
 from gfs_ha.net.answers import AnswerReader, Deadline
@@ -66,8 +66,8 @@ class Fetch:
         """Fill `into` from `offset` of the chunk, and return its CRCs.
 
         Raises: CorruptData (`details["confirmed"]` is 1 when the server found the damage itself),
-        UnknownReplica, WrongBirth, ChunkUnavailable, ReplicaDamaged, Unreachable, WrongCluster,
-        DeadlineExceeded.
+        UnknownReplica, WrongBirth, ChunkUnavailable, RangeGone, ReplicaDamaged, Unreachable,
+        WrongCluster, DeadlineExceeded.
         """
         echo, bad = self._read(offset, into, RequestFlag(0))
         if bad is not None:
@@ -89,6 +89,8 @@ class Fetch:
                 server=server,
                 confirmed=1,
             ) from None
+        except RangeGone:
+            raise  # It was given back while it was read: no damage.
         except GfsError:
             pass  # It cannot tell; the error below stands.
         raise CorruptData(

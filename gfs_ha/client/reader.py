@@ -22,6 +22,7 @@ from gfs_ha.errors import (
     CorruptData,
     GfsError,
     Overloaded,
+    RangeGone,
     ReplicaBusy,
     UnknownReplica,
     Unreachable,
@@ -74,7 +75,7 @@ def piece_at(extent: Extent, file_offset: int, file_end: int) -> Piece:
 
 
 class _ChunkGone(Exception):
-    """The leader or all replicas know no such chunk: the content was moved or replaced, or lost."""
+    """The chunk or its bytes are no more: the content was moved or replaced, or lost."""
 
 
 class PieceReader:
@@ -152,7 +153,7 @@ class PieceReader:
                     if self._to_blame(content, chunk, error):
                         self._locations.avoid(location.server_id)
                         self._complaints.report(chunk.chunk_id, location.server_id, error)
-            if not sure and all(isinstance(error, UnknownReplica) for _, error in failures):
+            if not sure and _says_gone(failures):
                 raise _ChunkGone
             trouble = _verdict(content.path, chunk, failures)
             delay_s = pause_s(trouble, round_index + 3, self._runtime.uniform(0.0, 1.0))
@@ -164,7 +165,12 @@ class PieceReader:
             round_index += 1
 
     def _to_blame(self, content: PinnedContent, chunk: ChunkLocations, error: GfsError) -> bool:
-        """Return whether a replica failed, and did not just hear too little of an open tail."""
+        """Return whether a replica failed, and did not just hear too little of an open tail.
+
+        Bytes that were given back are nobody's fault: the file has others by now.
+        """
+        if isinstance(error, RangeGone):
+            return False
         in_tail = not chunk.sealed and content.asked_first
         return not in_tail or isinstance(error, Unreachable | CorruptData)
 
@@ -242,6 +248,16 @@ class PieceReader:
             while len(self._arrays) > BLOCK_ARRAYS_MAX:
                 self._arrays.popitem(last=False)
         return blocks.crcs
+
+
+def _says_gone(failures: list[tuple[Location, GfsError]]) -> bool:
+    """Return whether nobody knows the chunk, or one replica gave the bytes back.
+
+    That one is enough: what is given back no file had any more, and nothing brings it back (G8).
+    """
+    if any(isinstance(error, RangeGone) for _, error in failures):
+        return True
+    return all(isinstance(error, UnknownReplica) for _, error in failures)
 
 
 def _verdict(

@@ -142,6 +142,7 @@ class CopyReplica(Word, frozen=True, tag="copy"):
     capacity: int
     sources: tuple[CopySource, ...]  # 1 to 8, in the order in which they are to be tried.
     bytes_per_s: int = 0  # 0: no limit.
+    gone: bytes = b""  # Blocks that were given back: the copy is without them (G8).
 
 
 class StopCopy(Word, frozen=True, tag="stop_copy"):
@@ -161,6 +162,19 @@ class KeepReplica(Word, frozen=True, tag="keep"):
 
     chunk_id: ChunkId
     order_index: LogIndex
+
+
+class PunchReplica(Word, frozen=True, tag="punch"):
+    """Mark blocks of a sealed replica as gone, durably, then give their room back (G8).
+
+    `gone` is the whole set by now, see protocol/gone.py. Answered by OrderDone, with what the disk
+    got back by this order.
+    """
+
+    chunk_id: ChunkId
+    birth: Birth
+    order_index: LogIndex
+    gone: bytes
 
 
 class CreateReplica(Word, frozen=True, tag="create"):
@@ -191,6 +205,7 @@ Order = (
     | StopCopy
     | KeepReplica
     | CreateReplica
+    | PunchReplica
 )
 
 
@@ -231,6 +246,7 @@ class OrderDone(Word, frozen=True, tag="order_done"):
     chunk_id: ChunkId
     order_index: LogIndex
     kind: str  # Tag of the order.
+    freed: int = 0  # Bytes that the disk got back by it now.
 
 
 class OrderFailed(Word, frozen=True, tag="order_failed"):

@@ -26,6 +26,7 @@ from replica_house import RUNTIME, append, make_replica, open_store, readable
 from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.obey import Obedience
+from gfs_ha.chunk.slots.format import DATA_OFFSET
 from gfs_ha.errors import UnknownReplica
 from gfs_ha.ids import LogIndex
 from gfs_ha.limits import MIB
@@ -102,7 +103,9 @@ def test_a_delete_that_is_older_than_a_copy_is_refused(server: Server) -> None:
 def test_a_delete_that_is_newer_ends_the_copy_and_what_was_here(server: Server) -> None:
     append(make_replica(server.target.store, capacity=4 * MIB), DATA[:MIB])
     server.begin_slow_copy()
-    assert server.ask(DeleteReplica(CHUNK, LATER, "dead")) == OrderDone(CHUNK, LATER, "delete")
+    freed = DATA_OFFSET + MIB
+    done = OrderDone(CHUNK, LATER, "delete", freed)
+    assert server.ask(DeleteReplica(CHUNK, LATER, "dead")) == done
     server.wait_for_rest()
     server.obedience.take(EPOCH, [order([source(server.source)])])  # Late on its way.
     server.wait_for_rest()
@@ -134,4 +137,6 @@ def test_a_kept_replica_refuses_the_delete_that_was_taken_back(server: Server) -
     assert server.ask(KeepReplica(CHUNK, ORDER)) == OrderDone(CHUNK, ORDER, "keep")
     answer = server.ask(DeleteReplica(CHUNK, ORDER, "surplus"))
     assert isinstance(answer, OrderFailed) and answer.failure.error == "StaleOrder"
-    assert server.ask(DeleteReplica(CHUNK, LATER, "surplus")) == OrderDone(CHUNK, LATER, "delete")
+    freed = DATA_OFFSET + len(DATA)
+    done = OrderDone(CHUNK, LATER, "delete", freed)
+    assert server.ask(DeleteReplica(CHUNK, LATER, "surplus")) == done

@@ -102,6 +102,22 @@ def test_a_range_given_back_reads_as_zeros(disk: Disk) -> None:
     assert read(disk, "a", 0, 8192) == bytes(4096) + b"x" * 4096
 
 
+def test_a_range_given_back_takes_no_room_and_the_size_stays(disk: Disk) -> None:
+    put(disk, "a", 0, b"x" * (1 << 18))
+    with opened(disk, "a") as file:
+        file.sync()
+        before = file.room()
+        file.punch(1 << 16, 1 << 16)
+        assert before - file.room() == 1 << 16
+        file.punch(1 << 16, 1 << 16)
+        file.punch((1 << 18) - 4096, 1 << 16)  # Beyond the end there is nothing to give back.
+        assert before - file.room() == (1 << 16) + 4096
+        assert file.size() == 1 << 18
+        file.write(1 << 16, b"y" * (1 << 16))
+        file.sync()
+        assert before - file.room() == 4096
+
+
 def test_a_range_can_be_written_back_and_dropped_from_the_cache(disk: Disk) -> None:
     put(disk, "a", 0, b"x" * 8192)
     with opened(disk, "a") as file:

@@ -10,11 +10,12 @@ from gfs_ha.chunk.disk import File
 from gfs_ha.chunk.slots.entries import read_batches, records_within
 from gfs_ha.chunk.slots.format import Header, SlotFlag, State
 from gfs_ha.chunk.slots.slot import Verified
-from gfs_ha.errors import ChunkUnavailable
+from gfs_ha.errors import ChunkUnavailable, RangeGone, ReplicaDamaged
 from gfs_ha.ids import LogIndex
 from gfs_ha.limits import BLOCK_BYTES
 from gfs_ha.protocol.control import FenceAnswer
 from gfs_ha.protocol.data import ChunkKind, Durability
+from gfs_ha.protocol.gone import blocks_of
 from gfs_ha.protocol.grid import block_count
 from gfs_ha.protocol.records import RecordEntry
 
@@ -62,9 +63,21 @@ def prove(file: File, header: Header, whole: Verified, buffer: memoryview) -> Pr
     return Proof(digest, combine_blocks(whole.table, whole.end), records)
 
 
-def check_committed(header: Header, committed: int, wanted: tuple[int, int]) -> None:
-    """Raise ChunkUnavailable unless (offset, length) of an open tail is known to count (C10)."""
-    if sum(wanted) > committed:
+def check_served(header: Header, committed: int, wanted: tuple[int, int], data: bool) -> None:
+    """Raise unless (offset, length) may be served: of its data, or of its CRCs only.
+
+    Raises: ReplicaDamaged when it is quarantined; RangeGone where blocks were given back (G8);
+    ChunkUnavailable beyond what is known to count of an open tail (C10).
+    """
+    if header.flags & SlotFlag.QUARANTINED:
+        raise ReplicaDamaged(f"chunk {header.chunk_id:#x} is quarantined on this server")
+    if data and header.gone & blocks_of(*wanted):
+        raise RangeGone(
+            f"bytes {wanted[0]} to {sum(wanted)} of chunk {header.chunk_id:#x} were given back: no"
+            " file had them any more; look the file up again"
+        )
+    in_tail = header.state is not State.SEALED and header.kind is ChunkKind.TAIL
+    if in_tail and sum(wanted) > committed:
         raise ChunkUnavailable(
             f"tail {header.chunk_id:#x} is known to count up to {committed} here, "
             f"not to {sum(wanted)}; ask its primary",

@@ -16,6 +16,7 @@ from gfs_ha.chunk.slots.slot import Slot
 from gfs_ha.chunk.slots.stamps import sealed_header, stamp_copied
 from gfs_ha.errors import CorruptData
 from gfs_ha.limits import WRITE_BACK_BYTES
+from gfs_ha.protocol.gone import runs
 
 
 class CopySlot:
@@ -32,6 +33,8 @@ class CopySlot:
         self._file = slot.disk.open(slot.name)
         try:
             self._file.allocate(DATA_OFFSET + length)
+            for offset, gone_bytes in runs(slot.header.gone):
+                self._file.punch(DATA_OFFSET + offset, gone_bytes)
         except BaseException:
             self._file.close()
             slot.disk.unlink(slot.name)
@@ -61,6 +64,11 @@ class CopySlot:
             # Waited for at once: a flooded disk would cost the masters their leader (D5).
             self._file.write_back(DATA_OFFSET + self._written_back, self._end - self._written_back)
             self._written_back = self._end
+
+    def skip(self, length: int, crcs: array[int]) -> None:
+        """Leave out the next blocks, which are gone by the order of the copy (G8)."""
+        self._table.extend(crcs)
+        self._end += length
 
     def sync(self) -> None:
         """Make the bytes safe; the stamp must never outlive them. Raises: DiskFailed."""

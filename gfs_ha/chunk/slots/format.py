@@ -22,6 +22,7 @@ from gfs_ha.checksum import CRC32C_ALGORITHM, crc32c
 from gfs_ha.ids import Birth, ChunkId, LogIndex, unpack_epoch
 from gfs_ha.limits import BLOCK_BYTES, CHUNK_BYTES_MAX
 from gfs_ha.protocol.data import ChunkKind, Durability
+from gfs_ha.protocol.gone import MASK_BYTES_MAX
 from gfs_ha.protocol.grid import CRC_BYTES, block_count, pack_crcs, unpack_crcs
 
 FORMAT_VERSION = 1
@@ -53,6 +54,7 @@ class Header(msgspec.Struct, frozen=True):
         promised_end: the highest end that this header ever promised (C3).
         first_boot_id: boot id of the machine at the first append, 0 before.
         fence_index, order_index: log index of the fence, and of the newest order obeyed.
+        gone: the set of blocks whose room was given back (G8); their CRCs stay in the table.
     """
 
     generation: int
@@ -70,6 +72,7 @@ class Header(msgspec.Struct, frozen=True):
     written_ms: int = 0
     digest: int = 0
     flags: SlotFlag = SlotFlag(0)
+    gone: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +103,10 @@ _FIXED_BYTES = 512
 _CRC = struct.Struct("<I")
 _CRC_AT = _FIXED_BYTES - _CRC.size
 _MAGIC = b"GFS-SLOT"
+_GONE_AT = 128  # The set of blocks that are gone, one bit each; an older release wrote zeros there.
+_GONE = slice(_GONE_AT, _GONE_AT + MASK_BYTES_MAX)
 
-assert _FIXED.size <= _CRC_AT
+assert _FIXED.size <= _GONE_AT and _GONE.stop <= _CRC_AT
 assert _FIXED_BYTES + CRC_BYTES * (CHUNK_BYTES_MAX // BLOCK_BYTES) <= COPY_BYTES
 assert HEADER_BYTES <= DATA_OFFSET and DATA_OFFSET % BLOCK_BYTES == 0
 
@@ -136,7 +141,10 @@ def encode_header(header: Header, table: array[int]) -> bytes:
         header.digest,
         len(table),
         crc32c(packed),
-    ).ljust(_CRC_AT, b"\0")
+    )
+    if header.gone:
+        fixed = fixed.ljust(_GONE_AT, b"\0") + header.gone.to_bytes(MASK_BYTES_MAX, "little")
+    fixed = fixed.ljust(_CRC_AT, b"\0")
     return fixed + _CRC.pack(crc32c(fixed)) + packed
 
 
@@ -152,7 +160,7 @@ def decode_copy(data: memoryview) -> Copy:
     if magic != _MAGIC or version != FORMAT_VERSION or algorithm != CRC32C_ALGORITHM:
         return _bad(f"format {version} or algorithm {algorithm} is not known to this release")
     count, table_crc = fields[-2:]
-    header = _header(fields)
+    header = _header(fields, int.from_bytes(data[_GONE], "little"))
     if header is None or count != block_count(0, header.end) or header.end > CHUNK_BYTES_MAX:
         return _bad("its fields make no sense")
     packed = data[_FIXED_BYTES : _FIXED_BYTES + CRC_BYTES * count]
@@ -165,7 +173,7 @@ def _bad(why: str) -> Copy:
     return Copy(None, None, blank=False, why_bad=why)
 
 
-def _header(fields: list[int]) -> Header | None:
+def _header(fields: list[int], gone: int) -> Header | None:
     state, kind, durability, flags, generation, chunk, birth, capacity, end, promised = fields[:10]
     first_boot, fence, order, written, digest = fields[10:15]
     try:
@@ -185,6 +193,7 @@ def _header(fields: list[int]) -> Header | None:
             written_ms=written,
             digest=digest,
             flags=SlotFlag(flags),
+            gone=gone,
         )
     except ValueError:
         return None

@@ -16,7 +16,7 @@ from gfs_ha.chunk.slots import stamps
 from gfs_ha.chunk.slots.answers import (
     Proof,
     ReadPlan,
-    check_committed,
+    check_served,
     condition_of,
     fence_answer,
     plan_read,
@@ -32,7 +32,7 @@ from gfs_ha.errors import ReplicaBusy, ReplicaDamaged, StaleOrder
 from gfs_ha.ids import LogIndex
 from gfs_ha.limits import BLOCK_BYTES
 from gfs_ha.protocol.control import FenceAnswer
-from gfs_ha.protocol.data import ChunkKind, Durability
+from gfs_ha.protocol.data import Durability
 
 
 class Replica:
@@ -327,18 +327,25 @@ class Replica:
                 self._publish()
 
     @contextmanager
+    def holding_still(self, order_index: LogIndex, why: str) -> Iterator[Slot]:
+        """Let an order change the slot; what it says then is shown. Raises: StaleOrder…"""
+        with self._orders:
+            self._close_for(order_index, why)
+            with self._lock:
+                yield self._slot
+                self._publish()
+
+    @contextmanager
     def giving_way(self, order_index: LogIndex) -> Iterator[Header]:
         """Hold still, while a good copy takes the place of this one; then it is gone (D3).
 
         It stays what it is when the block raises. Raises: StaleOrder, UnknownReplica, DiskFailed.
         """
-        with self._orders:
-            self._close_for(order_index, "a good copy takes its place")
-            with self._lock:
-                yield self._slot.header
-                self.gate.deleted = True
-                self._count()
-                self._slot.disk.unlink(self._slot.name)
+        with self.holding_still(order_index, "a good copy takes its place") as slot:
+            yield slot.header
+            self.gate.deleted = True
+            self._count()
+            slot.disk.unlink(slot.name)
 
     def quarantine(self) -> None:
         """Keep it, serve it no more, and say so durably (D3, C4)."""
@@ -350,32 +357,26 @@ class Replica:
 
     def delete(self, order_index: LogIndex) -> None:
         """Say durably that the slot is free, then unlink it (D1, D2). Raises: StaleOrder."""
-        with self._orders:
-            self._close_for(order_index, "it is deleted")
-            with self._lock:
-                stamps.stamp_free(self._slot, order_index)
-                self.gate.deleted = True
-                self._count()
-                self._slot.disk.unlink(self._slot.name)
+        with self.holding_still(order_index, "it is deleted") as slot:
+            stamps.stamp_free(slot, order_index)
+            self.gate.deleted = True
+            self._count()
+            slot.disk.unlink(slot.name)
 
-    def plan_read(self, offset: int, length: int) -> ReadPlan:
-        """Return what is needed to serve a range.
+    def plan_read(self, offset: int, length: int, data: bool = True) -> ReadPlan:
+        """Return what is needed to serve a range, or with `data` False only its CRCs.
 
         An open chunk of a put is served up to its own committed end, after a restart up to the end
         that verifies; an open tail below the commit length that is known here (C10).
-        Raises: ChunkUnavailable, ReplicaDamaged, UnknownReplica.
+        Raises: ChunkUnavailable, RangeGone, ReplicaDamaged, UnknownReplica.
         """
         header, table = self._served
         self.gate.check_here(header)
         wanted = (offset, length)
-        if header.flags & SlotFlag.QUARANTINED:
-            raise ReplicaDamaged(f"chunk {header.chunk_id:#x} is quarantined on this server")
-        if header.state is not State.SEALED:
-            if header.kind is ChunkKind.TAIL:
-                check_committed(header, self.committed, wanted)
-            if not self.made_here or self._distrusted:
-                with self._orders:
-                    return plan_read(self.name, header, self._verify(), wanted)
+        check_served(header, self.committed, wanted, data)
+        if header.state is not State.SEALED and (not self.made_here or self._distrusted):
+            with self._orders:
+                return plan_read(self.name, header, self._verify(), wanted)
         if table is None:
             table = self._slot.table
         return plan_read(self.name, header, Verified(header.end, table), wanted)

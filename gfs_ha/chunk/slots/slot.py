@@ -95,7 +95,7 @@ class Slot:
         # After a failed write-back the cache may hold what the disk does not.
         file.drop_cache()
         newest = Verified(self.header.end, self.table)
-        good = verified_end(file, newest, buffer)
+        good = verified_end(file, newest, buffer, self.header.gone)
         if self.header.kind is ChunkKind.TAIL and self.header.state is not State.SEALED:
             batches = read_batches(file, self.header.capacity, newest.end, buffer)
             ends = [(batch.end, batch.block_crc) for batch in batches]
@@ -137,13 +137,18 @@ def read_header(disk: Disk, name: str) -> Reading | None:
     return weigh(decode_copy(raw[:COPY_BYTES]), decode_copy(raw[COPY_BYTES:]))
 
 
-def verified_end(file: File, claim: Verified, buffer: memoryview) -> int:
-    """Return the claimed end if all below it verifies, else where the first bad block begins."""
+def verified_end(file: File, claim: Verified, buffer: memoryview, gone: int = 0) -> int:
+    """Return the claimed end if all below it verifies, else where the first bad block begins.
+
+    Blocks that are gone were given back because the masters said so: nothing is missing (G8).
+    """
     step = len(buffer) - len(buffer) % BLOCK_BYTES
     for start in range(0, claim.end, step):
         length = min(step, claim.end - start)
         count = file.read(DATA_OFFSET + start, buffer[:length])
         for block in range(start // BLOCK_BYTES, block_count(0, start + length)):
+            if gone >> block & 1:
+                continue
             at = block * BLOCK_BYTES - start
             end = min(at + BLOCK_BYTES, length)
             if end > count or crc32c(buffer[at:end]) != claim.table[block]:

@@ -100,6 +100,16 @@ def stamp_order(slot: Slot, order_index: LogIndex) -> None:
         slot.forget_table()
 
 
+def stamp_gone(slot: Slot, order_index: LogIndex, gone: int) -> None:
+    """Say durably, in both copies, that blocks are gone: before their room is given back (G8)."""
+    with opened(slot.disk, slot.name) as file:
+        header, table = slot.header, slot.table
+        newer = max(order_index, header.order_index)
+        marked = msgspec.structs.replace(header, order_index=newer, gone=header.gone | gone)
+        slot.write_both(file, marked, table)
+    slot.forget_table()
+
+
 def stamp_quarantined(slot: Slot) -> None:
     """Say durably that it is kept and not served."""
     with opened(slot.disk, slot.name) as file:

@@ -104,5 +104,5 @@ def _was_replaced(old: Slot, new: Slot, buffers: BufferPool) -> bool:
         return False
     with opened(new.disk, new.name) as file, buffers.borrow() as buffer:
         claim = Verified(header.end, new.table)
-        whole = verified_end(file, claim, buffer.data) == header.end
+        whole = verified_end(file, claim, buffer.data, header.gone) == header.end
     return whole and chunk_digest(claim.table) == header.digest

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -15,8 +14,10 @@ from gfs_ha.chunk.slots.answers import Proof
 from gfs_ha.chunk.slots.copy_slot import CopySlot
 from gfs_ha.chunk.slots.format import Header, State
 from gfs_ha.chunk.slots.identity import Identity
+from gfs_ha.chunk.slots.punching import punch, room_of
 from gfs_ha.chunk.slots.replica import Replica
 from gfs_ha.chunk.slots.slot import create_slot
+from gfs_ha.chunk.slots.spec import ReplicaSpec, first_header
 from gfs_ha.chunk.slots.start import read_slots
 from gfs_ha.chunk.slots.surroundings import Surroundings
 from gfs_ha.chunk.slots.tally import Tally
@@ -33,24 +34,12 @@ from gfs_ha.errors import (
 from gfs_ha.ids import Birth, ChunkId, LogIndex
 from gfs_ha.net.buffers import BufferPool
 from gfs_ha.protocol.control import BucketListing, FenceAnswer, OpenReplica
-from gfs_ha.protocol.data import ChunkKind, Durability
 from gfs_ha.runtime import Runtime
 
 T = TypeVar("T")
 
 NO_ORDER = LogIndex(0)
 _FREE_BYTES_MIN = 16 << 20  # Below that no new replica: headers and logs need room too.
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaSpec:
-    """What a new replica is made from: fields of the chunk's row."""
-
-    chunk_id: ChunkId
-    birth: Birth
-    kind: ChunkKind
-    capacity: int
-    durability: Durability
 
 
 class ChunkStore:
@@ -145,19 +134,7 @@ class ChunkStore:
         return f"{self._next_number - 1:08x}.slot"
 
     def _first_header(self, spec: ReplicaSpec) -> Header:
-        # The boot id is that of the making, not of the first append: a chunk kept in memory only
-        # must never look untouched after a reboot.
-        return Header(
-            generation=0,
-            chunk_id=spec.chunk_id,
-            birth=spec.birth,
-            kind=spec.kind,
-            durability=spec.durability,
-            state=State.OPEN,
-            capacity=spec.capacity,
-            first_boot_id=self._around.boot_id,
-            written_ms=self._runtime.wall_ns() // 1_000_000,
-        )
+        return first_header(spec, self._around.boot_id, self._runtime.wall_ns() // 1_000_000)
 
     def get(self, chunk_id: ChunkId, birth: Birth | None = None) -> Replica:
         """Return a replica. Raises: UnknownReplica, WrongBirth."""
@@ -238,19 +215,26 @@ class ChunkStore:
         """
         self._obeyed(chunk_id, lambda replica: replica.compare(order_index, length, digest))
 
-    def confirm(self, chunk_id: ChunkId, birth: Birth, end: tuple[LogIndex, int, int]) -> bool:
+    def confirm(
+        self, chunk_id: ChunkId, birth: Birth, end: tuple[LogIndex, int, int], gone: int = 0
+    ) -> bool:
         """Return whether a whole replica is here, sealed now: `end` is (order, length, digest).
 
+        Args: `gone` are the blocks that it may lack (G8).
         Raises: WrongBirth, StaleOrder, DiskFailed.
         """
         try:
-            return self.get(chunk_id, birth).confirm(*end)
+            replica = self.get(chunk_id, birth)
+            return not replica.header.gone & ~gone and replica.confirm(*end)
         except UnknownReplica:
             return False
 
-    def begin_copy(self, spec: ReplicaSpec, order_index: LogIndex, length: int) -> CopySlot:
+    def begin_copy(
+        self, spec: ReplicaSpec, order_index: LogIndex, length: int, gone: int = 0
+    ) -> CopySlot:
         """Make a slot beside whatever is here; nobody counts on it before `install_copy`.
 
+        Args: `gone` are the blocks that it will never have (G8).
         Raises: ReplicaBusy while a writer makes one; DiskFull, DiskFailed.
         """
         with self._lock:
@@ -260,7 +244,7 @@ class ChunkStore:
         try:
             self._check_room(length)
             header = msgspec.structs.replace(
-                self._first_header(spec), state=State.COPYING, order_index=order_index
+                self._first_header(spec), state=State.COPYING, order_index=order_index, gone=gone
             )
             return CopySlot(create_slot(self.disk, name, header), length)
         except BaseException:
@@ -307,21 +291,30 @@ class ChunkStore:
         """Refuse deletes up to this index (G3). Raises: UnknownReplica, DiskFailed, DiskFull."""
         self._obeyed(chunk_id, lambda replica: replica.keep(order_index))
 
-    def delete(self, chunk_id: ChunkId, order_index: LogIndex) -> None:
-        """Destroy a replica; one that is not here is no error. Raises: StaleOrder, DiskFailed."""
+    def punch(self, chunk_id: ChunkId, order_index: LogIndex, gone: int) -> int:
+        """Give back blocks of a sealed replica, and return what the disk got back (G8)."""
+        return self._obeyed(chunk_id, lambda one: punch(self.disk, one, order_index, gone))
+
+    def delete(self, chunk_id: ChunkId, order_index: LogIndex) -> int:
+        """Destroy a replica, and return what the disk got back; one that is not here is no error.
+
+        Raises: StaleOrder, DiskFailed.
+        """
         self.forget_tombstone(chunk_id, order_index)
 
-        def end(replica: Replica) -> None:
+        def end(replica: Replica) -> int:
+            freed = room_of(self.disk, replica)
             replica.delete(order_index)
             with self._lock:
                 if self._replicas.get(chunk_id) is replica:
                     del self._replicas[chunk_id]
                     self._unsettled.pop(chunk_id, None)
+            return freed
 
         try:
-            self._obeyed(chunk_id, end)
+            return self._obeyed(chunk_id, end)
         except UnknownReplica:
-            return
+            return 0
 
     def _obeyed(self, chunk_id: ChunkId, act: Callable[[Replica], T]) -> T:
         """Return what `act` returns for the replica that is here, also if a copy replaces it."""

@@ -102,7 +102,7 @@ def test_each_order_is_answered_by_what_the_replica_says(server: Server) -> None
     server.obedience.take(EPOCH, [FinishReplica(chunk, BIRTH, LogIndex(6), 0, proof.digest)])
     assert server.answers(1) == [OrderDone(chunk, LogIndex(6), "finish_seal")]
     server.obedience.take(EPOCH, [DeleteReplica(chunk, LogIndex(7), "dead")])
-    assert server.answers(1) == [OrderDone(chunk, LogIndex(7), "delete")]
+    assert server.answers(1) == [OrderDone(chunk, LogIndex(7), "delete", freed=65536)]
     assert server.store.chunk_count == 0
 
 

@@ -1,0 +1,39 @@
+"""What a new replica is made from, and the first header that says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gfs_ha.chunk.slots.format import Header, State
+from gfs_ha.ids import Birth, ChunkId
+from gfs_ha.protocol.data import ChunkKind, Durability
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSpec:
+    """Fields of the chunk's row."""
+
+    chunk_id: ChunkId
+    birth: Birth
+    kind: ChunkKind
+    capacity: int
+    durability: Durability
+
+
+def first_header(spec: ReplicaSpec, boot_id: int, now_ms: int) -> Header:
+    """Return the header of an empty replica that takes appends.
+
+    The boot id is that of the making, not of the first append: a chunk kept in memory only must
+    never look untouched after a reboot.
+    """
+    return Header(
+        generation=0,
+        chunk_id=spec.chunk_id,
+        birth=spec.birth,
+        kind=spec.kind,
+        durability=spec.durability,
+        state=State.OPEN,
+        capacity=spec.capacity,
+        first_boot_id=boot_id,
+        written_ms=now_ms,
+    )
