@@ -165,7 +165,7 @@ class SimMaster:
             rss_bytes=lambda: 1 << 26,
         )
         dispatcher.furnish(desk)
-        roles = RoleKeeper(desk, partial(_make_reign, desk, node))
+        roles = RoleKeeper(desk, partial(_make_reign, desk, node, world.dead_s))
         housekeeper = Housekeeper(desk, roles, lambda: None)
         housekeeper.limits = world.plan_limits
         node.on_role_change(roles.role_changed)
@@ -261,7 +261,7 @@ class SimMaster:
         return self._world.chance.expovariate(1 / self.commit_s)
 
 
-def _make_reign(desk: Desk, node: RaftNode, term: int) -> Reign:
+def _make_reign(desk: Desk, node: RaftNode, dead_s: float, term: int) -> Reign:
     # A new member learns of the incarnation from those that let it in.
     desk.incarnation = node.identity.incarnation
-    return Reign(Epoch(desk.incarnation, term), desk.runtime.monotonic_s())
+    return Reign(Epoch(desk.incarnation, term), desk.runtime.monotonic_s(), dead_s)

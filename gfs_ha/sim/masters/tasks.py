@@ -54,6 +54,11 @@ class TaskScheduler(Scheduler):
 
     # For tasks.
 
+    @property
+    def running(self) -> SimTask | None:
+        """Return the task that has the baton; None in an event."""
+        return self._running
+
     def spawn(self, process: Process, name: str, body: Callable[[], None]) -> SimTask:
         """Run a body soon, as a task of a process."""
         task = SimTask(name, process, body)

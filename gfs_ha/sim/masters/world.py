@@ -16,7 +16,7 @@ from gfs_ha.config import (
     MasterAddress,
     SettingsConfig,
 )
-from gfs_ha.limits import CHUNK_BYTES_MIN
+from gfs_ha.limits import CHUNK_BYTES_MIN, DEAD_S
 from gfs_ha.master.planners.plan import PlanLimits
 from gfs_ha.master.proposals import Proposer
 from gfs_ha.master.raft.node import RaftNode
@@ -52,6 +52,7 @@ class World:
     build: Build
     plan_limits: PlanLimits
     timeout_max_s: float
+    dead_s: float = DEAD_S  # Of silence of a chunkserver; then its copies are made anew.
     _tags: int = field(default=0)
 
     def next_tag(self) -> int:

@@ -1,0 +1,125 @@
+"""One process's hold on the disk of its machine: syncs take time, and the dead write nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gfs_ha.chunk.disk import Bytes, DiskUsage
+from gfs_ha.chunk.disk_memory import MemoryDisk, MemoryFile
+from gfs_ha.sim.cluster.runtime import BusyRuntime
+from gfs_ha.sim.masters.tasks import Killed
+
+# Told the name of a file that is about to go.
+OnUnlink = Callable[[str], None]
+
+
+class Speed:
+    """How long a sync of a machine's disk takes, at most, in seconds; faults change it."""
+
+    def __init__(self, sync_s: float) -> None:
+        self.usual_s = sync_s
+        self.sync_s = sync_s
+
+
+class ProcessDisk:
+    """The Disk of one process. A sync that a crash comes into may or may not have happened."""
+
+    def __init__(
+        self, inner: MemoryDisk, runtime: BusyRuntime, speed: Speed, on_unlink: OnUnlink
+    ) -> None:
+        self._inner = inner
+        self._runtime = runtime
+        self._speed = speed
+        self._on_unlink = on_unlink
+
+    def names(self) -> list[str]:
+        self.check()
+        return self._inner.names()
+
+    def create(self, name: str) -> ProcessFile:
+        self.check()
+        return ProcessFile(self, self._inner.create(name))
+
+    def open(self, name: str) -> ProcessFile:
+        self.check()
+        return ProcessFile(self, self._inner.open(name))
+
+    def unlink(self, name: str) -> None:
+        self.check()
+        self._on_unlink(name)
+        self._inner.unlink(name)
+
+    def sync_names(self) -> None:
+        self.take_time()
+        self._inner.sync_names()
+
+    def usage(self) -> DiskUsage:
+        self.check()
+        return self._inner.usage()
+
+    def close(self) -> None:
+        pass
+
+    def check(self) -> None:
+        """Raise Killed in a task whose process is gone."""
+        if not self._runtime.process.alive:
+            raise Killed
+
+    def take_time(self) -> None:
+        """Let the time of a sync pass."""
+        self.check()
+        self._runtime.sleep(self._runtime.uniform(0.0, self._speed.sync_s))
+        self.check()
+
+
+class ProcessFile:
+    """A file of ProcessDisk."""
+
+    def __init__(self, disk: ProcessDisk, inner: MemoryFile) -> None:
+        self._disk = disk
+        self._inner = inner
+
+    def read(self, offset: int, into: memoryview) -> int:
+        self._disk.check()
+        return self._inner.read(offset, into)
+
+    def write(self, offset: int, data: Bytes) -> None:
+        self._disk.check()
+        self._inner.write(offset, data)
+
+    def sync(self) -> None:
+        self._disk.take_time()
+        self._inner.sync()
+
+    def write_back(self, offset: int, length: int) -> None:
+        self._disk.take_time()
+        self._inner.write_back(offset, length)
+
+    def drop_cache(self) -> None:
+        pass
+
+    def allocate(self, length: int) -> None:
+        self._disk.check()
+        self._inner.allocate(length)
+
+    def truncate(self, length: int) -> None:
+        self._disk.check()
+        self._inner.truncate(length)
+
+    def punch(self, offset: int, length: int) -> None:
+        self._disk.check()
+        self._inner.punch(offset, length)
+
+    def size(self) -> int:
+        self._disk.check()
+        return self._inner.size()
+
+    def room(self) -> int:
+        self._disk.check()
+        return self._inner.room()
+
+    def number(self) -> int:
+        return -1
+
+    def close(self) -> None:
+        pass

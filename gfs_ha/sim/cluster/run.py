@@ -1,0 +1,243 @@
+"""One seed: masters, chunkservers and users, faults, and the end at which all must be whole."""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections.abc import Callable
+
+import msgspec
+
+from gfs_ha.limits import RAFT_TIMEOUT_MAX_S
+from gfs_ha.master.planners.plan import PlanLimits
+from gfs_ha.sim.checkers import Violation
+from gfs_ha.sim.cluster.faults import Faults
+from gfs_ha.sim.cluster.files_model import FileHistory
+from gfs_ha.sim.cluster.health import unrest
+from gfs_ha.sim.cluster.plans import RunPlan, draw_plan
+from gfs_ha.sim.cluster.server import SimServer
+from gfs_ha.sim.cluster.streams import Kernel
+from gfs_ha.sim.cluster.truth import Truth
+from gfs_ha.sim.cluster.user import SimUser, Tallied, Worker
+from gfs_ha.sim.masters.calls import Host
+from gfs_ha.sim.masters.client import WatchedCalls
+from gfs_ha.sim.masters.complaints import Complaints
+from gfs_ha.sim.masters.ledger import Ledger, applied_mark, check_tables
+from gfs_ha.sim.masters.master import SimMaster
+from gfs_ha.sim.masters.network import ClusterNetwork
+from gfs_ha.sim.masters.tasks import TaskScheduler
+from gfs_ha.sim.masters.trace import Trace
+from gfs_ha.sim.masters.world import Build, World, cluster_config
+
+_LOOK_S = 0.5
+_COMPARE_S = 10.0
+_START_S = 30.0
+_QUIET_MAX_S = 200.0  # In which all must have come to rest after the last fault.
+_CLAIM_SILENCE_S = 15.0
+
+PLAIN = Build(WatchedCalls)
+
+
+class ClusterReport(msgspec.Struct):
+    """What one run did."""
+
+    seed: int
+    violation: str | None
+    simulated_s: float
+    operations: int
+    failed: int
+    unknown: int
+    bytes_put: int
+    rest_s: float  # From the last fault to rest.
+    terms: int
+    events: int
+    digest: str
+
+
+class ClusterRun:
+    """One seed. `show` gets the lines of the trace."""
+
+    def __init__(
+        self,
+        seed: int,
+        build: Build = PLAIN,
+        plan: RunPlan | None = None,
+        show: Callable[[str], None] | None = None,
+    ) -> None:
+        chance = random.Random(f"cluster {seed}")
+        plan = plan or draw_plan(chance)
+        scheduler = TaskScheduler()
+        trace = Trace(scheduler, show)
+        trace.note(f"seed {seed} {plan}")
+        network = ClusterNetwork(scheduler, chance, trace)
+        self.plan = plan
+        self.world = World(
+            scheduler=scheduler,
+            network=network,
+            chance=chance,
+            ledger=Ledger(scheduler, trace),
+            trace=trace,
+            config=cluster_config(plan.master_count),
+            build=build,
+            plan_limits=PlanLimits(claim_silence_s=_CLAIM_SILENCE_S),
+            timeout_max_s=RAFT_TIMEOUT_MAX_S,
+            dead_s=plan.dead_s,
+        )
+        names = [one.name for one in self.world.config.cluster.masters]
+        self.masters = {name: SimMaster(self.world, name) for name in names}
+        self._hosts: dict[str, Host] = dict(self.masters)
+        self._kernels: dict[str, Kernel] = {}
+        self.servers = [
+            SimServer(
+                self.world,
+                (f"s{number}", rack),
+                plan.disk_bytes,
+                self._kernel(f"s{number}"),
+                self._hosts,
+            )
+            for number, rack in enumerate(plan.racks, 1)
+        ]
+        self.truth = Truth(self.masters, self.servers)
+        self.tallied = Tallied()
+        self.users = [self._user(f"u{n}") for n in range(1, plan.user_count + 1)]
+        self.files = [
+            FileHistory(f"/u{user}.{n}")
+            for user in range(1, plan.user_count + 1)
+            for n in range(plan.names_per_user)
+        ]
+        self.workers = [self._worker(user) for user in self.users]
+        self.faults = Faults(self.world, self.masters, self.servers, self.truth, plan.fault_kinds)
+        self._complaints = Complaints()
+        self._seed = seed
+        self._next_compare_s = 0.0
+        self._began_s = scheduler.now_s
+        self._rest_s = 0.0
+
+    def run(self) -> ClusterReport:
+        """Run to the end; a broken promise is in the report."""
+        violation = None
+        gc.disable()  # What a collection would end, would end at another moment in each run.
+        try:
+            with self._complaints:
+                self._play()
+        except Violation as error:
+            violation = str(error)
+            self.world.trace.note(f"violation {violation}")
+        finally:
+            self._tear_down()
+            gc.enable()
+        scheduler = self.world.scheduler
+        return ClusterReport(
+            seed=self._seed,
+            violation=violation,
+            simulated_s=scheduler.now_s - self._began_s,
+            operations=self.tallied.done,
+            failed=sum(self.tallied.failed.values()),
+            unknown=self.tallied.unknown,
+            bytes_put=self.tallied.bytes_put,
+            rest_s=self._rest_s,
+            terms=self.world.ledger.term_count,
+            events=scheduler.event_count,
+            digest=self.world.trace.digest(),
+        )
+
+    def _kernel(self, name: str) -> Kernel:
+        return Kernel(name, self.world.network, self._kernels)
+
+    def _user(self, name: str) -> SimUser:
+        rack = self.world.chance.choice(self.plan.racks)
+        timeout_s = self.plan.habits.timeout_s
+        kernel = self._kernel(name)
+        return SimUser(self.world, (name, rack), kernel, self._hosts, timeout_s)
+
+    def _worker(self, user: SimUser) -> Worker:
+        own = [one for one in self.files if one.name.startswith(f"/{user.name}.")]
+        return Worker(user, self.world, self.plan.habits, own, self.files, self.tallied)
+
+    def _play(self) -> None:
+        scheduler = self.world.scheduler
+        for master in self.masters.values():
+            master.start()
+        for server in self.servers:
+            server.start()
+        if not self._advance(lambda: not unrest(self.truth, self.masters), _START_S):
+            raise Violation(f"no start: {unrest(self.truth, self.masters)}")
+        for user, worker in zip(self.users, self.workers, strict=True):
+            user.spawn("worker", worker.run)
+        self.faults.begin(self.plan.fault_mean_s)
+        end_s = scheduler.now_s + self.plan.run_s
+        self._advance(lambda: scheduler.now_s >= end_s, self.plan.run_s + 1.0)
+        self._end()
+
+    def _end(self) -> None:
+        scheduler = self.world.scheduler
+        self.faults.stop()
+        self.world.trace.note("everything is mended")
+        for worker in self.workers:
+            worker.ending = True
+        ended_s = scheduler.now_s
+        if not self._advance(lambda: not self._unrest(), _QUIET_MAX_S):
+            raise Violation(f"no rest: {self._unrest()}")
+        self._rest_s = scheduler.now_s - ended_s
+        self._read_all()
+        for master in self.masters.values():
+            with master.disk.held.read() as reader:
+                check_tables(master.name, reader)
+
+    def _read_all(self) -> None:
+        worker = self.workers[0]
+        unread: list[str] = []
+
+        def read() -> None:
+            unread.extend(one.name for one in self.files if not worker.read(one))
+
+        self.users[0].spawn("reader", read)
+        if not self._advance(lambda: not self.users[0].has("reader"), _QUIET_MAX_S):
+            raise Violation(f"no rest: {worker.busy} goes on for ever")
+        if unread:
+            raise Violation(f"unreadable: {', '.join(unread)}, after everything was mended")
+
+    def _advance(self, done: Callable[[], bool], longest_s: float) -> bool:
+        """Let time pass until something is so; look at the masters on the way."""
+        scheduler = self.world.scheduler
+        end_s = scheduler.now_s + longest_s
+        while not done():
+            if scheduler.now_s >= end_s:
+                return False
+            scheduler.run_until(scheduler.now_s + _LOOK_S)
+            self._look()
+        return True
+
+    def _look(self) -> None:
+        self._complaints.check()
+        ledger = self.world.ledger
+        for master in self.masters.values():
+            if master.leading:
+                ledger.leads(master.name, master.term)
+        if self.world.scheduler.now_s >= self._next_compare_s:
+            self._next_compare_s = self.world.scheduler.now_s + _COMPARE_S
+            for master in self.masters.values():
+                with master.disk.held.read() as reader:
+                    index = applied_mark(reader)
+                    if index:
+                        ledger.compares_state(master.name, index, reader)
+
+    def _unrest(self) -> str:
+        for worker in self.workers:
+            if worker.busy:
+                return f"a user still waits: {worker.busy}"
+        return unrest(self.truth, self.masters)
+
+    def _tear_down(self) -> None:
+        """Kill what runs, and let the threads of the tasks unwind."""
+        scheduler = self.world.scheduler
+        scheduler.failure = None
+        for user in self.users:
+            user.close()
+        for server in self.servers:
+            server.close()
+        for master in self.masters.values():
+            if master.process is not None:
+                master.end("the run is over")
+        scheduler.run_until(scheduler.now_s + 0.001)
+        scheduler.close()

@@ -1,0 +1,159 @@
+"""One simulated machine with a whole chunkserver on it, over a disk that may lose, fill and rot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from gfs_ha.chunk.disk_memory import MemoryDisk
+from gfs_ha.chunk.machine import Machine
+from gfs_ha.chunk.server import Chunkserver
+from gfs_ha.chunk.slots.store import ChunkStore
+from gfs_ha.config import ChunkserverConfig
+from gfs_ha.errors import DiskFailed, DiskFull, GfsError
+from gfs_ha.ids import StartId
+from gfs_ha.sim.checkers import Violation
+from gfs_ha.sim.cluster.disk import ProcessDisk, Speed
+from gfs_ha.sim.cluster.runtime import BusyRuntime
+from gfs_ha.sim.cluster.streams import Kernel, SimStreams
+from gfs_ha.sim.masters.calls import CallNetwork, Host
+from gfs_ha.sim.masters.process import Process
+from gfs_ha.sim.masters.world import World
+
+DATA_PORT = 1
+SYNC_S = 0.004
+
+# Told machine and slot file of a replica that is about to go.
+OnUnlink = Callable[["SimServer", str], None]
+
+
+class SimServer:
+    """A machine. Its disk outlives its processes, until somebody puts in a new one."""
+
+    def __init__(
+        self,
+        world: World,
+        place: tuple[str, str],
+        disk_bytes: int,
+        kernel: Kernel,
+        hosts: dict[str, Host],
+    ) -> None:
+        """Args: `place` is (name, rack)."""
+        self.name, self.rack = place
+        self.disk_bytes = disk_bytes
+        self.kernel = kernel
+        self.speed = Speed(SYNC_S)
+        self.process: Process | None = None
+        self.on_unlink: OnUnlink = lambda server, name: None
+        self.ended = ""
+        self._world = world
+        self._hosts = hosts
+        self._network: CallNetwork | None = None
+        self._server: Chunkserver | None = None
+        self._boot_id = world.chance.getrandbits(64)
+        self._clock = BusyRuntime(world.scheduler, self._new_process(), world.chance, 1.0)
+        self.disk = MemoryDisk(self._clock, disk_bytes)
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None
+
+    @property
+    def store(self) -> ChunkStore | None:
+        """Return the replicas of the running process; None before it serves."""
+        return None if self._server is None else self._server.store
+
+    def start(self) -> None:
+        """Start a process on what the disk holds."""
+        world = self._world
+        assert self.process is None
+        self.ended = ""
+        self.kernel.powered = True
+        process = self.process = self._new_process()
+        rate = 1.0 + world.chance.uniform(-0.03, 0.03)
+        runtime = BusyRuntime(world.scheduler, process, world.chance, rate)
+        network = self._network = CallNetwork(runtime, world.network, self._hosts)
+        disk = ProcessDisk(self.disk, runtime, self.speed, lambda name: self.on_unlink(self, name))
+        start_id = StartId(world.chance.getrandbits(64))
+        streams = SimStreams(self.kernel, runtime)
+        machine = Machine(disk, network, streams, self._boot_id, start_id)
+        own = ChunkserverConfig(
+            self.name, Path(self.name), self.name, DATA_PORT, self.rack, self.name
+        )
+        config = replace(world.config, chunkserver=own)
+        world.trace.note(f"{self.name} starts")
+
+        def run() -> None:
+            server = self._server = Chunkserver(config, own, runtime, machine)
+            server.ended.when_done(lambda: self._ends(process, server))
+            server.start()
+
+        world.scheduler.spawn(process, "main", run)
+
+    def kill(self, power: bool = False) -> None:
+        """End the process at once: as kill -9 does, or with the power of the machine."""
+        if self.process is not None:
+            self._end("power cut" if power else "killed", power)
+        elif power:
+            self.kernel.powered = False
+
+    def lose_disk(self) -> None:
+        """Put an empty disk in the place of the one that was there; the process is gone then."""
+        self.kill()
+        self._world.trace.note(f"{self.name} has a new disk")
+        self.disk = MemoryDisk(self._clock, self.disk_bytes)
+
+    def stop(self) -> None:
+        """Stop the process for a while, as SIGSTOP does."""
+        if self.process is not None:
+            self._world.trace.note(f"{self.name} stops")
+            self.process.stop()
+
+    def go_on(self) -> None:
+        if self.process is not None and self.process.stopped:
+            self._world.trace.note(f"{self.name} goes on")
+            self.process.go_on()
+
+    def close(self) -> None:
+        """End it with the run."""
+        if self.process is not None:
+            self._end("the run is over", power=False)
+
+    def _new_process(self) -> Process:
+        return Process(self.name, self.name, self._world.scheduler, self._crashed)
+
+    def _end(self, why: str, power: bool) -> None:
+        process, network = self.process, self._network
+        assert process is not None and network is not None
+        self._world.trace.note(f"{self.name} ends: {why}")
+        self.ended = why
+        process.end()
+        self.kernel.powered = not power
+        self.kernel.process_ends()
+        if not power:
+            network.hang_up()
+        for task in list(process.tasks):
+            self._world.scheduler.kill(task)
+        self.process = self._network = self._server = None
+        if power:
+            chance = self._world.chance
+            self.disk.power_cycle(lambda write, sector: chance.random() < 0.5)
+            self._boot_id = chance.getrandbits(64)
+
+    def _ends(self, process: Process, server: Chunkserver) -> None:
+        """Hear that the server ends by itself, for an error that only a person can help."""
+        error = server.ended.result(0.0)
+        if self.process is process and process.alive:
+            if not isinstance(error, DiskFull | DiskFailed):
+                raise Violation(f"fatal: {self.name} ends by itself: {error.message}")
+            self._end(error.code, power=False)
+
+    def _crashed(self, task: str, error: BaseException) -> None:
+        """Hear of an exception that left a task: the end of the process, if it may come to that."""
+        if isinstance(error, DiskFull | DiskFailed) and self.process is not None:
+            self._end(error.code, power=False)
+        elif isinstance(error, GfsError):
+            raise Violation(f"fatal: {task} of {self.name} stops: {error.message}") from error
+        else:
+            raise error

@@ -1,0 +1,127 @@
+"""What is really on the disks, beside what the masters believe: nobody in the run knows this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from gfs_ha.checksum import chunk_digest
+from gfs_ha.chunk.disk import opened
+from gfs_ha.chunk.disk_memory import MemoryDisk
+from gfs_ha.chunk.slots.format import Header, State
+from gfs_ha.chunk.slots.slot import Slot, cut_table, read_header
+from gfs_ha.errors import ReplicaDamaged
+from gfs_ha.ids import ChunkId
+from gfs_ha.limits import CHUNK_BYTES_MIN
+from gfs_ha.master.state.records import ALIVE, SEALED, Chunk
+from gfs_ha.master.state.view import View
+from gfs_ha.sim.cluster.server import SimServer
+from gfs_ha.sim.masters.ledger import applied_mark
+from gfs_ha.sim.masters.master import SimMaster
+
+_PAGE = 1000
+_NO_REPLICA = (State.FREE, State.TOMBSTONE, State.COPYING)
+_ROOM = bytearray(CHUNK_BYTES_MIN + (1 << 16))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A slot file with a replica; `end` and `digest` are those of what verifies."""
+
+    name: str
+    header: Header
+    slot: Slot
+
+
+def replicas_on(disk: MemoryDisk) -> dict[ChunkId, list[Found]]:
+    """Return what the slots of a disk hold, whole or not."""
+    found: dict[ChunkId, list[Found]] = {}
+    for name in disk.names():
+        if name.endswith(".slot"):
+            reading = read_header(disk, name)
+            if reading is not None and reading.header.state not in _NO_REPLICA:
+                slot = Slot(disk, name, reading)
+                one = Found(name, reading.header, slot)
+                found.setdefault(reading.header.chunk_id, []).append(one)
+    return found
+
+
+def is_whole(disk: MemoryDisk, found: Found, chunk: Chunk) -> bool:
+    """Return whether a replica has all that counts of a chunk: sealed, or published so far."""
+    if found.header.birth != chunk.birth:
+        return False
+    buffer = memoryview(_ROOM)
+    with opened(disk, found.name) as file:
+        claim = found.slot.verify(file, buffer)
+        if chunk.state != SEALED:
+            return claim.end >= chunk.published_end
+        if claim.end < chunk.length:
+            return False
+        try:
+            table = cut_table(file, claim, chunk.length, buffer)
+        except ReplicaDamaged:
+            return False
+    return chunk_digest(table) == chunk.digest
+
+
+class Truth:
+    """Looks at all machines at once; no time passes meanwhile."""
+
+    def __init__(self, masters: dict[str, SimMaster], servers: Sequence[SimServer]) -> None:
+        self._masters = masters
+        self.servers = servers
+
+    @contextmanager
+    def view(self) -> Iterator[View]:
+        """Show the tables of whoever applied most."""
+        best: SimMaster | None = None
+        most = -1
+        for master in self._masters.values():
+            with master.disk.held.read() as reader:
+                index = applied_mark(reader)
+            if index > most:
+                best, most = master, index
+        assert best is not None
+        with best.disk.held.read() as reader:
+            yield View(reader)
+
+    def chunks(self) -> list[tuple[ChunkId, Chunk]]:
+        """Return all rows of chunks."""
+        with self.view() as view:
+            found: list[tuple[ChunkId, Chunk]] = []
+            while True:
+                page = view.chunks_after(found[-1][0] if found else ChunkId(0), _PAGE)
+                found += page
+                if len(page) < _PAGE:
+                    return found
+
+    def whole(self, chunk_id: ChunkId, chunk: Chunk) -> list[SimServer]:
+        """Return the machines whose disks hold all that counts of a chunk."""
+        return [server for server in self.servers if self.holds(server, chunk_id, chunk)]
+
+    def holds(self, server: SimServer, chunk_id: ChunkId, chunk: Chunk) -> bool:
+        """Return whether a machine's disk holds all that counts of a chunk."""
+        disk = server.disk
+        for name in disk.names():
+            if not name.endswith(".slot"):
+                continue
+            reading = read_header(disk, name)
+            if reading is None or reading.header.chunk_id != chunk_id:
+                continue
+            if reading.header.state in _NO_REPLICA:
+                continue
+            if is_whole(disk, Found(name, reading.header, Slot(disk, name, reading)), chunk):
+                return True
+        return False
+
+    def copies(self) -> dict[ChunkId, set[str]]:
+        """Return the machines that hold each chunk whole, of all chunks that are alive."""
+        rows = {chunk_id: row for chunk_id, row in self.chunks() if row.state in ALIVE}
+        held: dict[ChunkId, set[str]] = {chunk_id: set() for chunk_id in rows}
+        for server in self.servers:
+            for chunk_id, slots in replicas_on(server.disk).items():
+                row = rows.get(chunk_id)
+                if row is not None and any(is_whole(server.disk, one, row) for one in slots):
+                    held[chunk_id].add(server.name)
+        return held
