@@ -83,6 +83,7 @@ class SettingsConfig:
     chunk_bytes: int = limits.CHUNK_BYTES_DEFAULT
     goal: int = limits.GOAL_DEFAULT
     min_copies: int = limits.MIN_COPIES_DEFAULT
+    placement: str = limits.PLACEMENT_RULE_DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +239,7 @@ def _read_client(section: Section) -> ClientConfig:
 
 
 def _read_settings(section: Section) -> SettingsConfig:
-    section.only("chunk_size", "goal", "min_copies")
+    section.only("chunk_size", "goal", "min_copies", "placement")
     chunk_bytes = section.size("chunk_size", limits.CHUNK_BYTES_DEFAULT)
     low, high = limits.CHUNK_BYTES_MIN, limits.CHUNK_BYTES_MAX
     if not low <= chunk_bytes <= high or chunk_bytes % limits.BLOCK_BYTES:
@@ -252,7 +253,10 @@ def _read_settings(section: Section) -> SettingsConfig:
     min_copies = section.integer("min_copies", 1, limits.GOAL_MAX, usual)
     if min_copies > goal:
         section.fail("min_copies", f"{min_copies} is more than the goal of {goal} copies")
-    return SettingsConfig(chunk_bytes, goal, min_copies)
+    rule = section.text("placement", default=limits.PLACEMENT_RULE_DEFAULT)
+    if rule not in limits.PLACEMENT_RULES:
+        section.fail("placement", f"{rule!r} is none of {', '.join(limits.PLACEMENT_RULES)}")
+    return SettingsConfig(chunk_bytes, goal, min_copies, rule)
 
 
 def _read_security(root: Section) -> str:

@@ -24,6 +24,11 @@ GOAL_DEFAULT = 3
 GOAL_MAX = 8
 MIN_COPIES_DEFAULT = 2
 
+# Placement, and the policies of directories (section 7).
+PLACEMENT_RULES = ("seed", "spread", "hdfs")
+PLACEMENT_RULE_DEFAULT = "seed"
+POLICIES_MAX = 10_000
+
 # Data plane (section 9).
 PACKET_BYTES_MIN = 4 * KIB
 PACKET_BYTES_DEFAULT = 512 * KIB

@@ -57,6 +57,7 @@ PURE_ROOMS = (
     "master/state/",
     "master/planners/",
     "master/placement.py",
+    "master/rules.py",
     "master/health.py",
     "master/sealing.py",
     "master/observed.py",

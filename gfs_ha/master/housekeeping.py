@@ -25,6 +25,7 @@ from gfs_ha.master.planners.leases import (
     plan_tails,
     plan_unopened,
 )
+from gfs_ha.master.planners.placing import plan_placing
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Planner, Seen
 from gfs_ha.master.planners.replication import plan_replication
 from gfs_ha.master.planners.surplus import plan_surplus
@@ -64,6 +65,7 @@ PLANNERS: dict[str, Planner] = {
     "reaping": plan_reaping,
     _COPIES: plan_copies,
     "replication": plan_replication,
+    "placing": plan_placing,
     "surplus": plan_surplus,
     "tally": plan_tally,
 }
@@ -225,6 +227,7 @@ class Housekeeper:
             chunk_bytes=settings.chunk_bytes,
             goal=settings.goal,
             min_copies=settings.min_copies,
+            rule=settings.placement,
         )
         # The announcement of the election came before the settings and was refused.
         elected = LeaderElected(self._desk.name, self._desk.incarnation)

@@ -283,11 +283,12 @@ class Opener:
         wanted = Wanted(
             goal=inode.goal or settings.goal,
             min_copies=settings.min_copies,
-            capacity=settings.chunk_bytes,
+            capacity=inode.chunk_bytes or settings.chunk_bytes,
             machine=request.machine,
             rack=request.rack,
             failed=frozenset(opening.failed | opening.unable | full),
             spread=self._runtime.random_u64(),
+            rule=inode.rule or settings.rule,
         )
         try:
             return choose(servers, observed, wanted, now_s, self._reign.all_hung_up())

@@ -1,25 +1,24 @@
-"""Where a new chunk's replicas go, and why: near the writer, same rack, then other racks.
+"""Where a new chunk's replicas go, where one more copy goes, and why: pure choices of the leader.
 
-The rule is the leader's decision at allocation, not a hash: it looks at racks, room, and what is
-alive. Servers of about the same load are taken in an order that `spread` shuffles, so that many
-writers do not all choose the one least used server of the last heartbeat.
+It looks at racks and machines (rules.py), room, and what is alive, not at a hash. Servers of about
+the same load are taken in an order that `spread` shuffles, so that many writers do not all choose
+the one least used server of the last heartbeat.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gfs_ha.errors import NoServers, NoSpace
 from gfs_ha.ids import DiskId, ServerId
+from gfs_ha.master.rules import HDFS, RULE_TEXTS, SEED, breaks, faults, next_rank
 
+RULE = RULE_TEXTS[SEED]
 HIGH_WATER = 0.95  # Used share above which a server takes no new chunks.
 _NAMED_MAX = 8  # Rejected servers that a remark names.
 _LOAD_STEP = 0.02  # Servers within one step of used share count as equal.
 _MIX = 0x9E3779B97F4A7C15  # 2**64 / golden ratio (Knuth), spreads neighbouring ids.
-
-RULE = "one near the writer, one in the same rack, the rest in other racks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,11 @@ class Candidate:
             return self.used_share
         return self.used_share + self.pending_bytes / self.total_bytes
 
+    @property
+    def score(self) -> float:
+        """Return what people see of the load: 1 is empty, 0 is full."""
+        return max(0.0, 1.0 - self.load)
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -56,6 +60,7 @@ class Wanted:
     rack: str
     failed: frozenset[ServerId]
     spread: int
+    rule: str = SEED
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,50 +76,60 @@ class CopyWanted:
     taken: frozenset[ServerId]
     failed: frozenset[ServerId]
     spread: int
+    rule: str = SEED
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
     """Replicas in the order of the chain, and why they are not what the rule wants, if so."""
 
-    replicas: tuple[tuple[ServerId, DiskId], ...]
+    chosen: tuple[Candidate, ...]
     remarks: tuple[str, ...]
+
+    @property
+    def replicas(self) -> tuple[tuple[ServerId, DiskId], ...]:
+        """Return the places as they are written down."""
+        return tuple((one.server_id, one.disk_id) for one in self.chosen)
 
 
 def place(candidates: Iterable[Candidate], wanted: Wanted) -> Placement:
-    """Return the replicas of a new chunk, at least `min_copies`.
+    """Return the replicas of a new chunk, at least `min_copies`; never two on one machine.
 
-    Raises: NoServers saying why; NoSpace when so many disks are full that waiting does not help.
+    Only a cluster with fewer machines than copies are wanted has several on one. Raises: NoServers
+    saying why; NoSpace when so many disks are full that waiting does not help.
     """
     everyone = sorted(candidates, key=lambda one: one.server_id)
     rejected = {one.server_id: why_not(one, wanted) for one in everyone}
     usable = [one for one in everyone if not rejected[one.server_id]]
     needed = min(wanted.min_copies, wanted.goal)
-    if len(usable) < needed:
-        why = _refusal(everyone, rejected, len(usable), needed)
+    usable.sort(key=lambda one: _order(one, wanted.spread))
+    shared = may_share(everyone, wanted.goal)
+    chosen: list[Candidate] = []
+    if usable:
+        chosen.append(_nearest(usable, wanted, len({one.machine for one in everyone}) <= 1))
+    while chosen and len(chosen) < wanted.goal:
+        following = _next(usable, chosen, wanted.rule, shared)
+        if following is None:
+            break
+        chosen.append(following)
+    if len(chosen) < needed:
+        for one in usable:
+            if one not in chosen:
+                rejected[one.server_id] = "shares a machine with another one"
+        why = _refusal(everyone, rejected, len(chosen), needed)
         # A server that was not heard may have room: who waits for it may be helped.
         not_full = sum(
             not one.total_bytes or not _no_room(one, wanted.capacity) for one in everyone
         )
         raise NoSpace(why) if not_full < needed <= len(everyone) else NoServers(why)
-    usable.sort(key=lambda one: (int(one.load / _LOAD_STEP), _shuffled(one, wanted.spread)))
-    one_machine = len({one.machine for one in everyone}) <= 1
-    chosen: list[Candidate] = []
-    remarks: list[str] = []
-    while len(chosen) < min(wanted.goal, len(usable)):
-        left = [one for one in usable if one not in chosen]
-        if not chosen:
-            chosen.append(_nearest(left, wanted, one_machine))
-        else:
-            chosen.append(_next(left, chosen, remarks))
+    remarks = _rack_remarks(chosen, wanted)
     if len(chosen) < wanted.goal:
-        reasons = _reasons(everyone, rejected)
-        because = f" ({reasons})" if reasons else ""
+        because = _reasons(everyone, rejected)
         remarks.append(
             f"{len(chosen)} of {wanted.goal} copies: {len(usable)} of {len(everyone)} servers "
-            f"can take a chunk{because}"
+            f"can take a chunk{f' ({because})' if because else ''}"
         )
-    return Placement(tuple((one.server_id, one.disk_id) for one in chosen), tuple(remarks))
+    return Placement(tuple(chosen), tuple(remarks))
 
 
 def place_copy(
@@ -122,64 +137,71 @@ def place_copy(
 ) -> tuple[Candidate | None, tuple[str, ...]]:
     """Return the server that is to get one more copy of a chunk, and remarks; None: there is none.
 
-    Racks come first: with the copies that are kept the chunk comes back to the rule, as far as the
+    The rule comes first: with the copies that are kept the chunk comes back to it, as far as the
     servers allow. Who has a place of the chunk already is no target.
     """
     everyone = sorted(candidates, key=lambda one: one.server_id)
-    rejected = {one.server_id: _why_no_copy(one, wanted) for one in everyone}
+    shared = may_share(everyone, wanted.goal)
+    rejected = {one.server_id: why_no_copy(one, wanted, shared) for one in everyone}
     usable = [one for one in everyone if not rejected[one.server_id]]
     if not usable:
         reasons = _reasons(everyone, rejected) or "no chunkserver is registered"
         return None, (f"no server can take a copy: {reasons}",)
-    racks = [one.rack for one in wanted.kept]
-    machines = {one.machine for one in wanted.kept}
-
-    def rank(one: Candidate) -> tuple[int, bool, int, int]:
-        faults = rule_faults((*racks, one.rack), wanted.goal)
-        load = int(one.load / _LOAD_STEP)
-        return faults, one.machine in machines, load, _shuffled(one, wanted.spread)
-
-    best = min(usable, key=rank)
-    if not _worse_than_possible(everyone, best, racks, wanted.goal):
+    best = min(usable, key=lambda one: copy_rank(one, wanted))
+    if not _worse_than_possible(everyone, best, wanted, shared):
         return best, ()
     reasons = _reasons(everyone, rejected)
     return best, (f"rack {best.rack} is not what the rule wants ({reasons})",)
 
 
-def rule_faults(racks: Iterable[str], goal: int) -> int:
-    """Return how far copies in these racks are from the rule: 0 is as it wants, more is worse.
+def place_better(
+    candidates: Iterable[Candidate], wanted: CopyWanted
+) -> tuple[Candidate, Candidate] | None:
+    """Return who is to get a copy so that another can go and the rule is broken less.
 
-    All copies in one rack is the worst: its loss takes the chunk. Then too many in one of them, and
-    no pair that shares one although the copies are complete.
+    The second one is the copy that is the worst then, and goes. None: nothing is won by any copy.
     """
-    by_rack = Counter(racks)
-    copies = sum(by_rack.values())
-    alone = 100 if goal > 2 and copies > 1 and len(by_rack) == 1 else 0
-    crowded = 10 * sum(max(0, count - 2) for count in by_rack.values())
-    pairs = sum(1 for count in by_rack.values() if count == 2)
-    spare_pairs = 3 * max(0, pairs - 1)
-    no_pair = 1 if copies >= goal > 1 and max(by_rack.values(), default=0) < 2 else 0
-    # A pair before the last copy is in its place only if no other rack was to be had.
-    early = 1 if goal > 2 and copies < goal and pairs else 0
-    return alone + crowded + spare_pairs + no_pair + early
+    now = breaks(wanted.rule, wanted.goal, wanted.kept)
+    if not now:
+        return None
+    everyone = sorted(candidates, key=lambda one: one.server_id)
+    shared = may_share(everyone, wanted.goal, exchanged=True)
+    machines = {one.machine for one in wanted.kept}
+    known: dict[tuple[str, str], int] = {}  # By what counts of a target: many are alike.
+    best: tuple[tuple[int, int, int], Candidate] | None = None
+    for one in everyone:
+        if why_no_copy(one, wanted, shared):
+            continue
+        kind = (one.rack, one.machine if one.machine in machines else "")
+        if kind not in known:
+            known[kind] = min(_without_one(one, wanted, out) for out in wanted.kept)
+        rank = (known[kind], *_order(one, wanted.spread))
+        if best is None or rank < best[0]:
+            best = (rank, one)
+    if best is None:
+        return None
+    target = best[1]
+    leaves = min(wanted.kept, key=lambda out: (_without_one(target, wanted, out), -out.load))
+    kept = [one for one in wanted.kept if one != leaves]
+    if breaks(wanted.rule, wanted.goal, (*kept, target)) >= now:
+        return None
+    return target, leaves
 
 
-def _worse_than_possible(
-    everyone: list[Candidate], best: Candidate, racks: list[str], goal: int
-) -> bool:
-    """Return whether a rack that has no room now would have fitted the rule better."""
-    reached = rule_faults((*racks, best.rack), goal)
-    return any(rule_faults((*racks, one.rack), goal) < reached for one in everyone)
+def may_share(everyone: list[Candidate], goal: int, exchanged: bool = False) -> bool:
+    """Return whether copies may share a machine: the cluster has too few for all of them.
+
+    `exchanged`: or one of the copies goes afterwards, so that for a time there is one too many.
+    """
+    return exchanged or len({one.machine for one in everyone}) < goal
 
 
-def _why_no_copy(candidate: Candidate, wanted: CopyWanted) -> str:
-    if candidate.server_id in wanted.taken:
-        return "has a place of it"
-    if candidate.trouble:
-        return candidate.trouble
-    if candidate.server_id in wanted.failed:
-        return "failed to copy lately"
-    return _no_room(candidate, wanted.length)
+def copy_rank(one: Candidate, wanted: CopyWanted) -> tuple[int, int, int]:
+    """Return how well a server suits as the next holder, the smaller the better."""
+    return (
+        faults(wanted.rule, wanted.goal, (*wanted.kept, one)),
+        *_order(one, wanted.spread),
+    )
 
 
 def why_not(candidate: Candidate, wanted: Wanted) -> str:
@@ -191,6 +213,21 @@ def why_not(candidate: Candidate, wanted: Wanted) -> str:
     return _no_room(candidate, wanted.capacity)
 
 
+def why_no_copy(candidate: Candidate, wanted: CopyWanted, shared: bool) -> str:
+    """Return why a server cannot take one more copy of a chunk; empty when it can."""
+    if candidate.server_id in wanted.taken:
+        return "has a place of it"
+    if candidate.trouble:
+        return candidate.trouble
+    if candidate.server_id in wanted.failed:
+        return "failed to copy lately"
+    if not shared:
+        for one in wanted.kept:
+            if one.machine == candidate.machine:
+                return f"is on the machine of {one.name}"
+    return _no_room(candidate, wanted.length)
+
+
 def _no_room(candidate: Candidate, capacity: int) -> str:
     # Promised bytes only balance: most chunks of small files end far below their capacity.
     if candidate.used_share >= HIGH_WATER:
@@ -200,47 +237,75 @@ def _no_room(candidate: Candidate, capacity: int) -> str:
     return ""
 
 
-def _nearest(left: list[Candidate], wanted: Wanted, one_machine: bool) -> Candidate:
-    """Return the head of the chain; a machine says nothing when all servers share it."""
-    if wanted.machine and not one_machine:
-        for one in left:
-            if one.machine == wanted.machine:
-                return one
-    if wanted.rack:
-        for one in left:
-            if one.rack == wanted.rack:
-                return one
-    return left[0]
-
-
-def _next(left: list[Candidate], chosen: list[Candidate], remarks: list[str]) -> Candidate:
-    """Return the next replica: the second in the head's rack, later ones in fresh racks."""
-    head = chosen[0]
-    machines = {one.machine for one in chosen}
-    apart = sorted(left, key=lambda one: one.machine in machines)  # Stable: load order is kept.
-    if len(chosen) == 1:
-        for one in apart:
-            if one.rack == head.rack:
-                return one
-        remarks.append(f"rack {head.rack} has no second server for a copy")
-        return apart[0]
-    racks = {one.rack for one in chosen}
-    for one in apart:
-        if one.rack not in racks:
-            return one
-    for one in apart:
-        if one.rack != head.rack:
-            return one
-    if len(racks) == 1:
-        remark = f"no rack beside {head.rack} has a server for a copy"
-        if remark not in remarks:
-            remarks.append(remark)
-    return apart[0]
+def _order(one: Candidate, spread: int) -> tuple[int, int]:
+    return int(one.load / _LOAD_STEP), _shuffled(one, spread)
 
 
 def _shuffled(candidate: Candidate, spread: int) -> int:
     mixed = ((candidate.server_id ^ spread) * _MIX) & 0xFFFFFFFFFFFFFFFF
     return mixed >> 32
+
+
+def _without_one(target: Candidate, wanted: CopyWanted, out: Candidate) -> int:
+    after = (*(one for one in wanted.kept if one != out), target)
+    return faults(wanted.rule, wanted.goal, after)
+
+
+def _worse_than_possible(
+    everyone: list[Candidate], best: Candidate, wanted: CopyWanted, shared: bool
+) -> bool:
+    """Return whether a rack that has no room now would have fitted the rule better."""
+    reached = faults(wanted.rule, wanted.goal, (*wanted.kept, best))
+    machines = {one.machine for one in wanted.kept}
+    return any(
+        faults(wanted.rule, wanted.goal, (*wanted.kept, one)) < reached
+        for one in everyone
+        if shared or one.machine not in machines
+    )
+
+
+def _nearest(usable: list[Candidate], wanted: Wanted, one_machine: bool) -> Candidate:
+    """Return the head of the chain; a machine says nothing when all servers share it."""
+    if wanted.machine and not one_machine:
+        for one in usable:
+            if one.machine == wanted.machine:
+                return one
+    if wanted.rack:
+        for one in usable:
+            if one.rack == wanted.rack:
+                return one
+    return usable[0]
+
+
+def _next(
+    usable: list[Candidate], chosen: list[Candidate], rule: str, shared: bool
+) -> Candidate | None:
+    """Return the next replica: on another machine, and in the rack that suits the rule best."""
+    machines = [one.machine for one in chosen]
+    left = [one for one in usable if one not in chosen]
+    if not shared:
+        left = [one for one in left if one.machine not in machines]
+    # The order of `usable` decides among equals: min takes the first.
+    return min(
+        left,
+        key=lambda one: (machines.count(one.machine), next_rank(rule, chosen, one.rack)),
+        default=None,
+    )
+
+
+def _rack_remarks(chosen: list[Candidate], wanted: Wanted) -> list[str]:
+    """Return what the racks of a new chunk lack of the rule."""
+    racks = [one.rack for one in chosen]
+    head = racks[0]
+    if len(chosen) < 2:
+        return []
+    if wanted.rule == SEED and racks[1] != head:
+        return [f"rack {head} has no second server for a copy"]
+    if len(set(racks)) > 1 or (wanted.rule == SEED and wanted.goal == 2):
+        if wanted.rule == HDFS and wanted.goal > 2 and racks[1] == head:
+            return [f"no rack beside {head} has a server for a second copy"]
+        return []
+    return [f"no rack beside {head} has a server for a copy"]
 
 
 def _refusal(

@@ -356,6 +356,8 @@ class AllocateChunk(Word, frozen=True, tag="allocate_chunk"):
     machine: str = ""
     rack: str = ""
     failed: tuple[ServerId, ...] = ()  # Servers that this client saw fail lately (G6).
+    rule: str = ""  # Of placement; empty: the cluster's setting.
+    chunk_bytes: int = 0  # 0: the cluster's setting.
 
 
 class SealChunk(Word, frozen=True, tag="seal_my_chunk"):

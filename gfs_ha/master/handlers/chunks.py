@@ -23,6 +23,7 @@ from gfs_ha.master.handlers.mutations import propose_for_client, refuse_unless_a
 from gfs_ha.master.placement import Wanted
 from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.sealer import answer_end
+from gfs_ha.master.state.bounds import check_chunk_bytes, check_rule
 from gfs_ha.master.state.commands import PlaceChunk
 from gfs_ha.master.state.records import DEAD, OPEN, SEALED
 from gfs_ha.master.state.view import View
@@ -39,6 +40,10 @@ def allocate_chunk(desk: Desk, request: AllocateChunk, slot: Slot) -> None:
     reign = desk.leading()
     if not 0 <= request.goal <= GOAL_MAX or len(request.failed) > SERVERS_MAX:
         raise InvalidArgument(f"a chunk has 1 to {GOAL_MAX} copies, not {request.goal}")
+    if request.rule:
+        check_rule(request.rule)
+    if request.chunk_bytes:
+        check_chunk_bytes(request.chunk_bytes)
     with desk.kv.read() as reader:
         view = View(reader)
         settings = view.settings()
@@ -49,11 +54,12 @@ def allocate_chunk(desk: Desk, request: AllocateChunk, slot: Slot) -> None:
     wanted = Wanted(
         goal=request.goal or settings.goal,
         min_copies=settings.min_copies,
-        capacity=settings.chunk_bytes,
+        capacity=request.chunk_bytes or settings.chunk_bytes,
         machine=request.machine,
         rack=request.rack,
         failed=frozenset(request.failed),
         spread=desk.runtime.random_u64(),
+        rule=request.rule or settings.rule,
     )
     try:
         chosen = choose(servers, reign.observed, wanted, now_s, reign.all_hung_up())
@@ -61,7 +67,13 @@ def allocate_chunk(desk: Desk, request: AllocateChunk, slot: Slot) -> None:
         refuse_unless_answered(desk, slot, error)
         return
     command = PlaceChunk(
-        chosen.replicas, request.kind, request.durability, request.goal, chosen.remarks
+        chosen.replicas,
+        request.kind,
+        request.durability,
+        request.goal,
+        chosen.remarks,
+        request.rule,
+        request.chunk_bytes,
     )
     propose_for_client(desk, command, slot)
 

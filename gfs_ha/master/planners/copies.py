@@ -73,7 +73,8 @@ def _why_end(scene: Scene, chunk_id: ChunkId, chunk: Chunk, order: PlaceOrder) -
         return TARGET_DISK
     begun = (chunk_id, server_id) in scene.repair.running
     # Heard by this very leader: a new one takes nobody's word that others came back.
-    if not begun and len(evidence(scene, chunk_id, chunk, server_id)) >= chunk.goal:
+    enough = len(evidence(scene, chunk_id, chunk, server_id)) >= chunk.goal
+    if not begun and enough and not scene.betters(chunk_id, chunk, server_id):
         return NOT_NEEDED
     return ""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from gfs_ha.ids import NO_SESSION, ChunkId, DiskId, InodeId, ServerId, SessionId
 from gfs_ha.limits import CLAIM_SILENCE_S, SESSION_LIFE_MS
+from gfs_ha.master.planners.placing_walk import PlacingWalk
 from gfs_ha.master.planners.primaries import TailsSeen
 from gfs_ha.master.planners.queue import RepairQueue
 from gfs_ha.master.planners.seen import RepairSeen
@@ -69,6 +70,7 @@ class Cursors:
     unopened_met: frozenset[ChunkId] = frozenset()
     holds: InodeId = NO_INODE
     queue: RepairQueue = field(default_factory=RepairQueue)
+    placing: PlacingWalk = field(default_factory=PlacingWalk)
     tally: TallyWalk = field(default_factory=TallyWalk)
 
 

@@ -6,12 +6,13 @@ What is taken from it and cannot be helped now is found again by the next round.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.master.census import suspicious
-from gfs_ha.master.placement import CopyWanted, place_copy
-from gfs_ha.master.planners.plan import NO_CHUNK, Cursors, Plan, PlanLimits, Seen
+from gfs_ha.master.placement import place_copy
+from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.planners.scene import Load, Scene
 from gfs_ha.master.state.commands import ConfirmCopy, LeaderCommand, LoseHolder, PlaceCopy
 from gfs_ha.master.state.records import SEALED, Chunk, Replica
@@ -32,7 +33,7 @@ def plan_replication(view: View, seen: Seen, limits: PlanLimits, cursors: Cursor
     scene = Scene(view, seen)
     _walk(view, scene, limits, cursors)
     _compare_doubted(made, view, scene)
-    load = _load(view, scene, limits)
+    load = Load.under_way(view, scene, limits.busy_rows)
     vain = 0
     for chunk_id in cursors.queue.take():
         chunk = view.chunk(chunk_id)
@@ -74,16 +75,6 @@ def _queue(cursors: Cursors, scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> N
     copies = len(scene.good(chunk_id, chunk))
     if copies + len(scene.coming(chunk)) < chunk.goal or _to_lose(scene, chunk_id, chunk):
         cursors.queue.add(chunk_id, copies)
-
-
-def _load(view: View, scene: Scene, limits: PlanLimits) -> Load:
-    """Return what the copies under way take; the first source of each is taken to be used."""
-    load = Load(scene)
-    for chunk_id, chunk in view.busy_chunks(NO_CHUNK, limits.busy_rows):
-        for order in chunk.copying:
-            sources = scene.sources(chunk_id, chunk, order.server_id)
-            load.add(order.server_id, sources[0] if sources else None, chunk.length)
-    return load
 
 
 def _restore(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], load: Load) -> str:
@@ -158,26 +149,14 @@ def _target(
 ) -> tuple[ServerId | None, str]:
     """Return who is to get one more copy: a server without a place, else one with a bad copy."""
     chunk_id, chunk = known
-    taken = {replica.server_id for replica in chunk.replicas} | set(kept)
-    resting = {one for chunk, one in scene.repair.resting if chunk in (chunk_id, NO_CHUNK)}
-    wanted = CopyWanted(
-        goal=chunk.goal,
-        length=chunk.length,
-        kept=scene.known(kept),
-        taken=frozenset(taken),
-        failed=frozenset(resting),
-        spread=chunk_id,
-    )
+    wanted = scene.copy_wanted(chunk_id, chunk, kept)
     candidates = list(scene.candidates.values())
     best, remarks = place_copy(candidates, wanted)
     if best is None:
         # Healing: onto a place whose copy does not count, when no better one is free (D3).
         heal = {one.server_id for one in chunk.late} - set(kept)
         others = frozenset(scene.candidates.keys() - heal)
-        best, _ = place_copy(
-            candidates,
-            CopyWanted(chunk.goal, chunk.length, wanted.kept, others, wanted.failed, chunk_id),
-        )
+        best, _ = place_copy(candidates, replace(wanted, taken=others))
     return (None, remarks[0]) if best is None else (best.server_id, "")
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.limits import PLACEMENT_RULE_DEFAULT
 from gfs_ha.master.census import Presence, lost_disks
 from gfs_ha.master.observed import DEAD, LIVE
-from gfs_ha.master.placement import Candidate
+from gfs_ha.master.placement import Candidate, CopyWanted
 from gfs_ha.master.planners.plan import Seen
 from gfs_ha.master.planners.seen import USUAL_BUDGET
+from gfs_ha.master.rules import breaks, faults
 from gfs_ha.master.state.records import Chunk, PlaceOrder, Replica, Server
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import CopyReplica, CopySource
@@ -28,6 +30,8 @@ class Scene:
         self.candidates = {one.server_id: one for one in seen.repair.candidates}
         self.budget = view.repair_budget() or USUAL_BUDGET
         self._lost = lost_disks(view) | seen.repair.failed_disks
+        settings = view.settings()
+        self._default_rule = settings.rule if settings is not None else PLACEMENT_RULE_DEFAULT
         self._servers: dict[ServerId, Server | None] = {}
         self.presence = Presence(self.there, self._lost, seen.damaged | seen.repair.gone)
 
@@ -82,10 +86,42 @@ class Scene:
         """Return servers as placement sees them."""
         return tuple(self.candidates[one] for one in server_ids if one in self.candidates)
 
-    def rack(self, server_id: ServerId) -> str:
-        """Return the rack of a server."""
-        server = self.server(server_id)
-        return server.rack if server else ""
+    # The rule ---------------------------------------------------------------------------------
+
+    def rule(self, chunk: Chunk) -> str:
+        """Return the rule of placement of a chunk."""
+        return chunk.rule or self._default_rule
+
+    def breaks(self, chunk: Chunk, server_ids: list[ServerId]) -> int:
+        """Return how much the rule has against copies of a chunk on these servers."""
+        return breaks(self.rule(chunk), chunk.goal, self.known(server_ids))
+
+    def faults(self, chunk: Chunk, server_ids: list[ServerId]) -> int:
+        """Return how far copies of a chunk on these servers are from what the rule wants."""
+        return faults(self.rule(chunk), chunk.goal, self.known(server_ids))
+
+    def betters(self, chunk_id: ChunkId, chunk: Chunk, target: ServerId) -> bool:
+        """Return whether a copy on a server lets another one go, and the rule is broken less."""
+        good = [one for one in self.good(chunk_id, chunk) if one != target]
+        now = self.breaks(chunk, good)
+        if not now or len(good) > chunk.goal:
+            return False
+        return any(
+            self.breaks(chunk, [*(one for one in good if one != out), target]) < now for out in good
+        )
+
+    def copy_wanted(self, chunk_id: ChunkId, chunk: Chunk, kept: list[ServerId]) -> CopyWanted:
+        """Return what is asked of placement for one more copy beside those that are kept."""
+        resting = self.repair.resting
+        return CopyWanted(
+            goal=chunk.goal,
+            length=chunk.length,
+            kept=self.known(kept),
+            taken=frozenset((*(one.server_id for one in chunk.replicas), *kept)),
+            failed=frozenset(one for about, one in resting if about in (chunk_id, 0)),
+            spread=chunk_id,
+            rule=self.rule(chunk),
+        )
 
     # Copies -----------------------------------------------------------------------------------
 
@@ -152,6 +188,19 @@ class Load:
         self._counts: dict[ServerId, int] = {}
         self._bytes: dict[ServerId, int] = {}
         self.copies = 0
+        self.lacking = 0  # Chunks with a copy under way because they have too few.
+
+    @classmethod
+    def under_way(cls, view: View, scene: Scene, rows: int) -> Load:
+        """Return what the copies under way take; the first source of each is taken to be used."""
+        load = cls(scene)
+        for chunk_id, chunk in view.busy_chunks(ChunkId(0), rows):
+            if chunk.copying and len(scene.good(chunk_id, chunk)) < chunk.goal:
+                load.lacking += 1
+            for order in chunk.copying:
+                sources = scene.sources(chunk_id, chunk, order.server_id)
+                load.add(order.server_id, sources[0] if sources else None, chunk.length)
+        return load
 
     def add(self, target: ServerId, source: ServerId | None, length: int) -> None:
         """Count a copy."""

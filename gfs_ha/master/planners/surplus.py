@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gfs_ha.ids import ChunkId, ServerId
-from gfs_ha.master.placement import rule_faults
 from gfs_ha.master.planners.copies import evidence
 from gfs_ha.master.planners.plan import NO_CHUNK, Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.planners.scene import Scene
@@ -36,7 +35,7 @@ def plan_surplus(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -
 def drop(scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> DropReplica | None:
     """Return which place of a chunk can go now, one at a time; None when none can.
 
-    Places that do not count go first. Of copies that do, the one without which the racks are
+    Places that do not count go first. Of copies that do, the one without which the others are
     nearest to the rule, and of these the one on the fullest server.
     """
     sure = evidence(scene, chunk_id, chunk, ServerId(0))
@@ -47,10 +46,10 @@ def drop(scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> DropReplica | None:
         return None
 
     def rank(server_id: ServerId) -> tuple[int, float, int]:
-        racks = [scene.rack(one) for one in sure if one != server_id]
+        others = [one for one in sure if one != server_id]
         candidate = scene.candidates.get(server_id)
         load = candidate.load if candidate is not None else 0.0
-        return rule_faults(racks, chunk.goal), -load, server_id
+        return scene.faults(chunk, others), -load, server_id
 
     worst = min(sure, key=rank)
     place = next(one for one in chunk.replicas if one.server_id == worst)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sized
 
 from gfs_ha.errors import InvalidArgument, LimitExceeded
-from gfs_ha.limits import OWNER_BYTES_MAX
+from gfs_ha.limits import (
+    BLOCK_BYTES,
+    CHUNK_BYTES_MAX,
+    CHUNK_BYTES_MIN,
+    OWNER_BYTES_MAX,
+    PLACEMENT_RULES,
+)
 
 U32_MAX = (1 << 32) - 1
 U64_MAX = (1 << 64) - 1
@@ -34,6 +40,21 @@ def check_count(name: str, items: Sized, limit: int) -> None:
     """Raises: LimitExceeded when a command carries more than `limit` of something."""
     if len(items) > limit:
         raise LimitExceeded(f"{len(items)} {name} in one command, at most {limit} are taken")
+
+
+def check_chunk_bytes(size: int) -> None:
+    """Raises: InvalidArgument unless chunks can be of this size."""
+    if not CHUNK_BYTES_MIN <= size <= CHUNK_BYTES_MAX or size % BLOCK_BYTES:
+        raise InvalidArgument(
+            f"chunk size {size} is not a multiple of {BLOCK_BYTES} within"
+            f" {CHUNK_BYTES_MIN}..{CHUNK_BYTES_MAX}"
+        )
+
+
+def check_rule(rule: str) -> None:
+    """Raises: InvalidArgument unless it is a rule of placement."""
+    if rule not in PLACEMENT_RULES:
+        raise InvalidArgument(f"{rule!r} is no rule of placement: {', '.join(PLACEMENT_RULES)}")
 
 
 def check_attributes(mode: int, mtime_ns: int, owner: str, group: str) -> None:

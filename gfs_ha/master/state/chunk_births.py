@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gfs_ha.errors import InvalidArgument, TooFewCopies, UnknownServer
 from gfs_ha.ids import NO_SESSION, ChunkId, DiskId, ServerId, SessionId, format_id, make_chunk_id
 from gfs_ha.limits import GOAL_MAX
-from gfs_ha.master.state.bounds import U64_MAX, check_range
+from gfs_ha.master.state.bounds import U64_MAX, check_chunk_bytes, check_range, check_rule
 from gfs_ha.master.state.chunk_rows import put_chunk
 from gfs_ha.master.state.draft import Draft
 from gfs_ha.master.state.locations import LocationReader
@@ -19,7 +19,7 @@ Places = tuple[tuple[ServerId, DiskId], ...]
 
 @dataclass(frozen=True, slots=True)
 class NewChunk:
-    """What a new chunk is to be; `goal` 0 stands for the cluster's setting."""
+    """What a new chunk is to be; 0 and empty stand for the cluster's setting."""
 
     kind: str
     durability: str
@@ -27,6 +27,8 @@ class NewChunk:
     places: Places
     claimed_by: SessionId = NO_SESSION
     remarks: tuple[str, ...] = ()
+    rule: str = ""
+    capacity: int = 0
 
 
 def bear(draft: Draft, wanted: NewChunk) -> ChunkAllocated:
@@ -36,6 +38,10 @@ def bear(draft: Draft, wanted: NewChunk) -> ChunkAllocated:
     """
     settings = draft.settings
     check_range("goal", wanted.goal, 0, GOAL_MAX)
+    if wanted.rule:
+        check_rule(wanted.rule)
+    if wanted.capacity:
+        check_chunk_bytes(wanted.capacity)
     goal = wanted.goal or settings.goal
     min_copies = min(settings.min_copies, goal)
     if wanted.durability not in (DISK, MEMORY):
@@ -47,13 +53,14 @@ def bear(draft: Draft, wanted: NewChunk) -> ChunkAllocated:
         state=OPEN,
         kind=wanted.kind,
         durability=wanted.durability,
-        capacity=settings.chunk_bytes,
+        capacity=wanted.capacity or settings.chunk_bytes,
         goal=goal,
         min_copies=min_copies,
         replicas=replicas,
         birth=draft.epoch,
         born_index=draft.stamp.index,
         claimed_by=wanted.claimed_by,
+        rule=wanted.rule,
     )
     put_chunk(draft, chunk_id, None, chunk)
     return ChunkAllocated(

@@ -55,6 +55,8 @@ def place_chunk(draft: Draft, command: PlaceChunk) -> ChunkAllocated:
         claimed_by=draft.stamp.session_id,
         remarks=command.remarks,
     )
+        rule=command.rule,
+        capacity=command.capacity,
     allocated = bear(draft, wanted)
     claim(draft, allocated.chunk_id)
     return allocated

@@ -11,7 +11,13 @@ import msgspec
 
 from gfs_ha.errors import ProtocolError
 from gfs_ha.ids import NO_SESSION, ChunkId, DiskId, LogIndex, ServerId, SessionId, StartId
-from gfs_ha.limits import GOAL_DEFAULT, MIN_COPIES_DEFAULT, SCHEMA_VERSION
+from gfs_ha.limits import (
+    GOAL_DEFAULT,
+    MIN_COPIES_DEFAULT,
+    PLACEMENT_RULE_DEFAULT,
+    SCHEMA_VERSION,
+)
+from gfs_ha.master.state.garbage_commands import GarbageCommand
 from gfs_ha.master.state.tail_commands import OpenTail, PlaceTail, TailCommand
 from gfs_ha.protocol.codec import Word
 from gfs_ha.protocol.extents import ExtentMutation, StageCopy
@@ -40,6 +46,7 @@ class InitCluster(Word, frozen=True, tag="init_cluster"):
     chunk_bytes: int
     goal: int = GOAL_DEFAULT
     min_copies: int = MIN_COPIES_DEFAULT
+    rule: str = PLACEMENT_RULE_DEFAULT
 
 
 class LeaderElected(Word, frozen=True, tag="leader_elected"):
@@ -60,6 +67,8 @@ class PlaceChunk(Word, frozen=True, tag="place_chunk"):
     durability: str = DISK
     goal: int = 0  # 0: the cluster's setting.
     remarks: tuple[str, ...] = ()
+    rule: str = ""  # Empty: the cluster's setting.
+    capacity: int = 0  # 0: the cluster's chunk size.
 
 
 class BeginSeal(Word, frozen=True, tag="begin_seal"):

@@ -19,6 +19,7 @@ from gfs_ha.ids import (
     SessionId,
     StartId,
 )
+from gfs_ha.limits import PLACEMENT_RULE_DEFAULT
 from gfs_ha.protocol.codec import Word
 from gfs_ha.protocol.metadata import TAIL
 
@@ -49,6 +50,7 @@ class Settings(Word, frozen=True):
     goal: int
     min_copies: int
     born_wall_ns: int
+    rule: str = PLACEMENT_RULE_DEFAULT
 
 
 class Counters(msgspec.Struct, array_like=True):
@@ -118,6 +120,8 @@ class Inode(Word, frozen=True):
     parent: InodeId = InodeId(0)  # Of a directory; 0: unknown, or the root.
 
 
+    rule: str = ""  # Of a file's future chunks; empty: the cluster's setting.
+    chunk_bytes: int = 0  # The same; 0: the cluster's setting.
 class ExtentRow(Word, frozen=True):
     """A run of a content's bytes; the key is (content, file offset)."""
 
@@ -193,6 +197,10 @@ class Chunk(Word, frozen=True):
     tail_of: InodeId = InodeId(0)  # The file at whose end it is open, or being sealed.
 
     @property
+    rule: str = ""  # Where its copies go; empty: the cluster's setting.
+    gone: bytes = b""  # Blocks that were given back, see protocol/gone.py (G8).
+    punch_index: LogIndex = LogIndex(0)  # Numbers the orders to give them back.
+    punching: tuple[ServerId, ...] = ()  # Holders that have not said that they did.
     def unopened(self) -> bool:
         """Return whether it is a tail that was placed and not opened yet (C10)."""
         return self.kind == TAIL and self.state == OPEN and not self.tail_of

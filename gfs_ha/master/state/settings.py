@@ -6,15 +6,8 @@ from msgspec import structs
 
 from gfs_ha.errors import AlreadyInitialized, InvalidArgument, PreconditionFailed
 from gfs_ha.ids import ROOT_INODE
-from gfs_ha.limits import (
-    BLOCK_BYTES,
-    CHUNK_BYTES_MAX,
-    CHUNK_BYTES_MIN,
-    GOAL_MAX,
-    LED_TERMS_MAX,
-    SCHEMA_VERSION,
-)
-from gfs_ha.master.state.bounds import check_text
+from gfs_ha.limits import GOAL_MAX, LED_TERMS_MAX, SCHEMA_VERSION
+from gfs_ha.master.state.bounds import check_chunk_bytes, check_rule, check_text
 from gfs_ha.master.state.commands import InitCluster, LeaderElected
 from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.records import Counters, Inode, LedTermRow, Settings
@@ -41,6 +34,7 @@ def init_cluster(draft: Draft, command: InitCluster) -> Done:
             chunk_bytes=command.chunk_bytes,
             goal=command.goal,
             min_copies=command.min_copies,
+            rule=command.rule,
             born_wall_ns=draft.stamp.wall_ns,
         )
     )
@@ -103,12 +97,8 @@ def _check_settings(command: InitCluster) -> None:
     check_text("cluster name", command.cluster_name, _NAME_BYTES_MAX)
     if not 0 < command.incarnation < 1 << 16:
         raise InvalidArgument(f"incarnation {command.incarnation} is not within 1..65535")
-    size = command.chunk_bytes
-    if not CHUNK_BYTES_MIN <= size <= CHUNK_BYTES_MAX or size % BLOCK_BYTES:
-        raise InvalidArgument(
-            f"chunk size {size} is not a multiple of {BLOCK_BYTES} within"
-            f" {CHUNK_BYTES_MIN}..{CHUNK_BYTES_MAX}"
-        )
+    check_chunk_bytes(command.chunk_bytes)
+    check_rule(command.rule)
     if not 1 <= command.goal <= GOAL_MAX:
         raise InvalidArgument(f"goal {command.goal} is not within 1..{GOAL_MAX}")
     if not 1 <= command.min_copies <= command.goal:

@@ -50,10 +50,16 @@ def place_tail(draft: Draft, command: PlaceTail) -> ChunkAllocated:
     """
     inode = _file_without_tail(draft, command.inode_id)
     goal = command.goal or inode.goal
-    return bear(
-        draft,
-        NewChunk(TAIL, command.durability, goal, command.replicas, remarks=command.remarks),
+    wanted = NewChunk(
+        TAIL,
+        command.durability,
+        goal,
+        command.replicas,
+        remarks=command.remarks,
+        rule=inode.rule,
+        capacity=inode.chunk_bytes,
     )
+    return bear(draft, wanted)
 
 
 @step(AbandonTails)

@@ -38,10 +38,10 @@ class Tables:
         for number in range(1, 5):
             self.enroll(number)
 
-    def enroll(self, number: int, disk: int = 0) -> Any:
-        """Register a server, with another disk if one is given."""
+    def enroll(self, number: int, disk: int = 0, rack: str = "") -> Any:
+        """Register a server, with another disk or rack if one is given."""
         disks = (EnrolledDisk(disk or 100 + number, 1 << 40),)
-        rack = "r1" if number < 3 else "r2"
+        rack = rack or ("r1" if number < 3 else "r2")
         return self.do(
             EnrollServer(f"cs{number}", 0, "127.0.0.1", 7300 + number, rack, "h", 1, 1, disks)
         )
@@ -65,10 +65,12 @@ class Tables:
         session_id: SessionId = self.do(OpenSession("test")).session_id
         return session_id
 
-    def chunk(self, session: int, servers: tuple[int, ...] = (1, 2, 3)) -> ChunkAllocated:
+    def chunk(
+        self, session: int, servers: tuple[int, ...] = (1, 2, 3), **how: Any
+    ) -> ChunkAllocated:
         """Allocate a chunk on servers."""
         replicas = tuple((number, 100 + number) for number in servers)
-        allocated: ChunkAllocated = self.do(PlaceChunk(replicas), session)
+        allocated: ChunkAllocated = self.do(PlaceChunk(replicas, **how), session)
         return allocated
 
     def publish(self, session: int, chunk_id: int, path: str = "/f", length: int = 10) -> None:

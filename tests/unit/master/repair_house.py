@@ -11,6 +11,7 @@ from gfs_ha.limits import GIB
 from gfs_ha.master.observed import DEAD, LIVE
 from gfs_ha.master.placement import Candidate
 from gfs_ha.master.planners.copies import plan_copies
+from gfs_ha.master.planners.placing import plan_placing
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Planner, Seen
 from gfs_ha.master.planners.replication import plan_replication
 from gfs_ha.master.planners.seen import Answered, RepairSeen
@@ -29,7 +30,7 @@ from gfs_ha.protocol.control import (
 from gfs_ha.protocol.metadata import FinishChunk
 
 LENGTH, DIGEST = 1000, 5
-PLANNERS = (plan_copies, plan_replication, plan_surplus)
+PLANNERS = (plan_copies, plan_replication, plan_placing, plan_surplus)
 
 
 @dataclass
@@ -58,15 +59,24 @@ class House:
     cursors: Cursors = field(default_factory=Cursors)
     limits: PlanLimits = field(default_factory=PlanLimits)
     copies_made: int = 0
+    racks: dict[int, str] = field(default_factory=dict)  # Of servers that are elsewhere.
+    machines: dict[int, str] = field(default_factory=dict)  # h1… unless told otherwise.
+    full: set[int] = field(default_factory=set)  # Above the high-water mark.
 
     def __post_init__(self) -> None:
-        for number in range(5, self.server_count + 1):
-            self.tables.enroll(number)
+        for number in range(1, self.server_count + 1):
+            if number > 4 or number in self.racks:
+                self.tables.enroll(number, rack=self.racks.get(number, ""))
         self.session = self.tables.session()
 
-    def chunk(self, servers: tuple[int, ...] = (1, 2, 3), holders: tuple[int, ...] = ()) -> int:
+    def chunk(
+        self,
+        servers: tuple[int, ...] = (1, 2, 3),
+        holders: tuple[int, ...] = (),
+        **how: object,
+    ) -> int:
         """Return a chunk sealed on servers, held by all of them or by some."""
-        chunk_id = self.tables.chunk(self.session, servers).chunk_id
+        chunk_id = self.tables.chunk(self.session, servers, **how).chunk_id
         self.tables.do(FinishChunk(chunk_id, LENGTH, DIGEST, holders or servers), self.session)
         for server in holders or servers:
             self.on_disk.setdefault(server, set()).add(chunk_id)
@@ -91,8 +101,8 @@ class House:
                 disk_id=next(disk.disk_id for disk in row.disks if not disk.lost),
                 name=row.name,
                 rack=row.rack,
-                machine=f"h{one}",
-                used_share=0.1,
+                machine=self.machines.get(one, f"h{one}"),
+                used_share=0.99 if one in self.full else 0.1,
                 free_bytes=10 * GIB,
                 total_bytes=100 * GIB,
                 trouble="" if states[one] == LIVE else f"is {states[one]}",

@@ -9,7 +9,8 @@ from test_placement import server
 
 from gfs_ha.ids import ServerId
 from gfs_ha.limits import GIB, MIB
-from gfs_ha.master.placement import Candidate, CopyWanted, place_copy, rule_faults
+from gfs_ha.master.placement import Candidate, CopyWanted, place_copy
+from gfs_ha.master.rules import SEED, faults
 
 SIX = [server(n, f"r{(n + 1) // 2}") for n in range(1, 7)]  # r1: 1 2, r2: 3 4, r3: 5 6.
 
@@ -106,11 +107,11 @@ def test_copy_by_copy_a_chunk_never_stays_in_one_rack_when_there_are_more(
             return
         assert chosen.server_id not in kept
         kept.append(chosen.server_id)
-    by_id = {one.server_id: one.rack for one in servers}
+    by_id = {one.server_id: one for one in servers}
     found = [by_id[ServerId(one)] for one in kept]
     if goal > 2 and len(set(racks)) > 1:
-        assert len(set(found)) > 1
+        assert len({one.rack for one in found}) > 1
     # No exchange of the last copy would be nearer to the rule.
     others = [one for one in servers if one.server_id not in kept]
-    best = min((rule_faults([*found[:-1], one.rack], goal) for one in others), default=1 << 30)
-    assert rule_faults(found, goal) <= best
+    best = min((faults(SEED, goal, (*found[:-1], one)) for one in others), default=1 << 30)
+    assert faults(SEED, goal, found) <= best

@@ -1,0 +1,91 @@
+"""Restores the rule of placement: a copy where it is better, then the worst one goes (G3, G4).
+
+After a rack was lost and came back, or servers came anew, chunks with all their copies may lie
+against their rule. Such a chunk gets one copy more; once that counts, the planner of the surplus
+drops the copy without which the others are nearest to the rule. A copy is begun only if the rule is
+broken less afterwards, so the two planners never work against each other and come to rest.
+
+Chunks that lack copies come first: while any of these is copied, nothing is begun here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gfs_ha.ids import ChunkId
+from gfs_ha.master.placement import HIGH_WATER, place_better
+from gfs_ha.master.planners.placing_walk import Fleet, PlacingWalk
+from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
+from gfs_ha.master.planners.scene import Load, Scene
+from gfs_ha.master.state.commands import PlaceCopy
+from gfs_ha.master.state.records import SEALED, Chunk
+from gfs_ha.master.state.view import View
+
+
+def plan_placing(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
+    """Return copies for chunks that lie against their rule, as far as the budget allows."""
+    made = Plan()
+    scene, walk = Scene(view, seen), cursors.placing
+    if seen.repair.young or seen.repair.hold or not walk.look(_fleet(scene), seen.now_s):
+        return made
+    load = Load.under_way(view, scene, limits.busy_rows)
+    if load.lacking:
+        return made
+    page = view.chunks_after(walk.after, limits.rows)
+    for chunk_id, chunk in page:
+        if load.full or len(made.proposals) >= limits.items:
+            return made
+        walk.after = chunk_id
+        if _whole(scene, chunk_id, chunk) and scene.breaks(chunk, list(chunk.holders)):
+            walk.misplaced += 1
+            _better(made, scene, (chunk_id, chunk), load, walk)
+    if len(page) < limits.rows:
+        walk.end_round(seen.now_s)
+    return made
+
+
+def _whole(scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> bool:
+    """Return whether a chunk has exactly its copies, all of them sure, and nothing under way."""
+    if chunk.state != SEALED or len(chunk.holders) != chunk.goal:
+        return False
+    if len(chunk.replicas) != chunk.goal:  # Something is copied, deleted, or came late.
+        return False
+    good = scene.good(chunk_id, chunk)
+    return len(good) == chunk.goal and all(one in scene.repair.settled for one in good)
+
+
+def _better(
+    made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], load: Load, walk: PlacingWalk
+) -> None:
+    """Propose one copy that lets a worse one go, if there is a place for it now."""
+    chunk_id, chunk = known
+    wanted = scene.copy_wanted(chunk_id, chunk, list(chunk.holders))
+    # Servers that are busy now are not waited for when another one is as good.
+    failed = wanted.failed | {one for one in scene.candidates if not load.free(one, chunk.length)}
+    better = place_better(scene.candidates.values(), replace(wanted, failed=failed))
+    if better is None:
+        walk.found += place_better(scene.candidates.values(), wanted) is not None
+        return
+    target = better[0].server_id
+    walk.found += 1
+    sources = scene.sources(chunk_id, chunk, target)
+    if not sources or not load.free(sources[0], chunk.length):
+        return
+    disk_id = better[0].disk_id
+    made.proposals.append(
+        PlaceCopy(chunk_id, chunk.sealed_index, target, disk_id, len(chunk.holders))
+    )
+    load.add(target, sources[0], chunk.length)
+
+
+def _fleet(scene: Scene) -> Fleet:
+    """Return what of the servers decides where a copy can lie."""
+    return frozenset(
+        (
+            one.server_id,
+            one.rack,
+            one.machine,
+            not one.trouble and one.used_share < HIGH_WATER,
+        )
+        for one in scene.candidates.values()
+    )
