@@ -70,6 +70,7 @@ _KINDS = {
     "MasterReport": "MasterList",
     "ServerReport": "ChunkserverList",
     "ChunkReport": "ChunkList",
+    "ChunkDetails": "ChunkDetailList",
     "PlacementReport": "Placement",
     "HealthReport": "Health",
     "StatusReport": "Status",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from gfs_ha.client.cluster import ClusterCalls, expect
 from gfs_ha.client.members import MasterMembers
@@ -20,6 +20,7 @@ from gfs_ha.protocol.append import (
     RevokeLease,
 )
 from gfs_ha.protocol.calls import Asked
+from gfs_ha.protocol.damage import SHOWN_MAX, ChunkDetail, ChunkDetails, ShowChunks
 from gfs_ha.protocol.repair import GetRepair, RepairBudgetReport, RepairReport, SetBudget
 from gfs_ha.protocol.reports import (
     ChunkReport,
@@ -111,15 +112,24 @@ class Operations:
         """Return the chunkservers, their load and their last heartbeat."""
         return self._calls.ask(GetServers(), ServerReport)
 
-    def chunks(self, under: bool = False) -> Iterator[ChunkRow]:
-        """Yield the chunks by id, page by page; with `under` those with too few live copies."""
+    def chunks(self, kinds: Collection[str] = ()) -> Iterator[ChunkRow]:
+        """Yield the chunks by id, page by page; with `kinds` those in any such trouble."""
         after = ChunkId(0)
         while True:
-            page = self._calls.ask(GetChunks(under, after, PAGE), ChunkReport)
+            asked = GetChunks(after=after, limit=PAGE, kinds=tuple(kinds))
+            page = self._calls.ask(asked, ChunkReport)
             yield from page.items
-            if not page.more or not page.items:
+            if not page.more or page.after <= after:
                 return
-            after = page.items[-1].chunk_id
+            after = page.after
+
+    def show_chunks(self, chunk_ids: Sequence[ChunkId]) -> ChunkDetails:
+        """Return all that is known of some chunks, in this order. Raises: UnknownChunk."""
+        found: list[ChunkDetail] = []
+        for start in range(0, len(chunk_ids), SHOWN_MAX):
+            asked = ShowChunks(tuple(chunk_ids[start : start + SHOWN_MAX]))
+            found += self._calls.ask(asked, ChunkDetails).items
+        return ChunkDetails(tuple(found))
 
     def placement(self, path: str) -> PlacementReport:
         """Return where the bytes of a file lie, all of them. Raises: NotFound, IsADirectory."""

@@ -7,6 +7,8 @@ be done follows from the tables, what is alive is heard anew.
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gfs_ha.errors import NotLeader
@@ -22,6 +24,7 @@ from gfs_ha.protocol.control import HeartbeatReply
 
 logger = logging.getLogger(__name__)
 
+STRAYS_MAX = 10_000
 DELETED_MAX = 10_000  # Acknowledged deletes that wait to be proposed; the rest is asked again.
 
 Deleted = tuple[ChunkId, ServerId, DiskId]
@@ -48,6 +51,7 @@ class Reign:
         self.hold = ""  # Why no copy is begun now.
         self.census = Census()
         self.deleted: dict[Deleted, None] = {}
+        self.strays: OrderedDict[tuple[ChunkId, ServerId], None] = OrderedDict()
         self._leased_until_s: dict[ServerId, float] = {}
         self._introduced: dict[ServerId, StartId] = {}
         self._parked: dict[ServerId, Parked] = {}
@@ -136,6 +140,22 @@ class Reign:
         for one in taken:
             del self.deleted[one]
         return taken
+
+    def note_strays(self, strays: Iterable[tuple[ServerId, ChunkId]]) -> None:
+        """Note sealed replicas of chunks without a row, for people; the oldest make room."""
+        for server_id, chunk_id in strays:
+            self.strays[chunk_id, server_id] = None
+        while len(self.strays) > STRAYS_MAX:
+            self.strays.popitem(last=False)
+
+    def forget_stray(self, chunk_id: ChunkId, server_id: ServerId) -> None:
+        """Note that a replica without a row was deleted."""
+        self.strays.pop((chunk_id, server_id), None)
+
+    def forget_strays_of(self, server_id: ServerId) -> None:
+        """Forget what another run of a server held; it is compared anew."""
+        for place in [one for one in self.strays if one[1] == server_id]:
+            del self.strays[place]
 
     def end(self, error: NotLeader) -> None:
         """Answer everything that is parked: this master leads no more."""

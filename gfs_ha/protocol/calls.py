@@ -11,6 +11,7 @@ from gfs_ha.protocol.control import (
     RegisterServer,
     ServerRegistered,
 )
+from gfs_ha.protocol.damage import DamageReply, DamageRequest
 from gfs_ha.protocol.extents import ExtentMutation, ExtentReply
 from gfs_ha.protocol.metadata import LedMutation, MetadataReply, PureMutation, ReadRequest
 from gfs_ha.protocol.repair import RepairReply, RepairRequest
@@ -27,6 +28,7 @@ Request = (
     | Heartbeat
     | ReportRequest
     | RepairRequest
+    | DamageRequest
     | ExtentMutation
     | AppendRequest
 )
@@ -36,6 +38,7 @@ Reply = (
     | HeartbeatReply
     | ReportReply
     | RepairReply
+    | DamageReply
     | ExtentReply
     | AppendReply
 )

@@ -160,6 +160,7 @@ class ReplicaRow(Word, frozen=True):
     rack: str
     health: str  # "live", "suspect", "dead", "copying", "deleting", "damaged"…
     disk_id: DiskId = DiskId(0)
+    why: str = ""  # What is to be said about that.
 
 
 class ChunkRow(Word, frozen=True):
@@ -175,13 +176,15 @@ class ChunkRow(Word, frozen=True):
     claimed_by: int
     replicas: tuple[ReplicaRow, ...]
     blocked: str = ""  # Why it cannot be sealed now, else empty.
+    troubles: tuple[str, ...] = ()  # See protocol/damage.py.
 
 
 class ChunkReport(Word, frozen=True, tag="chunk_report"):
-    """-> kind ChunkList, one page; `more` asks for the chunks above the last id."""
+    """-> kind ChunkList, one page; `more` asks for the chunks above `after`."""
 
     items: tuple[ChunkRow, ...]
     more: bool
+    after: ChunkId = ChunkId(0)  # How far it was looked, maybe beyond the last item.
 
 
 class PlacedExtent(Word, frozen=True):
@@ -258,11 +261,15 @@ class GetServers(Word, frozen=True, tag="get_servers"):
 
 
 class GetChunks(Word, frozen=True, tag="get_chunks"):
-    """-> ChunkReport. `under`: only chunks with fewer live copies than their goal."""
+    """-> ChunkReport. With `kinds` of trouble, only the chunks with any of them.
+
+    `under` is that kind alone, as earlier releases ask.
+    """
 
     under: bool = False
     after: ChunkId = ChunkId(0)
     limit: int = 200
+    kinds: tuple[str, ...] = ()
 
 
 class GetPlacement(Word, frozen=True, tag="get_placement"):

@@ -225,3 +225,31 @@ def test_a_follower_that_applied_all_is_not_behind_just_because_its_leader_is_ne
         MasterRow("m3", "h", 3, False, None, lag_entries=378, answer_age_ms=-1),
     )
     assert [row.lag_entries for row in completed(rows, said)] == [0, 0, 378]
+
+
+@pytest.mark.parametrize("kind", ["missing", "under", "short", "corrupt", "orphan", "blocked"])
+def test_every_kind_of_trouble_is_listed_and_explained(gfsctl: Gfsctl, kind: str) -> None:
+    found = gfsctl.ok("admin", "chunks", "ls", f"--{kind}", "-o", "json").json
+    assert found["kind"] == "ChunkList"
+    assert all(kind in row["troubles"] for row in found["items"])
+    assert f"--{kind}" in gfsctl.ok("admin", "chunks", "ls", "--help").out.decode()
+
+
+@pytest.mark.parametrize("mode", ["table", "wide", "json", "jsonl", "name"])
+def test_a_chunk_is_shown_with_every_replica(gfsctl: Gfsctl, home: str, mode: str) -> None:
+    gfsctl.library.write_bytes(f"{home}/f", os.urandom(1000))
+    (extent,) = gfsctl.library.operations.placement(f"{home}/f").items
+    word = f"{extent.chunk.chunk_id:#x}"
+    shown = gfsctl.ok("admin", "chunks", "show", word, "-o", mode).out.decode()
+    assert word in shown
+    if mode in ("table", "wide"):
+        assert all(replica.name in shown for replica in extent.chunk.replicas)
+        assert "live" in shown and "3/3 copies" in shown
+    if mode == "json":
+        [found] = json.loads(shown)["items"]
+        assert len(found["row"]["replicas"]) == 3 and found["referenced"] is True
+
+
+def test_a_chunk_that_is_not_there_and_a_word_that_is_none(gfsctl: Gfsctl) -> None:
+    assert "0x123" in gfsctl.refused(3, "admin", "chunks", "show", "0x123")
+    assert "looks like" in gfsctl.refused(2, "admin", "chunks", "show", "/f")

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import click
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gfs_ha.cli.names import printable
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import size_text
 from gfs_ha.cli.verb import Family, Row, Verb
-from gfs_ha.ids import format_id
+from gfs_ha.errors import UsageError
+from gfs_ha.ids import ChunkId, format_id
+from gfs_ha.protocol.damage import TROUBLES, UNKNOWN, ChunkDetail, ChunkDetails
 from gfs_ha.protocol.reports import ChunkReport, ChunkRow, ReplicaRow
 
 _STYLES = {
@@ -20,15 +24,21 @@ _STYLES = {
     "suspect": "yellow",
     "copying": "cyan",
     "deleting": "yellow",
+    "late": "yellow",
+    "short": "yellow",
     "dead": "red",
     "damaged": "red",
     "quarantined": "red",
 }
+_HERE = "gfs_ha.cli.admin.chunks"
 
 chunks = Family(
     "chunks",
     help="Chunks and their copies.",
-    rows={"ls": Row("gfs_ha.cli.admin.chunks", "list_chunks", "List chunks")},
+    rows={
+        "ls": Row(_HERE, "list_chunks", "List chunks, all or those in trouble"),
+        "show": Row(_HERE, "show_chunks", "Show chunks with every replica, its state and why"),
+    },
 )
 
 
@@ -36,12 +46,32 @@ chunks = Family(
     "ls",
     cls=Verb,
     examples="""
-    gfsctl admin chunks ls                    # the first 1,000 chunks
-    gfsctl admin chunks ls --under            # those with fewer live copies than wanted
-    gfsctl admin chunks ls -o jsonl --limit 0 # every chunk, one a line
+    gfsctl admin chunks ls                     # the first 1,000 chunks
+    gfsctl admin chunks ls --under             # those with fewer valid copies than wanted
+    gfsctl admin chunks ls --missing --corrupt # those in either trouble; each row says in which
+    gfsctl admin chunks ls -o jsonl --limit 0  # every chunk, one a line
     """,
 )
-@click.option("--under", is_flag=True, help="Only chunks with fewer live copies than their goal.")
+@click.option("--missing", is_flag=True, help="No live server has a valid copy of it.")
+@click.option("--under", is_flag=True, help="Fewer valid copies on live servers than its goal.")
+@click.option(
+    "--short", is_flag=True, help="Sealed, and a server holds a replica with fewer bytes of it."
+)
+@click.option(
+    "--corrupt",
+    is_flag=True,
+    help="A replica of it is damaged, or quarantined since it has other bytes.",
+)
+@click.option(
+    "--orphan",
+    is_flag=True,
+    help="Dead or unknown to the masters, while a server holds a replica of it.",
+)
+@click.option(
+    "--blocked",
+    is_flag=True,
+    help="To be sealed, and the replicas that answer cannot prove where it ends.",
+)
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
@@ -51,9 +81,14 @@ chunks = Family(
 )
 @watched
 @pass_session
-def list_chunks(session: Session, under: bool, limit: int) -> None:
-    """List chunks: state, length, and where the copies lie."""
-    rows = _Limited(session.operations.chunks(under=under), limit)
+def list_chunks(session: Session, /, limit: int, **kinds: bool) -> None:
+    """List chunks: state, length, and where the copies lie.
+
+    With kinds of trouble: the chunks in any of them. What servers hold and say is as the leader
+    heard it since its election.
+    """
+    wanted = [kind for kind in TROUBLES if kinds[kind]]
+    rows = _Limited(session.operations.chunks(wanted), limit)
     if session.watching:
         session.show(ChunkReport(tuple(rows), rows.more))
     else:
@@ -66,6 +101,33 @@ def list_chunks(session: Session, under: bool, limit: int) -> None:
         )
     if rows.more:
         session.warn(f"only the first {limit} chunks are shown; --limit 0 shows all")
+
+
+@click.command(
+    "show",
+    cls=Verb,
+    examples="""
+    gfsctl admin chunks show 0x1000000000007      # every replica: server, state, why
+    gfsctl admin chunks show -w 0x1000000000007   # kept up to date
+    """,
+)
+@click.argument("chunk_ids", metavar="CHUNK...", nargs=-1, required=True)
+@watched
+@pass_session
+def show_chunks(session: Session, chunk_ids: tuple[str, ...]) -> None:
+    """Show chunks with all their replicas, also those that do not count, and what ails each."""
+    session.show(session.operations.show_chunks([read_chunk_id(word) for word in chunk_ids]))
+
+
+def read_chunk_id(word: str) -> ChunkId:
+    """Return the chunk that a word names. Raises: UsageError."""
+    try:
+        found = int(word, 0)
+    except ValueError:
+        found = -1
+    if not 0 < found < 1 << 64:
+        raise UsageError(f"{word!r} is no chunk; one looks like 0x1000000000007")
+    return ChunkId(found)
 
 
 class _Limited:
@@ -107,9 +169,15 @@ def _(report: ChunkReport) -> Iterator[str]:
         yield format_id(row.chunk_id)
 
 
+@names.register
+def _(report: ChunkDetails) -> Iterator[str]:
+    for one in report.items:
+        yield format_id(one.row.chunk_id)
+
+
 @render.register
 def _(report: ChunkReport, wide: bool) -> Table:
-    table = Table("Chunk", "State", "Length", "Copies", "Replicas", box=None)
+    table = Table("Chunk", "State", "Length", "Copies", "Trouble", "Replicas", box=None)
     if wide:
         for title in ("Durability", "Kind", "Claimed by"):
             table.add_column(title)
@@ -119,9 +187,68 @@ def _(report: ChunkReport, wide: bool) -> Table:
             f"{row.state} blocked: {row.blocked}" if row.blocked else row.state,
             size_text(row.length),
             copies_text(row),
+            troubles_text(row),
             replicas_text(row.replicas),
         ]
         if wide:
             cells += [row.durability, row.kind, format_id(row.claimed_by) if row.claimed_by else ""]
         table.add_row(*cells)
+    return table
+
+
+def troubles_text(row: ChunkRow) -> Text:
+    """Return the kinds of trouble that a chunk is in."""
+    return Text(" ".join(row.troubles) or "-", style="red" if row.troubles else "")
+
+
+@render.register
+def _(report: ChunkDetails, wide: bool) -> Group:
+    parts: list[RenderableType] = []
+    for one in report.items:
+        parts += [*([Text()] if parts else []), _head(one), _facts(one), _places(one, wide)]
+    return Group(*parts)
+
+
+def _head(one: ChunkDetail) -> Text:
+    row = one.row
+    text = Text(f"chunk {format_id(row.chunk_id)}  {row.state}  {size_text(row.length)}  ")
+    text.append_text(copies_text(row))
+    text.append(" copies")
+    if row.troubles:
+        text.append(f"  {' '.join(row.troubles)}", "bold red")
+    if row.blocked:
+        text.append(f"  blocked: {row.blocked}", "red")
+    return text
+
+
+def _facts(one: ChunkDetail) -> Text:
+    row = one.row
+    if row.state == UNKNOWN:
+        return Text("no such chunk is in the tables of the masters")
+    facts = [f"{row.kind} of {size_text(one.capacity)}", f"durability {row.durability}"]
+    facts += [f"born {one.birth}", f"at least {one.min_copies} to write"]
+    if row.state == "sealed":
+        facts.append(f"digest {one.digest:#010x}")
+    if one.reason:
+        facts.append(f"sealed by the leader: {one.reason}")
+    facts.append("files need it" if one.referenced else "no file needs it")
+    if one.path:
+        facts.append(f"the end of {printable(one.path)}")
+    if row.claimed_by:
+        facts.append(f"claimed by session {format_id(row.claimed_by)}")
+    return Text(", ".join(facts))
+
+
+def _places(one: ChunkDetail, wide: bool) -> Table:
+    table = Table("Server", "Rack", "State", "Why", box=None)
+    if wide:
+        table.add_column("Disk")
+    for replica in one.row.replicas:
+        cells: list[str | Text] = [
+            replica.name,
+            replica.rack,
+            Text(replica.health, style=_STYLES.get(replica.health, "")),
+            replica.why or "it counts",
+        ]
+        table.add_row(*cells, *([format_id(replica.disk_id)] if wide else []))
     return table

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from itertools import islice
 
-from gfs_ha.errors import InvalidArgument, NotInitialized
+from gfs_ha.errors import NotInitialized
 from gfs_ha.ids import ChunkId, ServerId, format_id
-from gfs_ha.limits import LIST_PAGE_MAX, REPAIR_COPIES_MAX
-from gfs_ha.master.census import Presence, counted, lost_disks, under_goal
+from gfs_ha.limits import REPAIR_COPIES_MAX
+from gfs_ha.master.census import under_goal
 from gfs_ha.master.handlers.call import Slot
+from gfs_ha.master.handlers.chunk_reports import Describer, check_limit
 from gfs_ha.master.handlers.desk import Desk
-from gfs_ha.master.handlers.growing import known_length, with_growth
+from gfs_ha.master.handlers.growing import with_growth
 from gfs_ha.master.handlers.masters import FAILOVERS_SHOWN, TERMS_SHOWN, master_rows
 from gfs_ha.master.handlers.repair import repair_report
 from gfs_ha.master.health import Symptoms, examine
-from gfs_ha.master.observed import LIVE
 from gfs_ha.master.placement import RULE
 from gfs_ha.master.reign import Reign
-from gfs_ha.master.state.records import DEAD, SEALED, Chunk, Replica, Server
+from gfs_ha.master.state.records import DEAD, Server
 from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.reports import (
-    ChunkReport,
-    ChunkRow,
     DiskRow,
-    GetChunks,
     GetHealth,
     GetPlacement,
     GetServers,
@@ -32,7 +29,6 @@ from gfs_ha.protocol.reports import (
     HealthReport,
     PlacedExtent,
     PlacementReport,
-    ReplicaRow,
     ServerReport,
     ServerRow,
     StatusReport,
@@ -46,23 +42,11 @@ def get_servers(desk: Desk, view: View, request: GetServers, slot: Slot) -> Serv
     return ServerReport(_server_rows(desk, view))
 
 
-def get_chunks(desk: Desk, view: View, request: GetChunks, slot: Slot) -> ChunkReport:
-    """Return one page of chunks; all, or those with fewer live copies than their goal."""
-    _check_limit(request.limit)
-    describer = _Describer(desk, view)
-    if request.under:
-        found, more = under_goal(view, describer.presence, request.after, request.limit)
-    else:
-        page = view.chunks_after(request.after, request.limit + 1)
-        found, more = page[: request.limit], len(page) > request.limit
-    return ChunkReport(tuple(describer.row(*one) for one in found), more)
-
-
 def get_placement(desk: Desk, view: View, request: GetPlacement, slot: Slot) -> PlacementReport:
     """Return where the bytes of one file lie."""
-    _check_limit(request.limit)
+    check_limit(request.limit)
     status = view.open_file(request.path, 0, 1).status
-    describer = _Describer(desk, view)
+    describer = Describer(desk, view)
     items: list[PlacedExtent] = []
     more = False
     for extent in islice(view.extents(status.content_id, request.offset), request.limit + 1):
@@ -131,81 +115,6 @@ def get_status(desk: Desk, view: View, request: GetStatus, slot: Slot) -> Status
     )
 
 
-class _Describer:
-    """Turns chunks into rows for people; each server is looked up once."""
-
-    def __init__(self, desk: Desk, view: View) -> None:
-        self._view = view
-        self._desk = desk
-        self._reign = desk.leading()
-        self._now_s = desk.now_s()
-        self._servers: dict[ServerId, Server | None] = {}
-        self._blocked = desk.sealing().blocked()
-        self.presence = Presence(
-            self._live, lost_disks(view), frozenset(self._reign.observed.damage)
-        )
-
-    def _live(self, server_id: ServerId) -> bool:
-        return self._reign.observed.state(server_id, self._now_s) == LIVE
-
-    def row(self, chunk_id: ChunkId, chunk: Chunk) -> ChunkRow:
-        """Return a chunk as operators see it."""
-        counting = counted(chunk)
-        return ChunkRow(
-            chunk_id=chunk_id,
-            state=chunk.state,
-            length=chunk.length if chunk.state == SEALED else self._length(chunk),
-            goal=chunk.goal,
-            copies=self.presence.copies(chunk_id, chunk),
-            durability=chunk.durability,
-            kind=chunk.kind,
-            claimed_by=chunk.claimed_by,
-            replicas=tuple(
-                ReplicaRow(
-                    server_id=replica.server_id,
-                    name=self._server_text(replica.server_id, "name"),
-                    rack=self._server_text(replica.server_id, "rack"),
-                    health=self._health(chunk_id, chunk, replica),
-                    disk_id=replica.disk_id,
-                )
-                for replica in chunk.replicas
-                if replica.server_id in counting
-                or any(replica.server_id == one.server_id for one in chunk.copying + chunk.deleting)
-                or self._reign.observed.quarantined(chunk_id, replica.server_id)
-            ),
-            blocked=self._blocked.get(chunk_id, ""),
-        )
-
-    def _length(self, chunk: Chunk) -> int:
-        """Return how long a chunk is that is not sealed, as far as is known here."""
-        tail = tail_of(self._view, chunk.tail_of) if chunk.tail_of else None
-        return chunk.published_end if tail is None else known_length(self._desk, tail)
-
-    def _server_text(self, server_id: ServerId, field: str) -> str:
-        if server_id not in self._servers:
-            self._servers[server_id] = self._view.server(server_id)
-        server = self._servers[server_id]
-        if server is None:
-            return f"#{server_id}" if field == "name" else ""
-        return server.name if field == "name" else server.rack
-
-    def _health(self, chunk_id: ChunkId, chunk: Chunk, replica: Replica) -> str:
-        server_id = replica.server_id
-        if (server_id, replica.disk_id) in self.presence.lost:
-            return "dead"
-        if chunk.state == DEAD:
-            return "deleting"
-        if any(server_id == one.server_id for one in chunk.copying):
-            return "copying"
-        if any(server_id == one.server_id for one in chunk.deleting):
-            return "deleting"
-        if self._reign.observed.quarantined(chunk_id, server_id):
-            return "quarantined"
-        if (chunk_id, server_id) in self._reign.observed.damage:
-            return "damaged"
-        return self._reign.observed.state(server_id, self._now_s)
-
-
 def _server_rows(desk: Desk, view: View) -> tuple[ServerRow, ...]:
     reign = desk.leading()
     now_s = desk.now_s()
@@ -244,7 +153,7 @@ def _server_row(
 def _health(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[HealthReport, int]:
     """Return the findings, and how many chunks have too few copies (at least, if very many)."""
     reign = desk.leading()
-    describer = _Describer(desk, view)
+    describer = Describer(desk, view)
     under, more = under_goal(view, describer.presence, ChunkId(0), _UNDER_COUNTED_MAX)
     stats = desk.kv.stats()
     settings = desk.config.settings
@@ -302,8 +211,3 @@ def _damaged(view: View, reign: Reign) -> dict[str, str]:
             name = server.name if server else f"#{server_id}"
             found.setdefault(format_id(chunk_id), []).append(f"{name}: {problem}")
     return {chunk: ", ".join(problems) for chunk, problems in found.items()}
-
-
-def _check_limit(limit: int) -> None:
-    if not 1 <= limit <= LIST_PAGE_MAX:
-        raise InvalidArgument(f"a page has 1 to {LIST_PAGE_MAX} rows, not {limit}")

@@ -161,6 +161,7 @@ def list_servers(desk: Desk, view: View, request: ListServers, slot: Slot) -> Se
 def _note_start(desk: Desk, reign: Reign, server_id: ServerId, request: RegisterServer) -> None:
     reign.observed.registered(server_id, request, desk.now_s())
     reign.repairs.registered(server_id)
+    reign.forget_strays_of(server_id)
     reign.forget_lease(server_id)
     logger.info(
         "chunkserver registered server=%d name=%s address=%s:%d rack=%s",
@@ -237,6 +238,7 @@ def _order_done(desk: Desk, reign: Reign, beat: Heartbeat, answer: OrderDone) ->
         reign.repairs.compared(answer.chunk_id, beat.server_id, True)
     elif answer.kind == DELETE:
         reign.observed.healed(answer.chunk_id, beat.server_id)
+        reign.forget_stray(answer.chunk_id, beat.server_id)
         reign.repairs.answered(DELETE, done)
         with desk.kv.read() as reader:
             chunk = View(reader).chunk(answer.chunk_id)
@@ -326,6 +328,7 @@ def delete_strays(desk: Desk, reign: Reign, plans: Sequence[Plan]) -> None:
     strays = [stray for plan in plans for stray in plan.strays]
     if not strays:
         return
+    reign.note_strays(strays)
     with desk.kv.read() as reader:
         view = View(reader)
         moment = view.counters().last_chunk, stored_applied(reader)

@@ -17,6 +17,7 @@ from gfs_ha.limits import RAFT_TIMEOUT_MAX_S, REQUEST_DEADLINE_S
 from gfs_ha.master.handlers import (
     admin,
     appends,
+    chunk_reports,
     chunks,
     chunkservers,
     leases,
@@ -31,7 +32,7 @@ from gfs_ha.master.raft.freshness import Freshness
 from gfs_ha.master.raft.journal import stored_applied
 from gfs_ha.master.roles import takes_part
 from gfs_ha.master.state.view import View
-from gfs_ha.protocol import append, metadata, reports
+from gfs_ha.protocol import append, damage, metadata, reports
 from gfs_ha.protocol import repair as repair_words
 from gfs_ha.protocol.calls import BOUNDED, LED, LINEARIZABLE, LOCAL, ReadTerms
 from gfs_ha.protocol.codec import Failure, Word, failure
@@ -61,7 +62,8 @@ READS: dict[type, Read] = ANYWHERE | {
     metadata.ListServers: chunkservers.list_servers,
     reports.GetMasters: masters.get_masters,
     reports.GetServers: admin.get_servers,
-    reports.GetChunks: admin.get_chunks,
+    reports.GetChunks: chunk_reports.get_chunks,
+    damage.ShowChunks: chunk_reports.show_chunks,
     reports.GetPlacement: admin.get_placement,
     reports.GetHealth: admin.get_health,
     reports.GetStatus: admin.get_status,

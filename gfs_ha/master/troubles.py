@@ -1,0 +1,144 @@
+"""Which chunks are in trouble, of which kind, and where a page of them goes on.
+
+Nothing here looks at all chunks: what may be in trouble is found by indexes of the tables and by
+what the leader has heard of its servers.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection, Iterator, Mapping, Set
+from dataclasses import dataclass, field
+
+from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.master.census import Presence, suspicious
+from gfs_ha.master.state.records import DEAD, SEALED, Chunk
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.control import OpenReplica
+from gfs_ha.protocol.damage import BLOCKED, CORRUPT, MISSING, ORPHAN, SHORT, UNDER
+
+EXAMINED_MAX = 10_000  # Chunks that one page looks at; the next one goes on there.
+TOMBSTONE = "tombstone"  # No replica: a promise to take none.
+_SHORT_STATES = ("open", "fenced", "damaged")
+_PAGE = 200
+
+Listed = Mapping[ChunkId, list[tuple[ServerId, OpenReplica]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the leader knows beyond the tables.
+
+    Fields:
+        listed: replicas that servers list as not settled, by chunk.
+        blocked: chunks that cannot be sealed, and why.
+        strays: sealed replicas that a comparison of tallies found of chunks without a row.
+    """
+
+    listed: Listed = field(default_factory=dict)
+    blocked: Mapping[ChunkId, str] = field(default_factory=dict)
+    strays: Set[tuple[ChunkId, ServerId]] = frozenset()
+
+
+def listed_by_chunk(
+    unsettled: Mapping[ServerId, Mapping[ChunkId, OpenReplica]],
+) -> dict[ChunkId, list[tuple[ServerId, OpenReplica]]]:
+    """Return what servers list as not settled, by chunk; tombstones are no replicas."""
+    found: dict[ChunkId, list[tuple[ServerId, OpenReplica]]] = {}
+    for server_id, replicas in unsettled.items():
+        for chunk_id, replica in replicas.items():
+            if replica.state != TOMBSTONE:
+                found.setdefault(chunk_id, []).append((server_id, replica))
+    return found
+
+
+def troubles_of(
+    chunk_id: ChunkId, chunk: Chunk | None, presence: Presence, heard: Heard
+) -> tuple[str, ...]:
+    """Return the kinds of trouble that a chunk is in, in the order of their weight."""
+    if chunk is None or chunk.state == DEAD:
+        held = chunk.replicas if chunk is not None else ()
+        there = held or chunk_id in heard.listed
+        return (ORPHAN,) if there or any(one == chunk_id for one, _ in heard.strays) else ()
+    copies = presence.copies(chunk_id, chunk)
+    places = [replica.server_id for replica in chunk.replicas]
+    found = []
+    if not copies:
+        found.append(MISSING)
+    if copies < chunk.goal:
+        found.append(UNDER)
+    if any(is_short(chunk, replica) for _, replica in heard.listed.get(chunk_id, ())):
+        found.append(SHORT)
+    if any((chunk_id, server_id) in presence.damaged for server_id in places):
+        found.append(CORRUPT)
+    if chunk_id in heard.blocked:
+        found.append(BLOCKED)
+    return tuple(found)
+
+
+def is_short(chunk: Chunk, replica: OpenReplica) -> bool:
+    """Return whether a listed replica of a sealed chunk has fewer bytes than it (C7)."""
+    same = replica.birth == chunk.birth and chunk.state == SEALED
+    return same and replica.state in _SHORT_STATES and replica.end < chunk.length
+
+
+def chunks_in_trouble(
+    view: View,
+    wanted: Collection[str],
+    known: tuple[Presence, Heard],
+    page: tuple[ChunkId, int],
+) -> tuple[list[tuple[ChunkId, Chunk | None]], ChunkId, bool]:
+    """Return chunks with any wanted kind of trouble, how far was looked, and if there are more.
+
+    Args: `page` is (after, limit).
+    """
+    after, limit = page
+    presence, heard = known
+    found: list[tuple[ChunkId, Chunk | None]] = []
+    last = after
+    for examined, chunk_id in enumerate(_candidates(view, wanted, known, after)):
+        if examined >= EXAMINED_MAX or len(found) == limit:
+            return found, last, True
+        last = chunk_id
+        chunk = view.chunk(chunk_id)
+        if any(kind in wanted for kind in troubles_of(chunk_id, chunk, presence, heard)):
+            found.append((chunk_id, chunk))
+    return found, last, False
+
+
+def _candidates(
+    view: View, wanted: Collection[str], known: tuple[Presence, Heard], after: ChunkId
+) -> Iterator[ChunkId]:
+    """Yield the chunks above `after` that may have a wanted kind of trouble, by id."""
+    presence, heard = known
+    sources: list[Iterator[ChunkId]] = []
+
+    def add(chunk_ids: Collection[ChunkId]) -> None:
+        sources.append(iter(sorted(one for one in chunk_ids if one > after)))
+
+    if MISSING in wanted or UNDER in wanted:
+        sources.append(suspicious(view, presence, after))
+    if SHORT in wanted or ORPHAN in wanted:
+        add(heard.listed.keys())
+    if CORRUPT in wanted:
+        add({chunk_id for chunk_id, _ in presence.damaged})
+    if BLOCKED in wanted:
+        add(heard.blocked.keys())
+    if ORPHAN in wanted:
+        add({chunk_id for chunk_id, _ in heard.strays})
+        sources.append(_dead(view, after))
+    last = after
+    for chunk_id in heapq.merge(*sources):
+        if chunk_id != last:
+            last = chunk_id
+            yield chunk_id
+
+
+def _dead(view: View, after: ChunkId) -> Iterator[ChunkId]:
+    while True:
+        page = view.dead_chunks(after, _PAGE)
+        for chunk_id, _ in page:
+            yield chunk_id
+        if len(page) < _PAGE:
+            return
+        after = page[-1][0]
