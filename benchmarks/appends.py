@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from gfs_ha.chunk.disk import PosixDisk
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.ids import ChunkId, DiskId, Epoch, LogIndex, ServerId, SessionId, StartId
-from gfs_ha.limits import LEASE_MS, MIB
+from gfs_ha.limits import LEASE_MS, MIB, TAIL_RECORDS_MAX
 from gfs_ha.net import sockets
 from gfs_ha.net.streams import TcpStreams
 from gfs_ha.protocol.control import CopySource, CreateReplica
@@ -40,10 +41,24 @@ BIRTH = Epoch(1, 1)
 START = StartId(77)
 TAILS = 24
 TAIL_BYTES = 64 * MIB
+FILE_BYTES = 16 * MIB  # Of each of many files.
 SERVERS = 3
 
+Case = tuple[int, int, int, int]  # Bytes, records in flight, streams, tails.
 
-def serve(directory: Path, server_id: int, chain: tuple[CopySource, ...], ready: int) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What tails the servers have: how many, how large, and when a record of theirs is safe."""
+
+    tails: int = TAILS
+    durability: str = "disk"
+    capacity: int = TAIL_BYTES
+
+
+def serve(
+    directory: Path, server_id: int, chain: tuple[CopySource, ...], ready: int, made: Made
+) -> None:
     """Run one data port until killed, with its tails made; writes its port number to `ready`."""
     runtime = ThreadedRuntime()
     identity = Identity(CLUSTER, ServerId(server_id), DiskId(server_id))
@@ -57,10 +72,17 @@ def serve(directory: Path, server_id: int, chain: tuple[CopySource, ...], ready:
         server_run=ServerRun(START),
     )
     start = START if server_id == 1 else StartId(0)
-    for number in range(1, TAILS + 1):
+    for number in range(1, made.tails + 1):
         port.primary.create(
             CreateReplica(
-                ChunkId(number), BIRTH, LogIndex(1), DiskId(0), "disk", TAIL_BYTES, chain, start
+                ChunkId(number),
+                BIRTH,
+                LogIndex(1),
+                DiskId(0),
+                made.durability,
+                made.capacity,
+                chain,
+                start,
             )
         )
     port.primary.lease.granted(runtime.monotonic_s(), 60 * LEASE_MS)
@@ -71,7 +93,8 @@ def serve(directory: Path, server_id: int, chain: tuple[CopySource, ...], ready:
 class Servers:
     """Three data ports, each in a process of its own, made from the end of the chain."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, made: Made) -> None:
+        self.made = made
         self.children: list[int] = []
         chain: tuple[CopySource, ...] = ()
         for number in range(SERVERS, 0, -1):
@@ -79,7 +102,7 @@ class Servers:
             child = os.fork()
             if not child:
                 try:
-                    serve(directory / f"cs{number}", number, chain, writer)
+                    serve(directory / f"cs{number}", number, chain, writer, made)
                 finally:
                     os._exit(1)
             self.children.append(child)
@@ -182,7 +205,8 @@ def run(
     started = time.perf_counter()
     for client in clients:
         client.fill()
-    limit = (TAIL_BYTES - 2 * depth * size) * len(tails) // size
+    room = servers.made.capacity * len(tails) - 2 * max(depth, streams) * size
+    limit = min(room // size, TAIL_RECORDS_MAX * len(tails) * 3 // 4)
     while time.perf_counter() - started < seconds:
         if sum(client.acknowledged for client in clients) > limit:
             break  # The tails are full, or nearly.
@@ -218,28 +242,48 @@ def bare_syncs(directory: Path, seconds: float) -> float:
     return done / seconds
 
 
+def measure(made: Made, cases: list[Case], options: argparse.Namespace) -> None:
+    """Print one row per case, each with tails of its own."""
+    place = Path(tempfile.mkdtemp(prefix="appends-", dir=options.directory))
+    servers = Servers(place, made)
+    tail = iter(range(1, made.tails + 1))
+    try:
+        for size, depth, streams, tails in cases:
+            chosen = [next(tail) for _ in range(tails)]
+            before = bare_syncs(place, options.seconds / 6)
+            row = run(servers, chosen, streams, depth, size, options.seconds)
+            bare = (before + bare_syncs(place, options.seconds / 6)) / 2
+            row["durability"] = made.durability
+            row["bare_syncs_per_s"] = round(bare)
+            row["records_per_bare_sync"] = round(row["records_per_s"] / bare, 2)
+            row["load_1m"] = round(os.getloadavg()[0], 1)
+            print(json.dumps(row), flush=True)
+    finally:
+        servers.stop()
+        shutil.rmtree(place)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--directory", type=Path, default=None)
+    parser.add_argument("--files", type=int, nargs="+", help="one stream to each of so many files")
+    parser.add_argument("--depth", type=int, default=1, help="in flight to each of them")
+    parser.add_argument("--size", type=int, nargs="+", default=[100, 4096])
+    parser.add_argument("--durability", choices=("disk", "memory"), default="disk")
     options = parser.parse_args()
-    place = Path(tempfile.mkdtemp(prefix="appends-", dir=options.directory))
-    servers = Servers(place)
-    tail = iter(range(1, TAILS + 1))
-    try:
-        for size in (100, 4096):
-            for depth, streams, tails in ((1, 1, 1), (64, 4, 1), (64, 4, 4)):
-                chosen = [next(tail) for _ in range(tails)]
-                before = bare_syncs(place, options.seconds / 6)
-                row = run(servers, chosen, streams, depth, size, options.seconds)
-                bare = (before + bare_syncs(place, options.seconds / 6)) / 2
-                row["bare_syncs_per_s"] = round(bare)
-                row["records_per_bare_sync"] = round(row["records_per_s"] / bare, 2)
-                row["load_1m"] = round(os.getloadavg()[0], 1)
-                print(json.dumps(row), flush=True)
-    finally:
-        servers.stop()
-        shutil.rmtree(place)
+    if options.files:
+        cases = [
+            (size, options.depth * files, files, files)
+            for size in options.size
+            for files in options.files
+        ]
+        count = sum(files for _, _, _, files in cases)
+        measure(Made(count, options.durability, FILE_BYTES), cases, options)
+    else:
+        shapes = ((1, 1, 1), (64, 4, 1), (64, 4, 4))
+        cases = [(size, *shape) for size in options.size for shape in shapes]
+        measure(Made(durability=options.durability), cases, options)
 
 
 if __name__ == "__main__":
