@@ -156,6 +156,9 @@ REPAIR_COPIES_PER_SERVER = 2
 REPAIR_COPIES = 256
 REPAIR_COPIES_MAX = 4096
 
+# Garbage (G2, G8).
+ORPHANS_MAX = 10_000  # Replicas without a chunk that are noted at once.
+
 assert CHUNK_BYTES_MIN % BLOCK_BYTES == 0 and CHUNK_BYTES_MAX % BLOCK_BYTES == 0
 assert PACKET_BYTES_MAX % BLOCK_BYTES == 0 and PACKET_BYTES_DEFAULT % BLOCK_BYTES == 0
 assert RAFT_TIMEOUT_MIN_S > 3 * RAFT_PERIOD_S, "PySyncObj counts a leader lost otherwise"

@@ -27,7 +27,7 @@ from gfs_ha.errors import (
 from gfs_ha.limits import BLOCK_BYTES, CHUNK_BYTES_MAX, PACKET_BYTES_MAX
 from gfs_ha.protocol.control import CopyReplica
 from gfs_ha.protocol.data import ChunkKind, Durability
-from gfs_ha.protocol.gone import unpack_blocks
+from gfs_ha.protocol.gone import blocks_of, unpack_blocks
 
 SOURCES_MAX = 8
 _PIECE_BYTES = PACKET_BYTES_MAX
@@ -48,7 +48,7 @@ class Copying:
         self.order = order
         self.pace = Pace(order.bytes_per_s, room.runtime.monotonic_s())
         self.bytes_done = 0
-        self._gone = unpack_blocks(order.gone)
+        self._gone = 0  # Blocks that the copy is without.
         self._store = store
         self._room = room
         self._pause = pause
@@ -90,6 +90,9 @@ class Copying:
             raise ProtocolError(f"a copy from {len(order.sources)} sources")
         if not 0 <= order.length <= min(order.capacity, CHUNK_BYTES_MAX):
             raise ProtocolError(f"a copy of {order.length} bytes into {order.capacity}")
+        self._gone = unpack_blocks(order.gone)
+        if self._gone & ~blocks_of(0, order.length):
+            raise ProtocolError("a copy without blocks that its chunk never had")
         try:
             kind = ChunkKind[order.kind.upper()]
             durability = Durability[order.durability.upper()]

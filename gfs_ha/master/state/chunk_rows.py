@@ -29,6 +29,7 @@ from gfs_ha.master.state.tables import (
     BUSY_CHUNKS,
     CHUNKS,
     DEAD_CHUNKS,
+    PUNCHING_CHUNKS,
     REPLICA_COUNTS,
     REPLICAS_BY_SERVER,
     SURPLUS_CHUNKS,
@@ -52,8 +53,14 @@ def get_chunk(draft: Draft, chunk_id: ChunkId) -> Chunk:
 
 
 def put_chunk(draft: Draft, chunk_id: ChunkId, before: Chunk | None, after: Chunk | None) -> None:
-    """Write a chunk's row, new (`before` None), changed, or gone (`after` None)."""
+    """Write a chunk's row, new (`before` None), changed, or gone (`after` None).
+
+    Nobody waits for a server to give blocks back that is no holder any more.
+    """
     key = id_key(chunk_id)
+    if after is not None and not set(after.punching) <= set(after.holders):
+        kept = tuple(one for one in after.punching if one in after.holders)
+        after = msgspec.structs.replace(after, punching=kept)
     if after is None:
         draft.rows.delete(CHUNKS, key)
     else:
@@ -63,6 +70,7 @@ def put_chunk(draft: Draft, chunk_id: ChunkId, before: Chunk | None, after: Chun
     _mark(draft, UNDER_CHUNKS, key, below_goal(before), below_goal(after))
     _mark(draft, BUSY_CHUNKS, key, busy(before), busy(after))
     _mark(draft, SURPLUS_CHUNKS, key, surplus(before), surplus(after))
+    _mark(draft, PUNCHING_CHUNKS, key, punching(before), punching(after))
     _mark(draft, TAIL_CHUNKS, key, _tail(before), _tail(after))
     _mark(draft, UNOPENED_TAILS, key, _unopened(before), _unopened(after))
     draft.counters.unopened_tails += _unopened(after) - _unopened(before)
@@ -87,7 +95,7 @@ def settle(draft: Draft, chunk_id: ChunkId) -> None:
 def bury(draft: Draft, chunk_id: ChunkId, chunk: Chunk) -> None:
     """Make a chunk dead; its row goes with its last replica."""
     died = msgspec.structs.replace(
-        chunk, state=DEAD, dead_index=draft.order_index, copying=(), deleting=()
+        chunk, state=DEAD, dead_index=draft.order_index, copying=(), deleting=(), punching=()
     )
     put_chunk(draft, chunk_id, chunk, died if died.replicas else None)
 
@@ -107,6 +115,11 @@ def surplus(chunk: Chunk | None) -> bool:
     if chunk is None or chunk.state != SEALED:
         return False
     return len(chunk.holders) > chunk.goal or bool(chunk.late)
+
+
+def punching(chunk: Chunk | None) -> bool:
+    """Return whether holders still have to give blocks back (G8)."""
+    return chunk is not None and bool(chunk.punching)
 
 
 def begin_sealing(chunk: Chunk, index: LogIndex, reason: str) -> Chunk:

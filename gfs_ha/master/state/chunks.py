@@ -25,6 +25,7 @@ from gfs_ha.master.state.claims import check_claim_count, claim, require_claim
 from gfs_ha.master.state.commands import BeginSeal, CommitSeal, PlaceChunk, ReplicasDeleted
 from gfs_ha.master.state.copies import forget_dropped
 from gfs_ha.master.state.draft import Draft, step
+from gfs_ha.master.state.reclaimed import DEAD_CHUNKS, SURPLUS, freed_of, reclaim
 from gfs_ha.master.state.records import DEAD, OPEN, SEALED, SEALING, Chunk, PlaceOrder, Replica
 from gfs_ha.master.state.tail_seals import seal_tail
 from gfs_ha.protocol.metadata import (
@@ -144,7 +145,7 @@ def replicas_deleted(draft: Draft, command: ReplicasDeleted) -> Done:
     A dead chunk without a replica leaves the table.
     """
     check_count("replicas", command.replicas + command.dropped, ITEMS_PER_COMMAND_MAX)
-    for chunk_id, server_id, disk_id in command.replicas:
+    for position, (chunk_id, server_id, disk_id) in enumerate(command.replicas):
         for name, value in (("chunk", chunk_id), ("server", server_id), ("disk", disk_id)):
             check_range(name, value, 0, U64_MAX)
         chunk = draft.view.chunk(chunk_id)
@@ -155,8 +156,10 @@ def replicas_deleted(draft: Draft, command: ReplicasDeleted) -> Done:
         if len(left) != len(chunk.replicas):
             after = msgspec.structs.replace(chunk, replicas=left) if left else None
             put_chunk(draft, chunk_id, chunk, after)
-    for chunk_id, server_id, index in command.dropped:
-        forget_dropped(draft, chunk_id, PlaceOrder(server_id, index))
+            reclaim(draft, DEAD_CHUNKS, freed_of(command.freed, position))
+    for position, (chunk_id, server_id, index) in enumerate(command.dropped):
+        if forget_dropped(draft, chunk_id, PlaceOrder(server_id, index)):
+            reclaim(draft, SURPLUS, freed_of(command.dropped_freed, position))
     return Done()
 
 

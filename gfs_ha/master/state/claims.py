@@ -71,6 +71,7 @@ def release(draft: Draft, session_id: SessionId, chunk_id: ChunkId) -> None:
         return
     draft.rows.delete(CLAIMS, key)
     _count(draft, session_id, -1)
+    draft.counters.loosened += 1
     chunk = draft.view.chunk(chunk_id)
     assert chunk is not None and chunk.claimed_by == session_id, f"claim without chunk {chunk_id}"
     put_chunk(draft, chunk_id, chunk, msgspec.structs.replace(chunk, claimed_by=NO_SESSION))

@@ -151,6 +151,8 @@ class ReplicasDeleted(Word, frozen=True, tag="replicas_deleted"):
 
     replicas: tuple[tuple[ChunkId, ServerId, DiskId], ...]
     dropped: tuple[tuple[ChunkId, ServerId, LogIndex], ...] = ()
+    freed: tuple[int, ...] = ()  # Of each replica, what its disk got back.
+    dropped_freed: tuple[int, ...] = ()
 
 
 class PlaceCopy(Word, frozen=True, tag="place_copy"):
@@ -275,6 +277,7 @@ LeaderCommand = (
     | VerifyState
     | AttestState
     | TailCommand
+    | GarbageCommand
 )
 Command = PureMutation | ExtentMutation | PlaceChunk | LeaderCommand
 

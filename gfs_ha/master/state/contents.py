@@ -19,7 +19,7 @@ from gfs_ha.errors import (
     Refused,
     WrongState,
 )
-from gfs_ha.ids import ChunkId, ContentId, InodeId, format_id
+from gfs_ha.ids import ContentId, InodeId, format_id
 from gfs_ha.limits import (
     EXTENTS_PER_COMMAND_MAX,
     FILES_PER_COMMAND_MAX,
@@ -71,6 +71,7 @@ from gfs_ha.master.state.tables import (
     reference_key,
 )
 from gfs_ha.protocol.codec import failure
+from gfs_ha.protocol.gone import blocks_of, unpack_blocks
 from gfs_ha.protocol.metadata import (
     DIRECTORY,
     FILE,
@@ -304,11 +305,15 @@ def add_extent(draft: Draft, content_id: ContentId, extent: Extent) -> None:
     draft.rows.put(EXTENTS, extent_key(content_id, extent.file_offset), row)
     key = reference_key(extent.chunk_id, extent.chunk_offset, content_id, extent.file_offset)
     draft.rows.put(REFERENCES, key, Reference(extent.length))
-    _raise_published_end(draft, extent.chunk_id, extent.chunk_offset + extent.length)
+    _raise_published_end(draft, extent)
 
 
-def _raise_published_end(draft: Draft, chunk_id: ChunkId, end: int) -> None:
+def _raise_published_end(draft: Draft, extent: Extent) -> None:
+    chunk_id, end = extent.chunk_id, extent.chunk_offset + extent.length
     chunk = get_chunk(draft, chunk_id)
+    # Nobody gets here: who stages claims the chunk, who copies refers to what a file has (G8).
+    if chunk.gone and unpack_blocks(chunk.gone) & blocks_of(extent.chunk_offset, extent.length):
+        raise WrongState(f"bytes of chunk {format_id(chunk_id)} were given back; write them again")
     if chunk.state in UNSEALED and end > chunk.published_end:
         put_chunk(draft, chunk_id, chunk, msgspec.structs.replace(chunk, published_end=end))
 

@@ -82,6 +82,12 @@ def confirm_copy(draft: Draft, command: ConfirmCopy) -> Done:
         copying=_except(chunk.copying, server_id),
         deleting=_except(chunk.deleting, server_id),
     )
+    if chunk.gone:
+        # What was there already may lack the marks. The order comes after all that it obeyed.
+        waits = (*chunk.punching, server_id)
+        confirmed = msgspec.structs.replace(
+            confirmed, punching=waits, punch_index=draft.order_index
+        )
     put_chunk(draft, command.chunk_id, chunk, confirmed)
     return Done()
 
@@ -167,19 +173,20 @@ def set_repair_budget(draft: Draft, command: SetRepairBudget) -> Done:
     return Done()
 
 
-def forget_dropped(draft: Draft, chunk_id: ChunkId, order: PlaceOrder) -> None:
-    """Forget the place of a copy that a server deleted under the order that stands."""
+def forget_dropped(draft: Draft, chunk_id: ChunkId, order: PlaceOrder) -> bool:
+    """Forget the place of a copy that a server deleted; return whether its order still stood."""
     for name, value in (("chunk", chunk_id), ("server", order.server_id)):
         check_range(name, value, 0, U64_MAX)
     chunk = draft.view.chunk(chunk_id)
     if chunk is None or order not in chunk.deleting:
-        return
+        return False
     forgotten = msgspec.structs.replace(
         chunk,
         replicas=_without(chunk, order.server_id),
         deleting=_except(chunk.deleting, order.server_id),
     )
     put_chunk(draft, chunk_id, chunk, forgotten)
+    return True
 
 
 def _sealed(draft: Draft, chunk_id: ChunkId, sealed_index: LogIndex) -> Chunk:

@@ -126,5 +126,6 @@ def _reap_content(draft: Draft, content_id: ContentId, budget: _Budget) -> None:
         reference = reference_key(extent.chunk_id, extent.chunk_offset, content_id, offset)
         draft.rows.delete(EXTENTS, key)
         draft.rows.delete(REFERENCES, reference)
+        draft.counters.loosened += 1
         budget.chunks[extent.chunk_id] = None
     _finish(draft, OLD_CONTENTS, content_id)

@@ -87,6 +87,8 @@ class Counters(msgspec.Struct, array_like=True):
     holds: int = 0
     append_files: int = 0  # Files that keep results of appenders.
     last_lease_event: int = 0
+    loosened: int = 0  # References that were reaped and claims that ended: chunks may hold less.
+    orphans: int = 0  # Replicas of chunks without a row that are noted.
 
     @property
     def chunks(self) -> int:

@@ -15,7 +15,7 @@ import msgspec
 from gfs_ha.errors import DiskFailed
 from gfs_ha.ids import ChunkId, ContentId, DiskId, InodeId, ServerId
 from gfs_ha.kv.ordered import Table
-from gfs_ha.master.state import records, tail_records
+from gfs_ha.master.state import garbage_records, records, tail_records
 
 Row = TypeVar("Row")
 
@@ -114,6 +114,9 @@ APPEND_FILES = RowTable("append_files", _STATE, b"\x1f", tail_records.AppendFile
 APPEND_RESULTS = RowTable("append_results", _STATE, b"\x20", tail_records.AppendResults)
 OLD_RESULTS = RowTable("old_results", _STATE, b"\x21", records.Reapable)
 SESSION_KEYS = RowTable("session_keys", _STATE, b"\x22", tail_records.SessionKey)
+PUNCHING_CHUNKS = RowTable("punching_chunks", _STATE, b"\x40", records.Mark)
+ORPHANS = RowTable("orphans", _STATE, b"\x41", garbage_records.Orphan)
+RECLAIMED = RowTable("reclaimed", _STATE, b"\x42", garbage_records.Reclaimed)
 
 DENTRIES = RowTable("dentries", _DENTRIES, b"", records.Dentry)
 INODES = RowTable("inodes", _INODES, b"", records.Inode)
@@ -157,6 +160,9 @@ TABLES: tuple[RowTable[Any], ...] = (
     APPEND_RESULTS,
     OLD_RESULTS,
     SESSION_KEYS,
+    PUNCHING_CHUNKS,
+    ORPHANS,
+    RECLAIMED,
     DENTRIES,
     INODES,
     EXTENTS,

@@ -14,6 +14,7 @@ from gfs_ha.ids import NO_SESSION, ChunkId, ContentId, DiskId, InodeId, ServerId
 from gfs_ha.kv.ordered import Reader
 from gfs_ha.limits import LIST_PAGE_MAX
 from gfs_ha.master.state import names, tables
+from gfs_ha.master.state.garbage_records import Orphan, Reclaimed
 from gfs_ha.master.state.locations import LocationReader
 from gfs_ha.master.state.records import (
     Chunk,
@@ -44,6 +45,8 @@ from gfs_ha.protocol.reports import LedTerm
 
 Row = TypeVar("Row")
 Id = TypeVar("Id", bound=int)
+
+OrphanPlace = tuple[ServerId, DiskId, ChunkId]
 
 
 class View:
@@ -229,6 +232,24 @@ class View:
     def surplus_chunks(self, after: ChunkId, limit: int) -> list[tuple[ChunkId, Chunk]]:
         """Return sealed chunks with more copies than wanted, or places that do not count."""
         return self._indexed(tables.SURPLUS_CHUNKS, after, limit)
+
+    def punching_chunks(self, after: ChunkId, limit: int) -> list[tuple[ChunkId, Chunk]]:
+        """Return chunks whose holders still have to give blocks back, above `after` (G8)."""
+        return self._indexed(tables.PUNCHING_CHUNKS, after, limit)
+
+    def orphan(self, server_id: ServerId, disk_id: DiskId, chunk_id: ChunkId) -> Orphan | None:
+        """Return what is known of a replica without a chunk; None = it was not noted."""
+        return self.rows.get(tables.ORPHANS, tables.replica_key(server_id, disk_id, chunk_id))
+
+    def orphans(self, after: OrphanPlace | None, limit: int) -> list[tuple[OrphanPlace, Orphan]]:
+        """Return noted replicas without a chunk above `after`, by server and disk."""
+        start = b"" if after is None else tables.replica_key(*after) + b"\0"
+        found = islice(self.rows.scan(tables.ORPHANS, start), limit)
+        return [(tables.read_replica_key(key), row) for key, row in found]
+
+    def reclaimed(self) -> dict[str, Reclaimed]:
+        """Return what disks got back, by reason."""
+        return {key.decode(): row for key, row in self.rows.scan(tables.RECLAIMED)}
 
     def repair_budget(self) -> RepairBudget | None:
         """Return what an operator allowed repair to take; None = the usual."""

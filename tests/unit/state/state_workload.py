@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 
 from extent_workload import KINDS, extent_change
+from garbage_workload import garbage_change
 from state_driver import WALL_NS, Driver, empty_file, server
 from tail_workload import TailWorkload
 
@@ -83,6 +84,7 @@ class Workload:
             (5, self.reap),
             (2, self.deleted),
             (8, self.repair),
+            (6, self.garbage),
             (16, self.tails.change),
             (1, self.enroll),
             (1, self.elected),
@@ -310,6 +312,9 @@ class Workload:
             return DropReplica(chunk_id, sealed_index, server_id, 100 + other, evidence)
         index = order.order_index if order else 1
         return ReplicasDeleted((), ((chunk_id, place.server_id, index),))
+
+    def garbage(self) -> Command:
+        return garbage_change(self.random, self.driver)
 
     def enroll(self) -> Command:
         number = self.random.randint(1, SERVERS)
