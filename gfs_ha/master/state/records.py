@@ -87,8 +87,6 @@ class Counters(msgspec.Struct, array_like=True):
     holds: int = 0
     append_files: int = 0  # Files that keep results of appenders.
     last_lease_event: int = 0
-    loosened: int = 0  # References that were reaped and claims that ended: chunks may hold less.
-    orphans: int = 0  # Replicas of chunks without a row that are noted.
 
     @property
     def chunks(self) -> int:
@@ -120,10 +118,10 @@ class Inode(Word, frozen=True):
     goal: int = 0  # 0: the cluster's setting.
     entry_count: int = 0  # Of a directory.
     parent: InodeId = InodeId(0)  # Of a directory; 0: unknown, or the root.
-
-
     rule: str = ""  # Of a file's future chunks; empty: the cluster's setting.
     chunk_bytes: int = 0  # The same; 0: the cluster's setting.
+
+
 class ExtentRow(Word, frozen=True):
     """A run of a content's bytes; the key is (content, file offset)."""
 
@@ -197,12 +195,9 @@ class Chunk(Word, frozen=True):
     copying: tuple[PlaceOrder, ...] = ()
     deleting: tuple[PlaceOrder, ...] = ()
     tail_of: InodeId = InodeId(0)  # The file at whose end it is open, or being sealed.
+    rule: str = ""  # Where its copies go; empty: the cluster's setting.
 
     @property
-    rule: str = ""  # Where its copies go; empty: the cluster's setting.
-    gone: bytes = b""  # Blocks that were given back, see protocol/gone.py (G8).
-    punch_index: LogIndex = LogIndex(0)  # Numbers the orders to give them back.
-    punching: tuple[ServerId, ...] = ()  # Holders that have not said that they did.
     def unopened(self) -> bool:
         """Return whether it is a tail that was placed and not opened yet (C10)."""
         return self.kind == TAIL and self.state == OPEN and not self.tail_of
