@@ -55,9 +55,9 @@ def place_chunk(draft: Draft, command: PlaceChunk) -> ChunkAllocated:
         command.replicas,
         claimed_by=draft.stamp.session_id,
         remarks=command.remarks,
-    )
         rule=command.rule,
         capacity=command.capacity,
+    )
     allocated = bear(draft, wanted)
     claim(draft, allocated.chunk_id)
     return allocated

@@ -87,6 +87,8 @@ class Counters(msgspec.Struct, array_like=True):
     holds: int = 0
     append_files: int = 0  # Files that keep results of appenders.
     last_lease_event: int = 0
+    loosened: int = 0  # References that were reaped and claims that ended: chunks may hold less.
+    orphans: int = 0  # Replicas of chunks without a row that are noted.
 
     @property
     def chunks(self) -> int:
@@ -196,6 +198,9 @@ class Chunk(Word, frozen=True):
     deleting: tuple[PlaceOrder, ...] = ()
     tail_of: InodeId = InodeId(0)  # The file at whose end it is open, or being sealed.
     rule: str = ""  # Where its copies go; empty: the cluster's setting.
+    gone: bytes = b""  # Blocks that were given back, see protocol/gone.py (G8).
+    punch_index: LogIndex = LogIndex(0)  # Numbers the orders to give them back.
+    punching: tuple[ServerId, ...] = ()  # Holders that have not said that they did.
 
     @property
     def unopened(self) -> bool:
