@@ -17,6 +17,7 @@ from gfs_ha.limits import (
     PLACEMENT_RULE_DEFAULT,
     SCHEMA_VERSION,
 )
+from gfs_ha.master.state.garbage_commands import GarbageCommand
 from gfs_ha.master.state.tail_commands import OpenTail, PlaceTail, TailCommand
 from gfs_ha.protocol.codec import Word
 from gfs_ha.protocol.extents import ExtentMutation, StageCopy
@@ -150,6 +151,8 @@ class ReplicasDeleted(Word, frozen=True, tag="replicas_deleted"):
 
     replicas: tuple[tuple[ChunkId, ServerId, DiskId], ...]
     dropped: tuple[tuple[ChunkId, ServerId, LogIndex], ...] = ()
+    freed: tuple[int, ...] = ()  # Of each replica, what its disk got back.
+    dropped_freed: tuple[int, ...] = ()
 
 
 class PlaceCopy(Word, frozen=True, tag="place_copy"):
@@ -274,6 +277,7 @@ LeaderCommand = (
     | VerifyState
     | AttestState
     | TailCommand
+    | GarbageCommand
 )
 Command = PureMutation | ExtentMutation | PlaceChunk | LeaderCommand
 
