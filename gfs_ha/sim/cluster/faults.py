@@ -7,12 +7,16 @@ what is lost beyond that is nobody's mistake.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from gfs_ha.master.state.records import SEALED
+from gfs_ha.sim.cluster.damage import flip_a_byte, is_spare
 from gfs_ha.sim.cluster.server import SimServer
 from gfs_ha.sim.cluster.truth import Truth
 from gfs_ha.sim.masters.master import SimMaster
 from gfs_ha.sim.masters.world import World
+
+_BALLAST = "ballast"
+_FULL = (0.955, 0.99)
 
 
 class Faults:
@@ -22,18 +26,22 @@ class Faults:
         self,
         world: World,
         masters: dict[str, SimMaster],
-        servers: Sequence[SimServer],
         truth: Truth,
+        users: Sequence[str],
         kinds: Sequence[str],
     ) -> None:
+        """Args: `users` are the machines of users."""
         self._world = world
         self._chance = world.chance
         self._masters = masters
-        self._servers = servers
+        self._servers = truth.servers
         self._truth = truth
+        self._users = users
         self._kinds = [KINDS[kind] for kind in kinds]
         self._mean_s = 1.0
         self._stopped = False
+        self.count = 0
+        self.rotten: set[tuple[str, str]] = set()  # (server, slot file)
 
     def begin(self, mean_s: float) -> None:
         """Break something now and then."""
@@ -51,18 +59,24 @@ class Faults:
         for server in self._servers:
             server.go_on()
             server.speed.sync_s = server.speed.usual_s
-            if server.process is None:
-                server.start()
+            server.disk.unlink(_BALLAST)
+            self._restart(server)
+
+    def strike(self, kind: str, server: SimServer) -> None:
+        """Have one fault happen now."""
+        self._world.trace.note(f"fault {kind} {server.name}")
+        KINDS[kind](self, server)
 
     def _next(self) -> None:
         self._world.scheduler.after(self._chance.expovariate(1 / self._mean_s), self._strike)
 
     def _strike(self) -> None:
-        if self._stopped:
+        if self._stopped or not self._kinds:
             return
         kind = self._chance.choice(self._kinds)
         server = self._chance.choice(self._servers)
         self._world.trace.note(f"fault {kind.__name__[1:]} {server.name}")
+        self.count += 1
         kind(self, server)
         self._next()
 
@@ -79,45 +93,145 @@ class Faults:
         if server.process is None:
             server.start()
 
+    def _away(self, server: SimServer, power: bool) -> None:
+        server.kill(power)
+        longest_s = self._chance.choice([1.0, 4.0, 20.0])
+        self._later(0.05, longest_s, partial(self._restart, server))
+
     def _kill_server(self, server: SimServer) -> None:
         if server.running:
-            server.kill()
-            self._later(0.05, self._chance.choice([1.0, 20.0]), lambda: self._restart(server))
+            self._away(server, power=False)
 
     def _power_server(self, server: SimServer) -> None:
         if server.running:
-            server.kill(power=True)
-            self._later(0.1, self._chance.choice([2.0, 20.0]), lambda: self._restart(server))
+            self._away(server, power=True)
+
+    def _power_rack(self, server: SimServer) -> None:
+        for one in self._servers:
+            if one.rack == server.rack and one.running:
+                one.kill(power=True)
+                low_s = self._chance.choice([1.0, 15.0])
+                self._later(low_s, low_s + 10.0, partial(self._restart, one))
+
+    def _power_all(self, server: SimServer) -> None:
+        """The power of everything goes, and comes back."""
+        for one in self._servers:
+            if one.running:
+                one.kill(power=True)
+                self._later(0.5, self._chance.choice([2.0, 6.0]), partial(self._restart, one))
+        for master in self._masters.values():
+            if master.running:
+                master.kill(power=True)
+                self._later(0.1, 2.0, partial(self._restart_master, master))
 
     def _lose_disk(self, server: SimServer) -> None:
-        if server.running and self._spare(server):
+        if server.running and is_spare(self._truth, server):
             server.lose_disk()
-            self._later(0.1, self._chance.choice([2.0, 20.0]), lambda: self._restart(server))
+            self._later(0.1, self._chance.choice([2.0, 20.0]), partial(self._restart, server))
 
-    def _spare(self, server: SimServer) -> bool:
-        """Return whether nothing that counts is on this machine alone."""
-        held = self._truth.copies()
-        for chunk_id, chunk in self._truth.chunks():
-            others = held.get(chunk_id, set()) - {server.name}
-            needed = chunk.state == SEALED or chunk.published_end > 0
-            if chunk_id in held and needed and not others:
-                return False
-        return True
+    def _rot(self, server: SimServer) -> None:
+        found = flip_a_byte(self._truth, server, self._chance)
+        if found is not None:
+            name, offset = found
+            self.rotten.add((server.name, name))
+            self._world.trace.note(f"{server.name} rots in {name} at {offset}")
+
+    def _stop_server(self, server: SimServer) -> None:
+        server.stop()
+        self._later(0.1, self._chance.choice([0.8, 4.0, 20.0]), server.go_on)
+
+    def _slow_disk(self, server: SimServer) -> None:
+        def heal() -> None:
+            server.speed.sync_s = server.speed.usual_s
+
+        server.speed.sync_s = self._chance.choice([0.1, 0.6, 3.0])
+        self._later(1.0, 6.0, heal)
+
+    def _full_disk(self, server: SimServer) -> None:
+        """Somebody else fills the disk almost to its end, for a while."""
+        disk = server.disk
+        usage = disk.usage()
+        ballast = int(self._chance.uniform(*_FULL) * usage.total) - usage.used
+        if _BALLAST in disk.names() or ballast <= 0:
+            return
+        disk.create(_BALLAST).allocate(ballast)
+        self._later(3.0, 20.0, lambda: disk.unlink(_BALLAST))
+
+    # Links.
+
+    def _server_island(self, server: SimServer) -> None:
+        """A server hears no master, but its peers and the users."""
+        self._cut_from(server, list(self._masters), self._chance.random() < 0.3)
+
+    def _server_alone(self, server: SimServer) -> None:
+        """A server hears the masters, but no peer."""
+        self._cut_from(server, [one.name for one in self._servers], self._chance.random() < 0.3)
+
+    def _one_pair(self, server: SimServer) -> None:
+        self._cut_from(server, [self._chance.choice(self._servers).name], one_way=False)
+
+    def _server_off(self, server: SimServer) -> None:
+        """A server hears nobody at all."""
+        others = [*self._masters, *(one.name for one in self._servers), *self._users]
+        self._cut_from(server, others, one_way=False)
+
+    def _user_way(self, server: SimServer) -> None:
+        """A user does not reach a server that all others reach."""
+        self._cut_from(server, [self._chance.choice(self._users)], self._chance.random() < 0.5)
+
+    def _cut_from(self, server: SimServer, others: Sequence[str], one_way: bool) -> None:
+        seconds = self._chance.uniform(0.2, self._chance.choice([1.0, 5.0, 20.0]))
+        forth = not one_way or self._chance.random() < 0.5
+        back = not one_way or not forth
+        for other in others:
+            if other != server.name:
+                if forth:
+                    self._cut(server.name, other, seconds)
+                if back:
+                    self._cut(other, server.name, seconds)
+
+    def _cut(self, source: str, target: str, seconds: float) -> None:
+        network = self._world.network
+        network.cut(source, target)
+        self._later(seconds, seconds, partial(network.heal, source, target))
 
     # Masters.
 
-    def _kill_master(self, server: SimServer) -> None:
+    def _a_master(self) -> SimMaster:
         masters = list(self._masters.values())
         leading = [master for master in masters if master.leading]
-        master = self._chance.choice(leading or masters)
+        return self._chance.choice(leading if leading and self._chance.random() < 0.7 else masters)
+
+    def _restart_master(self, master: SimMaster) -> None:
+        if master.process is None:
+            master.start()
+
+    def _kill_master(self, server: SimServer) -> None:
+        master = self._a_master()
         if master.running:
             master.kill(power=self._chance.random() < 0.5)
+            self._later(0.1, 3.0, partial(self._restart_master, master))
 
-            def restart() -> None:
-                if master.process is None:
-                    master.start()
+    def _stop_master(self, server: SimServer) -> None:
+        master = self._a_master()
+        master.stop()
+        self._later(0.1, self._chance.choice([0.8, 5.0]), master.go_on)
 
-            self._later(0.1, 3.0, restart)
+    def _cut_master(self, server: SimServer) -> None:
+        """A master is cut off from the other masters, perhaps also from a half of the servers."""
+        master = self._a_master()
+        seconds = self._chance.uniform(0.2, 5.0)
+        half = [one.name for one in self._servers if self._chance.random() < 0.5]
+        away = half if self._chance.random() < 0.5 else []
+        for other in [name for name in self._masters if name != master.name] + away:
+            self._cut(master.name, other, seconds)
+            self._cut(other, master.name, seconds)
+
+    def _hand_over(self, server: SimServer) -> None:
+        for master in self._masters.values():
+            if master.leading:
+                master.ask(lambda node: node.transfer("", lambda error, successor: None))
+                return
 
 
 _Kind = Callable[[Faults, SimServer], object]
@@ -125,6 +239,20 @@ _Kind = Callable[[Faults, SimServer], object]
 KINDS: dict[str, _Kind] = {
     "kill-server": Faults._kill_server,
     "power-server": Faults._power_server,
+    "power-rack": Faults._power_rack,
+    "power-all": Faults._power_all,
     "lose-disk": Faults._lose_disk,
+    "rot": Faults._rot,
+    "stop-server": Faults._stop_server,
+    "slow-disk": Faults._slow_disk,
+    "full-disk": Faults._full_disk,
+    "server-island": Faults._server_island,
+    "server-alone": Faults._server_alone,
+    "server-off": Faults._server_off,
+    "one-pair": Faults._one_pair,
+    "user-way": Faults._user_way,
     "kill-master": Faults._kill_master,
+    "stop-master": Faults._stop_master,
+    "cut-master": Faults._cut_master,
+    "hand-over": Faults._hand_over,
 }

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from gfs_ha.master.state.records import DEAD, SEALED
-from gfs_ha.sim.cluster.truth import Truth
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gfs_ha.chunk.slots.format import State
+from gfs_ha.chunk.slots.slot import read_header
+from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.master.rules import breaks
+from gfs_ha.master.state.records import DEAD, OPEN, SEALED, Chunk, Server
+from gfs_ha.protocol.tally import BUCKETS, bucket_of, replica_hash
+from gfs_ha.sim.cluster.truth import Truth, replicas_on
 from gfs_ha.sim.masters.ledger import applied_mark
 from gfs_ha.sim.masters.master import SimMaster
+
+_NUMBERS = struct.Struct(f">{BUCKETS}Q")
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """The tables of whoever applied most."""
+
+    chunks: dict[ChunkId, Chunk]
+    servers: Mapping[ServerId, Server]
+    rule: str  # Of placement, where a chunk names none.
 
 
 def unrest(truth: Truth, masters: dict[str, SimMaster]) -> str:
@@ -19,29 +39,81 @@ def unrest(truth: Truth, masters: dict[str, SimMaster]) -> str:
     if len(set(positions.values())) > 1:
         return f"the masters applied up to {positions}"
     with truth.view() as view:
-        if view.settings() is None:
+        settings = view.settings()
+        if settings is None:
             return "the cluster has no settings yet"
-        known = len(view.servers())
-    if known < len(truth.servers):
-        return f"{known} of {len(truth.servers)} chunkservers are known"
-    return _open_work(truth)
+        rows = view.servers()
+        if view.counters().reapable:
+            return "something is still to be reaped"
+    if len(rows) < len(truth.servers):
+        return f"{len(rows)} of {len(truth.servers)} chunkservers are known"
+    picture = _Picture(dict(truth.chunks()), dict(rows), settings.rule)
+    for chunk_id, chunk in picture.chunks.items():
+        why = _chunk_unrest(picture, chunk)
+        if why:
+            return f"chunk {chunk_id:#x} ({chunk.state}) {why}"
+    return _disk_unrest(truth, picture)
 
 
-def _open_work(truth: Truth) -> str:
+def _chunk_unrest(picture: _Picture, chunk: Chunk) -> str:
+    if chunk.state == DEAD:
+        return (
+            f"is not deleted on {[picture.servers[one.server_id].name for one in chunk.replicas]}"
+        )
+    if chunk.state == OPEN and chunk.tail_of:
+        return ""
+    if chunk.state != SEALED:
+        return "is not sealed"
+    if chunk.copying or chunk.deleting or chunk.late:
+        return f"has orders: {chunk.copying} {chunk.deleting} {chunk.late}"
+    names = [picture.servers[one].name for one in chunk.holders]
+    if len(chunk.holders) != chunk.goal:
+        return f"has copies on {names}, the goal is {chunk.goal}"
+    spots = [picture.servers[one] for one in chunk.holders]
+    if breaks(chunk.rule or picture.rule, chunk.goal, spots):
+        return f"lies against its rule on {[f'{one.name} in {one.rack}' for one in spots]}"
+    return ""
+
+
+def _disk_unrest(truth: Truth, picture: _Picture) -> str:
+    by_name = {row.name: server_id for server_id, row in picture.servers.items()}
+    for server in truth.servers:
+        server_id = by_name.get(server.name)
+        store = server.store
+        if server_id is None or store is None:
+            return f"{server.name} does not serve"
+        numbers = [0] * BUCKETS
+        for chunk_id, chunk in picture.chunks.items():
+            if chunk.state == SEALED and server_id in chunk.holders:
+                hashed = replica_hash(chunk_id, chunk.length)
+                numbers[bucket_of(hashed)] ^= hashed
+        if store.tally.packed() != _NUMBERS.pack(*numbers):
+            return f"the tally of {server.name} is not that of the tables"
+        for chunk_id in replicas_on(server.disk):
+            row = picture.chunks.get(chunk_id)
+            if row is None or server_id not in [one.server_id for one in row.replicas]:
+                return f"{server.name} has a stray of chunk {chunk_id:#x}"
+        for name in server.disk.names():
+            reading = read_header(server.disk, name) if name.endswith(".slot") else None
+            if reading is not None and reading.header.state in (State.COPYING, State.FREE):
+                return f"{server.name} keeps {name}, which is {reading.header.state.name}"
+    return ""
+
+
+def lacking(truth: Truth, rotten: set[tuple[str, str]]) -> str:
+    """Return which chunk has fewer whole copies than the tables say, but for known rot.
+
+    Args: `rotten` are (server, slot) of what nobody has looked at since.
+    """
     for chunk_id, chunk in truth.chunks():
-        what = f"chunk {chunk_id:#x} ({chunk.state})"
-        if chunk.state == DEAD:
-            return f"{what} is not deleted everywhere: {chunk.replicas}"
         if chunk.state != SEALED:
-            if chunk.claimed_by and chunk.state != "sealing":
-                continue
-            return f"{what} is not sealed"
-        if chunk.copying or chunk.deleting or chunk.late:
-            return f"{what} has orders: {chunk.copying} {chunk.deleting} {chunk.late}"
-        if len(chunk.holders) != chunk.goal:
-            return f"{what} has {len(chunk.holders)} copies instead of {chunk.goal}"
-        whole = truth.whole(chunk_id, chunk)
-        if len(whole) < chunk.goal:
-            names = [server.name for server in whole]
-            return f"{what} is whole on {names} only"
+            continue
+        whole = [server.name for server in truth.whole(chunk_id, chunk)]
+        unseen = sum(
+            any((server.name, one.name) in rotten for one in replicas_on(server.disk)[chunk_id])
+            for server in truth.servers
+            if server.name not in whole and chunk_id in replicas_on(server.disk)
+        )
+        if len(whole) + unseen < len(chunk.holders) or not whole:
+            return f"chunk {chunk_id:#x} is whole on {whole} only, it has {len(chunk.holders)}"
     return ""

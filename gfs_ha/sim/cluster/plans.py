@@ -5,15 +5,26 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from gfs_ha.sim.cluster.user import Habits
+from gfs_ha.sim.cluster.worker import Habits
 
 KIB = 1024
-_ALL = (
-    "kill-server",
-    "power-server",
-    "lose-disk",
-    "kill-master",
+_SERVERS = ("kill-server", "kill-server", "power-server", "stop-server", "stop-server", "slow-disk")
+_LOSSES = ("lose-disk", "rot", "rot")
+_LINKS = ("server-island", "server-alone", "server-off", "one-pair", "user-way")
+_MASTERS = ("kill-master", "kill-master", "stop-master", "cut-master", "hand-over")
+_MANY = ("power-rack", "power-all")
+_ALL = (*_SERVERS, *_LOSSES, *_LINKS, *_MASTERS, *_MANY, "full-disk")
+_MENUS = (
+    _ALL,
+    _ALL,
+    _ALL,
+    (*_SERVERS, *_LOSSES),
+    (*_LOSSES, *_MASTERS, "kill-server"),
+    (*_LINKS, *_MASTERS),
+    (*_MANY, "lose-disk", "kill-master"),
+    ("full-disk", "full-disk", "lose-disk", "kill-server"),
 )
+_POWER = frozenset({"power-server", "power-rack", "power-all"})
 _SIZES = (0, 100, 5 * KIB, 70 * KIB, 70 * KIB, 200 * KIB, 1200 * KIB)
 
 
@@ -25,6 +36,7 @@ class RunPlan:
     racks: tuple[str, ...]  # One per chunkserver.
     user_count: int
     names_per_user: int
+    logs: int  # Files that all users append to.
     habits: Habits
     run_s: float
     fault_mean_s: float
@@ -35,6 +47,9 @@ class RunPlan:
 
 def draw_plan(chance: random.Random) -> RunPlan:
     """Return the choices of a seed."""
+    menu: tuple[str, ...] = chance.choice(_MENUS)
+    if menu is _ALL and chance.random() < 0.5:
+        menu = tuple(chance.sample(_ALL, 4))  # A few kinds, so that they meet each other.
     rack_count = chance.choice([3, 4, 4])
     server_count = chance.choice([6, 7, 8])
     return RunPlan(
@@ -42,16 +57,18 @@ def draw_plan(chance: random.Random) -> RunPlan:
         racks=tuple(f"r{number % rack_count}" for number in range(server_count)),
         user_count=chance.choice([1, 2, 3]),
         names_per_user=chance.choice([3, 6]),
+        logs=chance.choice([0, 1, 2]),
         habits=Habits(
             pause_s=chance.choice([0.2, 0.5, 1.0]),
             timeout_s=30.0,
             write_share=chance.choice([0.3, 0.6]),
-            memory_share=0.0,
+            # Power cuts of several machines at once may cost what is in memory alone.
+            memory_share=0.0 if _POWER.intersection(menu) else 0.2,
             sizes=_SIZES,
         ),
         run_s=chance.choice([30.0, 60.0]),
-        fault_mean_s=chance.choice([2.0, 5.0, 10.0]),
-        fault_kinds=_ALL,
+        fault_mean_s=chance.choice([1.0, 2.0, 5.0, 10.0]),
+        fault_kinds=menu,
         dead_s=chance.choice([5.0, 8.0, 12.0]),
-        disk_bytes=1 << 30,
+        disk_bytes=chance.choice([1 << 30, 200 << 20]),
     )

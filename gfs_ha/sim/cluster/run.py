@@ -10,15 +10,30 @@ import msgspec
 
 from gfs_ha.limits import RAFT_TIMEOUT_MAX_S
 from gfs_ha.master.planners.plan import PlanLimits
+from gfs_ha.master.state.commands import (
+    ConfirmCopy,
+    DropReplica,
+    EndClaims,
+    EndCopy,
+    LoseHolder,
+    PlaceCopy,
+    ReapStep,
+    ReplicasDeleted,
+)
+from gfs_ha.master.state.tail_commands import AbandonTails
 from gfs_ha.sim.checkers import Violation
+from gfs_ha.sim.cluster.appending import AppendWorker
 from gfs_ha.sim.cluster.faults import Faults
 from gfs_ha.sim.cluster.files_model import FileHistory
-from gfs_ha.sim.cluster.health import unrest
+from gfs_ha.sim.cluster.health import lacking, unrest
 from gfs_ha.sim.cluster.plans import RunPlan, draw_plan
+from gfs_ha.sim.cluster.records_model import RecordHistory
 from gfs_ha.sim.cluster.server import SimServer
 from gfs_ha.sim.cluster.streams import Kernel
 from gfs_ha.sim.cluster.truth import Truth
-from gfs_ha.sim.cluster.user import SimUser, Tallied, Worker
+from gfs_ha.sim.cluster.user import Outcomes, SimUser
+from gfs_ha.sim.cluster.watch import Watch
+from gfs_ha.sim.cluster.worker import Worker
 from gfs_ha.sim.masters.calls import Host
 from gfs_ha.sim.masters.client import WatchedCalls
 from gfs_ha.sim.masters.complaints import Complaints
@@ -29,11 +44,24 @@ from gfs_ha.sim.masters.tasks import TaskScheduler
 from gfs_ha.sim.masters.trace import Trace
 from gfs_ha.sim.masters.world import Build, World, cluster_config
 
-_LOOK_S = 0.5
+_LOOK_S = 0.25
 _COMPARE_S = 10.0
 _START_S = 30.0
 _QUIET_MAX_S = 200.0  # In which all must have come to rest after the last fault.
 _CLAIM_SILENCE_S = 15.0
+_QUIET_S = 6.0  # Of rest, in which nobody proposes anything.
+# What planners propose while there is something to do. (Leases of open tails go on for ever.)
+_WORK = (
+    PlaceCopy,
+    ConfirmCopy,
+    EndCopy,
+    LoseHolder,
+    DropReplica,
+    ReplicasDeleted,
+    ReapStep,
+    EndClaims,
+    AbandonTails,
+)
 
 PLAIN = Build(WatchedCalls)
 
@@ -48,6 +76,10 @@ class ClusterReport(msgspec.Struct):
     failed: int
     unknown: int
     bytes_put: int
+    records: int
+    faults: int
+    copies: int
+    bytes_copied: int
     rest_s: float  # From the last fault to rest.
     terms: int
     events: int
@@ -98,15 +130,19 @@ class ClusterRun:
             for number, rack in enumerate(plan.racks, 1)
         ]
         self.truth = Truth(self.masters, self.servers)
-        self.tallied = Tallied()
+        self.outcomes = Outcomes()
         self.users = [self._user(f"u{n}") for n in range(1, plan.user_count + 1)]
         self.files = [
             FileHistory(f"/u{user}.{n}")
             for user in range(1, plan.user_count + 1)
             for n in range(plan.names_per_user)
         ]
+        self.logs = [RecordHistory(f"/log.{number}") for number in range(plan.logs)]
         self.workers = [self._worker(user) for user in self.users]
-        self.faults = Faults(self.world, self.masters, self.servers, self.truth, plan.fault_kinds)
+        self.appenders = [self._appender(user) for user in self.users if self.logs]
+        names = [user.name for user in self.users]
+        self.faults = Faults(self.world, self.masters, self.truth, names, plan.fault_kinds)
+        self.watch = Watch(self.world, self.masters, self.truth)
         self._complaints = Complaints()
         self._seed = seed
         self._next_compare_s = 0.0
@@ -131,10 +167,14 @@ class ClusterRun:
             seed=self._seed,
             violation=violation,
             simulated_s=scheduler.now_s - self._began_s,
-            operations=self.tallied.done,
-            failed=sum(self.tallied.failed.values()),
-            unknown=self.tallied.unknown,
-            bytes_put=self.tallied.bytes_put,
+            operations=self.outcomes.done,
+            failed=sum(self.outcomes.failed.values()),
+            unknown=self.outcomes.unknown,
+            bytes_put=self.outcomes.bytes_put,
+            records=self.outcomes.records,
+            faults=self.faults.count,
+            copies=self.watch.copies_placed,
+            bytes_copied=self.watch.bytes_copied,
             rest_s=self._rest_s,
             terms=self.world.ledger.term_count,
             events=scheduler.event_count,
@@ -152,7 +192,11 @@ class ClusterRun:
 
     def _worker(self, user: SimUser) -> Worker:
         own = [one for one in self.files if one.name.startswith(f"/{user.name}.")]
-        return Worker(user, self.world, self.plan.habits, own, self.files, self.tallied)
+        return Worker(user, self.world, self.plan.habits, (own, self.files), self.outcomes)
+
+    def _appender(self, user: SimUser) -> AppendWorker:
+        pause_s = self.plan.habits.pause_s
+        return AppendWorker(user, self.world, pause_s, self.logs, self.outcomes)
 
     def _play(self) -> None:
         scheduler = self.world.scheduler
@@ -164,6 +208,8 @@ class ClusterRun:
             raise Violation(f"no start: {unrest(self.truth, self.masters)}")
         for user, worker in zip(self.users, self.workers, strict=True):
             user.spawn("worker", worker.run)
+        for user, appender in zip(self.users, self.appenders, strict=False):
+            user.spawn("appender", appender.run)
         self.faults.begin(self.plan.fault_mean_s)
         end_s = scheduler.now_s + self.plan.run_s
         self._advance(lambda: scheduler.now_s >= end_s, self.plan.run_s + 1.0)
@@ -173,27 +219,56 @@ class ClusterRun:
         scheduler = self.world.scheduler
         self.faults.stop()
         self.world.trace.note("everything is mended")
-        for worker in self.workers:
+        for worker in self._busybodies():
             worker.ending = True
+        if not self._advance(lambda: not self._waiting(), _QUIET_MAX_S):
+            raise Violation(f"no rest: {self._waiting()}")
+        for user in self.users:
+            user.spawn("close", user.cluster.close)
         ended_s = scheduler.now_s
         if not self._advance(lambda: not self._unrest(), _QUIET_MAX_S):
             raise Violation(f"no rest: {self._unrest()}")
         self._rest_s = scheduler.now_s - ended_s
         self._read_all()
+        self._check_rest()
         for master in self.masters.values():
             with master.disk.held.read() as reader:
                 check_tables(master.name, reader)
 
+    def _busybodies(self) -> list[Worker | AppendWorker]:
+        return [*self.workers, *self.appenders]
+
+    def _check_rest(self) -> None:
+        """Nobody has anything to do any more, and what is said to be there is there."""
+        scheduler = self.world.scheduler
+        quiet_s = scheduler.now_s
+        self._advance(lambda: scheduler.now_s >= quiet_s + _QUIET_S, 2 * _QUIET_S)
+        restless = [
+            command
+            for at_s, command in self.watch.commands
+            if at_s >= quiet_s and isinstance(command, _WORK)
+        ]
+        if restless:
+            raise Violation(f"no rest: {len(restless)} commands at rest, first {restless[0]}")
+        why = lacking(self.truth, self.faults.rotten)
+        if why:
+            raise Violation(f"copies lost: {why}")
+
     def _read_all(self) -> None:
-        worker = self.workers[0]
+        """Have somebody who knows nothing of the run read every file."""
         unread: list[str] = []
+        reader = self._user("end")
+        self.users.append(reader)
+        worker = Worker(reader, self.world, self.plan.habits, ([], self.files), self.outcomes)
+        appender = AppendWorker(reader, self.world, 1.0, self.logs, self.outcomes)
 
         def read() -> None:
             unread.extend(one.name for one in self.files if not worker.read(one))
+            unread.extend(one.name for one in self.logs if not appender.read(one))
 
-        self.users[0].spawn("reader", read)
-        if not self._advance(lambda: not self.users[0].has("reader"), _QUIET_MAX_S):
-            raise Violation(f"no rest: {worker.busy} goes on for ever")
+        reader.spawn("reader", read)
+        if not self._advance(lambda: not reader.has("reader"), _QUIET_MAX_S):
+            raise Violation(f"no rest: {worker.busy or appender.busy} goes on for ever")
         if unread:
             raise Violation(f"unreadable: {', '.join(unread)}, after everything was mended")
 
@@ -210,6 +285,7 @@ class ClusterRun:
 
     def _look(self) -> None:
         self._complaints.check()
+        self.watch.look()
         ledger = self.world.ledger
         for master in self.masters.values():
             if master.leading:
@@ -222,10 +298,14 @@ class ClusterRun:
                     if index:
                         ledger.compares_state(master.name, index, reader)
 
-    def _unrest(self) -> str:
-        for worker in self.workers:
+    def _waiting(self) -> str:
+        """Return which operation is still under way."""
+        for worker in self._busybodies():
             if worker.busy:
                 return f"a user still waits: {worker.busy}"
+        return ""
+
+    def _unrest(self) -> str:
         return unrest(self.truth, self.masters)
 
     def _tear_down(self) -> None:

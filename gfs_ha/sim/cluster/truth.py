@@ -27,23 +27,28 @@ _ROOM = bytearray(CHUNK_BYTES_MIN + (1 << 16))
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A slot file with a replica; `end` and `digest` are those of what verifies."""
+    """A slot file with a replica."""
 
     name: str
     header: Header
     slot: Slot
 
 
+def replica_in(disk: MemoryDisk, name: str) -> Found | None:
+    """Return the replica in a slot file, whole or not; None when there is none in it."""
+    reading = read_header(disk, name)
+    if reading is None or reading.header.state in _NO_REPLICA:
+        return None
+    return Found(name, reading.header, Slot(disk, name, reading))
+
+
 def replicas_on(disk: MemoryDisk) -> dict[ChunkId, list[Found]]:
     """Return what the slots of a disk hold, whole or not."""
     found: dict[ChunkId, list[Found]] = {}
     for name in disk.names():
-        if name.endswith(".slot"):
-            reading = read_header(disk, name)
-            if reading is not None and reading.header.state not in _NO_REPLICA:
-                slot = Slot(disk, name, reading)
-                one = Found(name, reading.header, slot)
-                found.setdefault(reading.header.chunk_id, []).append(one)
+        one = replica_in(disk, name) if name.endswith(".slot") else None
+        if one is not None:
+            found.setdefault(one.header.chunk_id, []).append(one)
     return found
 
 
@@ -71,6 +76,8 @@ class Truth:
     def __init__(self, masters: dict[str, SimMaster], servers: Sequence[SimServer]) -> None:
         self._masters = masters
         self.servers = servers
+        # The disks are kept, so that no other one gets the place of one in memory.
+        self._known: dict[int, tuple[MemoryDisk, dict[str, ChunkId]]] = {}
 
     @contextmanager
     def view(self) -> Iterator[View]:
@@ -96,24 +103,43 @@ class Truth:
                 if len(page) < _PAGE:
                     return found
 
-    def whole(self, chunk_id: ChunkId, chunk: Chunk) -> list[SimServer]:
-        """Return the machines whose disks hold all that counts of a chunk."""
-        return [server for server in self.servers if self.holds(server, chunk_id, chunk)]
+    def whole(
+        self, chunk_id: ChunkId, chunk: Chunk, but: tuple[SimServer, str] | None = None
+    ) -> list[SimServer]:
+        """Return the machines whose disks hold all that counts of a chunk, `but` in one file."""
+        return [server for server in self.servers if self.holds(server, chunk_id, chunk, but)]
 
-    def holds(self, server: SimServer, chunk_id: ChunkId, chunk: Chunk) -> bool:
+    def holds(
+        self,
+        server: SimServer,
+        chunk_id: ChunkId,
+        chunk: Chunk,
+        but: tuple[SimServer, str] | None = None,
+    ) -> bool:
         """Return whether a machine's disk holds all that counts of a chunk."""
-        disk = server.disk
+        for name in self._slots(server.disk).get(chunk_id, ()):
+            if but == (server, name):
+                continue
+            found = replica_in(server.disk, name)
+            if found is not None and is_whole(server.disk, found, chunk):
+                return True
+        return False
+
+    def _slots(self, disk: MemoryDisk) -> dict[ChunkId, list[str]]:
+        """Return the slot files of a disk by chunk; which chunk one is for never changes."""
+        known = self._known.setdefault(id(disk), (disk, {}))[1]
+        by_chunk: dict[ChunkId, list[str]] = {}
         for name in disk.names():
             if not name.endswith(".slot"):
                 continue
-            reading = read_header(disk, name)
-            if reading is None or reading.header.chunk_id != chunk_id:
-                continue
-            if reading.header.state in _NO_REPLICA:
-                continue
-            if is_whole(disk, Found(name, reading.header, Slot(disk, name, reading)), chunk):
-                return True
-        return False
+            chunk_id = known.get(name)
+            if chunk_id is None:
+                reading = read_header(disk, name)
+                if reading is None:
+                    continue
+                chunk_id = known[name] = reading.header.chunk_id
+            by_chunk.setdefault(chunk_id, []).append(name)
+        return by_chunk
 
     def copies(self) -> dict[ChunkId, set[str]]:
         """Return the machines that hold each chunk whole, of all chunks that are alive."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from gfs_ha.errors import GfsError
 from gfs_ha.ids import SessionId
@@ -34,6 +34,8 @@ class Ledger:
         self.acked_count = 0
         self.acked_max = 0
         self.term_count = 0
+        # Told of each command before its first member applies it, with the state that it meets.
+        self.on_command: Callable[[int, bytes, Reader], None] | None = None
         self.timeline = Timeline(scheduler)
         self._scheduler = scheduler
         self._trace = trace
@@ -203,6 +205,9 @@ class WatchedMachine:
     def apply(self, writer: Writer, index: int, term: int, payload: bytes) -> bytes:
         if applied_mark(writer) >= index:
             raise Violation(f"applied twice: {self._member} applies {index} again")
+        heard = self._ledger.on_command
+        if heard is not None and index > self._ledger.applied_max:
+            heard(index, payload, writer)
         writes = Writes(writer, payload)
         answer = self._machine.apply(writes, index, term, payload)
         writes.note_answer(answer)

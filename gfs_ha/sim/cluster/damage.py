@@ -1,0 +1,44 @@
+"""Faults that destroy bytes, and whether all that counts is on other machines, too."""
+
+from __future__ import annotations
+
+import random
+
+from gfs_ha.chunk.slots.format import DATA_OFFSET, State
+from gfs_ha.master.state.records import SEALED
+from gfs_ha.sim.cluster.server import SimServer
+from gfs_ha.sim.cluster.truth import Truth, is_whole, replicas_on
+
+_OTHERS_MIN = 2  # Whole copies beside one that rots: a second loss before it is found is promised.
+
+
+def is_spare(truth: Truth, server: SimServer) -> bool:
+    """Return whether nothing that counts is on this machine alone."""
+    held = truth.copies()
+    for chunk_id, chunk in truth.chunks():
+        if chunk_id not in held:
+            continue
+        counts = chunk.length if chunk.state == SEALED else chunk.published_end
+        if counts and not held[chunk_id] - {server.name}:
+            return False
+    return True
+
+
+def flip_a_byte(truth: Truth, server: SimServer, chance: random.Random) -> tuple[str, int] | None:
+    """Let a byte of a sealed replica rot, if two others are whole. Return where."""
+    rows = dict(truth.chunks())
+    slots = [one for found in replicas_on(server.disk).values() for one in found]
+    chance.shuffle(slots)
+    for found in slots:
+        header = found.header
+        chunk = rows.get(header.chunk_id)
+        if chunk is None or header.state is not State.SEALED or not header.end:
+            continue
+        if not is_whole(server.disk, found, chunk):
+            continue
+        whole = truth.whole(header.chunk_id, chunk)
+        if len([one for one in whole if one is not server]) >= _OTHERS_MIN:
+            offset = chance.randrange(min(header.end, chunk.length or header.end))
+            server.disk.flip(found.name, DATA_OFFSET + offset, 1 << chance.randrange(8))
+            return found.name, offset
+    return None

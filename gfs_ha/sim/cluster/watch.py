@@ -1,0 +1,168 @@
+"""What must hold when it happens: whether a copy is due, and what may be destroyed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gfs_ha.chunk.slots.format import State
+from gfs_ha.chunk.slots.slot import read_header
+from gfs_ha.ids import ChunkId, ServerId, split_chunk_id
+from gfs_ha.kv.ordered import Reader
+from gfs_ha.master.placement import HIGH_WATER
+from gfs_ha.master.rules import breaks
+from gfs_ha.master.state.commands import Command, PlaceChunk, PlaceCopy, decode_entry
+from gfs_ha.master.state.records import DEAD, SEALED, Chunk
+from gfs_ha.master.state.view import View
+from gfs_ha.sim.checkers import Violation
+from gfs_ha.sim.cluster.server import SimServer
+from gfs_ha.sim.cluster.truth import Truth
+from gfs_ha.sim.masters.master import SimMaster
+from gfs_ha.sim.masters.world import World
+
+_SURELY = 0.85  # A server that was heard within this share of its patience is not dead.
+_TOLD_S = 3.0  # By then a leader has heard how full a server is.
+
+
+@dataclass(slots=True)
+class _Contact:
+    """When a server was heard last, by any leader, and since when it is as full as it is."""
+
+    heard_s: float = -1e9
+    beat: tuple[int, int] = (0, 0)
+    full_since_s: float = float("inf")
+
+
+class Watch:
+    """Looks at every command before it is applied, and at every file that goes."""
+
+    def __init__(
+        self,
+        world: World,
+        masters: dict[str, SimMaster],
+        truth: Truth,
+    ) -> None:
+        self.copies_placed = 0
+        self.bytes_copied = 0
+        self.commands: list[tuple[float, Command]] = []
+        self._world = world
+        self._masters = masters
+        self._servers = {server.name: server for server in truth.servers}
+        self._truth = truth
+        self._contacts = {server.name: _Contact() for server in truth.servers}
+        world.ledger.on_command = self._command
+        for server in truth.servers:
+            server.on_unlink = self._unlinks
+
+    def look(self) -> None:
+        """Note who was heard, and who is full."""
+        now_s = self._world.scheduler.now_s
+        for master in self._masters.values():
+            reign = master.desk.reign if master.desk is not None else None
+            if reign is None:
+                continue
+            for server_id, facts in reign.observed.servers.items():
+                contact = self._contacts.get(self._name(master, server_id))
+                if (
+                    contact is not None
+                    and facts.beat
+                    and contact.beat
+                    != (
+                        facts.start_id,
+                        facts.beat,
+                    )
+                ):
+                    contact.beat = (facts.start_id, facts.beat)
+                    contact.heard_s = now_s
+        for server in self._servers.values():
+            contact = self._contacts[server.name]
+            usage = server.disk.usage()
+            full = usage.used / usage.total >= HIGH_WATER
+            if not full:
+                contact.full_since_s = float("inf")
+            elif contact.full_since_s > now_s:
+                contact.full_since_s = now_s
+
+    def _name(self, master: SimMaster, server_id: ServerId) -> str:
+        with master.disk.held.read() as reader:
+            server = View(reader).server(server_id)
+        return server.name if server is not None else ""
+
+    # Commands.
+
+    def _command(self, index: int, payload: bytes, reader: Reader) -> None:
+        command = decode_entry(payload).command
+        self.commands.append((self._world.scheduler.now_s, command))
+        view = View(reader)
+        if isinstance(command, PlaceCopy):
+            self._check_copy(view, command)
+        if isinstance(command, PlaceChunk):
+            for server_id, _ in command.replicas:
+                self._check_room(view, server_id, f"a chunk at {index}")
+
+    def _check_copy(self, view: View, command: PlaceCopy) -> None:
+        chunk = view.chunk(command.chunk_id)
+        if chunk is None or chunk.state != SEALED or chunk.sealed_index != command.sealed_index:
+            return  # It will be refused.
+        if len(chunk.holders) + len(chunk.copying) != command.seen:
+            return
+        self.copies_placed += 1
+        self.bytes_copied += chunk.length
+        what = f"a copy of chunk {command.chunk_id:#x}"
+        self._check_room(view, command.server_id, what)
+        known = (command.chunk_id, chunk)
+        sure = [one for one in chunk.holders if self._surely_good(view, known, one)]
+        coming = [one for one in chunk.copying if one.server_id not in sure]
+        rows = [row for one in sure if (row := view.server(one))]
+        settings = view.settings()
+        rule = chunk.rule or (settings.rule if settings is not None else "")
+        if len(sure) + len(coming) >= chunk.goal and not breaks(rule, chunk.goal, rows):
+            names = [row.name for row in rows]
+            raise Violation(
+                f"needless copy: {what} is placed while {', '.join(names)} hold it whole and"
+                f" {len(coming)} more are under way"
+            )
+
+    def _surely_good(self, view: View, known: tuple[ChunkId, Chunk], server_id: ServerId) -> bool:
+        row = view.server(server_id)
+        if row is None:
+            return False
+        server = self._servers[row.name]
+        silent_s = self._world.scheduler.now_s - self._contacts[row.name].heard_s
+        if silent_s > _SURELY * self._world.dead_s:
+            return False
+        return self._truth.holds(server, *known)
+
+    def _check_room(self, view: View, server_id: ServerId, what: str) -> None:
+        row = view.server(server_id)
+        if row is None:
+            return
+        full_s = self._world.scheduler.now_s - self._contacts[row.name].full_since_s
+        if full_s > _TOLD_S:
+            raise Violation(f"above its mark: {what} is placed on {row.name}, full for {full_s} s")
+
+    # Files that go.
+
+    def _unlinks(self, server: SimServer, name: str) -> None:
+        if not name.endswith(".slot") or name not in server.disk.names():
+            return
+        reading = read_header(server.disk, name)
+        if reading is None or reading.header.state in (State.COPYING, State.TOMBSTONE):
+            return
+        header = reading.header
+        chunk_id = header.chunk_id
+        with self._truth.view() as view:
+            chunk = view.chunk(chunk_id)
+            last_chunk = view.counters().last_chunk
+        what = f"{server.name} destroys its replica of chunk {chunk_id:#x}"
+        if chunk is None:
+            if split_chunk_id(chunk_id)[1] > last_chunk:
+                raise Violation(f"destroyed by opinion: {what}, which nobody knows yet")
+            return
+        if chunk.state == DEAD or header.birth != chunk.birth:
+            return
+        if chunk.state != SEALED:
+            if header.end:
+                raise Violation(f"destroyed alive: {what}, which is {chunk.state}")
+            return
+        if not self._truth.whole(chunk_id, chunk, but=(server, name)):
+            raise Violation(f"last copy destroyed: {what} of {chunk.length} bytes")
