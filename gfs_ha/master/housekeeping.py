@@ -13,7 +13,7 @@ from functools import partial
 from gfs_ha.errors import GfsError, NotLeader
 from gfs_ha.limits import REQUEST_DEADLINE_S, SUSPECT_S
 from gfs_ha.master.census import Presence, lost_disks
-from gfs_ha.master.handlers.chunkservers import delete_strays
+from gfs_ha.master.handlers.chunkservers import note_strays
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.planners.copies import plan_copies
@@ -25,8 +25,10 @@ from gfs_ha.master.planners.leases import (
     plan_tails,
     plan_unopened,
 )
+from gfs_ha.master.planners.orphans import plan_orphans
 from gfs_ha.master.planners.placing import plan_placing
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Planner, Seen
+from gfs_ha.master.planners.punching import plan_punching
 from gfs_ha.master.planners.replication import plan_replication
 from gfs_ha.master.planners.surplus import plan_surplus
 from gfs_ha.master.planners.tally import plan_tally
@@ -50,6 +52,8 @@ _HEARD_AFTER_S = SUSPECT_S  # A new leader has heard of every live server by the
 
 _DELETES = "deletes"
 _COPIES = "copies"
+_PUNCHING = "punching"
+_ORPHANS = "orphans"
 _ANNOUNCE = "announce"
 _INIT = "init"
 
@@ -63,6 +67,8 @@ PLANNERS: dict[str, Planner] = {
     "holds": plan_holds,
     _DELETES: plan_deletes,
     "reaping": plan_reaping,
+    _PUNCHING: plan_punching,
+    _ORPHANS: plan_orphans,
     _COPIES: plan_copies,
     "replication": plan_replication,
     "placing": plan_placing,
@@ -126,6 +132,7 @@ class Housekeeper:
         future: Future[Seen] = self._desk.runtime.future()
         proposed = bool(self._pending.get(_DELETES))
         copying = bool(self._pending.get(_COPIES))
+        collecting = bool(self._pending.get(_PUNCHING) or self._pending.get(_ORPHANS))
 
         def look() -> None:
             sealer, opener = self._desk.sealer, self._desk.opener
@@ -151,6 +158,7 @@ class Housekeeper:
                     damaged=frozenset(reign.observed.damage),
                     tails=tails_seen(reign, opener, repair.states),
                     repair=repair,
+                    garbage=reign.garbage.seen(take=not collecting),
                 )
             )
 
@@ -181,6 +189,7 @@ class Housekeeper:
                 self._propose(name, plan)
                 plans.append(plan)
             reign.queue = self._cursors.queue
+            reign.garbage.walk = self._cursors.dead_blocks
             young = seen.now_s - seen.elected_s < _HEARD_AFTER_S
             presence = Presence(
                 lambda server_id: young or server_id in seen.live, lost_disks(view), seen.damaged
@@ -214,7 +223,7 @@ class Housekeeper:
             for chunk_id, chunk in plan.sealing:
                 sealer.look_at(chunk_id, chunk)
         carry_out(reign, plans, now_s)
-        delete_strays(self._desk, reign, plans)
+        note_strays(reign, plans)
         reign.release_due(now_s)
 
     def _initialize(self, reign: Reign) -> None:

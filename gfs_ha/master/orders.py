@@ -22,6 +22,7 @@ from gfs_ha.protocol.control import (
     KeepReplica,
     Order,
     ProveReplica,
+    PunchReplica,
     StopCopy,
 )
 
@@ -38,6 +39,7 @@ COPY = "copy"
 STOP_COPY = "stop_copy"
 KEEP = "keep"
 CREATE = "create"
+PUNCH = "punch"
 
 _KINDS: dict[type[Order], str] = {
     FenceReplica: FENCE,
@@ -50,6 +52,7 @@ _KINDS: dict[type[Order], str] = {
     StopCopy: STOP_COPY,
     KeepReplica: KEEP,
     CreateReplica: CREATE,
+    PunchReplica: PUNCH,
 }
 
 

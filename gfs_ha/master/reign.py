@@ -15,6 +15,7 @@ from gfs_ha.errors import NotLeader
 from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId, StartId
 from gfs_ha.limits import DEAD_S, HEARTBEAT_PARK_S, LEASE_MS
 from gfs_ha.master.census import Census
+from gfs_ha.master.garbage_book import GarbageBook
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.observed import Observed
 from gfs_ha.master.orders import OrderBook
@@ -47,6 +48,7 @@ class Reign:
         self.observed = Observed(elected_s, dead_s)
         self.orders = OrderBook()
         self.repairs = RepairBook(elected_s)
+        self.garbage = GarbageBook()
         self.queue = RepairQueue()  # The planner's, to be looked at by reports.
         self.hold = ""  # Why no copy is begun now.
         self.census = Census()

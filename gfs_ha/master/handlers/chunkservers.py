@@ -15,17 +15,16 @@ from gfs_ha.errors import (
     StaleOrder,
     UnknownReplica,
 )
-from gfs_ha.ids import ChunkId, LogIndex, ServerId, order_index, split_chunk_id
+from gfs_ha.ids import ServerId
 from gfs_ha.limits import DISKS_PER_SERVER_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.observed import LIVE
-from gfs_ha.master.orders import COMPARE, COPY, CREATE, DELETE, FENCE, KEEP, PROVE
+from gfs_ha.master.orders import COMPARE, COPY, CREATE, DELETE, FENCE, KEEP, PROVE, PUNCH
 from gfs_ha.master.planners.listed import order_for
 from gfs_ha.master.planners.plan import Plan, cluster_ms
 from gfs_ha.master.proposals import MARGIN_S, reply_of
 from gfs_ha.master.raft.contract import Outcome
-from gfs_ha.master.raft.journal import stored_applied
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.sealing import is_conclusive
 from gfs_ha.master.state.commands import EnrolledDisk, EnrollServer
@@ -33,12 +32,9 @@ from gfs_ha.master.state.records import DEAD
 from gfs_ha.master.state.tail_reads import lease_of
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import (
-    DeleteReplica,
     FenceAnswer,
     Heartbeat,
     HeartbeatReply,
-    OpenReplica,
-    Order,
     OrderAnswer,
     OrderDone,
     OrderFailed,
@@ -236,10 +232,13 @@ def _order_done(desk: Desk, reign: Reign, beat: Heartbeat, answer: OrderDone) ->
         reign.repairs.answered(KEEP, done)
     elif answer.kind == COMPARE:
         reign.repairs.compared(answer.chunk_id, beat.server_id, True)
+    elif answer.kind == PUNCH:
+        reign.garbage.punched(done, answer.freed, desk.now_s())
     elif answer.kind == DELETE:
         reign.observed.healed(answer.chunk_id, beat.server_id)
         reign.forget_stray(answer.chunk_id, beat.server_id)
         reign.repairs.answered(DELETE, done)
+        reign.garbage.deleted(done, answer.freed, desk.now_s())
         with desk.kv.read() as reader:
             chunk = View(reader).chunk(answer.chunk_id)
         # Only what the tables call dead is forgotten; apply looks again.
@@ -266,6 +265,9 @@ def _repair_failed(desk: Desk, reign: Reign, server_id: ServerId, answer: OrderF
     elif answer.kind == KEEP and code == UnknownReplica.__name__:
         strike(answer.kind, answer.order_index)
         reign.repairs.answered(DELETE, done)  # It was deleted before it could be kept.
+    elif answer.kind == PUNCH and code == UnknownReplica.__name__:
+        strike(answer.kind, answer.order_index)
+        reign.repairs.doubt(answer.chunk_id, server_id)  # A holder without its copy.
     elif answer.kind == COMPARE and code == StaleOrder.__name__:
         # It is there, and has obeyed a newer order.
         strike(answer.kind, answer.order_index)
@@ -284,55 +286,30 @@ def _doubt_sources(desk: Desk, reign: Reign, target: ServerId, answer: OrderFail
 
 
 def _compare_open(desk: Desk, reign: Reign, beat: Heartbeat) -> None:
-    """Order what the tables say about replicas that are not sealed (C4, C7, G2 a)."""
+    """Order what the tables say about replicas that are not sealed (C4, C7, G2 a).
+
+    One of a chunk without a row is noted as a stray: what becomes of it, apply decides.
+    """
     if not beat.open_replicas:
         return
     with desk.kv.read() as reader:
         view = View(reader)
-        last_chunk = view.counters().last_chunk
-        applied = stored_applied(reader)
         # Another part with every beat, if they are very many.
         start = beat.beat * OPEN_LOOKED_AT_MAX % len(beat.open_replicas)
         turned = beat.open_replicas[start:] + beat.open_replicas[:start]
         for replica in turned[:OPEN_LOOKED_AT_MAX]:
-            order = _order_for(desk, view, beat.server_id, replica, (last_chunk, applied))
+            chunk = view.chunk(replica.chunk_id)
+            if chunk is None:
+                reign.garbage.stray(beat.server_id, replica.disk_id, replica.chunk_id)
+                continue
+            order = order_for(beat.server_id, replica, chunk)
             if order is not None:
                 reign.orders.want(beat.server_id, order)
 
 
-def _order_for(
-    desk: Desk, view: View, server_id: ServerId, replica: OpenReplica, moment: tuple[int, int]
-) -> Order | None:
-    chunk = view.chunk(replica.chunk_id)
-    if chunk is None:
-        return _delete_gone(desk, replica.chunk_id, moment)
-    return order_for(server_id, replica, chunk)
-
-
-def _delete_gone(desk: Desk, chunk_id: ChunkId, moment: tuple[int, int]) -> DeleteReplica | None:
-    """Return the order to delete a replica of a chunk without a row, if it can never have one.
-
-    Ids are given in order by the same command that writes the row: one below the counter without a
-    row is gone for good. A higher one may only not be visible here yet (G2 a).
-    """
-    last_chunk, applied = moment
-    incarnation, counter = split_chunk_id(chunk_id)
-    if incarnation != desk.incarnation or counter > last_chunk:
-        return None
-    index = order_index(incarnation, LogIndex(applied))
-    return DeleteReplica(chunk_id, index, "the chunk is gone")
-
-
-def delete_strays(desk: Desk, reign: Reign, plans: Sequence[Plan]) -> None:
-    """Order what a comparison of tallies found and nothing can ever refer to again (G2 a)."""
+def note_strays(reign: Reign, plans: Sequence[Plan]) -> None:
+    """Note what a comparison of tallies found: replicas of chunks without a row (G2)."""
     strays = [stray for plan in plans for stray in plan.strays]
-    if not strays:
-        return
-    reign.note_strays(strays)
-    with desk.kv.read() as reader:
-        view = View(reader)
-        moment = view.counters().last_chunk, stored_applied(reader)
-        for server_id, chunk_id in strays:
-            order = _delete_gone(desk, chunk_id, moment)
-            if order is not None and view.chunk(chunk_id) is None:
-                reign.orders.want(server_id, order)
+    reign.note_strays((server_id, chunk_id) for server_id, _, chunk_id in strays)
+    for place in strays:
+        reign.garbage.stray(*place)

@@ -35,7 +35,10 @@ def plan_copies(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) ->
             else:
                 _follow_deletion(made, scene, (chunk_id, chunk), order)
     for start in range(0, len(deleted), limits.items):
-        made.proposals.append(ReplicasDeleted((), tuple(deleted[start : start + limits.items])))
+        part = tuple(deleted[start : start + limits.items])
+        told = tuple(seen.garbage.freed.get(answered, 0) for answered in part)
+        freed = told if any(told) else ()
+        made.proposals.append(ReplicasDeleted((), part, dropped_freed=freed))
     _stop_unwanted(made, view, seen)
     return made
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gfs_ha.ids import DiskId
+from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.master.census import lost_disks
 from gfs_ha.master.planners.plan import NO_CHUNK, Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.state.commands import ReapStep, ReplicasDeleted
@@ -34,8 +34,18 @@ def plan_deletes(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -
             found.deletes.append((replica.server_id, order))
     listed = sorted(gone)
     for start in range(0, len(listed), limits.items):
-        found.proposals.append(ReplicasDeleted(tuple(listed[start : start + limits.items])))
+        part = tuple(listed[start : start + limits.items])
+        freed = tuple(_freed(view, seen, chunk_id, server_id) for chunk_id, server_id, _ in part)
+        found.proposals.append(ReplicasDeleted(part, freed=freed if any(freed) else ()))
     return found
+
+
+def _freed(view: View, seen: Seen, chunk_id: ChunkId, server_id: ServerId) -> int:
+    """Return what the disk got back by the deletion of a replica; 0 when nobody said so."""
+    chunk = view.chunk(chunk_id)
+    if chunk is None:
+        return 0
+    return seen.garbage.freed.get((chunk_id, server_id, chunk.dead_index), 0)
 
 
 def plan_reaping(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from gfs_ha.ids import NO_SESSION, ChunkId, DiskId, InodeId, ServerId, SessionId
 from gfs_ha.limits import CLAIM_SILENCE_S, SESSION_LIFE_MS
+from gfs_ha.master.planners.garbage_seen import GarbageSeen, Place
+from gfs_ha.master.planners.garbage_walk import DeadWalk
 from gfs_ha.master.planners.placing_walk import PlacingWalk
 from gfs_ha.master.planners.primaries import TailsSeen
 from gfs_ha.master.planners.queue import RepairQueue
@@ -29,6 +31,7 @@ class PlanLimits:
     busy_rows: int = 8_192  # Chunks with copies or deletions under way: these are bounded.
     items: int = 100  # Of one proposal; a chunk that dies changes about a dozen rows (F5).
     reap_rows: int = 1_000
+    references: int = 4_000  # That are looked at for dead blocks: about 8 ms.
     claim_silence_s: float = CLAIM_SILENCE_S
     session_life_ms: int = SESSION_LIFE_MS
 
@@ -45,6 +48,7 @@ class Seen:
     damaged: frozenset[tuple[ChunkId, ServerId]] = frozenset()
     repair: RepairSeen = field(default_factory=RepairSeen)
     tails: TailsSeen = field(default_factory=TailsSeen)
+    garbage: GarbageSeen = field(default_factory=GarbageSeen)
 
     def cluster_ms(self, counters: Counters) -> int:
         """Return the cluster's time as this leader would stamp a command now (M6)."""
@@ -72,6 +76,8 @@ class Cursors:
     queue: RepairQueue = field(default_factory=RepairQueue)
     placing: PlacingWalk = field(default_factory=PlacingWalk)
     tally: TallyWalk = field(default_factory=TallyWalk)
+    orphans: Place | None = None
+    dead_blocks: DeadWalk = field(default_factory=DeadWalk)
 
 
 @dataclass(slots=True)
@@ -84,7 +90,7 @@ class Plan:
     orders: list[tuple[ServerId, Order]] = field(default_factory=list)
     listings: list[tuple[ServerId, DiskId, int]] = field(default_factory=list)  # Buckets to list.
     doubts: list[tuple[ChunkId, ServerId]] = field(default_factory=list)  # To compare themselves.
-    strays: list[tuple[ServerId, ChunkId]] = field(default_factory=list)  # Of chunks without a row.
+    strays: list[Place] = field(default_factory=list)  # Replicas of chunks without a row.
     waits: dict[ChunkId, str] = field(default_factory=dict)  # Why a chunk is not repaired now.
 
     @property

@@ -161,6 +161,7 @@ class Scene:
             capacity=chunk.capacity,
             sources=tuple(reached),
             bytes_per_s=self.rate(order.server_id, sources[0]),
+            gone=chunk.gone,
         )
 
     def rate(self, target: ServerId, source: ServerId) -> int:

@@ -116,7 +116,7 @@ def _compare(
         chunk = view.chunk(chunk_id)
         if chunk is None:
             if chunk_id in listed:
-                made.strays.append((server_id, chunk_id))
+                made.strays.append((server_id, disk_id, chunk_id))
         elif chunk.state == DEAD and chunk_id in listed:
             made.orders.append(
                 (server_id, DeleteReplica(chunk_id, chunk.dead_index, "the chunk is dead"))

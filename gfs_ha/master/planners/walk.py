@@ -69,6 +69,12 @@ class TallyWalk:
             self._room -= 1
             members.add(chunk_id)
 
+    def count_anew(self) -> None:
+        """Count every disk again, as if nothing had been agreed or explained."""
+        self.agreed.clear()
+        self.explained.clear()
+        self.checked_s.clear()
+
     def explain(self, disk: Disk, told: bytes, bucket: int) -> None:
         """Note that nothing is to be done about a bucket while the server says the same."""
         said, buckets = self.explained.get(disk, (b"", set()))

@@ -23,7 +23,7 @@ from gfs_ha.master.state.garbage_commands import (
     PunchesDone,
 )
 from gfs_ha.master.state.garbage_records import Orphan
-from gfs_ha.master.state.living import REFERENCES_MAX, live_blocks
+from gfs_ha.master.state.living import REFERENCES_MAX, living
 from gfs_ha.master.state.reclaimed import ORPHANS, PUNCHED, reclaim
 from gfs_ha.master.state.records import SEALED
 from gfs_ha.master.state.tables import ORPHANS as ORPHAN_ROWS
@@ -52,10 +52,10 @@ def punch_chunk(draft: Draft, command: PunchChunk) -> Done:
         raise InvalidArgument(f"{name} has {chunk.length} bytes and not all of these blocks")
     if not wanted & ~before:
         raise StaleCommand(f"{name} is without these blocks already")
-    alive = live_blocks(draft.rows, command.chunk_id)
+    alive = living(draft.rows, command.chunk_id)
     if alive is None:
         raise LimitExceeded(f"{name} has more than {REFERENCES_MAX} references")
-    if wanted & alive:
+    if wanted & alive.blocks:
         raise StaleCommand(f"{name} has live bytes in these blocks")
     punched = msgspec.structs.replace(
         chunk,

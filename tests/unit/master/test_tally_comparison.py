@@ -154,7 +154,7 @@ def test_what_is_dead_or_gone_is_deleted_by_the_rule_for_that() -> None:
         found += [order for _, order in made.orders]
         if made.strays:
             break
-    assert made.strays == [(4, 77)]
+    assert made.strays == [(4, 104, 77)]
     assert all(isinstance(order, DeleteReplica) and order.chunk_id == dead for order in found)
 
 

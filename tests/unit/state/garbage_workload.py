@@ -15,7 +15,7 @@ from gfs_ha.master.state.garbage_commands import (
     PunchChunk,
     PunchesDone,
 )
-from gfs_ha.master.state.living import live_blocks
+from gfs_ha.master.state.living import living
 from gfs_ha.protocol.gone import blocks_of, pack_blocks
 
 
@@ -36,10 +36,10 @@ def _punch(dice: random.Random, driver: Driver) -> Command:
         if not sealed:
             return PunchChunk(5, 1, b"\x01")
         chunk_id, chunk = dice.choice(sealed)
-        alive = live_blocks(view.rows, chunk_id)
+        alive = living(view.rows, chunk_id)
     assert alive is not None
     whole = blocks_of(0, chunk.length)
-    wanted = whole & ~alive
+    wanted = whole & ~alive.blocks
     chance = dice.random()
     if chance < 0.3:
         wanted &= dice.getrandbits(MIB // BLOCK_BYTES)

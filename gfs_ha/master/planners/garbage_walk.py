@@ -1,0 +1,77 @@
+"""Where the leader is with looking for dead blocks, and what its rounds found; soft state (G8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gfs_ha.ids import ChunkId
+
+FIRST = ChunkId(0)  # Below every id.
+SPARSE_MAX = 200  # Chunks less than half alive that are named.
+ROUND_PAUSE_S = 5.0
+
+
+@dataclass(slots=True)
+class Sparse:
+    """A chunk of whose bytes less than half are alive."""
+
+    chunk_id: ChunkId
+    length: int
+    alive_bytes: int
+    copies: int
+
+
+@dataclass(slots=True)
+class DeadTally:
+    """What one round over the chunks found.
+
+    Fields:
+        bytes: dead and not given up yet, on all copies together.
+        waits: why some of that is not given up now: (chunks, bytes) by reason.
+        unpunchable_bytes: dead, but in blocks in which something else is alive.
+    """
+
+    chunks: int = 0
+    bytes: int = 0
+    unpunchable_bytes: int = 0
+    waits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    sparse: list[Sparse] = field(default_factory=list)
+    sparse_count: int = 0
+
+    def wait(self, reason: str, dead_bytes: int) -> None:
+        """Note dead bytes that are not given up now."""
+        chunks, found = self.waits.get(reason, (0, 0))
+        self.waits[reason] = chunks + 1, found + dead_bytes
+
+
+@dataclass(slots=True)
+class DeadWalk:
+    """The round that is under way, and the tables' counter of what came loose at its begin."""
+
+    after: ChunkId = FIRST
+    walking: bool = False
+    loosened: int = -1  # As it was when the last round began; -1 = there was none.
+    again: bool = False  # Something waits that no counter tells of.
+    ended_s: float = 0.0
+    rounds: int = 0
+    found: DeadTally = field(default_factory=DeadTally)  # By the last whole round.
+    running: DeadTally = field(default_factory=DeadTally)
+
+    def due(self, loosened: int, now_s: float, wanted: bool) -> bool:
+        """Return whether a round is to begin: something came loose since the last one began."""
+        if self.walking:
+            return False
+        news = loosened != self.loosened or self.again
+        return wanted or (news and now_s - self.ended_s >= ROUND_PAUSE_S)
+
+    def begin(self, loosened: int) -> None:
+        """Begin a round."""
+        self.walking, self.again, self.after = True, False, FIRST
+        self.loosened = loosened
+        self.running = DeadTally()
+
+    def end(self, now_s: float) -> None:
+        """Note that the walk came to its end."""
+        self.walking = False
+        self.found, self.ended_s = self.running, now_s
+        self.rounds += 1
