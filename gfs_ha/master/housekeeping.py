@@ -19,6 +19,7 @@ from gfs_ha.master.observed import LIVE
 from gfs_ha.master.planners.copies import plan_copies
 from gfs_ha.master.planners.expiry import plan_claims, plan_seals, plan_sessions
 from gfs_ha.master.planners.garbage import plan_deletes, plan_reaping
+from gfs_ha.master.planners.goals import plan_goals
 from gfs_ha.master.planners.leases import (
     plan_holds,
     plan_renewals,
@@ -71,6 +72,7 @@ PLANNERS: dict[str, Planner] = {
     _ORPHANS: plan_orphans,
     _COPIES: plan_copies,
     "replication": plan_replication,
+    "goals": plan_goals,
     "placing": plan_placing,
     "surplus": plan_surplus,
     "tally": plan_tally,

@@ -29,6 +29,7 @@ from gfs_ha.protocol.metadata import (
     PureMutation,
     StageExtents,
 )
+from gfs_ha.protocol.policy import PolicyMutation
 from gfs_ha.protocol.records import RecordEntry
 
 ENTRY_FORMAT = 1
@@ -235,6 +236,12 @@ class SetRepairBudget(Word, frozen=True, tag="set_repair_budget"):
     copies: int
 
 
+class FitGoals(Word, frozen=True, tag="fit_goals"):
+    """-> Done. Goes on with chunks whose goals are to fit what contents want, so many at most."""
+
+    chunks_max: int
+
+
 class VerifyState(Word, frozen=True, tag="verify_state"):
     """-> Done. Every master writes down the hash of its state as this command leaves it.
 
@@ -278,8 +285,9 @@ LeaderCommand = (
     | AttestState
     | TailCommand
     | GarbageCommand
+    | FitGoals
 )
-Command = PureMutation | ExtentMutation | PlaceChunk | LeaderCommand
+Command = PureMutation | ExtentMutation | PolicyMutation | PlaceChunk | LeaderCommand
 
 
 class Entry(Word, frozen=True):

@@ -46,8 +46,16 @@ from gfs_ha.master.state.entries import (
     new_inode,
     retire_content,
 )
+from gfs_ha.master.state.goals import (
+    fit_content,
+    note_reference,
+    raise_goal,
+    said_goal,
+    staged_goal,
+)
 from gfs_ha.master.state.holds import take_from_tails
 from gfs_ha.master.state.names import Place, find_place
+from gfs_ha.master.state.policies import policy_below
 from gfs_ha.master.state.records import (
     DEAD,
     SEALED,
@@ -104,12 +112,14 @@ def stage_extents(draft: Draft, command: StageExtents) -> Staged:
         check_extent(draft, extent)
         if extent.file_offset < staged.end:
             check_gap(draft, content_id, extent)
-        add_extent(draft, content_id, extent)
+        said = said_goal(draft, get_chunk(draft, extent.chunk_id).goal)
+        add_extent(draft, content_id, extent, said)
         staged = msgspec.structs.replace(
             staged,
             extent_count=staged.extent_count + 1,
             total=staged.total + extent.length,
             end=max(staged.end, extent.file_offset + extent.length),
+            said_goal=staged_goal(staged, said),
         )
     draft.rows.put(STAGED, pair_key(draft.stamp.session_id, content_id), staged)
     return Staged(content_id, staged.end)
@@ -182,14 +192,17 @@ def _publish_file(draft: Draft, file: PublishFile, may_make_parents: bool) -> Pu
     _check_target(file, place)  # Cannot refuse where parents were missing: the name is free.
     if place.entry is not None:
         take_from_tails(draft, place.entry.inode_id, file.path)
-    content_id = file.content_id
+    content_id, policy = file.content_id, policy_below(draft, place.trail)
+    goal = file.goal or policy.goal
     if content_id:
-        draft.rows.delete(STAGED, pair_key(draft.stamp.session_id, content_id))
+        settle_staged(draft, content_id, goal)
     else:
-        content_id = new_content(draft)
+        content_id, said = new_content(draft), said_goal(draft, goal)
         for extent in file.extents:
-            add_extent(draft, content_id, extent)
-    inode_id, generation = _flip(draft, place, file, (content_id, extent_count))
+            add_extent(draft, content_id, extent, said)
+            raise_goal(draft, extent.chunk_id, goal or draft.settings.goal)
+    kept = (goal, policy.rule, policy.chunk_bytes)
+    inode_id, generation = _flip(draft, place, file, (content_id, extent_count), kept)
     return PublishedFile(file.path, inode_id=inode_id, content_id=content_id, generation=generation)
 
 
@@ -228,10 +241,18 @@ def _check_target(file: PublishFile, place: Place) -> None:
 
 
 def _flip(
-    draft: Draft, place: Place, file: PublishFile, content: tuple[ContentId, int]
+    draft: Draft,
+    place: Place,
+    file: PublishFile,
+    content: tuple[ContentId, int],
+    kept: tuple[int, str, int],
 ) -> tuple[InodeId, int]:
-    """Point the file at its content; return (inode, generation)."""
+    """Point the file at its content; return (inode, generation).
+
+    Args: `kept` says how it and its future chunks are kept: goal, rule and chunk size.
+    """
     content_id, extent_count = content
+    goal, rule, chunk_bytes = kept
     if place.entry is None:
         fresh = Inode(
             kind=FILE,
@@ -244,7 +265,9 @@ def _flip(
             content_id=content_id,
             generation=1,
             extent_count=extent_count,
-            goal=file.goal,
+            goal=goal,
+            rule=rule,
+            chunk_bytes=chunk_bytes,
         )
         inode_id = new_inode(draft, fresh)
         enter(draft, place, inode_id, FILE)
@@ -261,10 +284,20 @@ def _flip(
         content_id=content_id,
         generation=before.generation + 1,
         extent_count=extent_count,
-        goal=file.goal,
+        goal=goal,
+        rule=rule,
+        chunk_bytes=chunk_bytes,
     )
     draft.rows.put(INODES, id_key(place.entry.inode_id), after)
     return place.entry.inode_id, after.generation
+
+
+def settle_staged(draft: Draft, content_id: ContentId, goal: int) -> None:
+    """Let a staged content be a file's, which wants so many copies of it (0: the setting)."""
+    staged = get_staged(draft, content_id)
+    draft.rows.delete(STAGED, pair_key(draft.stamp.session_id, content_id))
+    if staged.extent_count and staged.said_goal != said_goal(draft, goal):
+        fit_content(draft, content_id, goal)
 
 
 def get_staged(draft: Draft, content_id: ContentId) -> StagedContent:
@@ -297,14 +330,18 @@ def check_gap(draft: Draft, content_id: ContentId, extent: Extent) -> None:
         )
 
 
-def add_extent(draft: Draft, content_id: ContentId, extent: Extent) -> None:
-    """Write an extent and its reference, and raise the published end of its chunk."""
+def add_extent(draft: Draft, content_id: ContentId, extent: Extent, said: int) -> None:
+    """Write an extent and its reference, and raise the published end of its chunk.
+
+    Args: `said` is what the reference says of the goal of its content (goals.said_goal).
+    """
     row = ExtentRow(
         extent.chunk_id, extent.chunk_offset, extent.length, draft.stamp.index, extent.crc
     )
     draft.rows.put(EXTENTS, extent_key(content_id, extent.file_offset), row)
     key = reference_key(extent.chunk_id, extent.chunk_offset, content_id, extent.file_offset)
-    draft.rows.put(REFERENCES, key, Reference(extent.length))
+    draft.rows.put(REFERENCES, key, Reference(extent.length, said))
+    note_reference(draft, extent.chunk_id)
     _raise_published_end(draft, extent)
 
 

@@ -11,6 +11,7 @@ from gfs_ha.master.state.append_results import leave_results
 from gfs_ha.master.state.draft import Draft
 from gfs_ha.master.state.holds import end_hold
 from gfs_ha.master.state.names import Place, find_place, require_directory
+from gfs_ha.master.state.policies import forget_policy
 from gfs_ha.master.state.records import Dentry, Inode, Reapable
 from gfs_ha.master.state.tables import (
     DENTRIES,
@@ -84,6 +85,7 @@ def destroy(draft: Draft, inode_id: InodeId, inode: Inode) -> None:
         return
     draft.rows.delete(INODES, id_key(inode_id))
     if inode.kind == DIRECTORY:
+        forget_policy(draft, inode_id)
         draft.counters.directories -= 1
     else:
         draft.counters.files -= 1

@@ -14,15 +14,18 @@ from gfs_ha.errors import InvalidArgument, IsADirectory, PreconditionFailed
 from gfs_ha.ids import ContentId, InodeId
 from gfs_ha.limits import EXTENTS_PER_COMMAND_MAX
 from gfs_ha.master.state.bounds import SIZE_MAX, U64_MAX, check_attributes, check_range
+from gfs_ha.master.state.chunk_rows import get_chunk
 from gfs_ha.master.state.contents import (
     add_extent,
     check_gap,
     get_staged,
     give_up,
     new_content,
+    settle_staged,
 )
 from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.entries import get_inode, retire_content
+from gfs_ha.master.state.goals import said_goal, staged_goal
 from gfs_ha.master.state.holds import take_from_tails
 from gfs_ha.master.state.names import resolve
 from gfs_ha.master.state.records import Inode, StagedContent
@@ -61,13 +64,18 @@ def stage_copy(draft: Draft, command: StageCopy) -> StagedCopy:
         moved = msgspec.structs.replace(extent, file_offset=extent.file_offset + shift)
         if staged is not None and moved.file_offset < before.end:
             check_gap(draft, content_id, moved)
-        add_extent(draft, content_id, moved)
+        said = said_goal(draft, get_chunk(draft, moved.chunk_id).goal)
+        add_extent(draft, content_id, moved, said)
+        before = msgspec.structs.replace(
+            before,
+            extent_count=before.extent_count + 1,
+            said_goal=staged_goal(before, said),
+        )
         copied, count = copied + extent.length, count + 1
         if count == EXTENTS_PER_COMMAND_MAX:
             break
     after = msgspec.structs.replace(
         before,
-        extent_count=before.extent_count + count,
         total=before.total + copied,
         end=max(before.end, command.file_offset + copied if copied else 0),
     )
@@ -97,7 +105,7 @@ def replace_content(draft: Draft, command: ReplaceContent) -> FileStatus:
             f" not {command.size} without a hole"
         )
     take_from_tails(draft, inode_id, command.path)
-    draft.rows.delete(STAGED, pair_key(draft.stamp.session_id, command.content_id))
+    settle_staged(draft, command.content_id, inode.goal)
     retire_content(draft, inode)
     after = msgspec.structs.replace(
         inode,

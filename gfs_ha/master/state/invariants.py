@@ -11,7 +11,13 @@ from collections.abc import Callable, Iterator
 
 from gfs_ha.ids import NO_SESSION, ROOT_INODE, ChunkId, ContentId, InodeId, ServerId, split_chunk_id
 from gfs_ha.kv.ordered import Reader
-from gfs_ha.master.state import garbage_invariants, records, tables, tail_invariants
+from gfs_ha.master.state import (
+    garbage_invariants,
+    policy_invariants,
+    records,
+    tables,
+    tail_invariants,
+)
 from gfs_ha.master.state.chunk_rows import below_goal, busy, surplus
 from gfs_ha.master.state.records import DEAD, SEALED, SEALING, UNSEALED, Chunk
 from gfs_ha.master.state.tables import TABLES, read_id, read_pair
@@ -302,4 +308,6 @@ _CHECKS: tuple[Check, ...] = (
     tail_invariants.check_keys,
     garbage_invariants.check_gone,
     garbage_invariants.check_orphans,
+    policy_invariants.check_policies,
+    policy_invariants.check_goals,
 )

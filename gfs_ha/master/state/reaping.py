@@ -13,7 +13,9 @@ from gfs_ha.master.state.chunk_rows import settle
 from gfs_ha.master.state.commands import ReapStep
 from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.entries import destroy, get_inode
+from gfs_ha.master.state.goals import forget_content
 from gfs_ha.master.state.holds import end_hold
+from gfs_ha.master.state.policies import forget_policy
 from gfs_ha.master.state.records import Reapable
 from gfs_ha.master.state.tables import (
     DENTRIES,
@@ -112,6 +114,7 @@ def _reap_tree(draft: Draft, inode_id: InodeId, budget: _Budget) -> None:
         destroy(draft, entry.inode_id, get_inode(draft, entry.inode_id))
     if len(page) <= limit:
         draft.rows.delete(INODES, id_key(inode_id))
+        forget_policy(draft, inode_id)
         end_hold(draft, inode_id)
         draft.counters.directories -= 1
         _finish(draft, DETACHED_TREES, inode_id)
@@ -128,4 +131,5 @@ def _reap_content(draft: Draft, content_id: ContentId, budget: _Budget) -> None:
         draft.rows.delete(REFERENCES, reference)
         draft.counters.loosened += 1
         budget.chunks[extent.chunk_id] = None
+    forget_content(draft, content_id)
     _finish(draft, OLD_CONTENTS, content_id)

@@ -89,6 +89,8 @@ class Counters(msgspec.Struct, array_like=True):
     last_lease_event: int = 0
     loosened: int = 0  # References that were reaped and claims that ended: chunks may hold less.
     orphans: int = 0  # Replicas of chunks without a row that are noted.
+    policies: int = 0
+    fits: int = 0  # Contents and chunks whose goals are being changed.
 
     @property
     def chunks(self) -> int:
@@ -138,6 +140,7 @@ class Reference(Word, frozen=True):
     """What a content needs of a chunk; the key is (chunk, offset, content, file offset) (F4)."""
 
     length: int
+    goal: int = 0  # How many copies the content wants; 0: as many as the cluster's setting.
 
 
 class StagedContent(Word, frozen=True):
@@ -150,6 +153,7 @@ class StagedContent(Word, frozen=True):
     total: int
     end: int
     born_index: LogIndex
+    said_goal: int = 0  # By its references; -1: these differ.
 
 
 class Replica(Word, frozen=True, order=True):

@@ -15,7 +15,7 @@ import msgspec
 from gfs_ha.errors import DiskFailed
 from gfs_ha.ids import ChunkId, ContentId, DiskId, InodeId, ServerId
 from gfs_ha.kv.ordered import Table
-from gfs_ha.master.state import garbage_records, records, tail_records
+from gfs_ha.master.state import garbage_records, policy_records, records, tail_records
 
 Row = TypeVar("Row")
 
@@ -117,6 +117,9 @@ SESSION_KEYS = RowTable("session_keys", _STATE, b"\x22", tail_records.SessionKey
 PUNCHING_CHUNKS = RowTable("punching_chunks", _STATE, b"\x40", records.Mark)
 ORPHANS = RowTable("orphans", _STATE, b"\x41", garbage_records.Orphan)
 RECLAIMED = RowTable("reclaimed", _STATE, b"\x42", garbage_records.Reclaimed)
+POLICIES = RowTable("policies", _STATE, b"\x51", policy_records.Policy)
+CONTENT_FITS = RowTable("content_fits", _STATE, b"\x52", policy_records.ContentFit)
+CHUNK_FITS = RowTable("chunk_fits", _STATE, b"\x53", policy_records.ChunkFit)
 
 DENTRIES = RowTable("dentries", _DENTRIES, b"", records.Dentry)
 INODES = RowTable("inodes", _INODES, b"", records.Inode)
@@ -163,6 +166,9 @@ TABLES: tuple[RowTable[Any], ...] = (
     PUNCHING_CHUNKS,
     ORPHANS,
     RECLAIMED,
+    POLICIES,
+    CONTENT_FITS,
+    CHUNK_FITS,
     DENTRIES,
     INODES,
     EXTENTS,

@@ -16,6 +16,7 @@ from gfs_ha.master.state.bounds import U32_MAX, check_range
 from gfs_ha.master.state.chunk_rows import put_chunk, seal, settle
 from gfs_ha.master.state.commands import CommitSeal
 from gfs_ha.master.state.draft import Draft
+from gfs_ha.master.state.goals import meet, said_goal
 from gfs_ha.master.state.leases import lease_one_less, note_ended
 from gfs_ha.master.state.records import MARK, Chunk, ExtentRow, Reference
 from gfs_ha.master.state.tables import (
@@ -95,7 +96,9 @@ def _grow(
     extent = ExtentRow(chunk_id, 0, length, draft.stamp.index, crc)
     draft.rows.put(EXTENTS, extent_key(content_id, inode.size), extent)
     key = reference_key(chunk_id, 0, content_id, inode.size)
-    draft.rows.put(REFERENCES, key, Reference(length))
+    draft.rows.put(REFERENCES, key, Reference(length, said_goal(draft, inode.goal)))
+    # The file may want other copies by now than when the tail was placed.
+    meet(draft, chunk_id, inode.goal or draft.settings.goal)
     grown = msgspec.structs.replace(
         inode,
         size=inode.size + length,

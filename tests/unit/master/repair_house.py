@@ -11,6 +11,7 @@ from gfs_ha.limits import GIB
 from gfs_ha.master.observed import DEAD, LIVE
 from gfs_ha.master.placement import Candidate
 from gfs_ha.master.planners.copies import plan_copies
+from gfs_ha.master.planners.goals import plan_goals
 from gfs_ha.master.planners.placing import plan_placing
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Planner, Seen
 from gfs_ha.master.planners.replication import plan_replication
@@ -30,7 +31,7 @@ from gfs_ha.protocol.control import (
 from gfs_ha.protocol.metadata import FinishChunk
 
 LENGTH, DIGEST = 1000, 5
-PLANNERS = (plan_copies, plan_replication, plan_placing, plan_surplus)
+PLANNERS = (plan_copies, plan_replication, plan_goals, plan_placing, plan_surplus)
 
 
 @dataclass
@@ -81,6 +82,10 @@ class House:
         for server in holders or servers:
             self.on_disk.setdefault(server, set()).add(chunk_id)
         return chunk_id
+
+    def file(self, chunk_id: int, path: str) -> None:
+        """Make a file of a chunk's bytes."""
+        self.tables.publish(self.session, chunk_id, path, LENGTH)
 
     def row(self, chunk_id: int) -> Chunk:
         with self.tables.view() as view:

@@ -11,10 +11,13 @@ from repair_house import PLANNERS, House
 
 from gfs_ha.ids import ServerId
 from gfs_ha.master.planners.copies import plan_copies
+from gfs_ha.master.planners.goals import plan_goals
 from gfs_ha.master.planners.placing import plan_placing
 from gfs_ha.master.planners.placing_walk import ROUND_S, SOON_S, PlacingWalk
+from gfs_ha.master.planners.surplus import plan_surplus
 from gfs_ha.master.rules import HDFS, SEED, SPREAD, breaks
 from gfs_ha.master.state.commands import PlaceCopy, SetRepairBudget
+from gfs_ha.protocol.policy import SetReplication
 
 FOUR_RACKS = {number: f"r{(number + 1) // 2}" for number in range(1, 9)}  # r1: 1 2, r2: 3 4…
 
@@ -193,3 +196,27 @@ def test_wherever_copies_lie_the_planners_rest_with_the_rule_as_far_as_it_can_be
         for out in good:
             for new in set(range(1, 9)) - good - full:
                 assert against(chunk_id, good - {out} | {new}) >= reached
+
+
+def test_a_surplus_copy_goes_so_that_machines_differ_too() -> None:
+    house = House(8, racks=FOUR_RACKS, machines={1: "h", 3: "h"})
+    chunk_id = house.chunk((1, 3, 5, 2), goal=4)
+    house.file(chunk_id, "/x")
+    house.tables.do(SetReplication("/x", 3), house.session)
+    house.apply(house.plan(plan_goals))
+    house.apply(house.plan(plan_surplus))
+    holders = house.row(chunk_id).holders
+    assert len(holders) == 3 and len({1, 3} & set(holders)) == 1
+
+
+def test_another_goal_is_reached_by_copies_and_drops_in_the_rule() -> None:
+    house = House(8, racks=FOUR_RACKS)
+    chunk_id = house.chunk((1, 2, 3))
+    house.file(chunk_id, "/x")
+    assert house.plan(plan_goals).empty
+    for goal, copies in ((5, 2), (2, 2), (4, 4)):
+        house.tables.do(SetReplication("/x", goal), house.session)
+        house.rest(200)
+        assert len(house.good(chunk_id)) == goal == len(house.row(chunk_id).replicas)
+        assert house.copies_made == copies, "not one more than are wanted"
+        assert goal == 2 or len(set(racks_of(house, chunk_id))) >= goal - 1

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from extent_workload import KINDS, extent_change
 from garbage_workload import garbage_change
+from policy_workload import policy_change
 from state_driver import WALL_NS, Driver, empty_file, server
 from tail_workload import TailWorkload
 
@@ -52,6 +53,7 @@ from gfs_ha.protocol.metadata import (
     SetAttributes,
     StageExtents,
 )
+from gfs_ha.protocol.policy import SetPolicy, SetReplication, UnsetPolicy
 
 SERVERS = 5
 
@@ -85,6 +87,7 @@ class Workload:
             (2, self.deleted),
             (8, self.repair),
             (6, self.garbage),
+            (6, self.policy),
             (16, self.tails.change),
             (1, self.enroll),
             (1, self.elected),
@@ -316,6 +319,9 @@ class Workload:
     def garbage(self) -> Command:
         return garbage_change(self.random, self.driver)
 
+    def policy(self) -> Command:
+        return policy_change(self.random, self.path())
+
     def enroll(self) -> Command:
         number = self.random.randint(1, SERVERS)
         disks = [EnrolledDisk(100 + number, 1), EnrolledDisk(200 + self.random.randint(1, 9), 1)]
@@ -352,5 +358,8 @@ SESSION_KINDS = {
     Publish,
     ReleaseChunks,
     CloseSession,
+    SetPolicy,
+    UnsetPolicy,
+    SetReplication,
     *KINDS,
 }

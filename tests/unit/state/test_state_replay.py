@@ -13,7 +13,7 @@ from gfs_ha.ids import ChunkId
 from gfs_ha.kv.lmdb_kv import LmdbKV
 from gfs_ha.kv.ordered import MemoryKV
 from gfs_ha.limits import BLOCK_BYTES
-from gfs_ha.master.state.commands import PlaceCopy, decode_entry
+from gfs_ha.master.state.commands import FitGoals, PlaceCopy, decode_entry
 from gfs_ha.master.state.draft import STEPS
 from gfs_ha.master.state.garbage_commands import NoteOrphans, PunchChunk
 from gfs_ha.master.state.invariants import check_all, fingerprint
@@ -35,6 +35,7 @@ from gfs_ha.protocol.metadata import (
     Rename,
     StageExtents,
 )
+from gfs_ha.protocol.policy import SetPolicy, SetReplication
 from gfs_ha.protocol.records import RecordEntry
 
 STEPS_PER_SEED = 250
@@ -175,6 +176,10 @@ def rich() -> Driver:
     driver.ok(NoteOrphans(((1, 101, ChunkId(5)),)))
     driver.ok(Mkdir("/last"), ended)
     driver.ok(CloseSession(), ended)
+    driver.ok(SetPolicy("/kept", goal=2), session)
+    for path in ("/kept/a", "/kept/punched"):  # The first one lies in an open chunk, which waits.
+        driver.ok(FitGoals(100))
+        driver.ok(SetReplication(path, 1), session)
     driver.check()
     return driver
 
