@@ -159,6 +159,13 @@ REPAIR_COPIES_MAX = 4096
 # Garbage (G2, G8).
 ORPHANS_MAX = 10_000  # Replicas without a chunk that are noted at once.
 
+# Scrub (D3).
+SCRUB_BYTES_PER_S = 32 * MIB  # Of each disk, at most.
+SCRUB_BYTES_PER_S_MIN = 1 * MIB  # Of a round by schedule: small disks are done early.
+SCRUB_PERIOD_S = 7 * 24 * 3600
+SCRUB_PERIOD_MIN_S = 3600
+SCRUB_PERIOD_MAX_S = 365 * 24 * 3600
+
 assert CHUNK_BYTES_MIN % BLOCK_BYTES == 0 and CHUNK_BYTES_MAX % BLOCK_BYTES == 0
 assert PACKET_BYTES_MAX % BLOCK_BYTES == 0 and PACKET_BYTES_DEFAULT % BLOCK_BYTES == 0
 assert RAFT_TIMEOUT_MIN_S > 3 * RAFT_PERIOD_S, "PySyncObj counts a leader lost otherwise"

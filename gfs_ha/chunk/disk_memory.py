@@ -28,6 +28,7 @@ class _Inode:
         self.durable = bytearray()
         self.current = bytearray()
         self.unsynced: list[tuple[int, bytes]] = []
+        self.broken: set[int] = set()  # Sectors that cannot be read until they are written.
         self.allocated = 0
         self.holes: set[int] = set()  # Pages that were given back.
 
@@ -62,6 +63,10 @@ class _Inode:
 
     def _page(self, page: int) -> bytes:
         return bytes(self.durable[page * PAGE_BYTES : (page + 1) * PAGE_BYTES])
+
+
+def _sectors(offset: int, length: int) -> range:
+    return range(offset // SECTOR_BYTES, -(-(offset + length) // SECTOR_BYTES))
 
 
 def _pages(offset: int, length: int) -> range:
@@ -151,6 +156,18 @@ class MemoryDisk:
             if offset < len(inode.durable):
                 inode.durable[offset] ^= mask
 
+    def break_sector(self, name: str, offset: int) -> None:
+        """Let no read get through a sector any more, until something is written there (EIO)."""
+        with self._lock:
+            self._names[name].broken.add(offset // SECTOR_BYTES)
+
+    def cut_file(self, name: str, length: int) -> None:
+        """Let the end of a file be gone, as a file system that was repaired leaves it."""
+        with self._lock:
+            inode = self._names[name]
+            for content in (inode.current, inode.durable):
+                del content[length:]
+
     def _used(self) -> int:
         return sum(inode.room() for inode in self._names.values())
 
@@ -180,6 +197,8 @@ class MemoryFile:
     def read(self, offset: int, into: memoryview) -> int:
         with self._disk._lock:
             self._disk._check()
+            if self._inode.broken.intersection(_sectors(offset, len(into))):
+                raise DiskFailed(f"cannot read at {offset}: Input/output error")
             data = self._inode.current[offset : offset + len(into)]
         into[: len(data)] = data
         return len(data)
@@ -188,6 +207,7 @@ class MemoryFile:
         with self._disk._lock:
             self._disk._change()
             self._reserve(offset + len(data))
+            self._inode.broken.difference_update(_sectors(offset, len(data)))
             self._inode.put(offset, bytes(data))
 
     def sync(self) -> None:

@@ -32,6 +32,7 @@ from gfs_ha.protocol.control import (
     RegisterServer,
     ServerRegistered,
 )
+from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
 from gfs_ha.protocol.tally import LIST_BUCKETS_MAX
 from gfs_ha.runtime import Runtime, Task, join_all
 
@@ -73,6 +74,12 @@ class Inventory(Protocol):
 
     def note_lease(self, asked_s: float, lease_ms: int) -> None:
         """Take note of how long it may order appends, from when the heartbeat left."""
+        ...
+
+    def scrub(self) -> tuple[ScrubFacts, ...]: ...
+
+    def note_scrub(self, wanted: ScrubWanted) -> None:
+        """Take note of how the disks are to be scrubbed."""
         ...
 
 
@@ -299,8 +306,12 @@ class HeartbeatLanes:
         with self._changed:
             self._tallies_told = request.tallies or self._tallies_told
             self._buckets_wanted = reply.list_buckets[:LIST_BUCKETS_MAX] or self._buckets_wanted
-        if self._obedience.take(reply.epoch, reply.orders) and reply.lease_ms > 0:
+        if not self._obedience.take(reply.epoch, reply.orders):
+            return
+        if reply.lease_ms > 0:
             self._inventory.note_lease(asked_s, min(reply.lease_ms, LEASE_MS))
+        if reply.scrub is not None:
+            self._inventory.note_scrub(reply.scrub)
 
     def _make_beat(self, news: News) -> Heartbeat:
         disks = self._inventory.disks()
@@ -331,6 +342,7 @@ class HeartbeatLanes:
             tallies=tallies,
             listed=self._inventory.list_buckets(wanted) if wanted else (),
             led=self._inventory.led(),
+            scrub=self._inventory.scrub(),
         )
 
     def _list_open(self) -> tuple[OpenReplica, ...]:

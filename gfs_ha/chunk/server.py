@@ -20,6 +20,7 @@ from gfs_ha.chunk.heartbeat import (
 from gfs_ha.chunk.machine import Machine, this_machine
 from gfs_ha.chunk.obey import Obedience
 from gfs_ha.chunk.outbox import Outbox
+from gfs_ha.chunk.scrub import Scrubber
 from gfs_ha.chunk.slots.identity import Identity, check_identity, read_identity, write_identity
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.config import ChunkserverConfig, Config, check_exposure
@@ -38,6 +39,7 @@ from gfs_ha.protocol.control import (
     LedTail,
     OpenReplica,
 )
+from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
 from gfs_ha.runtime import (
     Future,
     Runtime,
@@ -55,10 +57,13 @@ logger = logging.getLogger(__name__)
 class StoreInventory:
     """What a heartbeat tells of one store, its data port and its copies."""
 
-    def __init__(self, store: ChunkStore, data_port: DataPort, copies: Copies) -> None:
+    def __init__(
+        self, store: ChunkStore, data_port: DataPort, copies: Copies, scrubber: Scrubber
+    ) -> None:
         self._store = store
         self._data_port = data_port
         self._copies = copies
+        self._scrubber = scrubber
 
     def disks(self) -> tuple[DiskFacts, ...]:
         return (_disk_facts(self._store.disk, self._store.identity, self._store.chunk_count),)
@@ -84,6 +89,12 @@ class StoreInventory:
 
     def note_lease(self, asked_s: float, lease_ms: int) -> None:
         self._data_port.primary.lease.granted(asked_s, lease_ms)
+
+    def scrub(self) -> tuple[ScrubFacts, ...]:
+        return (self._scrubber.facts(),)
+
+    def note_scrub(self, wanted: ScrubWanted) -> None:
+        self._scrubber.take(wanted)
 
 
 def _disk_facts(disk: Disk, identity: Identity, chunk_count: int) -> DiskFacts:
@@ -139,6 +150,7 @@ class Chunkserver:
         self.store: ChunkStore | None = None  # Once it serves.
         self._data_port: DataPort | None = None
         self._copies: Copies | None = None
+        self._scrubber: Scrubber | None = None
         self._obedience: Obedience | None = None
         self._lanes: HeartbeatLanes | None = None
 
@@ -166,6 +178,8 @@ class Chunkserver:
             ended &= self._obedience.stop(timeout_s)
         if self._copies is not None:
             ended &= self._copies.stop(timeout_s)
+        if self._scrubber is not None:
+            ended &= self._scrubber.stop(timeout_s)
         if ended:
             self._disk.close()
         return ended
@@ -187,7 +201,9 @@ class Chunkserver:
         def report(chunk_id: ChunkId, block_index: int) -> None:
             store.note_damage(chunk_id)
             outbox.add_damage(DamageFound(chunk_id, identity.disk_id, block_index))
+            scrubber.suspect(chunk_id)
 
+        scrubber = self._scrubber = Scrubber(store, report, runtime)
         listen = (self._own.host, self._own.port)
         self._data_port = DataPort(
             *(listen, store, self._network, runtime, report),
@@ -197,12 +213,13 @@ class Chunkserver:
         self._copies = Copies(store, streams, epochs, outbox, runtime)
         tails = self._data_port.primary
         self._obedience = Obedience(store, tails, self._copies, epochs, outbox, runtime)
-        inventory = StoreInventory(store, self._data_port, self._copies)
+        inventory = StoreInventory(store, self._data_port, self._copies, scrubber)
         self._lanes = HeartbeatLanes(
             self._facts(identity.server_id), inventory, self._obedience, self._leader, runtime
         )
         self._serving = runtime.spawn("data port", self._data_port.run)
         self._copies.start()
+        scrubber.start()
         self._obedience.start()
         self._lanes.start(self.ended.set, registered=enrolled)
         logger.info(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, LogIndex, ServerId, StartId
 from gfs_ha.protocol.codec import Failure, Word
 from gfs_ha.protocol.records import RecordEntry
+from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
 
 
 class DiskFacts(Word, frozen=True):
@@ -319,6 +320,7 @@ class Heartbeat(Word, frozen=True, tag="heartbeat"):
     tallies: tuple[DiskTally, ...] = ()  # When they changed, and with every tenth beat.
     listed: tuple[BucketListing, ...] = ()  # What the last reply asked for.
     led: tuple[LedTail, ...] = ()
+    scrub: tuple[ScrubFacts, ...] = ()  # Of each disk.
 
 
 class HeartbeatReply(Word, frozen=True, tag="heartbeat_reply"):
@@ -329,6 +331,7 @@ class HeartbeatReply(Word, frozen=True, tag="heartbeat_reply"):
     register_again: bool = False  # The leader does not know this start of the server.
     list_buckets: tuple[tuple[DiskId, int], ...] = ()  # At most 8, for the next heartbeat.
     lease_ms: int = 0  # How long the server may order appends, from when its heartbeat left.
+    scrub: ScrubWanted | None = None  # How to scrub, when that is news for the server.
 
 
 ControlRequest = RegisterServer | Heartbeat

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from gfs_ha.chunk.slots.format import Header, SlotFlag, State
 from gfs_ha.chunk.slots.replica import Replica
@@ -32,14 +32,12 @@ def open_replica(replica: Replica, disk_id: DiskId) -> OpenReplica:
     )
 
 
-def sealed_lengths(replicas: Iterable[Replica]) -> tuple[tuple[ChunkId, int], ...]:
-    """Return (chunk, length) of every sealed replica that is not quarantined."""
-    headers = [replica.header for replica in replicas]
-    return tuple(
-        (header.chunk_id, header.end)
-        for header in headers
-        if header.state is State.SEALED and not header.flags & SlotFlag.QUARANTINED
-    )
+def sealed_lengths(replicas: Iterable[Replica]) -> Iterator[tuple[ChunkId, int]]:
+    """Yield (chunk, length) of every sealed replica that is not quarantined."""
+    for replica in replicas:
+        header = replica.header
+        if header.state is State.SEALED and not header.flags & SlotFlag.QUARANTINED:
+            yield header.chunk_id, header.end
 
 
 def list_buckets(

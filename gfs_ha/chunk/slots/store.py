@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from typing import TypeVar
 
@@ -365,6 +365,10 @@ class ChunkStore:
 
     def list_sealed(self) -> tuple[tuple[ChunkId, int], ...]:
         """Return (chunk, length) of every sealed replica that is not quarantined."""
+        return tuple(self.each_sealed())
+
+    def each_sealed(self) -> Iterator[tuple[ChunkId, int]]:
+        """Yield the same, held by nobody: there may be a million."""
         return listing.sealed_lengths(self._all())
 
     def list_buckets(self, buckets: Collection[int]) -> tuple[BucketListing, ...]:

@@ -39,6 +39,7 @@ from gfs_ha.protocol.control import (
     RegisterServer,
     ServerRegistered,
 )
+from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
 from gfs_ha.runtime import Future, ThreadedRuntime
 
 RUNTIME = ThreadedRuntime()
@@ -93,6 +94,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self.leases: list[tuple[float, int]] = []
+        self.scrubs: list[ScrubWanted] = []
 
     def disks(self) -> tuple[DiskFacts, ...]:
         return (DiskFacts(DiskId(2), 1000, 250, 3),)
@@ -117,6 +119,12 @@ class Shelf:
 
     def note_lease(self, asked_s: float, lease_ms: int) -> None:
         self.leases.append((asked_s, lease_ms))
+
+    def scrub(self) -> tuple[ScrubFacts, ...]:
+        return ()
+
+    def note_scrub(self, wanted: ScrubWanted) -> None:
+        self.scrubs.append(wanted)
 
 
 def primary_of(store: ChunkStore) -> Primary:
