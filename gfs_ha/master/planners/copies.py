@@ -16,6 +16,7 @@ from gfs_ha.protocol.control import DeleteReplica, KeepReplica, StopCopy
 NOT_NEEDED = "other copies came back"
 TARGET_DEAD = "the server that was to get it is dead"
 TARGET_DISK = "the disk that was to get it is lost"
+KEPT = "the others are not sure any more"
 SURPLUS = "there are enough copies elsewhere"
 
 
@@ -91,7 +92,11 @@ def _follow_deletion(
     if scene.repair.young:
         return  # Neither: the others have not been heard yet.
     if (chunk_id, server_id, index) in scene.repair.kept:
-        made.proposals.append(confirmation(chunk_id, chunk, order))
+        if order.fresh:
+            # Nobody proved that it has the bytes: its word that it is kept is no such proof.
+            made.proposals.append(EndCopy(chunk_id, server_id, index, KEPT))
+        else:
+            made.proposals.append(confirmation(chunk_id, chunk, order))
     elif len(evidence(scene, chunk_id, chunk, server_id)) >= chunk.goal:
         made.orders.append((server_id, DeleteReplica(chunk_id, index, SURPLUS)))
     elif scene.there(server_id):

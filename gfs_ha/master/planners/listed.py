@@ -35,9 +35,11 @@ def order_for(server_id: ServerId, replica: OpenReplica, chunk: Chunk) -> Order 
         return ForgetTombstone(chunk_id, chunk.sealed_index) if forgettable else None
     if replica.state not in _TO_SETTLE or replica.birth != chunk.birth:
         return None
-    end = (chunk_id, chunk.birth, chunk.sealed_index, chunk.length, chunk.digest)
+    end = (chunk.length, chunk.digest)
     if server_id in chunk.holders:
-        return FinishReplica(*end)
+        # It may have obeyed a newer order than the seal: one that was dropped, and kept again.
+        index = max(chunk.sealed_index, replica.order_index)
+        return FinishReplica(chunk_id, chunk.birth, index, *end)
     if replica.order_index < chunk.sealed_index:
-        return CompareReplica(*end)
+        return CompareReplica(chunk_id, chunk.birth, chunk.sealed_index, *end)
     return None

@@ -18,6 +18,7 @@ from gfs_ha.limits import (
     SCHEMA_VERSION,
 )
 from gfs_ha.master.state.garbage_commands import GarbageCommand
+from gfs_ha.master.state.scrub_commands import ScrubCommand
 from gfs_ha.master.state.tail_commands import OpenTail, PlaceTail, TailCommand
 from gfs_ha.protocol.codec import Word
 from gfs_ha.protocol.extents import ExtentMutation, StageCopy
@@ -190,6 +191,7 @@ class ConfirmCopy(Word, frozen=True, tag="confirm_copy"):
 class EndCopy(Word, frozen=True, tag="end_copy"):
     """-> Done. A copy is given up; a place that came with it goes with it.
 
+    Also the deletion of a place that did not count before it: that stays, and does not count.
     Raises: StaleCommand unless it is under way with this index, UnknownChunk.
     """
 
@@ -285,6 +287,7 @@ LeaderCommand = (
     | AttestState
     | TailCommand
     | GarbageCommand
+    | ScrubCommand
     | FitGoals
 )
 Command = PureMutation | ExtentMutation | PolicyMutation | PlaceChunk | LeaderCommand

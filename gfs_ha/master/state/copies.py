@@ -6,7 +6,8 @@ proposed on older news, does no harm. A copy counts only while its server is in 
 - a place is made for a copy (`copying`), and counts when the copy was verified there;
 - a copy that is damaged or gone counts no more, but its place stays: nothing is destroyed by it;
 - a copy is dropped only while as many others as the goal are holders; the mark (`deleting`) takes
-  it out of the holders first, and whoever leads then takes the mark back or has it deleted.
+  it out of the holders first, and whoever leads then takes the mark back or has it deleted;
+- a place that did not count when it was marked does not count when the mark is taken back.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ def confirm_copy(draft: Draft, command: ConfirmCopy) -> Done:
     order = _order_of(chunk.copying + chunk.deleting, server_id)
     if (order.order_index if order else 0) != command.order_index:
         raise _stale(command.chunk_id, f"has another order for server {server_id}")
+    if order is not None and order.fresh and order in chunk.deleting:
+        raise _stale(command.chunk_id, f"did not count server {server_id} before it was dropped")
     # In the order of the places: the first one is the head of the chain that wrote it.
     counted = {*chunk.holders, server_id}
     confirmed = msgspec.structs.replace(
@@ -94,9 +97,17 @@ def confirm_copy(draft: Draft, command: ConfirmCopy) -> Done:
 
 @step(EndCopy)
 def end_copy(draft: Draft, command: EndCopy) -> Done:
-    """Give a copy up, and the place that it was to have. Refuses: UnknownChunk, StaleCommand."""
+    """Give a copy up, and the place that it was to have. Refuses: UnknownChunk, StaleCommand.
+
+    A place that is deleted and never counted loses its mark, and stays what it was.
+    """
     check_text("reason", command.reason, _REASON_BYTES_MAX, bytes_min=0)
     chunk = get_chunk(draft, command.chunk_id)
+    kept = _order_of(chunk.deleting, command.server_id)
+    if kept is not None and kept.fresh and kept.order_index == command.order_index:
+        left = _except(chunk.deleting, command.server_id)
+        put_chunk(draft, command.chunk_id, chunk, msgspec.structs.replace(chunk, deleting=left))
+        return Done()
     order = _order_of(chunk.copying, command.server_id)
     if order is None or order.order_index != command.order_index:
         raise _stale(command.chunk_id, f"is not copied to server {command.server_id} by this order")
@@ -143,13 +154,15 @@ def drop_replica(draft: Draft, command: DropReplica) -> Done:
         replicas = (*replicas, Replica(server_id, command.disk_id))
         if len(replicas) > chunk.goal + SPARE_PLACES_MAX:
             raise LimitExceeded(f"chunk {format_id(command.chunk_id)} has too many places already")
+    before = _order_of(chunk.deleting, server_id)
+    counted = server_id in chunk.holders if before is None else not before.fresh
     dropped = msgspec.structs.replace(
         chunk,
         replicas=replicas,
         holders=tuple(holder for holder in chunk.holders if holder != server_id),
         deleting=(
             *_except(chunk.deleting, server_id),
-            PlaceOrder(server_id, draft.order_index),
+            PlaceOrder(server_id, draft.order_index, fresh=not counted),
         ),
     )
     put_chunk(draft, command.chunk_id, chunk, dropped)
@@ -178,7 +191,8 @@ def forget_dropped(draft: Draft, chunk_id: ChunkId, order: PlaceOrder) -> bool:
     for name, value in (("chunk", chunk_id), ("server", order.server_id)):
         check_range(name, value, 0, U64_MAX)
     chunk = draft.view.chunk(chunk_id)
-    if chunk is None or order not in chunk.deleting:
+    stands = None if chunk is None else _order_of(chunk.deleting, order.server_id)
+    if chunk is None or stands is None or stands.order_index != order.order_index:
         return False
     forgotten = msgspec.structs.replace(
         chunk,

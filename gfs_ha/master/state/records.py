@@ -166,7 +166,8 @@ class Replica(Word, frozen=True, order=True):
 class PlaceOrder(Word, frozen=True, order=True):
     """What a server of the chunk's set is ordered to do; `order_index` numbers the order.
 
-    `fresh`: of a copy, that the chunk had no place on the server before it.
+    `fresh`: of a copy, that the chunk had no place on the server before it; of a deletion, that
+    the place did not count before it.
     """
 
     server_id: ServerId

@@ -53,6 +53,11 @@ def test_a_holder_seals_and_everybody_else_compares(state: str) -> None:
     assert order_for(C, listed(state), ROW) == CompareReplica(*END)
 
 
+def test_a_holder_that_was_dropped_and_kept_again_seals_under_its_newest_order() -> None:
+    order = order_for(A, listed("fenced", order_index=75), ROW)
+    assert order == FinishReplica(CHUNK, BIRTH, LogIndex(75), 500, 99)
+
+
 def test_who_has_compared_is_left_alone_whoever_leads_then() -> None:
     assert order_for(C, listed("fenced", order_index=60), ROW) is None
     assert order_for(C, listed("quarantined", order_index=60), ROW) is None

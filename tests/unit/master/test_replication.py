@@ -276,6 +276,27 @@ def test_a_drop_is_ordered_only_while_as_many_others_as_the_goal_beat() -> None:
     assert server in house.row(chunk_id).holders and not house.row(chunk_id).deleting
 
 
+def test_a_short_replica_that_was_dropped_and_kept_is_no_copy_by_that() -> None:
+    house = House()
+    chunk_id = house.chunk((1, 2, 3), holders=(1, 2))  # Server 3 has less of it, or nothing.
+    house.tables.do(PlaceCopy(chunk_id, house.row(chunk_id).sealed_index, 4, 104, 2))
+    end = (104, LENGTH, DIGEST, house.tables.index)
+    house.tables.do(ConfirmCopy(chunk_id, house.row(chunk_id).sealed_index, 4, *end))
+    house.on_disk.setdefault(4, set()).add(chunk_id)
+    [command] = house.plan(plan_surplus).proposals
+    assert isinstance(command, DropReplica) and command.server_id == 3
+    house.tables.do(command)
+    index = house.tables.index
+    house.suspect = {1}
+    assert house.plan(plan_copies).orders == [(3, KeepReplica(ChunkId(chunk_id), index))]
+    house.kept = {(chunk_id, 3, index)}
+    house.apply(house.plan(plan_copies))
+    assert house.row(chunk_id).holders == (1, 2, 4), "it is evidence for the next drop otherwise"
+    house.kept, house.suspect = set(), set()
+    house.rest()
+    assert set(house.row(chunk_id).holders) == {1, 2, 4} == house.good(chunk_id)
+
+
 def test_a_drop_that_was_obeyed_is_recorded() -> None:
     house = House()
     chunk_id, server, index = drop_one(house)

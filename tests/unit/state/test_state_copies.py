@@ -207,6 +207,33 @@ def test_a_copy_that_the_tables_do_not_know_is_dropped_with_a_place_of_its_own()
     house.driver.check()
 
 
+def test_a_place_that_did_not_count_does_not_count_by_being_kept() -> None:
+    house = House(holders=(1, 2))  # Server 3 came late: nobody knows how much it has.
+    house.driver.ok(house.confirm(4, house.place(4)))
+    house.driver.ok(house.drop(3, 1, 2, 4))
+    assert house.row.deleting == (PlaceOrder(3, house.index, fresh=True),)
+    house.driver.ok(house.drop(3, 1, 2, 4))
+    order = house.index
+    assert house.row.deleting == (PlaceOrder(3, order, fresh=True),), "renewed it is as late"
+    assert house.driver.error(house.confirm(3, order)) == "StaleCommand"
+    assert house.driver.error(EndCopy(house.id, 3, order - 1, "old news")) == "StaleCommand"
+    house.driver.ok(EndCopy(house.id, 3, order, "kept"))
+    assert house.row.holders == (1, 2, 4) and not house.row.deleting
+    assert Replica(3, 103) in house.row.late
+    house.driver.check()
+
+
+def test_a_copy_that_counted_counts_again_when_it_is_kept() -> None:
+    house = House()
+    house.driver.ok(house.confirm(4, house.place(4)))
+    house.driver.ok(house.drop(1, 2, 3, 4))
+    order = house.index
+    assert house.driver.error(EndCopy(house.id, 1, order, "kept")) == "StaleCommand"
+    house.driver.ok(house.confirm(1, order))
+    assert house.row.holders == (1, 2, 3, 4)
+    house.driver.check()
+
+
 def test_a_chunk_that_dies_takes_its_copies_orders_with_it() -> None:
     house = House()
     index = house.place(4)
