@@ -18,6 +18,7 @@ from gfs_ha.limits import (
     SCHEMA_VERSION,
 )
 from gfs_ha.master.state.garbage_commands import GarbageCommand
+from gfs_ha.master.state.scrub_commands import ScrubCommand
 from gfs_ha.master.state.tail_commands import OpenTail, PlaceTail, TailCommand
 from gfs_ha.protocol.codec import Word
 from gfs_ha.protocol.extents import ExtentMutation, StageCopy
@@ -286,6 +287,7 @@ LeaderCommand = (
     | AttestState
     | TailCommand
     | GarbageCommand
+    | ScrubCommand
     | FitGoals
 )
 Command = PureMutation | ExtentMutation | PolicyMutation | PlaceChunk | LeaderCommand

@@ -15,6 +15,7 @@ from gfs_ha.master.state import (
     garbage_invariants,
     policy_invariants,
     records,
+    scrubs,
     tables,
     tail_invariants,
 )
@@ -308,6 +309,7 @@ _CHECKS: tuple[Check, ...] = (
     tail_invariants.check_keys,
     garbage_invariants.check_gone,
     garbage_invariants.check_orphans,
+    scrubs.check_asked,
     policy_invariants.check_policies,
     policy_invariants.check_goals,
 )

@@ -15,7 +15,13 @@ import msgspec
 from gfs_ha.errors import DiskFailed
 from gfs_ha.ids import ChunkId, ContentId, DiskId, InodeId, ServerId
 from gfs_ha.kv.ordered import Table
-from gfs_ha.master.state import garbage_records, policy_records, records, tail_records
+from gfs_ha.master.state import (
+    garbage_records,
+    policy_records,
+    records,
+    scrub_records,
+    tail_records,
+)
 
 Row = TypeVar("Row")
 
@@ -117,6 +123,8 @@ SESSION_KEYS = RowTable("session_keys", _STATE, b"\x22", tail_records.SessionKey
 PUNCHING_CHUNKS = RowTable("punching_chunks", _STATE, b"\x40", records.Mark)
 ORPHANS = RowTable("orphans", _STATE, b"\x41", garbage_records.Orphan)
 RECLAIMED = RowTable("reclaimed", _STATE, b"\x42", garbage_records.Reclaimed)
+SCRUB_SETTINGS = RowTable("scrub_settings", _STATE, b"\x60", scrub_records.ScrubSettings)
+ASKED_SCRUBS = RowTable("asked_scrubs", _STATE, b"\x61", scrub_records.AskedScrub)
 POLICIES = RowTable("policies", _STATE, b"\x51", policy_records.Policy)
 CONTENT_FITS = RowTable("content_fits", _STATE, b"\x52", policy_records.ContentFit)
 CHUNK_FITS = RowTable("chunk_fits", _STATE, b"\x53", policy_records.ChunkFit)
@@ -166,6 +174,8 @@ TABLES: tuple[RowTable[Any], ...] = (
     PUNCHING_CHUNKS,
     ORPHANS,
     RECLAIMED,
+    SCRUB_SETTINGS,
+    ASKED_SCRUBS,
     POLICIES,
     CONTENT_FITS,
     CHUNK_FITS,

@@ -37,6 +37,7 @@ from gfs_ha.master.state.commands import (
     encode_entry,
 )
 from gfs_ha.master.state.digest import notes
+from gfs_ha.master.state.scrub_commands import AskScrub, SetScrub
 from gfs_ha.master.state.tables import STAGED, below, id_key, read_pair
 from gfs_ha.protocol.calls import Reply
 from gfs_ha.protocol.codec import Failure
@@ -88,6 +89,7 @@ class Workload:
             (8, self.repair),
             (6, self.garbage),
             (6, self.policy),
+            (1, self.scrub),
             (16, self.tails.change),
             (1, self.enroll),
             (1, self.elected),
@@ -269,6 +271,11 @@ class Workload:
 
     def reap(self) -> Command:
         return ReapStep(self.random.choice((32, 40, 200)))
+
+    def scrub(self) -> Command:
+        if self.random.random() < 0.5:
+            return SetScrub(self.random.randint(-1, 99), self.random.choice((0, 5, 7200)), False)
+        return AskScrub((self.random.randint(1, SERVERS + 1),), self.random.randint(-1, 9))
 
     def deleted(self) -> Command:
         chunk_id = self.chunk_id()

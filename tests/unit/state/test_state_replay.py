@@ -18,6 +18,7 @@ from gfs_ha.master.state.draft import STEPS
 from gfs_ha.master.state.garbage_commands import NoteOrphans, PunchChunk
 from gfs_ha.master.state.invariants import check_all, fingerprint
 from gfs_ha.master.state.machine import Machine
+from gfs_ha.master.state.scrub_commands import AskScrub, SetScrub
 from gfs_ha.master.state.tables import DATABASES, TABLES, RowTable
 from gfs_ha.master.state.tail_commands import HoldInodes
 from gfs_ha.master.state.view import View
@@ -129,7 +130,7 @@ def test_the_fingerprint_sees_every_table_and_every_byte(rich: Driver) -> None:
 # Rows that nothing else can be compared with.
 ALONE = (
     *("settings", "internal_errors", "led_terms", "replies", "state_checks", "repair_budget"),
-    "reclaimed",
+    *("reclaimed", "scrub_settings", "asked_scrubs"),
 )
 
 
@@ -174,6 +175,8 @@ def rich() -> Driver:
     assert row is not None
     driver.ok(PunchChunk(punched, row.sealed_index, b"\x02"))
     driver.ok(NoteOrphans(((1, 101, ChunkId(5)),)))
+    driver.ok(SetScrub(1 << 20, 7200, False))
+    driver.ok(AskScrub((1, 2)))
     driver.ok(Mkdir("/last"), ended)
     driver.ok(CloseSession(), ended)
     driver.ok(SetPolicy("/kept", goal=2), session)
