@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from gfs_ha.errors import NoServers, NoSpace
 from gfs_ha.ids import DiskId, ServerId
-from gfs_ha.master.rules import HDFS, RULE_TEXTS, SEED, breaks, faults, next_rank
+from gfs_ha.master.rules import HDFS, SEED, breaks, faults, next_rank
 
-RULE = RULE_TEXTS[SEED]
 HIGH_WATER = 0.95  # Used share above which a server takes no new chunks.
 _NAMED_MAX = 8  # Rejected servers that a remark names.
 _LOAD_STEP = 0.02  # Servers within one step of used share count as equal.

@@ -14,6 +14,8 @@ from gfs_ha.protocol.control import (
 from gfs_ha.protocol.damage import DamageReply, DamageRequest
 from gfs_ha.protocol.extents import ExtentMutation, ExtentReply
 from gfs_ha.protocol.metadata import LedMutation, MetadataReply, PureMutation, ReadRequest
+from gfs_ha.protocol.placement import PlacementReply, PlacementRequest
+from gfs_ha.protocol.policy import PolicyReply, PolicyRequest
 from gfs_ha.protocol.repair import RepairReply, RepairRequest
 from gfs_ha.protocol.reports import ReportReply, ReportRequest
 
@@ -28,6 +30,8 @@ Request = (
     | Heartbeat
     | ReportRequest
     | RepairRequest
+    | PlacementRequest
+    | PolicyRequest
     | DamageRequest
     | ExtentMutation
     | AppendRequest
@@ -38,6 +42,8 @@ Reply = (
     | HeartbeatReply
     | ReportReply
     | RepairReply
+    | PlacementReply
+    | PolicyReply
     | DamageReply
     | ExtentReply
     | AppendReply

@@ -70,3 +70,5 @@ class PolicyReport(Word, frozen=True, tag="policy_report"):
 
 
 PolicyMutation = SetPolicy | UnsetPolicy | SetReplication
+PolicyRequest = GetPolicy | PolicyMutation
+PolicyReply = PolicyReport

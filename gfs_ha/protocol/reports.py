@@ -177,6 +177,7 @@ class ChunkRow(Word, frozen=True):
     replicas: tuple[ReplicaRow, ...]
     blocked: str = ""  # Why it cannot be sealed now, else empty.
     troubles: tuple[str, ...] = ()  # See protocol/damage.py.
+    rule: str = ""  # Of its placement; empty: the cluster's setting.
 
 
 class ChunkReport(Word, frozen=True, tag="chunk_report"):
@@ -202,6 +203,8 @@ class PlacementReport(Word, frozen=True, tag="placement_report"):
     rule: str
     items: tuple[PlacedExtent, ...]
     more: bool
+    goal: int = 0  # Copies that the file wants.
+    fitting: bool = False  # The goals of its chunks are still being changed to that.
 
 
 class Finding(Word, frozen=True):

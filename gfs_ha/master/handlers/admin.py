@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 from gfs_ha.errors import NotInitialized
 from gfs_ha.ids import ChunkId, ServerId, format_id
 from gfs_ha.limits import REPAIR_COPIES_MAX
 from gfs_ha.master.census import under_goal
 from gfs_ha.master.handlers.call import Slot
-from gfs_ha.master.handlers.chunk_reports import Describer, check_limit
+from gfs_ha.master.handlers.chunk_reports import Describer
 from gfs_ha.master.handlers.desk import Desk
-from gfs_ha.master.handlers.growing import with_growth
 from gfs_ha.master.handlers.masters import FAILOVERS_SHOWN, TERMS_SHOWN, master_rows
 from gfs_ha.master.handlers.repair import repair_report
 from gfs_ha.master.health import Symptoms, examine
-from gfs_ha.master.placement import RULE
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.state.records import DEAD, Server
 from gfs_ha.master.state.tail_reads import tail_of
@@ -23,12 +19,9 @@ from gfs_ha.master.state.view import View
 from gfs_ha.protocol.reports import (
     DiskRow,
     GetHealth,
-    GetPlacement,
     GetServers,
     GetStatus,
     HealthReport,
-    PlacedExtent,
-    PlacementReport,
     ServerReport,
     ServerRow,
     StatusReport,
@@ -40,37 +33,6 @@ _UNDER_COUNTED_MAX = 1_000
 def get_servers(desk: Desk, view: View, request: GetServers, slot: Slot) -> ServerReport:
     """Return the chunkservers."""
     return ServerReport(_server_rows(desk, view))
-
-
-def get_placement(desk: Desk, view: View, request: GetPlacement, slot: Slot) -> PlacementReport:
-    """Return where the bytes of one file lie."""
-    check_limit(request.limit)
-    status = view.open_file(request.path, 0, 1).status
-    describer = Describer(desk, view)
-    items: list[PlacedExtent] = []
-    more = False
-    for extent in islice(view.extents(status.content_id, request.offset), request.limit + 1):
-        if len(items) == request.limit:
-            more = True
-            break
-        chunk = view.chunk(extent.chunk_id)
-        assert chunk is not None, f"an extent in chunk {extent.chunk_id:#x}, which is not there"
-        items.append(
-            PlacedExtent(
-                file_offset=extent.file_offset,
-                length=extent.length,
-                chunk_offset=extent.chunk_offset,
-                chunk=describer.row(extent.chunk_id, chunk),
-            )
-        )
-    tail = None if more else tail_of(view, status.inode_id)
-    if tail is not None:
-        chunk = view.chunk(tail.chunk_id)
-        assert chunk is not None, f"the tail {tail.chunk_id:#x} is not there"
-        row = describer.row(tail.chunk_id, chunk)
-        items.append(PlacedExtent(tail.file_offset, row.length, 0, row))
-    size = with_growth(desk, view, status).size
-    return PlacementReport(request.path, size, RULE, tuple(items), more)
 
 
 def get_health(desk: Desk, view: View, request: GetHealth, slot: Slot) -> HealthReport:

@@ -125,6 +125,7 @@ class Describer:
             replicas=tuple(replicas),
             blocked=self.heard.blocked.get(chunk_id, ""),
             troubles=troubles_of(chunk_id, chunk, self.presence, self.heard),
+            rule=chunk.rule,
         )
 
     def detail(self, chunk_id: ChunkId) -> ChunkDetail:

@@ -23,6 +23,7 @@ from gfs_ha.master.handlers import (
     leases,
     masters,
     namespace,
+    placement,
     repair,
 )
 from gfs_ha.master.handlers.call import Call, Slot
@@ -36,6 +37,8 @@ from gfs_ha.protocol import append, damage, metadata, reports
 from gfs_ha.protocol import repair as repair_words
 from gfs_ha.protocol.calls import BOUNDED, LED, LINEARIZABLE, LOCAL, ReadTerms
 from gfs_ha.protocol.codec import Failure, Word, failure
+from gfs_ha.protocol.placement import ExplainPlacement
+from gfs_ha.protocol.policy import GetPolicy
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +67,9 @@ READS: dict[type, Read] = ANYWHERE | {
     reports.GetServers: admin.get_servers,
     reports.GetChunks: chunk_reports.get_chunks,
     damage.ShowChunks: chunk_reports.show_chunks,
-    reports.GetPlacement: admin.get_placement,
+    reports.GetPlacement: placement.get_placement,
+    ExplainPlacement: placement.explain_placement,
+    GetPolicy: placement.get_policy,
     reports.GetHealth: admin.get_health,
     reports.GetStatus: admin.get_status,
     repair_words.GetRepair: repair.get_repair,

@@ -1,0 +1,132 @@
+"""Why a chunk lies where it does, who else would take it or not, and what comes if a copy is lost.
+
+Pure: the very choices that the planners make, asked with the servers as they are now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.master.placement import (
+    Candidate,
+    copy_rank,
+    may_share,
+    place_better,
+    place_copy,
+    why_no_copy,
+)
+from gfs_ha.master.planners.scene import Scene
+from gfs_ha.master.rules import RULE_TEXTS, breaks
+from gfs_ha.master.state.records import SEALED, Chunk
+from gfs_ha.protocol.placement import PlacedRow, PlacementExplained, RejectedRow, SuccessorRow
+from gfs_ha.protocol.reports import ChunkRow
+
+_OPEN_TO_MAX = 20
+_REJECTED_MAX = 1_000
+
+
+def explain(scene: Scene, chunk_id: ChunkId, chunk: Chunk, row: ChunkRow) -> PlacementExplained:
+    """Return the explanation of one chunk; `row` is how it is shown."""
+    counting = chunk.holders if chunk.state == SEALED else [r.server_id for r in chunk.replicas]
+    holders = scene.known([one.server_id for one in chunk.replicas if one.server_id in counting])
+    good = scene.good(chunk_id, chunk) if chunk.state == SEALED else list(counting)
+    wanted = scene.copy_wanted(chunk_id, chunk, good)
+    everyone = list(scene.candidates.values())
+    shared = may_share(everyone, chunk.goal)
+    rejected, usable = [], []
+    for one in everyone:
+        if one in holders:
+            continue
+        why = why_no_copy(one, wanted, shared)
+        if why:
+            rejected.append(RejectedRow(one.server_id, one.name, one.rack, why))
+        else:
+            usable.append(one)
+    usable.sort(key=lambda one: copy_rank(one, wanted))
+    rule = scene.rule(chunk)
+    return PlacementExplained(
+        chunk=row,
+        rule=rule,
+        rule_text=RULE_TEXTS[rule],
+        misplaced=_misplaced(scene, chunk_id, chunk, good),
+        holders=tuple(_placed(one, _why_there(one, holders)) for one in holders),
+        open_to=tuple(_placed(one, _place_text(one, holders)) for one in usable[:_OPEN_TO_MAX]),
+        rejected=tuple(rejected[:_REJECTED_MAX]),
+        if_lost=tuple(_successor(scene, chunk_id, chunk, good, one) for one in holders)
+        if chunk.state == SEALED
+        else (),
+    )
+
+
+def _placed(one: Candidate, why: str) -> PlacedRow:
+    score = round(one.score, 2)
+    return PlacedRow(one.server_id, one.name, one.rack, why, score, round(one.used_share, 4))
+
+
+def _why_there(one: Candidate, holders: tuple[Candidate, ...]) -> str:
+    """Return what a copy is in the rule: the head of the chain comes first."""
+    if one == holders[0]:
+        return "head of the chain"
+    return _place_text(one, holders[: holders.index(one)])
+
+
+def _place_text(one: Candidate, before: tuple[Candidate, ...]) -> str:
+    """Return where a server stands, as seen from the copies before it."""
+    for other in before:
+        if other.machine == one.machine and len({each.machine for each in (*before, one)}) > 1:
+            return f"same machine as {other.name}"
+    if before and one.rack == before[0].rack:
+        return "same rack"
+    for other in before:
+        if other.rack == one.rack:
+            return f"rack of {other.name}"
+    return "other rack"
+
+
+def _misplaced(scene: Scene, chunk_id: ChunkId, chunk: Chunk, good: list[ServerId]) -> str:
+    if chunk.state != SEALED or not good:
+        return ""
+    lacking = chunk.goal - len(good)
+    if lacking > 0:
+        return f"{lacking} of {chunk.goal} copies are lacking"
+    wanted = scene.copy_wanted(chunk_id, chunk, good)
+    if not breaks(wanted.rule, chunk.goal, wanted.kept):
+        return ""
+    better = place_better(list(scene.candidates.values()), wanted)
+    against = "the copies lie too near to each other for the rule"
+    if better is None:
+        return f"{against}; no server that can take one would change that"
+    target, out = better
+    return f"{against}; {target.name} ({target.rack}) gets one, then that of {out.name} can go"
+
+
+def _successor(
+    scene: Scene, chunk_id: ChunkId, chunk: Chunk, good: list[ServerId], lost: Candidate
+) -> SuccessorRow:
+    """Return who gets the copy that would have to be made if one server died, and from whom."""
+    left = [one for one in good if one != lost.server_id]
+    if len(left) >= chunk.goal:
+        return SuccessorRow(lost.name, "", "", 0.0, "", "enough copies are left")
+    if not left:
+        return SuccessorRow(lost.name, "", "", 0.0, "", "no good copy would be left")
+    wanted = scene.copy_wanted(chunk_id, chunk, left)
+    others = [
+        replace(one, trouble="is dead") if one.server_id == lost.server_id else one
+        for one in scene.candidates.values()
+    ]
+    target, remarks = place_copy(others, wanted)
+    if target is None:
+        return SuccessorRow(lost.name, "", "", 0.0, "", remarks[0])
+    sources = [
+        one for one in scene.sources(chunk_id, chunk, target.server_id) if one != lost.server_id
+    ]
+    names = {one.server_id: one.name for one in others}
+    return SuccessorRow(
+        lost=lost.name,
+        target=target.name,
+        rack=target.rack,
+        score=round(target.score, 2),
+        source=names.get(sources[0], "") if sources else "",
+        why=_place_text(target, wanted.kept),
+    )

@@ -1,0 +1,106 @@
+"""What is asked about where files lie, why, and how directories want new ones to be kept."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from gfs_ha.errors import NotInitialized, UnknownChunk
+from gfs_ha.ids import format_id
+from gfs_ha.master.candidates import candidates
+from gfs_ha.master.explanation import explain
+from gfs_ha.master.handlers.call import Slot
+from gfs_ha.master.handlers.chunk_reports import Describer, check_limit
+from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.growing import with_growth
+from gfs_ha.master.planners.plan import Seen
+from gfs_ha.master.planners.scene import Scene
+from gfs_ha.master.planners.seen import RepairSeen
+from gfs_ha.master.rules import RULE_TEXTS
+from gfs_ha.master.state.policy_reads import fitting, policy_report
+from gfs_ha.master.state.records import Settings
+from gfs_ha.master.state.tail_reads import tail_of
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.placement import ExplainPlacement, PlacementExplained
+from gfs_ha.protocol.policy import GetPolicy, PolicyReport
+from gfs_ha.protocol.reports import GetPlacement, PlacedExtent, PlacementReport
+
+
+def get_policy(desk: Desk, view: View, request: GetPolicy, slot: Slot) -> PolicyReport:
+    """Return what a directory says and what holds below it, or how a file is kept."""
+    return policy_report(view, _settings(view), request.path, request.nearest)
+
+
+def get_placement(desk: Desk, view: View, request: GetPlacement, slot: Slot) -> PlacementReport:
+    """Return where the bytes of one file lie."""
+    check_limit(request.limit)
+    status = view.open_file(request.path, 0, 1).status
+    describer = Describer(desk, view)
+    items: list[PlacedExtent] = []
+    more = False
+    for extent in islice(view.extents(status.content_id, request.offset), request.limit + 1):
+        if len(items) == request.limit:
+            more = True
+            break
+        chunk = view.chunk(extent.chunk_id)
+        assert chunk is not None, f"an extent in chunk {extent.chunk_id:#x}, which is not there"
+        items.append(
+            PlacedExtent(
+                file_offset=extent.file_offset,
+                length=extent.length,
+                chunk_offset=extent.chunk_offset,
+                chunk=describer.row(extent.chunk_id, chunk),
+            )
+        )
+    tail = None if more else tail_of(view, status.inode_id)
+    if tail is not None:
+        chunk = view.chunk(tail.chunk_id)
+        assert chunk is not None, f"the tail {tail.chunk_id:#x} is not there"
+        row = describer.row(tail.chunk_id, chunk)
+        items.append(PlacedExtent(tail.file_offset, row.length, 0, row))
+    inode = view.inode(status.inode_id)
+    assert inode is not None, f"a name without inode {status.inode_id}"
+    return PlacementReport(
+        path=request.path,
+        size=with_growth(desk, view, status).size,
+        rule=RULE_TEXTS[inode.rule or _settings(view).rule],
+        items=tuple(items),
+        more=more,
+        goal=status.goal,
+        fitting=fitting(view, status.content_id, {one.chunk.chunk_id for one in items}),
+    )
+
+
+def explain_placement(
+    desk: Desk, view: View, request: ExplainPlacement, slot: Slot
+) -> PlacementExplained:
+    """Return why a chunk lies where it does, and what would come next."""
+    chunk = view.chunk(request.chunk_id)
+    if chunk is None:
+        raise UnknownChunk(f"chunk {format_id(request.chunk_id)} is not known (any more)")
+    row = Describer(desk, view).row(request.chunk_id, chunk)
+    return explain(_scene(desk, view), request.chunk_id, chunk, row)
+
+
+def _scene(desk: Desk, view: View) -> Scene:
+    """Return the servers as the planners of repair see them, without taking their news away."""
+    reign, now_s = desk.leading(), desk.now_s()
+    observed, repairs = reign.observed, reign.repairs
+    servers = view.servers()
+    states = {server_id: observed.state(server_id, now_s) for server_id, _ in servers}
+    seen = RepairSeen(
+        candidates=tuple(candidates(servers, observed, now_s)),
+        states=states,
+        settled=frozenset(one for one in states if observed.settled(one, now_s)),
+        streams={one: facts.streams for one, facts in observed.servers.items()},
+        resting=repairs.resting(now_s),
+        gone=frozenset(repairs.gone),
+    )
+    damaged = frozenset(observed.damage)
+    return Scene(view, Seen(now_s, reign.elected_s, {}, damaged=damaged, repair=seen))
+
+
+def _settings(view: View) -> Settings:
+    settings = view.settings()
+    if settings is None:
+        raise NotInitialized("the cluster has no settings yet; its first leader writes them")
+    return settings

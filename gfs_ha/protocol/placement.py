@@ -1,0 +1,61 @@
+"""What operators read of where a chunk lies and why, as it is sent, shown and printed as JSON."""
+
+from __future__ import annotations
+
+from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.protocol.codec import Word
+from gfs_ha.protocol.reports import ChunkRow
+
+
+class PlacedRow(Word, frozen=True):
+    """A server that holds a copy, or would take one. `score`: 1 is an empty disk, 0 a full one."""
+
+    server_id: ServerId
+    name: str
+    rack: str
+    why: str
+    score: float
+    used_share: float
+
+
+class RejectedRow(Word, frozen=True):
+    """A server that takes no copy of the chunk now."""
+
+    server_id: ServerId
+    name: str
+    rack: str
+    why: str
+
+
+class SuccessorRow(Word, frozen=True):
+    """What comes if a server with a copy dies: who gets the next one, and from whom."""
+
+    lost: str
+    target: str  # Empty when nobody can take it.
+    rack: str
+    score: float
+    source: str  # Empty when no good copy would be left.
+    why: str  # Of the target, or why there is none.
+
+
+class PlacementExplained(Word, frozen=True, tag="placement_explained"):
+    """-> kind PlacementExplained: why a chunk lies where it does, and what would come next."""
+
+    chunk: ChunkRow
+    rule: str
+    rule_text: str
+    misplaced: str  # What the rule has against it, and what is done; else empty.
+    holders: tuple[PlacedRow, ...]
+    open_to: tuple[PlacedRow, ...]  # Who would take one more copy, the best ones first.
+    rejected: tuple[RejectedRow, ...]
+    if_lost: tuple[SuccessorRow, ...]
+
+
+class ExplainPlacement(Word, frozen=True, tag="explain_placement"):
+    """-> PlacementExplained. Raises: UnknownChunk."""
+
+    chunk_id: ChunkId
+
+
+PlacementRequest = ExplainPlacement
+PlacementReply = PlacementExplained
