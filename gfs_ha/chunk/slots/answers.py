@@ -10,7 +10,7 @@ from gfs_ha.chunk.disk import File
 from gfs_ha.chunk.slots.entries import read_batches, records_within
 from gfs_ha.chunk.slots.format import Header, SlotFlag, State
 from gfs_ha.chunk.slots.slot import Verified
-from gfs_ha.errors import ChunkUnavailable, RangeGone, ReplicaDamaged
+from gfs_ha.errors import ChunkUnavailable, RangeGone, ReplicaDamaged, UnknownReplica
 from gfs_ha.ids import LogIndex
 from gfs_ha.limits import BLOCK_BYTES
 from gfs_ha.protocol.control import FenceAnswer
@@ -95,8 +95,14 @@ def condition_of(header: Header, distrusted: str) -> str:
 
 
 def plan_read(name: str, header: Header, claim: Verified, wanted: tuple[int, int]) -> ReadPlan:
-    """Return the plan for (offset, length) of what is there. Raises: ChunkUnavailable."""
+    """Return the plan for (offset, length) of what is there.
+
+    Raises: ChunkUnavailable; UnknownReplica when the slot says already that it is free.
+    """
     offset, length = wanted
+    if len(claim.table) < block_count(0, claim.end):
+        # Readers never wait for an order: this one came between its stamp and its end.
+        raise UnknownReplica(f"chunk {header.chunk_id:#x} is just being deleted here")
     if offset + length > claim.end:
         raise ChunkUnavailable(
             f"chunk {header.chunk_id:#x} has {claim.end} bytes here, not {offset + length}; "
