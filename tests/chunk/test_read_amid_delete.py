@@ -1,4 +1,4 @@
-"""A read that comes between the stamp of a deletion and its end finds no replica, and no mistake."""
+"""A read between the stamp of a deletion and its end finds no replica, and is no mistake."""
 
 from __future__ import annotations
 
