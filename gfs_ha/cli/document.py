@@ -78,9 +78,11 @@ _KINDS = {
     "RepairReport": "Repair",
     "RepairBudgetReport": "RepairBudget",
     "OneMaster": "Master",
+    "ScrubReport": "ScrubList",
+    "ScrubBudgetReport": "ScrubBudget",
     "StateReport": "StateCheck",
 }
-_SINGLE = {"Status", "Leadership", "Repair", "RepairBudget"}
+_SINGLE = {"Status", "Leadership", "Repair", "RepairBudget", "ScrubBudget"}
 
 
 @lru_cache(maxsize=256)

@@ -41,6 +41,14 @@ from gfs_ha.protocol.reports import (
     StatusReport,
     TransferLeadership,
 )
+from gfs_ha.protocol.scrub import (
+    ChangeScrub,
+    GetScrub,
+    ScrubBudgetReport,
+    ScrubReport,
+    ScrubStarted,
+    StartScrub,
+)
 from gfs_ha.runtime import Runtime
 
 PAGE = 200
@@ -150,6 +158,21 @@ class Operations:
     def set_repair_budget(self, changes: SetBudget) -> RepairBudgetReport:
         """Change how much repair may take, and return all of it. Raises: InvalidArgument."""
         return self._calls.ask(changes, RepairBudgetReport)
+
+    def scrub(self) -> ScrubReport:
+        """Return how far the scrub of every server's disks is, and when it was through last."""
+        return self._calls.ask(GetScrub(), ScrubReport)
+
+    def start_scrub(self, servers: Sequence[ServerId] = (), bytes_per_s: int = 0) -> ScrubStarted:
+        """Have servers (none given: all) begin a round now, and return which were told.
+
+        Raises: UnknownServer, InvalidArgument.
+        """
+        return self._calls.ask(StartScrub(tuple(servers), bytes_per_s), ScrubStarted)
+
+    def change_scrub(self, changes: ChangeScrub) -> ScrubBudgetReport:
+        """Change how disks are scrubbed, and return all of it. Raises: InvalidArgument."""
+        return self._calls.ask(changes, ScrubBudgetReport)
 
     def leases(self) -> list[LeaseRow]:
         """Return every open tail, by chunk: who orders the appends to it, and for how long."""

@@ -28,6 +28,7 @@ from gfs_ha.protocol.control import (
     OpenReplica,
     RegisterServer,
 )
+from gfs_ha.protocol.scrub import ScrubFacts
 
 DAMAGED = "damaged"
 QUARANTINED = "quarantined"
@@ -67,6 +68,7 @@ class ServerFacts:
     # Never changed, only replaced: planners on other threads look at it.
     unsettled: Mapping[ChunkId, OpenReplica] = field(default_factory=dict)
     led: Mapping[ChunkId, LedTail] = field(default_factory=dict)  # Tails whose appends it orders.
+    scrub: tuple[ScrubFacts, ...] = ()  # Of its disks.
 
     @property
     def total_bytes(self) -> int:
@@ -120,6 +122,7 @@ class Observed:
         facts.unsettled = {replica.chunk_id: replica for replica in beat.open_replicas}
         facts.copies = beat.copies
         facts.led = {tail.chunk_id: tail for tail in beat.led[:TAILS_PER_SERVER_MAX]}
+        facts.scrub = beat.scrub[:DISKS_PER_SERVER_MAX]
         for tally in beat.tallies[:DISKS_PER_SERVER_MAX]:
             facts.tallies[tally.disk_id] = tally.buckets
         for damage in beat.damage:

@@ -22,6 +22,7 @@ from gfs_ha.master.orders import OrderBook
 from gfs_ha.master.planners.queue import RepairQueue
 from gfs_ha.master.repairs import RepairBook
 from gfs_ha.protocol.control import HeartbeatReply
+from gfs_ha.protocol.scrub import ScrubWanted
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ class Reign:
         self.census = Census()
         self.deleted: dict[Deleted, None] = {}
         self.strays: OrderedDict[tuple[ChunkId, ServerId], None] = OrderedDict()
+        self._scrub_news: dict[ServerId, ScrubWanted] = {}
+        self._scrub_told: dict[ServerId, ScrubWanted] = {}
         self._leased_until_s: dict[ServerId, float] = {}
         self._introduced: dict[ServerId, StartId] = {}
         self._parked: dict[ServerId, Parked] = {}
@@ -82,6 +85,12 @@ class Reign:
     def forget_lease(self, server_id: ServerId) -> None:
         """Forget what an earlier start of a server held."""
         self._leased_until_s.pop(server_id, None)
+
+    def tell_scrub(self, server_id: ServerId, wanted: ScrubWanted) -> bool:
+        """Note how a server is to scrub, to be told with the next answer; False: it was told."""
+        fresh = self._scrub_told.get(server_id) != wanted
+        self._scrub_news[server_id] = self._scrub_told[server_id] = wanted
+        return fresh
 
     def introduce(self, server_id: ServerId, start_id: StartId) -> bool:
         """Return whether this leader has not introduced itself to a start of a server before."""
@@ -120,7 +129,13 @@ class Reign:
         # It counts from when its heartbeat left, so what is said ends no later than the lease.
         left_s = max(0.0, self._leased_until_s.get(server_id, 0.0) - parked.since_s)
         lease_ms = int(left_s * 1000)
-        reply = HeartbeatReply(self.epoch, orders, list_buckets=to_list, lease_ms=lease_ms)
+        reply = HeartbeatReply(
+            self.epoch,
+            orders,
+            list_buckets=to_list,
+            lease_ms=lease_ms,
+            scrub=self._scrub_news.pop(server_id, None),
+        )
         parked.slot.reply(reply)
 
     def release_due(self, now_s: float) -> None:

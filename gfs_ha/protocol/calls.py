@@ -18,6 +18,7 @@ from gfs_ha.protocol.placement import PlacementReply, PlacementRequest
 from gfs_ha.protocol.policy import PolicyReply, PolicyRequest
 from gfs_ha.protocol.repair import RepairReply, RepairRequest
 from gfs_ha.protocol.reports import ReportReply, ReportRequest
+from gfs_ha.protocol.scrub import ScrubReply, ScrubRequest
 
 HELLO_METHOD = 0
 SERVE_METHOD = 1
@@ -33,6 +34,7 @@ Request = (
     | PlacementRequest
     | PolicyRequest
     | DamageRequest
+    | ScrubRequest
     | ExtentMutation
     | AppendRequest
 )
@@ -45,6 +47,7 @@ Reply = (
     | PlacementReply
     | PolicyReply
     | DamageReply
+    | ScrubReply
     | ExtentReply
     | AppendReply
 )

@@ -14,6 +14,7 @@ from gfs_ha.cli.units import age_text, count_text, share_text, size_text
 from gfs_ha.cli.verb import Family, Row, Verb
 from gfs_ha.ids import format_id
 from gfs_ha.protocol.reports import ServerReport, ServerRow
+from gfs_ha.protocol.scrub import ScrubRow
 
 _STYLES = {"live": "green", "suspect": "yellow", "dead": "red"}
 
@@ -45,7 +46,7 @@ def list_servers(session: Session, rack: str | None) -> None:
     session.show(ServerReport(tuple(sorted(wanted, key=by_name))))
 
 
-def by_name(row: ServerRow) -> tuple[str | int, ...]:
+def by_name(row: ServerRow | ScrubRow) -> tuple[str | int, ...]:
     """Return what sorts cs2 before cs10."""
     parts = re.split(r"(\d+)", row.name)
     # Text and numbers take turns, so that like is compared with like.

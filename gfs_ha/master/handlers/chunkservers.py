@@ -19,6 +19,7 @@ from gfs_ha.ids import ServerId
 from gfs_ha.limits import DISKS_PER_SERVER_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.scrub import note_scrub
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.orders import COMPARE, COPY, CREATE, DELETE, FENCE, KEEP, PROVE, PUNCH
 from gfs_ha.master.planners.listed import order_for
@@ -119,12 +120,15 @@ def heartbeat(desk: Desk, request: Heartbeat, slot: Slot) -> None:
     reign.repairs.heard(request.server_id, request.copies, now_s)
     reign.repairs.listed(request.server_id, request.listed[:LIST_BUCKETS_MAX])
     _note_lease(desk, reign, request)
+    news = note_scrub(desk, reign, request)
     for answer in request.answers:
         _take_answer(desk, reign, request, answer)
     _compare_open(desk, reign, request)
     reign.park(request.server_id, slot, now_s)
     if request.epoch < reign.epoch and reign.introduce(request.server_id, request.start_id):
         # Once: from now on it obeys no earlier leader.
+        news = True
+    if news:
         reign.release(request.server_id, now_s)
 
 

@@ -25,6 +25,7 @@ from gfs_ha.master.handlers import (
     leases,
     masters,
     repair,
+    scrub,
     verification,
 )
 from gfs_ha.master.handlers.call import Call, Slot
@@ -39,6 +40,7 @@ from gfs_ha.protocol import append, control, metadata, reports
 from gfs_ha.protocol.calls import SERVE_METHOD, CallBody, CallContext
 from gfs_ha.protocol.codec import Hello, HelloReply, decode, encode, failure
 from gfs_ha.protocol.repair import SetBudget
+from gfs_ha.protocol.scrub import ChangeScrub, StartScrub
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,8 @@ LED: dict[type, Led] = {
     reports.CheckStates: verification.check_states,
     reports.CountStates: verification.count_states,
     SetBudget: repair.set_budget,
+    StartScrub: scrub.start_scrub,
+    ChangeScrub: scrub.change_scrub,
 }
 
 

@@ -25,6 +25,7 @@ from gfs_ha.master.handlers import (
     namespace,
     placement,
     repair,
+    scrub,
 )
 from gfs_ha.master.handlers.call import Call, Slot
 from gfs_ha.master.handlers.desk import Desk
@@ -35,6 +36,7 @@ from gfs_ha.master.roles import takes_part
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol import append, damage, metadata, reports
 from gfs_ha.protocol import repair as repair_words
+from gfs_ha.protocol import scrub as scrub_words
 from gfs_ha.protocol.calls import BOUNDED, LED, LINEARIZABLE, LOCAL, ReadTerms
 from gfs_ha.protocol.codec import Failure, Word, failure
 from gfs_ha.protocol.placement import ExplainPlacement
@@ -73,6 +75,7 @@ READS: dict[type, Read] = ANYWHERE | {
     reports.GetHealth: admin.get_health,
     reports.GetStatus: admin.get_status,
     repair_words.GetRepair: repair.get_repair,
+    scrub_words.GetScrub: scrub.get_scrub,
 }
 
 # What is asked of a cluster whose first leader has not written its settings yet.

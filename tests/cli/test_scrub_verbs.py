@@ -1,0 +1,84 @@
+"""`gfsctl admin scrub`: every screen, rounds that are started, and words that are refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from gfsctl_program import Gfsctl, wait_until
+
+
+@pytest.mark.parametrize("mode", ["table", "wide", "json", "jsonl", "name"])
+@pytest.mark.parametrize("verb", ["status", "budget"])
+def test_every_screen_of_the_scrub_has_every_form(gfsctl: Gfsctl, verb: str, mode: str) -> None:
+    shown = gfsctl.ok("admin", "scrub", verb, "-o", mode).out.decode()
+    assert shown.lstrip().startswith("{") == (mode in ("json", "jsonl"))
+
+
+def test_a_started_round_is_read_to_its_end_on_the_servers_that_were_named(
+    gfsctl: Gfsctl,
+) -> None:
+    def disks() -> dict[str, dict[str, object]]:
+        found = gfsctl.ok("admin", "scrub", "status", "-o", "json").json
+        assert found["kind"] == "ScrubList" and found["budget"]["period_s"] > 0
+        return {row["name"]: disk for row in found["items"] for disk in row["disks"]}
+
+    wait_until(lambda: len(disks()) == 4, "every server to have told")
+    before = disks()
+    said = gfsctl.ok("admin", "scrub", "start", "cs2", "cs3", "--rate", "1GiB", "-o", "json").json
+    assert [row["name"] for row in said["items"]] == ["cs2", "cs3"] and said["number"]
+
+    def done() -> bool:
+        now = disks()
+        return all(
+            now[name]["asked"] and now[name]["state"] == "idle" and now[name]["ended_ms"]
+            for name in ("cs2", "cs3")
+        )
+
+    wait_until(done, "the end of the rounds")
+    after = disks()
+    assert after["cs2"]["number"] == int(str(before["cs2"]["number"])) + 1
+    assert not after["cs1"]["asked"]
+    shown = gfsctl.ok("admin", "scrub", "status", "cs2").out.decode()
+    assert "cs2" in shown and "cs1" not in shown and "never" not in shown
+
+
+def test_a_dry_run_starts_nothing(gfsctl: Gfsctl) -> None:
+    said = gfsctl.ok("admin", "scrub", "start", "-n").out.decode()
+    assert "would begin on cs1, cs2, cs3, cs4" in said
+    assert gfsctl.ok("admin", "scrub", "start", "cs1", "-n", "-o", "json").json["dry_run"] is True
+
+
+def test_the_budget_is_changed_one_number_at_a_time_and_paused(gfsctl: Gfsctl) -> None:
+    words = ("admin", "scrub", "budget")
+    [before] = gfsctl.ok(*words, "-o", "json").json["items"]
+    try:
+        [changed] = gfsctl.ok(*words, "--period", "14", "-o", "json").json["items"]
+        assert changed["period_s"] == 14 * 24 * 3600
+        assert changed["bytes_per_s"] == before["bytes_per_s"]
+        [paused] = gfsctl.ok("admin", "scrub", "pause", "-o", "json").json["items"]
+        assert paused["paused"] and paused["period_s"] == changed["period_s"]
+        assert "PAUSED" in gfsctl.ok("admin", "scrub", "status").out.decode()
+
+        def told() -> bool:
+            rows = gfsctl.ok("admin", "scrub", "status", "-o", "json").json["items"]
+            return all(disk["state"] == "paused" for row in rows for disk in row["disks"])
+
+        wait_until(told, "every server to stand still")
+    finally:
+        gfsctl.ok("admin", "scrub", "resume")
+        gfsctl.ok(*words, "--period", str(before["period_s"] / 24 / 3600))
+
+
+def test_words_that_make_no_sense_are_refused(gfsctl: Gfsctl) -> None:
+    assert "cs9" in gfsctl.refused(3, "admin", "scrub", "start", "cs9")
+    assert "cs9" in gfsctl.refused(3, "admin", "scrub", "status", "cs9")
+    assert "fast" in gfsctl.refused(2, "admin", "scrub", "start", "--rate", "fast")
+    assert "pause" in gfsctl.refused(2, "admin", "scrub", "start", "--rate", "0")
+    assert "365" in gfsctl.refused(2, "admin", "scrub", "budget", "--period", "400")
+    assert (
+        json.loads(gfsctl("admin", "scrub", "budget", "--rate", "x", "-o", "json").err)["error"][
+            "code"
+        ]
+        == "UsageError"
+    )
