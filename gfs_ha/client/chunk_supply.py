@@ -33,10 +33,12 @@ SPARE_S = 20.0  # A chunk that was asked for ahead is given back when it is olde
 
 @dataclass(frozen=True, slots=True)
 class ChunkSpec:
-    """What kind of chunk a writer wants; `goal` 0 is the cluster's setting."""
+    """What kind of chunk a writer wants; 0 and empty are the cluster's setting."""
 
     durability: str = DISK
     goal: int = 0
+    rule: str = ""
+    chunk_bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -170,6 +172,8 @@ class ChunkSupply:
             machine=self._here.machine,
             rack=self._here.rack,
             failed=failed,
+            rule=spec.rule,
+            chunk_bytes=spec.chunk_bytes,
         )
         chunk = self._session.change(request, ChunkAllocated, give_up)
         self._session.claim(chunk.chunk_id)

@@ -22,6 +22,7 @@ from gfs_ha.client.memory import MemoryPool
 from gfs_ha.client.namespace import Namespace
 from gfs_ha.client.openings import Openings
 from gfs_ha.client.piece_stream import ReaderParts
+from gfs_ha.client.policies import Policies
 from gfs_ha.client.reader import PIECE_MEMORY_BYTES, PieceReader
 from gfs_ha.client.session import Session
 from gfs_ha.client.shipment import WriterParts
@@ -70,7 +71,9 @@ class ClusterConnection:
         self._plane = plane
         supply = ChunkSupply(session, here, runtime, timeout_s)
         writer_parts = WriterParts(supply, plane, runtime, timeout_s)
-        self.store = ContentStore(session, writer_parts, MemoryPool(CHUNK_BYTES_MAX, runtime))
+        self.policies = policies = Policies(calls, session, self.namespace, runtime)
+        memory = MemoryPool(CHUNK_BYTES_MAX, runtime)
+        self.store = ContentStore(session, writer_parts, memory, policies)
         grants = AppendGrants(calls, session, supply, here, runtime)
         appender_parts = AppenderParts(grants, plane, supply, runtime, timeout_s)
         self.appenders = Appenders(appender_parts, calls)

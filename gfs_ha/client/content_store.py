@@ -9,6 +9,7 @@ from gfs_ha.client.chunk_supply import ChunkSpec
 from gfs_ha.client.local_files import LocalSource
 from gfs_ha.client.memory import MemoryPool
 from gfs_ha.client.packer import SMALL_FILE_BYTES_MAX, Packed, SmallFilePacker
+from gfs_ha.client.policies import Policies
 from gfs_ha.client.segments import SegmentUpload, UploadParts
 from gfs_ha.client.session import Session
 from gfs_ha.client.shipment import WriterParts
@@ -33,26 +34,31 @@ class FileAttributes:
 class ContentStore:
     """Stores contents under names. Thread-safe."""
 
-    def __init__(self, session: Session, parts: WriterParts, memory: MemoryPool) -> None:
+    def __init__(
+        self, session: Session, parts: WriterParts, memory: MemoryPool, policies: Policies
+    ) -> None:
         self._session = session
+        self._policies = policies
         self._parts = parts
         self._memory = memory
         self._lock = parts.runtime.lock()
         self._packers: dict[ChunkSpec, SmallFilePacker] = {}
 
-    def writer(self, options: PutOptions, size: int | None = None, start: int = 0) -> ContentWriter:
+    def writer(
+        self, path: str, options: PutOptions, size: int | None = None, start: int = 0
+    ) -> ContentWriter:
         """Return a writer for a content that is too long for a packer, or a part from `start`."""
-        parts = (self._parts, self._memory, _spec(options))
+        parts = (self._parts, self._memory, self._spec(path, options))
         return ContentWriter(self._session, *parts, size, start)
 
     def release(self, content: Content) -> None:
         """End the claims of a content that was put in place, or given up, in another way."""
         self._parts.supply.discard(content.claimed)
 
-    def upload(self, options: PutOptions, source: LocalSource, watch: Watch) -> Content:
+    def upload(self, path: str, options: PutOptions, source: LocalSource, watch: Watch) -> Content:
         """Make a big local file safe, several segments at a time. Raises: as SegmentUpload.run."""
         parts = UploadParts(self._session, self._parts, self._memory)
-        return SegmentUpload(parts, _spec(options), source, watch).run()
+        return SegmentUpload(parts, self._spec(path, options), source, watch).run()
 
     def publish(
         self, path: str, attributes: FileAttributes, options: PutOptions, content: Content
@@ -71,7 +77,7 @@ class ContentStore:
         data: bytes | memoryview,
     ) -> Future[Packed]:
         """Hand a small file to the packer; `stored_small` reads its future."""
-        spec = _spec(options)
+        spec = self._spec(path, options)
         with self._lock:
             packer = self._packers.get(spec)
             if packer is None:
@@ -91,6 +97,21 @@ class ContentStore:
             publish(self._session, self._parts.supply, _file(path, attributes, options))
             return Stored(path, 0, 0, 0, 0)
         return stored_small(path, len(data), self.submit_small(path, attributes, options, data))
+
+    def _spec(self, path: str, options: PutOptions) -> ChunkSpec:
+        """Return what chunks a new file at a path gets: what was asked for, else what holds there.
+
+        Raises: what keeps the leader from telling that.
+        """
+        policy = self._policies.of_new_file(path)
+        if policy is None:
+            return ChunkSpec(options.durability, options.replicas)
+        return ChunkSpec(
+            options.durability,
+            options.replicas or (policy.goal if policy.goal_from else 0),
+            policy.rule if policy.rule_from else "",
+            policy.chunk_bytes if policy.chunk_bytes_from else 0,
+        )
 
     def close(self) -> None:
         """Finish open chunks. What is still queued is dropped; claims end with the session."""
@@ -124,7 +145,7 @@ class ContentSink:
             if len(self._small) + len(data) <= SMALL_FILE_BYTES_MAX:
                 self._small += data
                 return
-            self._writer = self._store.writer(self._options)
+            self._writer = self._store.writer(self._path, self._options)
             self._writer.write(memoryview(self._small))
             self._small = bytearray()
         self._writer.write(data)
@@ -155,10 +176,6 @@ def stored_small(path: str, size: int, done: Future[Packed]) -> Stored:
     if packed.published.error:
         raise error_from_wire(packed.published.error, packed.published.message, {})
     return Stored(path, size, int(packed.copies > 0), packed.copies, packed.goal)
-
-
-def _spec(options: PutOptions) -> ChunkSpec:
-    return ChunkSpec(options.durability, options.replicas)
 
 
 def _file(

@@ -145,7 +145,7 @@ class ExtentChanges:
 
     def _write_once(self, path: str, offset: int, data: memoryview, options: PutOptions) -> None:
         """Make the bytes safe as a put does, then put them between what stays of the file."""
-        writer = self._store.writer(options, len(data), offset)
+        writer = self._store.writer(path, options, len(data), offset)
         try:
             writer.write(data)
             content = writer.finish()

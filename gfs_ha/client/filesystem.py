@@ -84,6 +84,7 @@ class Cluster:
         self._changes = ExtentChanges(connection)
         self.config = config
         self.operations = Operations(connection.calls)
+        self.policies = connection.policies  # How files are kept; see client/policies.py.
 
     @property
     def leader(self) -> str:

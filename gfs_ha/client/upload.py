@@ -115,9 +115,9 @@ class Uploader:
         options: PutOptions,
     ) -> Stored:
         if self._watch.lanes.count > 1:
-            content = self._store.upload(options, source, self._watch)
+            content = self._store.upload(remote, options, source, self._watch)
             return self._store.publish(remote, attributes, options, content)
-        writer = self._store.writer(options, source.facts.size)
+        writer = self._store.writer(remote, options, source.facts.size)
         told = 0  # Less than was written when a signal came in between.
         try:
             while writer.size < source.facts.size:

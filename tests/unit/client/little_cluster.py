@@ -41,6 +41,7 @@ from gfs_ha.master.state.commands import (
     encode_entry,
 )
 from gfs_ha.master.state.machine import Machine
+from gfs_ha.master.state.policy_reads import policy_report
 from gfs_ha.master.state.view import View
 from gfs_ha.net.network import Address, Hello
 from gfs_ha.protocol.calls import Asked, CallBody, Reply
@@ -65,6 +66,7 @@ from gfs_ha.protocol.metadata import (
     ServersListed,
     Stat,
 )
+from gfs_ha.protocol.policy import GetPolicy
 from gfs_ha.protocol.reports import GetMasterFacts, MasterFacts
 from gfs_ha.runtime import Future, ThreadedRuntime
 
@@ -175,6 +177,10 @@ class LittleMasters:
                 return Done()
             case Renew():
                 return Done()
+            case GetPolicy():
+                settings = self.view().settings()
+                assert settings is not None, "no settings"
+                return policy_report(self.view(), settings, request.path, request.nearest)
             case AllocateChunk():
                 return self._allocate(asked, request)
             case SealChunk():
@@ -190,7 +196,11 @@ class LittleMasters:
         start = self.index % len(free)
         chosen = (free[start:] + free[:start])[: request.goal or 3]
         places = tuple((one.server_id, one.server_id + 100) for one in chosen)
-        command = PlaceChunk(places, request.kind, request.durability, request.goal)
+        command = PlaceChunk(
+            *(places, request.kind, request.durability, request.goal, ()),
+            rule=request.rule,
+            capacity=request.chunk_bytes,
+        )
         return self._apply(
             Entry(0, 1, command, asked.session_id, asked.sequence, asked.window_start)
         )
