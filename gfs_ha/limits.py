@@ -52,6 +52,9 @@ LIST_PAGE_MAX = 5000
 # Sessions (S1, C11).
 SESSION_WINDOW = 1024
 SESSION_LIFE_MS = 24 * 3600 * 1000  # Of cluster time after the last request.
+# One with a key lives longer: its appender uses it anew every hour, and whoever comes with the key
+# within 24 h of the last record finds it.
+KEYED_LIFE_MORE_MS = 2 * 3600 * 1000
 SESSIONS_MAX = 100_000
 CLAIMS_PER_SESSION_MAX = 250  # So that CloseSession is one bounded command.
 CLAIM_SILENCE_S = 120.0
@@ -145,6 +148,10 @@ LEASE_MS = 60_000
 LEASE_RENEW_BELOW_MS = 30_000
 LEASE_EVENTS_MAX = 1000
 HOLD_MS = 10_000
+# After a file was removed or replaced those who appended to it may ask for so long what became of
+# their records; and of so many such files, the newest ones.
+GONE_RESULTS_MS = 600_000
+GONE_FILES_MAX = 1_000
 HOLDS_MAX = 10_000  # Files and directories that are held at once.
 COMMIT_NOTE_S = 0.010  # After which a primary tells the others of the last batch (C10).
 

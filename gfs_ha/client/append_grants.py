@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from msgspec import structs
 
@@ -24,7 +25,13 @@ from gfs_ha.errors import (
 )
 from gfs_ha.ids import NO_SESSION, ChunkId, InodeId, SessionId
 from gfs_ha.limits import APPEND_WINDOW
-from gfs_ha.protocol.append import AppendGrant, AppendResult, GrantAppend
+from gfs_ha.protocol.append import (
+    AppendGrant,
+    AppendResult,
+    FindRecords,
+    GrantAppend,
+    RecordsFound,
+)
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.metadata import (
     DISK,
@@ -36,6 +43,8 @@ from gfs_ha.protocol.metadata import (
     SessionOpened,
 )
 from gfs_ha.runtime import Runtime
+
+T = TypeVar("T")
 
 FILE_MODE = 0o644
 KEY_BYTES_MAX = 255
@@ -98,16 +107,16 @@ class AppendGrants:
         self._runtime = runtime
 
     def open_appender(
-        self, target: AppendTarget, timeout_s: float, expected: SessionId = NO_SESSION
+        self, key: str, timeout_s: float, expected: SessionId = NO_SESSION
     ) -> SessionId:
         """Return the id that records are sent under; the one of before for a key that lives.
 
         Raises: SessionExpired when an `expected` one does not live any more.
         """
-        request = OpenSession(f"{self._here.machine} appends", target.key)
+        request = OpenSession(f"{self._here.machine} appends", key)
         found = self._calls.ask(request, SessionOpened, timeout_s).session_id
         if expected not in (NO_SESSION, found):
-            raise SessionExpired(f"the id {target.key!r} was forgotten meanwhile")
+            raise SessionExpired(f"the id {key!r} was forgotten meanwhile")
         return found
 
     def ask(
@@ -160,22 +169,40 @@ class AppendGrants:
                 return grant, {one.sequence: one for one in grant.results}
             first = grant.window_start
 
+    def find(
+        self,
+        sent_to: tuple[InodeId, ChunkId],
+        appender: SessionId,
+        sequences: Sequence[int],
+        timeout_s: float,
+    ) -> RecordsFound:
+        """Return what became of records that were sent to a file, whatever it is called now.
+
+        Args: `sent_to` is that file, and the chunk that got them last. Raises: SessionExpired…
+        """
+        request = FindRecords(*sent_to, appender, tuple(sequences))
+        return self._settle(request, RecordsFound, timeout_s)
+
     def _ask(self, request: GrantAppend, timeout_s: float) -> AppendGrant:
         if request.failed:
             try:
-                return self._settle(request, timeout_s, (NoServers,))
+                return self._settle(request, AppendGrant, timeout_s, (NoServers,))
             except NoServers:
                 # Better a server that may have recovered than none.
                 request = structs.replace(request, failed=())
-        return self._settle(request, timeout_s)
+        return self._settle(request, AppendGrant, timeout_s)
 
     def _settle(
-        self, request: GrantAppend, timeout_s: float, give_up: tuple[type[GfsError], ...] = ()
-    ) -> AppendGrant:
+        self,
+        request: GrantAppend | FindRecords,
+        kind: type[T],
+        timeout_s: float,
+        give_up: tuple[type[GfsError], ...] = (),
+    ) -> T:
         # A read under the appender's own session: it lives, and none of its numbers is used.
         asked = (Asked(request, request.appender),)
         try:
-            return expect(self._calls.settle(asked, timeout_s, give_up)[0], AppendGrant)
+            return expect(self._calls.settle(asked, timeout_s, give_up)[0], kind)
         except UnknownOutcome as error:
             # A question changes nothing that matters here: what counts is why it has no answer.
             cause = str(error.details.get("cause", error.code))

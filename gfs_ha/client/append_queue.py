@@ -238,6 +238,21 @@ class AppendQueue:
             told = self._note(settled)
         _tell(told)
 
+    def learn_elsewhere(self, results: Iterable[AppendResult], absent: Iterable[int]) -> None:
+        """Settle what a file tells that the path leads to no more; the others go where it leads."""
+        with self._state:
+            assert self._attached is None and not self._sending
+            settled = [
+                self._pending.found(one.sequence, one.file_offset, one.length, before=False)
+                for one in results
+            ]
+            self._pending.absent(absent)
+            self._earlier = Earlier()
+            if self._earlier_end:
+                self._earlier_end = _UNKNOWN
+            told = self._note(settled)
+        _tell(told)
+
     def _known_places(self, results: Iterable[AppendResult]) -> list[tuple[int, int, int]]:
         """Return (sequence, offset, length) of what a grant tells of records that are here."""
         places = [(one.sequence, one.file_offset, one.length) for one in results]

@@ -6,6 +6,7 @@ it lies or that it is given up. Records below `window_start` are settled; none i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gfs_ha.checksum import crc32c
@@ -132,6 +133,14 @@ class PendingRecords:
         for record in self._records.values():
             if record.sequence < self._unsent:
                 record.send_count -= 1
+        self.begin_again()
+
+    def absent(self, sequences: Iterable[int]) -> None:
+        """Note that records are certainly not where they were sent: as if they never were."""
+        for sequence in sequences:
+            record = self._records.get(sequence)
+            if record is not None:
+                record.send_count = 0
         self.begin_again()
 
     def in_doubt(self) -> list[int]:

@@ -6,11 +6,13 @@ import logging
 from collections import OrderedDict
 
 from gfs_ha.client.append_grants import AppendTarget
+from gfs_ha.client.append_identity import AppenderIdentity
 from gfs_ha.client.append_records import Appended
-from gfs_ha.client.appender import Appender, AppenderParts, Data
+from gfs_ha.client.append_rights import AppenderParts
+from gfs_ha.client.appender import Appender, Data
 from gfs_ha.client.cluster import ClusterCalls
 from gfs_ha.errors import GfsError, UsageError
-from gfs_ha.ids import NO_SESSION, SessionId
+from gfs_ha.ids import NO_SESSION
 from gfs_ha.limits import REQUESTS_PER_CALL_MAX
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.metadata import CloseSession
@@ -35,7 +37,7 @@ class Appenders:
         self._lock = parts.runtime.lock()
         self._kept: OrderedDict[AppendTarget, Appender] = OrderedDict()
         self._made: list[Appender] = []
-        self._free: list[tuple[SessionId, int]] = []
+        self._free: list[tuple[AppenderIdentity, int]] = []
 
     def make(self, target: AppendTarget) -> Appender:
         """Return an appender of the caller's own, to be closed by the caller."""
@@ -85,7 +87,7 @@ class Appenders:
         for appender in appenders:
             appender.abandon()
         ids = {one.appender_id for one in appenders if not one.target.key}
-        ids |= {appender_id for appender_id, _ in free}
+        ids |= {identity.value for identity, _ in free}
         asked = [Asked(CloseSession(), one, 1, 1) for one in sorted(ids - {NO_SESSION})]
         try:
             for start in range(0, len(asked), REQUESTS_PER_CALL_MAX):
@@ -102,5 +104,5 @@ class Appenders:
             if not appender.ended:
                 still.append(appender)
             elif appender.appender_id != NO_SESSION and not appender.target.key:
-                self._free.append((appender.appender_id, appender.next_sequence))
+                self._free.append((appender.identity, appender.next_sequence))
         self._made = still

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from gfs_ha.client.append_grants import AppendGrants
-from gfs_ha.client.appender import AppenderParts
+from gfs_ha.client.append_rights import AppenderParts
 from gfs_ha.client.appenders import Appenders
 from gfs_ha.client.chunk_supply import ChunkSupply
 from gfs_ha.client.cluster import ClusterCalls

@@ -67,6 +67,32 @@ class AppendGrant(Word, frozen=True, tag="append_grant"):
     expired: bool = False
 
 
+class FindRecords(Word, frozen=True, tag="find_records"):
+    """-> RecordsFound: what became of records that were sent to a file, whatever it is called now.
+
+    For those in doubt when the path names another file: by mv, rm or a put-over, as in the rotation
+    of a log. `chunk_id` is the tail that they were sent to last: if it is still open it is sealed
+    first, so that one that is not found is not written, and never will be. Raises: Busy,
+    SessionExpired.
+    """
+
+    inode_id: InodeId
+    chunk_id: ChunkId
+    appender: SessionId
+    sequences: tuple[int, ...]
+
+
+class RecordsFound(Word, frozen=True, tag="records_found"):
+    """Where the records lie in the file; those that `results` lacks are not in it.
+
+    `expired`: the file is gone for longer than its results are kept, or has forgotten this
+    appender, so nothing is known of the others.
+    """
+
+    results: tuple[AppendResult, ...] = ()
+    expired: bool = False
+
+
 class ConfirmTail(Word, frozen=True, tag="confirm_tail"):
     """-> Done when the file still has this open tail (C10), linearizable.
 
@@ -148,5 +174,7 @@ class LeaseRevoked(Word, frozen=True, tag="lease_revoked"):
     sealed: tuple[ChunkId, ...]
 
 
-AppendRequest = GrantAppend | ConfirmTail | ListLeases | ListLeaseHistory | RevokeLease
-AppendReply = AppendGrant | LeaseList | LeaseHistory | LeaseRevoked
+AppendRequest = (
+    GrantAppend | FindRecords | ConfirmTail | ListLeases | ListLeaseHistory | RevokeLease
+)
+AppendReply = AppendGrant | RecordsFound | LeaseList | LeaseHistory | LeaseRevoked

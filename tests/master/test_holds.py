@@ -6,7 +6,16 @@ from growing import append, deaf, grant, grown, made, members, removed_in_the_en
 from peers import ScriptedServer
 from trio import CALL_S, Client, Trio, wait_until
 
-from gfs_ha.protocol.append import GrantAppend, LeaseList, ListLeases
+from gfs_ha.ids import InodeId
+from gfs_ha.protocol.append import (
+    AppendGrant,
+    AppendResult,
+    FindRecords,
+    GrantAppend,
+    LeaseList,
+    ListLeases,
+    RecordsFound,
+)
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.extents import StageCopy, StagedCopy
 from gfs_ha.protocol.metadata import (
@@ -87,13 +96,60 @@ def test_a_file_is_replaced_by_rename_and_by_publish_with_its_tail_sealed(
     assert [row.path for row in leases(client).items] == ["/stays"]
 
 
-def test_a_tail_moves_with_its_file(client: Client, servers: list[ScriptedServer]) -> None:
-    made(client)
-    granted = grant(client)
-    assert isinstance(client.ask(Rename("/log", "/moved")), Done)
-    assert grant(client, "/moved").tail == granted.tail
+def found(client: Client, granted: AppendGrant, *sequences: int) -> RecordsFound:
+    """Return what became of records that were sent to the tail of a grant."""
+    told = client.ask(
+        FindRecords(granted.inode_id, granted.tail.chunk_id, client.session_id, sequences)
+    )
+    assert isinstance(told, RecordsFound), told
+    return told
+
+
+def test_a_file_is_moved_with_its_tail_sealed_for_who_appends_follows_the_name(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    """Else records go on into what was rotated away, after mv has said that it is done."""
+    client.ask(Mkdir("/d"))
+    granted = grown(client, servers, 100)
+    made(client, "/d/stays")
+    stays = grant(client, "/d/stays")
+    assert isinstance(client.ask(Rename("/log", "/d/moved")), Done)
+    assert [row.path for row in leases(client).items] == ["/d/stays"]
+    assert client.ask(Stat("/d/moved")).size == 100
     gone = client.ask(GrantAppend("/log", inode_id=granted.inode_id))
     assert isinstance(gone, Failure) and gone.error == "FileChanged"
+    assert found(client, granted, 1, 2) == RecordsFound((AppendResult(1, 0, 100),))
+    made(client)
+    assert isinstance(client.ask(Rename("/d", "/e")), Done)
+    assert leases(client).total == 0
+    assert found(client, stays, 1) == RecordsFound()
+
+
+def test_what_became_of_records_is_told_when_their_file_is_removed_or_replaced(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    granted = grown(client, servers, 100)
+    assert isinstance(client.ask(Remove("/log")), Removed)
+    assert found(client, granted, 1, 2) == RecordsFound((AppendResult(1, 0, 100),))
+    for path in ("/log", "/new"):
+        made(client, path)
+    empty = grant(client)
+    assert isinstance(client.ask(Rename("/new", "/log")), Done)
+    assert found(client, empty, 2) == RecordsFound()
+    never = FindRecords(InodeId(1 << 40), empty.tail.chunk_id, client.session_id, (1,))
+    assert client.ask(never) == RecordsFound(expired=True)
+
+
+def test_a_tail_that_is_asked_about_is_sealed_first(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    """Else a record that is still on its way is said to be nowhere, and comes there afterwards."""
+    granted = grown(client, servers, 100)
+    assert found(client, granted, 1, 2) == RecordsFound((AppendResult(1, 0, 100),))
+    assert leases(client).total == 0
+    second = grant(client)
+    assert found(client, granted, 1).results
+    assert grant(client).tail == second.tail, "another tail than the one asked about was sealed"
 
 
 def test_a_seal_that_is_blocked_makes_the_change_wait_and_not_fail_for_good(

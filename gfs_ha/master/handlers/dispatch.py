@@ -19,6 +19,7 @@ from gfs_ha.errors import (
 from gfs_ha.ids import NO_SESSION, SessionId
 from gfs_ha.limits import PROTOCOL_VERSION, REQUEST_DEADLINE_S, REQUESTS_PER_CALL_MAX
 from gfs_ha.master.handlers import (
+    appended,
     appends,
     chunks,
     chunkservers,
@@ -50,6 +51,7 @@ LED: dict[type, Led] = {
     metadata.AllocateChunk: chunks.allocate_chunk,
     metadata.SealChunk: chunks.seal_chunk,
     append.GrantAppend: appends.grant_append,
+    append.FindRecords: appended.find_records,
     append.RevokeLease: leases.revoke_lease,
     control.RegisterServer: chunkservers.register_server,
     control.Heartbeat: chunkservers.heartbeat,

@@ -3,6 +3,9 @@
 The leader looks before it proposes: it holds the inodes, seals the tails below them, and then sends
 the client's command under its session. What the look missed, apply refuses as Held; that is no
 answer of the session, so the same request goes the long way then. Runs on the door's thread.
+
+A rename takes no tail away, but who appends follows the name: the tails of what was moved are
+sealed before it is answered, so that nothing is appended any more to what has the new name.
 """
 
 from __future__ import annotations
@@ -22,13 +25,14 @@ from gfs_ha.master.handlers.mutations import (
     refuse_unless_answered,
     sender_of,
 )
+from gfs_ha.master.planners.leases import RENAMED
 from gfs_ha.master.proposals import MARGIN_S, reply_of
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.state.commands import Command
-from gfs_ha.master.state.records import OPEN
+from gfs_ha.master.state.records import OPEN, Chunk
 from gfs_ha.master.state.tables import REPLIES, pair_key
 from gfs_ha.master.state.tail_commands import EndHolds, HoldInodes
-from gfs_ha.master.state.tail_reads import tails_below
+from gfs_ha.master.state.tail_reads import keeps_name, tails_below
 from gfs_ha.master.state.view import View
 from gfs_ha.master.waiting import Ends
 from gfs_ha.protocol.codec import Failure, encode, failure
@@ -61,6 +65,7 @@ class _Taking:
         self._slot = slot
         self._refusals = 0
         self._holds: tuple[tuple[InodeId, LogIndex], ...] = ()  # That this request took.
+        self._tails = False  # Whether any file has a tail, or is about to get one.
 
     def begin(self) -> None:
         """Look first; but a Publish names many files, and hardly ever one with a tail."""
@@ -81,6 +86,7 @@ class _Taking:
         slot = self._slot
         with self._desk.kv.read() as reader:
             view = View(reader)
+            self._tails = bool(view.counters().tails or self._desk.opening().opening())
             if not view.counters().tails or view.session(slot.session_id) is None:
                 return (), False
             held = tuple(one for one in targets(view, self._command) if tails_below(view, one, 1))
@@ -106,8 +112,30 @@ class _Taking:
             # There was no look, or a tail was opened after it, or was not visible to it.
             self._refusals += 1
             self._when_visible(self._look_and_go_on)
+        elif self._tails and isinstance(self._command, Rename) and _is_done(outcome):
+            self._when_visible(partial(self._seal_moved, self._command.target, outcome))
         else:
             answer_outcome(self._desk, self._slot, outcome)
+
+    def _seal_moved(self, target: str, outcome: Outcome) -> None:
+        """Seal the tails of what was moved, then answer; it was moved, whatever comes of them."""
+        with self._desk.kv.read() as reader:
+            view = View(reader)
+            found = _entry(view, target)
+            tails = tails_below(view, found[0], _TAILS_AT_ONCE) if found else []
+            moved = [
+                (tail.chunk_id, view.chunk(tail.chunk_id))
+                for inode_id, tail in tails
+                if not keeps_name(view, inode_id, tail)
+            ]
+        if not moved:
+            answer_outcome(self._desk, self._slot, outcome)
+            return
+
+        def ended(error: GfsError | None) -> None:
+            answer_outcome(self._desk, self._slot, outcome)
+
+        self._seal_all(moved, RENAMED, Ends([one for one, _ in moved], self._slot.left_s, ended))
 
     def _hold(self, inodes: tuple[InodeId, ...]) -> None:
         def done(outcome: Outcome) -> None:
@@ -127,7 +155,7 @@ class _Taking:
 
     def _seal(self, inodes: tuple[InodeId, ...]) -> None:
         """Seal the tails that are left below held inodes; when there are none, go on."""
-        slot, sealer = self._slot, self._desk.sealing()
+        slot = self._slot
         if slot.closed or slot.left_s() < _LEFT_MIN_S:
             self._give_up(Busy("it is still appended to; ask again", retry_ms=RETRY_MS))
             return
@@ -149,10 +177,15 @@ class _Taking:
             else:
                 self._give_up(error)
 
-        ends = Ends([chunk_id for chunk_id, _ in chunks], slot.left_s, ended)
+        self._seal_all(chunks, REASON, Ends([one for one, _ in chunks], slot.left_s, ended))
+
+    def _seal_all(
+        self, chunks: list[tuple[ChunkId, Chunk | None]], reason: str, ends: Ends
+    ) -> None:
+        sealer = self._desk.sealing()
         for chunk_id, chunk in chunks:
             if chunk is not None and chunk.state == OPEN:
-                sealer.seal(chunk_id, REASON, ends.one(chunk_id), frozenset())
+                sealer.seal(chunk_id, reason, ends.one(chunk_id), frozenset())
             else:
                 sealer.wait_for(chunk_id, ends.one(chunk_id), frozenset())
                 sealer.look_at(chunk_id, chunk)
@@ -181,6 +214,10 @@ class _Taking:
                 slot.fail(desk.proposer.for_client(error))
 
         desk.proposer.read_index(REQUEST_DEADLINE_S, done)
+
+
+def _is_done(outcome: Outcome) -> bool:
+    return outcome.error is None and not isinstance(reply_of(outcome), Failure)
 
 
 def targets(view: View, command: Command) -> list[InodeId]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gfs_ha.ids import NO_SESSION, SessionId
+from gfs_ha.limits import KEYED_LIFE_MORE_MS
 from gfs_ha.master.planners.plan import NO_CHUNK, Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.state.chunk_rows import begun_before
 from gfs_ha.master.state.commands import BeginSeal, EndClaims, ExpireSessions
@@ -52,8 +53,14 @@ def plan_sessions(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) 
         (session_id, last_ms)
         for session_id, last_ms in idle
         if seen.session_silence_s(session_id) > limits.claim_silence_s
+        and (last_ms < before_ms - KEYED_LIFE_MORE_MS or not _has_key(view, session_id))
     )
     return Plan(proposals=[ExpireSessions(expired[: limits.items])] if expired else [])
+
+
+def _has_key(view: View, session_id: SessionId) -> bool:
+    session = view.session(session_id)
+    return session is not None and bool(session.key)
 
 
 def plan_seals(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.limits import GONE_RESULTS_MS
 from gfs_ha.master.census import lost_disks
 from gfs_ha.master.planners.plan import NO_CHUNK, Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.state.commands import ReapStep, ReplicasDeleted
+from gfs_ha.master.state.tail_reads import gone_since_ms
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import DeleteReplica
 
@@ -50,6 +52,9 @@ def _freed(view: View, seen: Seen, chunk_id: ChunkId, server_id: ServerId) -> in
 
 def plan_reaping(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
     """Return one bounded step while there is something to reap."""
-    if view.counters().reapable:
+    counters = view.counters()
+    since_ms = gone_since_ms(view) if counters.gone_files else None
+    due = since_ms is not None and seen.cluster_ms(counters) >= since_ms + GONE_RESULTS_MS
+    if counters.reapable or due:
         return Plan(proposals=[ReapStep(limits.reap_rows)])
     return Plan()

@@ -15,6 +15,7 @@ from gfs_ha.master.state.records import OPEN, Chunk
 from gfs_ha.master.state.tail_commands import AbandonTails, EndHolds, RenewLeases
 from gfs_ha.master.state.tail_reads import (
     holds_after,
+    keeps_name,
     leases,
     open_tails,
     unopened_tails,
@@ -27,6 +28,7 @@ RECOVERED = "the masters were recovered meanwhile"
 IDLE = "nothing was appended for long"
 MEMBER_GONE = "a server of it is dead"
 NOT_LED = "its primary orders no appends to it"
+RENAMED = "its file is called otherwise now"
 UNLISTED_MS = 30_000  # After which a primary that lives and does not name a tail has none.
 
 
@@ -51,7 +53,7 @@ def plan_tails(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> 
     found = Plan()
     now_ms = seen.cluster_ms(view.counters()) if page else 0
     held = dict(leases(view)) if page else {}
-    for chunk_id, _, tail in page:
+    for chunk_id, inode_id, tail in page:
         chunk = view.chunk(chunk_id)
         if chunk is None or chunk.state != OPEN or len(found.proposals) >= limits.items:
             continue
@@ -59,6 +61,7 @@ def plan_tails(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> 
             why_ended(tail, held.get(tail.server_id), now_ms)
             or why_over(tail, seen.tails.primary(tail))
             or _why_not_worth(seen, (tail, chunk), now_ms)
+            or ("" if keeps_name(view, inode_id, tail) else RENAMED)
         )
         if why:
             found.proposals.append(BeginSeal(chunk_id, why))

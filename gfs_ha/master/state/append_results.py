@@ -6,6 +6,9 @@ nobody asks for it. A file remembers so many appenders; the one whose newest rec
 leaves first, and the horizon says up to which session some have been forgotten. Who is at or below
 it and not in the table is told that nothing is known. When such a one comes again with new records,
 its older ones stay unknown (`forgotten_below`), else they would be taken for records never seen.
+
+When a file is removed or replaced some records are still on their way to it, so its results are
+kept for a while: who appended them is told what became of them.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from gfs_ha.limits import (
     APPEND_WINDOW,
     APPENDERS_PER_FILE_MAX,
     BATCH_RECORDS_MAX,
+    GONE_FILES_MAX,
+    GONE_RESULTS_MS,
     TAIL_RESULTS_MAX,
 )
 from gfs_ha.master.state.bounds import U64_MAX, check_count, check_range
@@ -26,13 +31,15 @@ from gfs_ha.master.state.records import Reapable
 from gfs_ha.master.state.tables import (
     APPEND_FILES,
     APPEND_RESULTS,
+    GONE_FILES,
     OLD_RESULTS,
     below,
     id_key,
     pair_key,
+    read_pair,
 )
-from gfs_ha.master.state.tail_reads import append_file
-from gfs_ha.master.state.tail_records import AppendFile, AppendResults
+from gfs_ha.master.state.tail_reads import append_file, gone_since_ms
+from gfs_ha.master.state.tail_records import AppendFile, AppendResults, GoneFile
 from gfs_ha.protocol.append import AppendResult
 from gfs_ha.protocol.records import RecordEntry
 
@@ -112,12 +119,43 @@ def _merge_appender(
     draft.rows.put(APPEND_RESULTS, pair_key(*key), after)
 
 
+def remember_file(draft: Draft, inode_id: InodeId) -> None:
+    """Note that a file had a tail, also one that was sealed without any byte.
+
+    So of a file that is gone it can be told that a record was never in it.
+    """
+    if append_file(draft.view, inode_id) is None:
+        draft.counters.append_files += 1
+        draft.rows.put(APPEND_FILES, id_key(inode_id), AppendFile(NO_SESSION, ()))
+
+
 def leave_results(draft: Draft, inode_id: InodeId) -> None:
-    """Leave what a file that is gone knows of records to be reaped."""
+    """Keep for a while what a file that is gone knows of records: some are still on their way."""
     if not draft.counters.append_files or append_file(draft.view, inode_id) is None:
         return
+    if draft.counters.gone_files >= GONE_FILES_MAX:
+        _release_oldest(draft)
+    key = pair_key(draft.stamp.index, inode_id)
+    draft.rows.put(GONE_FILES, key, GoneFile(draft.counters.cluster_ms))
+    draft.counters.gone_files += 1
+
+
+def release_one(draft: Draft) -> bool:
+    """Leave the results of the file that is gone longest to be reaped, if its time is over."""
+    since_ms = gone_since_ms(draft.view)
+    if since_ms is None or draft.counters.cluster_ms < since_ms + GONE_RESULTS_MS:
+        return False
+    _release_oldest(draft)
+    return True
+
+
+def _release_oldest(draft: Draft) -> None:
+    key, _ = next(iter(draft.rows.scan(GONE_FILES)))
+    inode_id = InodeId(read_pair(key)[1])
+    draft.rows.delete(GONE_FILES, key)
     draft.rows.delete(APPEND_FILES, id_key(inode_id))
     draft.rows.put(OLD_RESULTS, id_key(inode_id), Reapable(draft.stamp.index))
+    draft.counters.gone_files -= 1
     draft.counters.append_files -= 1
     draft.counters.reapable += 1
 

@@ -268,6 +268,7 @@ def _check_counters(view: View) -> Iterator[str]:
         "unopened_tails": _size(view, tables.UNOPENED_TAILS),
         "holds": _size(view, tables.HOLDS),
         "append_files": _size(view, tables.APPEND_FILES),
+        "gone_files": _size(view, tables.GONE_FILES),
     }
     for name, value in wanted.items():
         if getattr(counters, name) != value:

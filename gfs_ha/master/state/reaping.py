@@ -7,7 +7,7 @@ from itertools import islice
 
 from gfs_ha.ids import ChunkId, ContentId, InodeId, SessionId
 from gfs_ha.limits import ROWS_PER_COMMAND_MAX
-from gfs_ha.master.state.append_results import reap_results
+from gfs_ha.master.state.append_results import reap_results, release_one
 from gfs_ha.master.state.bounds import check_range
 from gfs_ha.master.state.chunk_rows import settle
 from gfs_ha.master.state.commands import ReapStep
@@ -39,7 +39,7 @@ from gfs_ha.protocol.metadata import Done
 
 ROWS_MIN = 32  # Enough for one thing of each kind, so that a step always gets on.
 _ROWS_PER_CHUNK = 6  # Its row, the indexes, a replica count.
-_ROWS_PER_NAME = 7  # Dentry, inode, hold, content or tree to reap, results.
+_ROWS_PER_NAME = 8  # Dentry, inode, hold, content or tree to reap, results: one in, three out.
 
 
 class _Budget:
@@ -66,6 +66,8 @@ def reap_step(draft: Draft, command: ReapStep) -> Done:
         _reap_tree(draft, InodeId(inode_id), budget)
     for content_id in _waiting(draft, OLD_CONTENTS, budget):
         _reap_content(draft, ContentId(content_id), budget)
+    while budget.left() >= _ROWS_PER_NAME + _ROWS_PER_CHUNK and release_one(draft):
+        pass
     for inode_id in _waiting(draft, OLD_RESULTS, budget):
         if reap_results(draft, InodeId(inode_id), max(0, budget.left() - 2)):
             _finish(draft, OLD_RESULTS, inode_id)

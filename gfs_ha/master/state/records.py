@@ -91,6 +91,7 @@ class Counters(msgspec.Struct, array_like=True):
     orphans: int = 0  # Replicas of chunks without a row that are noted.
     policies: int = 0
     fits: int = 0  # Contents and chunks whose goals are being changed.
+    gone_files: int = 0  # Files without a name whose results are kept for a while.
 
     @property
     def chunks(self) -> int:

@@ -13,6 +13,7 @@ from gfs_ha.errors import InvalidArgument, LimitExceeded, SessionExpired, Window
 from gfs_ha.ids import NO_SESSION, SessionId
 from gfs_ha.limits import (
     ITEMS_PER_COMMAND_MAX,
+    KEYED_LIFE_MORE_MS,
     SESSION_LIFE_MS,
     SESSION_WINDOW,
     SESSIONS_MAX,
@@ -87,7 +88,8 @@ def expire_sessions(draft: Draft, command: ExpireSessions) -> Done:
         session = draft.view.session(session_id)
         if session is None or session.last_ms != last_ms or session.claim_count:
             continue
-        if draft.counters.cluster_ms - last_ms >= SESSION_LIFE_MS:
+        more_ms = KEYED_LIFE_MORE_MS if session.key else 0
+        if draft.counters.cluster_ms - last_ms >= SESSION_LIFE_MS + more_ms:
             end_session(draft, session_id)
     return Done()
 

@@ -128,6 +128,7 @@ ASKED_SCRUBS = RowTable("asked_scrubs", _STATE, b"\x61", scrub_records.AskedScru
 POLICIES = RowTable("policies", _STATE, b"\x51", policy_records.Policy)
 CONTENT_FITS = RowTable("content_fits", _STATE, b"\x52", policy_records.ContentFit)
 CHUNK_FITS = RowTable("chunk_fits", _STATE, b"\x53", policy_records.ChunkFit)
+GONE_FILES = RowTable("gone_files", _STATE, b"\x28", tail_records.GoneFile)
 
 DENTRIES = RowTable("dentries", _DENTRIES, b"", records.Dentry)
 INODES = RowTable("inodes", _INODES, b"", records.Inode)
@@ -179,6 +180,7 @@ TABLES: tuple[RowTable[Any], ...] = (
     POLICIES,
     CONTENT_FITS,
     CHUNK_FITS,
+    GONE_FILES,
     DENTRIES,
     INODES,
     EXTENTS,

@@ -9,6 +9,7 @@ from gfs_ha.ids import InodeId, ServerId
 from gfs_ha.limits import (
     APPEND_WINDOW,
     APPENDERS_PER_FILE_MAX,
+    GONE_FILES_MAX,
     LEASE_EVENTS_MAX,
     TAILS_PER_SERVER_MAX,
 )
@@ -102,9 +103,14 @@ def check_holds(view: View) -> Iterator[str]:
 def check_results(view: View) -> Iterator[str]:
     """Results are those of files that exist, or wait for the reaper; each within its window."""
     wanted = set()
+    gone = {read_pair(key)[1] for key, _ in view.rows.scan(tables.GONE_FILES)}
+    if len(gone) > GONE_FILES_MAX:
+        yield f"the results of {len(gone)} files that are gone are kept"
     for key, file in view.rows.scan(tables.APPEND_FILES):
         inode = view.rows.get(tables.INODES, key)
-        if inode is None or inode.kind != FILE:
+        if (inode is None) != (read_id(key) in gone):
+            yield f"results of inode {read_id(key)}, which is {inode}; gone are {sorted(gone)}"
+        elif inode is not None and inode.kind != FILE:
             yield f"results of inode {read_id(key)}, which is {inode}"
         appenders = [appender for appender, _ in file.uses]
         if not len(set(appenders)) == len(appenders) <= APPENDERS_PER_FILE_MAX:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
+from gfs_ha.errors import Refused
 from gfs_ha.ids import ROOT_INODE, ChunkId, InodeId, ServerId, SessionId
 from gfs_ha.master.state import tables
 from gfs_ha.master.state.records import Chunk
@@ -37,6 +38,14 @@ class RecordsKnown(Word, frozen=True):
 def tail_of(view: View, inode_id: InodeId) -> Tail | None:
     """Return the open or sealing tail of a file."""
     return view.rows.get(tables.TAILS, id_key(inode_id))
+
+
+def keeps_name(view: View, inode_id: InodeId, tail: Tail) -> bool:
+    """Return whether a file is called as when its tail was opened; who appends follows the name."""
+    try:
+        return view.resolve(tail.path).inode_id == inode_id
+    except Refused:
+        return False
 
 
 def tails_of_server(
@@ -196,6 +205,11 @@ def append_file(view: View, inode_id: InodeId) -> AppendFile | None:
     return view.rows.get(tables.APPEND_FILES, id_key(inode_id))
 
 
+def gone_since_ms(view: View) -> int | None:
+    """Return since when the file is gone that is gone longest and whose results are kept."""
+    return next((row.since_ms for _, row in view.rows.scan(tables.GONE_FILES)), None)
+
+
 def records_known(
     view: View, inode_id: InodeId, appender: SessionId, sequences: tuple[int, ...]
 ) -> RecordsKnown:
@@ -203,6 +217,8 @@ def records_known(
     wanted = set(sequences)
     row = view.rows.get(tables.APPEND_RESULTS, pair_key(inode_id, appender))
     file = append_file(view, inode_id) if wanted else None
+    if wanted and file is None and view.inode(inode_id) is None:
+        return RecordsKnown(expired=True)  # It is gone for long, and its results with it.
     blurred = file is not None and appender <= file.blurred
     if row is None:
         return RecordsKnown(expired=file is not None and (blurred or appender <= file.horizon))

@@ -102,6 +102,15 @@ class AppendResults(Word, frozen=True):
     forgotten_below: int = 0
 
 
+class GoneFile(Word, frozen=True):
+    """A file that was removed or replaced, and whose results are kept for a while.
+
+    The key is (index of the removal, inode), so the oldest one comes first.
+    """
+
+    since_ms: int  # Cluster time.
+
+
 class SessionKey(Word, frozen=True):
     """Which session bears a key; the key of the row is that key."""
 

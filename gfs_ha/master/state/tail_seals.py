@@ -11,7 +11,7 @@ import msgspec
 
 from gfs_ha.errors import InvalidArgument
 from gfs_ha.ids import ChunkId, ContentId, InodeId, ServerId, format_id
-from gfs_ha.master.state.append_results import check_records, merge_records
+from gfs_ha.master.state.append_results import check_records, merge_records, remember_file
 from gfs_ha.master.state.bounds import U32_MAX, check_range
 from gfs_ha.master.state.chunk_rows import put_chunk, seal, settle
 from gfs_ha.master.state.commands import CommitSeal
@@ -58,6 +58,8 @@ def seal_tail(
     if length:
         _grow(draft, inode_id, tail, (chunk_id, length, command.crc))
         merge_records(draft, inode_id, tail.file_offset, command.records)
+    else:
+        remember_file(draft, inode_id)
     settle(draft, chunk_id)
     return sealed
 

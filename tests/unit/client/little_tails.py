@@ -16,10 +16,17 @@ from little_cluster import LittleMasters
 from msgspec import structs
 
 from gfs_ha.checksum import crc32c
-from gfs_ha.errors import Fenced, FileChanged, GfsError, TailFull, Unreachable
+from gfs_ha.errors import Fenced, FileChanged, GfsError, SessionExpired, TailFull, Unreachable
 from gfs_ha.ids import ChunkId, Epoch, InodeId, LogIndex, ServerId, SessionId, StartId
 from gfs_ha.net.streams import Stream, TcpStreams
-from gfs_ha.protocol.append import AppendGrant, AppendResult, ConfirmTail, GrantAppend
+from gfs_ha.protocol.append import (
+    AppendGrant,
+    AppendResult,
+    ConfirmTail,
+    FindRecords,
+    GrantAppend,
+    RecordsFound,
+)
 from gfs_ha.protocol.calls import Asked, Reply
 from gfs_ha.protocol.data import PREFIX_BYTES, Op, decode_request, request_length
 from gfs_ha.protocol.frames import FrameKind, encode_error, encode_frame
@@ -189,6 +196,7 @@ class TailMasters(LittleMasters):
         self.grant_errors: deque[GfsError] = deque()
         self.confirming: deque[Callable[[], None]] = deque()  # Done before a confirmation.
         self.expired: set[SessionId] = set()
+        self.forgotten: set[InodeId] = set()  # Files that are gone for too long.
         self._chunks = 100
         super().__init__()
 
@@ -203,6 +211,8 @@ class TailMasters(LittleMasters):
         match asked.request:
             case GrantAppend() as request:
                 return self._grant(request)
+            case FindRecords() as request:
+                return self._find(request)
             case OpenFile(path) if (found := self.view().status(path)).inode_id in self.open:
                 return self._opened(found)
             case ConfirmTail(inode_id, chunk_id):
@@ -225,6 +235,8 @@ class TailMasters(LittleMasters):
         self.grants.append(request)
         if self.grant_errors:
             raise self.grant_errors.popleft()
+        if self.view().session(request.appender) is None:
+            raise SessionExpired(f"session {request.appender} is unknown or expired")
         inode_id = self.view().status(request.path).inode_id
         if request.inode_id not in (0, inode_id):
             raise FileChanged(f"{request.path} is another file")
@@ -244,6 +256,18 @@ class TailMasters(LittleMasters):
         facts = (inode_id, _told(tail), 1 << 20, "disk", 60_000, RECORD_MAX, results)
         start = self.window_starts.get(inode_id, {}).get(request.appender, 0)
         return AppendGrant(*facts, start, request.appender in self.expired)
+
+    def _find(self, request: FindRecords) -> RecordsFound:
+        if request.inode_id in self.forgotten:
+            return RecordsFound(expired=True)
+        tail = self.open.get(request.inode_id)
+        if tail is not None and tail.chunk_id == request.chunk_id:
+            self.seal(request.inode_id)
+        table = self.table.get(request.inode_id, {})
+        keys = [(request.appender, sequence) for sequence in request.sequences]
+        return RecordsFound(
+            tuple(AppendResult(key[1], *table[key]) for key in keys if key in table)
+        )
 
     def seal(self, inode_id: InodeId) -> None:
         """Fence the open tail, and merge its bytes and records into the file."""

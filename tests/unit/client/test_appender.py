@@ -218,16 +218,39 @@ def test_the_patience_of_a_client_ends_with_what_is_known(house: House) -> None:
     appender.close()
 
 
-def test_records_in_doubt_of_a_file_that_was_replaced_are_unknown(house: House) -> None:
+def rotate(house: House, at: str, error: Exception) -> None:
+    """Have the log renamed when a record arrives, or when it is about to be acknowledged."""
+
+    def act(when: str, tail: Tail) -> None:
+        if when == at:
+            house.connection.namespace.rename("/log", "/old")
+            raise error
+
+    house.fault_open(act)
+
+
+@pytest.mark.parametrize("key", ["", "job"])
+@pytest.mark.parametrize("written", [True, False])
+def test_a_record_in_doubt_when_its_log_is_rotated_is_told_where_it_lies_or_follows_the_path(
+    house: House, written: bool, key: str
+) -> None:
+    """Log rotation: mv, and the writers go on with the path; nothing is unknown, lost or double."""
+    appender = house.appender(key=key)
+    appender.append(b"a").result(WAIT_S)
+    rotate(house, "after" if written else "before", HangUp())
+    results = [one.result(WAIT_S) for one in appender.append_all([b"b", b"c"])]
+    assert [one.offset for one in results] == ([1, 0] if written else [0, 1])
+    assert not any(one.before for one in results)
+    appender.close()
+    assert house.masters.content("/old") == (b"ab" if written else b"a")
+    assert house.masters.content("/log") == (b"c" if written else b"bc")
+
+
+def test_records_in_doubt_of_a_file_that_is_gone_for_too_long_are_unknown(house: House) -> None:
     appender = house.appender()
     appender.append(b"a").result(WAIT_S)
-
-    def replace(when: str, tail: Tail) -> None:
-        if when == "after":
-            house.connection.namespace.rename("/log", "/old")
-            raise HangUp
-
-    house.fault_open(replace)
+    house.masters.forgotten.add(house.connection.namespace.stat("/log").inode_id)
+    rotate(house, "after", HangUp())
     with pytest.raises(UnknownOutcome, match="removed or replaced"):
         appender.append(b"b").result(WAIT_S)
     assert appender.append(b"c").result(WAIT_S).offset == 0
@@ -354,6 +377,7 @@ def test_once_a_record_of_an_ordered_appender_fails_none_behind_it_is_appended(
 
     def remove(when: str, tail: Tail) -> None:
         if when == "after":
+            house.masters.forgotten.add(tail.inode_id)
             house.connection.namespace.remove("/log")
             raise HangUp
 

@@ -26,7 +26,7 @@ from gfs_ha.master.state.tail_commands import (
 )
 from gfs_ha.master.state.tail_reads import lease_of
 from gfs_ha.protocol.control import LedTail
-from gfs_ha.protocol.metadata import Publish, PublishFile
+from gfs_ha.protocol.metadata import Publish, PublishFile, Rename
 
 EPOCH = Epoch(1, 1)
 LIMITS = PlanLimits()
@@ -162,6 +162,14 @@ def test_a_full_tail_and_an_idle_one_are_sealed() -> None:
     assert house.sealed_because() == [primaries.FULL]
     house.say(2, LedTail(idle, 10, 600_000))
     assert house.sealed_because() == [leases.IDLE]
+
+
+def test_a_tail_whose_file_was_renamed_is_sealed_when_the_leader_that_did_it_fell() -> None:
+    """Who appends follows the name: a moved file gets no more records (C9)."""
+    house = House()
+    house.tail("/log")
+    house.tables.do(Rename("/log", "/old"), house.session)
+    assert house.sealed_because() == [leases.RENAMED]
 
 
 def test_a_tail_that_its_living_primary_does_not_name_is_sealed_after_a_while() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from master_tables import Tables
 
 from gfs_ha.ids import SessionId
+from gfs_ha.limits import KEYED_LIFE_MORE_MS
 from gfs_ha.master.planners.expiry import (
     REASON,
     REASON_ANEW,
@@ -25,7 +26,7 @@ from gfs_ha.master.state.commands import (
     ReplicasDeleted,
 )
 from gfs_ha.protocol.control import DeleteReplica
-from gfs_ha.protocol.metadata import FinishChunk, ReleaseChunks, Remove
+from gfs_ha.protocol.metadata import FinishChunk, OpenSession, ReleaseChunks, Remove
 
 LIMITS = PlanLimits()
 
@@ -129,6 +130,21 @@ def test_an_idle_session_expires_unless_the_leader_hears_it() -> None:
     assert plan(tables, plan_sessions, seen(2000.0)).empty
     with tables.view() as view:
         assert view.session(session) is None and view.session(other) is not None
+
+
+def test_a_session_with_a_key_is_not_asked_to_end_before_its_time() -> None:
+    tables = Tables()
+    tables.do(OpenSession("appends", "key"))
+    tables.elapsed_ms = LIMITS.session_life_ms + KEYED_LIFE_MORE_MS - 10
+    tables.session()
+    assert plan(tables, plan_sessions, seen(2000.0)).empty
+    tables.elapsed_ms += 30
+    tables.session()
+    made = plan(tables, plan_sessions, seen(2000.0))
+    carry_out(tables, made)
+    assert plan(tables, plan_sessions, seen(2000.0)).empty
+    with tables.view() as view:
+        assert view.session(SessionId(1)) is None
 
 
 def test_every_replica_of_a_dead_chunk_is_ordered_to_be_deleted_until_it_is_recorded() -> None:

@@ -8,6 +8,7 @@ from gfs_ha.ids import InodeId, SessionId
 from gfs_ha.limits import (
     APPENDERS_PER_FILE_MAX,
     COMMAND_BYTES_MAX,
+    GONE_RESULTS_MS,
     ROWS_PER_COMMAND_MAX,
     TAIL_APPENDERS_MAX,
     TAIL_RESULTS_MAX,
@@ -208,13 +209,15 @@ def test_results_go_with_their_file_in_bounded_steps() -> None:
     log.append((5, 2, 1))
     other = log.file(log.session, "/other")
     log.ok(Rename("/other", "/log"), log.session)
+    log.elapsed_ms += GONE_RESULTS_MS
+    log.ok(ReapStep(32))
     steps = 0
     while log.reapable():
         log.check()
         log.ok(ReapStep(40))
         steps += 1
     assert steps > 5
-    assert log.known(5, 1) == RecordsKnown()
+    assert log.known(5, 1) == RecordsKnown(expired=True)
     with log.view() as view:
         assert list(view.rows.scan(tables.APPEND_RESULTS)) == []
         assert view.counters().append_files == 0
@@ -229,10 +232,59 @@ def test_a_removed_tree_takes_the_results_of_its_files_along() -> None:
     log.ok(Rename("/log", "/d/e/log"), log.session)
     log.ok(Remove("/d", recursive=True), log.session)
     log.check()
+    for _ in range(2):
+        while log.reapable():
+            log.ok(ReapStep(32))
+            log.check()
+        log.elapsed_ms += GONE_RESULTS_MS
+        log.ok(ReapStep(32))
+    assert log.known(5, 1) == RecordsKnown(expired=True)
+    with log.view() as view:
+        assert list(view.rows.scan(tables.APPEND_RESULTS)) == []
+
+
+def test_what_became_of_a_record_is_told_after_its_file_is_gone_for_a_while() -> None:
+    """Else the records that were on their way when a log was removed have an unknown outcome."""
+    log = Log()
+    log.append((5, 1, 1), (6, 1, 1))
+    log.ok(Remove("/log"), log.session)
+    assert log.known(5, 1, 2) == RecordsKnown((AppendResult(1, 0, 10),), 1, False)
+    assert log.known(8, 1) == RecordsKnown(), "it was never in the file"
+    log.elapsed_ms += GONE_RESULTS_MS - 3
+    log.ok(ReapStep(32))
+    log.check()
+    assert log.known(5, 1).results
+    log.elapsed_ms += 3
+    log.ok(ReapStep(32))
+    log.check()
+    assert log.known(5, 1) == log.known(8, 1) == RecordsKnown(expired=True)
+
+
+def test_a_file_whose_only_tail_was_sealed_empty_tells_that_no_record_is_in_it() -> None:
+    log = Log()
+    log.seal(log.tail("/log"), 0)
+    log.ok(Remove("/log"), log.session)
+    assert log.known(5, 1) == RecordsKnown()
+    log.check()
+
+
+def test_of_many_files_that_are_gone_those_gone_longest_are_forgotten(monkeypatch) -> None:
+    monkeypatch.setattr(append_results, "GONE_FILES_MAX", 2)
+    log = Log()
+    gone = []
+    for _ in range(3):
+        log.append((5, 1, 1))
+        gone.append(log.inode_id)
+        log.ok(Remove("/log"), log.session)
+        log.inode_id = log.file(log.session)
+        log.check()
+    for log.inode_id, kept in zip(gone, (False, True, True), strict=True):
+        assert log.known(5, 1) == (
+            RecordsKnown((AppendResult(1, 0, 10),), 1) if kept else RecordsKnown(expired=True)
+        )
     while log.reapable():
         log.ok(ReapStep(32))
         log.check()
-    assert log.known(5, 1) == RecordsKnown()
 
 
 def test_the_fullest_seal_is_one_bounded_command() -> None:

@@ -13,6 +13,7 @@ from gfs_ha.ids import ChunkId
 from gfs_ha.kv.lmdb_kv import LmdbKV
 from gfs_ha.kv.ordered import MemoryKV
 from gfs_ha.limits import BLOCK_BYTES
+from gfs_ha.master.state import append_results
 from gfs_ha.master.state.commands import FitGoals, PlaceCopy, decode_entry
 from gfs_ha.master.state.draft import STEPS
 from gfs_ha.master.state.garbage_commands import NoteOrphans, PunchChunk
@@ -157,10 +158,13 @@ def rich() -> Driver:
     driver.ok(Rename("/rich", "/kept"), session)
     driver.ok(Mkdir("/tree/below", parents=True), session)
     driver.ok(Remove("/tree", recursive=True), session)
-    for path in ("/tails/gone", "/tails/once", "/tails/open"):
+    for path in ("/tails/old", "/tails/gone", "/tails/once", "/tails/open"):
         driver.file(session, path)
-    driver.seal(driver.tail("/tails/gone"), 10, RecordEntry(session, 1, 1, 0, 10))
-    driver.ok(Remove("/tails/gone"), session)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(append_results, "GONE_FILES_MAX", 1)
+        for path in ("/tails/old", "/tails/gone"):
+            driver.seal(driver.tail(path), 10, RecordEntry(session, 1, 1, 0, 10))
+            driver.ok(Remove(path), session)
     driver.seal(driver.tail("/tails/once"), 10, RecordEntry(session, 2, 1, 0, 10))
     driver.tail("/tails/open")
     driver.ok(HoldInodes((driver.file(session, "/tails/held"),)))

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from state_driver import WALL_NS, Driver, empty_file
 
-from gfs_ha.limits import SESSION_LIFE_MS, SESSION_WINDOW
+from gfs_ha.limits import KEYED_LIFE_MORE_MS, SESSION_LIFE_MS, SESSION_WINDOW
 from gfs_ha.master.state import tables
 from gfs_ha.master.state.commands import Entry, ExpireSessions, ReapStep
 from gfs_ha.protocol.calls import Reply
@@ -175,6 +175,23 @@ def test_a_session_ends_a_day_after_its_last_request_and_not_before() -> None:
     driver.check()
 
 
+def test_a_session_with_a_key_is_found_by_it_for_a_day_although_it_is_renewed_hourly() -> None:
+    """Else an id that was renewed an hour before its run was killed is forgotten after 23 hours."""
+    driver = Driver()
+    session = driver.ok(OpenSession("test", "key")).session_id
+    with driver.view() as view:
+        last_ms = view.session(session).last_ms
+    driver.elapsed_ms = last_ms + SESSION_LIFE_MS + 3600 * 1000
+    driver.ok(ExpireSessions(((session, last_ms),)))
+    assert driver.ok(OpenSession("test", "key")).session_id == session
+    with driver.view() as view:
+        last_ms = view.session(session).last_ms
+    driver.elapsed_ms = last_ms + SESSION_LIFE_MS + KEYED_LIFE_MORE_MS
+    driver.ok(ExpireSessions(((session, last_ms),)))
+    assert driver.ok(OpenSession("test", "key")).session_id != session
+    driver.check()
+
+
 def test_a_session_with_a_claim_does_not_expire() -> None:
     driver = Driver()
     session = driver.open_session()
@@ -222,7 +239,7 @@ def test_a_key_is_free_again_when_its_session_is_closed_or_expired() -> None:
     assert expired != closed
     with driver.view() as view:
         last_ms = view.session(expired).last_ms
-    driver.elapsed_ms += SESSION_LIFE_MS
+    driver.elapsed_ms += SESSION_LIFE_MS + KEYED_LIFE_MORE_MS
     driver.ok(ExpireSessions(((expired, last_ms),)))
     driver.check()
     assert driver.ok(OpenSession("a", "key")).session_id not in (closed, expired)
