@@ -81,11 +81,10 @@ def _restore(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], load: Load)
     """Propose what one chunk needs. Returns why it has to wait, if it has."""
     chunk_id, chunk = known
     good = scene.good(chunk_id, chunk)
-    if not good:
-        return LOST
     for replica, reason in _to_lose(scene, chunk_id, chunk):
         command = LoseHolder(chunk_id, chunk.sealed_index, replica.server_id, reason)
         made.proposals.append(command)
+    # Also when no other is left: then it is the only one that has the bytes.
     adopted, comparing = _late_ones(scene, chunk_id, chunk)
     coming = scene.coming(chunk)
     for replica in adopted:
@@ -94,6 +93,8 @@ def _restore(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], load: Load)
             place = (replica.server_id, replica.disk_id)
             made.proposals.append(ConfirmCopy(chunk_id, chunk.sealed_index, *place, *end))
             good.append(replica.server_id)
+    if not good:
+        return TO_COMPARE if comparing else LOST
     missing = chunk.goal - len(good) - len(coming)
     if missing > 0 and scene.repair.hold:
         return scene.repair.hold

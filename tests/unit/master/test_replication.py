@@ -175,6 +175,23 @@ def test_an_equal_copy_that_came_late_is_adopted_and_nothing_is_copied() -> None
     assert house.row(chunk_id).holders == (1, 2, 3)
 
 
+def test_an_equal_copy_that_came_late_is_adopted_also_when_no_other_is_left() -> None:
+    house = House()
+    chunk_id = house.chunk((1, 2, 3), holders=(1, 2))
+    row = house.row(chunk_id)
+    house.damaged, house.dead = {(chunk_id, 1)}, {2}
+    late = OpenReplica(chunk_id, row.birth, 103, LENGTH, "fenced", row.sealed_index - 1)
+    house.listed = {3: {chunk_id: late}}
+    made = house.plan(plan_replication)
+    assert made.empty and made.waits == {chunk_id: replication.TO_COMPARE}
+    compared = OpenReplica(chunk_id, row.birth, 103, LENGTH, "fenced", row.sealed_index)
+    house.listed = {3: {chunk_id: compared}}
+    house.on_disk.setdefault(3, set()).add(chunk_id)
+    house.cursors.queue.end_round()
+    house.rest()
+    assert 3 in house.row(chunk_id).holders and house.good(chunk_id) >= {3, 4}
+
+
 def test_a_short_copy_that_came_late_is_replaced_elsewhere_and_dropped() -> None:
     house = House()
     chunk_id = house.chunk((1, 2, 3), holders=(1, 2))
