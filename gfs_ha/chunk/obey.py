@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gfs_ha.chunk.epochs import EpochBook
+from gfs_ha.chunk.freed import Freed
 from gfs_ha.chunk.outbox import Outbox
 from gfs_ha.chunk.slots.answers import Proof
 from gfs_ha.errors import GfsError
@@ -130,6 +131,7 @@ class Obedience:
         self._waiting_count = 0
         self._running: dict[ChunkId, Order] = {}
         self._failed: dict[ChunkId, tuple[Order, str]] = {}
+        self._freed = Freed(runtime)
         self._stopping = False
         self._workers: list[Task] = []
 
@@ -254,7 +256,8 @@ class Obedience:
         if isinstance(order, DeleteReplica):
             self._copies.check_newest(chunk_id, index)
             self._copies.end(chunk_id, index)  # First: no copy may come in behind the deletion.
-            return OrderDone(chunk_id, index, kind, self._replicas.delete(chunk_id, index))
+            freed = self._replicas.delete(chunk_id, index)
+            return OrderDone(chunk_id, index, kind, self._freed.add(chunk_id, index, freed))
         if isinstance(order, ForgetTombstone):
             self._replicas.forget_tombstone(chunk_id, index)
             return OrderDone(chunk_id, index, kind)
@@ -279,7 +282,7 @@ class Obedience:
         self._replicas.get(chunk_id, order.birth)  # Another birth is another chunk.
         if isinstance(order, PunchReplica):
             freed = self._replicas.punch(chunk_id, index, unpack_blocks(order.gone))
-            return OrderDone(chunk_id, index, kind, freed)
+            return OrderDone(chunk_id, index, kind, self._freed.add(chunk_id, index, freed))
         if isinstance(order, CompareReplica):
             self._replicas.compare(chunk_id, index, order.length, order.digest)
         else:

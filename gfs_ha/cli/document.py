@@ -76,13 +76,14 @@ _KINDS = {
     "StatusReport": "Status",
     "LeadershipReport": "Leadership",
     "RepairReport": "Repair",
+    "GarbageReport": "Garbage",
     "RepairBudgetReport": "RepairBudget",
     "OneMaster": "Master",
     "ScrubReport": "ScrubList",
     "ScrubBudgetReport": "ScrubBudget",
     "StateReport": "StateCheck",
 }
-_SINGLE = {"Status", "Leadership", "Repair", "RepairBudget", "ScrubBudget"}
+_SINGLE = {"Status", "Leadership", "Repair", "RepairBudget", "ScrubBudget", "Garbage"}
 
 
 @lru_cache(maxsize=256)

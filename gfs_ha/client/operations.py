@@ -21,6 +21,7 @@ from gfs_ha.protocol.append import (
 )
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.damage import SHOWN_MAX, ChunkDetail, ChunkDetails, ShowChunks
+from gfs_ha.protocol.garbage import GarbageReport, GetGarbage, RunGarbage
 from gfs_ha.protocol.repair import GetRepair, RepairBudgetReport, RepairReport, SetBudget
 from gfs_ha.protocol.reports import (
     ChunkReport,
@@ -150,6 +151,14 @@ class Operations:
             page = self._calls.ask(GetPlacement(path, offset, PAGE), PlacementReport)
             items += page.items
         return PlacementReport(whole.path, whole.size, whole.rule, tuple(items), False)
+
+    def garbage(self, limit: int = PAGE) -> GarbageReport:
+        """Return what waits to be collected, why, and what disks got back."""
+        return self._calls.ask(GetGarbage(limit), GarbageReport)
+
+    def run_garbage(self, limit: int = PAGE) -> GarbageReport:
+        """Let all have its turn now that waits for nothing else, and return what waits."""
+        return self._calls.ask(RunGarbage(limit), GarbageReport)
 
     def repair(self, limit: int = PAGE) -> RepairReport:
         """Return what is being repaired, what waits and why, and for how long still."""

@@ -13,6 +13,7 @@ from gfs_ha.protocol.control import (
 )
 from gfs_ha.protocol.damage import DamageReply, DamageRequest
 from gfs_ha.protocol.extents import ExtentMutation, ExtentReply
+from gfs_ha.protocol.garbage import GarbageReply, GarbageRequest
 from gfs_ha.protocol.metadata import LedMutation, MetadataReply, PureMutation, ReadRequest
 from gfs_ha.protocol.placement import PlacementReply, PlacementRequest
 from gfs_ha.protocol.policy import PolicyReply, PolicyRequest
@@ -33,6 +34,7 @@ Request = (
     | RepairRequest
     | PlacementRequest
     | PolicyRequest
+    | GarbageRequest
     | DamageRequest
     | ScrubRequest
     | ExtentMutation
@@ -46,6 +48,7 @@ Reply = (
     | RepairReply
     | PlacementReply
     | PolicyReply
+    | GarbageReply
     | DamageReply
     | ScrubReply
     | ExtentReply

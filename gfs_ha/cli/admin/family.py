@@ -23,6 +23,7 @@ admin = Family(
         "chunks": Row(f"{_HERE}.chunks", "chunks", "Chunks and their copies"),
         "leases": Row(f"{_HERE}.leases", "leases", "Who orders the appends to which file"),
         "repair": Row(f"{_HERE}.repair", "repair", "Lost copies that are made anew"),
+        "gc": Row(f"{_HERE}.gc", "gc", "What waits to be collected, what was reclaimed"),
         "scrub": Row(f"{_HERE}.scrub", "scrub", "Disks that are read for damage, round by round"),
         "placement": Row(f"{_HERE}.placement", "placement", "Where the bytes of a file lie"),
         "sim": Row(f"{_HERE}.sim", "sim", "Simulate masters and clients from seeds (exit 8)"),

@@ -11,6 +11,7 @@ from gfs_ha.errors import (
     DiskFailed,
     DiskFull,
     NotLeader,
+    ReplicaBusy,
     ReplicaDamaged,
     StaleOrder,
     UnknownReplica,
@@ -269,9 +270,11 @@ def _repair_failed(desk: Desk, reign: Reign, server_id: ServerId, answer: OrderF
     elif answer.kind == KEEP and code == UnknownReplica.__name__:
         strike(answer.kind, answer.order_index)
         reign.repairs.answered(DELETE, done)  # It was deleted before it could be kept.
-    elif answer.kind == PUNCH and code == UnknownReplica.__name__:
+    elif answer.kind == PUNCH and code in (UnknownReplica.__name__, ReplicaBusy.__name__):
+        # It makes room for the order to stamp it first, and is given again with a later plan.
         strike(answer.kind, answer.order_index)
-        reign.repairs.doubt(answer.chunk_id, server_id)  # A holder without its copy.
+        if code == UnknownReplica.__name__:
+            reign.repairs.doubt(answer.chunk_id, server_id)  # A holder without its copy.
     elif answer.kind == COMPARE and code == StaleOrder.__name__:
         # It is there, and has obeyed a newer order.
         strike(answer.kind, answer.order_index)

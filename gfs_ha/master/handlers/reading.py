@@ -20,6 +20,7 @@ from gfs_ha.master.handlers import (
     chunk_reports,
     chunks,
     chunkservers,
+    gc,
     leases,
     masters,
     namespace,
@@ -34,7 +35,7 @@ from gfs_ha.master.raft.freshness import Freshness
 from gfs_ha.master.raft.journal import stored_applied
 from gfs_ha.master.roles import takes_part
 from gfs_ha.master.state.view import View
-from gfs_ha.protocol import append, damage, metadata, reports
+from gfs_ha.protocol import append, damage, garbage, metadata, reports
 from gfs_ha.protocol import repair as repair_words
 from gfs_ha.protocol import scrub as scrub_words
 from gfs_ha.protocol.calls import BOUNDED, LED, LINEARIZABLE, LOCAL, ReadTerms
@@ -76,6 +77,8 @@ READS: dict[type, Read] = ANYWHERE | {
     reports.GetStatus: admin.get_status,
     repair_words.GetRepair: repair.get_repair,
     scrub_words.GetScrub: scrub.get_scrub,
+    garbage.GetGarbage: gc.get_garbage,
+    garbage.RunGarbage: gc.run_garbage,
 }
 
 # What is asked of a cluster whose first leader has not written its settings yet.

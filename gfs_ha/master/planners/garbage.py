@@ -43,11 +43,17 @@ def plan_deletes(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -
 
 
 def _freed(view: View, seen: Seen, chunk_id: ChunkId, server_id: ServerId) -> int:
-    """Return what the disk got back by the deletion of a replica; 0 when nobody said so."""
+    """Return what the disk got back by the deletion of a replica; 0 when nobody said so.
+
+    Also what it gave back of blocks just before, when the chunk died before that was recorded.
+    """
     chunk = view.chunk(chunk_id)
     if chunk is None:
         return 0
-    return seen.garbage.freed.get((chunk_id, server_id, chunk.dead_index), 0)
+    freed = seen.garbage.freed.get((chunk_id, server_id, chunk.dead_index), 0)
+    if server_id in chunk.punching:
+        freed += seen.garbage.punched.get((chunk_id, server_id, chunk.punch_index), 0)
+    return freed
 
 
 def plan_reaping(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from gfs_ha.ids import split_chunk_id
 from gfs_ha.limits import QUARANTINE_S
-from gfs_ha.master.census import lost_disks
 from gfs_ha.master.planners.garbage_seen import Place
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.state.garbage_commands import NoteOrphans, OrphansDeleted
@@ -29,7 +28,12 @@ def plan_orphans(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -
         cursors.tally.count_anew()
     noted = [place for place in seen.garbage.strays if _is_news(view, place)]
     gone = []
-    lost = lost_disks(view)
+    disks = {
+        (server_id, disk.disk_id)
+        for server_id, server in view.servers()
+        for disk in server.disks
+        if not disk.lost
+    }
     now_ms = seen.cluster_ms(view.counters())
     page = view.orphans(cursors.orphans, limits.rows)
     cursors.orphans = page[-1][0] if len(page) == limits.rows else None
@@ -37,7 +41,7 @@ def plan_orphans(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -
         server_id, disk_id, chunk_id = place
         index = row.delete_index
         answered = (chunk_id, server_id, index)
-        if (server_id, disk_id) in lost:
+        if (server_id, disk_id) not in disks:  # The server came back without it.
             gone.append((*place, index, 0))
         elif not index:
             if quarantine_ends_ms(row) <= now_ms:

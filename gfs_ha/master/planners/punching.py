@@ -48,7 +48,9 @@ def _follow(made: Plan, view: View, seen: Seen, limits: PlanLimits) -> int:
             answered = (chunk_id, server_id, chunk.punch_index)
             if answered in seen.garbage.punched:
                 done.append((*answered, seen.garbage.punched[answered]))
-            else:
+            elif chunk_id not in seen.repair.listed.get(server_id, {}):
+                # Else it is not stamped as sealed yet, or has damage to heal: that goes first, and
+                # a newer order would keep those from being given.
                 order = PunchReplica(chunk_id, chunk.birth, chunk.punch_index, chunk.gone)
                 made.orders.append((server_id, order))
     for start in range(0, len(done), limits.items):
@@ -69,6 +71,7 @@ def _step(made: Plan, view: View, limits: PlanLimits, walk: DeadWalk, room: int)
             command = _judge(walk, (chunk_id, chunk), alive, room > 0)
             if command is not None:
                 made.proposals.append(command)
+                walk.again = True  # Apply may refuse it.
                 room -= 1
                 proposed += alive.references if alive else 0
         if looked >= limits.references or proposed >= PROPOSED_REFERENCES:

@@ -95,7 +95,7 @@ def settle(draft: Draft, chunk_id: ChunkId) -> None:
 def bury(draft: Draft, chunk_id: ChunkId, chunk: Chunk) -> None:
     """Make a chunk dead; its row goes with its last replica."""
     died = msgspec.structs.replace(
-        chunk, state=DEAD, dead_index=draft.order_index, copying=(), deleting=(), punching=()
+        chunk, state=DEAD, dead_index=draft.order_index, copying=(), deleting=()
     )
     put_chunk(draft, chunk_id, chunk, died if died.replicas else None)
 
@@ -118,8 +118,8 @@ def surplus(chunk: Chunk | None) -> bool:
 
 
 def punching(chunk: Chunk | None) -> bool:
-    """Return whether holders still have to give blocks back (G8)."""
-    return chunk is not None and bool(chunk.punching)
+    """Return whether holders still have to give blocks back (G8); of a dead chunk all goes."""
+    return chunk is not None and chunk.state == SEALED and bool(chunk.punching)
 
 
 def begin_sealing(chunk: Chunk, index: LogIndex, reason: str) -> Chunk:

@@ -74,7 +74,9 @@ def punches_done(draft: Draft, command: PunchesDone) -> Done:
     for chunk_id, server_id, index, freed in command.punched:
         check_range("chunk", chunk_id, 0, U64_MAX)
         chunk = draft.view.chunk(chunk_id)
-        if chunk is None or chunk.punch_index != index or server_id not in chunk.punching:
+        if chunk is None or chunk.state != SEALED or chunk.punch_index != index:
+            continue  # What a dead chunk gave back before is told with its deletion.
+        if server_id not in chunk.punching:
             continue
         left = tuple(one for one in chunk.punching if one != server_id)
         put_chunk(draft, chunk_id, chunk, msgspec.structs.replace(chunk, punching=left))

@@ -18,7 +18,7 @@ def check_gone(view: View) -> Iterator[str]:
     waiting = set()
     for key, chunk in view.rows.scan(tables.CHUNKS):
         chunk_id = ChunkId(read_id(key))
-        if chunk.punching:
+        if chunk.punching and chunk.state == SEALED:
             waiting.add(chunk_id)
         if chunk.gone or chunk.punching:
             yield from _check_chunk(view, chunk_id, chunk)
@@ -34,8 +34,6 @@ def _check_chunk(view: View, chunk_id: ChunkId, chunk: Chunk) -> Iterator[str]:
         yield f"{name} is {chunk.state} with {chunk.length} bytes and gave back {gone:#x}"
     if not set(chunk.punching) <= set(chunk.holders) or not chunk.punch_index:
         yield f"{name} waits for {chunk.punching}, holders {chunk.holders}"
-    if chunk.punching and chunk.state != SEALED:
-        yield f"{name} is {chunk.state} and waits for {chunk.punching}"
     for offset, length in ranges(view.rows, chunk_id):
         if gone & blocks_of(offset, length):
             yield f"{name} gave back bytes of its live range {offset}, {length}"

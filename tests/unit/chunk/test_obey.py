@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 
+from gfs_ha.checksum import block_crcs, chunk_digest
 from gfs_ha.chunk.copies import Copies
 from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.epochs import EpochBook
@@ -16,10 +17,12 @@ from gfs_ha.chunk.outbox import Outbox
 from gfs_ha.chunk.primary import Primary
 from gfs_ha.chunk.progress import ProgressTicker
 from gfs_ha.chunk.push import PushRoom
+from gfs_ha.chunk.slots.format import DATA_OFFSET
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.store import ChunkStore, ReplicaSpec
 from gfs_ha.errors import DiskFailed, Fenced
 from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, LogIndex, ServerId, StartId
+from gfs_ha.limits import BLOCK_BYTES
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.net.streams import TcpStreams
 from gfs_ha.protocol.control import (
@@ -33,8 +36,10 @@ from gfs_ha.protocol.control import (
     OrderFailed,
     ProofAnswer,
     ProveReplica,
+    PunchReplica,
 )
 from gfs_ha.protocol.data import ChunkKind, Durability
+from gfs_ha.protocol.grid import part_crcs
 from gfs_ha.runtime import ThreadedRuntime
 
 RUNTIME = ThreadedRuntime()
@@ -265,6 +270,35 @@ def test_an_order_that_keeps_failing_is_answered_each_time_and_logged_once(
             server.obedience.take(EPOCH, [order])
             assert len(server.answers(1)) == 1
     assert caplog.text.count("an order failed") == 1
+
+
+def test_what_the_disk_got_back_is_told_again_when_the_order_comes_again(server: Server) -> None:
+    """The first answer may be lost, and the leader with it: the next one counts it all the same."""
+    chunk = server.make(1)
+    data = bytes(3 * BLOCK_BYTES)
+    push = server.store.get(chunk).begin_push(0, len(data))
+    with push:
+        push.append(memoryview(data), part_crcs(0, memoryview(data)))
+        push.commit()
+    digest = chunk_digest(block_crcs(data))
+    server.store.finish_seal(chunk, LogIndex(5), len(data), digest)
+    server.obedience.start()
+    punch = PunchReplica(chunk, BIRTH, LogIndex(6), b"\x05")
+    delete = DeleteReplica(chunk, LogIndex(7), "dead")
+    for order, kind, freed in (
+        (punch, "punch", 2 * BLOCK_BYTES),
+        (delete, "delete", DATA_OFFSET + BLOCK_BYTES),
+    ):
+        for _ in range(2):
+            server.obedience.take(EPOCH, [order])
+            assert server.answers(1) == [OrderDone(chunk, order.order_index, kind, freed)]
+    server.obedience.take(EPOCH, [punch])
+    (failed,) = server.answers(1)
+    assert isinstance(failed, OrderFailed) and failed.failure.error == "UnknownReplica"
+    odd = PunchReplica(chunk, BIRTH, LogIndex(8), bytes(200))
+    server.obedience.take(EPOCH, [odd])
+    (failed,) = server.answers(1)
+    assert isinstance(failed, OrderFailed)
 
 
 def test_deleting_what_is_gone_already_is_done(server: Server) -> None:

@@ -1,0 +1,115 @@
+"""`gfsctl admin gc`, and what it tells of: disks that get back what files no longer need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gfsctl_program import CHUNK_BYTES, Gfsctl
+
+import gfs_ha
+from gfs_ha.limits import BLOCK_BYTES
+from gfs_ha.local.cluster import LocalCluster
+from gfs_ha.runtime import ThreadedRuntime
+
+RUNTIME = ThreadedRuntime()
+PATIENCE_S = 30.0
+PIECES = 4
+
+
+def room(cluster: LocalCluster) -> int:
+    """Return the bytes that all slots take on their disks."""
+    found = 0
+    for slot in Path(cluster.directory).glob("cs*/data/*.slot"):
+        try:
+            found += slot.stat().st_blocks * 512
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def reclaimed(gfsctl: Gfsctl) -> dict[str, int]:
+    [report] = gfsctl.ok("admin", "gc", "status", "-o", "json").json["items"]
+    return {row["kind"]: row["bytes"] for row in report["reclaimed"]}
+
+
+def wait_for_room(cluster: LocalCluster, least: int, before: int) -> None:
+    """Wait until the disks take so many bytes less than before."""
+    deadline_s = RUNTIME.monotonic_s() + PATIENCE_S
+    while before - room(cluster) < least:
+        assert RUNTIME.monotonic_s() < deadline_s, (
+            f"{before - room(cluster)} of {least} bytes were given back"
+        )
+        RUNTIME.sleep(0.1)
+
+
+@pytest.mark.parametrize("mode", ["table", "wide", "json", "jsonl", "name"])
+def test_the_status_of_garbage_has_every_form(gfsctl: Gfsctl, mode: str) -> None:
+    shown = gfsctl.ok("admin", "gc", "status", "-o", mode).out.decode()
+    assert shown.lstrip().startswith("{") == (mode in ("json", "jsonl"))
+
+
+def test_a_dry_run_says_what_would_be_looked_at_and_does_nothing(gfsctl: Gfsctl) -> None:
+    assert "would look at all chunks" in gfsctl.ok("admin", "gc", "run", "-n").out.decode()
+    told = gfsctl.ok("admin", "gc", "run", "-n", "-o", "json").json
+    assert told["kind"] == "GarbagePlan" and told["dry_run"]
+
+
+def test_the_disks_get_back_what_was_overwritten_cut_off_and_removed(
+    gfsctl: Gfsctl, home: str, library: gfs_ha.Cluster, shared_cluster: LocalCluster
+) -> None:
+    """Blocks in the middle of living chunks, the end of a file, and all of it: on all copies."""
+    data = bytearray(b"".join(bytes([65 + n]) * CHUNK_BYTES for n in range(PIECES)))
+    path, kept = f"{home}/f", f"{home}/kept"
+    library.write_bytes(path, bytes(data))
+    library.copy(path, kept)  # It refers to the same bytes: nothing of them may go.
+    library.remove(kept)
+    before, told = room(shared_cluster), reclaimed(gfsctl)
+
+    # Within the first chunk, beside living bytes; not on the grid of blocks.
+    start, length = 3 * BLOCK_BYTES + 100, 6 * BLOCK_BYTES
+    data[start : start + length] = b"x" * length
+    with library.open(path, "r+b") as file:
+        file.seek(start)
+        file.write(b"x" * length)
+    wait_until_told(gfsctl, "punched", told.get("punched", 0) + 3 * 5 * BLOCK_BYTES)
+    # Five blocks on three copies are gone; the new bytes take six, and a slot of their own.
+    wait_for_room(shared_cluster, 3 * (5 * BLOCK_BYTES - length - 2 * BLOCK_BYTES), before)
+    assert library.read_bytes(path) == data
+
+    library.truncate(path, 2 * CHUNK_BYTES + 5)
+    del data[2 * CHUNK_BYTES + 5 :]
+    wait_until_told(gfsctl, "dead", told.get("dead", 0) + 3 * CHUNK_BYTES)
+    assert library.read_bytes(path) == data
+    wait_for(gfsctl, lambda report: report["sparse"], "a chunk less than half alive")
+    status = gfsctl.ok("admin", "gc", "status", "-o", "wide").out.decode()
+    assert "Less than half alive" in status and "reclaimed" in status
+
+    library.remove(path)
+    wait_for_room(shared_cluster, 3 * PIECES * CHUNK_BYTES, before)
+    least = sum(told.values()) + 3 * PIECES * CHUNK_BYTES
+    wait_for(gfsctl, lambda report: report["reclaimed_bytes"] >= least, "word of all of it")
+
+
+def wait_until_told(gfsctl: Gfsctl, kind: str, least: int) -> None:
+    """Wait until the servers have said that they gave back so many bytes for one reason."""
+    wait_for(
+        gfsctl,
+        lambda report: any(
+            row["kind"] == kind and row["bytes"] >= least for row in report["reclaimed"]
+        ),
+        f"{least} bytes {kind}",
+    )
+
+
+def wait_for(gfsctl: Gfsctl, seen: Callable[[Any], object], what: str) -> None:
+    """Have garbage collected until a report of it shows something."""
+    deadline_s = RUNTIME.monotonic_s() + PATIENCE_S
+    while True:
+        [report] = gfsctl.ok("admin", "gc", "run", "-o", "json").json["items"]
+        if seen(report):
+            return
+        assert RUNTIME.monotonic_s() < deadline_s, f"no {what}: {report}"
+        RUNTIME.sleep(0.1)
