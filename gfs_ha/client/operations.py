@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from gfs_ha.client.cluster import ClusterCalls, expect
 from gfs_ha.client.members import MasterMembers
 from gfs_ha.client.namespace import check_path
+from gfs_ha.client.replica_checks import verify_chunk
 from gfs_ha.client.verification import verify_states
 from gfs_ha.errors import GfsError, NotFound, NotReady, PreconditionFailed
 from gfs_ha.ids import ChunkId, ServerId
@@ -20,7 +21,7 @@ from gfs_ha.protocol.append import (
     RevokeLease,
 )
 from gfs_ha.protocol.calls import Asked
-from gfs_ha.protocol.damage import SHOWN_MAX, ChunkDetail, ChunkDetails, ShowChunks
+from gfs_ha.protocol.damage import SHOWN_MAX, ChunkDetail, ChunkDetails, ShowChunks, VerifiedChunk
 from gfs_ha.protocol.garbage import GarbageReport, GetGarbage, RunGarbage
 from gfs_ha.protocol.repair import GetRepair, RepairBudgetReport, RepairReport, SetBudget
 from gfs_ha.protocol.reports import (
@@ -139,6 +140,14 @@ class Operations:
             asked = ShowChunks(tuple(chunk_ids[start : start + SHOWN_MAX]))
             found += self._calls.ask(asked, ChunkDetails).items
         return ChunkDetails(tuple(found))
+
+    def verify_chunk(self, chunk_id: ChunkId) -> VerifiedChunk:
+        """Have every holder of a sealed chunk read its copy from the disk and compare it.
+
+        What is damaged is taken out of service and made anew by itself. A holder that has not
+        answered when the timeout is over is unreachable. Raises: UnknownChunk, WrongState.
+        """
+        return verify_chunk(self._calls, chunk_id)
 
     def placement(self, path: str) -> PlacementReport:
         """Return where the bytes of a file lie, all of them. Raises: NotFound, IsADirectory."""

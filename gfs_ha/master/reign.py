@@ -21,6 +21,7 @@ from gfs_ha.master.observed import Observed
 from gfs_ha.master.orders import OrderBook
 from gfs_ha.master.planners.queue import RepairQueue
 from gfs_ha.master.repairs import RepairBook
+from gfs_ha.master.replica_checks import ReplicaChecks
 from gfs_ha.protocol.control import HeartbeatReply
 from gfs_ha.protocol.scrub import ScrubWanted
 
@@ -50,6 +51,7 @@ class Reign:
         self.orders = OrderBook()
         self.repairs = RepairBook(elected_s)
         self.garbage = GarbageBook()
+        self.checks = ReplicaChecks()
         self.queue = RepairQueue()  # The planner's, to be looked at by reports.
         self.hold = ""  # Why no copy is begun now.
         self.census = Census()
@@ -140,6 +142,7 @@ class Reign:
 
     def release_due(self, now_s: float) -> None:
         """Answer the heartbeats that have waited long enough, or that orders wait for."""
+        self.checks.tick(now_s)
         for server_id, parked in list(self._parked.items()):
             waited_s = now_s - parked.since_s
             if waited_s >= HEARTBEAT_PARK_S or self.orders.has_due(server_id, now_s):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gfs_ha.ids import ChunkId
+from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.protocol.codec import Word
 from gfs_ha.protocol.reports import ChunkRow
 
@@ -14,6 +14,12 @@ CORRUPT = "corrupt"  # A server holds a replica of it that is damaged, or has ot
 ORPHAN = "orphan"  # It is dead or unknown to the tables, and a server holds a replica of it.
 BLOCKED = "blocked"  # It has to be sealed, and the replicas that answer cannot prove its end.
 TROUBLES = (MISSING, UNDER, SHORT, CORRUPT, ORPHAN, BLOCKED)
+
+# What a holder's look at its copy came to.
+INTACT = "ok"
+UNREACHABLE = "unreachable"
+BUSY = "busy"
+WAITING = "waiting"  # Its server has been asked and has not answered yet.
 
 UNKNOWN = "unknown"  # The state of a chunk without a row.
 SHOWN_MAX = 100  # Chunks of one request.
@@ -47,5 +53,33 @@ class ChunkDetails(Word, frozen=True, tag="chunk_details"):
     items: tuple[ChunkDetail, ...]
 
 
-DamageRequest = ShowChunks
-DamageReply = ChunkDetails
+class VerifyChunk(Word, frozen=True, tag="verify_chunk"):
+    """-> VerifiedChunk, when every holder has read its copy from the disk, or time is short.
+
+    Asked again it goes on with what is under way. Raises: UnknownChunk, WrongState, Overloaded.
+    """
+
+    chunk_id: ChunkId
+
+
+class VerifiedReplica(Word, frozen=True):
+    """What a holder found: `verdict` is one of the words above."""
+
+    server_id: ServerId
+    name: str
+    rack: str
+    verdict: str
+    why: str
+
+
+class VerifiedChunk(Word, frozen=True, tag="verified_chunk"):
+    """-> an item of kind VerifiedChunkList."""
+
+    chunk_id: ChunkId
+    length: int
+    goal: int
+    replicas: tuple[VerifiedReplica, ...] = ()
+
+
+DamageRequest = ShowChunks | VerifyChunk
+DamageReply = ChunkDetails | VerifiedChunk

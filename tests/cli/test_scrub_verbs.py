@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from gfsctl_program import Gfsctl, wait_until
+
+from gfs_ha.cli.admin.verify_chunks import Seen
+from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.protocol.damage import VerifiedChunk, VerifiedReplica
 
 
 @pytest.mark.parametrize("mode", ["table", "wide", "json", "jsonl", "name"])
@@ -82,3 +87,51 @@ def test_words_that_make_no_sense_are_refused(gfsctl: Gfsctl) -> None:
         ]
         == "UsageError"
     )
+
+
+def test_a_file_whose_copies_are_whole_is_verified(gfsctl: Gfsctl, home: str) -> None:
+    gfsctl.library.write_bytes(f"{home}/f", b"f" * 2000)
+    wait_until(
+        lambda: gfsctl.library.operations.placement(f"{home}/f").items[0].chunk.state == "sealed",
+        "the seal",
+    )
+    [item] = gfsctl.library.operations.placement(f"{home}/f").items
+    for mode in ("table", "wide", "json", "jsonl", "name"):
+        shown = gfsctl.ok("admin", "chunks", "verify", f"{home}/f", "-o", mode).out.decode()
+        assert f"{item.chunk.chunk_id:#x}" in shown
+        if mode == "table":
+            assert all(one.name in shown for one in item.chunk.replicas)
+            assert "corrupt" not in shown
+        if mode == "json":
+            [chunk] = json.loads(shown)["items"]
+            assert [one["verdict"] for one in chunk["replicas"]] == ["ok"] * 3
+
+
+def test_what_cannot_be_verified_is_refused(gfsctl: Gfsctl, home: str) -> None:
+    gfsctl.refused(3, "admin", "chunks", "verify", "0x123")
+    gfsctl.refused(3, "admin", "chunks", "verify", f"{home}/none")
+    gfsctl.refused(2, "admin", "chunks", "verify", "none")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status"), [("ok", 0), ("corrupt", 9), ("unreachable", 5), ("busy", 5)]
+)
+def test_verify_ends_with_what_the_worst_copy_says(verdict: str, status: int) -> None:
+    class Scripted:
+        operations = None
+
+        def verify_chunk(self, chunk_id: ChunkId) -> VerifiedChunk:
+            rows = [("ok", ""), (verdict, "because")]
+            replicas = tuple(
+                VerifiedReplica(ServerId(at), f"cs{at}", "r1", *row) for at, row in enumerate(rows)
+            )
+            return VerifiedChunk(chunk_id, 1, 2, replicas)
+
+    script: Any = Scripted()
+    script.operations = script
+    seen = Seen()
+    assert len(list(seen.watch(script, [ChunkId(1)]))) == 1
+    error = seen.verdict()
+    assert (0 if error is None else error.exit_status) == status
+    if error is not None:
+        assert "cs1" in error.message and "because" in error.message

@@ -12,7 +12,7 @@ import msgspec
 from gfs_ha.chunk.disk import File, opened
 from gfs_ha.chunk.slots.format import DATA_OFFSET, Header, SlotFlag, State, copy_offset
 from gfs_ha.chunk.slots.slot import Slot, Verified
-from gfs_ha.errors import NotFound
+from gfs_ha.errors import DiskFailed, NotFound
 from gfs_ha.ids import LogIndex
 from gfs_ha.limits import WRITE_BACK_BYTES
 
@@ -120,16 +120,15 @@ def stamp_quarantined(slot: Slot) -> None:
 def stamp_free(slot: Slot, order_index: LogIndex) -> None:
     """Say durably that the slot is free: losing either copy must not bring it back.
 
-    A file that is gone needs no such word.
+    A file that is gone needs no such word; one that cannot be written loses its name instead, which
+    is safe on return.
     """
+    free = msgspec.structs.replace(slot.header, state=State.FREE, order_index=order_index, end=0)
     try:
-        file = slot.disk.open(slot.name)
+        with opened(slot.disk, slot.name) as file:
+            slot.write_both(file, free, array("I"))
     except NotFound:
         return
-    try:
-        free = msgspec.structs.replace(
-            slot.header, state=State.FREE, order_index=order_index, end=0
-        )
-        slot.write_both(file, free, array("I"))
-    finally:
-        file.close()
+    except DiskFailed:
+        slot.disk.unlink(slot.name)
+        slot.disk.sync_names()

@@ -25,9 +25,12 @@ from gfs_ha.chunk.slots.tombstones import tombstone_header
 from gfs_ha.errors import (
     AlreadyExists,
     Cancelled,
+    DiskFailed,
     DiskFull,
     Fenced,
+    NotFound,
     ReplicaBusy,
+    ReplicaDamaged,
     UnknownReplica,
     WrongBirth,
 )
@@ -213,7 +216,11 @@ class ChunkStore:
 
         Raises: UnknownReplica, StaleOrder, DiskFailed.
         """
-        self._obeyed(chunk_id, lambda replica: replica.compare(order_index, length, digest))
+        try:
+            self._obeyed(chunk_id, lambda replica: replica.compare(order_index, length, digest))
+        except (ReplicaDamaged, DiskFailed, NotFound):
+            self.note_damage(chunk_id)  # What cannot be read is damaged, if it is sealed.
+            raise
 
     def confirm(
         self, chunk_id: ChunkId, birth: Birth, end: tuple[LogIndex, int, int], gone: int = 0

@@ -31,12 +31,14 @@ _STYLES = {
     "quarantined": "red",
 }
 _HERE = "gfs_ha.cli.admin.chunks"
+_HERE_VERIFY = "gfs_ha.cli.admin.verify_chunks"
 
 chunks = Family(
     "chunks",
     help="Chunks and their copies.",
     rows={
         "ls": Row(_HERE, "list_chunks", "List chunks, all or those in trouble"),
+        "verify": Row(_HERE_VERIFY, "verify_chunks", "Have every copy read and compared (exit 9)"),
         "show": Row(_HERE, "show_chunks", "Show chunks with every replica, its state and why"),
     },
 )
@@ -108,15 +110,32 @@ def list_chunks(session: Session, /, limit: int, **kinds: bool) -> None:
     cls=Verb,
     examples="""
     gfsctl admin chunks show 0x1000000000007      # every replica: server, state, why
+    gfsctl admin chunks show /backup/big.img      # every chunk of a file
     gfsctl admin chunks show -w 0x1000000000007   # kept up to date
     """,
 )
-@click.argument("chunk_ids", metavar="CHUNK...", nargs=-1, required=True)
+@click.argument("words", metavar="CHUNK|PATH...", nargs=-1, required=True)
 @watched
 @pass_session
-def show_chunks(session: Session, chunk_ids: tuple[str, ...]) -> None:
+def show_chunks(session: Session, words: tuple[str, ...]) -> None:
     """Show chunks with all their replicas, also those that do not count, and what ails each."""
-    session.show(session.operations.show_chunks([read_chunk_id(word) for word in chunk_ids]))
+    session.show(session.operations.show_chunks(chunk_ids_of(session, words, sealed=False)))
+
+
+def chunk_ids_of(session: Session, words: tuple[str, ...], sealed: bool = True) -> list[ChunkId]:
+    """Return the chunks that words name, each once: by id, or as those of a file.
+
+    Args: `sealed` leaves out those of a file that are not. Raises: UsageError, NotFound.
+    """
+    found: dict[ChunkId, None] = {}
+    for word in words:
+        if word.startswith("/") or "://" in word:
+            for item in session.operations.placement(session.file_path(word)).items:
+                if item.chunk.state == "sealed" or not sealed:
+                    found[item.chunk.chunk_id] = None
+        else:
+            found[read_chunk_id(word)] = None
+    return list(found)
 
 
 def read_chunk_id(word: str) -> ChunkId:
@@ -126,7 +145,7 @@ def read_chunk_id(word: str) -> ChunkId:
     except ValueError:
         found = -1
     if not 0 < found < 1 << 64:
-        raise UsageError(f"{word!r} is no chunk; one looks like 0x1000000000007")
+        raise UsageError(f"{word!r} is no chunk and no path; a chunk looks like 0x1000000000007")
     return ChunkId(found)
 
 

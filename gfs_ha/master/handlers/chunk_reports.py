@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gfs_ha.errors import InvalidArgument, UnknownChunk
 from gfs_ha.ids import ChunkId, DiskId, ServerId, format_id
-from gfs_ha.limits import LIST_PAGE_MAX
+from gfs_ha.limits import LIST_PAGE_MAX, ORPHANS_MAX
 from gfs_ha.master.census import Presence, counted, lost_disks
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
@@ -83,11 +83,12 @@ class Describer:
         self._now_s = desk.now_s()
         self._servers: dict[ServerId, Server | None] = {}
         observed = self._reign.observed
+        orphans = {(place[2], place[0]) for place, _ in view.orphans(None, ORPHANS_MAX)}
         self.presence = Presence(self._live, lost_disks(view), frozenset(observed.damage))
         self.heard = Heard(
             listed_by_chunk({one: facts.unsettled for one, facts in observed.servers.items()}),
             desk.sealing().blocked(),
-            self._reign.strays.keys(),
+            orphans | self._reign.strays.keys(),
         )
 
     def _live(self, server_id: ServerId) -> bool:

@@ -20,6 +20,7 @@ from gfs_ha.ids import ServerId
 from gfs_ha.limits import DISKS_PER_SERVER_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.replica_checks import compared, not_compared
 from gfs_ha.master.handlers.scrub import note_scrub
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.orders import COMPARE, COPY, CREATE, DELETE, FENCE, KEEP, PROVE, PUNCH
@@ -209,6 +210,8 @@ def _take_answer(desk: Desk, reign: Reign, beat: Heartbeat, answer: OrderAnswer)
                 answer.kind,
                 answer.failure.message,
             )
+        if answer.kind == COMPARE:
+            not_compared(reign, server_id, answer)
         if answer.kind == CREATE:
             desk.opening().answered(server_id, answer)
         elif answer.kind in (FENCE, PROVE):
@@ -237,6 +240,7 @@ def _order_done(desk: Desk, reign: Reign, beat: Heartbeat, answer: OrderDone) ->
         reign.repairs.answered(KEEP, done)
     elif answer.kind == COMPARE:
         reign.repairs.compared(answer.chunk_id, beat.server_id, True)
+        compared(reign, beat, answer.chunk_id)
     elif answer.kind == PUNCH:
         reign.garbage.punched(done, answer.freed, desk.now_s())
     elif answer.kind == DELETE:

@@ -26,6 +26,7 @@ from gfs_ha.master.handlers import (
     leases,
     masters,
     repair,
+    replica_checks,
     scrub,
     verification,
 )
@@ -40,6 +41,7 @@ from gfs_ha.net.network import Connection, Deferred
 from gfs_ha.protocol import append, control, metadata, reports
 from gfs_ha.protocol.calls import SERVE_METHOD, CallBody, CallContext
 from gfs_ha.protocol.codec import Hello, HelloReply, decode, encode, failure
+from gfs_ha.protocol.damage import VerifyChunk
 from gfs_ha.protocol.repair import SetBudget
 from gfs_ha.protocol.scrub import ChangeScrub, StartScrub
 
@@ -62,6 +64,7 @@ LED: dict[type, Led] = {
     reports.CheckStates: verification.check_states,
     reports.CountStates: verification.count_states,
     SetBudget: repair.set_budget,
+    VerifyChunk: replica_checks.verify_chunk,
     StartScrub: scrub.start_scrub,
     ChangeScrub: scrub.change_scrub,
 }
