@@ -72,6 +72,8 @@ _KINDS = {
     "ChunkReport": "ChunkList",
     "ChunkDetails": "ChunkDetailList",
     "PlacementReport": "Placement",
+    "SimulationReport": "PlacementSimulation",
+    "PolicyReport": "Policy",
     "HealthReport": "Health",
     "StatusReport": "Status",
     "LeadershipReport": "Leadership",
@@ -83,7 +85,16 @@ _KINDS = {
     "ScrubBudgetReport": "ScrubBudget",
     "StateReport": "StateCheck",
 }
-_SINGLE = {"Status", "Leadership", "Repair", "RepairBudget", "ScrubBudget", "Garbage"}
+_SINGLE = {
+    "Status",
+    "Leadership",
+    "Repair",
+    "RepairBudget",
+    "ScrubBudget",
+    "Garbage",
+    "Policy",
+    "PlacementExplained",
+}
 
 
 @lru_cache(maxsize=256)

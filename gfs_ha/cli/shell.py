@@ -27,6 +27,8 @@ DATA_VERBS = {
     "mv": Row(f"{_DATA}.mv", "mv", "Rename or move files and directories"),
     "cp": Row(f"{_DATA}.cp", "cp", "Copy files in the cluster, without their bytes"),
     "truncate": Row(f"{_DATA}.truncate", "truncate", "Cut files"),
+    "setrep": Row(f"{_DATA}.setrep", "setrep", "Change how many copies files want"),
+    "policy": Row(f"{_DATA}.policy", "policy", "How new files below a directory are kept"),
     "rm": Row(f"{_DATA}.rm", "rm", "Remove files and directories"),
     "admin": Row(f"{_ADMIN}.family", "admin", "For operators: status, health, masters, chunks"),
     "local": Row("gfs_ha.cli.local", "local", "A real cluster of processes on this machine"),

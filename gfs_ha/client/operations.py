@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 
+from msgspec.structs import replace
+
 from gfs_ha.client.cluster import ClusterCalls, expect
 from gfs_ha.client.members import MasterMembers
 from gfs_ha.client.namespace import check_path
@@ -23,6 +25,7 @@ from gfs_ha.protocol.append import (
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.damage import SHOWN_MAX, ChunkDetail, ChunkDetails, ShowChunks, VerifiedChunk
 from gfs_ha.protocol.garbage import GarbageReport, GetGarbage, RunGarbage
+from gfs_ha.protocol.placement import ExplainPlacement, PlacementExplained
 from gfs_ha.protocol.repair import GetRepair, RepairBudgetReport, RepairReport, SetBudget
 from gfs_ha.protocol.reports import (
     ChunkReport,
@@ -153,13 +156,18 @@ class Operations:
         """Return where the bytes of a file lie, all of them. Raises: NotFound, IsADirectory."""
         path = check_path(path)
         whole = self._calls.ask(GetPlacement(path, 0, PAGE), PlacementReport)
-        items = list(whole.items)
+        items, fitting = list(whole.items), whole.fitting
         page = whole
         while page.more and page.items:
             offset = items[-1].file_offset + items[-1].length
             page = self._calls.ask(GetPlacement(path, offset, PAGE), PlacementReport)
             items += page.items
-        return PlacementReport(whole.path, whole.size, whole.rule, tuple(items), False)
+            fitting |= page.fitting
+        return replace(whole, items=tuple(items), more=False, fitting=fitting)
+
+    def explain_placement(self, chunk_id: ChunkId) -> PlacementExplained:
+        """Return why a chunk lies where it does, and what would come next. Raises: UnknownChunk."""
+        return self._calls.ask(ExplainPlacement(chunk_id), PlacementExplained)
 
     def garbage(self, limit: int = PAGE) -> GarbageReport:
         """Return what waits to be collected, why, and what disks got back."""

@@ -64,10 +64,13 @@ def candidates(
 ) -> list[Candidate]:
     """Return the servers as placement sees them: what is registered, and what was heard."""
     pending = observed.pending_bytes(now_s)
-    return [
+    found = [
         _candidate(server_id, server, observed, pending.get(server_id, 0), now_s)
         for server_id, server in servers
     ]
+    if len({server.machine for _, server in servers}) > 1:
+        return found
+    return [replace(one, machine="") for one in found]  # It says nothing.
 
 
 def _candidate(

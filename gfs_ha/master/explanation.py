@@ -74,7 +74,7 @@ def _why_there(one: Candidate, holders: tuple[Candidate, ...]) -> str:
 def _place_text(one: Candidate, before: tuple[Candidate, ...]) -> str:
     """Return where a server stands, as seen from the copies before it."""
     for other in before:
-        if other.machine == one.machine and len({each.machine for each in (*before, one)}) > 1:
+        if one.machine and other.machine == one.machine:
             return f"same machine as {other.name}"
     if before and one.rack == before[0].rack:
         return "same rack"

@@ -28,7 +28,7 @@ class Candidate:
     disk_id: DiskId
     name: str
     rack: str
-    machine: str
+    machine: str  # Empty: all servers share one, which says nothing.
     used_share: float
     free_bytes: int
     total_bytes: int
@@ -220,7 +220,7 @@ def why_no_copy(candidate: Candidate, wanted: CopyWanted, shared: bool) -> str:
         return candidate.trouble
     if candidate.server_id in wanted.failed:
         return "failed to copy lately"
-    if not shared:
+    if not shared and candidate.machine:
         for one in wanted.kept:
             if one.machine == candidate.machine:
                 return f"is on the machine of {one.name}"
@@ -259,7 +259,7 @@ def _worse_than_possible(
     return any(
         faults(wanted.rule, wanted.goal, (*wanted.kept, one)) < reached
         for one in everyone
-        if shared or one.machine not in machines
+        if shared or not one.machine or one.machine not in machines
     )
 
 
@@ -283,7 +283,7 @@ def _next(
     machines = [one.machine for one in chosen]
     left = [one for one in usable if one not in chosen]
     if not shared:
-        left = [one for one in left if one.machine not in machines]
+        left = [one for one in left if not one.machine or one.machine not in machines]
     # The order of `usable` decides among equals: min takes the first.
     return min(
         left,

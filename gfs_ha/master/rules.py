@@ -30,7 +30,9 @@ class Spot(Protocol):
     def rack(self) -> str: ...
 
     @property
-    def machine(self) -> str: ...
+    def machine(self) -> str:
+        """Return the name of the machine; empty where it says nothing, for all share one."""
+        ...
 
 
 def next_rank(rule: str, chosen: Sequence[Spot], rack: str) -> int:
@@ -62,9 +64,10 @@ def breaks(rule: str, goal: int, spots: Iterable[Spot]) -> int:
     machines: Counter[str] = Counter()
     for spot in spots:
         racks[spot.rack] += 1
-        machines[spot.machine] += 1
+        if spot.machine:
+            machines[spot.machine] += 1
     copies = racks.total()
-    shared = copies - len(machines)
+    shared = machines.total() - len(machines)
     crowded = sum(max(0, count - 2) ** 2 for count in racks.values())
     if rule == SPREAD or (rule == HDFS and goal == 2):
         crowded += copies - len(racks)

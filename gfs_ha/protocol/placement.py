@@ -59,3 +59,34 @@ class ExplainPlacement(Word, frozen=True, tag="explain_placement"):
 
 PlacementRequest = ExplainPlacement
 PlacementReply = PlacementExplained
+
+
+class FillRow(Word, frozen=True):
+    """How full a server is, and would be."""
+
+    name: str
+    rack: str
+    fate: str  # "stays", "lost", "added", or why it takes nothing.
+    total_bytes: int
+    used_before: float  # Shares of its disks.
+    used_after: float
+    bytes_in: int
+    bytes_out: int
+
+
+class SimulationReport(Word, frozen=True):
+    """-> kind PlacementSimulation: what planners would do with the servers of another day."""
+
+    items: tuple[FillRow, ...]
+    chunk_count: int  # Chunks that were looked at.
+    copy_count: int  # Copies that would be made because some are lost,
+    copy_bytes: int
+    moved_count: int  # and because others lie against their rule then.
+    moved_bytes: int
+    below_goal: int  # Chunks that would stay with fewer copies than they want.
+    against_rule: int  # Chunks that would stay against their rule.
+    lost_count: int  # Chunks without any copy left,
+    lost_bytes: int
+    new_count: int  # New chunks that were placed,
+    refused_count: int  # and that could not be.
+    reasons: tuple[str, ...]  # Why, the first few.
