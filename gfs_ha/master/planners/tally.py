@@ -5,9 +5,14 @@ changed or was not looked at for a while. A bucket that differs in two counts is
 the server, and only rows that disagree with that list lead to anything, never to more than a
 question or a proposal: a copy that is missing is asked to compare itself, one that nobody knows of
 is adopted or dropped like any other, one of a dead chunk is deleted as its command said.
+
+Replicas that are not sealed are in no tally, but listed in full. One that a slow push made on a
+server after its place was given up is as unknown as any other.
 """
 
 from __future__ import annotations
+
+from itertools import islice
 
 from gfs_ha.ids import ChunkId
 from gfs_ha.master.planners.copies import evidence
@@ -30,6 +35,7 @@ def plan_tally(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> 
     walk = cursors.tally
     for server_id, start_id in seen.repair.starts.items():
         walk.note_start(server_id, start_id)
+    _unsealed_strays(made, view, scene, limits)
     for server_id, listing in seen.repair.listings:
         disk = (server_id, listing.disk_id)
         before = len(made.proposals) + len(made.orders)
@@ -131,6 +137,21 @@ def _compare(
                 made.orders.append((server_id, CompareReplica(chunk_id, chunk.birth, *end)))
         elif all(one.server_id != server_id for one in chunk.replicas):
             _stray(made, scene, (chunk_id, chunk), (server_id, disk_id))
+
+
+def _unsealed_strays(made: Plan, view: View, scene: Scene, limits: PlanLimits) -> None:
+    """Look for fenced replicas of sealed chunks on servers that have no place of them."""
+    for server_id, listed in scene.repair.listed.items():
+        fenced = (one for one in listed.values() if one.state == "fenced")
+        for replica in islice(fenced, limits.rows):
+            chunk = view.chunk(replica.chunk_id)
+            if chunk is None or chunk.state != SEALED or chunk.birth != replica.birth:
+                continue
+            # It has compared itself: who differs is quarantined, and kept for a person to see.
+            compared = replica.order_index >= chunk.sealed_index
+            if compared and all(one.server_id != server_id for one in chunk.replicas):
+                known, disk = (replica.chunk_id, chunk), (server_id, replica.disk_id)
+                _stray(made, scene, known, disk)
 
 
 def _stray(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], disk: Disk) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 from repair_house import LENGTH, House
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId, StartId
@@ -11,7 +12,12 @@ from gfs_ha.master.planners.plan import Plan, Seen
 from gfs_ha.master.planners.tally import RECHECK_S, plan_tally
 from gfs_ha.master.planners.walk import NUMBERS
 from gfs_ha.master.state.commands import DropReplica, LoseHolder, PlaceCopy
-from gfs_ha.protocol.control import BucketListing, CompareReplica, DeleteReplica
+from gfs_ha.protocol.control import (
+    BucketListing,
+    CompareReplica,
+    DeleteReplica,
+    OpenReplica,
+)
 from gfs_ha.protocol.metadata import ReleaseChunks
 from gfs_ha.protocol.tally import bucket_of, replica_hash
 
@@ -141,6 +147,31 @@ def test_a_copy_that_nobody_needs_is_dropped_with_evidence_and_then_deleted() ->
     house.apply(made)
     house.rest()
     assert not house.on_disk[4] and len(house.row(chunk_id).replicas) == 3 and quiet(house)
+
+
+def test_a_replica_that_a_slow_push_made_after_its_place_was_given_up_is_dropped() -> None:
+    house = Compared()
+    chunk_id = house.chunk((1, 2, 3))
+    row = house.row(chunk_id)
+    open_still = OpenReplica(ChunkId(chunk_id), row.birth, DiskId(104), LENGTH, "fenced")
+    house.listed = {4: {chunk_id: open_still}}
+    assert quiet(house), "it has not compared itself yet"
+    house.listed = {4: {chunk_id: replace_index(open_still, row.sealed_index)}}
+    [command] = house.until_found().proposals
+    assert isinstance(command, DropReplica) and set(command.evidence) == {1, 2, 3}
+    house.suspect = {2}
+    assert quiet(house), "the last good copy may be among those that are not heard"
+    house.suspect, house.dead = set(), {2}
+    [place] = house.until_found().proposals
+    assert isinstance(place, PlaceCopy) and place.server_id == 4, "what is whole is done at once"
+    house.dead = set()
+    house.tables.do(command)
+    house.rest()
+    assert len(house.row(chunk_id).replicas) == 3 and not house.listed[4] and quiet(house)
+
+
+def replace_index(replica: OpenReplica, index: int) -> OpenReplica:
+    return msgspec.structs.replace(replica, order_index=index)
 
 
 def test_what_is_dead_or_gone_is_deleted_by_the_rule_for_that() -> None:
