@@ -9,6 +9,8 @@ from gfs_ha.chunk.disk_memory import MemoryDisk, MemoryFile
 from gfs_ha.sim.cluster.runtime import BusyRuntime
 from gfs_ha.sim.masters.tasks import Killed
 
+BALLAST = "ballast"  # What somebody else has on the disk, outside of the data directory.
+
 # Told the name of a file that is about to go.
 OnUnlink = Callable[[str], None]
 
@@ -34,7 +36,7 @@ class ProcessDisk:
 
     def names(self) -> list[str]:
         self.check()
-        return self._inner.names()
+        return [name for name in self._inner.names() if name != BALLAST]
 
     def create(self, name: str) -> ProcessFile:
         self.check()

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from gfs_ha.sim.cluster.damage import flip_a_byte, is_spare
+from gfs_ha.sim.cluster.disk import BALLAST
 from gfs_ha.sim.cluster.server import SimServer
 from gfs_ha.sim.cluster.truth import Truth
 from gfs_ha.sim.masters.master import SimMaster
 from gfs_ha.sim.masters.world import World
 
-_BALLAST = "ballast"
 _FULL = (0.955, 0.99)
 
 
@@ -59,7 +59,7 @@ class Faults:
         for server in self._servers:
             server.go_on()
             server.speed.sync_s = server.speed.usual_s
-            server.disk.unlink(_BALLAST)
+            server.disk.unlink(BALLAST)
             self._restart(server)
 
     def strike(self, kind: str, server: SimServer) -> None:
@@ -152,10 +152,10 @@ class Faults:
         disk = server.disk
         usage = disk.usage()
         ballast = int(self._chance.uniform(*_FULL) * usage.total) - usage.used
-        if _BALLAST in disk.names() or ballast <= 0:
+        if BALLAST in disk.names() or ballast <= 0:
             return
-        disk.create(_BALLAST).allocate(ballast)
-        self._later(3.0, 20.0, lambda: disk.unlink(_BALLAST))
+        disk.create(BALLAST).allocate(ballast)
+        self._later(3.0, 20.0, lambda: disk.unlink(BALLAST))
 
     # Links.
 

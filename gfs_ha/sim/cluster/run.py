@@ -152,6 +152,7 @@ class ClusterRun:
     def run(self) -> ClusterReport:
         """Run to the end; a broken promise is in the report."""
         violation = None
+        gc.collect()
         gc.disable()  # What a collection would end, would end at another moment in each run.
         try:
             with self._complaints:
@@ -230,6 +231,9 @@ class ClusterRun:
             raise Violation(f"no rest: {self._unrest()}")
         self._rest_s = scheduler.now_s - ended_s
         self._read_all()
+        # Who reads finds rot that nobody knew of.
+        if not self._advance(lambda: not self._unrest(), _QUIET_MAX_S):
+            raise Violation(f"no rest after reading: {self._unrest()}")
         self._check_rest()
         for master in self.masters.values():
             with master.disk.held.read() as reader:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from gfs_ha.checksum import chunk_digest
 from gfs_ha.chunk.disk import opened
@@ -76,8 +77,8 @@ class Truth:
     def __init__(self, masters: dict[str, SimMaster], servers: Sequence[SimServer]) -> None:
         self._masters = masters
         self.servers = servers
-        # The disks are kept, so that no other one gets the place of one in memory.
-        self._known: dict[int, tuple[MemoryDisk, dict[str, ChunkId]]] = {}
+        # By file, not by name: a slot's number is given again once its file is gone.
+        self._known: WeakKeyDictionary[object, ChunkId] = WeakKeyDictionary()
 
     @contextmanager
     def view(self) -> Iterator[View]:
@@ -127,17 +128,17 @@ class Truth:
 
     def _slots(self, disk: MemoryDisk) -> dict[ChunkId, list[str]]:
         """Return the slot files of a disk by chunk; which chunk one is for never changes."""
-        known = self._known.setdefault(id(disk), (disk, {}))[1]
         by_chunk: dict[ChunkId, list[str]] = {}
         for name in disk.names():
             if not name.endswith(".slot"):
                 continue
-            chunk_id = known.get(name)
+            file = disk._names[name]
+            chunk_id = self._known.get(file)
             if chunk_id is None:
                 reading = read_header(disk, name)
                 if reading is None:
                     continue
-                chunk_id = known[name] = reading.header.chunk_id
+                chunk_id = self._known[file] = reading.header.chunk_id
             by_chunk.setdefault(chunk_id, []).append(name)
         return by_chunk
 

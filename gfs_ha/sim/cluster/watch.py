@@ -20,7 +20,7 @@ from gfs_ha.sim.masters.master import SimMaster
 from gfs_ha.sim.masters.world import World
 
 _SURELY = 0.85  # A server that was heard within this share of its patience is not dead.
-_TOLD_S = 3.0  # By then a leader has heard how full a server is.
+_TOLD_S = 1.5  # A heartbeat that came so long after it was full says so.
 
 
 @dataclass(slots=True)
@@ -136,9 +136,10 @@ class Watch:
         row = view.server(server_id)
         if row is None:
             return
-        full_s = self._world.scheduler.now_s - self._contacts[row.name].full_since_s
-        if full_s > _TOLD_S:
-            raise Violation(f"above its mark: {what} is placed on {row.name}, full for {full_s} s")
+        contact = self._contacts[row.name]
+        told_s = contact.heard_s - contact.full_since_s
+        if told_s > _TOLD_S:
+            raise Violation(f"above its mark: {what} is placed on {row.name}, known to be full")
 
     # Files that go.
 
