@@ -97,17 +97,12 @@ def _ask_next(
 def change_scrub(desk: Desk, request: ChangeScrub, slot: Slot) -> None:
     """Write down how disks are scrubbed from now on, and answer with all of it."""
     desk.leading()
-    with desk.kv.read() as reader:
-        now = _budget(View(reader))
-    command = SetScrub(
-        now.bytes_per_s if request.bytes_per_s == -1 else request.bytes_per_s,
-        now.period_s if request.period_s == -1 else request.period_s,
-        now.paused if request.paused == -1 else bool(request.paused),
-    )
+    command = SetScrub(request.bytes_per_s, request.period_s, request.paused)
 
     def done(outcome: Outcome) -> None:
         if _succeeded(desk, slot, outcome):
-            slot.reply(ScrubBudgetReport(command.bytes_per_s, command.period_s, command.paused))
+            assert outcome.result is not None, "it succeeded"
+            slot.reply_encoded(outcome.result)
 
     desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)
 

@@ -7,11 +7,15 @@ from gfs_ha.protocol.codec import Word
 
 
 class SetScrub(Word, frozen=True, tag="set_scrub"):
-    """-> Done. How every disk is scrubbed from now on. Raises: InvalidArgument."""
+    """-> ScrubBudgetReport, of all numbers. -1 leaves one as it is. Raises: InvalidArgument.
 
-    bytes_per_s: int
-    period_s: int
-    paused: bool
+    Who asks for two changes in a row must not lose the first: apply knows what stands, and a leader
+    that looked before it proposed may have seen older rows.
+    """
+
+    bytes_per_s: int = -1
+    period_s: int = -1
+    paused: int = -1  # 0 or 1.
 
 
 class AskScrub(Word, frozen=True, tag="ask_scrub"):

@@ -20,20 +20,26 @@ from gfs_ha.master.state.scrub_records import AskedScrub, ScrubSettings
 from gfs_ha.master.state.tables import ONLY, id_key
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.metadata import Done
-from gfs_ha.protocol.scrub import SERVERS_PER_START_MAX, ScrubWanted
+from gfs_ha.protocol.scrub import SERVERS_PER_START_MAX, ScrubBudgetReport, ScrubWanted
 
 USUAL = ScrubSettings(SCRUB_BYTES_PER_S, SCRUB_PERIOD_S)
 
 
 @step(SetScrub)
-def set_scrub(draft: Draft, command: SetScrub) -> Done:
-    """Write down how disks are scrubbed. Refuses: InvalidArgument."""
-    check_range("bytes_per_s", command.bytes_per_s, 0, SIZE_MAX)
-    if command.period_s:
+def set_scrub(draft: Draft, command: SetScrub) -> ScrubBudgetReport:
+    """Write down how disks are scrubbed, and return all of it. Refuses: InvalidArgument."""
+    check_range("bytes_per_s", command.bytes_per_s, -1, SIZE_MAX)
+    check_range("paused", command.paused, -1, 1)
+    if command.period_s not in (-1, 0):
         check_range("period_s", command.period_s, SCRUB_PERIOD_MIN_S, SCRUB_PERIOD_MAX_S)
-    row = ScrubSettings(command.bytes_per_s, command.period_s, command.paused)
+    known = scrub_settings(draft.view)
+    row = ScrubSettings(
+        known.bytes_per_s if command.bytes_per_s == -1 else command.bytes_per_s,
+        known.period_s if command.period_s == -1 else command.period_s,
+        known.paused if command.paused == -1 else bool(command.paused),
+    )
     draft.rows.put(tables.SCRUB_SETTINGS, ONLY, row)
-    return Done()
+    return ScrubBudgetReport(row.bytes_per_s, row.period_s, row.paused)
 
 
 @step(AskScrub)

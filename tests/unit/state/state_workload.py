@@ -274,7 +274,7 @@ class Workload:
 
     def scrub(self) -> Command:
         if self.random.random() < 0.5:
-            return SetScrub(self.random.randint(-1, 99), self.random.choice((0, 5, 7200)), False)
+            return SetScrub(self.random.randint(-1, 99), self.random.choice((-1, 0, 5, 7200)), 0)
         return AskScrub((self.random.randint(1, SERVERS + 1),), self.random.randint(-1, 9))
 
     def deleted(self) -> Command:

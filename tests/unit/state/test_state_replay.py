@@ -179,7 +179,7 @@ def rich() -> Driver:
     assert row is not None
     driver.ok(PunchChunk(punched, row.sealed_index, b"\x02"))
     driver.ok(NoteOrphans(((1, 101, ChunkId(5)),)))
-    driver.ok(SetScrub(1 << 20, 7200, False))
+    driver.ok(SetScrub(1 << 20, 7200, 0))
     driver.ok(AskScrub((1, 2)))
     driver.ok(Mkdir("/last"), ended)
     driver.ok(CloseSession(), ended)

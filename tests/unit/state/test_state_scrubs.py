@@ -9,7 +9,7 @@ from gfs_ha.limits import SCRUB_PERIOD_MAX_S, SCRUB_PERIOD_MIN_S
 from gfs_ha.master.state.scrub_commands import AskScrub, SetScrub
 from gfs_ha.master.state.scrubs import USUAL, scrub_settings, scrub_wanted
 from gfs_ha.master.state.tables import TABLES
-from gfs_ha.protocol.scrub import SERVERS_PER_START_MAX, ScrubWanted
+from gfs_ha.protocol.scrub import SERVERS_PER_START_MAX, ScrubBudgetReport, ScrubWanted
 
 
 @pytest.fixture
@@ -32,21 +32,31 @@ def test_without_a_word_of_anybody_the_usual_settings_hold(driver: Driver) -> No
 
 
 def test_settings_hold_for_every_server(driver: Driver) -> None:
-    driver.ok(SetScrub(5, SCRUB_PERIOD_MIN_S, True))
+    driver.ok(SetScrub(5, SCRUB_PERIOD_MIN_S, 1))
     assert wanted(driver, 1) == wanted(driver, 2) == ScrubWanted(5, SCRUB_PERIOD_MIN_S, True)
-    driver.ok(SetScrub(0, 0, False))
+    driver.ok(SetScrub(0, 0, 0))
     assert wanted(driver, 2) == ScrubWanted(0, 0)
     driver.check()
+
+
+def test_each_number_is_changed_by_itself_and_all_of_them_are_answered(driver: Driver) -> None:
+    driver.ok(SetScrub(period_s=7200))
+    driver.ok(SetScrub(bytes_per_s=9))
+    said = driver.ok(SetScrub(paused=1))
+    assert said == ScrubBudgetReport(9, 7200, True)
+    assert wanted(driver, 1) == ScrubWanted(9, 7200, True)
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        SetScrub(-1, 7200, False),
-        SetScrub(1 << 63, 7200, False),
-        SetScrub(1, SCRUB_PERIOD_MIN_S - 1, False),
-        SetScrub(1, SCRUB_PERIOD_MAX_S + 1, False),
-        SetScrub(1, -1, False),
+        SetScrub(-2, 7200, 0),
+        SetScrub(1 << 63, 7200, 0),
+        SetScrub(1, SCRUB_PERIOD_MIN_S - 1, 0),
+        SetScrub(1, SCRUB_PERIOD_MAX_S + 1, 0),
+        SetScrub(1, -2, 0),
+        SetScrub(1, 7200, 2),
+        SetScrub(paused=-2),
         AskScrub((), 0),
         AskScrub((1,), -1),
     ],
