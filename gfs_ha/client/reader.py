@@ -158,7 +158,9 @@ class PieceReader:
             trouble = _verdict(content.path, chunk, failures)
             delay_s = pause_s(trouble, round_index + 3, self._runtime.uniform(0.0, 1.0))
             corrupt = isinstance(trouble, CorruptData) and round_index + 1 >= ROUNDS_CORRUPT_MAX
-            if corrupt or not deadline.allows(delay_s, self._runtime.monotonic_s()):
+            # Masters of an old copy may know a file whose bytes were given back since: for good.
+            lost = bool(failures) and all(isinstance(error, RangeGone) for _, error in failures)
+            if corrupt or lost or not deadline.allows(delay_s, self._runtime.monotonic_s()):
                 raise trouble
             self._runtime.sleep(delay_s)
             chunk = self._locations.refresh(chunk.chunk_id)

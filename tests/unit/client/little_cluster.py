@@ -22,6 +22,7 @@ from gfs_ha.errors import (
     GfsError,
     NoServers,
     NotInitialized,
+    RangeGone,
     UnknownOutcome,
     UnknownReplica,
     Unreachable,
@@ -286,6 +287,7 @@ class LittlePlane:
         self.chunks: dict[tuple[ServerId, ChunkId], bytearray] = {}
         self.dead: set[ServerId] = set()
         self.flipping: set[ServerId] = set()  # Serves a flipped bit, with CRCs that fit it.
+        self.gone: set[ServerId] = set()  # Gave back the blocks that are asked for.
         self.lying: set[ServerId] = set()  # Holds other bytes, with a block array that fits them.
         self.dies_in_push: dict[ServerId, int] = {}  # After so many bytes of its next push.
         self.push_count = 0
@@ -300,6 +302,8 @@ class LittlePlane:
         self, location: Location, chunk: ChunkLocations, offset: int, into: memoryview
     ) -> ReadRange:
         data = self._stored(location, chunk)
+        if location.server_id in self.gone:
+            raise RangeGone(f"{location.name} gave it back")
         if offset + len(into) > len(data):
             raise CorruptData(f"{location.name} is short")
         into[:] = data[offset : offset + len(into)]

@@ -162,6 +162,35 @@ def test_buffered_readers_work_on_top(little: LittleCluster) -> None:
         assert list(file) == lines
 
 
+def test_a_late_reader_of_bytes_that_were_given_back_hears_that_the_file_changed(
+    little: LittleCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One replica that gave them back is enough; nobody is blamed for it (G8)."""
+    monkeypatch.setattr(piece_stream, "PIECES_DEFAULT", 1)
+    monkeypatch.setattr(piece_stream, "PIECES_PER_WORKER", 1)
+    little.client.put(io.BytesIO(DATA), "/a")
+    servers = [place.server_id for place in little.masters.locations()]
+    late = little.client.open("/a")
+    little.client.write_bytes("/a", b"new")
+    little.plane.gone = {servers[0]}
+    assert late.read(10) == DATA[:10], "others may still have them"
+    late.close()
+    late = little.client.open("/a")
+    little.client.write_bytes("/a", b"newer")
+    little.plane.gone = {servers[0]}
+    little.plane.dead = set(servers[1:])
+    with pytest.raises(FileChanged):
+        late.read()
+    late.close()
+    little.plane.dead = set()
+    little.plane.gone = set(servers)
+    with pytest.raises(ChunkUnavailable, match="gave it back"):
+        little.client.read_bytes("/a")
+    little.plane.gone = set()
+    assert little.client.read_bytes("/a") == b"newer"
+    assert not [one for one in little.masters.reports if one.server_id == servers[0]]
+
+
 def test_an_open_file_goes_on_while_its_content_lives_and_fails_when_it_is_gone(
     little: LittleCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
