@@ -154,7 +154,7 @@ def _report(
     play: _Play, before: dict[ServerId, Candidate], added: set[ServerId]
 ) -> SimulationReport:
     rows = []
-    for server_id, one in before.items():
+    for server_id, one in sorted(before.items(), key=lambda known: known[1].name):
         fate = "added" if server_id in added else one.trouble or "stays"
         rows.append(
             FillRow(

@@ -175,9 +175,9 @@ def _stuck(look: GoalLook, limit_s: float, session: Session) -> str:
 def _say_what_is_shared(session: Session, watch: GoalWatch) -> None:
     if watch.shared:
         chunks = count_text(len(watch.shared), "chunk")
-        session.warn(f"{chunks} are shared with files that want more copies, and keep these")
+        session.warn(f"shared with files that want more copies, and kept in those: {chunks}")
     if watch.unsealed:
         chunks = count_text(len(watch.unsealed), "chunk")
-        session.warn(f"{chunks} are still written to, and follow once they are sealed")
+        session.warn(f"still written to, and to follow once sealed: {chunks}")
     for path in watch.gone:
         session.warn(f"{printable(path)} was removed meanwhile")
