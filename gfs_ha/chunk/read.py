@@ -15,7 +15,7 @@ from gfs_ha.chunk.disk import File, opened
 from gfs_ha.chunk.slots.answers import ReadPlan
 from gfs_ha.chunk.slots.format import DATA_OFFSET, State
 from gfs_ha.chunk.slots.store import ChunkStore
-from gfs_ha.errors import CorruptData, ReplicaBusy
+from gfs_ha.errors import CorruptData, DiskFailed, ReplicaBusy
 from gfs_ha.ids import ChunkId
 from gfs_ha.limits import BLOCK_BYTES, KIB
 from gfs_ha.net.answers import Deadline
@@ -110,7 +110,11 @@ class _RangeReader:
             return buffer[:0], array("I")
         start = self._first * BLOCK_BYTES
         whole = buffer[: self._block_end(len(plan.crcs) - 1) - start]
-        count = file.read(DATA_OFFSET + start, whole)
+        try:
+            count = file.read(DATA_OFFSET + start, whole)
+        except DiskFailed:
+            self.check_all(file, buffer)  # It says which block cannot be read.
+            count = file.read(DATA_OFFSET + start, whole)
         for index in range(len(plan.crcs)):
             at = index * BLOCK_BYTES
             end = self._block_end(index) - start
@@ -139,7 +143,10 @@ class _RangeReader:
     def _read_block(self, file: File, index: int, buffer: memoryview) -> memoryview:
         start = (self._first + index) * BLOCK_BYTES
         block = buffer[: self._block_end(index) - start]
-        count = file.read(DATA_OFFSET + start, block)
+        try:
+            count = file.read(DATA_OFFSET + start, block)
+        except DiskFailed:
+            count = 0  # What cannot be read is as bad as what is another one.
         if count < len(block) or crc32c(block) != self._plan.crcs[index]:
             self._damaged(index)
         return block

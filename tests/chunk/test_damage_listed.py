@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chunk_house import BIRTH, CHUNK, street
+from chunk_house import BIRTH, CHUNK, client_room, fetch, start_house, street
 from copy_house import DATA, ORDER, SEALED, copy_now, order, seal, source
 from replica_house import RUNTIME, digest_of, open_store
 
@@ -81,3 +81,40 @@ def test_a_damaged_block_found_by_a_read_leaves_the_server_listed_as_damaged(
         assert house.damage == [(CHUNK, 0)]
         house.store.note_damage(CHUNK)
         assert house.store.get(CHUNK, BIRTH).condition == "damaged"
+
+
+@pytest.mark.parametrize("length", [1000, BLOCK_BYTES, len(DATA)])
+def test_a_block_that_cannot_be_read_is_told_as_damage_and_the_others_are_served(
+    length: int,
+) -> None:
+    disk = MemoryDisk(RUNTIME)
+    house = start_house(disk, 1, RUNTIME)
+    try:
+        seal(house.store)
+        disk.break_sector(house.store.get(CHUNK).name, DATA_OFFSET + 700)
+        with client_room() as room:
+            with pytest.raises(CorruptData):
+                fetch(room, house, 0, length)
+            assert house.damage == [(CHUNK, 0)]
+            good = len(DATA) - BLOCK_BYTES
+            assert fetch(room, house, BLOCK_BYTES, good)[0] == DATA[BLOCK_BYTES:]
+    finally:
+        house.stop()
+
+
+def test_of_a_replica_that_is_known_as_damaged_no_bad_block_leaves(tmp_path: Path) -> None:
+    """A big range goes out unread, for the reader to check; not of one that is in doubt."""
+    with street(tmp_path, 1) as (house,), client_room() as room:
+        seal(house.store)
+        with (tmp_path / "cs1" / house.store.get(CHUNK).name).open("r+b") as file:
+            file.seek(DATA_OFFSET + BLOCK_BYTES)
+            file.write(bytes(8))
+        with pytest.raises(CorruptData) as caught:
+            fetch(room, house, 0, len(DATA))
+        assert caught.value.details["confirmed"], "it came, and was found out here"
+        house.store.note_damage(CHUNK)
+        with pytest.raises(CorruptData) as caught:
+            fetch(room, house, 0, len(DATA))
+        assert "confirmed" not in caught.value.details, "its server kept it"
+        after = fetch(room, house, 2 * BLOCK_BYTES, len(DATA) - 2 * BLOCK_BYTES)[0]
+        assert after == DATA[2 * BLOCK_BYTES :]

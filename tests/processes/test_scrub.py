@@ -202,3 +202,16 @@ def test_the_scrub_alone_finds_what_nobody_reads(cluster: LocalCluster, fs: gfs_
     wait_until(found, "the damage")
     wait_until(lambda: whole(fs), "three whole copies")
     check_copies(cluster, fs)
+
+
+def test_three_damaged_copies_make_a_whole_one_if_each_block_is_good_in_some(
+    cluster: LocalCluster, fs: gfs_ha.Cluster
+) -> None:
+    wait_until(lambda: whole(fs), "three copies of each")
+    row = rows(fs)[2]
+    for at, replica in enumerate(row.replicas):
+        flip(slot_of(cluster, replica.name, row.chunk_id), DATA_OFFSET + at * 200_000)
+    found = fs.operations.verify_chunk(row.chunk_id)
+    assert [one.verdict for one in found.replicas] == [CORRUPT] * 3
+    wait_until(lambda: whole(fs), "three whole copies")
+    check_copies(cluster, fs)

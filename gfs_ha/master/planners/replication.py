@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import islice
 
+import msgspec
+
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.master.census import suspicious
 from gfs_ha.master.placement import place_copy
@@ -20,6 +22,7 @@ from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import CompareReplica
 
 LOST = "no good copy is left"
+SALVAGED = "no copy is whole: one is put together from the good blocks of damaged ones"
 NO_SOURCE = "no server with a good copy answers"
 TO_COMPARE = "a copy that came late compares itself"
 BUSY = "the servers have as many copies under way as they may"
@@ -94,13 +97,30 @@ def _restore(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], load: Load)
             made.proposals.append(ConfirmCopy(chunk_id, chunk.sealed_index, *place, *end))
             good.append(replica.server_id)
     if not good:
-        return TO_COMPARE if comparing else LOST
+        return TO_COMPARE if comparing else _salvage(made, scene, known, load)
     missing = chunk.goal - len(good) - len(coming)
     if missing > 0 and scene.repair.hold:
         return scene.repair.hold
     if missing > 0 and comparing:
         return TO_COMPARE
     return _place_copies(made, scene, known, (good, coming, load)) if missing > 0 else ""
+
+
+def _salvage(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], load: Load) -> str:
+    """Propose one copy of the good blocks of several damaged copies: all else is lost.
+
+    It is not tried again while an attempt under way, or one that failed, has its time.
+    """
+    chunk_id, chunk = known
+    if len(scene.damaged(chunk_id, chunk)) < 2:
+        return LOST
+    if any(one == chunk_id for one, _ in scene.repair.resting):
+        return LOST
+    if scene.repair.hold:
+        return scene.repair.hold
+    coming = scene.coming(chunk)
+    one_copy = (chunk_id, msgspec.structs.replace(chunk, goal=1))
+    return _place_copies(made, scene, one_copy, ([], coming, load)) or SALVAGED
 
 
 def _place_copies(

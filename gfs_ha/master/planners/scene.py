@@ -5,7 +5,7 @@ from __future__ import annotations
 from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.limits import PLACEMENT_RULE_DEFAULT
 from gfs_ha.master.census import Presence, lost_disks
-from gfs_ha.master.observed import DEAD, LIVE
+from gfs_ha.master.observed import DAMAGED, DEAD, LIVE
 from gfs_ha.master.placement import Candidate, CopyWanted
 from gfs_ha.master.planners.plan import Seen
 from gfs_ha.master.planners.seen import USUAL_BUDGET
@@ -136,8 +136,23 @@ class Scene:
             near = 0 if there.machine == to.machine else 1 if there.rack == to.rack else 2
             return near, self.repair.streams.get(server_id, 0), server_id
 
-        found = [one for one in self.good(chunk_id, chunk) if self.live(one) and one != target]
+        good = self.good(chunk_id, chunk) or self.damaged(chunk_id, chunk)
+        found = [one for one in good if self.live(one) and one != target]
         return sorted(found, key=distance)[:SOURCES_MAX]
+
+    def damaged(self, chunk_id: ChunkId, chunk: Chunk) -> list[ServerId]:
+        """Return the live servers whose copies are damaged and serve the blocks that are not (D3).
+
+        A copy is made of the good blocks of several, and counts only if it has the digest.
+        """
+        found = []
+        for replica in chunk.replicas:
+            listed = self.repair.listed.get(replica.server_id, {}).get(chunk_id)
+            if listed is None or listed.state != DAMAGED or listed.birth != chunk.birth:
+                continue
+            if self.live(replica.server_id) and not self.lost(replica):
+                found.append(replica.server_id)
+        return found
 
     def copy_order(self, chunk_id: ChunkId, chunk: Chunk, order: PlaceOrder) -> CopyReplica | None:
         """Return the order of a copy that is placed; None while nobody can be copied from."""

@@ -48,6 +48,7 @@ class House:
     resting: set[tuple[int, int]] = field(default_factory=set)
     listed: dict[int, dict[int, OpenReplica]] = field(default_factory=dict)
     streams: dict[int, int] = field(default_factory=dict)
+    salvageable: set[int] = field(default_factory=set)  # Each block is good in some copy.
     failing: dict[int, str] = field(default_factory=dict)  # Targets that fail to copy, and why.
     deaf: set[int] = field(default_factory=set)
     hold: str = ""
@@ -165,7 +166,7 @@ class House:
                 if chunk_id in self.on_disk.get(one.server_id, ())
                 and (chunk_id, one.server_id) not in self.damaged
             ]
-            if not good:
+            if not good and chunk_id not in self.salvageable:
                 self.failed[answered] = "no source has it"
                 self.doubted |= {(chunk_id, one.server_id) for one in order.sources}
                 return

@@ -158,6 +158,59 @@ def test_the_last_copy_is_kept_however_bad_and_said_to_be_lost() -> None:
     assert house.row(chunk_id).holders == (1, 2)
 
 
+def rotten(house: House, chunk_id: int, *servers: int) -> None:
+    """Let servers list their copies as damaged."""
+    row = house.row(chunk_id)
+    for server in servers:
+        replica = OpenReplica(chunk_id, row.birth, 100 + server, LENGTH, "damaged")
+        house.listed.setdefault(server, {})[chunk_id] = replica
+        house.damaged.add((chunk_id, server))
+
+
+def test_a_copy_is_put_together_from_damaged_ones_when_no_other_is_left() -> None:
+    house = House(server_count=6)
+    chunk_id = house.chunk((1, 2, 3))
+    rotten(house, chunk_id, 1, 2, 3)
+    house.salvageable.add(chunk_id)
+    made = house.plan(plan_replication)
+    [place] = made.proposals
+    assert isinstance(place, PlaceCopy) and place.server_id > 3, "one, to a server without any"
+    assert made.waits == {chunk_id: replication.SALVAGED}
+    house.apply(made)
+    assert house.plan(plan_replication).proposals == []
+    [(_, order)] = house.plan(plan_copies).orders
+    assert isinstance(order, CopyReplica)
+    assert {one.server_id for one in order.sources} == {1, 2, 3}
+    house.rest()
+    assert len(house.good(chunk_id)) == 3 and house.copies_made == 3
+    assert {one.server_id for one in house.row(chunk_id).replicas} == house.good(chunk_id)
+
+
+def test_one_damaged_copy_or_a_dead_one_is_nothing_to_put_together() -> None:
+    house = House(server_count=6)
+    chunk_id = house.chunk((1, 2, 3))
+    rotten(house, chunk_id, 1, 2, 3)
+    house.dead = {1, 2}
+    made = house.plan(plan_replication)
+    assert made.empty and made.waits == {chunk_id: replication.LOST}
+    house.dead = set()
+    house.listed[1][chunk_id] = OpenReplica(chunk_id, (9, 9), 101, LENGTH, "damaged")
+    house.listed[2][chunk_id] = OpenReplica(
+        chunk_id, house.row(chunk_id).birth, 102, LENGTH, "quarantined"
+    )
+    assert house.plan(plan_replication).empty
+
+
+def test_what_cannot_be_put_together_is_not_tried_again_at_once() -> None:
+    house = House(server_count=6)
+    chunk_id = house.chunk((1, 2, 3))
+    rotten(house, chunk_id, 1, 2, 3)
+    house.resting = {(chunk_id, 5)}
+    made = house.plan(plan_replication)
+    assert made.empty and made.waits == {chunk_id: replication.LOST}
+    assert house.row(chunk_id).holders == (1, 2, 3), "and nothing is given up"
+
+
 def test_an_equal_copy_that_came_late_is_adopted_and_nothing_is_copied() -> None:
     house = House()
     chunk_id = house.chunk((1, 2, 3), holders=(1, 2))
