@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from chunk_house import BIRTH, BOOT_ID, CHUNK, House, client_room, fetch, start_house, street
+from chunk_house import BIRTH, BOOT_ID, CHUNK, client_room, fetch, start_house, street
 from copy_house import CAPACITY, copy_now, order, outcome, seal, source
 from copy_house import DATA as COPIED
 from msgspec import structs
@@ -22,6 +22,7 @@ from replica_house import (
 )
 
 from gfs_ha.checksum import block_crcs
+from gfs_ha.chunk.disk import PosixDisk, PosixFile
 from gfs_ha.chunk.disk_memory import MemoryDisk, MemoryFile, PowerCut
 from gfs_ha.chunk.slots.format import State
 from gfs_ha.chunk.slots.slot import read_header
@@ -238,38 +239,62 @@ def test_a_reader_hears_of_what_is_gone_also_amid_its_read(tmp_path: Path) -> No
         assert not house.damage
 
 
-class Surprising(MemoryDisk):
-    """A disk on which something happens right before a read."""
+class Surprise:
+    """What happens when the second file is opened from now on: the first one is for the CRCs."""
 
     def __init__(self) -> None:
+        self.after: int | None = None
+        self.act: Callable[[], object] = lambda: None
+
+    def opening(self) -> None:
+        if self.after is not None:
+            self.after -= 1
+            if self.after == 0:
+                self.after = None
+                self.act()
+
+
+class SurprisingMemory(MemoryDisk):
+    def __init__(self, surprise: Surprise) -> None:
         super().__init__(RUNTIME)
-        self.surprise: Callable[[], object] | None = None
+        self.surprise = surprise
 
     def open(self, name: str) -> MemoryFile:
-        surprise, self.surprise = self.surprise, None
-        if surprise is not None:
-            surprise()
+        self.surprise.opening()
         return super().open(name)
 
 
-def test_what_is_given_back_amid_a_read_is_no_damage() -> None:
-    disk = Surprising()
+class SurprisingPosix(PosixDisk):
+    def __init__(self, directory: Path, surprise: Surprise) -> None:
+        super().__init__(directory)
+        self.surprise = surprise
+
+    def open(self, name: str) -> PosixFile:
+        self.surprise.opening()
+        return super().open(name)
+
+
+@pytest.mark.parametrize("kind", ["memory", "posix"])
+@pytest.mark.parametrize("length", [9, 4 * BLOCK_BYTES])
+def test_what_is_given_back_amid_a_read_is_no_damage(
+    kind: str, length: int, tmp_path: Path
+) -> None:
+    """The read is planned, then come mark and punch, then its bytes leave or are looked at.
+
+    A big one on a real disk leaves by sendfile: its reader finds zeros, and asks again.
+    """
+    surprise = Surprise()
+    disk = SurprisingMemory(surprise) if kind == "memory" else SurprisingPosix(tmp_path, surprise)
     house = start_house(disk, 1, RUNTIME)
     try:
         with client_room() as room:
             seal(house.store)
-            # The read is planned, then come mark and punch, then its bytes are looked at.
-            for length in (9, 4 * BLOCK_BYTES):
-                index = LogIndex(PUNCH + length)
-                block_index = 5 if length == 9 else 8
-                disk.surprise = lambda: disk_later(house, disk, index, block_index)  # noqa: B023
-                with pytest.raises(RangeGone):
-                    fetch(room, house, block_index * BLOCK_BYTES, length)
+            surprise.act = lambda: house.store.punch(CHUNK, PUNCH, 1 << 6)
+            surprise.after = 2
+            with pytest.raises(RangeGone):
+                fetch(room, house, 6 * BLOCK_BYTES, length)
+        assert surprise.after is None, "nothing happened"
         assert not house.damage and house.store.get(CHUNK).condition == "sealed"
     finally:
         house.stop()
-
-
-def disk_later(house: House, disk: Surprising, index: LogIndex, block_index: int) -> None:
-    """Have blocks given back when the second file is opened: the first one is for the CRCs."""
-    disk.surprise = lambda: house.store.punch(CHUNK, index, 1 << block_index)
+        disk.close()
