@@ -42,5 +42,5 @@ def test_a_range_that_is_given_is_kept_to(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("wanted", ["20000", "9-x", "20010-20000", "80-443", "60000-70000", "-"])
 def test_a_range_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
     monkeypatch.setenv(ports.PORTS_VARIABLE, wanted)
-    with pytest.raises(UsageError, match="GFS_LOCAL_PORTS is .*; say LOW-HIGH"):
+    with pytest.raises(UsageError, match=r"GFS_LOCAL_PORTS is .*; say LOW-HIGH"):
         ports.choose_ports("127.0.0.1", 1, ThreadedRuntime())
