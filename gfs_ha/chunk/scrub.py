@@ -87,6 +87,9 @@ class Scrubber:
     def suspect(self, chunk_id: ChunkId) -> None:
         """Remember a replica that somebody found damaged, beyond the end of this process."""
         with self._changed:
+            if chunk_id not in self._suspects:
+                state = self._state
+                self._state = msgspec.structs.replace(state, found_ever=state.found_ever + 1)
             self._suspects[chunk_id] = None
             while len(self._suspects) > SUSPECTS_MAX:
                 self._suspects.popitem(last=False)
@@ -122,6 +125,7 @@ class Scrubber:
             ended_ms=state.ended_ms,
             took_ms=state.took_ms,
             last_found=state.last_found,
+            found_ever=state.found_ever,
         )
 
     # The task ------------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ class Round(msgspec.Struct, frozen=True, array_like=True):
     took_ms: int = 0
     last_found: int = 0
     suspects: tuple[int, ...] = ()
+    found_ever: int = 0  # Damaged replicas in the life of the disk, whoever found them.
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from gfs_ha.limits import SPACE_FREE_BYTES_MIN, SPACE_FREE_SHARE_MIN
 from gfs_ha.master.quorum import ERROR, WARNING, members_found, short_of_room
 from gfs_ha.master.raft.contract import RaftStatus
+from gfs_ha.master.scrub_health import scrub_findings
 from gfs_ha.master.state.records import InternalErrors, Settings, StateCheck
 from gfs_ha.protocol.repair import RepairReport
 from gfs_ha.protocol.reports import Finding, HealthReport, ServerRow
+from gfs_ha.protocol.scrub import ScrubReport
 
 CLOCK_SKEW_MAX_MS = 5_000
 _NAMED_MAX = 8  # Things that one finding names.
@@ -36,6 +38,7 @@ class Symptoms:
     map_bytes: int
     state_check: StateCheck | None = None
     repair: RepairReport | None = None
+    scrub: ScrubReport | None = None
     led_since_ms: tuple[int, ...] = ()  # When the newest terms that led began, by wall time.
 
 
@@ -57,6 +60,7 @@ def examine(symptoms: Symptoms) -> HealthReport:
         *_states(symptoms),
         *_servers(symptoms),
         *_chunks(symptoms),
+        *_scrub(symptoms),
         *_space(symptoms),
         *_mistakes(symptoms),
         *_settings(symptoms),
@@ -218,11 +222,17 @@ def _chunks(symptoms: Symptoms) -> list[Finding]:
                 ERROR,
                 f"{_counted(len(symptoms.damaged))} with trouble on a replica: "
                 f"{_named(symptoms.damaged)}",
-                "reads use the intact replicas while there are any; look at the disks of the named "
-                "servers, and put the files again",
+                "other copies are made by themselves and these dropped then (gfsctl admin repair"
+                " status); look at the disks of the named servers",
             )
         )
     return found
+
+
+def _scrub(symptoms: Symptoms) -> list[Finding]:
+    if symptoms.scrub is None:
+        return []
+    return scrub_findings(symptoms.scrub, symptoms.wall_ns // 1_000_000)
 
 
 def _under_way(repair: RepairReport | None) -> str:

@@ -91,6 +91,7 @@ class Observed:
     sessions: OrderedDict[SessionId, float] = field(default_factory=OrderedDict)
     damage: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
     problems: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
+    _blocks: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
     _listed: dict[ServerId, dict[ChunkId, str]] = field(default_factory=dict)
     _promised: list[tuple[float, ServerId, int]] = field(default_factory=list)
 
@@ -140,11 +141,20 @@ class Observed:
         before = self._listed.get(beat.server_id, {})
         for chunk_id, problem in before.items():
             key = (chunk_id, beat.server_id)
-            if chunk_id not in listed and self.damage.get(key) == problem:
-                del self.damage[key]
+            said = self.damage.get(key)
+            if chunk_id not in listed and said in (problem, self._blocks.get(key, problem)):
+                self._forget_damage(key)
         for chunk_id, problem in listed.items():
-            _note(self.damage, (chunk_id, beat.server_id), problem)
+            key = (chunk_id, beat.server_id)
+            # Which block it is says more than that it is damaged.
+            block = self._blocks.get(key) if problem == f"is {DAMAGED}" else None
+            _note(self.damage, key, block or problem)
         self._listed[beat.server_id] = listed
+
+    def _forget_damage(self, key: tuple[ChunkId, ServerId]) -> None:
+        """Forget what a server said of a replica."""
+        self.damage.pop(key, None)
+        self._blocks.pop(key, None)
 
     def quarantined(self, chunk_id: ChunkId, server_id: ServerId) -> bool:
         """Return whether a server keeps a replica that it serves no more (C4, D3)."""
@@ -182,7 +192,7 @@ class Observed:
 
     def healed(self, chunk_id: ChunkId, server_id: ServerId) -> None:
         """Note that what was said of a replica is over: it was made anew, or is gone."""
-        self.damage.pop((chunk_id, server_id), None)
+        self._forget_damage((chunk_id, server_id))
         self.problems.pop((chunk_id, server_id), None)
 
     def present(self, server_id: ServerId, now_s: float) -> bool:
@@ -200,8 +210,9 @@ class Observed:
 
     def damaged(self, server_id: ServerId, damage: DamageFound) -> None:
         """Note a block that a server found damaged (D3)."""
-        problem = f"block {damage.block_index} is damaged"
-        _note(self.damage, (damage.chunk_id, server_id), problem)
+        key = (damage.chunk_id, server_id)
+        _note(self._blocks, key, f"block {damage.block_index} is damaged")
+        _note(self.damage, key, self._blocks[key])
 
     def trouble(self, chunk_id: ChunkId, server_id: ServerId, problem: str) -> bool:
         """Note what somebody else says of a replica: news, not a fact. Returns if it is new."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.protocol.codec import Failure, Word
+from gfs_ha.protocol.scrub import ScrubSummary
 
 
 class RowCount(Word, frozen=True):
@@ -249,6 +250,7 @@ class StatusReport(Word, frozen=True, tag="status_report"):
     health: HealthReport
     failovers: tuple[LedTerm, ...]  # The newest terms that led, newest first.
     failover_count: int = -1  # All that are recorded; -1: by an older release.
+    scrub: ScrubSummary | None = None
 
 
 class GetMasterFacts(Word, frozen=True, tag="get_master_facts"):

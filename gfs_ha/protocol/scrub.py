@@ -43,6 +43,7 @@ class ScrubFacts(Word, frozen=True):
     ended_ms: int = 0  # The last whole round: when it ended...
     took_ms: int = 0  # ...how long it took...
     last_found: int = 0  # ...and what it found.
+    found_ever: int = 0  # Damaged replicas in the life of the disk, also those that reads found.
 
 
 class GetScrub(Word, frozen=True, tag="get_scrub"):
@@ -79,6 +80,16 @@ class ScrubBudgetReport(Word, frozen=True, tag="scrub_budget"):
 
     bytes_per_s: int
     period_s: int
+    paused: bool
+
+
+class ScrubSummary(Word, frozen=True):
+    """The scrub of all disks: how much of their newest rounds is read, and what they found."""
+
+    share: float
+    running: int  # Disks whose round is not at its end.
+    bytes_per_s: int
+    found: int
     paused: bool
 
 

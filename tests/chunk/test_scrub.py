@@ -100,6 +100,7 @@ def test_damage_is_told_with_its_block_listed_and_never_served() -> None:
     with scrubbing(store) as house:
         house.rest()
         assert house.facts.last_found == 1
+        assert house.facts.found_ever == 1
     assert house.damage == [(chunk(3), 1)]
     assert [(one.chunk_id, one.state) for one in store.list_open()] == [(chunk(3), "damaged")]
 
@@ -114,6 +115,7 @@ def test_damage_is_remembered_by_the_next_run_before_its_round_comes_there() -> 
     assert again.list_open() == (), "the headers know nothing of it"
     with scrubbing(again, NEVER) as house:
         wait_until(lambda: house.damage, "the damage to be found again")
+        assert house.facts.found_ever == 1, "it is counted once"
     assert house.damage == [(chunk(5), 0)]
     assert [one.state for one in again.list_open()] == ["damaged"]
 

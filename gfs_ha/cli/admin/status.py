@@ -19,6 +19,7 @@ from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import count_text, duration_text, share_text, size_text
 from gfs_ha.cli.verb import Verb
 from gfs_ha.protocol.reports import MasterRow, ServerRow, StatusReport
+from gfs_ha.protocol.scrub import ScrubSummary
 
 _COPIES = ("0", "1", "2", "3+")
 
@@ -56,6 +57,8 @@ def _(report: StatusReport, wide: bool) -> Group:
     grid.add_row("masters", _masters_line(report.masters))
     grid.add_row("servers", _servers_line(report.servers))
     grid.add_row("chunks", _chunks_lines(report))
+    if report.scrub is not None:
+        grid.add_row("scrub", _scrub_line(report.scrub))
     grid.add_row("files", _files_line(report))
     for finding in report.health.items:
         style = "red" if finding.severity == "error" else "yellow"
@@ -140,6 +143,17 @@ def _chunks_lines(report: StatusReport) -> Text:
         f"   open {count_text(report.open_count)}  sealing {count_text(report.sealing_count)}"
         f"  dead {count_text(report.dead_count)}   of {size_text(report.chunk_bytes)}"
     )
+    return text
+
+
+def _scrub_line(scrub: ScrubSummary) -> Text:
+    text = Text()
+    if scrub.paused:
+        text.append("PAUSED   ", "yellow")
+    text.append(f"{share_text(scrub.share)} of this round")
+    if scrub.running:
+        text.append(f"   {count_text(scrub.running, 'disk')} at {size_text(scrub.bytes_per_s)}/s")
+    text.append(f"   {scrub.found} bad", "bold red" if scrub.found else "")
     return text
 
 

@@ -11,8 +11,10 @@ from gfs_ha.master.handlers.chunk_reports import Describer
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.masters import FAILOVERS_SHOWN, TERMS_SHOWN, master_rows
 from gfs_ha.master.handlers.repair import repair_report
+from gfs_ha.master.handlers.scrub import scrub_report
 from gfs_ha.master.health import Symptoms, examine
 from gfs_ha.master.reign import Reign
+from gfs_ha.master.scrub_health import summarise
 from gfs_ha.master.state.records import DEAD, Server
 from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.view import View
@@ -73,6 +75,7 @@ def get_status(desk: Desk, view: View, request: GetStatus, slot: Slot) -> Status
         chunk_bytes=settings.chunk_bytes,
         health=health,
         failovers=tuple(view.led_terms(FAILOVERS_SHOWN)),
+        scrub=summarise(scrub_report(desk, view)),
         failover_count=max(0, view.led_term_count() - 1),  # The first term was no failover.
     )
 
@@ -144,6 +147,7 @@ def _health(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[Hea
             map_bytes=stats.map_bytes,
             state_check=view.state_check(),
             repair=repair_report(desk, view, REPAIR_COPIES_MAX),
+            scrub=scrub_report(desk, view),
             led_since_ms=tuple(term.since_ms for term in view.led_terms(TERMS_SHOWN)),
         )
     )

@@ -44,6 +44,11 @@ def note_scrub(desk: Desk, reign: Reign, beat: Heartbeat) -> bool:
 
 def get_scrub(desk: Desk, view: View, request: GetScrub, slot: Slot) -> ScrubReport:
     """Return how far every server is."""
+    return scrub_report(desk, view)
+
+
+def scrub_report(desk: Desk, view: View) -> ScrubReport:
+    """Return how far the scrub of every server is, as the leader has heard."""
     reign = desk.leading()
     now_s = desk.now_s()
     rows = []

@@ -119,6 +119,22 @@ def test_a_replica_that_is_listed_as_damaged_no_longer_is_not_damaged_any_more()
     assert set(seen.damage) == {(2, 1)}, "a rotten block is not mended by silence"
 
 
+def test_which_block_is_damaged_is_known_as_long_as_the_replica_is_listed() -> None:
+    seen = Observed(0.0)
+    seen.registered(1, start(), 1.0)
+    torn = OpenReplica(3, Epoch(1, 1), 101, 0, "damaged")
+    seen.heard(beat(1, open_replicas=(torn,), damage=(DamageFound(3, 101, 7),)), 2.0, 0)
+    seen.heard(beat(2, open_replicas=(torn,)), 3.0, 0)
+    assert dict(seen.damage) == {(3, 1): "block 7 is damaged"}
+    seen.heard(beat(3), 4.0, 0)
+    assert not seen.damage
+    seen.heard(beat(4, open_replicas=(torn,)), 5.0, 0)
+    assert dict(seen.damage) == {(3, 1): "is damaged"}
+    seen.healed(3, 1)
+    seen.heard(beat(5), 6.0, 0)
+    assert not seen.damage
+
+
 def test_damage_comes_from_servers_and_troubles_from_anybody() -> None:
     seen = Observed(0.0)
     seen.registered(1, start(), 1.0)

@@ -1,0 +1,83 @@
+"""What the scrub says of the health of a cluster: rounds that are late or held, worn disks."""
+
+from __future__ import annotations
+
+from gfs_ha.master.quorum import WARNING
+from gfs_ha.protocol.reports import Finding
+from gfs_ha.protocol.scrub import ScrubFacts, ScrubReport, ScrubSummary
+
+WORN_AT = 10  # Damaged replicas in the life of a disk.
+LATE_PERIODS = 2
+_DAY_MS = 24 * 3600 * 1000
+_NAMED_MAX = 8
+
+
+def scrub_findings(report: ScrubReport, wall_ms: int) -> list[Finding]:
+    """Return what is not as it should be."""
+    found = []
+    budget = report.budget
+    late = []
+    for row in report.items:
+        for disk in row.disks:
+            if budget.period_s and is_late(disk, budget.period_s, wall_ms):
+                late.append(f"{row.name} ({_since(disk, wall_ms)})")
+            if disk.found_ever >= WORN_AT:
+                found.append(_worn(row.name, disk))
+    if budget.paused:
+        found.insert(
+            0,
+            Finding(
+                "SCRUB_PAUSED",
+                WARNING,
+                "the scrub is paused: damage that nobody reads is not found",
+                "gfsctl admin scrub resume, when the reason for it is over",
+            ),
+        )
+    elif late:
+        named = ", ".join(late[:_NAMED_MAX]) + (" and others" if len(late) > _NAMED_MAX else "")
+        found.append(
+            Finding(
+                "SCRUB_LATE",
+                WARNING,
+                f"no whole scrub for more than {LATE_PERIODS} periods: {named}",
+                "gfsctl admin scrub status says how fast it is and why; raise scrub budget --rate,"
+                " or --period if that is as intended",
+            )
+        )
+    return found
+
+
+def is_late(disk: ScrubFacts, period_s: int, wall_ms: int) -> bool:
+    """Return whether the last whole round of a disk is too long ago."""
+    since_ms = disk.ended_ms or disk.began_ms
+    return since_ms > 0 and wall_ms - since_ms > LATE_PERIODS * period_s * 1000
+
+
+def _since(disk: ScrubFacts, wall_ms: int) -> str:
+    if disk.ended_ms:
+        return f"the last one ended {(wall_ms - disk.ended_ms) // _DAY_MS} days ago"
+    return f"the first one began {(wall_ms - disk.began_ms) // _DAY_MS} days ago"
+
+
+def _worn(name: str, disk: ScrubFacts) -> Finding:
+    return Finding(
+        "DISK_WORN",
+        WARNING,
+        f"{disk.found_ever} damaged replicas were found on disk {disk.disk_id:#x} of {name} in its"
+        " life",
+        "look at its SMART values and the kernel's log; replace it if they agree, and start the"
+        " server on an empty directory",
+    )
+
+
+def summarise(report: ScrubReport) -> ScrubSummary:
+    """Return the scrub of the whole cluster on one line."""
+    disks = [disk for row in report.items for disk in row.disks]
+    total = sum(disk.bytes_total for disk in disks)
+    return ScrubSummary(
+        share=sum(disk.bytes_done for disk in disks) / total if total else 1.0,
+        running=sum(disk.state != "idle" for disk in disks),
+        bytes_per_s=sum(disk.bytes_per_s for disk in disks if disk.state != "idle"),
+        found=sum(disk.found for disk in disks),
+        paused=report.budget.paused,
+    )
