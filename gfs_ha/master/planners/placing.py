@@ -36,9 +36,13 @@ def plan_placing(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -
         if load.full or len(made.proposals) >= limits.items:
             return made
         walk.after = chunk_id
-        if _whole(scene, chunk_id, chunk) and scene.breaks(chunk, list(chunk.holders)):
-            walk.misplaced += 1
+        if chunk.state != SEALED or not scene.breaks(chunk, list(chunk.holders)):
+            continue
+        walk.misplaced += 1
+        if _whole(scene, chunk_id, chunk):
             _better(made, scene, (chunk_id, chunk), load, walk)
+        else:
+            walk.found += 1  # Its servers may have come a moment ago: it is looked at soon again.
     if len(page) < limits.rows:
         walk.end_round(seen.now_s)
     return made
@@ -46,7 +50,7 @@ def plan_placing(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -
 
 def _whole(scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> bool:
     """Return whether a chunk has exactly its copies, all of them sure, and nothing under way."""
-    if chunk.state != SEALED or len(chunk.holders) != chunk.goal:
+    if len(chunk.holders) != chunk.goal:
         return False
     if len(chunk.replicas) != chunk.goal:  # Something is copied, deleted, or came late.
         return False

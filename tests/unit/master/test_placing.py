@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from gfs_ha.master.planners.copies import plan_copies
 from gfs_ha.master.planners.goals import plan_goals
 from gfs_ha.master.planners.placing import plan_placing
 from gfs_ha.master.planners.placing_walk import ROUND_S, SOON_S, PlacingWalk
+from gfs_ha.master.planners.plan import Seen
 from gfs_ha.master.planners.surplus import plan_surplus
 from gfs_ha.master.rules import HDFS, SEED, SPREAD, breaks
 from gfs_ha.master.state.commands import PlaceCopy, SetRepairBudget
@@ -43,6 +45,29 @@ def test_copies_that_are_all_in_one_rack_get_one_elsewhere_once_there_is_another
         assert len(row.replicas) == 3 == len(house.good(chunk_id))
     house.cursors.placing = PlacingWalk()
     assert all(house.plan(planner).empty for planner in PLANNERS)
+
+
+class Unsettled(House):
+    """Servers that are back, and beat too shortly to be evidence of anything."""
+
+    settled = False
+
+    def seen(self) -> Seen:
+        seen = super().seen()
+        if self.settled:
+            return seen
+        return replace(seen, repair=replace(seen.repair, settled=frozenset()))
+
+
+def test_a_chunk_whose_servers_came_back_a_moment_ago_is_looked_at_soon_again() -> None:
+    house = Unsettled(6, racks={1: "r1", 2: "r1", 3: "r1", 4: "r2", 5: "r2", 6: "r2"})
+    chunk_id = house.chunk((1, 2, 3))
+    assert house.plan(plan_placing).empty
+    house.settled = True
+    assert house.plan(plan_placing).empty and house.cursors.placing.rest_until_s
+    house.cursors.placing.rest_until_s -= SOON_S
+    house.rest()
+    assert Counter(racks_of(house, chunk_id)) == {"r1": 2, "r2": 1}
 
 
 def test_the_new_copy_counts_before_the_old_one_goes() -> None:
