@@ -68,7 +68,8 @@ class AppendRights:
         self._chunk_id = ChunkId(0)  # Of the last stream.
         self._refused = ChunkId(0)
         self.trouble: GfsError | None = None
-        self.attempts = 0  # Failures without a connection that worked.
+        self.attempts = 0  # Failures without a connection that worked; each is a longer pause.
+        self._worked = False  # Since the last one.
 
     def limit(self) -> int:
         """Return how long a record may be. Raises: why there is no grant."""
@@ -120,13 +121,16 @@ class AppendRights:
     def worked(self) -> None:
         """Note that records are acknowledged."""
         self.attempts = 0
+        self._worked = True
 
     def note_trouble(self, error: GfsError) -> None:
         """Note what to avoid from now on: the tail, and the server that is to blame."""
         grant, self._grant = self._grant, None
         self.trouble = error
-        self.attempts += 1
         passing = isinstance(error, Unavailable) and not isinstance(error, Unreachable)
+        if passing or not self._worked:
+            self.attempts += 1  # Else the tail took records until now: ask for the next at once.
+        self._worked = False
         if grant is None or passing:
             return  # Busy, overloaded: the same primary may take them in a moment.
         self._refused = grant.tail.chunk_id

@@ -215,8 +215,8 @@ class Housekeeper:
         log_outcome(command, outcome)
 
     def _carry_out(self, reign: Reign, plans: list[Plan]) -> None:
-        sealer = self._desk.sealer
-        if self._desk.reign is not reign or sealer is None:
+        sealer, opener = self._desk.sealer, self._desk.opener
+        if self._desk.reign is not reign or sealer is None or opener is None:
             return
         now_s = self._desk.now_s()
         for plan in plans:
@@ -224,6 +224,7 @@ class Housekeeper:
                 reign.orders.want(server_id, order)
             for chunk_id, chunk in plan.sealing:
                 sealer.look_at(chunk_id, chunk)
+            opener.prepare(plan.ahead)
         carry_out(reign, plans, now_s)
         note_strays(reign, plans)
         reign.release_due(now_s)

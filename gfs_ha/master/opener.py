@@ -7,29 +7,29 @@ is given up by a planner. Runs on the door's thread.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from gfs_ha.errors import Busy, GfsError, Held, NoServers, NoSpace, NotFound
-from gfs_ha.ids import ChunkId, InodeId, LogIndex, ServerId, StartId, order_index
+from gfs_ha.ids import ChunkId, InodeId, ServerId
 from gfs_ha.kv.ordered import OrderedKV
-from gfs_ha.limits import REQUEST_DEADLINE_S, TAILS_PER_SERVER_MAX
-from gfs_ha.master.candidates import choose
+from gfs_ha.limits import REQUEST_DEADLINE_S
+from gfs_ha.master.applicants import RETRY_MS, Applicant, Opening
 from gfs_ha.master.creation import Creation
 from gfs_ha.master.orders import CREATE
-from gfs_ha.master.placement import Placement, Wanted
+from gfs_ha.master.placement import Placement
 from gfs_ha.master.proposals import Proposer, reply_of
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.sealer import Sealer
+from gfs_ha.master.spares import Spares
 from gfs_ha.master.state.commands import LeaderCommand
 from gfs_ha.master.state.records import OPEN, Inode, Settings
 from gfs_ha.master.state.tail_commands import AbandonTails, OpenTail, PlaceTail
-from gfs_ha.master.state.tail_reads import hold_on, leases, tail_of
+from gfs_ha.master.state.tail_reads import hold_on, tail_of
 from gfs_ha.master.state.view import View
+from gfs_ha.master.tail_places import Wishes, choose_places, order_creation
 from gfs_ha.master.waiting import Ends, Waiting
-from gfs_ha.protocol.append import GrantAppend
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.control import OrderDone, OrderFailed
 from gfs_ha.protocol.metadata import ChunkAllocated
@@ -40,37 +40,8 @@ logger = logging.getLogger(__name__)
 CREATE_PATIENCE_S = 1.0  # A server that has not created its replica by then is not waited for.
 TRIES_MAX = 4  # Placements of one opening.
 OPENINGS_MAX = 1_000
-RETRY_MS = 200  # What a client whose time is nearly over is told to wait.
-_TURN_AWAY_S = 0.3
 # The choice was made on older news, or another was faster: the tables say what to do now.
 _LOOK_AGAIN = ("StaleCommand", "UnknownServer", "UnknownChunk")
-
-
-@dataclass(frozen=True, slots=True)
-class Applicant:
-    """Who waits for an open tail; `again` looks once more, when there may be one."""
-
-    slot: Waiting
-    request: GrantAppend
-    again: Callable[[], None]
-
-
-@dataclass(slots=True)
-class _Opening:
-    inode_id: InodeId
-    waiting: list[Applicant]
-    condemned: dict[ChunkId, str]  # Tails that are to be sealed, and why.
-    failed: set[ServerId]  # As clients saw.
-    unable: set[ServerId] = field(default_factory=set)  # To create a replica.
-    path: str = ""  # That leads to the file.
-    tries: int = 0
-    step: int = 0  # What an earlier step waited for is void.
-    since_s: float = 0.0  # Of this step.
-    creation: Creation | None = None
-
-    def left_s(self) -> float:
-        """Return for how long somebody waits."""
-        return max((one.slot.left_s() for one in self.waiting), default=0.0)
 
 
 class Opener:
@@ -91,12 +62,18 @@ class Opener:
         self._proposer = proposer
         self._runtime = runtime
         self._post = post
-        self._openings: dict[InodeId, _Opening] = {}
-        self._by_chunk: dict[ChunkId, _Opening] = {}
+        self._openings: dict[InodeId, Opening] = {}
+        self._by_chunk: dict[ChunkId, Opening] = {}
+        self._spares = Spares(reign, kv, proposer, runtime, post)
 
     def opening(self) -> frozenset[ChunkId]:
-        """Return the tails that are placed and being opened."""
-        return frozenset(self._by_chunk)
+        """Return the tails that are placed and being opened, or kept ready for that."""
+        return self._spares.chunks() | self._by_chunk.keys()
+
+    def prepare(self, inode_ids: Iterable[InodeId]) -> None:
+        """Have the next tails of files kept ready that will soon fill theirs."""
+        for inode_id in inode_ids:
+            self._spares.prepare(inode_id)
 
     def ask(
         self, inode_id: InodeId, applicant: Applicant, condemned: Mapping[ChunkId, str]
@@ -114,7 +91,7 @@ class Opener:
             return
         if len(self._openings) >= OPENINGS_MAX:
             raise Busy(f"{OPENINGS_MAX} tails are being opened; ask again", retry_ms=RETRY_MS)
-        opening = _Opening(inode_id, [applicant], dict(condemned), failed)
+        opening = Opening(inode_id, [applicant], dict(condemned), failed)
         self._openings[inode_id] = opening
         self._next(opening)
         self._guarded(opening, self._look)
@@ -122,6 +99,8 @@ class Opener:
     def answered(self, server_id: ServerId, answer: OrderDone | OrderFailed) -> None:
         """Take a server's answer to the order to create its replica of a tail."""
         self._reign.orders.answered(server_id, answer.chunk_id, CREATE, answer.order_index)
+        if self._spares.answered(server_id, answer):
+            return
         opening = self._by_chunk.get(answer.chunk_id)
         creation = None if opening is None else opening.creation
         if opening is None or creation is None or answer.order_index != creation.index:
@@ -135,8 +114,9 @@ class Opener:
 
     def tick(self, now_s: float) -> None:
         """Go on with what waits for time to pass; called a few times per second."""
+        self._spares.tick(now_s)
         for opening in list(self._openings.values()):
-            opening.waiting = [one for one in opening.waiting if _stays(one)]
+            opening.waiting = [one for one in opening.waiting if one.stays()]
             creation = opening.creation
             if creation is not None:
                 late = now_s - creation.since_s >= CREATE_PATIENCE_S
@@ -150,18 +130,19 @@ class Opener:
     def end(self) -> list[Waiting]:
         """Return those who wait, when the reign ends."""
         slots = [one.slot for opening in self._openings.values() for one in opening.waiting]
+        self._spares.end()
         self._openings.clear()
         self._by_chunk.clear()
         return slots
 
     # One opening, step by step ------------------------------------------------------------------
 
-    def _next(self, opening: _Opening) -> int:
+    def _next(self, opening: Opening) -> int:
         opening.step += 1
         opening.since_s = self._runtime.monotonic_s()
         return opening.step
 
-    def _then(self, opening: _Opening, step: int, action: Callable[[_Opening], None]) -> None:
+    def _then(self, opening: Opening, step: int, action: Callable[[Opening], None]) -> None:
         """Go on, on the door's thread, unless the opening has gone on without this news."""
 
         def run() -> None:
@@ -170,7 +151,7 @@ class Opener:
 
         self._post(run)
 
-    def _then_visible(self, opening: _Opening, action: Callable[[_Opening], None]) -> None:
+    def _then_visible(self, opening: Opening, action: Callable[[Opening], None]) -> None:
         """Go on once what was applied can be read: its outcome is told before that (M2)."""
         step = self._next(opening)
 
@@ -181,9 +162,9 @@ class Opener:
 
     def _propose(
         self,
-        opening: _Opening,
+        opening: Opening,
         command: LeaderCommand,
-        action: Callable[[Outcome, _Opening], None],
+        action: Callable[[Outcome, Opening], None],
     ) -> None:
         if self._proposer.short_of_room(command):
             raise NoSpace("the masters are short of room, so that no tail can be opened")
@@ -197,13 +178,13 @@ class Opener:
 
         self._proposer.propose(command, REQUEST_DEADLINE_S, done)
 
-    def _guarded(self, opening: _Opening, action: Callable[[_Opening], None]) -> None:
+    def _guarded(self, opening: Opening, action: Callable[[Opening], None]) -> None:
         try:
             action(opening)
         except GfsError as error:
             self._fail(error, opening)
 
-    def _look(self, opening: _Opening) -> None:
+    def _look(self, opening: Opening) -> None:
         """Do what the tables ask for now: seal the tail that is there, place one, or be done."""
         with self._kv.read() as reader:
             view = View(reader)
@@ -218,14 +199,15 @@ class Opener:
             self._done(opening)
             return
         step = self._next(opening)
+        opening.before = tail.chunk_id
 
         def ended(error: GfsError | None) -> None:
             if opening.step != step:
                 return
-            if error is None:
-                self._then_visible(opening, self._look)
-            else:
+            if error is not None:
                 self._fail(error, opening)
+            elif not self._open_spare(opening):
+                self._then_visible(opening, self._look)
 
         one = Ends((tail.chunk_id,), opening.left_s, ended).one(tail.chunk_id)
         failed = frozenset(opening.failed) & {replica.server_id for replica in chunk.replicas}
@@ -236,7 +218,24 @@ class Opener:
             self._sealer.wait_for(tail.chunk_id, one, failed)
             self._sealer.look_at(tail.chunk_id, chunk)
 
-    def _place(self, opening: _Opening, view: View) -> None:
+    def _open_spare(self, opening: Opening) -> bool:
+        """Open the tail that is kept ready, if there is one; False: there is none.
+
+        Nothing is looked at before: the command is behind the seal in the log, and compares.
+        """
+        if not opening.waiting:
+            return False
+        request = opening.waiting[0].request
+        avoided = opening.failed | opening.unable
+        creation = self._spares.take(opening.inode_id, request.durability, avoided)
+        if creation is None:
+            return False
+        opening.path = request.path
+        self._by_chunk[creation.chunk.chunk_id] = opening
+        self._open(opening, creation)
+        return True
+
+    def _place(self, opening: Opening, view: View) -> None:
         self._send_away_strangers(opening, view)
         inode, settings = view.inode(opening.inode_id), view.settings()
         if not opening.waiting:
@@ -259,7 +258,7 @@ class Opener:
         )
         self._propose(opening, command, partial(self._placed, chosen))
 
-    def _send_away_strangers(self, opening: _Opening, view: View) -> None:
+    def _send_away_strangers(self, opening: Opening, view: View) -> None:
         """Have those look again whose path leads to another file by now."""
         stay = []
         for one in opening.waiting:
@@ -273,25 +272,13 @@ class Opener:
                 self._post(one.again)
         opening.waiting = stay
 
-    def _choose(self, opening: _Opening, view: View, about: tuple[Inode, Settings]) -> Placement:
+    def _choose(self, opening: Opening, view: View, about: tuple[Inode, Settings]) -> Placement:
         """Return where the tail is to lie. Raises: NoServers, NoSpace, Busy."""
-        inode, settings = about
         request = opening.waiting[0].request
-        observed, now_s = self._reign.observed, self._runtime.monotonic_s()
-        servers = view.servers()
-        full = {one for one, held in leases(view) if held.tail_count >= TAILS_PER_SERVER_MAX}
-        wanted = Wanted(
-            goal=inode.goal or settings.goal,
-            min_copies=settings.min_copies,
-            capacity=inode.chunk_bytes or settings.chunk_bytes,
-            machine=request.machine,
-            rack=request.rack,
-            failed=frozenset(opening.failed | opening.unable | full),
-            spread=self._runtime.random_u64(),
-            rule=inode.rule or settings.rule,
-        )
+        avoided = frozenset(opening.failed | opening.unable)
+        wishes = Wishes(request.machine, request.rack, avoided)
         try:
-            return choose(servers, observed, wanted, now_s, self._reign.all_hung_up())
+            return choose_places(self._reign, self._runtime, view, about, wishes)
         except NoServers as error:
             if opening.failed:
                 # Better one that some client saw failing than none.
@@ -302,25 +289,17 @@ class Opener:
             # Those that did not create a replica just now may do so in a moment.
             raise Busy(f"no tail could be created: {error.message}", retry_ms=RETRY_MS) from error
 
-    def _placed(self, chosen: Placement, outcome: Outcome, opening: _Opening) -> None:
+    def _placed(self, chosen: Placement, outcome: Outcome, opening: Opening) -> None:
         reply = reply_of(outcome)
         if not isinstance(reply, ChunkAllocated):
             self._refused(opening, reply)
             return
         now_s = self._runtime.monotonic_s()
-        head = reply.replicas[0].server_id
-        facts = self._reign.observed.servers.get(head)
-        start_id = StartId(0) if facts is None else facts.start_id
-        index = order_index(self._reign.epoch.incarnation, LogIndex(outcome.index))
-        creation = opening.creation = Creation(reply, start_id, index, now_s)
+        opening.creation = order_creation(self._reign, chosen, reply, outcome.index, now_s)
         self._by_chunk[reply.chunk_id] = opening
         self._next(opening)
-        self._reign.expect_lease(head, now_s)
-        for server_id, order in creation.orders(dict(chosen.replicas)).items():
-            self._reign.orders.want(server_id, order)
-            self._reign.release_if_due(server_id, now_s)
 
-    def _try_elsewhere(self, opening: _Opening, creation: Creation, failed: set[ServerId]) -> None:
+    def _try_elsewhere(self, opening: Opening, creation: Creation, failed: set[ServerId]) -> None:
         """Give up a placement and make another without the servers that failed it."""
         logger.warning(
             "tail not created chunk=%#x servers=%s", creation.chunk.chunk_id, sorted(failed)
@@ -338,7 +317,7 @@ class Opener:
         command = AbandonTails((chunk_id,), given_up=True)
         self._proposer.propose(command, REQUEST_DEADLINE_S, lambda outcome: None)
 
-    def _open(self, opening: _Opening, creation: Creation) -> None:
+    def _open(self, opening: Opening, creation: Creation) -> None:
         opening.creation = None
         chunk_id = creation.chunk.chunk_id
         command = OpenTail(opening.inode_id, chunk_id, opening.path, *creation.primary)
@@ -348,7 +327,7 @@ class Opener:
             self._abandon(chunk_id)
             self._fail(error, opening)
 
-    def _opened(self, chunk_id: ChunkId, outcome: Outcome, opening: _Opening) -> None:
+    def _opened(self, chunk_id: ChunkId, outcome: Outcome, opening: Opening) -> None:
         reply = reply_of(outcome)
         if isinstance(reply, Failure):
             self._abandon(chunk_id)
@@ -358,7 +337,7 @@ class Opener:
         logger.info("tail opened chunk=%#x inode=%d", chunk_id, opening.inode_id)
         self._then_visible(opening, self._done)
 
-    def _refused(self, opening: _Opening, reply: object) -> None:
+    def _refused(self, opening: Opening, reply: object) -> None:
         assert isinstance(reply, Failure), reply
         logger.info("no tail inode=%d because=%s", opening.inode_id, reply.message)
         if reply.error in _LOOK_AGAIN:
@@ -368,32 +347,26 @@ class Opener:
 
     # Its end ------------------------------------------------------------------------------------
 
-    def _done(self, opening: _Opening) -> None:
+    def _done(self, opening: Opening) -> None:
         """Have everybody look again: there is an open tail."""
         self._end(opening)
         for one in opening.waiting:
             self._post(one.again)
+        if opening.before is not None:
+            with self._kv.read() as reader:
+                before = View(reader).chunk(opening.before)
+            if before is not None and 2 * before.length >= before.capacity:
+                self._post(partial(self._spares.prepare, opening.inode_id))
 
-    def _fail(self, error: GfsError, opening: _Opening) -> None:
+    def _fail(self, error: GfsError, opening: Opening) -> None:
         self._end(opening)
         error = self._proposer.for_client(error)
         for one in opening.waiting:
             one.slot.fail(error)
 
-    def _end(self, opening: _Opening) -> None:
+    def _end(self, opening: Opening) -> None:
         opening.step += 1
         if self._openings.get(opening.inode_id) is opening:
             del self._openings[opening.inode_id]
         for chunk_id in [one for one, held in self._by_chunk.items() if held is opening]:
             self._abandon(chunk_id)
-
-
-def _stays(applicant: Applicant) -> bool:
-    """Return whether an applicant waits on; one whose time is nearly over is told to ask again."""
-    if applicant.slot.closed:
-        return False
-    if applicant.slot.left_s() > _TURN_AWAY_S:
-        return True
-    why = "the tail of the file is not open yet; ask again"
-    applicant.slot.fail(Busy(why, retry_ms=RETRY_MS))
-    return False

@@ -11,9 +11,9 @@ from functools import partial
 
 from gfs_ha.errors import Busy, GfsError, InvalidArgument, NotInitialized, SessionExpired
 from gfs_ha.limits import APPEND_WINDOW
+from gfs_ha.master.applicants import RETRY_MS
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
-from gfs_ha.master.opener import RETRY_MS
 from gfs_ha.master.planners.leases import RENAMED
 from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.raft.journal import stored_applied

@@ -20,10 +20,10 @@ from gfs_ha.errors import (
 )
 from gfs_ha.ids import ChunkId, InodeId
 from gfs_ha.limits import APPEND_WINDOW, RECORD_BYTES_MAX, SERVERS_MAX
+from gfs_ha.master.applicants import RETRY_MS, Applicant
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.growing import file_tail
-from gfs_ha.master.opener import RETRY_MS, Applicant
 from gfs_ha.master.planners.plan import cluster_ms
 from gfs_ha.master.planners.primaries import why_over
 from gfs_ha.master.primaries_heard import primary_heard

@@ -47,7 +47,10 @@ def plan_renewals(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) 
 
 
 def plan_tails(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
-    """Return the begin of the seal of tails that take no more appends, or that nobody needs."""
+    """Return the begin of the seal of tails that take no more appends, or that nobody needs.
+
+    A file whose tail is more than half full gets its next one placed and created before.
+    """
     page = open_tails(view, cursors.tails, limits.rows)
     cursors.tails = page[-1][0] if len(page) == limits.rows else NO_CHUNK
     found = Plan()
@@ -65,7 +68,14 @@ def plan_tails(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> 
         )
         if why:
             found.proposals.append(BeginSeal(chunk_id, why))
+        elif _more_than_half_full(seen, tail, chunk):
+            found.ahead.append(inode_id)
     return found
+
+
+def _more_than_half_full(seen: Seen, tail: Tail, chunk: Chunk) -> bool:
+    led = seen.tails.primary(tail).led
+    return led is not None and 2 * led.length > chunk.capacity
 
 
 def _why_not_worth(seen: Seen, what: tuple[Tail, Chunk], now_ms: int) -> str:

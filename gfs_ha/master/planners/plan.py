@@ -91,6 +91,7 @@ class Plan:
     listings: list[tuple[ServerId, DiskId, int]] = field(default_factory=list)  # Buckets to list.
     doubts: list[tuple[ChunkId, ServerId]] = field(default_factory=list)  # To compare themselves.
     strays: list[Place] = field(default_factory=list)  # Replicas of chunks without a row.
+    ahead: list[InodeId] = field(default_factory=list)  # Files that need their next tail soon.
     waits: dict[ChunkId, str] = field(default_factory=dict)  # Why a chunk is not repaired now.
 
     @property

@@ -24,6 +24,7 @@ class PlaceTail(Word, frozen=True, tag="place_tail"):
     durability: str = DISK
     goal: int = 0  # 0: the file's, or the cluster's setting.
     remarks: tuple[str, ...] = ()
+    ahead: bool = False  # Also while the file has a tail, which is opened when that one has ended.
 
 
 class AbandonTails(Word, frozen=True, tag="abandon_tails"):

@@ -48,7 +48,11 @@ def place_tail(draft: Draft, command: PlaceTail) -> ChunkAllocated:
 
     Refuses: NotFound, IsADirectory, StaleCommand, TooFewCopies, UnknownServer, InvalidArgument.
     """
-    inode = _file_without_tail(draft, command.inode_id)
+    inode = (
+        _file(draft, command.inode_id)
+        if command.ahead
+        else (_file_without_tail(draft, command.inode_id))
+    )
     goal = command.goal or inode.goal
     wanted = NewChunk(
         TAIL,
@@ -119,13 +123,18 @@ def open_tail(draft: Draft, command: OpenTail) -> Done:
     return Done()
 
 
-def _file_without_tail(draft: Draft, inode_id: InodeId) -> Inode:
+def _file(draft: Draft, inode_id: InodeId) -> Inode:
     check_range("inode", inode_id, 0, U64_MAX)
     inode = draft.view.inode(inode_id)
     if inode is None:
         raise NotFound(f"the file with inode {inode_id} does not exist (any more)")
     if inode.kind != FILE:
         raise IsADirectory(f"inode {inode_id} is a directory")
+    return inode
+
+
+def _file_without_tail(draft: Draft, inode_id: InodeId) -> Inode:
+    inode = _file(draft, inode_id)
     tail = tail_of(draft.view, inode_id)
     if tail is not None:
         raise StaleCommand(f"inode {inode_id} has the tail {format_id(tail.chunk_id)} already")

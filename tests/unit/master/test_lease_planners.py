@@ -7,7 +7,7 @@ from dataclasses import replace
 from master_tables import Tables
 
 from gfs_ha.ids import ChunkId, Epoch, InodeId, ServerId, StartId
-from gfs_ha.limits import LEASE_MS, LEASE_RENEW_BELOW_MS
+from gfs_ha.limits import LEASE_MS, LEASE_RENEW_BELOW_MS, MIB
 from gfs_ha.master.observed import DEAD, LIVE, SUSPECT
 from gfs_ha.master.planners import leases, primaries
 from gfs_ha.master.planners.expiry import plan_seals
@@ -162,6 +162,15 @@ def test_a_full_tail_and_an_idle_one_are_sealed() -> None:
     assert house.sealed_because() == [primaries.FULL]
     house.say(2, LedTail(idle, 10, 600_000))
     assert house.sealed_because() == [leases.IDLE]
+
+
+def test_a_file_whose_tail_is_more_than_half_full_gets_its_next_one_ahead() -> None:
+    house = House()
+    chunk_id = house.tail()
+    for length, wanted in ((MIB // 2, []), (MIB // 2 + 1, [InodeId(2)])):
+        house.say(1, LedTail(chunk_id, length, 5))
+        made = house.plan(plan_tails)
+        assert (made.ahead, made.proposals) == (wanted, [])
 
 
 def test_a_tail_whose_file_was_renamed_is_sealed_when_the_leader_that_did_it_fell() -> None:

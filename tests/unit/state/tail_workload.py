@@ -50,7 +50,7 @@ class TailWorkload:
     def place(self) -> Command:
         chosen = self.dice.sample(range(1, self.servers + 1), self.dice.choice((2, 3)))
         replicas = tuple((number, 100 + number) for number in chosen)
-        return PlaceTail(self.file()[1], replicas)
+        return PlaceTail(self.file()[1], replicas, ahead=len(chosen) == 2)
 
     def open(self) -> Command:
         path, inode_id = self.file()

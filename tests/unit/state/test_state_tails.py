@@ -81,6 +81,21 @@ def test_a_file_never_has_two_tails() -> None:
     driver.check()
 
 
+def test_a_tail_that_is_placed_ahead_is_opened_when_the_one_before_has_ended() -> None:
+    driver, _, inode_id = started()
+    first = driver.place(inode_id)
+    driver.ok(OpenTail(inode_id, first, "/log", 1, 1))
+    ahead = driver.ok(PlaceTail(inode_id, REPLICAS, ahead=True)).chunk_id
+    driver.check()
+    assert driver.error(OpenTail(inode_id, ahead, "/log", 1, 1)) == "StaleCommand"
+    driver.seal(first, 10)
+    driver.ok(OpenTail(inode_id, ahead, "/log", 1, 1))
+    with driver.view() as view:
+        tail = tail_reads.tail_of(view, inode_id)
+    assert (tail.chunk_id, tail.file_offset) == (ahead, 10)
+    driver.check()
+
+
 def test_a_chunk_is_the_tail_of_one_file() -> None:
     driver, session, inode_id = started()
     other = driver.file(session, "/other")
