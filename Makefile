@@ -14,7 +14,7 @@ help:
 	@echo "make bench   put, get, create, tree and failover beside the floor programs"
 	@echo "make bench-etcd  durable commands and reads beside a 3-member etcd, which must be installed"
 	@echo "make fuzz    the consensus fuzzer, longer (SEEDS=5000)"
-	@echo "make sim     whole masters and clients in virtual time (SEEDS=500, or SEED=n again)"
+	@echo "make sim     whole masters in virtual time, WHAT=cluster: with data (SEEDS=500, or SEED=n again)"
 	@echo "make chaos-masters  real masters through kills, cuts, full disks, clock steps (SECONDS=300)"
 	@echo "make many-files     what a million files cost the masters, beside 10,000 (FILES=1000000)"
 	@echo "make leader-kills  200 kills of the leader under load, planned restarts, replacements"
@@ -51,8 +51,9 @@ fuzz: setup
 	PYTHONHASHSEED=0 $(BIN)/python -m gfs_ha.sim.consensus --seeds $(SEEDS)
 
 sim: SEEDS = 500
+sim: WHAT ?= masters
 sim: setup
-	PYTHONHASHSEED=0 $(BIN)/gfsctl admin sim $(if $(SEED),replay $(SEED),run --seeds $(SEEDS))
+	PYTHONHASHSEED=0 $(BIN)/gfsctl admin sim $(if $(SEED),replay $(SEED),run --seeds $(SEEDS)) --what $(WHAT)
 
 bulk: SECONDS ?= 3600
 bulk: setup

@@ -1,4 +1,4 @@
-"""`gfsctl admin sim`: whole masters and clients in one process, in virtual time, from a seed."""
+"""`gfsctl admin sim`: masters, or whole clusters, in one process, in virtual time, from a seed."""
 
 from __future__ import annotations
 
@@ -16,24 +16,30 @@ from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.units import count_text, duration_text
 from gfs_ha.cli.verb import Family, Row, Verb
-from gfs_ha.errors import NotFound, Unhealthy, UsageError
+from gfs_ha.errors import NotFound, Unhealthy
+from gfs_ha.sim.cluster.run import ClusterReport
 from gfs_ha.sim.masters import figures
 from gfs_ha.sim.masters.campaign import run_seeds
-from gfs_ha.sim.masters.faults import KINDS
-from gfs_ha.sim.masters.figures import Figures
-from gfs_ha.sim.masters.run import PLAIN, MasterRun, RunReport
-from gfs_ha.sim.masters.search import find, plan_names, plan_of
-from gfs_ha.sim.masters.switches import SWITCHES, Switch
+from gfs_ha.sim.masters.figures import Figures, Report
+from gfs_ha.sim.masters.run import RunReport
+from gfs_ha.sim.simulations import SIMULATIONS
 
 _HERE = "gfs_ha.cli.admin.sim"
-_FIGURES = Path("~/.gfs-ha/simulation.json")
+_FIGURES = Path("~/.gfs-ha")
+
+_what = click.option(
+    "--what",
+    type=click.Choice(list(SIMULATIONS)),
+    default="masters",
+    help="The masters with their clients, or also chunkservers, data and repair (masters).",
+)
 
 sim = Family(
     "sim",
-    help="Simulate masters and clients in virtual time; needs no cluster.",
+    help="Simulate masters, or whole clusters, in virtual time; needs no cluster.",
     examples="""
     gfsctl admin sim run --seeds 500             # go on where the last run ended
-    gfsctl admin sim run --minutes 60            # as many as fit into an hour
+    gfsctl admin sim run --what cluster --minutes 60  # with chunkservers, for an hour
     gfsctl admin sim replay 4711 --trace         # what happened in one of them
     gfsctl admin sim plans                       # what can be played, and switched off
     """,
@@ -52,8 +58,10 @@ sim = Family(
     gfsctl admin sim run --start 1 --seeds 20            # these seeds
     gfsctl admin sim run --minutes 60 --figures sums.json  # keep the sums elsewhere
     gfsctl admin sim run --without stored-answers        # find out that this rule matters
+    gfsctl admin sim run --what cluster --seeds 50       # with chunkservers, files and repair
     """,
 )
+@_what
 @click.option("--seeds", type=click.IntRange(1), help="How many (100, or until --minutes is over).")
 @click.option("--start", type=click.IntRange(0), help="The first (where the last run ended).")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="The longest time.")
@@ -66,34 +74,36 @@ sim = Family(
 @pass_session
 def run(
     session: Session,
+    what: str,
     seeds: int | None,
     start: int | None,
     minutes: float | None,
     path: str | None,
     without: str | None,
 ) -> None:
-    """Simulate masters and clients with faults, seed by seed. Exit status 8 after a violation.
+    """Simulate a cluster with faults, seed by seed. Exit status 8 after a violation.
 
     The same seed does the same in every run. With --without it is 8 when nothing was found.
     """
     if without is not None:
-        _search(session, without, range(start or 1, (start or 1) + (seeds or 1000)))
+        _search(session, what, without, range(start or 1, (start or 1) + (seeds or 1000)))
         return
-    file = Path(path) if path else _FIGURES.expanduser()
+    simulation = SIMULATIONS[what]
+    file = Path(path) if path else _FIGURES.expanduser() / simulation.figures
     if path and not file.parent.is_dir():
         raise NotFound(f"--figures {path}: there is no directory {file.parent}; make it first")
     first = figures.load(file).next_seed if start is None else start
     count = seeds or (100 if minutes is None else 1 << 40)
 
-    def told(report: RunReport) -> None:
+    def told(report: Report) -> None:
         if report.violation is not None:
             output.say(f"seed {report.seed}: {report.violation}")
         session.note(f"seed {report.seed}: {report.simulated_s:.1f} s, {report.digest}")
 
-    own = run_seeds(range(first, first + count), file, minutes, told)
+    own = run_seeds(simulation.run, range(first, first + count), file, minutes, told)
     session.show(SimulationReport((own, figures.load(file))))
     if own.violations:
-        raise Unhealthy(f"{count_text(own.violations, 'seed')} broke a promise of the masters")
+        raise Unhealthy(f"{count_text(own.violations, 'seed')} broke a promise of the {what}")
 
 
 @click.command(
@@ -106,20 +116,24 @@ def run(
     """,
 )
 @click.argument("seed", type=click.IntRange(0), default=1)
+@_what
 @click.option("--plan", metavar="NAME", help="Among the faults of a directed plan (see `plans`).")
 @click.option("--without", metavar="RULE", help="Switch a rule off, among its own faults.")
 @click.option("--trace", is_flag=True, help="Write what happens, with its time.")
 @pass_session
-def replay(session: Session, seed: int, plan: str | None, without: str | None, trace: bool) -> None:
+def replay(
+    session: Session, seed: int, what: str, plan: str | None, without: str | None, trace: bool
+) -> None:
     """Run one seed again, the same way in every process. Exit status 8 if it breaks a promise.
 
     Without a SEED it is seed 1.
     """
     show = (lambda line: output.write_lines([line])) if trace else None
-    build = PLAIN if without is None else _switch(without).build
-    chosen = plan or (without if without in plan_names() else None)
-    directed = None if chosen is None else plan_of(chosen, seed)
-    report = MasterRun(seed, build, directed, show).run()
+    simulation = SIMULATIONS[what]
+    if without is not None:
+        simulation.check_rule(without)
+    report = simulation.replay(seed, plan, without, show)
+    assert isinstance(report, RunReport | ClusterReport)
     session.show(ReplayReport((report,)))
     if report.violation is not None:
         raise Unhealthy(f"seed {seed}: {report.violation}")
@@ -131,12 +145,14 @@ def replay(session: Session, seed: int, plan: str | None, without: str | None, t
     gfsctl admin sim plans               # names for replay --plan and run --without
     """,
 )
+@_what
 @pass_session
-def plans(session: Session) -> None:
+def plans(session: Session, what: str) -> None:
     """List what `replay --plan` plays and which rules `--without` switches off."""
-    played = plan_names()
-    single = (PlanRow(name, "", "only this fault") for name in KINDS)
-    ruled = (PlanRow(name, one.rule, one.text, name in played) for name, one in SWITCHES.items())
+    simulation = SIMULATIONS[what]
+    played, rules = simulation.plans, simulation.rules.items()
+    single = (PlanRow(name, "", "only this fault") for name in simulation.faults)
+    ruled = (PlanRow(name, one.rule, one.text, name in played) for name, one in rules)
     session.show(PlanList((*ruled, *single)))
 
 
@@ -164,20 +180,16 @@ class SimulationReport(msgspec.Struct, frozen=True):
 class ReplayReport(msgspec.Struct, frozen=True):
     """What one seed did."""
 
-    items: tuple[RunReport, ...]
+    items: tuple[RunReport | ClusterReport, ...]
 
 
-def _switch(rule: str) -> Switch:
-    if rule not in SWITCHES:
-        raise UsageError(f"no rule {rule!r} to switch off; there are: {', '.join(SWITCHES)}")
-    return SWITCHES[rule]
-
-
-def _search(session: Session, rule: str, seeds: range) -> None:
-    _switch(rule)
-    report = find(rule, seeds, directed=True)
+def _search(session: Session, what: str, rule: str, seeds: range) -> None:
+    simulation = SIMULATIONS[what]
+    simulation.check_rule(rule)
+    report = simulation.find(rule, seeds)
     if report is None:
         raise Unhealthy(f"{len(seeds)} seeds without {rule} broke no promise")
+    assert isinstance(report, RunReport | ClusterReport)
     session.show(ReplayReport((report,)))
 
 

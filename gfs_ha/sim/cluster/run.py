@@ -63,8 +63,6 @@ _WORK = (
     AbandonTails,
 )
 
-PLAIN = Build(WatchedCalls)
-
 
 class ClusterReport(msgspec.Struct):
     """What one run did."""
@@ -73,8 +71,10 @@ class ClusterReport(msgspec.Struct):
     violation: str | None
     simulated_s: float
     operations: int
+    acked: int  # Changes of files and records.
     failed: int
     unknown: int
+    undecided: int  # None: all that is read is judged.
     bytes_put: int
     records: int
     faults: int
@@ -92,7 +92,6 @@ class ClusterRun:
     def __init__(
         self,
         seed: int,
-        build: Build = PLAIN,
         plan: RunPlan | None = None,
         show: Callable[[str], None] | None = None,
     ) -> None:
@@ -110,7 +109,7 @@ class ClusterRun:
             ledger=Ledger(scheduler, trace),
             trace=trace,
             config=cluster_config(plan.master_count),
-            build=build,
+            build=Build(WatchedCalls),
             plan_limits=PlanLimits(claim_silence_s=_CLAIM_SILENCE_S),
             timeout_max_s=RAFT_TIMEOUT_MAX_S,
             dead_s=plan.dead_s,
@@ -169,8 +168,10 @@ class ClusterRun:
             violation=violation,
             simulated_s=scheduler.now_s - self._began_s,
             operations=self.outcomes.done,
+            acked=self.outcomes.changes + self.outcomes.records,
             failed=sum(self.outcomes.failed.values()),
             unknown=self.outcomes.unknown,
+            undecided=0,
             bytes_put=self.outcomes.bytes_put,
             records=self.outcomes.records,
             faults=self.faults.count,

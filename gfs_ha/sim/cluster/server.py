@@ -140,7 +140,7 @@ class SimServer:
             chance = self._world.chance
             self.disk.power_cycle(lambda write, sector: chance.random() < 0.5)
             self._boot_id = chance.getrandbits(64)
-    
+
     def _ends(self, process: Process, server: Chunkserver) -> None:
         """Hear that the server ends by itself, for an error that only a person can help."""
         error = server.ended.result(0.0)

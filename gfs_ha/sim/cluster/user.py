@@ -22,6 +22,7 @@ class Outcomes:
 
     def __init__(self) -> None:
         self.done = 0
+        self.changes = 0
         self.unknown = 0
         self.records = 0
         self.bytes_put = 0

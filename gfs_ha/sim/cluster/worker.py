@@ -149,6 +149,7 @@ class Worker:
             act()
             history.acknowledged(content, scheduler.now_s)
             self._outcomes.done += 1
+            self._outcomes.changes += 1
         except UnknownOutcome:
             history.unknown()
             self._outcomes.unknown += 1

@@ -9,24 +9,26 @@ from pathlib import Path
 
 from gfs_ha.runtime import ThreadedRuntime
 from gfs_ha.sim.masters import figures
-from gfs_ha.sim.masters.figures import Figures
-from gfs_ha.sim.masters.run import MasterRun, RunReport
+from gfs_ha.sim.masters.figures import Figures, Report
 
 _STORE_EVERY_S = 2.0
 
 
 def run_seeds(
+    play: Callable[[int], Report],
     seeds: range,
     path: Path | None,
     minutes: float | None,
-    told: Callable[[RunReport], None],
+    told: Callable[[Report], None],
 ) -> Figures:
-    """Return what these seeds came to; add them to the sums in the file at `path`, if there is one.
+    """Play these seeds and return what they came to.
+
+    It is added to the sums in the file at `path`, if there is one.
 
     Ends early, between two seeds, after so many minutes.
     """
     with _seldom_collected():
-        return _run(seeds, path, minutes, told)
+        return _run(play, seeds, path, minutes, told)
 
 
 @contextmanager
@@ -43,10 +45,11 @@ def _seldom_collected() -> Iterator[None]:
 
 
 def _run(
+    play: Callable[[int], Report],
     seeds: range,
     path: Path | None,
     minutes: float | None,
-    told: Callable[[RunReport], None],
+    told: Callable[[Report], None],
 ) -> Figures:
     runtime = ThreadedRuntime()
     began_s = seed_began_s = runtime.monotonic_s()
@@ -55,7 +58,7 @@ def _run(
     total = None if path is None else figures.load(path)
     for seed in seeds:
         gc.collect()
-        report = MasterRun(seed).run()
+        report = play(seed)
         now_s = runtime.monotonic_s()
         for sums in (own, total):
             if sums is not None:

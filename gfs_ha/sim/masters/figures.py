@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from gfs_ha.errors import ConfigError
-from gfs_ha.sim.masters.run import RunReport
 
 _VIOLATIONS_KEPT = 100
+
+
+class Report(Protocol):
+    """What one run did, of whatever is simulated."""
+
+    seed: int
+    violation: str | None
+    simulated_s: float
+    operations: int
+    acked: int
+    unknown: int
+    undecided: int
+    terms: int
+    events: int
+    digest: str
 
 
 class FoundViolation(msgspec.Struct, frozen=True):
@@ -35,7 +50,7 @@ class Figures(msgspec.Struct):
     violations: int = 0
     found: list[FoundViolation] = []
 
-    def add(self, report: RunReport) -> None:
+    def add(self, report: Report) -> None:
         """Count a run."""
         self.seeds += 1
         self.next_seed = max(self.next_seed, report.seed + 1)
