@@ -18,7 +18,7 @@ from gfs_ha.chunk.slots.format import DATA_OFFSET, State
 from gfs_ha.chunk.slots.replica import Replica
 from gfs_ha.chunk.slots.slot import read_header
 from gfs_ha.chunk.slots.store import ChunkStore
-from gfs_ha.errors import DiskFailed, NotFound, ReplicaDamaged, UnknownReplica
+from gfs_ha.errors import DiskFailed, NotFound, ReplicaDamaged, StaleOrder, UnknownReplica
 from gfs_ha.ids import ChunkId
 from gfs_ha.limits import BLOCK_BYTES
 
@@ -53,8 +53,8 @@ def check_replica(store: ChunkStore, chunk_id: ChunkId, read: ReadPiece) -> Chec
         if replica.condition != _SEALED:
             return None  # It is listed as what it is already.
         return _check(store, replica, read)
-    except UnknownReplica:
-        return None
+    except (UnknownReplica, StaleOrder):
+        return None  # It is gone, or an order changes it right now: the next round has it.
 
 
 def _check(store: ChunkStore, replica: Replica, read: ReadPiece) -> Checked:
@@ -80,10 +80,10 @@ def _check(store: ChunkStore, replica: Replica, read: ReadPiece) -> Checked:
 
 
 def mend_header(store: ChunkStore, replica: Replica) -> bool:
-    """Write both copies of a sealed replica's header anew if one is damaged; return whether.
+    """Write the damaged copy of a sealed replica's header anew, if there is one; return whether.
 
-    The good copy has to agree with what this process knows, and the damaged one is overwritten
-    first (D1). Raises: ReplicaDamaged when none is left; UnknownReplica, NotFound, DiskFailed.
+    The good copy has to agree with what this process knows, and is not touched (D1).
+    Raises: ReplicaDamaged when none is left; UnknownReplica, NotFound, DiskFailed.
     """
     reading = read_header(store.disk, replica.name)
     if reading is not None and not reading.copy_lost:
@@ -97,11 +97,11 @@ def mend_header(store: ChunkStore, replica: Replica) -> bool:
             raise ReplicaDamaged(f"chunk {known.chunk_id:#x}: both copies of its header are bad")
         if reading.header.end != known.end or chunk_digest(reading.table) != known.digest:
             raise ReplicaDamaged(f"chunk {known.chunk_id:#x}: its block CRCs are lost")
-        # The place of the next copy follows from the generation.
-        header = msgspec.structs.replace(known, generation=reading.header.generation)
-        slot.header = header
+        # Where the next copy goes follows from the generation.
+        slot.header = msgspec.structs.replace(known, generation=reading.header.generation)
         with opened(store.disk, slot.name) as file:
-            slot.write_both(file, header, reading.table)
+            slot.write(file, slot.header, reading.table)
+            file.sync()
         slot.forget_table()
     return True
 
@@ -136,18 +136,13 @@ def _all_gone(replica: Replica, start: int, length: int) -> bool:
 
 
 def _bad_blocks(looked: _Looked, start: int, piece: memoryview) -> list[int]:
-    """Return the blocks of a piece that are not as they were, also those that cannot be read."""
-    first = start // BLOCK_BYTES
-    blocks = [(at, piece[at : at + BLOCK_BYTES]) for at in range(0, len(piece), BLOCK_BYTES)]
+    """Return the blocks of a piece that look damaged; if it cannot be read, all of them."""
     try:
         count = looked.read(looked.file, DATA_OFFSET + start, piece)
     except DiskFailed:
-        # Which of them it is: the others may be good.
-        return [
-            first + at // BLOCK_BYTES
-            for at, block in blocks
-            if not _reads(looked, first + at // BLOCK_BYTES, block)
-        ]
+        count = 0
+    first = start // BLOCK_BYTES
+    blocks = [(at, piece[at : at + BLOCK_BYTES]) for at in range(0, len(piece), BLOCK_BYTES)]
     return [
         first + at // BLOCK_BYTES
         for at, block in blocks
@@ -164,14 +159,15 @@ def _reads(looked: _Looked, block: int, into: memoryview) -> bool:
 
 
 def _still_damaged(store: ChunkStore, looked: _Looked, block: int, buffer: memoryview) -> bool:
-    """Look at one block again: a bit that flipped on its way here is no damage of the disk."""
-    if not _is_there(store, looked.replica) or looked.replica.header.gone >> block & 1:
-        return False
+    """Look at one block by itself: a bit that flipped on its way here is no damage of the disk.
+
+    Whether it is still to be there is asked last: it may go at any moment.
+    """
     looked.file.drop_cache()
     length = min(BLOCK_BYTES, looked.replica.header.end - block * BLOCK_BYTES)
-    if _reads(looked, block, buffer[:length]):
+    gone = looked.replica.header.gone >> block & 1
+    if gone or _reads(looked, block, buffer[:length]):
         return False
-    # Given back in between?
     return _is_there(store, looked.replica) and not looked.replica.header.gone >> block & 1
 
 

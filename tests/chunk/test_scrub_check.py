@@ -9,6 +9,7 @@ from chunk_house import CHUNK
 from copy_house import CAPACITY, ORDER, SEALED
 from replica_house import RUNTIME, append, digest_of, make_replica, noise, open_store
 
+from gfs_ha.chunk import scrub_check
 from gfs_ha.chunk.disk import File
 from gfs_ha.chunk.disk_memory import MemoryDisk, PowerCut
 from gfs_ha.chunk.scrub_check import BLOCKS_TOLD_MAX, Checked, check_replica
@@ -139,6 +140,32 @@ def test_no_power_cut_amid_the_mending_loses_the_header(disk: MemoryDisk, copy: 
         assert not open_store(fresh).unidentified
 
 
+@pytest.mark.parametrize("copy", [0, 1])
+def test_the_good_copy_of_a_header_is_not_touched(disk: MemoryDisk, copy: int) -> None:
+    store = sealed(disk)
+    name = slot(store)
+    disk.flip(name, copy * COPY_BYTES + 40)
+    disk.cut_after = 1  # One write, and no sync.
+    with pytest.raises(PowerCut):
+        check_replica(store, CHUNK, read)
+    disk.power_cycle(lambda write, sector: True)
+    reading = read_header(disk, name)
+    assert reading is not None and not reading.copy_lost
+
+
+def test_a_header_is_not_mended_from_one_that_knows_other_bytes(disk: MemoryDisk) -> None:
+    """The older copy is of before the seal, which cut the replica: its CRCs are others."""
+    store = open_store(disk)
+    append(make_replica(store, capacity=CAPACITY), DATA)
+    length = BLOCK_BYTES + 9
+    store.finish_seal(CHUNK, SEALED, length, digest_of(DATA[:length]))
+    newest = store.get(CHUNK).header.generation % 2
+    disk.flip(slot(store), newest * COPY_BYTES + 40)
+    found = check(store)
+    assert "CRCs are lost" in found.trouble and not found.mended
+    assert store.get(CHUNK).header.end == length
+
+
 def test_a_replica_without_any_good_header_is_damaged(disk: MemoryDisk) -> None:
     store = sealed(disk)
     for copy in range(2):
@@ -173,6 +200,25 @@ def test_blocks_given_back_while_they_are_read_are_no_damage(disk: MemoryDisk) -
     store = sealed(disk)
     found = meanwhile(store, lambda: store.punch(CHUNK, ORDER, 1 << 20))
     assert found is not None and found.trouble == ""
+
+
+@pytest.mark.parametrize("act", ["punch", "delete"])
+def test_what_goes_between_two_looks_at_a_block_is_no_damage(
+    disk: MemoryDisk, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    store = sealed(disk)
+    disk.flip(slot(store), DATA_OFFSET + 3)
+    look = scrub_check._reads
+
+    def go_first(*arguments: object) -> bool:
+        if act == "punch":
+            store.punch(CHUNK, ORDER, 1)
+        else:
+            store.delete(CHUNK, ORDER)
+        return look(*arguments)
+
+    monkeypatch.setattr(scrub_check, "_reads", go_first)
+    assert check(store).trouble == ""
 
 
 def test_a_replica_deleted_while_it_is_read_is_no_damage(disk: MemoryDisk) -> None:

@@ -252,4 +252,5 @@ def test_a_chunk_is_shown_with_every_replica(gfsctl: Gfsctl, home: str, mode: st
 
 def test_a_chunk_that_is_not_there_and_a_word_that_is_none(gfsctl: Gfsctl) -> None:
     assert "0x123" in gfsctl.refused(3, "admin", "chunks", "show", "0x123")
-    assert "looks like" in gfsctl.refused(2, "admin", "chunks", "show", "/f")
+    assert "looks like" in gfsctl.refused(2, "admin", "chunks", "show", "chunk7")
+    gfsctl.refused(3, "admin", "chunks", "show", "/no-such-file")
