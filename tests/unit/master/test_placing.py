@@ -146,6 +146,25 @@ def test_lost_copies_come_first_and_a_new_leader_waits() -> None:
     assert len(house.good(lacking)) == 3 and "r2" in racks_of(house, misplaced)
 
 
+def test_only_a_chunk_with_all_its_copies_sure_and_nothing_under_way_is_helped() -> None:
+    house = House(6, racks={1: "r1", 2: "r1", 3: "r1", 4: "r2", 5: "r2", 6: "r2"})
+    chunk_id = house.chunk((1, 2, 3))
+
+    def begun() -> int:
+        house.cursors.placing = PlacingWalk()
+        return len(house.plan(plan_placing).proposals)
+
+    house.suspect = {2}
+    assert not begun(), "it may be lost in a moment"
+    house.suspect, house.damaged = set(), {(chunk_id, 2)}
+    assert not begun(), "it lacks a copy"
+    house.damaged = set()
+    assert begun() == 1
+    house.cursors.placing = PlacingWalk()
+    house.apply(house.plan(plan_placing))
+    assert house.row(chunk_id).copying and not begun(), "one at a time"
+
+
 def test_the_budget_bounds_what_is_begun_for_the_rule() -> None:
     house = House(8, racks=FOUR_RACKS)
     with_rule = [house.chunk((1, 2, 3)) for _ in range(3)]
@@ -224,14 +243,14 @@ def test_wherever_copies_lie_the_planners_rest_with_the_rule_as_far_as_it_can_be
 
 
 def test_a_surplus_copy_goes_so_that_machines_differ_too() -> None:
-    house = House(8, racks=FOUR_RACKS, machines={1: "h", 3: "h"})
-    chunk_id = house.chunk((1, 3, 5, 2), goal=4)
+    house = House(8, racks=FOUR_RACKS, machines={3: "h", 5: "h"})
+    chunk_id = house.chunk((1, 2, 3, 5), goal=4)
     house.file(chunk_id, "/x")
     house.tables.do(SetReplication("/x", 3), house.session)
     house.apply(house.plan(plan_goals))
     house.apply(house.plan(plan_surplus))
     holders = house.row(chunk_id).holders
-    assert len(holders) == 3 and len({1, 3} & set(holders)) == 1
+    assert len(holders) == 3 and len({3, 5} & set(holders)) == 1
 
 
 def test_another_goal_is_reached_by_copies_and_drops_in_the_rule() -> None:

@@ -165,6 +165,32 @@ def test_a_reference_that_comes_meanwhile_is_looked_at_too(
     assert house.goal(chunk_id) == 5
 
 
+@pytest.mark.parametrize("change", ["copied", "wants the old goal again", "staged before"])
+def test_a_reference_behind_the_look_keeps_the_goal_that_it_wants(
+    change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(goals, "REFERENCES_PER_STEP", 2)
+    house = House()
+    paths = tuple(f"/f{number}" for number in range(6))
+    chunk_id = house.chunk(paths)
+    for path in paths:
+        house.wants(path, 1)
+    house.driver.ok(FitGoals(100))
+    house.driver.ok(FitGoals(100))  # The first references were looked at, and want one copy.
+    staged = None
+    if change == "copied":
+        house.copy("/f0", "/copy")
+    elif change == "staged before":
+        staged = house.driver.ok(StageCopy("/f0", 0, 10), house.session)
+    else:
+        house.wants("/f0", 3)
+    house.fit()
+    if staged is not None:
+        house.publish(PublishFile("/copy", 10, 0o644, 1, content_id=staged.content_id))
+    house.driver.check()
+    assert house.goal(chunk_id) == 3
+
+
 def test_an_open_chunk_is_raised_at_once_and_lowered_once_it_is_sealed() -> None:
     house = House()
     chunk_id = house.chunk(("/x",), sealed=False)
