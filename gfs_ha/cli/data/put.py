@@ -51,7 +51,7 @@ from gfs_ha.runtime import ThreadedRuntime
     "--replicas",
     type=click.IntRange(0, GOAL_MAX),
     default=0,
-    help="How many copies are wanted (0: as the cluster is set).",
+    help="How many copies are wanted (0: as `gfsctl policy` says of the directory).",
 )
 @pass_session
 def put(

@@ -60,6 +60,7 @@ from gfs_ha.master.state.records import (
     DEAD,
     SEALED,
     UNSEALED,
+    Chunk,
     ExtentRow,
     Inode,
     Reapable,
@@ -109,10 +110,9 @@ def stage_extents(draft: Draft, command: StageExtents) -> Staged:
         content_id = new_content(draft)
         staged = StagedContent(extent_count=0, total=0, end=0, born_index=draft.stamp.index)
     for extent in command.extents:
-        check_extent(draft, extent)
+        said = said_goal(draft, check_extent(draft, extent).goal)
         if extent.file_offset < staged.end:
             check_gap(draft, content_id, extent)
-        said = said_goal(draft, get_chunk(draft, extent.chunk_id).goal)
         add_extent(draft, content_id, extent, said)
         staged = msgspec.structs.replace(
             staged,
@@ -159,8 +159,11 @@ def publish(draft: Draft, command: Publish) -> Published:
     return Published(tuple(published))
 
 
-def check_extent(draft: Draft, extent: Extent) -> None:
-    """Raises: InvalidArgument, UnknownChunk, WrongState, NotClaimed unless it may be staged."""
+def check_extent(draft: Draft, extent: Extent) -> Chunk:
+    """Return the chunk of an extent that may be staged.
+
+    Raises: InvalidArgument, UnknownChunk, WrongState, NotClaimed.
+    """
     check_range("file offset", extent.file_offset, 0, SIZE_MAX)
     check_range("length", extent.length, 1, SIZE_MAX - extent.file_offset)
     check_range("chunk offset", extent.chunk_offset, 0, SIZE_MAX)
@@ -176,6 +179,7 @@ def check_extent(draft: Draft, extent: Extent) -> None:
     limit = chunk.length if chunk.state == SEALED else chunk.capacity
     if end > limit:
         raise InvalidArgument(f"an extent ends at {end} in chunk {name}, which ends at {limit}")
+    return chunk
 
 
 def _publish_file(draft: Draft, file: PublishFile, may_make_parents: bool) -> PublishedFile:
@@ -185,7 +189,7 @@ def _publish_file(draft: Draft, file: PublishFile, may_make_parents: bool) -> Pu
         raise IsADirectory("/ is the root directory")
     check_attributes(file.mode, file.mtime_ns, file.owner, file.group)
     check_range("goal", file.goal, 0, GOAL_MAX)
-    extent_count = _check_content(draft, file)
+    extent_count, least_goal = _check_content(draft, file)
     if may_make_parents and missing_parents(draft, names):
         make_parents(draft, names, (file.owner, file.group))
     place = find_place(draft.rows, names)
@@ -200,14 +204,18 @@ def _publish_file(draft: Draft, file: PublishFile, may_make_parents: bool) -> Pu
         content_id, said = new_content(draft), said_goal(draft, goal)
         for extent in file.extents:
             add_extent(draft, content_id, extent, said)
-            raise_goal(draft, extent.chunk_id, goal or draft.settings.goal)
+            if least_goal < (goal or draft.settings.goal):
+                raise_goal(draft, extent.chunk_id, goal or draft.settings.goal)
     kept = (goal, policy.rule, policy.chunk_bytes)
     inode_id, generation = _flip(draft, place, file, (content_id, extent_count), kept)
     return PublishedFile(file.path, inode_id=inode_id, content_id=content_id, generation=generation)
 
 
-def _check_content(draft: Draft, file: PublishFile) -> int:
-    """Return the number of extents. Raises unless they cover the size exactly (F2)."""
+def _check_content(draft: Draft, file: PublishFile) -> tuple[int, int]:
+    """Return the number of extents, and the least goal of the chunks of those that come here.
+
+    Raises unless they cover the size exactly (F2).
+    """
     check_range("size", file.size, 0, SIZE_MAX)
     if file.content_id:
         check_range("content", file.content_id, 0, U64_MAX)
@@ -219,16 +227,16 @@ def _check_content(draft: Draft, file: PublishFile) -> int:
                 f"{file.path} has {staged.total} bytes staged up to {staged.end},"
                 f" not {file.size} without a hole"
             )
-        return staged.extent_count
-    end = 0
+        return staged.extent_count, GOAL_MAX
+    end, least_goal = 0, GOAL_MAX
     for extent in file.extents:
-        check_extent(draft, extent)
+        least_goal = min(least_goal, check_extent(draft, extent).goal)
         if extent.file_offset != end:
             raise InvalidArgument(f"{file.path} has a hole or overlap at {end}")
         end += extent.length
     if end != file.size:
         raise InvalidArgument(f"{file.path} has extents for {end} bytes, not {file.size}")
-    return len(file.extents)
+    return len(file.extents), least_goal
 
 
 def _check_target(file: PublishFile, place: Place) -> None:
