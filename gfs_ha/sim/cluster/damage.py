@@ -7,7 +7,7 @@ import random
 from gfs_ha.chunk.slots.format import DATA_OFFSET, State
 from gfs_ha.master.state.records import SEALED
 from gfs_ha.sim.cluster.server import SimServer
-from gfs_ha.sim.cluster.truth import Truth, is_whole, replicas_on
+from gfs_ha.sim.cluster.truth import Found, Truth, is_whole, replicas_on
 
 _OTHERS_MIN = 2  # Whole copies beside one that rots: a second loss before it is found is promised.
 
@@ -26,6 +26,26 @@ def is_spare(truth: Truth, server: SimServer) -> bool:
 
 def flip_a_byte(truth: Truth, server: SimServer, chance: random.Random) -> tuple[str, int] | None:
     """Let a byte of a sealed replica rot, if two others are whole. Return where."""
+    found = _to_spare(truth, server, chance)
+    if found is None:
+        return None
+    offset = chance.randrange(found.header.end)
+    server.disk.flip(found.name, DATA_OFFSET + offset, 1 << chance.randrange(8))
+    return found.name, offset
+
+
+def lose_a_file(truth: Truth, server: SimServer, chance: random.Random) -> str:
+    """Remove the file of a sealed replica, if two others are whole. Return its name."""
+    found = _to_spare(truth, server, chance)
+    if found is None:
+        return ""
+    server.disk.unlink(found.name)
+    server.disk.sync_names()
+    return found.name
+
+
+def _to_spare(truth: Truth, server: SimServer, chance: random.Random) -> Found | None:
+    """Return a sealed replica of which two others are whole."""
     rows = dict(truth.chunks())
     slots = [one for found in replicas_on(server.disk).values() for one in found]
     chance.shuffle(slots)
@@ -38,7 +58,5 @@ def flip_a_byte(truth: Truth, server: SimServer, chance: random.Random) -> tuple
             continue
         whole = truth.whole(header.chunk_id, chunk)
         if len([one for one in whole if one is not server]) >= _OTHERS_MIN:
-            offset = chance.randrange(min(header.end, chunk.length or header.end))
-            server.disk.flip(found.name, DATA_OFFSET + offset, 1 << chance.randrange(8))
-            return found.name, offset
+            return found
     return None

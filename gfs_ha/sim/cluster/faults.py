@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from gfs_ha.sim.cluster.damage import flip_a_byte, is_spare
+from gfs_ha.sim.cluster.damage import flip_a_byte, is_spare, lose_a_file
 from gfs_ha.sim.cluster.disk import BALLAST
 from gfs_ha.sim.cluster.server import SimServer
 from gfs_ha.sim.cluster.truth import Truth
@@ -134,7 +134,17 @@ class Faults:
         if found is not None:
             name, offset = found
             self.rotten.add((server.name, name))
+            server.harmed_s = self._world.scheduler.now_s
             self._world.trace.note(f"{server.name} rots in {name} at {offset}")
+
+    def _lose_file(self, server: SimServer) -> None:
+        """A slot file vanishes while its server is down, as a check of the file system may do."""
+        if server.running:
+            server.kill()
+            server.harmed_s = self._world.scheduler.now_s
+            name = lose_a_file(self._truth, server, self._chance)
+            self._world.trace.note(f"{server.name} loses {name or 'nothing'}")
+            self._later(0.1, 2.0, partial(self._restart, server))
 
     def _stop_server(self, server: SimServer) -> None:
         server.stop()
@@ -243,6 +253,7 @@ KINDS: dict[str, _Kind] = {
     "power-all": Faults._power_all,
     "lose-disk": Faults._lose_disk,
     "rot": Faults._rot,
+    "lose-file": Faults._lose_file,
     "stop-server": Faults._stop_server,
     "slow-disk": Faults._slow_disk,
     "full-disk": Faults._full_disk,

@@ -26,6 +26,7 @@ class _Picture:
     chunks: dict[ChunkId, Chunk]
     servers: Mapping[ServerId, Server]
     rule: str  # Of placement, where a chunk names none.
+    ready: frozenset[ChunkId]  # Tails that a leader keeps ready to be opened.
 
 
 def unrest(truth: Truth, masters: dict[str, SimMaster]) -> str:
@@ -47,9 +48,15 @@ def unrest(truth: Truth, masters: dict[str, SimMaster]) -> str:
             return "something is still to be reaped"
     if len(rows) < len(truth.servers):
         return f"{len(rows)} of {len(truth.servers)} chunkservers are known"
-    picture = _Picture(dict(truth.chunks()), dict(rows), settings.rule)
+    ready = [
+        chunk_id
+        for master in masters.values()
+        if master.desk is not None and master.desk.opener is not None
+        for chunk_id in master.desk.opener.opening()
+    ]
+    picture = _Picture(dict(truth.chunks()), dict(rows), settings.rule, frozenset(ready))
     for chunk_id, chunk in picture.chunks.items():
-        why = _chunk_unrest(picture, chunk)
+        why = "" if chunk_id in picture.ready else _chunk_unrest(picture, chunk)
         if why:
             return f"chunk {chunk_id:#x} ({chunk.state}) {why}"
     return _disk_unrest(truth, picture)

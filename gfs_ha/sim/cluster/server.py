@@ -47,6 +47,7 @@ class SimServer:
         self.process: Process | None = None
         self.on_unlink: OnUnlink = lambda server, name: None
         self.ended = ""
+        self.harmed_s = -1e9  # When bytes on its disk were destroyed last.
         self._world = world
         self._hosts = hosts
         self._network: CallNetwork | None = None
@@ -102,6 +103,7 @@ class SimServer:
         """Put an empty disk in the place of the one that was there; the process is gone then."""
         self.kill()
         self._world.trace.note(f"{self.name} has a new disk")
+        self.harmed_s = self._world.scheduler.now_s
         self.disk = MemoryDisk(self._clock, self.disk_bytes)
 
     def stop(self) -> None:

@@ -15,9 +15,9 @@ from gfs_ha.chunk.appends.known_records import KnownRecords
 from gfs_ha.chunk.slots.gate import Gate
 from gfs_ha.chunk.slots.replica import Replica
 from gfs_ha.ids import ServerId
-from gfs_ha.master import housekeeping, placement, sealer, sealing
+from gfs_ha.master import housekeeping, placement, repairing, sealer, sealing
 from gfs_ha.master.observed import Observed
-from gfs_ha.master.planners import copies, replication, surplus
+from gfs_ha.master.planners import copies, punching, replication, surplus
 from gfs_ha.master.planners import tally as tallies
 from gfs_ha.master.planners.plan import Plan
 from gfs_ha.master.planners.scene import Scene
@@ -73,15 +73,14 @@ def _all_holders(scene: Scene, chunk_id: Any, chunk: Any, but: ServerId) -> tupl
     return tuple(one for one in chunk.holders if one != but)
 
 
-def _longest(chunk: Any, fences: Any, proofs: Any, reachable: Any) -> sealing.Decision:
-    """Decide with whatever answers there are, and take the longest for the end of the chunk."""
-    answers = {one: answer for one, answer in fences.items() if isinstance(answer, FenceAnswer)}
-    if not answers:
-        return sealing.decide(chunk, fences, proofs, reachable)
-    most = max(answer.end for answer in answers.values())
-    return sealing._agree(
-        chunk, most, {one: answer.end for one, answer in answers.items()}, proofs, reachable
-    )
+def _unknown_is_empty(chunk: Any, fences: Any, proofs: Any, reachable: Any) -> sealing.Decision:
+    empty = {
+        one: answer
+        if isinstance(answer, FenceAnswer)
+        else FenceAnswer(chunk.chunk_id, chunk.begin_index, 0, 0, 1, 1, True, "")
+        for one, answer in fences.items()
+    }
+    return sealing.decide(chunk, empty, proofs, reachable)
 
 
 def _first_answer(chunk: Any, fences: Any, proofs: Any, reachable: Any) -> sealing.Decision:
@@ -126,8 +125,6 @@ def _planners(**changed: Any) -> dict[str, Any]:
     return {**housekeeping.PLANNERS, **changed}
 
 
-_SERVERS = ("kill-server", "power-server", "stop-server")
-
 SWITCHES: dict[str, Switch] = {
     "sync-before-ack": Switch(
         "C1",
@@ -142,25 +139,19 @@ SWITCHES: dict[str, Switch] = {
             Patch(Gate, "check_open", _stays_open),
             Patch(Gate, "closed", property(_never)),
         ),
-        ("one-pair", "server-island", "stop-server"),
+        ("server-island",),
     ),
-    "shortest-proof-ends-it": Switch(
+    "unknown-is-no-end": Switch(
         "C3",
-        "the longest answer to a fence ends a chunk, whoever is missing",
-        (Patch(sealer, "decide", _longest),),
-        ("one-pair", "stop-server", "kill-server"),
+        "a replica that is not there is taken for one of length 0",
+        (Patch(sealer, "decide", _unknown_is_empty),),
+        ("lose-disk",),
     ),
     "promised-bytes-are-proof": Switch(
         "C3",
         "an answer with less than was promised is taken for a proof",
         (Patch(sealer, "decide", _first_answer),),
         ("power-all", "power-rack"),
-    ),
-    "broken-push-is-over": Switch(
-        "C6",
-        "a replica whose push broke off takes the next one",
-        (Patch(Gate, "close", _nothing),),
-        ("one-pair", "stop-server", "slow-disk"),
     ),
     "content-not-version": Switch(
         "C7",
@@ -172,7 +163,7 @@ SWITCHES: dict[str, Switch] = {
         "C8",
         "a primary does not look for records that it has already",
         (Patch(KnownRecords, "find", _nothing),),
-        ("one-pair", "stop-server", "user-way", "server-alone"),
+        ("user-way",),
     ),
     "results-outlive-tails": Switch(
         "C8",
@@ -205,19 +196,23 @@ SWITCHES: dict[str, Switch] = {
     "age-from-election": Switch(
         "G6",
         "a new leader takes whom it has not heard yet for dead",
-        (Patch(Observed, "age_s", _unheard_is_old),),
+        (
+            Patch(Observed, "age_s", _unheard_is_old),
+            Patch(repairing, "SUSPECT_S", 0.0),
+            Patch(repairing, "_mass_outage", lambda *_: ""),
+        ),
         ("kill-master", "hand-over"),
     ),
     "tallies-compared": Switch(
         "G7",
         "what servers have and the tables are never compared",
         (Patch(housekeeping, "PLANNERS", _planners(tally=_no_plan)),),
-        _SERVERS,
+        ("lose-file",),
     ),
     "living-blocks": Switch(
         "G8",
-        "apply does not look whether a block is alive that is given up",
-        (Patch(garbage, "living", _nothing_lives),),
+        "nobody looks whether a block is alive before it is given up",
+        (Patch(garbage, "living", _nothing_lives), Patch(punching, "living", _nothing_lives)),
         ("kill-server",),
     ),
     "high-water": Switch(
@@ -230,7 +225,7 @@ SWITCHES: dict[str, Switch] = {
         "placement",
         "nobody restores the rule of placement",
         (Patch(housekeeping, "PLANNERS", _planners(placing=_no_plan)),),
-        ("power-rack", "lose-disk"),
+        ("power-rack", "power-all"),
     ),
     "damage-heals": Switch(
         "D3",

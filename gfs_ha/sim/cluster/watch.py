@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from gfs_ha.chunk.slots.format import State
 from gfs_ha.chunk.slots.slot import read_header
 from gfs_ha.ids import ChunkId, ServerId, split_chunk_id
 from gfs_ha.kv.ordered import Reader
 from gfs_ha.master.placement import HIGH_WATER
 from gfs_ha.master.rules import breaks
-from gfs_ha.master.state.commands import Command, PlaceChunk, PlaceCopy, decode_entry
+from gfs_ha.master.state.commands import (
+    Command,
+    CommitSeal,
+    ConfirmCopy,
+    PlaceChunk,
+    PlaceCopy,
+    decode_entry,
+)
 from gfs_ha.master.state.records import DEAD, SEALED, Chunk
 from gfs_ha.master.state.view import View
+from gfs_ha.protocol.metadata import FinishChunk
 from gfs_ha.sim.checkers import Violation
 from gfs_ha.sim.cluster.server import SimServer
 from gfs_ha.sim.cluster.truth import Truth
@@ -20,6 +30,7 @@ from gfs_ha.sim.masters.master import SimMaster
 from gfs_ha.sim.masters.world import World
 
 _SURELY = 0.85  # A server that was heard within this share of its patience is not dead.
+_HARMED_S = 10.0  # So old may the word of a server be that counts as a copy.
 _TOLD_S = 1.5  # A heartbeat that came so long after it was full says so.
 
 
@@ -95,7 +106,13 @@ class Watch:
         view = View(reader)
         if isinstance(command, PlaceCopy):
             self._check_copy(view, command)
-        if isinstance(command, PlaceChunk):
+        elif isinstance(command, ConfirmCopy):
+            self._check_copy_counts(view, command)
+        elif isinstance(command, FinishChunk | CommitSeal):
+            for server_id in command.holders:
+                end = (command.length, command.digest)
+                self._check_whole(view, command.chunk_id, server_id, end)
+        elif isinstance(command, PlaceChunk):
             for server_id, _ in command.replicas:
                 self._check_room(view, server_id, f"a chunk at {index}")
 
@@ -120,6 +137,30 @@ class Watch:
             raise Violation(
                 f"needless copy: {what} is placed while {', '.join(names)} hold it whole and"
                 f" {len(coming)} more are under way"
+            )
+
+    def _check_copy_counts(self, view: View, command: ConfirmCopy) -> None:
+        chunk = view.chunk(command.chunk_id)
+        if chunk is not None and chunk.state == SEALED:
+            end = (chunk.length, chunk.digest)
+            self._check_whole(view, command.chunk_id, command.server_id, end)
+
+    def _check_whole(
+        self, view: View, chunk_id: ChunkId, server_id: ServerId, end: tuple[int, int]
+    ) -> None:
+        """Check that a server has the bytes that count there from now on."""
+        chunk, row = view.chunk(chunk_id), view.server(server_id)
+        if chunk is None or row is None or chunk.gone:
+            return
+        server = self._servers[row.name]
+        length, digest = end
+        sealed = msgspec.structs.replace(chunk, state=SEALED, length=length, digest=digest)
+        if server.harmed_s < self._world.scheduler.now_s - _HARMED_S and not self._truth.holds(
+            server, chunk_id, sealed
+        ):
+            raise Violation(
+                f"false copy: {server.name} has not the {length} bytes of chunk {chunk_id:#x}"
+                " that count there from now on"
             )
 
     def _surely_good(self, view: View, known: tuple[ChunkId, Chunk], server_id: ServerId) -> bool:
