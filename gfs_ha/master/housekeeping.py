@@ -191,6 +191,7 @@ class Housekeeper:
                 self._propose(name, plan)
                 plans.append(plan)
             reign.queue = self._cursors.queue
+            reign.placing = self._cursors.placing
             reign.garbage.walk = self._cursors.dead_blocks
             young = seen.now_s - seen.elected_s < _HEARD_AFTER_S
             presence = Presence(

@@ -61,6 +61,7 @@ class RepairReport(Word, frozen=True, tag="repair_report"):
     eta_ms: int
     hold: str  # Why no copy is begun now, else empty.
     budget: RepairBudgetReport
+    misplaced_count: int = 0  # Chunks that lie against their rule of placement.
 
 
 class GetRepair(Word, frozen=True, tag="get_repair"):

@@ -169,6 +169,8 @@ def _headline(report: RepairReport) -> Text:
         text.append(f"; {count_text(report.made_count, 'copy', 'copies')} made")
     if report.deleting_count:
         text.append(f"; {count_text(report.deleting_count, 'copy', 'copies')} being deleted")
+    if report.misplaced_count:
+        text.append(f"; against the rule of placement: {count_text(report.misplaced_count, 'chunk')}")
     return text
 
 

@@ -67,6 +67,7 @@ def repair_report(desk: Desk, view: View, limit: int) -> RepairReport:
         eta_ms=0 if not found.copies else int(left / rate * 1000) if rate else -1,
         hold=reign.hold,
         budget=_budget(view),
+        misplaced_count=max(reign.placing.newest, reign.placing.misplaced),
     )
 
 
