@@ -178,7 +178,7 @@ class ChunkRow(Word, frozen=True):
     replicas: tuple[ReplicaRow, ...]
     blocked: str = ""  # Why it cannot be sealed now, else empty.
     troubles: tuple[str, ...] = ()  # See protocol/damage.py.
-    rule: str = ""  # Of its placement; empty: the cluster's setting.
+    rule: str = ""  # Of its placement.
 
 
 class ChunkReport(Word, frozen=True, tag="chunk_report"):

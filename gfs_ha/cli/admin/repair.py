@@ -170,7 +170,8 @@ def _headline(report: RepairReport) -> Text:
     if report.deleting_count:
         text.append(f"; {count_text(report.deleting_count, 'copy', 'copies')} being deleted")
     if report.misplaced_count:
-        text.append(f"; against the rule of placement: {count_text(report.misplaced_count, 'chunk')}")
+        chunks = count_text(report.misplaced_count, "chunk")
+        text.append(f"; against the rule of placement: {chunks}")
     return text
 
 

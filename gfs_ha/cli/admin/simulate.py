@@ -68,23 +68,23 @@ def simulate_placement(
     """
     operations = session.operations
     status = operations.status()
-    usual_rule = session.cluster.policies.get("/").rule
+    usual = session.cluster.policies.get("/")  # Of new files at the top.
     rows = status.servers
     lost = _lost(rows, lose, lose_rack)
     wanted = Wanted(
-        goal=replicas or status.goal,
-        min_copies=min(MIN_COPIES_DEFAULT, replicas or status.goal),
-        capacity=status.chunk_bytes,
+        goal=replicas or usual.goal,
+        min_copies=min(MIN_COPIES_DEFAULT, replicas or usual.goal),
+        capacity=usual.chunk_bytes,
         machine="",
         rack="",
         failed=frozenset(),
         spread=0,
-        rule=rule or usual_rule,
+        rule=rule or usual.rule,
     )
     added = _added(rows, [_read_added(text) for text in add])
     change = Change(lost, added, wanted, chunks)
     known = (
-        _known(row, usual_rule)
+        _known(row)
         for row in (operations.chunks() if lost or added else ())
         if row.state == "sealed"
     )
@@ -166,9 +166,9 @@ def _candidate(row: ServerRow) -> Candidate:
     )
 
 
-def _known(row: ChunkRow, usual_rule: str) -> KnownChunk:
+def _known(row: ChunkRow) -> KnownChunk:
     holders = tuple(one.server_id for one in row.replicas if one.health == "live")
-    return KnownChunk(row.chunk_id, row.length, row.goal, row.rule or usual_rule, holders)
+    return KnownChunk(row.chunk_id, row.length, row.goal, row.rule, holders)
 
 
 @names.register

@@ -81,6 +81,8 @@ class Describer:
         self._desk = desk
         self._reign = desk.leading()
         self._now_s = desk.now_s()
+        settings = view.settings()
+        self._usual_rule = "" if settings is None else settings.rule
         self._servers: dict[ServerId, Server | None] = {}
         observed = self._reign.observed
         orphans = {(place[2], place[0]) for place, _ in view.orphans(None, ORPHANS_MAX)}
@@ -126,7 +128,7 @@ class Describer:
             replicas=tuple(replicas),
             blocked=self.heard.blocked.get(chunk_id, ""),
             troubles=troubles_of(chunk_id, chunk, self.presence, self.heard),
-            rule=chunk.rule,
+            rule=chunk.rule or self._usual_rule,
         )
 
     def detail(self, chunk_id: ChunkId) -> ChunkDetail:
