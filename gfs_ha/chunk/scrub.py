@@ -58,7 +58,7 @@ class Scrubber:
         self._ids: array[int] = array("Q")  # What the round still has to read, by id.
         self._left_bytes = 0
         self._left_count = 0
-        self._note = IDLE
+        self._note = "it looks at what it found before"
         self._share = 1.0
         self._stuck = False
         self._breakable = False  # What is being read is part of a round.
@@ -103,7 +103,12 @@ class Scrubber:
             left, count = self._left_bytes, self._left_count
             rate = self._rate(self._runtime.monotonic_s())
         running = state.running
-        shown = note if note in (IDLE, PAUSED) else "waiting" if note else "reading"
+        if note == PAUSED:
+            shown = PAUSED
+        elif note in ("", IDLE):
+            shown = "reading" if running else IDLE
+        else:
+            shown = "waiting"
         eta_ms = int(left / rate * 1000) if running and rate else -1
         return ScrubFacts(
             disk_id=self._store.identity.disk_id,
@@ -126,6 +131,7 @@ class Scrubber:
             took_ms=state.took_ms,
             last_found=state.last_found,
             found_ever=state.found_ever,
+            begun=state.asked,
         )
 
     # The task ------------------------------------------------------------------------------------

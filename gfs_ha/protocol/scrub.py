@@ -44,6 +44,7 @@ class ScrubFacts(Word, frozen=True):
     took_ms: int = 0  # ...how long it took...
     last_found: int = 0  # ...and what it found.
     found_ever: int = 0  # Damaged replicas in the life of the disk, also those that reads found.
+    begun: int = 0  # The number of the newest asked round that it has begun.
 
 
 class GetScrub(Word, frozen=True, tag="get_scrub"):

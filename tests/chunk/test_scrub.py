@@ -130,8 +130,8 @@ def test_what_was_healed_is_no_suspect_any_more() -> None:
     disk.flip(name, DATA_OFFSET)
     again = open_store(disk)
     with scrubbing(again, NEVER) as house:
-        wait_until(lambda: house.facts.state == "idle", "the look at the suspect")
-        assert house.damage == []
+        wait_until(lambda: house.facts.state == "idle", "nothing to do")
+    assert house.damage == []
     assert ScrubBook(disk).state.suspects == ()
 
 

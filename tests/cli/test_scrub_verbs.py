@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from gfsctl_program import Gfsctl, wait_until
 
+from gfs_ha.cli.admin.scrub_wait import check_found, over, progress_text
 from gfs_ha.cli.admin.verify_chunks import Seen
-from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.errors import CorruptData
+from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.protocol.damage import VerifiedChunk, VerifiedReplica
+from gfs_ha.protocol.scrub import ScrubFacts, ScrubRow, ScrubWanted
 
 
 @pytest.mark.parametrize("mode", ["table", "wide", "json", "jsonl", "name"])
@@ -36,7 +39,7 @@ def test_a_started_round_is_read_to_its_end_on_the_servers_that_were_named(
     def done() -> bool:
         now = disks()
         return all(
-            now[name]["asked"] and now[name]["state"] == "idle" and now[name]["ended_ms"]
+            now[name]["begun"] == int(said["number"], 16) and now[name]["state"] == "idle"
             for name in ("cs2", "cs3")
         )
 
@@ -46,6 +49,36 @@ def test_a_started_round_is_read_to_its_end_on_the_servers_that_were_named(
     assert not after["cs1"]["asked"]
     shown = gfsctl.ok("admin", "scrub", "status", "cs2").out.decode()
     assert "cs2" in shown and "cs1" not in shown and "never" not in shown
+
+
+def test_a_round_that_is_waited_for_is_over_when_the_command_comes_back(gfsctl: Gfsctl) -> None:
+    said = gfsctl.ok("admin", "scrub", "start", "--rate", "1GiB", "--wait", "-o", "json").json
+    report = gfsctl.library.operations.scrub()
+    assert all(over(row, int(said["number"], 16)) for row in report.items)
+
+
+def row(state: str, begun: int, **more: Any) -> ScrubRow:
+    facts = ScrubFacts(
+        *(DiskId(1), ScrubWanted(1, 1), state, "", 1, 0, True, 30, 120, 1, 4, 0, 0, 10, 9000, 0),
+        begun=begun,
+        **more,
+    )
+    return ScrubRow(ServerId(1), "cs1", "live", True, (facts,))
+
+
+def test_a_round_is_over_when_its_server_has_begun_it_and_rests() -> None:
+    assert not over(row("idle", 3), 4), "it has not begun it"
+    assert not over(row("reading", 4), 4)
+    assert over(row("idle", 4), 4) and over(row("reading", 5), 4)
+    assert not over(ScrubRow(ServerId(1), "cs1", "dead", False, ()), 4)
+
+
+def test_damage_that_was_found_is_named_with_its_servers() -> None:
+    check_found([row("idle", 4)])
+    with pytest.raises(CorruptData) as caught:
+        check_found([row("idle", 4, last_found=2)])
+    assert "2 damaged replicas found (2 on cs1)" in caught.value.message
+    assert "25 % of 120 B" in progress_text([row("reading", 4)], 4)
 
 
 def test_a_dry_run_starts_nothing(gfsctl: Gfsctl) -> None:
@@ -63,6 +96,7 @@ def test_the_budget_is_changed_one_number_at_a_time_and_paused(gfsctl: Gfsctl) -
         assert changed["bytes_per_s"] == before["bytes_per_s"]
         [paused] = gfsctl.ok("admin", "scrub", "pause", "-o", "json").json["items"]
         assert paused["paused"] and paused["period_s"] == changed["period_s"]
+        assert "resume" in gfsctl.refused(4, "admin", "scrub", "start", "--wait")
         assert "PAUSED" in gfsctl.ok("admin", "scrub", "status").out.decode()
 
         def told() -> bool:

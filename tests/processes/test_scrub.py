@@ -154,7 +154,7 @@ def test_every_kind_of_damage_is_found_and_healed_while_clients_read_on(
 
     def through() -> bool:
         disks = [disk for row in fs.operations.scrub().items for disk in row.disks]
-        return all(disk.wanted.asked == number and disk.state == "idle" for disk in disks)
+        return all(disk.begun == number and disk.state == "idle" for disk in disks)
 
     wait_until(through, "the end of the round on every server")
     report = fs.operations.scrub()
@@ -197,7 +197,7 @@ def test_the_scrub_alone_finds_what_nobody_reads(cluster: LocalCluster, fs: gfs_
 
     def found() -> bool:
         disks = [d for one in fs.operations.scrub().items for d in one.disks]
-        return any(disk.wanted.asked == number and disk.last_found == 1 for disk in disks)
+        return any(disk.begun == number and disk.last_found == 1 for disk in disks)
 
     wait_until(found, "the damage")
     wait_until(lambda: whole(fs), "three whole copies")

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from gfs_ha.cli import output
 from gfs_ha.cli.admin.chunkservers import by_name, state_text
+from gfs_ha.cli.admin.scrub_wait import check_found, wait_for_rounds
 from gfs_ha.cli.options import NAME, TABLE, WIDE
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
@@ -79,20 +80,25 @@ def show_status(session: Session, servers: tuple[str, ...]) -> None:
     examples="""
     gfsctl admin scrub start                       # a round on every server
     gfsctl admin scrub start cs3 --rate 200MiB     # on one, faster than usual
-    gfsctl admin scrub start -n                    # only say on which and how much
+    gfsctl admin scrub start cs3 --wait            # exit 9 if it finds damage
+    gfsctl admin scrub start -n                    # only say where
     """,
 )
 @click.argument("servers", metavar="[SERVER...]", nargs=-1)
 @click.option(
     "--rate", metavar="SIZE", help="Bytes per second of this round; usual: as the budget says."
 )
+@click.option("--wait", is_flag=True, help="Come back when the rounds are over (exit 9: damage).")
 @click.option("-n", "--dry-run", is_flag=True, help="Only say where a round would begin.")
 @pass_session
-def start(session: Session, servers: tuple[str, ...], rate: str | None, dry_run: bool) -> None:
+def start(
+    session: Session, servers: tuple[str, ...], rate: str | None, wait: bool, dry_run: bool
+) -> None:
     """Begin a round now, on some servers or on all; one that runs there is begun anew.
 
     It goes at its full rate, while the disk bears it, and takes the place of the scheduled one. A
-    server that is away begins when it is back. `scrub status -w` shows how far it is.
+    server that is away begins when it is back. `scrub status -w` shows how far it is; with --wait
+    Ctrl-C ends only the waiting.
     """
     bytes_per_s = _bytes(rate) if rate is not None else 0
     if rate is not None and not bytes_per_s:
@@ -110,6 +116,9 @@ def start(session: Session, servers: tuple[str, ...], rate: str | None, dry_run:
     for row in chosen:
         if row.state != "live":
             session.warn(f"{row.name} is {row.state}: it begins when it is back")
+    if wait and not dry_run:
+        chosen_ids = frozenset(row.server_id for row in chosen)
+        check_found(wait_for_rounds(session, chosen_ids, number))
 
 
 def _show_started(session: Session, rows: list[ScrubRow], number: int) -> None:
