@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test check quick bench fuzz sim bulk bench-etcd chaos-masters leader-kills append-kills power-cuts many-files format clean
+.PHONY: help setup demo test check quick bench fuzz sim bulk bench-etcd bench-append chaos-masters leader-kills append-kills power-cuts many-files format clean
 
 help:
 	@echo "make demo    a real file into a three-master cluster and back, through the loss of the leader"
@@ -13,6 +13,7 @@ help:
 	@echo "make quick   the tests that start no processes"
 	@echo "make bench   put, get, create, tree and failover beside the floor programs"
 	@echo "make bench-etcd  durable commands and reads beside a 3-member etcd, which must be installed"
+	@echo "make bench-append PEERS=DIR [ROUNDS=3]  appends beside MooseFS and GlusterFS, started by the scripts in DIR"
 	@echo "make fuzz    the consensus fuzzer, longer (SEEDS=5000)"
 	@echo "make sim     whole masters in virtual time, WHAT=cluster: with data (SEEDS=500, or SEED=n again)"
 	@echo "make chaos-masters  real masters through kills, cuts, full disks, clock steps (SECONDS=300)"
@@ -89,6 +90,10 @@ bench: setup
 bench-etcd: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check grpcio
 	$(BIN)/python benchmarks/beside_etcd.py
+
+bench-append: ROUNDS ?= 3
+bench-append: setup
+	$(BIN)/python benchmarks/beside_append.py --peers $(PEERS) --rounds $(ROUNDS)
 
 format: setup
 	$(BIN)/ruff format gfs_ha tests benchmarks
