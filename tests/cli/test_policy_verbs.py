@@ -96,7 +96,7 @@ def test_bytes_that_are_shared_stay_for_who_wants_most_and_that_is_said(
 
 def test_a_wait_that_cannot_end_names_the_reason(gfsctl: Gfsctl, home: str) -> None:
     gfsctl.ok("put", "-", f"{home}/f", stdin=os.urandom(1000))
-    said = gfsctl.refused(10, "setrep", "-w", "--timeout", "3", "6", f"{home}/f")
+    said = gfsctl.refused(10, "setrep", "-w", "--timeout", "2", "6", f"{home}/f")
     assert "1 file" in said and "repair status" in said
     gfsctl.ok("setrep", "3", f"{home}/f")
 

@@ -18,7 +18,7 @@ from gfs_ha.limits import GOAL_MAX
 from gfs_ha.protocol.metadata import DIRECTORY, FileStatus
 from gfs_ha.runtime import ThreadedRuntime
 
-LOOK_S = 0.5  # Between two looks at how far it is.
+LOOK_S = 0.25  # Between two looks at how far it is.
 _SET_AT_ONCE = 1_000
 
 
