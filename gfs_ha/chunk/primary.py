@@ -19,6 +19,7 @@ from gfs_ha.chunk.epochs import NO_EPOCH
 from gfs_ha.chunk.push import PushRoom
 from gfs_ha.chunk.slots.format import State
 from gfs_ha.chunk.slots.spec import ReplicaSpec
+from gfs_ha.chunk.turns import Turns
 from gfs_ha.errors import (
     Fenced,
     GfsError,
@@ -52,6 +53,7 @@ class Primary:
     ) -> None:
         """Args: `newest_epoch` is the newest one that a leader told this server."""
         self.lease = LeaseClock(room.runtime)
+        self.turns = Turns(room.runtime)
         self._room = room
         self._store = room.store
         self._runtime = room.runtime
@@ -133,10 +135,18 @@ class Primary:
         """
         tail = self._led(request.chunk_id, request.birth, request.start_id)
         stream = AppendStream(upstream, request.op_id, tail.disk, self._runtime)
-        tail.join(stream)
+        try:
+            self.turns.enter()
+        except Overloaded as error:
+            raise unwritten(error) from None
+        try:
+            tail.join(stream)
+        except BaseException:
+            self.turns.leave()
+            raise
         try:
             with self._room.ticker.telling(stream):
-                intake = Intake(tail, stream, upstream, self._runtime, self._workers)
+                intake = Intake(tail, stream, upstream, (self._runtime, self.turns), self._workers)
                 intake.run(min(IDLE_S, request.deadline_ms / 1000))
         except Unreachable:
             raise
@@ -146,6 +156,7 @@ class Primary:
                 logger.info("bad records peer=%s: %s", upstream.peer, error)
         finally:
             tail.leave(stream)
+            self.turns.leave()
 
     def tail_length(self, request: DataRequest) -> TailLength:
         """Return how much of a tail counts, exactly if it is led here.

@@ -125,14 +125,16 @@ class AppendRights:
 
     def note_trouble(self, error: GfsError) -> None:
         """Note what to avoid from now on: the tail, and the server that is to blame."""
-        grant, self._grant = self._grant, None
         self.trouble = error
         passing = isinstance(error, Unavailable) and not isinstance(error, Unreachable)
         if passing or not self._worked:
             self.attempts += 1  # Else the tail took records until now: ask for the next at once.
         self._worked = False
-        if grant is None or passing:
+        if passing:
             return  # Busy, overloaded: the same primary may take them in a moment.
+        grant, self._grant = self._grant, None
+        if grant is None:
+            return
         self._refused = grant.tail.chunk_id
         if not isinstance(error, ReplicaError | ProtocolError):
             named = error.details.get("server", 0)

@@ -11,6 +11,7 @@ from gfs_ha.errors import (
     GfsError,
     NoLeader,
     NotLeader,
+    Overloaded,
     UnknownOutcome,
     Unreachable,
 )
@@ -31,7 +32,7 @@ def pause_s(error: GfsError, attempt_index: int, chance: float) -> float:
     clients that fail together over the upper half of the pause.
     """
     asked_ms = error.details.get("retry_ms")
-    if isinstance(error, Busy) and isinstance(asked_ms, int):
+    if isinstance(error, Busy | Overloaded) and isinstance(asked_ms, int):
         full_s = min(max(asked_ms, 1) / 1000, BUSY_PAUSE_MAX_S)
     elif isinstance(error, NotLeader | NoLeader | Unreachable | DeadlineExceeded | UnknownOutcome):
         if attempt_index < len(FAILOVER_PAUSES_S):

@@ -21,6 +21,7 @@ from chunk_house import BIRTH, CHUNK, House, client_room, fetch, street
 from replica_house import RUNTIME, noise
 
 from gfs_ha.checksum import crc32c
+from gfs_ha.chunk import turns
 from gfs_ha.chunk.appends.batch_push import check_acks
 from gfs_ha.errors import (
     ChunkUnavailable,
@@ -29,6 +30,7 @@ from gfs_ha.errors import (
     DiskFull,
     Fenced,
     GfsError,
+    Overloaded,
     ProtocolError,
     TailFull,
     UnknownReplica,
@@ -333,3 +335,44 @@ def test_garbage_on_streams_leaves_a_tail_of_whole_records(houses: list[House]) 
     assert others == [first_proof, first_proof]
     for one in first_proof.records:
         assert one.sequence == 1 or one.length == 50 + one.sequence % 10
+
+
+def test_more_clients_than_places_append_in_turn(
+    houses: list[House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is refused is told when to come again, and for it one that had its turn gives way.
+
+    It was answered all that it brought, and what it did not bring is not written.
+    """
+    monkeypatch.setattr(turns, "TURN_S", 0.02)
+    primary = houses[0].port.primary
+    primary.turns = turns.Turns(RUNTIME, places_max=2)
+    rounds: dict[int, int] = dict.fromkeys(range(1, 6), 0)
+    waiting = list(rounds)
+    inside: list[tuple[int, Appending]] = []
+    while min(rounds.values()) < 2:
+        for appender in list(waiting):
+            stream = Appending(houses[0])
+            sequence = rounds[appender] + 1
+            stream.send(record_bytes(sequence, b"x" * 10, appender=SessionId(appender)))
+            try:
+                stream.wait_for(sequence)
+            except Overloaded as error:
+                assert error.details["unwritten"] == 1 and error.details["retry_ms"] > 0
+                stream.close()
+                continue
+            rounds[appender] += 1
+            waiting.remove(appender)
+            inside.append((appender, stream))
+        assert len(inside) == 2, "more were let in than there are places"
+        for appender, stream in list(inside):
+            try:
+                stream.wait_for(-1)
+            except Overloaded as error:
+                assert error.details["unwritten"] == 1
+                stream.close()
+                inside.remove((appender, stream))
+                waiting.append(appender)
+    for _, stream in inside:
+        stream.close()
+    assert tail_length(houses[0]).length == 10 * sum(rounds.values())

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from gfs_ha.chunk.appends.append_stream import AppendStream
 from gfs_ha.chunk.appends.record_reader import RecordReader
-from gfs_ha.chunk.appends.tail import Tail
+from gfs_ha.chunk.appends.tail import Tail, unwritten
 from gfs_ha.chunk.appends.workers import BatchWorkers
+from gfs_ha.chunk.turns import Turns
 from gfs_ha.net.streams import Stream
 from gfs_ha.runtime import Runtime
+
+_LOOK_S = 0.002  # For the answer to what was brought, which is on its way.
 
 
 class Intake:
@@ -18,9 +21,10 @@ class Intake:
         tail: Tail,
         stream: AppendStream,
         upstream: Stream,
-        runtime: Runtime,
+        around: tuple[Runtime, Turns],
         workers: BatchWorkers,
     ) -> None:
+        runtime, self._turns = around
         self._tail = tail
         self._stream = stream
         self._runtime = runtime
@@ -33,9 +37,12 @@ class Intake:
 
         Raises: Unreachable when the peer is gone, and what else makes the stream of no use.
         """
-        heard_s = self._runtime.monotonic_s()
+        began_s = heard_s = self._runtime.monotonic_s()
         try:
             while not self._stream.ended:
+                if self._turns.over(began_s):
+                    self._give_way()
+                    return
                 records = self._reader.read()
                 now_s = self._runtime.monotonic_s()
                 if records:
@@ -50,6 +57,12 @@ class Intake:
                     return
         finally:
             self._tail.give_room(self._reserved)
+
+    def _give_way(self) -> None:
+        """End it for others that wait: what it brought is answered, and nothing more is written."""
+        while self._stream.waiting and not self._stream.ended:
+            self._runtime.sleep(_LOOK_S)
+        self._stream.fail(unwritten(self._turns.crowded()))
 
     def _push(self, count: int) -> None:
         """Have what was brought pushed: by a worker, unless nothing else of it can be waiting."""
