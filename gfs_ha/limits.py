@@ -164,6 +164,8 @@ REPAIR_COPIES = 256
 REPAIR_COPIES_MAX = 4096
 
 # Garbage (G2, G8).
+COMPACTION_RANGES_MAX = 256  # Of one chunk that are copied together.
+MOVES_PER_COMMAND_MAX = 400  # Each is an extent row and two reference rows.
 ORPHANS_MAX = 10_000  # Replicas without a chunk that are noted at once.
 
 # Scrub (D3).

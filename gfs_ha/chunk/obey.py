@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
+from gfs_ha.chunk.compactions import Compacter
 from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.freed import Freed
 from gfs_ha.chunk.outbox import Outbox
@@ -18,6 +19,7 @@ from gfs_ha.errors import GfsError
 from gfs_ha.ids import Birth, ChunkId, Epoch, LogIndex
 from gfs_ha.protocol.codec import failure
 from gfs_ha.protocol.control import (
+    CompactChunk,
     CompareReplica,
     CopyReplica,
     CreateReplica,
@@ -132,6 +134,7 @@ class Obedience:
         self._running: dict[ChunkId, Order] = {}
         self._failed: dict[ChunkId, tuple[Order, str]] = {}
         self._freed = Freed(runtime)
+        self.compactions: Compacter | None = None  # Set once it is there; until then none is done.
         self._stopping = False
         self._workers: list[Task] = []
 
@@ -167,10 +170,16 @@ class Obedience:
             for order in orders:
                 if isinstance(order, CopyReplica):
                     self._copies.take(epoch, order)
+                elif isinstance(order, CompactChunk):
+                    self._compact(epoch, order)
                 else:
                     self._line_up(epoch, order)
             self._changed.notify_all()
         return True
+
+    def _compact(self, epoch: Epoch, order: CompactChunk) -> None:
+        if self.compactions is not None:
+            self.compactions.take(epoch, order)
 
     def _line_up(self, epoch: Epoch, order: Order) -> None:
         line = self._waiting.get(order.chunk_id, [])
@@ -278,7 +287,7 @@ class Obedience:
             return ProofAnswer(
                 chunk_id, index, order.length, proof.digest, proof.crc, proof.records
             )
-        assert not isinstance(order, CopyReplica), "copies have workers of their own"
+        assert not isinstance(order, CopyReplica | CompactChunk), "these have workers of their own"
         self._replicas.get(chunk_id, order.birth)  # Another birth is another chunk.
         if isinstance(order, PunchReplica):
             freed = self._replicas.punch(chunk_id, index, unpack_blocks(order.gone))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 
+from gfs_ha.chunk.compacting import CompactRoom
+from gfs_ha.chunk.compactions import Compactions
 from gfs_ha.chunk.copies import Copies
 from gfs_ha.chunk.dataport import DataPort, ServerRun
 from gfs_ha.chunk.disk import Disk
@@ -150,6 +152,7 @@ class Chunkserver:
         self.store: ChunkStore | None = None  # Once it serves.
         self._data_port: DataPort | None = None
         self._copies: Copies | None = None
+        self._compactions: Compactions | None = None
         self._scrubber: Scrubber | None = None
         self._obedience: Obedience | None = None
         self._lanes: HeartbeatLanes | None = None
@@ -176,6 +179,8 @@ class Chunkserver:
             ended &= self._serving.join(timeout_s)
         if self._obedience is not None:
             ended &= self._obedience.stop(timeout_s)
+        if self._compactions is not None:
+            ended &= self._compactions.stop(timeout_s)
         if self._copies is not None:
             ended &= self._copies.stop(timeout_s)
         if self._scrubber is not None:
@@ -213,12 +218,17 @@ class Chunkserver:
         self._copies = Copies(store, streams, epochs, outbox, runtime)
         tails = self._data_port.primary
         self._obedience = Obedience(store, tails, self._copies, epochs, outbox, runtime)
+        own = self._own
+        room = CompactRoom(store, streams, self._leader, runtime, own.name, (own.machine, own.rack))
+        self._compactions = Compactions(room, epochs, outbox)
+        self._obedience.compactions = self._compactions
         inventory = StoreInventory(store, self._data_port, self._copies, scrubber)
         self._lanes = HeartbeatLanes(
             self._facts(identity.server_id), inventory, self._obedience, self._leader, runtime
         )
         self._serving = runtime.spawn("data port", self._data_port.run)
         self._copies.start()
+        self._compactions.start()
         scrubber.start()
         self._obedience.start()
         self._lanes.start(self.ended.set, registered=enrolled)

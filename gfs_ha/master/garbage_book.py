@@ -15,6 +15,7 @@ from gfs_ha.master.planners.seen import Answered
 
 NOTES_MAX = 10_000
 STRAYS_PER_PLAN = 250
+_WHY_CHARS = 200  # It goes into a command.
 RATE_S = 60.0  # The rate is that of the last so many seconds.
 
 
@@ -25,6 +26,7 @@ class GarbageBook:
     walk: DeadWalk = field(default_factory=DeadWalk)  # The planner's, to be looked at by reports.
     _punched: OrderedDict[Answered, int] = field(default_factory=OrderedDict)
     _freed: OrderedDict[Answered, int] = field(default_factory=OrderedDict)
+    _compacted: OrderedDict[Answered, str] = field(default_factory=OrderedDict)
     _strays: OrderedDict[Place, None] = field(default_factory=OrderedDict)
     _recent: deque[tuple[float, int]] = field(default_factory=deque)
     _wanted: bool = False
@@ -36,6 +38,13 @@ class GarbageBook:
     def deleted(self, answered: Answered, freed: int, now_s: float) -> None:
         """Note that a replica was deleted."""
         self._note(self._freed, answered, freed, now_s)
+
+    def compacted(self, answered: Answered, why: str) -> None:
+        """Note that a compaction is over; `why` is empty when it is done."""
+        told = why.encode("ascii", "replace").decode()[:_WHY_CHARS]
+        self._compacted[answered] = "".join(one if one.isprintable() else " " for one in told)
+        while len(self._compacted) > NOTES_MAX:
+            self._compacted.popitem(last=False)
 
     def stray(self, server_id: ServerId, disk_id: DiskId, chunk_id: ChunkId) -> None:
         """Note a replica that the tables know no chunk of."""
@@ -52,12 +61,21 @@ class GarbageBook:
         Args: `take` tells strays and wishes, once; nobody plans with them otherwise.
         """
         if not take:
-            return GarbageSeen(dict(self._punched), dict(self._freed))
+            return self._told((), wanted=False)
         strays = tuple(list(self._strays)[:STRAYS_PER_PLAN])
         for place in strays:
             del self._strays[place]
         wanted, self._wanted = self._wanted, False
-        return GarbageSeen(dict(self._punched), dict(self._freed), strays, wanted)
+        return self._told(strays, wanted)
+
+    def _told(self, strays: tuple[Place, ...], wanted: bool) -> GarbageSeen:
+        return GarbageSeen(
+            punched=dict(self._punched),
+            freed=dict(self._freed),
+            strays=strays,
+            wanted=wanted,
+            compacted=dict(self._compacted),
+        )
 
     def bytes_per_s(self, now_s: float) -> int:
         """Return the bytes per second that disks got back lately."""

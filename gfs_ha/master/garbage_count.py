@@ -11,10 +11,11 @@ from gfs_ha.ids import ServerId
 from gfs_ha.limits import CLAIM_SILENCE_S, QUARANTINE_S
 from gfs_ha.master.census import lost_disks
 from gfs_ha.master.observed import LIVE
+from gfs_ha.master.planners.compaction import GAIN_BYTES_MIN
 from gfs_ha.master.planners.orphans import quarantine_ends_ms
 from gfs_ha.master.planners.plan import NO_CHUNK, cluster_ms
 from gfs_ha.master.reign import Reign
-from gfs_ha.master.state.records import Chunk
+from gfs_ha.master.state.records import SEALED, Chunk
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.garbage import GarbageRow
 from gfs_ha.protocol.gone import bytes_of, unpack_blocks
@@ -52,6 +53,7 @@ class GarbageCount:
         self._count_surplus()
         self._count_punching()
         self._count_walk()
+        self._count_compactions()
         self._count_orphans()
         return [
             GarbageRow(kind, found.count, found.bytes, why, found.now)
@@ -146,8 +148,29 @@ class GarbageCount:
         for why, (chunks, size) in found.waits.items():
             self._add("dead blocks", why, size, chunks)
         if found.unpunchable_bytes:
-            why = "they share blocks of 64 KiB with living bytes"
+            why = "they share blocks of 64 KiB with living bytes; sparse chunks are compacted"
             self._add("dead blocks", why, found.unpunchable_bytes, 0)
+
+    def _count_compactions(self) -> None:
+        under_way = self.view.compacting_chunks(NO_CHUNK, WAITING_MAX)
+        for _, chunk in under_way:
+            why = f"{self.name(chunk.compactor)} copies what lives of it elsewhere"
+            self._add("compacting", why, -1)
+        known = {chunk_id for chunk_id, _ in under_way}
+        walk = self.reign.garbage.walk
+        for one in walk.found.sparse:
+            row = self.view.chunk(one.chunk_id)
+            if one.chunk_id in known or row is None or row.state != SEALED:
+                continue
+            gain = one.length - one.alive_bytes
+            rest = walk.resting.get(one.chunk_id)
+            if gain < GAIN_BYTES_MIN:
+                why = f"less than {GAIN_BYTES_MIN >> 10} KiB of a copy would be won"
+            elif rest is not None and self.now_s < rest.until_s:
+                why = f"tried a moment ago: {rest.why}"
+            else:
+                why = "it waits for its turn, after repair"
+            self._add("sparse", why, gain * one.copies)
 
     def _count_orphans(self) -> None:
         now_ms = cluster_ms(self.view.counters(), self.now_s - self.reign.elected_s)

@@ -16,6 +16,8 @@ from gfs_ha.master.census import Presence, lost_disks
 from gfs_ha.master.handlers.chunkservers import note_strays
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.observed import LIVE
+from gfs_ha.master.orders import COMPACT
+from gfs_ha.master.planners.compaction import plan_compaction
 from gfs_ha.master.planners.copies import plan_copies
 from gfs_ha.master.planners.expiry import plan_claims, plan_seals, plan_sessions
 from gfs_ha.master.planners.garbage import plan_deletes, plan_reaping
@@ -39,6 +41,7 @@ from gfs_ha.master.reign import Reign
 from gfs_ha.master.repairing import carry_out, repair_seen
 from gfs_ha.master.roles import RoleKeeper, log_outcome
 from gfs_ha.master.state.commands import InitCluster, LeaderElected
+from gfs_ha.master.state.garbage_commands import EndCompaction
 from gfs_ha.master.state.view import View
 from gfs_ha.runtime import Future
 
@@ -70,6 +73,7 @@ PLANNERS: dict[str, Planner] = {
     "reaping": plan_reaping,
     _PUNCHING: plan_punching,
     _ORPHANS: plan_orphans,
+    "compaction": plan_compaction,
     _COPIES: plan_copies,
     "replication": plan_replication,
     "goals": plan_goals,
@@ -228,6 +232,10 @@ class Housekeeper:
             opener.prepare(plan.ahead)
         carry_out(reign, plans, now_s)
         note_strays(reign, plans)
+        for plan in plans:
+            for command in plan.proposals:
+                if isinstance(command, EndCompaction):
+                    reign.orders.forget(command.chunk_id, (COMPACT,))
         reign.release_due(now_s)
 
     def _initialize(self, reign: Reign) -> None:

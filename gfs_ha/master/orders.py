@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from gfs_ha.ids import ChunkId, LogIndex, ServerId
 from gfs_ha.limits import ORDERS_PER_REPLY_MAX
 from gfs_ha.protocol.control import (
+    CompactChunk,
     CompareReplica,
     CopyReplica,
     CreateReplica,
@@ -40,6 +41,7 @@ STOP_COPY = "stop_copy"
 KEEP = "keep"
 CREATE = "create"
 PUNCH = "punch"
+COMPACT = "compact"
 
 _KINDS: dict[type[Order], str] = {
     FenceReplica: FENCE,
@@ -53,6 +55,7 @@ _KINDS: dict[type[Order], str] = {
     KeepReplica: KEEP,
     CreateReplica: CREATE,
     PunchReplica: PUNCH,
+    CompactChunk: COMPACT,
 }
 
 
@@ -158,11 +161,12 @@ class OrderBook:
 def _stands(held: Order, order: Order) -> bool:
     """Return whether what is outstanding is as good as an order that is wanted now.
 
-    A copy goes on with the sources and the rate that it began with; who is told to keep a replica
+    A copy goes on with the sources and the rate that it began with, a compaction with its ranges:
+    what was referred to later lies within them. Who is told to keep a replica
     is not told to delete it by the order that this takes back.
     """
-    if isinstance(held, CopyReplica):
-        same = isinstance(order, CopyReplica)
+    if isinstance(held, CopyReplica | CompactChunk):
+        same = type(order) is type(held)
     elif isinstance(held, KeepReplica):
         same = isinstance(order, DeleteReplica)
     else:

@@ -178,6 +178,27 @@ class PunchReplica(Word, frozen=True, tag="punch"):
     gone: bytes
 
 
+class CompactChunk(Word, frozen=True, tag="compact"):
+    """Copy what lives of a sealed chunk into a fresh one, and have files refer to that (G8).
+
+    The server does so as any writer of a put would, in a session of its own. Answered by
+    OrderDone once no reference to these ranges is left, else by OrderFailed; again as often as it
+    is ordered.
+    """
+
+    chunk_id: ChunkId
+    birth: Birth
+    order_index: LogIndex
+    length: int
+    digest: int
+    durability: str
+    goal: int
+    capacity: int
+    ranges: tuple[tuple[int, int], ...]  # (offset, length), sorted, apart from each other.
+    bytes_per_s: int = 0  # 0: no limit.
+    rule: str = ""  # Of placement.
+
+
 class CreateReplica(Word, frozen=True, tag="create"):
     """Make an empty replica of a tail, durably (C10). Answered by OrderDone.
 
@@ -207,6 +228,7 @@ Order = (
     | KeepReplica
     | CreateReplica
     | PunchReplica
+    | CompactChunk
 )
 
 

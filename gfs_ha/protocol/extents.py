@@ -6,7 +6,7 @@ at them rather than applying half of one.
 
 from __future__ import annotations
 
-from gfs_ha.ids import ContentId
+from gfs_ha.ids import ChunkId, ContentId, LogIndex
 from gfs_ha.protocol.codec import Word
 from gfs_ha.protocol.metadata import FileStatus
 
@@ -58,5 +58,35 @@ class DiscardStaged(Word, frozen=True, tag="discard_staged"):
     content_id: ContentId
 
 
-ExtentMutation = StageCopy | ReplaceContent | DiscardStaged
-ExtentReply = StagedCopy
+class MovedRange(Word, frozen=True):
+    """Bytes of one chunk that lie in another one, too; offsets in the chunks."""
+
+    offset: int
+    moved_offset: int
+    length: int
+
+
+class ReferencesMoved(Word, frozen=True, tag="references_moved"):
+    """How many extents refer to the other chunk now, and whether the same request moves more."""
+
+    count: int
+    more: bool
+
+
+class MoveReferences(Word, frozen=True, tag="move_references"):
+    """-> ReferencesMoved. Extents in ranges of a chunk that is compacted refer to a copy of them.
+
+    No byte of any file changes, so no generation does (F3). Only the holder sends it that the
+    leader told to compact the chunk, under the index of that order, into a sealed chunk that its
+    session claims. At most 400 extents at a time. Raises: WrongState, UnknownChunk, NotClaimed,
+    InvalidArgument, LimitExceeded.
+    """
+
+    chunk_id: ChunkId
+    order_index: LogIndex
+    target: ChunkId
+    ranges: tuple[MovedRange, ...]  # At most 256, sorted, apart from each other.
+
+
+ExtentMutation = StageCopy | ReplaceContent | DiscardStaged | MoveReferences
+ExtentReply = StagedCopy | ReferencesMoved

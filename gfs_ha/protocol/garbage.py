@@ -11,7 +11,7 @@ class GarbageRow(Word, frozen=True):
 
     Fields:
         kind: "names", "claims", "dead", "deleting", "surplus", "late", "punching", "dead blocks",
-            "sparse", "orphans".
+            "compacting", "sparse", "orphans".
         bytes: that disks will get back by it, on all copies; -1 = not known before it is done.
         now: it waits for nothing but its turn or a server's answer, and `gc run` hurries it.
     """
@@ -32,7 +32,7 @@ class OrphanRow(Word, frozen=True):
 
 
 class SparseRow(Word, frozen=True):
-    """A chunk of whose bytes less than half are alive."""
+    """A chunk of which less than half lives; `length` is that of the blocks that have some life."""
 
     chunk_id: ChunkId
     length: int

@@ -23,7 +23,7 @@ from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.replica_checks import compared, not_compared
 from gfs_ha.master.handlers.scrub import note_scrub
 from gfs_ha.master.observed import LIVE
-from gfs_ha.master.orders import COMPARE, COPY, CREATE, DELETE, FENCE, KEEP, PROVE, PUNCH
+from gfs_ha.master.orders import COMPACT, COMPARE, COPY, CREATE, DELETE, FENCE, KEEP, PROVE, PUNCH
 from gfs_ha.master.planners.listed import order_for
 from gfs_ha.master.planners.plan import Plan, cluster_ms
 from gfs_ha.master.proposals import MARGIN_S, reply_of
@@ -241,6 +241,8 @@ def _order_done(desk: Desk, reign: Reign, beat: Heartbeat, answer: OrderDone) ->
     elif answer.kind == COMPARE:
         reign.repairs.compared(answer.chunk_id, beat.server_id, True)
         compared(reign, beat, answer.chunk_id)
+    elif answer.kind == COMPACT:
+        reign.garbage.compacted(done, "")
     elif answer.kind == PUNCH:
         reign.garbage.punched(done, answer.freed, desk.now_s())
     elif answer.kind == DELETE:
@@ -274,6 +276,9 @@ def _repair_failed(desk: Desk, reign: Reign, server_id: ServerId, answer: OrderF
     elif answer.kind == KEEP and code == UnknownReplica.__name__:
         strike(answer.kind, answer.order_index)
         reign.repairs.answered(DELETE, done)  # It was deleted before it could be kept.
+    elif answer.kind == COMPACT:
+        strike(answer.kind, answer.order_index)
+        reign.garbage.compacted(done, f"{code}: {answer.failure.message}")
     elif answer.kind == PUNCH and code in (UnknownReplica.__name__, ReplicaBusy.__name__):
         # It makes room for the order to stamp it first, and is given again with a later plan.
         strike(answer.kind, answer.order_index)

@@ -53,7 +53,8 @@ def _report(desk: Desk, view: View, limit: int) -> GarbageReport:
     )
     return GarbageReport(
         waiting=tuple(waiting),
-        waiting_bytes=sum(max(0, row.bytes) for row in waiting),
+        # What is sparse is told among the dead blocks already.
+        waiting_bytes=sum(max(0, row.bytes) for row in waiting if row.kind != "sparse"),
         orphans=tuple(_orphans(view, count, cluster_ms(view.counters(), now_s - reign.elected_s)))[
             :limit
         ],

@@ -19,6 +19,7 @@ class GarbageSeen:
         punched: orders to give blocks back that were answered, with what the disk got back.
         freed: the same of deletions, also of those that a plan has taken up.
         strays: replicas that servers have and the tables know no chunk of.
+        compacted: compactions that are over, and why when one failed.
         wanted: a person wants everything done now that waits for nothing but its turn.
     """
 
@@ -26,3 +27,4 @@ class GarbageSeen:
     freed: Mapping[Answered, int] = field(default_factory=dict)
     strays: tuple[Place, ...] = ()
     wanted: bool = False
+    compacted: Mapping[Answered, str] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from gfs_ha.ids import ChunkId
@@ -9,16 +10,28 @@ from gfs_ha.ids import ChunkId
 FIRST = ChunkId(0)  # Below every id.
 SPARSE_MAX = 200  # Chunks less than half alive that are named.
 ROUND_PAUSE_S = 5.0
+RESTS_MAX = 10_000
+REST_MIN_S = 5.0
+REST_MAX_S = 300.0
 
 
 @dataclass(slots=True)
 class Sparse:
-    """A chunk of whose bytes less than half are alive."""
+    """A chunk of which less than half is alive of what it takes, dead blocks left out."""
 
     chunk_id: ChunkId
     length: int
     alive_bytes: int
     copies: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Until when a chunk is not compacted again, and how the last time ended."""
+
+    until_s: float
+    pause_s: float
+    why: str
 
 
 @dataclass(slots=True)
@@ -56,6 +69,20 @@ class DeadWalk:
     rounds: int = 0
     found: DeadTally = field(default_factory=DeadTally)  # By the last whole round.
     running: DeadTally = field(default_factory=DeadTally)
+    resting: OrderedDict[ChunkId, Rest] = field(default_factory=OrderedDict)
+
+    def rest(self, chunk_id: ChunkId, now_s: float, why: str) -> None:
+        """Have a chunk not compacted for a while, each time for longer."""
+        before = self.resting.pop(chunk_id, None)
+        pause_s = REST_MIN_S if before is None else min(REST_MAX_S, 2 * before.pause_s)
+        self.resting[chunk_id] = Rest(now_s + pause_s, pause_s, why)
+        while len(self.resting) > RESTS_MAX:
+            self.resting.popitem(last=False)
+
+    def rests(self, chunk_id: ChunkId, now_s: float) -> bool:
+        """Return whether a chunk was compacted a moment ago, or could not be."""
+        rest = self.resting.get(chunk_id)
+        return rest is not None and now_s < rest.until_s
 
     def due(self, loosened: int, now_s: float, wanted: bool) -> bool:
         """Return whether a round is to begin: something came loose since the last one began."""

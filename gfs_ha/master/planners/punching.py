@@ -114,10 +114,11 @@ def _judge(
 
 def _note_sparse(walk: DeadWalk, known: tuple[ChunkId, Chunk], alive: Living) -> None:
     chunk_id, chunk = known
-    if 2 * alive.bytes >= chunk.length or chunk.claimed_by != NO_SESSION:
+    stored = bytes_of(alive.blocks, chunk.length)
+    if 2 * alive.bytes >= stored or chunk.claimed_by != NO_SESSION:
         return
     found = walk.running
     found.sparse_count += 1
     if len(found.sparse) < SPARSE_MAX:
         copies = len(chunk.holders)
-        found.sparse.append(Sparse(chunk_id, chunk.length, alive.bytes, copies))
+        found.sparse.append(Sparse(chunk_id, stored, alive.bytes, copies))

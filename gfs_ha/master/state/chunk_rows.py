@@ -28,6 +28,7 @@ from gfs_ha.master.state.records import (
 from gfs_ha.master.state.tables import (
     BUSY_CHUNKS,
     CHUNKS,
+    COMPACTING_CHUNKS,
     DEAD_CHUNKS,
     PUNCHING_CHUNKS,
     REPLICA_COUNTS,
@@ -71,6 +72,7 @@ def put_chunk(draft: Draft, chunk_id: ChunkId, before: Chunk | None, after: Chun
     _mark(draft, BUSY_CHUNKS, key, busy(before), busy(after))
     _mark(draft, SURPLUS_CHUNKS, key, surplus(before), surplus(after))
     _mark(draft, PUNCHING_CHUNKS, key, punching(before), punching(after))
+    _mark(draft, COMPACTING_CHUNKS, key, compacting(before), compacting(after))
     _mark(draft, TAIL_CHUNKS, key, _tail(before), _tail(after))
     _mark(draft, UNOPENED_TAILS, key, _unopened(before), _unopened(after))
     draft.counters.unopened_tails += _unopened(after) - _unopened(before)
@@ -120,6 +122,11 @@ def surplus(chunk: Chunk | None) -> bool:
 def punching(chunk: Chunk | None) -> bool:
     """Return whether holders still have to give blocks back (G8); of a dead chunk all goes."""
     return chunk is not None and chunk.state == SEALED and bool(chunk.punching)
+
+
+def compacting(chunk: Chunk | None) -> bool:
+    """Return whether a holder is copying what lives of it into another chunk (G8)."""
+    return chunk is not None and chunk.state == SEALED and bool(chunk.compactor)
 
 
 def begin_sealing(chunk: Chunk, index: LogIndex, reason: str) -> Chunk:

@@ -53,4 +53,30 @@ class OrphansDeleted(Word, frozen=True, tag="orphans_deleted"):
     orphans: tuple[tuple[ServerId, DiskId, ChunkId, LogIndex, int], ...]
 
 
-GarbageCommand = PunchChunk | PunchesDone | NoteOrphans | OrphansDeleted
+class BeginCompaction(Word, frozen=True, tag="begin_compaction"):
+    """-> Done. A holder is to copy what lives of a chunk into another one (G8).
+
+    This command's index numbers its order, and MoveReferences must name it. Raises: StaleCommand
+    unless sealed under `sealed_index`, unclaimed, held by the server, and without a copy, deletion
+    or compaction under way; UnknownChunk.
+    """
+
+    chunk_id: ChunkId
+    sealed_index: LogIndex
+    server_id: ServerId
+
+
+class EndCompaction(Word, frozen=True, tag="end_compaction"):
+    """-> Done. It is over, whatever became of it: what was moved stays moved.
+
+    Raises: StaleCommand unless it is under way with this index, UnknownChunk.
+    """
+
+    chunk_id: ChunkId
+    order_index: LogIndex
+    reason: str
+
+
+GarbageCommand = (
+    PunchChunk | PunchesDone | NoteOrphans | OrphansDeleted | BeginCompaction | EndCompaction
+)

@@ -15,16 +15,22 @@ from gfs_ha.protocol.gone import blocks_of, unpack_blocks
 
 def check_gone(view: View) -> Iterator[str]:
     """No content refers to a byte that was given back, and whoever still has to do so is known."""
-    waiting = set()
+    waiting, compacting = set(), set()
     for key, chunk in view.rows.scan(tables.CHUNKS):
         chunk_id = ChunkId(read_id(key))
         if chunk.punching and chunk.state == SEALED:
             waiting.add(chunk_id)
+        if chunk.compactor and chunk.state == SEALED:
+            compacting.add(chunk_id)
         if chunk.gone or chunk.punching:
             yield from _check_chunk(view, chunk_id, chunk)
-    listed = {read_id(key) for key, _ in view.rows.scan(tables.PUNCHING_CHUNKS)}
-    if listed != waiting:
-        yield f"punching_chunks lists {sorted(listed)}, not {sorted(waiting)}"
+    for table, wanted in (
+        (tables.PUNCHING_CHUNKS, waiting),
+        (tables.COMPACTING_CHUNKS, compacting),
+    ):
+        listed = {read_id(key) for key, _ in view.rows.scan(table)}
+        if listed != wanted:
+            yield f"{table.name} lists {sorted(listed)}, not {sorted(wanted)}"
 
 
 def _check_chunk(view: View, chunk_id: ChunkId, chunk: Chunk) -> Iterator[str]:

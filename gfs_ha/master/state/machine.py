@@ -36,6 +36,7 @@ from gfs_ha.limits import SCHEMA_VERSION
 from gfs_ha.master.state import (
     attestation,
     chunks,
+    compaction,
     contents,
     copies,
     digest,
@@ -73,6 +74,7 @@ from gfs_ha.protocol.metadata import Done
 STEP_ROOMS = (
     attestation,
     chunks,
+    compaction,
     contents,
     copies,
     extents_change,

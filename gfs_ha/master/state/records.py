@@ -207,6 +207,8 @@ class Chunk(Word, frozen=True):
     gone: bytes = b""  # Blocks that were given back, see protocol/gone.py (G8).
     punch_index: LogIndex = LogIndex(0)  # Numbers the orders to give them back.
     punching: tuple[ServerId, ...] = ()  # Holders that have not said that they did.
+    compactor: ServerId = ServerId(0)  # The holder that copies what lives into another chunk.
+    compact_index: LogIndex = LogIndex(0)  # Numbers its order.
 
     @property
     def unopened(self) -> bool:

@@ -121,6 +121,7 @@ APPEND_RESULTS = RowTable("append_results", _STATE, b"\x20", tail_records.Append
 OLD_RESULTS = RowTable("old_results", _STATE, b"\x21", records.Reapable)
 SESSION_KEYS = RowTable("session_keys", _STATE, b"\x22", tail_records.SessionKey)
 PUNCHING_CHUNKS = RowTable("punching_chunks", _STATE, b"\x40", records.Mark)
+COMPACTING_CHUNKS = RowTable("compacting_chunks", _STATE, b"\x43", records.Mark)
 ORPHANS = RowTable("orphans", _STATE, b"\x41", garbage_records.Orphan)
 RECLAIMED = RowTable("reclaimed", _STATE, b"\x42", garbage_records.Reclaimed)
 SCRUB_SETTINGS = RowTable("scrub_settings", _STATE, b"\x60", scrub_records.ScrubSettings)
@@ -173,6 +174,7 @@ TABLES: tuple[RowTable[Any], ...] = (
     OLD_RESULTS,
     SESSION_KEYS,
     PUNCHING_CHUNKS,
+    COMPACTING_CHUNKS,
     ORPHANS,
     RECLAIMED,
     SCRUB_SETTINGS,

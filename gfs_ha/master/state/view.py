@@ -237,6 +237,10 @@ class View:
         """Return chunks whose holders still have to give blocks back, above `after` (G8)."""
         return self._indexed(tables.PUNCHING_CHUNKS, after, limit)
 
+    def compacting_chunks(self, after: ChunkId, limit: int) -> list[tuple[ChunkId, Chunk]]:
+        """Return chunks of which what lives is being copied into another one, above `after`."""
+        return self._indexed(tables.COMPACTING_CHUNKS, after, limit)
+
     def orphan(self, server_id: ServerId, disk_id: DiskId, chunk_id: ChunkId) -> Orphan | None:
         """Return what is known of a replica without a chunk; None = it was not noted."""
         return self.rows.get(tables.ORPHANS, tables.replica_key(server_id, disk_id, chunk_id))

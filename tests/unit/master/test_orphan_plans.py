@@ -132,9 +132,7 @@ def test_what_lay_on_a_lost_disk_is_forgotten() -> None:
         assert view.reclaimed()["orphans"].bytes == 0
 
 
-def test_who_wants_it_now_has_every_disk_counted_again_and_shortens_no_quarantine() -> (
-    None
-):
+def test_who_wants_it_now_has_every_disk_counted_again_and_shortens_no_quarantine() -> None:
     tables = Tables()
     stray = place(5)
     carry_out(tables, plan(tables, strays=(stray,)))

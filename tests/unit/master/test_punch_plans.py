@@ -214,7 +214,7 @@ def test_without_anything_that_came_loose_no_round_begins() -> None:
     assert house.cursors.dead_blocks.rounds == rounds + 1, "unless a person wants one"
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_long_life_of_late_plans_and_orders_loses_no_live_byte(seed: int) -> None:
     """Changes of files fall between plan, command and order; leaders, copies and holders change."""
     dice = random.Random(seed)
@@ -223,7 +223,7 @@ def test_a_long_life_of_late_plans_and_orders_loses_no_live_byte(seed: int) -> N
     orders: list[tuple[int, PunchReplica]] = []
     given_up = 0
     house.limits = PlanLimits(rows=6, references=30)
-    for step in range(2_000):
+    for step in range(1_500):
         name = dice.choice("abcd")
         start, end = sorted(dice.randrange(0, MIB + 1, dice.choice((1, B))) for _ in range(2))
         kind = dice.random()

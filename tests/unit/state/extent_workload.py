@@ -10,10 +10,10 @@ from gfs_ha.errors import GfsError
 from gfs_ha.ids import ContentId
 from gfs_ha.limits import MIB
 from gfs_ha.master.state.commands import Command
-from gfs_ha.protocol.extents import DiscardStaged, ReplaceContent, StageCopy
+from gfs_ha.protocol.extents import DiscardStaged, MoveReferences, ReplaceContent, StageCopy
 from gfs_ha.protocol.metadata import FileStatus
 
-KINDS = {StageCopy, ReplaceContent, DiscardStaged}
+KINDS = {StageCopy, ReplaceContent, DiscardStaged, MoveReferences}
 
 
 def extent_change(dice: random.Random, driver: Driver, path: str, staged: ContentId) -> Command:

@@ -87,7 +87,7 @@ class Workload:
             (5, self.reap),
             (2, self.deleted),
             (8, self.repair),
-            (6, self.garbage),
+            (9, self.garbage),
             (6, self.policy),
             (1, self.scrub),
             (16, self.tails.change),

@@ -16,7 +16,7 @@ from gfs_ha.limits import BLOCK_BYTES
 from gfs_ha.master.state import append_results
 from gfs_ha.master.state.commands import FitGoals, PlaceCopy, decode_entry
 from gfs_ha.master.state.draft import STEPS
-from gfs_ha.master.state.garbage_commands import NoteOrphans, PunchChunk
+from gfs_ha.master.state.garbage_commands import BeginCompaction, NoteOrphans, PunchChunk
 from gfs_ha.master.state.invariants import check_all, fingerprint
 from gfs_ha.master.state.machine import Machine
 from gfs_ha.master.state.scrub_commands import AskScrub, SetScrub
@@ -60,7 +60,7 @@ def test_random_commands_keep_what_must_hold_between_the_tables(seed: int) -> No
 
 
 def test_the_random_commands_reach_every_step_and_every_table() -> None:
-    driver = run(101, steps=900)
+    driver = run(102, steps=900)
     commands = Counter(type(decode_entry(payload).command).__name__ for _, _, payload in driver.log)
     assert set(commands) == {kind.__name__ for kind in STEPS}
     with driver.view() as view:
@@ -178,6 +178,7 @@ def rich() -> Driver:
         row = view.chunk(punched)
     assert row is not None
     driver.ok(PunchChunk(punched, row.sealed_index, b"\x02"))
+    driver.ok(BeginCompaction(punched, row.sealed_index, 1))
     driver.ok(NoteOrphans(((1, 101, ChunkId(5)),)))
     driver.ok(SetScrub(1 << 20, 7200, 0))
     driver.ok(AskScrub((1, 2)))
