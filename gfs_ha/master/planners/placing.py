@@ -100,7 +100,7 @@ def _whole(scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> bool:
         return False
     if len(chunk.replicas) != chunk.goal:  # Something is copied, deleted, or came late.
         return False
-    if chunk.punching:
+    if chunk.punching or chunk.compactor:  # It changes, or is left soon.
         return False
     good = scene.good(chunk_id, chunk)
     return len(good) == chunk.goal and all(one in scene.repair.settled for one in good)

@@ -20,6 +20,7 @@ from gfs_ha.master.state.chunk_rows import get_chunk, put_chunk, settle
 from gfs_ha.master.state.claims import require_claim
 from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.garbage_commands import BeginCompaction, EndCompaction
+from gfs_ha.master.state.goals import note_reference, raise_goal
 from gfs_ha.master.state.living import REFERENCES_MAX
 from gfs_ha.master.state.records import SEALED, Chunk
 from gfs_ha.master.state.tables import (
@@ -95,7 +96,10 @@ def move_references(draft: Draft, command: MoveReferences) -> ReferencesMoved:
         draft.rows.delete(REFERENCES, key)
         fresh = reference_key(command.target, moved_offset, content_id, file_offset)
         draft.rows.put(REFERENCES, fresh, row)
+        # Its file may want more copies by now than when the target was allocated (G5).
+        raise_goal(draft, command.target, row.goal or draft.settings.goal)
         draft.counters.loosened += 1
+    note_reference(draft, command.target)
     settle(draft, command.chunk_id)
     count = min(len(found), MOVES_PER_COMMAND_MAX)
     return ReferencesMoved(count, more=len(found) > MOVES_PER_COMMAND_MAX)

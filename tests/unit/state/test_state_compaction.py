@@ -10,11 +10,12 @@ from state_driver import Driver, empty_file, small_file
 
 from gfs_ha.ids import ChunkId
 from gfs_ha.limits import MIB, MOVES_PER_COMMAND_MAX
-from gfs_ha.master.state.commands import LoseHolder, PlaceCopy, ReapStep
+from gfs_ha.master.state.commands import FitGoals, LoseHolder, PlaceCopy, ReapStep
 from gfs_ha.master.state.garbage_commands import BeginCompaction, EndCompaction
 from gfs_ha.master.state.records import DEAD, Chunk
 from gfs_ha.protocol.extents import MovedRange, MoveReferences, ReferencesMoved, StageCopy
 from gfs_ha.protocol.metadata import FinishChunk, Publish, ReleaseChunks, Remove
+from gfs_ha.protocol.policy import SetReplication
 
 SIZE = 1000
 
@@ -94,6 +95,19 @@ def test_what_lives_moves_and_the_chunk_dies_with_its_last_reference() -> None:
     assert house.row(house.source).state == DEAD
     house.driver.ok(ReleaseChunks((house.target,)), house.session)
     assert house.row(house.target).state == "sealed"
+    house.driver.check()
+
+
+def test_the_copy_has_as_many_copies_as_the_files_want_by_then() -> None:
+    house = House()
+    house.driver.ok(SetReplication("/f1", 5), house.session)
+    house.driver.ok(FitGoals(100))
+    assert (house.row(house.source).goal, house.row(house.target).goal) == (5, 3)
+    index = house.begin()
+    house.driver.ok(house.move(index, (2 * SIZE, 0, 4 * SIZE)), house.session)
+    assert house.row(house.target).goal == 3
+    house.driver.ok(house.move(index, (SIZE, 5 * SIZE, SIZE)), house.session)
+    assert house.row(house.target).goal == 5
     house.driver.check()
 
 
