@@ -7,7 +7,7 @@ references of its own moment.
 
 from __future__ import annotations
 
-from gfs_ha.ids import NO_SESSION, ChunkId
+from gfs_ha.ids import NO_SESSION, ChunkId, ServerId
 from gfs_ha.master.planners.garbage_walk import SPARSE_MAX, DeadWalk, Sparse
 from gfs_ha.master.planners.plan import NO_CHUNK, Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.state.garbage_commands import PunchChunk, PunchesDone
@@ -48,14 +48,22 @@ def _follow(made: Plan, view: View, seen: Seen, limits: PlanLimits) -> int:
             answered = (chunk_id, server_id, chunk.punch_index)
             if answered in seen.garbage.punched:
                 done.append((*answered, seen.garbage.punched[answered]))
-            elif chunk_id not in seen.repair.listed.get(server_id, {}):
-                # Else it is not stamped as sealed yet, or has damage to heal: that goes first, and
-                # a newer order would keep those from being given.
+            elif not _has_another_order(seen, chunk_id, server_id):
                 order = PunchReplica(chunk_id, chunk.birth, chunk.punch_index, chunk.gone)
                 made.orders.append((server_id, order))
     for start in range(0, len(done), limits.items):
         made.proposals.append(PunchesDone(tuple(done[start : start + limits.items])))
     return len(page)
+
+
+def _has_another_order(seen: Seen, chunk_id: ChunkId, server_id: ServerId) -> bool:
+    """Return whether something older goes first, which a newer order would keep from being given.
+
+    It is not stamped as sealed yet, has damage to heal, or is to say whether it is there at all.
+    """
+    place = (chunk_id, server_id)
+    listed = seen.repair.listed.get(server_id, {})
+    return chunk_id in listed or place in seen.repair.doubted or place in seen.repair.gone
 
 
 def _step(made: Plan, view: View, limits: PlanLimits, walk: DeadWalk, room: int) -> bool:

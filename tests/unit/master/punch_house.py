@@ -60,6 +60,7 @@ class PunchHouse:
     disks: dict[tuple[int, int], ModelReplica] = field(default_factory=dict)
     punched: dict[Answered, int] = field(default_factory=dict)
     listed: dict[ServerId, dict[ChunkId, object]] = field(default_factory=dict)
+    doubted: set[tuple[ChunkId, ServerId]] = field(default_factory=set)
     now_s: float = 1000.0
     names: int = 0
 
@@ -141,7 +142,7 @@ class PunchHouse:
 
     def seen(self, wanted: bool = False) -> Seen:
         garbage = GarbageSeen(punched=dict(self.punched), wanted=wanted)
-        repair = RepairSeen(listed=dict(self.listed))
+        repair = RepairSeen(listed=dict(self.listed), doubted=frozenset(self.doubted))
         return Seen(self.now_s, 900.0, {}, garbage=garbage, repair=repair)
 
     def plan(self, planner: Planner = plan_punching, wanted: bool = False) -> Plan:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from punch_house import ALL, SERVERS, PunchHouse
 
-from gfs_ha.ids import ROOT_INODE, ChunkId, LogIndex
+from gfs_ha.ids import ROOT_INODE, ChunkId, LogIndex, ServerId
 from gfs_ha.limits import BLOCK_BYTES, MIB
 from gfs_ha.master.planners.garbage import plan_deletes
 from gfs_ha.master.planners.garbage_seen import GarbageSeen
@@ -176,6 +176,16 @@ def test_a_replica_that_is_not_settled_is_told_that_first() -> None:
     assert [server for server, _ in house.plan().orders] == [1, 3]
     house.listed = {}
     assert [server for server, _ in house.plan().orders] == [1, 2, 3]
+
+
+def test_a_replica_that_is_to_say_whether_it_is_there_is_asked_that_first() -> None:
+    house = ready()
+    chunk_id = house.put("/f", 8 * B)
+    house.cut("/f", 0, B)
+    house.reap()
+    house.apply(house.plan())
+    house.doubted = {(chunk_id, ServerId(2))}
+    assert [server for server, _ in house.plan().orders] == [1, 3]
 
 
 def test_what_a_dead_chunk_gave_back_before_is_told_with_its_deletion() -> None:
