@@ -7,6 +7,7 @@ seals it (C10).
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable
 
 from gfs_ha.chunk.appends.append_stream import AppendStream
@@ -36,6 +37,7 @@ from gfs_ha.protocol.data import HOPS_MAX, ChunkKind, DataRequest, Durability, H
 from gfs_ha.protocol.records import TailLength
 
 IDLE_S = 60.0  # Then a stream without records is hung up on.
+LED_ONCE_MAX = 16 * TAILS_PER_SERVER_MAX  # Chunks that are remembered; an order lives for seconds.
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class Primary:
         )
         self._lock = room.runtime.lock()
         self._tails: dict[ChunkId, Tail] = {}
+        self._led_once: OrderedDict[ChunkId, None] = OrderedDict()
         self._workers = BatchWorkers(room)
 
     def start(self) -> None:
@@ -85,7 +88,8 @@ class Primary:
         spec = self._spec(order)
         leads = order.primary_start != 0 and order.primary_start == self._start_id
         with self._lock:
-            if order.chunk_id in self._tails:
+            if order.chunk_id in self._led_once:
+                # The order comes again, perhaps behind the deletion: then its chunk is dead.
                 leads = False
             if leads and len(self._tails) >= TAILS_PER_SERVER_MAX:
                 raise Overloaded(f"this server leads {TAILS_PER_SERVER_MAX} tails already")
@@ -93,8 +97,12 @@ class Primary:
         if leads and not replica.header.end:
             hops = tuple(Hop(one.server_id, one.host, one.port) for one in order.chain)
             with self._lock:
-                tail = Tail(replica, hops, self._append_room)
-                self._tails.setdefault(order.chunk_id, tail)
+                if order.chunk_id in self._led_once:
+                    return
+                self._tails[order.chunk_id] = Tail(replica, hops, self._append_room)
+                self._led_once[order.chunk_id] = None
+                if len(self._led_once) > LED_ONCE_MAX:
+                    self._led_once.popitem(last=False)
             logger.info("leads chunk=%#x chain=%d", order.chunk_id, len(hops) + 1)
 
     def _spec(self, order: CreateReplica) -> ReplicaSpec:
