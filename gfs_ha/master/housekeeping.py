@@ -33,6 +33,7 @@ from gfs_ha.master.planners.placing import plan_placing
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Planner, Seen
 from gfs_ha.master.planners.punching import plan_punching
 from gfs_ha.master.planners.replication import plan_replication
+from gfs_ha.master.planners.results import plan_results
 from gfs_ha.master.planners.surplus import plan_surplus
 from gfs_ha.master.planners.tally import plan_tally
 from gfs_ha.master.primaries_heard import tails_seen
@@ -69,6 +70,7 @@ PLANNERS: dict[str, Planner] = {
     "leases": plan_renewals,
     "unopened": plan_unopened,
     "holds": plan_holds,
+    "results": plan_results,
     _DELETES: plan_deletes,
     "reaping": plan_reaping,
     _PUNCHING: plan_punching,

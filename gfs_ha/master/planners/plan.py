@@ -73,6 +73,7 @@ class Cursors:
     unopened: ChunkId = NO_CHUNK
     unopened_met: frozenset[ChunkId] = frozenset()
     holds: InodeId = NO_INODE
+    results: InodeId = NO_INODE
     queue: RepairQueue = field(default_factory=RepairQueue)
     placing: PlacingWalk = field(default_factory=PlacingWalk)
     tally: TallyWalk = field(default_factory=TallyWalk)

@@ -23,10 +23,11 @@ from gfs_ha.limits import (
     BATCH_RECORDS_MAX,
     GONE_FILES_MAX,
     GONE_RESULTS_MS,
+    ITEMS_PER_COMMAND_MAX,
     TAIL_RESULTS_MAX,
 )
 from gfs_ha.master.state.bounds import U64_MAX, check_count, check_range
-from gfs_ha.master.state.draft import Draft
+from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.records import Reapable
 from gfs_ha.master.state.tables import (
     APPEND_FILES,
@@ -38,11 +39,14 @@ from gfs_ha.master.state.tables import (
     pair_key,
     read_pair,
 )
+from gfs_ha.master.state.tail_commands import SweepResults
 from gfs_ha.master.state.tail_reads import append_file, gone_since_ms
 from gfs_ha.master.state.tail_records import AppendFile, AppendResults, GoneFile
 from gfs_ha.protocol.append import AppendResult
+from gfs_ha.protocol.metadata import Done
 from gfs_ha.protocol.records import RecordEntry
 
+_SWEPT_MAX = 500  # By one command; a row each, and one for each file.
 _SWEPT = 32  # Of the appenders longest unused: whether their sessions have ended.
 
 
@@ -117,6 +121,28 @@ def _merge_appender(
     kept = tuple(merged[sequence] for sequence in sorted(merged) if sequence >= start)
     after = AppendResults(start, kept, before.forgotten_below)
     draft.rows.put(APPEND_RESULTS, pair_key(*key), after)
+
+
+@step(SweepResults)
+def sweep_results(draft: Draft, command: SweepResults) -> Done:
+    """Forget the results of sessions that have ended. Refuses: LimitExceeded, InvalidArgument."""
+    check_count("inodes", command.inodes, ITEMS_PER_COMMAND_MAX)
+    left = _SWEPT_MAX
+    for inode_id in command.inodes:
+        check_range("inode", inode_id, 0, U64_MAX)
+        file = append_file(draft.view, inode_id)
+        if file is None:
+            continue
+        gone = [one for one, _ in file.uses if draft.view.session(one) is None][:left]
+        left -= len(gone)
+        for appender in gone:
+            draft.rows.delete(APPEND_RESULTS, pair_key(inode_id, appender))
+        if gone:
+            ended = set(gone)
+            uses = tuple(use for use in file.uses if use[0] not in ended)
+            kept = AppendFile(file.horizon, uses, file.blurred)
+            draft.rows.put(APPEND_FILES, id_key(inode_id), kept)
+    return Done()
 
 
 def remember_file(draft: Draft, inode_id: InodeId) -> None:

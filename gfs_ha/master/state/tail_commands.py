@@ -78,4 +78,15 @@ class EndHolds(Word, frozen=True, tag="end_holds"):
     holds: tuple[tuple[InodeId, LogIndex], ...]
 
 
-TailCommand = PlaceTail | AbandonTails | OpenTail | RenewLeases | HoldInodes | EndHolds
+class SweepResults(Word, frozen=True, tag="sweep_results"):
+    """-> Done. These files forget the results of sessions that have ended, as many as fit.
+
+    One that is gone, or keeps none, is passed over.
+    """
+
+    inodes: tuple[InodeId, ...]
+
+
+TailCommand = (
+    PlaceTail | AbandonTails | OpenTail | RenewLeases | HoldInodes | EndHolds | SweepResults
+)

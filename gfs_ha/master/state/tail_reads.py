@@ -205,6 +205,12 @@ def append_file(view: View, inode_id: InodeId) -> AppendFile | None:
     return view.rows.get(tables.APPEND_FILES, id_key(inode_id))
 
 
+def append_files(view: View, after: InodeId, limit: int) -> list[tuple[InodeId, AppendFile]]:
+    """Return whose results files keep, by inode above `after`."""
+    found = islice(view.rows.scan(tables.APPEND_FILES, id_key(after + 1)), limit)
+    return [(InodeId(read_id(key)), row) for key, row in found]
+
+
 def gone_since_ms(view: View) -> int | None:
     """Return since when the file is gone that is gone longest and whose results are kept."""
     return next((row.since_ms for _, row in view.rows.scan(tables.GONE_FILES)), None)

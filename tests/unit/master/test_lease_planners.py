@@ -14,8 +14,9 @@ from gfs_ha.master.planners.expiry import plan_seals
 from gfs_ha.master.planners.leases import plan_holds, plan_renewals, plan_tails, plan_unopened
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Planner, Seen
 from gfs_ha.master.planners.primaries import TailsSeen
+from gfs_ha.master.planners.results import plan_results
 from gfs_ha.master.planners.seen import RepairSeen
-from gfs_ha.master.state.commands import BeginSeal
+from gfs_ha.master.state.commands import BeginSeal, CommitSeal
 from gfs_ha.master.state.tail_commands import (
     AbandonTails,
     EndHolds,
@@ -23,10 +24,12 @@ from gfs_ha.master.state.tail_commands import (
     OpenTail,
     PlaceTail,
     RenewLeases,
+    SweepResults,
 )
 from gfs_ha.master.state.tail_reads import lease_of
 from gfs_ha.protocol.control import LedTail
-from gfs_ha.protocol.metadata import Publish, PublishFile, Rename
+from gfs_ha.protocol.metadata import CloseSession, Publish, PublishFile, Rename
+from gfs_ha.protocol.records import RecordEntry
 
 EPOCH = Epoch(1, 1)
 LIMITS = PlanLimits()
@@ -197,6 +200,28 @@ def test_a_tail_of_an_older_incarnation_is_sealed() -> None:
     house.tail()
     house.tails = replace(house.tails, epoch=Epoch(2, 1))
     assert house.sealed_because() == [leases.RECOVERED]
+
+
+def test_files_that_keep_results_of_ended_sessions_are_swept() -> None:
+    house = House()
+    sessions = [house.tables.session() for _ in range(2)]
+    inodes = []
+    for number in range(3):
+        chunk_id = house.tail(f"/{number}")
+        with house.tables.view() as view:
+            tail_of = view.chunk(chunk_id).tail_of
+        inodes.append(tail_of)
+        house.tables.do(BeginSeal(chunk_id, "test"))
+        with house.tables.view() as view:
+            begun = view.chunk(chunk_id).begin_index
+        entries = (RecordEntry(sessions[number % 2], 1, 1, 0, 10),)
+        house.tables.do(CommitSeal(chunk_id, begun, 10, 5, (1, 2, 3), 7, entries))
+    assert house.plan(plan_results).empty
+    house.tables.do(CloseSession(), sessions[0])
+    made = house.plan(plan_results)
+    assert made.proposals == [SweepResults((inodes[0], inodes[2]))]
+    house.apply(made)
+    assert house.plan(plan_results).empty
 
 
 def test_placed_tails_of_an_older_epoch_are_given_up_and_those_being_opened_are_not() -> None:

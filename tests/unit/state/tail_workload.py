@@ -17,6 +17,7 @@ from gfs_ha.master.state.tail_commands import (
     OpenTail,
     PlaceTail,
     RenewLeases,
+    SweepResults,
 )
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.metadata import DIRECTORY
@@ -34,7 +35,8 @@ class TailWorkload:
     def change(self) -> Command:
         """Return one step in the life of a tail, or of the leases and holds around."""
         kinds = [self.place, self.open, self.begin, self.seal, self.abandon, self.renew, self.hold]
-        (kind,) = self.dice.choices([*kinds, self.end_holds], [6, 9, 5, 9, 1, 1, 2, 1])
+        kinds += [self.end_holds, self.sweep]
+        (kind,) = self.dice.choices(kinds, [6, 9, 5, 9, 1, 1, 2, 1, 1])
         return kind()
 
     def files(self) -> dict[str, InodeId]:
@@ -120,6 +122,11 @@ class TailWorkload:
             held = tail_reads.holds_after(view, InodeId(0), 9)
         late = self.dice.random() < 0.2
         return EndHolds(tuple((one, row.index - late) for one, row in held))
+
+    def sweep(self) -> Command:
+        with self.driver.view() as view:
+            newest = view.counters().last_inode
+        return SweepResults(tuple(InodeId(one) for one in range(1, newest + 2))[-90:])
 
 
 def paths(view: View) -> dict[str, InodeId]:

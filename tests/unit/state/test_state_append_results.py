@@ -15,6 +15,7 @@ from gfs_ha.limits import (
 )
 from gfs_ha.master.state import append_results, tables, tail_reads
 from gfs_ha.master.state.commands import ReapStep
+from gfs_ha.master.state.tail_commands import SweepResults
 from gfs_ha.master.state.tail_reads import RecordsKnown
 from gfs_ha.protocol.append import AppendResult
 from gfs_ha.protocol.metadata import CloseSession, Remove, Rename
@@ -184,6 +185,30 @@ def test_nothing_is_kept_of_sessions_that_have_ended() -> None:
     with log.view() as view:
         assert list(view.rows.scan(tables.APPEND_RESULTS)) == []
     log.check()
+
+
+def test_results_of_ended_sessions_are_swept_from_files_that_are_sealed_no_more(
+    monkeypatch,
+) -> None:
+    """Else each log of a run long ago keeps a window of results for ever."""
+    log = Log()
+    log.append((5, 1, 1), (6, 1, 1), (7, 1, 1))
+    for session in (5, 7):
+        log.ok(CloseSession(), session)
+    swept = SweepResults((log.inode_id, InodeId(99)))
+    monkeypatch.setattr(append_results, "_SWEPT_MAX", 1)
+    for appenders in ([6, 7], [6], [6]):
+        log.ok(swept)
+        log.check()
+        with log.view() as view:
+            file = tail_reads.append_file(view, log.inode_id)
+        assert [appender for appender, _ in file.uses] == appenders
+    assert log.known(6, 1).results
+    log.ok(CloseSession(), 6)
+    log.ok(swept)
+    log.check()
+    with log.view() as view:
+        assert list(view.rows.scan(tables.APPEND_RESULTS)) == []
 
 
 def test_a_seal_may_bring_more_appenders_than_a_file_remembers(monkeypatch) -> None:
