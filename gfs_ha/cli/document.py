@@ -94,6 +94,7 @@ _SINGLE = {
     "Garbage",
     "Policy",
     "PlacementExplained",
+    "NewPlacementExplained",
 }
 
 

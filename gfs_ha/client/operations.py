@@ -25,7 +25,12 @@ from gfs_ha.protocol.append import (
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.damage import SHOWN_MAX, ChunkDetail, ChunkDetails, ShowChunks, VerifiedChunk
 from gfs_ha.protocol.garbage import GarbageReport, GetGarbage, RunGarbage
-from gfs_ha.protocol.placement import ExplainPlacement, PlacementExplained
+from gfs_ha.protocol.placement import (
+    ExplainNewPlacement,
+    ExplainPlacement,
+    NewPlacementExplained,
+    PlacementExplained,
+)
 from gfs_ha.protocol.repair import GetRepair, RepairBudgetReport, RepairReport, SetBudget
 from gfs_ha.protocol.reports import (
     ChunkReport,
@@ -168,6 +173,11 @@ class Operations:
     def explain_placement(self, chunk_id: ChunkId) -> PlacementExplained:
         """Return why a chunk lies where it does, and what would come next. Raises: UnknownChunk."""
         return self._calls.ask(ExplainPlacement(chunk_id), PlacementExplained)
+
+    def explain_new_placement(self, path: str, machine: str, rack: str) -> NewPlacementExplained:
+        """Return where a chunk of a new file would go, for a writer there. Raises: InvalidPath."""
+        asked = ExplainNewPlacement(check_path(path), machine, rack)
+        return self._calls.ask(asked, NewPlacementExplained)
 
     def garbage(self, limit: int = PAGE) -> GarbageReport:
         """Return what waits to be collected, why, and what disks got back."""

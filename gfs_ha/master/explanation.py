@@ -7,19 +7,32 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gfs_ha.errors import NoServers, NoSpace
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.master.placement import (
     Candidate,
+    Wanted,
     copy_rank,
     may_share,
+    place,
     place_better,
     place_copy,
+    place_text,
+    why_chosen,
     why_no_copy,
+    why_not,
+    why_passed_over,
 )
 from gfs_ha.master.planners.scene import Scene
 from gfs_ha.master.rules import RULE_TEXTS, breaks
 from gfs_ha.master.state.records import SEALED, Chunk
-from gfs_ha.protocol.placement import PlacedRow, PlacementExplained, RejectedRow, SuccessorRow
+from gfs_ha.protocol.placement import (
+    NewPlacementExplained,
+    PlacedRow,
+    PlacementExplained,
+    RejectedRow,
+    SuccessorRow,
+)
 from gfs_ha.protocol.reports import ChunkRow
 
 _OPEN_TO_MAX = 20
@@ -51,11 +64,41 @@ def explain(scene: Scene, chunk_id: ChunkId, chunk: Chunk, row: ChunkRow) -> Pla
         rule_text=RULE_TEXTS[rule],
         misplaced=_misplaced(scene, chunk_id, chunk, good),
         holders=tuple(_placed(one, _why_there(one, holders)) for one in holders),
-        open_to=tuple(_placed(one, _place_text(one, holders)) for one in usable[:_OPEN_TO_MAX]),
+        open_to=tuple(_placed(one, place_text(one, holders)) for one in usable[:_OPEN_TO_MAX]),
         rejected=tuple(rejected[:_REJECTED_MAX]),
         if_lost=tuple(_successor(scene, chunk_id, chunk, good, one) for one in holders)
         if chunk.state == SEALED
         else (),
+    )
+
+
+def explain_new(everyone: list[Candidate], wanted: Wanted, path: str) -> NewPlacementExplained:
+    """Return where a new chunk would go, and why every other server gets none of it."""
+    chosen: tuple[Candidate, ...] = ()
+    remarks: tuple[str, ...] = ()
+    refused = ""
+    try:
+        placed = place(everyone, wanted)
+        chosen, remarks = placed.chosen, placed.remarks
+    except (NoServers, NoSpace) as error:
+        refused = error.message
+    rejected = []
+    for one in everyone:
+        if one in chosen:
+            continue
+        why = why_not(one, wanted)
+        if not why and chosen:
+            why = why_passed_over(chosen, one, wanted)
+        rejected.append(RejectedRow(one.server_id, one.name, one.rack, why or "could take it"))
+    return NewPlacementExplained(
+        path=path,
+        goal=wanted.goal,
+        rule=wanted.rule,
+        rule_text=RULE_TEXTS[wanted.rule],
+        chosen=tuple(_placed(one, why_chosen(chosen, one, wanted)) for one in chosen),
+        rejected=tuple(rejected[:_REJECTED_MAX]),
+        remarks=remarks,
+        refused=refused,
     )
 
 
@@ -68,20 +111,7 @@ def _why_there(one: Candidate, holders: tuple[Candidate, ...]) -> str:
     """Return what a copy is in the rule: the head of the chain comes first."""
     if one == holders[0]:
         return "head of the chain"
-    return _place_text(one, holders[: holders.index(one)])
-
-
-def _place_text(one: Candidate, before: tuple[Candidate, ...]) -> str:
-    """Return where a server stands, as seen from the copies before it."""
-    for other in before:
-        if one.machine and other.machine == one.machine:
-            return f"same machine as {other.name}"
-    if before and one.rack == before[0].rack:
-        return "same rack"
-    for other in before:
-        if other.rack == one.rack:
-            return f"rack of {other.name}"
-    return "other rack"
+    return place_text(one, holders[: holders.index(one)])
 
 
 def _misplaced(scene: Scene, chunk_id: ChunkId, chunk: Chunk, good: list[ServerId]) -> str:
@@ -128,5 +158,5 @@ def _successor(
         rack=target.rack,
         score=round(target.score, 2),
         source=names.get(sources[0], "") if sources else "",
-        why=_place_text(target, wanted.kept),
+        why=place_text(target, wanted.kept),
     )

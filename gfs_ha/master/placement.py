@@ -187,6 +187,44 @@ def place_better(
     return target, leaves
 
 
+def why_chosen(chosen: tuple[Candidate, ...], one: Candidate, wanted: Wanted) -> str:
+    """Return why a server got a replica of a new chunk, as one of those that were chosen."""
+    if one == chosen[0]:
+        if one.machine and one.machine == wanted.machine:
+            return "on the writer's machine"
+        return "in the writer's rack" if one.rack == wanted.rack else "among the least used"
+    return place_text(one, chosen[: chosen.index(one)])
+
+
+def why_passed_over(chosen: tuple[Candidate, ...], one: Candidate, wanted: Wanted) -> str:
+    """Return why a server that can take a new chunk got none, compared with the last one chosen."""
+    before, last = chosen[:-1], chosen[-1]
+    for other in chosen:
+        if one.machine and other.machine == one.machine:
+            return f"same machine as {other.name}"
+    if before:
+        rank = next_rank(wanted.rule, before, one.rack)
+        if rank > next_rank(wanted.rule, before, last.rack):
+            twin = next((other for other in before if other.rack == one.rack), None)
+            return f"same rack as {twin.name}" if twin else "another rack than the rule wants"
+    if int(one.load / _LOAD_STEP) > int(last.load / _LOAD_STEP):
+        return f"is more used ({one.load:.0%})"
+    return "is as good: another one was drawn"
+
+
+def place_text(one: Candidate, before: tuple[Candidate, ...]) -> str:
+    """Return where a server stands, as seen from the copies before it."""
+    for other in before:
+        if one.machine and other.machine == one.machine:
+            return f"same machine as {other.name}"
+    if before and one.rack == before[0].rack:
+        return "same rack"
+    for other in before:
+        if other.rack == one.rack:
+            return f"rack of {other.name}"
+    return "other rack"
+
+
 def may_share(everyone: list[Candidate], goal: int, exchanged: bool = False) -> bool:
     """Return whether copies may share a machine: the cluster has too few for all of them.
 

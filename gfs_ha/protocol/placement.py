@@ -57,8 +57,29 @@ class ExplainPlacement(Word, frozen=True, tag="explain_placement"):
     chunk_id: ChunkId
 
 
-PlacementRequest = ExplainPlacement
-PlacementReply = PlacementExplained
+class NewPlacementExplained(Word, frozen=True, tag="new_placement_explained"):
+    """-> kind NewPlacementExplained: where a chunk of a new file would go now, and why."""
+
+    path: str
+    goal: int
+    rule: str
+    rule_text: str
+    chosen: tuple[PlacedRow, ...]  # In the order of the chain.
+    rejected: tuple[RejectedRow, ...]
+    remarks: tuple[str, ...]
+    refused: str  # Why it could not be placed at all, else empty.
+
+
+class ExplainNewPlacement(Word, frozen=True, tag="explain_new_placement"):
+    """-> NewPlacementExplained. For a writer on a machine, in a rack; nothing is allocated."""
+
+    path: str
+    machine: str = ""
+    rack: str = ""
+
+
+PlacementRequest = ExplainPlacement | ExplainNewPlacement
+PlacementReply = PlacementExplained | NewPlacementExplained
 
 
 class FillRow(Word, frozen=True):

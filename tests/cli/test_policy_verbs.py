@@ -114,6 +114,9 @@ def test_an_explanation_and_a_simulation_have_every_form(gfsctl: Gfsctl, home: s
     [told] = gfsctl.ok("admin", "placement", "explain", chunk_id, "-o", "json").json["items"]
     names = {row["name"] for part in ("holders", "open_to", "rejected") for row in told[part]}
     assert names == {"cs1", "cs2", "cs3", "cs4"} and len(told["if_lost"]) == 3
+    [new] = gfsctl.ok("admin", "placement", "explain", home, "-o", "json").json["items"]
+    assert new["goal"] == 3 == len(new["chosen"]) and len(new["rejected"]) == 1
+    assert "a new file at" in gfsctl.ok("admin", "placement", "explain", home).out.decode()
     report = gfsctl.ok("admin", "placement", "simulate", "--lose-rack", "r1", "-o", "json").json
     assert report["kind"] == "PlacementSimulation" and report["chunk_count"] >= 1
     fates = {row["name"]: row["fate"] for row in report["items"]}

@@ -10,13 +10,18 @@ from rich.table import Table
 from rich.text import Text
 
 from gfs_ha.cli.admin.chunks import copies_text, read_chunk_id, replicas_text
-from gfs_ha.cli.names import printable
+from gfs_ha.cli.names import SCHEME, printable
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import count_text, share_text, size_text
 from gfs_ha.cli.verb import Family, Row, Verb
 from gfs_ha.ids import format_id
-from gfs_ha.protocol.placement import PlacementExplained, SuccessorRow
+from gfs_ha.protocol.placement import (
+    NewPlacementExplained,
+    PlacementExplained,
+    RejectedRow,
+    SuccessorRow,
+)
 from gfs_ha.protocol.reports import PlacementReport
 
 _HERE = "gfs_ha.cli.admin.placement"
@@ -57,14 +62,23 @@ def show_placement(session: Session, path: str) -> None:
     examples="""
     gfsctl admin placement explain 0x1000000000007           # who holds it and why, who does not
     gfsctl admin placement explain -o wide 0x1000000000007   # also all who would take a copy
+    gfsctl admin placement explain /backup/new               # where a new file would go from here
     """,
 )
-@click.argument("chunk")
+@click.argument("what", metavar="CHUNK|PATH")
 @watched
 @pass_session
-def explain_placement(session: Session, chunk: str) -> None:
-    """Show why a chunk lies where it does, who takes no copy and why, and who would come next."""
-    session.show(session.operations.explain_placement(read_chunk_id(chunk)))
+def explain_placement(session: Session, what: str) -> None:
+    """Show why a chunk lies where it does, who takes no copy and why, and who would come next.
+
+    Of a path: where the first chunk of a new file would go now, written from this machine.
+    """
+    operations = session.operations
+    if not what.startswith(("/", SCHEME)):
+        session.show(operations.explain_placement(read_chunk_id(what)))
+        return
+    here = session.config.client
+    session.show(operations.explain_new_placement(session.path(what), here.machine, here.rack))
 
 
 @names.register
@@ -127,13 +141,41 @@ def _(report: PlacementExplained, wide: bool) -> Group:
     if wide and report.open_to:
         others = " | ".join(f"{one.name} {one.rack} {one.score:.2f}" for one in report.open_to)
         lines.append(Text(f" would take one: {others}"))
-    if report.rejected:
-        shown = report.rejected[: None if wide else _REJECTED_SHOWN]
-        more = len(report.rejected) - len(shown)
-        others = " | ".join(f"{one.name} {one.rack} {one.why}" for one in shown)
-        lines.append(Text(f" rejected: {others}{f' | and {more} more' if more else ''}"))
+    lines += _rejected_lines(report.rejected, wide)
     lines += [Text(f" {_successor_text(one)}") for one in report.if_lost]
     return Group(*lines)
+
+
+@names.register
+def _(report: NewPlacementExplained) -> Iterator[str]:
+    for row in report.chosen:
+        yield row.name
+
+
+@render.register
+def _(report: NewPlacementExplained, wide: bool) -> Group:
+    lines = [
+        Text(
+            f"a new file at {printable(report.path)}: {count_text(report.goal, 'copy', 'copies')}"
+            f"   rule {report.rule}: {report.rule_text}"
+        )
+    ]
+    for row in report.chosen:
+        score = f"{share_text(row.used_share)} used, score {row.score:.2f}"
+        lines.append(Text(f" {row.name} {row.rack}  {row.why} ({score})"))
+    if report.refused:
+        lines.append(Text(f" {report.refused}", "red"))
+    lines += [Text(f" {remark}", "yellow") for remark in report.remarks]
+    return Group(*lines, *_rejected_lines(report.rejected, wide))
+
+
+def _rejected_lines(rejected: tuple[RejectedRow, ...], wide: bool) -> list[Text]:
+    if not rejected:
+        return []
+    shown = rejected[: None if wide else _REJECTED_SHOWN]
+    more = len(rejected) - len(shown)
+    others = " | ".join(f"{one.name} {one.rack} {one.why}" for one in shown)
+    return [Text(f" rejected: {others}{f' | and {more} more' if more else ''}")]
 
 
 def _successor_text(row: SuccessorRow) -> str:

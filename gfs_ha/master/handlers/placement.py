@@ -7,11 +7,12 @@ from itertools import islice
 from gfs_ha.errors import NotInitialized, UnknownChunk
 from gfs_ha.ids import format_id
 from gfs_ha.master.candidates import candidates
-from gfs_ha.master.explanation import explain
+from gfs_ha.master.explanation import explain, explain_new
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.chunk_reports import Describer, check_limit
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.growing import with_growth
+from gfs_ha.master.placement import Wanted
 from gfs_ha.master.planners.plan import Seen
 from gfs_ha.master.planners.scene import Scene
 from gfs_ha.master.planners.seen import RepairSeen
@@ -20,7 +21,12 @@ from gfs_ha.master.state.policy_reads import fitting, policy_report
 from gfs_ha.master.state.records import Settings
 from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.view import View
-from gfs_ha.protocol.placement import ExplainPlacement, PlacementExplained
+from gfs_ha.protocol.placement import (
+    ExplainNewPlacement,
+    ExplainPlacement,
+    NewPlacementExplained,
+    PlacementExplained,
+)
 from gfs_ha.protocol.policy import GetPolicy, PolicyReport
 from gfs_ha.protocol.reports import GetPlacement, PlacedExtent, PlacementReport
 
@@ -79,6 +85,26 @@ def explain_placement(
         raise UnknownChunk(f"chunk {format_id(request.chunk_id)} is not known (any more)")
     row = Describer(desk, view).row(request.chunk_id, chunk)
     return explain(_scene(desk, view), request.chunk_id, chunk, row)
+
+
+def explain_new_placement(
+    desk: Desk, view: View, request: ExplainNewPlacement, slot: Slot
+) -> NewPlacementExplained:
+    """Return where a chunk of a new file would go now."""
+    reign, settings = desk.leading(), _settings(view)
+    policy = policy_report(view, settings, request.path, nearest=True)
+    wanted = Wanted(
+        goal=policy.goal,
+        min_copies=settings.min_copies,
+        capacity=policy.chunk_bytes,
+        machine=request.machine,
+        rack=request.rack,
+        failed=frozenset(),
+        spread=desk.runtime.random_u64(),
+        rule=policy.rule,
+    )
+    found = candidates(view.servers(), reign.observed, desk.now_s())
+    return explain_new(found, wanted, request.path)
 
 
 def _scene(desk: Desk, view: View) -> Scene:

@@ -40,7 +40,7 @@ from gfs_ha.protocol import repair as repair_words
 from gfs_ha.protocol import scrub as scrub_words
 from gfs_ha.protocol.calls import BOUNDED, LED, LINEARIZABLE, LOCAL, ReadTerms
 from gfs_ha.protocol.codec import Failure, Word, failure
-from gfs_ha.protocol.placement import ExplainPlacement
+from gfs_ha.protocol.placement import ExplainNewPlacement, ExplainPlacement
 from gfs_ha.protocol.policy import GetPolicy
 
 logger = logging.getLogger(__name__)
@@ -72,6 +72,7 @@ READS: dict[type, Read] = ANYWHERE | {
     damage.ShowChunks: chunk_reports.show_chunks,
     reports.GetPlacement: placement.get_placement,
     ExplainPlacement: placement.explain_placement,
+    ExplainNewPlacement: placement.explain_new_placement,
     GetPolicy: placement.get_policy,
     reports.GetHealth: admin.get_health,
     reports.GetStatus: admin.get_status,

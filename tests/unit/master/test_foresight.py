@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hypothesis import given
+from hypothesis import strategies as st
 from repair_house import House
 from test_placement import SIX, server, wanted
+from test_placement_rules import PLACES, fleet
 
 from gfs_ha.ids import ChunkId, ServerId
-from gfs_ha.limits import GIB, MIB
-from gfs_ha.master.explanation import explain
+from gfs_ha.limits import GIB, MIB, PLACEMENT_RULES
+from gfs_ha.master.explanation import explain, explain_new
 from gfs_ha.master.foresight import Change, KnownChunk, foresee
 from gfs_ha.master.placement import HIGH_WATER
 from gfs_ha.master.planners.scene import Scene
@@ -140,3 +143,52 @@ def test_an_open_chunk_is_explained_without_what_comes_next() -> None:
     told = explained(house, chunk_id)
     assert house.row(chunk_id).state == "open"
     assert len(told.holders) == 3 and not told.if_lost and not told.misplaced
+
+
+def test_a_new_placement_tells_why_each_server_was_chosen_or_not() -> None:
+    servers = [
+        *SIX[:2],
+        server(3, "r2", used_share=0.7),
+        server(4, "r2"),
+        server(5, "r2", machine="h1"),
+        server(6, "r2", used_share=0.96),
+        server(7, "r2", trouble="is suspect"),
+        server(8, "r1", used_share=0.1),
+    ]
+    told = explain_new(servers, wanted(machine="h1", rack="r1"), "/new")
+    assert [(row.name, row.why) for row in told.chosen] == [
+        ("cs1", "on the writer's machine"),
+        ("cs8", "same rack"),
+        ("cs4", "other rack"),
+    ]
+    assert {row.name: row.why for row in told.rejected} == {
+        "cs2": "same rack as cs1",
+        "cs3": "is more used (70%)",
+        "cs5": "same machine as cs1",
+        "cs6": "is above the high-water mark (96%)",
+        "cs7": "is suspect",
+    }
+    assert not told.refused and not told.remarks
+
+
+def test_a_new_placement_that_is_refused_tells_the_reason_of_every_server() -> None:
+    servers = [server(1), server(2, trouble="is dead"), server(3, "r2", free_bytes=1)]
+    told = explain_new(servers, wanted(), "/new")
+    assert not told.chosen and "1 of 3 chunkservers can take a chunk" in told.refused
+    assert [row.why for row in told.rejected] == [
+        "could take it",
+        "is dead",
+        "has no room (1 bytes free)",
+    ]
+
+
+@given(PLACES, st.integers(1, 4), st.sampled_from(PLACEMENT_RULES))
+def test_every_server_is_told_once_with_a_reason(
+    places: list[tuple[int, int, float, str]], goal: int, rule: str
+) -> None:
+    servers = fleet(places)
+    told = explain_new(servers, wanted(goal=goal, rule=rule), "/new")
+    named = [row.name for row in (*told.chosen, *told.rejected)]
+    assert sorted(named) == sorted(one.name for one in servers)
+    assert all(row.why for row in (*told.chosen, *told.rejected))
+    assert bool(told.chosen) != bool(told.refused)
