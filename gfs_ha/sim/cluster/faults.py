@@ -127,7 +127,8 @@ class Faults:
     def _lose_disk(self, server: SimServer) -> None:
         if server.running and is_spare(self._truth, server):
             server.lose_disk()
-            self._later(0.1, self._chance.choice([2.0, 20.0]), partial(self._restart, server))
+            longest_s = self._chance.choice([0.5, 2.0, 20.0])
+            self._later(0.1, longest_s, partial(self._restart, server))
 
     def _rot(self, server: SimServer) -> None:
         found = flip_a_byte(self._truth, server, self._chance)

@@ -47,6 +47,7 @@ class SimServer:
         self.process: Process | None = None
         self.on_unlink: OnUnlink = lambda server, name: None
         self.ended = ""
+        self.was_without_power = False
         self.harmed_s = -1e9  # When bytes on its disk were destroyed last.
         self._world = world
         self._hosts = hosts
@@ -139,6 +140,7 @@ class SimServer:
             self._world.scheduler.kill(task)
         self.process = self._network = self._server = None
         if power:
+            self.was_without_power = True
             chance = self._world.chance
             self.disk.power_cycle(lambda write, sector: chance.random() < 0.5)
             self._boot_id = chance.getrandbits(64)

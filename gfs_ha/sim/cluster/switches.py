@@ -101,13 +101,6 @@ def _stays_open(gate: Gate, header: Any) -> None:
     gate.check_here(header)
 
 
-def _made_here(replica: Replica, slot: Any, around: Any, made_here: bool) -> None:
-    _INIT(replica, slot, around, True)
-
-
-_INIT = Replica.__init__
-
-
 def _counts_at_once(book: RepairBook, answered: Any, length: int, now_s: float) -> None:
     book.answered("copy", answered)
 
@@ -149,9 +142,9 @@ SWITCHES: dict[str, Switch] = {
     ),
     "promised-bytes-are-proof": Switch(
         "C3",
-        "an answer with less than was promised is taken for a proof",
+        "less than was promised, or memory after a reboot, is taken for a proof",
         (Patch(sealer, "decide", _first_answer),),
-        ("power-all", "power-rack"),
+        ("power-server",),
     ),
     "content-not-version": Switch(
         "C7",
@@ -170,12 +163,6 @@ SWITCHES: dict[str, Switch] = {
         "the records of a sealed tail are forgotten",
         (Patch(append_results, "_merge_appender", _nothing),),
         ("kill-server", "one-pair", "stop-server"),
-    ),
-    "closed-after-restart": Switch(
-        "C10",
-        "a server takes appends to what was open before it started",
-        (Patch(Replica, "__init__", _made_here),),
-        ("kill-server", "power-server"),
     ),
     "evidence-of-now": Switch(
         "G3",

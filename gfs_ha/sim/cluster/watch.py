@@ -22,7 +22,7 @@ from gfs_ha.master.state.commands import (
 )
 from gfs_ha.master.state.records import DEAD, SEALED, Chunk
 from gfs_ha.master.state.view import View
-from gfs_ha.protocol.metadata import FinishChunk
+from gfs_ha.protocol.metadata import MEMORY, FinishChunk
 from gfs_ha.sim.checkers import Violation
 from gfs_ha.sim.cluster.server import SimServer
 from gfs_ha.sim.cluster.truth import Truth
@@ -30,17 +30,20 @@ from gfs_ha.sim.masters.master import SimMaster
 from gfs_ha.sim.masters.world import World
 
 _SURELY = 0.85  # A server that was heard within this share of its patience is not dead.
+_PAUSE_S = 1.5  # Longer than a parked heartbeat.
+_BACK_S = 6.0  # By then a server that came back has compared what it brought.
 _HARMED_S = 10.0  # So old may the word of a server be that counts as a copy.
-_TOLD_S = 1.5  # A heartbeat that came so long after it was full says so.
+_TOLD_S = 1.5  # So long a placement may take from its choice to its apply.
 
 
 @dataclass(slots=True)
 class _Contact:
-    """When a server was heard last, by any leader, and since when it is as full as it is."""
+    """When a server was heard last, by any leader, and what it said of its disk."""
 
     heard_s: float = -1e9
+    since_s: float = -1e9  # Since when it has been heard without a pause.
     beat: tuple[int, int] = (0, 0)
-    full_since_s: float = float("inf")
+    full_since_s: float = float("inf")  # Since when it says that it is above the mark.
 
 
 class Watch:
@@ -55,6 +58,8 @@ class Watch:
         self.copies_placed = 0
         self.bytes_copied = 0
         self.commands: list[tuple[float, Command]] = []
+        self._leading: list[tuple[str, int]] = []
+        self._led_since_s = world.scheduler.now_s
         self._world = world
         self._masters = masters
         self._servers = {server.name: server for server in truth.servers}
@@ -65,8 +70,11 @@ class Watch:
             server.on_unlink = self._unlinks
 
     def look(self) -> None:
-        """Note who was heard, and who is full."""
+        """Note who was heard."""
         now_s = self._world.scheduler.now_s
+        leading = [(one.name, one.term) for one in self._masters.values() if one.leading]
+        if leading != self._leading:
+            self._leading, self._led_since_s = leading, now_s
         for master in self._masters.values():
             reign = master.desk.reign if master.desk is not None else None
             if reign is None:
@@ -83,15 +91,13 @@ class Watch:
                     )
                 ):
                     contact.beat = (facts.start_id, facts.beat)
+                    if now_s - contact.heard_s > _PAUSE_S:
+                        contact.since_s = now_s
                     contact.heard_s = now_s
-        for server in self._servers.values():
-            contact = self._contacts[server.name]
-            usage = server.disk.usage()
-            full = usage.used / usage.total >= HIGH_WATER
-            if not full:
-                contact.full_since_s = float("inf")
-            elif contact.full_since_s > now_s:
-                contact.full_since_s = now_s
+                    if facts.disk_usage < HIGH_WATER:
+                        contact.full_since_s = float("inf")
+                    elif contact.full_since_s > now_s:
+                        contact.full_since_s = now_s
 
     def _name(self, master: SimMaster, server_id: ServerId) -> str:
         with master.disk.held.read() as reader:
@@ -129,6 +135,9 @@ class Watch:
         known = (command.chunk_id, chunk)
         sure = [one for one in chunk.holders if self._surely_good(view, known, one)]
         coming = [one for one in chunk.copying if one.server_id not in sure]
+        back = [one.server_id for one in chunk.late if self._came_back(view, known, one.server_id)]
+        if len(sure) + len(coming) < chunk.goal <= len(sure) + len(coming) + len(back):
+            raise Violation(f"not adopted: {what} is placed, servers {back} hold it whole")
         rows = [row for one in sure if (row := view.server(one))]
         settings = view.settings()
         rule = chunk.rule or (settings.rule if settings is not None else "")
@@ -152,6 +161,8 @@ class Watch:
         chunk, row = view.chunk(chunk_id), view.server(server_id)
         if chunk is None or row is None or chunk.gone:
             return
+        if chunk.durability == MEMORY and self._servers[row.name].was_without_power:
+            return  # What it acknowledged was in its memory.
         server = self._servers[row.name]
         length, digest = end
         sealed = msgspec.structs.replace(chunk, state=SEALED, length=length, digest=digest)
@@ -173,13 +184,21 @@ class Watch:
             return False
         return self._truth.holds(server, *known)
 
+    def _came_back(self, view: View, known: tuple[ChunkId, Chunk], server_id: ServerId) -> bool:
+        """Return whether a server holds a whole copy that should count by now (C7)."""
+        row = view.server(server_id)
+        if row is None or not self._surely_good(view, known, server_id):
+            return False
+        now_s, contact = self._world.scheduler.now_s, self._contacts[row.name]
+        led_s = now_s - max(contact.since_s, self._led_since_s)
+        return led_s > _BACK_S and now_s - contact.heard_s < _PAUSE_S
+
     def _check_room(self, view: View, server_id: ServerId, what: str) -> None:
         row = view.server(server_id)
         if row is None:
             return
-        contact = self._contacts[row.name]
-        told_s = contact.heard_s - contact.full_since_s
-        if told_s > _TOLD_S:
+        known_s = self._world.scheduler.now_s - self._contacts[row.name].full_since_s
+        if known_s > _TOLD_S:
             raise Violation(f"above its mark: {what} is placed on {row.name}, known to be full")
 
     # Files that go.
