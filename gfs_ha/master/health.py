@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gfs_ha.config import SettingsConfig
 from gfs_ha.limits import SPACE_FREE_BYTES_MIN, SPACE_FREE_SHARE_MIN
 from gfs_ha.master.quorum import ERROR, WARNING, members_found, short_of_room
 from gfs_ha.master.raft.contract import RaftStatus
@@ -23,7 +24,7 @@ class Symptoms:
 
     raft: RaftStatus
     settings: Settings | None
-    file_settings: tuple[int, int, int]  # Chunk size in bytes, goal, min_copies of the file.
+    file_settings: SettingsConfig  # Of this master's file.
     servers: tuple[ServerRow, ...]
     clocks_ahead_ms: dict[str, int]  # By server name.
     under_count: int
@@ -302,13 +303,14 @@ def _settings(symptoms: Symptoms) -> list[Finding]:
     settings = symptoms.settings
     if settings is None:
         return []
-    chunk_bytes, goal, min_copies = symptoms.file_settings
+    told = symptoms.file_settings
     differing = [
         f"{name} is {used}, the file says {said}"
         for name, used, said in (
-            ("chunk_size", settings.chunk_bytes, chunk_bytes),
-            ("goal", settings.goal, goal),
-            ("min_copies", settings.min_copies, min_copies),
+            ("chunk_size", settings.chunk_bytes, told.chunk_bytes),
+            ("goal", settings.goal, told.goal),
+            ("min_copies", settings.min_copies, told.min_copies),
+            ("placement", settings.rule, told.placement),
         )
         if used != said
     ]

@@ -128,7 +128,7 @@ def _health(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[Hea
         Symptoms(
             raft=desk.proposer.status(),
             settings=view.settings(),
-            file_settings=(settings.chunk_bytes, settings.goal, settings.min_copies),
+            file_settings=settings,
             servers=servers,
             clocks_ahead_ms={
                 server.name: observed.servers[server.server_id].clock_ahead_ms

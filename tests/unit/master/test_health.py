@@ -7,6 +7,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from gfs_ha.config import SettingsConfig
 from gfs_ha.ids import ChunkId
 from gfs_ha.limits import GIB, MIB
 from gfs_ha.master.health import Symptoms, examine, space_low
@@ -66,7 +67,7 @@ CHECK = StateCheck(9, b"a" * 16, ("m1", "m2", "m3"), (), (), (), 0, 0)
 WELL = Symptoms(
     raft=RAFT,
     settings=SETTINGS,
-    file_settings=(64 * MIB, 3, 2),
+    file_settings=SettingsConfig(64 * MIB, 3, 2),
     servers=tuple(server(number) for number in range(1, 5)),
     clocks_ahead_ms={"cs1": 40},
     under_count=0,
@@ -161,7 +162,8 @@ def test_what_makes_a_cluster_unhealthy(symptoms: Symptoms, code: str, words: st
             "rack r1",
         ),
         (replace(WELL, clocks_ahead_ms={"cs1": -60_000}), "CLOCK_SKEW", "-60.0 s"),
-        (replace(WELL, file_settings=(MIB, 3, 2)), "SETTINGS_DIFFER", "chunk_size"),
+        (replace(WELL, file_settings=SettingsConfig(MIB)), "SETTINGS_DIFFER", "chunk_size"),
+        (replace(WELL, file_settings=SettingsConfig(placement="hdfs")), "SETTINGS_DIFFER", "hdfs"),
         (replace(WELL, disk_free_bytes=3 * GIB // 2), "SPACE_LOW", "soon"),
     ],
 )
