@@ -96,19 +96,24 @@ def _begin(
         return None
     if chunk.punching or len(chunk.holders) < chunk.goal:
         return None
-    alive = living(view.rows, chunk_id)
-    if alive is None:
-        return None
-    stored = bytes_of(alive.blocks, chunk.length)  # The other blocks are given back in place.
-    if 2 * alive.bytes >= stored or stored - alive.bytes < GAIN_BYTES_MIN:
-        return None
-    if live_ranges(ranges(view.rows, chunk_id)) is None:
+    if not worth_it(view, chunk_id, chunk):
         return None
     free = [one for one in chunk.holders if one not in busy and _good(seen, chunk_id, one)]
     if not free:
         return None
     server_id = min(free, key=lambda one: (seen.repair.streams.get(one, 0), one))
     return BeginCompaction(chunk_id, chunk.sealed_index, server_id)
+
+
+def worth_it(view: View, chunk_id: ChunkId, chunk: Chunk) -> bool:
+    """Return whether so little of a sealed chunk lives that it is to be compacted."""
+    alive = living(view.rows, chunk_id)
+    if alive is None:
+        return False
+    stored = bytes_of(alive.blocks, chunk.length)  # The other blocks are given back in place.
+    if 2 * alive.bytes >= stored or stored - alive.bytes < GAIN_BYTES_MIN:
+        return False
+    return live_ranges(ranges(view.rows, chunk_id)) is not None
 
 
 def _good(seen: Seen, chunk_id: ChunkId, server_id: ServerId) -> bool:
