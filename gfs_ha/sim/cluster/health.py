@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from gfs_ha.chunk.slots.format import State
 from gfs_ha.chunk.slots.slot import read_header
 from gfs_ha.ids import ChunkId, ServerId
-from gfs_ha.master.planners.compaction import worth_it
 from gfs_ha.master.rules import breaks
 from gfs_ha.master.state.records import DEAD, OPEN, SEALED, Chunk, Server
 from gfs_ha.protocol.tally import BUCKETS, bucket_of, replica_hash
@@ -47,9 +46,6 @@ def unrest(truth: Truth, masters: dict[str, SimMaster]) -> str:
         rows = view.servers()
         if view.counters().reapable:
             return "something is still to be reaped"
-        for chunk_id, chunk in truth.chunks():
-            if chunk.state == SEALED and worth_it(view, chunk_id, chunk):
-                return f"chunk {chunk_id:#x} is to be compacted"
     if len(rows) < len(truth.servers):
         return f"{len(rows)} of {len(truth.servers)} chunkservers are known"
     ready = [
@@ -75,8 +71,6 @@ def _chunk_unrest(picture: _Picture, chunk: Chunk) -> str:
         return ""
     if chunk.state != SEALED:
         return "is not sealed"
-    if chunk.punching or chunk.compactor:
-        return f"gives blocks back on {chunk.punching}, is compacted on {chunk.compactor}"
     if chunk.copying or chunk.deleting or chunk.late:
         return f"has orders: {chunk.copying} {chunk.deleting} {chunk.late}"
     names = [picture.servers[one].name for one in chunk.holders]

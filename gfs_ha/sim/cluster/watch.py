@@ -58,6 +58,7 @@ class Watch:
         self.copies_placed = 0
         self.bytes_copied = 0
         self.commands: list[tuple[float, Command]] = []
+        self._sealed_s: dict[ChunkId, float] = {}
         self._leading: list[tuple[str, int]] = []
         self._led_since_s = world.scheduler.now_s
         self._world = world
@@ -115,6 +116,7 @@ class Watch:
         elif isinstance(command, ConfirmCopy):
             self._check_copy_counts(view, command)
         elif isinstance(command, FinishChunk | CommitSeal):
+            self._sealed_s[command.chunk_id] = self._world.scheduler.now_s
             for server_id in command.holders:
                 end = (command.length, command.digest)
                 self._check_whole(view, command.chunk_id, server_id, end)
@@ -190,8 +192,11 @@ class Watch:
         if row is None or not self._surely_good(view, known, server_id):
             return False
         now_s, contact = self._world.scheduler.now_s, self._contacts[row.name]
-        led_s = now_s - max(contact.since_s, self._led_since_s)
-        return led_s > _BACK_S and now_s - contact.heard_s < _PAUSE_S
+        process = self._servers[row.name].process
+        if process is None or process.stopped or now_s - contact.heard_s >= _PAUSE_S:
+            return False
+        sealed_s = self._sealed_s.get(known[0], now_s)
+        return now_s - max(contact.since_s, self._led_since_s, sealed_s) > _BACK_S
 
     def _check_room(self, view: View, server_id: ServerId, what: str) -> None:
         row = view.server(server_id)
