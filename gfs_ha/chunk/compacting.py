@@ -68,8 +68,8 @@ def compact(room: CompactRoom, order: CompactChunk, pause: Pause, check: Callabl
     session = WriterSession(room.masters, room.runtime, f"compaction on {room.name}", check)
     try:
         machine, rack = room.place
+        # Durable on all of them, whatever the chunk was written for: its own replicas are by now.
         wanted = AllocateChunk(
-            durability=order.durability,
             goal=order.goal,
             machine=machine,
             rack=rack,
@@ -77,6 +77,8 @@ def compact(room: CompactRoom, order: CompactChunk, pause: Pause, check: Callabl
             chunk_bytes=order.capacity,
         )
         fresh = session.change(wanted, ChunkAllocated)
+        if len(fresh.replicas) < order.goal:
+            raise TooFewCopies(f"{len(fresh.replicas)} servers take a compacted chunk now")
         digest = _copy(room, order, (plan, fresh), pause)
         total = sum(length for _, length in order.ranges)
         holders = tuple(one.server_id for one in fresh.replicas)
@@ -97,8 +99,8 @@ def _check_order(order: CompactChunk) -> None:
         end = offset + length
     if not 0 < len(order.ranges) <= COMPACTION_RANGES_MAX or end > order.length:
         raise ProtocolError(f"{len(order.ranges)} ranges up to {end} of {order.length} bytes")
-    if order.length > CHUNK_BYTES_MAX or order.durability.upper() not in Durability.__members__:
-        raise ProtocolError(f"a chunk of {order.length} bytes, {order.durability}")
+    if order.length > CHUNK_BYTES_MAX:
+        raise ProtocolError(f"a chunk of {order.length} bytes")
 
 
 def _plan(store: ChunkStore, order: CompactChunk) -> ReadPlan:
@@ -137,7 +139,7 @@ def _copy(
         deadline_ms=int(PUSH_S * 1000),
         op_id=room.runtime.random_u64() or 1,
         flags=RequestFlag.CREATE,
-        durability=Durability[fresh.durability.upper()],
+        durability=Durability.DISK,
         kind=ChunkKind.PUT,
         capacity=fresh.capacity,
         hops=tuple(hops[1:]),

@@ -9,12 +9,14 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.limits import CHUNK_BYTES_MAX
 from gfs_ha.master.planners.garbage_seen import GarbageSeen, Place
 from gfs_ha.master.planners.garbage_walk import DeadWalk
 from gfs_ha.master.planners.seen import Answered
 
 NOTES_MAX = 10_000
 STRAYS_PER_PLAN = 250
+_FREED_MAX = 2 * CHUNK_BYTES_MAX  # No slot takes more, whatever a server says.
 _WHY_CHARS = 200  # It goes into a command.
 RATE_S = 60.0  # The rate is that of the last so many seconds.
 
@@ -86,8 +88,9 @@ class GarbageBook:
     def _note(
         self, notes: OrderedDict[Answered, int], answered: Answered, freed: int, now_s: float
     ) -> None:
-        # An answer that comes twice says 0 the second time: the first one counts.
+        # An answer of a server that started again says 0 the second time: the first one counts.
         known = notes.get(answered, 0)
+        freed = max(0, min(freed, _FREED_MAX))
         notes[answered] = max(known, freed)
         notes.move_to_end(answered)
         while len(notes) > NOTES_MAX:

@@ -20,7 +20,7 @@ from gfs_ha.master.state.view import View
 from gfs_ha.protocol.garbage import GarbageRow
 from gfs_ha.protocol.gone import bytes_of, unpack_blocks
 
-WAITING_MAX = 5_000  # Rows of one kind that are counted.
+WAITING_MAX = 1_000  # Rows of one kind that are counted: about 10 ms.
 _SILENT_S = 40.0  # A client that lives says so every 30 s.
 
 IN_HAND = "ordered; its server has not answered yet"

@@ -191,7 +191,6 @@ class CompactChunk(Word, frozen=True, tag="compact"):
     order_index: LogIndex
     length: int
     digest: int
-    durability: str
     goal: int
     capacity: int
     ranges: tuple[tuple[int, int], ...]  # (offset, length), sorted, apart from each other.

@@ -135,7 +135,6 @@ def order(ranges: tuple[tuple[int, int], ...] = RANGES, **changes: object) -> Co
         "order_index": INDEX,
         "length": len(DATA),
         "digest": digest_of(DATA),
-        "durability": "disk",
         "goal": 3,
         "capacity": CAPACITY,
         "ranges": ranges,
@@ -189,7 +188,7 @@ def test_each_change_is_sent_under_its_number_until_it_is_answered(
     assert set(seen.values()) == {3}
 
 
-@pytest.mark.parametrize("trouble", ["damage", "gone", "other", "lost", "refused", "sealed"])
+@pytest.mark.parametrize("trouble", ["damage", "gone", "other", "few", "lost", "refused", "sealed"])
 def test_when_anything_is_wrong_no_reference_moves_and_the_session_ends(
     houses: list[House], streams: StreamPool, tmp_path: Path, trouble: str
 ) -> None:
@@ -206,6 +205,9 @@ def test_when_anything_is_wrong_no_reference_moves_and_the_session_ends(
         error = RangeGone
     elif trouble == "other":
         wanted = order(digest=1)
+    elif trouble == "few":
+        masters.houses = houses[:2]
+        error = TooFewCopies
     elif trouble == "lost":
         houses[2].stop()
         error = TooFewCopies
@@ -242,7 +244,6 @@ def test_when_anything_is_wrong_no_reference_moves_and_the_session_ends(
         {"ranges": ((0, 0),)},
         {"ranges": ((0, len(DATA) + 1),)},
         {"ranges": tuple((n * 10, 1) for n in range(300))},
-        {"durability": "wishes"},
         {"length": 1 << 40},
     ],
 )

@@ -70,7 +70,6 @@ def _follow(
         order_index=index,
         length=chunk.length,
         digest=chunk.digest,
-        durability=chunk.durability,
         goal=chunk.goal,
         capacity=chunk.capacity,
         ranges=found,

@@ -65,6 +65,7 @@ class DeadWalk:
     walking: bool = False
     loosened: int = -1  # As it was when the last round began; -1 = there was none.
     again: bool = False  # Something waits that no counter tells of.
+    began_s: float = 0.0
     ended_s: float = 0.0
     rounds: int = 0
     found: DeadTally = field(default_factory=DeadTally)  # By the last whole round.
@@ -89,10 +90,13 @@ class DeadWalk:
         if self.walking:
             return False
         news = loosened != self.loosened or self.again
-        return wanted or (news and now_s - self.ended_s >= ROUND_PAUSE_S)
+        # Where files change all the time, a fifth of it is spent on rounds at most.
+        pause_s = max(ROUND_PAUSE_S, 4 * (self.ended_s - self.began_s))
+        return wanted or (news and now_s - self.ended_s >= pause_s)
 
-    def begin(self, loosened: int) -> None:
+    def begin(self, loosened: int, now_s: float) -> None:
         """Begin a round."""
+        self.began_s = now_s
         self.walking, self.again, self.after = True, False, FIRST
         self.loosened = loosened
         self.running = DeadTally()

@@ -33,7 +33,7 @@ def plan_punching(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) 
     walk = cursors.dead_blocks
     loosened = view.counters().loosened
     if walk.due(loosened, seen.now_s, seen.garbage.wanted):
-        walk.begin(loosened)
+        walk.begin(loosened, seen.now_s)
     if walk.walking and _step(made, view, limits, walk, AT_ONCE - under_way):
         walk.end(seen.now_s)
     return made
