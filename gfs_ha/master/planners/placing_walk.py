@@ -8,7 +8,7 @@ from gfs_ha.ids import ChunkId, ServerId
 
 _FIRST = ChunkId(0)  # Below every id.
 ROUND_S = 600.0  # A round over all chunks begins so often although the servers are the same...
-SOON_S = 5.0  # ...and so soon after one that found something to do.
+SOON_S = 2.0  # ...and so soon after one that found something to do.
 
 Fleet = frozenset[tuple[ServerId, str, str, bool]]  # Server, rack, machine, takes copies.
 
