@@ -41,7 +41,7 @@ class Faults:
         self._mean_s = 1.0
         self._stopped = False
         self.count = 0
-        self.rotten: set[tuple[str, str]] = set()  # (server, slot file)
+        self.rotten = 0  # Bytes that rotted.
 
     def begin(self, mean_s: float) -> None:
         """Break something now and then."""
@@ -134,7 +134,7 @@ class Faults:
         found = flip_a_byte(self._truth, server, self._chance)
         if found is not None:
             name, offset = found
-            self.rotten.add((server.name, name))
+            self.rotten += 1
             server.harmed_s = self._world.scheduler.now_s
             self._world.trace.note(f"{server.name} rots in {name} at {offset}")
 

@@ -107,20 +107,11 @@ def _disk_unrest(truth: Truth, picture: _Picture) -> str:
     return ""
 
 
-def lacking(truth: Truth, rotten: set[tuple[str, str]]) -> str:
-    """Return which chunk has fewer whole copies than the tables say, but for known rot.
-
-    Args: `rotten` are (server, slot) of what nobody has looked at since.
-    """
+def lacking(truth: Truth) -> str:
+    """Return which chunk has fewer whole copies than the tables say."""
     for chunk_id, chunk in truth.chunks():
-        if chunk.state != SEALED:
-            continue
-        whole = [server.name for server in truth.whole(chunk_id, chunk)]
-        unseen = sum(
-            any((server.name, one.name) in rotten for one in replicas_on(server.disk)[chunk_id])
-            for server in truth.servers
-            if server.name not in whole and chunk_id in replicas_on(server.disk)
-        )
-        if len(whole) + unseen < len(chunk.holders) or not whole:
-            return f"chunk {chunk_id:#x} is whole on {whole} only, it has {len(chunk.holders)}"
+        if chunk.state == SEALED:
+            whole = [server.name for server in truth.whole(chunk_id, chunk)]
+            if len(whole) < len(chunk.holders):
+                return f"chunk {chunk_id:#x} is whole on {whole}, not on {len(chunk.holders)}"
     return ""

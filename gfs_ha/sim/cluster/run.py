@@ -235,6 +235,8 @@ class ClusterRun:
         # Who reads finds rot that nobody knew of.
         if not self._advance(lambda: not self._unrest(), _QUIET_MAX_S):
             raise Violation(f"no rest after reading: {self._unrest()}")
+        if self.faults.rotten:
+            self._scrub_all()
         self._check_rest()
         for master in self.masters.values():
             with master.disk.held.read() as reader:
@@ -255,9 +257,24 @@ class ClusterRun:
         ]
         if restless:
             raise Violation(f"no rest: {len(restless)} commands at rest, first {restless[0]}")
-        why = lacking(self.truth, self.faults.rotten)
+        why = lacking(self.truth)
         if why:
             raise Violation(f"copies lost: {why}")
+
+    def _scrub_all(self) -> None:
+        """Have every disk looked through: what rotted is found, and made anew."""
+        user = self.users[-1]
+
+        def ask() -> None:
+            user.cluster.operations.start_scrub()
+
+        user.spawn("scrub", ask)
+
+        def healed() -> bool:
+            return not (user.has("scrub") or lacking(self.truth) or self._unrest())
+
+        if not self._advance(healed, _QUIET_MAX_S):
+            raise Violation(f"rot is not healed: {lacking(self.truth) or self._unrest()}")
 
     def _read_all(self) -> None:
         """Have somebody who knows nothing of the run read every file."""

@@ -31,15 +31,15 @@ def directed_plan(seed: int, faults: tuple[str, ...]) -> RunPlan:
     """Return the choices of a seed with other faults, often, in a short run of busy users."""
     plan = draw_plan(random.Random(f"cluster {seed}"))
     # One machine after another loses its power: what is kept in memory is on two others then.
-    memory = 0.8 if faults == ("power-server",) else 0.0
+    alone = faults == ("power-server",)
     return replace(
         plan,
         user_count=2,
         names_per_user=3,
         logs=1,
-        habits=replace(plan.habits, pause_s=0.1, write_share=0.7, memory_share=memory),
+        habits=replace(plan.habits, pause_s=0.1, write_share=0.7, memory_share=0.8 * alone),
         run_s=20.0,
-        fault_mean_s=1.0,
+        fault_mean_s=6.0 if alone else 1.0,
         fault_kinds=faults,
         dead_s=_DEAD_S,
         disk_bytes=200 << 20,
