@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from array import array
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -18,13 +18,13 @@ from gfs_ha.chunk import scrub_plan
 from gfs_ha.chunk.disk import File
 from gfs_ha.chunk.pace import Pace
 from gfs_ha.chunk.scrub_check import Checked, check_replica
-from gfs_ha.chunk.scrub_plan import BEGIN, END, IDLE, PAUSED, READ, SUSPECTS_MAX, Sight, Step
+from gfs_ha.chunk.scrub_plan import BEGIN, END, IDLE, PAUSED, READ, SUSPECTS_MAX, Find, Sight, Step
 from gfs_ha.chunk.scrub_state import ScrubBook
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import Cancelled, GfsError
 from gfs_ha.ids import ChunkId
 from gfs_ha.limits import SCRUB_BYTES_PER_S, SCRUB_PERIOD_S
-from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
+from gfs_ha.protocol.scrub import ScrubFacts, ScrubFinding, ScrubWanted
 from gfs_ha.runtime import Runtime, Task
 
 KEEP_S = 30.0  # How often the position is kept: so much is read again after a restart.
@@ -84,17 +84,24 @@ class Scrubber:
                 self._wanted = wanted
                 self._changed.notify_all()
 
-    def suspect(self, chunk_id: ChunkId) -> None:
+    def suspect(self, chunk_id: ChunkId, why: str) -> None:
         """Remember a replica that somebody found damaged, beyond the end of this process."""
+        found_ms = self._runtime.wall_ns() // 1_000_000
         with self._changed:
             if chunk_id not in self._suspects:
-                state = self._state
-                self._state = msgspec.structs.replace(state, found_ever=state.found_ever + 1)
+                find = Find(found_ms, chunk_id, why)
+                self._state = scrub_plan.with_find(self._state, find)
             self._suspects[chunk_id] = None
             while len(self._suspects) > SUSPECTS_MAX:
                 self._suspects.popitem(last=False)
             self._kept_s = -KEEP_S  # At the next opportunity.
             self._changed.notify_all()
+
+    def listed(self, chunk_ids: Iterable[ChunkId]) -> None:
+        """Remember the replicas that are told to be damaged, whoever found that."""
+        for chunk_id in chunk_ids:
+            if chunk_id not in self._suspects:
+                self.suspect(chunk_id, "it is damaged, as an order found")
 
     def facts(self) -> ScrubFacts:
         """Return how far it is."""
@@ -132,6 +139,10 @@ class Scrubber:
             last_found=state.last_found,
             found_ever=state.found_ever,
             begun=state.asked,
+            finds=tuple(
+                ScrubFinding(one.found_ms, ChunkId(one.chunk_id), one.why) for one in state.finds
+            ),
+            unidentified=len(self._store.unidentified),
         )
 
     # The task ------------------------------------------------------------------------------------
@@ -258,6 +269,7 @@ class Scrubber:
         if not checked.trouble:
             return False
         logger.error("a replica is damaged chunk=%#x because=%s", chunk_id, checked.trouble)
+        self.suspect(chunk_id, checked.trouble)  # It says more than a block does.
         for block in checked.bad_blocks or [0]:
             self._on_damage(chunk_id, block)
         return True

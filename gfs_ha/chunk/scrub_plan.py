@@ -23,10 +23,20 @@ REST_S = 5.0  # After a piece that took so long.
 SHARE_MIN = 1 / 16
 LOOK_S = 5.0  # How long it waits at most before it looks again.
 SUSPECTS_MAX = 1000
+FINDS_MAX = 16
+WHY_CHARS = 100
 _FAST = 256 * MIB  # Bytes per second that a limit of none begins to give way from.
 
 WAIT, BEGIN, READ, END = "wait", "begin", "read", "end"
 PAUSED, IDLE = "paused", "idle"
+
+
+class Find(msgspec.Struct, frozen=True, array_like=True):
+    """A replica that was found damaged, and when by the wall clock."""
+
+    found_ms: int
+    chunk_id: int
+    why: str
 
 
 class Round(msgspec.Struct, frozen=True, array_like=True):
@@ -51,6 +61,7 @@ class Round(msgspec.Struct, frozen=True, array_like=True):
     last_found: int = 0
     suspects: tuple[int, ...] = ()
     found_ever: int = 0  # Damaged replicas in the life of the disk, whoever found them.
+    finds: tuple[Find, ...] = ()  # The newest, for people; oldest first.
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +163,18 @@ def begun(state: Round, wanted: ScrubWanted, now_ms: int) -> Round:
         replicas_done=0,
         found=0,
         mended=0,
+    )
+
+
+def with_find(state: Round, find: Find) -> Round:
+    """Return the state with one damaged replica more; what is said anew of it counts once."""
+    same = bool(state.finds) and state.finds[-1].chunk_id == find.chunk_id
+    kept = state.finds[:-1] if same else state.finds
+    short = msgspec.structs.replace(find, why=find.why[:WHY_CHARS])
+    return msgspec.structs.replace(
+        state,
+        finds=(*kept, short)[-FINDS_MAX:],
+        found_ever=state.found_ever + (not same),
     )
 
 

@@ -71,7 +71,9 @@ class StoreInventory:
         return (_disk_facts(self._store.disk, self._store.identity, self._store.chunk_count),)
 
     def open_replicas(self) -> tuple[OpenReplica, ...]:
-        return self._store.list_open()
+        listed = self._store.list_open()
+        self._scrubber.listed([one.chunk_id for one in listed if one.state == "damaged"])
+        return listed
 
     def stream_count(self) -> int:
         return self._data_port.stream_count
@@ -206,7 +208,7 @@ class Chunkserver:
         def report(chunk_id: ChunkId, block_index: int) -> None:
             store.note_damage(chunk_id)
             outbox.add_damage(DamageFound(chunk_id, identity.disk_id, block_index))
-            scrubber.suspect(chunk_id)
+            scrubber.suspect(chunk_id, f"block {block_index} is damaged")
 
         scrubber = self._scrubber = Scrubber(store, report, runtime)
         listen = (self._own.host, self._own.port)

@@ -21,6 +21,8 @@ def scrub_findings(report: ScrubReport, wall_ms: int) -> list[Finding]:
         for disk in row.disks:
             if budget.period_s and is_late(disk, budget.period_s, wall_ms):
                 late.append(f"{row.name} ({_since(disk, wall_ms)})")
+            if disk.unidentified:
+                found.append(_unidentified(row.name, disk))
             if disk.found_ever >= WORN_AT:
                 found.append(_worn(row.name, disk))
     if budget.paused:
@@ -57,6 +59,17 @@ def _since(disk: ScrubFacts, wall_ms: int) -> str:
     if disk.ended_ms:
         return f"the last one ended {(wall_ms - disk.ended_ms) // _DAY_MS} days ago"
     return f"the first one began {(wall_ms - disk.began_ms) // _DAY_MS} days ago"
+
+
+def _unidentified(name: str, disk: ScrubFacts) -> Finding:
+    files = "1 slot file" if disk.unidentified == 1 else f"{disk.unidentified} slot files"
+    return Finding(
+        "SLOTS_UNIDENTIFIED",
+        WARNING,
+        f"{files} on disk {disk.disk_id:#x} of {name} no chunk claims: both copies of a header are"
+        " damaged, or another replica has its place",
+        "they are kept; look at the disk, and move them away once no chunk is below its goal",
+    )
 
 
 def _worn(name: str, disk: ScrubFacts) -> Finding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gfs_ha.ids import DiskId, ServerId
+from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.protocol.codec import Word
 
 SERVERS_PER_START_MAX = 250
@@ -16,6 +16,14 @@ class ScrubWanted(Word, frozen=True):
     paused: bool = False
     asked: int = 0
     asked_bytes_per_s: int = 0  # Of that round; 0: as others.
+
+
+class ScrubFinding(Word, frozen=True):
+    """A replica that a read or the scrub found damaged; it may be healed by now."""
+
+    found_ms: int
+    chunk_id: ChunkId
+    why: str
 
 
 class ScrubFacts(Word, frozen=True):
@@ -45,6 +53,8 @@ class ScrubFacts(Word, frozen=True):
     last_found: int = 0  # ...and what it found.
     found_ever: int = 0  # Damaged replicas in the life of the disk, also those that reads found.
     begun: int = 0  # The number of the newest asked round that it has begun.
+    finds: tuple[ScrubFinding, ...] = ()  # The newest, at most 16, oldest first.
+    unidentified: int = 0  # Slot files of which neither header tells the chunk; they are kept.
 
 
 class GetScrub(Word, frozen=True, tag="get_scrub"):

@@ -11,7 +11,7 @@ from replica_house import RUNTIME, append, digest_of, make_replica, noise, open_
 
 from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.scrub import USUAL, Scrubber
-from gfs_ha.chunk.scrub_plan import SUSPECTS_MAX, Round
+from gfs_ha.chunk.scrub_plan import FINDS_MAX, SUSPECTS_MAX, WHY_CHARS, Round
 from gfs_ha.chunk.scrub_state import COPY_BYTES, SCRUB_NAME, ScrubBook
 from gfs_ha.chunk.slots.format import DATA_OFFSET
 from gfs_ha.chunk.slots.store import ChunkStore
@@ -57,7 +57,7 @@ class House:
     def report(self, chunk_id: ChunkId, block: int) -> None:
         self.store.note_damage(chunk_id)
         self.damage.append((chunk_id, block))
-        self.scrubber.suspect(chunk_id)
+        self.scrubber.suspect(chunk_id, f"block {block} is damaged")
 
     @property
     def facts(self) -> ScrubFacts:
@@ -101,6 +101,8 @@ def test_damage_is_told_with_its_block_listed_and_never_served() -> None:
         house.rest()
         assert house.facts.last_found == 1
         assert house.facts.found_ever == 1
+        [find] = house.facts.finds
+        assert (find.chunk_id, find.why) == (chunk(3), "block 1 is damaged") and find.found_ms
     assert house.damage == [(chunk(3), 1)]
     assert [(one.chunk_id, one.state) for one in store.list_open()] == [(chunk(3), "damaged")]
 
@@ -118,6 +120,18 @@ def test_damage_is_remembered_by_the_next_run_before_its_round_comes_there() -> 
         assert house.facts.found_ever == 1, "it is counted once"
     assert house.damage == [(chunk(5), 0)]
     assert [one.state for one in again.list_open()] == ["damaged"]
+
+
+def test_what_others_found_is_remembered_once() -> None:
+    disk = MemoryDisk(RUNTIME)
+    store = filled(disk)
+    with scrubbing(store, NEVER) as house:
+        store.note_damage(chunk(2))
+        house.scrubber.listed([chunk(2)])
+        house.scrubber.listed([chunk(2)])
+        assert [find.chunk_id for find in house.facts.finds] == [chunk(2)]
+        assert house.facts.found_ever == 1
+    assert ScrubBook(disk).state.suspects == (chunk(2),)
 
 
 def test_what_was_healed_is_no_suspect_any_more() -> None:
@@ -230,8 +244,10 @@ def test_its_memory_is_bounded() -> None:
     disk = MemoryDisk(RUNTIME)
     house = House(filled(disk, 1), NEVER)
     for number in range(SUSPECTS_MAX + 100):
-        house.scrubber.suspect(ChunkId((1 << 63) + number))
+        house.scrubber.suspect(ChunkId((1 << 63) + number), "x" * 500)
     suspects = tuple((1 << 63) + number for number in range(SUSPECTS_MAX))
-    ScrubBook(disk).keep(Round(number=1 << 60, suspects=suspects))
+    finds = house.scrubber._state.finds
+    assert len(finds) == FINDS_MAX and len(finds[0].why) == WHY_CHARS
+    ScrubBook(disk).keep(Round(number=1 << 60, suspects=suspects, finds=finds))
     assert ScrubBook(disk).state.suspects == suspects
     assert USUAL.bytes_per_s and USUAL.period_s

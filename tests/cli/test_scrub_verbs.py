@@ -8,19 +8,21 @@ from typing import Any
 import pytest
 from gfsctl_program import Gfsctl, wait_until
 
+from gfs_ha.cli.admin.scrub_found import damage_of
 from gfs_ha.cli.admin.scrub_wait import check_found, over, progress_text
 from gfs_ha.cli.admin.verify_chunks import Seen
 from gfs_ha.errors import CorruptData
 from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.protocol.damage import VerifiedChunk, VerifiedReplica
-from gfs_ha.protocol.scrub import ScrubFacts, ScrubRow, ScrubWanted
+from gfs_ha.protocol.scrub import ScrubFacts, ScrubFinding, ScrubRow, ScrubWanted
 
 
 @pytest.mark.parametrize("mode", ["table", "wide", "json", "jsonl", "name"])
-@pytest.mark.parametrize("verb", ["status", "budget"])
+@pytest.mark.parametrize("verb", ["status", "budget", "found"])
 def test_every_screen_of_the_scrub_has_every_form(gfsctl: Gfsctl, verb: str, mode: str) -> None:
     shown = gfsctl.ok("admin", "scrub", verb, "-o", mode).out.decode()
-    assert shown.lstrip().startswith("{") == (mode in ("json", "jsonl"))
+    if shown or mode != "jsonl":  # Nothing may have been found.
+        assert shown.lstrip().startswith("{") == (mode in ("json", "jsonl"))
 
 
 def test_a_started_round_is_read_to_its_end_on_the_servers_that_were_named(
@@ -79,6 +81,12 @@ def test_damage_that_was_found_is_named_with_its_servers() -> None:
         check_found([row("idle", 4, last_found=2)])
     assert "2 damaged replicas found (2 on cs1)" in caught.value.message
     assert "25 % of 120 B" in progress_text([row("reading", 4)], 4)
+
+
+def test_what_was_found_is_shown_the_newest_first() -> None:
+    finds = (ScrubFinding(5, ChunkId(7), "block 1"), ScrubFinding(9, ChunkId(8), "it is gone"))
+    items = damage_of([row("idle", 4, finds=finds[:1]), row("idle", 4, finds=finds)])
+    assert [(item.found_ms, item.why) for item in items[:2]] == [(9, "it is gone"), (5, "block 1")]
 
 
 def test_a_dry_run_starts_nothing(gfsctl: Gfsctl) -> None:

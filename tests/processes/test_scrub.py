@@ -167,6 +167,10 @@ def test_every_kind_of_damage_is_found_and_healed_while_clients_read_on(
     assert fs.operations.repair().made_count == made + len(DAMAGES), "not one copy too many"
     wait_until(lambda: fs.operations.health().healthy, "health")
     assert stamped(headed)
+    told = {
+        one.chunk_id for row in fs.operations.scrub().items for d in row.disks for one in d.finds
+    }
+    assert {row.chunk_id for row in chosen[: len(DAMAGES)]} <= told, "what was found is remembered"
     check_copies(cluster, fs)
 
 

@@ -42,6 +42,9 @@ scrub = Family(
     """,
     rows={
         "status": Row(_HERE, "show_status", "Which server is how far, and what it found"),
+        "found": Row(
+            "gfs_ha.cli.admin.scrub_found", "found", "Damage that was found lately, and when"
+        ),
         "start": Row(_HERE, "start", "Begin a round now"),
         "budget": Row(_HERE, "budget", "How fast it may go, and in which time a round is done"),
         "pause": Row(_HERE, "pause", "Read nothing until it is resumed"),
@@ -70,7 +73,7 @@ def show_status(session: Session, servers: tuple[str, ...]) -> None:
     is damaged is taken out of service and made anew from another copy.
     """
     report = session.operations.scrub()
-    rows = _chosen(report.items, servers)
+    rows = chosen_rows(report.items, servers)
     session.show(ScrubReport(tuple(sorted(rows, key=by_name)), report.budget))
 
 
@@ -103,7 +106,7 @@ def start(
     bytes_per_s = _bytes(rate) if rate is not None else 0
     if rate is not None and not bytes_per_s:
         raise UsageError("--rate 0: a round needs a rate; scrub pause holds all of them")
-    rows = _chosen(session.operations.scrub().items, servers)
+    rows = chosen_rows(session.operations.scrub().items, servers)
     chosen = sorted(rows, key=by_name)
     if not chosen:
         raise NotFound("there is no chunkserver yet")
@@ -196,7 +199,7 @@ def _bytes(text: str) -> int:
         raise UsageError(f"--rate: {error}") from error
 
 
-def _chosen(rows: tuple[ScrubRow, ...], servers: tuple[str, ...]) -> list[ScrubRow]:
+def chosen_rows(rows: tuple[ScrubRow, ...], servers: tuple[str, ...]) -> list[ScrubRow]:
     """Return the rows of some servers, or all. Raises: NotFound."""
     known = {row.name: row for row in rows}
     for name in servers:

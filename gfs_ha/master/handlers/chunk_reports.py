@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from gfs_ha.errors import InvalidArgument, UnknownChunk
 from gfs_ha.ids import ChunkId, DiskId, ServerId, format_id
 from gfs_ha.limits import LIST_PAGE_MAX, ORPHANS_MAX
@@ -85,11 +87,16 @@ class Describer:
         self._usual_rule = "" if settings is None else settings.rule
         self._servers: dict[ServerId, Server | None] = {}
         observed = self._reign.observed
-        orphans = {(place[2], place[0]) for place, _ in view.orphans(None, ORPHANS_MAX)}
         self.presence = Presence(self._live, lost_disks(view), frozenset(observed.damage))
-        self.heard = Heard(
-            listed_by_chunk({one: facts.unsettled for one, facts in observed.servers.items()}),
-            desk.sealing().blocked(),
+
+    @cached_property
+    def heard(self) -> Heard:
+        """Return what was heard beyond the tables; who only counts copies needs none of it."""
+        servers = self._reign.observed.servers.items()
+        orphans = {(place[2], place[0]) for place, _ in self._view.orphans(None, ORPHANS_MAX)}
+        return Heard(
+            listed_by_chunk({one: facts.unsettled for one, facts in servers}),
+            self._desk.sealing().blocked(),
             orphans | self._reign.strays.keys(),
         )
 

@@ -89,6 +89,14 @@ def test_a_disk_with_much_damage_in_its_life_is_named() -> None:
     assert finding.code == "DISK_WORN" and "0x2 of cs2" in finding.message
 
 
+def test_slot_files_that_no_chunk_claims_are_told() -> None:
+    [finding] = scrub_findings(report(disk(1, unidentified=2)), NOW)
+    assert (
+        finding.code == "SLOTS_UNIDENTIFIED"
+        and "2 slot files on disk 0x1 of cs1" in finding.message
+    )
+
+
 def test_very_many_late_disks_are_named_in_part() -> None:
     many = report(*(disk(number, ended_ms=DAY_MS) for number in range(1, 40)))
     [finding] = scrub_findings(many, NOW)
