@@ -9,6 +9,7 @@ from gfs_ha.ids import ROOT_INODE, InodeId
 from gfs_ha.limits import ROWS_PER_COMMAND_MAX
 from gfs_ha.master.state.append_results import leave_results
 from gfs_ha.master.state.draft import Draft
+from gfs_ha.master.state.goals import forget_content
 from gfs_ha.master.state.holds import end_hold
 from gfs_ha.master.state.names import Place, find_place, require_directory
 from gfs_ha.master.state.policies import forget_policy
@@ -95,6 +96,7 @@ def destroy(draft: Draft, inode_id: InodeId, inode: Inode) -> None:
 
 def retire_content(draft: Draft, inode: Inode) -> None:
     """Leave the content of a file to be reaped; one without extents is gone at once."""
+    forget_content(draft, inode.content_id)  # How many copies it wanted matters no more.
     if inode.extent_count:
         draft.rows.put(OLD_CONTENTS, id_key(inode.content_id), Reapable(draft.stamp.index))
         draft.counters.reapable += 1

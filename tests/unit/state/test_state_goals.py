@@ -261,6 +261,17 @@ def test_a_goal_that_cannot_be_is_refused(command: SetReplication, error: str) -
     assert house.driver.error(FitGoals(0)) == "InvalidArgument"
 
 
+def test_a_content_that_is_replaced_amid_it_raises_nothing_any_more() -> None:
+    house = House()
+    chunk_id = house.chunk(("/x", "/y"))
+    other = house.chunk(("/z",), sealed=False)
+    house.wants("/x", 5)
+    house.publish(small_file("/x", other, 10, 10))
+    house.driver.check()
+    house.fit()
+    assert (house.goal(chunk_id), house.goal(other)) == (3, 3)
+
+
 def test_a_file_that_is_removed_amid_it_is_forgotten() -> None:
     house = House()
     house.chunk(("/x", "/y"))
