@@ -82,16 +82,13 @@ class Watch:
                 continue
             for server_id, facts in reign.observed.servers.items():
                 contact = self._contacts.get(self._name(master, server_id))
-                if (
-                    contact is not None
-                    and facts.beat
-                    and contact.beat
-                    != (
-                        facts.start_id,
-                        facts.beat,
-                    )
-                ):
-                    contact.beat = (facts.start_id, facts.beat)
+                beat = (facts.start_id, facts.beat)
+                if contact is None:
+                    continue
+                if facts.start_id != contact.beat[0]:
+                    contact.full_since_s = float("inf")  # It may come with another disk.
+                if facts.beat and contact.beat != beat:
+                    contact.beat = beat
                     if now_s - contact.heard_s > _PAUSE_S:
                         contact.since_s = now_s
                     contact.heard_s = now_s
@@ -202,6 +199,7 @@ class Watch:
         row = view.server(server_id)
         if row is None:
             return
+        self.look()
         known_s = self._world.scheduler.now_s - self._contacts[row.name].full_since_s
         if known_s > _TOLD_S:
             raise Violation(f"above its mark: {what} is placed on {row.name}, known to be full")
