@@ -5,8 +5,10 @@
 
 Chunkservers are killed and frozen, masters killed, leases revoked; writers with an id are killed
 and started again with the same input. A follower (`gfsctl tail -f`) goes through all of it. At the
-end a reader that knows nothing of the writers looks at the file. Exit status 1 when a record is
-missing, doubled, torn, out of order or not where its writer was told, or a writer met an error.
+end a reader that knows nothing of the writers looks at the file. Then a writer with an id is killed
+and started again over and over, and two masters are lost for good under living appenders. Exit
+status 1 when a record is missing, doubled, torn, out of order or not where its writer was told, or
+a writer met an error.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from append_phases import recovered, twice
 from append_records import Seen, compare, look, record
 from stage import GFSCTL, Failed, Interrupted, Stage
 
@@ -35,6 +38,7 @@ KEYED_PER_S = 400  # Records of each, by the seconds of the run.
 CHUNKSERVERS = 6
 DOWN_MAX = 2  # Chunkservers at once: a chunk has three replicas.
 END_S = 180.0
+WIDENED_S = 0.4  # Well below the time after which a silent server is left.
 
 
 @dataclass
@@ -124,7 +128,7 @@ class Faults:
         kind = self._chance.choice(
             (
                 *(self._kill_primary, self._kill_server, self._freeze, self._kill_leader),
-                *(self._kill_master, self._revoke),
+                *(self._kill_master, self._revoke, self._kill_before_the_chain),
             )
         )
         if self._chance.random() < 0.3:
@@ -170,6 +174,29 @@ class Faults:
         for row in self._client.operations.leases():
             if row.path == LOG:
                 self._take_down(row.holder, signal.SIGKILL, "primaries killed")
+
+    def _kill_before_the_chain(self) -> None:
+        """Hold up the chain below a primary, then kill it: nothing may be acknowledged meanwhile.
+
+        An answer that left before all replicas had the record is for one that is lost now.
+        """
+        if any(name[0] == "c" for name in self._down):
+            return
+        rows = {row.chunk_id: row for row in self._client.operations.chunks()}
+        for lease in self._client.operations.leases():
+            chunk = rows.get(lease.chunk_id)
+            if lease.path != LOG or chunk is None:
+                continue
+            held = [one.name for one in chunk.replicas if one.name != lease.holder]
+            for name in held:
+                self._cluster.kill(name, signal.SIGSTOP)
+            time.sleep(WIDENED_S)
+            self._cluster.kill(lease.holder, signal.SIGKILL)
+            for name in held:
+                self._cluster.kill(name, signal.SIGCONT)
+            self._down[lease.holder] = time.monotonic() + self._chance.uniform(2.0, 6.0)
+            self.counts.note("primaries killed before the chain")
+            return
 
     def _kill_server(self) -> None:
         name = self._chance.choice(self._servers())
@@ -280,6 +307,7 @@ def measure(stage: Stage, options: argparse.Namespace) -> int:
         follower.send_signal(signal.SIGINT)
         follower.wait(30)
     _report(options, faults, writers, (seen, took_s, done))
+    wrong += twice(stage, options) + recovered(stage, options)
     print(f"{'restarts':24}{sum(one.runs - 1 for one in keyed)} of writers with an id")
     for line in wrong[:20]:
         print(f"WRONG: {line}")

@@ -38,8 +38,8 @@ leases = Family(
     "ls",
     cls=Verb,
     examples="""
-    gfsctl admin leases ls              # chunk, file, holder, until when
-    gfsctl admin leases ls -o wide      # also granted by which epoch, renewed how often
+    gfsctl admin leases ls              # chunk, file, holder, until when, granted by which epoch
+    gfsctl admin leases ls -o wide      # also where it begins in the file, and how long it is held
     gfsctl admin leases ls -w           # kept up to date
     """,
 )
@@ -192,9 +192,11 @@ def _(report: LeaseList) -> Iterator[str]:
 
 @render.register
 def _(report: LeaseList, wide: bool) -> Table:
-    table = Table("Chunk", "File", "Holder", "Ends in", "Length", "Last record", box=None)
+    table = Table("Chunk", "File", "Holder", "Ends in", "Granted by", "Renewed", box=None)
+    for title in ("Length", "Last record"):
+        table.add_column(title)
     if wide:
-        for title in ("At", "Granted by", "Index", "Renewed", "Held for", "Start id"):
+        for title in ("At", "Index", "Held for", "Start id"):
             table.add_column(title)
     for row in report.items:
         cells = [
@@ -202,15 +204,15 @@ def _(report: LeaseList, wide: bool) -> Table:
             printable(row.path),
             row.holder,
             duration_text(row.left_ms),
+            str(row.epoch),
+            str(row.renewed),
             size_text(row.length),
             age_text(row.idle_ms) if row.idle_ms >= 0 else "-",
         ]
         if wide:
             cells += [
                 count_text(row.file_offset),
-                str(row.epoch),
                 str(row.granted_index),
-                str(row.renewed),
                 duration_text(row.held_ms),
                 format_id(row.start_id),
             ]
