@@ -94,7 +94,7 @@ def _(report: PlacementReport) -> Iterator[str]:
 def _(report: PlacementReport, wide: bool) -> Group:
     table = Table("Offset", "Length", "Chunk", "State", "Copies", "Replicas", box=None)
     if wide:
-        for title in ("In chunk at", "Chunk length", "Durability"):
+        for title in ("In chunk at", "Chunk length", "Durability", "Rule"):
             table.add_column(title)
     for item in report.items:
         chunk = item.chunk
@@ -107,12 +107,14 @@ def _(report: PlacementReport, wide: bool) -> Group:
             replicas_text(chunk.replicas),
         ]
         if wide:
-            cells += [count_text(item.chunk_offset), size_text(chunk.length), chunk.durability]
+            cells += [count_text(item.chunk_offset), size_text(chunk.length)]
+            cells += [chunk.durability, chunk.rule]
         table.add_row(*cells)
     chunks = len({item.chunk.chunk_id for item in report.items})
     head = Text(
         f"{printable(report.path)}  {size_text(report.size)}  {count_text(chunks, 'chunk')}"
-        f"{' and more' if report.more else ''}   rule: {report.rule}"
+        f"{' and more' if report.more else ''}"
+        f"   {count_text(report.goal, 'copy', 'copies')} wanted   rule: {report.rule}"
         f"{'   goals are being changed' if report.fitting else ''}"
     )
     return Group(head, table) if report.items else Group(head)
