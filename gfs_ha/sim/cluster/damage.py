@@ -16,10 +16,10 @@ def is_spare(truth: Truth, server: SimServer) -> bool:
     """Return whether nothing that counts is on this machine alone."""
     held = truth.copies()
     for chunk_id, chunk in truth.chunks():
-        if chunk_id not in held:
+        if chunk_id not in held or (chunk.state == SEALED and not chunk.length):
             continue
-        counts = chunk.length if chunk.state == SEALED else chunk.published_end
-        if counts and not held[chunk_id] - {server.name}:
+        # Of an open one every replica has all that was acknowledged.
+        if server.name in held[chunk_id] and len(held[chunk_id]) == 1:
             return False
     return True
 
