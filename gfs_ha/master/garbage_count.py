@@ -91,7 +91,9 @@ class GarbageCount:
         for session_id, _ in page:
             silence_s = self.reign.observed.session_silence_s(session_id, self.now_s)
             if silence_s > _SILENT_S:
-                why = f"a client is silent; its claims end after {CLAIM_SILENCE_S:.0f} s of it"
+                session = self.view.session(session_id)
+                client = session.client if session is not None else f"session {session_id}"
+                why = f"{client} is silent; its claims end after {CLAIM_SILENCE_S:.0f} s of it"
                 self._add("claims", why, -1)
 
     def _count_dead(self) -> None:

@@ -12,6 +12,7 @@ from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import DeleteReplica
 
 REASON = "the chunk is dead"
+HURRIED_STEPS = 4  # A sixth of the time of the masters' loop: about 10 ms each, in 250 ms.
 
 
 def plan_deletes(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
@@ -57,10 +58,12 @@ def _freed(view: View, seen: Seen, chunk_id: ChunkId, server_id: ServerId) -> in
 
 
 def plan_reaping(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
-    """Return one bounded step while there is something to reap."""
+    """Return a bounded step while there is something to reap, or some when a person wants so."""
     counters = view.counters()
     since_ms = gone_since_ms(view) if counters.gone_files else None
     due = since_ms is not None and seen.cluster_ms(counters) >= since_ms + GONE_RESULTS_MS
+    cursors.hurry = cursors.hurry and bool(counters.reapable)
     if counters.reapable or due:
-        return Plan(proposals=[ReapStep(limits.reap_rows)])
+        count = HURRIED_STEPS if cursors.hurry else 1
+        return Plan(proposals=[ReapStep(limits.reap_rows) for _ in range(count)])
     return Plan()

@@ -11,6 +11,7 @@ FIRST = ChunkId(0)  # Below every id.
 SPARSE_MAX = 200  # Chunks less than half alive that are named.
 ROUND_PAUSE_S = 5.0
 RESTS_MAX = 10_000
+REASONS_MAX = 50
 REST_MIN_S = 5.0
 REST_MAX_S = 300.0
 
@@ -52,7 +53,9 @@ class DeadTally:
     sparse_count: int = 0
 
     def wait(self, reason: str, dead_bytes: int) -> None:
-        """Note dead bytes that are not given up now."""
+        """Note dead bytes that are not given up now; of very many reasons some together."""
+        if reason not in self.waits and len(self.waits) >= REASONS_MAX:
+            reason = "and for other reasons of that kind"
         chunks, found = self.waits.get(reason, (0, 0))
         self.waits[reason] = chunks + 1, found + dead_bytes
 

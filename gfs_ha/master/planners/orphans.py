@@ -26,6 +26,7 @@ def plan_orphans(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -
     made = Plan()
     if seen.garbage.wanted:
         cursors.tally.count_anew()
+        cursors.hurry = True
     noted = [place for place in seen.garbage.strays if _is_news(view, place)]
     gone = []
     disks = {

@@ -78,6 +78,7 @@ class Cursors:
     placing: PlacingWalk = field(default_factory=PlacingWalk)
     tally: TallyWalk = field(default_factory=TallyWalk)
     orphans: Place | None = None
+    hurry: bool = False  # A person wants what is reapable to be gone.
     dead_blocks: DeadWalk = field(default_factory=DeadWalk)
 
 

@@ -76,7 +76,7 @@ def _step(made: Plan, view: View, limits: PlanLimits, walk: DeadWalk, room: int)
         if chunk.state == SEALED and chunk.length:
             alive = living(view.rows, chunk_id)
             looked += alive.references if alive else REFERENCES_MAX
-            command = _judge(walk, (chunk_id, chunk), alive, room > 0)
+            command = _judge(view, walk, (chunk_id, chunk), alive, room > 0)
             if command is not None:
                 made.proposals.append(command)
                 walk.again = True  # Apply may refuse it.
@@ -88,7 +88,7 @@ def _step(made: Plan, view: View, limits: PlanLimits, walk: DeadWalk, room: int)
 
 
 def _judge(
-    walk: DeadWalk, known: tuple[ChunkId, Chunk], alive: Living | None, room: bool
+    view: View, walk: DeadWalk, known: tuple[ChunkId, Chunk], alive: Living | None, room: bool
 ) -> PunchChunk | None:
     """Return the command that gives up the dead blocks of a chunk; note why there is none."""
     chunk_id, chunk = known
@@ -110,7 +110,7 @@ def _judge(
     found.bytes += dead_bytes
     why = ""
     if chunk.claimed_by != NO_SESSION:
-        why = CLAIMED  # Its end is counted.
+        why = _who_claims(view, chunk)  # Its end is counted.
     elif chunk.copying or not room:
         why = COPIED if chunk.copying else TURN
         walk.again = True
@@ -118,6 +118,11 @@ def _judge(
         found.wait(why, dead_bytes)
         return None
     return PunchChunk(chunk_id, chunk.sealed_index, pack_blocks(dead))
+
+
+def _who_claims(view: View, chunk: Chunk) -> str:
+    session = view.session(chunk.claimed_by)
+    return f"{CLAIMED}: {session.client}" if session is not None and session.client else CLAIMED
 
 
 def _note_sparse(walk: DeadWalk, known: tuple[ChunkId, Chunk], alive: Living) -> None:

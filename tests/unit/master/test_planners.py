@@ -15,7 +15,9 @@ from gfs_ha.master.planners.expiry import (
     plan_seals,
     plan_sessions,
 )
-from gfs_ha.master.planners.garbage import plan_deletes, plan_reaping
+from gfs_ha.master.planners.garbage import HURRIED_STEPS, plan_deletes, plan_reaping
+from gfs_ha.master.planners.garbage_seen import GarbageSeen
+from gfs_ha.master.planners.orphans import plan_orphans
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Planner, Seen
 from gfs_ha.master.state.commands import (
     BeginSeal,
@@ -196,3 +198,19 @@ def test_what_nobody_can_reach_is_reaped_until_nothing_is_left() -> None:
         carry_out(tables, made)
     assert plan(tables, plan_reaping, seen(1001.0)).empty
     assert len(plan(tables, plan_deletes, seen(1001.0)).deletes) == 3
+
+
+def test_who_wants_it_gone_has_more_of_it_taken_apart_at_once_until_nothing_is_left() -> None:
+    tables = Tables()
+    session = tables.session()
+    chunk = tables.chunk(session)
+    tables.publish(session, chunk.chunk_id)
+    tables.do(Remove("/f"), session)
+    cursors = Cursors()
+    assert plan(tables, plan_reaping, seen(1001.0), cursors).proposals == [ReapStep(1000)]
+    wanted = replace(seen(1001.0), garbage=GarbageSeen(wanted=True))
+    assert plan(tables, plan_orphans, wanted, cursors).empty
+    made = plan(tables, plan_reaping, seen(1001.0), cursors)
+    assert made.proposals == HURRIED_STEPS * [ReapStep(1000)]
+    carry_out(tables, made)
+    assert plan(tables, plan_reaping, seen(1001.0), cursors).empty and not cursors.hurry

@@ -112,7 +112,7 @@ def test_a_claimed_chunk_keeps_all_of_its_bytes_until_the_claim_ends() -> None:
     house.cut("/f", 0, B)
     house.reap()
     assert not house.plan().proposals
-    assert house.cursors.dead_blocks.found.waits == {CLAIMED: (1, 3 * 7 * B)}
+    assert house.cursors.dead_blocks.found.waits == {f"{CLAIMED}: test": (1, 3 * 7 * B)}
     sealed = house.row(chunk_id).sealed_index
     refused = house.ask(PunchChunk(chunk_id, sealed, b"\x80"))
     assert isinstance(refused, Failure) and refused.error == "StaleCommand"
