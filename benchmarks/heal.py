@@ -1,0 +1,127 @@
+"""A cluster under constant load heals by itself: one fault after another, each with its figures.
+
+    python heal.py [--only NAME ...] [--dead-after 30] [--big 12] [--json FILE] [--keep]
+
+3 masters and 8 chunkservers on 4 racks serve clients that put, get and append all the time and
+check what they get. For each fault: the time to detect it, to the first copy, to full health; the
+errors that clients saw and the bytes that were lost (both must be 0); the bytes copied beside the
+least that was possible. At the end a reader that knows nothing of the writers reads everything.
+Exit status 1 when anything of that does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import heal_faults
+from heal_clients import BIG, RATES, Answers, Clients, Verified, verify
+from heal_faults import FAULTS, Healed
+from heal_files import Contents
+from heal_load import LOG_FILE, PUTS
+from heal_watch import Watch
+from stage import Failed, Interrupted, Stage
+
+import gfs_ha
+
+BIG_BYTES = 32 << 20
+CHUNK_BYTES = 8 << 20
+RACKS = ("r1", "r2", "r3", "r4")
+CALM_S = 20.0  # Before the first fault: how the clients fare without one.
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=list(FAULTS), help="only these faults")
+    parser.add_argument("--dead-after", type=float, default=30.0, help="seconds of silence")
+    parser.add_argument("--big", type=int, default=12, help="files of 32 MiB that are there before")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--keep", action="store_true", help="leave the files behind")
+    options = parser.parse_args()
+    try:
+        with Stage("heal", options.keep) as stage:
+            return run(stage, options)
+    except Failed as failed:
+        print(f"FAILED: {failed}", file=sys.stderr)
+        return 1
+    except Interrupted as interrupted:
+        return interrupted.exit_status
+
+
+def run(stage: Stage, options: argparse.Namespace) -> int:
+    """Play all faults, verify, print the table, and return the exit status."""
+    names = options.only or list(FAULTS)
+    ward = heal_faults.prepare(stage, RACKS, CHUNK_BYTES, options.dead_after)
+    config = stage.cluster.config_path
+    _fill(config, options.big)
+    clients = Clients(stage.directory, config, RATES, stage.environment)
+    wrong: list[str] = []
+    healed: list[Healed] = []
+    with clients, Watch(config, stage.cluster.directory) as watch:
+        ward.watch, ward.clients = watch, clients
+        clients.start()
+        calm = _calm(clients)
+        for name in names:
+            print(f"{name}: {FAULTS[name].__doc__}", flush=True)
+            one = ward.play(name)
+            healed.append(one)
+            print(f"{'':10}{one.told()}", flush=True)
+            wrong += one.wrong
+        wrong += clients.stop()
+        _say(f"verifying all files and records, load {os.getloadavg()[0]:.1f}")
+        verified = verify(config, clients, stage.directory)
+    wrong += verified.wrong
+    _show(healed, calm, verified)
+    if options.json:
+        facts = [one.facts() for one in healed]
+        document = {"faults": facts, "bytes_lost": verified.bytes_lost, "wrong": wrong}
+        options.json.write_text(json.dumps(document, indent=1) + "\n")
+    for line in wrong[:30]:
+        print(f"WRONG: {line}")
+    print("FAILED" if wrong else "everything healed by itself, and nothing was lost")
+    return 1 if wrong else 0
+
+
+def _fill(config: Path, count: int) -> None:
+    contents = Contents()
+    with gfs_ha.connect(config) as cluster:
+        cluster.mkdir(PUTS)
+        cluster.mkdir(BIG)
+        cluster.write_bytes(LOG_FILE, b"")
+        for number in range(1, count + 1):
+            name = contents.name(number, BIG_BYTES)
+            cluster.write_bytes(f"{BIG}/{name}", contents.data(name))
+
+
+def _calm(clients: Clients) -> Answers:
+    begun_s = time.monotonic()
+    time.sleep(CALM_S)
+    calm = clients.answers(begun_s + 5.0, time.monotonic())
+    if not calm.count:
+        raise Failed(f"the clients do nothing: {clients.stop()}")
+    return calm
+
+
+def _show(healed: list[Healed], calm: Answers, verified: Verified) -> None:
+    rows = [heal_faults.COLUMNS, *(one.cells() for one in healed)]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+    before = "  ".join(f"{kind} {calm.percentile_ms(kind, 0.99):.0f}" for kind in RATES)
+    print(f"p99 in ms before the first fault: {before}")
+    print(
+        f"verified: {verified.files:,} files, {verified.records:,} records, "
+        f"{verified.bytes_read / 1e6:,.0f} MB; {verified.bytes_lost:,} bytes lost"
+    )
+
+
+def _say(text: str) -> None:
+    print(f"{'':10}{text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
