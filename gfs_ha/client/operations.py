@@ -197,7 +197,12 @@ class Operations:
 
     def scrub(self) -> ScrubReport:
         """Return how far the scrub of every server's disks is, and when it was through last."""
-        return self._calls.ask(GetScrub(), ScrubReport)
+        page = self._calls.ask(GetScrub(), ScrubReport)
+        items = list(page.items)
+        while page.more and page.items:
+            page = self._calls.ask(GetScrub(items[-1].server_id), ScrubReport)
+            items += page.items
+        return ScrubReport(tuple(items), page.budget)
 
     def start_scrub(self, servers: Sequence[ServerId] = (), bytes_per_s: int = 0) -> ScrubStarted:
         """Have servers (none given: all) begin a round now, and return which were told.

@@ -80,6 +80,11 @@ class ReplicaChecks:
         check = self._checks.get(chunk_id)
         return check is not None and server_id in check.waiting
 
+    def length_of(self, chunk_id: ChunkId) -> int:
+        """Return the length of a chunk that is being checked; 0 for any other."""
+        check = self._checks.get(chunk_id)
+        return check.chunk.length if check is not None else 0
+
     def _end_if_done(self, check: Check) -> None:
         # The last answer may come when nobody waits: who asked is about to ask again.
         if not check.waiting and check.slots:

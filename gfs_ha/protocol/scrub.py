@@ -58,7 +58,10 @@ class ScrubFacts(Word, frozen=True):
 
 
 class GetScrub(Word, frozen=True, tag="get_scrub"):
-    """-> ScrubReport."""
+    """-> ScrubReport, of the servers with an id above `after`."""
+
+    after: ServerId = ServerId(0)
+    limit: int = 500
 
 
 class StartScrub(Word, frozen=True, tag="start_scrub"):
@@ -115,10 +118,11 @@ class ScrubRow(Word, frozen=True):
 
 
 class ScrubReport(Word, frozen=True, tag="scrub_report"):
-    """-> kind ScrubList."""
+    """-> kind ScrubList, one page."""
 
     items: tuple[ScrubRow, ...]
     budget: ScrubBudgetReport
+    more: bool = False
 
 
 ScrubRequest = GetScrub | StartScrub | ChangeScrub

@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from msgspec import structs
 from trio import CALL_S, Trio
 
 from gfs_ha.errors import DiskFull, GfsError, UnknownReplica
@@ -40,6 +41,7 @@ from gfs_ha.protocol.control import (
     StopCopy,
 )
 from gfs_ha.protocol.records import RecordEntry
+from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
 
 BOOT = 77
 
@@ -88,6 +90,10 @@ class ScriptedServer:
         self.registrations = 0
         self.refusals = 0
         self.damage: tuple[DamageFound, ...] = ()  # Told with every heartbeat.
+        self.scrub: ScrubFacts | None = (
+            None  # Told with every heartbeat; an older release has none.
+        )
+        self.scrubs_told: list[ScrubWanted] = []
         self._answers: list[OrderAnswer] = []
         self._link = trio.link("chunkserver", name)
         self._stopping = threading.Event()
@@ -159,6 +165,10 @@ class ScriptedServer:
             assert reply.epoch >= self.epoch, "an older leader was heard after a newer one"
             self.epoch = reply.epoch
             self.lease_ms = reply.lease_ms
+            if reply.scrub is not None:
+                self.scrubs_told.append(reply.scrub)
+                if self.scrub is not None:
+                    self.scrub = structs.replace(self.scrub, wanted=reply.scrub)
             for order in reply.orders:
                 self.orders.append(order)
                 if not self.deaf:
@@ -182,6 +192,7 @@ class ScriptedServer:
             listed,
             tuple(answers),
             self.damage,
+            scrub=(self.scrub,) if self.scrub is not None else (),
             led=tuple(
                 LedTail(chunk_id, held.end, held.idle_ms, held.full)
                 for chunk_id, held in list(self.replicas.items())

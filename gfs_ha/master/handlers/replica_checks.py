@@ -85,7 +85,11 @@ def _rows(
 def compared(reign: Reign, beat: Heartbeat, chunk_id: ChunkId) -> None:
     """Take the word of a server that read its copy: the same heartbeat lists what is damaged."""
     listed = next((one for one in beat.open_replicas if one.chunk_id == chunk_id), None)
-    if listed is None or listed.state not in (DAMAGED, QUARANTINED):
+    length = reign.checks.length_of(chunk_id)
+    if listed is not None and listed.state not in (DAMAGED, QUARANTINED) and listed.end < length:
+        why = f"{listed.end} of {length} bytes are there"
+        reign.checks.answered(chunk_id, beat.server_id, CORRUPT, why)
+    elif listed is None or listed.state not in (DAMAGED, QUARANTINED):
         reign.checks.answered(chunk_id, beat.server_id, INTACT, "")
     elif listed.state == QUARANTINED:
         why = "it has other bytes than the chunk; it is quarantined"

@@ -27,6 +27,8 @@ from gfs_ha.protocol.scrub import (
     StartScrub,
 )
 
+PAGE_MAX = 500
+
 
 def note_scrub(desk: Desk, reign: Reign, beat: Heartbeat) -> bool:
     """Note what a server is to be told of its scrub; return whether that is to be told at once.
@@ -43,8 +45,14 @@ def note_scrub(desk: Desk, reign: Reign, beat: Heartbeat) -> bool:
 
 
 def get_scrub(desk: Desk, view: View, request: GetScrub, slot: Slot) -> ScrubReport:
-    """Return how far every server is."""
-    return scrub_report(desk, view)
+    """Return how far servers are, one page of them: 500 with all that they found fit a frame."""
+    if not 1 <= request.limit <= PAGE_MAX:
+        raise InvalidArgument(f"a page has 1 to {PAGE_MAX} servers, not {request.limit}")
+    whole = scrub_report(desk, view)
+    rows = sorted(whole.items, key=lambda row: row.server_id)
+    page = [row for row in rows if row.server_id > request.after]
+    more = len(page) > request.limit
+    return ScrubReport(tuple(page[: request.limit]), whole.budget, more)
 
 
 def scrub_report(desk: Desk, view: View) -> ScrubReport:
