@@ -13,6 +13,7 @@ from gfs_ha.sim.cluster.damage import flip_a_byte, is_spare, lose_a_file
 from gfs_ha.sim.cluster.disk import BALLAST
 from gfs_ha.sim.cluster.server import SimServer
 from gfs_ha.sim.cluster.truth import Truth
+from gfs_ha.sim.cluster.user import SimUser
 from gfs_ha.sim.masters.master import SimMaster
 from gfs_ha.sim.masters.world import World
 
@@ -27,10 +28,9 @@ class Faults:
         world: World,
         masters: dict[str, SimMaster],
         truth: Truth,
-        users: Sequence[str],
+        users: Sequence[SimUser],
         kinds: Sequence[str],
     ) -> None:
-        """Args: `users` are the machines of users."""
         self._world = world
         self._chance = world.chance
         self._masters = masters
@@ -61,6 +61,8 @@ class Faults:
             server.speed.sync_s = server.speed.usual_s
             server.disk.unlink(BALLAST)
             self._restart(server)
+        for user in self._users:
+            self._restart_user(user)
 
     def strike(self, kind: str, server: SimServer) -> None:
         """Have one fault happen now."""
@@ -183,12 +185,25 @@ class Faults:
 
     def _server_off(self, server: SimServer) -> None:
         """A server hears nobody at all."""
-        others = [*self._masters, *(one.name for one in self._servers), *self._users]
+        near = [one.name for one in self._servers] + [one.name for one in self._users]
+        others = [*self._masters, *near]
         self._cut_from(server, others, one_way=False)
 
     def _user_way(self, server: SimServer) -> None:
         """A user does not reach a server that all others reach."""
-        self._cut_from(server, [self._chance.choice(self._users)], self._chance.random() < 0.5)
+        self._cut_from(server, [self._chance.choice(self._users).name], self._chance.random() < 0.5)
+
+    def _kill_user(self, server: SimServer) -> None:
+        """A user is gone in the middle; its session is never closed, and nobody goes on in it."""
+        user = self._chance.choice(self._users)
+        if user.process.alive:
+            user.kill(power=self._chance.random() < 0.5)
+            self._world.trace.note(f"{user.name} ends")
+            self._later(0.1, self._chance.choice([1.0, 8.0]), partial(self._restart_user, user))
+
+    def _restart_user(self, user: SimUser) -> None:
+        if not user.process.alive:
+            user.start()
 
     def _cut_from(self, server: SimServer, others: Sequence[str], one_way: bool) -> None:
         seconds = self._chance.uniform(0.2, self._chance.choice([1.0, 5.0, 20.0]))
@@ -263,6 +278,7 @@ KINDS: dict[str, _Kind] = {
     "server-off": Faults._server_off,
     "one-pair": Faults._one_pair,
     "user-way": Faults._user_way,
+    "kill-user": Faults._kill_user,
     "kill-master": Faults._kill_master,
     "stop-master": Faults._stop_master,
     "cut-master": Faults._cut_master,

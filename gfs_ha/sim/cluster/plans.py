@@ -10,7 +10,7 @@ from gfs_ha.sim.cluster.worker import Habits
 KIB = 1024
 _SERVERS = ("kill-server", "kill-server", "power-server", "stop-server", "stop-server", "slow-disk")
 _LOSSES = ("lose-disk", "rot", "rot", "lose-file")
-_LINKS = ("server-island", "server-alone", "server-off", "one-pair", "user-way")
+_LINKS = ("server-island", "server-alone", "server-off", "one-pair", "user-way", "kill-user")
 _MASTERS = ("kill-master", "kill-master", "stop-master", "cut-master", "hand-over")
 _MANY = ("power-rack", "power-all")
 _ALL = (*_SERVERS, *_LOSSES, *_LINKS, *_MASTERS, *_MANY, "full-disk")

@@ -139,8 +139,9 @@ class ClusterRun:
         self.logs = [RecordHistory(f"/log.{number}") for number in range(plan.logs)]
         self.workers = [self._worker(user) for user in self.users]
         self.appenders = [self._appender(user) for user in self.users if self.logs]
-        names = [user.name for user in self.users]
-        self.faults = Faults(self.world, self.masters, self.truth, names, plan.fault_kinds)
+        self.faults = Faults(
+            self.world, self.masters, self.truth, list(self.users), plan.fault_kinds
+        )
         self.watch = Watch(self.world, self.masters, self.truth)
         self._complaints = Complaints()
         self._seed = seed
@@ -209,9 +210,9 @@ class ClusterRun:
         if not self._advance(lambda: not unrest(self.truth, self.masters), _START_S):
             raise Violation(f"no start: {unrest(self.truth, self.masters)}")
         for user, worker in zip(self.users, self.workers, strict=True):
-            user.spawn("worker", worker.run)
+            user.work("worker", worker.run)
         for user, appender in zip(self.users, self.appenders, strict=False):
-            user.spawn("appender", appender.run)
+            user.work("appender", appender.run)
         self.faults.begin(self.plan.fault_mean_s)
         end_s = scheduler.now_s + self.plan.run_s
         self._advance(lambda: scheduler.now_s >= end_s, self.plan.run_s + 1.0)
@@ -335,7 +336,7 @@ class ClusterRun:
         scheduler = self.world.scheduler
         scheduler.failure = None
         for user in self.users:
-            user.close()
+            user.kill()
         for server in self.servers:
             server.close()
         for master in self.masters.values():

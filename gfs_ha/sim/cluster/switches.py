@@ -164,6 +164,12 @@ SWITCHES: dict[str, Switch] = {
         (Patch(append_results, "_merge_appender", _nothing),),
         ("kill-server", "one-pair", "stop-server"),
     ),
+    "claims-end": Switch(
+        "C11",
+        "the claims of clients that are gone stand for ever",
+        (Patch(housekeeping, "PLANNERS", _planners(claims=_no_plan)),),
+        ("kill-user", "kill-user", "kill-server"),
+    ),
     "evidence-of-now": Switch(
         "G3",
         "a copy is deleted on the word of the tables, whoever is heard",

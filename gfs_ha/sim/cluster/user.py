@@ -33,7 +33,11 @@ class Outcomes:
 
 
 class SimUser:
-    """A user, alive for the whole run."""
+    """A machine with a process that uses the cluster; the next one knows nothing of its session."""
+
+    process: Process
+    runtime: BusyRuntime
+    cluster: Cluster
 
     def __init__(
         self,
@@ -44,20 +48,36 @@ class SimUser:
         timeout_s: float,
     ) -> None:
         """Args: `place` is (name, rack)."""
-        self.name, rack = place
+        self.name, self._rack = place
         self.kernel = kernel
-        self.process = Process(self.name, self.name, world.scheduler, self._crashed)
+        self._world = world
+        self._hosts = hosts
+        self._timeout_s = timeout_s
+        self._bodies: list[tuple[str, Callable[[], None]]] = []
+        self.start()
+
+    def start(self) -> None:
+        """Start a process, with everything that was spawned before."""
+        world, name = self._world, self.name
+        self.kernel.powered = True
+        self.process = Process(name, name, world.scheduler, self._crashed)
         rate = 1.0 + world.chance.uniform(-0.03, 0.03)
-        self.runtime = BusyRuntime(world.scheduler, self.process, world.chance, rate)
-        config = replace(world.config, client=ClientConfig(self.name, rack, timeout_s))
-        self._network = CallNetwork(self.runtime, world.network, hosts)
-        streams = SimStreams(kernel, self.runtime)
-        plane = DataPorts(config.cluster.id, streams, self.runtime)
+        self.runtime = runtime = BusyRuntime(world.scheduler, self.process, world.chance, rate)
+        here = ClientConfig(name, self._rack, self._timeout_s)
+        config = replace(world.config, client=here)
+        self._network = CallNetwork(runtime, world.network, self._hosts)
+        plane = DataPorts(config.cluster.id, SimStreams(self.kernel, runtime), runtime)
         connection = ClusterConnection(
-            config, timeout_s, self.runtime, self._network, plane, name=self.name
+            config, self._timeout_s, runtime, self._network, plane, name=name
         )
         self.cluster = Cluster(config, connection=connection)
-        self._world = world
+        for task, body in self._bodies:
+            world.scheduler.spawn(self.process, task, body)
+
+    def work(self, name: str, body: Callable[[], None]) -> None:
+        """Run a body, and again after each restart."""
+        self._bodies.append((name, body))
+        self.spawn(name, body)
 
     def spawn(self, name: str, body: Callable[[], None]) -> None:
         self._world.scheduler.spawn(self.process, name, body)
@@ -66,11 +86,13 @@ class SimUser:
         """Return whether a task of that name still runs."""
         return any(task.name == name for task in self.process.tasks)
 
-    def close(self) -> None:
-        """End it with the run."""
+    def kill(self, power: bool = False) -> None:
+        """End the process; what it was doing stays open for ever. Without power nobody hears."""
         self.process.end()
+        self.kernel.powered = not power
         self.kernel.process_ends()
-        self._network.hang_up()
+        if not power:
+            self._network.hang_up()
         for task in list(self.process.tasks):
             self._world.scheduler.kill(task)
 

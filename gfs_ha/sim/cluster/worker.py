@@ -12,6 +12,7 @@ from gfs_ha.protocol.metadata import DISK, MEMORY
 from gfs_ha.sim.checkers import Violation
 from gfs_ha.sim.cluster.files_model import ABSENT, Content, FileHistory
 from gfs_ha.sim.cluster.user import Outcomes, SimUser
+from gfs_ha.sim.masters.tasks import Killed
 from gfs_ha.sim.masters.world import World
 
 
@@ -158,6 +159,9 @@ class Worker:
             history.not_applied()
             self._outcomes.fails(error)
             outcome = f"not done: {error.code}: {error.message}"
+        except Killed:
+            history.unknown()
+            raise
         finally:
             what, self.busy = self.busy, ""
         self._note(f"{what}: {outcome}")
