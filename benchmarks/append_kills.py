@@ -6,7 +6,8 @@
 Chunkservers are killed and frozen, masters killed, leases revoked; writers with an id are killed
 and started again with the same input. A follower (`gfsctl tail -f`) goes through all of it. At the
 end a reader that knows nothing of the writers looks at the file. Then a writer with an id is killed
-and started again over and over, and two masters are lost for good under living appenders. Exit
+and started again over and over, a log is renamed under its writers, and two masters are lost for
+good under living appenders. Exit
 status 1 when a record is missing, doubled, torn, out of order or not where its writer was told, or
 a writer met an error.
 """
@@ -24,7 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from append_phases import recovered, twice
+from append_phases import recovered, rotated, twice
 from append_records import Seen, compare, look, record
 from stage import GFSCTL, Failed, Interrupted, Stage
 
@@ -307,7 +308,8 @@ def measure(stage: Stage, options: argparse.Namespace) -> int:
         follower.send_signal(signal.SIGINT)
         follower.wait(30)
     _report(options, faults, writers, (seen, took_s, done))
-    wrong += twice(stage, options) + recovered(stage, options)
+    wrong += twice(stage, options) + rotated(stage, options)
+    wrong += recovered(stage, options)
     print(f"{'restarts':24}{sum(one.runs - 1 for one in keyed)} of writers with an id")
     for line in wrong[:20]:
         print(f"WRONG: {line}")

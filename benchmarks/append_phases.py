@@ -1,4 +1,4 @@
-"""Two shorter runs of append-kills: a writer killed over and over, and a cluster from one copy.
+"""Shorter runs of append-kills: a writer killed over and over, logs rotated, one copy recovered.
 
 The reader at the end of each knows nothing of the writers: it finds every record once, in order.
 """
@@ -26,6 +26,8 @@ TWICE_WRITER = 3000  # Its number.
 TWICE_RECORDS = 10_000
 TWICE_KILLS = 12
 RECOVERED = "/recovered"
+ROTATED = "/rotated"
+ROTATIONS = 15
 APPENDERS = 4
 START_S = 60.0
 END_S = 120.0
@@ -81,6 +83,46 @@ def twice(stage: Stage, options: argparse.Namespace) -> list[str]:
     return seen.wrong + wrong
 
 
+def rotated(stage: Stage, options: argparse.Namespace) -> list[str]:
+    """Rename a log over and over under its writers, while leaders and primaries are killed."""
+    cluster, kept = stage.cluster, []
+    logs = [stage.directory / f"rotated{at}.log" for at in range(2 * APPENDERS)]
+    down = ""
+    with gfs_ha.connect(cluster.config_path) as client:
+        client.write_bytes(ROTATED, b"")
+        with _writers(stage, options, (ROTATED, logs)) as children:
+            for number in range(ROTATIONS):
+                _wait(lambda: client.exists(ROTATED) and _size(client, ROTATED) > 100_000)
+                if number % 3 == 1:
+                    down = client.operations.status().leader
+                    cluster.kill(down, signal.SIGKILL)
+                elif number % 3 == 2:
+                    rows = [row for row in client.operations.leases() if row.path == ROTATED]
+                    down = rows[0].holder if rows else ""
+                    if down:
+                        cluster.kill(down, signal.SIGKILL)
+                kept.append(f"{ROTATED}.{number}")
+                client.rename(ROTATED, kept[-1])
+                if down:
+                    cluster.start(down)
+                    down = ""
+            wrong = [_ended(child) for child in children]
+    parts = []
+    for path in (*kept, ROTATED):
+        parts.append(stage.directory / path[1:])
+        stage.run("get", path, str(parts[-1]))
+    whole = stage.directory / "rotated.whole"
+    whole.write_bytes(b"".join(part.read_bytes() for part in parts))
+    seen = look(whole)
+    print(f"{'rotated':24}{len(kept)} times, {seen.count:,} records", flush=True)
+    acknowledged = {
+        (int(row.split()[0]), int(row.split()[1])) for log in logs for row in log.open()
+    }
+    lost = acknowledged - seen.offsets.keys()
+    wrong += [f"record {one[1]} of writer {one[0]} is in none of the logs" for one in lost]
+    return [one for one in wrong if one] + seen.wrong
+
+
 def recovered(stage: Stage, options: argparse.Namespace) -> list[str]:
     """Lose two masters for good under living appenders, and go on from the copy of the third."""
     cluster = stage.cluster
@@ -90,7 +132,7 @@ def recovered(stage: Stage, options: argparse.Namespace) -> list[str]:
     lost = [one.name for one in cluster.status() if one.role == "master" and one.name != kept]
     logs = [stage.directory / f"recovered{at}.log" for at in range(APPENDERS)]
     began_s = time.monotonic()
-    with _writers(stage, options, logs) as children:
+    with _writers(stage, options, (RECOVERED, logs)) as children:
         _wait_grown(cluster.config_path, 0)
         for name in (*lost, kept):
             cluster.kill(name, signal.SIGKILL)
@@ -119,14 +161,15 @@ def recovered(stage: Stage, options: argparse.Namespace) -> list[str]:
 
 @contextmanager
 def _writers(
-    stage: Stage, options: argparse.Namespace, logs: list[Path]
+    stage: Stage, options: argparse.Namespace, to: tuple[str, list[Path]]
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     program = str(Path(__file__).with_name("append_writer.py"))
+    path, logs = to
     facts = (str(options.size), "4", "0")
     children = [
         subprocess.Popen(
             [
-                *(sys.executable, program, str(stage.cluster.config_path), RECOVERED),
+                *(sys.executable, program, str(stage.cluster.config_path), path),
                 *(str(at), *facts, str(log)),
             ],
             env=stage.environment,
