@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from msgspec.structs import replace
 
 from gfs_ha.client.cluster import ClusterCalls, expect
+from gfs_ha.client.fsck import Fsck, FsckSummary
 from gfs_ha.client.members import MasterMembers
 from gfs_ha.client.namespace import check_path
 from gfs_ha.client.replica_checks import verify_chunk
@@ -156,6 +157,15 @@ class Operations:
         answered when the timeout is over is unreachable. Raises: UnknownChunk, WrongState.
         """
         return verify_chunk(self._calls, chunk_id)
+
+    def fsck(
+        self,
+        path: str = "/",
+        deep: bool = False,
+        on_progress: Callable[[FsckSummary], None] = lambda summary: None,
+    ) -> Fsck:
+        """Return a run that compares names, chunks and disks; with `deep` it reads every copy."""
+        return Fsck(self._calls, check_path(path), deep, on_progress)
 
     def placement(self, path: str) -> PlacementReport:
         """Return where the bytes of a file lie, all of them. Raises: NotFound, IsADirectory."""

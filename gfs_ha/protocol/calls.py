@@ -13,6 +13,7 @@ from gfs_ha.protocol.control import (
 )
 from gfs_ha.protocol.damage import DamageReply, DamageRequest
 from gfs_ha.protocol.extents import ExtentMutation, ExtentReply
+from gfs_ha.protocol.fsck import FsckReply, FsckRequest
 from gfs_ha.protocol.garbage import GarbageReply, GarbageRequest
 from gfs_ha.protocol.metadata import LedMutation, MetadataReply, PureMutation, ReadRequest
 from gfs_ha.protocol.placement import PlacementReply, PlacementRequest
@@ -36,6 +37,7 @@ Request = (
     | PolicyRequest
     | GarbageRequest
     | DamageRequest
+    | FsckRequest
     | ScrubRequest
     | ExtentMutation
     | AppendRequest
@@ -50,6 +52,7 @@ Reply = (
     | PolicyReply
     | GarbageReply
     | DamageReply
+    | FsckReply
     | ScrubReply
     | ExtentReply
     | AppendReply

@@ -21,6 +21,7 @@ admin = Family(
         "masters": Row(f"{_HERE}.masters", "masters", "The masters and every term that led"),
         "chunkservers": Row(f"{_HERE}.chunkservers", "chunkservers", "The chunkservers"),
         "chunks": Row(f"{_HERE}.chunks", "chunks", "Chunks and their copies"),
+        "fsck": Row(f"{_HERE}.fsck", "fsck", "Compare names, chunks and disks (exit 8, 9)"),
         "leases": Row(f"{_HERE}.leases", "leases", "Who orders the appends to which file"),
         "repair": Row(f"{_HERE}.repair", "repair", "Lost copies that are made anew"),
         "gc": Row(f"{_HERE}.gc", "gc", "What waits to be collected, what was reclaimed"),

@@ -20,6 +20,7 @@ from gfs_ha.master.handlers import (
     chunk_reports,
     chunks,
     chunkservers,
+    fsck,
     gc,
     leases,
     masters,
@@ -36,6 +37,7 @@ from gfs_ha.master.raft.journal import stored_applied
 from gfs_ha.master.roles import takes_part
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol import append, damage, garbage, metadata, reports
+from gfs_ha.protocol import fsck as fsck_words
 from gfs_ha.protocol import repair as repair_words
 from gfs_ha.protocol import scrub as scrub_words
 from gfs_ha.protocol.calls import BOUNDED, LED, LINEARIZABLE, LOCAL, ReadTerms
@@ -70,6 +72,8 @@ READS: dict[type, Read] = ANYWHERE | {
     reports.GetServers: admin.get_servers,
     reports.GetChunks: chunk_reports.get_chunks,
     damage.ShowChunks: chunk_reports.show_chunks,
+    fsck_words.ScanFiles: fsck.scan_files,
+    fsck_words.ScanChunks: fsck.scan_chunks,
     reports.GetPlacement: placement.get_placement,
     ExplainPlacement: placement.explain_placement,
     ExplainNewPlacement: placement.explain_new_placement,
