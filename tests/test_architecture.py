@@ -62,6 +62,7 @@ PURE_ROOMS = (
     "master/sealing.py",
     "master/observed.py",
     "chunk/slots/format.py",
+    "chunk/journal/frames.py",
     "client/retry.py",
 )
 IMPURE_MODULES = SYSTEM_MODULES | {"os", "subprocess", "logging", "datetime", "tempfile", "shutil"}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gfs_ha.chunk.epochs import NO_EPOCH
+from gfs_ha.chunk.journal.keeper import JournalKeeper
 from gfs_ha.chunk.primary import Primary
 from gfs_ha.chunk.progress import ProgressTicker
 from gfs_ha.chunk.push import PushRoom, serve_push
@@ -83,6 +84,7 @@ class DataPort:
         self._ticker = ProgressTicker(runtime)
         self._pushes = PushRoom(store, self._pool, self._ticker, runtime)
         self.primary = Primary(self._pushes, server_run.start_id, server_run.newest_epoch)
+        self._keeper = JournalKeeper(store.journal, runtime)
         self._reads = ReadRoom(store, runtime, on_damage)
         self._streams_max = streams_max
         self._lock = runtime.lock()
@@ -102,6 +104,7 @@ class DataPort:
     def run(self) -> None:
         """Serve until `stop`."""
         ticking = self._runtime.spawn("data progress", self._ticker.run)
+        self._keeper.start()
         self.primary.start()
         try:
             while not self._stopped:
@@ -115,6 +118,7 @@ class DataPort:
             self.primary.stop(0.0)
             self._end_all()
             self.primary.stop(_STOP_S)
+            self._keeper.stop(_STOP_S)
             self._ticker.stop()
             ticking.join(_STOP_S)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from gfs_ha.chunk.dataport import DataPort, ServerRun
 from gfs_ha.chunk.disk import Disk, PosixDisk
+from gfs_ha.chunk.journal.journal import JOURNAL_SHAPE, JournalShape
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.client.data_room import DataRoom
@@ -25,6 +27,7 @@ BIRTH = Epoch(1, 3)
 CHUNK = make_chunk_id(1, 7)
 BOOT_ID = 77
 NOBODY = StartId(0)
+NO_JOURNAL = JournalShape(append_bytes_max=0)  # Where operations of the disk are counted.
 
 
 @dataclass
@@ -45,6 +48,16 @@ class House:
         assert self.task.join(10.0), "the data port did not stop"
 
 
+def wait_for_journal(house: House) -> None:
+    """Return once small appends go to the journal of a server that runs."""
+    pause = threading.Event()
+    for _ in range(20_000):
+        if house.store.journal.takes(1):
+            return
+        pause.wait(0.001)
+    raise AssertionError("nobody made the journal")
+
+
 def identity(server_id: int) -> Identity:
     return Identity(CLUSTER, ServerId(server_id), DiskId(server_id * 1000))
 
@@ -57,8 +70,9 @@ def start_house(
     streams_max: int = 64,
     start_id: StartId = NOBODY,
     newest_epoch: Callable[[], Epoch] = lambda: BIRTH,
+    shape: JournalShape = JOURNAL_SHAPE,
 ) -> House:
-    store = ChunkStore(disk, identity(server_id), runtime, BOOT_ID)
+    store = ChunkStore(disk, identity(server_id), runtime, BOOT_ID, shape)
     damage: list[tuple[ChunkId, int]] = []
     port = DataPort(
         ("127.0.0.1", 0),

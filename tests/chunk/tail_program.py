@@ -2,7 +2,8 @@
 
 A line on standard input asks for something, a line on standard output answers:
 `lead PORT ID…` makes the tail of the tests as its primary, `make` as another replica;
-`fence` fences it and tells the end; `prove LENGTH` tells CRC and sequences of its records.
+`journal` waits until appends go to the journal; `fence` fences it and tells the end;
+`prove LENGTH` tells CRC and sequences of its records.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from pathlib import Path
 
 import msgspec
-from chunk_house import BIRTH, CHUNK, House, start_house
+from chunk_house import BIRTH, CHUNK, House, start_house, wait_for_journal
 
 from gfs_ha.chunk.disk import PosixDisk
 from gfs_ha.errors import GfsError
@@ -35,6 +36,9 @@ def obey(house: House, start_id: StartId, words: list[str]) -> str:
                 msgspec.structs.replace(ORDER, chain=chain, primary_start=start_id)
             )
             return "led"
+        case ["journal"]:
+            wait_for_journal(house)
+            return "journal"
         case ["fence"]:
             answer = house.store.fence(CHUNK, BIRTH, LogIndex(20))
             return f"{answer.end} {answer.proof}"

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 from append_house import appending, order_tail, record_bytes, start_of, tail_length
-from chunk_house import BIRTH, CHUNK, House, start_house
+from chunk_house import BIRTH, CHUNK, NO_JOURNAL, House, start_house
 from test_push_races import GatedDisk
 
 from gfs_ha.checksum import crc32c
@@ -49,7 +49,7 @@ class Lane:
         self.houses: list[House] = []
         for number, disk in enumerate(self.disks, start=1):
             start_id = StartId(number * 100)
-            house = start_house(disk, number, self.runtime, start_id=start_id)
+            house = start_house(disk, number, self.runtime, start_id=start_id, shape=NO_JOURNAL)
             stack.callback(house.stop)
             stack.callback(disk.gate.set)
             self.houses.append(house)

@@ -72,6 +72,7 @@ def servers(tmp_path: Path, stack: ExitStack) -> list[Server]:
     for server in made[1:]:
         assert server.ask("make") == "made"
     assert made[0].ask(f"lead {made[1].port} 2 {made[2].port} 3") == "led"
+    assert [server.ask("journal") for server in made] == ["journal"] * 3
     return made
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from append_house import Appending, order_tail
-from chunk_house import BIRTH, BOOT_ID, CHUNK, identity, start_house
+from chunk_house import BIRTH, BOOT_ID, CHUNK, identity, start_house, wait_for_journal
 from replica_house import RUNTIME, noise
 from test_real_power_cut import cut_power, image, mounted
 
@@ -35,6 +35,7 @@ def append_until_it_fails(place: Path, some: threading.Event, acknowledged: list
     stream = Appending(house)
     try:
         order_tail([house], capacity=8 * MIB)
+        wait_for_journal(house)
         stream.close()
         stream = Appending(house)
         for first in range(1, 900, 5):

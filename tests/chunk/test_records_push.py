@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 from append_house import request_to
-from chunk_house import CHUNK, House, start_house
+from chunk_house import CHUNK, NO_JOURNAL, House, start_house
 from replica_house import RUNTIME, make_replica, noise
 from tail_house import entries_of, make_tail
 from test_dataport import answer, drain
@@ -59,7 +59,10 @@ class Row:
 @contextmanager
 def made_row(count: int) -> Iterator[Row]:
     disks = [CountingDisk(RUNTIME) for _ in range(count)]
-    houses = [start_house(disk, number + 1, RUNTIME) for number, disk in enumerate(disks)]
+    houses = [
+        start_house(disk, number + 1, RUNTIME, shape=NO_JOURNAL)
+        for number, disk in enumerate(disks)
+    ]
     try:
         yield Row(houses, disks)
     finally:

@@ -161,7 +161,7 @@ def test_a_chunk_that_is_not_here_cannot_be_fenced(disk: MemoryDisk) -> None:
 def test_usage_tells_what_is_free(tmp_path: Path) -> None:
     disk = PosixDisk(tmp_path / "d")
     store = ChunkStore(disk, identity(1), ThreadedRuntime(), BOOT_ID)
-    usage = store.usage()
+    usage = store.disk.usage()
     assert 0 < usage.free <= usage.total
     disk.close()
 

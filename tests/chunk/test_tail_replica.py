@@ -187,7 +187,7 @@ def test_every_end_of_a_batch_can_be_found_not_only_the_last_two(
         overwrite(disk, written.replica.name, DATA_OFFSET + written.ends[index] + 1, b"\xee\xff")
         verified = open_store(disk).get(CHUNK, BIRTH)
         with verified._orders:
-            assert verified._verify().end == written.ends[index]
+            assert verified._inspection.verify().end == written.ends[index]
 
 
 def test_the_first_damaged_entries_end_the_tail(disk: MemoryDisk, written: Written) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,12 +45,14 @@ class PushPlan:
     Fields:
         tail_crc: CRC of the partial block before `offset`, None on the grid.
         entries: those of the records that make up all of it, packed; empty of a put.
+        kept: its bytes are for the journal too.
     """
 
     offset: int
     length_max: int
     tail_crc: int | None
     entries: bytes = b""
+    kept: bool = False
 
 
 class Owner(Protocol):
@@ -64,6 +67,8 @@ class Owner(Protocol):
 
     def end_push(self, broken_because: str) -> None: ...
 
+    def watched(self) -> AbstractContextManager[None]: ...
+
 
 class OpenPush:
     """The one push that a replica takes at a time; used by one thread, as a context manager."""
@@ -71,6 +76,7 @@ class OpenPush:
     def __init__(self, owner: Owner, file: File, plan: PushPlan) -> None:
         self.file = file
         self.entries = plan.entries
+        self.kept: list[bytes] | None = [] if plan.kept else None
         self._sums = BlockCrcs(plan.offset, plan.tail_crc)
         self._owner = owner
         self._limit = plan.offset + plan.length_max
@@ -95,10 +101,14 @@ class OpenPush:
         assert self.end + len(data) <= self._limit, "more bytes than the push announced"
         self._started = True
         self.file.write(DATA_OFFSET + self.end, data)
+        if self.kept is not None:
+            self.kept.append(bytes(data))
         self._sums.add(len(data), crcs)
         if self._durable and self.end - self._written_back >= WRITE_BACK_BYTES:
             # Waited for at once: a flooded disk would cost the masters their leader (D5).
-            self.file.write_back(DATA_OFFSET + self._written_back, self.end - self._written_back)
+            with self._owner.watched():
+                length = self.end - self._written_back
+                self.file.write_back(DATA_OFFSET + self._written_back, length)
             self._written_back = self.end
 
     def commit(self) -> int:

@@ -46,6 +46,11 @@ class EntryRoom:
         self._end = self._start
         self._count = 0
 
+    @property
+    def used_bytes(self) -> int:
+        """Return how much is written: where the next frame goes, from where the room begins."""
+        return self._end - self._start
+
     def check_room(self, entries: bytes) -> None:
         """Raise LimitExceeded when the tail would hold too many records."""
         if self._count + len(entries) // ENTRY_BYTES > TAIL_RECORDS_MAX:

@@ -54,6 +54,7 @@ class Header(msgspec.Struct, frozen=True):
         promised_end: the highest end that this header ever promised (C3).
         first_boot_id: boot id of the machine at the first append, 0 before.
         fence_index, order_index: log index of the fence, and of the newest order obeyed.
+        journal_floor: appends up to that number of the journal are not of this replica (D4).
         gone: the set of blocks whose room was given back (G8); their CRCs stay in the table.
     """
 
@@ -73,6 +74,7 @@ class Header(msgspec.Struct, frozen=True):
     digest: int = 0
     flags: SlotFlag = SlotFlag(0)
     gone: int = 0
+    journal_floor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +99,8 @@ class Reading:
 
 # magic, version, algorithm, state, kind, durability, flags, reserved, generation, chunk, birth,
 # capacity, end, promised end, first boot, fence index, order index, written ms, digest,
-# count of CRCs, CRC of the table
-_FIXED = struct.Struct("<8sHBBBBHQQQQQQQQQqIII")
+# count of CRCs, CRC of the table, journal floor (an older release wrote zeros there)
+_FIXED = struct.Struct("<8sHBBBBHQQQQQQQQQqIII4xQ")
 _FIXED_BYTES = 512
 _CRC = struct.Struct("<I")
 _CRC_AT = _FIXED_BYTES - _CRC.size
@@ -141,6 +143,7 @@ def encode_header(header: Header, table: array[int]) -> bytes:
         header.digest,
         len(table),
         crc32c(packed),
+        header.journal_floor,
     )
     if header.gone:
         fixed = fixed.ljust(_GONE_AT, b"\0") + header.gone.to_bytes(MASK_BYTES_MAX, "little")
@@ -159,7 +162,7 @@ def decode_copy(data: memoryview) -> Copy:
     magic, version, algorithm, *fields = _FIXED.unpack_from(data)
     if magic != _MAGIC or version != FORMAT_VERSION or algorithm != CRC32C_ALGORITHM:
         return _bad(f"format {version} or algorithm {algorithm} is not known to this release")
-    count, table_crc = fields[-2:]
+    count, table_crc, _ = fields[-3:]
     header = _header(fields, int.from_bytes(data[_GONE], "little"))
     if header is None or count != block_count(0, header.end) or header.end > CHUNK_BYTES_MAX:
         return _bad("its fields make no sense")
@@ -194,6 +197,7 @@ def _header(fields: list[int], gone: int) -> Header | None:
             digest=digest,
             flags=SlotFlag(flags),
             gone=gone,
+            journal_floor=fields[-1],
         )
     except ValueError:
         return None

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from gfs_ha.checksum import chunk_digest
-from gfs_ha.chunk.disk import File, opened
 from gfs_ha.chunk.slots import stamps
 from gfs_ha.chunk.slots.answers import (
     Proof,
@@ -23,12 +22,13 @@ from gfs_ha.chunk.slots.answers import (
     prove,
 )
 from gfs_ha.chunk.slots.appending import OpenPush, PushPlan, Reserve
-from gfs_ha.chunk.slots.entries import Batch, EntryRoom
+from gfs_ha.chunk.slots.commits import Commits
 from gfs_ha.chunk.slots.format import Header, SlotFlag, State
 from gfs_ha.chunk.slots.gate import Gate, check_start
-from gfs_ha.chunk.slots.slot import Slot, Verified, cut_table
+from gfs_ha.chunk.slots.inspection import Inspection
+from gfs_ha.chunk.slots.slot import Slot, Verified
 from gfs_ha.chunk.slots.surroundings import Surroundings
-from gfs_ha.errors import ReplicaBusy, ReplicaDamaged, StaleOrder
+from gfs_ha.errors import DiskFailed, DiskFull, ReplicaBusy, ReplicaDamaged, StaleOrder
 from gfs_ha.ids import LogIndex
 from gfs_ha.limits import BLOCK_BYTES
 from gfs_ha.protocol.control import FenceAnswer
@@ -46,11 +46,11 @@ class Replica:
         self._orders = around.runtime.lock()
         self.made_here = made_here
         self.gate = Gate("" if made_here else "it was open before this server started")
-        self._entry_room = EntryRoom(slot.header.capacity)
+        self._commits = Commits(self, slot, around.journal)
         self.committed = 0  # Of a tail: what every replica acknowledged, as far as known here.
         self._reserve = Reserve(slot.header.capacity)
         self._distrusted = ""  # Why what was written may not be there.
-        self._verified: Verified | None = None
+        self._inspection = Inspection(slot, around.buffers)
         if slot.copy_lost:
             slot.header = stamps.flagged(slot.header, SlotFlag.COPY_LOST)
         self._counted: int | None = None  # The length under which the tally has it.
@@ -103,14 +103,15 @@ class Replica:
             if self.gate.pushing:
                 raise ReplicaBusy(f"chunk {header.chunk_id:#x}: another push is not over here")
             check_start(header, offset, length_max, entries)
-            self._entry_room.check_room(entries)
+            self._commits.check_room(entries)
             self.gate.pushing = True
+            kept = self._commits.goes_to_journal(length_max, entries)
             tail = self._slot.table[-1] if offset % BLOCK_BYTES else None
         try:
             file = self._slot.disk.open(self._slot.name)
             try:
                 self._reserve.reach(file, offset + length_max)
-                return OpenPush(self, file, PushPlan(offset, length_max, tail, entries))
+                return OpenPush(self, file, PushPlan(offset, length_max, tail, entries, kept))
             except BaseException:
                 file.close()
                 raise
@@ -126,31 +127,40 @@ class Replica:
     def commit_push(self, push: OpenPush) -> int:
         """Make a whole push count and return the new end; at durability `disk` it is safe then.
 
-        One sync covers data and header. A fence waits for it or comes first, and then this raises:
-        so a fence answer never misses an acknowledged byte (C2).
+        One sync covers data and header, or that of the journal all of it. A fence waits for it or
+        comes first, and then this raises: so a fence answer never misses an acknowledged byte (C2).
         """
         with self._lock:
-            header = self._slot.header
-            self.gate.check_open(header)
-            first = header.end // BLOCK_BYTES
-            table = self._slot.table[:first]
-            table.extend(push.crcs)
-            now_ms = self._around.runtime.wall_ns() // 1_000_000
-            changed = stamps.pushed(header, push.end, now_ms)
-            try:
-                if push.entries:
-                    batch = Batch(push.end, push.crcs[-1], push.entries)
-                    self._entry_room.write(push.file, batch)
-                self._slot.write(push.file, changed, table)
-                if self.durable:
-                    push.file.sync()
-            except BaseException as error:
-                # What of it reached the disk is not known: neither appends nor proof from here on.
-                self._distrusted = f"a sync failed: {error}"
-                self.gate.close(self._distrusted)
-                raise
+            self.gate.check_open(self._slot.header)
+            with self._distrusting():
+                self._commits.commit(push, self._around.runtime.wall_ns() // 1_000_000)
             self._publish()
             return push.end
+
+    @contextmanager
+    def _distrusting(self) -> Iterator[None]:
+        """Take neither appends nor be proof any more, when what reached the disk is not known."""
+        try:
+            yield
+        except BaseException as error:
+            self._distrusted = f"a sync failed: {error}"
+            self.gate.close(self._distrusted)
+            raise
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Remember when writing fails, what is in the block."""
+        return self._commits.watched()
+
+    def settle(self) -> None:
+        """Make durable in the slot what is safe in the journal only (D4).
+
+        Raises: DiskFailed, DiskFull: then it is in the journal only until the next start.
+        """
+        with self._distrusting():
+            self._commits.write_back()
+            with self._lock:
+                if not self.gate.deleted:
+                    self._commits.settle()
 
     def look_before_ack(self) -> None:
         """Raise Fenced if an acknowledgement must not leave any more (C2)."""
@@ -177,7 +187,8 @@ class Replica:
         """
         with self._orders:
             self._close_for(order_index, "it is fenced")
-            verified = self._verify()
+            self.settle()  # Or answer nothing: only a start can tell what the journal has.
+            verified = self._inspection.verify()
             with self._lock:
                 # What was shown is on the disk; what the slot says may have failed on its way.
                 shown = self.header
@@ -199,9 +210,9 @@ class Replica:
             self.gate.close(why)
 
     def _write_fence(self, header: Header, order_index: LogIndex, verified: Verified) -> None:
-        self._verified = None  # Until it is written: after a failed sync the disk may hold less.
+        self._inspection.forget()  # Until it is written: the disk may hold less if that fails.
         stamps.stamp_fence(self._slot, header, order_index, verified)
-        self._verified = verified
+        self._inspection.known = verified
         self._publish()
 
     def prove(self, order_index: LogIndex, length: int) -> Proof:
@@ -213,8 +224,8 @@ class Replica:
             self.fence(order_index)
         with self._orders:
             self.gate.check_here(self.header)
-            table = self._cut(self._verify(), length)
-            with self._reading() as (file, buffer):
+            table = self._inspection.cut(self._inspection.verify(), length)
+            with self._inspection.reading() as (file, buffer):
                 return prove(file, self.header, Verified(length, table), buffer)
 
     def finish(self, order_index: LogIndex, length: int, digest: int) -> None:
@@ -229,8 +240,8 @@ class Replica:
                 return
             # What this process wrote and counted needs no second look: a tenth of a put's cost.
             trusted = self.made_here and not self._distrusted and header.state is State.OPEN
-            claim = Verified(header.end, self._slot.table) if trusted else self._verify()
-            table = self._cut(claim, length)
+            claim = Verified(header.end, self._slot.table) if trusted else self._inspection.verify()
+            table = self._inspection.cut(claim, length)
             if chunk_digest(table) != digest:
                 self.quarantine()
                 other = f"chunk {header.chunk_id:#x} has other bytes here than the sealed one"
@@ -238,7 +249,8 @@ class Replica:
             try:
                 self._seal(order_index, digest, Verified(length, table))
             except BaseException as error:
-                self._distrusted, self._verified = f"a seal failed: {error}", None
+                self._distrusted = f"a seal failed: {error}"
+                self._inspection.forget()
                 self._count()
                 raise
 
@@ -252,15 +264,16 @@ class Replica:
         with self._orders:
             shown = self.header
             if self._sealed_as(order_index, length, digest):
-                self._verified = None
-                if self._verify().end < length:
+                self._inspection.forget()
+                if self._inspection.verify().end < length:
                     self.doubt("some of its blocks are damaged")
             elif shown.state is State.SEALED:
                 self.quarantine()
             if shown.state is State.SEALED or shown.order_index >= order_index:
                 return
-            claim = self._verify()
-            odd = claim.end >= length and chunk_digest(self._cut(claim, length)) != digest
+            claim = self._inspection.verify()
+            whole = claim.end >= length
+            odd = whole and chunk_digest(self._inspection.cut(claim, length)) != digest
             with self._lock:
                 header = self._slot.header
                 changed = stamps.flagged(header, SlotFlag.QUARANTINED) if odd else header
@@ -273,29 +286,27 @@ class Replica:
         if shown.state is State.SEALED and (shown.end, shown.digest) == (length, digest):
             return True
         self._close_for(order_index, "it is sealed")
+        self._settle_or_look()
         return False
+
+    def _settle_or_look(self) -> None:
+        """Settle it; if that fails it is damaged, and all of it is read before it is sealed."""
+        with suppress(DiskFailed, DiskFull):
+            self.settle()
 
     def doubt(self, why: str) -> None:
         """List a sealed one as damaged until it was read whole or replaced (D3)."""
         if self.header.state is State.SEALED:
-            self._distrusted, self._verified = self._distrusted or why, None
+            self._distrusted = self._distrusted or why
+            self._inspection.forget()
             self._count()
-
-    def _cut(self, claim: Verified, length: int) -> array[int]:
-        if claim.end < length:
-            raise ReplicaDamaged(
-                f"chunk {self.header.chunk_id:#x}: {claim.end} of {length} bytes verify here",
-                end=claim.end,
-            )
-        with self._reading() as (file, buffer):
-            return cut_table(file, claim, length, buffer)
 
     def _seal(self, order_index: LogIndex, digest: int, whole: Verified) -> None:
         with self._lock:
             synced = self.durable and not self._distrusted
             stamps.stamp_sealed(self._slot, order_index, digest, whole, synced)
             self._distrusted = ""
-            self._verified = None
+            self._inspection.forget()
             self._publish()
 
     def confirm(self, order_index: LogIndex, length: int, digest: int) -> bool:
@@ -306,11 +317,12 @@ class Replica:
         """
         with self._orders:
             self._close_for(order_index, "the chunk is sealed")
-            self._verified = None
-            claim = self._verify()
+            self._settle_or_look()
+            self._inspection.forget()
+            claim = self._inspection.verify()
             if claim.end < length:
                 return False
-            table = self._cut(claim, length)
+            table = self._inspection.cut(claim, length)
             if chunk_digest(table) != digest:
                 return False
             if self.condition != "sealed" or self.header.order_index < order_index:
@@ -323,7 +335,8 @@ class Replica:
         with self._orders, self._lock:
             self.gate.check_here(self.header)
             if self._slot.header.order_index < beyond:
-                stamps.stamp_order(self._slot, beyond)
+                with self._commits.watched():
+                    stamps.stamp_order(self._slot, beyond)
                 self._publish()
 
     @contextmanager
@@ -343,15 +356,19 @@ class Replica:
         """
         with self.holding_still(order_index, "a good copy takes its place") as slot:
             yield slot.header
-            self.gate.deleted = True
-            self._count()
-            slot.disk.unlink(slot.name)
+            self._go()
+
+    def _go(self) -> None:
+        self.gate.deleted = True
+        self._count()
+        self._commits.drop()
+        self._slot.disk.unlink(self._slot.name)
 
     def quarantine(self) -> None:
         """Keep it, serve it no more, and say so durably (D3, C4)."""
         if self.header.flags & SlotFlag.QUARANTINED:
             return  # An order that cannot be obeyed comes every second.
-        with self._lock:
+        with self._lock, self._commits.watched():
             stamps.stamp_quarantined(self._slot)
             self._publish()
 
@@ -359,9 +376,7 @@ class Replica:
         """Say durably that the slot is free, then unlink it (D1, D2). Raises: StaleOrder."""
         with self.holding_still(order_index, "it is deleted") as slot:
             stamps.stamp_free(slot, order_index)
-            self.gate.deleted = True
-            self._count()
-            slot.disk.unlink(slot.name)
+            self._go()
 
     def plan_read(self, offset: int, length: int, data: bool = True) -> ReadPlan:
         """Return what is needed to serve a range, or with `data` False only its CRCs.
@@ -376,21 +391,7 @@ class Replica:
         check_served(header, self.committed, wanted, data)
         if header.state is not State.SEALED and (not self.made_here or self._distrusted):
             with self._orders:
-                return plan_read(self.name, header, self._verify(), wanted)
+                return plan_read(self.name, header, self._inspection.verify(), wanted)
         if table is None:
             table = self._slot.table
         return plan_read(self.name, header, Verified(header.end, table), wanted)
-
-    def _verify(self) -> Verified:
-        """Return what verifies; read once while nothing can change it. Needs `_orders`."""
-        known = self._verified
-        if known is None or known.end > self._slot.header.end:
-            with self._reading() as (file, buffer):
-                known = self._verified = self._slot.verify(file, buffer)
-        return known
-
-    @contextmanager
-    def _reading(self) -> Iterator[tuple[File, memoryview]]:
-        slot = self._slot
-        with self._around.buffers.borrow() as buffer, opened(slot.disk, slot.name) as file:
-            yield file, buffer.data

@@ -70,6 +70,12 @@ class Slot:
         self._table = None
         self._previous = None
 
+    def note(self, header: Header, table: array[int]) -> None:
+        """Count what is safe in the journal; the header on the disk follows later (D4)."""
+        self.header = header
+        self._table = table
+        self._previous = None
+
     def write(self, file: File, header: Header, table: array[int]) -> None:
         """Write the next copy; whether and when it is synced is the caller's decision."""
         header = msgspec.structs.replace(header, generation=self.header.generation + 1)

@@ -8,13 +8,15 @@ from typing import TypeVar
 
 import msgspec
 
-from gfs_ha.chunk.disk import Disk, DiskUsage
+from gfs_ha.chunk.disk import Disk
+from gfs_ha.chunk.journal.journal import JOURNAL_SHAPE, Journal, JournalShape
 from gfs_ha.chunk.slots import listing
 from gfs_ha.chunk.slots.answers import Proof
 from gfs_ha.chunk.slots.copy_slot import CopySlot
 from gfs_ha.chunk.slots.format import Header, State
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.punching import punch, room_of
+from gfs_ha.chunk.slots.recovery import recover
 from gfs_ha.chunk.slots.replica import Replica
 from gfs_ha.chunk.slots.slot import create_slot
 from gfs_ha.chunk.slots.spec import ReplicaSpec, first_header
@@ -51,19 +53,29 @@ class ChunkStore:
     Orders are idempotent; one older than the newest that a replica obeyed raises StaleOrder.
     """
 
-    def __init__(self, disk: Disk, identity: Identity, runtime: Runtime, boot_id: int) -> None:
-        """Read the headers of all slots. Raises: DiskFailed."""
-        self.identity = identity
-        self.disk = disk
+    def __init__(
+        self,
+        disk: Disk,
+        identity: Identity,
+        runtime: Runtime,
+        boot_id: int,
+        shape: JournalShape = JOURNAL_SHAPE,
+    ) -> None:
+        """Read the headers of all slots, and bring in what is only in the journal (D4).
+
+        Raises: DiskFailed, DiskFull.
+        """
+        self.identity, self.disk = identity, disk
         self.buffers = BufferPool(runtime)
         self._runtime = runtime
         self.tally = Tally(runtime)
-        self._around = Surroundings(runtime, self.buffers, boot_id, self.tally)
+        self.journal = Journal(disk, (identity.disk_id, boot_id), runtime, shape)
+        self._around = Surroundings(runtime, self.buffers, boot_id, self.tally, self.journal)
         self._lock = runtime.lock()
         self._making: set[ChunkId] = set()
         found = read_slots(disk, self.buffers)
-        self._tombstones = found.tombstones
-        self._unidentified = found.unidentified
+        recover(disk, found.slots, self.journal)
+        self._tombstones, self._unidentified = found.tombstones, found.unidentified
         self._next_number = found.next_number
         self._replicas: dict[ChunkId, Replica] = {}
         # Those that heartbeats list in full: a million sealed ones must cost them nothing.
@@ -119,9 +131,7 @@ class ChunkStore:
             return self.create_replica(spec, order_index)
         except AlreadyExists:
             replica = self.get(spec.chunk_id)
-            header = replica.header
-            found = (header.birth, header.kind, header.capacity, header.durability)
-            if found != (spec.birth, spec.kind, spec.capacity, spec.durability):
+            if not spec.describes(replica.header):
                 raise
             replica.look_before_ack()
             return replica
@@ -137,7 +147,8 @@ class ChunkStore:
         return f"{self._next_number - 1:08x}.slot"
 
     def _first_header(self, spec: ReplicaSpec) -> Header:
-        return first_header(spec, self._around.boot_id, self._runtime.wall_ns() // 1_000_000)
+        now_ms = self._runtime.wall_ns() // 1_000_000
+        return first_header(spec, self._around.boot_id, now_ms, self.journal.last_lsn)
 
     def get(self, chunk_id: ChunkId, birth: Birth | None = None) -> Replica:
         """Return a replica. Raises: UnknownReplica, WrongBirth."""
@@ -359,15 +370,10 @@ class ChunkStore:
         with self._lock:
             unsettled = list(self._unsettled.items())
             found = [listing.open_tombstone(header, disk_id) for header in self._tombstones]
-        settled = []
-        for chunk_id, replica in unsettled:
-            if replica.condition == listing.SETTLED:
-                settled.append(chunk_id)
-            else:
-                found.append(listing.open_replica(replica, disk_id))
+        skip = {key for key, one in unsettled if one.condition == listing.SETTLED}
+        found += [listing.open_replica(one, disk_id) for key, one in unsettled if key not in skip]
         with self._lock:
-            for chunk_id in settled:
-                self._unsettled.pop(chunk_id, None)
+            self._unsettled = {key: one for key, one in self._unsettled.items() if key not in skip}
         return tuple(found)
 
     def list_sealed(self) -> tuple[tuple[ChunkId, int], ...]:
@@ -391,7 +397,3 @@ class ChunkStore:
     def chunk_count(self) -> int:
         """Return how many replicas are here."""
         return len(self._replicas)
-
-    def usage(self) -> DiskUsage:
-        """Return used, free and total bytes of the disk. Raises: DiskFailed."""
-        return self.disk.usage()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gfs_ha.chunk.journal.journal import Journal
 from gfs_ha.chunk.slots.tally import Tally
 from gfs_ha.net.buffers import BufferPool
 from gfs_ha.runtime import Runtime
@@ -11,9 +12,11 @@ from gfs_ha.runtime import Runtime
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Clock and locks, big buffers, the machine's boot id, and the tally that each counts in."""
+    """Clock and locks, big buffers, the machine's boot id, the tally that each counts in, and the
+    journal of the disk."""
 
     runtime: Runtime
     buffers: BufferPool
     boot_id: int
     tally: Tally
+    journal: Journal
