@@ -89,6 +89,7 @@ class DataPort:
         self._streams_max = streams_max
         self._lock = runtime.lock()
         self._streams: dict[Stream, Task | None] = {}
+        self._serving = 0
         self._stopped = False
 
     @property
@@ -100,6 +101,11 @@ class DataPort:
     def stream_count(self) -> int:
         """Return how many streams are open now."""
         return len(self._streams)
+
+    @property
+    def serving_count(self) -> int:
+        """Return how many streams are at work now; one that waits for a request is not."""
+        return self._serving
 
     def run(self) -> None:
         """Serve until `stop`."""
@@ -159,7 +165,7 @@ class DataPort:
     def _serve(self, stream: Stream) -> None:
         try:
             while not self._stopped and stream.wait(STREAM_IDLE_S):
-                if not self._serve_one(stream):
+                if not self._serve_counted(stream):
                     stream.hang_up(_HANG_UP_S)
                     break
         except Unreachable:
@@ -172,6 +178,15 @@ class DataPort:
             with self._lock:
                 self._streams.pop(stream, None)
             stream.close()
+
+    def _serve_counted(self, stream: Stream) -> bool:
+        with self._lock:
+            self._serving += 1
+        try:
+            return self._serve_one(stream)
+        finally:
+            with self._lock:
+                self._serving -= 1
 
     def _serve_one(self, stream: Stream) -> bool:
         """Serve one request; return whether the stream can take another."""

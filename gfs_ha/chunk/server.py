@@ -76,7 +76,7 @@ class StoreInventory:
         return listed
 
     def stream_count(self) -> int:
-        return self._data_port.stream_count
+        return self._data_port.serving_count
 
     def copies(self) -> tuple[CopyProgress, ...]:
         return self._copies.progress()

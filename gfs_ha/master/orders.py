@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from gfs_ha.ids import ChunkId, LogIndex, ServerId
 from gfs_ha.limits import ORDERS_PER_REPLY_MAX
 from gfs_ha.protocol.control import (
@@ -90,6 +92,7 @@ class OrderBook:
         held = book.get(order.chunk_id)
         if held is not None:
             if _stands(held.order, order):
+                held.order = _paced(held.order, order)
                 return True
             if held.order.order_index > order.order_index:
                 return False
@@ -172,6 +175,13 @@ def _stands(held: Order, order: Order) -> bool:
     else:
         return held == order
     return held == order or (same and held.order_index == order.order_index)
+
+
+def _paced(held: Order, order: Order) -> Order:
+    """Return what is outstanding, at the rate that a copy has now; it is told with the next one."""
+    if not isinstance(held, CopyReplica) or not isinstance(order, CopyReplica):
+        return held
+    return msgspec.structs.replace(held, bytes_per_s=order.bytes_per_s)
 
 
 def _make_room(book: dict[ChunkId, Outstanding], order: Order) -> bool:

@@ -16,7 +16,9 @@ from gfs_ha.protocol.control import CopyReplica, CopySource
 
 SOURCES_MAX = 8
 SMALL_COPIES = 16  # Copies at once of one server while they are small...
-SMALL_BYTES = 32 << 20  # ...together.
+SMALL_BYTES = 32 << 20  # ...together, or what the budget of some time is worth:
+AHEAD_S = 2.5  # a plan, an order and news of progress take up to a second each.
+_COPIES_COUNTED = 8_192  # Chunks with copies under way that are looked at.
 BUSY_SHARE = 4  # A server with clients' streams gives repair a quarter of its budget.
 
 
@@ -33,6 +35,7 @@ class Scene:
         settings = view.settings()
         self._default_rule = settings.rule if settings is not None else PLACEMENT_RULE_DEFAULT
         self._servers: dict[ServerId, Server | None] = {}
+        self._load: Load | None = None
         self.presence = Presence(self.there, self._lost, seen.damaged | seen.repair.gone)
 
     def there(self, server_id: ServerId) -> bool:
@@ -180,20 +183,37 @@ class Scene:
         )
 
     def rate(self, target: ServerId, source: ServerId) -> int:
-        """Return the bytes per second of one copy; a server that serves clients gives less."""
-        budget = self.budget
+        """Return the bytes per second of one copy; a server that serves clients gives less.
+
+        The budget is shared by the copies that are under way now, not by all that might be.
+        """
+        budget, load = self.budget, self._under_way()
         shares = []
         if budget.server_bytes_per_s:
-            share = budget.server_bytes_per_s // max(1, budget.copies_per_server)
-            # More streams than copies alone can cause are clients.
-            alone = budget.copies_per_server
-            busy = any(self.repair.streams.get(one, 0) > alone for one in (target, source))
+            counts = [load.count(one) for one in (target, source)]
+            share = budget.server_bytes_per_s // _at_least_one(
+                min(max(counts), budget.copies_per_server)
+            )
+            # More streams at work than copies alone can cause are clients.
+            busy = any(
+                self.repair.streams.get(one, 0) > max(budget.copies_per_server, count)
+                for one, count in zip((target, source), counts, strict=True)
+            )
             shares.append(share // BUSY_SHARE if busy else share)
         if budget.cluster_bytes_per_s:
             servers = sum(self.live(one) for one in self.candidates)
-            at_once = max(1, min(budget.copies, servers * budget.copies_per_server))
-            shares.append(budget.cluster_bytes_per_s // at_once)
+            at_once = min(load.copies, budget.copies, servers * budget.copies_per_server)
+            shares.append(budget.cluster_bytes_per_s // _at_least_one(at_once))
         return max(1, min(shares)) if shares else 0
+
+    def _under_way(self) -> Load:
+        if self._load is None:
+            self._load = Load.under_way(self._view, self, _COPIES_COUNTED)
+        return self._load
+
+
+def _at_least_one(count: int) -> int:
+    return max(1, count)
 
 
 class Load:
@@ -204,6 +224,7 @@ class Load:
         self._counts: dict[ServerId, int] = {}
         self._bytes: dict[ServerId, int] = {}
         self.copies = 0
+        self._left = 0
         self.lacking = 0  # Chunks with a copy under way because they have too few.
 
     @classmethod
@@ -215,21 +236,35 @@ class Load:
                 load.lacking += 1
             for order in chunk.copying:
                 sources = scene.sources(chunk_id, chunk, order.server_id)
-                load.add(order.server_id, sources[0] if sources else None, chunk.length)
+                told = scene.repair.running.get((chunk_id, order.server_id))
+                left = chunk.length - (told.bytes_done if told is not None else 0)
+                load.add(order.server_id, sources[0] if sources else None, max(0, left))
         return load
 
     def add(self, target: ServerId, source: ServerId | None, length: int) -> None:
-        """Count a copy."""
+        """Count a copy by the bytes that it still has to go."""
         self.copies += 1
+        self._left += length
         for server_id in {target, source} - {None}:
             assert server_id is not None
             self._counts[server_id] = self._counts.get(server_id, 0) + 1
             self._bytes[server_id] = self._bytes.get(server_id, 0) + length
 
+    def count(self, server_id: ServerId) -> int:
+        """Return how many copies a server takes part in."""
+        return self._counts.get(server_id, 0)
+
     @property
     def full(self) -> bool:
-        """Return whether the cluster has all the copies at once that it may have."""
-        return self.copies >= self._scene.budget.copies
+        """Return whether the cluster has all the copies at once that it may have.
+
+        Nor is more begun than a small budget can carry soon: a copy that crawls is taken for dead.
+        """
+        budget = self._scene.budget
+        enough = budget.cluster_bytes_per_s and (
+            self._left >= max(1, int(budget.cluster_bytes_per_s * AHEAD_S))
+        )
+        return self.copies >= budget.copies or bool(enough)
 
     def free(self, server_id: ServerId, length: int) -> bool:
         """Return whether a server may take part in one more copy."""
@@ -237,6 +272,7 @@ class Load:
         limit = self._scene.budget.copies_per_server
         if count < limit:
             return True
-        # Small copies are over before the next plan: two at once would leave the budget unused.
-        small = self._bytes.get(server_id, 0) + length <= SMALL_BYTES
+        # Copies that are over before the next plan: two at once would leave the budget unused.
+        soon = max(SMALL_BYTES, int(self._scene.budget.server_bytes_per_s * AHEAD_S))
+        small = self._bytes.get(server_id, 0) + length <= soon
         return limit > 0 and count < SMALL_COPIES and small

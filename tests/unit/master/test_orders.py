@@ -63,12 +63,12 @@ def test_a_later_step_replaces_an_earlier_one_and_never_the_other_way_round() ->
     assert not book.want(1, prove()) and book.due(1, 1.2) == (newer,)
 
 
-def test_a_copy_goes_on_as_it_began_until_it_is_stopped_or_placed_anew() -> None:
+def test_a_copy_goes_on_at_the_rate_of_now_until_it_is_stopped_or_placed_anew() -> None:
     book = OrderBook()
     book.want(1, copy(rate=9))
     assert book.due(1, 0.0) == (copy(rate=9),)
     assert book.want(1, copy(rate=4)) and book.due(1, 0.5) == ()
-    assert book.due(1, 1.0) == (copy(rate=9),)
+    assert book.due(1, 1.0) == (copy(rate=4),)
     assert book.want(1, StopCopy(7, 70)) and book.due(1, 1.1) == (StopCopy(7, 70),)
     assert book.want(1, copy(index=71)) and book.due(1, 1.2) == (copy(index=71),)
 
