@@ -171,6 +171,10 @@ def _target(
     """Return who is to get one more copy: a server without a place, else one with a bad copy."""
     chunk_id, chunk = known
     wanted = scene.copy_wanted(chunk_id, chunk, kept)
+    # A server that came back without the disk of its place is as good as one without a place: the
+    # rule often wants the copy just there.
+    anew = {one.server_id for one in chunk.replicas if scene.lost_for_good(one)} - set(kept)
+    wanted = replace(wanted, taken=wanted.taken - anew)
     candidates = list(scene.candidates.values())
     best, remarks = place_copy(candidates, wanted)
     if best is None:

@@ -31,7 +31,8 @@ class Scene:
         self.repair = seen.repair
         self.candidates = {one.server_id: one for one in seen.repair.candidates}
         self.budget = view.repair_budget() or USUAL_BUDGET
-        self._lost = lost_disks(view) | seen.repair.failed_disks
+        self._left_behind = lost_disks(view)
+        self._lost = self._left_behind | seen.repair.failed_disks
         settings = view.settings()
         self._default_rule = settings.rule if settings is not None else PLACEMENT_RULE_DEFAULT
         self._servers: dict[ServerId, Server | None] = {}
@@ -49,6 +50,10 @@ class Scene:
     def lost(self, replica: Replica) -> bool:
         """Return whether the disk of a replica is gone or out of service."""
         return (replica.server_id, replica.disk_id) in self._lost
+
+    def lost_for_good(self, replica: Replica) -> bool:
+        """Return whether a server came back without the disk of a replica."""
+        return (replica.server_id, replica.disk_id) in self._left_behind
 
     def bad(self, chunk_id: ChunkId, replica: Replica) -> str:
         """Return why a copy does not count although its server is there; else empty."""

@@ -171,6 +171,18 @@ def test_a_lost_disk_is_repaired_at_once_and_the_new_one_takes_chunks() -> None:
         assert not house.row(chunk_id).late
 
 
+def test_a_server_that_comes_with_a_new_disk_gets_the_copy_that_the_rule_wants_there() -> None:
+    house = House(server_count=6)
+    chunk_id = house.chunk((1, 2, 3))  # In racks r1, r1 and r2.
+    house.tables.enroll(2, disk=900)
+    [lose, place] = house.plan(plan_replication).proposals
+    assert isinstance(lose, LoseHolder) and isinstance(place, PlaceCopy)
+    assert place.server_id == 2, "in any other rack it would have to be moved again"
+    house.on_disk[2].clear()
+    house.rest()
+    assert house.good(chunk_id) == {1, 2, 3} and house.copies_made == 1
+
+
 def test_the_last_copy_is_kept_however_bad_and_said_to_be_lost() -> None:
     house = House()
     chunk_id = house.chunk((1, 2), (1, 2))
