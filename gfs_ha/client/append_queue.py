@@ -238,14 +238,20 @@ class AppendQueue:
             told = self._note(settled)
         _tell(told)
 
-    def learn_elsewhere(self, results: Iterable[AppendResult], absent: Iterable[int]) -> None:
-        """Settle what a file tells that the path leads to no more; the others go where it leads."""
+    def learn_elsewhere(
+        self, results: Iterable[AppendResult], done: Iterable[int], absent: Iterable[int]
+    ) -> None:
+        """Settle what a file tells that the path leads to no more; the others go where it leads.
+
+        Args: `done` are in that file, too, but nobody knows where any more.
+        """
         with self._state:
             assert self._attached is None and not self._sending
             settled = [
                 self._pending.found(one.sequence, one.file_offset, one.length, before=False)
                 for one in results
             ]
+            settled += [self._pending.found(one, -1, 0, before=True) for one in done]
             self._pending.absent(absent)
             self._earlier = Earlier()
             if self._earlier_end:

@@ -177,8 +177,10 @@ class AppendRights:
         except GfsError as error:
             self._give_up(error)
             return
-        lacking = set(sequences) - {one.sequence for one in found.results}
-        self._queue.learn_elsewhere(found.results, () if found.expired else lacking)
+        told = {one.sequence for one in found.results}
+        done = {one for one in sequences if one < found.window_start} - told
+        lacking = set(sequences) - told - done
+        self._queue.learn_elsewhere(found.results, done, () if found.expired else lacking)
         if found.expired and lacking:
             why = f"{self._target.path} was removed or replaced, and it is forgotten what was in it"
             self._queue.give_up_doubtful(FileChanged(why))

@@ -85,12 +85,14 @@ class FindRecords(Word, frozen=True, tag="find_records"):
 class RecordsFound(Word, frozen=True, tag="records_found"):
     """Where the records lie in the file; those that `results` lacks are not in it.
 
+    But all below `window_start` are done: another run of the same writer has said so.
     `expired`: the file is gone for longer than its results are kept, or has forgotten this
     appender, so nothing is known of the others.
     """
 
     results: tuple[AppendResult, ...] = ()
     expired: bool = False
+    window_start: int = 0
 
 
 class ConfirmTail(Word, frozen=True, tag="confirm_tail"):

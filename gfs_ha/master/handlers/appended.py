@@ -74,7 +74,7 @@ def _look(desk: Desk, request: FindRecords, slot: Slot) -> None:
             # Whatever tail came later was opened when that one was sealed.
             known = records_known(view, request.inode_id, request.appender, request.sequences)
             slot.show(stored_applied(reader))
-            slot.reply(RecordsFound(known.results, known.expired))
+            slot.reply(RecordsFound(known.results, known.expired, known.window_start))
             return
         chunk = view.chunk(tail.chunk_id)
 

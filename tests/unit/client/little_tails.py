@@ -265,9 +265,11 @@ class TailMasters(LittleMasters):
             self.seal(request.inode_id)
         table = self.table.get(request.inode_id, {})
         keys = [(request.appender, sequence) for sequence in request.sequences]
-        return RecordsFound(
-            tuple(AppendResult(key[1], *table[key]) for key in keys if key in table)
-        )
+        start = self.window_starts.get(request.inode_id, {}).get(request.appender, 0)
+        results = [
+            AppendResult(key[1], *table[key]) for key in keys if key in table and key[1] >= start
+        ]
+        return RecordsFound(tuple(results), window_start=start)
 
     def seal(self, inode_id: InodeId) -> None:
         """Fence the open tail, and merge its bytes and records into the file."""

@@ -251,6 +251,31 @@ def test_a_record_in_doubt_when_its_log_is_rotated_is_told_where_it_lies_or_foll
     assert house.masters.content("/log") == (b"c" if written else b"bc")
 
 
+def test_what_another_run_of_the_same_writer_has_done_is_not_sent_to_the_next_log(
+    house: House,
+) -> None:
+    """Two runs under one key: what one of them is told of, the file forgets for the other."""
+    lines = [b"a", b"b", b"c"]
+    appender = house.appender(key="job")
+
+    def other_run(when: str, tail: Tail) -> None:
+        if when == "after":
+            for one in house.primaries:
+                one.faults.clear()
+            with house.connect().appenders.make(AppendTarget("/log", key="job")) as second:
+                for line in lines:
+                    second.append(line).result(WAIT_S)
+            house.connection.namespace.rename("/log", "/old")
+            raise HangUp
+
+    house.fault(other_run)
+    assert appender.append(b"a").result(WAIT_S).before
+    appender.close()
+    assert house.masters.content("/old") == b"abc"
+    with pytest.raises(NotFound):
+        house.connection.namespace.stat("/log")
+
+
 def test_records_in_doubt_of_a_file_that_is_gone_for_too_long_are_unknown(house: House) -> None:
     appender = house.appender()
     appender.append(b"a").result(WAIT_S)
