@@ -4,10 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test check quick bench fuzz sim bulk bench-etcd bench-append chaos-masters leader-kills append-kills power-cuts many-files format clean
+.PHONY: help setup demo demo-heal heal test check quick bench fuzz sim bulk bench-etcd bench-append chaos-masters leader-kills append-kills power-cuts many-files format clean
 
 help:
 	@echo "make demo    a real file into a three-master cluster and back, through the loss of the leader"
+	@echo "make demo-heal  a cluster that heals itself, told for newcomers: every claim is checked"
 	@echo "make test    everything that must pass: types, lint, layers, tests (what CI runs)"
 	@echo "make check   types, lint, layers, architecture only"
 	@echo "make quick   the tests that start no processes"
@@ -20,6 +21,7 @@ help:
 	@echo "make many-files     what a million files cost the masters, beside 10,000 (FILES=1000000)"
 	@echo "make leader-kills  200 kills of the leader under load, planned restarts, replacements"
 	@echo "make append-kills  records of many writers through kills, each exactly once (SECONDS=60, SEED=1)"
+	@echo "make heal    servers, racks, disks and leaders lost under load: how fast all is whole again"
 	@echo "make power-cuts  power cuts and failing disks below the masters, in a model and real (CUTS=30)"
 	@echo "make bulk    three masters beside full-speed bulk writers (SECONDS=3600)"
 
@@ -33,6 +35,12 @@ setup: $(STAMP)
 
 demo: setup
 	$(BIN)/python benchmarks/demo.py
+
+demo-heal: setup
+	$(BIN)/python benchmarks/demo_heal.py
+
+heal: setup
+	$(BIN)/python benchmarks/heal.py
 
 check: setup
 	$(BIN)/ruff format --check gfs_ha tests benchmarks

@@ -19,16 +19,11 @@ import time
 from pathlib import Path
 
 import heal_faults
-from heal_clients import BIG, RATES, Answers, Clients, Verified, verify
+from heal_clients import RATES, Answers, Clients, Verified, verify
 from heal_faults import FAULTS, Healed
-from heal_files import Contents
-from heal_load import LOG_FILE, PUTS
 from heal_watch import Watch
 from stage import Failed, Interrupted, Stage
 
-import gfs_ha
-
-BIG_BYTES = 32 << 20
 CHUNK_BYTES = 8 << 20
 RACKS = ("r1", "r2", "r3", "r4")
 CALM_S = 20.0  # Before the first fault: how the clients fare without one.
@@ -57,7 +52,7 @@ def run(stage: Stage, options: argparse.Namespace) -> int:
     names = options.only or list(FAULTS)
     ward = heal_faults.prepare(stage, RACKS, CHUNK_BYTES, options.dead_after)
     config = stage.cluster.config_path
-    _fill(config, options.big)
+    heal_faults.fill(config, options.big)
     clients = Clients(stage.directory, config, RATES, stage.environment)
     wrong: list[str] = []
     healed: list[Healed] = []
@@ -84,17 +79,6 @@ def run(stage: Stage, options: argparse.Namespace) -> int:
         print(f"WRONG: {line}")
     print("FAILED" if wrong else "everything healed by itself, and nothing was lost")
     return 1 if wrong else 0
-
-
-def _fill(config: Path, count: int) -> None:
-    contents = Contents()
-    with gfs_ha.connect(config) as cluster:
-        cluster.mkdir(PUTS)
-        cluster.mkdir(BIG)
-        cluster.write_bytes(LOG_FILE, b"")
-        for number in range(1, count + 1):
-            name = contents.name(number, BIG_BYTES)
-            cluster.write_bytes(f"{BIG}/{name}", contents.data(name))
 
 
 def _calm(clients: Clients) -> Answers:

@@ -93,6 +93,17 @@ class Watch:
         with self._lock:
             self._lacked = {}
 
+    def expect(self, *names: str) -> None:
+        """Count the copies of some servers as missing, which are lost for a while from now on.
+
+        Copies may be made faster than the leader is asked again.
+        """
+        with self._lock:
+            for row in self._newest.rows:
+                copies = sum(one.name in names for one in row.replicas)
+                if row.state == "sealed" and copies > self._lacked.get(row.chunk_id, (0, 0))[0]:
+                    self._lacked[row.chunk_id] = (copies, row.length)
+
     def least_bytes(self) -> int:
         """Return the bytes of all copies that were ever missing since `begin`, at the same time."""
         with self._lock:
