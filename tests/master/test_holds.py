@@ -118,7 +118,7 @@ def test_a_file_is_moved_with_its_tail_sealed_for_who_appends_follows_the_name(
     assert client.ask(Stat("/d/moved")).size == 100
     gone = client.ask(GrantAppend("/log", inode_id=granted.inode_id))
     assert isinstance(gone, Failure) and gone.error == "FileChanged"
-    assert found(client, granted, 1, 2) == RecordsFound((AppendResult(1, 0, 100),))
+    assert found(client, granted, 1, 2) == RecordsFound((AppendResult(1, 0, 100),), window_start=1)
     made(client)
     assert isinstance(client.ask(Rename("/d", "/e")), Done)
     assert leases(client).total == 0
@@ -130,7 +130,7 @@ def test_what_became_of_records_is_told_when_their_file_is_removed_or_replaced(
 ) -> None:
     granted = grown(client, servers, 100)
     assert isinstance(client.ask(Remove("/log")), Removed)
-    assert found(client, granted, 1, 2) == RecordsFound((AppendResult(1, 0, 100),))
+    assert found(client, granted, 1, 2) == RecordsFound((AppendResult(1, 0, 100),), window_start=1)
     for path in ("/log", "/new"):
         made(client, path)
     empty = grant(client)
@@ -145,7 +145,7 @@ def test_a_tail_that_is_asked_about_is_sealed_first(
 ) -> None:
     """Else a record that is still on its way is said to be nowhere, and comes there afterwards."""
     granted = grown(client, servers, 100)
-    assert found(client, granted, 1, 2) == RecordsFound((AppendResult(1, 0, 100),))
+    assert found(client, granted, 1, 2) == RecordsFound((AppendResult(1, 0, 100),), window_start=1)
     assert leases(client).total == 0
     second = grant(client)
     assert found(client, granted, 1).results
