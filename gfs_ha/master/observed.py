@@ -214,6 +214,10 @@ class Observed:
         _note(self._blocks, key, f"block {damage.block_index} is damaged")
         _note(self.damage, key, self._blocks[key])
 
+    def short(self, chunk_id: ChunkId, server_id: ServerId) -> None:
+        """Note a holder that cannot stamp its replica as sealed: fewer bytes verify there (C7)."""
+        _note(self.damage, (chunk_id, server_id), "has fewer bytes than were sealed")
+
     def trouble(self, chunk_id: ChunkId, server_id: ServerId, problem: str) -> bool:
         """Note what somebody else says of a replica: news, not a fact. Returns if it is new."""
         key = (chunk_id, server_id)

@@ -23,7 +23,18 @@ from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.replica_checks import compared, not_compared
 from gfs_ha.master.handlers.scrub import note_scrub
 from gfs_ha.master.observed import LIVE
-from gfs_ha.master.orders import COMPACT, COMPARE, COPY, CREATE, DELETE, FENCE, KEEP, PROVE, PUNCH
+from gfs_ha.master.orders import (
+    COMPACT,
+    COMPARE,
+    COPY,
+    CREATE,
+    DELETE,
+    FENCE,
+    FINISH,
+    KEEP,
+    PROVE,
+    PUNCH,
+)
 from gfs_ha.master.planners.listed import order_for
 from gfs_ha.master.planners.plan import Plan, cluster_ms
 from gfs_ha.master.proposals import MARGIN_S, reply_of
@@ -284,6 +295,10 @@ def _repair_failed(desk: Desk, reign: Reign, server_id: ServerId, answer: OrderF
         strike(answer.kind, answer.order_index)
         if code == UnknownReplica.__name__:
             reign.repairs.doubt(answer.chunk_id, server_id)  # A holder without its copy.
+    elif answer.kind == FINISH and code == ReplicaDamaged.__name__:
+        # It lost bytes before it could stamp them: no holder, but a place to be healed.
+        strike(answer.kind, answer.order_index)
+        reign.observed.short(answer.chunk_id, server_id)
     elif answer.kind == COMPARE and code == StaleOrder.__name__:
         # It is there, and has obeyed a newer order.
         strike(answer.kind, answer.order_index)

@@ -135,6 +135,19 @@ def test_which_block_is_damaged_is_known_as_long_as_the_replica_is_listed() -> N
     assert not seen.damage
 
 
+def test_a_holder_that_could_not_be_stamped_is_short_until_it_is_healed() -> None:
+    seen = Observed(elected_s=0.0)
+    seen.registered(1, start(), 1.0)
+    short = OpenReplica(3, Epoch(1, 1), 101, 100, "fenced")
+    seen.heard(beat(1, open_replicas=(short,)), 2.0, 0)
+    seen.short(3, 1)
+    for number in (2, 3):
+        seen.heard(beat(number, open_replicas=(short,)), 2.0 + number, 0)
+        assert dict(seen.damage) == {(3, 1): "has fewer bytes than were sealed"}
+    seen.healed(3, 1)
+    assert not seen.damage
+
+
 def test_damage_comes_from_servers_and_troubles_from_anybody() -> None:
     seen = Observed(0.0)
     seen.registered(1, start(), 1.0)
