@@ -173,6 +173,20 @@ class Observed:
             return LIVE
         return SUSPECT if age_s < self.dead_s else DEAD
 
+    def reason(self, server_id: ServerId, now_s: float) -> str:
+        """Return why a server is suspect or dead, and what follows; empty for a live one."""
+        state, age_s = self.state(server_id, now_s), self.age_s(server_id, now_s)
+        if state == LIVE:
+            return ""
+        silent = f"no heartbeat for {age_s:.0f} s"
+        if server_id not in self.servers:
+            silent = f"not heard since this leader was elected {age_s:.0f} s ago"
+        elif self.servers[server_id].heard_s < self.elected_s:
+            silent += " (since this leader was elected)"
+        if state == DEAD:
+            return f"{silent}, over {self.dead_s:.0f} s: its copies are made anew elsewhere"
+        return f"{silent}: it gets no new chunks; after {self.dead_s:.0f} s it counts as dead"
+
     def led(self, chunk_id: ChunkId, primary: tuple[ServerId, StartId]) -> LedTail | None:
         """Return what the primary of a tail said of it last; None when it has said nothing.
 

@@ -64,8 +64,11 @@ def _(report: ServerReport, wide: bool) -> Table:
     if wide:
         for title in ("Replicas", "Total", "Address", "Machine", "Id", "Disks"):
             table.add_column(title)
+    reasons = any(server.reason for server in report.items)
+    if reasons:
+        table.add_column("Why")
     for server in report.items:
-        table.add_row(*_cells(server, wide))
+        table.add_row(*_cells(server, wide), *([server.reason] if reasons else []))
     return table
 
 

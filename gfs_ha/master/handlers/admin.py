@@ -112,6 +112,7 @@ def _server_row(
             DiskRow(disk.disk_id, disk.total_bytes, disk.free_bytes, disk.chunk_count, disk.failed)
             for disk in (facts.disks if facts else ())
         ),
+        reason=reign.observed.reason(server_id, now_s),
     )
 
 

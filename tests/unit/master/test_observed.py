@@ -47,6 +47,17 @@ def test_a_new_leader_counts_the_age_of_a_server_from_its_election() -> None:
     assert seen.state(7, 131.0) == DEAD
 
 
+def test_why_a_server_is_suspect_or_dead_is_told_with_what_follows() -> None:
+    seen = Observed(elected_s=100.0)
+    seen.registered(1, start(), 200.0)
+    assert seen.reason(1, 202.0) == ""
+    suspect = "no heartbeat for 5 s: it gets no new chunks; after 30 s it counts as dead"
+    assert seen.reason(1, 205.0) == suspect
+    dead = "no heartbeat for 41 s, over 30 s: its copies are made anew elsewhere"
+    assert seen.reason(1, 241.0) == dead
+    assert seen.reason(7, 104.0).startswith("not heard since this leader was elected 4 s ago:")
+
+
 def test_a_young_leader_gathers_its_servers_before_it_makes_do_with_fewer() -> None:
     seen = Observed(elected_s=100.0)
     seen.registered(1, start(), 100.1)
