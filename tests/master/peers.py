@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from msgspec import structs
 from trio import CALL_S, Trio
 
-from gfs_ha.errors import DiskFull, GfsError, UnknownReplica
+from gfs_ha.errors import DiskFull, GfsError, ReplicaDamaged, UnknownReplica
 from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, ServerId, StartId
 from gfs_ha.limits import GIB
 from gfs_ha.master.orders import kind_of
@@ -240,6 +240,9 @@ class ScriptedServer:
             odd = held.end >= order.length and held.digest(order.length) != order.digest
             held.state = "quarantined" if odd else "fenced"
             return OrderDone(chunk_id, index, kind_of(order))
+        if held.end - held.lost < order.length:
+            short = failure(ReplicaDamaged("fewer bytes verify here"))
+            return OrderFailed(chunk_id, index, kind_of(order), short)
         held.state, held.end = "sealed", order.length
         return OrderDone(chunk_id, index, kind_of(order))
 

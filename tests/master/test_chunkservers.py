@@ -147,6 +147,25 @@ def test_an_equal_copy_that_came_late_is_compared_adopted_and_stamped(
     assert row.copies == 3 and len(row.replicas) == 3
 
 
+def test_a_holder_that_lost_bytes_before_its_stamp_counts_no_more_and_is_made_good(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    chunk = allocate(client)
+    chain = push(servers, chunk, 10)
+    for server in servers:
+        server.copies = True
+    chain[2].replicas[chunk.chunk_id].lost = 4  # It was in the memory of a machine without power.
+    holders = tuple(server.server_id for server in chain)
+    sealed = client.ask(FinishChunk(chunk.chunk_id, 10, digest_of(10), holders))
+    assert isinstance(sealed, ChunkSealed)
+
+    def whole() -> int:
+        held = [server.replicas.get(chunk.chunk_id) for server in servers]
+        return sum(one is not None and one.state == "sealed" and not one.lost for one in held)
+
+    wait_until(lambda: whole() == 3, "another copy")
+
+
 def test_with_a_server_missing_a_chunk_gets_fewer_copies_and_is_listed(
     client: Client, servers: list[ScriptedServer]
 ) -> None:
