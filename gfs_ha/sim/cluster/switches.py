@@ -139,30 +139,35 @@ SWITCHES: dict[str, Switch] = {
         "a replica that is not there is taken for one of length 0",
         (Patch(sealer, "decide", _unknown_is_empty),),
         ("lose-disk",),
+        found_at=0,
     ),
     "promised-bytes-are-proof": Switch(
         "C3",
         "less than was promised, or memory after a reboot, is taken for a proof",
         (Patch(sealer, "decide", _first_answer),),
         ("power-server",),
+        found_at=0,
     ),
     "content-not-version": Switch(
         "C7",
         "what was not at the seal counts as stale for ever",
         (Patch(replication, "_late_ones", lambda *_: ([], False)),),
         ("rot", "lose-disk", "kill-server", "stop-server"),
+        found_at=0,
     ),
     "known-records": Switch(
         "C8",
         "a primary does not look for records that it has already",
         (Patch(KnownRecords, "find", _nothing),),
         ("user-way",),
+        found_at=0,
     ),
     "results-outlive-tails": Switch(
         "C8",
         "the records of a sealed tail are forgotten",
         (Patch(append_results, "_merge_appender", _nothing),),
         ("kill-server", "one-pair", "stop-server"),
+        found_at=3,
     ),
     "claims-end": Switch(
         "C11",
@@ -179,6 +184,7 @@ SWITCHES: dict[str, Switch] = {
             Patch(tallies, "evidence", _all_holders),
         ),
         ("lose-disk", "kill-server", "rot", "kill-master"),
+        found_at=0,
     ),
     "verified-copies": Switch(
         "G4",
@@ -219,6 +225,7 @@ SWITCHES: dict[str, Switch] = {
         "nobody restores the rule of placement",
         (Patch(housekeeping, "PLANNERS", _planners(placing=_no_plan)),),
         ("power-rack", "power-all"),
+        found_at=19,
     ),
     "damage-heals": Switch(
         "D3",
