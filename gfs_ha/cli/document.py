@@ -95,6 +95,7 @@ _SINGLE = {
     "Policy",
     "PlacementExplained",
     "NewPlacementExplained",
+    "LossPlan",
 }
 
 

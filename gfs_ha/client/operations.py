@@ -26,6 +26,8 @@ from gfs_ha.protocol.append import (
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.damage import SHOWN_MAX, ChunkDetail, ChunkDetails, ShowChunks, VerifiedChunk
 from gfs_ha.protocol.garbage import GarbageReport, GetGarbage, RunGarbage
+from gfs_ha.protocol.losses import AcceptLoss, GetLoss, LossPlan
+from gfs_ha.protocol.metadata import ChunkSealed
 from gfs_ha.protocol.placement import (
     ExplainNewPlacement,
     ExplainPlacement,
@@ -166,6 +168,22 @@ class Operations:
     ) -> Fsck:
         """Return a run that compares names, chunks and disks; with `deep` it reads every copy."""
         return Fsck(self._calls, check_path(path), deep, on_progress)
+
+    def plan_loss(self, chunk_id: ChunkId) -> LossPlan:
+        """Return what a blocked chunk would lose if it ended without the replicas out of reach.
+
+        Raises: UnknownChunk.
+        """
+        return self._calls.ask(GetLoss(chunk_id), LossPlan)
+
+    def accept_loss(self, plan: LossPlan) -> ChunkSealed:
+        """Seal a blocked chunk as a plan said, for good.
+
+        Raises: UnknownChunk, PreconditionFailed (it would not be so any more), Busy.
+        """
+        given_up = tuple(one.server_id for one in plan.replicas if one.missing)
+        asked = AcceptLoss(plan.chunk_id, plan.begin_index, plan.length, given_up)
+        return self._calls.ask(asked, ChunkSealed)
 
     def placement(self, path: str) -> PlacementReport:
         """Return where the bytes of a file lie, all of them. Raises: NotFound, IsADirectory."""

@@ -15,11 +15,13 @@ from gfs_ha.errors import Busy, GfsError, StaleCommand, UnknownChunk, WrongState
 from gfs_ha.ids import ChunkId, ServerId, format_id
 from gfs_ha.kv.ordered import OrderedKV
 from gfs_ha.limits import HEARTBEAT_PARK_S, REQUEST_DEADLINE_S
+from gfs_ha.master.losses import Loss, foresee
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.orders import FENCE, PROVE
 from gfs_ha.master.proposals import MARGIN_S, Proposer, reply_of
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.reign import Reign
+from gfs_ha.master.seal_orders import kind_of, order_of
 from gfs_ha.master.sealing import (
     Commit,
     Fence,
@@ -29,18 +31,12 @@ from gfs_ha.master.sealing import (
     is_conclusive,
     records_of,
 )
-from gfs_ha.master.state.commands import BeginSeal, CommitSeal
+from gfs_ha.master.state.commands import BeginSeal, CommitSeal, LeaderCommand, SealWithLoss
 from gfs_ha.master.state.records import DEAD, SEALED, SEALING, Chunk
 from gfs_ha.master.state.view import View
 from gfs_ha.master.waiting import Waiting
 from gfs_ha.protocol.codec import Failure
-from gfs_ha.protocol.control import (
-    FenceAnswer,
-    FenceReplica,
-    OrderFailed,
-    ProofAnswer,
-    ProveReplica,
-)
+from gfs_ha.protocol.control import FenceAnswer, OrderFailed, ProofAnswer
 from gfs_ha.protocol.metadata import ChunkSealed
 from gfs_ha.runtime import Runtime
 
@@ -65,6 +61,8 @@ class _Attempt:
     resting: bool = False  # Until then: everyone has answered.
     committing_s: float | None = None  # Since when a CommitSeal is on its way.
     chain: tuple[ServerId, ...] = ()  # Of a tail: its servers, the primary first.
+    given_up: frozenset[ServerId] = frozenset()  # By a person, who was told this length:
+    accepted: int = 0
 
 
 class Sealer:
@@ -122,6 +120,25 @@ class Sealer:
 
         self._proposer.propose(BeginSeal(chunk_id, reason), slot.left_s() - MARGIN_S, done)
 
+    def loss(self, chunk_id: ChunkId) -> Loss | None:
+        """Return what a seal without the replicas out of reach would be; None: nobody seals it."""
+        attempt = self._attempts.get(chunk_id)
+        if attempt is None:
+            return None
+        reachable = self._reachable(attempt, self._runtime.monotonic_s())
+        return foresee(attempt.chunk, attempt.fences, attempt.proofs, reachable, attempt.blocked)
+
+    def accept_loss(self, chunk_id: ChunkId, loss: Loss, slot: Waiting) -> None:
+        """Seal a chunk as `loss` says, which was just returned here, and answer `slot` then."""
+        attempt = self._attempts[chunk_id]
+        attempt.given_up, attempt.accepted = loss.missing, loss.length
+        attempt.blocked = ""
+        attempt.resting = False
+        names = sorted(loss.missing)
+        logger.warning("loss accepted chunk=%#x without=%s length=%d", chunk_id, names, loss.length)
+        self.wait_for(chunk_id, slot, frozenset())
+        self.look(chunk_id)
+
     def look(self, chunk_id: ChunkId) -> None:
         """Read the chunk's row and do what it asks for now."""
         with self._kv.read() as reader:
@@ -154,7 +171,7 @@ class Sealer:
     ) -> None:
         """Take the answer of a replica to a fence or prove order."""
         attempt = self._attempts.get(answer.chunk_id)
-        kind = _kind_of(answer)
+        kind = kind_of(answer)
         if attempt is None or answer.order_index != attempt.chunk.begin_index:
             self._reign.orders.answered(server_id, answer.chunk_id, kind, answer.order_index)
             return
@@ -199,7 +216,16 @@ class Sealer:
             return
         now_s = self._runtime.monotonic_s()
         chunk = attempt.chunk
-        decision = decide(chunk, attempt.fences, attempt.proofs, self._reachable(attempt, now_s))
+        reachable = self._reachable(attempt, now_s)
+        decision = decide(chunk, attempt.fences, attempt.proofs, reachable, attempt.given_up)
+        if (
+            isinstance(decision, Commit)
+            and decision.given_up
+            and decision.length != attempt.accepted
+        ):
+            # Somebody has answered meanwhile: that is not what the person was told.
+            attempt.given_up = frozenset()
+            decision = decide(chunk, attempt.fences, attempt.proofs, reachable)
         if isinstance(decision, Commit):
             attempt.blocked = ""
             self._commit(attempt, decision)
@@ -215,12 +241,12 @@ class Sealer:
             attempt.resting = not decision.servers - _heard(attempt, decision)
             if attempt.resting:
                 return
-        orders = {server_id: _order(chunk, decision) for server_id in decision.servers}
+        orders = {server_id: order_of(chunk, decision) for server_id in decision.servers}
         if isinstance(decision, Prove):
             # Who did not answer the fence is not waited for any more, and stays asked: taken back,
             # the order would look fresh at the next decision, and be waited for again.
             asked = Fence(chunk.replicas - attempt.fences.keys())
-            orders.update({server_id: _order(chunk, asked) for server_id in asked.servers})
+            orders.update({server_id: order_of(chunk, asked) for server_id in asked.servers})
         self._reign.orders.want_only(chunk.chunk_id, orders)
         for server_id in orders:
             self._reign.release_if_due(server_id, now_s)
@@ -262,7 +288,10 @@ class Sealer:
         def done(outcome: Outcome) -> None:
             self._post(partial(self._committed, chunk.chunk_id, outcome))
 
-        self._proposer.propose(command, REQUEST_DEADLINE_S, done)
+        proposed: LeaderCommand = command
+        if decision.given_up:
+            proposed = SealWithLoss(command, decision.given_up)
+        self._proposer.propose(proposed, REQUEST_DEADLINE_S, done)
 
     def _committed(self, chunk_id: ChunkId, outcome: Outcome) -> None:
         attempt = self._attempts.get(chunk_id)
@@ -283,7 +312,10 @@ class Sealer:
             self._finish(chunk_id)
             for slot in self._waiting.pop(chunk_id, []):
                 slot.reply(reply)
-        elif isinstance(reply, Failure) and reply.error != StaleCommand.__name__:
+            return
+        if attempt is not None:
+            attempt.given_up = frozenset()  # What the person was told is not so any more.
+        if isinstance(reply, Failure) and reply.error != StaleCommand.__name__:
             logger.error("seal refused chunk=%#x because=%s", chunk_id, reply.message)
             if attempt is not None:
                 attempt.ask_again_s = self._runtime.monotonic_s() + ASK_AGAIN_S
@@ -356,15 +388,3 @@ def _heard(attempt: _Attempt, decision: Fence | Prove) -> set[ServerId]:
         for server, answer in attempt.proofs.items()
         if isinstance(answer, OrderFailed) or answer.length == decision.length
     }
-
-
-def _order(chunk: SealingChunk, decision: Fence | Prove) -> FenceReplica | ProveReplica:
-    if isinstance(decision, Fence):
-        return FenceReplica(chunk.chunk_id, chunk.birth, chunk.begin_index, chunk.published_end)
-    return ProveReplica(chunk.chunk_id, chunk.birth, chunk.begin_index, decision.length)
-
-
-def _kind_of(answer: FenceAnswer | ProofAnswer | OrderFailed) -> str:
-    if isinstance(answer, OrderFailed):
-        return answer.kind
-    return FENCE if isinstance(answer, FenceAnswer) else PROVE

@@ -10,12 +10,14 @@ answer, so a new leader that asks everything again comes to the same end. The ru
   has more. When all have answered and none is proof (one power cut kept the headers and lost the
   data), there is nothing left to wait for: the largest end that any of them verifies.
 - "Unknown here" is an answer but not an end of 0: it proves nothing about the others.
+- A person may give up replicas that are out of reach: then it ends as if these had answered without
+  a proof. One of them that answers after all is heard, and its proof counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 from gfs_ha.checksum import chunk_digest
 from gfs_ha.ids import Birth, ChunkId, LogIndex, ServerId
@@ -58,12 +60,16 @@ class Prove:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Propose this end of the chunk. `remark` is an event for the operator, if there is one."""
+    """Propose this end of the chunk. `remark` is an event for the operator, if there is one.
+
+    `given_up` are replicas that may have had more, and that a person gave up.
+    """
 
     length: int
     digest: int
     holders: tuple[ServerId, ...]
     remark: str = ""
+    given_up: tuple[ServerId, ...] = ()
 
 
 Decision = Fence | Prove | Commit
@@ -76,11 +82,13 @@ def decide(
     fences: FenceAnswers,
     proofs: ProofAnswers,
     reachable: frozenset[ServerId],
+    given_up: frozenset[ServerId] = frozenset(),
 ) -> Decision:
     """Return what to do next for a chunk whose BeginSeal is committed.
 
     Args: `fences` and `proofs` are the newest answers by server, of orders with the chunk's
-    begin_index; `reachable` are the servers that are worth waiting for.
+    begin_index; `reachable` are the servers that are worth waiting for; `given_up` are those that a
+    person does not want to be waited for.
     """
     answered = {
         server: fences[server]
@@ -103,9 +111,11 @@ def decide(
         if length == 0:
             return Commit(0, EMPTY_DIGEST, tuple(sorted(answered)))
         return _agree(chunk, length, ends, proofs, reachable)
-    if missing:
+    if missing - given_up:
         names = ", ".join(str(server) for server in sorted(missing))
         return Fence(frozenset(missing), f"no replica is proof, and no answer from {names}")
+    if missing:
+        return _without(chunk, missing, (answered.keys(), ends), proofs, reachable)
     length = max(ends.values(), default=0)
     if length < chunk.published_end:
         return Fence(
@@ -116,6 +126,30 @@ def decide(
         # Nobody ever got a byte of it; whoever has none holds all of it.
         return Commit(0, EMPTY_DIGEST, tuple(sorted(answered)), "sealed empty without a proof")
     return _agree(chunk, length, ends, proofs, reachable, "sealed without a proof")
+
+
+def _without(
+    chunk: SealingChunk,
+    missing: frozenset[ServerId],
+    known: tuple[Collection[ServerId], Mapping[ServerId, int]],
+    proofs: ProofAnswers,
+    reachable: frozenset[ServerId],
+) -> Decision:
+    """Return the end without replicas that were given up: all that anybody left verifies."""
+    answered, ends = known
+    length = max(ends.values(), default=0)
+    remark = "sealed without a proof, and without replicas that a person gave up"
+    if not answered:
+        return Fence(missing, "no server of it answers: start one, on an empty disk if it must be")
+    if length < chunk.published_end:
+        return Fence(
+            missing,
+            f"who answers verifies {length} bytes, and files refer to {chunk.published_end}",
+        )
+    made: Decision = Commit(0, EMPTY_DIGEST, tuple(sorted(answered)), remark)
+    if length:
+        made = _agree(chunk, length, ends, proofs, reachable, remark)
+    return replace(made, given_up=tuple(sorted(missing))) if isinstance(made, Commit) else made
 
 
 def records_of(

@@ -15,6 +15,7 @@ from gfs_ha.protocol.damage import DamageReply, DamageRequest
 from gfs_ha.protocol.extents import ExtentMutation, ExtentReply
 from gfs_ha.protocol.fsck import FsckReply, FsckRequest
 from gfs_ha.protocol.garbage import GarbageReply, GarbageRequest
+from gfs_ha.protocol.losses import LossReply, LossRequest
 from gfs_ha.protocol.metadata import LedMutation, MetadataReply, PureMutation, ReadRequest
 from gfs_ha.protocol.placement import PlacementReply, PlacementRequest
 from gfs_ha.protocol.policy import PolicyReply, PolicyRequest
@@ -38,6 +39,7 @@ Request = (
     | GarbageRequest
     | DamageRequest
     | FsckRequest
+    | LossRequest
     | ScrubRequest
     | ExtentMutation
     | AppendRequest
@@ -53,6 +55,7 @@ Reply = (
     | GarbageReply
     | DamageReply
     | FsckReply
+    | LossReply
     | ScrubReply
     | ExtentReply
     | AppendReply

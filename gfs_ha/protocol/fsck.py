@@ -32,7 +32,7 @@ NEXT_STEPS = {
     UNDER: "it is copied by itself: gfsctl admin repair status",
     SHORT: "it is dropped by itself: gfsctl admin chunks show CHUNK",
     CORRUPT: "it is made anew by itself: gfsctl admin repair status; look at the server's disk",
-    BLOCKED: "bring the named servers back: gfsctl admin chunks show CHUNK",
+    BLOCKED: "bring its servers back; only if they are gone: gfsctl admin chunks seal CHUNK",
     ORPHAN: "it is collected by itself: gfsctl admin gc status",
     UNREFERENCED: "report it with the masters' logs: gfsctl admin chunks show CHUNK",
     GROWING: "nothing is wrong: gfsctl admin leases ls",

@@ -31,6 +31,7 @@ _STYLES = {
     "quarantined": "red",
 }
 _HERE = "gfs_ha.cli.admin.chunks"
+_HERE_SEAL = "gfs_ha.cli.admin.seal_chunk"
 _HERE_VERIFY = "gfs_ha.cli.admin.verify_chunks"
 
 chunks = Family(
@@ -39,6 +40,7 @@ chunks = Family(
     rows={
         "ls": Row(_HERE, "list_chunks", "List chunks, all or those in trouble"),
         "verify": Row(_HERE_VERIFY, "verify_chunks", "Have every copy read and compared (exit 9)"),
+        "seal": Row(_HERE_SEAL, "seal_chunk", "End a blocked chunk without replicas gone for good"),
         "show": Row(_HERE, "show_chunks", "Show chunks with every replica, its state and why"),
     },
 )

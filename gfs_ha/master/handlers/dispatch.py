@@ -24,6 +24,7 @@ from gfs_ha.master.handlers import (
     chunks,
     chunkservers,
     leases,
+    losses,
     masters,
     repair,
     replica_checks,
@@ -42,6 +43,7 @@ from gfs_ha.protocol import append, control, metadata, reports
 from gfs_ha.protocol.calls import SERVE_METHOD, CallBody, CallContext
 from gfs_ha.protocol.codec import Hello, HelloReply, decode, encode, failure
 from gfs_ha.protocol.damage import VerifyChunk
+from gfs_ha.protocol.losses import AcceptLoss
 from gfs_ha.protocol.repair import SetBudget
 from gfs_ha.protocol.scrub import ChangeScrub, StartScrub
 
@@ -65,6 +67,7 @@ LED: dict[type, Led] = {
     reports.CountStates: verification.count_states,
     SetBudget: repair.set_budget,
     VerifyChunk: replica_checks.verify_chunk,
+    AcceptLoss: losses.accept_loss,
     StartScrub: scrub.start_scrub,
     ChangeScrub: scrub.change_scrub,
 }

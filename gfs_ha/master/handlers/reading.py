@@ -23,6 +23,7 @@ from gfs_ha.master.handlers import (
     fsck,
     gc,
     leases,
+    losses,
     masters,
     namespace,
     placement,
@@ -42,6 +43,7 @@ from gfs_ha.protocol import repair as repair_words
 from gfs_ha.protocol import scrub as scrub_words
 from gfs_ha.protocol.calls import BOUNDED, LED, LINEARIZABLE, LOCAL, ReadTerms
 from gfs_ha.protocol.codec import Failure, Word, failure
+from gfs_ha.protocol.losses import GetLoss
 from gfs_ha.protocol.placement import ExplainNewPlacement, ExplainPlacement
 from gfs_ha.protocol.policy import GetPolicy
 
@@ -72,6 +74,7 @@ READS: dict[type, Read] = ANYWHERE | {
     reports.GetServers: admin.get_servers,
     reports.GetChunks: chunk_reports.get_chunks,
     damage.ShowChunks: chunk_reports.show_chunks,
+    GetLoss: losses.get_loss,
     fsck_words.ScanFiles: fsck.scan_files,
     fsck_words.ScanChunks: fsck.scan_chunks,
     reports.GetPlacement: placement.get_placement,

@@ -22,11 +22,18 @@ from gfs_ha.master.state.chunk_rows import (
     seal,
 )
 from gfs_ha.master.state.claims import check_claim_count, claim, require_claim
-from gfs_ha.master.state.commands import BeginSeal, CommitSeal, PlaceChunk, ReplicasDeleted
+from gfs_ha.master.state.commands import (
+    BeginSeal,
+    CommitSeal,
+    PlaceChunk,
+    ReplicasDeleted,
+    SealWithLoss,
+)
 from gfs_ha.master.state.copies import forget_dropped
 from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.reclaimed import DEAD_CHUNKS, SURPLUS, freed_of, reclaim
 from gfs_ha.master.state.records import DEAD, OPEN, SEALED, SEALING, Chunk, PlaceOrder, Replica
+from gfs_ha.master.state.tail_reads import lease_of, tail_of, why_ended
 from gfs_ha.master.state.tail_seals import seal_tail
 from gfs_ha.protocol.metadata import (
     PUT,
@@ -119,7 +126,49 @@ def commit_seal(draft: Draft, command: CommitSeal) -> ChunkSealed:
     One holder is enough: what the others had beyond it was never acknowledged (C3). Refuses:
     UnknownChunk, StaleCommand, InvalidArgument, LimitExceeded.
     """
-    chunk = get_chunk(draft, command.chunk_id)
+    return _commit(draft, command, get_chunk(draft, command.chunk_id))
+
+
+@step(SealWithLoss)
+def seal_with_loss(draft: Draft, command: SealWithLoss) -> ChunkSealed:
+    """Seal the chunk where those that are left say, for a person gave the others up (C3).
+
+    Never below the published end: files refer to those bytes. Refuses: as `commit_seal`.
+    """
+    seal_wanted, given_up = command.seal, command.given_up
+    chunk = get_chunk(draft, seal_wanted.chunk_id)
+    members = {replica.server_id for replica in chunk.replicas}
+    left = set(given_up) - set(seal_wanted.holders)
+    if not given_up or len(left) != len(given_up) or not left <= members:
+        raise InvalidArgument(
+            f"servers {given_up} of chunk {format_id(seal_wanted.chunk_id)} cannot be given up"
+        )
+    if chunk.state == SEALING and chunk.tail_of:
+        _check_silent_primary(draft, chunk, left)
+    names = ", ".join(str(one) for one in given_up)
+    reason = f"a person gave up server {names}: {chunk.reason}"
+    kept = reason.encode()[:_REASON_BYTES_MAX].decode("utf-8", "ignore")
+    return _commit(draft, seal_wanted, msgspec.structs.replace(chunk, reason=kept))
+
+
+def _check_silent_primary(draft: Draft, chunk: Chunk, given_up: set[ServerId]) -> None:
+    """Raise StaleCommand while a primary that is given up may tell appenders of records.
+
+    Unreached by us it may be reached by them, and repeat that a record is in the file that was
+    beyond the seal and is in none: the record would be lost although its appender asks again.
+    """
+    tail = tail_of(draft.view, chunk.tail_of)
+    if tail is None or tail.server_id not in given_up:
+        return
+    lease = lease_of(draft.view, tail.server_id)
+    if not why_ended(tail, lease, draft.counters.cluster_ms):
+        raise StaleCommand(
+            f"server {tail.server_id} may still order appends to {format_id(tail.chunk_id)}; wait"
+            " until its lease has ended"
+        )
+
+
+def _commit(draft: Draft, command: CommitSeal, chunk: Chunk) -> ChunkSealed:
     name = format_id(command.chunk_id)
     if chunk.state == SEALED:
         return _sealed(command.chunk_id, chunk)

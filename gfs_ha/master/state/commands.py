@@ -100,6 +100,18 @@ class CommitSeal(Word, frozen=True, tag="commit_seal"):
     records: tuple[RecordEntry, ...] = ()  # By appender and sequence; offsets in the chunk.
 
 
+class SealWithLoss(Word, frozen=True, tag="seal_with_loss"):
+    """-> ChunkSealed. The same by a person's word, without servers that may have had more (C3).
+
+    The chunk's row says so from then on. Raises: as CommitSeal; StaleCommand while one that is
+    given up may still answer appenders by its lease; InvalidArgument unless those are replicas of
+    the chunk and no holders.
+    """
+
+    seal: CommitSeal
+    given_up: tuple[ServerId, ...]
+
+
 class EndClaims(Word, frozen=True, tag="end_claims"):
     """-> Done. These claims end; one that does not stand any more is passed over (C11)."""
 
@@ -272,6 +284,7 @@ LeaderCommand = (
     | LeaderElected
     | BeginSeal
     | CommitSeal
+    | SealWithLoss
     | EndClaims
     | ExpireSessions
     | ReapStep
