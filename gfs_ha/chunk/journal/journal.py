@@ -12,7 +12,7 @@ others wait for it, and the first of those who came meanwhile leads next.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -95,6 +95,7 @@ class Journal:
         self._wanted = False
         self._broken = ""
         self._ending = False
+        self._woken = False
         self._stuck: set[Unsettled] = set()  # Replicas whose slots failed.
 
     # What a start does ----------------------------------------------------------------------------
@@ -220,7 +221,7 @@ class Journal:
             assert segment.title is not None
             title, at = segment.title, segment.start + segment.at
             segment.at += length
-            segment.pending.update(one.owner for one in group)
+            segment.pending.update((one.owner, None) for one in group)
             first = self.last_lsn + 1
             self.last_lsn += len(group)
         frames = [
@@ -272,17 +273,19 @@ class Journal:
     def wait_for_work(self, timeout_s: float) -> None:
         """Return when `keep` may have something to do, or after a while."""
         with self._changed:
-            if not self._has_work():
+            if not self._has_work() and not self._woken:
                 self._changed.wait(timeout_s)
 
     def rest(self, timeout_s: float) -> None:
         """Return after a while, or when something changed."""
         with self._changed:
-            self._changed.wait(timeout_s)
+            if not self._woken:
+                self._changed.wait(timeout_s)
 
     def wake(self) -> None:
-        """Let who waits for work look again."""
+        """Let nobody wait for work any more."""
         with self._changed:
+            self._woken = True
             self._changed.notify_all()
 
     def _has_work(self) -> bool:
@@ -320,9 +323,9 @@ class Journal:
         finally:
             self.close()
 
-    def _settle(self, pending: set[Unsettled]) -> None:
+    def _settle(self, pending: Mapping[Unsettled, None]) -> None:
         with self._changed:
-            owners = pending - self._stuck
+            owners = [one for one in pending if one not in self._stuck]
         for owner in owners:
             try:
                 owner.settle()

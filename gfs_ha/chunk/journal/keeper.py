@@ -8,7 +8,8 @@ from gfs_ha.chunk.journal.journal import Journal
 from gfs_ha.errors import GfsError
 from gfs_ha.runtime import Runtime, Task
 
-_LOOK_S = 1.0
+_LOOK_S = 30.0  # It is woken when there is something to do.
+_REST_S = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +44,12 @@ class JournalKeeper:
                 break
             try:
                 if not self._journal.keep():
-                    self._journal.rest(_LOOK_S)
+                    self._journal.rest(_REST_S)
             except GfsError as error:
                 if str(error) != failed:
                     logger.error("the journal of the disk is not kept: %s", error)
                 failed = str(error)
-                self._journal.rest(_LOOK_S)
+                self._journal.rest(_REST_S)
         try:
             self._journal.end()
         except GfsError as error:

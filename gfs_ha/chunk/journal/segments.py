@@ -18,12 +18,12 @@ class Unsettled(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Segment:
-    """One segment: free when `title` is None; `pending` are those that have appends in it."""
+    """One segment: free when `title` is None; `pending` have appends in it, in their order."""
 
     start: int
     title: Title | None = None
     at: int = PAGE_BYTES  # Where the next group goes, counted from `start`.
-    pending: set[Unsettled] = field(default_factory=set)
+    pending: dict[Unsettled, None] = field(default_factory=dict)
 
 
 class Segments:
@@ -64,7 +64,7 @@ class Segments:
     def settled(self, owner: Unsettled) -> None:
         """All that a replica has in the journal is in its slot."""
         for one in self._all:
-            one.pending.discard(owner)
+            one.pending.pop(owner, None)
 
     def used_bytes(self) -> int:
         """Return how much of the journal cannot be used again yet."""
