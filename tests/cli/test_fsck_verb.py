@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from gfsctl_program import CHUNK_BYTES, Gfsctl, kill_member, wait_until
+from msgspec.structs import replace
 
+import gfs_ha.cli.admin.seal_chunk  # noqa: F401  It registers its screen.
+from gfs_ha.cli.render import render, text_of
+from gfs_ha.ids import ChunkId, LogIndex, ServerId
 from gfs_ha.local.cluster import LocalCluster
+from gfs_ha.protocol.losses import LossPlan, LossReplica
 
 
 @pytest.mark.parametrize("mode", ["table", "wide", "json", "jsonl", "name"])
@@ -55,6 +61,23 @@ def test_a_healthy_cluster_stays_healthy_for_fsck_amid_a_load(gfsctl: Gfsctl, ho
     assert found["items"] == [] and found["summary"]["read"] and not found["summary"]["unread"]
 
 
+def test_a_deep_look_names_the_file_of_a_rotten_copy(
+    gfsctl: Gfsctl, home: str, shared_cluster: LocalCluster
+) -> None:
+    data = os.urandom(300_000)
+    gfsctl.ok("put", "-", f"{home}/rots", stdin=data)
+    slots = Path(shared_cluster.directory).glob("cs*/data/*.slot")
+    slot, at = next((one, found) for one in slots if (found := one.read_bytes().find(data)) >= 0)
+    with slot.open("r+b") as file:
+        file.seek(at + 200_000)
+        file.write(bytes([data[200_000] ^ 1]))
+    ended = gfsctl("admin", "fsck", home, "--deep", "-o", "json")
+    found = [one for one in ended.json["items"] if one["kind"] == "corrupt"]
+    assert ended.status == 8, ended.err
+    assert [one["path"] for one in found] == [f"{home}/rots"]
+    assert found[0]["servers"] == [slot.parent.parent.name]
+
+
 def test_fsck_names_the_files_of_lost_copies(
     gfsctl: Gfsctl, home: str, whole_cluster: LocalCluster
 ) -> None:
@@ -75,3 +98,18 @@ def test_fsck_names_the_files_of_lost_copies(
     assert {one["path"] for one in found["items"]} == {f"{home}/f"}
     assert "missing" in {one["kind"] for one in found["items"]}
     assert victim in {name for one in found["items"] for name in one["servers"]}
+
+
+def test_the_plan_of_a_loss_says_what_goes_and_what_stays() -> None:
+    there = LossReplica(ServerId(1), "cs1", "r1", "live", False, "UnknownReplica: not here")
+    gone = LossReplica(ServerId(3), "cs3", "r2", "dead", True, "no answer")
+    facts = (ChunkId(0x1000000000007), "sealing", LogIndex(9), "no proof", "", 40, 0)
+    plan = LossPlan(*facts, 100, "/log", 1000, False, (there, gone))
+    text = text_of(render(plan, False), color=False, wide=False)
+    assert "would end at 40 bytes" in text and "then have 1,040 bytes" in text
+    assert "lost: the last 60 bytes" in text and "cs3" in text and "given up" in text
+    unknown = text_of(render(replace(plan, reported=-1), False), color=False, wide=False)
+    assert "in doubt" in unknown
+    other = replace(plan, path="", published_end=30, referenced=True)
+    put = text_of(render(other, False), color=False, wide=False)
+    assert "first 30 bytes, which are kept" in put
