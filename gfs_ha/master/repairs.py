@@ -22,6 +22,7 @@ STALLED_S = 30.0  # A copy without progress for so long is tried elsewhere.
 REST_MIN_S = 5.0
 REST_MAX_S = 300.0
 RATE_S = 10.0  # The rate is that of the last so many seconds.
+_RATE_MIN_S = 1.0
 _SERVER_AT_FAULT = ("DiskFull", "DiskFailed", "Overloaded")
 
 Place = tuple[ChunkId, ServerId]
@@ -52,7 +53,10 @@ class RepairBook:
     _resting: OrderedDict[Place, _Rest] = field(default_factory=OrderedDict)
     _moved: OrderedDict[Answered, tuple[float, int]] = field(default_factory=OrderedDict)
     _lengths: dict[Answered, int] = field(default_factory=dict)
-    _finished: deque[tuple[float, int]] = field(default_factory=deque)
+    _came: deque[tuple[float, int]] = field(  # When bytes of copies came, and how many.
+        default_factory=lambda: deque(maxlen=4 * NOTES_MAX)
+    )
+    _began_s: float = 0.0  # When copies began after a time without any.
 
     def answered(self, kind: str, answered: Answered) -> None:
         """Note that an order of repair is done, until a plan takes it up."""
@@ -62,8 +66,9 @@ class RepairBook:
         """Note a copy that is complete and verified."""
         self.answered("copy", answered)
         chunk_id, server_id, _ = answered
-        if self._moved.pop(answered, None) is not None:
-            self._finished.append((now_s, self._lengths.pop(answered, 0)))
+        moved = self._moved.pop(answered, None)
+        if moved is not None:
+            self._came.append((now_s, max(0, self._lengths.pop(answered, 0) - moved[1])))
             self.done_copies += 1
         for place in ((chunk_id, server_id), (NO_CHUNK, server_id)):
             self._resting.pop(place, None)
@@ -98,6 +103,8 @@ class RepairBook:
     def wanted(self, answered: Answered, length: int, now_s: float) -> None:
         """Note that a copy is ordered: from now on it has to make progress."""
         if answered not in self._moved:
+            if not self._moved and not self._recent(now_s):
+                self._began_s = now_s
             _keep(self._moved, answered, (now_s, 0))
             self._lengths[answered] = length
             while len(self._lengths) > 2 * NOTES_MAX:
@@ -109,6 +116,8 @@ class RepairBook:
             answered = (copy.chunk_id, server_id, copy.order_index)
             known = self._moved.get(answered)
             if known is not None and known[1] != copy.bytes_done:
+                self._came.append((now_s, max(0, copy.bytes_done - known[1])))
+                self._recent(now_s)
                 self._moved[answered] = (now_s, copy.bytes_done)
 
     def look_for_stalled(self, now_s: float) -> None:
@@ -153,12 +162,15 @@ class RepairBook:
             del self.gone[place]
 
     def bytes_per_s(self, now_s: float) -> int:
-        """Return the bytes per second that copies finished with lately."""
-        while self._finished and now_s - self._finished[0][0] > RATE_S:
-            self._finished.popleft()
-        moving = sum(done for _, done in self._moved.values())
-        recent = sum(length for _, length in self._finished)
-        return int((recent + moving) / RATE_S) if recent else 0
+        """Return the bytes per second that came lately, since copies began at the earliest."""
+        came = self._recent(now_s)
+        return int(came / min(RATE_S, max(_RATE_MIN_S, now_s - self._began_s)))
+
+    def _recent(self, now_s: float) -> int:
+        """Return the bytes of the last seconds, and forget those before."""
+        while self._came and now_s - self._came[0][0] > RATE_S:
+            self._came.popleft()
+        return sum(count for _, count in self._came)
 
     def _forget(self, answered: Answered) -> None:
         self._moved.pop(answered, None)

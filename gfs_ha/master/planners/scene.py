@@ -206,9 +206,7 @@ class Scene:
             )
             shares.append(share // BUSY_SHARE if busy else share)
         if budget.cluster_bytes_per_s:
-            servers = sum(self.live(one) for one in self.candidates)
-            at_once = min(load.copies, budget.copies, servers * budget.copies_per_server)
-            shares.append(budget.cluster_bytes_per_s // _at_least_one(at_once))
+            shares.append(budget.cluster_bytes_per_s // _at_least_one(load.at_once()))
         return max(1, min(shares)) if shares else 0
 
     def _under_way(self) -> Load:
@@ -229,6 +227,7 @@ class Load:
         self._counts: dict[ServerId, int] = {}
         self._bytes: dict[ServerId, int] = {}
         self.copies = 0
+        self._to: dict[ServerId, int] = {}
         self._left = 0
         self.lacking = 0  # Chunks with a copy under way because they have too few.
 
@@ -250,10 +249,17 @@ class Load:
         """Count a copy by the bytes that it still has to go."""
         self.copies += 1
         self._left += length
+        self._to[target] = self._to.get(target, 0) + 1
         for server_id in {target, source} - {None}:
             assert server_id is not None
             self._counts[server_id] = self._counts.get(server_id, 0) + 1
             self._bytes[server_id] = self._bytes.get(server_id, 0) + length
+
+    def at_once(self) -> int:
+        """Return how many of the copies can run at once; the others wait at their servers."""
+        most = self._scene.budget.copies_per_server
+        running = sum(min(most, count) for count in self._to.values())
+        return min(running, self._scene.budget.copies)
 
     def count(self, server_id: ServerId) -> int:
         """Return how many copies a server takes part in."""
