@@ -89,8 +89,8 @@ def budget(
 ) -> None:
     """Show how much repair may take, or change it.
 
-    It holds for copies that begin from now on. A server that serves clients at the time gives a
-    quarter of it.
+    Copies under way change their pace within a second or two. A server that serves clients at the
+    time gives a quarter of it.
     """
     if (cluster, server, per_server, copies) == (None, None, None, None):
         session.show(session.operations.repair(1).budget)
