@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from gfs_ha.chunk.disk import opened
 from gfs_ha.chunk.journal.frames import Append
@@ -21,13 +22,21 @@ from gfs_ha.chunk.slots.format import DATA_OFFSET
 from gfs_ha.chunk.slots.slot import Slot
 from gfs_ha.errors import DiskFailed
 from gfs_ha.limits import BLOCK_BYTES, WRITE_BACK_BYTES
-from gfs_ha.protocol.data import Durability
+
+
+class Owner(Unsettled, Protocol):
+    """The replica whose slot it is."""
+
+    @property
+    def durable(self) -> bool:
+        """Return True when an acknowledgement means synced (C1)."""
+        ...
 
 
 class Commits:
     """Those of one replica, under its lock."""
 
-    def __init__(self, owner: Unsettled, slot: Slot, journal: Journal) -> None:
+    def __init__(self, owner: Owner, slot: Slot, journal: Journal) -> None:
         self._owner = owner
         self._slot = slot
         self._journal = journal
@@ -42,8 +51,7 @@ class Commits:
 
     def goes_to_journal(self, length: int, entries: bytes) -> bool:
         """Return whether a push is a small durable append, and the journal takes some now."""
-        durable = self._slot.header.durability is Durability.DISK
-        return bool(entries) and durable and self._journal.takes(length)
+        return bool(entries) and self._owner.durable and self._journal.takes(length)
 
     def commit(self, push: OpenPush, now_ms: int) -> None:
         """Make a push count; at durability `disk` it is safe then. Raises: DiskFull, DiskFailed."""
@@ -72,7 +80,7 @@ class Commits:
                 return
         with self.watched():
             slot.write(push.file, changed, table)
-            if changed.durability is Durability.DISK:
+            if self._owner.durable:
                 push.file.sync()
         self._be_settled()
 
