@@ -31,6 +31,7 @@ from gfs_ha.master.state.commands import (
     PlaceCopy,
     ReapStep,
     ReplicasDeleted,
+    SealWithLoss,
     SetRepairBudget,
     VerifyState,
     decode_entry,
@@ -256,7 +257,10 @@ class Workload:
                 chunk_id = self.random.choice(sealing)
             chunk = view.chunk(chunk_id)
         order = chunk.begin_index if chunk else 1
-        return CommitSeal(chunk_id, order, self.length(), 2, self.holders(chunk_id))
+        seal = CommitSeal(chunk_id, order, self.length(), 2, self.holders(chunk_id))
+        members = () if chunk is None else chunk.replicas
+        left = tuple(one.server_id for one in members if one.server_id not in seal.holders)
+        return SealWithLoss(seal, left) if left and chunk_id % 2 else seal
 
     def end_claims(self) -> Command:
         with self.driver.view() as view:

@@ -8,7 +8,7 @@ from state_driver import Driver
 
 from gfs_ha.ids import ChunkId, InodeId, SessionId
 from gfs_ha.master.state import tail_reads
-from gfs_ha.master.state.commands import BeginSeal, Command, CommitSeal
+from gfs_ha.master.state.commands import BeginSeal, Command, CommitSeal, SealWithLoss
 from gfs_ha.master.state.records import OPEN
 from gfs_ha.master.state.tail_commands import (
     AbandonTails,
@@ -89,7 +89,9 @@ class TailWorkload:
         holders = tuple(members[: self.dice.randint(1, len(members))])
         crc = None if self.dice.random() < 0.05 else self.dice.getrandbits(32)
         records = self.records(length)
-        return CommitSeal(chunk_id, chunk.begin_index, length, 3, holders, crc, records)
+        seal = CommitSeal(chunk_id, chunk.begin_index, length, 3, holders, crc, records)
+        left = tuple(one for one in members if one not in holders)
+        return SealWithLoss(seal, left) if left and chunk_id % 2 else seal
 
     def records(self, length: int) -> tuple[RecordEntry, ...]:
         made = []
