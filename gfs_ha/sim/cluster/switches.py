@@ -73,17 +73,21 @@ def _all_holders(scene: Scene, chunk_id: Any, chunk: Any, but: ServerId) -> tupl
     return tuple(one for one in chunk.holders if one != but)
 
 
-def _unknown_is_empty(chunk: Any, fences: Any, proofs: Any, reachable: Any) -> sealing.Decision:
+def _unknown_is_empty(
+    chunk: Any, fences: Any, proofs: Any, reachable: Any, *given_up: Any
+) -> sealing.Decision:
     empty = {
         one: answer
         if isinstance(answer, FenceAnswer)
         else FenceAnswer(chunk.chunk_id, chunk.begin_index, 0, 0, 1, 1, True, "")
         for one, answer in fences.items()
     }
-    return sealing.decide(chunk, empty, proofs, reachable)
+    return sealing.decide(chunk, empty, proofs, reachable, *given_up)
 
 
-def _first_answer(chunk: Any, fences: Any, proofs: Any, reachable: Any) -> sealing.Decision:
+def _first_answer(
+    chunk: Any, fences: Any, proofs: Any, reachable: Any, *given_up: Any
+) -> sealing.Decision:
     """Take any answer for a proof, also one of bytes that were promised and are not there."""
     trusted = {
         one: FenceAnswer(
@@ -94,7 +98,7 @@ def _first_answer(chunk: Any, fences: Any, proofs: Any, reachable: Any) -> seali
         else answer
         for one, answer in fences.items()
     }
-    return sealing.decide(chunk, trusted, proofs, reachable)
+    return sealing.decide(chunk, trusted, proofs, reachable, *given_up)
 
 
 def _stays_open(gate: Gate, header: Any) -> None:
