@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import heal_faults
 from heal_clients import RATES, Clients, verify
@@ -88,9 +89,7 @@ def _play(stage: Stage) -> str:
     wrong += verified.wrong
     if wrong:
         raise Failed(f"{len(wrong)} things are wrong, the first: {wrong[0]}")
-    with gfs_ha.connect(config) as cluster:
-        if not cluster.operations.health().healthy:
-            raise Failed("the cluster does not call itself healthy")
+    _await_health(config)
     _show(stage, "admin", "status")
     copied = sum(one.copied_bytes for one in healed) / 1e6
     return (
@@ -100,6 +99,16 @@ def _play(stage: Stage) -> str:
         f"{verified.files:,} files and {verified.records:,} records are there, every byte and each "
         f"record once; no client saw an error"
     )
+
+
+def _await_health(config: Path) -> None:
+    """Wait for health: the last reader may have met flipped bytes that nobody had read before."""
+    deadline_s = time.monotonic() + heal_faults.HEAL_S
+    with gfs_ha.connect(config) as cluster:
+        while not (report := cluster.operations.health()).healthy:
+            if time.monotonic() > deadline_s:
+                raise Failed(f"the cluster is not healthy: {report.items[0].message}")
+            time.sleep(0.2)
 
 
 def _act(stage: Stage, ward: Ward, name: str, story: tuple[str, tuple[str, ...]]) -> Healed:
