@@ -13,7 +13,7 @@ from gfs_ha.sim.cluster.search import find, plan_of
 from gfs_ha.sim.cluster.switches import SWITCHES
 
 # Rules whose loss shows within a second or two; docs/simulation.md has all of them.
-QUICK = ("sync-before-ack", "age-from-election", "verified-copies", "high-water")
+QUICK = ("age-from-election", "verified-copies", "high-water")
 
 
 @pytest.mark.parametrize("seed", [9, 62])

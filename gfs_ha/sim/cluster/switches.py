@@ -128,6 +128,7 @@ SWITCHES: dict[str, Switch] = {
         "bytes are acknowledged before they are synced",
         (Patch(Replica, "durable", property(_never)),),
         ("power-all",),
+        found_at=0,
     ),
     "fence-ends-appends": Switch(
         "C2",
