@@ -8,18 +8,16 @@ from gfs_ha.limits import LIST_PAGE_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.planners.plan import NO_CHUNK
-from gfs_ha.master.planners.seen import USUAL_BUDGET
-from gfs_ha.master.proposals import MARGIN_S, reply_of
+from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.state.commands import SetRepairBudget
+from gfs_ha.master.state.copies import USUAL_BUDGET, budget_report
 from gfs_ha.master.state.records import Chunk
 from gfs_ha.master.state.view import View
-from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.repair import (
     CopyRow,
     GetRepair,
-    RepairBudgetReport,
     RepairFailure,
     RepairReport,
     SetBudget,
@@ -66,7 +64,7 @@ def repair_report(desk: Desk, view: View, limit: int) -> RepairReport:
         bytes_per_s=rate,
         eta_ms=0 if not found.copies else int(left / rate * 1000) if rate else -1,
         hold=reign.hold,
-        budget=_budget(view),
+        budget=budget_report(view.repair_budget() or USUAL_BUDGET),
         misplaced_count=max(reign.placing.newest, reign.placing.misplaced),
     )
 
@@ -74,17 +72,11 @@ def repair_report(desk: Desk, view: View, limit: int) -> RepairReport:
 def set_budget(desk: Desk, request: SetBudget, slot: Slot) -> None:
     """Write down how much repair may take, and answer with all of it."""
     desk.leading()
-    with desk.kv.read() as reader:
-        now = _budget(View(reader))
-
-    def chosen(asked: int, known: int) -> int:
-        return known if asked == -1 else asked
-
     command = SetRepairBudget(
-        chosen(request.cluster_bytes_per_s, now.cluster_bytes_per_s),
-        chosen(request.server_bytes_per_s, now.server_bytes_per_s),
-        chosen(request.copies_per_server, now.copies_per_server),
-        chosen(request.copies, now.copies),
+        request.cluster_bytes_per_s,
+        request.server_bytes_per_s,
+        request.copies_per_server,
+        request.copies,
     )
 
     def done(outcome: Outcome) -> None:
@@ -92,27 +84,9 @@ def set_budget(desk: Desk, request: SetBudget, slot: Slot) -> None:
             assert outcome.error is not None, "an outcome without result or error"
             slot.fail(desk.proposer.for_client(outcome.error))
             return
-        reply = reply_of(outcome)
-        if isinstance(reply, Failure):
-            slot.reply_encoded(outcome.result)
-            return
-        slot.reply(
-            RepairBudgetReport(
-                command.cluster_bytes_per_s,
-                command.server_bytes_per_s,
-                command.copies_per_server,
-                command.copies,
-            )
-        )
+        slot.reply_encoded(outcome.result)
 
     desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)
-
-
-def _budget(view: View) -> RepairBudgetReport:
-    row = view.repair_budget() or USUAL_BUDGET
-    return RepairBudgetReport(
-        row.cluster_bytes_per_s, row.server_bytes_per_s, row.copies_per_server, row.copies
-    )
 
 
 class _Names:

@@ -172,8 +172,10 @@ def _target(
     chunk_id, chunk = known
     wanted = scene.copy_wanted(chunk_id, chunk, kept)
     # A server that came back without the disk of its place is as good as one without a place: the
-    # rule often wants the copy just there.
-    anew = {one.server_id for one in chunk.replicas if scene.lost_for_good(one)} - set(kept)
+    # rule often wants the copy just there. Where an order is under way it is no target (G3).
+    ordered = {one.server_id for one in chunk.copying + chunk.deleting}
+    left = {one.server_id for one in chunk.replicas if scene.lost_for_good(one)}
+    anew = left - ordered - set(kept)
     wanted = replace(wanted, taken=wanted.taken - anew)
     candidates = list(scene.candidates.values())
     best, remarks = place_copy(candidates, wanted)

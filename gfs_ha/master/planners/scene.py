@@ -8,8 +8,8 @@ from gfs_ha.master.census import Presence, lost_disks
 from gfs_ha.master.observed import DAMAGED, DEAD, LIVE
 from gfs_ha.master.placement import Candidate, CopyWanted
 from gfs_ha.master.planners.plan import Seen
-from gfs_ha.master.planners.seen import USUAL_BUDGET
 from gfs_ha.master.rules import breaks, faults
+from gfs_ha.master.state.copies import USUAL_BUDGET
 from gfs_ha.master.state.records import Chunk, PlaceOrder, Replica, Server
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import CopyReplica, CopySource

@@ -6,19 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gfs_ha.ids import ChunkId, DiskId, LogIndex, ServerId, StartId
-from gfs_ha.limits import (
-    REPAIR_CLUSTER_BYTES_PER_S,
-    REPAIR_COPIES,
-    REPAIR_COPIES_PER_SERVER,
-    REPAIR_SERVER_BYTES_PER_S,
-)
 from gfs_ha.master.placement import Candidate
-from gfs_ha.master.state.records import RepairBudget
 from gfs_ha.protocol.control import BucketListing, CopyProgress, OpenReplica
-
-USUAL_BUDGET = RepairBudget(
-    REPAIR_CLUSTER_BYTES_PER_S, REPAIR_SERVER_BYTES_PER_S, REPAIR_COPIES_PER_SERVER, REPAIR_COPIES
-)
 
 Answered = tuple[ChunkId, ServerId, LogIndex]  # An order and who answered it.
 

@@ -242,12 +242,16 @@ class DropReplica(Word, frozen=True, tag="drop_replica"):
 
 
 class SetRepairBudget(Word, frozen=True, tag="set_repair_budget"):
-    """-> Done. How much repair may take, see records.RepairBudget. Raises: InvalidArgument."""
+    """-> RepairBudgetReport, of all numbers. See records.RepairBudget; -1 leaves one as it is.
 
-    cluster_bytes_per_s: int
-    server_bytes_per_s: int
-    copies_per_server: int
-    copies: int
+    Raises: InvalidArgument. Who asks for two changes in a row must not lose the first: apply knows
+    what stands, and a leader that looked before it proposed may have seen an older row.
+    """
+
+    cluster_bytes_per_s: int = -1
+    server_bytes_per_s: int = -1
+    copies_per_server: int = -1
+    copies: int = -1
 
 
 class FitGoals(Word, frozen=True, tag="fit_goals"):

@@ -16,7 +16,15 @@ import msgspec
 
 from gfs_ha.errors import LimitExceeded, StaleCommand, UnknownServer
 from gfs_ha.ids import ChunkId, DiskId, LogIndex, ServerId, format_id
-from gfs_ha.limits import GOAL_MAX, REPAIR_COPIES_MAX, SPARE_PLACES_MAX
+from gfs_ha.limits import (
+    GOAL_MAX,
+    REPAIR_CLUSTER_BYTES_PER_S,
+    REPAIR_COPIES,
+    REPAIR_COPIES_MAX,
+    REPAIR_COPIES_PER_SERVER,
+    REPAIR_SERVER_BYTES_PER_S,
+    SPARE_PLACES_MAX,
+)
 from gfs_ha.master.state.bounds import SIZE_MAX, U64_MAX, check_count, check_range, check_text
 from gfs_ha.master.state.chunk_rows import get_chunk, put_chunk
 from gfs_ha.master.state.commands import (
@@ -31,7 +39,12 @@ from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.records import SEALED, Chunk, PlaceOrder, RepairBudget, Replica
 from gfs_ha.master.state.tables import ONLY, REPAIR_BUDGET
 from gfs_ha.protocol.metadata import Done
+from gfs_ha.protocol.repair import RepairBudgetReport
 
+# Apply fills in what a change leaves open from this: other numbers are another schema.
+USUAL_BUDGET = RepairBudget(
+    REPAIR_CLUSTER_BYTES_PER_S, REPAIR_SERVER_BYTES_PER_S, REPAIR_COPIES_PER_SERVER, REPAIR_COPIES
+)
 _REASON_BYTES_MAX = 255
 
 
@@ -170,20 +183,32 @@ def drop_replica(draft: Draft, command: DropReplica) -> Done:
 
 
 @step(SetRepairBudget)
-def set_repair_budget(draft: Draft, command: SetRepairBudget) -> Done:
-    """Write down how much repair may take. Refuses: InvalidArgument."""
-    check_range("cluster_bytes_per_s", command.cluster_bytes_per_s, 0, SIZE_MAX)
-    check_range("server_bytes_per_s", command.server_bytes_per_s, 0, SIZE_MAX)
-    check_range("copies_per_server", command.copies_per_server, 0, REPAIR_COPIES_MAX)
-    check_range("copies", command.copies, 0, REPAIR_COPIES_MAX)
+def set_repair_budget(draft: Draft, command: SetRepairBudget) -> RepairBudgetReport:
+    """Write down how much repair may take, and return all of it. Refuses: InvalidArgument."""
+    check_range("cluster_bytes_per_s", command.cluster_bytes_per_s, -1, SIZE_MAX)
+    check_range("server_bytes_per_s", command.server_bytes_per_s, -1, SIZE_MAX)
+    check_range("copies_per_server", command.copies_per_server, -1, REPAIR_COPIES_MAX)
+    check_range("copies", command.copies, -1, REPAIR_COPIES_MAX)
+    known = draft.view.repair_budget() or USUAL_BUDGET
+
+    def chosen(asked: int, before: int) -> int:
+        return before if asked == -1 else asked
+
     row = RepairBudget(
-        command.cluster_bytes_per_s,
-        command.server_bytes_per_s,
-        command.copies_per_server,
-        command.copies,
+        chosen(command.cluster_bytes_per_s, known.cluster_bytes_per_s),
+        chosen(command.server_bytes_per_s, known.server_bytes_per_s),
+        chosen(command.copies_per_server, known.copies_per_server),
+        chosen(command.copies, known.copies),
     )
     draft.rows.put(REPAIR_BUDGET, ONLY, row)
-    return Done()
+    return budget_report(row)
+
+
+def budget_report(row: RepairBudget) -> RepairBudgetReport:
+    """Return a budget as operators read it."""
+    return RepairBudgetReport(
+        row.cluster_bytes_per_s, row.server_bytes_per_s, row.copies_per_server, row.copies
+    )
 
 
 def forget_dropped(draft: Draft, chunk_id: ChunkId, order: PlaceOrder) -> bool:

@@ -18,6 +18,7 @@ from gfs_ha.master.state.commands import (
     ReplicasDeleted,
     SetRepairBudget,
 )
+from gfs_ha.master.state.copies import USUAL_BUDGET, budget_report
 from gfs_ha.master.state.records import Chunk, PlaceOrder, RepairBudget, Replica
 from gfs_ha.protocol.metadata import FinishChunk, ReleaseChunks
 
@@ -249,8 +250,19 @@ def test_the_budget_of_repair_is_written_down_within_bounds() -> None:
     house.driver.ok(SetRepairBudget(0, 50 << 20, 2, 100))
     with house.driver.view() as view:
         assert view.repair_budget() == RepairBudget(0, 50 << 20, 2, 100)
-    assert house.driver.error(SetRepairBudget(-1, 1, 1, 1)) == "InvalidArgument"
+    assert house.driver.error(SetRepairBudget(-2, 1, 1, 1)) == "InvalidArgument"
     assert house.driver.error(SetRepairBudget(1, 1, 1, 1 << 20)) == "InvalidArgument"
+
+
+def test_two_changes_of_the_budget_in_a_row_both_stand_whoever_looked_when() -> None:
+    house = House()
+    first = house.driver.ok(SetRepairBudget(copies=7))
+    assert (first.copies, first.cluster_bytes_per_s) == (7, USUAL_BUDGET.cluster_bytes_per_s)
+    second = house.driver.ok(SetRepairBudget(server_bytes_per_s=1 << 20))
+    assert (second.copies, second.server_bytes_per_s) == (7, 1 << 20)
+    with house.driver.view() as view:
+        row = view.repair_budget()
+        assert row is not None and budget_report(row) == second
 
 
 @settings(max_examples=60, deadline=None)
