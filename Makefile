@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo demo-heal heal test check quick bench fuzz sim bulk bench-etcd bench-append chaos-masters leader-kills append-kills power-cuts many-files format clean
+.PHONY: help setup demo demo-heal heal test check quick properties bench fuzz sim bulk bench-etcd bench-append chaos-masters leader-kills append-kills power-cuts many-files format clean
 
 help:
 	@echo "make demo    a real file into a three-master cluster and back, through the loss of the leader"
@@ -12,6 +12,7 @@ help:
 	@echo "make test    everything that must pass: types, lint, layers, tests (what CI runs)"
 	@echo "make check   types, lint, layers, architecture only"
 	@echo "make quick   the tests that start no processes"
+	@echo "make properties  tests of what holds for all inputs, with inputs that no run had before"
 	@echo "make bench   put, get, create, tree and failover beside the floor programs"
 	@echo "make bench-etcd  durable commands and reads beside a 3-member etcd, which must be installed"
 	@echo "make bench-append PEERS=DIR [ROUNDS=3]  appends beside MooseFS and GlusterFS, started by the scripts in DIR"
@@ -52,8 +53,16 @@ check: setup
 quick: setup
 	$(BIN)/python -m pytest -m 'not processes'
 
+# Most tests wait for processes: two files at a time, each with processes and ports of its own.
+test: WORKERS ?= 2
 test: check
-	$(BIN)/python -m pytest --ignore tests/test_architecture.py
+	$(BIN)/python -m pytest --ignore tests/test_architecture.py \
+		-n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# What holds for all inputs, with new ones each time; `make test` takes the same ones always.
+properties: setup
+	$(BIN)/python -m pytest -m 'not processes' --hypothesis-profile search \
+		$$(grep -rl '@given' tests)
 
 SEEDS ?= 5000
 fuzz: setup

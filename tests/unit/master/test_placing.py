@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from repair_house import PLANNERS, House
 
@@ -205,6 +205,8 @@ PLACES = st.lists(st.integers(1, 8), min_size=3, max_size=3, unique=True)
     st.sets(st.integers(1, 8), max_size=3),
     st.sampled_from((SEED, SPREAD, HDFS)),
 )
+# Only server 6 is in another rack, and only 7 and 8 are other machines: all three copies move.
+@example([[1, 2, 3]], [1, 1, 1, 1, 1, 2, 1, 1], [1, 1, 1, 1, 1, 1, 2, 3], set(), SEED)
 def test_wherever_copies_lie_the_planners_rest_with_the_rule_as_far_as_it_can_be_had(
     places: list[list[int]],
     racks: list[int],
@@ -228,7 +230,7 @@ def test_wherever_copies_lie_the_planners_rest_with_the_rule_as_far_as_it_can_be
     for _ in range(4):  # Rounds: each moves one copy of a chunk, and there are three.
         house.cursors.placing = PlacingWalk()
         house.rest(200)
-    assert house.copies_made <= 2 * len(chunks), "one copy stays where it is"
+    assert house.copies_made <= 3 * len(chunks), "no copy moves twice"
     house.cursors.placing = PlacingWalk()
     assert all(house.plan(planner).empty for planner in PLANNERS)
     for chunk_id in chunks:
