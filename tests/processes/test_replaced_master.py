@@ -181,12 +181,18 @@ def test_who_was_there_before_all_three_were_replaced_finds_their_successors(
             for old in {"m1", "m2", "m3"} - {last}:
                 list(local_cluster.replace_master(old))
             # They talk to the last one of the old all the time, and it never has to name another.
-            began_s = RUNTIME.monotonic_s()
+            # What they ask beside that takes a moment, too: nobody may fall silent before.
+            asked_s = RUNTIME.monotonic_s() + REFRESH_S + 2.0
+            link = fs._connection.calls._link
             wait_until(
-                lambda: bool(seen_by(reader)) and RUNTIME.monotonic_s() > began_s + REFRESH_S,
+                lambda: (
+                    bool(seen_by(reader))
+                    and leader_of(fs) == last
+                    and {"m4", "m5"} <= {*link.connections.names}
+                    and RUNTIME.monotonic_s() > asked_s
+                ),
                 "they asked who is there",
             )
-            assert leader_of(fs) == last
             made = len(creator.made)
             local_cluster.kill(last, signal.SIGKILL)
             wait_until(lambda: len(creator.made) > made + 20, "the client goes on")

@@ -171,7 +171,6 @@ class PunchHouse:
 
     def rest(self, ticks: int = 200) -> None:
         """Plan, apply and obey until nothing is left to do and a whole round found nothing."""
-        quiet_since = None
         walk = self.cursors.dead_blocks
         for _ in range(ticks):
             self.reap()
@@ -179,13 +178,11 @@ class PunchHouse:
             self.apply(made)
             for server_id, order in self.orders(made):
                 self.obey(server_id, order)
-            if not made.empty or walk.walking:
-                quiet_since = None
-            elif quiet_since is None:
-                quiet_since = walk.rounds
-                with self.tables.view() as view:
-                    if walk.loosened == view.counters().loosened and not walk.again:
-                        return
+            with self.tables.view() as view:
+                told = walk.loosened == view.counters().loosened and not walk.again
+            # Each tick is as long as two pauses between rounds: one may begin and end in it.
+            if made.empty and told and not walk.walking:
+                return
         raise AssertionError("the planner does not come to rest")
 
     # Copies -----------------------------------------------------------------------------------
