@@ -145,6 +145,8 @@ class Reign:
     def release_due(self, now_s: float) -> None:
         """Answer the heartbeats that have waited long enough, or that orders wait for."""
         self.checks.tick(now_s)
+        for server_id, order in self.checks.unanswered():
+            self.orders.want(server_id, order)
         for server_id, parked in list(self._parked.items()):
             waited_s = now_s - parked.since_s
             if waited_s >= HEARTBEAT_PARK_S or self.orders.has_due(server_id, now_s):

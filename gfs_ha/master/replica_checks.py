@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from gfs_ha.errors import Overloaded
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.master.waiting import Waiting
+from gfs_ha.protocol.control import CompareReplica
 from gfs_ha.protocol.damage import WAITING, VerifiedChunk, VerifiedReplica
 
 CHECKS_MAX = 1_000
@@ -28,6 +29,7 @@ class Check:
     found: dict[ServerId, VerifiedReplica] = field(default_factory=dict)
     waiting: set[ServerId] = field(default_factory=set)
     slots: list[Waiting] = field(default_factory=list)
+    order: CompareReplica | None = None  # What those that are waited for were told.
 
     def report(self) -> VerifiedChunk:
         """Return what is known by now."""
@@ -55,12 +57,17 @@ class ReplicaChecks:
         return True
 
     def begin(
-        self, chunk: VerifiedChunk, rows: Iterable[VerifiedReplica], slot: Waiting, now_s: float
+        self,
+        chunk: VerifiedChunk,
+        rows: Iterable[VerifiedReplica],
+        slot: Waiting,
+        now_s: float,
+        order: CompareReplica | None = None,
     ) -> None:
         """Begin a check; a row says WAITING while its server is being asked. Raises: Overloaded."""
         if len(self._checks) >= CHECKS_MAX:
             raise Overloaded(f"{CHECKS_MAX} chunks are being verified already")
-        check = Check(chunk, now_s, {row.server_id: row for row in rows}, slots=[slot])
+        check = Check(chunk, now_s, {row.server_id: row for row in rows}, slots=[slot], order=order)
         check.waiting = {one for one, row in check.found.items() if row.verdict == WAITING}
         self._checks[chunk.chunk_id] = check
         self._end_if_done(check)
@@ -79,6 +86,18 @@ class ReplicaChecks:
         """Return whether a server's answer about its copy is waited for."""
         check = self._checks.get(chunk_id)
         return check is not None and server_id in check.waiting
+
+    def unanswered(self) -> list[tuple[ServerId, CompareReplica]]:
+        """Return who is waited for, and what it was told.
+
+        Another order about the chunk may have taken its place in the book: it is told again.
+        """
+        return [
+            (server_id, check.order)
+            for check in self._checks.values()
+            if check.order is not None
+            for server_id in sorted(check.waiting)
+        ]
 
     def length_of(self, chunk_id: ChunkId) -> int:
         """Return the length of a chunk that is being checked; 0 for any other."""

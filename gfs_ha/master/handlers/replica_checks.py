@@ -47,21 +47,21 @@ def verify_chunk(desk: Desk, request: VerifyChunk, slot: Slot) -> None:
                 f"chunk {format_id(request.chunk_id)} is {chunk.state}; it can be verified once it"
                 " is sealed"
             )
-        rows = _rows(desk, reign, view, (request.chunk_id, chunk))
+        end = (chunk.sealed_index, chunk.length, chunk.digest)
+        order = CompareReplica(request.chunk_id, chunk.birth, *end)
+        rows = _rows(desk, reign, view, chunk, order)
     known = VerifiedChunk(request.chunk_id, chunk.length, chunk.goal)
-    reign.checks.begin(known, rows, slot, now_s)
+    reign.checks.begin(known, rows, slot, now_s, order)
     for row in rows:
         reign.release_if_due(row.server_id, now_s)
 
 
 def _rows(
-    desk: Desk, reign: Reign, view: View, known: tuple[ChunkId, Chunk]
+    desk: Desk, reign: Reign, view: View, chunk: Chunk, order: CompareReplica
 ) -> list[VerifiedReplica]:
     """Return a row for each holder; those that can be asked have been ordered."""
-    chunk_id, chunk = known
     now_s = desk.now_s()
     lost = lost_disks(view)
-    end = (chunk.sealed_index, chunk.length, chunk.digest)
     rows = []
     for replica in chunk.replicas:
         server_id = replica.server_id
@@ -74,7 +74,7 @@ def _rows(
             verdict, why = UNREACHABLE, "its server came back without the disk"
         elif state != LIVE:
             verdict, why = UNREACHABLE, f"its server is {state}"
-        elif reign.orders.want(server_id, CompareReplica(chunk_id, chunk.birth, *end)):
+        elif reign.orders.want(server_id, order):
             verdict, why = WAITING, "its server reads it"
         else:
             verdict, why = BUSY, _LATER

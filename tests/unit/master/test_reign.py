@@ -9,7 +9,13 @@ from gfs_ha.master.handlers.call import Call, Slot
 from gfs_ha.master.reign import Reign
 from gfs_ha.protocol.calls import CallReply
 from gfs_ha.protocol.codec import Failure, decode
-from gfs_ha.protocol.control import FenceReplica, HeartbeatReply
+from gfs_ha.protocol.control import (
+    CompareReplica,
+    FenceReplica,
+    FinishReplica,
+    HeartbeatReply,
+)
+from gfs_ha.protocol.damage import INTACT, WAITING, VerifiedChunk, VerifiedReplica
 from gfs_ha.runtime import ThreadedRuntime
 
 EPOCH = Epoch(1, 4)
@@ -50,6 +56,25 @@ def test_orders_are_sent_at_once() -> None:
     assert late.answer() is None, "it was sent a moment ago"
     reign.release_due(11.2)
     assert late.answer() == HeartbeatReply(EPOCH, (FENCE,))
+
+
+def test_who_is_to_verify_its_copy_is_told_again_when_another_order_took_the_place() -> None:
+    reign, asking, verified = Reign(EPOCH, 0.0), Beat(), Beat()
+    compare = CompareReplica(7, Birth(1, 1), 50, 1000, 1)
+    finish = FinishReplica(7, Birth(1, 1), 50, 1000, 1)
+    reign.orders.want(1, compare)
+    row = VerifiedReplica(1, "cs1", "r1", WAITING, "")
+    reign.checks.begin(VerifiedChunk(7, 1000, 3), [row], asking.slot, 10.0, compare)
+    reign.orders.want(1, finish)
+    reign.park(1, verified.slot, 10.0)
+    assert verified.answer() == HeartbeatReply(EPOCH, (finish,)), "it has the same number"
+    reign.orders.answered(1, 7, "finish_seal", 50)
+    again = Beat()
+    reign.park(1, again.slot, 10.1)
+    reign.release_due(10.2)
+    assert again.answer() == HeartbeatReply(EPOCH, (compare,))
+    reign.checks.answered(7, 1, INTACT, "")
+    assert reign.checks.unanswered() == []
 
 
 def test_orders_that_wait_go_with_the_next_heartbeat() -> None:
