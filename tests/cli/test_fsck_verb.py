@@ -64,8 +64,7 @@ def test_a_deep_look_names_the_file_of_a_rotten_copy(
 ) -> None:
     data = os.urandom(300_000)
     gfsctl.ok("put", "-", f"{home}/rots", stdin=data)
-    slots = Path(shared_cluster.directory).glob("cs*/data/*.slot")
-    slot, at = next((one, found) for one in slots if (found := one.read_bytes().find(data)) >= 0)
+    slot, at = _find(Path(shared_cluster.directory), data)
     with slot.open("r+b") as file:
         file.seek(at + 200_000)
         file.write(bytes([data[200_000] ^ 1]))
@@ -74,6 +73,18 @@ def test_a_deep_look_names_the_file_of_a_rotten_copy(
     assert ended.status == 8, ended.err
     assert [one["path"] for one in found] == [f"{home}/rots"]
     assert found[0]["servers"] == [slot.parent.parent.name]
+
+
+def _find(directory: Path, data: bytes) -> tuple[Path, int]:
+    """Return a slot that holds some bytes, and where they begin in it."""
+    for slot in sorted(directory.glob("cs*/data/*.slot")):
+        try:
+            at = slot.read_bytes().find(data)
+        except FileNotFoundError:
+            continue  # Something else was collected meanwhile.
+        if at >= 0:
+            return slot, at
+    raise AssertionError("no slot holds the bytes")
 
 
 def test_fsck_names_the_files_of_lost_copies(
