@@ -11,10 +11,11 @@ import sys
 import time
 from pathlib import Path
 
-import heal_faults
+import heal_ward
 from heal_clients import RATES, Clients, verify
-from heal_faults import FAULTS, Healed, Ward
+from heal_faults import FAULTS
 from heal_load import LOG_FILE, PUTS
+from heal_ward import Healed, Ward
 from heal_watch import Watch
 from stage import Failed, Interrupted, Stage
 
@@ -70,10 +71,10 @@ def main() -> int:
 
 
 def _play(stage: Stage) -> str:
-    ward = heal_faults.prepare(stage, RACKS, CHUNK_BYTES, DEAD_AFTER_S)
+    ward = heal_ward.prepare(stage, RACKS, CHUNK_BYTES, DEAD_AFTER_S)
     config = stage.cluster.config_path
     _say("3 masters and 8 chunkservers on 4 racks serve; every file is kept three times")
-    heal_faults.fill(config, BIG_FILES)
+    heal_ward.fill(config, BIG_FILES)
     clients = Clients(stage.directory, config, RATES, stage.environment)
     healed: list[Healed] = []
     with clients, Watch(config, stage.cluster.directory) as watch:
@@ -103,7 +104,7 @@ def _play(stage: Stage) -> str:
 
 def _await_health(config: Path) -> None:
     """Wait for health: the last reader may have met flipped bytes that nobody had read before."""
-    deadline_s = time.monotonic() + heal_faults.HEAL_S
+    deadline_s = time.monotonic() + heal_ward.HEAL_S
     with gfs_ha.connect(config) as cluster:
         while not (report := cluster.operations.health()).healthy:
             if time.monotonic() > deadline_s:
@@ -117,7 +118,7 @@ def _act(stage: Stage, ward: Ward, name: str, story: tuple[str, tuple[str, ...]]
     print(f"\n{text}\n", flush=True)
     assert name in FAULTS
     ward.on_detected = lambda: _show(stage, *command)
-    healed = ward.play(name)
+    healed = ward.play(name, FAULTS[name])
     if healed.wrong:
         raise Failed(healed.wrong[0])
     if healed.whole_s is None or healed.rested_s is None:

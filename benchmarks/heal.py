@@ -16,13 +16,19 @@ import json
 import os
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
-import heal_faults
+import heal_ward
+from chaos.lan import NotAllowed
 from heal_clients import RATES, Answers, Clients, Verified, verify
-from heal_faults import FAULTS, Healed
+from heal_faults import APART, FAULTS, ON_HOSTS
+from heal_hosts import Hosts
+from heal_ward import COLUMNS, Healed
 from heal_watch import Watch
 from stage import Failed, Interrupted, Stage
+
+from gfs_ha.local import launcher
 
 CHUNK_BYTES = 8 << 20
 RACKS = ("r1", "r2", "r3", "r4")
@@ -38,8 +44,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave the files behind")
     options = parser.parse_args()
     try:
-        with Stage("heal", options.keep) as stage:
-            return run(stage, options)
+        return staged(options)
     except Failed as failed:
         print(f"FAILED: {failed}", file=sys.stderr)
         return 1
@@ -47,12 +52,27 @@ def main() -> int:
         return interrupted.exit_status
 
 
-def run(stage: Stage, options: argparse.Namespace) -> int:
-    """Play all faults, verify, print the table, and return the exit status."""
+def staged(options: argparse.Namespace) -> int:
+    """Run it on hosts of its own where they are needed and allowed; return the exit status."""
     names = options.only or list(FAULTS)
-    ward = heal_faults.prepare(stage, RACKS, CHUNK_BYTES, options.dead_after)
+    with ExitStack() as stack:
+        hosts = None
+        if any(name in ON_HOSTS for name in names):
+            try:
+                hosts = stack.enter_context(Hosts(APART))
+            except NotAllowed as error:
+                names = [name for name in names if name not in ON_HOSTS]
+                print(f"SKIPPED {', '.join(ON_HOSTS)}: {error}")
+        launch = launcher.launch if hosts is None else hosts.launch
+        stage = stack.enter_context(Stage("heal", options.keep, launch))
+        return run(stage, options, names, hosts)
+
+
+def run(stage: Stage, options: argparse.Namespace, names: list[str], hosts: Hosts | None) -> int:
+    """Play all faults, verify, print the table, and return the exit status."""
+    ward = heal_ward.prepare(stage, RACKS, CHUNK_BYTES, options.dead_after, hosts)
     config = stage.cluster.config_path
-    heal_faults.fill(config, options.big)
+    heal_ward.fill(config, options.big)
     clients = Clients(stage.directory, config, RATES, stage.environment)
     wrong: list[str] = []
     healed: list[Healed] = []
@@ -62,7 +82,7 @@ def run(stage: Stage, options: argparse.Namespace) -> int:
         calm = _calm(clients)
         for name in names:
             print(f"{name}: {FAULTS[name].__doc__}", flush=True)
-            one = ward.play(name)
+            one = ward.play(name, FAULTS[name])
             healed.append(one)
             print(f"{'':10}{one.told()}", flush=True)
             wrong += one.wrong
@@ -91,7 +111,7 @@ def _calm(clients: Clients) -> Answers:
 
 
 def _show(healed: list[Healed], calm: Answers, verified: Verified) -> None:
-    rows = [heal_faults.COLUMNS, *(one.cells() for one in healed)]
+    rows = [COLUMNS, *(one.cells() for one in healed)]
     widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))

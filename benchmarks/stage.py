@@ -8,10 +8,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 
+from gfs_ha.local import launcher
 from gfs_ha.local.cluster import LocalCluster
+from gfs_ha.local.layout import Home
+from gfs_ha.local.processes import Process
+
+Launch = Callable[[Home, str, Sequence[str]], Process]
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 GFSCTL = Path(sys.executable).with_name("gfsctl")
@@ -25,10 +31,11 @@ class Failed(Exception):
 class Stage:
     """Use it with `with`: at the end no process and no file of it is left, also after Ctrl-C.
 
-    Args: `purpose` names the directory; `keep` leaves the directory (not the processes) behind.
+    Args: `purpose` names the directory; `keep` leaves the directory (not the processes) behind;
+    `launch` starts the daemons of the cluster.
     """
 
-    def __init__(self, purpose: str, keep: bool = False) -> None:
+    def __init__(self, purpose: str, keep: bool = False, launch: Launch = launcher.launch) -> None:
         # Below the checkout: the temp directory of many systems lies in memory.
         build = CHECKOUT / "build"
         build.mkdir(exist_ok=True)
@@ -36,7 +43,7 @@ class Stage:
         self._children: list[subprocess.Popen[bytes]] = []
         self._old: dict[int, object] = {}
         self.directory = Path(tempfile.mkdtemp(prefix=f"{purpose}-", dir=build))
-        self.cluster = LocalCluster(self.directory / "cluster")
+        self.cluster = LocalCluster(self.directory / "cluster", launch=launch)
 
     def __enter__(self) -> Stage:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

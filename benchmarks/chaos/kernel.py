@@ -18,6 +18,11 @@ def unshare(kind: int) -> None:
     _check(_libc.unshare(kind), "unshare")
 
 
+def network() -> int:
+    """Return a descriptor of the network namespace that this thread is in."""
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+
+
 def enter(namespace: int, kind: int) -> None:
     """Put this thread into an open namespace. Raises: OSError."""
     _check(_libc.setns(namespace, kind), "setns")

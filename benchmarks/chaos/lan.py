@@ -141,11 +141,11 @@ def merged(faults: Sequence[Fault]) -> Fault:
 
 def _make_namespace(number: int, everyone: Sequence[int]) -> tuple[int, int]:
     """Return a new network namespace and the far end of its only interface."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    home = kernel.network()
     try:
         kernel.unshare(kernel.NEW_NETWORK)
         try:
-            namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+            namespace = kernel.network()
             tap = os.open(_TUN, os.O_RDWR | os.O_NONBLOCK)
             wanted = struct.pack("16sH22x", _INTERFACE.encode(), _TAP_NO_INFO)
             fcntl.ioctl(tap, _SET_INTERFACE, wanted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from gfs_ha.errors import (
     UsageError,
 )
 from gfs_ha.local import launcher, processes
-from gfs_ha.local.layout import HOST, MASTER, Layout, Member, Plan, default_directory
+from gfs_ha.local.layout import HOST, MASTER, Home, Layout, Member, Plan, default_directory
 from gfs_ha.local.ports import choose_ports
 from gfs_ha.local.processes import Process
 from gfs_ha.local.ready import wait_serving
@@ -72,10 +72,13 @@ class LocalCluster:
         directory: str | Path | None = None,
         runtime: Runtime | None = None,
         timeout_s: float = START_TIMEOUT_S,
+        launch: Callable[[Home, str, Sequence[str]], Process] = launcher.launch,
     ) -> None:
+        """Args: `launch` starts a daemon, for who runs them elsewhere than beside this process."""
         self._layout = Layout(directory if directory is not None else default_directory())
         self._runtime = runtime or ThreadedRuntime()
         self._timeout_s = timeout_s
+        self._launch_daemon = launch
 
     @property
     def directory(self) -> Path:
@@ -338,7 +341,7 @@ class LocalCluster:
 
     def _launch(self, member: Member, bootstrap: bool) -> Process:
         options = (launcher.BOOTSTRAP,) if bootstrap and member.role == MASTER else ()
-        return launcher.launch(member.home, member.role, options)
+        return self._launch_daemon(member.home, member.role, options)
 
     @contextmanager
     def _locked(self, claim: bool = False) -> Iterator[None]:

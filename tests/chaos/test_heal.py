@@ -6,8 +6,9 @@ from pathlib import Path
 
 from demo_heal import STORY
 from heal_clients import Clients
-from heal_faults import FAULTS, Healed
+from heal_faults import FAULTS
 from heal_files import Contents
+from heal_ward import Healed
 from heal_watch import Moment, Watch, lacking
 
 from gfs_ha.ids import ChunkId, ServerId
