@@ -195,7 +195,8 @@ def read_segment(title: Title, data: memoryview) -> SegmentContent:
     else:
         return content
     expected = title.base + len(content.frames)
-    if any(head.group > expected for head in _later_heads(title, data, padded(at + 1))):
+    # From this very page on: behind a head that rotted the next group may begin right here.
+    if any(head.group > expected for head in _later_heads(title, data, padded(at))):
         content.damage = f"frame {expected} of the journal is damaged"
     return content
 

@@ -122,8 +122,8 @@ def distrust(slots: Mapping[ChunkId, Slot], found: JournalFound) -> None:
             continue
         if chunk_id in found.torn:
             why = "an append of it in the journal is not whole"
-        elif found.damage and header.journal_floor < found.newest_lsn:
-            why = found.damage
+        elif found.damage:
+            why = found.damage  # What is lost may bear any number: no floor is above it for sure.
         else:
             continue
         slot.copy_lost = why
