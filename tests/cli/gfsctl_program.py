@@ -17,6 +17,7 @@ from typing import Any
 
 import gfs_ha
 from gfs_ha.cli.shell import run
+from gfs_ha.errors import NotFound
 from gfs_ha.local.cluster import LocalCluster
 from gfs_ha.protocol.reports import ChunkRow
 
@@ -130,6 +131,21 @@ class Gfsctl:
         rows = self.library.operations.chunks()
         return {row.chunk_id: row for row in rows if row.state != "dead"}
 
+    def left_over(self, before: set[int]) -> set[int]:
+        """Return the chunks that came since `before` and of which no file has a byte.
+
+        Not every new chunk is one: what was scattered in old ones may be brought together.
+        """
+        rows = {key: row for key, row in self.live_chunks().items() if key not in before}
+        fresh = set(rows)
+        if any(row.claimed_by or row.state != "sealed" for row in rows.values()):
+            return fresh
+        for path, entry in self.library.walk("/") if fresh else ():
+            if entry.status.kind == "file":
+                with contextlib.suppress(NotFound):
+                    fresh -= set(self.chunk_ids(path))
+        return fresh
+
     def stop_all(self) -> None:
         for child in self._children:
             if child.poll() is None:
@@ -151,7 +167,7 @@ def _written(stream: io.TextIOWrapper) -> bytes:
     return raw.getvalue()
 
 
-def wait_until(there: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
+def wait_until(there: Callable[[], bool], what: str, timeout_s: float = 90.0) -> None:
     """Wait for a state, looking again and again; only the deadline is a matter of time."""
     deadline_s = time.monotonic() + timeout_s
     while not there():

@@ -65,7 +65,7 @@ def test_placement_shows_chunk_state_length_and_replicas(gfsctl: Gfsctl, home: s
 
 
 def test_a_healthy_cluster_is_status_0(gfsctl: Gfsctl) -> None:
-    wait_until(lambda: gfsctl("admin", "health").status == 0, "the cluster is healthy")
+    wait_until(lambda: gfsctl("admin", "health").status == 0, "the cluster is healthy", 180)
     assert gfsctl.ok("admin", "health", "-o", "json").json["healthy"] is True
 
 
@@ -82,7 +82,7 @@ def test_lost_copies_are_listed_and_health_is_status_8(
         rows = gfsctl.ok("admin", "chunks", "ls", "--under", "-o", "json").json["items"]
         return chunk["chunk_id"] in {row["chunk_id"] for row in rows}
 
-    wait_until(under, "the chunk is listed below its goal", 60)
+    wait_until(under, "the chunk is listed below its goal")
     ended = gfsctl("admin", "health", "-o", "json")
     assert ended.status == 8
     codes = {row["code"] for row in json.loads(ended.out)["items"]}
@@ -137,6 +137,18 @@ def test_a_watched_screen_is_shown_again(gfsctl: Gfsctl) -> None:
 
 
 def test_the_leadership_is_handed_over_to_whom_was_asked_for(gfsctl: Gfsctl) -> None:
+    for tries_left in range(4, -1, -1):
+        term = gfsctl.library.operations.status().term
+        try:
+            _leadership_is_handed_over(gfsctl)
+            break
+        except AssertionError:
+            # Two are handed over; a busy machine may have elected somebody in between.
+            if not tries_left or gfsctl.library.operations.status().term <= term + 2:
+                raise
+
+
+def _leadership_is_handed_over(gfsctl: Gfsctl) -> None:
     def leader() -> str:
         return str(gfsctl.ok("admin", "status", "-o", "json").json["meta"]["leader"])
 
@@ -237,7 +249,7 @@ def test_every_kind_of_trouble_is_listed_and_explained(gfsctl: Gfsctl, kind: str
 
 @pytest.mark.parametrize("mode", ["table", "wide", "json", "jsonl", "name"])
 def test_a_chunk_is_shown_with_every_replica(gfsctl: Gfsctl, home: str, mode: str) -> None:
-    gfsctl.library.write_bytes(f"{home}/f", os.urandom(1000))
+    gfsctl.ok("put", "-", f"{home}/f", stdin=os.urandom(1000))
     (extent,) = gfsctl.library.operations.placement(f"{home}/f").items
     word = f"{extent.chunk.chunk_id:#x}"
     shown = gfsctl.ok("admin", "chunks", "show", word, "-o", mode).out.decode()
