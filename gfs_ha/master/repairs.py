@@ -178,6 +178,8 @@ class RepairBook:
 
     def _rest(self, place: Place, now_s: float) -> None:
         before = self._resting.get(place)
+        if before is not None and now_s < before.until_s:
+            return  # It was ordered before the pause began: the same failure, told once more.
         pause_s = REST_MIN_S if before is None else min(REST_MAX_S, 2 * before.pause_s)
         _keep(self._resting, place, _Rest(now_s + pause_s, pause_s))
 

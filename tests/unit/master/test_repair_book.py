@@ -34,6 +34,14 @@ def test_a_server_whose_disk_is_full_rests_with_all_chunks() -> None:
     assert (NO_CHUNK, 1) in book.resting(101.0)
 
 
+def test_many_copies_that_fail_on_one_server_at_once_are_one_failure_of_it() -> None:
+    book = RepairBook(0.0)
+    for chunk in range(12):
+        book.failed(order(chunk + 1), FULL, 100.0 + 0.1 * chunk)
+    assert (NO_CHUNK, 1) in book.resting(100.0 + REST_MIN_S - 0.1)
+    assert (NO_CHUNK, 1) not in book.resting(100.0 + REST_MIN_S)
+
+
 def test_a_copy_without_progress_fails_and_one_that_moves_does_not() -> None:
     book = RepairBook(0.0)
     book.wanted(order(server=1), 100, 0.0)
