@@ -115,3 +115,20 @@ def test_a_sealed_replica_that_lost_a_copy_of_its_header_is_told_again_and_whole
     again = open_store(disk).get(CHUNK)
     assert (again.header.state, again.header.end) == (State.SEALED, len(DATA))
     assert readable(again, disk, len(DATA)) == DATA
+
+
+@pytest.mark.parametrize("copy", [0, 1])
+def test_whichever_copy_of_its_header_is_lost_one_that_was_cut_to_the_seal_is_whole(
+    disk: MemoryDisk, copy: int
+) -> None:
+    store = open_store(disk)
+    replica = make_replica(store)
+    append(replica, DATA)
+    append(replica, DATA)
+    fence(replica)
+    finish(replica)
+    disk.flip(replica.name, 8192 * copy + 20)
+    again = open_store(disk).get(CHUNK)
+    finish(again)
+    assert again.condition == "sealed"
+    assert readable(again, disk, len(DATA)) == DATA

@@ -68,6 +68,28 @@ def test_a_replica_that_missed_the_seal_is_confirmed_without_a_copy(houses: list
     assert houses[1].store.get(CHUNK).condition == "sealed"
 
 
+@pytest.mark.parametrize("beyond", [(), (300,)])
+@pytest.mark.parametrize("copy", [0, 1])
+def test_whichever_copy_of_its_header_is_lost_a_sealed_tail_is_still_whole(
+    copy: int, beyond: tuple[int, ...]
+) -> None:
+    """Its entries were cut off by the seal: nothing but a header that says so makes it valid."""
+    disk = MemoryDisk(RUNTIME)
+    store = open_store(disk)
+    written = Written(make_tail(store))
+    end = written.batch([100, 70_000])
+    if beyond:
+        written.batch(beyond)
+    digest = digest_of(written.data[:end])
+    store.fence(CHUNK, BIRTH, FENCE)
+    store.finish_seal(CHUNK, FENCE, end, digest)
+    disk.flip(store.get(CHUNK).name, 8192 * copy + 20)
+    again = open_store(disk)
+    again.finish_seal(CHUNK, FENCE, end, digest)
+    assert again.get(CHUNK).condition == "sealed"
+    assert readable(again.get(CHUNK), disk, end) == written.data[:end]
+
+
 def test_one_that_has_a_batch_more_is_cut_to_the_seal() -> None:
     disk = MemoryDisk(RUNTIME)
     written = Written(make_tail(open_store(disk)))

@@ -15,6 +15,7 @@ from gfs_ha.chunk.slots.slot import Slot, Verified
 from gfs_ha.errors import DiskFailed, NotFound
 from gfs_ha.ids import LogIndex
 from gfs_ha.limits import WRITE_BACK_BYTES
+from gfs_ha.protocol.data import ChunkKind
 
 _REPAIRED = SlotFlag.COPY_LOST | SlotFlag.QUARANTINED
 
@@ -58,7 +59,9 @@ def stamp_sealed(
                 file.write_back(DATA_OFFSET + start, min(WRITE_BACK_BYTES, whole.end - start))
             file.sync()
         sealed = sealed_header(header, order_index, whole.end, digest)
-        if header.flags & SlotFlag.COPY_LOST:
+        # The copy of before verifies no more once bytes or entries that it tells of are cut off.
+        cut = header.kind is ChunkKind.TAIL or header.end != whole.end
+        if cut or header.flags & SlotFlag.COPY_LOST:
             slot.write(file, sealed, whole.table)
             file.sync()
         slot.write(file, sealed, whole.table)
