@@ -32,7 +32,7 @@ from gfs_ha.chunk.journal.frames import (
     encode_frame,
     read_segment,
 )
-from gfs_ha.chunk.journal.journal import JournalShape
+from gfs_ha.chunk.journal.journal import Journal, JournalShape
 from gfs_ha.chunk.journal.reading import JOURNAL_NAME
 from gfs_ha.chunk.slots.recovery import bring_in
 from gfs_ha.chunk.slots.slot import read_header
@@ -298,6 +298,42 @@ def test_a_tail_whose_slot_failed_is_sealed_by_its_bytes_all_the_same(
     store.delete(CHUNK, LogIndex(70))
     assert store.journal.keep() is False
     assert not any(one.replica in segment.pending for segment in store.journal._segments.used())
+
+
+def test_who_is_to_lead_a_journal_that_was_just_given_up_fails_like_all_others(
+    gated: GatedDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one that waited for as long as one waits was faster."""
+    store = with_journal(gated, SHAPE)
+    one, other = TailStory(store, CHUNK), TailStory(store, OTHER)
+    lead = Journal._lead
+    told: list[object] = []
+
+    def late(self: Journal, leader: object) -> bool:
+        if told:
+            self._break(DiskFailed("the journal of the disk hangs"))
+        told.append(leader)
+        return lead(self, leader)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Journal, "_lead", late)
+    failures: list[BaseException] = []
+
+    def append() -> None:
+        try:
+            other.batch(200)
+        except BaseException as error:
+            failures.append(error)
+
+    gated.gate.clear()
+    threads = [start(lambda: one.batch(100))]
+    assert gated.waiting.wait(PATIENCE_S)
+    threads.append(start(append))
+    wait_until_waiting(store, 1)
+    gated.gate.set()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert [type(error) for error in failures] == [DiskFailed]
+    assert one.fence().proof and not other.fence().proof
 
 
 # Damage -------------------------------------------------------------------------------------------

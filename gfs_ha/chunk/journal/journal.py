@@ -163,6 +163,8 @@ class Journal:
         """Write what waits, the leader's own append first; return whether there was room."""
         with self._changed:
             group = self._take_group()
+        if not group:  # Another one that waited gave the journal up, just when this one was told.
+            raise DiskFailed(f"the journal of the disk failed: {self._broken}")
         assert group[0] is leader, "whoever waited longest leads"
         try:
             safe = self._write(group)
