@@ -55,7 +55,7 @@ def wait_for_new_chunks(gfsctl: Gfsctl, before: set[int]) -> None:
 
 def check_nothing_half(gfsctl: Gfsctl, home: str, before: set[int], names: list[str]) -> None:
     assert gfsctl.names(home) == names
-    wait_until(lambda: live(gfsctl) <= before, "the chunks of the broken put are collected")
+    wait_until(lambda: not gfsctl.left_over(before), "the chunks of the broken put are collected")
 
 
 def test_a_put_from_a_pipe(gfsctl: Gfsctl, home: str, number: signal.Signals, status: int) -> None:
@@ -100,7 +100,7 @@ def test_a_put_of_a_tree(
     sizes = {entry.status.size for _, entry in found if entry.status.kind == "file"}
     assert sizes <= {BIG_BYTES // 8}
     gfsctl.ok("rm", "-r", "-y", home)
-    wait_until(lambda: live(gfsctl) <= before, "the chunks are collected")
+    wait_until(lambda: not gfsctl.left_over(before), "the chunks are collected")
     gfsctl.ok("mkdir", home)
     gfsctl.ok("put", "-", f"{home}/f", stdin=b"new")
 
