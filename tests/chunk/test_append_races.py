@@ -190,8 +190,24 @@ def test_a_lease_that_ran_out_during_a_batch_takes_no_further_one(lane: Lane) ->
         lane.release(1)
         failure = stream.failure()
         assert isinstance(failure, Fenced) and failure.details["unwritten"] == 1
-        before.wait_for(1)
+        failure = before.failure()
+        assert isinstance(failure, Fenced) and "unwritten" not in failure.details
     assert tail_length(lane.houses[0]).length == len(b"under way")
+
+
+def test_a_primary_whose_lease_ran_out_tells_nobody_that_a_record_is_there(lane: Lane) -> None:
+    """A person may have given it up since, and all that only it knows of (C3)."""
+    with appending(lane.houses[0]) as stream:
+        stream.append(1, b"there")
+        stream.wait_for(1)
+        lane.runtime.ahead_s += LEASE_MS / 1000 + 0.001
+        stream.append(1, b"there")
+        failure = stream.failure()
+        assert isinstance(failure, Fenced) and "unwritten" not in failure.details
+    lane.houses[0].port.primary.lease.granted(lane.runtime.monotonic_s(), 30_000)
+    with appending(lane.houses[0]) as stream:
+        stream.append(1, b"there")
+        assert stream.wait_for(1)[0].offset == 0
 
 
 def test_what_is_brought_behind_the_last_word_to_its_stream_is_not_appended(lane: Lane) -> None:

@@ -210,6 +210,7 @@ class Tail:
         """Take one record, or find what became of it; return the room that it keeps."""
         known = self._known.find(head)
         if isinstance(known, Landed):
+            self._check_lease()
             hits.append(RecordAck(head.appender, head.sequence, known.offset, known.length))
             return 0
         if known is None:
@@ -306,6 +307,13 @@ class Tail:
             if batch.arrivals:
                 self._changed_s = self._runtime.monotonic_s()
         self.replica.note_committed(batch.offset + batch.length)
+        try:
+            # Once it has ended a person may have given this server up, and what only it knows of.
+            self._check_lease()
+        except Fenced as error:
+            for stream in told:
+                stream.fail(error)
+            return
         for stream, acks in told.items():
             stream.answer(acks)
 
