@@ -322,6 +322,21 @@ class LedTail(Word, frozen=True):
     full: bool = False  # It takes no more records.
 
 
+class FinishedTail(Word, frozen=True):
+    """A tail that is full, as its primary ended it: nothing comes after `length` (C5).
+
+    Each server of `holders`, its whole chain, has acknowledged all of it. The records are those
+    that may still be asked about, as in a proof.
+    """
+
+    chunk_id: ChunkId
+    length: int
+    digest: int
+    crc: int
+    holders: tuple[ServerId, ...]
+    records: tuple[RecordEntry, ...] = ()
+
+
 class Heartbeat(Word, frozen=True, tag="heartbeat"):
     """-> HeartbeatReply, at once when there are orders, else after a second (parked call)."""
 
@@ -342,6 +357,7 @@ class Heartbeat(Word, frozen=True, tag="heartbeat"):
     listed: tuple[BucketListing, ...] = ()  # What the last reply asked for.
     led: tuple[LedTail, ...] = ()
     scrub: tuple[ScrubFacts, ...] = ()  # Of each disk.
+    finished: tuple[FinishedTail, ...] = ()  # Told once; else the leader finds out by itself.
 
 
 class HeartbeatReply(Word, frozen=True, tag="heartbeat_reply"):

@@ -9,6 +9,7 @@ from gfs_ha.ids import ChunkId, DiskId, InodeId, LogIndex, ServerId, StartId
 from gfs_ha.limits import HOLD_MS
 from gfs_ha.protocol.codec import Word
 from gfs_ha.protocol.metadata import DISK
+from gfs_ha.protocol.records import RecordEntry
 
 
 class PlaceTail(Word, frozen=True, tag="place_tail"):
@@ -52,6 +53,25 @@ class OpenTail(Word, frozen=True, tag="open_tail"):
     start_id: StartId
 
 
+class FinishTail(Word, frozen=True, tag="finish_tail"):
+    """-> ChunkSealed; of the earlier seal if there is one. Its primary ended a tail by itself (C5).
+
+    Each replica of it has acknowledged all of it, and the primary, in this very run, lets nothing
+    come after it: so no server has to be fenced. What is sealing already may still end so.
+    Raises: StaleCommand unless the server is its primary in this run; UnknownChunk,
+    InvalidArgument, LimitExceeded.
+    """
+
+    chunk_id: ChunkId
+    server_id: ServerId
+    start_id: StartId
+    length: int
+    digest: int
+    crc: int  # CRC-32C of its bytes.
+    holders: tuple[ServerId, ...]
+    records: tuple[RecordEntry, ...] = ()  # By appender and sequence; offsets in the chunk.
+
+
 class RenewLeases(Word, frozen=True, tag="renew_leases"):
     """-> Done. Each (server, start id, the `until_ms` that the leader saw) holds on for LEASE_MS.
 
@@ -88,5 +108,12 @@ class SweepResults(Word, frozen=True, tag="sweep_results"):
 
 
 TailCommand = (
-    PlaceTail | AbandonTails | OpenTail | RenewLeases | HoldInodes | EndHolds | SweepResults
+    PlaceTail
+    | AbandonTails
+    | OpenTail
+    | FinishTail
+    | RenewLeases
+    | HoldInodes
+    | EndHolds
+    | SweepResults
 )

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import msgspec
 
-from gfs_ha.errors import InvalidArgument
+from gfs_ha.errors import InvalidArgument, StaleCommand
 from gfs_ha.ids import ChunkId, ContentId, InodeId, ServerId, format_id
 from gfs_ha.master.state.append_results import check_records, merge_records, remember_file
 from gfs_ha.master.state.bounds import U32_MAX, check_range
-from gfs_ha.master.state.chunk_rows import put_chunk, seal, settle
+from gfs_ha.master.state.chunk_rows import get_chunk, put_chunk, seal, settle
 from gfs_ha.master.state.commands import CommitSeal
-from gfs_ha.master.state.draft import Draft
+from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.goals import meet, said_goal
 from gfs_ha.master.state.leases import lease_one_less, note_ended
-from gfs_ha.master.state.records import MARK, Chunk, ExtentRow, Reference
+from gfs_ha.master.state.records import MARK, SEALED, Chunk, ExtentRow, Reference
 from gfs_ha.master.state.tables import (
     EXTENTS,
     INODES,
@@ -31,14 +31,53 @@ from gfs_ha.master.state.tables import (
     pair_key,
     reference_key,
 )
+from gfs_ha.master.state.tail_commands import FinishTail
 from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.tail_records import Tail
+from gfs_ha.protocol.metadata import ChunkSealed
 
 _NO_TAIL = InodeId(0)
 
 
+_FULL = "it is full"
+
+
+@step(FinishTail)
+def finish_tail(draft: Draft, command: FinishTail) -> ChunkSealed:
+    """Seal a tail where its primary ended it; a seal that came before stands (C2, C5).
+
+    All its replicas have to hold it: what only some of them have may not be the whole of it.
+    Refuses: UnknownChunk, StaleCommand, InvalidArgument, LimitExceeded.
+    """
+    chunk_id = command.chunk_id
+    chunk = get_chunk(draft, chunk_id)
+    if chunk.state == SEALED:
+        return ChunkSealed(chunk_id, chunk.length, chunk.digest, chunk.holders)
+    tail = tail_of(draft.view, chunk.tail_of) if chunk.tail_of else None
+    primary = (command.server_id, command.start_id)
+    if tail is None or (tail.server_id, tail.start_id) != primary:
+        raise StaleCommand(
+            f"server {command.server_id} is not the primary of {format_id(chunk_id)} in this run"
+        )
+    check_range("length", command.length, 1, chunk.capacity)
+    check_range("digest", command.digest, 0, U32_MAX)
+    members = tuple(replica.server_id for replica in chunk.replicas)
+    if sorted(command.holders) != sorted(members):
+        raise InvalidArgument(
+            f"holders {command.holders} of tail {format_id(chunk_id)} are not all its replicas"
+        )
+    if command.length < chunk.published_end:
+        raise StaleCommand(
+            f"tail {format_id(chunk_id)} is published up to {chunk.published_end}, beyond"
+            f" {command.length}"
+        )
+    ended = msgspec.structs.replace(chunk, reason=chunk.reason or _FULL)
+    sealed = seal_tail(draft, ended, command, members)
+    return ChunkSealed(chunk_id, sealed.length, sealed.digest, sealed.holders)
+
+
 def seal_tail(
-    draft: Draft, chunk: Chunk, command: CommitSeal, holders: tuple[ServerId, ...]
+    draft: Draft, chunk: Chunk, command: CommitSeal | FinishTail, holders: tuple[ServerId, ...]
 ) -> Chunk:
     """Seal a tail and make it the end of its file; return its row. An empty one is dead then.
 

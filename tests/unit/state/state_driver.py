@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from msgspec.structs import replace
+
 from gfs_ha.ids import NO_SESSION, ChunkId, InodeId, SessionId
 from gfs_ha.kv.ordered import MemoryKV, OrderedKV
 from gfs_ha.limits import MIB
@@ -21,7 +23,8 @@ from gfs_ha.master.state.commands import (
 )
 from gfs_ha.master.state.invariants import check_all, fingerprint
 from gfs_ha.master.state.machine import Machine
-from gfs_ha.master.state.tail_commands import OpenTail, PlaceTail
+from gfs_ha.master.state.tail_commands import FinishTail, OpenTail, PlaceTail
+from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.calls import Reply
 from gfs_ha.protocol.codec import Failure, decode
@@ -145,6 +148,16 @@ class Driver:
         holders = tuple(replica.server_id for replica in chunk.replicas)
         end = (length, 3, holders, 7, records)
         return self.ok(CommitSeal(chunk_id, chunk.begin_index, *end))
+
+    def finish(self, chunk_id: ChunkId, length: int, /, *records: RecordEntry, **changes: object):
+        """End a tail as its primary does; `changes` are of the command."""
+        with self.view() as view:
+            chunk = view.chunk(chunk_id)
+            tail = tail_of(view, chunk.tail_of) if chunk is not None else None
+        primary = (1, 1) if tail is None else (tail.server_id, tail.start_id)
+        members = () if chunk is None else tuple(one.server_id for one in chunk.replicas)
+        command = FinishTail(chunk_id, *primary, length, 3, 7, members, records)
+        return self.do(replace(command, **changes))
 
     @contextmanager
     def view(self) -> Iterator[View]:

@@ -13,6 +13,7 @@ from gfs_ha.master.state.records import OPEN
 from gfs_ha.master.state.tail_commands import (
     AbandonTails,
     EndHolds,
+    FinishTail,
     HoldInodes,
     OpenTail,
     PlaceTail,
@@ -35,8 +36,8 @@ class TailWorkload:
     def change(self) -> Command:
         """Return one step in the life of a tail, or of the leases and holds around."""
         kinds = [self.place, self.open, self.begin, self.seal, self.abandon, self.renew, self.hold]
-        kinds += [self.end_holds, self.sweep]
-        (kind,) = self.dice.choices(kinds, [6, 9, 5, 9, 1, 1, 2, 1, 1])
+        kinds += [self.end_holds, self.sweep, self.finish]
+        (kind,) = self.dice.choices(kinds, [6, 9, 5, 9, 1, 1, 2, 1, 1, 2])
         return kind()
 
     def files(self) -> dict[str, InodeId]:
@@ -92,6 +93,19 @@ class TailWorkload:
         seal = CommitSeal(chunk_id, chunk.begin_index, length, 3, holders, crc, records)
         left = tuple(one for one in members if one not in holders)
         return SealWithLoss(seal, left) if left and chunk_id % 2 else seal
+
+    def finish(self) -> Command:
+        chunk_id = self.tail(self.dice.choice((OPEN, "sealing")))
+        with self.driver.view() as view:
+            chunk = view.chunk(chunk_id)
+            tail = tail_reads.tail_of(view, chunk.tail_of) if chunk and chunk.tail_of else None
+        if chunk is None or tail is None:
+            return FinishTail(chunk_id, 1, 1, 5, 3, 7, (1, 2, 3))
+        holders = tuple(one.server_id for one in chunk.replicas)[self.dice.random() < 0.1 :]
+        length = self.dice.choice((0, 400, 900, 900))
+        start_id = tail.start_id + (self.dice.random() < 0.1)
+        end = (length, 3, self.dice.getrandbits(32), holders, self.records(length))
+        return FinishTail(chunk_id, tail.server_id, start_id, *end)
 
     def records(self, length: int) -> tuple[RecordEntry, ...]:
         made = []

@@ -26,6 +26,7 @@ from gfs_ha.master.state.machine import Machine
 from gfs_ha.master.state.tables import DATABASES
 from gfs_ha.master.state.tail_commands import (
     AbandonTails,
+    FinishTail,
     HoldInodes,
     OpenTail,
     PlaceTail,
@@ -39,6 +40,7 @@ from gfs_ha.protocol.records import RecordEntry
 APPENDERS_MAX = 3
 DIRECTORIES = ("/d", "/d/e", "/f")
 STEPS = 250
+_OF_THE_LEADER = (PlaceTail, OpenTail, BeginSeal, CommitSeal, FinishTail, AbandonTails)
 
 
 class Appender:
@@ -246,7 +248,8 @@ class AppendRun:
         file = self.dice.choice(files)
         assert file.tail is not None
         chunk_id, horizon = file.tail.chunk_id, file.horizon
-        count = self.dice.randint(0, len(file.tail.records))
+        whole = len(file.tail.records)
+        count = self.dice.choice((whole, self.dice.randint(0, whole)))
         length, told = file.seal(count, APPENDERS_MAX, {*self.appenders})
         self.met["forgotten"] += file.horizon != horizon
         self.met["sealed" if length else "sealed empty"] += 1
@@ -254,6 +257,13 @@ class AppendRun:
             RecordEntry(SessionId(one.appender), one.sequence, one.window_start, offset, one.length)
             for one, offset in told
         ]
+        if length and count == whole and self.dice.random() < 0.5:
+            # Its primary ended it, maybe while the leader had begun to seal it.
+            if self.dice.random() < 0.3:
+                self.driver.ok(BeginSeal(chunk_id, "test"))
+            assert self.driver.finish(chunk_id, length, *entries).length == length
+            self.met["finished"] += 1
+            return
         self.driver.seal(chunk_id, length, *entries)
 
     def wait_and_renew(self) -> None:
@@ -269,7 +279,7 @@ class AppendRun:
         """Apply a command of the leader once more, long after: it changes nothing of the model."""
         payload = self.dice.choice(self.driver.log[-100:])[2]
         command = decode_entry(payload).command
-        if not isinstance(command, PlaceTail | OpenTail | BeginSeal | CommitSeal | AbandonTails):
+        if not isinstance(command, _OF_THE_LEADER):
             return
         if isinstance(command, OpenTail):
             with self.driver.view() as view:
@@ -337,13 +347,14 @@ def test_whatever_is_appended_sealed_moved_and_removed_is_as_in_the_model(seed: 
 
 def test_the_random_histories_meet_what_they_are_for() -> None:
     met: Counter[str] = Counter()
-    for seed in range(10, 13):
+    for seed in range(10, 15):
         run = AppendRun(seed)
         for _ in range(STEPS):
             run.step()
         met += run.met
     wanted = ["sealed", "sealed empty", "sent again", "found", "forgotten", "expired"]
-    wanted += [f"late {one}" for one in ("PlaceTail", "OpenTail", "BeginSeal", "CommitSeal")]
+    late = ("PlaceTail", "OpenTail", "BeginSeal", "CommitSeal", "FinishTail")
+    wanted += ["finished", *(f"late {one}" for one in late)]
     wanted += [f"{one} Held" for one in ("Remove", "Rename", "Publish", "StageCopy", "OpenTail")]
     assert {one: met[one] for one in wanted if not met[one]} == {}
 

@@ -60,7 +60,7 @@ def test_random_commands_keep_what_must_hold_between_the_tables(seed: int) -> No
 
 
 def test_the_random_commands_reach_every_step_and_every_table() -> None:
-    driver = run(104, steps=900)
+    driver = run(119, steps=900)
     commands = Counter(type(decode_entry(payload).command).__name__ for _, _, payload in driver.log)
     assert set(commands) == {kind.__name__ for kind in STEPS}
     with driver.view() as view:

@@ -14,6 +14,7 @@ from gfs_ha.master.state.commands import BeginSeal, Command, CommitSeal
 from gfs_ha.master.state.tail_commands import (
     AbandonTails,
     EndHolds,
+    FinishTail,
     HoldInodes,
     OpenTail,
     PlaceTail,
@@ -72,6 +73,7 @@ class Fuzz:
             (lambda: BeginSeal(n(), text()), False),
             (lambda: CommitSeal(n(), n(), n(), n(), holders, n(), self.records()), False),
             (lambda: CommitSeal(n(), n(), n(), 1, (1,), 5, self.records()), False),
+            (lambda: FinishTail(n(), 1, 1, n(), n(), n(), holders, self.records()), False),
             (lambda: RenewLeases(self.numbers(3)), False),
             (lambda: HoldInodes(self.numbers(1), n()), False),
             (lambda: EndHolds(self.numbers(2)), False),
