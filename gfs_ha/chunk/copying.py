@@ -56,6 +56,7 @@ class Copying:
         self._sources = [Source(room, where, order, self._check_wanted) for where in order.sources]
         self._bad: dict[int, str] = {}  # By server, why its copy cannot be had.
         self._lost: dict[int, str] = {}
+        self._unreached: int | None = None
 
     def stop(self) -> None:
         """Have it end without effect, unless it counts already."""
@@ -191,6 +192,8 @@ class Copying:
         self._sources.remove(source)
         found = self._bad if isinstance(error, CorruptData) else self._lost
         found[source.server_id] = f"{error.code}: {error.message[:_WHY_CHARS]}"
+        if isinstance(error, Unreachable):
+            self._unreached = source.server_id
         logger.info(
             "a source of a copy is left out chunk=%#x server=%d error=%s reason=%s",
             self.order.chunk_id,
@@ -206,4 +209,6 @@ class Copying:
         message = f"{chunk}: {'; '.join(reasons)}"
         if self._bad:
             return CorruptData(message, server=next(iter(self._bad)))
+        if self._unreached is not None:
+            return Unreachable(message, unreached=self._unreached)
         return Unreachable(message)

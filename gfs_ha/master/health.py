@@ -115,6 +115,15 @@ def _servers(symptoms: Symptoms) -> list[Finding]:
                     advice += "; every chunk has its copies on other servers"
                 found.append(Finding(code, severity, message, advice))
     for server in symptoms.servers:
+        if server.state == "live" and server.reason:
+            found.append(
+                Finding(
+                    "SERVER_CUT_OFF",
+                    WARNING,
+                    f"chunkserver {server.name}: {server.reason}",
+                    f"look at the network between {server.name}, the other servers and clients",
+                )
+            )
         for disk in server.disks:
             if disk.failed:
                 found.append(

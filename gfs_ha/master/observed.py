@@ -19,6 +19,7 @@ from gfs_ha.limits import (
     SUSPECT_S,
     TAILS_PER_SERVER_MAX,
 )
+from gfs_ha.master.unreached import Unreached
 from gfs_ha.protocol.control import (
     CopyProgress,
     DamageFound,
@@ -91,6 +92,7 @@ class Observed:
     sessions: OrderedDict[SessionId, float] = field(default_factory=OrderedDict)
     damage: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
     problems: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
+    unreached: Unreached = field(default_factory=Unreached)
     _blocks: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
     _listed: dict[ServerId, dict[ChunkId, str]] = field(default_factory=dict)
     _promised: list[tuple[float, ServerId, int]] = field(default_factory=list)
@@ -108,6 +110,7 @@ class Observed:
             return False
         if now_s - facts.heard_s >= SUSPECT_S:
             facts.since_s = now_s
+            self.unreached.returned(beat.server_id, now_s)
         facts.heard_s = now_s
         if beat.beat < facts.beat:
             return True  # Overtaken by a later one on the way: it proves life, its news are old.
@@ -174,10 +177,12 @@ class Observed:
         return SUSPECT if age_s < self.dead_s else DEAD
 
     def reason(self, server_id: ServerId, now_s: float) -> str:
-        """Return why a server is suspect or dead, and what follows; empty for a live one."""
+        """Return why a server is not used as others are, and what follows; else empty."""
         state, age_s = self.state(server_id, now_s), self.age_s(server_id, now_s)
         if state == LIVE:
-            return ""
+            left_s = self.unreached.left_s(server_id, now_s)
+            cut_off = f"it beats, but others cannot reach it: it is avoided for {left_s:.0f} s"
+            return cut_off if left_s else ""
         silent = f"no heartbeat for {age_s:.0f} s"
         if server_id not in self.servers:
             silent = f"not heard since this leader was elected {age_s:.0f} s ago"
@@ -212,6 +217,11 @@ class Observed:
     def present(self, server_id: ServerId, now_s: float) -> bool:
         """Return whether the server is live and has been heard by this very leader."""
         return server_id in self.servers and self.state(server_id, now_s) == LIVE
+
+    def reached(self, server_id: ServerId, now_s: float) -> bool:
+        """Return whether a server is live and nobody has to be kept from trying it."""
+        live = self.state(server_id, now_s) == LIVE
+        return live and not self.unreached.believed(server_id, now_s)
 
     def gathering(self, server_ids: Iterable[ServerId], now_s: float) -> bool:
         """Return whether servers that live may not have been heard yet by a leader this young.

@@ -63,6 +63,7 @@ def repair_seen(desk: Desk, reign: Reign, take: bool) -> RepairSeen:
         starts={server_id: found.start_id for server_id, found in facts.items()},
         gone=frozenset(repairs.gone),
         doubted=frozenset(repairs.doubted),
+        unreached=observed.unreached.all_believed(now_s),
         young=young,
         hold=reign.hold,
     )

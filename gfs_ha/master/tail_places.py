@@ -43,7 +43,8 @@ def choose_places(
         rule=inode.rule or settings.rule,
     )
     now_s = runtime.monotonic_s()
-    return choose(view.servers(), reign.observed, wanted, now_s, reign.all_hung_up())
+    away = reign.all_hung_up() | reign.observed.unreached.all_believed(now_s)
+    return choose(view.servers(), reign.observed, wanted, now_s, away)
 
 
 def order_creation(

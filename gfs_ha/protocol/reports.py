@@ -147,7 +147,7 @@ class ServerRow(Word, frozen=True):
     heartbeat_age_ms: int
     timestamp: int  # Its wall time at the last heartbeat, ms.
     disks: tuple[DiskRow, ...]
-    reason: str = ""  # Why it is suspect or dead, and what follows; empty when it is live.
+    reason: str = ""  # Why it is suspect, dead or avoided, and what follows; else empty.
 
 
 class ServerReport(Word, frozen=True, tag="server_report"):

@@ -7,7 +7,7 @@ from peers import Held, ScriptedServer, digest_of
 from trio import CALL_S, Client, Trio, wait_until
 
 from gfs_ha.ids import SessionId
-from gfs_ha.master import observed
+from gfs_ha.master import observed, unreached
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.metadata import (
@@ -28,7 +28,7 @@ from gfs_ha.protocol.metadata import (
     StageExtents,
     Stat,
 )
-from gfs_ha.protocol.reports import GetChunks, GetPlacement
+from gfs_ha.protocol.reports import GetChunks, GetHealth, GetPlacement
 
 
 def allocate(client: Client, **options: object) -> ChunkAllocated:
@@ -75,6 +75,30 @@ def test_a_file_is_allocated_finished_staged_published_and_found(
     # The writer sealed it; the leader tells the servers.
     chain = [s for s in servers if chunk.chunk_id in s.replicas]
     wait_until(lambda: all(s.replicas[chunk.chunk_id].state == "sealed" for s in chain), "seals")
+
+
+def test_a_server_that_only_the_masters_reach_gets_nothing_new_and_is_read_from_last(
+    trio: Trio,
+    client: Client,
+    servers: list[ScriptedServer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The servers have just started: what is said of them now may be of before.
+    monkeypatch.setattr(unreached, "DEAF_S", 0.0)
+    cut_off = put(client, servers, "/file", 1000).replicas[0].server_id
+    witnesses = [Client(trio), Client(trio)]
+    for witness in witnesses:
+        allocate(witness)  # A session that the leader knows.
+        allocate(witness, failed=(cut_off,))
+    for _ in range(10):
+        replicas = allocate(client).replicas
+        assert len(replicas) == 3 and cut_off not in [one.server_id for one in replicas]
+    opened = client.ask(OpenFile("/file"))
+    assert isinstance(opened, FileOpened)
+    places = opened.chunks[0].replicas
+    assert {one.server_id for one in places if not one.live} == {cut_off}
+    codes = [finding.code for finding in client.ask(GetHealth()).items]
+    assert "SERVER_CUT_OFF" in codes and "SERVER_SUSPECT" not in codes
 
 
 def test_the_replicas_of_a_removed_file_are_deleted_and_forgotten(

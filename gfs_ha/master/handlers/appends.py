@@ -21,6 +21,7 @@ from gfs_ha.errors import (
 from gfs_ha.ids import ChunkId, InodeId
 from gfs_ha.limits import APPEND_WINDOW, RECORD_BYTES_MAX, SERVERS_MAX
 from gfs_ha.master.applicants import RETRY_MS, Applicant
+from gfs_ha.master.complaints import take_complaint
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.growing import file_tail
@@ -34,6 +35,7 @@ from gfs_ha.master.state.records import OPEN, Chunk
 from gfs_ha.master.state.tail_reads import lease_of, records_known, tail_of, why_ended
 from gfs_ha.master.state.tail_records import Tail
 from gfs_ha.master.state.view import View
+from gfs_ha.master.unreached import SESSION
 from gfs_ha.protocol.append import AppendGrant, ConfirmTail, GrantAppend
 from gfs_ha.protocol.metadata import DIRECTORY, DISK, MEMORY, Done
 
@@ -89,6 +91,7 @@ def _grant(desk: Desk, request: GrantAppend, slot: Slot) -> None:
             if view.session(session_id) is None:
                 raise SessionExpired(f"session {session_id:#x} is unknown or expired")
             desk.leading().observed.met_session(session_id, desk.now_s())
+        take_complaint(desk.leading(), request.failed, (SESSION, slot.session_id), desk.now_s())
         inode_id = _find_file(view, request)
         tail = tail_of(view, inode_id)
         if tail is not None:

@@ -14,9 +14,11 @@ from gfs_ha.errors import (
     NotClaimed,
     NotInitialized,
     SessionExpired,
+    Unreachable,
 )
 from gfs_ha.limits import GOAL_MAX, SERVERS_MAX
 from gfs_ha.master.candidates import choose
+from gfs_ha.master.complaints import take_complaint
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.mutations import propose_for_client, refuse_unless_answered
@@ -27,6 +29,7 @@ from gfs_ha.master.state.bounds import check_chunk_bytes, check_rule
 from gfs_ha.master.state.commands import PlaceChunk
 from gfs_ha.master.state.records import DEAD, OPEN, SEALED
 from gfs_ha.master.state.view import View
+from gfs_ha.master.unreached import READER, SESSION
 from gfs_ha.protocol.metadata import AllocateChunk, Done, ReportReplica, SealChunk
 
 logger = logging.getLogger(__name__)
@@ -51,6 +54,7 @@ def allocate_chunk(desk: Desk, request: AllocateChunk, slot: Slot) -> None:
             raise NotInitialized("the cluster has no settings yet; its first leader writes them")
         servers = view.servers()
     now_s = desk.now_s()
+    take_complaint(reign, request.failed, (SESSION, slot.session_id), now_s)
     wanted = Wanted(
         goal=request.goal or settings.goal,
         min_copies=settings.min_copies,
@@ -62,7 +66,8 @@ def allocate_chunk(desk: Desk, request: AllocateChunk, slot: Slot) -> None:
         rule=request.rule or settings.rule,
     )
     try:
-        chosen = choose(servers, reign.observed, wanted, now_s, reign.all_hung_up())
+        away = reign.all_hung_up() | reign.observed.unreached.all_believed(now_s)
+        chosen = choose(servers, reign.observed, wanted, now_s, away)
     except (NoServers, NoSpace, Busy) as error:
         refuse_unless_answered(desk, slot, error)
         return
@@ -114,6 +119,7 @@ def _begin_seal(desk: Desk, request: SealChunk, slot: Slot) -> None:
     if chunk.claimed_by != slot.session_id:
         raise NotClaimed(f"chunk {request.chunk_id:#x} is not claimed by this session")
     failed = frozenset(request.failed) & {replica.server_id for replica in chunk.replicas}
+    take_complaint(desk.leading(), failed, (SESSION, slot.session_id), desk.now_s())
     if chunk.state != OPEN:
         sealer.wait_for(request.chunk_id, slot, failed)
         sealer.look_at(request.chunk_id, chunk)
@@ -132,6 +138,8 @@ def report_replica(desk: Desk, view: View, request: ReportReplica, slot: Slot) -
     problem = request.problem[:_PROBLEM_CHARACTERS_MAX]
     reign = desk.leading()
     known = view.chunk(request.chunk_id) is not None
+    if known and problem.startswith(f"{Unreachable.__name__}:"):
+        take_complaint(reign, (request.server_id,), (READER, 0), desk.now_s())
     if known and reign.observed.trouble(request.chunk_id, request.server_id, problem):
         logger.warning(
             "replica reported chunk=%#x server=%d problem=%s",

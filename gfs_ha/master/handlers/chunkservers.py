@@ -18,6 +18,7 @@ from gfs_ha.errors import (
 )
 from gfs_ha.ids import ServerId
 from gfs_ha.limits import DISKS_PER_SERVER_MAX
+from gfs_ha.master.complaints import take_failed_link
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.replica_checks import compared, not_compared
@@ -173,6 +174,7 @@ def list_servers(desk: Desk, view: View, request: ListServers, slot: Slot) -> Se
 
 def _note_start(desk: Desk, reign: Reign, server_id: ServerId, request: RegisterServer) -> None:
     reign.observed.registered(server_id, request, desk.now_s())
+    reign.observed.unreached.returned(server_id, desk.now_s())
     reign.repairs.registered(server_id)
     reign.forget_strays_of(server_id)
     reign.forget_lease(server_id)
@@ -279,6 +281,7 @@ def _repair_failed(desk: Desk, reign: Reign, server_id: ServerId, answer: OrderF
     if answer.kind == COPY:
         if strike(answer.kind, answer.order_index):
             reign.repairs.failed(done, (code, answer.failure.message), desk.now_s())
+            take_failed_link(reign, server_id, answer.failure, desk.now_s())
             _doubt_sources(desk, reign, server_id, answer)
     elif answer.kind == DELETE and code == StaleOrder.__name__:
         # An earlier leader had it kept: it is not deleted by this order any more.

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 
 from gfs_ha.ids import ServerId
 from gfs_ha.master.handlers.desk import Desk
-from gfs_ha.master.observed import LIVE
 from gfs_ha.master.state.locations import LocationReader
 from gfs_ha.master.state.records import Chunk
 from gfs_ha.master.state.tables import TAILS_BY_DIRECTORY, below, id_key, read_pair
@@ -93,6 +92,6 @@ def _with_liveness(desk: Desk, places: tuple[Location, ...]) -> tuple[Location, 
     now_s, observed = desk.now_s(), desk.reign.observed
 
     def live(server_id: ServerId) -> bool:
-        return observed.state(server_id, now_s) == LIVE
+        return observed.reached(server_id, now_s)
 
     return tuple(place if live(place.server_id) else replace(place, live=False) for place in places)

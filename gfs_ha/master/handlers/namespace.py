@@ -16,7 +16,6 @@ from gfs_ha.master.handlers.growing import (
     opened_with_tail,
     with_growth,
 )
-from gfs_ha.master.observed import LIVE
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.metadata import (
     ChunkLocations,
@@ -94,7 +93,7 @@ def with_liveness(desk: Desk, chunks: Iterable[ChunkLocations]) -> tuple[ChunkLo
     for chunk in chunks:
         for place in chunk.replicas:
             if place.server_id not in known:
-                known[place.server_id] = reign.observed.state(place.server_id, now_s) == LIVE
+                known[place.server_id] = reign.observed.reached(place.server_id, now_s)
         if not all(known[place.server_id] for place in chunk.replicas):
             places = tuple(
                 place if known[place.server_id] else replace(place, live=False)

@@ -126,7 +126,8 @@ class Scene:
             length=chunk.length,
             kept=self.known(kept),
             taken=frozenset((*(one.server_id for one in chunk.replicas), *kept)),
-            failed=frozenset(one for about, one in resting if about in (chunk_id, 0)),
+            failed=frozenset(one for about, one in resting if about in (chunk_id, 0))
+            | self.repair.unreached,
             spread=chunk_id,
             rule=self.rule(chunk),
         )
@@ -134,15 +135,18 @@ class Scene:
     # Copies -----------------------------------------------------------------------------------
 
     def sources(self, chunk_id: ChunkId, chunk: Chunk, target: ServerId) -> list[ServerId]:
-        """Return whom a target is to copy from: near ones first, of them those with least to do."""
+        """Return whom a target is to copy from: near ones first, of them those with least to do.
+
+        Those that others do not reach come last.
+        """
         to = self.server(target)
 
-        def distance(server_id: ServerId) -> tuple[int, int, int]:
-            there = self.server(server_id)
+        def distance(server_id: ServerId) -> tuple[bool, int, int, int]:
+            there, cut_off = self.server(server_id), server_id in self.repair.unreached
             if to is None or there is None:
-                return 3, 0, server_id
+                return cut_off, 3, 0, server_id
             near = 0 if there.machine == to.machine else 1 if there.rack == to.rack else 2
-            return near, self.repair.streams.get(server_id, 0), server_id
+            return cut_off, near, self.repair.streams.get(server_id, 0), server_id
 
         good = self.good(chunk_id, chunk) or self.damaged(chunk_id, chunk)
         found = [one for one in good if self.live(one) and one != target]

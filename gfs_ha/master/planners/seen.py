@@ -28,6 +28,7 @@ class RepairSeen:
         gone: replicas that their servers say are not there.
         tallies, listings: what servers say is sealed on their disks (G7).
         starts: which run of a server says so; what an earlier one said settles nothing.
+        unreached: servers that beat and that others do not reach: no targets, the last as sources.
         doubted: copies of holders that somebody could not read: they are to compare themselves.
     """
 
@@ -45,6 +46,7 @@ class RepairSeen:
     resting: frozenset[tuple[ChunkId, ServerId]] = frozenset()
     gone: frozenset[tuple[ChunkId, ServerId]] = frozenset()
     doubted: frozenset[tuple[ChunkId, ServerId]] = frozenset()
+    unreached: frozenset[ServerId] = frozenset()
     tallies: Mapping[tuple[ServerId, DiskId], bytes] = field(default_factory=dict)
     listings: tuple[tuple[ServerId, BucketListing], ...] = ()
     starts: Mapping[ServerId, StartId] = field(default_factory=dict)

@@ -45,6 +45,7 @@ class House:
     damaged: set[tuple[int, int]] = field(default_factory=set)
     gone: set[tuple[int, int]] = field(default_factory=set)
     doubted: set[tuple[int, int]] = field(default_factory=set)
+    unreached: set[int] = field(default_factory=set)
     resting: set[tuple[int, int]] = field(default_factory=set)
     listed: dict[int, dict[int, OpenReplica]] = field(default_factory=dict)
     streams: dict[int, int] = field(default_factory=dict)
@@ -128,6 +129,7 @@ class House:
             resting=frozenset(self.resting),
             gone=frozenset(self.gone),
             doubted=frozenset(self.doubted),
+            unreached=frozenset(self.unreached),
             young=self.young,
             hold=self.hold,
         )

@@ -218,6 +218,13 @@ def test_a_dead_server_on_which_nothing_rests_any_more_is_only_a_warning() -> No
     assert found.severity == "error" and "cs5 is dead (no heartbeat for 42 s)" in found.message
 
 
+def test_a_server_that_beats_and_that_others_do_not_reach_is_told() -> None:
+    cut_off = server(5, reason="it beats, but others cannot reach it: it is avoided for 9 s")
+    [found] = examine(replace(WELL, servers=(*WELL.servers, cut_off))).items
+    assert (found.code, found.severity) == ("SERVER_CUT_OFF", "warning")
+    assert "cs5" in found.message and "avoided for 9 s" in found.message
+
+
 @pytest.mark.parametrize(
     ("free", "total", "used", "low"),
     [

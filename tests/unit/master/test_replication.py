@@ -66,6 +66,23 @@ def test_a_chunk_on_a_dead_server_gets_one_copy_where_the_rule_wants_it() -> Non
     assert all(house.plan(planner).empty for planner in (plan_copies, plan_replication))
 
 
+def test_whom_others_do_not_reach_gets_no_copy_and_is_the_last_to_be_copied_from() -> None:
+    house = House(server_count=6, dead={3})
+    chunk_id = house.chunk((1, 2, 3))
+    house.unreached = {1, 4}
+    made = house.plan(plan_replication)
+    [(_, target)] = placed(made)
+    assert target not in (1, 2, 3, 4)
+    house.apply(made)
+    [(_, order)] = house.plan(plan_copies).orders
+    assert isinstance(order, CopyReplica) and order.chunk_id == chunk_id
+    assert [one.server_id for one in order.sources] == [2, 1]
+    # The only copy that is left is tried all the same.
+    house = House(server_count=6, dead={2, 3}, unreached={1})
+    house.chunk((1, 2, 3))
+    assert placed(house.plan(plan_replication))
+
+
 def test_those_with_the_fewest_copies_go_first_then_the_oldest() -> None:
     house = House(server_count=8)
     two, one = house.chunk((1, 2, 5)), house.chunk((5, 6, 7))
