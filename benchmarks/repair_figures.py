@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-import heal_faults
+import heal_ward
 from heal import CHUNK_BYTES, RACKS
 from heal_clients import RATES, Clients
 from heal_watch import Watch
@@ -53,9 +53,9 @@ def main() -> int:
 
 def measure(stage: Stage, options: argparse.Namespace) -> int:
     """Lose a server, follow the repair, print the figures; 1 when a goal is missed."""
-    heal_faults.prepare(stage, RACKS, CHUNK_BYTES, DEAD_AFTER_S)
+    heal_ward.prepare(stage, RACKS, CHUNK_BYTES, DEAD_AFTER_S)
     config = stage.cluster.config_path
-    heal_faults.fill(config, options.big)
+    heal_ward.fill(config, options.big)
     clients = Clients(stage.directory, config, RATES, stage.environment)
     with clients, Watch(config, stage.cluster.directory) as watch:
         budget = SetBudget(cluster_bytes_per_s=options.budget << 20, server_bytes_per_s=0)
@@ -102,7 +102,7 @@ def _follow(watch: Watch, since_s: float) -> list[tuple[float, float]]:
     told: list[tuple[float, float]] = []
     begun_s = None
     quiet = 0
-    while time.monotonic() - since_s < heal_faults.HEAL_S:
+    while time.monotonic() - since_s < heal_ward.HEAL_S:
         at_s = time.monotonic()
         try:
             report = watch.cluster.operations.repair(1)
