@@ -14,7 +14,8 @@ from itertools import islice
 
 from gfs_ha.client.cluster import ClusterCalls
 from gfs_ha.client.fsck_deep import DeepLook
-from gfs_ha.ids import ChunkId, format_id
+from gfs_ha.client.fsck_tallies import TallyLook
+from gfs_ha.ids import ChunkId, DiskId, ServerId, format_id
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.damage import MISSING, ORPHAN, UNDER, UNKNOWN, ChunkDetails, ShowChunks
@@ -23,17 +24,22 @@ from gfs_ha.protocol.fsck import (
     NOTE,
     SCAN_ROWS,
     SEVERITIES,
+    UNREAD,
     ChunksScanned,
     FilesScanned,
     FsckFinding,
     FsckRequest,
+    PlacesScanned,
     ScanChunks,
     ScanFiles,
+    ScanPlaces,
 )
 from gfs_ha.protocol.reports import ChunkReport, ChunkRow, GetChunks
 
 LOOK_AGAIN_S = 3.0  # After which every server has said how it is at least once more.
-PENDING_MAX = 1_000  # Findings that wait for their second look.
+# Findings that wait for their second look: some 10 MiB. Of a server with a million files that is
+# dead there are so many that each waits for its turn, three seconds for so many.
+PENDING_MAX = 20_000
 _AGAIN_TOGETHER = 50
 _ORPHANS_PAGE = 200
 
@@ -47,9 +53,11 @@ class FsckSummary:
     length: int = 0
     chunks: int = 0
     replicas: int = 0
+    places: int = 0  # Of replicas, by the tables of servers.
     collecting: int = 0  # Dead chunks whose replicas are being deleted.
-    read: int = 0  # Chunks of which every copy was read.
-    unread: int = 0  # Copies that could not be.
+    read: int = 0  # Chunks whose copies were to be read.
+    unread: Counter[str] = field(default_factory=Counter)  # Copies that could not be, by server.
+    tallies: Counter[str] = field(default_factory=Counter)  # Disks, by how their tallies compare.
     over: int = 0  # Findings that were gone at the second look.
     kinds: Counter[str] = field(default_factory=Counter)
     severities: Counter[str] = field(default_factory=Counter)
@@ -81,9 +89,17 @@ class Fsck:
         yield from self._files()
         if self._path == "/":
             yield from self._chunks()
+            yield from self._places()
             yield from self._orphans()
         while self._pending:
             yield from self._again(wait=True)
+        if self._path == "/":
+            # These were looked at twice already, and so long apart.
+            for finding in TallyLook(self._calls).look(self.summary.tallies, self._tell_progress):
+                yield self._tell(finding)
+        self._on_progress(self.summary)
+
+    def _tell_progress(self) -> None:
         self._on_progress(self.summary)
 
     def _files(self) -> Iterator[FsckFinding]:
@@ -96,7 +112,10 @@ class Fsck:
             yield from self._take(page.findings)
             if self._deep is not None:
                 for finding in self._deep.look(page.extents):
-                    yield self._tell(finding)
+                    if finding.kind == UNREAD:
+                        yield from self._take((finding,))
+                    else:
+                        yield self._tell(finding)
                 self.summary.read, self.summary.unread = self._deep.read, self._deep.unread
             self._on_progress(self.summary)
             if not page.more:
@@ -115,6 +134,17 @@ class Fsck:
             if not page.more:
                 return
             request = ScanChunks(page.after, page.inside)
+
+    def _places(self) -> Iterator[FsckFinding]:
+        request = ScanPlaces()
+        while True:
+            page = self._calls.ask(request, PlacesScanned)
+            self.summary.places += page.places
+            yield from self._take(page.findings)
+            self._on_progress(self.summary)
+            if not page.more:
+                return
+            request = ScanPlaces(page.after)
 
     def _orphans(self) -> Iterator[FsckFinding]:
         after = ChunkId(0)
@@ -156,13 +186,30 @@ class Fsck:
                 return
             for _ in due:
                 self._pending.popleft()
-            replies = self._calls.settle([Asked(_question(one)) for one in due])
-            for finding, reply in zip(due, replies, strict=True):
-                confirmed = next((one for one in _told(reply) if _same(finding, one)), None)
-                if confirmed is None:
-                    self.summary.over += 1
-                else:
-                    yield self._tell(confirmed)
+            unread = [one for one in due if one.kind == UNREAD]
+            others = [one for one in due if one.kind != UNREAD]
+            if unread:
+                yield from self._read_again(unread)
+            if others:
+                yield from self._ask_again(others)
+
+    def _read_again(self, due: list[FsckFinding]) -> Iterator[FsckFinding]:
+        """Read copies again that could not be read, and tell what is wrong with them now."""
+        assert self._deep is not None, "nothing else reads copies"
+        for found in self._deep.again(due):
+            self.summary.over += not found
+            for finding in found:
+                yield self._tell(finding)
+        self.summary.read, self.summary.unread = self._deep.read, self._deep.unread
+
+    def _ask_again(self, due: list[FsckFinding]) -> Iterator[FsckFinding]:
+        replies = self._calls.settle([Asked(_question(one)) for one in due])
+        for finding, reply in zip(due, replies, strict=True):
+            confirmed = next((one for one in _told(reply) if _same(finding, one)), None)
+            if confirmed is None:
+                self.summary.over += 1
+            else:
+                yield self._tell(confirmed)
 
     def _tell(self, finding: FsckFinding) -> FsckFinding:
         self.summary.kinds[finding.kind] += 1
@@ -172,17 +219,20 @@ class Fsck:
 
 def _question(finding: FsckFinding) -> FsckRequest | ShowChunks:
     """Return the request that looks at the place of a finding alone."""
+    before = ChunkId(finding.chunk_id - 1)
+    if finding.server_id:
+        return ScanPlaces((finding.server_id, finding.disk_id, before), rows=1)
     if finding.path:
         rows = SCAN_ROWS if finding.kind == BROKEN else 1
         return ScanFiles(finding.path, finding.path, finding.offset, rows)
     if finding.kind == ORPHAN:
         return ShowChunks((finding.chunk_id,))
-    return ScanChunks(ChunkId(finding.chunk_id - 1), rows=2)
+    return ScanChunks(before, rows=2)
 
 
 def _told(reply: object) -> Iterator[FsckFinding]:
     """Yield the findings of a second look; of what is gone there are none."""
-    if isinstance(reply, FilesScanned | ChunksScanned):
+    if isinstance(reply, FilesScanned | ChunksScanned | PlacesScanned):
         yield from reply.findings
     elif isinstance(reply, ChunkDetails):
         for one in reply.items:
@@ -196,10 +246,11 @@ def _same(first: FsckFinding, second: FsckFinding) -> bool:
     return _key(first) == _key(second)
 
 
-def _key(finding: FsckFinding) -> tuple[str, str, int, ChunkId]:
+def _key(finding: FsckFinding) -> tuple[str, str, int, ChunkId, ServerId, DiskId]:
     # What had no copy at the first look and has one at the second is still to be told.
     kind = UNDER if finding.kind == MISSING else finding.kind
-    return kind, finding.path, finding.offset, finding.chunk_id
+    place = (finding.chunk_id, finding.server_id, finding.disk_id)
+    return kind, finding.path, finding.offset, *place
 
 
 def _orphan(row: ChunkRow) -> FsckFinding:

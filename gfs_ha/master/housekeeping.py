@@ -198,6 +198,7 @@ class Housekeeper:
                 plans.append(plan)
             reign.queue = self._cursors.queue
             reign.placing = self._cursors.placing
+            reign.tally = self._cursors.tally
             reign.garbage.walk = self._cursors.dead_blocks
             young = seen.now_s - seen.elected_s < _HEARD_AFTER_S
             presence = Presence(

@@ -17,13 +17,15 @@ from gfs_ha.limits import DEAD_S, HEARTBEAT_PARK_S, LEASE_MS
 from gfs_ha.master.census import Census
 from gfs_ha.master.garbage_book import GarbageBook
 from gfs_ha.master.handlers.call import Slot
-from gfs_ha.master.observed import Observed
+from gfs_ha.master.observed import LIVE, Observed
 from gfs_ha.master.orders import OrderBook
 from gfs_ha.master.planners.placing_walk import PlacingWalk
 from gfs_ha.master.planners.queue import RepairQueue
+from gfs_ha.master.planners.walk import TallyWalk
 from gfs_ha.master.repairs import RepairBook
 from gfs_ha.master.replica_checks import ReplicaChecks
 from gfs_ha.protocol.control import HeartbeatReply
+from gfs_ha.protocol.damage import UNREACHABLE
 from gfs_ha.protocol.scrub import ScrubWanted
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ class Reign:
         self.checks = ReplicaChecks()
         self.queue = RepairQueue()  # The planner's, to be looked at by reports.
         self.placing = PlacingWalk()  # The same.
+        self.tally = TallyWalk()  # The same.
         self.hold = ""  # Why no copy is begun now.
         self.census = Census()
         self.deleted: dict[Deleted, None] = {}
@@ -146,7 +149,12 @@ class Reign:
         """Answer the heartbeats that have waited long enough, or that orders wait for."""
         self.checks.tick(now_s)
         for server_id, order in self.checks.unanswered():
-            self.orders.want(server_id, order)
+            state = self.observed.state(server_id, now_s)
+            if state == LIVE:
+                self.orders.want(server_id, order)
+            else:
+                why = f"its server is {state}"
+                self.checks.answered(order.chunk_id, server_id, UNREACHABLE, why)
         for server_id, parked in list(self._parked.items()):
             waited_s = now_s - parked.since_s
             if waited_s >= HEARTBEAT_PARK_S or self.orders.has_due(server_id, now_s):

@@ -11,7 +11,9 @@ from gfsctl_program import CHUNK_BYTES, Gfsctl, kill_member, wait_until
 from msgspec.structs import replace
 
 import gfs_ha.cli.admin.seal_chunk  # noqa: F401  It registers its screen.
+from gfs_ha.cli.admin.fsck import _facts, _summary, _verdict
 from gfs_ha.cli.render import render, text_of
+from gfs_ha.client.fsck import FsckSummary
 from gfs_ha.ids import ChunkId, LogIndex, ServerId
 from gfs_ha.local.cluster import LocalCluster
 from gfs_ha.protocol.losses import LossPlan, LossReplica
@@ -28,7 +30,7 @@ def test_fsck_has_every_form(gfsctl: Gfsctl, home: str, mode: str) -> None:
         found = json.loads(shown)
         assert found["kind"] == "FsckFindingList" and found["summary"]["files"] == 2
         assert [one["kind"] for one in found["items"]] == ["growing"]
-        assert found["summary"]["healthy"]
+        assert found["summary"]["healthy"] and found["summary"]["complete"]
     elif mode == "jsonl":
         assert json.loads(shown)["path"] == f"{home}/grows"
     else:
@@ -43,7 +45,7 @@ def test_fsck_of_a_name_that_is_not_there_is_refused(gfsctl: Gfsctl) -> None:
 def test_a_healthy_cluster_stays_healthy_for_fsck_amid_a_load(gfsctl: Gfsctl, home: str) -> None:
     library = gfsctl.library
     wait_until(
-        lambda: not library.operations.status().under_count, "every chunk to have its copies"
+        lambda: not library.operations.status().under_count, "every chunk to have its copies", 180
     )
     child = gfsctl.begin("admin", "fsck", "-o", "json")
     turn = 0
@@ -106,6 +108,82 @@ def test_fsck_names_the_files_of_lost_copies(
     assert {one["path"] for one in found["items"]} == {f"{home}/f"}
     assert "missing" in {one["kind"] for one in found["items"]}
     assert victim in {name for one in found["items"] for name in one["servers"]}
+
+
+def test_a_check_that_could_not_look_does_not_say_that_all_is_well() -> None:
+    summary = FsckSummary(files=3, read=2)
+    assert _verdict(summary) is None and _facts(summary)["healthy"]
+    assert list(_summary(summary, True))[-1] == "HEALTHY"
+    summary.unread.update(cs1=2, cs3=1)
+    summary.kinds["unread"] = summary.severities["unseen"] = 3
+    error = _verdict(summary)
+    assert error is not None and error.exit_status == 11
+    assert "3 copies could not be read, on cs1 (2), cs3 (1)" in error.message
+    assert "run it again" in error.message
+    facts = _facts(summary)
+    assert (facts["healthy"], facts["complete"], facts["unread"]) == (False, False, 3)
+    assert list(_summary(summary, True))[-1] == "NOT KNOWN TO BE HEALTHY"
+    summary.kinds["corrupt"] = summary.severities["trouble"] = 1
+    error = _verdict(summary)
+    assert error is not None and error.exit_status == 8 and "cs3 (1)" in error.message
+    summary.severities["loss"] = 1
+    error = _verdict(summary)
+    assert error is not None and error.exit_status == 9 and "could not be read, on" in error.message
+
+
+def test_a_disk_that_was_not_compared_is_no_sign_of_health() -> None:
+    summary = FsckSummary()
+    summary.tallies.update({"agrees": 3, "not counted": 1})
+    summary.kinds["uncounted"] = summary.severities["unseen"] = 1
+    error = _verdict(summary)
+    assert error is not None and error.exit_status == 11 and "tally of 1 disk" in error.message
+    assert "3 agrees, 1 not counted" in "\n".join(_summary(summary, False))
+
+
+def test_a_deep_look_names_who_could_not_be_asked_and_goes_on_with_another_leader(
+    gfsctl: Gfsctl, home: str, whole_cluster: LocalCluster
+) -> None:
+    # As many copies as servers: nothing is made whole while one of them is away.
+    gfsctl.ok("put", "--replicas", "4", "-", f"{home}/f", stdin=b"z" * (3 * CHUNK_BYTES))
+    operations = gfsctl.library.operations
+
+    def placed() -> bool:
+        return all(one.chunk.copies == 4 for one in operations.placement(f"{home}/f").items)
+
+    wait_until(placed, "a copy on every server")
+    victim = operations.placement(f"{home}/f").items[0].chunk.replicas[0].name
+    kill_member(whole_cluster, victim)
+    child = gfsctl.begin("admin", "fsck", home, "--deep", "-o", "json")
+    leader = operations.status().leader
+    kill_member(whole_cluster, leader)  # Before, amid or after its work.
+    ended = gfsctl.end(child)
+    # A leader that is new may still take the server for a live one that does not answer.
+    assert ended.status in (8, 11), ended.err
+    summary = ended.json["summary"]
+    assert summary["files"] == 1 and not summary["healthy"] and not summary["complete"]
+    assert summary["unread_by_server"].get(victim, 0) >= 1, summary
+    unread = [one for one in ended.json["items"] if one["kind"] == "unread"]
+    assert {one["path"] for one in unread} == {f"{home}/f"}
+    assert victim in ended.err
+    whole_cluster.start(victim)
+
+    def healthy() -> bool:
+        found = gfsctl("admin", "fsck", home, "--deep", "-o", "json")
+        return found.status == 0 and found.json["summary"]["complete"]
+
+    wait_until(healthy, "every copy to be read", 120.0)
+
+
+def test_the_tallies_of_all_disks_are_compared(gfsctl: Gfsctl, home: str) -> None:
+    gfsctl.ok("put", "-", f"{home}/f", stdin=b"t" * 1000)
+
+    def compared() -> bool:
+        ended = gfsctl("admin", "fsck", "-o", "json")
+        summary = ended.json["summary"]
+        done = ended.status == 0 and summary["tallies"] == {"agrees": 4}
+        return bool(done and summary["places"] >= summary["replicas"] > 0)
+
+    wait_until(compared, "every disk to agree with the tables", 120.0)
 
 
 def test_the_plan_of_a_loss_says_what_goes_and_what_stays() -> None:

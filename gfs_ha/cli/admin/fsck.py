@@ -16,15 +16,25 @@ from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.units import count_text, size_text
 from gfs_ha.cli.verb import Verb
-from gfs_ha.errors import CorruptData, GfsError, Unhealthy
+from gfs_ha.errors import CorruptData, GfsError, PartlyDone, Unhealthy
 from gfs_ha.ids import format_id
-from gfs_ha.protocol.fsck import LOSS, NEXT_STEPS, NOTE, SEVERITIES, TROUBLE
+from gfs_ha.protocol.fsck import (
+    AGREES,
+    LOSS,
+    NEXT_STEPS,
+    NOTE,
+    SEVERITIES,
+    TROUBLE,
+    UNCOUNTED,
+    UNSEEN,
+)
 
 if TYPE_CHECKING:
     from gfs_ha.client.fsck import FsckSummary
     from gfs_ha.protocol.fsck import FsckFinding
 
-_STYLES = {LOSS: "bold red", TROUBLE: "yellow", NOTE: "cyan"}
+_STYLES = {LOSS: "bold red", TROUBLE: "yellow", UNSEEN: "yellow", NOTE: "cyan"}
+_NAMED_MAX = 5  # Servers in one line.
 
 
 @click.command(
@@ -45,8 +55,9 @@ def fsck(session: Session, path: str, deep: bool, notes: bool) -> None:
 
     It changes nothing, and the cluster goes on working: a finding is told when it is there at a
     second look, three seconds after the first. Exit status 0: healthy; 8: something is to be mended
-    and no byte is lost; 9: bytes cannot be read. Below another path than / only its files are
-    looked at, not chunks and copies that no file needs.
+    and no byte is lost; 9: bytes cannot be read; 11: nothing was found, but not all could be looked
+    at. Below another path than / only its files are looked at, not chunks and copies that no file
+    needs.
     """
     progress = _Progress(session)
     run = session.operations.fsck(session.path(path), deep, progress.show)
@@ -90,12 +101,33 @@ class _Progress:
 
 def _verdict(summary: FsckSummary) -> GfsError | None:
     lost, troubles = summary.severities[LOSS], summary.severities[TROUBLE]
+    unseen = _unseen(summary)
+    also = f"; {unseen}" if unseen else ""
     if lost:
         what = count_text(lost, "finding")
-        return CorruptData(f"{what} of bytes that cannot be read, {troubles} without loss")
+        return CorruptData(f"{what} of bytes that cannot be read, {troubles} without loss{also}")
     if troubles:
-        return Unhealthy(f"{count_text(troubles, 'finding')}; no byte is lost")
+        return Unhealthy(f"{count_text(troubles, 'finding')}; no byte is lost{also}")
+    if unseen:
+        return PartlyDone(
+            f"nothing is wrong with what could be looked at, but {unseen}: bring their servers"
+            " back (gfsctl admin chunkservers ls) or let repair end, and run it again"
+        )
     return None
+
+
+def _unseen(summary: FsckSummary) -> str:
+    """Return what could not be looked at, and on which servers; empty when all was."""
+    parts = []
+    if summary.unread:
+        copies = count_text(summary.unread.total(), "copy", "copies")
+        names = [f"{name} ({count:,})" for name, count in sorted(summary.unread.items())]
+        more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
+        parts.append(f"{copies} could not be read, on {', '.join(names[:_NAMED_MAX])}{more}")
+    if summary.kinds[UNCOUNTED]:
+        disks = count_text(summary.kinds[UNCOUNTED], "disk")
+        parts.append(f"the tally of {disks} was not compared")
+    return ", and ".join(parts)
 
 
 def _facts(summary: FsckSummary) -> dict[str, Any]:
@@ -105,11 +137,15 @@ def _facts(summary: FsckSummary) -> dict[str, Any]:
         "length": summary.length,
         "chunks": summary.chunks,
         "replicas": summary.replicas,
+        "places": summary.places,
         "collecting": summary.collecting,
         "read": summary.read,
-        "unread": summary.unread,
+        "unread": summary.unread.total(),
+        "unread_by_server": dict(sorted(summary.unread.items())),
+        "tallies": dict(sorted(summary.tallies.items())),
         "over": summary.over,
         "kinds": dict(sorted(summary.kinds.items())),
+        "complete": not _unseen(summary),
         "healthy": _verdict(summary) is None,
     }
 
@@ -122,13 +158,25 @@ def _summary(summary: FsckSummary, deep: bool) -> Iterator[str]:
         chunks = count_text(summary.chunks, "chunk")
         places = count_text(summary.replicas, "place")
         yield f"{chunks} in {places}; {summary.collecting:,} dead ones are being collected"
+    if summary.tallies:
+        shown = [f"{count:,} {state}" for state, count in sorted(summary.tallies.items())]
+        disks = count_text(summary.tallies.total(), "disk")
+        agree = summary.tallies[AGREES] == summary.tallies.total()
+        yield f"tallies of {disks} against the tables: " + (
+            "all agree" if agree else ", ".join(shown)
+        )
     if deep:
         read = count_text(summary.read, "chunk")
-        yield f"every copy of {read} was read, but {summary.unread:,} that did not answer"
+        unread = summary.unread.total()
+        yield f"copies of {read} were read" + (
+            f", but {unread:,} that could not be" if unread else ""
+        )
     for kind, count in sorted(summary.kinds.items()):
         yield f"{kind}: {count:,} ({SEVERITIES[kind]}); {NEXT_STEPS[kind]}"
-    error = _verdict(summary)
-    yield "HEALTHY" if error is None else "NOT HEALTHY"
+    if summary.severities[LOSS] or summary.severities[TROUBLE]:
+        yield "NOT HEALTHY"
+    else:
+        yield "NOT KNOWN TO BE HEALTHY" if _unseen(summary) else "HEALTHY"
 
 
 class _Page:

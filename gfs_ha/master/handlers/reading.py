@@ -77,6 +77,8 @@ READS: dict[type, Read] = ANYWHERE | {
     GetLoss: losses.get_loss,
     fsck_words.ScanFiles: fsck.scan_files,
     fsck_words.ScanChunks: fsck.scan_chunks,
+    fsck_words.ScanPlaces: fsck.scan_places,
+    fsck_words.ScanTallies: fsck.scan_tallies,
     reports.GetPlacement: placement.get_placement,
     ExplainPlacement: placement.explain_placement,
     ExplainNewPlacement: placement.explain_new_placement,

@@ -26,6 +26,7 @@ from gfs_ha.protocol.control import BucketListing, CompareReplica, DeleteReplica
 from gfs_ha.protocol.tally import LIST_BUCKETS_MAX, bucket_of, replica_hash
 
 RECHECK_S = 60.0  # How often a disk is counted whose server says nothing new.
+_ROWS = 4  # Times the rows of other walks: with 500 some 10 ms a turn, a million in two minutes.
 
 
 def plan_tally(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
@@ -70,7 +71,8 @@ def _count(view: View, cursors: Cursors, limits: PlanLimits) -> bool:
     walk = cursors.tally
     assert walk.disk is not None, "no disk is counted"
     server_id, disk_id = walk.disk
-    page = view.replicas_of(server_id, (disk_id, walk.after), limits.rows)
+    rows = _ROWS * limits.rows
+    page = view.replicas_of(server_id, (disk_id, walk.after), rows)
     for found_disk, chunk_id in page:
         if found_disk != disk_id:
             return True
@@ -78,7 +80,7 @@ def _count(view: View, cursors: Cursors, limits: PlanLimits) -> bool:
         chunk = view.chunk(chunk_id)
         if chunk is not None and chunk.state == SEALED and server_id in chunk.holders:
             walk.add(chunk_id, chunk.length)
-    return len(page) < limits.rows
+    return len(page) < rows
 
 
 def _judge(made: Plan, seen: Seen, cursors: Cursors) -> None:
@@ -101,7 +103,10 @@ def _judge(made: Plan, seen: Seen, cursors: Cursors) -> None:
     differing -= walk.explained_buckets(disk, told)
     again = differing & walk.suspects.get(disk, set())
     walk.suspects[disk] = differing
-    if not differing:
+    walk.judged(disk, differing, seen.now_s)
+    if differing:
+        walk.agreed.pop(disk, None)  # Also if it says next what it said before.
+    else:
         walk.agreed[disk] = told
     for bucket in sorted(again)[:LIST_BUCKETS_MAX]:
         made.listings.append((disk[0], disk[1], bucket))

@@ -6,10 +6,14 @@ import struct
 from dataclasses import dataclass, field
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId, StartId
+from gfs_ha.protocol.fsck import AGREES, CHANGING, DIFFERS, NOT_COUNTED
 from gfs_ha.protocol.tally import BUCKETS, bucket_of, replica_hash
 
 NUMBERS = struct.Struct(f">{BUCKETS}Q")
 MEMBERS_MAX = 20_000  # Of the buckets that differed, remembered for their listings.
+# A bucket that differs in so many counts, over so long, does not because of what is under way.
+STREAK_MIN = 3
+STREAK_S = 10.0
 _FIRST = ChunkId(0)
 
 Disk = tuple[ServerId, DiskId]
@@ -37,6 +41,10 @@ class TallyWalk:
     checked_s: dict[Disk, float] = field(default_factory=dict)
     judged_s: dict[Disk, float] = field(default_factory=dict)  # Since when explanations count.
     starts: dict[ServerId, StartId] = field(default_factory=dict)
+    # Of the newest count of a disk: differing buckets, in how many counts on end, and since when.
+    # Never changed, only replaced: reports on another thread look at it.
+    streaks: dict[Disk, dict[int, tuple[int, float]]] = field(default_factory=dict)
+    counted: int = 0  # Rows, ever.
     _numbers: list[int] = field(default_factory=lambda: [0] * BUCKETS)
     _room: int = MEMBERS_MAX
 
@@ -45,7 +53,7 @@ class TallyWalk:
         if self.starts.get(server_id) == start_id:
             return
         self.starts[server_id] = start_id
-        for notes in (self.agreed, self.explained, self.suspects):
+        for notes in (self.agreed, self.explained, self.suspects, self.streaks):
             for disk in [one for one in notes if one[0] == server_id]:
                 del notes[disk]
 
@@ -60,6 +68,7 @@ class TallyWalk:
 
     def add(self, chunk_id: ChunkId, length: int) -> None:
         """Count a copy that the tables place on the disk."""
+        self.counted += 1
         hashed = replica_hash(chunk_id, length)
         bucket = bucket_of(hashed)
         self._numbers[bucket] ^= hashed
@@ -74,6 +83,33 @@ class TallyWalk:
         self.agreed.clear()
         self.explained.clear()
         self.checked_s.clear()
+        self.streaks.clear()
+
+    def judged(self, disk: Disk, differing: set[int], now_s: float) -> None:
+        """Note which buckets differ in the newest count of a disk, those explained left out."""
+        before = self.streaks.get(disk, {})
+        streaks = {}
+        for bucket in differing:
+            count, since_s = before.get(bucket, (0, now_s))
+            streaks[bucket] = (count + 1, since_s)
+        self.streaks[disk] = streaks
+
+    def compared(self, disk: Disk, now_s: float) -> tuple[str, int, float | None]:
+        """Return how a disk's tally compares with the tables: (state, buckets, since when).
+
+        Amid a load some buckets always do, and hardly one of them twice on end.
+        """
+        streaks = self.streaks.get(disk)
+        if streaks is None:
+            return NOT_COUNTED, 0, None
+        if not streaks:
+            return AGREES, 0, None
+        lasting = sum(
+            count >= STREAK_MIN and now_s - since_s >= STREAK_S
+            for count, since_s in streaks.values()
+        )
+        oldest_s = min(since_s for _, since_s in streaks.values())
+        return (DIFFERS, lasting, oldest_s) if lasting else (CHANGING, len(streaks), oldest_s)
 
     def explain(self, disk: Disk, told: bytes, bucket: int) -> None:
         """Note that nothing is to be done about a bucket while the server says the same."""

@@ -9,10 +9,18 @@ from gfs_ha.ids import ChunkId, ContentId
 from gfs_ha.master.census import Presence
 from gfs_ha.master.chunk_scan import ChunkScan
 from gfs_ha.master.file_scan import FileScan
+from gfs_ha.master.place_scan import PlaceScan
 from gfs_ha.master.state import tables as tables_of
-from gfs_ha.master.state.records import Chunk, ExtentRow, Reference
+from gfs_ha.master.state.records import Chunk, ExtentRow, Mark, Reference
 from gfs_ha.master.troubles import Heard, troubles_of
-from gfs_ha.protocol.fsck import ChunksScanned, FilesScanned, FsckFinding, ScanChunks, ScanFiles
+from gfs_ha.protocol.fsck import (
+    ChunksScanned,
+    FilesScanned,
+    FsckFinding,
+    ScanChunks,
+    ScanFiles,
+    ScanPlaces,
+)
 from gfs_ha.protocol.metadata import Extent, FinishChunk, Mkdir, Publish, PublishFile, Remove
 from gfs_ha.protocol.reports import ChunkRow
 
@@ -71,6 +79,18 @@ class House:
             if not page.more:
                 return found
             request = ScanChunks(page.after, page.inside, rows)
+
+    def places(self, rows: int = 2) -> tuple[list[FsckFinding], int]:
+        """Follow the pages of servers' tables to their end; return (findings, places)."""
+        request, found, places = ScanPlaces(rows=rows), [], 0
+        while True:
+            with self.tables.view() as view:
+                page = PlaceScan(view, request).page()
+            assert page.places <= rows
+            found, places = [*found, *page.findings], places + page.places
+            if not page.more:
+                return found, places
+            request = ScanPlaces(page.after, rows)
 
     def put_row(self, table: tables_of.RowTable, key: bytes, row: object) -> None:  # type: ignore[type-arg]
         """Write a row past the machine, as only a mistake or a broken disk does."""
@@ -169,3 +189,32 @@ def test_a_place_that_its_server_does_not_list_is_found(house: House) -> None:
     key = tables_of.replica_key(2, 102, chunk)
     house.put_row(tables_of.REPLICAS_BY_SERVER, key, None)
     assert "server 2 does not list" in house.chunks()[0].why
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 1000])
+def test_every_place_of_a_server_is_seen_once_whatever_a_page_holds(
+    house: House, rows: int
+) -> None:
+    for _ in range(4):
+        house.chunk()
+    assert house.places(rows) == ([], 12)
+
+
+def test_a_place_that_its_chunk_does_not_know_is_found_from_the_server(house: House) -> None:
+    chunk = house.chunk()
+    gone, elsewhere = ChunkId(chunk + 1000), tables_of.replica_key(4, 104, chunk)
+    house.put_row(tables_of.REPLICAS_BY_SERVER, tables_of.replica_key(2, 102, gone), Mark())
+    house.put_row(tables_of.REPLICAS_BY_SERVER, elsewhere, Mark())
+    found, places = house.places()
+    assert places == 5
+    assert [(one.kind, one.chunk_id, one.server_id) for one in found] == [
+        ("broken", gone, 2),
+        ("broken", chunk, 4),
+    ]
+    assert "there is no such chunk" in found[0].why and "no place on that disk" in found[1].why
+    # The second look at one of them alone says the same, and nothing of others.
+    with house.tables.view() as view:
+        request = ScanPlaces((found[1].server_id, found[1].disk_id, ChunkId(chunk - 1)), rows=1)
+        assert PlaceScan(view, request).page().findings == (found[1],)
+    house.put_row(tables_of.REPLICAS_BY_SERVER, elsewhere, None)
+    assert len(house.places()[0]) == 1

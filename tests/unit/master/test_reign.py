@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gfs_ha.errors import NotLeader
 from gfs_ha.ids import Birth, DiskId, Epoch
+from gfs_ha.limits import SUSPECT_S
 from gfs_ha.master import reign as reigns
 from gfs_ha.master.handlers.call import Call, Slot
 from gfs_ha.master.reign import Reign
@@ -15,7 +16,7 @@ from gfs_ha.protocol.control import (
     FinishReplica,
     HeartbeatReply,
 )
-from gfs_ha.protocol.damage import INTACT, WAITING, VerifiedChunk, VerifiedReplica
+from gfs_ha.protocol.damage import INTACT, UNREACHABLE, WAITING, VerifiedChunk, VerifiedReplica
 from gfs_ha.runtime import ThreadedRuntime
 
 EPOCH = Epoch(1, 4)
@@ -59,7 +60,7 @@ def test_orders_are_sent_at_once() -> None:
 
 
 def test_who_is_to_verify_its_copy_is_told_again_when_another_order_took_the_place() -> None:
-    reign, asking, verified = Reign(EPOCH, 0.0), Beat(), Beat()
+    reign, asking, verified = Reign(EPOCH, 9.0), Beat(), Beat()
     compare = CompareReplica(7, Birth(1, 1), 50, 1000, 1)
     finish = FinishReplica(7, Birth(1, 1), 50, 1000, 1)
     reign.orders.want(1, compare)
@@ -75,6 +76,21 @@ def test_who_is_to_verify_its_copy_is_told_again_when_another_order_took_the_pla
     assert again.answer() == HeartbeatReply(EPOCH, (compare,))
     reign.checks.answered(7, 1, INTACT, "")
     assert reign.checks.unanswered() == []
+
+
+def test_nobody_waits_for_a_copy_to_be_read_whose_server_fell_silent_meanwhile() -> None:
+    reign, asking = Reign(EPOCH, 9.0), Beat()
+    compare = CompareReplica(7, Birth(1, 1), 50, 1000, 1)
+    row = VerifiedReplica(1, "cs1", "r1", WAITING, "its server reads it")
+    reign.checks.begin(VerifiedChunk(7, 1000, 3), [row], asking.slot, 10.0, compare)
+    reign.release_due(10.2)
+    assert asking.answer() is None
+    reign.release_due(9.0 + SUSPECT_S)
+    report = asking.answer()
+    assert isinstance(report, VerifiedChunk)
+    assert [(one.verdict, one.why) for one in report.replicas] == [
+        (UNREACHABLE, "its server is suspect")
+    ]
 
 
 def test_orders_that_wait_go_with_the_next_heartbeat() -> None:

@@ -10,7 +10,7 @@ from repair_house import LENGTH, House
 from gfs_ha.ids import ChunkId, DiskId, ServerId, StartId
 from gfs_ha.master.planners.plan import Plan, Seen
 from gfs_ha.master.planners.tally import RECHECK_S, plan_tally
-from gfs_ha.master.planners.walk import NUMBERS
+from gfs_ha.master.planners.walk import NUMBERS, STREAK_S
 from gfs_ha.master.state.commands import DropReplica, LoseHolder, PlaceCopy
 from gfs_ha.protocol.control import (
     BucketListing,
@@ -18,6 +18,7 @@ from gfs_ha.protocol.control import (
     DeleteReplica,
     OpenReplica,
 )
+from gfs_ha.protocol.fsck import AGREES, CHANGING, DIFFERS, NOT_COUNTED
 from gfs_ha.protocol.metadata import ReleaseChunks
 from gfs_ha.protocol.tally import bucket_of, replica_hash
 
@@ -197,3 +198,43 @@ def test_a_difference_that_is_over_by_the_next_count_is_not_asked_about() -> Non
         assert house.compare().empty
     house.on_disk[1].add(chunk_id)
     assert quiet(house)
+
+
+def test_a_report_calls_different_only_what_stays_so_count_after_count() -> None:
+    house = Compared()
+    chunk_id = house.chunk((1, 2, 3))
+    disk = (ServerId(1), DiskId(101))
+
+    def shown() -> str:
+        state, buckets, since_s = house.cursors.tally.compared(disk, house.now_s)
+        assert (buckets > 0) == (state in (CHANGING, DIFFERS)) == (since_s is not None)
+        return state
+
+    assert shown() == NOT_COUNTED
+    assert quiet(house) and shown() == AGREES
+    house.on_disk[1].discard(chunk_id)
+    shown_while_asked = []
+    began_s = house.now_s
+    while house.now_s - began_s < STREAK_S + 5:
+        house.compare()  # It asks, and nobody answers.
+        shown_while_asked.append(shown())
+    assert shown_while_asked[-1] == DIFFERS
+    first = shown_while_asked.index(DIFFERS)
+    assert set(shown_while_asked[:first]) <= {AGREES, CHANGING}
+    house.on_disk[1].add(chunk_id)
+    assert quiet(house) and shown() == AGREES
+    house.starts[ServerId(1)] = StartId(7)
+    house.compare()
+    assert shown() in (NOT_COUNTED, AGREES), "what another run said is forgotten"
+
+
+def test_a_difference_that_moves_on_is_never_called_lasting() -> None:
+    house = Compared()
+    chunks = [house.chunk((1, 2, 3)) for _ in range(40)]
+    disk = (ServerId(1), DiskId(101))
+    states = set()
+    for turn in range(200):
+        house.on_disk[1] = set(chunks) - {chunks[turn % len(chunks)]}
+        house.compare()
+        states.add(house.cursors.tally.compared(disk, house.now_s)[0])
+    assert CHANGING in states and DIFFERS not in states
