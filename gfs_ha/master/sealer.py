@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 
 from gfs_ha.errors import Busy, GfsError, StaleCommand, UnknownChunk, WrongState
@@ -21,6 +20,7 @@ from gfs_ha.master.orders import FENCE, PROVE
 from gfs_ha.master.proposals import MARGIN_S, Proposer, reply_of
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.reign import Reign
+from gfs_ha.master.seal_attempt import Attempt
 from gfs_ha.master.seal_orders import kind_of, order_of
 from gfs_ha.master.sealing import (
     Commit,
@@ -49,22 +49,6 @@ ASK_AGAIN_S = 5.0  # After which a blocked chunk is asked about anew: servers co
 RETRY_MS = 200  # What a client that came too early is told to wait.
 
 
-@dataclass(slots=True)
-class _Attempt:
-    chunk: SealingChunk
-    fences: dict[ServerId, FenceAnswer | OrderFailed] = field(default_factory=dict)
-    proofs: dict[ServerId, ProofAnswer | OrderFailed] = field(default_factory=dict)
-    doubted: frozenset[ServerId] = frozenset()
-    blocked: str = ""
-    logged: str = ""  # Why it was blocked when that was last said.
-    ask_again_s: float | None = None  # When all that was answered is asked about anew.
-    resting: bool = False  # Until then: everyone has answered.
-    committing_s: float | None = None  # Since when a CommitSeal is on its way.
-    chain: tuple[ServerId, ...] = ()  # Of a tail: its servers, the primary first.
-    given_up: frozenset[ServerId] = frozenset()  # By a person, who was told this length:
-    accepted: int = 0
-
-
 class Sealer:
     """The chunks that are being sealed, and the clients that wait for them."""
 
@@ -81,7 +65,7 @@ class Sealer:
         self._proposer = proposer
         self._runtime = runtime
         self._post = post
-        self._attempts: dict[ChunkId, _Attempt] = {}
+        self._attempts: dict[ChunkId, Attempt] = {}
         self._waiting: dict[ChunkId, list[Waiting]] = {}
         self._doubted: dict[ChunkId, frozenset[ServerId]] = {}
 
@@ -159,7 +143,7 @@ class Sealer:
             )
             attempt = self._attempts.get(chunk_id)
             if attempt is None or attempt.chunk.begin_index != chunk.begin_index:
-                attempt = self._attempts[chunk_id] = _Attempt(facts)
+                attempt = self._attempts[chunk_id] = Attempt(facts)
             attempt.chunk = facts  # The published end may have grown.
             if chunk.tail_of:
                 attempt.chain = tuple(replica.server_id for replica in chunk.replicas)
@@ -211,7 +195,7 @@ class Sealer:
         self._waiting.clear()
         return slots
 
-    def _advance(self, attempt: _Attempt) -> None:
+    def _advance(self, attempt: Attempt) -> None:
         if attempt.committing_s is not None or attempt.resting:
             return
         now_s = self._runtime.monotonic_s()
@@ -238,7 +222,7 @@ class Sealer:
             if attempt.ask_again_s is None:
                 attempt.ask_again_s = now_s + ASK_AGAIN_S
             # When everyone has answered, asking at once would only get the same answers.
-            attempt.resting = not decision.servers - _heard(attempt, decision)
+            attempt.resting = not decision.servers - attempt.heard(decision)
             if attempt.resting:
                 return
         orders = {server_id: order_of(chunk, decision) for server_id in decision.servers}
@@ -251,7 +235,7 @@ class Sealer:
         for server_id in orders:
             self._reign.release_if_due(server_id, now_s)
 
-    def _reachable(self, attempt: _Attempt, now_s: float) -> frozenset[ServerId]:
+    def _reachable(self, attempt: Attempt, now_s: float) -> frozenset[ServerId]:
         chunk_id = attempt.chunk.chunk_id
         found = set()
         for server_id in attempt.chunk.replicas:
@@ -267,7 +251,7 @@ class Sealer:
                 found.add(server_id)
         return frozenset(found)
 
-    def _commit(self, attempt: _Attempt, decision: Commit) -> None:
+    def _commit(self, attempt: Attempt, decision: Commit) -> None:
         attempt.committing_s = self._runtime.monotonic_s()
         chunk = attempt.chunk
         if decision.remark:
@@ -321,7 +305,7 @@ class Sealer:
                 attempt.ask_again_s = self._runtime.monotonic_s() + ASK_AGAIN_S
                 attempt.resting = True
 
-    def _hear_again(self, attempt: _Attempt, holders: tuple[ServerId, ...]) -> None:
+    def _hear_again(self, attempt: Attempt, holders: tuple[ServerId, ...]) -> None:
         """Have the replicas that are no holders listed anew: they are told to compare (C4)."""
         now_s = self._runtime.monotonic_s()
         for server_id in attempt.fences:
@@ -377,14 +361,3 @@ def answer_end(slot: Waiting, chunk_id: ChunkId, chunk: Chunk | None) -> None:
     else:
         name = format_id(chunk_id)
         slot.fail(WrongState(f"chunk {name} is dead; write its bytes again into a new one"))
-
-
-def _heard(attempt: _Attempt, decision: Fence | Prove) -> set[ServerId]:
-    """Return whose answer of this round is there."""
-    if isinstance(decision, Fence):
-        return {server for server, answer in attempt.fences.items() if is_conclusive(answer)}
-    return {
-        server
-        for server, answer in attempt.proofs.items()
-        if isinstance(answer, OrderFailed) or answer.length == decision.length
-    }

@@ -1,0 +1,37 @@
+"""What is known of one chunk that is being sealed: the answers so far, and what is waited for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from gfs_ha.ids import ServerId
+from gfs_ha.master.sealing import Fence, Prove, SealingChunk, is_conclusive
+from gfs_ha.protocol.control import FenceAnswer, OrderFailed, ProofAnswer
+
+
+@dataclass(slots=True)
+class Attempt:
+    """Soft facts: a new leader, or a new BeginSeal, begins with none."""
+
+    chunk: SealingChunk
+    fences: dict[ServerId, FenceAnswer | OrderFailed] = field(default_factory=dict)
+    proofs: dict[ServerId, ProofAnswer | OrderFailed] = field(default_factory=dict)
+    doubted: frozenset[ServerId] = frozenset()
+    blocked: str = ""
+    logged: str = ""  # Why it was blocked when that was last said.
+    ask_again_s: float | None = None  # When all that was answered is asked about anew.
+    resting: bool = False  # Until then: everyone has answered.
+    committing_s: float | None = None  # Since when a CommitSeal is on its way.
+    chain: tuple[ServerId, ...] = ()  # Of a tail: its servers, the primary first.
+    given_up: frozenset[ServerId] = frozenset()  # By a person, who was told this length:
+    accepted: int = 0
+
+    def heard(self, decision: Fence | Prove) -> set[ServerId]:
+        """Return whose answer of this round is there."""
+        if isinstance(decision, Fence):
+            return {server for server, answer in self.fences.items() if is_conclusive(answer)}
+        return {
+            server
+            for server, answer in self.proofs.items()
+            if isinstance(answer, OrderFailed) or answer.length == decision.length
+        }
