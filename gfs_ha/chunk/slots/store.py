@@ -239,13 +239,13 @@ class ChunkStore:
         """Return whether a whole replica is here, sealed now: `end` is (order, length, digest).
 
         Args: `gone` are the blocks that it may lack (G8).
-        Raises: WrongBirth, StaleOrder, DiskFailed.
+        Raises: WrongBirth, StaleOrder.
         """
         try:
             replica = self.get(chunk_id, birth)
             return not replica.header.gone & ~gone and replica.confirm(*end)
-        except UnknownReplica:
-            return False
+        except (UnknownReplica, ReplicaDamaged, NotFound, DiskFailed):
+            return False  # Or it cannot be read at all: one that can takes its place.
 
     def begin_copy(
         self, spec: ReplicaSpec, order_index: LogIndex, length: int, gone: int = 0
