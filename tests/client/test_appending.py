@@ -27,7 +27,7 @@ RUNTIME = ThreadedRuntime()
 NOBODY = ServerId(0)
 WRITERS = 4
 RECORDS = 300
-WAIT_S = 60.0
+WAIT_S = 120.0
 
 
 def record(writer: int, number: int) -> bytes:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.processes
 
 RUNTIME = ThreadedRuntime()
-SEALED_S = 8.0  # Less than any silence after which the leader would begin by itself.
+SEALED_S = 60.0
 CONTENT = bytes(range(256)) * (16 * KIB // 256)
 
 

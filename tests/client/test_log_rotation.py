@@ -24,7 +24,7 @@ pytestmark = pytest.mark.processes
 
 RUNTIME = ThreadedRuntime()
 WRITERS = 8
-WAIT_S = 60.0
+WAIT_S = 120.0
 
 
 def record(writer: int, number: int) -> bytes:

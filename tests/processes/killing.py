@@ -19,7 +19,7 @@ from gfs_ha.runtime import ThreadedRuntime
 
 RUNTIME = ThreadedRuntime()
 MIB = 1 << 20
-SETTLE_S = 60.0
+SETTLE_S = 120.0
 
 
 def content(size: int, seed: int = 0) -> bytes:

@@ -27,11 +27,18 @@ def slot_of(cluster: LocalCluster, name: str) -> Path:
 
 
 def stamped(slot: Path) -> bool:
-    """Return whether the newest copy of a slot's header calls it sealed."""
-    data = memoryview(slot.read_bytes())
+    """Return whether the newest copy of a slot's header calls it sealed.
+
+    False for one that was collected or is being made: there may be no header yet.
+    """
+    try:
+        data = memoryview(slot.read_bytes())
+    except FileNotFoundError:
+        return False
     copies = [decode_copy(data[at : at + COPY_BYTES]) for at in (0, COPY_BYTES)]
     headers = [copy.header for copy in copies if copy.header is not None]
-    return max(headers, key=lambda header: header.generation).state is State.SEALED
+    newest = max(headers, key=lambda header: header.generation, default=None)
+    return newest is not None and newest.state is State.SEALED
 
 
 def rot(cluster: LocalCluster, name: str, offset: int) -> None:

@@ -21,7 +21,7 @@ from gfs_ha.runtime import ThreadedRuntime
 
 pytestmark = pytest.mark.processes
 
-PATIENCE_S = 30
+PATIENCE_S = 120
 HOST = "127.0.0.1"
 
 

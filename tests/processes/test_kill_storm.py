@@ -16,6 +16,8 @@ from gfs_ha.local.cluster import LocalCluster
 pytestmark = pytest.mark.processes
 
 STORM_S = 30.0
+STORM_MAX_S = 240.0  # On a machine that needs so long for a few deaths.
+ENOUGH = 5  # Deaths, and puts of each writer.
 SIZES = (0, 1, 4_096, 65_535, 65_536, 65_537, MIB - 1, MIB, MIB + 1, 3 * MIB + 17)
 SEED = 20
 
@@ -59,9 +61,13 @@ def test_clients_that_write_through_one_death_after_the_other_see_nothing_of_it(
         for writer in writers:
             fs.mkdir(f"/{writer.name}")
         tasks = [RUNTIME.spawn(writer.name, writer.run) for writer in writers]
-        deadline_s = RUNTIME.monotonic_s() + STORM_S
+        began_s = RUNTIME.monotonic_s()
         kills = 0
-        while RUNTIME.monotonic_s() < deadline_s and not any(one.errors for one in writers):
+        while not any(one.errors for one in writers):
+            lasted_s = RUNTIME.monotonic_s() - began_s
+            enough = kills >= ENOUGH and all(writer.count >= ENOUGH for writer in writers)
+            if lasted_s > STORM_MAX_S or (enough and lasted_s > STORM_S):
+                break
             RUNTIME.sleep(chance.uniform(0.0, 1.0))
             victim = chance.choice([member.name for member in local_cluster.status()])
             local_cluster.kill(victim, signal.SIGKILL)
@@ -75,7 +81,7 @@ def test_clients_that_write_through_one_death_after_the_other_see_nothing_of_it(
         errors = [error for writer in writers for error in writer.errors]
         assert not errors, "\n".join(errors)
         print("kills", kills, "puts", [(one.count, round(one.slowest_s, 2)) for one in writers])
-        assert kills >= 5 and all(writer.count >= 5 for writer in writers)
+        assert kills >= ENOUGH and all(writer.count >= ENOUGH for writer in writers)
         for writer in writers:
             check_files(fs, writer.files)
             names = {entry.name for entry in fs.listdir(f"/{writer.name}")}

@@ -26,7 +26,7 @@ def gfsctl(cluster: LocalCluster, *words: str) -> tuple[int, str, str]:
     environment = {**os.environ, "GFS_CONFIG": str(cluster.config_path)}
     program = str(Path(sys.executable).with_name("gfsctl"))
     ended = subprocess.run(
-        [program, *words], env=environment, capture_output=True, text=True, timeout=60
+        [program, *words], env=environment, capture_output=True, text=True, timeout=120
     )
     return ended.returncode, ended.stdout, ended.stderr
 
@@ -93,7 +93,7 @@ def wait_for_plan(cluster: LocalCluster, *words: str) -> str:
         return seen[-1][0] == 0
 
     try:
-        wait_until(made, "a plan without the dead server", 25.0)
+        wait_until(made, "a plan without the dead server")
     except BaseException:
         print(sorted({said for _, _, said in seen}))
         raise

@@ -18,7 +18,7 @@ from gfs_ha.local.cluster import STOPPED, LocalCluster
 
 pytestmark = pytest.mark.processes
 
-WAIT_S = 30
+WAIT_S = 120
 
 
 def recover(cluster: LocalCluster, name: str, typed: str) -> subprocess.Popen[str]:
@@ -53,7 +53,7 @@ def refused_while_others_live(cluster: LocalCluster, own: str, others: list[str]
         wait_until(lambda: leader_of(fs) in others, "another one leads")
         process = recover(cluster, own, "local")
         _, errors = process.communicate(timeout=WAIT_S)
-        assert process.returncode == 4 and f"{leader_of(fs)} leads" in errors, errors
+        assert process.returncode == 4 and any(f"{one} leads" in errors for one in others), errors
         assert "Nothing was changed. Start" in errors
         # With one of the others it is a majority that could be elected; it may still lead.
         cluster.kill(others[1], signal.SIGKILL)

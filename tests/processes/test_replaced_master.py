@@ -76,12 +76,12 @@ def test_a_dead_master_is_replaced_under_load(
     try:
         with gfs_ha.connect(local_cluster.config_path) as fs:
             # So many that the log has been cut: the new one needs a snapshot.
-            wait_until(lambda: len(creator.made) > 1500, "the client is at work")
+            wait_until(lambda: len(creator.made) > 1500, "the client is at work", 400.0)
             dead = next(name for name in ("m1", "m2", "m3") if name != leader_of(fs))
             local_cluster.kill(dead, signal.SIGKILL)
             began_s = RUNTIME.monotonic_s()
             creator.take_longest_s()
-            members = fs.operations.members(RUNTIME, 60.0)
+            members = fs.operations.members(RUNTIME, 120.0)
             # Broken off between its two halves and begun again: it goes on where it was.
             steps = [*members.add(newcomer), *members.replace(dead, newcomer)]
             took_s = RUNTIME.monotonic_s() - began_s

