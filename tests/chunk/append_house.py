@@ -33,7 +33,7 @@ from gfs_ha.protocol.records import (
 
 MAKING = LogIndex(10)
 APPENDER = SessionId(5)
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def primary_of(store: ChunkStore, start_id: int = 100) -> Primary:

@@ -45,7 +45,7 @@ class House:
 
     def stop(self) -> None:
         self.port.stop()
-        assert self.task.join(10.0), "the data port did not stop"
+        assert self.task.join(60.0), "the data port did not stop"
 
 
 def wait_for_journal(house: House) -> None:

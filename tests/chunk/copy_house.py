@@ -30,7 +30,7 @@ ORDER = LogIndex(50)
 EPOCH = Epoch(1, 9)
 DATA = noise(2 * MIB + 777)
 CAPACITY = 4 * MIB
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def seal(store: ChunkStore, data: bytes = DATA, chunk_id: ChunkId = CHUNK) -> None:

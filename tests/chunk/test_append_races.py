@@ -26,7 +26,7 @@ from gfs_ha.protocol.records import RecordAck, RecordHeader, TailLength
 from gfs_ha.runtime import ThreadedRuntime
 
 ORDER = LogIndex(50)
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 class SteppedRuntime(ThreadedRuntime):

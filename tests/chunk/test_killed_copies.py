@@ -35,7 +35,7 @@ def copying(directory: Path, house: House, rate: int) -> Iterator[subprocess.Pop
         yield process
     finally:
         process.kill()
-        process.wait(10.0)
+        process.wait(60.0)
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None
             pipe.close()

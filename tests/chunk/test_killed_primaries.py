@@ -51,7 +51,7 @@ class Server:
 
     def close(self) -> None:
         self.process.kill()
-        self.process.wait(10.0)
+        self.process.wait(60.0)
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
             pipe.close()
@@ -156,7 +156,7 @@ def check_nothing_lost(servers: list[Server], acks: dict[int, RecordAck]) -> Non
 
 
 def start_again(server: Server, stack: ExitStack) -> Server:
-    server.process.wait(10.0)
+    server.process.wait(60.0)
     again = Server(server.directory, server.server_id, START + 1)
     stack.callback(again.close)
     return again
@@ -191,7 +191,7 @@ def test_a_killed_server_below_is_named_and_what_was_acknowledged_stays(
     client.send(1, 100)
     client.receive(50)
     servers[at].process.kill()
-    servers[at].process.wait(10.0)
+    servers[at].process.wait(60.0)
     client.send(101, 50)
     failure = client.failure()
     assert failure.details["server"] == at + 1

@@ -58,7 +58,7 @@ class Server:
 
     def close(self) -> None:
         self.process.kill()
-        self.process.wait(10.0)
+        self.process.wait(60.0)
         for pipe in (self.process.stdin, self.process.stdout):
             assert pipe is not None
             pipe.close()

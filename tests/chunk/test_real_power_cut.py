@@ -109,7 +109,7 @@ def test_what_was_acknowledged_is_there_after_a_real_power_cut(
     before_the_cut: list[int] = []
 
     def cut() -> None:
-        if some.wait(20.0):
+        if some.wait(60.0):
             # What is acknowledged later does not count: this kernel can return from a sync that
             # the cut overtook, while without power nothing is acknowledged any more.
             before_the_cut.extend(ends)
@@ -120,7 +120,7 @@ def test_what_was_acknowledged_is_there_after_a_real_power_cut(
             cutter = threading.Thread(target=cut)
             cutter.start()
             push_until_it_fails(place, some, ends)
-            cutter.join(20.0)
+            cutter.join(90.0)
         else:
             push_until_it_fails(place, some, ends)
             cut()

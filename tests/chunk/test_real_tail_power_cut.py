@@ -63,7 +63,7 @@ def test_an_acknowledged_record_is_there_after_a_real_power_cut(
     before_the_cut: list[int] = []
 
     def cut() -> None:
-        if some.wait(20.0):
+        if some.wait(60.0):
             before_the_cut.extend(acknowledged)  # Later ones do not count: see the other test.
             cut_power(place)
 
@@ -71,7 +71,7 @@ def test_an_acknowledged_record_is_there_after_a_real_power_cut(
         cutter = threading.Thread(target=cut)
         cutter.start()
         append_until_it_fails(place, some, acknowledged)
-        cutter.join(20.0)
+        cutter.join(90.0)
     assert before_the_cut
     with mounted(image, place):
         disk = PosixDisk(place / "cs1")

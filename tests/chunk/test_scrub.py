@@ -20,7 +20,7 @@ from gfs_ha.ids import ChunkId, make_chunk_id
 from gfs_ha.limits import BLOCK_BYTES, MIB
 from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 DATA = noise(2 * BLOCK_BYTES + 77)
 FAST = ScrubWanted(0, 7 * 24 * 3600)
 NEVER = ScrubWanted(0, 0)

@@ -19,7 +19,7 @@ from gfs_ha.runtime import Future, ThreadedRuntime
 
 STATE = Table("state", "state")
 DATABASES = ("log", "meta", "state")
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 class Register:

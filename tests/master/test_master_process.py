@@ -17,7 +17,7 @@ from gfs_ha.limits import MIB
 from gfs_ha.master.raft.identity import DATABASES as RAFT_DATABASES
 from gfs_ha.master.state.tables import COUNTERS, DATABASES, ONLY
 
-WAIT_S = 20
+WAIT_S = 60
 
 pytestmark = pytest.mark.processes
 

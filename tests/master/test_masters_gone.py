@@ -45,8 +45,9 @@ def test_local_reads_go_on_without_any_leader_and_say_how_old_they_are(
         as_of = answer.as_of
         assert as_of is not None and as_of.degraded
         # Whoever led last was sure of it until the end of its lease, and of no moment after that.
+        # Its word that came before we asked may have been on its way for a while.
         assert as_of.age_ms >= (asked_s - stopped_s - RAFT_TIMEOUT_MIN_S) * 1000
-        assert as_of.age_ms <= (clock() - before_s) * 1000 + 200
+        assert as_of.age_ms <= (clock() - before_s + 5) * 1000
     for kind in (LINEARIZABLE, BOUNDED):
         assert isinstance(asker.error(alone, ReadTerms(kind, 100), Stat("/d")), NotLeader)
     index = answer.as_of.index if answer.as_of is not None else 0

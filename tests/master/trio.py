@@ -30,7 +30,7 @@ from gfs_ha.protocol.codec import Failure, Hello
 from gfs_ha.protocol.metadata import OpenSession, SessionOpened
 from gfs_ha.runtime import ThreadedRuntime
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 CALL_S = 10.0
 CLUSTER = "test-cluster"
 NAMES = ("m1", "m2", "m3")

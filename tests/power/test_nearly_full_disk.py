@@ -25,7 +25,7 @@ pytestmark = pytest.mark.processes
 MIB = 1 << 20
 DISK_BYTES = 48 * MIB
 NO_SPACE_STATUS = 7
-WAIT_S = 30.0
+WAIT_S = 60.0
 GFSCTL = Path(sys.executable).with_name("gfsctl")
 
 
@@ -55,7 +55,7 @@ def cluster(disk: SmallDisk, small_cluster: LocalCluster) -> LocalCluster:
 def gfsctl(cluster: LocalCluster, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(GFSCTL), "--config", str(cluster.config_path), *words],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 

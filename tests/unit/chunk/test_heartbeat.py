@@ -45,7 +45,7 @@ from gfs_ha.runtime import Future, ThreadedRuntime
 RUNTIME = ThreadedRuntime()
 FACTS = ServerFacts("cs1", ServerId(4), "127.0.0.1", 7301, "r1", "host", StartId(11), 12)
 EPOCH = Epoch(1, 5)
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 @dataclass
