@@ -27,6 +27,7 @@ from gfs_ha.net.answers import Deadline
 from gfs_ha.net.network import Address
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.net.streams import Stream, StreamNetwork
+from gfs_ha.protocol.control import FinishedTail
 from gfs_ha.protocol.data import (
     PREFIX_BYTES,
     DataRequest,
@@ -48,10 +49,13 @@ _HANG_UP_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ServerRun:
-    """This run of the server, as its tails know it: what grants name, and what leaders told it."""
+    """This run of the server, as its tails know it: what grants name, what leaders told it, and
+    who tells them of tails that are full.
+    """
 
     start_id: StartId
     newest_epoch: Callable[[], Epoch] = lambda: NO_EPOCH
+    on_end: Callable[[FinishedTail], None] = lambda tail: None
 
 
 NOBODY = ServerRun(StartId(0))
@@ -83,7 +87,9 @@ class DataPort:
         self._pool = StreamPool(network, runtime)
         self._ticker = ProgressTicker(runtime)
         self._pushes = PushRoom(store, self._pool, self._ticker, runtime)
-        self.primary = Primary(self._pushes, server_run.start_id, server_run.newest_epoch)
+        self.primary = Primary(
+            self._pushes, server_run.start_id, server_run.newest_epoch, server_run.on_end
+        )
         self._keeper = JournalKeeper(store.journal, runtime)
         self._reads = ReadRoom(store, runtime, on_damage)
         self._streams_max = streams_max

@@ -343,6 +343,7 @@ class HeartbeatLanes:
             listed=self._inventory.list_buckets(wanted) if wanted else (),
             led=self._inventory.led(),
             scrub=self._inventory.scrub(),
+            finished=news.finished,
         )
 
     def _list_open(self) -> tuple[OpenReplica, ...]:

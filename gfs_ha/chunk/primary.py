@@ -10,10 +10,11 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 
+from gfs_ha.chunk.appends.append_room import AppendRoom
 from gfs_ha.chunk.appends.append_stream import AppendStream
 from gfs_ha.chunk.appends.intake import Intake
 from gfs_ha.chunk.appends.lease import LeaseClock
-from gfs_ha.chunk.appends.tail import AppendRoom, Tail, unwritten
+from gfs_ha.chunk.appends.tail import Tail, unwritten
 from gfs_ha.chunk.appends.waiting_room import WaitingRoom
 from gfs_ha.chunk.appends.workers import BatchWorkers
 from gfs_ha.chunk.epochs import NO_EPOCH
@@ -32,7 +33,7 @@ from gfs_ha.errors import (
 from gfs_ha.ids import Birth, ChunkId, Epoch, StartId
 from gfs_ha.limits import CHUNK_BYTES_MAX, TAILS_PER_SERVER_MAX
 from gfs_ha.net.streams import Stream
-from gfs_ha.protocol.control import CreateReplica, LedTail
+from gfs_ha.protocol.control import CreateReplica, FinishedTail, LedTail
 from gfs_ha.protocol.data import HOPS_MAX, ChunkKind, DataRequest, Durability, Hop
 from gfs_ha.protocol.records import TailLength
 
@@ -52,8 +53,11 @@ class Primary:
         room: PushRoom,
         start_id: StartId,
         newest_epoch: Callable[[], Epoch] = lambda: NO_EPOCH,
+        on_end: Callable[[FinishedTail], None] = lambda tail: None,
     ) -> None:
-        """Args: `newest_epoch` is the newest one that a leader told this server."""
+        """Args: `newest_epoch` is the newest one that a leader told this server; `on_end` is told
+        of tails that are full, for the leader.
+        """
         self.lease = LeaseClock(room.runtime)
         self.turns = Turns(room.runtime)
         self._room = room
@@ -61,7 +65,12 @@ class Primary:
         self._runtime = room.runtime
         self._start_id = start_id
         self._append_room = AppendRoom(
-            self.lease, WaitingRoom(room.runtime), room.runtime, newest_epoch
+            self.lease,
+            WaitingRoom(room.runtime),
+            room.runtime,
+            newest_epoch,
+            room.store.identity.server_id,
+            on_end,
         )
         self._lock = room.runtime.lock()
         self._tails: dict[ChunkId, Tail] = {}

@@ -198,8 +198,11 @@ class Opener:
         if chunk.state == OPEN and not why:
             self._done(opening)
             return
-        step = self._next(opening)
         opening.before = tail.chunk_id
+        ending = self._sealer.is_ending(tail.chunk_id)
+        if ending and self._open_spare(opening):
+            return
+        step = self._next(opening)
 
         def ended(error: GfsError | None) -> None:
             if opening.step != step:
@@ -211,7 +214,9 @@ class Opener:
 
         one = Ends((tail.chunk_id,), opening.left_s, ended).one(tail.chunk_id)
         failed = frozenset(opening.failed) & {replica.server_id for replica in chunk.replicas}
-        if chunk.state == OPEN:
+        if ending:
+            self._sealer.wait_for(tail.chunk_id, one, failed)
+        elif chunk.state == OPEN:
             logger.info("tail ends chunk=%#x because=%s", tail.chunk_id, why)
             self._sealer.seal(tail.chunk_id, why, one, failed)
         else:
@@ -221,7 +226,8 @@ class Opener:
     def _open_spare(self, opening: Opening) -> bool:
         """Open the tail that is kept ready, if there is one; False: there is none.
 
-        Nothing is looked at before: the command is behind the seal in the log, and compares.
+        Nothing is looked at before: the command is behind the seal in the log, also one that is
+        still on its way, and compares.
         """
         if not opening.waiting:
             return False

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from gfs_ha.errors import Busy, GfsError, StaleCommand, UnknownChunk, WrongState
-from gfs_ha.ids import ChunkId, ServerId, format_id
+from gfs_ha.ids import ChunkId, ServerId, StartId, format_id
 from gfs_ha.kv.ordered import OrderedKV
 from gfs_ha.limits import HEARTBEAT_PARK_S, REQUEST_DEADLINE_S
 from gfs_ha.master.losses import Loss, foresee
@@ -34,9 +34,10 @@ from gfs_ha.master.sealing import (
 from gfs_ha.master.state.commands import BeginSeal, CommitSeal, LeaderCommand, SealWithLoss
 from gfs_ha.master.state.records import DEAD, SEALED, SEALING, Chunk
 from gfs_ha.master.state.view import View
+from gfs_ha.master.tail_ends import TailEnds
 from gfs_ha.master.waiting import Waiting
 from gfs_ha.protocol.codec import Failure
-from gfs_ha.protocol.control import FenceAnswer, OrderFailed, ProofAnswer
+from gfs_ha.protocol.control import FenceAnswer, FinishedTail, OrderFailed, ProofAnswer
 from gfs_ha.protocol.metadata import ChunkSealed
 from gfs_ha.runtime import Runtime
 
@@ -46,6 +47,7 @@ PATIENCE_S = 5.0  # A live server that owes an answer longer is not waited for.
 PATIENCE_DOUBTED_S = 1.0  # The same for a server that the client saw failing.
 SILENCE_DOUBTED_S = 1.5 * HEARTBEAT_PARK_S  # Who lives and is reached beats more often.
 ASK_AGAIN_S = 5.0  # After which a blocked chunk is asked about anew: servers come back otherwise.
+NOT_ENDED = "its primary could not end it"
 RETRY_MS = 200  # What a client that came too early is told to wait.
 
 
@@ -68,6 +70,7 @@ class Sealer:
         self._attempts: dict[ChunkId, Attempt] = {}
         self._waiting: dict[ChunkId, list[Waiting]] = {}
         self._doubted: dict[ChunkId, frozenset[ServerId]] = {}
+        self._ends = TailEnds(proposer, post, self._ended_by_primary)
 
     def blocked(self) -> dict[ChunkId, str]:
         """Return the chunks that cannot be sealed now, and why."""
@@ -89,10 +92,21 @@ class Sealer:
         """Begin to seal an open chunk, and answer `slot` as `wait_for` does."""
         self.wait_for(chunk_id, slot, failed)
 
+        def refused(error: GfsError) -> None:
+            self._post(lambda: _tell(slot, error))
+
+        self._begin(chunk_id, reason, slot.left_s() - MARGIN_S, refused)
+
+    def _begin(
+        self,
+        chunk_id: ChunkId,
+        reason: str,
+        deadline_s: float,
+        refused: Callable[[GfsError], None],
+    ) -> None:
         def done(outcome: Outcome) -> None:
             if outcome.error is not None:
-                error = self._proposer.for_client(outcome.error)
-                self._post(lambda: _tell(slot, error))
+                refused(self._proposer.for_client(outcome.error))
             else:
                 # Also when it was refused: somebody else began, or the chunk is sealed by now. An
                 # outcome is told before the tick's commit (M2), so it may come before the rows.
@@ -102,7 +116,31 @@ class Sealer:
             if error is None:
                 self._post(partial(self.look, chunk_id))
 
-        self._proposer.propose(BeginSeal(chunk_id, reason), slot.left_s() - MARGIN_S, done)
+        self._proposer.propose(BeginSeal(chunk_id, reason), deadline_s, done)
+
+    def finished(self, server_id: ServerId, start_id: StartId, end: FinishedTail) -> None:
+        """Take the end of a tail from its primary: nobody has to be fenced for it (C5)."""
+        with self._kv.read() as reader:
+            self._ends.told(View(reader), (server_id, start_id), end)
+
+    def is_ending(self, chunk_id: ChunkId) -> bool:
+        """Return whether the end of a tail, told by its primary, is in the log already."""
+        return chunk_id in self._ends
+
+    def _ended_by_primary(self, chunk_id: ChunkId, sealed: ChunkSealed | None) -> None:
+        if sealed is not None:
+            self._sealed(chunk_id, sealed)
+        elif chunk_id in self._waiting and chunk_id not in self._attempts:
+            # Who waits for it is told by the seal that the leader makes.
+            self._begin(chunk_id, NOT_ENDED, REQUEST_DEADLINE_S, lambda error: None)
+
+    def _sealed(self, chunk_id: ChunkId, reply: ChunkSealed) -> None:
+        logger.info(
+            "chunk sealed chunk=%#x length=%d holders=%s", chunk_id, reply.length, reply.holders
+        )
+        self._finish(chunk_id)
+        for slot in self._waiting.pop(chunk_id, []):
+            slot.reply(reply)
 
     def loss(self, chunk_id: ChunkId) -> Loss | None:
         """Return what a seal without the replicas out of reach would be; None: nobody seals it."""
@@ -285,17 +323,9 @@ class Sealer:
             return  # The next tick goes on from the tables.
         reply = reply_of(outcome)
         if isinstance(reply, ChunkSealed):
-            logger.info(
-                "chunk sealed chunk=%#x length=%d holders=%s",
-                chunk_id,
-                reply.length,
-                reply.holders,
-            )
             if attempt is not None:
                 self._hear_again(attempt, reply.holders)
-            self._finish(chunk_id)
-            for slot in self._waiting.pop(chunk_id, []):
-                slot.reply(reply)
+            self._sealed(chunk_id, reply)
             return
         if attempt is not None:
             attempt.given_up = frozenset()  # What the person was told is not so any more.

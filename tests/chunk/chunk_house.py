@@ -19,6 +19,7 @@ from gfs_ha.client.push import Push, PushResult, PushTarget
 from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId, StartId, make_chunk_id
 from gfs_ha.limits import MIB
 from gfs_ha.net.streams import StreamNetwork, TcpStreams
+from gfs_ha.protocol.control import FinishedTail
 from gfs_ha.protocol.data import Durability, Hop
 from gfs_ha.runtime import Task, ThreadedRuntime
 
@@ -38,6 +39,7 @@ class House:
     port: DataPort
     task: Task
     damage: list[tuple[ChunkId, int]] = field(default_factory=list)
+    ended: list[FinishedTail] = field(default_factory=list)  # As the leader would be told.
 
     @property
     def hop(self) -> Hop:
@@ -74,6 +76,7 @@ def start_house(
 ) -> House:
     store = ChunkStore(disk, identity(server_id), runtime, BOOT_ID, shape)
     damage: list[tuple[ChunkId, int]] = []
+    ended: list[FinishedTail] = []
     port = DataPort(
         ("127.0.0.1", 0),
         store,
@@ -81,9 +84,9 @@ def start_house(
         runtime,
         lambda chunk_id, block: damage.append((chunk_id, block)),
         streams_max,
-        ServerRun(start_id, newest_epoch),
+        ServerRun(start_id, newest_epoch, ended.append),
     )
-    return House(store, port, runtime.spawn(f"data port {server_id}", port.run), damage)
+    return House(store, port, runtime.spawn(f"data port {server_id}", port.run), damage, ended)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from gfs_ha.chunk.appends.known_records import NOWHERE, Arrival, KnownRecords, L
 from gfs_ha.chunk.slots.entries import Batch, records_within
 from gfs_ha.errors import ProtocolError
 from gfs_ha.ids import SessionId
-from gfs_ha.protocol.records import RecordEntry, RecordHeader, pack_entries
+from gfs_ha.protocol.records import RecordEntry, RecordHeader, pack_entries, unpack_entries
 
 
 def arrival(sequence: int, window_start: int = 1, appender: int = 5) -> Arrival[str]:
@@ -106,8 +106,10 @@ def test_no_prefix_of_the_batches_retains_more_than_the_limit(
             except ProtocolError:
                 pass
         for one in waiting:
+            before = known.results()
             if not known.admit(one):
                 full = True
+                assert known.results() == before, "one that is in no batch has changed something"
                 break
             head, end = one.head, 10 * len(entries)
             entries.append(RecordEntry(head.appender, head.sequence, head.window_start, end, 10))
@@ -115,3 +117,41 @@ def test_no_prefix_of_the_batches_retains_more_than_the_limit(
             assert len(records_within(whole, 10 * len(entries))) <= limit
             if chance.random() < 0.7:
                 known.land(head, end)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_primary_knows_the_same_records_as_a_look_at_its_slot(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_records, "TAIL_RESULTS_MAX", 8)
+    chance = random.Random(seed)
+    known: KnownRecords[str] = KnownRecords()
+    batches: list[Batch] = []
+    end = 0
+    for _ in range(30):
+        entries: list[RecordEntry] = []
+        for _ in range(chance.randint(1, 4)):
+            window = chance.randint(1, 12)
+            one = arrival(window + chance.randint(0, 6), window, chance.randint(1, 3))
+            if known.find(one.head) is None and taken(known, one):
+                head = one.head
+                entry = RecordEntry(head.appender, head.sequence, head.window_start, end, 10)
+                entries.append(entry)
+                end += 10
+        if entries:
+            batches.append(Batch(end, 0, pack_entries(entries)))
+        for one_entry in entries:
+            window, crc = one_entry.window_start, 99
+            head = RecordHeader(one_entry.appender, one_entry.sequence, window, 10, crc)
+            known.land(head, one_entry.offset)
+
+    def places(records: tuple[RecordEntry, ...]) -> list[tuple[int, int, int]]:
+        return [(one.appender, one.sequence, one.offset) for one in records]
+
+    looked_at = records_within(batches, end)
+    assert places(known.results()) == places(looked_at)
+    newest: dict[int, int] = {}
+    for batch in batches:
+        for packed in unpack_entries(batch.entries):
+            newest[packed.appender] = max(packed.window_start, newest.get(packed.appender, 0))
+    assert all(one.window_start == newest[one.appender] for one in known.results())

@@ -24,6 +24,7 @@ from gfs_ha.protocol.control import (
     DiskFacts,
     FenceAnswer,
     FenceReplica,
+    FinishedTail,
     ForgetTombstone,
     Heartbeat,
     HeartbeatReply,
@@ -94,6 +95,7 @@ class ScriptedServer:
             None  # Told with every heartbeat; an older release has none.
         )
         self.scrubs_told: list[ScrubWanted] = []
+        self.finished: tuple[FinishedTail, ...] = ()  # Told with every heartbeat.
         self._answers: list[OrderAnswer] = []
         self._link = trio.link("chunkserver", name)
         self._stopping = threading.Event()
@@ -193,6 +195,7 @@ class ScriptedServer:
             tuple(answers),
             self.damage,
             scrub=(self.scrub,) if self.scrub is not None else (),
+            finished=self.finished,
             led=tuple(
                 LedTail(chunk_id, held.end, held.idle_ms, held.full)
                 for chunk_id, held in list(self.replicas.items())

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from gfs_ha.errors import ProtocolError
 from gfs_ha.ids import SessionId
 from gfs_ha.limits import TAIL_APPENDERS_MAX, TAIL_RECORDS_MAX, TAIL_RESULTS_MAX
-from gfs_ha.protocol.records import RecordHeader
+from gfs_ha.protocol.records import RecordEntry, RecordHeader
 
 NOWHERE = -1  # As the offset of a record: see RecordAck.
 
@@ -84,31 +84,42 @@ class KnownRecords(Generic[S]):
             if len(self._windows) >= TAIL_APPENDERS_MAX:
                 return False
             window = 0
-        if self._count >= TAIL_RECORDS_MAX:
+        # One that is not taken changes nothing: its window is not in the tail.
+        done = self._done_below(appender, window, head.window_start)
+        if self._count >= TAIL_RECORDS_MAX or self._retained - len(done) >= TAIL_RESULTS_MAX:
             return False
-        if head.window_start > window:
-            self._forget_below(appender, window, head.window_start)
-            window = head.window_start
-        if self._retained >= TAIL_RESULTS_MAX:
-            return False
-        self._windows[appender] = window
+        for sequence in done:
+            del self._of[appender][sequence]
+        self._retained -= len(done)
+        window = self._windows[appender] = max(window, head.window_start)
         if head.sequence >= window:
             self._retained += 1
         arrival.taken = True
         self._count += 1
         return True
 
-    def _forget_below(self, appender: SessionId, old: int, window: int) -> None:
+    def _done_below(self, appender: SessionId, old: int, window: int) -> list[int]:
+        """Return the records of an appender, taken into a batch, that its next window leaves."""
+        if window <= old:
+            return []
         known = self._of[appender]
         if window - old <= len(known):
             below = [sequence for sequence in range(old, window) if sequence in known]
         else:
             below = [sequence for sequence in known if sequence < window]
-        for sequence in below:
-            one = known[sequence]
-            if isinstance(one, Landed) or one.taken:
-                del known[sequence]
-                self._retained -= 1
+        return [one for one in below if _in_a_batch(known[one])]
+
+    def results(self) -> tuple[RecordEntry, ...]:
+        """Return where the records lie that may still be asked about, as a proof tells them (C4).
+
+        All that were taken into batches have to be acknowledged by now.
+        """
+        return tuple(
+            RecordEntry(appender, sequence, window, one.offset, one.length)
+            for appender, window in sorted(self._windows.items())
+            for sequence, one in sorted(self._of[appender].items())
+            if isinstance(one, Landed)
+        )
 
     def land(self, head: RecordHeader, offset: int) -> None:
         """Note where a record lies that every replica acknowledged."""
@@ -117,3 +128,7 @@ class KnownRecords(Generic[S]):
             known.pop(head.sequence, None)
         elif head.sequence in known:
             known[head.sequence] = Landed(offset, head.length)
+
+
+def _in_a_batch(one: Arrival[S] | Landed) -> bool:
+    return isinstance(one, Landed) or one.taken

@@ -8,14 +8,15 @@ nothing is acknowledged after it, and the leader seals what there is (C2, C6).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gfs_ha.chunk.appends.append_room import AppendRoom
 from gfs_ha.chunk.appends.append_stream import AppendStream
 from gfs_ha.chunk.appends.known_records import Arrival, KnownRecords, Landed
-from gfs_ha.chunk.appends.lease import LeaseClock
 from gfs_ha.chunk.appends.record_reader import Record
-from gfs_ha.chunk.appends.waiting_room import WaitingRoom, cost_of
+from gfs_ha.chunk.appends.tail_end import end_of
+from gfs_ha.chunk.appends.waiting_room import cost_of
 from gfs_ha.chunk.progress import DiskWatch
 from gfs_ha.chunk.slots.format import State
 from gfs_ha.chunk.slots.replica import Replica
@@ -27,7 +28,6 @@ from gfs_ha.errors import (
     TailFull,
     error_from_wire,
 )
-from gfs_ha.ids import Epoch
 from gfs_ha.limits import (
     BATCH_RECORDS_MAX,
     COMMIT_NOTE_S,
@@ -38,7 +38,6 @@ from gfs_ha.limits import (
 from gfs_ha.protocol.control import LedTail
 from gfs_ha.protocol.data import Hop
 from gfs_ha.protocol.records import RecordAck, RecordEntry, RecordHeader, TailLength
-from gfs_ha.runtime import Runtime
 
 BATCH_BYTES_MAX = RECORD_BYTES_MAX
 WAITING_COST_MAX = 2 * BATCH_BYTES_MAX + MIB
@@ -57,16 +56,6 @@ class Batch:
     offset: int
     length: int
     committed: int
-
-
-@dataclass(frozen=True, slots=True)
-class AppendRoom:
-    """What all tails of a server share."""
-
-    lease: LeaseClock
-    waiting: WaitingRoom
-    runtime: Runtime
-    newest_epoch: Callable[[], Epoch]  # That a leader told this server.
 
 
 class Tail:
@@ -91,6 +80,7 @@ class Tail:
         self._committed = 0
         self._noted = 0  # What the other replicas were told of that.
         self._full = False
+        self._told = False  # Where it ends.
         self._closed: GfsError | None = None
         self._note_armed = False
         self._changed_s = room.runtime.monotonic_s()
@@ -244,6 +234,7 @@ class Tail:
                     self._check_open()
                 taken = self._take()
                 if self._full and not taken:
+                    self._end_it()
                     raise self._tail_full()
             except GfsError as error:
                 # No batch is under way: what is not acknowledged was never written.
@@ -252,6 +243,19 @@ class Tail:
             if not taken and self._noted == self._committed:
                 return None
             return self._make_batch(taken)
+
+    def _end_it(self) -> None:
+        """Have the leader told where it ends, before appenders ask for the next tail.
+
+        No batch is under way, and none will be: it is full for good.
+        """
+        if self._told or self._committed != self._end:
+            return
+        self._told = True
+        holders = (self._room.server_id, *(hop.server_id for hop in self.hops))
+        end = end_of(self.replica, self._committed, self._known, holders)
+        if end is not None:
+            self._room.on_end(end)
 
     def _make_batch(self, taken: list[_Arrival]) -> Batch:
         entries = []

@@ -137,6 +137,8 @@ def heartbeat(desk: Desk, request: Heartbeat, slot: Slot) -> None:
     news = note_scrub(desk, reign, request)
     for answer in request.answers:
         _take_answer(desk, reign, request, answer)
+    for end in request.finished:
+        desk.sealing().finished(request.server_id, request.start_id, end)
     _compare_open(desk, reign, request)
     reign.park(request.server_id, slot, now_s)
     if request.epoch < reign.epoch and reign.introduce(request.server_id, request.start_id):

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from gfs_ha.chunk.outbox import ANSWERS_MAX, ANSWERS_PER_BEAT_MAX, DAMAGE_MAX, Outbox
-from gfs_ha.ids import ChunkId, DiskId, LogIndex
-from gfs_ha.protocol.control import DamageFound, OrderDone
+from gfs_ha.chunk.outbox import (
+    ANSWERS_MAX,
+    ANSWERS_PER_BEAT_MAX,
+    DAMAGE_MAX,
+    FINISHED_MAX,
+    RECORDS_PER_BEAT_MAX,
+    Outbox,
+)
+from gfs_ha.ids import ChunkId, DiskId, LogIndex, ServerId
+from gfs_ha.limits import BATCH_RECORDS_MAX, FRAME_BYTES_MAX, TAIL_RESULTS_MAX
+from gfs_ha.protocol.codec import encode
+from gfs_ha.protocol.control import DamageFound, FinishedTail, OrderDone, ProofAnswer
+from gfs_ha.protocol.records import RecordEntry
 from gfs_ha.runtime import ThreadedRuntime
 
 
@@ -51,3 +61,41 @@ def test_everything_is_bounded_and_the_oldest_leaves_first() -> None:
     assert news.answers[0] == done(10, 10)
     assert len(news.damage) == DAMAGE_MAX and news.damage[0] == damage(10)
     assert len(outbox.take().answers) == ANSWERS_PER_BEAT_MAX, "the rest goes with the next"
+
+
+def end(chunk: int, records: tuple[RecordEntry, ...] = ()) -> FinishedTail:
+    return FinishedTail(ChunkId(chunk), 10, 3, 7, (ServerId(1), ServerId(2)), records)
+
+
+def test_the_end_of_a_tail_is_told_once_and_again_when_its_heartbeat_was_lost() -> None:
+    outbox = Outbox(ThreadedRuntime())
+    outbox.add_finished(end(1))
+    news = outbox.take()
+    assert news and news.finished == (end(1),) and not outbox.waiting()
+    outbox.give_back(news)
+    assert outbox.take() == news
+    for number in range(FINISHED_MAX + 10):
+        outbox.add_finished(end(number))
+    assert outbox.take().finished[0] == end(10)
+
+
+def test_what_many_tails_bring_along_fits_the_frames_of_some_heartbeats() -> None:
+    """A server that led hundreds of tails is fenced: each proof has thousands of records."""
+    outbox = Outbox(ThreadedRuntime())
+    big = (1 << 64) - 1
+    many = tuple(
+        RecordEntry(big, big, big, 1 << 26, 1 << 23)
+        for _ in range(TAIL_RESULTS_MAX + BATCH_RECORDS_MAX)
+    )
+    for number in range(20):
+        outbox.add_finished(end(number, many))
+        outbox.add_answer(ProofAnswer(ChunkId(number), LogIndex(1), 10, 3, 7, many))
+    told = 0
+    while outbox.waiting():
+        news = outbox.take()
+        assert news.finished or news.answers
+        told += len(news.finished) + len(news.answers)
+        count = sum(len(one.records) for one in (*news.finished, *news.answers))
+        assert count <= RECORDS_PER_BEAT_MAX
+        assert len(encode(news.finished)) + len(encode(news.answers)) < FRAME_BYTES_MAX
+    assert told == 40
