@@ -16,7 +16,7 @@ from gfs_ha.sim.cluster.switches import SWITCHES
 QUICK = ("age-from-election", "verified-copies", "high-water")
 
 
-@pytest.mark.parametrize("seed", [9, 62])
+@pytest.mark.parametrize("seed", [9, 22])
 def test_after_the_last_fault_all_is_whole_again_and_everybody_rests(seed: int) -> None:
     report = ClusterRun(seed).run()
     assert report.violation is None, report.violation
@@ -40,7 +40,7 @@ def test_with_all_rules_the_same_faults_break_none() -> None:
 def test_a_seed_of_a_cluster_repeats_itself_byte_for_byte_in_another_process() -> None:
     script = (
         "from gfs_ha.sim.cluster.run import ClusterRun\n"
-        "print(ClusterRun(48, show=print).run().digest)\n"
+        "print(ClusterRun(10, show=print).run().digest)\n"
     )
     outputs = printed(script, ("1", "random"))
     assert len(outputs) == 1
@@ -49,4 +49,5 @@ def test_a_seed_of_a_cluster_repeats_itself_byte_for_byte_in_another_process() -
 
 def test_every_rule_of_chunks_and_repair_that_is_reached_has_a_switch() -> None:
     rules = {switch.rule for switch in SWITCHES.values()}
-    assert rules >= {"C1", "C2", "C3", "C7", "C8", "G3", "G4", "G6", "G7", "G8", "D3"}
+    assert rules >= {"C1", "C2", "C3", "C5", "C7", "C8", "C9", "C10", "C11"}
+    assert rules >= {"D3", "D4", "G3", "G4", "G5", "G6", "G7", "G8", "G9"}

@@ -56,7 +56,7 @@ def _to_spare(truth: Truth, server: SimServer, chance: random.Random) -> Found |
             continue
         if not is_whole(server.disk, found, chunk):
             continue
-        whole = truth.whole(header.chunk_id, chunk)
-        if len([one for one in whole if one is not server]) >= _OTHERS_MIN:
+        whole = truth.copies()[header.chunk_id]
+        if len(whole - {server.name}) >= _OTHERS_MIN:
             return found
     return None

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from gfs_ha.errors import GfsError
+from gfs_ha.master.state.copies import USUAL_BUDGET
+from gfs_ha.protocol.repair import SetBudget
 from gfs_ha.sim.cluster.damage import flip_a_byte, is_spare, lose_a_file
 from gfs_ha.sim.cluster.disk import BALLAST
 from gfs_ha.sim.cluster.server import SimServer
@@ -18,6 +21,7 @@ from gfs_ha.sim.masters.master import SimMaster
 from gfs_ha.sim.masters.world import World
 
 _FULL = (0.955, 0.99)
+_LATE_S = 1.0
 
 
 class Faults:
@@ -39,6 +43,7 @@ class Faults:
         self._users = users
         self._kinds = [KINDS[kind] for kind in kinds]
         self._mean_s = 1.0
+        self._copies = self._copies_told = USUAL_BUDGET.copies
         self._stopped = False
         self.count = 0
         self.rotten = 0  # Bytes that rotted.
@@ -63,6 +68,13 @@ class Faults:
             self._restart(server)
         for user in self._users:
             self._restart_user(user)
+        if self._copies_told != USUAL_BUDGET.copies:
+            self._let_copy(USUAL_BUDGET.copies)
+
+    @property
+    def busy(self) -> str:
+        """Return what an operator still has to do before repair may be judged."""
+        return "" if self._copies_told == self._copies else f"set {self._copies} copies at once"
 
     def strike(self, kind: str, server: SimServer) -> None:
         """Have one fault happen now."""
@@ -131,6 +143,12 @@ class Faults:
             server.lose_disk()
             longest_s = self._chance.choice([0.5, 2.0, 20.0])
             self._later(0.1, longest_s, partial(self._restart, server))
+
+    def _swap_disk(self, server: SimServer) -> None:
+        """A new disk, and at once the server again: nobody missed it."""
+        if server.running and is_spare(self._truth, server):
+            server.lose_disk()
+            self._later(0.02, 0.2, partial(self._restart, server))
 
     def _rot(self, server: SimServer) -> None:
         found = flip_a_byte(self._truth, server, self._chance)
@@ -205,6 +223,30 @@ class Faults:
         if not user.process.alive:
             user.start()
 
+    def _pause_repair(self, server: SimServer) -> None:
+        """An operator lets no copy begin for a while."""
+        if self._copies:
+            self._let_copy(0)
+            self._later(6.0, 15.0, lambda: self._let_copy(USUAL_BUDGET.copies))
+
+    def _let_copy(self, copies: int) -> None:
+        """Have a user say how many copies there may be at once, sooner or later."""
+        self._copies, self._copies_told = copies, -1
+        user = self._users[0]
+        if user.process.alive and not user.has("operator"):
+            user.spawn("operator", partial(self._tell_budget, user))
+
+    def _tell_budget(self, user: SimUser) -> None:
+        while self._copies_told != self._copies:
+            user.runtime.sleep(_LATE_S)  # What was asked before has come by then.
+            copies = self._copies
+            try:
+                user.cluster.operations.set_repair_budget(SetBudget(copies=copies))
+                self._copies_told = copies
+                user.note(f"{copies} copies at once")
+            except GfsError as error:
+                user.note(f"{copies} copies at once: {error.code}: {error.message}")
+
     def _cut_from(self, server: SimServer, others: Sequence[str], one_way: bool) -> None:
         seconds = self._chance.uniform(0.2, self._chance.choice([1.0, 5.0, 20.0]))
         forth = not one_way or self._chance.random() < 0.5
@@ -268,6 +310,7 @@ KINDS: dict[str, _Kind] = {
     "power-rack": Faults._power_rack,
     "power-all": Faults._power_all,
     "lose-disk": Faults._lose_disk,
+    "swap-disk": Faults._swap_disk,
     "rot": Faults._rot,
     "lose-file": Faults._lose_file,
     "stop-server": Faults._stop_server,
@@ -279,6 +322,7 @@ KINDS: dict[str, _Kind] = {
     "one-pair": Faults._one_pair,
     "user-way": Faults._user_way,
     "kill-user": Faults._kill_user,
+    "pause-repair": Faults._pause_repair,
     "kill-master": Faults._kill_master,
     "stop-master": Faults._stop_master,
     "cut-master": Faults._cut_master,

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import combinations
 
 from gfs_ha.chunk.slots.format import State
 from gfs_ha.chunk.slots.slot import read_header
-from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.ids import ChunkId, InodeId, ServerId
 from gfs_ha.master.rules import breaks
 from gfs_ha.master.state.records import DEAD, OPEN, SEALED, Chunk, Server
+from gfs_ha.master.state.tail_reads import tails_of_server
 from gfs_ha.protocol.tally import BUCKETS, bucket_of, replica_hash
 from gfs_ha.sim.cluster.truth import Truth, replicas_on
 from gfs_ha.sim.masters.ledger import applied_mark
 from gfs_ha.sim.masters.master import SimMaster
 
+_TAILS_MAX = 1000
 _NUMBERS = struct.Struct(f">{BUCKETS}Q")
 
 
@@ -27,6 +30,16 @@ class _Picture:
     servers: Mapping[ServerId, Server]
     rule: str  # Of placement, where a chunk names none.
     ready: frozenset[ChunkId]  # Tails that a leader keeps ready to be opened.
+    led: frozenset[ChunkId]  # Tails whose primaries run as they did when these were opened.
+    least_known: dict[tuple[str, int], int] = field(default_factory=dict)
+
+    def least(self, rule: str, goal: int) -> int:
+        """Return how far from a rule copies must lie at the least, on these servers."""
+        known = self.least_known
+        if (rule, goal) not in known:
+            places = combinations(self.servers.values(), goal)
+            known[rule, goal] = min((breaks(rule, goal, some) for some in places), default=0)
+        return known[rule, goal]
 
 
 def unrest(truth: Truth, masters: dict[str, SimMaster]) -> str:
@@ -44,6 +57,12 @@ def unrest(truth: Truth, masters: dict[str, SimMaster]) -> str:
         if settings is None:
             return "the cluster has no settings yet"
         rows = view.servers()
+        led = {
+            tail.chunk_id
+            for server_id, row in rows
+            for _, tail in tails_of_server(view, server_id, InodeId(0), _TAILS_MAX)
+            if tail.start_id == row.start_id
+        }
         if view.counters().reapable:
             return "something is still to be reaped"
     if len(rows) < len(truth.servers):
@@ -54,21 +73,23 @@ def unrest(truth: Truth, masters: dict[str, SimMaster]) -> str:
         if master.desk is not None and master.desk.opener is not None
         for chunk_id in master.desk.opener.opening()
     ]
-    picture = _Picture(dict(truth.chunks()), dict(rows), settings.rule, frozenset(ready))
+    picture = _Picture(
+        dict(truth.chunks()), dict(rows), settings.rule, frozenset(ready), frozenset(led)
+    )
     for chunk_id, chunk in picture.chunks.items():
-        why = "" if chunk_id in picture.ready else _chunk_unrest(picture, chunk)
+        why = "" if chunk_id in picture.ready else _chunk_unrest(picture, chunk_id, chunk)
         if why:
             return f"chunk {chunk_id:#x} ({chunk.state}) {why}"
     return _disk_unrest(truth, picture)
 
 
-def _chunk_unrest(picture: _Picture, chunk: Chunk) -> str:
+def _chunk_unrest(picture: _Picture, chunk_id: ChunkId, chunk: Chunk) -> str:
     if chunk.state == DEAD:
         return (
             f"is not deleted on {[picture.servers[one.server_id].name for one in chunk.replicas]}"
         )
     if chunk.state == OPEN and chunk.tail_of:
-        return ""
+        return "" if chunk_id in picture.led else "is open, and its primary leads it no more"
     if chunk.state != SEALED:
         return "is not sealed"
     if chunk.copying or chunk.deleting or chunk.late:
@@ -77,7 +98,8 @@ def _chunk_unrest(picture: _Picture, chunk: Chunk) -> str:
     if len(chunk.holders) != chunk.goal:
         return f"has copies on {names}, the goal is {chunk.goal}"
     spots = [picture.servers[one] for one in chunk.holders]
-    if breaks(chunk.rule or picture.rule, chunk.goal, spots):
+    rule = chunk.rule or picture.rule
+    if breaks(rule, chunk.goal, spots) > picture.least(rule, chunk.goal):
         return f"lies against its rule on {[f'{one.name} in {one.rack}' for one in spots]}"
     return ""
 

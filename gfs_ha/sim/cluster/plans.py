@@ -9,11 +9,11 @@ from gfs_ha.sim.cluster.worker import Habits
 
 KIB = 1024
 _SERVERS = ("kill-server", "kill-server", "power-server", "stop-server", "stop-server", "slow-disk")
-_LOSSES = ("lose-disk", "rot", "rot", "lose-file")
+_LOSSES = ("lose-disk", "swap-disk", "rot", "rot", "lose-file")
 _LINKS = ("server-island", "server-alone", "server-off", "one-pair", "user-way", "kill-user")
 _MASTERS = ("kill-master", "kill-master", "stop-master", "cut-master", "hand-over")
 _MANY = ("power-rack", "power-all")
-_ALL = (*_SERVERS, *_LOSSES, *_LINKS, *_MASTERS, *_MANY, "full-disk")
+_ALL = (*_SERVERS, *_LOSSES, *_LINKS, *_MASTERS, *_MANY, "full-disk", "pause-repair")
 _MENUS = (
     _ALL,
     _ALL,
@@ -37,6 +37,8 @@ class RunPlan:
     user_count: int
     names_per_user: int
     logs: int  # Files that all users append to.
+    memory_logs: bool  # Their records are acknowledged in memory.
+    keyed: bool  # Each user has a writer that begins again under its key.
     habits: Habits
     run_s: float
     fault_mean_s: float
@@ -51,20 +53,24 @@ def draw_plan(chance: random.Random) -> RunPlan:
     if menu is _ALL and chance.random() < 0.5:
         menu = tuple(chance.sample(_ALL, 4))  # A few kinds, so that they meet each other.
     rack_count = chance.choice([3, 4, 4])
-    server_count = chance.choice([6, 7, 8])
+    server_count = chance.choice([3, 6, 6, 7, 7, 8, 8])
+    powerless = _POWER.intersection(menu)
     return RunPlan(
         master_count=3,
         racks=tuple(f"r{number % rack_count}" for number in range(server_count)),
         user_count=chance.choice([1, 2, 3]),
         names_per_user=chance.choice([3, 6]),
         logs=chance.choice([0, 1, 2]),
+        # Power cuts of several machines at once may cost what is in memory alone.
+        memory_logs=not powerless and chance.random() < 0.3,
+        keyed=chance.random() < 0.5,
         habits=Habits(
             pause_s=chance.choice([0.2, 0.5, 1.0]),
             timeout_s=30.0,
             write_share=chance.choice([0.3, 0.6]),
-            # Power cuts of several machines at once may cost what is in memory alone.
-            memory_share=0.0 if _POWER.intersection(menu) else 0.2,
+            memory_share=0.0 if powerless else 0.2,
             sizes=_SIZES,
+            copies=(2, 3, 4) if server_count > 3 else (2, 3),
         ),
         run_s=chance.choice([30.0, 60.0]),
         fault_mean_s=chance.choice([1.0, 2.0, 5.0, 10.0]),

@@ -39,6 +39,17 @@ class RecordHistory:
         self.acked[tag] = offset
         self.grown = max(self.grown, offset + length)
 
+    def found_again(self, tag: int, offset: int, length: int) -> None:
+        """Note what a later run of a writer was told of a record; -1: it is there, somewhere.
+
+        Raises: Violation.
+        """
+        told = self.acked.get(tag)
+        if told is None and offset >= 0:
+            self.acknowledged(tag, offset, length)
+        elif told is not None and offset not in (-1, told):
+            raise Violation(f"moved: record {tag} of {self.name} was at {told}, now at {offset}")
+
     def not_applied(self, tag: int) -> None:
         del self.open[tag]
         self.refused[tag] = None

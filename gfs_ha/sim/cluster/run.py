@@ -22,10 +22,11 @@ from gfs_ha.master.state.commands import (
 )
 from gfs_ha.master.state.tail_commands import AbandonTails
 from gfs_ha.sim.checkers import Violation
-from gfs_ha.sim.cluster.appending import AppendWorker
+from gfs_ha.sim.cluster.appending import AppendHabits, AppendWorker
 from gfs_ha.sim.cluster.faults import Faults
 from gfs_ha.sim.cluster.files_model import FileHistory
 from gfs_ha.sim.cluster.health import lacking, unrest
+from gfs_ha.sim.cluster.keyed import KeyedWriter
 from gfs_ha.sim.cluster.plans import RunPlan, draw_plan
 from gfs_ha.sim.cluster.records_model import RecordHistory
 from gfs_ha.sim.cluster.server import SimServer
@@ -138,7 +139,9 @@ class ClusterRun:
         ]
         self.logs = [RecordHistory(f"/log.{number}") for number in range(plan.logs)]
         self.workers = [self._worker(user) for user in self.users]
-        self.appenders = [self._appender(user) for user in self.users if self.logs]
+        logs = self.logs
+        self.appenders = [self._appender(user) for user in self.users if logs]
+        self.writers = [self._writer(user) for user in self.users if logs and plan.keyed]
         self.faults = Faults(
             self.world, self.masters, self.truth, list(self.users), plan.fault_kinds
         )
@@ -198,8 +201,14 @@ class ClusterRun:
         return Worker(user, self.world, self.plan.habits, (own, self.files), self.outcomes)
 
     def _appender(self, user: SimUser) -> AppendWorker:
-        pause_s = self.plan.habits.pause_s
-        return AppendWorker(user, self.world, pause_s, self.logs, self.outcomes)
+        return AppendWorker(user, self.world, self.logs, self._append_habits, self.outcomes)
+
+    def _writer(self, user: SimUser) -> KeyedWriter:
+        return KeyedWriter(user, self.world, self.logs[0], self._append_habits, self.outcomes)
+
+    @property
+    def _append_habits(self) -> AppendHabits:
+        return AppendHabits.of(self.plan.habits.pause_s, self.plan.memory_logs)
 
     def _play(self) -> None:
         scheduler = self.world.scheduler
@@ -213,6 +222,8 @@ class ClusterRun:
             user.work("worker", worker.run)
         for user, appender in zip(self.users, self.appenders, strict=False):
             user.work("appender", appender.run)
+        for user, writer in zip(self.users, self.writers, strict=False):
+            user.work("writer", writer.run)
         self.faults.begin(self.plan.fault_mean_s)
         end_s = scheduler.now_s + self.plan.run_s
         self._advance(lambda: scheduler.now_s >= end_s, self.plan.run_s + 1.0)
@@ -243,8 +254,8 @@ class ClusterRun:
             with master.disk.held.read() as reader:
                 check_tables(master.name, reader)
 
-    def _busybodies(self) -> list[Worker | AppendWorker]:
-        return [*self.workers, *self.appenders]
+    def _busybodies(self) -> list[Worker | AppendWorker | KeyedWriter]:
+        return [*self.workers, *self.appenders, *self.writers]
 
     def _check_rest(self) -> None:
         """Nobody has anything to do any more, and what is said to be there is there."""
@@ -283,7 +294,7 @@ class ClusterRun:
         reader = self._user("end")
         self.users.append(reader)
         worker = Worker(reader, self.world, self.plan.habits, ([], self.files), self.outcomes)
-        appender = AppendWorker(reader, self.world, 1.0, self.logs, self.outcomes)
+        appender = self._appender(reader)
 
         def read() -> None:
             unread.extend(one.name for one in self.files if not worker.read(one))
@@ -326,7 +337,7 @@ class ClusterRun:
         for worker in self._busybodies():
             if worker.busy:
                 return f"a user still waits: {worker.busy}"
-        return ""
+        return self.faults.busy and f"an operator still wants to {self.faults.busy}"
 
     def _unrest(self) -> str:
         return unrest(self.truth, self.masters)

@@ -24,7 +24,10 @@ def plan_of(name: str, seed: int) -> RunPlan:
     """Return the choices of a seed among the faults of a directed plan. Raises: UsageError."""
     if name not in plan_names():
         raise UsageError(f"no plan {name!r}; there are: {', '.join(plan_names())}")
-    return directed_plan(seed, (name,) if name in KINDS else SWITCHES[name].faults)
+    if name in KINDS:
+        return directed_plan(seed, (name,))
+    switch = SWITCHES[name]
+    return switch.twist(directed_plan(seed, switch.faults))
 
 
 def directed_plan(seed: int, faults: tuple[str, ...]) -> RunPlan:
@@ -37,6 +40,8 @@ def directed_plan(seed: int, faults: tuple[str, ...]) -> RunPlan:
         user_count=2,
         names_per_user=3,
         logs=1,
+        memory_logs=alone,
+        keyed=False,
         habits=replace(plan.habits, pause_s=0.1, write_share=0.7, memory_share=0.8 * alone),
         run_s=20.0,
         fault_mean_s=6.0 if alone else 1.0,
@@ -50,7 +55,7 @@ def run_without(name: str, seed: int, show: Callable[[str], None] | None = None)
     """Run a seed without a rule, among the faults in which it shows soonest."""
     switch = SWITCHES[name]
     with without(switch):
-        return ClusterRun(seed, directed_plan(seed, switch.faults), show).run()
+        return ClusterRun(seed, plan_of(name, seed), show).run()
 
 
 def find(name: str, seeds: Iterable[int]) -> ClusterReport | None:

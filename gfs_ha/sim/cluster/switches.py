@@ -6,25 +6,33 @@ once a rule is switched off.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gfs_ha.chunk.appends.known_records import KnownRecords
+from gfs_ha.chunk.appends.tail import Tail
+from gfs_ha.chunk.journal.journal import Journal
+from gfs_ha.chunk.slots import replica
+from gfs_ha.chunk.slots.answers import check_served
 from gfs_ha.chunk.slots.gate import Gate
 from gfs_ha.chunk.slots.replica import Replica
+from gfs_ha.client import chunk_push
 from gfs_ha.ids import ServerId
 from gfs_ha.master import housekeeping, placement, repairing, sealer, sealing
+from gfs_ha.master.handlers import holds as taking
 from gfs_ha.master.observed import Observed
 from gfs_ha.master.planners import copies, punching, replication, surplus
 from gfs_ha.master.planners import tally as tallies
 from gfs_ha.master.planners.plan import Plan
 from gfs_ha.master.planners.scene import Scene
 from gfs_ha.master.repairs import RepairBook
-from gfs_ha.master.state import append_results, garbage
+from gfs_ha.master.state import append_results, garbage, holds
 from gfs_ha.master.state.living import Living
 from gfs_ha.protocol.control import FenceAnswer
+from gfs_ha.protocol.records import TailLength
+from gfs_ha.sim.cluster.plans import RunPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,7 @@ class Switch:
     text: str
     patches: tuple[Patch, ...]
     faults: tuple[str, ...]
+    twist: Callable[[RunPlan], RunPlan] = lambda plan: plan  # What else is as it must be.
     found_at: int = 1  # The first seed of the directed search which shows it; 0: none did.
 
 
@@ -57,12 +66,20 @@ def without(switch: Switch) -> Iterator[None]:
         yield
 
 
+_journal_write = Journal._write
+_read_acks = chunk_push.read_acks
+
+
 def _never(*_: Any) -> bool:
     return False
 
 
 def _nothing(*_: Any) -> None:
     return None
+
+
+def _none(*_: Any) -> tuple[Any, ...]:
+    return ()
 
 
 def _no_plan(*_: Any) -> Plan:
@@ -118,6 +135,51 @@ def _nothing_lives(*_: Any) -> Living:
     return Living(0, 0, 0)
 
 
+def _write_unsynced(journal: Journal, group: Any) -> bool:
+    file: Any = journal._file
+    unsynced: Any = _Unsynced(file)
+    journal._file = unsynced
+    try:
+        return _journal_write(journal, group)
+    finally:
+        journal._file = file
+
+
+class _Unsynced:
+    """A file whose syncs do nothing."""
+
+    def __init__(self, file: Any) -> None:
+        self.write = file.write
+        self.sync = _nothing
+
+
+def _all_acknowledge(chunk: Any, acks: Any, end: int, error: Any) -> chunk_push.PushOutcome:
+    outcome = _read_acks(chunk, acks, end, error)
+    everybody = tuple(one.server_id for one in chunk.replicas)
+    return replace(outcome, complete=everybody) if outcome.complete else outcome
+
+
+def _newest_length(tail: Tail) -> TailLength:
+    return TailLength(tail.replica.header.chunk_id, tail._end, True)
+
+
+def _serve_all(header: Any, committed: int, wanted: tuple[int, int], data: bool) -> None:
+    check_served(header, sum(wanted), wanted, data)
+
+
+def _quiet(plan: RunPlan) -> RunPlan:
+    return replace(plan, habits=replace(plan.habits, pause_s=1.0))
+
+
+def _keyed(plan: RunPlan) -> RunPlan:
+    return replace(plan, keyed=True)
+
+
+def _three_servers(plan: RunPlan) -> RunPlan:
+    habits = replace(plan.habits, copies=(2, 3))
+    return replace(plan, racks=("r0", "r1", "r2"), habits=habits)
+
+
 def _planners(**changed: Any) -> dict[str, Any]:
     return {**housekeeping.PLANNERS, **changed}
 
@@ -128,7 +190,12 @@ SWITCHES: dict[str, Switch] = {
         "bytes are acknowledged before they are synced",
         (Patch(Replica, "durable", property(_never)),),
         ("power-all",),
-        found_at=0,
+    ),
+    "journal-before-ack": Switch(
+        "D4",
+        "records are acknowledged before the journal that has them is synced",
+        (Patch(Journal, "_write", _write_unsynced),),
+        ("power-all",),
     ),
     "fence-ends-appends": Switch(
         "C2",
@@ -143,29 +210,36 @@ SWITCHES: dict[str, Switch] = {
         "C3",
         "a replica that is not there is taken for one of length 0",
         (Patch(sealer, "decide", _unknown_is_empty),),
-        ("lose-disk",),
-        found_at=0,
+        ("swap-disk",),
+        twist=_quiet,
+        found_at=2,
     ),
     "promised-bytes-are-proof": Switch(
         "C3",
         "less than was promised, or memory after a reboot, is taken for a proof",
         (Patch(sealer, "decide", _first_answer),),
         ("power-server",),
-        found_at=0,
+    ),
+    "writers-name-holders": Switch(
+        "C5",
+        "a writer names servers as holders that did not acknowledge the end",
+        (Patch(chunk_push, "read_acks", _all_acknowledge),),
+        ("server-alone", "one-pair", "kill-server"),
     ),
     "content-not-version": Switch(
         "C7",
         "what was not at the seal counts as stale for ever",
         (Patch(replication, "_late_ones", lambda *_: ([], False)),),
-        ("rot", "lose-disk", "kill-server", "stop-server"),
-        found_at=0,
+        ("kill-server", "stop-server", "pause-repair"),
+        twist=_three_servers,
+        found_at=4,
     ),
     "known-records": Switch(
         "C8",
         "a primary does not look for records that it has already",
         (Patch(KnownRecords, "find", _nothing),),
-        ("user-way",),
-        found_at=0,
+        ("kill-user",),
+        twist=_keyed,
     ),
     "results-outlive-tails": Switch(
         "C8",
@@ -173,6 +247,21 @@ SWITCHES: dict[str, Switch] = {
         (Patch(append_results, "_merge_appender", _nothing),),
         ("kill-server", "one-pair", "stop-server"),
         found_at=3,
+    ),
+    "holds": Switch(
+        "C9",
+        "a file is copied, cut or removed while a tail of it is open",
+        (Patch(holds, "tails_below", _none), Patch(taking, "tails_below", _none)),
+        ("hand-over",),
+    ),
+    "commit-length": Switch(
+        "C10",
+        "readers of a growing file get what not every replica has yet",
+        (
+            Patch(Tail, "length", _newest_length),
+            Patch(replica, "check_served", _serve_all),
+        ),
+        ("one-pair", "server-alone", "kill-server"),
     ),
     "claims-end": Switch(
         "C11",
@@ -188,13 +277,19 @@ SWITCHES: dict[str, Switch] = {
             Patch(surplus, "evidence", _all_holders),
             Patch(tallies, "evidence", _all_holders),
         ),
-        ("lose-disk", "kill-server", "rot", "kill-master"),
-        found_at=0,
+        ("lose-disk", "kill-server"),
+        found_at=3,
     ),
     "verified-copies": Switch(
         "G4",
         "a copy counts as soon as it is ordered",
         (Patch(RepairBook, "wanted", _counts_at_once),),
+        ("lose-disk", "kill-server"),
+    ),
+    "no-more-than-the-goal": Switch(
+        "G5",
+        "a planner does not see what is under way already",
+        (Patch(Scene, "coming", lambda *_: []),),
         ("lose-disk", "kill-server"),
     ),
     "age-from-election": Switch(
@@ -218,6 +313,14 @@ SWITCHES: dict[str, Switch] = {
         "nobody looks whether a block is alive before it is given up",
         (Patch(garbage, "living", _nothing_lives), Patch(punching, "living", _nothing_lives)),
         ("kill-server",),
+    ),
+    "leases-end": Switch(
+        "G9",
+        "tails of primaries that are gone are never sealed",
+        (Patch(housekeeping, "PLANNERS", _planners(tails=_no_plan, leases=_no_plan)),),
+        ("kill-server",),
+        twist=_quiet,
+        found_at=6,
     ),
     "high-water": Switch(
         "placement",

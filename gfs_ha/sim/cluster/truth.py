@@ -143,12 +143,23 @@ class Truth:
         return by_chunk
 
     def copies(self) -> dict[ChunkId, set[str]]:
-        """Return the machines that hold each chunk whole, of all chunks that are alive."""
+        """Return the machines that hold each chunk whole, of all chunks that are alive.
+
+        One with an order to delete it counts no more, although it still has it.
+        """
         rows = {chunk_id: row for chunk_id, row in self.chunks() if row.state in ALIVE}
+        with self.view() as view:
+            names = {server_id: row.name for server_id, row in view.servers()}
+        going = {
+            chunk_id: {names[one.server_id] for one in row.deleting}
+            for chunk_id, row in rows.items()
+        }
         held: dict[ChunkId, set[str]] = {chunk_id: set() for chunk_id in rows}
         for server in self.servers:
             for chunk_id, slots in replicas_on(server.disk).items():
                 row = rows.get(chunk_id)
-                if row is not None and any(is_whole(server.disk, one, row) for one in slots):
+                if row is None or server.name in going[chunk_id]:
+                    continue
+                if any(is_whole(server.disk, one, row) for one in slots):
                     held[chunk_id].add(server.name)
         return held

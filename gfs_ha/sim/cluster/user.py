@@ -82,6 +82,10 @@ class SimUser:
     def spawn(self, name: str, body: Callable[[], None]) -> None:
         self._world.scheduler.spawn(self.process, name, body)
 
+    def note(self, what: str) -> None:
+        """Write a line into the trace."""
+        self._world.trace.note(f"{self.name} {what}")
+
     def has(self, name: str) -> bool:
         """Return whether a task of that name still runs."""
         return any(task.name == name for task in self.process.tasks)

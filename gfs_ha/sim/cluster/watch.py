@@ -16,6 +16,7 @@ from gfs_ha.master.state.commands import (
     Command,
     CommitSeal,
     ConfirmCopy,
+    DropReplica,
     PlaceChunk,
     PlaceCopy,
     decode_entry,
@@ -112,6 +113,8 @@ class Watch:
             self._check_copy(view, command)
         elif isinstance(command, ConfirmCopy):
             self._check_copy_counts(view, command)
+        elif isinstance(command, DropReplica):
+            self._check_drop(view, command)
         elif isinstance(command, FinishChunk | CommitSeal):
             self._sealed_s[command.chunk_id] = self._world.scheduler.now_s
             for server_id in command.holders:
@@ -146,6 +149,23 @@ class Watch:
                 f"needless copy: {what} is placed while {', '.join(names)} hold it whole and"
                 f" {len(coming)} more are under way"
             )
+
+    def _check_drop(self, view: View, command: DropReplica) -> None:
+        """Check that who is said to have the other copies was heard just now (G3)."""
+        chunk = view.chunk(command.chunk_id)
+        if chunk is None or chunk.sealed_index != command.sealed_index:
+            return  # It will be refused.
+        for server_id in command.evidence:
+            row = view.server(server_id)
+            if row is None or server_id not in chunk.holders:
+                return
+            self.look()
+            silent_s = self._world.scheduler.now_s - self._contacts[row.name].heard_s
+            if silent_s > self._world.dead_s:
+                raise Violation(
+                    f"dropped by hearsay: a copy of chunk {command.chunk_id:#x} goes because"
+                    f" {row.name} has one, who was not heard for {silent_s:.1f} s"
+                )
 
     def _check_copy_counts(self, view: View, command: ConfirmCopy) -> None:
         chunk = view.chunk(command.chunk_id)

@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from functools import partial
 
 from gfs_ha.errors import GfsError, NotFound, UnknownOutcome
+from gfs_ha.master.rules import RULE_TEXTS
 from gfs_ha.protocol.metadata import DISK, MEMORY
 from gfs_ha.sim.checkers import Violation
 from gfs_ha.sim.cluster.files_model import ABSENT, Content, FileHistory
 from gfs_ha.sim.cluster.user import Outcomes, SimUser
 from gfs_ha.sim.masters.tasks import Killed
 from gfs_ha.sim.masters.world import World
+
+_CHANGES = (
+    *("put", "put", "put", "put", "put", "rm", "rm", "pwrite", "pwrite", "truncate", "copy"),
+    *("concat", "setrep", "policy"),
+)
+_CONCAT_BYTES_MAX = 3_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +32,7 @@ class Habits:
     write_share: float
     memory_share: float  # Of puts at durability `memory`.
     sizes: tuple[int, ...]
+    copies: tuple[int, ...]  # That files are to have, now and then.
 
 
 class Worker:
@@ -70,19 +78,19 @@ class Worker:
             pass
         except GfsError as error:
             self._outcomes.fails(error)
-            self._note(f"{self.busy}: {error.code}: {error.message}")
+            self._user.note(f"{self.busy}: {error.code}: {error.message}")
             return False
         finally:
             what, self.busy = self.busy, ""
         seen = history.check(data, asked_s, scheduler.now_s)
         self._outcomes.done += 1
-        self._note(f"{what}: {seen}")
+        self._user.note(f"{what}: {seen}")
         return True
 
     def _change(self, history: FileHistory) -> None:
         chance = self._world.chance
         there = history.sure and history.newest.data
-        kind = chance.choice(["put", "put", "put", "rm", "pwrite", "truncate", "copy"])
+        kind = chance.choice(_CHANGES)
         if kind == "rm" and history.newest != ABSENT:
             perhaps_gone = history.allows_absence(self._world.scheduler.now_s)
             self._attempt(history, ABSENT, "rm", partial(self._remove, history, perhaps_gone))
@@ -94,6 +102,12 @@ class Worker:
             self._attempt(history, self._content(there[:size]), kind, act)
         elif kind == "copy":
             self._copy(history)
+        elif kind == "concat":
+            self._concat(history)
+        elif kind == "setrep" and there:
+            self._want_copies(history)
+        elif kind == "policy":
+            self._set_policy()
         else:
             self._put(history)
 
@@ -128,6 +142,41 @@ class Worker:
             return
         act = partial(self._user.cluster.copy, source.name, history.name)
         self._attempt(history, self._content(data), f"copy {source.name} to", act)
+
+    def _concat(self, history: FileHistory) -> None:
+        """Put two files together, perhaps one with itself, perhaps over one of them."""
+        sources = [self._world.chance.choice(self._own) for _ in range(2)]
+        parts = [one.newest.data for one in sources if one.sure and one.newest.data is not None]
+        data = b"".join(parts)
+        if len(parts) < len(sources) or len(data) > _CONCAT_BYTES_MAX:
+            return
+        names = [one.name for one in sources]
+        act = partial(self._user.cluster.concat, names, history.name)
+        self._attempt(history, self._content(data), f"concat {' '.join(names)} to", act)
+
+    def _want_copies(self, history: FileHistory) -> None:
+        copies = self._world.chance.choice(self._habits.copies)
+        change = partial(self._user.cluster.policies.set_replication, history.name, copies)
+        self._ask(f"setrep {copies} {history.name}", change)
+
+    def _set_policy(self) -> None:
+        chance, policies = self._world.chance, self._user.cluster.policies
+        copies, rule = chance.choice(self._habits.copies), chance.choice(tuple(RULE_TEXTS))
+        self._ask(f"policy {copies} {rule}", partial(policies.set, "/", replicas=copies, rule=rule))
+
+    def _ask(self, what: str, act: Callable[[], object]) -> None:
+        """Do what changes no content."""
+        self.busy = what
+        outcome = "done"
+        try:
+            act()
+            self._outcomes.done += 1
+        except GfsError as error:
+            self._outcomes.fails(error)
+            outcome = f"{error.code}: {error.message}"
+        finally:
+            self.busy = ""
+        self._user.note(f"{what}: {outcome}")
 
     def _content(self, data: bytes) -> Content:
         return Content(f"#{self._world.next_tag()}", data)
@@ -164,7 +213,4 @@ class Worker:
             raise
         finally:
             what, self.busy = self.busy, ""
-        self._note(f"{what}: {outcome}")
-
-    def _note(self, what: str) -> None:
-        self._world.trace.note(f"{self._user.name} {what}")
+        self._user.note(f"{what}: {outcome}")
