@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import signal
 
+import msgspec
+
 from gfs_ha.chunk.compacting import CompactRoom
 from gfs_ha.chunk.compactions import Compactions
 from gfs_ha.chunk.copies import Copies
@@ -68,7 +70,16 @@ class StoreInventory:
         self._scrubber = scrubber
 
     def disks(self) -> tuple[DiskFacts, ...]:
-        return (_disk_facts(self._store.disk, self._store.identity, self._store.chunk_count),)
+        facts = _disk_facts(self._store.disk, self._store.identity, self._store.chunk_count)
+        journal = self._store.journal
+        return (
+            msgspec.structs.replace(
+                facts,
+                journal_bytes=journal.file_bytes,
+                journal_used_bytes=journal.used_bytes,
+                journal_trouble=journal.broken,
+            ),
+        )
 
     def open_replicas(self) -> tuple[OpenReplica, ...]:
         listed = self._store.list_open()

@@ -81,6 +81,7 @@ _KINDS = {
     "GarbageReport": "Garbage",
     "RepairBudgetReport": "RepairBudget",
     "OneMaster": "Master",
+    "ChunkserverReport": "Chunkserver",
     "ScrubReport": "ScrubList",
     "ScrubBudgetReport": "ScrubBudget",
     "StateReport": "StateCheck",
@@ -96,6 +97,7 @@ _SINGLE = {
     "PlacementExplained",
     "NewPlacementExplained",
     "LossPlan",
+    "Chunkserver",
 }
 
 

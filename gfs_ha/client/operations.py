@@ -11,6 +11,7 @@ from gfs_ha.client.fsck import Fsck, FsckSummary
 from gfs_ha.client.members import MasterMembers
 from gfs_ha.client.namespace import check_path
 from gfs_ha.client.replica_checks import verify_chunk
+from gfs_ha.client.server_detail import ChunkserverReport, show_server
 from gfs_ha.client.verification import verify_states
 from gfs_ha.errors import GfsError, NotFound, NotReady, PreconditionFailed
 from gfs_ha.ids import ChunkId, ServerId
@@ -132,6 +133,10 @@ class Operations:
     def servers(self) -> ServerReport:
         """Return the chunkservers, their load and their last heartbeat."""
         return self._calls.ask(GetServers(), ServerReport)
+
+    def show_server(self, name: str) -> ChunkserverReport:
+        """Return all that is known of one chunkserver. Raises: NotFound."""
+        return show_server(self._calls, name)
 
     def chunks(self, kinds: Collection[str] = ()) -> Iterator[ChunkRow]:
         """Yield the chunks by id, page by page; with `kinds` those in any such trouble."""

@@ -22,6 +22,7 @@ from gfs_ha.protocol.policy import PolicyReply, PolicyRequest
 from gfs_ha.protocol.repair import RepairReply, RepairRequest
 from gfs_ha.protocol.reports import ReportReply, ReportRequest
 from gfs_ha.protocol.scrub import ScrubReply, ScrubRequest
+from gfs_ha.protocol.servers import ServersReply, ServersRequest
 
 HELLO_METHOD = 0
 SERVE_METHOD = 1
@@ -41,6 +42,7 @@ Request = (
     | FsckRequest
     | LossRequest
     | ScrubRequest
+    | ServersRequest
     | ExtentMutation
     | AppendRequest
 )
@@ -57,6 +59,7 @@ Reply = (
     | FsckReply
     | LossReply
     | ScrubReply
+    | ServersReply
     | ExtentReply
     | AppendReply
 )

@@ -21,6 +21,9 @@ class DiskFacts(Word, frozen=True):
     free_bytes: int
     chunk_count: int
     failed: str = ""  # Why it is out of service, else empty.
+    journal_bytes: int = 0  # Of the file of its journal; 0 = it has none yet.
+    journal_used_bytes: int = 0  # That cannot be used again yet.
+    journal_trouble: str = ""  # Why its journal takes nothing any more, else empty.
 
 
 class RegisterServer(Word, frozen=True, tag="register_server"):

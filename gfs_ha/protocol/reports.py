@@ -127,6 +127,9 @@ class DiskRow(Word, frozen=True):
     free_bytes: int
     chunk_count: int
     failed: str
+    journal_bytes: int = 0  # See DiskFacts in protocol/control.py.
+    journal_used_bytes: int = 0
+    journal_trouble: str = ""
 
 
 class ServerRow(Word, frozen=True):

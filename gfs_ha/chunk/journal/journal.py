@@ -272,6 +272,11 @@ class Journal:
         with self._changed:
             return self._segments.used_bytes()
 
+    @property
+    def file_bytes(self) -> int:
+        """Return how big its file is; 0 while there is none."""
+        return self.shape.file_bytes if self._file is not None else 0
+
     def wait_for_work(self, timeout_s: float) -> None:
         """Return when `keep` may have something to do, or after a while."""
         with self._changed:

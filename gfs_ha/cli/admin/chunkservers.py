@@ -13,7 +13,7 @@ from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import age_text, count_text, share_text, size_text
 from gfs_ha.cli.verb import Family, Row, Verb
 from gfs_ha.ids import format_id
-from gfs_ha.protocol.reports import ServerReport, ServerRow
+from gfs_ha.protocol.reports import DiskRow, ServerReport, ServerRow
 from gfs_ha.protocol.scrub import ScrubRow
 
 _STYLES = {"live": "green", "suspect": "yellow", "dead": "red"}
@@ -23,6 +23,7 @@ chunkservers = Family(
     help="The chunkservers.",
     rows={
         "ls": Row("gfs_ha.cli.admin.chunkservers", "list_servers", "List the chunkservers"),
+        "show": Row("gfs_ha.cli.admin.chunkserver", "show_chunkserver", "Show one, and all of it"),
     },
 )
 
@@ -62,7 +63,7 @@ def state_text(state: str) -> Text:
 def _(report: ServerReport, wide: bool) -> Table:
     table = Table("Server", "Rack", "State", "Used", "Free", "Chunks", "Heartbeat", box=None)
     if wide:
-        for title in ("Replicas", "Total", "Address", "Machine", "Id", "Disks"):
+        for title in ("Replicas", "Total", "Address", "Machine", "Id", "Disks", "Journals"):
             table.add_column(title)
     reasons = any(server.reason for server in report.items)
     if reasons:
@@ -90,5 +91,16 @@ def _cells(server: ServerRow, wide: bool) -> list[str | Text]:
             server.machine,
             format_id(server.server_id),
             ", ".join(disk.failed or format_id(disk.disk_id) for disk in server.disks),
+            ", ".join(journal_text(disk) for disk in server.disks),
         ]
     return cells
+
+
+def journal_text(disk: DiskRow) -> str:
+    """Return how full the journal of a disk is: of small durable appends."""
+    if disk.journal_trouble:
+        return f"takes nothing: {disk.journal_trouble}"
+    if not disk.journal_bytes:
+        return "none yet"
+    used = share_text(disk.journal_used_bytes / disk.journal_bytes)
+    return f"{used} of {size_text(disk.journal_bytes)}"

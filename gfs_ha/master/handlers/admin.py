@@ -18,6 +18,7 @@ from gfs_ha.master.scrub_health import summarise
 from gfs_ha.master.state.records import DEAD, Server
 from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.view import View
+from gfs_ha.protocol.control import DiskFacts
 from gfs_ha.protocol.reports import (
     DiskRow,
     GetHealth,
@@ -84,13 +85,14 @@ def _server_rows(desk: Desk, view: View) -> tuple[ServerRow, ...]:
     reign = desk.leading()
     now_s = desk.now_s()
     return tuple(
-        _server_row(reign, view, server_id, server, now_s) for server_id, server in view.servers()
+        server_row(reign, view, server_id, server, now_s) for server_id, server in view.servers()
     )
 
 
-def _server_row(
+def server_row(
     reign: Reign, view: View, server_id: ServerId, server: Server, now_s: float
 ) -> ServerRow:
+    """Return a chunkserver as operators see it."""
     facts = reign.observed.servers.get(server_id)
     heard = facts is not None and facts.beat > 0
     return ServerRow(
@@ -108,11 +110,22 @@ def _server_row(
         total_bytes=facts.total_bytes if facts else 0,
         heartbeat_age_ms=int(reign.observed.age_s(server_id, now_s) * 1000) if heard else -1,
         timestamp=facts.timestamp if facts else 0,
-        disks=tuple(
-            DiskRow(disk.disk_id, disk.total_bytes, disk.free_bytes, disk.chunk_count, disk.failed)
-            for disk in (facts.disks if facts else ())
-        ),
+        disks=tuple(disk_row(disk) for disk in (facts.disks if facts else ())),
         reason=reign.observed.reason(server_id, now_s),
+    )
+
+
+def disk_row(disk: DiskFacts) -> DiskRow:
+    """Return a disk as operators see it."""
+    return DiskRow(
+        disk_id=disk.disk_id,
+        total_bytes=disk.total_bytes,
+        free_bytes=disk.free_bytes,
+        chunk_count=disk.chunk_count,
+        failed=disk.failed,
+        journal_bytes=disk.journal_bytes,
+        journal_used_bytes=disk.journal_used_bytes,
+        journal_trouble=disk.journal_trouble,
     )
 
 

@@ -49,7 +49,7 @@ def list_leases(desk: Desk, view: View, request: ListLeases, slot: Slot) -> Leas
         raise InvalidArgument(f"a page has 1 to {LIST_PAGE_MAX} rows, not {request.limit}")
     check_range("chunk", request.after, 0, _ID_MAX)
     page = open_tails(view, request.after, request.limit + 1)
-    rows = [_row(desk, view, inode_id, tail) for _, inode_id, tail in page[: request.limit]]
+    rows = [lease_row(desk, view, inode_id, tail) for _, inode_id, tail in page[: request.limit]]
     return LeaseList(tuple(rows), len(page) > request.limit, view.counters().tails)
 
 
@@ -63,7 +63,8 @@ def list_lease_history(
     return LeaseHistory(tuple(lease_events(view, request.limit)))
 
 
-def _row(desk: Desk, view: View, inode_id: InodeId, tail: Tail) -> LeaseRow:
+def lease_row(desk: Desk, view: View, inode_id: InodeId, tail: Tail) -> LeaseRow:
+    """Return an open tail as operators see it."""
     reign, now_s = desk.leading(), desk.now_s()
     now_ms = cluster_ms(view.counters(), now_s - reign.elected_s)
     lease = lease_of(view, tail.server_id)

@@ -29,6 +29,7 @@ from gfs_ha.master.handlers import (
     placement,
     repair,
     scrub,
+    server_detail,
 )
 from gfs_ha.master.handlers.call import Call, Slot
 from gfs_ha.master.handlers.desk import Desk
@@ -37,7 +38,7 @@ from gfs_ha.master.raft.freshness import Freshness
 from gfs_ha.master.raft.journal import stored_applied
 from gfs_ha.master.roles import takes_part
 from gfs_ha.master.state.view import View
-from gfs_ha.protocol import append, damage, garbage, metadata, reports
+from gfs_ha.protocol import append, damage, garbage, metadata, reports, servers
 from gfs_ha.protocol import fsck as fsck_words
 from gfs_ha.protocol import repair as repair_words
 from gfs_ha.protocol import scrub as scrub_words
@@ -87,6 +88,8 @@ READS: dict[type, Read] = ANYWHERE | {
     reports.GetStatus: admin.get_status,
     repair_words.GetRepair: repair.get_repair,
     scrub_words.GetScrub: scrub.get_scrub,
+    servers.ShowServer: server_detail.show_server,
+    servers.CountPlaces: server_detail.count_places,
     garbage.GetGarbage: gc.get_garbage,
     garbage.RunGarbage: gc.run_garbage,
 }

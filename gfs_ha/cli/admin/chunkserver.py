@@ -1,0 +1,145 @@
+"""`gfsctl admin chunkservers show`: one chunkserver with all that is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from gfs_ha.cli.admin.chunkservers import journal_text, state_text
+from gfs_ha.cli.names import printable
+from gfs_ha.cli.render import names, render
+from gfs_ha.cli.session import Session, pass_session, watched
+from gfs_ha.cli.units import age_text, count_text, duration_text, share_text, size_text, time_text
+from gfs_ha.cli.verb import Verb
+from gfs_ha.client.server_detail import ChunkserverReport
+from gfs_ha.ids import format_id
+from gfs_ha.protocol.reports import DiskRow
+from gfs_ha.protocol.scrub import ScrubFacts
+from gfs_ha.protocol.servers import ServerDetail
+
+_SHOWN = 5  # Of leases and damage; all that is known with -o wide.
+
+
+@click.command(
+    "show",
+    cls=Verb,
+    examples="""
+    gfsctl admin chunkservers show cs1           # state, disks, journal, chunks, leases, damage
+    gfsctl admin chunkservers show cs1 -o wide   # with every lease and every damaged replica
+    gfsctl admin chunkservers show cs1 -w        # again and again
+    """,
+)
+@click.argument("name")
+@watched
+@pass_session
+def show_chunkserver(session: Session, name: str) -> None:
+    """Show one chunkserver: how it is and why, its disks and journals, what chunks have there.
+
+    Exit status 3: no such chunkserver.
+    """
+    session.show(session.operations.show_server(name))
+
+
+@names.register
+def _(report: ChunkserverReport) -> Iterator[str]:
+    yield report.detail.row.name
+
+
+@render.register
+def _(report: ChunkserverReport, wide: bool) -> Group:
+    detail = report.detail
+    parts: list[Table | Text] = [_facts(report), Text(), _disks(detail)]
+    limit = len(detail.leases) if wide else _SHOWN
+    if detail.leases:
+        parts += [Text(), _leases(detail, limit)]
+    if detail.damage:
+        parts += [Text(), _damage(detail, len(detail.damage) if wide else _SHOWN)]
+    return Group(*parts)
+
+
+def _facts(report: ChunkserverReport) -> Table:
+    detail, row = report.detail, report.detail.row
+    table = Table(show_header=False, box=None)
+    places = [
+        f"{count_text(one.count)} {one.state}"
+        + (f" ({size_text(one.length)})" if one.length else "")
+        for one in report.places
+        if one.count
+    ]
+    more = " of the first ones" if report.places_more else ""
+    beating = duration_text(detail.beating_ms) if detail.beating_ms >= 0 else "-"
+    lease = f", ends in {duration_text(detail.lease_left_ms)}" if detail.lease_left_ms else ""
+    copies = [
+        f"{format_id(one.chunk_id)} {share_text(one.bytes_done / max(1, one.bytes_total))}"
+        for one in detail.copies
+    ]
+    lines: list[tuple[str, str | Text]] = [
+        ("Server", row.name),
+        ("State", state_text(row.state)),
+        ("Why", row.reason or "-"),
+        ("Rack", row.rack),
+        ("Machine", row.machine),
+        ("Address", f"{row.host}:{row.port}"),
+        ("Id", format_id(row.server_id)),
+        ("Run", format_id(detail.start_id) if detail.start_id else "-"),
+        ("Heartbeat", f"{age_text(row.heartbeat_age_ms)}, without a pause for {beating}"),
+        ("Clock ahead", f"{detail.clock_ahead_ms} ms"),
+        ("Used", f"{share_text(row.disk_usage)}, {size_text(row.free_bytes)} free"),
+        ("Places", f"{', '.join(places) or 'none'}{more}"),
+        ("Streams", count_text(detail.streams)),
+        ("Copies made", ", ".join(copies) or "none"),
+        ("Leases", f"{count_text(detail.lease_count)}{lease}"),
+        ("Damaged", count_text(detail.damage_count)),
+    ]
+    for title, value in lines:
+        table.add_row(title, value)
+    return table
+
+
+def _disks(detail: ServerDetail) -> Table:
+    table = Table("Disk", "State", "Total", "Free", "Chunks", "Journal", "Scrub", box=None)
+    scrubs = {one.disk_id: one for one in detail.scrub}
+    for disk in detail.row.disks:
+        table.add_row(*_disk_cells(disk, scrubs.get(disk.disk_id)))
+    return table
+
+
+def _disk_cells(disk: DiskRow, scrub: ScrubFacts | None) -> list[str]:
+    return [
+        format_id(disk.disk_id),
+        disk.failed or "ok",
+        size_text(disk.total_bytes),
+        size_text(disk.free_bytes),
+        count_text(disk.chunk_count),
+        journal_text(disk),
+        _scrub_text(scrub),
+    ]
+
+
+def _scrub_text(scrub: ScrubFacts | None) -> str:
+    if scrub is None:
+        return "-"
+    done = f" {share_text(scrub.bytes_done / scrub.bytes_total)}" if scrub.bytes_total else ""
+    shown = f"{scrub.state}{done}" if scrub.state != "idle" else "idle"
+    last = f", last whole {time_text(scrub.ended_ms * 1_000_000)}" if scrub.ended_ms else ""
+    return f"{shown}, {count_text(scrub.found_ever)} found ever{last}"
+
+
+def _leases(detail: ServerDetail, limit: int) -> Table:
+    table = Table("Primary of", "File", "Length", "Granted by", box=None)
+    for one in detail.leases[:limit]:
+        table.add_row(
+            format_id(one.chunk_id), printable(one.path), size_text(one.length), str(one.epoch)
+        )
+    return table
+
+
+def _damage(detail: ServerDetail, limit: int) -> Table:
+    table = Table("Damaged", "Why", box=None)
+    for one in detail.damage[:limit]:
+        table.add_row(format_id(one.chunk_id), one.why)
+    return table
