@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import click
 
@@ -13,6 +14,18 @@ R = TypeVar("R")
 
 TABLE, WIDE, JSON, JSONL, NAME = "table", "wide", "json", "jsonl", "name"
 OUTPUTS = (TABLE, WIDE, JSON, JSONL, NAME)
+
+
+class NumberRange(click.FloatRange):
+    """A number between bounds; `nan` is neither below nor above any, and no number."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        found = float(super().convert(value, param, ctx))
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return found
 
 
 @dataclass(slots=True)
@@ -68,7 +81,7 @@ def common_options(with_environment: bool) -> list[click.Option]:
         option(
             "--timeout",
             env="GFS_TIMEOUT",
-            type=click.FloatRange(min=0.1, max=86_400),
+            type=NumberRange(min=0.1, max=86_400),
             metavar="SECONDS",
             text="Longest time without an answer (default 30).",
         ),

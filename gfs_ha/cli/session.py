@@ -16,7 +16,7 @@ from gfs_ha.cli import output
 from gfs_ha.cli.ages import age_facts, degraded_text
 from gfs_ha.cli.failure import conclude
 from gfs_ha.cli.names import remote_path, without_slash
-from gfs_ha.cli.options import JSON, JSONL, NAME, WIDE, Options
+from gfs_ha.cli.options import JSON, JSONL, NAME, WIDE, NumberRange, Options
 from gfs_ha.cli.verb import WATCH_S
 from gfs_ha.errors import GfsError, IsADirectory, UsageError
 
@@ -272,7 +272,7 @@ def watched(function: Callable[P, R]) -> Callable[P, R]:
     """Give a verb that shows state `-w/--watch [SECONDS]`."""
     return click.option(
         *("-w", "--watch"),
-        type=click.FloatRange(min=0.1, max=86_400),
+        type=NumberRange(min=0.1, max=86_400),
         metavar="[SECONDS]",
         help=f"Show it again and again (every {WATCH_S:.0f} s).",
     )(function)

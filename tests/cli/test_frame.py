@@ -78,6 +78,11 @@ def test_the_list_of_commands_needs_no_library() -> None:
         ["ls", "-o", "xml"],
         ["put"],
         ["--timeout", "soon", "ls"],
+        ["--timeout", "nan", "ls", "/"],
+        ["admin", "status", "--watch=nan"],
+        ["admin", "scrub", "budget", "--period", "nan"],
+        ["admin", "scrub", "budget", "--period", "inf"],
+        ["admin", "sim", "run", "--seeds", "1", "--minutes", "nan"],
         ["rm"],
     ],
 )

@@ -12,7 +12,7 @@ from rich.text import Text
 from gfs_ha.cli import output
 from gfs_ha.cli.admin.chunkservers import by_name, state_text
 from gfs_ha.cli.admin.scrub_wait import check_found, wait_for_rounds
-from gfs_ha.cli.options import NAME, TABLE, WIDE
+from gfs_ha.cli.options import NAME, TABLE, WIDE, NumberRange
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import count_text, duration_text, share_text, size_text, time_text
@@ -148,7 +148,7 @@ def _show_started(session: Session, rows: list[ScrubRow], number: int) -> None:
     """,
 )
 @click.option("--rate", metavar="SIZE", help="Bytes per second of each disk; 0: no limit.")
-@click.option("--period", metavar="DAYS", type=click.FloatRange(min=0), help="Days; 0: none.")
+@click.option("--period", metavar="DAYS", type=NumberRange(min=0), help="Days; 0: none.")
 @pass_session
 def budget(session: Session, rate: str | None, period: float | None) -> None:
     """Show how fast disks are scrubbed and how often, or change it; it holds at once.

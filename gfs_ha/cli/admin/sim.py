@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gfs_ha.cli import output
+from gfs_ha.cli.options import NumberRange
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.units import count_text, duration_text
@@ -64,7 +65,7 @@ sim = Family(
 @_what
 @click.option("--seeds", type=click.IntRange(1), help="How many (100, or until --minutes is over).")
 @click.option("--start", type=click.IntRange(0), help="The first (where the last run ended).")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="The longest time.")
+@click.option("--minutes", type=NumberRange(0, min_open=True), help="The longest time.")
 @click.option("--figures", "path", metavar="FILE", help=f"Where the sums are kept ({_FIGURES}).")
 @click.option(
     "--without",
