@@ -10,7 +10,7 @@ from copy_house import CAPACITY, ORDER, SEALED
 from replica_house import RUNTIME, append, digest_of, make_replica, noise, open_store
 
 from gfs_ha.chunk import scrub_check
-from gfs_ha.chunk.disk import File
+from gfs_ha.chunk.disk import File, opened
 from gfs_ha.chunk.disk_memory import MemoryDisk, PowerCut
 from gfs_ha.chunk.scrub_check import BLOCKS_TOLD_MAX, Checked, check_replica
 from gfs_ha.chunk.slots.format import COPY_BYTES, DATA_OFFSET
@@ -154,13 +154,21 @@ def test_the_good_copy_of_a_header_is_not_touched(disk: MemoryDisk, copy: int) -
 
 
 def test_a_header_is_not_mended_from_one_that_knows_other_bytes(disk: MemoryDisk) -> None:
-    """The older copy is of before the seal, which cut the replica: its CRCs are others."""
+    """The older copy is of before the seal, which cut the replica: its CRCs are others.
+
+    So an older release left it, which stamped one copy only.
+    """
     store = open_store(disk)
     append(make_replica(store, capacity=CAPACITY), DATA)
+    older = memoryview(bytearray(COPY_BYTES))
+    with opened(disk, slot(store)) as file:
+        place = store.get(CHUNK).header.generation % 2 * COPY_BYTES
+        file.read(place, older)
     length = BLOCK_BYTES + 9
     store.finish_seal(CHUNK, SEALED, length, digest_of(DATA[:length]))
-    newest = store.get(CHUNK).header.generation % 2
-    disk.flip(slot(store), newest * COPY_BYTES + 40)
+    with opened(disk, slot(store)) as file:
+        file.write(place, older)
+    disk.flip(slot(store), COPY_BYTES - place + 40)
     found = check(store)
     assert "CRCs are lost" in found.trouble and not found.mended
     assert store.get(CHUNK).header.end == length
