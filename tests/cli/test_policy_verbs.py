@@ -52,6 +52,7 @@ def test_a_dry_run_says_what_would_hold_and_changes_nothing(gfsctl: Gfsctl, home
     [
         (("policy", "set", "/"), 2, "--replicas"),
         (("policy", "set", "/", "--replicas", "99"), 2, "99"),
+        (("policy", "set", "/", "--replicas", "\u00b2"), 2, "--replicas"),
         (("policy", "set", "/", "--chunk-size", "big"), 2, "--chunk-size"),
         (("policy", "set", "/", "--chunk-size", "100MiB"), 2, "chunk size"),
         (("policy", "set", "/nowhere", "--replicas", "2"), 3, "/nowhere"),
@@ -65,6 +66,7 @@ def test_a_dry_run_says_what_would_hold_and_changes_nothing(gfsctl: Gfsctl, home
         (("admin", "placement", "simulate", "--lose-rack", "r99"), 3, "r99"),
         (("admin", "placement", "simulate", "--add", "r9"), 2, "rack=NAME"),
         (("admin", "placement", "simulate", "--add", "rack=r9,count=0"), 2, "count"),
+        (("admin", "placement", "simulate", "--add", "rack=r9,count=\u00b2"), 2, "count"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(

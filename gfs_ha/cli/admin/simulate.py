@@ -115,7 +115,7 @@ def _read_added(text: str) -> _Added:
             raise UsageError(f"--add {text!r}: say rack=NAME[,count=N][,size=SIZE]")
         found[key] = value
     count = found["count"] or "1"
-    if not found["rack"] or not count.isdigit() or not 1 <= int(count) <= _ADDED_MAX:
+    if not found["rack"] or not count.isdecimal() or not 1 <= int(count) <= _ADDED_MAX:
         raise UsageError(f"--add {text!r}: it needs a rack, and a count of 1 to {_ADDED_MAX}")
     try:
         size = parse_size(found["size"]) if found["size"] else 0

@@ -150,7 +150,7 @@ def _show_plan(
 def _goal(text: str) -> int:
     if text == _USUAL:
         return 0
-    if not text.isdigit() or not 1 <= int(text) <= GOAL_MAX:
+    if not text.isdecimal() or not 1 <= int(text) <= GOAL_MAX:
         raise UsageError(f"--replicas: {text!r} is neither 1 to {GOAL_MAX} nor {_USUAL!r}")
     return int(text)
 
