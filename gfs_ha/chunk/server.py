@@ -225,7 +225,7 @@ class Chunkserver:
         listen = (self._own.host, self._own.port)
         self._data_port = DataPort(
             *(listen, store, self._network, runtime, report),
-            server_run=ServerRun(self._start_id, lambda: epochs.newest),
+            server_run=ServerRun(self._start_id, lambda: epochs.newest, outbox.add_finished),
         )
         streams = StreamPool(self._network, runtime)
         self._copies = Copies(store, streams, epochs, outbox, runtime)
