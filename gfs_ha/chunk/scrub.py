@@ -64,7 +64,8 @@ class Scrubber:
         self._breakable = False  # What is being read is part of a round.
         self._pace = Pace(0, runtime.monotonic_s())
         self._kept_s = runtime.monotonic_s()
-        self._read: deque[tuple[float, int]] = deque()
+        self._read: deque[tuple[float, int]] = deque()  # Lately: when, and how many bytes.
+        self._read_bytes = 0  # Of all these.
 
     def start(self) -> None:
         """Begin to scrub."""
@@ -309,7 +310,8 @@ class Scrubber:
             self._stuck = now_s - began_s > scrub_plan.STUCK_S
             with self._changed:
                 self._read.append((now_s, len(into)))
-                self._rate(now_s)
+                self._read_bytes += len(into)
+                self._forget_old(now_s)
 
     def _hold(self) -> None:
         """Wait until the next piece may be read."""
@@ -337,12 +339,14 @@ class Scrubber:
 
     def _rate(self, now_s: float) -> int:
         """Return the bytes per second of the last seconds. Needs the lock."""
-        while self._read and now_s - self._read[0][0] > RATE_S:
-            self._read.popleft()
+        self._forget_old(now_s)
         if not self._read:
             return 0
-        span_s = max(now_s - self._read[0][0], 0.1)
-        return int(sum(count for _, count in self._read) / span_s)
+        return int(self._read_bytes / max(now_s - self._read[0][0], 0.1))
+
+    def _forget_old(self, now_s: float) -> None:
+        while self._read and now_s - self._read[0][0] > RATE_S:
+            self._read_bytes -= self._read.popleft()[1]
 
     # Memory --------------------------------------------------------------------------------------
 
@@ -352,8 +356,9 @@ class Scrubber:
             self._keep()
 
     def _worth_keeping(self) -> bool:
-        suspects = tuple(self._suspects)
-        return msgspec.structs.replace(self._state, suspects=suspects) != self._book.state
+        with self._changed:
+            state = msgspec.structs.replace(self._state, suspects=tuple(self._suspects))
+        return state != self._book.state
 
     def _keep(self) -> None:
         with self._changed:
