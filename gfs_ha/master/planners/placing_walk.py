@@ -31,6 +31,10 @@ class PlacingWalk:
             self.found = self.misplaced = 0
         return now_s >= self.rest_until_s
 
+    def soon(self, now_s: float) -> None:
+        """Look again soon: a chunk lies against its rule since a moment ago."""
+        self.rest_until_s = min(self.rest_until_s, now_s + SOON_S)
+
     def end_round(self, now_s: float) -> None:
         """Note that all chunks were looked at."""
         self.after = _FIRST

@@ -6,6 +6,7 @@ What is taken from it and cannot be helped now is found again by the next round.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -46,10 +47,22 @@ def plan_replication(view: View, seen: Seen, limits: PlanLimits, cursors: Cursor
         why = _restore(made, scene, (chunk_id, chunk), load)
         if why:
             made.waits[chunk_id] = why
+        if _lies_ill(made.proposals[before:], scene, chunk):
+            cursors.placing.soon(seen.now_s)
         vain = vain + 1 if len(made.proposals) == before else 0
         if load.full or vain >= _LOOKED_AT_MAX or len(made.proposals) >= limits.items:
             break
     return made
+
+
+def _lies_ill(proposed: Sequence[LeaderCommand], scene: Scene, chunk: Chunk) -> bool:
+    """Return whether a chunk lies against its rule with the copies that it is to get.
+
+    The servers that are better may be back, or may not have failed, a moment later.
+    """
+    kinds = (PlaceCopy, ConfirmCopy)
+    anew = [one.server_id for one in proposed if isinstance(one, kinds)]
+    return bool(anew) and scene.breaks(chunk, [*chunk.holders, *anew]) > 0
 
 
 def _walk(view: View, scene: Scene, limits: PlanLimits, cursors: Cursors) -> None:

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from repair_house import PLANNERS, House
 
-from gfs_ha.ids import ServerId
+from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.master.planners.copies import plan_copies
 from gfs_ha.master.planners.goals import plan_goals
 from gfs_ha.master.planners.placing import plan_placing
@@ -19,6 +19,7 @@ from gfs_ha.master.planners.plan import Seen
 from gfs_ha.master.planners.surplus import plan_surplus
 from gfs_ha.master.rules import HDFS, SEED, SPREAD, breaks
 from gfs_ha.master.state.commands import PlaceCopy, SetRepairBudget
+from gfs_ha.protocol.control import OpenReplica
 from gfs_ha.protocol.policy import SetReplication
 
 FOUR_RACKS = {number: f"r{(number + 1) // 2}" for number in range(1, 9)}  # r1: 1 2, r2: 3 4…
@@ -68,6 +69,24 @@ def test_a_chunk_whose_servers_came_back_a_moment_ago_is_looked_at_soon_again() 
     house.cursors.placing.rest_until_s -= SOON_S
     house.rest()
     assert Counter(racks_of(house, chunk_id)) == {"r1": 2, "r2": 1}
+
+
+def test_a_chunk_that_could_not_be_copied_where_its_rule_wants_it_is_looked_at_soon_again() -> None:
+    house = House(6, racks={5: "r3", 6: "r3"})
+    house.rest()
+    assert house.cursors.placing.rest_until_s > house.seen().now_s + SOON_S
+    chunk_id = house.chunk((1, 3, 5), holders=(1, 3), rule=SPREAD)
+    row = house.row(chunk_id)
+    short = OpenReplica(ChunkId(chunk_id), row.birth, 105, 1, "fenced", row.sealed_index)
+    house.listed = {5: {chunk_id: short}}
+    house.resting = {(chunk_id, 6)}
+    house.rest()
+    assert racks_of(house, chunk_id) in (["r1", "r1", "r2"], ["r1", "r2", "r2"])
+    assert house.cursors.placing.rest_until_s <= house.seen().now_s + SOON_S
+    house.resting = set()
+    house.cursors.placing.rest_until_s -= SOON_S
+    house.rest()
+    assert racks_of(house, chunk_id) == ["r1", "r2", "r3"]
 
 
 def test_the_new_copy_counts_before_the_old_one_goes() -> None:
