@@ -7,7 +7,7 @@ what the leader has heard of its servers.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterator, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gfs_ha.ids import ChunkId, ServerId
@@ -23,6 +23,7 @@ _SHORT_STATES = ("open", "fenced", "damaged")
 _PAGE = 200
 
 Listed = Mapping[ChunkId, list[tuple[ServerId, OpenReplica]]]
+Strays = Mapping[ChunkId, Collection[ServerId]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,13 @@ class Heard:
     Fields:
         listed: replicas that servers list as not settled, by chunk.
         blocked: chunks that cannot be sealed, and why.
-        strays: sealed replicas that a comparison of tallies found of chunks without a row.
+        strays: finds sealed replicas of chunks without a row, as comparisons of tallies did. It
+            looks at thousands of rows when there are so many, and only who asks for that pays.
     """
 
     listed: Listed = field(default_factory=dict)
     blocked: Mapping[ChunkId, str] = field(default_factory=dict)
-    strays: Set[tuple[ChunkId, ServerId]] = frozenset()
+    strays: Callable[[], Strays] = dict
 
 
 def listed_by_chunk(
@@ -52,6 +54,14 @@ def listed_by_chunk(
     return found
 
 
+def strays_by_chunk(places: Iterable[tuple[ChunkId, ServerId]]) -> Strays:
+    """Return on which servers each stray is."""
+    found: dict[ChunkId, set[ServerId]] = {}
+    for chunk_id, server_id in places:
+        found.setdefault(chunk_id, set()).add(server_id)
+    return found
+
+
 def troubles_of(
     chunk_id: ChunkId, chunk: Chunk | None, presence: Presence, heard: Heard
 ) -> tuple[str, ...]:
@@ -59,7 +69,7 @@ def troubles_of(
     if chunk is None or chunk.state == DEAD:
         held = chunk.replicas if chunk is not None else ()
         there = held or chunk_id in heard.listed
-        return (ORPHAN,) if there or any(one == chunk_id for one, _ in heard.strays) else ()
+        return (ORPHAN,) if there or chunk_id in heard.strays() else ()
     copies = presence.copies(chunk_id, chunk)
     places = [replica.server_id for replica in chunk.replicas]
     found = []
@@ -125,7 +135,7 @@ def _candidates(
     if BLOCKED in wanted:
         add(heard.blocked.keys())
     if ORPHAN in wanted:
-        add({chunk_id for chunk_id, _ in heard.strays})
+        add(heard.strays().keys())
         sources.append(_dead(view, after))
     last = after
     for chunk_id in heapq.merge(*sources):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import chain
 
 from gfs_ha.errors import InvalidArgument, UnknownChunk
 from gfs_ha.ids import ChunkId, DiskId, ServerId, format_id
@@ -17,9 +18,11 @@ from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.view import View
 from gfs_ha.master.troubles import (
     Heard,
+    Strays,
     chunks_in_trouble,
     is_short,
     listed_by_chunk,
+    strays_by_chunk,
     troubles_of,
 )
 from gfs_ha.protocol.control import OpenReplica
@@ -93,12 +96,16 @@ class Describer:
     def heard(self) -> Heard:
         """Return what was heard beyond the tables; who only counts copies needs none of it."""
         servers = self._reign.observed.servers.items()
-        orphans = {(place[2], place[0]) for place, _ in self._view.orphans(None, ORPHANS_MAX)}
         return Heard(
             listed_by_chunk({one: facts.unsettled for one, facts in servers}),
             self._desk.sealing().blocked(),
-            orphans | self._reign.strays.keys(),
+            lambda: self._strays,
         )
+
+    @cached_property
+    def _strays(self) -> Strays:
+        orphans = ((place[2], place[0]) for place, _ in self._view.orphans(None, ORPHANS_MAX))
+        return strays_by_chunk(chain(orphans, self._reign.strays))
 
     def _live(self, server_id: ServerId) -> bool:
         return self._reign.observed.state(server_id, self._now_s) == LIVE
@@ -179,9 +186,8 @@ class Describer:
     ) -> tuple[ReplicaRow, ...]:
         """Return the replicas that servers hold although the tables place none there."""
         found: dict[ServerId, tuple[str, DiskId]] = {}
-        for one, server_id in self.heard.strays:
-            if one == chunk_id:
-                found[server_id] = ("sealed", DiskId(0))
+        for server_id in self.heard.strays().get(chunk_id, ()):
+            found[server_id] = ("sealed", DiskId(0))
         for server_id, replica in self.heard.listed.get(chunk_id, ()):
             found[server_id] = (replica.state, replica.disk_id)
         rows = []

@@ -10,7 +10,14 @@ from master_tables import Tables
 from gfs_ha.ids import Birth, ChunkId, DiskId, LogIndex, ServerId
 from gfs_ha.master import troubles
 from gfs_ha.master.census import Presence, lost_disks
-from gfs_ha.master.troubles import Heard, chunks_in_trouble, listed_by_chunk, troubles_of
+from gfs_ha.master.troubles import (
+    Heard,
+    Strays,
+    chunks_in_trouble,
+    listed_by_chunk,
+    strays_by_chunk,
+    troubles_of,
+)
 from gfs_ha.protocol.control import OpenReplica
 from gfs_ha.protocol.damage import BLOCKED, CORRUPT, MISSING, ORPHAN, SHORT, TROUBLES, UNDER
 from gfs_ha.protocol.metadata import FinishChunk, ReleaseChunks
@@ -29,6 +36,7 @@ class House:
         self.listed: dict[ServerId, dict[ChunkId, OpenReplica]] = {}
         self.blocked: dict[ChunkId, str] = {}
         self.strays: set[tuple[ChunkId, ServerId]] = set()
+        self.strays_looked_for = 0
 
     def sealed(self, servers: tuple[int, ...] = (1, 2, 3)) -> ChunkId:
         chunk_id = self.tables.chunk(self.session, servers).chunk_id
@@ -47,7 +55,11 @@ class House:
         with self.tables.view() as view:
             lost = lost_disks(view)
         there = Presence(lambda one: one not in self.dead, lost, frozenset(self.damaged))
-        return there, Heard(listed_by_chunk(self.listed), self.blocked, self.strays)
+        return there, Heard(listed_by_chunk(self.listed), self.blocked, self.find_strays)
+
+    def find_strays(self) -> Strays:
+        self.strays_looked_for += 1
+        return strays_by_chunk(self.strays)
 
     def kinds(self, chunk_id: ChunkId) -> tuple[str, ...]:
         with self.tables.view() as view:
@@ -131,6 +143,15 @@ def test_orphans_are_held_of_dead_and_of_unknown_chunks(house: House) -> None:
     with house.tables.view() as view:
         rows, _, _ = chunks_in_trouble(view, [ORPHAN], house.known(), (FIRST, 9))
     assert [row is None for _, row in rows] == [False, True, True]
+
+
+def test_living_chunks_are_described_without_looking_for_strays(house: House) -> None:
+    """There may be ten thousand, and a look at a file or a page of fsck holds the door."""
+    chunk = house.sealed((1, 2))
+    house.strays = {(ChunkId(chunk + 9), ServerId(1))}
+    assert house.kinds(chunk) == (UNDER,) and house.found(UNDER) == [chunk]
+    assert house.strays_looked_for == 0
+    assert house.kinds(ChunkId(chunk + 9)) == (ORPHAN,) and house.strays_looked_for == 1
 
 
 def test_several_kinds_are_those_in_any_of_them_each_once(house: House) -> None:
