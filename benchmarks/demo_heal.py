@@ -14,8 +14,9 @@ from pathlib import Path
 import heal_ward
 from heal_clients import RATES, Clients, verify
 from heal_faults import FAULTS
+from heal_figures import Healed
 from heal_load import LOG_FILE, PUTS
-from heal_ward import Healed, Ward
+from heal_ward import Ward
 from heal_watch import Watch
 from stage import Failed, Interrupted, Stage
 

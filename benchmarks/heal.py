@@ -5,8 +5,9 @@
 3 masters and 8 chunkservers on 4 racks serve clients that put, get and append all the time and
 check what they get. For each fault: the time to detect it, to the first copy, to full health; the
 errors that clients saw and the bytes that were lost (both must be 0); the bytes copied beside the
-least that was possible. At the end a reader that knows nothing of the writers reads everything.
-Exit status 1 when anything of that does not hold.
+least that was possible. A copy that was not missing is right only if the good ones lay against
+their rule of placement; any other is named, and is wrong. At the end a reader that knows nothing of
+the writers reads everything. Exit status 1 when anything of that does not hold.
 """
 
 from __future__ import annotations
@@ -21,16 +22,19 @@ from pathlib import Path
 
 import heal_ward
 from chaos.lan import NotAllowed
+from chaos.leftovers import claim, remove_leftovers
 from heal_clients import RATES, Answers, Clients, Verified, verify
-from heal_faults import APART, FAULTS, ON_HOSTS
+from heal_cut import APART
+from heal_faults import FAULTS, ON_HOSTS
+from heal_figures import Healed, table
 from heal_hosts import Hosts
-from heal_ward import COLUMNS, Healed
 from heal_watch import Watch
-from stage import Failed, Interrupted, Stage
+from stage import CHECKOUT, Failed, Interrupted, Stage
 
 from gfs_ha.local import launcher
 
 CHUNK_BYTES = 8 << 20
+PURPOSE, BUILD = "heal", CHECKOUT / "build"
 RACKS = ("r1", "r2", "r3", "r4")
 CALM_S = 20.0  # Before the first fault: how the clients fare without one.
 
@@ -43,6 +47,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--keep", action="store_true", help="leave the files behind")
     options = parser.parse_args()
+    for name in remove_leftovers(BUILD, PURPOSE):
+        print(f"removed what {name} left behind")
     try:
         return staged(options)
     except Failed as failed:
@@ -64,7 +70,8 @@ def staged(options: argparse.Namespace) -> int:
                 names = [name for name in names if name not in ON_HOSTS]
                 print(f"SKIPPED {', '.join(ON_HOSTS)}: {error}")
         launch = launcher.launch if hosts is None else hosts.launch
-        stage = stack.enter_context(Stage("heal", options.keep, launch))
+        stage = stack.enter_context(Stage(PURPOSE, options.keep, launch))
+        claim(stage.directory)
         return run(stage, options, names, hosts)
 
 
@@ -90,10 +97,11 @@ def run(stage: Stage, options: argparse.Namespace, names: list[str], hosts: Host
         _say(f"verifying all files and records, load {os.getloadavg()[0]:.1f}")
         verified = verify(config, clients, stage.directory)
     wrong += verified.wrong
-    _show(healed, calm, verified)
+    print(table(healed))
+    _show(calm, verified)
     if options.json:
-        facts = [one.facts() for one in healed]
-        document = {"faults": facts, "bytes_lost": verified.bytes_lost, "wrong": wrong}
+        faults = [one.document() for one in healed]
+        document = {"faults": faults, **_facts(calm, verified), "wrong": wrong}
         options.json.write_text(json.dumps(document, indent=1) + "\n")
     for line in wrong[:30]:
         print(f"WRONG: {line}")
@@ -110,17 +118,23 @@ def _calm(clients: Clients) -> Answers:
     return calm
 
 
-def _show(healed: list[Healed], calm: Answers, verified: Verified) -> None:
-    rows = [COLUMNS, *(one.cells() for one in healed)]
-    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+def _show(calm: Answers, verified: Verified) -> None:
     before = "  ".join(f"{kind} {calm.percentile_ms(kind, 0.99):.0f}" for kind in RATES)
     print(f"p99 in ms before the first fault: {before}")
     print(
         f"verified: {verified.files:,} files, {verified.records:,} records, "
         f"{verified.bytes_read / 1e6:,.0f} MB; {verified.bytes_lost:,} bytes lost"
     )
+
+
+def _facts(calm: Answers, verified: Verified) -> dict[str, object]:
+    return {
+        "p99_before_ms": {kind: calm.percentile_ms(kind, 0.99) for kind in RATES},
+        "files": verified.files,
+        "records": verified.records,
+        "bytes_lost": verified.bytes_lost,
+        "load": os.getloadavg()[0],
+    }
 
 
 def _say(text: str) -> None:

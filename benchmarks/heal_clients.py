@@ -18,6 +18,7 @@ from gfs_ha.errors import GfsError
 
 RATES = {"put": 3.0, "get": 8.0, "append": 25.0}  # Per second.
 BIG = "/big"
+CUT = "/cut"  # What new clients put while a server is cut off.
 _END_S = 180.0
 
 
@@ -155,7 +156,7 @@ def verify(config: Path, clients: Clients, directory: Path) -> Verified:
     found = Verified()
     contents = Contents()
     with gfs_ha.connect(config) as cluster:
-        for folder in (PUTS, BIG):
+        for folder in (PUTS, BIG, CUT):
             _verify_files(cluster, contents, folder, found)
         there = {entry.name for entry in cluster.listdir(PUTS)}
         for name in clients.acknowledged("put"):

@@ -7,11 +7,12 @@ import random
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from heal_clients import BIG, RATES, Answers, Clients
+from heal_clients import BIG, CUT, RATES, Answers, Clients
+from heal_copies import lacking
+from heal_figures import Healed
 from heal_files import Contents
 from heal_hosts import Hosts
 from heal_load import LOG_FILE, PUTS
@@ -20,61 +21,13 @@ from stage import Failed, Stage
 
 import gfs_ha
 from gfs_ha import config
-from gfs_ha.errors import GfsError
+from gfs_ha.errors import GfsError, UnknownChunk, WrongState
+from gfs_ha.ids import ChunkId
 from gfs_ha.local.cluster import LocalCluster
 
 BIG_BYTES = 32 << 20
 HEAL_S = 180.0
 MASTERS, SERVERS = 3, 8
-COLUMNS = (
-    *("fault", "detect s", "first copy s", "whole s", "rested s", "copies", "moved", "copied MB"),
-    *("least MB", "ratio", "errors", "p99 ms put/get/append", "longest ms", "load"),
-)
-
-
-@dataclass
-class Healed:
-    """The figures of one fault; seconds count from it, `first_copy_s` from its detection."""
-
-    name: str
-    detect_s: float | None = None
-    first_copy_s: float | None = None
-    whole_s: float | None = None
-    rested_s: float | None = None
-    copies: int = 0
-    moved: int = 0  # Copies beyond those that were missing: for the rule of placement.
-    copied_bytes: int = 0
-    least_bytes: int = 0
-    errors: list[str] = field(default_factory=list)
-    p99_ms: dict[str, float] = field(default_factory=dict)
-    longest_ms: float = 0.0
-    load: float = 0.0
-    wrong: list[str] = field(default_factory=list)
-
-    @property
-    def ratio(self) -> float:
-        return self.copied_bytes / self.least_bytes if self.least_bytes else 1.0
-
-    def cells(self) -> tuple[str, ...]:
-        p99 = "/".join(f"{self.p99_ms.get(kind, float('nan')):.0f}" for kind in RATES)
-        return (
-            self.name,
-            *(_seconds(one) for one in (self.detect_s, self.first_copy_s, self.whole_s)),
-            *(_seconds(self.rested_s), str(self.copies)),
-            *(str(self.moved), f"{self.copied_bytes / 1e6:.1f}"),
-            *(f"{self.least_bytes / 1e6:.1f}", f"{self.ratio:.2f}", str(len(self.errors))),
-            *(p99, f"{self.longest_ms:.0f}", f"{self.load:.1f}"),
-        )
-
-    def told(self) -> str:
-        return "  ".join(f"{k} {v}" for k, v in zip(COLUMNS[1:], self.cells()[1:], strict=True))
-
-    def facts(self) -> dict[str, Any]:
-        return {**asdict(self), "ratio": self.ratio}
-
-
-def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
 
 
 class Ward:
@@ -111,27 +64,17 @@ class Ward:
 
     def _measure(self, healed: Healed, begun_s: float, ended_s: float) -> None:
         copies = self.watch.copies(begun_s, ended_s)
-        lacked = self.watch.lacked()
-        healed.copies = len(copies)
-        healed.copied_bytes = sum(one.length for one in copies)
-        healed.least_bytes = self.watch.least_bytes()
+        healed.take(self.watch.sort_copies(begun_s, ended_s), self.watch.lacked())
+        healed.failed_copies = len(self.watch.failures(begun_s))
         detected_s = begun_s + (healed.detect_s or 0.0)
-        after = [one for one in copies if one.at_s >= detected_s]
-        if after:
-            healed.first_copy_s = after[0].at_s - detected_s
+        if copies:
+            # The leader is asked now and then, and may have known and acted before it told.
+            healed.first_copy_s = max(0.0, copies[0].at_s - detected_s)
         answers: Answers = self.clients.answers(begun_s, ended_s)
-        healed.errors = answers.errors
+        healed.errors += answers.errors
         healed.p99_ms = {kind: answers.percentile_ms(kind, 0.99) for kind in RATES}
         healed.longest_ms = max(answers.percentile_ms(kind, 1.0) for kind in RATES)
         healed.load = os.getloadavg()[0]
-        for chunk_id, most in lacked.items():
-            # A copy that is placed while the best servers are away is moved once: never more.
-            of_it = [one for one in copies if one.chunk_id == chunk_id]
-            healed.moved += max(0, len(of_it) - most[0])
-            if len(of_it) > 2 * most[0]:
-                healed.wrong.append(
-                    f"{healed.name}: {len(of_it)} copies of {chunk_id:#x}, which lacked {most[0]}"
-                )
         healed.wrong += [f"{healed.name}: {error}" for error in healed.errors]
 
     # What faults do -------------------------------------------------------------------------
@@ -140,9 +83,29 @@ class Ward:
         for name in names:
             self.cluster.kill(name, signal.SIGKILL)
 
+    def lose(self, *names: str) -> None:
+        """Kill servers that stay away until all is whole without them."""
+        self.watch.expect(*names)
+        self.kill(*names)
+
     def start(self, *names: str) -> None:
+        self.watch.expect()
         for name in names:
             self.cluster.start(name)
+
+    def whole_before(self) -> set[int]:
+        """Return the chunks that have all their copies now."""
+        rows = self.watch.newest.rows
+        return {row.chunk_id for row in rows if row.state == "sealed" and not lacking(row)}
+
+    def untouched(self, healed: Healed, chunk_ids: set[int], since_s: float) -> None:
+        """Hold it against the cluster when a chunk was copied that was whole before."""
+        copied = [one for one in self.watch.copies(since_s) if one.chunk_id in chunk_ids]
+        healed.facts["copies of what was whole"] = len(copied)
+        for one in copied:
+            healed.wrong.append(
+                f"{healed.name}: {one.chunk_id:#x} was whole, and was copied to {one.server}"
+            )
 
     def rack(self, rack: str) -> list[str]:
         members = [self.cluster.member(one.name) for one in self.cluster.status()]
@@ -161,6 +124,13 @@ class Ward:
             for folder in (PUTS, BIG):
                 for entry in reader.listdir(folder):
                     reader.read_bytes(f"{folder}/{entry.name}")
+
+    def compare(self, chunk_id: int) -> None:
+        """Have every copy of a chunk read and compared, if the chunk is still there."""
+        try:
+            self.watch.cluster.operations.verify_chunk(ChunkId(chunk_id))
+        except (UnknownChunk, WrongState):
+            pass  # It was of no file any more, or is open.
 
     def detected(self, healed: Healed, since_s: float, *names: str) -> None:
         """Note when the leader takes servers for dead."""
@@ -228,6 +198,7 @@ def fill(config_path: Path, count: int) -> None:
     with gfs_ha.connect(config_path) as cluster:
         cluster.mkdir(PUTS)
         cluster.mkdir(BIG)
+        cluster.mkdir(CUT)
         cluster.write_bytes(LOG_FILE, b"")
         for number in range(1, count + 1):
             name = contents.name(number, BIG_BYTES)

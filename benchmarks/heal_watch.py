@@ -9,29 +9,20 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+
+from heal_copies import THERE, Copied, Sorted, Stand, lacking, sort_copies, stand_of
 
 import gfs_ha
 from gfs_ha.errors import GfsError
 from gfs_ha.protocol.reports import ChunkRow
 
 POLL_S = 0.2
-_COPIED = re.compile(r"^(\S+)Z INFO (\S+) \S+: copied chunk=(0x[0-9a-f]+) \S+ bytes=(\d+)")
+_COPIED = re.compile(r"^(\S+)Z INFO (\S+) \S+: copied chunk=(0x[0-9a-f]+) (\S+) bytes=(\d+)")
 _FAILED = re.compile(r"^(\S+)Z \S+ (\S+) \S+: a copy failed chunk=(0x[0-9a-f]+) (.*)")
-_THERE = ("live", "suspect")
-
-
-@dataclass(frozen=True, slots=True)
-class Copied:
-    """A copy that a server made; `at_s` of the monotonic clock, when it was complete."""
-
-    at_s: float
-    server: str
-    chunk_id: int
-    length: int
 
 
 @dataclass
@@ -40,6 +31,7 @@ class Moment:
 
     at_s: float
     states: dict[str, str] = field(default_factory=dict)
+    avoided: frozenset[str] = frozenset()  # Servers that beat and that others cannot reach.
     rows: list[ChunkRow] = field(default_factory=list)
     healthy: bool = False
 
@@ -58,13 +50,6 @@ class Moment:
         )
 
 
-def lacking(row: ChunkRow) -> int:
-    """Return how many copies a sealed chunk lacks; a server that is only silent counts as there."""
-    if row.state != "sealed":
-        return 0
-    return max(0, row.goal - sum(one.health in _THERE for one in row.replicas))
-
-
 class Watch:
     """Asks the leader several times a second, in a thread of its own. Use it with `with`."""
 
@@ -75,6 +60,9 @@ class Watch:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._lacked: dict[int, tuple[int, int]] = {}
+        self._history: dict[int, list[Stand]] = {}
+        self._away: frozenset[str] = frozenset()
+        self._rotten: dict[int, int] = {}
         self._newest = Moment(0.0)
         self.cluster = gfs_ha.connect(config, timeout_s=60.0)
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -89,25 +77,48 @@ class Watch:
         self.cluster.close()
 
     def begin(self) -> None:
-        """Forget what was missing until now."""
+        """Forget what was missing until now, and how copies lay before."""
         with self._lock:
             self._lacked = {}
+            self._history = {one: stands[-1:] for one, stands in self._history.items()}
 
     def expect(self, *names: str) -> None:
-        """Count the copies of some servers as missing, which are lost for a while from now on.
+        """Count the copies of these servers as missing until it is called again.
 
-        Copies may be made faster than the leader is asked again.
+        What is lost with them may be copied faster than the leader is asked again.
         """
         with self._lock:
+            self._away = frozenset(names)
             for row in self._newest.rows:
-                copies = sum(one.name in names for one in row.replicas)
-                if row.state == "sealed" and copies > self._lacked.get(row.chunk_id, (0, 0))[0]:
-                    self._lacked[row.chunk_id] = (copies, row.length)
+                self._note_lack(row)
 
-    def least_bytes(self) -> int:
-        """Return the bytes of all copies that were ever missing since `begin`, at the same time."""
+    def held(self, server: str) -> list[ChunkRow]:
+        """Return the chunks that a server has a copy of."""
+        rows = self.newest.rows
+        return [row for row in rows if any(one.name == server for one in row.replicas)]
+
+    def missed(self, rows: Iterable[ChunkRow]) -> None:
+        """Count one copy of these chunks as missing since `begin`."""
         with self._lock:
-            return sum(copies * length for copies, length in self._lacked.values())
+            for row in rows:
+                if row.state == "sealed":
+                    self._lacked.setdefault(row.chunk_id, (1, row.length))
+
+    def rotted(self, chunk_id: int) -> None:
+        """Note that a copy of a chunk is damaged, whether anybody meets it or not."""
+        with self._lock:
+            self._rotten[chunk_id] = self._rotten.get(chunk_id, 0) + 1
+
+    def sort_copies(self, since_s: float, until_s: float) -> Sorted:
+        """Return what explains each copy of a span of time."""
+        copies = self.copies(since_s, until_s)
+        with self._lock:
+            lacked = {one: most for one, (most, _) in self._lacked.items()}
+            for chunk_id, count in self._rotten.items():
+                lacked[chunk_id] = max(count, lacked.get(chunk_id, 0))
+            for copy in copies:
+                self._rotten.pop(copy.chunk_id, None)
+            return sort_copies(copies, lacked, self._history)
 
     def lacked(self) -> dict[int, tuple[int, int]]:
         """Return the chunks that lacked copies since `begin`: the most copies, and their length."""
@@ -130,12 +141,16 @@ class Watch:
         return None
 
     def copies(self, since_s: float, until_s: float = float("inf")) -> list[Copied]:
-        """Return the copies that servers completed in a span of time, by their logs."""
-        found = []
-        for at_s, match in self._logged(_COPIED):
-            if since_s <= at_s < until_s:
-                found.append(Copied(at_s, match[2], int(match[3], 16), int(match[4])))
-        return sorted(found, key=lambda one: one.at_s)
+        """Return the copies that servers completed in a span of time, by their logs.
+
+        An order that came again is answered again; what is there is not copied twice for it.
+        """
+        found: dict[tuple[str, ...], Copied] = {}
+        for at_s, match in sorted(self._logged(_COPIED), key=lambda one: one[0]):
+            order = match.group(2, 3, 4)
+            if order not in found:
+                found[order] = Copied(at_s, match[2], int(match[3], 16), int(match[5]))
+        return [one for one in found.values() if since_s <= one.at_s < until_s]
 
     def failures(self, since_s: float) -> list[str]:
         """Return the copies that failed, by the servers' logs."""
@@ -159,14 +174,32 @@ class Watch:
                 continue  # No leader for a moment: nothing is told.
             with self._lock:
                 self._newest = moment
+                there = {row.chunk_id for row in moment.rows}
+                for gone in self._history.keys() - there:
+                    del self._history[gone]
                 for row in moment.rows:
-                    copies = lacking(row)
-                    if copies > self._lacked.get(row.chunk_id, (0, 0))[0]:
-                        self._lacked[row.chunk_id] = (copies, row.length)
+                    self._note_stand(row, moment.at_s)
+                    self._note_lack(row)
+
+    def _note_lack(self, row: ChunkRow) -> None:
+        lost = sum(one.name in self._away and one.health in THERE for one in row.replicas)
+        copies = lacking(row) + lost
+        if row.state == "sealed" and copies > self._lacked.get(row.chunk_id, (0, 0))[0]:
+            self._lacked[row.chunk_id] = (min(copies, row.goal), row.length)
+
+    def _note_stand(self, row: ChunkRow, at_s: float) -> None:
+        if row.state != "sealed":
+            return
+        stand = stand_of(row, at_s)
+        stands = self._history.setdefault(row.chunk_id, [])
+        if not stands or replace(stands[-1], at_s=at_s) != stand:
+            stands.append(stand)
 
 
 def _look(cluster: gfs_ha.Cluster) -> Moment:
-    servers = {row.name: row.state for row in cluster.operations.servers().items}
+    told = cluster.operations.servers().items
+    states = {row.name: row.state for row in told}
+    avoided = frozenset(row.name for row in told if row.state == "live" and row.reason)
     rows = [row for row in cluster.operations.chunks() if row.state != "dead"]
     healthy = cluster.operations.health().healthy
-    return Moment(time.monotonic(), servers, rows, healthy)
+    return Moment(time.monotonic(), states, avoided, rows, healthy)
