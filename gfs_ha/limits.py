@@ -6,6 +6,8 @@ KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 
+SIZE_MAX = (1 << 63) - 1  # The most of any number of bytes that is stored or sent.
+
 PROTOCOL_VERSION = 1
 SCHEMA_VERSION = 1  # Of replicated commands; apply stops on one above the replicated setting.
 

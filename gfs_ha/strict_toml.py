@@ -61,7 +61,10 @@ def parse_size(text: str) -> int:
     found = _SIZE.fullmatch(text)
     if found is None or found.group(2).lower() not in _UNITS:
         raise ValueError(f"{text!r} is no size; sizes look like 64MiB or 67108864")
-    return int(found.group(1)) * _UNITS[found.group(2).lower()]
+    size = int(found.group(1)) * _UNITS[found.group(2).lower()]
+    if size > limits.SIZE_MAX:
+        raise ValueError(f"{text!r} is more than any size here; all are below 8 EiB")
+    return size
 
 
 def parse_address(text: str) -> tuple[str, int]:

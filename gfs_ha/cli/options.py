@@ -28,6 +28,22 @@ class NumberRange(click.FloatRange):
         return found
 
 
+class Size(click.ParamType):  # type: ignore[type-arg]  # Older ones take none.
+    """A number of bytes: `4096`, `64MiB`."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from gfs_ha.strict_toml import parse_size
+
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 @dataclass(slots=True)
 class Options:
     """The common options of one run; a verb's own position overrides what stood before it."""

@@ -18,6 +18,7 @@ from gfs_ha.errors import (
     error_from_wire,
 )
 from gfs_ha.ids import ContentId
+from gfs_ha.limits import SIZE_MAX
 from gfs_ha.protocol.extents import DiscardStaged, ReplaceContent, StageCopy, StagedCopy
 from gfs_ha.protocol.metadata import (
     Done,
@@ -67,7 +68,7 @@ class ExtentChanges:
     def truncate(self, path: str, size: int) -> None:
         """Cut a file. Raises: InvalidArgument for a size above its own."""
         path = check_path(path)
-        if size < 0:
+        if not 0 <= size <= SIZE_MAX:
             raise InvalidArgument(f"a size of {size} bytes")
         self._again(lambda: self._truncate_once(path, size))
 

@@ -22,7 +22,10 @@ def test_a_copy_stands_when_its_source_is_cut_and_removed(
     gfsctl.refused(3, "cp", f"{home}/f", f"{home}/none/")
     gfsctl.ok("truncate", "-s", str(CHUNK_BYTES + 1), f"{home}/f")
     assert gfsctl.ok("cat", f"{home}/f").out == DATA[: CHUNK_BYTES + 1]
-    gfsctl.refused(2, "truncate", "-s", str(2 * CHUNK_BYTES), f"{home}/f")
+    for size in (str(2 * CHUNK_BYTES), "9" * 25, "-1", "1MB"):
+        gfsctl.refused(2, "truncate", "-s", size, f"{home}/f")
+    gfsctl.ok("truncate", "-s", "1MiB", f"{home}/f")
+    assert gfsctl.ok("stat", "-o", "json", f"{home}/f").json["items"][0]["size"] == 1 << 20
     gfsctl.ok("rm", f"{home}/f")
     assert gfsctl.ok("cat", f"{home}/g").out == DATA
 

@@ -186,13 +186,22 @@ def test_the_file_is_found_in_the_usual_order(
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("64MiB", 64 << 20), ("1 GiB", 1 << 30), ("4096", 4096), ("8kib", 8192), ("3B", 3)],
+    [
+        ("64MiB", 64 << 20),
+        ("1 GiB", 1 << 30),
+        ("4096", 4096),
+        ("8kib", 8192),
+        ("3B", 3),
+        ("8388607TiB", 8388607 << 40),
+    ],
 )
 def test_sizes_are_read(text: str, expected: int) -> None:
     assert strict_toml.parse_size(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "MiB", "1.5GiB", "-1", "1MB", "9" * 30])
+@pytest.mark.parametrize(
+    "text", ["", "MiB", "1.5GiB", "-1", "1MB", "9" * 30, "9" * 19 + "TiB", "8388608TiB"]
+)
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         strict_toml.parse_size(text)

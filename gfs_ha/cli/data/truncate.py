@@ -6,6 +6,7 @@ import click
 
 from gfs_ha.cli.data.listing import FileItem
 from gfs_ha.cli.data.several import Several
+from gfs_ha.cli.options import Size
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
 
@@ -15,16 +16,17 @@ from gfs_ha.cli.verb import Verb
     examples="""
     gfsctl truncate /app.log             # empty it
     gfsctl truncate -s 4096 /data.bin    # keep the first 4096 bytes
+    gfsctl truncate -s 64MiB /data.bin   # or so many KiB, MiB, GiB
     """,
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option(
     "-s",
     "--size",
-    type=click.IntRange(min=0),
-    default=0,
-    metavar="BYTES",
-    help="What stays of it; 0 unless given.",
+    type=Size(),
+    default="0",
+    metavar="SIZE",
+    help="What stays of it, like 4096 or 64MiB; 0 unless given.",
 )
 @pass_session
 def truncate(session: Session, paths: tuple[str, ...], size: int) -> None:

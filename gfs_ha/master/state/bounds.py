@@ -12,10 +12,10 @@ from gfs_ha.limits import (
     OWNER_BYTES_MAX,
     PLACEMENT_RULES,
 )
+from gfs_ha.limits import SIZE_MAX as SIZE_MAX
 
 U32_MAX = (1 << 32) - 1
 U64_MAX = (1 << 64) - 1
-SIZE_MAX = (1 << 63) - 1  # File offsets and sizes, in bytes.
 TIME_NS_MAX = (1 << 63) - 1
 MODE_MAX = 0o7777
 
