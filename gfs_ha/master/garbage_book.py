@@ -19,6 +19,7 @@ STRAYS_PER_PLAN = 250
 _FREED_MAX = 2 * CHUNK_BYTES_MAX  # No slot takes more, whatever a server says.
 _WHY_CHARS = 200  # It goes into a command.
 RATE_S = 60.0  # The rate is that of the last so many seconds.
+_SPAN_MIN_S = 5.0  # One answer alone is no rate.
 
 
 @dataclass(slots=True)
@@ -80,10 +81,13 @@ class GarbageBook:
         )
 
     def bytes_per_s(self, now_s: float) -> int:
-        """Return the bytes per second that disks got back lately."""
+        """Return the bytes per second that disks got back lately, since that began."""
         while self._recent and now_s - self._recent[0][0] > RATE_S:
             self._recent.popleft()
-        return int(sum(freed for _, freed in self._recent) / RATE_S)
+        if not self._recent:
+            return 0
+        span_s = max(_SPAN_MIN_S, now_s - self._recent[0][0])
+        return int(sum(freed for _, freed in self._recent) / span_s)
 
     def _note(
         self, notes: OrderedDict[Answered, int], answered: Answered, freed: int, now_s: float

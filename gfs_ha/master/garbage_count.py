@@ -8,22 +8,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gfs_ha.ids import ServerId
-from gfs_ha.limits import CLAIM_SILENCE_S, QUARANTINE_S
+from gfs_ha.limits import CLAIM_SILENCE_S, COMPACTION_RANGES_MAX, QUARANTINE_S
 from gfs_ha.master.census import lost_disks
-from gfs_ha.master.observed import LIVE
-from gfs_ha.master.planners.compaction import GAIN_BYTES_MIN
+from gfs_ha.master.observed import DEAD, LIVE
+from gfs_ha.master.planners.compaction import AT_ONCE, GAIN_BYTES_MIN, why_it_waits
 from gfs_ha.master.planners.orphans import quarantine_ends_ms
 from gfs_ha.master.planners.plan import NO_CHUNK, cluster_ms
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.state.records import SEALED, Chunk
 from gfs_ha.master.state.view import View
-from gfs_ha.protocol.garbage import GarbageRow
+from gfs_ha.protocol.garbage import GarbageRow, GarbageServerRow
 from gfs_ha.protocol.gone import bytes_of, unpack_blocks
 
 WAITING_MAX = 1_000  # Rows of one kind that are counted: about 10 ms.
 _SILENT_S = 40.0  # A client that lives says so every 30 s.
 
 IN_HAND = "ordered; its server has not answered yet"
+SCATTERED = f"what lives lies in over {COMPACTION_RANGES_MAX} places: stays until more of it dies"
 
 
 @dataclass(slots=True)
@@ -43,6 +44,7 @@ class GarbageCount:
     more: bool = False
     _sums: dict[tuple[str, str], _Sum] = field(default_factory=dict)
     _names: dict[ServerId, str] = field(default_factory=dict)
+    _servers: dict[ServerId, _Sum] = field(default_factory=dict)
 
     def rows(self) -> list[GarbageRow]:
         """Return what waits, by kind and reason."""
@@ -59,6 +61,30 @@ class GarbageCount:
             GarbageRow(kind, found.count, found.bytes, why, found.now)
             for (kind, why), found in self._sums.items()
         ]
+
+    def servers(self) -> list[GarbageServerRow]:
+        """Return which servers have what is to be deleted, as counted by `rows` or `held`."""
+        return [
+            GarbageServerRow(
+                server_id=server_id,
+                name=self.name(server_id),
+                state=self.reign.observed.state(server_id, self.now_s),
+                count=found.count,
+                bytes=found.bytes,
+            )
+            for server_id, found in sorted(self._servers.items(), key=lambda one: -one[1].bytes)
+        ]
+
+    def held(self) -> list[GarbageServerRow]:
+        """Return the servers that are dead and have what is to be deleted."""
+        self._count_dead()
+        self._count_busy()
+        return [one for one in self.servers() if one.state == DEAD]
+
+    def _on_server(self, server_id: ServerId, size: int) -> None:
+        found = self._servers.setdefault(server_id, _Sum())
+        found.count += 1
+        found.bytes += max(0, size)
 
     def name(self, server_id: ServerId) -> str:
         """Return the name of a server, read once."""
@@ -106,6 +132,7 @@ class GarbageCount:
                     continue
                 why, now = self._waits_for(replica.server_id)
                 self._add("dead", why, _stored(chunk), now=now)
+                self._on_server(replica.server_id, _stored(chunk))
 
     def _count_busy(self) -> None:
         page = self.view.busy_chunks(NO_CHUNK, WAITING_MAX)
@@ -114,6 +141,7 @@ class GarbageCount:
             for order in chunk.deleting:
                 why, now = self._waits_for(order.server_id)
                 self._add("deleting", why, _stored(chunk), now=now)
+                self._on_server(order.server_id, _stored(chunk))
 
     def _count_surplus(self) -> None:
         page = self.view.surplus_chunks(NO_CHUNK, WAITING_MAX)
@@ -144,6 +172,7 @@ class GarbageCount:
                 why, now = self._waits_for(server_id)
                 # What of it was given back before cannot be told from here.
                 self._add("punching", why, -1, now=now)
+                self._on_server(server_id, -1)
 
     def _count_walk(self) -> None:
         found = self.reign.garbage.walk.found
@@ -168,11 +197,23 @@ class GarbageCount:
             rest = walk.resting.get(one.chunk_id)
             if gain < GAIN_BYTES_MIN:
                 why = f"less than {GAIN_BYTES_MIN >> 10} KiB of a copy would be won"
+            elif one.scattered:
+                why = SCATTERED
             elif rest is not None and self.now_s < rest.until_s:
                 why = f"tried a moment ago: {rest.why}"
             else:
-                why = "it waits for its turn, after repair"
+                why = why_it_waits(row) or self._why_no_turn(len(known))
             self._add("sparse", why, gain * one.copies)
+
+    def _why_no_turn(self, under_way: int) -> str:
+        """Return why no compaction begins, or that this one is next."""
+        if self.reign.hold:
+            return f"after repair, which waits: {self.reign.hold}"
+        if self.reign.queue.newest.copies:
+            return "after repair, which has copies to make"
+        if under_way >= AT_ONCE:
+            return f"{AT_ONCE} others are being compacted"
+        return "it waits for its turn: one on each server"
 
     def _count_orphans(self) -> None:
         now_ms = cluster_ms(self.view.counters(), self.now_s - self.reign.elected_s)
@@ -180,6 +221,7 @@ class GarbageCount:
             if row.delete_index:
                 why, now = self._waits_for(server_id)
                 self._add("orphans", why, -1, now=now)
+                self._on_server(server_id, -1)
             else:
                 days = QUARANTINE_S / 86_400
                 why = f"of masters of an older incarnation: kept for {days:.0f} days"

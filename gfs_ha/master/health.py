@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from gfs_ha.config import SettingsConfig
 from gfs_ha.limits import SPACE_FREE_BYTES_MIN, SPACE_FREE_SHARE_MIN
+from gfs_ha.master.garbage_health import garbage_findings
 from gfs_ha.master.quorum import ERROR, WARNING, members_found, short_of_room
 from gfs_ha.master.raft.contract import RaftStatus
 from gfs_ha.master.scrub_health import scrub_findings
 from gfs_ha.master.state.records import InternalErrors, Settings, StateCheck
-from gfs_ha.protocol.repair import RepairReport
+from gfs_ha.protocol.garbage import GarbageServerRow
+from gfs_ha.protocol.repair import RepairReport, held_by
 from gfs_ha.protocol.reports import Finding, HealthReport, ServerRow
 from gfs_ha.protocol.scrub import ScrubReport
 
@@ -40,6 +42,8 @@ class Symptoms:
     state_check: StateCheck | None = None
     repair: RepairReport | None = None
     scrub: ScrubReport | None = None
+    garbage_held: tuple[GarbageServerRow, ...] = ()  # By dead servers.
+    garbage_more: bool = False  # Than was counted.
     led_since_ms: tuple[int, ...] = ()  # When the newest terms that led began, by wall time.
 
 
@@ -61,7 +65,9 @@ def examine(symptoms: Symptoms) -> HealthReport:
         *_states(symptoms),
         *_servers(symptoms),
         *_chunks(symptoms),
+        *_repair_held(symptoms),
         *_scrub(symptoms),
+        *garbage_findings(symptoms.garbage_held, symptoms.garbage_more),
         *_space(symptoms),
         *_mistakes(symptoms),
         *_settings(symptoms),
@@ -237,6 +243,20 @@ def _chunks(symptoms: Symptoms) -> list[Finding]:
             )
         )
     return found
+
+
+def _repair_held(symptoms: Symptoms) -> list[Finding]:
+    why = held_by(symptoms.repair.budget) if symptoms.repair is not None else ""
+    if not why:
+        return []
+    return [
+        Finding(
+            "REPAIR_HELD",
+            WARNING,
+            f"{why}: copies that are lost meanwhile stay so",
+            "gfsctl admin repair budget --copies 256 --per-server 2, when the reason is over",
+        )
+    ]
 
 
 def _scrub(symptoms: Symptoms) -> list[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gfs_ha.ids import ChunkId
+from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.protocol.codec import Word
 
 
@@ -40,6 +40,16 @@ class SparseRow(Word, frozen=True):
     copies: int
 
 
+class GarbageServerRow(Word, frozen=True):
+    """What is to be deleted or given back on one server; `bytes` of what is known."""
+
+    server_id: ServerId
+    name: str
+    state: str  # "live", "suspect", "dead".
+    count: int  # Replicas.
+    bytes: int
+
+
 class ReclaimedRow(Word, frozen=True):
     """What disks got back for one reason, as their servers acknowledged it, over all leaders."""
 
@@ -67,6 +77,8 @@ class GarbageReport(Word, frozen=True, tag="garbage_report"):
     looked_ms: int
     looking: bool  # A round is under way.
     more: bool = False  # There is more of something than was counted.
+    servers: tuple[GarbageServerRow, ...] = ()  # On which it lies; the most bytes first.
+    eta_ms: int = -1  # Until what waits for nothing else is gone, at the rate of now; -1 = unknown.
 
 
 class GetGarbage(Word, frozen=True, tag="get_garbage"):

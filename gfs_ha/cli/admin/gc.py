@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gfs_ha.cli import output
+from gfs_ha.cli.admin.chunkservers import state_text
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import age_text, count_text, duration_text, size_text, time_text
@@ -36,6 +37,7 @@ gc = Family(
     cls=Verb,
     examples="""
     gfsctl admin gc status         # what waits and why, bytes that disks got back, rate
+    gfsctl admin gc status -o wide # also on which servers it lies, and sparse chunks
     gfsctl admin gc status -w      # kept up to date
     gfsctl admin gc status -o json # for programs
     """,
@@ -107,6 +109,12 @@ def _(report: GarbageReport, wide: bool) -> Group:
             count = count_text(row.count) if row.count else ""
             table.add_row(row.kind, count, size, row.why)
         parts.append(table)
+    if report.servers and wide:
+        table = Table("Lies on", "State", "Replicas", "Bytes", box=None)
+        for server in report.servers:
+            size, count = size_text(server.bytes), count_text(server.count)
+            table.add_row(server.name, state_text(server.state), count, size)
+        parts.append(table)
     if report.orphans:
         table = Table("Orphan", "On", "Goes", box=None)
         for one in report.orphans:
@@ -138,6 +146,9 @@ def _headline(report: GarbageReport) -> Text:
     text.append(f"; {size_text(report.reclaimed_bytes)} reclaimed")
     if report.bytes_per_s:
         text.append(f", {size_text(report.bytes_per_s)}/s in the last minute")
+    if report.eta_ms > 0:
+        more = "at least " if report.more else ""
+        text.append(f"; what is under way takes {more}{duration_text(report.eta_ms)} more")
     if report.looking:
         text.append("; all chunks are being looked at")
     elif report.looked_ms >= 0:

@@ -6,6 +6,7 @@ from gfs_ha.errors import NotInitialized
 from gfs_ha.ids import ChunkId, ServerId, format_id
 from gfs_ha.limits import REPAIR_COPIES_MAX
 from gfs_ha.master.census import under_goal
+from gfs_ha.master.garbage_count import GarbageCount
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.chunk_reports import Describer
 from gfs_ha.master.handlers.desk import Desk
@@ -138,6 +139,9 @@ def _health(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[Hea
     settings = desk.config.settings
     observed = reign.observed
     free_bytes, total_bytes = desk.disk_room()
+    garbage = GarbageCount(view, reign, desk.now_s())
+    # Without a dead server nothing is held for long, and counting would be in vain.
+    held = garbage.held() if any(server.state == "dead" for server in servers) else []
     report = examine(
         Symptoms(
             raft=desk.proposer.status(),
@@ -162,6 +166,8 @@ def _health(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[Hea
             state_check=view.state_check(),
             repair=repair_report(desk, view, REPAIR_COPIES_MAX),
             scrub=scrub_report(desk, view),
+            garbage_held=tuple(held),
+            garbage_more=garbage.more,
             led_since_ms=tuple(term.since_ms for term in view.led_terms(TERMS_SHOWN)),
         )
     )

@@ -12,6 +12,7 @@ from gfs_ha.master.planners.plan import cluster_ms
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.garbage import (
     GarbageReport,
+    GarbageRow,
     GetGarbage,
     OrphanRow,
     ReclaimedRow,
@@ -40,6 +41,7 @@ def _report(desk: Desk, view: View, limit: int) -> GarbageReport:
     count = GarbageCount(view, reign, now_s)
     waiting = count.rows()
     walk = reign.garbage.walk
+    rate = reign.garbage.bytes_per_s(now_s)
     sparse = walk.found.sparse[:limit]
     reclaimed = tuple(
         ReclaimedRow(
@@ -63,11 +65,22 @@ def _report(desk: Desk, view: View, limit: int) -> GarbageReport:
         ),
         reclaimed=reclaimed,
         reclaimed_bytes=sum(row.bytes for row in reclaimed),
-        bytes_per_s=reign.garbage.bytes_per_s(now_s),
+        bytes_per_s=rate,
         looked_ms=int((now_s - walk.ended_s) * 1000) if walk.rounds else -1,
         looking=walk.walking,
         more=count.more,
+        servers=tuple(count.servers()[:limit]),
+        eta_ms=_eta_ms(waiting, rate),
     )
+
+
+def _eta_ms(waiting: list[GarbageRow], bytes_per_s: int) -> int:
+    """Return when what waits for nothing but its turn is gone; -1: it cannot be told."""
+    due = [row for row in waiting if row.now]
+    left = sum(max(0, row.bytes) for row in due)
+    if not left:
+        return 0 if not due else -1
+    return int(left / bytes_per_s * 1000) if bytes_per_s else -1
 
 
 def _orphans(view: View, count: GarbageCount, now_ms: int) -> list[OrphanRow]:

@@ -91,17 +91,24 @@ def _begin(
     chunk = view.chunk(chunk_id)
     if chunk is None or chunk.state != SEALED or cursors.dead_blocks.rests(chunk_id, seen.now_s):
         return None
-    if chunk.claimed_by != NO_SESSION or chunk.copying or chunk.deleting or chunk.compactor:
-        return None
-    if chunk.punching or len(chunk.holders) < chunk.goal:
-        return None
-    if not worth_it(view, chunk_id, chunk):
+    if chunk.compactor or why_it_waits(chunk) or not worth_it(view, chunk_id, chunk):
         return None
     free = [one for one in chunk.holders if one not in busy and _good(seen, chunk_id, one)]
     if not free:
         return None
     server_id = min(free, key=lambda one: (seen.repair.streams.get(one, 0), one))
     return BeginCompaction(chunk_id, chunk.sealed_index, server_id)
+
+
+def why_it_waits(chunk: Chunk) -> str:
+    """Return why a sealed chunk is not compacted now by what its own row says, else empty."""
+    if chunk.claimed_by != NO_SESSION:
+        return "a client still claims the chunk"
+    if len(chunk.holders) < chunk.goal:
+        return "it has fewer copies than wanted: repair goes first"
+    if chunk.copying or chunk.deleting or chunk.punching:
+        return "copies of it are being made, deleted or punched"
+    return ""
 
 
 def worth_it(view: View, chunk_id: ChunkId, chunk: Chunk) -> bool:

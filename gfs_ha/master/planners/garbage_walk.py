@@ -24,6 +24,7 @@ class Sparse:
     length: int
     alive_bytes: int
     copies: int
+    scattered: bool = False  # What lives lies in too many parts to be copied elsewhere.
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ references of its own moment.
 from __future__ import annotations
 
 from gfs_ha.ids import NO_SESSION, ChunkId, ServerId
+from gfs_ha.limits import COMPACTION_RANGES_MAX
 from gfs_ha.master.planners.garbage_walk import SPARSE_MAX, DeadWalk, Sparse
 from gfs_ha.master.planners.plan import NO_CHUNK, Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.state.garbage_commands import PunchChunk, PunchesDone
@@ -134,4 +135,5 @@ def _note_sparse(walk: DeadWalk, known: tuple[ChunkId, Chunk], alive: Living) ->
     found.sparse_count += 1
     if len(found.sparse) < SPARSE_MAX:
         copies = len(chunk.holders)
-        found.sparse.append(Sparse(chunk_id, stored, alive.bytes, copies))
+        scattered = alive.parts > COMPACTION_RANGES_MAX
+        found.sparse.append(Sparse(chunk_id, stored, alive.bytes, copies, scattered))

@@ -18,11 +18,12 @@ REFERENCES_MAX = 8_192  # Of one chunk that a command looks at: about 15 ms (mea
 
 
 class Living(NamedTuple):
-    """What of a chunk is alive: a set of blocks, bytes, and by how many references."""
+    """What of a chunk is alive: a set of blocks, bytes, by how many references, in which parts."""
 
     blocks: int
     bytes: int
     references: int
+    parts: int = 0  # That do not touch each other.
 
 
 def ranges(rows: Rows, chunk_id: ChunkId) -> Iterator[tuple[int, int]]:
@@ -33,12 +34,13 @@ def ranges(rows: Rows, chunk_id: ChunkId) -> Iterator[tuple[int, int]]:
 
 def living(rows: Rows, chunk_id: ChunkId, limit: int = REFERENCES_MAX) -> Living | None:
     """Return what of a chunk is alive; None when it has more references than that."""
-    blocks = alive_bytes = end = count = 0
+    blocks = alive_bytes = end = count = parts = 0
     for offset, length in ranges(rows, chunk_id):
         if count == limit:
             return None
+        parts += offset > end or not count
         count += 1
         blocks |= blocks_of(offset, length)
         alive_bytes += max(0, offset + length - max(offset, end))
         end = max(end, offset + length)
-    return Living(blocks, alive_bytes, count)
+    return Living(blocks, alive_bytes, count, parts)
