@@ -14,7 +14,8 @@ from gfs_ha.chunk.journal.frames import (
     decode_title,
     read_segment,
 )
-from gfs_ha.errors import NotFound
+from gfs_ha.chunk.readable import read_all_that_can_be
+from gfs_ha.errors import DiskFailed, NotFound
 from gfs_ha.ids import ChunkId, DiskId
 
 JOURNAL_NAME = "appends.journal"
@@ -54,7 +55,11 @@ def find_journal(disk: Disk, disk_id: DiskId, segment_bytes: int) -> JournalFoun
 
 def _look(found: JournalFound, file: File, start: int, disk_id: DiskId) -> None:
     sector = memoryview(bytearray(TITLE_BYTES))
-    file.read(start, sector)
+    try:
+        file.read(start, sector)
+    except DiskFailed as error:
+        found.damage = f"the segment at {start} of the journal: {error}"
+        return
     title = decode_title(sector)
     if title is None:
         if any(sector):
@@ -71,7 +76,7 @@ def _look(found: JournalFound, file: File, start: int, disk_id: DiskId) -> None:
 def read_used(disk: Disk, found: JournalFound, segment_bytes: int) -> Iterator[SegmentContent]:
     """Return the segments that count, one in memory at a time; `found` is completed meanwhile.
 
-    Raises: DiskFailed.
+    What the disk cannot read is damage. Raises: DiskFailed for the file as a whole.
     """
     if not found.used:
         return
@@ -79,7 +84,10 @@ def read_used(disk: Disk, found: JournalFound, segment_bytes: int) -> Iterator[S
     ends: dict[tuple[int, int], int] = {}  # Of each segment: the number after its last frame.
     with opened(disk, JOURNAL_NAME) as file:
         for start, title in found.used:
-            content = read_segment(title, buffer[: file.read(start, buffer)])
+            length, whole = read_all_that_can_be(file, start, buffer)
+            content = read_segment(title, buffer[:length])
+            if not whole:  # Who knows whether something of the newest group was there.
+                content.damage = f"a part of the segment at {start} of the journal cannot be read"
             ends[title.run, title.base] = content.last_lsn + 1
             before = ends.get((title.run, title.before))
             if before is not None and before != title.base:

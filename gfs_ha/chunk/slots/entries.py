@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from gfs_ha.checksum import crc32c
 from gfs_ha.chunk.disk import File
+from gfs_ha.chunk.readable import read_up_to_failure
 from gfs_ha.chunk.slots.format import DATA_OFFSET
 from gfs_ha.errors import LimitExceeded, ReplicaDamaged
 from gfs_ha.ids import SessionId
@@ -79,7 +80,7 @@ def read_batches(file: File, capacity: int, end: int, buffer: memoryview) -> Ite
     at = DATA_OFFSET + capacity
     before = 0
     while before < end:
-        space = buffer[: file.read(at, buffer)]
+        space = buffer[: read_up_to_failure(file, at, buffer)]
         taken = 0
         while before < end:
             batch = _decode(space[taken:], before)
@@ -119,7 +120,8 @@ def last_whole(
             return end, block_crc
         if end - good <= BLOCK_BYTES:
             part = buffer[: end - good]
-            if file.read(DATA_OFFSET + good, part) == len(part) and crc32c(part) == block_crc:
+            count = read_up_to_failure(file, DATA_OFFSET + good, part)
+            if count == len(part) and crc32c(part) == block_crc:
                 return end, block_crc
     return 0, 0
 

@@ -12,11 +12,13 @@ import msgspec
 
 from gfs_ha.checksum import crc32c
 from gfs_ha.chunk.disk import Disk, File, opened
+from gfs_ha.chunk.readable import read_up_to_failure
 from gfs_ha.chunk.slots.entries import last_whole, read_batches, table_up_to
 from gfs_ha.chunk.slots.format import (
     COPY_BYTES,
     DATA_OFFSET,
     HEADER_BYTES,
+    Copy,
     Header,
     Reading,
     State,
@@ -25,10 +27,12 @@ from gfs_ha.chunk.slots.format import (
     encode_header,
     weigh,
 )
-from gfs_ha.errors import ReplicaDamaged
+from gfs_ha.errors import DiskFailed, ReplicaDamaged
 from gfs_ha.limits import BLOCK_BYTES
 from gfs_ha.protocol.data import ChunkKind
 from gfs_ha.protocol.grid import block_count
+
+_UNREADABLE = Copy(None, None, blank=False, why_bad="it cannot be read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +140,28 @@ def create_slot(disk: Disk, name: str, header: Header) -> Slot:
 
 
 def read_header(disk: Disk, name: str) -> Reading | None:
-    """Return what the header says, or None when neither copy tells which chunk this is."""
+    """Return what the header says, or None when neither copy tells which chunk this is.
+
+    Raises: DiskFailed when nothing of it can be read.
+    """
     raw = memoryview(bytearray(HEADER_BYTES))
     with opened(disk, name) as file:
-        raw = raw[: file.read(0, raw)]
+        try:
+            raw = raw[: file.read(0, raw)]
+        except DiskFailed:
+            copies = [_read_copy(file, raw[at : at + COPY_BYTES], at) for at in (0, COPY_BYTES)]
+            if all(copy is _UNREADABLE for copy in copies):
+                raise
+            return weigh(*copies)
     return weigh(decode_copy(raw[:COPY_BYTES]), decode_copy(raw[COPY_BYTES:]))
+
+
+def _read_copy(file: File, into: memoryview, offset: int) -> Copy:
+    """Return one copy of a header on a disk that cannot read all of it."""
+    try:
+        return decode_copy(into[: file.read(offset, into)])
+    except DiskFailed:
+        return _UNREADABLE
 
 
 def verified_end(file: File, claim: Verified, buffer: memoryview, gone: int = 0) -> int:
@@ -151,7 +172,7 @@ def verified_end(file: File, claim: Verified, buffer: memoryview, gone: int = 0)
     step = len(buffer) - len(buffer) % BLOCK_BYTES
     for start in range(0, claim.end, step):
         length = min(step, claim.end - start)
-        count = file.read(DATA_OFFSET + start, buffer[:length])
+        count = read_up_to_failure(file, DATA_OFFSET + start, buffer[:length])
         for block in range(start // BLOCK_BYTES, block_count(0, start + length)):
             if gone >> block & 1:
                 continue

@@ -11,9 +11,11 @@ from gfs_ha.chunk.disk import Disk, opened
 from gfs_ha.chunk.slots.format import SlotFlag, State
 from gfs_ha.chunk.slots.slot import Slot, Verified, read_header, verified_end
 from gfs_ha.chunk.slots.tombstones import Tombstones
+from gfs_ha.errors import DiskFailed
 from gfs_ha.ids import ChunkId
 from gfs_ha.net.buffers import BufferPool
 
+UNREADABLE_MAX = 64  # Slots that the disk does not read; one with more is unfit.
 _SLOT_NAME = re.compile(r"([0-9a-f]{8})\.slot")
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ class Found:
     tombstones: Tombstones
     slots: dict[ChunkId, Slot] = field(default_factory=dict)
     unidentified: list[str] = field(default_factory=list)
+    unreadable: int = 0  # How many of them the disk does not read at all.
     next_number: int = 1
 
 
@@ -66,7 +69,14 @@ def read_slots(disk: Disk, buffers: BufferPool) -> Found:
 
 
 def _read_slot(disk: Disk, name: str, found: Found) -> Slot | None:
-    reading = read_header(disk, name)
+    try:
+        reading = read_header(disk, name)
+    except DiskFailed as error:
+        found.unreadable += 1
+        logger.error("a slot cannot be read name=%s why=%s", name, error)
+        if found.unreadable > UNREADABLE_MAX:
+            raise
+        reading = None
     if reading is None:
         # Made in the moment of a power cut, or damaged twice: nobody knows whose it is, so
         # nobody may destroy it (G2).
