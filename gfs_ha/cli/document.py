@@ -72,7 +72,6 @@ _KINDS = {
     "ChunkReport": "ChunkList",
     "ChunkDetails": "ChunkDetailList",
     "PlacementReport": "Placement",
-    "SimulationReport": "PlacementSimulation",
     "PolicyReport": "Policy",
     "HealthReport": "Health",
     "StatusReport": "Status",

@@ -21,7 +21,7 @@ from gfs_ha.master.placement import (
     place_copy,
 )
 from gfs_ha.master.rules import breaks
-from gfs_ha.protocol.placement import FillRow, SimulationReport
+from gfs_ha.protocol.placement import FillRow, PlacementSimulation
 
 _REASONS_MAX = 10
 _PRIME = 2_654_435_761  # Spreads the numbers of new chunks.
@@ -73,7 +73,7 @@ class _Play:
 
 def foresee(
     servers: Iterable[Candidate], chunks: Iterable[KnownChunk], change: Change
-) -> SimulationReport:
+) -> PlacementSimulation:
     """Return what would be copied and moved, what stays below its goal, and how full disks get."""
     before = {one.server_id: one for one in (*servers, *change.added)}
     now = {
@@ -152,7 +152,7 @@ def _place_new(play: _Play, wanted: Wanted) -> None:
 
 def _report(
     play: _Play, before: dict[ServerId, Candidate], added: set[ServerId]
-) -> SimulationReport:
+) -> PlacementSimulation:
     rows = []
     for server_id, one in sorted(before.items(), key=lambda known: known[1].name):
         fate = "added" if server_id in added else one.trouble or "stays"
@@ -169,7 +169,7 @@ def _report(
             )
         )
     counts = play.counts
-    return SimulationReport(
+    return PlacementSimulation(
         items=tuple(rows),
         chunk_count=counts["chunks"],
         copy_count=counts["copies"],

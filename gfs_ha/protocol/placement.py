@@ -95,7 +95,7 @@ class FillRow(Word, frozen=True):
     bytes_out: int
 
 
-class SimulationReport(Word, frozen=True):
+class PlacementSimulation(Word, frozen=True):
     """-> kind PlacementSimulation: what planners would do with the servers of another day."""
 
     items: tuple[FillRow, ...]

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from gfsctl_program import GFSCTL
 
+from gfs_ha.cli.admin.sim import SimulationReport
+from gfs_ha.cli.document import report_document
+from gfs_ha.sim.masters.figures import Figures
 from gfs_ha.sim.masters.search import plan_of
 
 
@@ -25,6 +28,11 @@ def test_every_plan_that_is_listed_can_be_played() -> None:
             plan_of(row["name"], 1)
     shown = [line.split()[:2] for line in sim("plans").stdout.splitlines()]
     assert ["-", "pure-apply"] in shown and ["rival", "-"] in shown
+
+
+def test_figures_are_told_to_programs_under_a_name_of_their_own() -> None:
+    shown = report_document(SimulationReport((Figures(), Figures())), {})
+    assert shown["kind"] == "SimulationReport" and len(shown["items"]) == 2
 
 
 def test_figures_are_not_kept_where_no_directory_is(tmp_path: Path) -> None:

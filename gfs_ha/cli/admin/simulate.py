@@ -20,7 +20,7 @@ from gfs_ha.ids import DiskId, ServerId
 from gfs_ha.limits import GOAL_MAX, MIN_COPIES_DEFAULT, PLACEMENT_RULES
 from gfs_ha.master.foresight import Change, KnownChunk, foresee
 from gfs_ha.master.placement import Candidate, Wanted
-from gfs_ha.protocol.placement import SimulationReport
+from gfs_ha.protocol.placement import PlacementSimulation
 from gfs_ha.protocol.reports import ChunkRow, ServerRow
 from gfs_ha.strict_toml import parse_size
 
@@ -172,13 +172,13 @@ def _known(row: ChunkRow) -> KnownChunk:
 
 
 @names.register
-def _(report: SimulationReport) -> Iterator[str]:
+def _(report: PlacementSimulation) -> Iterator[str]:
     for row in report.items:
         yield row.name
 
 
 @render.register
-def _(report: SimulationReport, wide: bool) -> Group:
+def _(report: PlacementSimulation, wide: bool) -> Group:
     parts: list[RenderableType] = [Text(line) for line in _lines(report)]
     table = Table("Server", "Rack", "", "Used", "Then", "Gets", "Gives", box=None)
     for row in report.items:
@@ -195,7 +195,7 @@ def _(report: SimulationReport, wide: bool) -> Group:
     return Group(*parts)
 
 
-def _lines(report: SimulationReport) -> Iterator[str]:
+def _lines(report: PlacementSimulation) -> Iterator[str]:
     if report.chunk_count:
         copies = count_text(report.copy_count, "copy", "copies")
         yield (
