@@ -42,6 +42,14 @@ class RepairBudgetReport(Word, frozen=True, tag="repair_budget"):
     copies: int
 
 
+def held_by(budget: RepairBudgetReport) -> str:
+    """Return why a budget lets no copy begin; empty: it does."""
+    if budget.copies and budget.copies_per_server:
+        return ""
+    of = " of a server" if budget.copies else ""
+    return f"repair is held: the budget allows 0 copies at once{of}"
+
+
 class RepairReport(Word, frozen=True, tag="repair_report"):
     """-> kind Repair: what is being repaired, how fast, and for how long still.
 

@@ -36,6 +36,19 @@ def test_the_budget_is_changed_one_number_at_a_time(gfsctl: Gfsctl) -> None:
         gfsctl.ok("admin", "repair", "budget", "--server", usual)
 
 
+def test_a_repair_that_is_held_says_so_wherever_one_looks(gfsctl: Gfsctl) -> None:
+    [before] = gfsctl.ok("admin", "repair", "budget", "-o", "json").json["items"]
+    try:
+        gfsctl.ok("admin", "repair", "budget", "--copies", "0")
+        assert "held" in gfsctl.ok("admin", "repair", "status").out.decode()
+        [found] = gfsctl.ok("admin", "repair", "status", "-o", "json").json["items"]
+        assert "0 copies" in found["hold"]
+        assert b"REPAIR_HELD" in gfsctl("admin", "health").out
+    finally:
+        gfsctl.ok("admin", "repair", "budget", "--copies", str(before["copies"]))
+    assert b"REPAIR_HELD" not in gfsctl("admin", "health").out
+
+
 def test_a_size_that_is_none_is_refused(gfsctl: Gfsctl) -> None:
     for size in ("fast", "99999999999TiB"):
         assert size in gfsctl.refused(2, "admin", "repair", "budget", "--server", size)

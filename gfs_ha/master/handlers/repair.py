@@ -22,6 +22,7 @@ from gfs_ha.protocol.repair import (
     RepairReport,
     SetBudget,
     WaitingRow,
+    held_by,
 )
 
 _BUSY_MAX = 8_192
@@ -47,6 +48,7 @@ def repair_report(desk: Desk, view: View, limit: int) -> RepairReport:
         for order in chunk.copying
     ]
     rate = repairs.bytes_per_s(now_s)
+    budget = budget_report(view.repair_budget() or USUAL_BUDGET)
     left = max(0, found.lacking_bytes - sum(row.bytes_done for row in copying))
     return RepairReport(
         chunk_count=found.chunks,
@@ -63,8 +65,8 @@ def repair_report(desk: Desk, view: View, limit: int) -> RepairReport:
         made_count=repairs.done_copies,
         bytes_per_s=rate,
         eta_ms=0 if not found.copies else int(left / rate * 1000) if rate else -1,
-        hold=reign.hold,
-        budget=budget_report(view.repair_budget() or USUAL_BUDGET),
+        hold=reign.hold or held_by(budget),
+        budget=budget,
         misplaced_count=max(reign.placing.newest, reign.placing.misplaced),
     )
 

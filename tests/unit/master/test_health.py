@@ -202,6 +202,14 @@ def test_repair_under_way_is_told_with_its_count_and_the_time_to_go() -> None:
     assert "repair waits: 3 of 4" in found.message
 
 
+@pytest.mark.parametrize("zero", ["copies", "copies_per_server"])
+def test_a_budget_that_lets_no_copy_begin_is_a_warning_also_while_nothing_lacks(zero: str) -> None:
+    budget = msgspec.structs.replace(REPAIR.budget, **{zero: 0})
+    report = examine(replace(WELL, repair=msgspec.structs.replace(REPAIR, budget=budget)))
+    assert [one.code for one in report.items] == ["REPAIR_HELD"] and report.healthy
+    assert examine(replace(WELL, repair=REPAIR)).items == ()
+
+
 def test_a_chunk_without_a_good_copy_is_an_error_of_its_own() -> None:
     lost = msgspec.structs.replace(REPAIR, lost_count=2)
     codes = {one.code for one in examine(replace(WELL, under_count=9, repair=lost)).items}
