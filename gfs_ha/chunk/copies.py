@@ -198,5 +198,8 @@ class Copies:
             )
             return OrderFailed(chunk_id, index, _KIND, failure(error))
         self._failed.pop(chunk_id, None)
-        logger.info("copied chunk=%#x order_index=%d bytes=%d", chunk_id, index, order.length)
+        if copying.found_whole:
+            logger.info("a copy was here already chunk=%#x order_index=%d", chunk_id, index)
+        else:
+            logger.info("copied chunk=%#x order_index=%d bytes=%d", chunk_id, index, order.length)
         return OrderDone(chunk_id, index, _KIND)

@@ -53,6 +53,7 @@ class Copying:
         self._room = room
         self._pause = pause
         self.stopped = False
+        self.found_whole = False  # It was here already: nothing is copied.
         self._sources = [Source(room, where, order, self._check_wanted) for where in order.sources]
         self._bad: dict[int, str] = {}  # By server, why its copy cannot be had.
         self._lost: dict[int, str] = {}
@@ -73,6 +74,7 @@ class Copying:
         end = (order.order_index, order.length, order.digest)
         if self._store.confirm(order.chunk_id, order.birth, end, self._gone):
             self.bytes_done = order.length
+            self.found_whole = True
             return
         crcs = self._read_blocks()
         slot = self._store.begin_copy(spec, order.order_index, order.length, self._gone)
