@@ -56,7 +56,7 @@ def _to_spare(truth: Truth, server: SimServer, chance: random.Random) -> Found |
             continue
         if not is_whole(server.disk, found, chunk):
             continue
-        whole = truth.copies()[header.chunk_id]
+        whole = truth.copies().get(header.chunk_id, set())
         if len(whole - {server.name}) >= _OTHERS_MIN:
             return found
     return None

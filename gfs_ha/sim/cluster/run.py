@@ -81,6 +81,8 @@ class ClusterReport(msgspec.Struct):
     faults: int
     copies: int
     bytes_copied: int
+    bytes_least: int  # That had to be copied.
+    bytes_away: int  # On dead servers, for as long as nobody could know that they come back.
     rest_s: float  # From the last fault to rest.
     terms: int
     events: int
@@ -166,7 +168,7 @@ class ClusterRun:
         finally:
             self._tear_down()
             gc.enable()
-        scheduler = self.world.scheduler
+        scheduler, economy = self.world.scheduler, self.watch.economy
         return ClusterReport(
             seed=self._seed,
             violation=violation,
@@ -180,7 +182,9 @@ class ClusterRun:
             records=self.outcomes.records,
             faults=self.faults.count,
             copies=self.watch.copies_placed,
-            bytes_copied=self.watch.bytes_copied,
+            bytes_copied=economy.copied,
+            bytes_least=economy.least,
+            bytes_away=economy.away,
             rest_s=self._rest_s,
             terms=self.world.ledger.term_count,
             events=scheduler.event_count,
@@ -272,6 +276,7 @@ class ClusterRun:
         why = lacking(self.truth)
         if why:
             raise Violation(f"copies lost: {why}")
+        self.watch.economy.check()
 
     def _scrub_all(self) -> None:
         """Have every disk looked through: what rotted is found, and made anew."""

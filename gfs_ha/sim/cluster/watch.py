@@ -25,6 +25,7 @@ from gfs_ha.master.state.records import DEAD, SEALED, Chunk
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.metadata import MEMORY, FinishChunk
 from gfs_ha.sim.checkers import Violation
+from gfs_ha.sim.cluster.economy import Economy
 from gfs_ha.sim.cluster.server import SimServer
 from gfs_ha.sim.cluster.truth import Truth
 from gfs_ha.sim.masters.master import SimMaster
@@ -57,7 +58,6 @@ class Watch:
         truth: Truth,
     ) -> None:
         self.copies_placed = 0
-        self.bytes_copied = 0
         self.commands: list[tuple[float, Command]] = []
         self._sealed_s: dict[ChunkId, float] = {}
         self._leading: list[tuple[str, int]] = []
@@ -67,6 +67,11 @@ class Watch:
         self._servers = {server.name: server for server in truth.servers}
         self._truth = truth
         self._contacts = {server.name: _Contact() for server in truth.servers}
+        self.economy = Economy(
+            truth,
+            lambda server: world.scheduler.now_s - self._contacts[server.name].heard_s,
+            world.dead_s,
+        )
         world.ledger.on_command = self._command
         for server in truth.servers:
             server.on_unlink = self._unlinks
@@ -97,6 +102,7 @@ class Watch:
                         contact.full_since_s = float("inf")
                     elif contact.full_since_s > now_s:
                         contact.full_since_s = now_s
+        self.economy.look()
 
     def _name(self, master: SimMaster, server_id: ServerId) -> str:
         with master.disk.held.read() as reader:
@@ -109,6 +115,7 @@ class Watch:
         command = decode_entry(payload).command
         self.commands.append((self._world.scheduler.now_s, command))
         view = View(reader)
+        self.economy.note(view, command)
         if isinstance(command, PlaceCopy):
             self._check_copy(view, command)
         elif isinstance(command, ConfirmCopy):
@@ -131,7 +138,6 @@ class Watch:
         if len(chunk.holders) + len(chunk.copying) != command.seen:
             return
         self.copies_placed += 1
-        self.bytes_copied += chunk.length
         what = f"a copy of chunk {command.chunk_id:#x}"
         self._check_room(view, command.server_id, what)
         known = (command.chunk_id, chunk)
@@ -143,7 +149,10 @@ class Watch:
         rows = [row for one in sure if (row := view.server(one))]
         settings = view.settings()
         rule = chunk.rule or (settings.rule if settings is not None else "")
-        if len(sure) + len(coming) >= chunk.goal and not breaks(rule, chunk.goal, rows):
+        if len(sure) + len(coming) < chunk.goal:
+            return
+        self.economy.moves(chunk)
+        if not breaks(rule, chunk.goal, rows):
             names = [row.name for row in rows]
             raise Violation(
                 f"needless copy: {what} is placed while {', '.join(names)} hold it whole and"
