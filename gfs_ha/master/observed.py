@@ -7,7 +7,7 @@ that the caller reads.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -95,7 +95,8 @@ class Observed:
     unreached: Unreached = field(default_factory=Unreached)
     _blocks: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
     _listed: dict[ServerId, dict[ChunkId, str]] = field(default_factory=dict)
-    _promised: list[tuple[float, ServerId, int]] = field(default_factory=list)
+    _promised: deque[tuple[float, ServerId, int]] = field(default_factory=deque)
+    _pending: dict[ServerId, int] = field(default_factory=dict)  # The bytes of all these.
 
     def registered(self, server_id: ServerId, request: RegisterServer, now_s: float) -> None:
         """Note a start of a server; what an earlier start had told is void."""
@@ -273,17 +274,24 @@ class Observed:
 
     def promised(self, server_id: ServerId, capacity: int, now_s: float) -> None:
         """Note bytes that were allocated on a server and may not be in its usage yet."""
-        self._promised = [one for one in self._promised if now_s - one[0] < PENDING_S]
         self._promised.append((now_s, server_id, capacity))
-        del self._promised[:-_PENDING_MAX]
+        self._pending[server_id] = self._pending.get(server_id, 0) + capacity
+        self._forget_promises(now_s)
 
     def pending_bytes(self, now_s: float) -> dict[ServerId, int]:
         """Return the bytes that were allocated lately, by server."""
-        pending: dict[ServerId, int] = {}
-        for since_s, server_id, capacity in self._promised:
-            if now_s - since_s < PENDING_S:
-                pending[server_id] = pending.get(server_id, 0) + capacity
-        return pending
+        self._forget_promises(now_s)
+        return dict(self._pending)
+
+    def _forget_promises(self, now_s: float) -> None:
+        """Forget what the heartbeats show by now; every chunk that is placed pays for this."""
+        while self._promised and (
+            now_s - self._promised[0][0] >= PENDING_S or len(self._promised) > _PENDING_MAX
+        ):
+            _, server_id, capacity = self._promised.popleft()
+            left = self._pending.pop(server_id, 0) - capacity
+            if left > 0:
+                self._pending[server_id] = left
 
 
 def _note(

@@ -53,9 +53,8 @@ class RepairBook:
     _resting: OrderedDict[Place, _Rest] = field(default_factory=OrderedDict)
     _moved: OrderedDict[Answered, tuple[float, int]] = field(default_factory=OrderedDict)
     _lengths: dict[Answered, int] = field(default_factory=dict)
-    _came: deque[tuple[float, int]] = field(  # When bytes of copies came, and how many.
-        default_factory=lambda: deque(maxlen=4 * NOTES_MAX)
-    )
+    _came: deque[tuple[float, int]] = field(default_factory=deque)  # When bytes came, how many.
+    _came_bytes: int = 0  # Of all these.
     _began_s: float = 0.0  # When copies began after a time without any.
 
     def answered(self, kind: str, answered: Answered) -> None:
@@ -68,7 +67,7 @@ class RepairBook:
         chunk_id, server_id, _ = answered
         moved = self._moved.pop(answered, None)
         if moved is not None:
-            self._came.append((now_s, max(0, self._lengths.pop(answered, 0) - moved[1])))
+            self._note_bytes(max(0, self._lengths.pop(answered, 0) - moved[1]), now_s)
             self.done_copies += 1
         for place in ((chunk_id, server_id), (NO_CHUNK, server_id)):
             self._resting.pop(place, None)
@@ -116,8 +115,7 @@ class RepairBook:
             answered = (copy.chunk_id, server_id, copy.order_index)
             known = self._moved.get(answered)
             if known is not None and known[1] != copy.bytes_done:
-                self._came.append((now_s, max(0, copy.bytes_done - known[1])))
-                self._recent(now_s)
+                self._note_bytes(max(0, copy.bytes_done - known[1]), now_s)
                 self._moved[answered] = (now_s, copy.bytes_done)
 
     def look_for_stalled(self, now_s: float) -> None:
@@ -169,8 +167,15 @@ class RepairBook:
     def _recent(self, now_s: float) -> int:
         """Return the bytes of the last seconds, and forget those before."""
         while self._came and now_s - self._came[0][0] > RATE_S:
-            self._came.popleft()
-        return sum(count for _, count in self._came)
+            self._came_bytes -= self._came.popleft()[1]
+        return self._came_bytes
+
+    def _note_bytes(self, count: int, now_s: float) -> None:
+        self._came.append((now_s, count))
+        self._came_bytes += count
+        self._recent(now_s)
+        while len(self._came) > 4 * NOTES_MAX:
+            self._came_bytes -= self._came.popleft()[1]
 
     def _forget(self, answered: Answered) -> None:
         self._moved.pop(answered, None)
