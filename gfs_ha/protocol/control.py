@@ -372,7 +372,3 @@ class HeartbeatReply(Word, frozen=True, tag="heartbeat_reply"):
     list_buckets: tuple[tuple[DiskId, int], ...] = ()  # At most 8, for the next heartbeat.
     lease_ms: int = 0  # How long the server may order appends, from when its heartbeat left.
     scrub: ScrubWanted | None = None  # How to scrub, when that is news for the server.
-
-
-ControlRequest = RegisterServer | Heartbeat
-ControlReply = Failure | ServerRegistered | HeartbeatReply

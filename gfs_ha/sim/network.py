@@ -14,8 +14,6 @@ from gfs_ha.errors import ProtocolError
 from gfs_ha.net.links import Address, Link, LinkOwner
 from gfs_ha.sim.scheduler import Scheduler
 
-_DIAL_TIMEOUT_S = 1.0
-
 
 class Network:
     """Every machine, every link, every cut. Machines are known by the host of their address."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from gfs_ha.config import Config, MasterAddress
 from gfs_ha.errors import DiskFailed, GfsError, NotReady
 from gfs_ha.kv.ordered import OrderedKV
-from gfs_ha.limits import REQUEST_DEADLINE_S
 from gfs_ha.master.opener import Opener
 from gfs_ha.master.proposals import Proposer
 from gfs_ha.master.raft.contract import RaftStatus
@@ -96,18 +95,6 @@ class Desk:
 
             self.runtime.spawn("store", crash)
         return error
-
-    def when_visible(self, action: Callable[[], None]) -> None:
-        """Run `action` on the door's thread once reads see everything that is applied by now.
-
-        An outcome is told before the tick's commit (M2), so it may come before the rows.
-        """
-
-        def done(error: GfsError | None) -> None:
-            if error is None:
-                self.post_quietly(action)
-
-        self.proposer.read_index(REQUEST_DEADLINE_S, done)
 
     def post_or_fail(
         self, action: Callable[[], None], on_error: Callable[[GfsError], object]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from gfs_ha.errors import DeadlineExceeded, GfsError, NotReady
+from gfs_ha.errors import DeadlineExceeded, NotReady
 from gfs_ha.limits import CALL_DEADLINE_MAX_S, FRAME_BYTES_MAX
 from gfs_ha.net.guarded import GuardedHandler
 from gfs_ha.net.network import Deferred, Handler, HelloCheck
@@ -17,8 +17,6 @@ from gfs_ha.net.rpc import Request
 from gfs_ha.sim.masters.process import Process
 
 _TURN_S = 0.00003  # From the word that there is something to the thread that takes it.
-
-Refusal = GfsError | None
 
 
 class Visitor:
