@@ -20,6 +20,7 @@ from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.net.streams import TcpStreams
 from gfs_ha.protocol.calls import Reply
 from gfs_ha.protocol.codec import Failure, decode
+from gfs_ha.protocol.control import FinishedTail
 from gfs_ha.protocol.metadata import ChunkAllocated
 
 SHAPE = JournalShape(segments=3, segment_bytes=4 * PAGE_BYTES, append_bytes_max=5000)
@@ -45,7 +46,14 @@ class Leaders(Masters):
 
 
 class Primaries(Server):
-    """A chunkserver whose process leads tails, with a journal that fills quickly."""
+    """A chunkserver whose process leads tails, with a journal that fills quickly.
+
+    `ended` are the tails that it called full, in which run: news that may come at any later time.
+    """
+
+    def __init__(self, number: ServerId) -> None:
+        self.ended: list[tuple[StartId, FinishedTail]] = []
+        super().__init__(number)
 
     def start(self) -> None:
         self.life += 1
@@ -56,7 +64,11 @@ class Primaries(Server):
         self.start_id = StartId(1000 * self.number + self.life)
         pool = StreamPool(TcpStreams(RUNTIME), RUNTIME)
         self.room = PushRoom(self.store, pool, ProgressTicker(RUNTIME), RUNTIME)
-        self.primary = Primary(self.room, self.start_id)
+        self.primary = Primary(
+            self.room,
+            self.start_id,
+            on_end=lambda end, start_id=self.start_id: self.ended.append((start_id, end)),
+        )
         self.store.journal.takes(1)
         self.store.journal.keep()
 

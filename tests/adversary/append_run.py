@@ -27,7 +27,7 @@ from gfs_ha.master.planners.listed import order_for
 from gfs_ha.master.sealing import Commit, Fence, SealingChunk, decide, records_of
 from gfs_ha.master.state.commands import BeginSeal, CommitSeal, EnrolledDisk, EnrollServer
 from gfs_ha.master.state.records import OPEN, SEALED, SEALING, Chunk
-from gfs_ha.master.state.tail_commands import AbandonTails, OpenTail, PlaceTail
+from gfs_ha.master.state.tail_commands import AbandonTails, FinishTail, OpenTail, PlaceTail
 from gfs_ha.master.state.tail_reads import records_known, tail_of
 from gfs_ha.master.state.tail_records import Tail as TailRow
 from gfs_ha.master.state.view import View
@@ -41,6 +41,7 @@ from gfs_ha.protocol.control import (
 )
 from gfs_ha.protocol.metadata import (
     ChunkAllocated,
+    ChunkSealed,
     OpenSession,
     Publish,
     PublishFile,
@@ -79,7 +80,7 @@ class AppendRun:
         self.late: list[Callable[[], None]] = []
         self.wanted = False
         self.length = 0  # Up to where something was acknowledged.
-        self.cuts = self.seals = 0
+        self.cuts = self.seals = self.finished = 0
 
     # What happens ---------------------------------------------------------------------------------
 
@@ -101,6 +102,7 @@ class AppendRun:
             (0.02, self._cut_power),
             (0.8, self._start),
             (0.5, self._settle),
+            (3.0, self._finish_tail),
             (0.05, self._restart_client),
             (0.5, self._finish_order),
         ]
@@ -158,6 +160,26 @@ class AppendRun:
             self.batches.append(BatchRun(self, server, tail, batch))
         else:
             tail.done()
+
+    def _finish_tail(self) -> None:
+        """A leader hears that a primary ended a full tail, now or late, perhaps twice."""
+        server = self.rng.choice(list(self.servers.values()))
+        if not server.ended:
+            return
+        start_id, end = self.rng.choice(server.ended)
+        if self.rng.random() < 0.8:
+            server.ended.remove((start_id, end))
+        command = FinishTail(
+            *(end.chunk_id, server.number, start_id, end.length, end.digest, end.crc),
+            *(end.holders, end.records),
+        )
+        reply = self.masters.apply(command)
+        if isinstance(reply, ChunkSealed):
+            assert (reply.length, reply.digest) == (end.length, end.digest), "another end"
+            self.finished += 1
+        else:
+            known = isinstance(reply, Failure) and reply.error in ("StaleCommand", "UnknownChunk")
+            assert known, reply
 
     def _settle(self) -> None:
         server = self.rng.choice(list(self.servers.values()))
@@ -251,7 +273,9 @@ class AppendRun:
         row, _ = found
         primary = self.servers[row.server_id]
         if row.chunk_id == refused or (primary.enrolled and primary.start_id != row.start_id):
-            self._begin_seal()
+            ending = any(end.chunk_id == row.chunk_id for _, end in primary.ended)
+            if not ending or self.rng.random() < 0.2:
+                self._begin_seal()
             return None
         with self.masters.kv.read() as reader:
             known = records_known(View(reader), self.inode_id, appender, sequences)
