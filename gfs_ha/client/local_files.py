@@ -164,8 +164,8 @@ class LocalTarget:
             self._begun = True
             try:
                 self._number = os.open(self.temporary, flags, 0o600)
-            except FileExistsError:
-                self._begun = False  # It is another's.
+            except OSError:
+                self._begun = False  # Nothing was made, or it is another's.
                 raise
 
     def write(self, data: memoryview, offset: int) -> None:

@@ -52,6 +52,15 @@ def test_the_temporary_file_of_another_is_left_alone(tmp_path: Path) -> None:
     assert other.read_bytes() == b"theirs" and os.listdir(tmp_path) == [other.name]
 
 
+def test_what_keeps_it_from_being_made_is_told_with_the_name_that_was_asked_for(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    target = tmp_path / "file" / "below"
+    with pytest.raises(GfsError, match=f"{target}:.*[Nn]ot a directory"):
+        written(target)
+
+
 def test_a_whole_file_has_its_bytes_and_time(tmp_path: Path) -> None:
     written(tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == b"new"
