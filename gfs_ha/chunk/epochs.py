@@ -84,7 +84,11 @@ def _read(disk: Disk) -> Epoch:
         with opened(disk, EPOCH_NAME) as file:
             for offset in _COPY_OFFSETS:
                 buffer = bytearray(_COPY_BYTES)
-                file.read(offset, memoryview(buffer))
+                try:
+                    file.read(offset, memoryview(buffer))
+                except DiskFailed as error:
+                    logger.error("a copy of the epoch cannot be read: %s", error)
+                    continue
                 _, packed = _FIELDS.unpack_from(buffer)
                 if buffer == _encode(unpack_epoch(packed)):
                     whole.append(unpack_epoch(packed))

@@ -68,6 +68,20 @@ def test_one_rotten_byte_forgets_nothing(offset: int) -> None:
     assert EpochBook(disk, RUNTIME).newest == Epoch(3, 9)
 
 
+@pytest.mark.parametrize("offset", [0, 4096])
+def test_a_copy_that_cannot_be_read_forgets_nothing(offset: int) -> None:
+    disk = MemoryDisk(RUNTIME)
+    EpochBook(disk, RUNTIME).told(Epoch(1, 7))
+    disk.break_sector(EPOCH_NAME, offset)
+    book = EpochBook(disk, RUNTIME)
+    assert book.newest == Epoch(1, 7)
+    assert book.told(Epoch(1, 8)) and EpochBook(disk, RUNTIME).newest == Epoch(1, 8)
+    disk.break_sector(EPOCH_NAME, 0)
+    disk.break_sector(EPOCH_NAME, 4096)
+    with pytest.raises(DiskFailed):
+        EpochBook(disk, RUNTIME)
+
+
 def test_a_server_that_lost_both_copies_does_not_start() -> None:
     disk = MemoryDisk(RUNTIME)
     EpochBook(disk, RUNTIME).told(Epoch(3, 9))
