@@ -13,11 +13,12 @@ from gfs_ha.limits import CHUNK_BYTES_MAX
 from gfs_ha.master.planners.garbage_seen import GarbageSeen, Place
 from gfs_ha.master.planners.garbage_walk import DeadWalk
 from gfs_ha.master.planners.seen import Answered
+from gfs_ha.master.state.bounds import fitting_text
 
 NOTES_MAX = 10_000
 STRAYS_PER_PLAN = 250
 _FREED_MAX = 2 * CHUNK_BYTES_MAX  # No slot takes more, whatever a server says.
-_WHY_CHARS = 200  # It goes into a command.
+_WHY_BYTES = 200  # It goes into a command.
 RATE_S = 60.0  # The rate is that of the last so many seconds.
 _SPAN_MIN_S = 5.0  # One answer alone is no rate.
 
@@ -44,8 +45,7 @@ class GarbageBook:
 
     def compacted(self, answered: Answered, why: str) -> None:
         """Note that a compaction is over; `why` is empty when it is done."""
-        told = why.encode("ascii", "replace").decode()[:_WHY_CHARS]
-        self._compacted[answered] = "".join(one if one.isprintable() else " " for one in told)
+        self._compacted[answered] = fitting_text(why, _WHY_BYTES)
         while len(self._compacted) > NOTES_MAX:
             self._compacted.popitem(last=False)
 

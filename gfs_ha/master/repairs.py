@@ -13,10 +13,12 @@ from typing import TypeVar
 from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.master.planners.plan import NO_CHUNK
 from gfs_ha.master.planners.seen import Answered
+from gfs_ha.master.state.bounds import fitting_text
 from gfs_ha.protocol.control import BucketListing, CopyProgress
 from gfs_ha.protocol.tally import LIST_BUCKETS_MAX
 
 NOTES_MAX = 4_096
+WHY_BYTES = 200  # It goes into a command.
 LISTINGS_MAX = 64
 STALLED_S = 30.0  # A copy without progress for so long is tried elsewhere.
 REST_MIN_S = 5.0
@@ -76,10 +78,10 @@ class RepairBook:
 
     def failed(self, answered: Answered, error: tuple[str, str], now_s: float) -> None:
         """Note a copy that failed, as (code, message): it is tried elsewhere, here later again."""
-        code, message = error
+        code, message = error[0], fitting_text(error[1], WHY_BYTES)
         chunk_id, server_id, _ = answered
-        _keep(self._failed, answered, message[:200])
-        _keep(self.failures, (chunk_id, server_id), message[:200])
+        _keep(self._failed, answered, message)
+        _keep(self.failures, (chunk_id, server_id), message)
         self._forget(answered)
         self._rest((chunk_id, server_id), now_s)
         if code in _SERVER_AT_FAULT:

@@ -36,6 +36,12 @@ def check_text(name: str, text: str, bytes_max: int, bytes_min: int = 1) -> None
         raise InvalidArgument(f"{name} {text!r} holds control characters")
 
 
+def fitting_text(text: str, bytes_max: int) -> str:
+    """Return somebody else's words as `check_text` takes them: cut, without control characters."""
+    plain = "".join(one if one.isprintable() else " " for one in text[:bytes_max])
+    return plain.encode("utf-8", "replace")[:bytes_max].decode("utf-8", "ignore")
+
+
 def check_count(name: str, items: Sized, limit: int) -> None:
     """Raises: LimitExceeded when a command carries more than `limit` of something."""
     if len(items) > limit:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gfs_ha.ids import ChunkId, LogIndex, ServerId
 from gfs_ha.master.planners.plan import NO_CHUNK
 from gfs_ha.master.planners.seen import Answered
 from gfs_ha.master.repairs import NOTES_MAX, REST_MIN_S, STALLED_S, RepairBook
+from gfs_ha.master.state.bounds import check_text
 from gfs_ha.protocol.control import CopyProgress
 
 FULL = ("DiskFull", "no room")
@@ -49,6 +52,17 @@ def test_a_copy_without_progress_fails_and_one_that_moves_does_not() -> None:
     book.heard(ServerId(2), (CopyProgress(ChunkId(7), LogIndex(50), 10, 100),), 20.0)
     book.look_for_stalled(STALLED_S + 1)
     assert list(book.take_failed()) == [order(server=1)]
+
+
+@pytest.mark.parametrize(
+    "said", ["/größe/" * 40, "目录" * 120, "one line\nand another", "\x1b[31m"]
+)
+def test_whatever_a_server_says_of_a_failure_can_stand_in_a_command(said: str) -> None:
+    """Else no copy that failed for such a reason would ever be given up, and tried elsewhere."""
+    book = RepairBook(0.0)
+    book.failed(order(), ("DiskFailed", said), 1.0)
+    [why] = book.take_failed().values()
+    check_text("reason", why, 255)
 
 
 def test_a_doubted_copy_that_is_not_there_is_gone_until_it_is_made_or_its_server_returns() -> None:
