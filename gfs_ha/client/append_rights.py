@@ -234,7 +234,10 @@ class AppendRights:
         self._identity.forget()
 
     def _give_up(self, error: GfsError) -> None:
-        if isinstance(error, Busy):
+        if isinstance(error, Busy) and error.details.get("blocked"):
+            what = f"no record can be appended before its end is known: {error.message}"
+            error = Busy(f"{self._target.path}: {what}; bring these servers back")
+        elif isinstance(error, Busy):
             why = (self.trouble or error).message
             error = Busy(f"{self._target.path}: nobody could take the records in time ({why})")
         self.trouble = error

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from gfs_ha.ids import ServerId
+from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.master.sealing import Fence, Prove, SealingChunk, is_conclusive
+from gfs_ha.master.state.records import Chunk
+from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import FenceAnswer, OrderFailed, ProofAnswer
 
 
@@ -35,3 +37,17 @@ class Attempt:
             for server, answer in self.proofs.items()
             if isinstance(answer, OrderFailed) or answer.length == decision.length
         }
+
+
+def facts_of(view: View, chunk_id: ChunkId, chunk: Chunk) -> SealingChunk:
+    """Return what the decision needs of a chunk's row, and who its servers are."""
+    replicas = frozenset(replica.server_id for replica in chunk.replicas)
+    known = {one: view.server(one) for one in replicas}
+    return SealingChunk(
+        chunk_id,
+        chunk.birth,
+        chunk.begin_index,
+        chunk.published_end,
+        replicas,
+        {one: server.name for one, server in known.items() if server is not None},
+    )

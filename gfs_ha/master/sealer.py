@@ -20,13 +20,12 @@ from gfs_ha.master.orders import FENCE, PROVE
 from gfs_ha.master.proposals import MARGIN_S, Proposer, reply_of
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.reign import Reign
-from gfs_ha.master.seal_attempt import Attempt
+from gfs_ha.master.seal_attempt import Attempt, facts_of
 from gfs_ha.master.seal_orders import kind_of, order_of
 from gfs_ha.master.sealing import (
     Commit,
     Fence,
     Prove,
-    SealingChunk,
     decide,
     is_conclusive,
     records_of,
@@ -172,13 +171,8 @@ class Sealer:
         if chunk is None or chunk.state in (SEALED, DEAD):
             self._end(chunk_id, chunk)
         elif chunk.state == SEALING:
-            facts = SealingChunk(
-                chunk_id,
-                chunk.birth,
-                chunk.begin_index,
-                chunk.published_end,
-                frozenset(replica.server_id for replica in chunk.replicas),
-            )
+            with self._kv.read() as reader:
+                facts = facts_of(View(reader), chunk_id, chunk)
             attempt = self._attempts.get(chunk_id)
             if attempt is None or attempt.chunk.begin_index != chunk.begin_index:
                 attempt = self._attempts[chunk_id] = Attempt(facts)

@@ -17,7 +17,7 @@ answer, so a new leader that asks everything again comes to the same end. The ru
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from gfs_ha.checksum import chunk_digest
 from gfs_ha.ids import Birth, ChunkId, LogIndex, ServerId
@@ -39,6 +39,7 @@ class SealingChunk:
     begin_index: LogIndex
     published_end: int
     replicas: frozenset[ServerId]
+    names: Mapping[ServerId, str] = field(default_factory=dict, compare=False)  # For people.
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def decide(
             return Commit(0, EMPTY_DIGEST, tuple(sorted(answered)))
         return _agree(chunk, length, ends, proofs, reachable)
     if missing - given_up:
-        names = ", ".join(str(server) for server in sorted(missing))
+        names = ", ".join(sorted(chunk.names.get(one, f"server {one}") for one in missing))
         return Fence(frozenset(missing), f"no replica is proof, and no answer from {names}")
     if missing:
         return _without(chunk, missing, (answered.keys(), ends), proofs, reachable)

@@ -14,6 +14,7 @@ from gfs_ha.client.append_grants import AppendTarget
 from gfs_ha.client.connection import ClusterConnection
 from gfs_ha.client.filesystem import Cluster
 from gfs_ha.errors import (
+    Busy,
     DeadlineExceeded,
     Fenced,
     InvalidArgument,
@@ -168,6 +169,14 @@ def test_a_busy_primary_is_asked_again_and_its_tail_is_not_sealed(house: House) 
     with house.appender() as appender:
         appender.append(b"a").result(WAIT_S)
     assert not any(one.refused for one in house.masters.grants)
+
+
+def test_who_cannot_append_hears_which_servers_the_end_of_the_file_waits_for(house: House) -> None:
+    why = "no replica is proof, and no answer from cs1"
+    blocked = [Busy(f"chunk 0x7 is not sealed yet: {why}", retry_ms=10, blocked=why)] * 1_000
+    house.masters.grant_errors.extend(blocked)
+    with pytest.raises(Busy, match=r"/log: .*no answer from cs1; bring these servers back"):
+        house.appender(timeout_s=0.5).append(b"a").result(WAIT_S)
 
 
 def test_a_primary_that_answers_nonsense_is_left(house: House) -> None:

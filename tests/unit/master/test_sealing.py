@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -93,7 +94,10 @@ def test_without_a_proof_an_unreachable_replica_blocks_the_chunk() -> None:
     answers = {A: no_proof(10, 30), B: no_proof(20, 30)}
     decision = fenced(decide(chunk(), answers, {}, frozenset((A, B))))
     assert decision.servers == {C}
-    assert "no answer from 3" in decision.blocked
+    assert "no answer from server 3" in decision.blocked
+    named = replace(chunk(), names={A: "cs1", C: "cs7"})
+    decision = fenced(decide(named, answers, {}, frozenset((A, B))))
+    assert "no answer from cs7" in decision.blocked, "people know servers by their names"
 
 
 def test_all_answered_and_none_is_proof_takes_the_largest_end_that_verifies() -> None:
