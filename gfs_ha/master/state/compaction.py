@@ -20,7 +20,7 @@ from gfs_ha.master.state.chunk_rows import get_chunk, put_chunk, settle
 from gfs_ha.master.state.claims import require_claim
 from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.garbage_commands import BeginCompaction, EndCompaction
-from gfs_ha.master.state.goals import note_reference, raise_goal
+from gfs_ha.master.state.goals import note_loss, note_reference, raise_goal
 from gfs_ha.master.state.living import REFERENCES_MAX
 from gfs_ha.master.state.records import SEALED, Chunk
 from gfs_ha.master.state.tables import (
@@ -101,6 +101,7 @@ def move_references(draft: Draft, command: MoveReferences) -> ReferencesMoved:
         draft.counters.loosened += 1
     note_reference(draft, command.target)
     settle(draft, command.chunk_id)
+    note_loss(draft, command.chunk_id)
     count = min(len(found), MOVES_PER_COMMAND_MAX)
     return ReferencesMoved(count, more=len(found) > MOVES_PER_COMMAND_MAX)
 

@@ -7,7 +7,8 @@ tables, so that each is bounded and a new leader goes on:
 - the references of a content are changed, and their chunks raised to its goal, or noted as ones
   that may want less;
 - a noted chunk is lowered once all references to it were looked at. One that comes or changes
-  meanwhile starts that anew.
+  meanwhile starts that anew;
+- a chunk that lost a reference, because its file was removed or replaced, is noted as well.
 
 No copy is made or dropped here: the planners of repair and of the surplus see to that.
 """
@@ -119,6 +120,20 @@ def raise_goal(draft: Draft, chunk_id: ChunkId, goal: int) -> None:
         put_chunk(draft, chunk_id, chunk, msgspec.structs.replace(chunk, goal=goal))
 
 
+def note_loss(draft: Draft, chunk_id: ChunkId) -> None:
+    """Note a chunk that lost a reference, if it may want fewer copies by those that are left.
+
+    Of the first one that is left is seen whether to look at all of them: while that wants as many
+    copies as the chunk has, so does the chunk. Nearly every file that goes ends here.
+    """
+    chunk = draft.view.chunk(chunk_id)
+    if chunk is None or chunk.state not in ALIVE:
+        return
+    left = next(draft.rows.scan(REFERENCES, *below(id_key(chunk_id))), None)
+    if left is not None and (left[1].goal or draft.settings.goal) < chunk.goal:
+        _note(draft, chunk_id)
+
+
 def meet(draft: Draft, chunk_id: ChunkId, goal: int) -> None:
     """Raise a chunk's goal to what one of its contents wants, or note that it may be too high."""
     raise_goal(draft, chunk_id, goal)
@@ -126,11 +141,16 @@ def meet(draft: Draft, chunk_id: ChunkId, goal: int) -> None:
     if chunk is None or chunk.state not in ALIVE:
         return
     if chunk.goal > goal:
-        if draft.rows.get(CHUNK_FITS, id_key(chunk_id)) is None:
-            draft.counters.fits += 1
-        draft.rows.put(CHUNK_FITS, id_key(chunk_id), ChunkFit())
+        _note(draft, chunk_id)
     else:
         note_reference(draft, chunk_id)
+
+
+def _note(draft: Draft, chunk_id: ChunkId) -> None:
+    """Have all references to a chunk looked at, from the first one on."""
+    if draft.rows.get(CHUNK_FITS, id_key(chunk_id)) is None:
+        draft.counters.fits += 1
+    draft.rows.put(CHUNK_FITS, id_key(chunk_id), ChunkFit())
 
 
 def _fit_chunks(draft: Draft, content_id: ContentId, fit: ContentFit, limit: int) -> int:

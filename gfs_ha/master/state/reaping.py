@@ -13,7 +13,7 @@ from gfs_ha.master.state.chunk_rows import settle
 from gfs_ha.master.state.commands import ReapStep
 from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.entries import destroy, get_inode
-from gfs_ha.master.state.goals import forget_content
+from gfs_ha.master.state.goals import forget_content, note_loss
 from gfs_ha.master.state.holds import end_hold
 from gfs_ha.master.state.policies import forget_policy
 from gfs_ha.master.state.records import Reapable
@@ -38,7 +38,7 @@ from gfs_ha.master.state.tables import (
 from gfs_ha.protocol.metadata import Done
 
 ROWS_MIN = 32  # Enough for one thing of each kind, so that a step always gets on.
-_ROWS_PER_CHUNK = 6  # Its row, the indexes, a replica count.
+_ROWS_PER_CHUNK = 6  # Its row, the indexes, a replica count; or only a note that it may fall.
 _ROWS_PER_NAME = 8  # Dentry, inode, hold, content or tree to reap, results: one in, three out.
 
 
@@ -74,6 +74,7 @@ def reap_step(draft: Draft, command: ReapStep) -> Done:
     # At the end, once for each chunk: a look for other references passes over the deleted ones.
     for chunk_id in budget.chunks:
         settle(draft, chunk_id)
+        note_loss(draft, chunk_id)
     return Done()
 
 

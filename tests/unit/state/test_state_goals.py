@@ -282,11 +282,40 @@ def test_a_file_that_is_removed_amid_it_is_forgotten() -> None:
     assert house.fit() == 0
 
 
+def test_a_chunk_falls_when_the_file_is_removed_that_wanted_more_copies() -> None:
+    house = House()
+    chunk_id = house.chunk(("/x", "/y", "/z"))
+    house.wants("/y", 5)
+    house.wants("/z", 4)
+    house.fit()
+    assert house.goal(chunk_id) == 5
+    house.driver.ok(Remove("/y"), house.session)
+    house.driver.ok(ReapStep(500))
+    house.driver.check()
+    house.fit()
+    assert house.goal(chunk_id) == 4
+    other = house.chunk(("/other",))
+    house.publish(small_file("/z", other, 0, 10))
+    house.driver.ok(ReapStep(500))
+    house.fit()
+    assert house.goal(chunk_id) == 3
+
+
+def test_of_files_that_want_the_same_none_that_goes_has_anything_looked_at() -> None:
+    house = House()
+    house.chunk(("/x", "/y", "/z"))
+    house.driver.ok(Remove("/x"), house.session)
+    house.driver.ok(ReapStep(500))
+    assert house.fit() == 0
+
+
 FILES = ("/a", "/b", "/c", "/five/d")
 CHANGES = st.one_of(
     st.tuples(st.just("wants"), st.sampled_from(FILES), st.integers(0, 5)),
     st.tuples(st.just("copy"), st.sampled_from(FILES), st.sampled_from(FILES)),
     st.tuples(st.just("fit"), st.integers(1, 4), st.just(0)),
+    st.tuples(st.just("remove"), st.sampled_from(FILES), st.just(0)),
+    st.tuples(st.just("reap"), st.sampled_from((32, 1000)), st.just(0)),
 )
 
 
@@ -295,26 +324,30 @@ CHANGES = st.one_of(
 def test_in_the_end_every_chunk_has_the_largest_goal_of_its_files(changes: list) -> None:
     house = House()
     chunks = [house.chunk(("/a", "/b")), house.chunk(("/c", "/five/d"))]
+    removed: set[str] = set()
     for kind, first, second in changes:
-        if kind == "wants":
+        if kind == "wants" and first not in removed:
             house.wants(first, second)
-        elif kind == "copy" and first != second:
+        elif kind == "copy" and first != second and first not in removed:
             house.copy(first, second)
+            removed.discard(second)
+        elif kind == "remove" and first not in removed:
+            house.driver.ok(Remove(first), house.session)
+            removed.add(first)
+        elif kind == "reap":
+            house.driver.ok(ReapStep(first))
         elif kind == "fit":
             house.driver.ok(FitGoals(first))
         house.driver.check()
     for _ in range(3):
         house.driver.ok(ReapStep(1000))
-    for path in FILES:  # What was replaced wants nothing any more: say it again.
-        with house.driver.view() as view:
-            goal = view.status(path).goal
-        house.wants(path, goal)
     house.fit()
     with house.driver.view() as view:
+        there = [view.status(path) for path in FILES if path not in removed]
         for chunk_id in chunks:
             wanted = [
                 status.goal
-                for status in (view.status(path) for path in FILES)
+                for status in there
                 if any(one.chunk_id == chunk_id for one in view.extents(status.content_id))
             ]
             chunk = view.chunk(chunk_id)
