@@ -164,6 +164,8 @@ REPAIR_SERVER_BYTES_PER_S = 100 * MIB
 REPAIR_COPIES_PER_SERVER = 2
 REPAIR_COPIES = 256
 REPAIR_COPIES_MAX = 4096
+REPAIR_FLOOR_PARTS = 8  # While clients suffer a server gives repair this part of its budget still.
+REPAIR_ALLOWANCE_S = 2.0  # What a leader allowed a server lapses unless it says so again.
 
 # Garbage (G2, G8).
 COMPACTION_RANGES_MAX = 256  # Of one chunk that are copied together.
@@ -188,6 +190,8 @@ assert RAFT_BYTES_IN_FLIGHT_MAX + RAFT_FRAME_BYTES_MAX < RAFT_LINK_QUEUE_BYTES
 assert SILENCE_S > 3 * PROGRESS_PERIOD_S
 assert RENEW_PERIOD_S * 3 < CLAIM_SILENCE_S
 assert SUSPECT_S > 2 * HEARTBEAT_PARK_S
+assert HEARTBEAT_PARK_S < REPAIR_ALLOWANCE_S, "it is repeated with every answer"
+assert HEARTBEAT_PARK_S + REPAIR_ALLOWANCE_S <= SUSPECT_S, "who is suspect has no share"
 assert SUSPECT_S < DEAD_MIN_S <= DEAD_S <= DEAD_MAX_S
 assert COMMAND_BYTES_MAX < FRAME_BYTES_MAX < RAFT_FRAME_BYTES_MAX
 assert CHANNEL_IDLE_S < CONNECTION_IDLE_S and REQUEST_DEADLINE_S < CALL_DEADLINE_MAX_S

@@ -1,7 +1,8 @@
 """The copies that this server makes: two at once, in workers of their own, one per chunk.
 
-So a slow copy never delays a fence or a seal. The leader sends its order every second until it is
-answered; that changes its rate, and nothing else.
+So a slow copy never delays a fence or a seal. They share one pace: while a copy begins or ends, the
+other one has all of it. The leader sends an order every second until it is answered; that changes
+the limit of the copy itself, and nothing else.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections import OrderedDict
 from gfs_ha.chunk.copying import Copying
 from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.outbox import Outbox
+from gfs_ha.chunk.repair_pace import RepairPace
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.chunk.source import SourceRoom
 from gfs_ha.errors import Cancelled, GfsError, StaleOrder
@@ -20,6 +22,7 @@ from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.protocol.codec import failure
 from gfs_ha.protocol.control import CopyProgress, CopyReplica, OrderAnswer, OrderDone, OrderFailed
 from gfs_ha.protocol.data import cluster_hash
+from gfs_ha.protocol.repair import RepairAllowance
 from gfs_ha.runtime import Runtime, Task, join_all
 
 WORKERS = 2
@@ -40,9 +43,11 @@ class Copies:
         streams: StreamPool,
         epochs: EpochBook,
         outbox: Outbox,
+        pace: RepairPace,
         runtime: Runtime,
     ) -> None:
         """Args: `streams` are closed by `stop`."""
+        self.pace = pace
         self._store = store
         self._streams = streams
         self._room = SourceRoom(cluster_hash(store.identity.cluster_id), streams, runtime)
@@ -75,6 +80,12 @@ class Copies:
         self._streams.close()
         return ended
 
+    def allow(self, allowance: RepairAllowance) -> None:
+        """Go at what the leader allows from now on."""
+        self.pace.allow(allowance)
+        with self._changed:
+            self._changed.notify_all()
+
     def take(self, epoch: Epoch, order: CopyReplica) -> None:
         """Line a copy up, unless it is known already or a newer order ended it."""
         chunk_id, index = order.chunk_id, order.order_index
@@ -86,7 +97,7 @@ class Copies:
             running = self._running.get(chunk_id)
             if running is not None and running.order.order_index >= index:
                 if running.order.order_index == index:
-                    running.pace.bytes_per_s = order.bytes_per_s
+                    running.pace.change(order.bytes_per_s, self._runtime.monotonic_s())
                     self._changed.notify_all()
                 return
             waiting = self._waiting.get(chunk_id)
@@ -169,18 +180,24 @@ class Copies:
                 return copying
         return None
 
-    def _pause(self, copying: Copying) -> None:
-        """Wait until the pace of a copy lets it go on, or it is stopped."""
+    def _pause(self, copying: Copying, wanted: int) -> int:
+        """Wait until the paces let a copy go on, or it is stopped; return for how many bytes."""
         with self._changed:
             while not copying.stopped:
-                left_s = copying.pace.wait_s(self._runtime.monotonic_s())
+                count = 0
+                left_s = copying.pace.wait_s(self._runtime.monotonic_s(), wanted)
                 if left_s <= 0:
-                    return
+                    count, left_s = self.pace.take_copy(wanted)
+                if count:
+                    copying.pace.take(count, self._runtime.monotonic_s())
+                    return count
                 self._changed.wait(left_s)
+        return wanted
 
     def _carry_out(self, copying: Copying) -> OrderAnswer:
         order = copying.order
         chunk_id, index = order.chunk_id, order.order_index
+        begun_s = self._runtime.monotonic_s()
         try:
             copying.run()
         except GfsError as error:
@@ -198,8 +215,12 @@ class Copies:
             )
             return OrderFailed(chunk_id, index, _KIND, failure(error))
         self._failed.pop(chunk_id, None)
+        took_ms = int((self._runtime.monotonic_s() - begun_s) * 1000)
         if copying.found_whole:
             logger.info("a copy was here already chunk=%#x order_index=%d", chunk_id, index)
         else:
-            logger.info("copied chunk=%#x order_index=%d bytes=%d", chunk_id, index, order.length)
+            logger.info(
+                "copied chunk=%#x order_index=%d bytes=%d source=%d took_ms=%d",
+                *(chunk_id, index, order.length, copying.source, took_ms),
+            )
         return OrderDone(chunk_id, index, _KIND)

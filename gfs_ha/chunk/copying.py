@@ -24,6 +24,7 @@ from gfs_ha.errors import (
     RangeGone,
     Unreachable,
 )
+from gfs_ha.ids import ServerId
 from gfs_ha.limits import BLOCK_BYTES, CHUNK_BYTES_MAX, PACKET_BYTES_MAX
 from gfs_ha.protocol.control import CopyReplica
 from gfs_ha.protocol.data import ChunkKind, Durability
@@ -35,8 +36,8 @@ _WHY_CHARS = 120
 
 logger = logging.getLogger(__name__)
 
-# Waits until the pace of a copy lets it go on, or it is stopped.
-Pause = Callable[["Copying"], None]
+# Waits until some of the bytes that a copy wants next may be read, or it is stopped; how many.
+Pause = Callable[["Copying", int], int]
 
 
 class Copying:
@@ -58,6 +59,12 @@ class Copying:
         self._bad: dict[int, str] = {}  # By server, why its copy cannot be had.
         self._lost: dict[int, str] = {}
         self._unreached: int | None = None
+
+    @property
+    def source(self) -> ServerId:
+        """Return the server that it copies from, the first one of those that are left."""
+        left = self._sources or self.order.sources
+        return left[0].server_id
 
     def stop(self) -> None:
         """Have it end without effect, unless it counts already."""
@@ -131,9 +138,8 @@ class Copying:
                     slot.skip(end - offset, crcs[first : first + 1])
                     continue
                 data = data[: self._alive_from(first) * BLOCK_BYTES]
+                data = data[: self._pause(self, len(data))]
                 expected = crcs[first : first + -(-len(data) // BLOCK_BYTES)]
-                self.pace.take(len(data), self._room.runtime.monotonic_s())
-                self._pause(self)
                 self._get(offset, data, expected)
                 slot.append(data, expected)
                 self.bytes_done = slot.end

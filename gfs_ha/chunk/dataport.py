@@ -12,6 +12,7 @@ from gfs_ha.chunk.primary import Primary
 from gfs_ha.chunk.progress import ProgressTicker
 from gfs_ha.chunk.push import PushRoom, serve_push
 from gfs_ha.chunk.read import OnDamage, ReadRoom, serve_blocks, serve_fetch
+from gfs_ha.chunk.repair_pace import RepairPace
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import (
     GfsError,
@@ -32,6 +33,7 @@ from gfs_ha.protocol.data import (
     PREFIX_BYTES,
     DataRequest,
     Op,
+    RequestFlag,
     cluster_hash,
     decode_request,
     request_length,
@@ -56,6 +58,7 @@ class ServerRun:
     start_id: StartId
     newest_epoch: Callable[[], Epoch] = lambda: NO_EPOCH
     on_end: Callable[[FinishedTail], None] = lambda tail: None
+    pace: RepairPace | None = None  # Is told how clients fare, says when others may copy from here.
 
 
 NOBODY = ServerRun(StartId(0))
@@ -86,12 +89,13 @@ class DataPort:
         self._server_id = store.identity.server_id
         self._pool = StreamPool(network, runtime)
         self._ticker = ProgressTicker(runtime)
-        self._pushes = PushRoom(store, self._pool, self._ticker, runtime)
+        self._pushes = PushRoom(store, self._pool, self._ticker, runtime, server_run.pace)
         self.primary = Primary(
             self._pushes, server_run.start_id, server_run.newest_epoch, server_run.on_end
         )
         self._keeper = JournalKeeper(store.journal, runtime)
-        self._reads = ReadRoom(store, runtime, on_damage)
+        self._pace = server_run.pace
+        self._reads = ReadRoom(store, runtime, on_damage, self._pace)
         self._streams_max = streams_max
         self._lock = runtime.lock()
         self._streams: dict[Stream, Task | None] = {}
@@ -210,6 +214,10 @@ class DataPort:
                 told = encode_tail_length(self.primary.tail_length(request))
                 stream.send_now(encode_frame(FrameKind.TAIL, op_id, told))
                 return True
+            if request.flags & RequestFlag.REPAIR and self._pace is not None:
+                deadline = Deadline(self._runtime, request.deadline_ms / 1000)
+                with self._ticker.working(stream, op_id):
+                    self._pace.wait_to_serve(request.length, deadline)
             serve = serve_fetch if request.op is Op.FETCH else serve_blocks
             serve(self._reads, request, stream)
             return True

@@ -32,6 +32,7 @@ from gfs_ha.protocol.control import (
     RegisterServer,
     ServerRegistered,
 )
+from gfs_ha.protocol.repair import RepairAllowance, RepairFacts
 from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
 from gfs_ha.protocol.tally import LIST_BUCKETS_MAX
 from gfs_ha.runtime import Runtime, Task, join_all
@@ -80,6 +81,12 @@ class Inventory(Protocol):
 
     def note_scrub(self, wanted: ScrubWanted) -> None:
         """Take note of how the disks are to be scrubbed."""
+        ...
+
+    def repair(self) -> RepairFacts: ...
+
+    def note_repair(self, allowance: RepairAllowance) -> None:
+        """Take note of what repair may take."""
         ...
 
 
@@ -308,6 +315,8 @@ class HeartbeatLanes:
             self._buckets_wanted = reply.list_buckets[:LIST_BUCKETS_MAX] or self._buckets_wanted
         if not self._obedience.take(reply.epoch, reply.orders):
             return
+        if reply.repair is not None:
+            self._inventory.note_repair(reply.repair)
         if reply.lease_ms > 0:
             self._inventory.note_lease(asked_s, min(reply.lease_ms, LEASE_MS))
         if reply.scrub is not None:
@@ -344,6 +353,7 @@ class HeartbeatLanes:
             led=self._inventory.led(),
             scrub=self._inventory.scrub(),
             finished=news.finished,
+            repair=self._inventory.repair(),
         )
 
     def _list_open(self) -> tuple[OpenReplica, ...]:

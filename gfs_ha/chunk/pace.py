@@ -1,14 +1,20 @@
-"""How fast a copy may go: a token bucket that says how long to wait (no clock of its own)."""
+"""How fast bytes may go: a token bucket that says how long to wait (no clock of its own)."""
 
 from __future__ import annotations
 
 from gfs_ha.limits import MIB
 
-BURST_BYTES = 1 * MIB  # One piece of a copy: what was not used meanwhile is not saved up.
+BURST_BYTES = 1 * MIB  # One piece of a copy...
+BURST_S = 0.25  # ...or what the rate of so long is worth: a thread that came late loses nothing.
+NONE = -1  # No byte may go.
+_NEVER_S = 3600.0
 
 
 class Pace:
-    """The bytes per second of one copy; 0 is no limit, and it may be changed on the way."""
+    """The bytes per second of one thing, which may be changed on the way; 0 is no limit.
+
+    Who waits for what it takes next never lets more go, in any time, than the rate and one burst.
+    """
 
     def __init__(self, bytes_per_s: int, now_s: float) -> None:
         self.bytes_per_s = bytes_per_s
@@ -16,17 +22,30 @@ class Pace:
         self._at_s = now_s
 
     def take(self, count: int, now_s: float) -> None:
-        """Take so many bytes; `wait_s` says when they may be used."""
+        """Take so many bytes, whether they are there or not."""
         self._earn(now_s)
         self._tokens -= count
 
-    def wait_s(self, now_s: float) -> float:
-        """Return the seconds until what was taken may be used, at the rate of now."""
+    def wait_s(self, now_s: float, count: int = 0) -> float:
+        """Return the seconds until so many bytes (at most a burst) are there to be taken."""
         self._earn(now_s)
-        return max(0.0, -self._tokens / self.bytes_per_s) if self.bytes_per_s > 0 else 0.0
+        if self.bytes_per_s <= 0:
+            return _NEVER_S if self.bytes_per_s else 0.0
+        return max(0.0, (min(count, self._full) - self._tokens) / self.bytes_per_s)
+
+    def change(self, bytes_per_s: int, now_s: float) -> None:
+        """Go at another rate from now on."""
+        self._earn(now_s)
+        self.bytes_per_s = bytes_per_s
 
     def _earn(self, now_s: float) -> None:
-        full = float(BURST_BYTES)
-        if self.bytes_per_s > 0:
-            full = min(full, self._tokens + (now_s - self._at_s) * self.bytes_per_s)
-        self._tokens, self._at_s = full, now_s
+        if self.bytes_per_s == 0:
+            self._tokens = float(BURST_BYTES)
+        elif self.bytes_per_s > 0:
+            earned = (now_s - self._at_s) * self.bytes_per_s
+            self._tokens = min(self._full, self._tokens + earned)
+        self._at_s = now_s
+
+    @property
+    def _full(self) -> float:
+        return max(float(BURST_BYTES), self.bytes_per_s * BURST_S)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from gfs_ha.chunk.chain import Chain
 from gfs_ha.chunk.local_end import LocalEnd
 from gfs_ha.chunk.progress import ProgressTicker
+from gfs_ha.chunk.repair_pace import RepairPace
+from gfs_ha.chunk.service_times import PUSH
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import CorruptData, ProtocolError
 from gfs_ha.net.answers import Deadline
@@ -38,6 +40,7 @@ class PushRoom:
     pool: StreamPool
     ticker: ProgressTicker
     runtime: Runtime
+    pace: RepairPace | None = None  # Is told how long clients wait.
 
 
 def serve_push(room: PushRoom, request: DataRequest, upstream: Stream) -> bool:
@@ -58,9 +61,14 @@ def serve_push(room: PushRoom, request: DataRequest, upstream: Stream) -> bool:
             local.begin(operation.disk)
             with room.store.buffers.borrow() as buffer:
                 whole = _receive(request, _Packets(upstream, buffer, deadline), chain, local)
+            # From here on it is our time and that of those below, not that of who sends.
+            received_s = room.runtime.monotonic_s()
             if whole:
                 local.commit()
             below = chain.acks()
+            if room.pace is not None:
+                took_s = room.runtime.monotonic_s() - received_s
+                room.pace.served(PUSH, request.length, took_s)
             acks = (local.ack(), *below)
             # Before the answer: the next push may come by another stream as soon as it is read.
             local.close()

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from gfs_ha.checksum import crc32c
 from gfs_ha.chunk.disk import File, opened
+from gfs_ha.chunk.repair_pace import RepairPace
+from gfs_ha.chunk.service_times import READ
 from gfs_ha.chunk.slots.answers import ReadPlan
 from gfs_ha.chunk.slots.format import DATA_OFFSET, State
 from gfs_ha.chunk.slots.store import ChunkStore
@@ -38,6 +40,7 @@ class ReadRoom:
     store: ChunkStore
     runtime: Runtime
     on_damage: OnDamage
+    pace: RepairPace | None = None  # Is told how long clients wait.
 
 
 def serve_fetch(room: ReadRoom, request: DataRequest, stream: Stream) -> None:
@@ -47,6 +50,7 @@ def serve_fetch(room: ReadRoom, request: DataRequest, stream: Stream) -> None:
     before anything was sent; Unreachable, DeadlineExceeded.
     """
     deadline = Deadline(room.runtime, request.deadline_ms / 1000)
+    begun_s = room.runtime.monotonic_s()
     replica = room.store.get(request.chunk_id, request.birth)
     plan = replica.plan_read(request.offset, request.length)
     reader = _RangeReader(room, request, plan)
@@ -57,6 +61,9 @@ def serve_fetch(room: ReadRoom, request: DataRequest, stream: Stream) -> None:
         if small and request.length <= len(space):
             data, crcs = reader.checked(file, buffer.data)
             stream.send([reader.answer(crcs), data], deadline.hang_up)
+            if room.pace is not None and not request.flags & RequestFlag.REPAIR:
+                # It fits into the socket: nobody waits for who reads it.
+                room.pace.served(READ, request.length, room.runtime.monotonic_s() - begun_s)
         elif file.number() >= 0 and not (request.flags & RequestFlag.CHECKED or doubted):
             crcs = reader.edges_checked(file, buffer.data)
             stream.send([reader.answer(crcs)], deadline.hang_up)

@@ -24,6 +24,7 @@ from gfs_ha.chunk.heartbeat import (
 from gfs_ha.chunk.machine import Machine, this_machine
 from gfs_ha.chunk.obey import Obedience
 from gfs_ha.chunk.outbox import Outbox
+from gfs_ha.chunk.repair_pace import RepairPace
 from gfs_ha.chunk.scrub import Scrubber
 from gfs_ha.chunk.slots.identity import Identity, check_identity, read_identity, write_identity
 from gfs_ha.chunk.slots.store import ChunkStore
@@ -43,6 +44,7 @@ from gfs_ha.protocol.control import (
     LedTail,
     OpenReplica,
 )
+from gfs_ha.protocol.repair import RepairAllowance, RepairFacts
 from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
 from gfs_ha.runtime import (
     Future,
@@ -110,6 +112,12 @@ class StoreInventory:
 
     def note_scrub(self, wanted: ScrubWanted) -> None:
         self._scrubber.take(wanted)
+
+    def repair(self) -> RepairFacts:
+        return self._copies.pace.facts()
+
+    def note_repair(self, allowance: RepairAllowance) -> None:
+        self._copies.allow(allowance)
 
 
 def _disk_facts(disk: Disk, identity: Identity, chunk_count: int) -> DiskFacts:
@@ -223,12 +231,13 @@ class Chunkserver:
 
         scrubber = self._scrubber = Scrubber(store, report, runtime)
         listen = (self._own.host, self._own.port)
+        pace = RepairPace(runtime)
         self._data_port = DataPort(
             *(listen, store, self._network, runtime, report),
-            server_run=ServerRun(self._start_id, lambda: epochs.newest, outbox.add_finished),
+            server_run=ServerRun(self._start_id, lambda: epochs.newest, outbox.add_finished, pace),
         )
         streams = StreamPool(self._network, runtime)
-        self._copies = Copies(store, streams, epochs, outbox, runtime)
+        self._copies = Copies(store, streams, epochs, outbox, pace, runtime)
         tails = self._data_port.primary
         self._obedience = Obedience(store, tails, self._copies, epochs, outbox, runtime)
         own = self._own

@@ -67,7 +67,7 @@ class Source:
         Args: `checked` has the server look for damage itself, and report it (D3).
         Raises: CorruptData when it finds some; as `read_blocks`.
         """
-        flags = RequestFlag.CHECKED if checked else RequestFlag(0)
+        flags = RequestFlag.REPAIR | (RequestFlag.CHECKED if checked else RequestFlag(0))
         with _Asked(self._room, self._address) as asked:
             request = self._request(Op.FETCH, offset, len(into), flags)
             echo = asked.ask(request, FrameKind.DATA)

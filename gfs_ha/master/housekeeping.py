@@ -34,6 +34,7 @@ from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Planner, Seen
 from gfs_ha.master.planners.punching import plan_punching
 from gfs_ha.master.planners.replication import plan_replication
 from gfs_ha.master.planners.results import plan_results
+from gfs_ha.master.planners.shares import plan_shares
 from gfs_ha.master.planners.surplus import plan_surplus
 from gfs_ha.master.planners.tally import plan_tally
 from gfs_ha.master.primaries_heard import tails_seen
@@ -82,6 +83,7 @@ PLANNERS: dict[str, Planner] = {
     "placing": plan_placing,
     "surplus": plan_surplus,
     "tally": plan_tally,
+    "shares": plan_shares,
 }
 
 

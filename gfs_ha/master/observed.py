@@ -29,6 +29,7 @@ from gfs_ha.protocol.control import (
     OpenReplica,
     RegisterServer,
 )
+from gfs_ha.protocol.repair import RepairFacts
 from gfs_ha.protocol.scrub import ScrubFacts
 
 DAMAGED = "damaged"
@@ -70,6 +71,7 @@ class ServerFacts:
     unsettled: Mapping[ChunkId, OpenReplica] = field(default_factory=dict)
     led: Mapping[ChunkId, LedTail] = field(default_factory=dict)  # Tails whose appends it orders.
     scrub: tuple[ScrubFacts, ...] = ()  # Of its disks.
+    repair: RepairFacts | None = None
 
     @property
     def total_bytes(self) -> int:
@@ -128,6 +130,7 @@ class Observed:
         facts.copies = beat.copies
         facts.led = {tail.chunk_id: tail for tail in beat.led[:TAILS_PER_SERVER_MAX]}
         facts.scrub = beat.scrub[:DISKS_PER_SERVER_MAX]
+        facts.repair = beat.repair
         for tally in beat.tallies[:DISKS_PER_SERVER_MAX]:
             facts.tallies[tally.disk_id] = tally.buckets
         for damage in beat.damage:

@@ -26,6 +26,7 @@ from gfs_ha.master.repairs import RepairBook
 from gfs_ha.master.replica_checks import ReplicaChecks
 from gfs_ha.protocol.control import HeartbeatReply
 from gfs_ha.protocol.damage import UNREACHABLE
+from gfs_ha.protocol.repair import RepairAllowance
 from gfs_ha.protocol.scrub import ScrubWanted
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Reign:
         self.census = Census()
         self.deleted: dict[Deleted, None] = {}
         self.strays: OrderedDict[tuple[ChunkId, ServerId], None] = OrderedDict()
+        self.allowances: dict[ServerId, RepairAllowance] = {}
         self._scrub_news: dict[ServerId, ScrubWanted] = {}
         self._scrub_told: dict[ServerId, ScrubWanted] = {}
         self._leased_until_s: dict[ServerId, float] = {}
@@ -98,6 +100,15 @@ class Reign:
         fresh = self._scrub_told.get(server_id) != wanted
         self._scrub_news[server_id] = self._scrub_told[server_id] = wanted
         return fresh
+
+    def allow(self, server_id: ServerId, allowance: RepairAllowance, now_s: float) -> None:
+        """Note what repair may take on a server: told at once if it changes much, else soon."""
+        before = self.allowances.get(server_id, RepairAllowance())
+        self.allowances[server_id] = allowance
+        was, now = before.copies_bytes_per_s, allowance.copies_bytes_per_s
+        much = abs(now - was) > max(was, now) // 20 or min(was, now) <= 0
+        if (was != now and much) or before.server_bytes_per_s != allowance.server_bytes_per_s:
+            self.release(server_id, now_s)
 
     def introduce(self, server_id: ServerId, start_id: StartId) -> bool:
         """Return whether this leader has not introduced itself to a start of a server before."""
@@ -142,6 +153,7 @@ class Reign:
             list_buckets=to_list,
             lease_ms=lease_ms,
             scrub=self._scrub_news.pop(server_id, None),
+            repair=self.allowances.get(server_id),
         )
         parked.slot.reply(reply)
 

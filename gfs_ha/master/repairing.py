@@ -9,7 +9,7 @@ from gfs_ha.limits import SUSPECT_S
 from gfs_ha.master.candidates import candidates
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.observed import DEAD, LIVE, ServerFacts
-from gfs_ha.master.orders import COPY, DELETE, KEEP
+from gfs_ha.master.orders import DELETE, KEEP
 from gfs_ha.master.planners.plan import Plan
 from gfs_ha.master.planners.seen import RepairSeen
 from gfs_ha.master.reign import Reign
@@ -49,7 +49,8 @@ def repair_seen(desk: Desk, reign: Reign, take: bool) -> RepairSeen:
             for server_id, found in facts.items()
             for copy in found.copies
         },
-        copied=repairs.take(COPY) if take else frozenset(),
+        facts={one: found.repair for one, found in facts.items() if found.repair is not None},
+        copied=repairs.copies_done,
         kept=repairs.take(KEEP) if take else frozenset(),
         deleted=repairs.take(DELETE) if take else frozenset(),
         failed=repairs.take_failed() if take else {},
@@ -93,7 +94,10 @@ def carry_out(reign: Reign, plans: Sequence[Plan], now_s: float) -> None:
     repairs = reign.repairs
     if any(plan.waits for plan in plans) or not reign.queue.newest.chunks:
         repairs.waits = {}
+    repairs.note_round(reign.queue.rounds)
     for plan in plans:
+        for server_id, allowance in plan.allowances.items():
+            reign.allow(server_id, allowance, now_s)
         for server_id, order in plan.orders:
             reign.orders.want(server_id, order)
             if isinstance(order, CopyReplica):

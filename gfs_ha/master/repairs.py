@@ -24,6 +24,8 @@ STALLED_S = 30.0  # A copy without progress for so long is tried elsewhere.
 REST_MIN_S = 5.0
 REST_MAX_S = 300.0
 RATE_S = 10.0  # The rate is that of the last so many seconds.
+_TRUSTED_S = 4.0  # After so long the rate that was measured says more than the one that is allowed.
+_ENDING_S = 0.5  # From a copy's last byte until it counts: verified, synced, told, confirmed.
 _RATE_MIN_S = 1.0
 _SERVER_AT_FAULT = ("DiskFull", "DiskFailed", "Overloaded")
 
@@ -58,6 +60,9 @@ class RepairBook:
     _came: deque[tuple[float, int]] = field(default_factory=deque)  # When bytes came, how many.
     _came_bytes: int = 0  # Of all these.
     _began_s: float = 0.0  # When copies began after a time without any.
+    _rounds: int = 0
+    _done_bytes: int = 0  # Of copies that are complete...
+    _done_before: int = 0  # ...and of those that were when the walk's last whole round ended.
 
     def answered(self, kind: str, answered: Answered) -> None:
         """Note that an order of repair is done, until a plan takes it up."""
@@ -69,7 +74,9 @@ class RepairBook:
         chunk_id, server_id, _ = answered
         moved = self._moved.pop(answered, None)
         if moved is not None:
-            self._note_bytes(max(0, self._lengths.pop(answered, 0) - moved[1]), now_s)
+            length = self._lengths.pop(answered, 0)
+            self._note_bytes(max(0, length - moved[1]), now_s)
+            self._done_bytes += length
             self.done_copies += 1
         for place in ((chunk_id, server_id), (NO_CHUNK, server_id)):
             self._resting.pop(place, None)
@@ -90,6 +97,16 @@ class RepairBook:
     def take(self, kind: str) -> frozenset[Answered]:
         """Return and forget the orders of a kind that were done."""
         return frozenset(self._answers.pop(kind, ()))
+
+    @property
+    def copies_done(self) -> frozenset[Answered]:
+        """Return the newest copies that were answered as done, confirmed already or not."""
+        return frozenset(self._answers.get("copy", ()))
+
+    def note_round(self, rounds: int) -> None:
+        """Note that the walk ended a round: what lacks was counted anew, without what is done."""
+        if rounds != self._rounds:
+            self._rounds, self._done_before = rounds, self._done_bytes
 
     def take_failed(self) -> dict[Answered, str]:
         """Return and forget the copies that failed, and why."""
@@ -165,6 +182,27 @@ class RepairBook:
         """Return the bytes per second that came lately, since copies began at the earliest."""
         came = self._recent(now_s)
         return int(came / min(RATE_S, max(_RATE_MIN_S, now_s - self._began_s)))
+
+    def eta_s(
+        self, lacking_bytes: int, allowed_bytes_per_s: int, news_age_s: float, now_s: float
+    ) -> float | None:
+        """Return the seconds until all that lacks is copied and counts; None: it cannot be told.
+
+        At first at what is allowed, then more and more at the rate that was measured: that is what
+        disks and networks give. Args: `lacking_bytes` as of the walk's last round;
+        `allowed_bytes_per_s` is 0 without a limit; `news_age_s` is how old the news of progress
+        are on average.
+        """
+        told = sum(count for _, count in self._moved.values())
+        left = lacking_bytes - (self._done_bytes - self._done_before) - told
+        ran_s = now_s - self._began_s
+        # Heard since they began is what was copied until the news left.
+        measured = self._recent(now_s) / max(_RATE_MIN_S, min(RATE_S, ran_s - news_age_s))
+        trust = min(1.0, ran_s / _TRUSTED_S) if allowed_bytes_per_s else 1.0
+        rate = trust * measured + (1 - trust) * allowed_bytes_per_s
+        if rate <= 0:
+            return None
+        return max(0.0, left / rate - news_age_s) + _ENDING_S
 
     def _recent(self, now_s: float) -> int:
         """Return the bytes of the last seconds, and forget those before."""

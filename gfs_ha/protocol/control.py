@@ -10,6 +10,7 @@ from __future__ import annotations
 from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, LogIndex, ServerId, StartId
 from gfs_ha.protocol.codec import Failure, Word
 from gfs_ha.protocol.records import RecordEntry
+from gfs_ha.protocol.repair import RepairAllowance, RepairFacts
 from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
 
 
@@ -145,7 +146,7 @@ class CopyReplica(Word, frozen=True, tag="copy"):
     durability: str
     capacity: int
     sources: tuple[CopySource, ...]  # 1 to 8, in the order in which they are to be tried.
-    bytes_per_s: int = 0  # 0: no limit.
+    bytes_per_s: int = 0  # Of this copy alone; 0: no limit. RepairAllowance is for all together.
     gone: bytes = b""  # Blocks that were given back: the copy is without them (G8).
 
 
@@ -361,6 +362,7 @@ class Heartbeat(Word, frozen=True, tag="heartbeat"):
     led: tuple[LedTail, ...] = ()
     scrub: tuple[ScrubFacts, ...] = ()  # Of each disk.
     finished: tuple[FinishedTail, ...] = ()  # Told once; else the leader finds out by itself.
+    repair: RepairFacts | None = None
 
 
 class HeartbeatReply(Word, frozen=True, tag="heartbeat_reply"):
@@ -372,3 +374,4 @@ class HeartbeatReply(Word, frozen=True, tag="heartbeat_reply"):
     list_buckets: tuple[tuple[DiskId, int], ...] = ()  # At most 8, for the next heartbeat.
     lease_ms: int = 0  # How long the server may order appends, from when its heartbeat left.
     scrub: ScrubWanted | None = None  # How to scrub, when that is news for the server.
+    repair: RepairAllowance | None = None  # Without one the last one goes on, until it lapses.

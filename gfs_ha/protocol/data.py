@@ -58,9 +58,10 @@ class RequestFlag(enum.IntFlag):
     CREATE = 1  # A push at offset 0 makes the replica.
     CHECKED = 2  # A fetch: the server reads and checks every block itself, and reports damage.
     RECORDS = 4  # A push of a primary: a block of entries follows the request (records.py).
+    REPAIR = 8  # A fetch for a copy: it waits for what the server may give to repair.
 
 
-_FLAGS = RequestFlag.CREATE | RequestFlag.CHECKED | RequestFlag.RECORDS
+_FLAGS = RequestFlag.CREATE | RequestFlag.CHECKED | RequestFlag.RECORDS | RequestFlag.REPAIR
 
 
 class Hop(msgspec.Struct, frozen=True):

@@ -6,6 +6,23 @@ from gfs_ha.ids import ChunkId
 from gfs_ha.protocol.codec import Word
 
 
+class RepairAllowance(Word, frozen=True):
+    """What repair may take on a server from now on; it lapses in 2 s unless it is repeated."""
+
+    copies_bytes_per_s: int = -1  # Of all copies to it together; 0: no limit, -1: none.
+    server_bytes_per_s: int = 0  # Of these and those from it; 0: no limit.
+
+
+class RepairFacts(Word, frozen=True):
+    """What holds on a server for repair now, and how its clients fare; numbers as allowed."""
+
+    copies_bytes_per_s: int = -1
+    server_bytes_per_s: int = 0  # Less than allowed while it backs off.
+    backing_off: bool = False
+    slow_count: int = 0  # Of what clients asked in the last 3 s, how much took too long...
+    judged_count: int = 0  # ...of how much of which it is known how long it usually takes.
+
+
 class CopyRow(Word, frozen=True):
     """A copy that is being made."""
 
@@ -33,6 +50,18 @@ class RepairFailure(Word, frozen=True):
     reason: str
 
 
+class BackedOffRow(Word, frozen=True):
+    """A server that gives repair less than its budget because its clients wait longer than usual.
+
+    Of what they asked there in its last 3 s so much was slow: more than twice the usual time.
+    """
+
+    server: str
+    bytes_per_s: int  # That are left to repair.
+    slow_count: int
+    judged_count: int
+
+
 class RepairBudgetReport(Word, frozen=True, tag="repair_budget"):
     """-> kind RepairBudget: what repair may take; 0 bytes per second = no limit."""
 
@@ -40,6 +69,7 @@ class RepairBudgetReport(Word, frozen=True, tag="repair_budget"):
     server_bytes_per_s: int
     copies_per_server: int
     copies: int
+    backed_off: tuple[BackedOffRow, ...] = ()
 
 
 def held_by(budget: RepairBudgetReport) -> str:
@@ -70,6 +100,7 @@ class RepairReport(Word, frozen=True, tag="repair_report"):
     hold: str  # Why no copy is begun now, else empty.
     budget: RepairBudgetReport
     misplaced_count: int = 0  # Chunks that lie against their rule of placement.
+    allowed_bytes_per_s: int = 0  # What the servers may take now, all together; 0: no limit.
 
 
 class GetRepair(Word, frozen=True, tag="get_repair"):

@@ -14,6 +14,7 @@ from gfs_ha.chunk.copying import Copying
 from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.outbox import Outbox
+from gfs_ha.chunk.repair_pace import RepairPace
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.chunk.source import SourceRoom
 from gfs_ha.errors import GfsError
@@ -23,7 +24,8 @@ from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.net.streams import TcpStreams
 from gfs_ha.protocol.control import CopyReplica, CopySource, OrderAnswer
 from gfs_ha.protocol.data import cluster_hash
-from gfs_ha.runtime import ThreadedRuntime
+from gfs_ha.protocol.repair import RepairAllowance
+from gfs_ha.runtime import Runtime, ThreadedRuntime
 
 SEALED = LogIndex(40)
 ORDER = LogIndex(50)
@@ -64,13 +66,20 @@ def order(
     )
 
 
+def boundless(runtime: Runtime) -> RepairPace:
+    """Return a pace that lets everything go, and does not lapse."""
+    pace = RepairPace(runtime, allowance_s=float("inf"))
+    pace.allow(RepairAllowance(copies_bytes_per_s=0))
+    return pace
+
+
 def copy_now(store: ChunkStore, wanted: CopyReplica) -> None:
     """Carry out one order here. Raises: what the leader is told."""
     runtime = ThreadedRuntime()
     streams = StreamPool(TcpStreams(runtime), runtime)
     room = SourceRoom(cluster_hash(CLUSTER), streams, runtime)
     try:
-        Copying(store, room, wanted, lambda copying: None).run()
+        Copying(store, room, wanted, lambda copying, count: count).run()
     finally:
         streams.close()
 
@@ -104,7 +113,7 @@ def working_copies(store: ChunkStore) -> Iterator[Target]:
     epochs.told(EPOCH)
     outbox = Outbox(runtime)
     streams = StreamPool(TcpStreams(runtime), runtime)
-    copies = Copies(store, streams, epochs, outbox, runtime)
+    copies = Copies(store, streams, epochs, outbox, boundless(runtime), runtime)
     copies.start()
     try:
         yield Target(store, copies, outbox)

@@ -89,8 +89,8 @@ def budget(
 ) -> None:
     """Show how much repair may take, or change it.
 
-    Copies under way change their pace within a second or two. A server that serves clients at the
-    time gives a quarter of it.
+    Copies under way change their pace within a second or two. A server whose clients wait longer
+    than usual gives less of it, down to an eighth, and says so here.
     """
     if (cluster, server, per_server, copies) == (None, None, None, None):
         session.show(session.operations.repair(1).budget)
@@ -131,6 +131,7 @@ def _(report: RepairReport, wide: bool) -> Group:
     parts: list[RenderableType] = [_headline(report)]
     if report.hold:
         parts.append(Text(f"waits: {report.hold}", "yellow"))
+    parts += _backed_off(report.budget)
     if report.copying:
         table = Table("Chunk", "To", "Done", "Of", box=None)
         for copy in report.copying:
@@ -175,8 +176,19 @@ def _headline(report: RepairReport) -> Text:
     return text
 
 
+def _backed_off(report: RepairBudgetReport) -> list[RenderableType]:
+    return [
+        Text(
+            f"{row.server} leaves {size_text(row.bytes_per_s)}/s to repair: clients waited longer "
+            f"than usual there ({row.slow_count} of {row.judged_count} operations in 3 s)",
+            "yellow",
+        )
+        for row in report.backed_off
+    ]
+
+
 @render.register
-def _(report: RepairBudgetReport, wide: bool) -> Table:
+def _(report: RepairBudgetReport, wide: bool) -> RenderableType:
     table = Table("Budget", "Value", box=None)
     for name, value in (
         ("of all servers", report.cluster_bytes_per_s),
@@ -185,4 +197,4 @@ def _(report: RepairBudgetReport, wide: bool) -> Table:
         table.add_row(name, f"{size_text(value)}/s" if value else "no limit")
     table.add_row("copies at once of a server", str(report.copies_per_server))
     table.add_row("copies at once of all", str(report.copies))
-    return table
+    return Group(table, *_backed_off(report))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import msgspec
+
 from gfs_ha.errors import InvalidArgument
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.limits import LIST_PAGE_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.observed import LIVE
 from gfs_ha.master.planners.plan import NO_CHUNK
 from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.raft.contract import Outcome
@@ -16,6 +21,7 @@ from gfs_ha.master.state.copies import USUAL_BUDGET, budget_report
 from gfs_ha.master.state.records import Chunk
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.repair import (
+    BackedOffRow,
     CopyRow,
     GetRepair,
     RepairFailure,
@@ -47,9 +53,12 @@ def repair_report(desk: Desk, view: View, limit: int) -> RepairReport:
         for chunk_id, chunk in busy
         for order in chunk.copying
     ]
-    rate = repairs.bytes_per_s(now_s)
-    budget = budget_report(view.repair_budget() or USUAL_BUDGET)
-    left = max(0, found.lacking_bytes - sum(row.bytes_done for row in copying))
+    allowed = _allowed(reign)
+    budget = msgspec.structs.replace(
+        budget_report(view.repair_budget() or USUAL_BUDGET),
+        backed_off=tuple(_backed_off(reign, names, now_s))[:limit],
+    )
+    hold = reign.hold or held_by(budget)
     return RepairReport(
         chunk_count=found.chunks,
         copy_count=found.copies,
@@ -63,12 +72,41 @@ def repair_report(desk: Desk, view: View, limit: int) -> RepairReport:
         ),
         deleting_count=sum(len(chunk.deleting) for _, chunk in busy),
         made_count=repairs.done_copies,
-        bytes_per_s=rate,
-        eta_ms=0 if not found.copies else int(left / rate * 1000) if rate else -1,
-        hold=reign.hold or held_by(budget),
+        bytes_per_s=repairs.bytes_per_s(now_s),
+        eta_ms=-1 if hold and found.copies else _eta_ms(reign, allowed, now_s),
+        hold=hold,
         budget=budget,
         misplaced_count=max(reign.placing.newest, reign.placing.misplaced),
+        allowed_bytes_per_s=allowed,
     )
+
+
+def _allowed(reign: Reign) -> int:
+    """Return what all copies may take together now; 0 when one of them has no limit."""
+    rates = [one.copies_bytes_per_s for one in reign.allowances.values()]
+    return 0 if 0 in rates else sum(rate for rate in rates if rate > 0)
+
+
+def _eta_ms(reign: Reign, allowed: int, now_s: float) -> int:
+    """Return how long it will take until all is whole; -1: it cannot be told (yet)."""
+    found = reign.queue.newest
+    if not found.copies:
+        return 0
+    if not reign.queue.rounds:
+        return -1
+    heard = [one.heard_s for one in reign.observed.servers.values() if one.copies]
+    news_age_s = now_s - sum(heard) / len(heard) if heard else 0.0
+    eta_s = reign.repairs.eta_s(found.lacking_bytes, allowed, news_age_s, now_s)
+    return -1 if eta_s is None else int(eta_s * 1000)
+
+
+def _backed_off(reign: Reign, names: _Names, now_s: float) -> Iterator[BackedOffRow]:
+    for server_id, found in reign.observed.servers.items():
+        told = found.repair
+        if told is None or not told.backing_off or reign.observed.state(server_id, now_s) != LIVE:
+            continue
+        counts = (told.slow_count, told.judged_count)
+        yield BackedOffRow(names.of(server_id), told.server_bytes_per_s, *counts)
 
 
 def set_budget(desk: Desk, request: SetBudget, slot: Slot) -> None:

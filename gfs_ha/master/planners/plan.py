@@ -18,6 +18,7 @@ from gfs_ha.master.state.commands import LeaderCommand
 from gfs_ha.master.state.records import Chunk, Counters
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import DeleteReplica, Order
+from gfs_ha.protocol.repair import RepairAllowance
 
 NO_CHUNK = ChunkId(0)  # Below every id.
 NO_INODE = InodeId(0)
@@ -95,6 +96,7 @@ class Plan:
     strays: list[Place] = field(default_factory=list)  # Replicas of chunks without a row.
     ahead: list[InodeId] = field(default_factory=list)  # Files that need their next tail soon.
     waits: dict[ChunkId, str] = field(default_factory=dict)  # Why a chunk is not repaired now.
+    allowances: dict[ServerId, RepairAllowance] = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:

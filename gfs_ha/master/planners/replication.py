@@ -14,7 +14,7 @@ import msgspec
 
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.master.census import suspicious
-from gfs_ha.master.placement import place_copy
+from gfs_ha.master.placement import Candidate, place_copy
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.planners.scene import Load, Scene
 from gfs_ha.master.state.commands import ConfirmCopy, LeaderCommand, LoseHolder, PlaceCopy
@@ -150,7 +150,7 @@ def _place_copies(
     while len(good) + len(placed) < chunk.goal:
         if load.full:
             return BUSY
-        target, why = _target(scene, known, [*good, *placed])
+        target, why = _target(scene, known, [*good, *placed], load)
         if target is None:
             return why
         sources = scene.sources(chunk_id, chunk, target)
@@ -179,9 +179,13 @@ def _changes(command: LeaderCommand) -> int:
 
 
 def _target(
-    scene: Scene, known: tuple[ChunkId, Chunk], kept: list[ServerId]
+    scene: Scene, known: tuple[ChunkId, Chunk], kept: list[ServerId], load: Load
 ) -> tuple[ServerId | None, str]:
-    """Return who is to get one more copy: a server without a place, else one with a bad copy."""
+    """Return who is to get one more copy: a server without a place, else one with a bad copy.
+
+    Where others wait already it goes only if nobody else is as good by the rule: many servers copy
+    faster than one.
+    """
     chunk_id, chunk = known
     wanted = scene.copy_wanted(chunk_id, chunk, kept)
     # A server that came back without the disk of its place is as good as one without a place: the
@@ -192,12 +196,23 @@ def _target(
     wanted = replace(wanted, taken=wanted.taken - anew)
     candidates = list(scene.candidates.values())
     best, remarks = place_copy(candidates, wanted)
+    if best is not None and load.waiting(best.server_id):
+        waiting = {one for one in scene.candidates if load.waiting(one)}
+        other, _ = place_copy(candidates, replace(wanted, failed=wanted.failed | waiting))
+        if other is not None and _faults(scene, chunk, kept, other) <= _faults(
+            scene, chunk, kept, best
+        ):
+            best = other
     if best is None:
         # Healing: onto a place whose copy does not count, when no better one is free (D3).
         heal = {one.server_id for one in chunk.late} - set(kept)
         others = frozenset(scene.candidates.keys() - heal)
         best, _ = place_copy(candidates, replace(wanted, taken=others))
     return (None, remarks[0]) if best is None else (best.server_id, "")
+
+
+def _faults(scene: Scene, chunk: Chunk, kept: list[ServerId], target: Candidate) -> int:
+    return scene.faults(chunk, [*kept, target.server_id])
 
 
 def _to_lose(scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> list[tuple[Replica, str]]:

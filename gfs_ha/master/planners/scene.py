@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId
-from gfs_ha.limits import PLACEMENT_RULE_DEFAULT
+from gfs_ha.limits import PLACEMENT_RULE_DEFAULT, REPAIR_SERVER_BYTES_PER_S
 from gfs_ha.master.census import Presence, lost_disks
 from gfs_ha.master.observed import DAMAGED, DEAD, LIVE
 from gfs_ha.master.placement import Candidate, CopyWanted
@@ -15,11 +15,9 @@ from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import CopyReplica, CopySource
 
 SOURCES_MAX = 8
-SMALL_COPIES = 16  # Copies at once of one server while they are small...
-SMALL_BYTES = 32 << 20  # ...together, or what the budget of some time is worth:
+AT_SERVER_MAX = 16  # Copies that run or wait at one server...
+SOON_BYTES = 32 << 20  # ...as long as they are so small together, or worth the budget of some time:
 AHEAD_S = 2.5  # a plan, an order and news of progress take up to a second each.
-_COPIES_COUNTED = 8_192  # Chunks with copies under way that are looked at.
-BUSY_SHARE = 4  # A server with clients' streams gives repair a quarter of its budget.
 
 
 class Scene:
@@ -36,7 +34,6 @@ class Scene:
         settings = view.settings()
         self._default_rule = settings.rule if settings is not None else PLACEMENT_RULE_DEFAULT
         self._servers: dict[ServerId, Server | None] = {}
-        self._load: Load | None = None
         self.presence = Presence(self.there, self._lost, seen.damaged | seen.repair.gone)
 
     def there(self, server_id: ServerId) -> bool:
@@ -187,52 +184,31 @@ class Scene:
             durability=chunk.durability,
             capacity=chunk.capacity,
             sources=tuple(reached),
-            bytes_per_s=self.rate(order.server_id, sources[0]),
+            bytes_per_s=self.budget.server_bytes_per_s,
             gone=chunk.gone,
         )
 
-    def rate(self, target: ServerId, source: ServerId) -> int:
-        """Return the bytes per second of one copy; a server that serves clients gives less.
-
-        The budget is shared by the copies that are under way now, not by all that might be.
-        """
-        budget, load = self.budget, self._under_way()
-        shares = []
-        if budget.server_bytes_per_s:
-            counts = [load.count(one) for one in (target, source)]
-            share = budget.server_bytes_per_s // _at_least_one(
-                min(max(counts), budget.copies_per_server)
-            )
-            # More streams at work than copies alone can cause are clients.
-            busy = any(
-                self.repair.streams.get(one, 0) > max(budget.copies_per_server, count)
-                for one, count in zip((target, source), counts, strict=True)
-            )
-            shares.append(share // BUSY_SHARE if busy else share)
-        if budget.cluster_bytes_per_s:
-            shares.append(budget.cluster_bytes_per_s // _at_least_one(load.at_once()))
-        return max(1, min(shares)) if shares else 0
-
-    def _under_way(self) -> Load:
-        if self._load is None:
-            self._load = Load.under_way(self._view, self, _COPIES_COUNTED)
-        return self._load
-
-
-def _at_least_one(count: int) -> int:
-    return max(1, count)
+    def bytes_left(self, chunk_id: ChunkId, chunk: Chunk, order: PlaceOrder) -> int:
+        """Return how much of a copy under way is still to be copied, as far as it was told."""
+        if (chunk_id, order.server_id, order.order_index) in self.repair.copied:
+            return 0
+        told = self.repair.running.get((chunk_id, order.server_id))
+        return max(0, chunk.length - (told.bytes_done if told is not None else 0))
 
 
 class Load:
-    """The copies under way by server, and whether one more may begin."""
+    """The copies under way by server, and whether one more may begin.
+
+    A copy that is done, and not confirmed yet, takes nothing more.
+    """
 
     def __init__(self, scene: Scene) -> None:
-        self._scene = scene
+        self._budget = scene.budget
         self._counts: dict[ServerId, int] = {}
         self._bytes: dict[ServerId, int] = {}
+        self._to_counts: dict[ServerId, int] = {}
+        self._to_bytes: dict[ServerId, int] = {}
         self.copies = 0
-        self._to: dict[ServerId, int] = {}
-        self._left = 0
         self.lacking = 0  # Chunks with a copy under way because they have too few.
 
     @classmethod
@@ -243,51 +219,51 @@ class Load:
             if chunk.copying and len(scene.good(chunk_id, chunk)) < chunk.goal:
                 load.lacking += 1
             for order in chunk.copying:
+                if (chunk_id, order.server_id, order.order_index) in scene.repair.copied:
+                    continue
                 sources = scene.sources(chunk_id, chunk, order.server_id)
-                told = scene.repair.running.get((chunk_id, order.server_id))
-                left = chunk.length - (told.bytes_done if told is not None else 0)
-                load.add(order.server_id, sources[0] if sources else None, max(0, left))
+                left = scene.bytes_left(chunk_id, chunk, order)
+                load.add(order.server_id, sources[0] if sources else None, left)
         return load
 
     def add(self, target: ServerId, source: ServerId | None, length: int) -> None:
         """Count a copy by the bytes that it still has to go."""
         self.copies += 1
-        self._left += length
-        self._to[target] = self._to.get(target, 0) + 1
+        self._to_counts[target] = self._to_counts.get(target, 0) + 1
+        self._to_bytes[target] = self._to_bytes.get(target, 0) + length
         for server_id in {target, source} - {None}:
             assert server_id is not None
             self._counts[server_id] = self._counts.get(server_id, 0) + 1
             self._bytes[server_id] = self._bytes.get(server_id, 0) + length
 
-    def at_once(self) -> int:
-        """Return how many of the copies can run at once; the others wait at their servers."""
-        most = self._scene.budget.copies_per_server
-        running = sum(min(most, count) for count in self._to.values())
-        return min(running, self._scene.budget.copies)
-
-    def count(self, server_id: ServerId) -> int:
-        """Return how many copies a server takes part in."""
-        return self._counts.get(server_id, 0)
-
     @property
     def full(self) -> bool:
         """Return whether the cluster has all the copies at once that it may have.
 
-        Nor is more begun than a small budget can carry soon: a copy that crawls is taken for dead.
+        Nor is more begun than the budget can carry soon: a copy that crawls is taken for dead. What
+        lies before one server counts no further than that server can carry it.
         """
-        budget = self._scene.budget
-        enough = budget.cluster_bytes_per_s and (
-            self._left >= max(1, int(budget.cluster_bytes_per_s * AHEAD_S))
-        )
-        return self.copies >= budget.copies or bool(enough)
+        budget = self._budget
+        if self.copies >= budget.copies:
+            return True
+        most = int(budget.server_bytes_per_s * AHEAD_S) or 1 << 62
+        ahead = sum(min(most, left) for left in self._to_bytes.values())
+        soon = max(1, int(budget.cluster_bytes_per_s * AHEAD_S))
+        return bool(budget.cluster_bytes_per_s) and ahead >= soon
+
+    def waiting(self, server_id: ServerId) -> bool:
+        """Return whether as many copies go to a server as it makes at once: more would wait."""
+        return self._to_counts.get(server_id, 0) >= self._budget.copies_per_server
 
     def free(self, server_id: ServerId, length: int) -> bool:
-        """Return whether a server may take part in one more copy."""
+        """Return whether a server may take part in one more copy.
+
+        Some more than it makes at once wait there, so that it never waits for the leader.
+        """
         count = self._counts.get(server_id, 0)
-        limit = self._scene.budget.copies_per_server
+        limit = self._budget.copies_per_server
         if count < limit:
             return True
-        # Copies that are over before the next plan: two at once would leave the budget unused.
-        soon = max(SMALL_BYTES, int(self._scene.budget.server_bytes_per_s * AHEAD_S))
-        small = self._bytes.get(server_id, 0) + length <= soon
-        return limit > 0 and count < SMALL_COPIES and small
+        per_s = self._budget.server_bytes_per_s or REPAIR_SERVER_BYTES_PER_S
+        soon = self._bytes.get(server_id, 0) + length <= max(SOON_BYTES, int(per_s * AHEAD_S))
+        return limit > 0 and count < AT_SERVER_MAX and soon

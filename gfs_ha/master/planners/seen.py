@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from gfs_ha.ids import ChunkId, DiskId, LogIndex, ServerId, StartId
 from gfs_ha.master.placement import Candidate
 from gfs_ha.protocol.control import BucketListing, CopyProgress, OpenReplica
+from gfs_ha.protocol.repair import RepairFacts
 
 Answered = tuple[ChunkId, ServerId, LogIndex]  # An order and who answered it.
 
@@ -22,7 +23,9 @@ class RepairSeen:
         failed_disks: disks that their servers say are out of service.
         listed: replicas that servers list as not settled.
         running: copies under way, as their targets tell.
-        copied, kept, deleted: orders of that kind that were answered as done.
+        facts: what holds for repair on servers, and how their clients fare, as they tell.
+        copied: copies that were answered as done, of this reign; so a plan never orders one anew.
+        kept, deleted: orders of that kind that were answered as done, each told to one plan.
         failed: copies that failed, or make no progress, and why.
         resting: where a copy of a chunk failed lately.
         gone: replicas that their servers say are not there.
@@ -39,6 +42,7 @@ class RepairSeen:
     streams: Mapping[ServerId, int] = field(default_factory=dict)
     listed: Mapping[ServerId, Mapping[ChunkId, OpenReplica]] = field(default_factory=dict)
     running: Mapping[tuple[ChunkId, ServerId], CopyProgress] = field(default_factory=dict)
+    facts: Mapping[ServerId, RepairFacts] = field(default_factory=dict)
     copied: frozenset[Answered] = frozenset()
     kept: frozenset[Answered] = frozenset()
     deleted: frozenset[Answered] = frozenset()

@@ -16,6 +16,7 @@ from gfs_ha.chunk.outbox import Outbox
 from gfs_ha.chunk.primary import Primary
 from gfs_ha.chunk.progress import ProgressTicker
 from gfs_ha.chunk.push import PushRoom
+from gfs_ha.chunk.repair_pace import RepairPace
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import Denied, GfsError, NotLeader, Unreachable, WrongCluster, WrongDirectory
@@ -39,6 +40,7 @@ from gfs_ha.protocol.control import (
     RegisterServer,
     ServerRegistered,
 )
+from gfs_ha.protocol.repair import RepairAllowance, RepairFacts
 from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
 from gfs_ha.runtime import Future, ThreadedRuntime
 
@@ -95,6 +97,7 @@ class Shelf:
     def __init__(self) -> None:
         self.leases: list[tuple[float, int]] = []
         self.scrubs: list[ScrubWanted] = []
+        self.allowances: list[RepairAllowance] = []
 
     def disks(self) -> tuple[DiskFacts, ...]:
         return (DiskFacts(DiskId(2), 1000, 250, 3),)
@@ -126,6 +129,12 @@ class Shelf:
     def note_scrub(self, wanted: ScrubWanted) -> None:
         self.scrubs.append(wanted)
 
+    def repair(self) -> RepairFacts:
+        return RepairFacts(5, 6)
+
+    def note_repair(self, allowance: RepairAllowance) -> None:
+        self.allowances.append(allowance)
+
 
 def primary_of(store: ChunkStore) -> Primary:
     pool = StreamPool(TcpStreams(RUNTIME), RUNTIME)
@@ -141,9 +150,9 @@ class Server:
         store = ChunkStore(disk, Identity("c", ServerId(4), DiskId(2)), RUNTIME, 12)
         self.epochs = EpochBook(disk, RUNTIME)
         self.outbox = Outbox(RUNTIME)
-        copies = Copies(
-            store, StreamPool(TcpStreams(RUNTIME), RUNTIME), self.epochs, self.outbox, RUNTIME
-        )
+        streams = StreamPool(TcpStreams(RUNTIME), RUNTIME)
+        pace = RepairPace(RUNTIME)
+        copies = Copies(store, streams, self.epochs, self.outbox, pace, RUNTIME)
         self.obedience = Obedience(
             store, primary_of(store), copies, self.epochs, self.outbox, RUNTIME
         )

@@ -17,6 +17,7 @@ from gfs_ha.chunk.outbox import Outbox
 from gfs_ha.chunk.primary import Primary
 from gfs_ha.chunk.progress import ProgressTicker
 from gfs_ha.chunk.push import PushRoom
+from gfs_ha.chunk.repair_pace import RepairPace
 from gfs_ha.chunk.slots.format import DATA_OFFSET
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.store import ChunkStore, ReplicaSpec
@@ -88,7 +89,10 @@ def server() -> Iterator[Server]:
     store = ChunkStore(disk, identity, RUNTIME, boot_id=7)
     epochs = EpochBook(disk, RUNTIME)
     outbox = Outbox(RUNTIME)
-    copies = Copies(store, StreamPool(TcpStreams(RUNTIME), RUNTIME), epochs, outbox, RUNTIME)
+    copies = Copies(
+        *(store, StreamPool(TcpStreams(RUNTIME), RUNTIME), epochs, outbox),
+        *(RepairPace(RUNTIME), RUNTIME),
+    )
     obedience = Obedience(store, primary_of(store), copies, epochs, outbox, RUNTIME)
     made = Server(disk, store, epochs, outbox, obedience)
     yield made

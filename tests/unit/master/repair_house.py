@@ -22,6 +22,7 @@ from gfs_ha.master.state.invariants import check_all
 from gfs_ha.master.state.records import Chunk
 from gfs_ha.protocol.control import (
     CompareReplica,
+    CopyProgress,
     CopyReplica,
     DeleteReplica,
     KeepReplica,
@@ -29,6 +30,7 @@ from gfs_ha.protocol.control import (
     Order,
 )
 from gfs_ha.protocol.metadata import FinishChunk
+from gfs_ha.protocol.repair import RepairFacts
 
 LENGTH, DIGEST = 1000, 5
 PLANNERS = (plan_copies, plan_replication, plan_goals, plan_placing, plan_surplus)
@@ -49,6 +51,8 @@ class House:
     resting: set[tuple[int, int]] = field(default_factory=set)
     listed: dict[int, dict[int, OpenReplica]] = field(default_factory=dict)
     streams: dict[int, int] = field(default_factory=dict)
+    facts: dict[int, RepairFacts] = field(default_factory=dict)
+    running: dict[tuple[int, int], CopyProgress] = field(default_factory=dict)
     salvageable: set[int] = field(default_factory=set)  # Each block is good in some copy.
     failing: dict[int, str] = field(default_factory=dict)  # Targets that fail to copy, and why.
     deaf: set[int] = field(default_factory=set)
@@ -122,6 +126,8 @@ class House:
             settled=frozenset(one for one, state in states.items() if state == LIVE),
             streams=self.streams,
             listed=self.listed,
+            running=self.running,
+            facts=self.facts,
             copied=frozenset(self.copied),
             kept=frozenset(self.kept),
             deleted=frozenset(self.deleted),

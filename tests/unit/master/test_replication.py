@@ -107,34 +107,6 @@ def test_the_budget_bounds_what_is_begun() -> None:
     assert not placed(made) and set(made.waits.values()) == {replication.BUSY}
 
 
-def test_a_server_that_serves_clients_copies_slower() -> None:
-    house = House()
-    house.chunk((1, 2, 3))
-    house.dead = {3}
-    house.apply(house.plan(plan_replication))
-    house.tables.do(SetRepairBudget(0, 80_000_000, 2, 9))
-    [(_, order)] = house.plan(plan_copies).orders
-    assert isinstance(order, CopyReplica) and order.bytes_per_s == 80_000_000
-    house.streams = {4: 3}
-    [(_, order)] = house.plan(plan_copies).orders
-    assert isinstance(order, CopyReplica) and order.bytes_per_s == 20_000_000
-
-
-def test_the_budget_is_shared_by_the_copies_that_are_under_way_and_used_by_them() -> None:
-    house = House()
-    house.tables.do(SetRepairBudget(60_000_000, 80_000_000, 2, 9))
-    rates = []
-    for _ in range(3):
-        house.chunk((1, 2, 3))
-        house.dead = {3}
-        house.apply(house.plan(plan_replication))
-        orders = [order for _, order in house.plan(plan_copies).orders]
-        rates.append({one.bytes_per_s for one in orders if isinstance(one, CopyReplica)})
-        house.cursors.queue = type(house.cursors.queue)()
-    # One has all that the cluster may take; of three at one server the last one waits.
-    assert rates == [{60_000_000}, {30_000_000}, {30_000_000}]
-
-
 def test_a_small_budget_begins_no_more_copies_than_it_can_carry_soon() -> None:
     house = House(server_count=8)
     for _ in range(6):
