@@ -154,7 +154,7 @@ def test_the_book_tells_strays_and_wishes_once_and_counts_an_answer_once() -> No
     first, second = book.seen(take=True), book.seen(take=True)
     assert first.wanted and first.strays == (place(5),) and first.punched == {answered: 6_000}
     assert not second.wanted and not second.strays and second.punched == {answered: 6_000}
-    assert book.bytes_per_s(12.0) == 100 and book.bytes_per_s(71.0) == 0
+    assert [book.bytes_per_s(now_s) for now_s in (12.0, 40.0, 71.0)] == [1_200, 200, 0]
     book.want()
     assert not book.seen(take=False).wanted and book.seen(take=True).wanted
 
