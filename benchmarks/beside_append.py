@@ -27,7 +27,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from stage import Failed, Interrupted, Stage
+from comparison import compare, rounds_parser
+from stage import Failed, Stage
 
 import gfs_ha
 
@@ -238,30 +239,16 @@ _FIGURES = ("per_s", "p50_ms", "p99_ms")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = rounds_parser(__doc__)
     parser.add_argument("--peers", type=Path, required=True, help="where the scripts are")
     parser.add_argument(
         "--work", type=Path, default=Path(tempfile.gettempdir()) / "gfs-peers", help="of the peers"
     )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if not (options.peers / "up_glusterfs.sh").exists() or not (options.work / "bin").is_dir():
         print("the scripts of the peers, or the peers, are not there", file=sys.stderr)
         return 2
-    try:
-        with Stage("beside-append") as stage:
-            stage.cluster.up(masters=3, chunkservers=3, racks=("r1", "r2", "r3"))
-            found = measure(stage, options)
-    except Interrupted as interrupted:
-        return interrupted.exit_status
-    except Failed as error:
-        print(f"BENCHMARK FAILED: {error}", file=sys.stderr)
-        return 1
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
-    return 0 if report(found) else 8
+    return compare("beside-append", ("r1", "r2", "r3"), options, measure, report)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from comparison import compare, rounds_parser
 from raft_beside_bulk import Master, free_addresses
-from stage import Failed, Interrupted, Stage
+from stage import Failed, Stage
 
 LOAD = Path(__file__).with_name("etcd_load.py")
 IN_FLIGHT = (1, 8, 64)
@@ -207,26 +208,11 @@ _FIGURES = ("per_s", "p50_ms", "p99_ms")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    options = rounds_parser(__doc__).parse_args()
     if shutil.which("etcd") is None or shutil.which("etcdctl") is None:
         print("etcd is not installed (Debian: etcd-server, etcd-client)", file=sys.stderr)
         return 2
-    try:
-        with Stage("beside-etcd") as stage:
-            stage.cluster.up(masters=3, chunkservers=4, racks=("r1", "r2"))
-            found = measure(stage, options)
-    except Interrupted as interrupted:
-        return interrupted.exit_status
-    except Failed as error:
-        print(f"BENCHMARK FAILED: {error}", file=sys.stderr)
-        return 1
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
-    return 0 if report(found) else 8
+    return compare("beside-etcd", ("r1", "r2", "r1", "r2"), options, measure, report)
 
 
 if __name__ == "__main__":

@@ -13,43 +13,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from demonstration import elapsed_s, run_demo, say
 from probe import Probe
 from sample import MIB, copy_standard_library, differences, write_random
-from stage import Failed, Interrupted, Stage
-
-from gfs_ha.errors import GfsError
+from stage import Failed, Stage
 
 BIG_BYTES = 512 * MIB
 POLL_S = 0.01
 MOMENT_S = 60.0  # Longest wait for the middle of a put.
-_started_s = time.monotonic()
-
-
-def main() -> int:
-    """Run the demo; return 0 only if everything that it is to prove was proved."""
-    try:
-        with Stage("demo") as stage:
-            line = _play(stage)
-        left = [one.name for one in stage.cluster.status()]
-        if left or stage.directory.exists():
-            raise Failed(f"something was left behind: {left or stage.directory}")
-    except Interrupted as interrupted:
-        print(f"demo stopped by {interrupted}; everything is taken down", file=sys.stderr)
-        return interrupted.exit_status
-    except (Failed, GfsError, OSError, subprocess.TimeoutExpired) as error:
-        print(f"DEMO FAILED: {error}", file=sys.stderr)
-        return 1
-    print(line)
-    return 0
 
 
 def _play(stage: Stage) -> str:
     tree, big = stage.directory / "stdlib", stage.directory / "big.img"
     files, size = copy_standard_library(tree)
     write_random(big, BIG_BYTES)
-    _say(f"input: {files:,} files of the standard library ({size / MIB:.1f} MiB) and 512 MiB")
+    say(f"input: {files:,} files of the standard library ({size / MIB:.1f} MiB) and 512 MiB")
     stage.cluster.up(masters=3, chunkservers=4, racks=("r1", "r2"))
-    _say("3 masters and 4 chunkservers on 2 racks serve")
+    say("3 masters and 4 chunkservers on 2 racks serve")
     terms_before = _terms(stage)
 
     with Probe(str(stage.cluster.config_path)) as probe:
@@ -65,9 +45,9 @@ def _play(stage: Stage) -> str:
     print(stage.run("admin", "status"), end="")
     print(stage.run("admin", "placement", "show", "/big.img"), end="")
     new_terms = _check_terms(terms_before, _terms(stage))
-    _say(f"longest time between two of the probe's {probe.count:,} creates: {gap_s * 1000:.0f} ms")
+    say(f"longest time between two of the probe's {probe.count:,} creates: {gap_s * 1000:.0f} ms")
     return (
-        f"PROVED in {time.monotonic() - _started_s:.0f} s: {files:,} files ({size / MIB:.1f} MiB) "
+        f"PROVED in {elapsed_s():.0f} s: {files:,} files ({size / MIB:.1f} MiB) "
         f"and one of 512 MiB came back equal in every byte, through SIGKILL of the leading master "
         f"{leader} amid the tree (gap {gap_s * 1000:.0f} ms, {new_terms} new leader) and of "
         f"chunkserver {server} amid the big file; no client saw an error"
@@ -88,9 +68,9 @@ def _lose_leader(stage: Stage, probe: Probe, tree: Path, files: int) -> tuple[st
     killed_s = time.monotonic()
     stage.cluster.kill(leader, signal.SIGKILL)
     _still_running(stage, put, "the tree")
-    _say(f"leading master {leader} killed (SIGKILL) in the middle of the tree")
+    say(f"leading master {leader} killed (SIGKILL) in the middle of the tree")
     stage.end(put)
-    _say("the tree is put, without an error")
+    say("the tree is put, without an error")
     return leader, killed_s
 
 
@@ -112,9 +92,9 @@ def _lose_server(stage: Stage, probe: Probe, big: Path) -> str:
     _wait_amid(put, being_written, "the big file")
     stage.cluster.kill(victim, signal.SIGKILL)
     _still_running(stage, put, "the big file")
-    _say(f"chunkserver {victim} killed (SIGKILL) in the middle of the big file")
+    say(f"chunkserver {victim} killed (SIGKILL) in the middle of the big file")
     stage.end(put)
-    _say("the big file is put, without an error")
+    say("the big file is put, without an error")
     return victim
 
 
@@ -143,7 +123,7 @@ def _get_back(stage: Stage, tree: Path, big: Path) -> None:
     found = differences(tree, back / "stdlib") + differences(big, back / "big.img")
     if found:
         raise Failed(f"{len(found)} differences, the first: {'; '.join(found[:3])}")
-    _say("everything is back and equal: every name, byte, mode and time")
+    say("everything is back and equal: every name, byte, mode and time")
 
 
 def _check_probe(probe: Probe) -> None:
@@ -167,9 +147,5 @@ def _check_terms(before: list[int], after: list[int]) -> int:
     return len(new)
 
 
-def _say(text: str) -> None:
-    print(f"{time.monotonic() - _started_s:6.1f} s  {text}", flush=True)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_demo("demo", _play))

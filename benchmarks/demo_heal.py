@@ -6,22 +6,21 @@ checked by this program. It needs nothing but this checkout, and leaves nothing 
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import heal_ward
+from demonstration import elapsed_s, run_demo, say
 from heal_clients import RATES, Clients, verify
 from heal_faults import FAULTS
 from heal_figures import Healed
 from heal_load import LOG_FILE, PUTS
 from heal_ward import Ward
 from heal_watch import Watch
-from stage import Failed, Interrupted, Stage
+from stage import Failed, Stage
 
 import gfs_ha
-from gfs_ha.errors import GfsError
 
 DEAD_AFTER_S = 8.0  # Of silence; 30 s by default: we do not want to wait for so long here.
 RACKS = ("r1", "r2", "r3", "r4")
@@ -50,43 +49,24 @@ STORY = {
         ("admin", "masters", "ls"),
     ),
 }
-_started_s = time.monotonic()
-
-
-def main() -> int:
-    """Run the demo; return 0 only if everything that it is to prove was proved."""
-    try:
-        with Stage("demo-heal") as stage:
-            line = _play(stage)
-        left = [one.name for one in stage.cluster.status()]
-        if left or stage.directory.exists():
-            raise Failed(f"something was left behind: {left or stage.directory}")
-    except Interrupted as interrupted:
-        print(f"demo stopped by {interrupted}; everything is taken down", file=sys.stderr)
-        return interrupted.exit_status
-    except (Failed, GfsError, OSError, subprocess.TimeoutExpired) as error:
-        print(f"DEMO FAILED: {error}", file=sys.stderr)
-        return 1
-    print(line)
-    return 0
 
 
 def _play(stage: Stage) -> str:
     ward = heal_ward.prepare(stage, RACKS, CHUNK_BYTES, DEAD_AFTER_S)
     config = stage.cluster.config_path
-    _say("3 masters and 8 chunkservers on 4 racks serve; every file is kept three times")
+    say("3 masters and 8 chunkservers on 4 racks serve; every file is kept three times")
     heal_ward.fill(config, BIG_FILES)
     clients = Clients(stage.directory, config, RATES, stage.environment)
     healed: list[Healed] = []
     with clients, Watch(config, stage.cluster.directory) as watch:
         ward.watch, ward.clients = watch, clients
         clients.start()
-        _say(f"from now on clients put files to {PUTS}, get them back and compare every byte, and")
-        _say(f"append records to {LOG_FILE}; none of them may ever see an error")
+        say(f"from now on clients put files to {PUTS}, get them back and compare every byte, and")
+        say(f"append records to {LOG_FILE}; none of them may ever see an error")
         for name, (text, command) in STORY.items():
             healed.append(_act(stage, ward, name, (text, command)))
         wrong = clients.stop()
-        _say("a reader that knows nothing of the writers now reads everything")
+        say("a reader that knows nothing of the writers now reads everything")
         verified = verify(config, clients, stage.directory)
     wrong += verified.wrong
     if wrong:
@@ -95,7 +75,7 @@ def _play(stage: Stage) -> str:
     _show(stage, "admin", "status")
     copied = sum(one.copied_bytes for one in healed) / 1e6
     return (
-        f"PROVED in {time.monotonic() - _started_s:.0f} s: through the loss of a server, a rack, "
+        f"PROVED in {elapsed_s():.0f} s: through the loss of a server, a rack, "
         f"twelve bytes and a leader in mid-repair the cluster healed itself "
         f"({sum(one.copies for one in healed)} copies, {copied:.0f} MB); "
         f"{verified.files:,} files and {verified.records:,} records are there, every byte and each "
@@ -127,7 +107,7 @@ def _act(stage: Stage, ward: Ward, name: str, story: tuple[str, tuple[str, ...]]
     if not healed.copies:
         raise Failed(f"{name}: nothing had to be copied, which proves nothing")
     noticed = f"noticed after {healed.detect_s:.1f} s, " if healed.detect_s is not None else ""
-    _say(
+    say(
         f"{noticed}all copies there again {healed.whole_s:.1f} s after the fault: {healed.copies} "
         f"copies, {healed.copied_bytes / 1e6:.1f} MB; client errors: {len(healed.errors)}"
     )
@@ -141,9 +121,5 @@ def _show(stage: Stage, *words: str) -> None:
     print(f"$ gfsctl {' '.join(words)}\n{out.decode(errors='replace')}", flush=True)
 
 
-def _say(text: str) -> None:
-    print(f"{time.monotonic() - _started_s:6.1f} s  {text}", flush=True)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_demo("demo-heal", _play))
