@@ -12,7 +12,7 @@ from gfs_ha.net.answers import Deadline
 from gfs_ha.net.push_stream import PushStream
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.net.streams import Bytes
-from gfs_ha.protocol.data import DataRequest, Hop, RequestFlag
+from gfs_ha.protocol.data import DataRequest, Hop
 from gfs_ha.protocol.frames import ReplicaAck, failed_ack
 
 # Each server gives the one below less time, so that the one next to a fault names it.
@@ -43,7 +43,7 @@ class Chain:
         )
         try:
             self._stream = PushStream(pool, self._hop, below, deadline, block)
-            if request.flags & RequestFlag.CREATE:
+            if request.creates:
                 self._stream.begin()
         except GfsError as error:
             self._lose(error)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Protocol
 
 from gfs_ha.errors import DiskFailed, DiskFull, NotFound, WrongDirectory
@@ -127,15 +128,29 @@ _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 _libc.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
 
 
-@contextmanager
-def _translated(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
+class _Translated:
+    """Says in our words what the system refuses. No generator: ten of these make a small append."""
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not isinstance(error, OSError):
+            return
         reason = error.strerror or str(error)
         if error.errno in _FULL:
-            raise DiskFull(f"the disk is full: {what}") from error
-        raise DiskFailed(f"{what}: {reason}") from error
+            raise DiskFull(f"the disk is full: {self._what}") from error
+        raise DiskFailed(f"{self._what}: {reason}") from error
 
 
 class PosixFile:
@@ -147,7 +162,7 @@ class PosixFile:
 
     def read(self, offset: int, into: memoryview) -> int:
         filled = 0
-        with _translated(f"cannot read {self._name} at {offset}"):
+        with _Translated(f"cannot read {self._name} at {offset}"):
             while filled < len(into):
                 count = os.preadv(self._number, [into[filled:]], offset + filled)
                 if not count:
@@ -156,13 +171,13 @@ class PosixFile:
         return filled
 
     def write(self, offset: int, data: Bytes) -> None:
-        with _translated(f"cannot write {self._name} at {offset}"):
+        with _Translated(f"cannot write {self._name} at {offset}"):
             written = os.pwrite(self._number, data, offset)
             while written < len(data):
                 written += os.pwrite(self._number, memoryview(data)[written:], offset + written)
 
     def sync(self) -> None:
-        with _translated(f"cannot sync {self._name}"):
+        with _Translated(f"cannot sync {self._name}"):
             os.fdatasync(self._number)
 
     def write_back(self, offset: int, length: int) -> None:
@@ -170,7 +185,7 @@ class PosixFile:
             self._fail("cannot write back")
 
     def drop_cache(self) -> None:
-        with _translated(f"cannot drop the cache of {self._name}"):
+        with _Translated(f"cannot drop the cache of {self._name}"):
             os.posix_fadvise(self._number, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def allocate(self, length: int) -> None:
@@ -178,7 +193,7 @@ class PosixFile:
             self._fail(f"cannot reserve {length} bytes for")
 
     def truncate(self, length: int) -> None:
-        with _translated(f"cannot cut {self._name}"):
+        with _Translated(f"cannot cut {self._name}"):
             if os.fstat(self._number).st_size < length:
                 os.ftruncate(self._number, length)
             # ext4 gives back what was reserved beyond only if this does not make the file bigger.
@@ -189,11 +204,11 @@ class PosixFile:
             self._fail("cannot give back a range of")
 
     def size(self) -> int:
-        with _translated(f"cannot look at {self._name}"):
+        with _Translated(f"cannot look at {self._name}"):
             return os.fstat(self._number).st_size
 
     def room(self) -> int:
-        with _translated(f"cannot look at {self._name}"):
+        with _Translated(f"cannot look at {self._name}"):
             return os.fstat(self._number).st_blocks * _STAT_BLOCK_BYTES
 
     def number(self) -> int:
@@ -208,7 +223,7 @@ class PosixFile:
         code = ctypes.get_errno()
         if code in _NOT_SUPPORTED:
             return  # A file system without it: slower or bigger, not wrong.
-        with _translated(f"{what} {self._name}"):
+        with _Translated(f"{what} {self._name}"):
             raise OSError(code, os.strerror(code))
 
 
@@ -218,7 +233,7 @@ class PosixDisk:
     def __init__(self, directory: Path) -> None:
         """Take the directory, made if missing. Raises: WrongDirectory if another process has it."""
         self._directory = str(directory)
-        with _translated(f"cannot use {directory}"):
+        with _Translated(f"cannot use {directory}"):
             os.makedirs(directory, mode=0o700, exist_ok=True)
             self._number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -230,16 +245,16 @@ class PosixDisk:
             ) from error
 
     def names(self) -> list[str]:
-        with _translated(f"cannot list {self._directory}"):
+        with _Translated(f"cannot list {self._directory}"):
             return sorted(os.listdir(self._number))
 
     def create(self, name: str) -> PosixFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with _translated(f"cannot create {self._directory}/{name}"):
+        with _Translated(f"cannot create {self._directory}/{name}"):
             return PosixFile(os.open(name, flags, 0o600, dir_fd=self._number), name)
 
     def open(self, name: str) -> PosixFile:
-        with _translated(f"cannot open {self._directory}/{name}"):
+        with _Translated(f"cannot open {self._directory}/{name}"):
             try:
                 number = os.open(name, os.O_RDWR | os.O_CLOEXEC, dir_fd=self._number)
             except FileNotFoundError as error:
@@ -247,18 +262,18 @@ class PosixDisk:
         return PosixFile(number, name)
 
     def unlink(self, name: str) -> None:
-        with _translated(f"cannot remove {self._directory}/{name}"):
+        with _Translated(f"cannot remove {self._directory}/{name}"):
             try:
                 os.unlink(name, dir_fd=self._number)
             except FileNotFoundError:
                 pass
 
     def sync_names(self) -> None:
-        with _translated(f"cannot sync {self._directory}"):
+        with _Translated(f"cannot sync {self._directory}"):
             os.fsync(self._number)
 
     def usage(self) -> DiskUsage:
-        with _translated(f"cannot look at {self._directory}"):
+        with _Translated(f"cannot look at {self._directory}"):
             facts = os.fstatvfs(self._number)
         size = facts.f_frsize
         used = (facts.f_blocks - facts.f_bfree) * size

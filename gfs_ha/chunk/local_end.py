@@ -10,7 +10,7 @@ from gfs_ha.chunk.slots.replica import Replica
 from gfs_ha.chunk.slots.spec import ReplicaSpec
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import AlreadyExists, GfsError, ProtocolError
-from gfs_ha.protocol.data import ChunkKind, DataRequest, RequestFlag
+from gfs_ha.protocol.data import ChunkKind, DataRequest
 from gfs_ha.protocol.frames import ReplicaAck, failed_ack
 
 
@@ -39,7 +39,7 @@ class LocalEnd:
         try:
             with disk.at_disk():
                 replica = self._replica = self._find()
-                if request.flags & RequestFlag.RECORDS:
+                if request.brings_records:
                     replica.note_committed(request.committed)
                     if not request.length:
                         self._end = replica.header.end
@@ -50,7 +50,7 @@ class LocalEnd:
 
     def _find(self) -> Replica:
         request = self._request
-        if request.flags & RequestFlag.CREATE and request.offset == 0:
+        if request.creates and request.offset == 0:
             if request.kind is not ChunkKind.PUT:
                 raise ProtocolError("replicas of tails are made by order only")
             spec = ReplicaSpec(

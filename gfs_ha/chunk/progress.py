@@ -5,9 +5,9 @@ It must not depend on the thread that works: that one may wait for a disk or for
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Generic, Protocol, TypeVar
 
 from gfs_ha.limits import PROGRESS_PERIOD_S
 from gfs_ha.net.streams import Stream
@@ -18,20 +18,26 @@ DISK_PATIENCE_S = 10.0
 
 
 class DiskWatch:
-    """Knows how long a thread has been waiting for the disk."""
+    """Knows how long a thread has been waiting for the disk. One thread at a time waits."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._at_disk_since_s = 0.0
 
-    @contextmanager
-    def at_disk(self) -> Iterator[None]:
+    def at_disk(self) -> AbstractContextManager[None]:
         """Say that the `with` block waits for the disk, which may never answer."""
+        return self
+
+    def __enter__(self) -> None:
         self._at_disk_since_s = self._runtime.monotonic_s()
-        try:
-            yield
-        finally:
-            self._at_disk_since_s = 0.0
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._at_disk_since_s = 0.0
 
     def hangs(self) -> bool:
         """Return True when a disk call takes so long that this server must look dead."""
@@ -43,6 +49,9 @@ class Told(Protocol):
     """Somebody who is told that work goes on. Never waits: who reads nothing misses the news."""
 
     def tell(self) -> None: ...
+
+
+ToldT = TypeVar("ToldT", bound=Told)
 
 
 class Operation:
@@ -67,24 +76,22 @@ class ProgressTicker:
         self._running: dict[Told, None] = {}  # In the order in which they began.
         self._stopped = False
 
-    @contextmanager
-    def working(self, stream: Stream, op_id: int) -> Iterator[Operation]:
+    def working(self, stream: Stream, op_id: int) -> AbstractContextManager[Operation]:
         """Tell of progress inside the `with` block; after it, nothing more is sent."""
-        operation = Operation(stream, op_id, self._runtime)
-        with self.telling(operation):
-            yield operation
+        return self.telling(Operation(stream, op_id, self._runtime))
 
-    @contextmanager
-    def telling(self, told: Told) -> Iterator[None]:
+    def telling(self, told: ToldT) -> AbstractContextManager[ToldT]:
         """Tell `told` again and again inside the `with` block, and never after it."""
+        return _Telling(self, told)
+
+    def begin(self, told: Told) -> None:
         with self._condition:
             self._running[told] = None
-        try:
-            yield
-        finally:
-            # Under the lock, so that no progress frame follows the final one or cuts into it.
-            with self._condition:
-                self._running.pop(told, None)
+
+    def end(self, told: Told) -> None:
+        # Under the lock, so that no progress frame follows the final one or cuts into it.
+        with self._condition:
+            self._running.pop(told, None)
 
     def run(self) -> None:
         """Tick until `stop`."""
@@ -98,3 +105,21 @@ class ProgressTicker:
         with self._condition:
             self._stopped = True
             self._condition.notify_all()
+
+
+class _Telling(Generic[ToldT]):
+    def __init__(self, ticker: ProgressTicker, told: ToldT) -> None:
+        self._ticker = ticker
+        self._told = told
+
+    def __enter__(self) -> ToldT:
+        self._ticker.begin(self._told)
+        return self._told
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ticker.end(self._told)

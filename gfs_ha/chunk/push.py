@@ -19,7 +19,7 @@ from gfs_ha.net.answers import Deadline
 from gfs_ha.net.buffers import Buffer
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.net.streams import Stream
-from gfs_ha.protocol.data import DataRequest, RequestFlag
+from gfs_ha.protocol.data import DataRequest
 from gfs_ha.protocol.frames import FrameKind, encode_acks, encode_frame
 from gfs_ha.protocol.grid import first_mismatch
 from gfs_ha.protocol.packets import PACKET_BYTES, PacketHeader, decode_packet, packet_crcs
@@ -86,7 +86,7 @@ def _receive_entries(request: DataRequest, upstream: Stream, deadline: Deadline)
 
     Raises: ProtocolError, CorruptData unless they are exactly the records of the push.
     """
-    if not request.flags & RequestFlag.RECORDS:
+    if not request.brings_records:
         return b""
     head = memoryview(bytearray(BLOCK_HEAD_BYTES))
     upstream.receive(head, deadline.stall)
@@ -122,7 +122,7 @@ def _receive(request: DataRequest, packets: _Packets, chain: Chain, local: Local
             local.append(packets.data, crcs)
         end += packet.length
         last = packet.last
-    if request.flags & RequestFlag.RECORDS and end != limit:
+    if request.brings_records and end != limit:
         raise ProtocolError(f"a push of records ends at {end}, not at {limit}: they are whole")
     return True
 

@@ -51,9 +51,10 @@ class PushStream:
         DeadlineExceeded.
         """
         if self._header is not None:
+            # Nobody can have answered what was not asked yet.
             parts = [self._header, *parts]
             self._header = None
-        if self.ended_early or self._ended():
+        elif self.ended_early or self._ended():
             return
         try:
             self._stream.send(parts, self._reader.stall)

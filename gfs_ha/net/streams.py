@@ -109,6 +109,11 @@ _PARTS_MAX = 512
 _UNREAD_BYTES = 1 << 16
 
 
+# Plain numbers: to put flags together takes longer than to send a short frame.
+_SEND_NOW = int(socket.MSG_DONTWAIT | sockets.SEND_FLAGS)
+_PEEK = int(socket.MSG_PEEK | socket.MSG_DONTWAIT)
+
+
 class TcpStream:
     """A blocking socket with kernel timeouts of one slice.
 
@@ -156,7 +161,7 @@ class TcpStream:
 
     def send_now(self, data: bytes) -> bool:
         try:
-            sent = self._socket.send(data, socket.MSG_DONTWAIT | sockets.SEND_FLAGS)
+            sent = self._socket.send(data, _SEND_NOW)
         except OSError:
             return False
         if sent < len(data):
@@ -193,7 +198,7 @@ class TcpStream:
 
     def idle(self) -> bool:
         try:
-            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            self._socket.recv(1, _PEEK)
         except OSError as error:
             return error.errno in _AGAIN
         return False

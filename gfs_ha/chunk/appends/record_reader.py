@@ -31,6 +31,7 @@ class RecordReader:
         self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._start = 0
         self._end = 0
+        self._emptied = True  # The last look took all that was there.
 
     def read(self) -> list[Record]:
         """Return the records that came, at least one; none when nothing came for a while.
@@ -81,9 +82,12 @@ class RecordReader:
     def _receive(self) -> bool:
         """Take what is there, after waiting for a moment at most."""
         self._move_to_front()
-        count = self._stream.receive_now(self._buffer[self._end :])
-        if not count and self._stream.wait(_LOOK_S):
-            count = self._stream.receive_now(self._buffer[self._end :])
+        # Who had room for more has most likely taken all: to look in vain costs more than to wait.
+        if self._emptied and not self._stream.wait(_LOOK_S):
+            return False
+        space = self._buffer[self._end :]
+        count = self._stream.receive_now(space)
+        self._emptied = count < len(space)
         self._end += count
         return count > 0
 
