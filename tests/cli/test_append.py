@@ -80,7 +80,15 @@ def test_the_same_input_under_an_id_is_appended_once(gfsctl: Gfsctl, home: str) 
     gfsctl.ok("append", "--id", f"{home} few", log, "one", "two")
     other = gfsctl("append", "--id", f"{home} few", log, "other", "two")
     assert other.status == 4 and "not the same input" in other.err
+    assert "run the same command again" not in other.err
+    same_length = gfsctl("append", "--id", f"{home} few", log, "one", "six")
+    assert same_length.status == 4 and "record 2 was appended before with other" in same_length.err
+    gfsctl.ok("append", "--id", f"{home} few", log, "one", "two")
     assert gfsctl.ok("cat", log).out == _lines(3001) + b"one\ntwo\n"
+    gfsctl.ok("truncate", "-s", str(len(_lines(3001))), log)
+    gfsctl.ok("append", log, "xxx", "yyy")
+    cut = gfsctl.ok("append", "--id", f"{home} few", log, "one", "two")
+    assert "2 of 2 records appended before" in cut.err, "it was: and a file may be cut later"
 
 
 def test_a_killed_appender_is_run_again_for_the_rest(gfsctl: Gfsctl, home: str) -> None:

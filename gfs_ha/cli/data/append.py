@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import click
 
 from gfs_ha.cli import output
+from gfs_ha.cli.data.appended_before import AppendedBefore
 from gfs_ha.cli.data.records_in import Lines, standard_input, too_long_whole, whole
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.options import NAME
@@ -17,7 +18,13 @@ from gfs_ha.cli.units import count_text, size_text
 from gfs_ha.cli.verb import Verb
 from gfs_ha.client.append_records import Appended
 from gfs_ha.client.appender import SETTLED_WAIT_S, Appender
-from gfs_ha.errors import GfsError, LimitExceeded, UnknownOutcome, UsageError
+from gfs_ha.errors import (
+    GfsError,
+    LimitExceeded,
+    PreconditionFailed,
+    UnknownOutcome,
+    UsageError,
+)
 from gfs_ha.protocol.codec import Word
 from gfs_ha.protocol.metadata import DISK, MEMORY
 from gfs_ha.runtime import Future, ThreadedRuntime
@@ -122,7 +129,8 @@ class _Run:
         self._path = path
         self._appender = appender
         self._key = key
-        self._pending: deque[Future[Appended]] = deque()
+        self._pending: deque[tuple[Future[Appended], bytes]] = deque()
+        self._before = AppendedBefore(session, path)
         self._done_count = 0
         self._before_count = 0
         self._bytes = 0
@@ -154,12 +162,13 @@ class _Run:
         try:
             for batch in batches:
                 self._send(batch, single)
-                while self._pending and self._pending[0].done():
+                while self._pending and self._pending[0][0].done():
                     yield self._settle()
                 output.flush()
             while self._pending:
                 yield self._settle()
             self._appender.close()
+            self._before.check()
         except GfsError as error:
             raise self._told(error) from error
         except KeyboardInterrupt:
@@ -171,22 +180,25 @@ class _Run:
     def _send(self, batch: list[bytes], single: bool) -> None:
         """Hand records over; those before one that is too long are appended."""
         try:
-            self._pending += self._appender.append_all(batch)
+            self._pending += zip(self._appender.append_all(batch), batch, strict=True)
         except LimitExceeded as error:
             if single:
                 raise too_long_whole(self._appender.record_bytes_max) from error
             limit = self._appender.record_bytes_max
             at = next(n for n, record in enumerate(batch) if len(record) > limit)
             first = self._appender.next_sequence
-            self._pending += self._appender.append_all(batch[:at])
+            self._pending += zip(self._appender.append_all(batch[:at]), batch[:at], strict=True)
             raise LimitExceeded(
                 f"line {first + at} has {len(batch[at])} bytes; a record has at most {limit} here"
             ) from error
 
     def _settle(self) -> AppendItem:
         """Return the oldest record once it is settled. Raises: what became of it instead."""
-        done = self._pending[0].result(SETTLED_WAIT_S)
+        future, data = self._pending[0]
+        done = future.result(SETTLED_WAIT_S)
         self._pending.popleft()
+        if self._key:
+            self._before.note(done, data)
         self._done_count += 1
         self._before_count += done.before
         self._bytes += done.length
@@ -196,7 +208,7 @@ class _Run:
     def _told(self, error: GfsError) -> GfsError:
         """Return the error with what is appended, what is not, and what is not known."""
         done, unknown = self._done_count, 0
-        for future in self._pending:
+        for future, _ in self._pending:
             try:
                 future.result(_PATIENCE_S)
                 done += 1
@@ -214,6 +226,8 @@ class _Run:
             if self._key
             else "a run with --id can be repeated without doubling"
         )
+        if isinstance(error, PreconditionFailed):  # Another run of it would end the same way.
+            return type(error)(f"{error.message}; {self._path}: {what}", **error.details)
         cause = error.message
         return type(error)(f"{cause}; {self._path}: {what}; {again}", **error.details)
 
@@ -223,7 +237,7 @@ class _Run:
             self._appender.close(_PATIENCE_S)
         except GfsError as error:
             output.say(error.message)
-        done = self._done_count + sum(_fine(future) for future in self._pending)
+        done = self._done_count + sum(_fine(future) for future, _ in self._pending)
         output.say(
             f"{printable(self._path)}: {count_text(done, 'record is', 'records are')} appended"
         )
