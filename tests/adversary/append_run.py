@@ -55,8 +55,10 @@ SERVERS = tuple(ServerId(number) for number in (1, 2, 3, 4))
 class AppendRun:
     """One file, who appends to it, its servers and their leader."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, durability: str = "disk") -> None:
+        """Args: in `memory` no power is cut: only processes die."""
         self.rng = random.Random(seed)
+        self.durability = durability
         self.masters = Leaders()
         self.servers = {number: Primaries(number) for number in SERVERS}
         for server in self.servers.values():
@@ -111,7 +113,7 @@ class AppendRun:
 
     def at(self, server: Primaries, action: Callable[[], None]) -> None:
         """Do something on a server, which may lose its power amid it."""
-        if self.rng.random() < 0.002:
+        if self.rng.random() < 0.002 and self.durability == "disk":
             server.disk.cut_after = self.rng.randrange(6)
         try:
             action()
@@ -223,6 +225,8 @@ class AppendRun:
         self.rng.choice(list(self.servers.values())).kill()
 
     def _cut_power(self) -> None:
+        if self.durability != "disk":
+            return
         self.cuts += 1
         count = self.rng.choice((1, 1, 1, 2, 4))
         for server in self.rng.sample(list(self.servers.values()), count):
@@ -317,7 +321,7 @@ class AppendRun:
             return
         chosen = self.rng.sample(up, 3)
         places = tuple((one.number, DiskId(100 + one.number)) for one in chosen)
-        reply = self.masters.apply(PlaceTail(self.inode_id, places, ahead=ahead))
+        reply = self.masters.apply(PlaceTail(self.inode_id, places, self.durability, ahead=ahead))
         if isinstance(reply, ChunkAllocated):
             starts = {one.number: one.start_id for one in chosen}
             index = LogIndex(self.masters.index)
@@ -335,7 +339,8 @@ class AppendRun:
             chain = tuple(CopySource(one.server_id, "h", 1) for one in chunk.replicas[1:])
             head = number == chunk.replicas[0].server_id
             order = CreateReplica(
-                *(chunk.chunk_id, chunk.birth, placed.index, DiskId(0), "disk", chunk.capacity),
+                *(chunk.chunk_id, chunk.birth, placed.index, DiskId(0)),
+                *(self.durability, chunk.capacity),
                 chain=chain if head else (),
                 primary_start=placed.starts[number] if head else StartId(0),
             )

@@ -11,3 +11,10 @@ def test_every_acknowledged_record_is_in_the_file_once_where_it_was_told(seed: i
     run = AppendRun(seed)
     run.play(4000)
     run.check()
+
+
+@pytest.mark.parametrize("seed", range(100, 104))
+def test_killed_processes_lose_no_record_that_is_kept_in_memory(seed: int) -> None:
+    run = AppendRun(seed, "memory")
+    run.play(4000)
+    run.check()
