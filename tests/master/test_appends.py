@@ -263,8 +263,7 @@ def test_a_tail_that_is_being_sealed_is_granted_to_nobody(
     with deaf(chain):
         client.post(client.asked(GrantAppend("/log", refused=first.tail.chunk_id)))
         wait_until(lambda: client.ask(GetChunks()).items[0].state == "sealing", "the seal")
-        answer = trio.link().call((client.asked(GrantAppend("/log")),), 1.5)[0]
-        assert isinstance(answer, Failure) and answer.error == "Busy", answer
+        assert trio.refusal(client.asked(GrantAppend("/log")), 1.5).error == "Busy"
     assert grant(client).tail.file_offset == 70
 
 
@@ -274,8 +273,8 @@ def test_nothing_is_granted_before_every_server_has_its_replica(
     made(client)
     for server in servers[:3]:
         server.deaf = True  # So that every placement has one of them.
-    answer = trio.link().call((client.asked(GrantAppend("/log")),), 1.5)[0]
-    assert isinstance(answer, Failure) and answer.error in ("Busy", "NoServers"), answer
+    answer = trio.refusal(client.asked(GrantAppend("/log")), 1.5)
+    assert answer.error in ("Busy", "NoServers"), answer
     assert not client.ask(ListLeases()).items
     for server in servers[:3]:
         server.deaf = False

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gfs_ha.config import (
     ClientConfig,
@@ -17,7 +17,7 @@ from gfs_ha.config import (
     MasterConfig,
     SettingsConfig,
 )
-from gfs_ha.errors import GfsError
+from gfs_ha.errors import DeadlineExceeded, GfsError
 from gfs_ha.ids import NO_SESSION, SessionId
 from gfs_ha.limits import DEAD_S, MIB, PROTOCOL_VERSION
 from gfs_ha.local.ports import choose_ports
@@ -112,6 +112,20 @@ class Trio:
         link = LeaderLink(self.masters, TcpNetwork(self.runtime), hello, self.runtime)
         self._closers.append(link.close)
         return link
+
+    def refusal(self, asked: Asked, timeout_s: float) -> Failure:
+        """Return what a call is refused with that waits in vain, whole calls of ours being late."""
+
+        def ask() -> Failure | None:
+            try:
+                answer = link.call((asked,), timeout_s)[0]
+            except DeadlineExceeded:
+                return None
+            assert isinstance(answer, Failure), answer
+            return None if answer.error == "DeadlineExceeded" else answer
+
+        link = self.link()
+        return cast(Failure, wait_until(ask, "a refusal in time"))
 
     def silence_claims_after(self, seconds: float) -> None:
         """Have claims of silent sessions end much earlier than they do in earnest."""
