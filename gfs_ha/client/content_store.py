@@ -17,7 +17,7 @@ from gfs_ha.client.transfers import PutOptions, Stored, Watch
 from gfs_ha.client.writer import Content, ContentWriter, publish
 from gfs_ha.errors import error_from_wire
 from gfs_ha.ids import ContentId
-from gfs_ha.protocol.metadata import PublishFile
+from gfs_ha.protocol.metadata import DISK, PublishFile
 from gfs_ha.runtime import Future
 
 PUBLISHED_WAIT_S = 3600.0  # Each step of it has a deadline of its own.
@@ -105,9 +105,9 @@ class ContentStore:
         """
         policy = self._policies.of_new_file(path)
         if policy is None:
-            return ChunkSpec(options.durability, options.replicas)
+            return ChunkSpec(options.durability or DISK, options.replicas)
         return ChunkSpec(
-            options.durability,
+            options.durability or policy.durability,
             options.replicas or (policy.goal if policy.goal_from else 0),
             policy.rule if policy.rule_from else "",
             policy.chunk_bytes if policy.chunk_bytes_from else 0,

@@ -247,7 +247,7 @@ def _last_name(local: str) -> str:
 
 
 def _check_options(options: PutOptions) -> None:
-    if options.durability not in (DISK, MEMORY):
+    if options.durability not in ("", DISK, MEMORY):
         raise UsageError(f"durability {options.durability!r}; it is {DISK!r} or {MEMORY!r}")
     if options.replicas < 0:
         raise UsageError(f"{options.replicas} replicas")

@@ -33,7 +33,7 @@ from gfs_ha.client.upload import ByteSource
 from gfs_ha.config import Config
 from gfs_ha.errors import UsageError
 from gfs_ha.protocol.calls import LINEARIZABLE, AsOf
-from gfs_ha.protocol.metadata import DISK, DirectoryEntry, FileStatus, Location, SetAttributes
+from gfs_ha.protocol.metadata import DirectoryEntry, FileStatus, Location, SetAttributes
 
 FILE_MODE = 0o644
 LocalPath = str | os.PathLike[str]
@@ -42,7 +42,7 @@ LocalPath = str | os.PathLike[str]
 class PutArguments(TypedDict, total=False):
     """How `put` and `put_tree` store; all may be left out.
 
-    `durability` is `disk` or `memory`; `replicas` the copies wanted, 0 = the cluster's setting;
+    `durability` is `disk` or `memory`, `replicas` the copies wanted; empty or 0 = as policies say;
     `if_absent` refuses to replace a file; `progress` is told of it; `cancel` ends it early.
     """
 
@@ -130,7 +130,7 @@ class Cluster:
         path: str,
         mode: str = "rb",
         *,
-        durability: str = DISK,
+        durability: str = "",
         replicas: int = 0,
         if_absent: bool = False,
     ) -> RemoteReader | RemoteWriter | RemoteEditor | RemoteAppender:
@@ -140,8 +140,8 @@ class Cluster:
         published as a whole by `close`, and discarded when the `with` block ends by an exception.
         `r+b`: a file that is there, to read and to overwrite, each write in one step. `ab`: writes
         go behind what is there, many writers may do so at once; a missing file is made.
-        Args: `durability` is `disk` or `memory`, `replicas` the copies wanted (0: the cluster's
-        setting), `if_absent` refuses to replace a file.
+        Args: `durability` is `disk` or `memory`, `replicas` the copies wanted (empty and 0: as
+        policies say), `if_absent` refuses to replace a file.
         """
         path = check_path(path)
         if mode == "rb":
@@ -162,30 +162,32 @@ class Cluster:
 
     def _appending(self, path: str, durability: str) -> RemoteAppender:
         connection = self._connection
+        durability = self.policies.durability(path, durability)
         appender = connection.appenders.make(AppendTarget(path, durability, ordered=True))
         runtime = connection.runtime
         return RemoteAppender(path, appender, runtime, lambda: self.stat(path, exact=True).size)
 
     # Records ------------------------------------------------------------------------------------
 
-    def append(self, path: str, data: bytes | memoryview, *, durability: str = DISK) -> int:
+    def append(self, path: str, data: bytes | memoryview, *, durability: str = "") -> int:
         """Append one record, whole and exactly once, and return the offset where it lies.
 
         Many clients and threads may append to one file at once; each is told where its own lies.
         A missing file is made. Raises: LimitExceeded for more than 8 MiB (a quarter of a smaller
         chunk); UnknownOutcome when it may or may not be appended; NotFound for a missing directory.
         """
-        target = AppendTarget(check_path(path), durability)
+        target = AppendTarget(path, self.policies.durability(check_path(path), durability))
         return self._connection.appenders.append(target, data).result(SETTLED_WAIT_S).offset
 
-    def appender(self, path: str, *, durability: str = DISK, key: str = "") -> Appender:
+    def appender(self, path: str, *, durability: str = "", key: str = "") -> Appender:
         """Return an appender for many records, each with a future; use it with `with`.
 
         With a `key` its record i is record i of that key in every run: what an earlier run appended
         within the last 24 h is found again and not appended twice. Once a record fails, no later
         one is appended.
         """
-        target = AppendTarget(check_path(path), durability, key, ordered=True)
+        durability = self.policies.durability(check_path(path), durability)
+        target = AppendTarget(path, durability, key, ordered=True)
         return self._connection.appenders.make(target)
 
     def follow(self, path: str) -> Follower:
@@ -197,7 +199,7 @@ class Cluster:
         with self.open(path) as file:
             return file.read()
 
-    def write_bytes(self, path: str, data: bytes | memoryview, *, durability: str = DISK) -> None:
+    def write_bytes(self, path: str, data: bytes | memoryview, *, durability: str = "") -> None:
         """Replace the content of a file, or make it, in one step."""
         with self.open(path, "wb", durability=durability) as file:
             file.write(data)
@@ -295,7 +297,7 @@ class Cluster:
         self._changes.truncate(path, size)
 
     def pwrite(
-        self, path: str, offset: int, data: bytes | memoryview, *, durability: str = DISK
+        self, path: str, offset: int, data: bytes | memoryview, *, durability: str = ""
     ) -> None:
         """Write bytes over those at `offset`, or at the end, in one step.
 
@@ -377,7 +379,7 @@ class Cluster:
 
 def _put_options(how: PutArguments) -> tuple[PutOptions, Progress | None, Cancel | None]:
     options = PutOptions(
-        durability=how.get("durability", DISK),
+        durability=how.get("durability", ""),
         replicas=how.get("replicas", 0),
         if_absent=how.get("if_absent", False),
     )

@@ -13,7 +13,7 @@ from gfs_ha.client.cluster import ClusterCalls
 from gfs_ha.client.namespace import Namespace, check_path
 from gfs_ha.client.session import Session
 from gfs_ha.errors import GfsError
-from gfs_ha.protocol.metadata import Done, FileStatus
+from gfs_ha.protocol.metadata import DISK, Done, FileStatus
 from gfs_ha.protocol.policy import (
     GetPolicy,
     PolicyReport,
@@ -55,13 +55,16 @@ class Policies:
         replicas: int | None = None,
         rule: str | None = None,
         chunk_bytes: int | None = None,
+        durability: str | None = None,
     ) -> None:
         """Let a directory say how new files below it are kept; None leaves a field as it is.
 
-        0 or empty leaves it to the directories above. `rule` is `seed`, `spread` or `hdfs`.
+        0 or empty leaves it to the directories above. `rule` is `seed`, `spread` or `hdfs`,
+        `durability` is `disk` or `memory`: for writers below it that do not say it themselves.
         Raises: NotFound, NotADirectory, InvalidArgument, LimitExceeded.
         """
-        self._session.change(SetPolicy(check_path(path), replicas, rule, chunk_bytes), Done)
+        asked = SetPolicy(check_path(path), replicas, rule, chunk_bytes, durability)
+        self._session.change(asked, Done)
         self._forget()
 
     def unset(self, path: str) -> None:
@@ -99,6 +102,13 @@ class Policies:
                 self._known.clear()
             self._known[directory] = (now_s + BELIEVED_S, found)
         return found
+
+    def durability(self, path: str, asked: str) -> str:
+        """Return when a byte that is written to a path counts as stored: as asked, or as usual."""
+        if asked:
+            return asked
+        policy = self.of_new_file(path)
+        return DISK if policy is None else policy.durability
 
     def _forget(self) -> None:
         """Ask anew: what was believed is over, at least here."""

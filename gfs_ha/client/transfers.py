@@ -7,7 +7,6 @@ from typing import Protocol
 
 from gfs_ha.client.lanes import Lanes
 from gfs_ha.errors import Cancelled, GfsError
-from gfs_ha.protocol.metadata import DISK
 
 
 class Progress(Protocol):
@@ -73,11 +72,11 @@ class Watch:
 class PutOptions:
     """How content is stored.
 
-    Args: `durability` is `disk` or `memory` (C1); `replicas` the goal of copies, 0 = the cluster's
-    setting; `if_absent` refuses with AlreadyExists what would replace a file.
+    Args: `durability` is `disk` or `memory` (C1), `replicas` the goal of copies; empty and 0 = as
+    the directory's policy says. `if_absent` refuses with AlreadyExists what would replace a file.
     """
 
-    durability: str = DISK
+    durability: str = ""
     replicas: int = 0
     if_absent: bool = False
 

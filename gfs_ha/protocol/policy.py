@@ -6,6 +6,7 @@ The requests that change something are replicated commands too.
 from __future__ import annotations
 
 from gfs_ha.protocol.codec import Word
+from gfs_ha.protocol.metadata import DISK
 
 
 class SetPolicy(Word, frozen=True, tag="set_policy"):
@@ -19,6 +20,7 @@ class SetPolicy(Word, frozen=True, tag="set_policy"):
     goal: int | None = None
     rule: str | None = None
     chunk_bytes: int | None = None
+    durability: str | None = None
 
 
 class UnsetPolicy(Word, frozen=True, tag="unset_policy"):
@@ -67,6 +69,9 @@ class PolicyReport(Word, frozen=True, tag="policy_report"):
     rule_from: str = ""
     chunk_bytes_from: str = ""
     policy_count: int = 0  # Directories of the whole cluster that say something.
+    durability: str = DISK  # Of writers that do not say it themselves; a file has none of its own.
+    own_durability: str = ""
+    durability_from: str = ""
 
 
 PolicyMutation = SetPolicy | UnsetPolicy | SetReplication

@@ -39,6 +39,21 @@ def test_new_files_are_kept_as_their_directory_says(gfsctl: Gfsctl, home: str) -
     assert told["rule"] == "seed" and not told["rule_from"]
 
 
+def test_what_is_written_counts_as_stored_when_its_directory_says(
+    gfsctl: Gfsctl, home: str
+) -> None:
+    said = gfsctl.ok("policy", "set", "-n", home, "--durability", "memory").out.decode()
+    assert "durability memory" in said
+    gfsctl.ok("policy", "set", home, "--durability", "memory")
+    gfsctl.ok("put", "-", f"{home}/f", stdin=os.urandom(CHUNK_BYTES))
+    gfsctl.ok("put", "--durability", "disk", "-", f"{home}/g", stdin=os.urandom(CHUNK_BYTES))
+    gfsctl.ok("append", f"{home}/log", "a record")
+    found = [chunk(gfsctl, f"{home}/{name}")["durability"] for name in ("f", "g", "log")]
+    assert found == ["memory", "disk", "memory"]
+    [told] = gfsctl.ok("policy", "get", "-o", "json", f"{home}/log").json["items"]
+    assert (told["durability"], told["durability_from"]) == ("memory", home)
+
+
 def test_a_dry_run_says_what_would_hold_and_changes_nothing(gfsctl: Gfsctl, home: str) -> None:
     words = ("policy", "set", home, "--replicas", "4", "--chunk-size", "1MiB")
     said = gfsctl.ok(*words, "-n").out.decode()

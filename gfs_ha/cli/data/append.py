@@ -68,10 +68,9 @@ class AppendItem(Word, frozen=True):
 @click.option(
     "--durability",
     type=click.Choice([DISK, MEMORY]),
-    default=DISK,
-    show_default=True,
     envvar="GFS_DURABILITY",
-    help="When a record counts as appended: on every server's disk, or in its memory.",
+    help="When a record counts as appended: on every server's disk, or in its memory; else as"
+    " `gfsctl policy` says of the directory, else disk.",
 )
 @pass_session
 def append(
@@ -81,7 +80,7 @@ def append(
     stdin_lines: bool,
     key: str | None,
     no_newline: bool,
-    durability: str,
+    durability: str | None,
 ) -> None:
     """Append records to a file: each whole, exactly once, in one order for all readers.
 
@@ -96,7 +95,7 @@ def append(
     if key == "":
         raise UsageError("--id: an empty id names nothing")
     target = session.file_path(path)
-    appender = session.cluster.appender(target, durability=durability, key=key or "")
+    appender = session.cluster.appender(target, durability=durability or "", key=key or "")
     run = _Run(session, target, appender, key)
     if stdin_lines:
         run.show(_line_batches(appender), listed=False)

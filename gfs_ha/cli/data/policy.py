@@ -1,8 +1,9 @@
-"""`gfsctl policy`: how new files below a directory are kept: copies, rule, size of chunks."""
+"""`gfsctl policy`: how what is written below a directory is kept, and when it counts as stored."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import click
 from rich.table import Table
@@ -16,7 +17,7 @@ from gfs_ha.cli.units import size_text
 from gfs_ha.cli.verb import Family, Row, Verb
 from gfs_ha.errors import UsageError
 from gfs_ha.limits import GOAL_MAX, PLACEMENT_RULES
-from gfs_ha.protocol.metadata import DIRECTORY
+from gfs_ha.protocol.metadata import DIRECTORY, DISK, MEMORY
 from gfs_ha.protocol.policy import PolicyReport
 from gfs_ha.strict_toml import parse_size
 
@@ -40,6 +41,15 @@ policy = Family(
 )
 
 
+class _Change(NamedTuple):
+    """What a directory is to say from now on; None leaves it as it is."""
+
+    goal: int | None
+    rule: str | None
+    chunk_bytes: int | None
+    durability: str | None
+
+
 @click.command(
     "get",
     cls=Verb,
@@ -61,6 +71,7 @@ def get_policy(session: Session, path: str) -> None:
     examples="""
     gfsctl policy set /logs --replicas 2 --rule hdfs
     gfsctl policy set /logs --chunk-size 16MiB      # the others stay as they are
+    gfsctl policy set /tmp --durability memory      # for writers that do not say it themselves
     gfsctl policy set /logs --replicas usual        # as the directories above say
     gfsctl policy set -n /logs --replicas 2         # only say what would hold then
     """,
@@ -74,6 +85,11 @@ def get_policy(session: Session, path: str) -> None:
     "spread: each in a rack of its own.",
 )
 @click.option("--chunk-size", metavar="SIZE", help="1MiB to 64MiB, in steps of 64KiB; or usual.")
+@click.option(
+    "--durability",
+    type=click.Choice((DISK, MEMORY, _USUAL)),
+    help="When a byte counts as stored for writers that do not say it themselves.",
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would hold then.")
 @pass_session
 def set_policy(
@@ -82,24 +98,35 @@ def set_policy(
     replicas: str | None,
     rule: str | None,
     chunk_size: str | None,
+    durability: str | None,
     dry_run: bool,
 ) -> None:
     """Let a directory say how new files below it are kept; what is not given stays as it is.
 
-    The nearest directory that says something decides, each of the three for itself. Files keep
-    what they got when they were made: `gfsctl setrep` changes the copies of those that exist.
+    The nearest directory that says something decides, each of the four for itself. Files keep
+    what they got when they were made: `gfsctl setrep` changes the copies of those that exist. A
+    durability holds for whatever is written below from now on, unless the writer says another.
     """
-    if replicas is None and rule is None and chunk_size is None:
-        raise UsageError("say what is to change: --replicas, --rule or --chunk-size")
+    if replicas is None and rule is None and chunk_size is None and durability is None:
+        raise UsageError("say what is to change: --replicas, --rule, --chunk-size, --durability")
     wanted = session.path(path)
-    goal = None if replicas is None else _goal(replicas)
-    chosen = "" if rule == _USUAL else rule
-    size = None if chunk_size is None else _size(chunk_size)
+    change = _Change(
+        None if replicas is None else _goal(replicas),
+        "" if rule == _USUAL else rule,
+        None if chunk_size is None else _size(chunk_size),
+        "" if durability == _USUAL else durability,
+    )
     policies = session.cluster.policies
     if dry_run:
-        _show_plan(session, policies.get(wanted), (goal, chosen, size))
+        _show_plan(session, policies.get(wanted), change)
         return
-    policies.set(wanted, replicas=goal, rule=chosen, chunk_bytes=size)
+    policies.set(
+        wanted,
+        replicas=change.goal,
+        rule=change.rule,
+        chunk_bytes=change.chunk_bytes,
+        durability=change.durability,
+    )
     _show_after(session, wanted)
 
 
@@ -125,18 +152,16 @@ def _show_after(session: Session, path: str) -> None:
         session.show(session.cluster.policies.get(path))
 
 
-def _show_plan(
-    session: Session, now: PolicyReport, change: tuple[int | None, str | None, int | None]
-) -> None:
+def _show_plan(session: Session, now: PolicyReport, change: _Change) -> None:
     if now.kind != DIRECTORY:
         raise UsageError(f"{now.path} is a file; policies belong to directories")
-    goal, rule, size = change
     words = [
         f"{name} {value or _USUAL}"
         for name, value in (
-            ("replicas", goal),
-            ("rule", rule),
-            ("chunk size", size and size_text(size)),
+            ("replicas", change.goal),
+            ("rule", change.rule),
+            ("chunk size", change.chunk_bytes and size_text(change.chunk_bytes)),
+            ("durability", change.durability),
         )
         if value is not None
     ]
@@ -176,6 +201,7 @@ def _(report: PolicyReport, wide: bool) -> Table:
         ("replicas", str(report.goal), report.goal_from),
         ("rule", report.rule, report.rule_from),
         ("chunk size", size_text(report.chunk_bytes), report.chunk_bytes_from),
+        ("durability", report.durability, report.durability_from),
     ):
         table.add_row(name, value, printable(by) if by else "the cluster's settings")
     return table

@@ -42,10 +42,9 @@ from gfs_ha.runtime import ThreadedRuntime
 @click.option(
     "--durability",
     type=click.Choice([DISK, MEMORY]),
-    default=DISK,
-    show_default=True,
     envvar="GFS_DURABILITY",
-    help="When a byte counts as stored: on every server's disk, or in its memory.",
+    help="When a byte counts as stored: on every server's disk, or in its memory; else as"
+    " `gfsctl policy` says of the directory, else disk.",
 )
 @click.option(
     "--replicas",
@@ -60,7 +59,7 @@ def put(
     recursive: bool,
     jobs: int | None,
     if_absent: bool,
-    durability: str,
+    durability: str | None,
     replicas: int,
 ) -> None:
     """Copy local files into the cluster; `-` is standard input.
@@ -80,7 +79,7 @@ def put(
 
         def how(progress: Progress, cancel: Cancel) -> PutArguments:
             return PutArguments(
-                durability=durability,
+                durability=durability or "",
                 replicas=replicas,
                 if_absent=if_absent,
                 progress=progress,

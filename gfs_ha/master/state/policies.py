@@ -1,14 +1,15 @@
 """Policies of directories: how many copies new files below get, by which rule, in which chunks.
 
 Looked up when a file gets its content (F1: along the path as it is then). The file keeps what it
-got: a policy that changes, or a file that moves, changes nothing of it.
+got: a policy that changes, or a file that moves, changes nothing of it. When a byte counts as
+stored is nothing that a file has: each writer goes by what holds when it writes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gfs_ha.errors import LimitExceeded, NotADirectory
+from gfs_ha.errors import InvalidArgument, LimitExceeded, NotADirectory
 from gfs_ha.ids import InodeId
 from gfs_ha.limits import GOAL_MAX, POLICIES_MAX
 from gfs_ha.master.state.bounds import check_chunk_bytes, check_range, check_rule
@@ -17,7 +18,7 @@ from gfs_ha.master.state.names import resolve
 from gfs_ha.master.state.policy_records import Policy
 from gfs_ha.master.state.rows import Rows
 from gfs_ha.master.state.tables import POLICIES, id_key
-from gfs_ha.protocol.metadata import DIRECTORY, Done
+from gfs_ha.protocol.metadata import DIRECTORY, DISK, MEMORY, Done
 from gfs_ha.protocol.policy import SetPolicy, UnsetPolicy
 
 NO_POLICY = Policy()
@@ -35,12 +36,15 @@ def set_policy(draft: Draft, command: SetPolicy) -> Done:
         before.goal if command.goal is None else command.goal,
         before.rule if command.rule is None else command.rule,
         before.chunk_bytes if command.chunk_bytes is None else command.chunk_bytes,
+        before.durability if command.durability is None else command.durability,
     )
     check_range("goal", after.goal, 0, GOAL_MAX)
     if after.rule:
         check_rule(after.rule)
     if after.chunk_bytes:
         check_chunk_bytes(after.chunk_bytes)
+    if after.durability not in ("", DISK, MEMORY):
+        raise InvalidArgument(f"durability {after.durability!r}; there are {DISK} and {MEMORY}")
     if after.empty:
         forget_policy(draft, inode_id)
         return Done()

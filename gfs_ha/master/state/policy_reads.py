@@ -10,7 +10,7 @@ from gfs_ha.master.state.policy_records import Policy
 from gfs_ha.master.state.records import Inode, Settings
 from gfs_ha.master.state.tables import CHUNK_FITS, CONTENT_FITS, DENTRIES, dentry_key, id_key
 from gfs_ha.master.state.view import View
-from gfs_ha.protocol.metadata import DIRECTORY, FILE
+from gfs_ha.protocol.metadata import DIRECTORY, DISK, FILE
 from gfs_ha.protocol.paths import join_path, split_path
 from gfs_ha.protocol.policy import PolicyReport
 
@@ -39,7 +39,7 @@ def policy_report(view: View, settings: Settings, path: str, nearest: bool) -> P
     if kind == FILE and not nearest:
         inode = view.inode(inode_id)
         assert inode is not None, f"a name without inode {inode_id}"
-        return _of_file(settings, path, inode, count)
+        return _of_file(settings, (path, inode), said, count)
     return _of_directory(settings, path, said, count)
 
 
@@ -52,7 +52,11 @@ def fitting(view: View, content_id: ContentId, chunk_ids: set[ChunkId]) -> bool:
     return any(view.rows.get(CHUNK_FITS, id_key(one)) is not None for one in chunk_ids)
 
 
-def _of_file(settings: Settings, path: str, inode: Inode, count: int) -> PolicyReport:
+def _of_file(
+    settings: Settings, file: tuple[str, Inode], said: list[tuple[str, Policy]], count: int
+) -> PolicyReport:
+    path, inode = file
+    durability, said_by = _durability(said)
     return PolicyReport(
         path=path,
         kind=FILE,
@@ -66,7 +70,15 @@ def _of_file(settings: Settings, path: str, inode: Inode, count: int) -> PolicyR
         rule_from=path if inode.rule else "",
         chunk_bytes_from=path if inode.chunk_bytes else "",
         policy_count=count,
+        durability=durability,
+        durability_from=said_by,
     )
+
+
+def _durability(said: list[tuple[str, Policy]]) -> tuple[str, str]:
+    """Return when a byte counts as stored there, and which directory says so."""
+    found = ((policy.durability, path) for path, policy in reversed(said) if policy.durability)
+    return next(found, (DISK, ""))
 
 
 def _of_directory(
@@ -93,4 +105,7 @@ def _of_directory(
         rule_from=decides("rule"),
         chunk_bytes_from=decides("chunk_bytes"),
         policy_count=count,
+        durability=found.durability or DISK,
+        own_durability=own.durability,
+        durability_from=decides("durability"),
     )

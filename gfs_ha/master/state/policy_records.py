@@ -11,11 +11,12 @@ class Policy(Word, frozen=True):
     goal: int = 0
     rule: str = ""
     chunk_bytes: int = 0
+    durability: str = ""
 
     @property
     def empty(self) -> bool:
         """Return whether it says nothing at all."""
-        return not (self.goal or self.rule or self.chunk_bytes)
+        return not (self.goal or self.rule or self.chunk_bytes or self.durability)
 
     def over(self, above: Policy) -> Policy:
         """Return what holds below this one, which lies below another."""
@@ -23,6 +24,7 @@ class Policy(Word, frozen=True):
             self.goal or above.goal,
             self.rule or above.rule,
             self.chunk_bytes or above.chunk_bytes,
+            self.durability or above.durability,
         )
 
 

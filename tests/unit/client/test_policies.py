@@ -55,6 +55,29 @@ def test_a_big_file_gets_chunks_as_its_directory_says(little: LittleCluster) -> 
     assert wanted(little)[-1] == (2, "hdfs", 2 * MIB), "what is asked for wins"
 
 
+def test_a_writer_that_says_nothing_goes_by_what_its_directory_says_of_durability(
+    little: LittleCluster,
+) -> None:
+    client = little.client
+    client.mkdir("/fast/deep", parents=True)
+    client.mkdir("/safe")
+    client.policies.set("/fast", durability="memory")
+    client.write_bytes("/fast/deep/small", b"x" * 100)
+    client.write_bytes("/safe/small", b"x" * 100)
+    client.write_bytes("/fast/deep/asked", b"x" * 100, durability="disk")
+    with client.open("/fast/big", "wb") as file:
+        file.write(b"y" * MIB)
+    asked = [one.request.durability for one in little.masters.requests(AllocateChunk)]
+    assert asked == ["memory", "disk", "memory"], "what is asked for shares the chunk of its like"
+    assert client.policies.durability("/fast/log", "") == "memory"
+    assert client.policies.durability("/fast/log", "disk") == "disk"
+    assert client.policies.durability("/safe/log", "") == "disk"
+    told = client.policies.get("/fast/deep/small")
+    assert (told.durability, told.durability_from, told.own_durability) == ("memory", "/fast", "")
+    client.policies.set("/fast", durability="")
+    assert client.policies.get("/fast").durability == "disk"
+
+
 def test_what_is_told_of_a_policy_names_who_decides(little: LittleCluster) -> None:
     client = little.client
     client.mkdir("/a/b", parents=True)

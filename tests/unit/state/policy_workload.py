@@ -15,7 +15,9 @@ def policy_change(dice: random.Random, path: str) -> Command:
     if kind < 0.3:
         rule = dice.choice((None, "", "no rule", *PLACEMENT_RULES))
         where = dice.choice((path, "/", "/a", "/b"))
-        return SetPolicy(where, dice.choice((None, 0, 1, 2, 4, 99)), rule, dice.choice((0, MIB)))
+        said = dice.choice((None, "", "disk", "memory", "paper"))
+        goal = dice.choice((None, 0, 1, 2, 4, 99))
+        return SetPolicy(where, goal, rule, dice.choice((0, MIB)), said)
     if kind < 0.4:
         return UnsetPolicy(dice.choice((path, "/")))
     if kind < 0.75:

@@ -83,6 +83,10 @@ def test_a_field_is_left_to_the_directories_above_and_all_of_them_with_unset(
     assert kept(driver, "/a/y") == (0, "", 0)
     driver.ok(SetPolicy("/a", goal=2), session)
     driver.ok(SetPolicy("/a", goal=0), session)
+    driver.ok(SetPolicy("/a", durability="memory"), session)
+    with driver.view() as view:
+        assert view.counters().policies == 1
+    driver.ok(SetPolicy("/a", durability=""), session)
     with driver.view() as view:
         assert view.counters().policies == 0
     driver.check()
@@ -99,6 +103,7 @@ def test_a_field_is_left_to_the_directories_above_and_all_of_them_with_unset(
         (SetPolicy("/a", chunk_bytes=MIB - 65_536), "InvalidArgument"),
         (SetPolicy("/a", chunk_bytes=MIB + 1), "InvalidArgument"),
         (SetPolicy("/a", chunk_bytes=65 * MIB), "InvalidArgument"),
+        (SetPolicy("/a", durability="paper"), "InvalidArgument"),
         (UnsetPolicy("/file"), "NotADirectory"),
         (UnsetPolicy("/none"), "NotFound"),
     ],
