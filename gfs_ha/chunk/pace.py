@@ -8,6 +8,7 @@ BURST_BYTES = 1 * MIB  # One piece of a copy...
 BURST_S = 0.25  # ...or what the rate of so long is worth: a thread that came late loses nothing.
 NONE = -1  # No byte may go.
 _NEVER_S = 3600.0
+_WAIT_MIN_S = 0.001  # Shorter ones may end in the same tick of a clock. The burst pays for it.
 
 
 class Pace:
@@ -31,7 +32,8 @@ class Pace:
         self._earn(now_s)
         if self.bytes_per_s <= 0:
             return _NEVER_S if self.bytes_per_s else 0.0
-        return max(0.0, (min(count, self._full) - self._tokens) / self.bytes_per_s)
+        missing = min(count, self._full) - self._tokens
+        return max(_WAIT_MIN_S, missing / self.bytes_per_s) if missing > 0 else 0.0
 
     def change(self, bytes_per_s: int, now_s: float) -> None:
         """Go at another rate from now on."""

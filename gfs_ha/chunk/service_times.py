@@ -17,8 +17,8 @@ WINDOW_S = 3.0
 _NOTES_MAX = 2_000
 _KNOWN_COUNT = 40  # Operations of a class before others are judged by it.
 _SHARE = 0.9
-_STEP = 0.1  # Of the logarithm: ten slow ones in a row make what is usual about twice as long.
-_STEP_COPYING = _STEP / 50
+_STEP = 0.03  # Of the logarithm: 25 slow ones in a row make what is usual twice as long.
+_STEP_COPYING, _PAUSE_COPYING_S = 0.002, 1.0  # While copies run: six minutes of slow ones.
 _JUDGED_MIN = 10
 SLOW_FACTOR, SLOW_S = 2.0, 0.002  # Slow is who took more than this much longer than usual...
 SLOW_SHARE = 0.25  # ...and clients suffer when more than a quarter are slow; usual is a tenth.
@@ -30,13 +30,17 @@ class _Usual:
 
     log_s: float
     count: int = 0
+    learned_s: float = 0.0
 
-    def learn(self, took_s: float, step: float) -> None:
+    def learn(self, took_s: float, now_s: float, copying: bool) -> None:
+        step = _STEP_COPYING if copying else _STEP
+        if self.count < _KNOWN_COUNT:
+            step = 1.0 / (1 + self.count)
+        elif copying and now_s - self.learned_s < _PAUSE_COPYING_S:
+            return
         above = math.log(max(took_s, 1e-6)) > self.log_s
-        # Quick while little is known.
-        step = max(step, 1.0 / (1 + self.count)) if self.count < _KNOWN_COUNT else step
         self.log_s += step * (_SHARE if above else _SHARE - 1.0)
-        self.count += 1
+        self.count, self.learned_s = self.count + 1, now_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class ServiceTimes:
         if usual.count >= _KNOWN_COUNT:
             slow = took_s > math.exp(usual.log_s) * SLOW_FACTOR + SLOW_S
             self._judged.append((now_s, slow))
-        usual.learn(took_s, _STEP_COPYING if copying else _STEP)
+        usual.learn(took_s, now_s, copying)
 
     def judge(self, now_s: float) -> Judgement:
         """Return how clients fared in the last seconds."""

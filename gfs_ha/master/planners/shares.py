@@ -74,7 +74,7 @@ def share(
     raised = {one: rate - now[one] for one, rate in fair.items() if rate > now[one]}
     room = budget - sum(max(now[one], min(rate, now[one])) for one, rate in fair.items())
     wanted = sum(raised.values())
-    if wanted <= room:
+    if not wanted or wanted <= room:
         return fair
     part = max(0, room) / wanted
     return {
