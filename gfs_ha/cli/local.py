@@ -180,21 +180,22 @@ def status(session: Session, directory: str | None) -> None:
     examples="""
     gfsctl local kill m1              # SIGTERM: it stops cleanly
     gfsctl local kill cs2 -9          # SIGKILL: as if the machine died
-    gfsctl local kill m1 --signal STOP
+    gfsctl local kill m1 -STOP        # it freezes; -CONT lets it go on
     """,
 )
 @click.argument("name")
 @_directory
-@click.option("-9", "nine", is_flag=True, help="SIGKILL.")
-@click.option("-15", "fifteen", is_flag=True, help="SIGTERM, as without any.")
+@click.option("-9", "-KILL", "kill", is_flag=True, help="SIGKILL.")
+@click.option("-15", "-TERM", "term", is_flag=True, help="SIGTERM, as without any.")
+@click.option("-STOP", "stop", is_flag=True, help="SIGSTOP: it freezes.")
+@click.option("-CONT", "cont", is_flag=True, help="SIGCONT: it goes on.")
 @click.option("--signal", metavar="NAME", help="Which signal (TERM).")
 @pass_session
 def kill(
-    session: Session, /, name: str, directory: str | None, signal: str | None, **numbered: bool
+    session: Session, /, name: str, directory: str | None, signal: str | None, **usual: bool
 ) -> None:
     """Send a signal to one process; after TERM and KILL it is gone on return."""
-    said = [*(["KILL"] if numbered["nine"] else []), *(["TERM"] if numbered["fifteen"] else [])]
-    said += [] if signal is None else [signal]
+    said = [*(one for one, given in usual.items() if given), *([] if signal is None else [signal])]
     if len({_signal(one) for one in said}) > 1:
         raise UsageError(f"one signal at a time, and not {' and '.join(map(printable, said))}")
     number = _signal(said[0] if said else "TERM")

@@ -108,10 +108,11 @@ def _placed(one: Candidate, why: str) -> PlacedRow:
 
 
 def _why_there(one: Candidate, holders: tuple[Candidate, ...]) -> str:
-    """Return what a copy is in the rule: the head of the chain comes first."""
-    if one == holders[0]:
-        return "head of the chain"
-    return place_text(one, holders[: holders.index(one)])
+    """Return what a copy is in the rule, the head of the chain first, and what ails its server."""
+    place = "head of the chain"
+    if one != holders[0]:
+        place = place_text(one, holders[: holders.index(one)])
+    return f"{place}; it {one.trouble}" if one.trouble else place
 
 
 def _misplaced(scene: Scene, chunk_id: ChunkId, chunk: Chunk, good: list[ServerId]) -> str:
@@ -136,6 +137,8 @@ def _successor(
 ) -> SuccessorRow:
     """Return who gets the copy that would have to be made if one server died, and from whom."""
     left = [one for one in good if one != lost.server_id]
+    if lost.server_id not in good:
+        return SuccessorRow(lost.name, "", "", 0.0, "", "its copy does not count now")
     if len(left) >= chunk.goal:
         return SuccessorRow(lost.name, "", "", 0.0, "", "enough copies are left")
     if not left:

@@ -69,7 +69,7 @@ def test_the_life_of_a_local_cluster(local: Local, directory: Path) -> None:
     assert local("kill", "cs2", "--signal", "STOP").status == 0
     paused = local("start", "cs2")
     assert paused.status == 4 and "local kill cs2 --signal CONT" in paused.err
-    assert local("kill", "cs2", "--signal", "CONT").status == 0
+    assert local("kill", "cs2", "-CONT").status == 0
 
     assert local("down").lines[0].startswith("stopped: m1 cs1 cs2")
     assert local("down").lines[0].startswith("nothing was running")
@@ -91,6 +91,7 @@ def test_the_life_of_a_local_cluster(local: Local, directory: Path) -> None:
         ("up", "--masters", "2"),
         ("kill", "m1", "-9", "--signal", "STOP"),
         ("kill", "m1", "-9", "-15"),
+        ("kill", "m1", "-STOP", "-CONT"),
         ("up", "--chunkservers", "-1"),
         ("kill", "m1", "--signal", "NONSENSE"),
         ("kill",),

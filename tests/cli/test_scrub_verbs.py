@@ -110,6 +110,7 @@ def test_the_budget_is_changed_one_number_at_a_time_and_paused(gfsctl: Gfsctl) -
         [paused] = gfsctl.ok("admin", "scrub", "pause", "-o", "json").json["items"]
         assert paused["paused"] and paused["period_s"] == changed["period_s"]
         assert "resume" in gfsctl.refused(4, "admin", "scrub", "start", "--wait")
+        assert "resume" in gfsctl.ok("admin", "scrub", "start", "-n").err
         assert "PAUSED" in gfsctl.ok("admin", "scrub", "status").out.decode()
 
         def told() -> bool:

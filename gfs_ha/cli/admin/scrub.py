@@ -106,7 +106,8 @@ def start(
     bytes_per_s = _bytes(rate) if rate is not None else 0
     if rate is not None and not bytes_per_s:
         raise UsageError("--rate 0: a round needs a rate; scrub pause holds all of them")
-    rows = chosen_rows(session.operations.scrub().items, servers)
+    report = session.operations.scrub()
+    rows = chosen_rows(report.items, servers)
     chosen = sorted(rows, key=by_name)
     if not chosen:
         raise NotFound("there is no chunkserver yet")
@@ -119,6 +120,8 @@ def start(
     for row in chosen:
         if row.state != "live":
             session.warn(f"{row.name} is {row.state}: it begins when it is back")
+    if report.budget.paused and not wait:
+        session.warn("the scrub is paused: nothing is read before `gfsctl admin scrub resume`")
     if wait and not dry_run:
         chosen_ids = frozenset(row.server_id for row in chosen)
         check_found(wait_for_rounds(session, chosen_ids, number))
@@ -245,7 +248,7 @@ def _budget_line(budget: ScrubBudgetReport) -> Text:
 
 
 def _cells(row: ScrubRow, disk: ScrubFacts, wide: bool) -> list[str | Text]:
-    whole = disk.state == "idle"
+    whole = disk.state == "idle" or disk.ended_ms >= disk.began_ms > 0  # Between two rounds.
     share = disk.bytes_done / disk.bytes_total if disk.bytes_total else 1.0
     cells: list[str | Text] = [
         row.name,
@@ -273,7 +276,7 @@ def _state(row: ScrubRow, disk: ScrubFacts) -> Text:
     if row.state != "live":
         return state_text(row.state)
     text = Text(disk.note or disk.state)
-    if disk.asked and disk.state != "idle":
+    if disk.asked and disk.state != "idle" and not disk.ended_ms >= disk.began_ms > 0:
         text.append(", asked for")
     if not row.told:
         text.append(", has not heard of the newest orders", "yellow")

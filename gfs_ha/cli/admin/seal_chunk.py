@@ -12,7 +12,7 @@ from rich.text import Text
 
 from gfs_ha.cli import output
 from gfs_ha.cli.admin.chunks import read_chunk_id
-from gfs_ha.cli.names import printable
+from gfs_ha.cli.names import SCHEME, printable
 from gfs_ha.cli.options import TABLE, WIDE
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session
@@ -46,6 +46,11 @@ def seal_chunk(session: Session, chunk: str, accept_loss: bool, dry_run: bool, y
     verifies, never before what files refer to. Exit status 4: it is not blocked, or must not be
     ended now, and why.
     """
+    if chunk.startswith(("/", SCHEME)):
+        raise UsageError(
+            f"{printable(chunk)} is a path: one chunk is ended at a time; `gfsctl admin chunks ls "
+            "--blocked` lists those that are blocked"
+        )
     chunk_id = read_chunk_id(chunk)
     if not accept_loss:
         raise UsageError(

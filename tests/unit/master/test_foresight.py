@@ -135,6 +135,12 @@ def test_a_chunk_that_lies_against_its_rule_is_told_with_what_will_be_done() -> 
     told = explained(house, chunk_id)
     assert told.misplaced == "2 of 3 copies are lacking"
     assert {row.why for row in told.if_lost if row.lost == "cs3"} == {"no good copy would be left"}
+    assert {row.why for row in told.if_lost if row.lost == "cs1"} == {"its copy does not count now"}
+    assert [row.why for row in told.holders] == [
+        "head of the chain; it is dead",
+        "same rack; it is dead",
+        "same rack",
+    ]
 
 
 def test_an_open_chunk_is_explained_without_what_comes_next() -> None:
