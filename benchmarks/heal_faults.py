@@ -69,11 +69,11 @@ def flip_bytes(ward: Ward, healed: Healed) -> None:
             flipped.append(chunk_id)
             ward.watch.rotted(chunk_id)
     ward.read_near("cs7")
-    at_s = ward.watch.wait(lambda now: bool(ward.watch.lacked()), _START_S)
-    if at_s is None:
+    ward.watch.wait(lambda now: bool(ward.watch.lacked()), _START_S)
+    if ward.watch.lacked_since_s is None:
         healed.wrong.append("flip: nobody met the flipped bytes")
     else:
-        healed.detect_s = at_s - begun_s
+        healed.detect_s = ward.watch.lacked_since_s - begun_s
         ward.on_detected()
     # Readers took other copies of some: whoever has these compared finds the rest.
     for chunk_id in flipped:

@@ -7,11 +7,11 @@ runs on one host reaches itself whatever is cut.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from chaos import kernel
-from chaos.lan import Fault, Host, Lan
+from chaos.lan import Fault, Lan
 
 from gfs_ha.local import launcher
 from gfs_ha.local.layout import CONFIG_NAME, HOST, MASTER, Home
@@ -43,16 +43,34 @@ class Hosts:
         os.close(self._home)
         self._lan.__exit__(*arguments)
 
-    def launch(self, home: Home, role: str, options: Sequence[str] = ()) -> Process:
-        """Start a daemon of a local cluster on its host."""
-        host = self._host(home.name, role)
-        for path in (home.config_path, home.directory.parent / CONFIG_NAME):
-            self._move(path, host)
-        host.enter()
+    def address(self, host: str) -> str:
+        """Return the address of a host."""
+        return self._lan.hosts[host].address
+
+    @contextmanager
+    def on(self, host: str) -> Iterator[None]:
+        """Have this thread on a host; what it opens or starts there stays there."""
+        self._lan.hosts[host].enter()
         try:
-            return launcher.launch(home, role, (*options, "--insecure"))
+            yield
         finally:
             self._lan.hosts[SERVERS].enter()
+
+    def launch(self, home: Home, role: str, options: Sequence[str] = ()) -> Process:
+        """Start a daemon of a local cluster on its host."""
+        with self.on(self.settle(home, role)):
+            return launcher.launch(home, role, (*options, "--insecure"))
+
+    def settle(self, home: Home, role: str) -> str:
+        """Write down where a daemon and the masters are; return the name of its host."""
+        host = MASTERS if role == MASTER else APART if home.name == self._apart else SERVERS
+        for path in (home.config_path, home.directory.parent / CONFIG_NAME):
+            text = path.read_text(encoding="utf-8")
+            if not text.startswith(_OPEN):  # It was made for loopback.
+                text = text.replace(f'host = "{HOST}"', f'host = "{self.address(MASTERS)}"')
+                text = text.replace(f'listen = "{HOST}:', f'listen = "{self.address(host)}:')
+                path.write_text(_OPEN + text, encoding="utf-8")
+        return host
 
     def cut(self, both_ways: bool) -> Callable[[], None]:
         """Cut the server that is apart from the others and from clients; return what mends it.
@@ -61,18 +79,3 @@ class Hosts:
         """
         ways = [(APART, SERVERS), (SERVERS, APART)]
         return self._lan.break_ways(ways if both_ways else ways[:1], Fault(cut=True))
-
-    def _host(self, name: str, role: str) -> Host:
-        if role == MASTER:
-            return self._lan.hosts[MASTERS]
-        return self._lan.hosts[APART if name == self._apart else SERVERS]
-
-    def _move(self, path: Path, host: Host) -> None:
-        """Write the addresses on this network into a configuration that was made for loopback."""
-        text = path.read_text(encoding="utf-8")
-        if text.startswith(_OPEN):
-            return
-        masters = self._lan.hosts[MASTERS].address
-        text = text.replace(f'host = "{HOST}"', f'host = "{masters}"')
-        text = text.replace(f'listen = "{HOST}:', f'listen = "{host.address}:')
-        path.write_text(_OPEN + text, encoding="utf-8")

@@ -63,6 +63,7 @@ class Watch:
         self._history: dict[int, list[Stand]] = {}
         self._away: frozenset[str] = frozenset()
         self._rotten: dict[int, int] = {}
+        self.lacked_since_s: float | None = None  # When a copy was missing first since `begin`.
         self._newest = Moment(0.0)
         self.cluster = gfs_ha.connect(config, timeout_s=60.0)
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -80,6 +81,7 @@ class Watch:
         """Forget what was missing until now, and how copies lay before."""
         with self._lock:
             self._lacked = {}
+            self.lacked_since_s = None
             self._history = {one: stands[-1:] for one, stands in self._history.items()}
 
     def expect(self, *names: str) -> None:
@@ -186,6 +188,7 @@ class Watch:
         copies = lacking(row) + lost
         if row.state == "sealed" and copies > self._lacked.get(row.chunk_id, (0, 0))[0]:
             self._lacked[row.chunk_id] = (min(copies, row.goal), row.length)
+            self.lacked_since_s = self.lacked_since_s or time.monotonic()
 
     def _note_stand(self, row: ChunkRow, at_s: float) -> None:
         if row.state != "sealed":
