@@ -12,15 +12,14 @@ from functools import partial
 
 from gfs_ha.errors import Busy, GfsError, Held, NoServers, NoSpace, NotFound
 from gfs_ha.ids import ChunkId, InodeId, ServerId
-from gfs_ha.kv.ordered import OrderedKV
 from gfs_ha.limits import REQUEST_DEADLINE_S
 from gfs_ha.master.applicants import RETRY_MS, Applicant, Opening
 from gfs_ha.master.creation import Creation
+from gfs_ha.master.leader_parts import LeaderParts
 from gfs_ha.master.orders import CREATE
 from gfs_ha.master.placement import Placement
-from gfs_ha.master.proposals import Proposer, reply_of
+from gfs_ha.master.proposals import reply_of
 from gfs_ha.master.raft.contract import Outcome
-from gfs_ha.master.reign import Reign
 from gfs_ha.master.sealer import Sealer
 from gfs_ha.master.spares import Spares
 from gfs_ha.master.state.commands import LeaderCommand
@@ -33,7 +32,6 @@ from gfs_ha.master.waiting import Ends, Waiting
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.control import OrderDone, OrderFailed
 from gfs_ha.protocol.metadata import ChunkAllocated
-from gfs_ha.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -47,24 +45,16 @@ _LOOK_AGAIN = ("StaleCommand", "UnknownServer", "UnknownChunk")
 class Opener:
     """The tails that are being opened, and the appenders that wait for them."""
 
-    def __init__(
-        self,
-        reign: Reign,
-        sealer: Sealer,
-        kv: OrderedKV,
-        proposer: Proposer,
-        runtime: Runtime,
-        post: Callable[[Callable[[], None]], None],
-    ) -> None:
-        self._reign = reign
+    def __init__(self, parts: LeaderParts, sealer: Sealer) -> None:
+        self._reign = parts.reign
+        self._kv = parts.kv
+        self._proposer = parts.proposer
+        self._runtime = parts.runtime
+        self._post = parts.post
         self._sealer = sealer
-        self._kv = kv
-        self._proposer = proposer
-        self._runtime = runtime
-        self._post = post
         self._openings: dict[InodeId, Opening] = {}
         self._by_chunk: dict[ChunkId, Opening] = {}
-        self._spares = Spares(reign, kv, proposer, runtime, post)
+        self._spares = Spares(parts)
 
     def opening(self) -> frozenset[ChunkId]:
         """Return the tails that are placed and being opened, or kept ready for that."""

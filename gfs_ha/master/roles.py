@@ -9,6 +9,7 @@ from functools import partial
 from gfs_ha.errors import NotLeader
 from gfs_ha.limits import REQUEST_DEADLINE_S
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.leader_parts import LeaderParts
 from gfs_ha.master.opener import Opener
 from gfs_ha.master.proposals import reply_of
 from gfs_ha.master.raft.contract import (
@@ -108,9 +109,9 @@ class RoleKeeper:
         desk.proposer.propose(
             command, REQUEST_DEADLINE_S, partial(log_outcome, type(command).__name__)
         )
-        parts = (desk.kv, desk.proposer, desk.runtime, desk.post_quietly)
-        desk.sealer = Sealer(reign, *parts)
-        desk.opener = Opener(reign, desk.sealer, *parts)
+        parts = LeaderParts(reign, desk.kv, desk.proposer, desk.runtime, desk.post_quietly)
+        desk.sealer = Sealer(parts)
+        desk.opener = Opener(parts, desk.sealer)
         desk.reign = reign
 
 

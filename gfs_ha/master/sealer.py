@@ -12,14 +12,13 @@ from functools import partial
 
 from gfs_ha.errors import Busy, GfsError, StaleCommand, UnknownChunk, WrongState
 from gfs_ha.ids import ChunkId, ServerId, StartId, format_id
-from gfs_ha.kv.ordered import OrderedKV
 from gfs_ha.limits import HEARTBEAT_PARK_S, REQUEST_DEADLINE_S
+from gfs_ha.master.leader_parts import LeaderParts
 from gfs_ha.master.losses import Loss, foresee
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.orders import FENCE, PROVE
-from gfs_ha.master.proposals import MARGIN_S, Proposer, reply_of
+from gfs_ha.master.proposals import MARGIN_S, reply_of
 from gfs_ha.master.raft.contract import Outcome
-from gfs_ha.master.reign import Reign
 from gfs_ha.master.seal_attempt import Attempt, facts_of
 from gfs_ha.master.seal_orders import kind_of, order_of
 from gfs_ha.master.sealing import (
@@ -38,7 +37,6 @@ from gfs_ha.master.waiting import Waiting
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.control import FenceAnswer, FinishedTail, OrderFailed, ProofAnswer
 from gfs_ha.protocol.metadata import ChunkSealed
-from gfs_ha.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -53,23 +51,16 @@ RETRY_MS = 200  # What a client that came too early is told to wait.
 class Sealer:
     """The chunks that are being sealed, and the clients that wait for them."""
 
-    def __init__(
-        self,
-        reign: Reign,
-        kv: OrderedKV,
-        proposer: Proposer,
-        runtime: Runtime,
-        post: Callable[[Callable[[], None]], None],
-    ) -> None:
-        self._reign = reign
-        self._kv = kv
-        self._proposer = proposer
-        self._runtime = runtime
-        self._post = post
+    def __init__(self, parts: LeaderParts) -> None:
+        self._reign = parts.reign
+        self._kv = parts.kv
+        self._proposer = parts.proposer
+        self._runtime = parts.runtime
+        self._post = parts.post
         self._attempts: dict[ChunkId, Attempt] = {}
         self._waiting: dict[ChunkId, list[Waiting]] = {}
         self._doubted: dict[ChunkId, frozenset[ServerId]] = {}
-        self._ends = TailEnds(proposer, post, self._ended_by_primary)
+        self._ends = TailEnds(parts, self._ended_by_primary)
 
     def blocked(self) -> dict[ChunkId, str]:
         """Return the chunks that cannot be sealed now, and why."""

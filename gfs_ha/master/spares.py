@@ -9,21 +9,19 @@ that only this epoch may open. One that is not used is given up. Runs on the doo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from gfs_ha.errors import GfsError
 from gfs_ha.ids import ChunkId, InodeId, ServerId, StartId
-from gfs_ha.kv.ordered import OrderedKV
 from gfs_ha.limits import REQUEST_DEADLINE_S
 from gfs_ha.master.creation import Creation
+from gfs_ha.master.leader_parts import LeaderParts
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.orders import CREATE
 from gfs_ha.master.placement import Placement
-from gfs_ha.master.proposals import Proposer, reply_of
+from gfs_ha.master.proposals import reply_of
 from gfs_ha.master.raft.contract import Outcome
-from gfs_ha.master.reign import Reign
 from gfs_ha.master.state.records import Inode, Settings
 from gfs_ha.master.state.tail_commands import AbandonTails, PlaceTail
 from gfs_ha.master.state.tail_reads import tail_of
@@ -31,7 +29,6 @@ from gfs_ha.master.state.view import View
 from gfs_ha.master.tail_places import Wishes, choose_places, order_creation
 from gfs_ha.protocol.control import OrderDone, OrderFailed
 from gfs_ha.protocol.metadata import ChunkAllocated
-from gfs_ha.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -57,19 +54,12 @@ class _Spare:
 class Spares:
     """At most one for each file."""
 
-    def __init__(
-        self,
-        reign: Reign,
-        kv: OrderedKV,
-        proposer: Proposer,
-        runtime: Runtime,
-        post: Callable[[Callable[[], None]], None],
-    ) -> None:
-        self._reign = reign
-        self._kv = kv
-        self._proposer = proposer
-        self._runtime = runtime
-        self._post = post
+    def __init__(self, parts: LeaderParts) -> None:
+        self._reign = parts.reign
+        self._kv = parts.kv
+        self._proposer = parts.proposer
+        self._runtime = parts.runtime
+        self._post = parts.post
         self._spares: dict[InodeId, _Spare] = {}
         self._by_chunk: dict[ChunkId, _Spare] = {}
 

@@ -11,7 +11,8 @@ from functools import partial
 
 from gfs_ha.ids import ChunkId, ServerId, StartId
 from gfs_ha.limits import REQUEST_DEADLINE_S
-from gfs_ha.master.proposals import Proposer, reply_of
+from gfs_ha.master.leader_parts import LeaderParts
+from gfs_ha.master.proposals import reply_of
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.state.records import UNSEALED
 from gfs_ha.master.state.tail_commands import FinishTail
@@ -28,14 +29,11 @@ class TailEnds:
     """Proposes each once. Which it has proposed, it forgets with the outcome."""
 
     def __init__(
-        self,
-        proposer: Proposer,
-        post: Callable[[Callable[[], None]], None],
-        on_outcome: Callable[[ChunkId, ChunkSealed | None], None],
+        self, parts: LeaderParts, on_outcome: Callable[[ChunkId, ChunkSealed | None], None]
     ) -> None:
         """Args: `on_outcome` is told, on the door's thread, of the seal; None: it came to none."""
-        self._proposer = proposer
-        self._post = post
+        self._proposer = parts.proposer
+        self._post = parts.post
         self._on_outcome = on_outcome
         self._under_way: set[ChunkId] = set()
 
