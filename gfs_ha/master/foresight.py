@@ -24,6 +24,7 @@ from gfs_ha.master.rules import breaks
 from gfs_ha.protocol.placement import FillRow, PlacementSimulation
 
 _REASONS_MAX = 10
+_PLAYED_MAX = 2_000  # Placements of new chunks; of more than that, some go together.
 _PRIME = 2_654_435_761  # Spreads the numbers of new chunks.
 
 
@@ -84,9 +85,12 @@ def foresee(
     for chunk in chunks:
         play.counts["chunks"] += 1
         _restore(play, chunk)
-    for number in range(change.new_count):
+    at_once = -(-change.new_count // _PLAYED_MAX)
+    for number in range(0, change.new_count, max(1, at_once)):
         assert change.new is not None, "new chunks of no kind"
-        _place_new(play, replace(change.new, spread=number * _PRIME))
+        many = min(at_once, change.new_count - number)
+        size = many * change.new.capacity
+        _place_new(play, replace(change.new, spread=number * _PRIME, capacity=size), many)
     return _report(play, before, {one.server_id for one in change.added})
 
 
@@ -134,18 +138,19 @@ def _wanted(play: _Play, chunk: KnownChunk, kept: list[ServerId]) -> CopyWanted:
     )
 
 
-def _place_new(play: _Play, wanted: Wanted) -> None:
+def _place_new(play: _Play, wanted: Wanted, many: int) -> None:
+    """Place so many new chunks together, as if they were a big one."""
     try:
         chosen = place(play.servers.values(), wanted)
     except (NoServers, NoSpace) as error:
-        play.counts["refused"] += 1
+        play.counts["refused"] += many
         play.because(error.message)
         return
-    play.counts["new"] += 1
+    play.counts["new"] += many
     for one in chosen.chosen:
         play.fill(one.server_id, wanted.capacity)
     if len(chosen.chosen) < wanted.goal:
-        play.counts["below"] += 1
+        play.counts["below"] += many
     for remark in chosen.remarks:
         play.because(remark)
 

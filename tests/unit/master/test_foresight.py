@@ -83,6 +83,13 @@ def test_new_chunks_are_placed_until_there_is_no_room() -> None:
     assert again == seen, "equal input, equal answer"
 
 
+def test_very_many_new_chunks_are_placed_in_groups_that_hold_as_much() -> None:
+    vast = [replace(one, free_bytes=900 << 40, total_bytes=1000 << 40) for one in SIX]
+    seen = foresee(vast, (), Change(new=wanted(capacity=64 * MIB), new_count=1_000_001))
+    assert (seen.new_count, seen.refused_count) == (1_000_001, 0)
+    assert sum(row.bytes_in for row in seen.items) == 3 * 64 * MIB * 1_000_001
+
+
 def explained(house: House, chunk_id: int) -> PlacementExplained:
     row = house.row(chunk_id)
     shown = ChunkRow(ChunkId(chunk_id), row.state, row.length, row.goal, 3, "disk", "put", 0, ())
