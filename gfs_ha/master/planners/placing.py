@@ -114,6 +114,9 @@ def _better(
     wanted = scene.copy_wanted(chunk_id, chunk, list(chunk.holders))
     better = place_better(scene.candidates.values(), wanted)
     if better is None:
+        rested = replace(wanted, failed=frozenset())
+        # Whoever failed or is not reached may be well again long before the next round.
+        walk.found += place_better(scene.candidates.values(), rested) is not None
         return
     walk.found += 1
     if not load.free(better[0].server_id, chunk.length):

@@ -83,6 +83,10 @@ def test_a_chunk_that_could_not_be_copied_where_its_rule_wants_it_is_looked_at_s
     house.rest()
     assert racks_of(house, chunk_id) in (["r1", "r1", "r2"], ["r1", "r2", "r2"])
     assert house.cursors.placing.rest_until_s <= house.seen().now_s + SOON_S
+    house.resting |= {(chunk_id, 5)}
+    house.cursors.placing.rest_until_s -= SOON_S
+    house.rest()
+    assert house.cursors.placing.rest_until_s <= house.seen().now_s + SOON_S
     house.resting = set()
     house.cursors.placing.rest_until_s -= SOON_S
     house.rest()
