@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from pysyncobj import SyncObj, SyncObjConf
-from raft_members import Cluster, Member, free_addresses, running, wait_until
+from raft_members import WAIT_S, Cluster, Member, free_addresses, running, wait_until
 
 from gfs_ha.checksum import crc32c
 from gfs_ha.errors import NewerIncarnation, OldCopy
@@ -76,7 +76,7 @@ class Touch:
 
 def dropped(address: tuple[str, int], data: bytes) -> list[bytes]:
     """Send bytes; return the frames that come back before the connection is closed."""
-    with socket.create_connection(address, timeout=10) as sock:
+    with socket.create_connection(address, timeout=WAIT_S) as sock:
         sock.sendall(data)
         received = b""
         try:
@@ -102,7 +102,7 @@ def test_stock_runs_code_that_a_stranger_sends(tmp_path: Path) -> None:
     stock = SyncObj(text, [], SyncObjConf(autoTick=False))
     try:
         data = zlib.compress(pickle.dumps(Touch(tmp_path / "owned")))
-        with socket.create_connection(address, timeout=10) as sock:
+        with socket.create_connection(address, timeout=WAIT_S) as sock:
             sock.sendall(struct.pack("i", len(data)) + data)
             wait_until(lambda: stock.doTick(0.01) or (tmp_path / "owned").exists(), "the code")
         assert (tmp_path / "owned").exists()
@@ -167,8 +167,8 @@ def test_a_frame_that_is_too_long_drops_a_link_that_is_up(tmp_path: Path) -> Non
     with running(tmp_path, count=2) as cluster:
         cluster.leader()
         cluster.stop("m2")
-        with socket.create_connection(cluster.addresses["m1"], timeout=10) as sock:
-            sock.settimeout(10)
+        with socket.create_connection(cluster.addresses["m1"], timeout=WAIT_S) as sock:
+            sock.settimeout(WAIT_S)
             member = Impostor(sock)
             member.greet(cluster)
             sock.sendall(struct.pack("!II", RAFT_FRAME_BYTES_MAX + 1, 0))
@@ -181,8 +181,8 @@ def test_a_message_that_is_none_drops_a_link_that_is_up(tmp_path: Path) -> None:
         cluster.leader()
         cluster.stop("m2")
         for bad in (b"\xc1", word("append", -1), word("vote", 1, True, "extra"), word("nothing")):
-            with socket.create_connection(cluster.addresses["m1"], timeout=10) as sock:
-                sock.settimeout(10)
+            with socket.create_connection(cluster.addresses["m1"], timeout=WAIT_S) as sock:
+                sock.settimeout(WAIT_S)
                 member = Impostor(sock)
                 member.greet(cluster)
                 sock.sendall(frame(bad))
@@ -225,11 +225,11 @@ def _start_number(cluster: Cluster, name: str) -> list[int]:
 def test_many_silent_connections_do_no_harm(steady: Cluster) -> None:
     steady.leader()
     address = steady.addresses["m1"]
-    sockets = [socket.create_connection(address, timeout=10) for _ in range(100)]
+    sockets = [socket.create_connection(address, timeout=WAIT_S) for _ in range(100)]
     try:
         assert steady.leader().propose(b"fine").error is None
         for sock in sockets:  # All are dropped in time: none says who it is.
-            sock.settimeout(10)
+            sock.settimeout(WAIT_S)
             while sock.recv(4096):
                 pass
     finally:

@@ -99,12 +99,13 @@ def test_the_same_request_again_gets_the_same_answer_also_from_another_leader(
 
 def test_the_cluster_goes_on_when_its_leader_stops(trio: Trio, client: Client) -> None:
     client.ask(Mkdir("/before"))
-    trio.stop(trio.leader())
+    stopped = trio.leader()
+    trio.stop(stopped)
     client.ask(Mkdir("/after"))
     assert names(client, "/") == ["after", "before"]
-    terms = client.ask(GetMasters()).terms
-    assert len(terms) == 2
-    assert len({term.member for term in terms}) == 2
+    # A slow machine may have had more elections than the one that the stop asked for.
+    led = {term.member for term in client.ask(GetMasters()).terms}
+    assert stopped in led and len(led) > 1
 
 
 def test_everything_is_there_after_all_masters_stopped(trio: Trio, client: Client) -> None:
@@ -116,22 +117,38 @@ def test_everything_is_there_after_all_masters_stopped(trio: Trio, client: Clien
 
 
 def test_a_follower_names_the_leader_and_its_address(shared: Trio, guest: Client) -> None:
-    leader = shared.leader()
-    [address] = [master for master in shared.masters if master.name == leader]
-    for name in set(shared.servers) - {leader}:
-        [reply] = call(dial(shared, name), guest.asked(Mkdir("/b")))
-        assert isinstance(reply, Failure) and reply.error == "NotLeader"
-        assert reply.details == {"leader": leader, "host": address.host, "port": address.port}
+    callers = {name: dial(shared, name) for name in shared.servers}
+
+    def told() -> bool:
+        leader = shared.leader()
+        [address] = [master for master in shared.masters if master.name == leader]
+        replies = [
+            call(caller, guest.asked(Mkdir("/b")))[0]
+            for name, caller in callers.items()
+            if name != leader
+        ]
+        if shared.leader() != leader:
+            return False
+        assert all(isinstance(one, Failure) and one.error == "NotLeader" for one in replies)
+        named = {"leader": leader, "host": address.host, "port": address.port}
+        return all(isinstance(one, Failure) and one.details == named for one in replies)
+
+    wait_until(told, "the followers to name who leads")
 
 
 def test_every_master_tells_its_facts(shared: Trio, guest: Client) -> None:
-    roles = []
-    for name in shared.servers:
-        [facts] = call(dial(shared, name), Asked(GetMasterFacts()))
-        assert isinstance(facts, MasterFacts)
-        assert facts.name == name and facts.rss_bytes > 0 and facts.state_bytes > 0
-        roles.append(facts.role)
-    assert sorted(roles) == ["follower", "follower", "leader"]
+    callers = {name: dial(shared, name) for name in shared.servers}
+
+    def roles() -> list[str]:
+        told = []
+        for name, caller in callers.items():
+            [facts] = call(caller, Asked(GetMasterFacts()))
+            assert isinstance(facts, MasterFacts)
+            assert facts.name == name and facts.rss_bytes > 0 and facts.state_bytes > 0
+            told.append(facts.role)
+        return sorted(told)
+
+    wait_until(lambda: roles() == ["follower", "follower", "leader"], "one of them to lead")
 
 
 def test_without_a_majority_nothing_is_answered_wrongly(trio: Trio, client: Client) -> None:
