@@ -31,6 +31,7 @@ from gfs_ha.protocol.repair import SetBudget
 DEAD_AFTER_S = 8.0
 VICTIM = "cs3"
 BEFORE_S = 20.0
+_ANSWERS, _START_S = 10, 120.0  # The first ones meet a cluster that is new to them.
 _QUIET = 10  # Times that nothing is missing, one after another: then it is over.
 USE_GOAL, ETA_GOAL = 0.90, 0.15
 
@@ -63,10 +64,10 @@ def measure(stage: Stage, options: argparse.Namespace) -> int:
         budget = SetBudget(cluster_bytes_per_s=options.budget << 20, server_bytes_per_s=0)
         watch.cluster.operations.set_repair_budget(budget)
         clients.start()
-        begun_s = time.monotonic()
+        begun_s = _wait_for_answers(clients)
         time.sleep(BEFORE_S)
         killed_s = time.monotonic()
-        before = clients.answers(begun_s + 5.0, killed_s)
+        before = clients.answers(begun_s, killed_s)
         stage.cluster.kill(VICTIM, signal.SIGKILL)
         dead_s = watch.wait(lambda now: now.states.get(VICTIM) == "dead", DEAD_AFTER_S + 30.0)
         if dead_s is None:
@@ -116,6 +117,17 @@ def measure(stage: Stage, options: argparse.Namespace) -> int:
         }
         options.json.write_text(json.dumps(facts, indent=1) + "\n")
     return 0 if use >= USE_GOAL and error <= ETA_GOAL and not wrong else 1
+
+
+def _wait_for_answers(clients: Clients) -> float:
+    """Wait until every client is answered; return when that was."""
+    since_s = time.monotonic()
+    while time.monotonic() - since_s < _START_S:
+        found = clients.answers(since_s, time.monotonic()).latencies_ms
+        if all(len(found.get(kind, ())) >= _ANSWERS for kind in RATES):
+            return time.monotonic()
+        time.sleep(0.2)
+    raise Failed(f"the clients are not answered within {_START_S:.0f} s")
 
 
 def _follow(watch: Watch, since_s: float) -> tuple[list[tuple[float, float]], float, float]:

@@ -241,6 +241,20 @@ def test_an_answered_heartbeat_is_followed_by_the_next(registered: Server) -> No
         call.reply(HeartbeatReply(EPOCH))
 
 
+def test_what_repair_may_take_comes_with_the_answer_of_a_leader_that_is_obeyed(
+    registered: Server,
+) -> None:
+    call, beat = registered.next_beat()
+    assert beat.repair == RepairFacts(5, 6)
+    some, other = RepairAllowance(1000, 500), RepairAllowance(0, 0)
+    call.reply(HeartbeatReply(EPOCH, repair=some))
+    call, _ = registered.next_beat()
+    deposed = Epoch(EPOCH.incarnation, EPOCH.term - 1)
+    call.reply(HeartbeatReply(deposed, repair=other))
+    registered.next_beat()
+    assert registered.shelf.allowances == [some]
+
+
 def test_a_lease_counts_from_the_moment_at_which_its_heartbeat_left(registered: Server) -> None:
     registered.shelf.leading = (LedTail(ChunkId(3), 100, 20),)
     before_s = RUNTIME.monotonic_s()

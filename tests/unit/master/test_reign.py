@@ -17,6 +17,7 @@ from gfs_ha.protocol.control import (
     HeartbeatReply,
 )
 from gfs_ha.protocol.damage import INTACT, UNREACHABLE, WAITING, VerifiedChunk, VerifiedReplica
+from gfs_ha.protocol.repair import RepairAllowance
 from gfs_ha.runtime import ThreadedRuntime
 
 EPOCH = Epoch(1, 4)
@@ -91,6 +92,27 @@ def test_nobody_waits_for_a_copy_to_be_read_whose_server_fell_silent_meanwhile()
     assert [(one.verdict, one.why) for one in report.replicas] == [
         (UNREACHABLE, "its server is suspect")
     ]
+
+
+def test_what_repair_may_take_is_told_at_once_when_it_changes_and_with_every_answer() -> None:
+    reign = Reign(EPOCH, 0.0)
+    beats = [Beat() for _ in range(4)]
+    some, little_more, none = (RepairAllowance(one, 500) for one in (1000, 1020, -1))
+    reign.park(1, beats[0].slot, 10.0)
+    reign.allow(1, some, 10.1)
+    assert beats[0].answer() == HeartbeatReply(EPOCH, repair=some)
+    reign.park(1, beats[1].slot, 10.2)
+    reign.allow(1, little_more, 10.3)
+    assert beats[1].answer() is None, "so little can wait"
+    reign.release_due(11.2)
+    assert beats[1].answer() == HeartbeatReply(EPOCH, repair=little_more)
+    reign.park(1, beats[2].slot, 11.3)
+    reign.allow(1, none, 11.4)
+    assert beats[2].answer() == HeartbeatReply(EPOCH, repair=none)
+    reign.park(1, beats[3].slot, 11.5)
+    reign.allow(1, none, 11.6)
+    reign.release_due(12.5)
+    assert beats[3].answer() == HeartbeatReply(EPOCH, repair=none), "else it would lapse"
 
 
 def test_orders_that_wait_go_with_the_next_heartbeat() -> None:

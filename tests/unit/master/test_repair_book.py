@@ -91,3 +91,51 @@ def test_the_rate_is_that_of_the_last_seconds_and_the_notes_are_bounded() -> Non
     book.copied(order(1), 2.0)
     assert [book.bytes_per_s(at_s) for at_s in (2.0, 5.0, 11.5, 100.0)] == [5_000, 1_250, 500, 0]
     assert book.copies_done == {order(1)}
+
+
+def follow(book: RepairBook, rate: int, lacking: int, allowed: int) -> list[tuple[float, float]]:
+    """Copy one chunk after another, heard of twice a second; return (told, right) times to go."""
+    length, told = 4 * rate, []
+    number, now_s, done = 1, 0.0, 0
+    book.wanted(order(number), length, 0.0)
+    book.note_round(1)
+    while done < lacking:
+        now_s += 0.5
+        done += rate // 2
+        if done % length == 0:
+            book.copied(order(number), now_s)
+            number += 1
+            book.wanted(order(number), length, now_s)
+        else:
+            progress = CopyProgress(ChunkId(number), LogIndex(50), done % length, length)
+            book.heard(ServerId(1), (progress,), now_s)
+        eta_s = book.eta_s(lacking, allowed, 0.0, now_s)
+        assert eta_s is not None
+        told.append((eta_s, (lacking - done) / rate))
+    return told
+
+
+def test_the_time_to_go_is_right_from_a_tenth_of_the_work_on() -> None:
+    for allowed in (10_000, 0, 9_500):
+        told = follow(RepairBook(0.0), 10_000, 400_000, allowed)
+        for eta_s, right_s in told[len(told) // 10 :]:
+            assert abs(eta_s - right_s) <= 0.15 * right_s + 0.6
+
+
+def test_the_time_to_go_is_told_from_the_first_second_and_follows_what_is_measured() -> None:
+    book = RepairBook(0.0)
+    assert book.eta_s(100_000, 0, 0.0, 0.0) is None, "no limit, and nothing was copied yet"
+    book.wanted(order(), 100_000, 100.0)
+    first_s = book.eta_s(100_000, 10_000, 0.0, 100.0)
+    assert first_s is not None and 10.0 <= first_s <= 11.0
+    # The disks give half of what is allowed.
+    told = follow(RepairBook(0.0), 5_000, 200_000, 10_000)
+    eta_s, right_s = told[12]
+    assert abs(eta_s - right_s) <= 0.05 * right_s + 0.6
+    # What was found by a later round is not counted as copied twice.
+    book.copied(order(), 120.0)
+    before_s = book.eta_s(100_000, 10_000, 0.0, 120.0)
+    book.note_round(2)
+    after_s = book.eta_s(100_000, 10_000, 0.0, 120.0)
+    assert before_s is not None and before_s < 1.0
+    assert after_s is not None and after_s > 9.0
