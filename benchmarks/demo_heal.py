@@ -122,4 +122,4 @@ def _show(stage: Stage, *words: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_demo("demo-heal", _play))
+    sys.exit(run_demo("demo-heal", _play, heal_ward.burying(DEAD_AFTER_S)))

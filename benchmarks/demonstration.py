@@ -7,20 +7,21 @@ import sys
 import time
 from collections.abc import Callable
 
-from stage import Failed, Interrupted, Stage
+from stage import Failed, Interrupted, Launch, Stage
 
 from gfs_ha.errors import GfsError
+from gfs_ha.local import launcher
 
 _started_s = time.monotonic()
 
 
-def run_demo(purpose: str, play: Callable[[Stage], str]) -> int:
+def run_demo(purpose: str, play: Callable[[Stage], str], launch: Launch = launcher.launch) -> int:
     """Play a demo; return 0 only if everything that it is to prove was proved, and nothing is left.
 
-    Args: `play` returns the last line: what was proved.
+    Args: `play` returns the last line: what was proved; `launch` starts the daemons.
     """
     try:
-        with Stage(purpose) as stage:
+        with Stage(purpose, launch=launch) as stage:
             line = play(stage)
         left = [one.name for one in stage.cluster.status()]
         if left or stage.directory.exists():

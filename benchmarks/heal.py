@@ -70,6 +70,7 @@ def staged(options: argparse.Namespace) -> int:
                 names = [name for name in names if name not in ON_HOSTS]
                 print(f"SKIPPED {', '.join(ON_HOSTS)}: {error}")
         launch = launcher.launch if hosts is None else hosts.launch
+        launch = heal_ward.burying(options.dead_after, launch)
         stage = stack.enter_context(Stage(PURPOSE, options.keep, launch))
         claim(stage.directory)
         return run(stage, options, names, hosts)

@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,13 +17,16 @@ from heal_files import Contents
 from heal_hosts import Hosts
 from heal_load import LOG_FILE, PUTS
 from heal_watch import Watch
-from stage import Failed, Stage
+from stage import Failed, Launch, Stage
 
 import gfs_ha
 from gfs_ha import config
 from gfs_ha.errors import GfsError, UnknownChunk, WrongState
 from gfs_ha.ids import ChunkId
+from gfs_ha.local import launcher
 from gfs_ha.local.cluster import LocalCluster
+from gfs_ha.local.layout import MASTER, Home
+from gfs_ha.local.processes import Process
 
 BIG_BYTES = 32 << 20
 HEAL_S = 180.0
@@ -171,6 +174,18 @@ class Ward:
         return f"{len(bad)}: " + " | ".join(bad[:12])
 
 
+def burying(dead_after_s: float, launch: Launch = launcher.launch) -> Launch:
+    """Return what starts masters that take a server for dead after so much silence."""
+
+    def started(home: Home, role: str, options: Sequence[str] = ()) -> Process:
+        text = home.config_path.read_text(encoding="utf-8")
+        if role == MASTER and "dead_after_s" not in text:
+            home.config_path.write_text(f"{text}dead_after_s = {dead_after_s}\n", encoding="utf-8")
+        return launch(home, role, options)
+
+    return started
+
+
 def prepare(
     stage: Stage,
     racks: tuple[str, ...],
@@ -178,17 +193,9 @@ def prepare(
     dead_after_s: float,
     hosts: Hosts | None = None,
 ) -> Ward:
-    """Return a cluster that is up."""
+    """Return a cluster that is up; its stage starts masters by `burying(dead_after_s)`."""
     cluster = stage.cluster
     cluster.up(masters=MASTERS, chunkservers=SERVERS, racks=racks, chunk_bytes=chunk_bytes)
-    if dead_after_s != 30.0:
-        for number in range(1, MASTERS + 1):
-            name = f"m{number}"
-            with Path(cluster.directory, name, "gfs.toml").open("a") as file:
-                file.write(f"dead_after_s = {dead_after_s}\n")
-            cluster.kill(name, signal.SIGTERM)
-            cluster.start(name)
-        cluster.wait_serving()
     return Ward(stage, dead_after_s, hosts)
 
 

@@ -45,7 +45,8 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave the files behind")
     options = parser.parse_args()
     try:
-        with Stage("repair-figures", options.keep) as stage:
+        launch = heal_ward.burying(DEAD_AFTER_S)
+        with Stage("repair-figures", options.keep, launch) as stage:
             return measure(stage, options)
     except Failed as failed:
         print(f"FAILED: {failed}", file=sys.stderr)
