@@ -14,6 +14,7 @@ from gfs_ha.client.consistency import DEFAULT, Consistency, Sightings
 from gfs_ha.client.retry import Deadline, pause_s, worth_retrying
 from gfs_ha.config import MasterAddress
 from gfs_ha.errors import (
+    Busy,
     DeadlineExceeded,
     Denied,
     GfsError,
@@ -99,10 +100,15 @@ class ClusterCalls:
             raise Unreachable("the connection to the cluster is closed", sent=0)
         deadline = Deadline(self._runtime.monotonic_s() + limit_s)
         attempt_index = 0
+        blocked: GfsError | None = None
         while True:
             error = self._attempt(batch, send, deadline)
             if error is None:
                 return batch.replies()
+            if error.details.get("blocked"):
+                blocked = error
+            elif blocked is not None and type(error) is Busy:
+                error = blocked  # It says what is waited for, not only that it takes long.
             delay_s = pause_s(error, attempt_index, self._runtime.uniform(0.0, 1.0))
             if self._closed or not deadline.allows(delay_s, self._runtime.monotonic_s()):
                 raise batch.final_error(self._described(error, limit_s))
