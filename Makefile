@@ -22,7 +22,7 @@ help:
 	@echo "make many-files     what a million files cost the masters, beside 10,000 (FILES=1000000)"
 	@echo "make leader-kills  200 kills of the leader under load, planned restarts, replacements"
 	@echo "make append-kills  records of many writers through kills, each exactly once (SECONDS=60, SEED=1)"
-	@echo "make heal    servers, racks, disks and leaders lost under load: how fast all is whole again"
+	@echo "make heal    servers, racks, disks, links and leaders lost under load: how fast all is whole"
 	@echo "make power-cuts  power cuts and failing disks below the masters, in a model and real (CUTS=30)"
 	@echo "make bulk    three masters beside full-speed bulk writers (SECONDS=3600)"
 

@@ -179,6 +179,8 @@ def _lose(ward: Ward, healed: Healed, visitors: Visitors, victim: str) -> None:
         lambda: ward.watch.newest.states.get(victim) != "dead" and time.monotonic() < limit_s
     )
     dead_s = time.monotonic()
+    if ward.watch.newest.states.get(victim) != "dead":
+        healed.wrong.append(f"{healed.name}: {victim} never counted as dead")
     visitors.come(lambda: ward.watch.newest.under > 0 and time.monotonic() < dead_s + HEAL_S)
     healed.facts["victim dead s"] = round(dead_s - begun_s, 1)
     healed.facts["victim made good s"] = round(time.monotonic() - dead_s, 1)

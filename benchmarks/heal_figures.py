@@ -28,7 +28,7 @@ class Healed:
     copies: int = 0
     failed_copies: int = 0
     copied_bytes: int = 0
-    least_bytes: int = 0  # What was missing, and for how many copies.
+    least_bytes: int = 0  # Of the copies that made good what was missing.
     rule_bytes: int = 0  # What was copied because good copies lay against their rule.
     for_rule: list[str] = field(default_factory=list)
     unplanned: list[str] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Healed:
         """Return the bytes copied by the least that was possible."""
         return self.copied_bytes / self.least_bytes if self.least_bytes else float(self.copies > 0)
 
-    def take(self, found: Sorted, lacked: dict[int, tuple[int, int]]) -> None:
+    def take(self, found: Sorted) -> None:
         """Take the copies in, and name each one beyond those that were missing."""
         everything = [*found.needed, *found.for_rule, *(one for one, _ in found.unexplained)]
         self.copies = len(everything)
@@ -52,14 +52,7 @@ class Healed:
         self.rule_bytes = _total(found.for_rule)
         self.for_rule = [_named(one) for one in found.for_rule]
         self.unplanned = [f"{_named(one)} ({lay})" for one, lay in found.unexplained]
-        # Also what was sealed and completed between two looks was missing for a moment.
-        made: dict[int, int] = {}
-        for one in found.needed:
-            made[one.chunk_id] = made.get(one.chunk_id, 0) + 1
-        lengths = {one.chunk_id: one.length for one in found.needed}
-        lengths |= {chunk_id: length for chunk_id, (_, length) in lacked.items()}
-        most = {one: max(made.get(one, 0), lacked.get(one, (0, 0))[0]) for one in lengths}
-        self.least_bytes = sum(most[one] * lengths[one] for one in lengths)
+        self.least_bytes = _total(found.needed)
         for name in self.unplanned:
             self.wrong.append(f"{self.name}: nothing explains the copy of {name}")
 

@@ -67,7 +67,7 @@ class Ward:
 
     def _measure(self, healed: Healed, begun_s: float, ended_s: float) -> None:
         copies = self.watch.copies(begun_s, ended_s)
-        healed.take(self.watch.sort_copies(begun_s, ended_s), self.watch.lacked())
+        healed.take(self.watch.sort_copies(begun_s, ended_s))
         healed.failed_copies = len(self.watch.failures(begun_s))
         detected_s = begun_s + (healed.detect_s or 0.0)
         if copies:

@@ -88,7 +88,7 @@ def test_every_copy_is_needed_or_for_the_rule_or_named() -> None:
     assert unplanned.server == "cs4" and "cs3/r3" in lay
 
     healed = Healed("rack")
-    healed.take(found, {1: (2, 10)})
+    healed.take(found)
     assert (healed.copies, healed.copied_bytes, healed.least_bytes) == (5, 80, 50)
     assert healed.rule_bytes == 10 and len(healed.for_rule) == len(healed.unplanned) == 1
     assert len(healed.wrong) == 1 and "0x2 to cs4, 20 bytes" in healed.wrong[0]
