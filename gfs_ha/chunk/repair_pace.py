@@ -21,6 +21,7 @@ from gfs_ha.runtime import Runtime
 _PIECE_S = 0.25  # What one take is worth at most, so that many who wait at a slow rate get turns.
 _USED_S = 2.0  # What is taken now is what was in the last so many seconds.
 _LOOK_S = 0.2
+_DISTURBED_S = 0.5
 
 
 class RepairPace:
@@ -37,6 +38,7 @@ class RepairPace:
         self._server = Pace(0, now_s)
         self._times = ServiceTimes()
         self._back_off = BackOff(now_s)
+        self._disturbed_until_s = now_s
         self._taken: deque[tuple[float, int]] = deque()
 
     def allow(self, allowance: RepairAllowance) -> None:
@@ -78,7 +80,18 @@ class RepairPace:
         """Note how long something took that a client asked for."""
         with self._lock:
             now_s = self._runtime.monotonic_s()
-            self._times.note(kind, length, took_s, (now_s, self._used(now_s) > 0))
+            beside = self._used(now_s) > 0 or now_s < self._disturbed_until_s
+            self._times.note(kind, length, took_s, (now_s, beside))
+
+    def suffering(self) -> bool:
+        """Return whether clients wait longer than usual."""
+        with self._lock:
+            return self._times.judge(self._runtime.monotonic_s()).suffering
+
+    def disturbed(self) -> None:
+        """Know that the disk is read by others for a moment: what is served then is not usual."""
+        with self._lock:
+            self._disturbed_until_s = self._runtime.monotonic_s() + _DISTURBED_S
 
     def facts(self) -> RepairFacts:
         """Return what holds now, as the leader is told it."""

@@ -16,8 +16,8 @@ import msgspec
 
 from gfs_ha.chunk import scrub_plan
 from gfs_ha.chunk.disk import File
-from gfs_ha.chunk.pace import Pace
 from gfs_ha.chunk.scrub_check import Checked, check_replica
+from gfs_ha.chunk.scrub_pace import Clients, ScrubPace
 from gfs_ha.chunk.scrub_plan import BEGIN, END, IDLE, PAUSED, READ, SUSPECTS_MAX, Find, Sight, Step
 from gfs_ha.chunk.scrub_state import ScrubBook
 from gfs_ha.chunk.slots.store import ChunkStore
@@ -31,6 +31,7 @@ KEEP_S = 30.0  # How often the position is kept: so much is read again after a r
 RATE_S = 10.0
 USUAL = ScrubWanted(SCRUB_BYTES_PER_S, SCRUB_PERIOD_S)
 _FAILED_REST_S = 30.0
+GIVES_WAY = "reading less: clients wait longer than usual"
 
 # Told chunk and block index of damage, as a read tells it.
 OnDamage = Callable[[ChunkId, int], None]
@@ -41,7 +42,13 @@ logger = logging.getLogger(__name__)
 class Scrubber:
     """Thread-safe, but for what its own task does."""
 
-    def __init__(self, store: ChunkStore, on_damage: OnDamage, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        store: ChunkStore,
+        on_damage: OnDamage,
+        runtime: Runtime,
+        clients: Clients | None = None,
+    ) -> None:
         """Go on where the last run stood."""
         self._store = store
         self._on_damage = on_damage
@@ -62,7 +69,7 @@ class Scrubber:
         self._share = 1.0
         self._stuck = False
         self._breakable = False  # What is being read is part of a round.
-        self._pace = Pace(0, runtime.monotonic_s())
+        self._pace = ScrubPace(clients, runtime.monotonic_s())
         self._kept_s = runtime.monotonic_s()
         self._read: deque[tuple[float, int]] = deque()  # Lately: when, and how many bytes.
         self._read_bytes = 0  # Of all these.
@@ -122,7 +129,7 @@ class Scrubber:
             disk_id=self._store.identity.disk_id,
             wanted=wanted,
             state=shown,
-            note=note if shown == "waiting" else "",
+            note=self._told(shown, note),
             number=state.number,
             began_ms=state.began_ms,
             asked=state.by_person,
@@ -145,6 +152,12 @@ class Scrubber:
             ),
             unidentified=len(self._store.unidentified),
         )
+
+    def _told(self, shown: str, note: str) -> str:
+        """Return what is to be said about a state."""
+        if shown == "reading" and self._pace.backing_off:
+            return GIVES_WAY
+        return note if shown == "waiting" else ""
 
     # The task ------------------------------------------------------------------------------------
 
@@ -232,7 +245,7 @@ class Scrubber:
         assert step.chunk_id is not None, "there is a replica to be read"
         chunk_id = step.chunk_id
         self._note = ""
-        self._pace.bytes_per_s = step.bytes_per_s
+        self._pace.begin(step.bytes_per_s, self._runtime.monotonic_s())
         length = self._length(chunk_id)
         self._breakable = True
         try:
@@ -301,6 +314,7 @@ class Scrubber:
         """Read when it is time to. Raises: Cancelled, DiskFailed."""
         self._pace.take(len(into), self._runtime.monotonic_s())
         self._hold()
+        self._pace.reading()
         began_s = self._runtime.monotonic_s()
         try:
             return file.read(offset, into)
@@ -323,8 +337,11 @@ class Scrubber:
             if wanted.paused:
                 self._wait(scrub_plan.LOOK_S, PAUSED)
                 continue
-            self._pace.bytes_per_s = scrub_plan.pace(self._state, wanted, self._sight())
-            left_s = self._pace.wait_s(self._runtime.monotonic_s())
+            planned = scrub_plan.pace(self._state, wanted, self._sight())
+            now_s = self._runtime.monotonic_s()
+            with self._changed:
+                used = self._rate(now_s)
+            left_s = self._pace.wait_s(planned, used, now_s)
             if left_s <= 0:
                 self._note = ""
                 return

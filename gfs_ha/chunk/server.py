@@ -229,9 +229,9 @@ class Chunkserver:
             outbox.add_damage(DamageFound(chunk_id, identity.disk_id, block_index))
             scrubber.suspect(chunk_id, f"block {block_index} is damaged")
 
-        scrubber = self._scrubber = Scrubber(store, report, runtime)
-        listen = (self._own.host, self._own.port)
         pace = RepairPace(runtime)
+        scrubber = self._scrubber = Scrubber(store, report, runtime, pace)
+        listen = (self._own.host, self._own.port)
         self._data_port = DataPort(
             *(listen, store, self._network, runtime, report),
             server_run=ServerRun(self._start_id, lambda: epochs.newest, outbox.add_finished, pace),

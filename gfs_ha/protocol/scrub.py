@@ -29,7 +29,7 @@ class ScrubFinding(Word, frozen=True):
 class ScrubFacts(Word, frozen=True):
     """How far a server is with one disk. Times are wall times in ms; 0 = never.
 
-    `state`: "idle", "reading", "waiting" (why: `note`), "paused".
+    `state`: "idle", "reading" (less than it might: `note`), "waiting" (why: `note`), "paused".
     """
 
     disk_id: DiskId
