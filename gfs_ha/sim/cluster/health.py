@@ -18,6 +18,7 @@ from gfs_ha.sim.cluster.truth import Truth, replicas_on
 from gfs_ha.sim.masters.ledger import applied_mark
 from gfs_ha.sim.masters.master import SimMaster
 
+AGAINST_RULE = "lies against its rule"
 _TAILS_MAX = 1000
 _NUMBERS = struct.Struct(f">{BUCKETS}Q")
 
@@ -100,7 +101,7 @@ def _chunk_unrest(picture: _Picture, chunk_id: ChunkId, chunk: Chunk) -> str:
     spots = [picture.servers[one] for one in chunk.holders]
     rule = chunk.rule or picture.rule
     if breaks(rule, chunk.goal, spots) > picture.least(rule, chunk.goal):
-        return f"lies against its rule on {[f'{one.name} in {one.rack}' for one in spots]}"
+        return f"{AGAINST_RULE} on {[f'{one.name} in {one.rack}' for one in spots]}"
     return ""
 
 

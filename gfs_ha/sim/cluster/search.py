@@ -42,7 +42,9 @@ def directed_plan(seed: int, faults: tuple[str, ...]) -> RunPlan:
         logs=1,
         memory_logs=alone,
         keyed=False,
-        habits=replace(plan.habits, pause_s=0.1, write_share=0.7, memory_share=0.8 * alone),
+        habits=replace(
+            plan.habits, pause_s=0.1, write_share=0.7, memory_share=0.8 * alone, copies=()
+        ),
         run_s=20.0,
         fault_mean_s=6.0 if alone else 1.0,
         fault_kinds=faults,

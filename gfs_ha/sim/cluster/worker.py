@@ -32,7 +32,7 @@ class Habits:
     write_share: float
     memory_share: float  # Of puts at durability `memory`.
     sizes: tuple[int, ...]
-    copies: tuple[int, ...]  # That files are to have, now and then.
+    copies: tuple[int, ...]  # That files are to have, now and then; none: as many as usual.
 
 
 class Worker:
@@ -104,9 +104,9 @@ class Worker:
             self._copy(history)
         elif kind == "concat":
             self._concat(history)
-        elif kind == "setrep" and there:
+        elif kind == "setrep" and there and self._habits.copies:
             self._want_copies(history)
-        elif kind == "policy":
+        elif kind == "policy" and self._habits.copies:
             self._set_policy()
         else:
             self._put(history)
