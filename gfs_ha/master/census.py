@@ -7,7 +7,7 @@ keeps the result of its last whole round.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId
@@ -15,6 +15,8 @@ from gfs_ha.master.state.records import DEAD, SEALED, Chunk
 from gfs_ha.master.state.view import View
 
 Live = Callable[[ServerId], bool]
+# Of an index: the chunks above an id, so many.
+PageOf = Callable[[ChunkId, int], list[tuple[ChunkId, Chunk]]]
 LostDisks = frozenset[tuple[ServerId, DiskId]]
 Damaged = frozenset[tuple[ChunkId, ServerId]]
 
@@ -108,7 +110,7 @@ def suspicious(view: View, presence: Presence, after: ChunkId) -> Iterator[Chunk
     that are not live or on lost disks, and what is damaged: nothing else can be below its goal.
     """
     hurt = sorted({chunk_id for chunk_id, _ in presence.damaged if chunk_id > after})
-    sources = [_recorded(view, after), iter(hurt)]
+    sources = [each_marked(view.under_goal, after), iter(hurt)]
     for server_id, server in view.servers():
         gone = not presence.live(server_id)
         sources += [
@@ -116,6 +118,11 @@ def suspicious(view: View, presence: Presence, after: ChunkId) -> Iterator[Chunk
             for disk in server.disks
             if gone or (server_id, disk.disk_id) in presence.lost
         ]
+    yield from merged(sources, after)
+
+
+def merged(sources: Iterable[Iterator[ChunkId]], after: ChunkId) -> Iterator[ChunkId]:
+    """Yield what several walks yield, each of them by id above `after`; every chunk once."""
     last = after
     for chunk_id in heapq.merge(*sources):
         if chunk_id != last:
@@ -123,9 +130,10 @@ def suspicious(view: View, presence: Presence, after: ChunkId) -> Iterator[Chunk
             yield chunk_id
 
 
-def _recorded(view: View, after: ChunkId) -> Iterator[ChunkId]:
+def each_marked(page_of: PageOf, after: ChunkId) -> Iterator[ChunkId]:
+    """Yield the chunks above `after` that an index of the tables names, by id."""
     while True:
-        page = view.under_goal(after, _PAGE)
+        page = page_of(after, _PAGE)
         for chunk_id, _ in page:
             yield chunk_id
         if len(page) < _PAGE:

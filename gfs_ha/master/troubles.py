@@ -6,12 +6,11 @@ what the leader has heard of its servers.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gfs_ha.ids import ChunkId, ServerId
-from gfs_ha.master.census import Presence, suspicious
+from gfs_ha.master.census import Presence, each_marked, merged, suspicious
 from gfs_ha.master.state.records import DEAD, SEALED, Chunk
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import OpenReplica
@@ -20,7 +19,6 @@ from gfs_ha.protocol.damage import BLOCKED, CORRUPT, MISSING, ORPHAN, SHORT, UND
 EXAMINED_MAX = 10_000  # Chunks that one page looks at; the next one goes on there.
 TOMBSTONE = "tombstone"  # No replica: a promise to take none.
 _SHORT_STATES = ("open", "fenced", "damaged")
-_PAGE = 200
 
 Listed = Mapping[ChunkId, list[tuple[ServerId, OpenReplica]]]
 Strays = Mapping[ChunkId, Collection[ServerId]]
@@ -136,19 +134,5 @@ def _candidates(
         add(heard.blocked.keys())
     if ORPHAN in wanted:
         add(heard.strays().keys())
-        sources.append(_dead(view, after))
-    last = after
-    for chunk_id in heapq.merge(*sources):
-        if chunk_id != last:
-            last = chunk_id
-            yield chunk_id
-
-
-def _dead(view: View, after: ChunkId) -> Iterator[ChunkId]:
-    while True:
-        page = view.dead_chunks(after, _PAGE)
-        for chunk_id, _ in page:
-            yield chunk_id
-        if len(page) < _PAGE:
-            return
-        after = page[-1][0]
+        sources.append(each_marked(view.dead_chunks, after))
+    yield from merged(sources, after)

@@ -31,6 +31,16 @@ def ready() -> PunchHouse:
     return house
 
 
+def given_up() -> tuple[PunchHouse, ChunkId]:
+    """Return a chunk of eight blocks of which seven are given up, and no holder was told yet."""
+    house = ready()
+    chunk_id = house.put("/f", 8 * B)
+    house.cut("/f", 0, B)
+    house.reap()
+    house.apply(house.plan())
+    return house, chunk_id
+
+
 def test_a_cut_file_gives_up_its_whole_dead_blocks_once_its_old_content_is_reaped() -> None:
     house = ready()
     chunk_id = house.put("/f", 8 * B + 9)
@@ -155,22 +165,14 @@ def test_a_replica_that_is_adopted_gives_back_what_the_others_did_while_it_was_a
 
 
 def test_a_holder_that_is_lost_is_not_waited_for() -> None:
-    house = ready()
-    chunk_id = house.put("/f", 8 * B)
-    house.cut("/f", 0, B)
-    house.reap()
-    house.apply(house.plan())
+    house, chunk_id = given_up()
     assert house.row(chunk_id).punching == (1, 2, 3)
     house.lose(chunk_id, 2)
     assert house.row(chunk_id).punching == (1, 3)
 
 
 def test_a_replica_that_is_not_settled_is_told_that_first() -> None:
-    house = ready()
-    chunk_id = house.put("/f", 8 * B)
-    house.cut("/f", 0, B)
-    house.reap()
-    house.apply(house.plan())
+    house, chunk_id = given_up()
     birth = house.row(chunk_id).birth
     house.listed = {2: {chunk_id: OpenReplica(chunk_id, birth, 102, 8 * B, "open")}}
     assert [server for server, _ in house.plan().orders] == [1, 3]
@@ -179,21 +181,13 @@ def test_a_replica_that_is_not_settled_is_told_that_first() -> None:
 
 
 def test_a_replica_that_is_to_say_whether_it_is_there_is_asked_that_first() -> None:
-    house = ready()
-    chunk_id = house.put("/f", 8 * B)
-    house.cut("/f", 0, B)
-    house.reap()
-    house.apply(house.plan())
+    house, chunk_id = given_up()
     house.doubted = {(chunk_id, ServerId(2))}
     assert [server for server, _ in house.plan().orders] == [1, 3]
 
 
 def test_what_a_dead_chunk_gave_back_before_is_told_with_its_deletion() -> None:
-    house = ready()
-    chunk_id = house.put("/f", 8 * B)
-    house.cut("/f", 0, B)
-    house.reap()
-    house.apply(house.plan())
+    house, chunk_id = given_up()
     for server, order in house.orders(house.plan()):
         house.obey(server, order)
     house.remove("/f")
