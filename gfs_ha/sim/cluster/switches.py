@@ -218,6 +218,7 @@ SWITCHES: dict[str, Switch] = {
         "less than was promised, or memory after a reboot, is taken for a proof",
         (Patch(sealer, "decide", _first_answer),),
         ("power-server",),
+        found_at=2,
     ),
     "writers-name-holders": Switch(
         "C5",
@@ -245,7 +246,6 @@ SWITCHES: dict[str, Switch] = {
         "the records of a sealed tail are forgotten",
         (Patch(append_results, "_merge_appender", _nothing),),
         ("kill-server", "one-pair", "stop-server"),
-        found_at=3,
     ),
     "holds": Switch(
         "C9",
@@ -261,6 +261,7 @@ SWITCHES: dict[str, Switch] = {
             Patch(replica, "check_served", _serve_all),
         ),
         ("one-pair", "server-alone", "kill-server"),
+        found_at=4,
     ),
     "claims-end": Switch(
         "C11",
@@ -277,7 +278,6 @@ SWITCHES: dict[str, Switch] = {
             Patch(tallies, "evidence", _all_holders),
         ),
         ("lose-disk", "kill-server"),
-        found_at=3,
     ),
     "verified-copies": Switch(
         "G4",
@@ -306,6 +306,7 @@ SWITCHES: dict[str, Switch] = {
         "what servers have and the tables are never compared",
         (Patch(housekeeping, "PLANNERS", _planners(tally=_no_plan)),),
         ("lose-file",),
+        found_at=6,
     ),
     "living-blocks": Switch(
         "G8",
@@ -319,7 +320,7 @@ SWITCHES: dict[str, Switch] = {
         (Patch(housekeeping, "PLANNERS", _planners(tails=_no_plan, leases=_no_plan)),),
         ("kill-server",),
         twist=_quiet,
-        found_at=6,
+        found_at=4,
     ),
     "high-water": Switch(
         "placement",
@@ -332,7 +333,7 @@ SWITCHES: dict[str, Switch] = {
         "nobody restores the rule of placement",
         (Patch(housekeeping, "PLANNERS", _planners(placing=_no_plan)),),
         ("power-rack", "power-all"),
-        found_at=19,
+        found_at=9,
     ),
     "damage-heals": Switch(
         "D3",
