@@ -24,6 +24,7 @@ from gfs_ha.protocol.metadata import (
     ReleaseChunks,
     SealChunk,
 )
+from gfs_ha.protocol.repair import SetBudget
 from gfs_ha.protocol.reports import GetChunks, GetServers
 
 DATA, OTHER = b"same" * 5000, b"else" * 5000
@@ -95,6 +96,7 @@ def chunk(client: Client, fleet: Fleet) -> ChunkAllocated:
 def test_a_replica_with_other_bytes_is_never_served_again(
     client: Client, fleet: Fleet, chunk: ChunkAllocated
 ) -> None:
+    client.ask(SetBudget(copies=0))  # Nothing makes a good copy of it meanwhile.
     first, second, odd = chunk.replicas
     assert fleet.push(chunk, DATA, first, second).complete
     assert fleet.push(chunk, OTHER, odd).complete
