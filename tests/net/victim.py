@@ -15,8 +15,8 @@ from gfs_ha.net.door import Door
 from gfs_ha.runtime import ThreadedRuntime
 
 LIMITS = DoorLimits(
-    handshake_deadline_s=0.5,
-    frame_deadline_s=0.5,
+    handshake_deadline_s=2.0,
+    frame_deadline_s=1.5,
     write_stall_s=0.5,
 )
 
