@@ -232,7 +232,7 @@ SWITCHES: dict[str, Switch] = {
         (Patch(replication, "_late_ones", lambda *_: ([], False)),),
         ("kill-server", "stop-server", "pause-repair"),
         twist=_three_servers,
-        found_at=4,
+        found_at=7,
     ),
     "known-records": Switch(
         "C8",
@@ -261,7 +261,7 @@ SWITCHES: dict[str, Switch] = {
             Patch(replica, "check_served", _serve_all),
         ),
         ("one-pair", "server-alone", "kill-server"),
-        found_at=4,
+        found_at=0,
     ),
     "claims-end": Switch(
         "C11",
@@ -306,7 +306,6 @@ SWITCHES: dict[str, Switch] = {
         "what servers have and the tables are never compared",
         (Patch(housekeeping, "PLANNERS", _planners(tally=_no_plan)),),
         ("lose-file",),
-        found_at=6,
     ),
     "living-blocks": Switch(
         "G8",
@@ -340,5 +339,6 @@ SWITCHES: dict[str, Switch] = {
         "what servers find damaged is not noted",
         (Patch(Observed, "damaged", _nothing), Patch(Observed, "_compare_listed", _nothing)),
         ("rot", "rot", "kill-server"),
+        found_at=0,
     ),
 }
