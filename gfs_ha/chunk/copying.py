@@ -22,6 +22,7 @@ from gfs_ha.errors import (
     GfsError,
     ProtocolError,
     RangeGone,
+    ReplicaBusy,
     Unreachable,
 )
 from gfs_ha.ids import ServerId
@@ -59,6 +60,7 @@ class Copying:
         self._bad: dict[int, str] = {}  # By server, why its copy cannot be had.
         self._lost: dict[int, str] = {}
         self._unreached: int | None = None
+        self._busy: set[int] = set()  # Of the lost ones: who is not sealed yet, but soon.
 
     @property
     def source(self) -> ServerId:
@@ -202,6 +204,8 @@ class Copying:
         found[source.server_id] = f"{error.code}: {error.message[:_WHY_CHARS]}"
         if isinstance(error, Unreachable):
             self._unreached = source.server_id
+        if isinstance(error, ReplicaBusy):
+            self._busy.add(source.server_id)
         logger.info(
             "a source of a copy is left out chunk=%#x server=%d error=%s reason=%s",
             self.order.chunk_id,
@@ -219,4 +223,6 @@ class Copying:
             return CorruptData(message, server=next(iter(self._bad)))
         if self._unreached is not None:
             return Unreachable(message, unreached=self._unreached)
+        if self._busy:
+            return ReplicaBusy(message)
         return Unreachable(message)

@@ -22,11 +22,13 @@ WHY_BYTES = 200  # It goes into a command.
 LISTINGS_MAX = 64
 STALLED_S = 30.0  # A copy without progress for so long is tried elsewhere.
 REST_MIN_S = 5.0
+BUSY_REST_S = 1.0  # After a copy whose sources are not sealed yet: that takes a moment.
 REST_MAX_S = 300.0
 RATE_S = 10.0  # The rate is that of the last so many seconds.
 _TRUSTED_S = 4.0  # After so long the rate that was measured says more than the one that is allowed.
 _ENDING_S = 0.5  # From a copy's last byte until it counts: verified, synced, told, confirmed.
 _RATE_MIN_S = 1.0
+_NOT_YET = "ReplicaBusy"
 _SERVER_AT_FAULT = ("DiskFull", "DiskFailed", "Overloaded")
 
 Place = tuple[ChunkId, ServerId]
@@ -90,7 +92,7 @@ class RepairBook:
         _keep(self._failed, answered, message)
         _keep(self.failures, (chunk_id, server_id), message)
         self._forget(answered)
-        self._rest((chunk_id, server_id), now_s)
+        self._rest((chunk_id, server_id), now_s, BUSY_REST_S if code == _NOT_YET else REST_MIN_S)
         if code in _SERVER_AT_FAULT:
             self._rest((NO_CHUNK, server_id), now_s)
 
@@ -221,11 +223,11 @@ class RepairBook:
         self._moved.pop(answered, None)
         self._lengths.pop(answered, None)
 
-    def _rest(self, place: Place, now_s: float) -> None:
+    def _rest(self, place: Place, now_s: float, least_s: float = REST_MIN_S) -> None:
         before = self._resting.get(place)
         if before is not None and now_s < before.until_s:
             return  # It was ordered before the pause began: the same failure, told once more.
-        pause_s = REST_MIN_S if before is None else min(REST_MAX_S, 2 * before.pause_s)
+        pause_s = least_s if before is None else min(REST_MAX_S, 2 * before.pause_s)
         _keep(self._resting, place, _Rest(now_s + pause_s, pause_s))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from chunk_house import BIRTH, CHUNK, House, street
 from copy_house import (
+    CAPACITY,
     DATA,
     EPOCH,
     ORDER,
@@ -153,6 +154,18 @@ def test_a_source_with_another_chunk_is_not_taken(
     other = noise(len(DATA), seed=5)
     with pytest.raises(CorruptData, match="another chunk"):
         copy_now(store, order([source(houses[0])], data=other))
+    check_nothing(store, disk)
+
+
+def test_sources_that_are_not_sealed_yet_are_named_so(
+    tmp_path: Path, store: ChunkStore, disk: MemoryDisk
+) -> None:
+    """It is tried again soon: sealing them takes a moment."""
+    with street(tmp_path / "open", 2) as houses:
+        for house in houses:
+            append(make_replica(house.store, capacity=CAPACITY), DATA)
+        with pytest.raises(ReplicaBusy, match="not sealed here yet"):
+            copy_now(store, order([source(house) for house in houses]))
     check_nothing(store, disk)
 
 

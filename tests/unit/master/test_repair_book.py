@@ -7,7 +7,7 @@ import pytest
 from gfs_ha.ids import ChunkId, LogIndex, ServerId
 from gfs_ha.master.planners.plan import NO_CHUNK
 from gfs_ha.master.planners.seen import Answered
-from gfs_ha.master.repairs import NOTES_MAX, REST_MIN_S, STALLED_S, RepairBook
+from gfs_ha.master.repairs import BUSY_REST_S, NOTES_MAX, REST_MIN_S, STALLED_S, RepairBook
 from gfs_ha.master.state.bounds import check_text
 from gfs_ha.protocol.control import CopyProgress
 
@@ -29,6 +29,13 @@ def test_a_place_that_failed_rests_longer_each_time_until_a_copy_succeeds() -> N
     assert book.take_failed() == {order(): "no source answers"} and not book.take_failed()
     book.copied(order(), 300.0)
     assert not book.failures and not book.resting(200.0)
+
+
+def test_a_copy_that_came_before_its_sources_were_sealed_is_tried_again_soon() -> None:
+    book = RepairBook(0.0)
+    book.failed(order(), ("ReplicaBusy", "chunk 0x7 is not sealed here yet"), 100.0)
+    assert book.resting(100.0 + BUSY_REST_S - 0.1) == {(7, 1)}
+    assert not book.resting(100.0 + BUSY_REST_S) and BUSY_REST_S < REST_MIN_S
 
 
 def test_a_server_whose_disk_is_full_rests_with_all_chunks() -> None:
