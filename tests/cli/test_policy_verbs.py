@@ -39,6 +39,11 @@ def test_new_files_are_kept_as_their_directory_says(gfsctl: Gfsctl, home: str) -
     assert told["rule"] == "seed" and not told["rule_from"]
 
 
+def test_two_copies_in_one_rack_are_warned_of(gfsctl: Gfsctl, home: str) -> None:
+    assert "both in one rack" in gfsctl.ok("policy", "set", home, "--replicas", "2").err
+    assert not gfsctl.ok("policy", "set", home, "--rule", "spread").err
+
+
 def test_what_is_written_counts_as_stored_when_its_directory_says(
     gfsctl: Gfsctl, home: str
 ) -> None:

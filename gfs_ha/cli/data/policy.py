@@ -23,6 +23,7 @@ from gfs_ha.strict_toml import parse_size
 
 _HERE = "gfs_ha.cli.data.policy"
 _USUAL = "usual"
+_SEED = PLACEMENT_RULES[0]
 
 policy = Family(
     "policy",
@@ -147,9 +148,15 @@ def unset_policy(session: Session, path: str) -> None:
 
 
 def _show_after(session: Session, path: str) -> None:
-    """Show programs what holds now; people see that the command came back."""
+    """Show programs what holds now; people see that the command came back, or what to mind."""
+    report = session.cluster.policies.get(path)
+    if report.goal == 2 and report.rule == _SEED:
+        session.warn(
+            "with 2 copies the rule seed keeps both in one rack, which may be lost at once; "
+            f"gfsctl policy set {printable(path)} --rule spread keeps them apart"
+        )
     if session.options.output not in (TABLE, WIDE):
-        session.show(session.cluster.policies.get(path))
+        session.show(report)
 
 
 def _show_plan(session: Session, now: PolicyReport, change: _Change) -> None:
