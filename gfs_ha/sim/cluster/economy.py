@@ -14,6 +14,7 @@ from gfs_ha.master.state.commands import (
     PlaceCopy,
 )
 from gfs_ha.master.state.records import SEALED, Chunk
+from gfs_ha.master.state.tail_commands import FinishTail
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.metadata import FinishChunk
 from gfs_ha.sim.checkers import Violation
@@ -57,7 +58,7 @@ class Economy:
 
     def note(self, view: View, command: Command) -> None:
         """Note what a command does that is about to be applied, and not refused."""
-        if isinstance(command, FinishChunk | CommitSeal):
+        if isinstance(command, FinishChunk | CommitSeal | FinishTail):
             chunk = view.chunk(command.chunk_id)
             if chunk is not None and chunk.state != SEALED:
                 self._goals[command.chunk_id] = chunk.goal
