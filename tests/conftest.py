@@ -25,6 +25,8 @@ hypothesis.settings.load_profile("steady")
 # tests interrupt must hear it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# Whoever ends a run (`timeout`, say) ends its clusters as well.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 # Test processes that run side by side take their ports from ranges of their own.
 PORTS_FIRST = 10_000
