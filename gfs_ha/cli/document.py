@@ -10,6 +10,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from gfs_ha.cli.options import JSONL
+from gfs_ha.errors import GfsError
 from gfs_ha.ids import (
     ChunkId,
     ContentId,
@@ -140,15 +141,22 @@ def streamed(
 ) -> Iterator[bytes]:
     """Return a document in pieces, so that a million items are never held at once.
 
-    Args: `after` gives what follows the items, `meta` last.
+    It begins with the first item. When an item fails after others, the document still ends whole,
+    with `"complete": false`. Args: `after` gives what follows the items, `meta` last.
     """
-    yield b'{\n  "api": ' + msgspec.json.encode(API)
-    yield b',\n  "kind": ' + msgspec.json.encode(kind) + b',\n  "items": ['
-    between = b"\n    "
-    for item in items:
-        yield between + msgspec.json.encode(item)
-        between = b",\n    "
-    yield b"\n  ]"
+    begun = False
+    head = b'{\n  "api": ' + msgspec.json.encode(API)
+    head += b',\n  "kind": ' + msgspec.json.encode(kind) + b',\n  "items": ['
+    between = head + b"\n    "
+    try:
+        for item in items:
+            yield between + msgspec.json.encode(item)
+            begun, between = True, b",\n    "
+    except GfsError:
+        if begun:
+            yield b'\n  ],\n  "complete": false\n}\n'
+        raise
+    yield b"\n  ]" if begun else head + b"\n  ]"
     for key, value in after().items():
         yield b",\n  " + msgspec.json.encode(key) + b": " + msgspec.json.encode(value)
     yield b"\n}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 
@@ -167,6 +168,23 @@ def test_a_streamed_document_is_the_document() -> None:
             "meta": meta,
         }
     assert json_bytes({"a": 1}, "jsonl") == b'{"a":1}\n'
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_streamed_document_that_fails_says_so_or_never_begins(count: int) -> None:
+    def failing() -> Iterator[dict[str, int]]:
+        yield from ({"a": number} for number in range(count))
+        raise WrongCluster("it went away")
+
+    pieces = []
+    with pytest.raises(WrongCluster):
+        for piece in streamed("FileList", failing(), dict):
+            pieces.append(piece)
+    if count == 0:
+        assert not pieces
+        return
+    told = json.loads(b"".join(pieces))
+    assert told["items"] == [{"a": 0}, {"a": 1}] and told["complete"] is False
 
 
 @pytest.mark.parametrize(
