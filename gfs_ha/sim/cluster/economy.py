@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from gfs_ha.ids import ChunkId, ServerId
@@ -25,15 +26,15 @@ Place = tuple[ChunkId, ServerId]
 
 
 class Economy:
-    """Counts bytes. `least` had to be copied: destroyed, never there, or wanted anew.
+    """Counts bytes, of each chunk. `least` had to be copied: destroyed, never there, wanted anew.
 
     What is copied because a server is dead, and needless once it returns, is in `away`.
     """
 
     def __init__(self, truth: Truth, silent_s: Callable[[SimServer], float], dead_s: float) -> None:
-        self.copied = 0
-        self.least = 0
-        self.away = 0
+        self._copied: Counter[ChunkId] = Counter()
+        self._least: Counter[ChunkId] = Counter()
+        self._away: Counter[ChunkId] = Counter()
         self._truth = truth
         self._silent_s = silent_s
         self._dead_s = dead_s
@@ -43,6 +44,18 @@ class Economy:
         self._harmed_s = {server.name: server.harmed_s for server in truth.servers}
         self._dead: set[str] = set()
 
+    @property
+    def copied(self) -> int:
+        return self._copied.total()
+
+    @property
+    def least(self) -> int:
+        return self._least.total()
+
+    @property
+    def away(self) -> int:
+        return self._away.total()
+
     def look(self) -> None:
         """Note whose bytes were destroyed, and who is dead, since the last look."""
         for server in self._truth.servers:
@@ -51,7 +64,8 @@ class Economy:
                 self._note_destroyed(server)
             dead = self._silent_s(server) > self._dead_s
             if dead and server.name not in self._dead:
-                self.away += sum(chunk.length for _, chunk, _ in self._counting_on(server))
+                for chunk_id, chunk, _ in self._counting_on(server):
+                    self._away[chunk_id] += chunk.length
                 self._dead.add(server.name)
             elif not dead:
                 self._dead.discard(server.name)
@@ -62,7 +76,9 @@ class Economy:
             chunk = view.chunk(command.chunk_id)
             if chunk is not None and chunk.state != SEALED:
                 self._goals[command.chunk_id] = chunk.goal
-                self.least += max(0, chunk.goal - len(command.holders)) * command.length
+                # One that is refused counts no more once another one stands.
+                short = max(0, chunk.goal - len(command.holders))
+                self._least[command.chunk_id] = short * command.length
         elif isinstance(command, PlaceCopy | ConfirmCopy | LoseHolder | DropReplica):
             chunk = view.chunk(command.chunk_id)
             if chunk is not None and chunk.sealed_index == command.sealed_index:
@@ -74,28 +90,30 @@ class Economy:
         place = (command.chunk_id, command.server_id)
         raised = chunk.goal - self._goals.get(command.chunk_id, chunk.goal)
         self._goals[command.chunk_id] = chunk.goal
-        self.least += max(0, raised) * chunk.length
+        self._least[command.chunk_id] += max(0, raised) * chunk.length
         if isinstance(command, PlaceCopy):
             self._ordered.add(place)
         elif isinstance(command, ConfirmCopy):
             self._destroyed.discard(place)
             if place in self._ordered:
                 self._ordered.discard(place)
-                self.copied += chunk.length
+                self._copied[command.chunk_id] += chunk.length
         elif isinstance(command, LoseHolder) and command.server_id in chunk.holders:
             self._lose(place, chunk)
 
-    def moves(self, chunk: Chunk) -> None:
+    def moves(self, chunk_id: ChunkId, chunk: Chunk) -> None:
         """Note that a copy is placed for the rule alone."""
-        self.least += chunk.length
+        self._least[chunk_id] += chunk.length
 
     def check(self) -> None:
         """Raises: Violation when more was copied than anything explains."""
-        if self.copied > self.least + self.away:
-            raise Violation(
-                f"storm: {self.copied} bytes were copied, {self.least} were lacking and"
-                f" {self.away} lay on dead servers"
-            )
+        for chunk_id, copied in self._copied.items():
+            least, away = self._least[chunk_id], self._away[chunk_id]
+            if copied > least + away:
+                raise Violation(
+                    f"storm: {copied} bytes of chunk {chunk_id:#x} were copied, {least} were"
+                    f" lacking and {away} lay on dead servers"
+                )
 
     def _note_destroyed(self, server: SimServer) -> None:
         for chunk_id, chunk, server_id in self._counting_on(server):
@@ -105,7 +123,7 @@ class Economy:
     def _lose(self, place: Place, chunk: Chunk) -> None:
         if place not in self._destroyed:
             self._destroyed.add(place)
-            self.least += chunk.length
+            self._least[place[0]] += chunk.length
 
     def _counting_on(self, server: SimServer) -> Sequence[tuple[ChunkId, Chunk, ServerId]]:
         with self._truth.view() as view:

@@ -151,7 +151,7 @@ class Watch:
         rule = chunk.rule or (settings.rule if settings is not None else "")
         if len(sure) + len(coming) < chunk.goal:
             return
-        self.economy.moves(chunk)
+        self.economy.moves(command.chunk_id, chunk)
         if not breaks(rule, chunk.goal, rows):
             names = [row.name for row in rows]
             raise Violation(
