@@ -22,6 +22,7 @@ from gfs_ha.master.state.commands import (
     decode_entry,
 )
 from gfs_ha.master.state.records import DEAD, SEALED, Chunk
+from gfs_ha.master.state.tail_commands import FinishTail
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.metadata import MEMORY, FinishChunk
 from gfs_ha.sim.checkers import Violation
@@ -59,7 +60,7 @@ class Watch:
     ) -> None:
         self.copies_placed = 0
         self.commands: list[tuple[float, Command]] = []
-        self._sealed_s: dict[ChunkId, float] = {}
+        self.sealed_s: dict[ChunkId, float] = {}
         self._leading: list[tuple[str, int]] = []
         self._led_since_s = world.scheduler.now_s
         self._world = world
@@ -123,10 +124,13 @@ class Watch:
         elif isinstance(command, DropReplica):
             self._check_drop(view, command)
         elif isinstance(command, FinishChunk | CommitSeal):
-            self._sealed_s[command.chunk_id] = self._world.scheduler.now_s
+            self.sealed_s[command.chunk_id] = self._world.scheduler.now_s
             for server_id in command.holders:
                 end = (command.length, command.digest)
                 self._check_whole(view, command.chunk_id, server_id, end)
+        elif isinstance(command, FinishTail):
+            # Its last bytes may lie in the journals of its holders yet, and the slots lack them.
+            self.sealed_s[command.chunk_id] = self._world.scheduler.now_s
         elif isinstance(command, PlaceChunk):
             for server_id, _ in command.replicas:
                 self._check_room(view, server_id, f"a chunk at {index}")
@@ -221,7 +225,7 @@ class Watch:
         process = self._servers[row.name].process
         if process is None or process.stopped or now_s - contact.heard_s >= _PAUSE_S:
             return False
-        sealed_s = self._sealed_s.get(known[0], now_s)
+        sealed_s = self.sealed_s.get(known[0], now_s)
         return now_s - max(contact.since_s, self._led_since_s, sealed_s) > _BACK_S
 
     def _check_room(self, view: View, server_id: ServerId, what: str) -> None:
