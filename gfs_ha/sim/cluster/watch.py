@@ -21,7 +21,7 @@ from gfs_ha.master.state.commands import (
     PlaceCopy,
     decode_entry,
 )
-from gfs_ha.master.state.records import DEAD, SEALED, Chunk
+from gfs_ha.master.state.records import DEAD, SEALED, Chunk, Server
 from gfs_ha.master.state.tail_commands import FinishTail
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.metadata import MEMORY, FinishChunk
@@ -67,10 +67,10 @@ class Watch:
         self._masters = masters
         self._servers = {server.name: server for server in truth.servers}
         self._truth = truth
-        self._contacts = {server.name: _Contact() for server in truth.servers}
+        self.contacts = {server.name: _Contact() for server in truth.servers}
         self.economy = Economy(
             truth,
-            lambda server: world.scheduler.now_s - self._contacts[server.name].heard_s,
+            lambda server: world.scheduler.now_s - self.contacts[server.name].heard_s,
             world.dead_s,
         )
         world.ledger.on_command = self._command
@@ -88,7 +88,7 @@ class Watch:
             if reign is None:
                 continue
             for server_id, facts in reign.observed.servers.items():
-                contact = self._contacts.get(self._name(master, server_id))
+                contact = self.contacts.get(self._name(master, server_id))
                 beat = (facts.start_id, facts.beat)
                 if contact is None:
                     continue
@@ -154,6 +154,10 @@ class Watch:
         settings = view.settings()
         rule = chunk.rule or (settings.rule if settings is not None else "")
         if len(sure) + len(coming) < chunk.goal:
+            # Whose bytes were destroyed just now may count yet where the copy is placed.
+            heard = [row for one in chunk.holders if (row := view.server(one)) and self._heard(row)]
+            if len(heard) + len(chunk.copying) >= chunk.goal and breaks(rule, chunk.goal, heard):
+                self.economy.moves(command.chunk_id, chunk)
             return
         self.economy.moves(command.chunk_id, chunk)
         if not breaks(rule, chunk.goal, rows):
@@ -173,7 +177,7 @@ class Watch:
             if row is None or server_id not in chunk.holders:
                 return
             self.look()
-            silent_s = self._world.scheduler.now_s - self._contacts[row.name].heard_s
+            silent_s = self._world.scheduler.now_s - self.contacts[row.name].heard_s
             if silent_s > self._world.dead_s:
                 raise Violation(
                     f"dropped by hearsay: a copy of chunk {command.chunk_id:#x} goes because"
@@ -206,12 +210,16 @@ class Watch:
                 " that count there from now on"
             )
 
+    def _heard(self, row: Server) -> bool:
+        silent_s = self._world.scheduler.now_s - self.contacts[row.name].heard_s
+        return silent_s <= _SURELY * self._world.dead_s
+
     def _surely_good(self, view: View, known: tuple[ChunkId, Chunk], server_id: ServerId) -> bool:
         row = view.server(server_id)
         if row is None:
             return False
         server = self._servers[row.name]
-        silent_s = self._world.scheduler.now_s - self._contacts[row.name].heard_s
+        silent_s = self._world.scheduler.now_s - self.contacts[row.name].heard_s
         if silent_s > _SURELY * self._world.dead_s:
             return False
         return self._truth.holds(server, *known)
@@ -221,7 +229,7 @@ class Watch:
         row = view.server(server_id)
         if row is None or not self._surely_good(view, known, server_id):
             return False
-        now_s, contact = self._world.scheduler.now_s, self._contacts[row.name]
+        now_s, contact = self._world.scheduler.now_s, self.contacts[row.name]
         process = self._servers[row.name].process
         if process is None or process.stopped or now_s - contact.heard_s >= _PAUSE_S:
             return False
@@ -233,7 +241,7 @@ class Watch:
         if row is None:
             return
         self.look()
-        known_s = self._world.scheduler.now_s - self._contacts[row.name].full_since_s
+        known_s = self._world.scheduler.now_s - self.contacts[row.name].full_since_s
         if known_s > _TOLD_S:
             raise Violation(f"above its mark: {what} is placed on {row.name}, known to be full")
 
