@@ -28,6 +28,7 @@ RATE_S = 10.0  # The rate is that of the last so many seconds.
 _TRUSTED_S = 4.0  # After so long the rate that was measured says more than the one that is allowed.
 _ENDING_S = 0.5  # From a copy's last byte until it counts: verified, synced, told, confirmed.
 _RATE_MIN_S = 1.0
+_PIECE_S = 0.1
 _NOT_YET = "ReplicaBusy"
 _SERVER_AT_FAULT = ("DiskFull", "DiskFailed", "Overloaded")
 
@@ -40,6 +41,29 @@ V = TypeVar("V")
 class _Rest:
     until_s: float
     pause_s: float
+
+
+@dataclass(slots=True)
+class _BusyTime:
+    """For how long of the last RATE_S seconds copies were under way, in pieces of some length."""
+
+    _pieces: deque[tuple[float, float]] = field(default_factory=deque)  # When, how long.
+    _looked_s: float = 0.0
+
+    def look(self, busy: bool, now_s: float) -> None:
+        """Note whether copies were under way since the last look."""
+        length_s, self._looked_s = max(0.0, now_s - self._looked_s), now_s
+        if busy and self._pieces and now_s - self._pieces[-1][0] < _PIECE_S:
+            at_s, before_s = self._pieces.pop()
+            self._pieces.append((at_s, before_s + length_s))
+        elif busy:
+            self._pieces.append((now_s, length_s))
+        while self._pieces and now_s - self._pieces[0][0] > RATE_S:
+            self._pieces.popleft()
+
+    def total_s(self) -> float:
+        """Return the seconds with copies under way."""
+        return min(RATE_S, sum(length_s for _, length_s in self._pieces))
 
 
 @dataclass(slots=True)
@@ -62,6 +86,7 @@ class RepairBook:
     _came: deque[tuple[float, int]] = field(default_factory=deque)  # When bytes came, how many.
     _came_bytes: int = 0  # Of all these.
     _began_s: float = 0.0  # When copies began after a time without any.
+    _busy: _BusyTime = field(default_factory=_BusyTime)
     _rounds: int = 0
     _done_bytes: int = 0  # Of copies that are complete...
     _done_before: int = 0  # ...and of those that were when the walk's last whole round ended.
@@ -72,6 +97,7 @@ class RepairBook:
 
     def copied(self, answered: Answered, now_s: float) -> None:
         """Note a copy that is complete and verified."""
+        self._look(now_s)
         self.answered("copy", answered)
         chunk_id, server_id, _ = answered
         moved = self._moved.pop(answered, None)
@@ -89,6 +115,7 @@ class RepairBook:
         """Note a copy that failed, as (code, message): it is tried elsewhere, here later again."""
         code, message = error[0], fitting_text(error[1], WHY_BYTES)
         chunk_id, server_id, _ = answered
+        self._look(now_s)
         _keep(self._failed, answered, message)
         _keep(self.failures, (chunk_id, server_id), message)
         self._forget(answered)
@@ -122,6 +149,7 @@ class RepairBook:
 
     def wanted(self, answered: Answered, length: int, now_s: float) -> None:
         """Note that a copy is ordered: from now on it has to make progress."""
+        self._look(now_s)
         if answered not in self._moved:
             if not self._moved and not self._recent(now_s):
                 self._began_s = now_s
@@ -132,6 +160,7 @@ class RepairBook:
 
     def heard(self, server_id: ServerId, copies: Iterable[CopyProgress], now_s: float) -> None:
         """Note how far a server's copies are."""
+        self._look(now_s)
         for copy in copies:
             answered = (copy.chunk_id, server_id, copy.order_index)
             known = self._moved.get(answered)
@@ -190,21 +219,26 @@ class RepairBook:
     ) -> float | None:
         """Return the seconds until all that lacks is copied and counts; None: it cannot be told.
 
-        At first at what is allowed, then more and more at the rate that was measured: that is what
-        disks and networks give. Args: `lacking_bytes` as of the walk's last round;
-        `allowed_bytes_per_s` is 0 without a limit; `news_age_s` is how old the news of progress
-        are on average.
+        At first at what is allowed, then more and more at the rate that was measured while copies
+        were under way: that is what disks and networks give, also where a few small ones went
+        before many. Args: `lacking_bytes` as of the walk's last round; `allowed_bytes_per_s` is 0
+        without a limit; `news_age_s` is how old the news of progress are on average.
         """
+        self._look(now_s)
         told = sum(count for _, count in self._moved.values())
         left = lacking_bytes - (self._done_bytes - self._done_before) - told
-        ran_s = now_s - self._began_s
-        # Heard since they began is what was copied until the news left.
-        measured = self._recent(now_s) / max(_RATE_MIN_S, min(RATE_S, ran_s - news_age_s))
-        trust = min(1.0, ran_s / _TRUSTED_S) if allowed_bytes_per_s else 1.0
+        busy_s = self._busy.total_s()
+        # Heard in that time is what was copied until the news left.
+        measured = self._recent(now_s) / max(_RATE_MIN_S, busy_s - news_age_s)
+        trust = min(1.0, busy_s / _TRUSTED_S) if allowed_bytes_per_s else 1.0
         rate = trust * measured + (1 - trust) * allowed_bytes_per_s
         if rate <= 0:
             return None
         return max(0.0, left / rate - news_age_s) + _ENDING_S
+
+    def _look(self, now_s: float) -> None:
+        """Note that copies are under way, or not; before that changes."""
+        self._busy.look(bool(self._moved), now_s)
 
     def _recent(self, now_s: float) -> int:
         """Return the bytes of the last seconds, and forget those before."""

@@ -129,6 +129,22 @@ def test_the_time_to_go_is_right_from_a_tenth_of_the_work_on() -> None:
             assert abs(eta_s - right_s) <= 0.15 * right_s + 0.6
 
 
+def test_a_few_small_copies_before_many_do_not_make_the_time_to_go_long() -> None:
+    book = RepairBook(0.0)
+    for number in range(20):  # One after another while there was little to copy.
+        began_s = 80.0 + number
+        book.wanted(order(1_000 + number), 10, began_s)
+        book.copied(order(1_000 + number), began_s + 0.05)
+    book.note_round(7)
+    book.wanted(order(), 100_000, 100.0)
+    for at_s in (100.0, 101.0, 102.0):
+        done = int(10_000 * (at_s - 100.0))
+        book.heard(ServerId(1), (CopyProgress(ChunkId(7), LogIndex(50), done, 100_000),), at_s)
+        eta_s = book.eta_s(100_000, 10_000, 0.0, at_s)
+        right_s = (100_000 - done) / 10_000
+        assert eta_s is not None and abs(eta_s - right_s) <= 0.15 * right_s + 1.0
+
+
 def test_the_time_to_go_is_told_from_the_first_second_and_follows_what_is_measured() -> None:
     book = RepairBook(0.0)
     assert book.eta_s(100_000, 0, 0.0, 0.0) is None, "no limit, and nothing was copied yet"
