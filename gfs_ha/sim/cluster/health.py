@@ -9,7 +9,7 @@ from itertools import combinations
 
 from gfs_ha.chunk.slots.format import State
 from gfs_ha.chunk.slots.slot import read_header
-from gfs_ha.ids import ChunkId, InodeId, ServerId
+from gfs_ha.ids import NO_SESSION, ChunkId, InodeId, ServerId
 from gfs_ha.master.rules import breaks
 from gfs_ha.master.state.records import DEAD, OPEN, SEALED, Chunk, Server
 from gfs_ha.master.state.tail_reads import tails_of_server
@@ -93,6 +93,8 @@ def _chunk_unrest(picture: _Picture, chunk_id: ChunkId, chunk: Chunk) -> str:
         return "" if chunk_id in picture.led else "is open, and its primary leads it no more"
     if chunk.state != SEALED:
         return "is not sealed"
+    if chunk.claimed_by != NO_SESSION:
+        return f"is claimed by session {chunk.claimed_by}, which is over"
     if chunk.copying or chunk.deleting or chunk.late:
         return f"has orders: {chunk.copying} {chunk.deleting} {chunk.late}"
     names = [picture.servers[one].name for one in chunk.holders]
