@@ -16,6 +16,7 @@ from typing import Any
 from append_client import Client, Found, Grant, parse
 from append_cluster import Leaders, Placed, Primaries
 from append_push import BatchRun
+from seal_answers import answer_of
 
 from gfs_ha.checksum import crc32c
 from gfs_ha.chunk.disk import opened
@@ -31,13 +32,11 @@ from gfs_ha.master.state.tail_commands import AbandonTails, FinishTail, OpenTail
 from gfs_ha.master.state.tail_reads import records_known, tail_of
 from gfs_ha.master.state.tail_records import Tail as TailRow
 from gfs_ha.master.state.view import View
-from gfs_ha.protocol.codec import Failure, failure
+from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.control import (
     CompareReplica,
     CopySource,
     CreateReplica,
-    OrderFailed,
-    ProofAnswer,
 )
 from gfs_ha.protocol.metadata import (
     ChunkAllocated,
@@ -399,21 +398,7 @@ class AppendRun:
             self.at(server, lambda: self._obey(server, facts, decision, book))
 
     def _obey(self, server: Primaries, facts: SealingChunk, decision: Any, book: Any) -> None:
-        chunk_id, index = facts.chunk_id, facts.begin_index
-        answer: Any
-        try:
-            if isinstance(decision, Fence):
-                answer = server.store.fence(chunk_id, facts.birth, index)
-            else:
-                server.store.get(chunk_id, facts.birth)
-                proof = server.store.prove(chunk_id, index, decision.length)
-                answer = ProofAnswer(
-                    *(chunk_id, index, decision.length),
-                    *(proof.digest, proof.crc, proof.records),
-                )
-        except GfsError as error:
-            kind = "fence" if isinstance(decision, Fence) else "prove"
-            answer = OrderFailed(chunk_id, index, kind, failure(error))
+        answer = answer_of(server.store, facts, decision)
 
         def told() -> None:
             book[server.number] = answer

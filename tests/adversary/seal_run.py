@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from push_run import PushRun
+from seal_answers import answer_of
 from small_cluster import SERVERS, Masters, Server
 
 from gfs_ha.checksum import block_crcs, chunk_digest, crc32c
@@ -31,8 +32,8 @@ from gfs_ha.master.state.commands import (
     PlaceChunk,
 )
 from gfs_ha.master.state.records import DEAD, OPEN, SEALED, SEALING, Chunk
-from gfs_ha.protocol.codec import Failure, failure
-from gfs_ha.protocol.control import CompareReplica, OrderFailed, ProofAnswer
+from gfs_ha.protocol.codec import Failure
+from gfs_ha.protocol.control import CompareReplica
 from gfs_ha.protocol.data import Durability
 from gfs_ha.protocol.metadata import (
     ChunkAllocated,
@@ -265,19 +266,8 @@ class SealRun:
             self._at(server, lambda: self._obey(server, facts, decision))
 
     def _obey(self, server: Server, facts: SealingChunk, decision: Any) -> None:
-        chunk_id, index = facts.chunk_id, facts.begin_index
         book = self.fences if isinstance(decision, Fence) else self.proofs
-        answer: Any
-        try:
-            if isinstance(decision, Fence):
-                answer = server.store.fence(chunk_id, facts.birth, index)
-            else:
-                server.store.get(chunk_id, facts.birth)
-                digest = server.store.prove(chunk_id, index, decision.length).digest
-                answer = ProofAnswer(chunk_id, index, decision.length, digest)
-        except GfsError as error:
-            kind = "fence" if isinstance(decision, Fence) else "prove"
-            answer = OrderFailed(chunk_id, index, kind, failure(error))
+        answer = answer_of(server.store, facts, decision)
 
         def told() -> None:
             book[server.number] = answer
