@@ -167,6 +167,12 @@ REPAIR_COPIES_MAX = 4096
 REPAIR_FLOOR_PARTS = 8  # While clients suffer a server gives repair this part of its budget still.
 REPAIR_ALLOWANCE_S = 2.0  # What a leader allowed a server lapses unless it says so again.
 
+# How servers stand: labels, and maintenance, during which their chunks are not repaired.
+LABELS_MAX = 32  # Of a server.
+LABEL_BYTES_MAX = 63  # Of a key, and of a value.
+MAINTENANCE_MS_MAX = 24 * 3600 * 1000
+MAINTENANCE_MS_DEFAULT = 3600 * 1000
+
 # Garbage (G2, G8).
 COMPACTION_RANGES_MAX = 256  # Of one chunk that are copied together.
 MOVES_PER_COMMAND_MAX = 400  # Each is an extent row and two reference rows.

@@ -12,6 +12,7 @@ from gfs_ha.master.state.chunk_rows import put_chunk
 from gfs_ha.master.state.draft import Draft
 from gfs_ha.master.state.locations import LocationReader
 from gfs_ha.master.state.records import OPEN, Chunk, Replica
+from gfs_ha.master.state.server_modes import require_service
 from gfs_ha.protocol.metadata import DISK, MEMORY, ChunkAllocated
 
 Places = tuple[tuple[ServerId, DiskId], ...]
@@ -90,4 +91,5 @@ def _check_places(
         disks = () if server is None else server.disks
         if not any(disk.disk_id == disk_id and not disk.lost for disk in disks):
             raise UnknownServer(f"server {server_id} has no disk {format_id(disk_id)}")
+        require_service(draft, server_id, disk_id)
     return tuple(Replica(server_id, disk_id) for server_id, disk_id in replicas)

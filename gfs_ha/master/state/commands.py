@@ -19,6 +19,7 @@ from gfs_ha.limits import (
 )
 from gfs_ha.master.state.garbage_commands import GarbageCommand
 from gfs_ha.master.state.scrub_commands import ScrubCommand
+from gfs_ha.master.state.server_mode_commands import ServerModeCommand
 from gfs_ha.master.state.tail_commands import OpenTail, PlaceTail, TailCommand
 from gfs_ha.protocol.codec import Word
 from gfs_ha.protocol.extents import ExtentMutation, StageCopy
@@ -305,6 +306,7 @@ LeaderCommand = (
     | TailCommand
     | GarbageCommand
     | ScrubCommand
+    | ServerModeCommand
     | FitGoals
 )
 Command = PureMutation | ExtentMutation | PolicyMutation | PlaceChunk | LeaderCommand

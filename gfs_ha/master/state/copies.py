@@ -37,6 +37,7 @@ from gfs_ha.master.state.commands import (
 )
 from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.records import SEALED, Chunk, PlaceOrder, RepairBudget, Replica
+from gfs_ha.master.state.server_modes import require_service
 from gfs_ha.master.state.tables import ONLY, REPAIR_BUDGET
 from gfs_ha.protocol.metadata import Done
 from gfs_ha.protocol.repair import RepairBudgetReport
@@ -57,6 +58,7 @@ def place_copy(draft: Draft, command: PlaceCopy) -> Done:
     chunk = _sealed(draft, command.chunk_id, command.sealed_index)
     server_id = command.server_id
     _check_disk(draft, server_id, command.disk_id)
+    require_service(draft, server_id, command.disk_id)
     if command.seen != len(chunk.holders) + len(chunk.copying):
         raise _stale(command.chunk_id, f"has not {command.seen} copies, with those under way")
     if server_id in chunk.holders or _order_of(chunk.copying + chunk.deleting, server_id):

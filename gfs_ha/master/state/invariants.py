@@ -16,6 +16,7 @@ from gfs_ha.master.state import (
     policy_invariants,
     records,
     scrubs,
+    server_modes,
     tables,
     tail_invariants,
 )
@@ -311,6 +312,7 @@ _CHECKS: tuple[Check, ...] = (
     garbage_invariants.check_gone,
     garbage_invariants.check_orphans,
     scrubs.check_asked,
+    server_modes.check_modes,
     policy_invariants.check_policies,
     policy_invariants.check_goals,
 )

@@ -12,6 +12,7 @@ from gfs_ha.master.state.commands import EnrollServer
 from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.records import Disk, DiskOwner, Server, ServerName
 from gfs_ha.master.state.tables import (
+    DISK_MODES,
     DISKS,
     REPLICAS_BY_SERVER,
     SERVER_NAMES,
@@ -52,6 +53,7 @@ def enroll_server(draft: Draft, command: EnrollServer) -> ServerRegistered:
     for old in before.disks if before else ():
         if old.disk_id not in {kept.disk_id for kept in server.disks}:
             draft.rows.delete(DISKS, id_key(old.disk_id))
+            draft.rows.delete(DISK_MODES, pair_key(server_id, old.disk_id))
     if before is None:
         draft.rows.put(SERVER_NAMES, command.name.encode(), ServerName(server_id))
         draft.counters.servers += 1

@@ -20,6 +20,7 @@ from gfs_ha.master.state import (
     policy_records,
     records,
     scrub_records,
+    server_mode_records,
     tail_records,
 )
 
@@ -129,6 +130,8 @@ ASKED_SCRUBS = RowTable("asked_scrubs", _STATE, b"\x61", scrub_records.AskedScru
 POLICIES = RowTable("policies", _STATE, b"\x51", policy_records.Policy)
 CONTENT_FITS = RowTable("content_fits", _STATE, b"\x52", policy_records.ContentFit)
 CHUNK_FITS = RowTable("chunk_fits", _STATE, b"\x53", policy_records.ChunkFit)
+SERVER_MODES = RowTable("server_modes", _STATE, b"\x70", server_mode_records.ServerMode)
+DISK_MODES = RowTable("disk_modes", _STATE, b"\x71", server_mode_records.DiskMode)
 GONE_FILES = RowTable("gone_files", _STATE, b"\x28", tail_records.GoneFile)
 
 DENTRIES = RowTable("dentries", _DENTRIES, b"", records.Dentry)
@@ -183,6 +186,8 @@ TABLES: tuple[RowTable[Any], ...] = (
     CONTENT_FITS,
     CHUNK_FITS,
     GONE_FILES,
+    SERVER_MODES,
+    DISK_MODES,
     DENTRIES,
     INODES,
     EXTENTS,

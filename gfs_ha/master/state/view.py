@@ -29,6 +29,7 @@ from gfs_ha.master.state.records import (
     StateCheck,
 )
 from gfs_ha.master.state.rows import Rows
+from gfs_ha.master.state.server_mode_records import IN_SERVICE_ROW, DiskMode, ServerMode
 from gfs_ha.master.state.tables import RowTable, below, extent_key, id_key, read_id
 from gfs_ha.protocol.metadata import (
     DIRECTORY,
@@ -288,6 +289,14 @@ class View:
 
     def server(self, server_id: ServerId) -> Server | None:
         return self.rows.get(tables.SERVERS, id_key(server_id))
+
+    def server_mode(self, server_id: ServerId) -> ServerMode:
+        """Return how a server stands; in service without a row."""
+        return self.rows.get(tables.SERVER_MODES, id_key(server_id)) or IN_SERVICE_ROW
+
+    def disk_mode(self, server_id: ServerId, disk_id: DiskId) -> DiskMode | None:
+        """Return how a disk stands that is on its way out; None = it is in service."""
+        return self.rows.get(tables.DISK_MODES, tables.pair_key(server_id, disk_id))
 
     def location(self, server_id: ServerId) -> Location | None:
         """Return how to reach a server; None when there is no such one."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from extent_workload import KINDS, extent_change
 from garbage_workload import garbage_change
+from mode_workload import mode_change
 from policy_workload import policy_change
 from state_driver import WALL_NS, Driver, empty_file, server
 from tail_workload import TailWorkload
@@ -91,6 +92,7 @@ class Workload:
             (9, self.garbage),
             (6, self.policy),
             (1, self.scrub),
+            (3, self.mode),
             (16, self.tails.change),
             (1, self.enroll),
             (1, self.elected),
@@ -329,6 +331,9 @@ class Workload:
 
     def garbage(self) -> Command:
         return garbage_change(self.random, self.driver)
+
+    def mode(self) -> Command:
+        return mode_change(self.random, self.driver, SERVERS)
 
     def policy(self) -> Command:
         return policy_change(self.random, self.path())
