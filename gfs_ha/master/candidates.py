@@ -11,13 +11,14 @@ from gfs_ha.errors import Busy, NoServers, NoSpace
 from gfs_ha.ids import ServerId
 from gfs_ha.master.observed import LIVE, Observed
 from gfs_ha.master.placement import Candidate, Placement, Wanted, place
+from gfs_ha.master.roster import Roster
 from gfs_ha.master.state.records import Server
 
 _GATHER_RETRY_MS = 50
 
 
 def choose(
-    servers: list[tuple[ServerId, Server]],
+    known: Roster,
     observed: Observed,
     wanted: Wanted,
     now_s: float,
@@ -29,13 +30,13 @@ def choose(
     NoSpace; Busy while this leader is new and still hears its servers.
     """
     chosen, missing = None, None
-    found = candidates(servers, observed, now_s)
+    found = candidates(known, observed, now_s)
     try:
         chosen = _without(found, wanted, hung_up) or place(found, wanted)
     except (NoServers, NoSpace) as error:
         missing = error
     copies = len(chosen.replicas) if chosen is not None else 0
-    if copies < wanted.goal and observed.gathering([one for one, _ in servers], now_s):
+    if copies < wanted.goal and observed.gathering(known.expected(), now_s):
         why = "this leader is new and still hears its servers"
         raise Busy(why, retry_ms=_GATHER_RETRY_MS)
     if chosen is None:
@@ -59,35 +60,42 @@ def _without(
     return chosen if len(chosen.replicas) == wanted.goal else None
 
 
-def candidates(
-    servers: list[tuple[ServerId, Server]], observed: Observed, now_s: float
-) -> list[Candidate]:
+def candidates(known: Roster, observed: Observed, now_s: float) -> list[Candidate]:
     """Return the servers as placement sees them: what is registered, and what was heard."""
     pending = observed.pending_bytes(now_s)
     found = [
-        _candidate(server_id, server, observed, pending.get(server_id, 0), now_s)
-        for server_id, server in servers
+        _candidate(known, (server_id, server), observed, pending.get(server_id, 0), now_s)
+        for server_id, server in known.servers
     ]
-    if len({server.machine for _, server in servers}) > 1:
+    if len({server.machine for _, server in known.servers}) > 1:
         return found
     return [replace(one, machine="") for one in found]  # It says nothing.
 
 
 def _candidate(
-    server_id: ServerId, server: Server, observed: Observed, pending_bytes: int, now_s: float
+    known: Roster,
+    about: tuple[ServerId, Server],
+    observed: Observed,
+    pending_bytes: int,
+    now_s: float,
 ) -> Candidate:
+    server_id, server = about
     facts = observed.servers.get(server_id)
     state = observed.state(server_id, now_s)
-    known = {disk.disk_id for disk in server.disks if not disk.lost}
+    own = {disk.disk_id for disk in server.disks if not disk.lost}
     told = () if facts is None else facts.disks
-    disks = [disk for disk in told if disk.disk_id in known and not disk.failed]
+    working = [disk for disk in told if disk.disk_id in own and not disk.failed]
+    disks = [disk for disk in working if known.serves(server_id, disk.disk_id)]
     best = max(disks, key=lambda disk: disk.free_bytes, default=None)
-    if facts is None:
+    standing = known.trouble(server_id)
+    if standing:
+        trouble = standing  # What was decided comes before what is observed.
+    elif facts is None:
         trouble = "has not been heard by this leader"
     elif state != LIVE:
         trouble = f"is {state} (no heartbeat for {observed.age_s(server_id, now_s):.0f} s)"
     elif best is None:
-        trouble = "has no working disk"
+        trouble = "is left without a disk: all are drained" if working else "has no working disk"
     else:
         trouble = ""
     return Candidate(

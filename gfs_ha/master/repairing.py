@@ -13,6 +13,7 @@ from gfs_ha.master.orders import DELETE, KEEP
 from gfs_ha.master.planners.plan import Plan
 from gfs_ha.master.planners.seen import RepairSeen
 from gfs_ha.master.reign import Reign
+from gfs_ha.master.roster import roster
 from gfs_ha.master.state.commands import EndCopy
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import CopyReplica, StopCopy
@@ -31,14 +32,14 @@ def repair_seen(desk: Desk, reign: Reign, take: bool) -> RepairSeen:
     now_s = desk.now_s()
     observed, repairs = reign.observed, reign.repairs
     with desk.kv.read() as reader:
-        servers = View(reader).servers()
+        known = roster(View(reader), now_s - reign.elected_s)
     repairs.look_for_stalled(now_s)
-    states = {server_id: observed.state(server_id, now_s) for server_id, _ in servers}
+    states = {server_id: observed.state(server_id, now_s) for server_id, _ in known.servers}
     facts = {one: found for one, found in observed.servers.items() if states.get(one) == LIVE}
     young = now_s - reign.elected_s < SUSPECT_S
     reign.hold = YOUNG if young else _mass_outage(states, now_s - reign.elected_s)
     return RepairSeen(
-        candidates=tuple(candidates(servers, observed, now_s)),
+        candidates=tuple(candidates(known, observed, now_s)),
         states=states,
         settled=frozenset(one for one in states if observed.settled(one, now_s)),
         failed_disks=_failed_disks(observed.servers),

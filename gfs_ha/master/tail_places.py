@@ -10,6 +10,7 @@ from gfs_ha.master.candidates import choose
 from gfs_ha.master.creation import Creation
 from gfs_ha.master.placement import Placement, Wanted
 from gfs_ha.master.reign import Reign
+from gfs_ha.master.roster import roster
 from gfs_ha.master.state.records import Inode, Settings
 from gfs_ha.master.state.tail_reads import leases
 from gfs_ha.master.state.view import View
@@ -43,8 +44,9 @@ def choose_places(
         rule=inode.rule or settings.rule,
     )
     now_s = runtime.monotonic_s()
+    known = roster(view, now_s - reign.elected_s)
     away = reign.all_hung_up() | reign.observed.unreached.all_believed(now_s)
-    return choose(view.servers(), reign.observed, wanted, now_s, away)
+    return choose(known, reign.observed, wanted, now_s, away)
 
 
 def order_creation(

@@ -24,6 +24,7 @@ from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.mutations import propose_for_client, refuse_unless_answered
 from gfs_ha.master.placement import Wanted
 from gfs_ha.master.proposals import MARGIN_S
+from gfs_ha.master.roster import roster
 from gfs_ha.master.sealer import answer_end
 from gfs_ha.master.state.bounds import check_chunk_bytes, check_rule
 from gfs_ha.master.state.commands import PlaceChunk
@@ -52,8 +53,8 @@ def allocate_chunk(desk: Desk, request: AllocateChunk, slot: Slot) -> None:
         settings = view.settings()
         if settings is None:
             raise NotInitialized("the cluster has no settings yet; its first leader writes them")
-        servers = view.servers()
-    now_s = desk.now_s()
+        now_s = desk.now_s()
+        known = roster(view, now_s - reign.elected_s)
     take_complaint(reign, request.failed, (SESSION, slot.session_id), now_s)
     wanted = Wanted(
         goal=request.goal or settings.goal,
@@ -67,7 +68,7 @@ def allocate_chunk(desk: Desk, request: AllocateChunk, slot: Slot) -> None:
     )
     try:
         away = reign.all_hung_up() | reign.observed.unreached.all_believed(now_s)
-        chosen = choose(servers, reign.observed, wanted, now_s, away)
+        chosen = choose(known, reign.observed, wanted, now_s, away)
     except (NoServers, NoSpace, Busy) as error:
         refuse_unless_answered(desk, slot, error)
         return

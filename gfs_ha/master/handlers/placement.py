@@ -16,6 +16,7 @@ from gfs_ha.master.placement import Wanted
 from gfs_ha.master.planners.plan import Seen
 from gfs_ha.master.planners.scene import Scene
 from gfs_ha.master.planners.seen import RepairSeen
+from gfs_ha.master.roster import Roster, roster
 from gfs_ha.master.rules import RULE_TEXTS
 from gfs_ha.master.state.policy_reads import fitting, policy_report
 from gfs_ha.master.state.records import Settings
@@ -103,7 +104,7 @@ def explain_new_placement(
         spread=desk.runtime.random_u64(),
         rule=policy.rule,
     )
-    found = candidates(view.servers(), reign.observed, desk.now_s())
+    found = candidates(_roster(desk, view), reign.observed, desk.now_s())
     return explain_new(found, wanted, request.path)
 
 
@@ -111,10 +112,10 @@ def _scene(desk: Desk, view: View) -> Scene:
     """Return the servers as the planners of repair see them, without taking their news away."""
     reign, now_s = desk.leading(), desk.now_s()
     observed, repairs = reign.observed, reign.repairs
-    servers = view.servers()
-    states = {server_id: observed.state(server_id, now_s) for server_id, _ in servers}
+    known = _roster(desk, view)
+    states = {server_id: observed.state(server_id, now_s) for server_id, _ in known.servers}
     seen = RepairSeen(
-        candidates=tuple(candidates(servers, observed, now_s)),
+        candidates=tuple(candidates(known, observed, now_s)),
         states=states,
         settled=frozenset(one for one in states if observed.settled(one, now_s)),
         streams={one: facts.streams for one, facts in observed.servers.items()},
@@ -123,6 +124,10 @@ def _scene(desk: Desk, view: View) -> Scene:
     )
     damaged = frozenset(observed.damage)
     return Scene(view, Seen(now_s, reign.elected_s, {}, damaged=damaged, repair=seen))
+
+
+def _roster(desk: Desk, view: View) -> Roster:
+    return roster(view, desk.now_s() - desk.leading().elected_s)
 
 
 def _settings(view: View) -> Settings:

@@ -11,6 +11,7 @@ from gfs_ha.limits import GIB, MIB
 from gfs_ha.master.candidates import choose
 from gfs_ha.master.observed import Observed
 from gfs_ha.master.placement import Wanted
+from gfs_ha.master.roster import Roster
 from gfs_ha.master.state.records import Server
 from gfs_ha.protocol.control import DiskFacts, Heartbeat, RegisterServer
 
@@ -40,7 +41,7 @@ def wanted(goal: int = 3) -> Wanted:
 
 
 def placed(hung_up: tuple[int, ...], goal: int = 3) -> set[int]:
-    chosen = choose(servers(), heard(), wanted(goal), NOW_S, frozenset(hung_up))
+    chosen = choose(Roster(servers()), heard(), wanted(goal), NOW_S, frozenset(hung_up))
     assert len(chosen.replicas) == goal
     return {server_id for server_id, _ in chosen.replicas}
 
@@ -57,10 +58,10 @@ def test_without_enough_others_it_is_taken_for_one_that_comes_back_in_a_moment()
 
 def test_a_new_leader_waits_for_its_servers_and_an_old_one_says_what_is_missing() -> None:
     with pytest.raises(Busy):
-        choose(servers(), heard((1, 2), elected_s=NOW_S - 1.0), wanted(), NOW_S)
+        choose(Roster(servers()), heard((1, 2), elected_s=NOW_S - 1.0), wanted(), NOW_S)
     old = heard((1,), elected_s=NOW_S - 50.0)
     with pytest.raises(NoServers, match="2 needed"):
-        choose(servers(), old, wanted(), NOW_S)
+        choose(Roster(servers()), old, wanted(), NOW_S)
     seen = heard()
-    choose(servers(), seen, wanted(), NOW_S)
+    choose(Roster(servers()), seen, wanted(), NOW_S)
     assert sum(seen.pending_bytes(NOW_S).values()) == 3 * MIB
