@@ -22,6 +22,7 @@ from gfs_ha.master.orders import CREATE
 from gfs_ha.master.placement import Placement
 from gfs_ha.master.proposals import reply_of
 from gfs_ha.master.raft.contract import Outcome
+from gfs_ha.master.roster import roster
 from gfs_ha.master.state.records import Inode, Settings
 from gfs_ha.master.state.tail_commands import AbandonTails, PlaceTail
 from gfs_ha.master.state.tail_reads import tail_of
@@ -110,12 +111,14 @@ class Spares:
             return
         with self._kv.read() as reader:
             view = View(reader)
+            known = roster(view, now_s - self._reign.elected_s)
             for spare in list(self._spares.values()):
                 if tail_of(view, spare.inode_id) is not None:
                     late = not spare.ready and now_s - spare.since_s > CREATE_PATIENCE_S
                 else:
                     late = now_s - spare.since_s > UNUSED_S
-                if late or _wanted_of(view, spare.inode_id) != spare.wanted:
+                handed_on = any(known.trouble(one) for one, _ in spare.starts)
+                if late or handed_on or _wanted_of(view, spare.inode_id) != spare.wanted:
                     self._give_up(spare)
 
     def end(self) -> None:

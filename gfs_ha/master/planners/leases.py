@@ -10,6 +10,7 @@ from gfs_ha.limits import LEASE_RENEW_BELOW_MS, TAIL_IDLE_S
 from gfs_ha.master.observed import DEAD, LIVE
 from gfs_ha.master.planners.plan import NO_CHUNK, NO_INODE, Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.planners.primaries import why_over
+from gfs_ha.master.roster import Roster, roster
 from gfs_ha.master.state.commands import BeginSeal
 from gfs_ha.master.state.records import OPEN, Chunk
 from gfs_ha.master.state.tail_commands import AbandonTails, EndHolds, RenewLeases
@@ -29,6 +30,8 @@ IDLE = "nothing was appended for long"
 MEMBER_GONE = "a server of it is dead"
 NOT_LED = "its primary orders no appends to it"
 RENAMED = "its file is called otherwise now"
+LEAVES = "a server of it goes out of service"
+PAUSES = "a server of it is in maintenance"
 UNLISTED_MS = 30_000  # After which a primary that lives and does not name a tail has none.
 
 
@@ -56,6 +59,7 @@ def plan_tails(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> 
     found = Plan()
     now_ms = seen.cluster_ms(view.counters()) if page else 0
     held = dict(leases(view)) if page else {}
+    known = roster(view, seen.now_s - seen.elected_s) if page else None
     for chunk_id, inode_id, tail in page:
         chunk = view.chunk(chunk_id)
         if chunk is None or chunk.state != OPEN or len(found.proposals) >= limits.items:
@@ -64,6 +68,7 @@ def plan_tails(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> 
             why_ended(tail, held.get(tail.server_id), now_ms)
             or why_over(tail, seen.tails.primary(tail))
             or _why_not_worth(seen, (tail, chunk), now_ms)
+            or (_why_handed_on(seen, chunk, known) if known is not None else "")
             or ("" if keeps_name(view, inode_id, tail) else RENAMED)
         )
         if why:
@@ -90,6 +95,17 @@ def _why_not_worth(seen: Seen, what: tuple[Tail, Chunk], now_ms: int) -> str:
         return IDLE if primary.led.idle_ms >= TAIL_IDLE_S * 1000 else ""
     heard = primary.state == LIVE and primary.start_id is not None and not seen.repair.young
     return NOT_LED if heard and now_ms - tail.opened_ms >= UNLISTED_MS else ""
+
+
+def _why_handed_on(seen: Seen, chunk: Chunk, known: Roster) -> str:
+    """Return why a file needs a tail on other servers; empty: not, or there are too few others."""
+    servers = [one.server_id for one in chunk.replicas if known.trouble(one.server_id)]
+    if not servers:
+        return ""
+    others = sum(not one.trouble for one in seen.repair.candidates)
+    if others < chunk.min_copies:
+        return ""  # Nobody could append: better there than nowhere.
+    return LEAVES if any(known.leaving(one) for one in servers) else PAUSES
 
 
 def plan_unopened(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:

@@ -8,6 +8,7 @@ from gfs_ha.master.census import Presence, lost_disks
 from gfs_ha.master.observed import DAMAGED, DEAD, LIVE
 from gfs_ha.master.placement import Candidate, CopyWanted
 from gfs_ha.master.planners.plan import Seen
+from gfs_ha.master.roster import roster
 from gfs_ha.master.rules import breaks, faults
 from gfs_ha.master.state.copies import USUAL_BUDGET
 from gfs_ha.master.state.records import Chunk, PlaceOrder, Replica, Server
@@ -27,6 +28,8 @@ class Scene:
         self._view = view
         self.seen = seen
         self.repair = seen.repair
+        self.roster = roster(view, seen.now_s - seen.elected_s)
+        self._resting = self.roster.in_maintenance()
         self.candidates = {one.server_id: one for one in seen.repair.candidates}
         self.budget = view.repair_budget() or USUAL_BUDGET
         self._left_behind = lost_disks(view)
@@ -64,14 +67,20 @@ class Scene:
         return ""
 
     def good(self, chunk_id: ChunkId, chunk: Chunk) -> list[ServerId]:
-        """Return the holders whose copies are there and whole, in the order of the chain."""
-        return [
+        """Return the holders whose copies are there and whole, in the order of the chain.
+
+        One on a server that stands still in its time of maintenance counts, too, while at least
+        two others are there: nothing is copied because of it.
+        """
+        whole = [
             replica.server_id
             for replica in chunk.replicas
-            if replica.server_id in chunk.holders
-            and self.there(replica.server_id)
-            and not self.bad(chunk_id, replica)
+            if replica.server_id in chunk.holders and not self.bad(chunk_id, replica)
         ]
+        there = [one for one in whole if self.there(one)]
+        if len(there) < 2 or len(there) == len(whole):
+            return there
+        return [one for one in whole if self.there(one) or one in self._resting]
 
     def coming(self, chunk: Chunk) -> list[ServerId]:
         """Return the servers that are being given a copy and are not dead."""

@@ -17,6 +17,7 @@ from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Planner, Seen
 from gfs_ha.master.planners.replication import plan_replication
 from gfs_ha.master.planners.seen import Answered, RepairSeen
 from gfs_ha.master.planners.surplus import plan_surplus
+from gfs_ha.master.roster import roster
 from gfs_ha.master.state.commands import PlaceCopy
 from gfs_ha.master.state.invariants import check_all
 from gfs_ha.master.state.records import Chunk
@@ -101,7 +102,7 @@ class House:
 
     def seen(self) -> Seen:
         with self.tables.view() as view:
-            servers = view.servers()
+            servers, known = view.servers(), roster(view, 100.0)
         states = {
             one: DEAD if one in self.dead else "suspect" if one in self.suspect else LIVE
             for one, _ in servers
@@ -116,7 +117,7 @@ class House:
                 used_share=0.99 if one in self.full else 0.1,
                 free_bytes=10 * GIB,
                 total_bytes=100 * GIB,
-                trouble="" if states[one] == LIVE else f"is {states[one]}",
+                trouble=known.trouble(one) or ("" if states[one] == LIVE else f"is {states[one]}"),
             )
             for one, row in servers
         ]
