@@ -1,4 +1,4 @@
-"""Maintenance: nothing is copied because of a server that stands still in its time, but for need."""
+"""Maintenance: a server that stands still in its time is waited for, but for need."""
 
 from __future__ import annotations
 
