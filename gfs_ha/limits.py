@@ -173,6 +173,12 @@ LABEL_BYTES_MAX = 63  # Of a key, and of a value.
 MAINTENANCE_MS_MAX = 24 * 3600 * 1000
 MAINTENANCE_MS_DEFAULT = 3600 * 1000
 
+# Jobs.
+JOBS_RUNNING_MAX = 256  # That have not ended.
+JOBS_KEPT = 200  # That have.
+JOB_EVENTS_MAX = 100  # Of one job, the newest.
+JOB_TEXT_BYTES_MAX = 500
+
 # Garbage (G2, G8).
 COMPACTION_RANGES_MAX = 256  # Of one chunk that are copied together.
 MOVES_PER_COMMAND_MAX = 400  # Each is an extent row and two reference rows.

@@ -15,6 +15,7 @@ from gfs_ha.protocol.damage import DamageReply, DamageRequest
 from gfs_ha.protocol.extents import ExtentMutation, ExtentReply
 from gfs_ha.protocol.fsck import FsckReply, FsckRequest
 from gfs_ha.protocol.garbage import GarbageReply, GarbageRequest
+from gfs_ha.protocol.jobs import JobReply, JobRequest
 from gfs_ha.protocol.losses import LossReply, LossRequest
 from gfs_ha.protocol.metadata import LedMutation, MetadataReply, PureMutation, ReadRequest
 from gfs_ha.protocol.placement import PlacementReply, PlacementRequest
@@ -43,6 +44,7 @@ Request = (
     | LossRequest
     | ScrubRequest
     | ServersRequest
+    | JobRequest
     | ExtentMutation
     | AppendRequest
 )
@@ -60,6 +62,7 @@ Reply = (
     | LossReply
     | ScrubReply
     | ServersReply
+    | JobReply
     | ExtentReply
     | AppendReply
 )

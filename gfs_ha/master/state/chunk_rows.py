@@ -56,9 +56,14 @@ def get_chunk(draft: Draft, chunk_id: ChunkId) -> Chunk:
 def put_chunk(draft: Draft, chunk_id: ChunkId, before: Chunk | None, after: Chunk | None) -> None:
     """Write a chunk's row, new (`before` None), changed, or gone (`after` None).
 
-    Nobody waits for a server to give blocks back that is no holder any more.
+    Nobody waits for a server to give blocks back that is no holder any more, and no holder leaves
+    of which the chunk has not too many.
     """
     key = id_key(chunk_id)
+    if after is not None and after.leaving:
+        spare = after.state == SEALED and len(after.holders) > after.goal
+        leaving = tuple(one for one in after.leaving if spare and one in after.holders)
+        after = msgspec.structs.replace(after, leaving=leaving)
     if after is not None and not set(after.punching) <= set(after.holders):
         kept = tuple(one for one in after.punching if one in after.holders)
         after = msgspec.structs.replace(after, punching=kept)

@@ -18,6 +18,7 @@ from gfs_ha.limits import (
     SCHEMA_VERSION,
 )
 from gfs_ha.master.state.garbage_commands import GarbageCommand
+from gfs_ha.master.state.job_commands import JobCommand
 from gfs_ha.master.state.scrub_commands import ScrubCommand
 from gfs_ha.master.state.server_mode_commands import ServerModeCommand
 from gfs_ha.master.state.tail_commands import OpenTail, PlaceTail, TailCommand
@@ -173,6 +174,9 @@ class ReplicasDeleted(Word, frozen=True, tag="replicas_deleted"):
 class PlaceCopy(Word, frozen=True, tag="place_copy"):
     """-> Done. A server is to get a copy of a sealed chunk; this command's index numbers the order.
 
+    A move of a job says which holder `leaves` once the copy counts. Raises, beside what follows,
+    StaleCommand unless that job runs and that is a holder.
+
     Raises: StaleCommand unless sealed under `sealed_index`, with as many holders and copies under
     way as the leader saw, and the server has neither a copy that counts nor an order;
     UnknownServer, LimitExceeded (too many places), UnknownChunk.
@@ -183,6 +187,8 @@ class PlaceCopy(Word, frozen=True, tag="place_copy"):
     server_id: ServerId
     disk_id: DiskId
     seen: int  # Holders and copies under way together: none is placed twice on old news.
+    job: int = 0
+    leaves: ServerId = ServerId(0)
 
 
 class ConfirmCopy(Word, frozen=True, tag="confirm_copy"):
@@ -307,6 +313,7 @@ LeaderCommand = (
     | GarbageCommand
     | ScrubCommand
     | ServerModeCommand
+    | JobCommand
     | FitGoals
 )
 Command = PureMutation | ExtentMutation | PolicyMutation | PlaceChunk | LeaderCommand

@@ -7,7 +7,9 @@ proposed on older news, does no harm. A copy counts only while its server is in 
 - a copy that is damaged or gone counts no more, but its place stays: nothing is destroyed by it;
 - a copy is dropped only while as many others as the goal are holders; the mark (`deleting`) takes
   it out of the holders first, and whoever leads then takes the mark back or has it deleted;
-- a place that did not count when it was marked does not count when the mark is taken back.
+- a place that did not count when it was marked does not count when the mark is taken back;
+- a move is a copy of a job that says which holder goes for it (`leaving`): that one is dropped like
+  any copy beyond the goal, and only then.
 """
 
 from __future__ import annotations
@@ -36,9 +38,11 @@ from gfs_ha.master.state.commands import (
     SetRepairBudget,
 )
 from gfs_ha.master.state.draft import Draft, step
+from gfs_ha.master.state.jobs import count_move, get_job
 from gfs_ha.master.state.records import SEALED, Chunk, PlaceOrder, RepairBudget, Replica
 from gfs_ha.master.state.server_modes import require_service
 from gfs_ha.master.state.tables import ONLY, REPAIR_BUDGET
+from gfs_ha.protocol.jobs import RUNNING
 from gfs_ha.protocol.metadata import Done
 from gfs_ha.protocol.repair import RepairBudgetReport
 
@@ -63,14 +67,16 @@ def place_copy(draft: Draft, command: PlaceCopy) -> Done:
         raise _stale(command.chunk_id, f"has not {command.seen} copies, with those under way")
     if server_id in chunk.holders or _order_of(chunk.copying + chunk.deleting, server_id):
         raise _stale(command.chunk_id, f"has a copy or an order on server {server_id} already")
+    _check_move(draft, chunk, command)
     others = _without(chunk, server_id)
     if len(others) >= chunk.goal + SPARE_PLACES_MAX:
         raise LimitExceeded(f"chunk {format_id(command.chunk_id)} has {len(others)} places already")
     fresh = len(others) == len(chunk.replicas)
+    order = PlaceOrder(server_id, draft.order_index, fresh, command.job, command.leaves)
     placed = msgspec.structs.replace(
         chunk,
         replicas=(*others, Replica(server_id, command.disk_id)),
-        copying=(*chunk.copying, PlaceOrder(server_id, draft.order_index, fresh)),
+        copying=(*chunk.copying, order),
     )
     put_chunk(draft, command.chunk_id, chunk, placed)
     return Done()
@@ -100,6 +106,11 @@ def confirm_copy(draft: Draft, command: ConfirmCopy) -> Done:
         copying=_except(chunk.copying, server_id),
         deleting=_except(chunk.deleting, server_id),
     )
+    if order is not None and order.leaves:
+        leaving = (*(one for one in chunk.leaving if one != order.leaves), order.leaves)
+        confirmed = msgspec.structs.replace(confirmed, leaving=leaving)
+    if order is not None and order.job:
+        count_move(draft, order.job, chunk.length)
     if chunk.gone:
         # What was there already may lack the marks. The order comes after all that it obeyed.
         waits = (*chunk.punching, server_id)
@@ -171,13 +182,15 @@ def drop_replica(draft: Draft, command: DropReplica) -> Done:
             raise LimitExceeded(f"chunk {format_id(command.chunk_id)} has too many places already")
     before = _order_of(chunk.deleting, server_id)
     counted = server_id in chunk.holders if before is None else not before.fresh
+    leaves = server_id in chunk.leaving if before is None else before.leaves == server_id
+    marked = server_id if leaves else ServerId(0)
     dropped = msgspec.structs.replace(
         chunk,
         replicas=replicas,
         holders=tuple(holder for holder in chunk.holders if holder != server_id),
         deleting=(
             *_except(chunk.deleting, server_id),
-            PlaceOrder(server_id, draft.order_index, fresh=not counted),
+            PlaceOrder(server_id, draft.order_index, not counted, leaves=marked),
         ),
     )
     put_chunk(draft, command.chunk_id, chunk, dropped)
@@ -243,6 +256,17 @@ def _check_disk(draft: Draft, server_id: ServerId, disk_id: DiskId) -> None:
     disks = () if server is None else server.disks
     if not any(disk.disk_id == disk_id and not disk.lost for disk in disks):
         raise UnknownServer(f"server {server_id} has no disk {format_id(disk_id)}")
+
+
+def _check_move(draft: Draft, chunk: Chunk, command: PlaceCopy) -> None:
+    """Refuse a move of a job that has ended meanwhile, or pauses. Raises: StaleCommand."""
+    if not (command.job or command.leaves):
+        return
+    job = get_job(draft.view, command.job)
+    if job is None or job.phase != RUNNING:
+        raise _stale(command.chunk_id, f"is not moved: job {command.job} does not run")
+    if command.leaves not in chunk.holders:
+        raise _stale(command.chunk_id, f"has no copy on server {command.leaves} to move")
 
 
 def _order_of(orders: tuple[PlaceOrder, ...], server_id: ServerId) -> PlaceOrder | None:

@@ -13,6 +13,7 @@ from gfs_ha.ids import NO_SESSION, ROOT_INODE, ChunkId, ContentId, InodeId, Serv
 from gfs_ha.kv.ordered import Reader
 from gfs_ha.master.state import (
     garbage_invariants,
+    jobs,
     policy_invariants,
     records,
     scrubs,
@@ -195,6 +196,8 @@ def _check_chunk(view: View, chunk_id: int, chunk: Chunk) -> Iterator[str]:
         yield f"{name} has orders for {ordered}, places on {sorted(members)}"
     if ordered and (chunk.state != SEALED or set(ordered) & set(chunk.holders)):
         yield f"{name} is {chunk.state} and has orders for {ordered}, holders {chunk.holders}"
+    if chunk.leaving and not (surplus(chunk) and set(chunk.leaving) <= set(chunk.holders)):
+        yield f"{name} lets {chunk.leaving} go, of holders {chunk.holders}"
     if chunk.state == SEALING and not chunk.begin_index:
         yield f"{name} is sealing without an order"
     alive = chunk.claimed_by != NO_SESSION or view.referenced(ChunkId(chunk_id))
@@ -313,6 +316,7 @@ _CHECKS: tuple[Check, ...] = (
     garbage_invariants.check_orphans,
     scrubs.check_asked,
     server_modes.check_modes,
+    jobs.check_jobs,
     policy_invariants.check_policies,
     policy_invariants.check_goals,
 )

@@ -92,6 +92,8 @@ class Counters(msgspec.Struct, array_like=True):
     policies: int = 0
     fits: int = 0  # Contents and chunks whose goals are being changed.
     gone_files: int = 0  # Files without a name whose results are kept for a while.
+    last_job: int = 0
+    ended_jobs: int = 0  # That are kept.
 
     @property
     def chunks(self) -> int:
@@ -168,12 +170,15 @@ class PlaceOrder(Word, frozen=True, order=True):
     """What a server of the chunk's set is ordered to do; `order_index` numbers the order.
 
     `fresh`: of a copy, that the chunk had no place on the server before it; of a deletion, that
-    the place did not count before it.
+    the place did not count before it. `leaves`: the holder that is to go once the place counts;
+    of a deletion, the server itself if it was the one to go.
     """
 
     server_id: ServerId
     order_index: LogIndex
     fresh: bool = False
+    job: int = 0  # For which it is copied; 0: none.
+    leaves: ServerId = ServerId(0)
 
 
 class Chunk(Word, frozen=True):
@@ -209,6 +214,7 @@ class Chunk(Word, frozen=True):
     punching: tuple[ServerId, ...] = ()  # Holders that have not said that they did.
     compactor: ServerId = ServerId(0)  # The holder that copies what lives into another chunk.
     compact_index: LogIndex = LogIndex(0)  # Numbers its order.
+    leaving: tuple[ServerId, ...] = ()  # Holders that go first, while there are more than wanted.
 
     @property
     def unopened(self) -> bool:

@@ -17,6 +17,7 @@ from gfs_ha.ids import ChunkId, ContentId, DiskId, InodeId, ServerId
 from gfs_ha.kv.ordered import Table
 from gfs_ha.master.state import (
     garbage_records,
+    job_records,
     policy_records,
     records,
     scrub_records,
@@ -132,6 +133,9 @@ CONTENT_FITS = RowTable("content_fits", _STATE, b"\x52", policy_records.ContentF
 CHUNK_FITS = RowTable("chunk_fits", _STATE, b"\x53", policy_records.ChunkFit)
 SERVER_MODES = RowTable("server_modes", _STATE, b"\x70", server_mode_records.ServerMode)
 DISK_MODES = RowTable("disk_modes", _STATE, b"\x71", server_mode_records.DiskMode)
+JOBS = RowTable("jobs", _STATE, b"\x80", job_records.Job)
+RUNNING_JOBS = RowTable("running_jobs", _STATE, b"\x81", records.Mark)
+JOB_EVENTS = RowTable("job_events", _STATE, b"\x82", job_records.JobEventRow)
 GONE_FILES = RowTable("gone_files", _STATE, b"\x28", tail_records.GoneFile)
 
 DENTRIES = RowTable("dentries", _DENTRIES, b"", records.Dentry)
@@ -188,6 +192,9 @@ TABLES: tuple[RowTable[Any], ...] = (
     GONE_FILES,
     SERVER_MODES,
     DISK_MODES,
+    JOBS,
+    RUNNING_JOBS,
+    JOB_EVENTS,
     DENTRIES,
     INODES,
     EXTENTS,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from extent_workload import KINDS, extent_change
 from garbage_workload import garbage_change
+from job_workload import job_change
 from mode_workload import mode_change
 from policy_workload import policy_change
 from state_driver import WALL_NS, Driver, empty_file, server
@@ -93,6 +94,7 @@ class Workload:
             (6, self.policy),
             (1, self.scrub),
             (3, self.mode),
+            (4, self.job),
             (16, self.tails.change),
             (1, self.enroll),
             (1, self.elected),
@@ -334,6 +336,9 @@ class Workload:
 
     def mode(self) -> Command:
         return mode_change(self.random, self.driver, SERVERS)
+
+    def job(self) -> Command:
+        return job_change(self.random, self.driver, SERVERS)
 
     def policy(self) -> Command:
         return policy_change(self.random, self.path())

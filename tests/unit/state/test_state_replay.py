@@ -18,6 +18,7 @@ from gfs_ha.master.state.commands import FitGoals, PlaceCopy, decode_entry
 from gfs_ha.master.state.draft import STEPS
 from gfs_ha.master.state.garbage_commands import BeginCompaction, NoteOrphans, PunchChunk
 from gfs_ha.master.state.invariants import check_all, fingerprint
+from gfs_ha.master.state.job_commands import StartJob
 from gfs_ha.master.state.machine import Machine
 from gfs_ha.master.state.scrub_commands import AskScrub, SetScrub
 from gfs_ha.master.state.tables import DATABASES, TABLES, RowTable
@@ -25,6 +26,7 @@ from gfs_ha.master.state.tail_commands import HoldInodes
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.calls import Reply
 from gfs_ha.protocol.codec import Failure, decode
+from gfs_ha.protocol.jobs import REBALANCE, JobOptions
 from gfs_ha.protocol.metadata import (
     CloseSession,
     Extent,
@@ -60,10 +62,11 @@ def test_random_commands_keep_what_must_hold_between_the_tables(seed: int) -> No
 
 
 def test_the_random_commands_reach_every_step_and_every_table() -> None:
-    driver = run(123, steps=900)
-    commands = Counter(type(decode_entry(payload).command).__name__ for _, _, payload in driver.log)
+    runs = [run(seed, steps=1_300) for seed in (100, 101)]
+    log = (payload for driver in runs for _, _, payload in driver.log)
+    commands = Counter(type(decode_entry(payload).command).__name__ for payload in log)
     assert set(commands) == {kind.__name__ for kind in STEPS}
-    with driver.view() as view:
+    with runs[0].view() as view:
         counters = view.counters()
         assert counters.last_chunk > 20 and counters.last_content > 20
 
@@ -182,6 +185,7 @@ def rich() -> Driver:
     driver.ok(NoteOrphans(((1, 101, ChunkId(5)),)))
     driver.ok(SetScrub(1 << 20, 7200, 0))
     driver.ok(AskScrub((1, 2)))
+    driver.ok(StartJob(REBALANCE, JobOptions()))
     driver.ok(Mkdir("/last"), ended)
     driver.ok(CloseSession(), ended)
     driver.ok(SetPolicy("/kept", goal=2), session)
