@@ -18,6 +18,7 @@ TARGET_DEAD = "the server that was to get it is dead"
 TARGET_DISK = "the disk that was to get it is lost"
 KEPT = "the others are not sure any more"
 SURPLUS = "there are enough copies elsewhere"
+JOB_OVER = "its job has ended"
 
 
 def plan_copies(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
@@ -76,6 +77,13 @@ def _why_end(scene: Scene, chunk_id: ChunkId, chunk: Chunk, order: PlaceOrder) -
     if any(one.server_id == server_id and scene.lost(one) for one in chunk.replicas):
         return TARGET_DISK
     begun = (chunk_id, server_id) in scene.repair.running
+    if order.leaves in chunk.holders:
+        job = scene.job(order.job)
+        over = job is None or job.ended
+        # A copy that is lacking by now is made all the same, for whatever it was begun.
+        if not over or len(scene.good(chunk_id, chunk)) < chunk.goal:
+            return ""
+        return JOB_OVER
     # Heard by this very leader: a new one takes nobody's word that others came back.
     enough = len(evidence(scene, chunk_id, chunk, server_id)) >= chunk.goal
     if not begun and enough and not scene.betters(chunk_id, chunk, server_id):

@@ -11,6 +11,8 @@ from gfs_ha.master.planners.plan import Seen
 from gfs_ha.master.roster import roster
 from gfs_ha.master.rules import breaks, faults
 from gfs_ha.master.state.copies import USUAL_BUDGET
+from gfs_ha.master.state.job_records import Job
+from gfs_ha.master.state.jobs import get_job
 from gfs_ha.master.state.records import Chunk, PlaceOrder, Replica, Server
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import CopyReplica, CopySource
@@ -99,6 +101,10 @@ class Scene:
     def known(self, server_ids: list[ServerId]) -> tuple[Candidate, ...]:
         """Return servers as placement sees them."""
         return tuple(self.candidates[one] for one in server_ids if one in self.candidates)
+
+    def job(self, number: int) -> Job | None:
+        """Return a job; None when there is none (any more)."""
+        return get_job(self._view, number)
 
     # The rule ---------------------------------------------------------------------------------
 

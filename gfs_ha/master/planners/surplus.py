@@ -35,8 +35,9 @@ def plan_surplus(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -
 def drop(scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> DropReplica | None:
     """Return which place of a chunk can go now, one at a time; None when none can.
 
-    Places that do not count go first. Of copies that do, the one without which the others are
-    nearest to the rule, and of these the one on the fullest server.
+    Places that do not count go first. Of copies that do, one that is to leave for a copy that was
+    made instead, or with its server; else the one without which the others are nearest to the rule,
+    and of these the one on the fullest server.
     """
     sure = evidence(scene, chunk_id, chunk, ServerId(0))
     late = [one for one in chunk.late if scene.live(one.server_id)]
@@ -45,11 +46,13 @@ def drop(scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> DropReplica | None:
     if len(sure) <= chunk.goal:
         return None
 
-    def rank(server_id: ServerId) -> tuple[int, float, int]:
+    def rank(server_id: ServerId) -> tuple[bool, bool, int, float, int]:
+        stays = server_id not in chunk.leaving
+        serves = not scene.roster.leaving(server_id)
         others = [one for one in sure if one != server_id]
         candidate = scene.candidates.get(server_id)
         load = candidate.load if candidate is not None else 0.0
-        return scene.faults(chunk, others), -load, server_id
+        return stays, serves, scene.faults(chunk, others), -load, server_id
 
     worst = min(sure, key=rank)
     place = next(one for one in chunk.replicas if one.server_id == worst)
