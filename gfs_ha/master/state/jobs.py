@@ -24,6 +24,7 @@ from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.job_commands import NoteJob, SetJobPhase, StartJob
 from gfs_ha.master.state.job_records import Job, JobEventRow
 from gfs_ha.master.state.records import MARK
+from gfs_ha.master.state.server_modes import begin_leaving, end_leaving
 from gfs_ha.master.state.tables import (
     JOB_EVENTS,
     JOBS,
@@ -96,6 +97,7 @@ def start_job(draft: Draft, command: StartJob) -> JobStarted:
         asked_by=command.asked_by,
     )
     draft.rows.put(RUNNING_JOBS, id_key(number), MARK)
+    begin_leaving(draft, number, job)
     _note(draft, number, job, f"begins, asked for by {command.asked_by or 'nobody named'}")
     return JobStarted(number, job_id(command.kind, number))
 
@@ -113,6 +115,7 @@ def set_job_phase(draft: Draft, command: SetJobPhase) -> Done:
     ended_ns = draft.stamp.wall_ns if command.phase in FINAL else 0
     changed = msgspec.structs.replace(job, phase=command.phase, ended_wall_ns=ended_ns)
     if changed.ended:
+        end_leaving(draft, command.number, changed)
         draft.rows.delete(RUNNING_JOBS, id_key(command.number))
     said = _PHASE_TEXTS[command.phase]
     _note(draft, command.number, changed, f"{said}: {command.text}" if command.text else said)

@@ -12,11 +12,18 @@ from collections.abc import Iterator
 
 import msgspec
 
-from gfs_ha.errors import InvalidArgument, LimitExceeded, StaleCommand, UnknownServer
+from gfs_ha.errors import (
+    InvalidArgument,
+    LimitExceeded,
+    StaleCommand,
+    UnknownServer,
+    WrongState,
+)
 from gfs_ha.ids import DiskId, ServerId, format_id
 from gfs_ha.limits import LABEL_BYTES_MAX, LABELS_MAX, MAINTENANCE_MS_MAX
 from gfs_ha.master.state.bounds import U64_MAX, check_count, check_range, check_text
 from gfs_ha.master.state.draft import Draft, step
+from gfs_ha.master.state.job_records import Job
 from gfs_ha.master.state.records import Server
 from gfs_ha.master.state.server_mode_commands import (
     SetDiskMode,
@@ -37,10 +44,16 @@ from gfs_ha.master.state.tables import (
 )
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol import server_modes as words
+from gfs_ha.protocol.jobs import DECOMMISSION, DISK_DRAIN, DONE, DRAIN
 from gfs_ha.protocol.metadata import Done
 
 LABEL_KEY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?")
 _JOB_MAX = (1 << 63) - 1
+_LEAVING = {  # How a server stands while a job of a kind runs, and when it is done.
+    DRAIN: (words.DRAINING, words.DRAINED),
+    DECOMMISSION: (words.DECOMMISSIONING, words.DECOMMISSIONED),
+    DISK_DRAIN: (words.DRAINING, words.DRAINED),
+}
 
 
 @step(SetServerMode)
@@ -119,6 +132,63 @@ def set_labels(draft: Draft, command: SetLabels) -> Done:
     changed = msgspec.structs.replace(row, labels=tuple(sorted(labels.items())))
     _put(draft, command.server_id, changed)
     return Done()
+
+
+def begin_leaving(draft: Draft, number: int, job: Job) -> None:
+    """Let a server or disk stand as the job that begins says. Raises: UnknownServer, WrongState.
+
+    In the command that begins the job: neither is there without the other.
+    """
+    if job.kind not in _LEAVING:
+        return
+    server = known_server(draft, job.server_id)
+    since_ns = draft.stamp.wall_ns
+    if job.disk_id:
+        if all(disk.disk_id != job.disk_id for disk in server.disks):
+            raise UnknownServer(f"{server.name} has no disk {format_id(job.disk_id)}")
+        key = pair_key(job.server_id, job.disk_id)
+        draft.rows.put(DISK_MODES, key, DiskMode(words.DRAINING, number, since_ns))
+        return
+    row = draft.view.server_mode(job.server_id)
+    leaving, empty = _LEAVING[job.kind]
+    if row.mode in (empty, words.DECOMMISSIONED):
+        raise WrongState(f"{server.name} is {row.mode} already")
+    changed = msgspec.structs.replace(row, mode=leaving, job=number, since_wall_ns=since_ns)
+    _put(draft, job.server_id, changed)
+
+
+def end_leaving(draft: Draft, number: int, job: Job) -> None:
+    """Let a server or disk stand as the end of its job says: empty, or in service again.
+
+    Raises: StaleCommand when it is to be empty and is not (G2).
+    """
+    if job.kind not in _LEAVING or draft.view.server(job.server_id) is None:
+        return
+    since_ns = draft.stamp.wall_ns
+    done = job.phase == DONE
+    if job.disk_id:
+        key = pair_key(job.server_id, job.disk_id)
+        disk = draft.rows.get(DISK_MODES, key)
+        if disk is None or disk.job != number:
+            return
+        if not done:
+            draft.rows.delete(DISK_MODES, key)
+        elif next(draft.rows.scan(REPLICAS_BY_SERVER, *below(key)), None):
+            raise StaleCommand(f"disk {format_id(job.disk_id)} has places of chunks still")
+        else:
+            draft.rows.put(DISK_MODES, key, DiskMode(words.DRAINED, number, since_ns))
+        return
+    row = draft.view.server_mode(job.server_id)
+    if row.job != number:
+        return
+    count = draft.view.replica_count(job.server_id)
+    if done and count:
+        raise StaleCommand(f"server {job.server_id} has {count} places of chunks still")
+    mode = _LEAVING[job.kind][1] if done else words.IN_SERVICE
+    changed = msgspec.structs.replace(
+        row, mode=mode, job=number if done else 0, since_wall_ns=since_ns
+    )
+    _put(draft, job.server_id, changed)
 
 
 def known_server(draft: Draft, server_id: ServerId) -> Server:

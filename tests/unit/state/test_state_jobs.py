@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from itertools import count
-
 import pytest
-from state_driver import Driver, small_file
+from state_driver import Driver, server, small_file
 
 from gfs_ha.ids import ChunkId
-from gfs_ha.limits import JOB_EVENTS_MAX, JOB_TEXT_BYTES_MAX, JOBS_KEPT, JOBS_RUNNING_MAX
+from gfs_ha.limits import (
+    DISKS_PER_SERVER_MAX,
+    JOB_EVENTS_MAX,
+    JOB_TEXT_BYTES_MAX,
+    JOBS_KEPT,
+    JOBS_RUNNING_MAX,
+)
 from gfs_ha.master.state.commands import (
     ConfirmCopy,
     DropReplica,
     EndCopy,
+    EnrolledDisk,
     FitGoals,
     LoseHolder,
     PlaceCopy,
@@ -130,6 +135,7 @@ def test_two_jobs_do_not_empty_the_same_server(driver: Driver) -> None:
     assert driver.error(StartJob(DECOMMISSION, JobOptions(), 1)) == "WrongState"
     assert driver.error(StartJob(DISK_DRAIN, JobOptions(), 1, 101)) == "WrongState"
     driver.ok(StartJob(DRAIN, JobOptions(), 2))
+    driver.ok(server(3, disks=(EnrolledDisk(103, 1), EnrolledDisk(203, 1))))
     driver.ok(StartJob(DISK_DRAIN, JobOptions(), 3, 103))
     driver.ok(StartJob(DISK_DRAIN, JobOptions(), 3, 203))
     assert driver.error(StartJob(DISK_DRAIN, JobOptions(), 3, 203)) == "WrongState"
@@ -214,10 +220,15 @@ def test_the_newest_of_the_jobs_that_ended_are_kept(driver: Driver) -> None:
 
 
 def test_there_is_a_bound_of_jobs_that_run(driver: Driver) -> None:
-    disks = count(1000)
-    for _ in range(JOBS_RUNNING_MAX):
-        driver.ok(StartJob(DISK_DRAIN, JobOptions(), 1, next(disks)))
-    assert driver.error(StartJob(DISK_DRAIN, JobOptions(), 1, next(disks))) == "LimitExceeded"
+    places = []
+    for number in range(1, 7):
+        disks = tuple(EnrolledDisk(1000 * number + one, 1) for one in range(DISKS_PER_SERVER_MAX))
+        driver.ok(server(number, disks=disks))
+        places += [(number, disk.disk_id) for disk in disks]
+    for place in places[:JOBS_RUNNING_MAX]:
+        driver.ok(StartJob(DISK_DRAIN, JobOptions(), *place))
+    one_more = StartJob(DISK_DRAIN, JobOptions(), *places[JOBS_RUNNING_MAX])
+    assert driver.error(one_more) == "LimitExceeded"
 
 
 def test_people_name_a_job_by_its_kind_and_number() -> None:
