@@ -19,6 +19,7 @@ from gfs_ha.master.observed import LIVE
 from gfs_ha.master.orders import COMPACT
 from gfs_ha.master.planners.compaction import plan_compaction
 from gfs_ha.master.planners.copies import plan_copies
+from gfs_ha.master.planners.drain import plan_drain
 from gfs_ha.master.planners.expiry import plan_claims, plan_seals, plan_sessions
 from gfs_ha.master.planners.garbage import plan_deletes, plan_reaping
 from gfs_ha.master.planners.goals import plan_goals
@@ -79,6 +80,7 @@ PLANNERS: dict[str, Planner] = {
     "compaction": plan_compaction,
     _COPIES: plan_copies,
     "replication": plan_replication,
+    "drain": plan_drain,
     "goals": plan_goals,
     "placing": plan_placing,
     "surplus": plan_surplus,
@@ -201,6 +203,7 @@ class Housekeeper:
             reign.queue = self._cursors.queue
             reign.placing = self._cursors.placing
             reign.tally = self._cursors.tally
+            reign.drains = self._cursors.drains
             reign.garbage.walk = self._cursors.dead_blocks
             young = seen.now_s - seen.elected_s < _HEARD_AFTER_S
             presence = Presence(

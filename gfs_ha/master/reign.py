@@ -19,6 +19,7 @@ from gfs_ha.master.garbage_book import GarbageBook
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.observed import LIVE, Observed
 from gfs_ha.master.orders import OrderBook
+from gfs_ha.master.planners.drain_walk import DrainWalks
 from gfs_ha.master.planners.placing_walk import PlacingWalk
 from gfs_ha.master.planners.queue import RepairQueue
 from gfs_ha.master.planners.walk import TallyWalk
@@ -58,6 +59,7 @@ class Reign:
         self.checks = ReplicaChecks()
         self.queue = RepairQueue()  # The planner's, to be looked at by reports.
         self.placing = PlacingWalk()  # The same.
+        self.drains = DrainWalks()  # The same.
         self.tally = TallyWalk()  # The same.
         self.hold = ""  # Why no copy is begun now.
         self.census = Census()

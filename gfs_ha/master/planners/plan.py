@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from gfs_ha.ids import NO_SESSION, ChunkId, DiskId, InodeId, ServerId, SessionId
 from gfs_ha.limits import CLAIM_SILENCE_S, SESSION_LIFE_MS
+from gfs_ha.master.planners.drain_walk import DrainWalks
 from gfs_ha.master.planners.garbage_seen import GarbageSeen, Place
 from gfs_ha.master.planners.garbage_walk import DeadWalk
 from gfs_ha.master.planners.placing_walk import PlacingWalk
@@ -78,6 +79,7 @@ class Cursors:
     queue: RepairQueue = field(default_factory=RepairQueue)
     placing: PlacingWalk = field(default_factory=PlacingWalk)
     tally: TallyWalk = field(default_factory=TallyWalk)
+    drains: DrainWalks = field(default_factory=DrainWalks)
     orphans: Place | None = None
     hurry: bool = False  # A person wants what is reapable to be gone.
     dead_blocks: DeadWalk = field(default_factory=DeadWalk)

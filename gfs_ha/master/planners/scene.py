@@ -102,6 +102,12 @@ class Scene:
         """Return servers as placement sees them."""
         return tuple(self.candidates[one] for one in server_ids if one in self.candidates)
 
+    def leaves(self, chunk: Chunk, server_id: ServerId) -> bool:
+        """Return whether the place of a chunk is on a server or disk that goes out of service."""
+        if self.roster.leaving(server_id):
+            return True
+        return not self.roster.serves(server_id, self.disk_of(chunk, server_id))
+
     def job(self, number: int) -> Job | None:
         """Return a job; None when there is none (any more)."""
         return get_job(self._view, number)

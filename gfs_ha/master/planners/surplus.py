@@ -48,7 +48,7 @@ def drop(scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> DropReplica | None:
 
     def rank(server_id: ServerId) -> tuple[bool, bool, int, float, int]:
         stays = server_id not in chunk.leaving
-        serves = not scene.roster.leaving(server_id)
+        serves = not scene.leaves(chunk, server_id)
         others = [one for one in sure if one != server_id]
         candidate = scene.candidates.get(server_id)
         load = candidate.load if candidate is not None else 0.0

@@ -1,0 +1,246 @@
+"""Empties servers and disks: every copy there is made elsewhere first, as a move of the job (G4).
+
+The walk goes over the places of the server by the tables. A sealed chunk gets one copy more, which
+leaves the old one to the planner of the surplus; so no copy goes before another one counts (G3).
+What is being written is waited for; tails are handed on by planners/leases.py. A server that dies
+on the way is repaired as any other, and its places are forgotten as others come to hold its chunks.
+
+A job is done when the tables place nothing there and the server's own tally says the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.master.observed import DEAD as GONE
+from gfs_ha.master.placement import place_copy
+from gfs_ha.master.planners.copies import evidence
+from gfs_ha.master.planners.drain_blocks import why_no_tail, why_nowhere
+from gfs_ha.master.planners.drain_end import left_there
+from gfs_ha.master.planners.drain_walk import Blocked, DrainRound, JobWalk
+from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
+from gfs_ha.master.planners.scene import Load, Scene
+from gfs_ha.master.state.commands import EndCopy, PlaceCopy
+from gfs_ha.master.state.job_commands import NoteJob, SetJobPhase
+from gfs_ha.master.state.job_records import Job
+from gfs_ha.master.state.jobs import job_events, running_jobs
+from gfs_ha.master.state.records import DEAD, OPEN, SEALED, Chunk
+from gfs_ha.master.state.server_mode_commands import ForgetPlaces
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.jobs import DECOMMISSION, DISK_DRAIN, DONE, DRAIN, RUNNING
+
+KINDS = (DRAIN, DECOMMISSION, DISK_DRAIN)
+LEAVES = "its server goes out of service"
+DIED = "the server is dead: what it held is made anew from other copies, and the job goes on"
+_VAIN_MAX = 100  # Chunks without a target that one plan looks for one.
+_EVENTS_LOOKED_AT = 20
+
+# What a place waits for.
+WRITTEN = "being written: it is moved when its writer is done"
+APPENDED = "appended to: the next appends go to other servers"
+SEALING = "being sealed"
+DELETED = "being deleted"
+MOVING = "being copied elsewhere"
+LATE = "no copy that counts: it is deleted once there are enough others"
+UNSURE = "has its copies elsewhere, once these servers have been heard for a while"
+REPAIRED = "made anew from other copies"
+TURN = "waits for its turn"
+
+
+def plan_drain(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
+    """Return the next moves of every running job that empties a server or a disk."""
+    made = Plan()
+    jobs = [(number, job) for number, job in running_jobs(view) if job.kind in KINDS]
+    walks = cursors.drains
+    walks.keep({number for number, _ in jobs})
+    if not jobs or seen.repair.young:
+        return made
+    scene = Scene(view, seen)
+    load = Load.under_way(view, scene, limits.busy_rows)
+    walks.turn += 1
+    first = walks.turn % len(jobs)
+    for number, job in (*jobs[first:], *jobs[:first]):
+        if job.phase == RUNNING:
+            drain = _Drain(made, view, scene, load, (number, job))
+            drain.go_on(walks.of(number), limits)
+    return made
+
+
+class _Drain:
+    """One step of one job."""
+
+    def __init__(
+        self, made: Plan, view: View, scene: Scene, load: Load, known: tuple[int, Job]
+    ) -> None:
+        self._made, self._view, self._scene, self._load = made, view, scene, load
+        self._number, self._job = known
+        self._server_id = self._job.server_id
+        self._state = scene.repair.states.get(self._server_id, GONE)
+        self._forgotten: list[tuple[ChunkId, tuple[ServerId, ...]]] = []
+        self._touched = {
+            one.chunk_id for one in made.proposals if isinstance(one, PlaceCopy | EndCopy)
+        }
+        self._vain = 0
+
+    def go_on(self, walk: JobWalk, limits: PlanLimits) -> None:
+        """Look at the next places, and end the job when there are none."""
+        if self._scene.seen.now_s < walk.rest_until_s:
+            return
+        if self._state == GONE:
+            self._say(DIED)
+        start = walk.after or (self._job.disk_id, ChunkId(0))
+        page = self._view.replicas_of(self._server_id, start, limits.rows)
+        here = [one for one in page if self._job.disk_id in (0, one[0])]
+        before = len(self._made.proposals)
+        for disk_id, chunk_id in here:
+            if len(self._made.proposals) - before >= limits.items:
+                break
+            walk.after = (disk_id, chunk_id)
+            self._place(walk.running, disk_id, chunk_id)
+        else:
+            if len(page) < limits.rows or len(here) < len(page):
+                self._end_round(walk, before)
+        walk.began += len(self._made.proposals) - before
+        if self._forgotten:
+            forgotten = tuple(self._forgotten[: limits.items])
+            self._made.proposals.append(ForgetPlaces(self._server_id, forgotten))
+
+    def _end_round(self, walk: JobWalk, before: int) -> None:
+        walk.began += len(self._made.proposals) > before
+        found = walk.end_round(self._scene.seen.now_s)
+        if found.reasons:
+            reason, _ = found.reasons.most_common(1)[0]
+            text = f"blocked: {reason}"
+            if text != self._job.last_error:
+                self._made.proposals.append(NoteJob(self._number, text, error=True))
+        if found.places:
+            return
+        why = left_there(self._view, self._scene, self._job)
+        if why:
+            found.waits[why] += 1
+            return
+        text = "its server is dead, and nothing is missed of it" if self._state == GONE else ""
+        self._made.proposals.append(SetJobPhase(self._number, RUNNING, DONE, text))
+
+    def _say(self, text: str) -> None:
+        """Write something down about the job, unless that was done lately."""
+        after = max(0, self._job.last_event - _EVENTS_LOOKED_AT)
+        events = job_events(self._view, self._number, after, _EVENTS_LOOKED_AT)
+        if all(row.text != text for _, row in events):
+            self._made.proposals.append(NoteJob(self._number, text))
+
+    # One place ----------------------------------------------------------------------------------
+
+    def _place(self, found: DrainRound, disk_id: DiskId, chunk_id: ChunkId) -> None:
+        chunk = self._view.chunk(chunk_id)
+        if chunk is None:
+            return
+        found.places += 1
+        if chunk.state == SEALED:
+            found.left_bytes += chunk.length
+            outcome = self._sealed(chunk_id, chunk)
+        elif chunk.state == DEAD:
+            if self._state == GONE:
+                self._forgotten.append((chunk_id, ()))
+            outcome = DELETED
+        else:
+            outcome = self._unsealed(chunk_id, chunk)
+        if isinstance(outcome, Blocked):
+            found.block(outcome)
+            return
+        found.moving += outcome == MOVING
+        found.waits[outcome] += 1
+
+    def _unsealed(self, chunk_id: ChunkId, chunk: Chunk) -> str | Blocked:
+        """Return what is waited for; the planners of seals and tails do the rest."""
+        if chunk.state != OPEN:
+            return SEALING
+        if not chunk.tail_of:
+            return APPENDED if chunk.unopened else WRITTEN
+        return why_no_tail(self._view, self._scene, chunk_id, chunk) or APPENDED
+
+    def _sealed(self, chunk_id: ChunkId, chunk: Chunk) -> str | Blocked:
+        """Propose what moves one sealed chunk on; return what is waited for, or what blocks it."""
+        server_id, scene = self._server_id, self._scene
+        if chunk_id in self._touched:
+            return MOVING  # By another job of this very plan.
+        if any(one.server_id == server_id for one in chunk.deleting):
+            if self._state == GONE:
+                self._forget(chunk_id, chunk)
+            return DELETED
+        for order in chunk.copying:
+            if order.server_id == server_id:
+                ended = EndCopy(chunk_id, server_id, order.order_index, LEAVES)
+                self._made.proposals.append(ended)
+                return DELETED
+        good = scene.good(chunk_id, chunk)
+        others = [one for one in good if not scene.leaves(chunk, one)]
+        if len(others) >= chunk.goal:
+            if self._state == GONE:
+                self._forget(chunk_id, chunk)
+            return UNSURE
+        coming = [one for one in scene.coming(chunk) if not scene.leaves(chunk, one)]
+        if len(others) + len(coming) >= chunk.goal:
+            return MOVING
+        kept = [*others, *coming]
+        if server_id not in good:
+            # Its copy does not count, or it is dead: the planner of repair makes another one.
+            blocked = self._nowhere(chunk_id, chunk, kept)
+            return blocked or (REPAIRED if self._state == GONE else LATE)
+        if len(good) + len(scene.coming(chunk)) > chunk.goal:
+            return MOVING  # Another copy of it leaves first.
+        return self._move(chunk_id, chunk, kept)
+
+    def _move(self, chunk_id: ChunkId, chunk: Chunk, kept: list[ServerId]) -> str | Blocked:
+        scene, load = self._scene, self._load
+        if scene.repair.hold:
+            return scene.repair.hold
+        if load.lacking or load.full or self._vain >= _VAIN_MAX:
+            return TURN
+        wanted = scene.copy_wanted(chunk_id, chunk, kept)
+        candidates = scene.candidates.values()
+        best, _ = place_copy(candidates, wanted)
+        if best is None:
+            self._vain += 1
+            rested = replace(wanted, failed=frozenset())
+            if place_copy(candidates, rested)[0] is not None:
+                return TURN  # Whoever failed may be well again in a moment.
+            return why_nowhere(scene, chunk_id, chunk, kept)
+        if not load.free(best.server_id, chunk.length):
+            busy = {one for one in scene.candidates if not load.free(one, chunk.length)}
+            best, _ = place_copy(candidates, replace(wanted, failed=wanted.failed | busy))
+            if best is None:
+                return TURN
+        sources = scene.sources(chunk_id, chunk, best.server_id)
+        if not sources or not load.free(sources[0], chunk.length):
+            return TURN
+        self._made.proposals.append(
+            PlaceCopy(
+                chunk_id,
+                chunk.sealed_index,
+                best.server_id,
+                best.disk_id,
+                len(chunk.holders) + len(chunk.copying),
+                job=self._number,
+                leaves=self._server_id,
+            )
+        )
+        load.add(best.server_id, sources[0], chunk.length)
+        return MOVING
+
+    def _nowhere(self, chunk_id: ChunkId, chunk: Chunk, kept: list[ServerId]) -> Blocked | None:
+        """Return what keeps a chunk from getting a copy at all; None: nothing does."""
+        if self._vain >= _VAIN_MAX:
+            return None
+        self._vain += 1
+        wanted = replace(self._scene.copy_wanted(chunk_id, chunk, kept), failed=frozenset())
+        if place_copy(self._scene.candidates.values(), wanted)[0] is not None:
+            return None
+        return why_nowhere(self._scene, chunk_id, chunk, kept)
+
+    def _forget(self, chunk_id: ChunkId, chunk: Chunk) -> None:
+        """Have a place on a dead server forgotten, if as many others as wanted are sure."""
+        sure = evidence(self._scene, chunk_id, chunk, self._server_id)
+        if len(sure) >= chunk.goal:
+            self._forgotten.append((chunk_id, sure[: chunk.goal]))

@@ -1,0 +1,82 @@
+"""What keeps a chunk on a server that is to be emptied, in words: the rule or the room, and names.
+
+Each reason is the same text for all chunks that it holds, so that people read it once.
+"""
+
+from __future__ import annotations
+
+from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.master.placement import HIGH_WATER, place_copy
+from gfs_ha.master.planners.drain_walk import Blocked
+from gfs_ha.master.planners.scene import Scene
+from gfs_ha.master.state.records import Chunk
+from gfs_ha.master.state.tail_reads import tail_of
+from gfs_ha.master.state.view import View
+
+_NAMED_MAX = 8
+
+
+def why_nowhere(scene: Scene, chunk_id: ChunkId, chunk: Chunk, kept: list[ServerId]) -> Blocked:
+    """Return why no server can take the copy of a chunk that has to leave."""
+    known = scene.roster
+    stay = [one for one, _ in known.servers if not known.leaving(one)]
+    wants = f"wants {chunk.goal} copies (goal {chunk.goal})"
+    if len(stay) < chunk.goal:
+        servers = "server" if len(stay) == 1 else "servers"
+        why = f"{wants}, only {len(stay)} other {servers} in service"
+        return Blocked(chunk_id, why, fewer=len(stay))
+    troubled = [one for one in stay if one not in kept and known.trouble(one)]
+    if len(stay) - len(troubled) < chunk.goal:
+        why = f"{wants}, and {_named(scene, troubled)} in maintenance"
+        return Blocked(chunk_id, why, fewer=len(kept))
+    away = [one for one in stay if one not in kept and not scene.live(one)]
+    if len(stay) - len(troubled) - len(away) < chunk.goal:
+        return Blocked(chunk_id, f"{wants}, and {_named(scene, away)} away", fewer=len(kept))
+    wanted = scene.copy_wanted(chunk_id, chunk, kept)
+    full = [
+        one
+        for one in stay
+        if one not in kept and one in scene.candidates and _is_full(scene, one, chunk)
+    ]
+    if len(stay) - len(troubled) - len(away) - len(full) < chunk.goal:
+        why = f"{wants}, and no other server has room: {_named(scene, full)} full"
+        return Blocked(chunk_id, why, fewer=len(kept))
+    machines = {one.machine for one in wanted.kept}
+    twins = [
+        one
+        for one in stay
+        if one not in kept and one in scene.candidates and scene.candidates[one].machine in machines
+    ]
+    if twins:
+        why = f"{wants} on different machines, and {_named(scene, twins)} on one with a copy of it"
+        return Blocked(chunk_id, why, fewer=len(kept))
+    _, remarks = place_copy(scene.candidates.values(), wanted)
+    why = f"{wants}: {remarks[0] if remarks else 'no server can take one'}"
+    return Blocked(chunk_id, why, fewer=len(kept))
+
+
+def why_no_tail(view: View, scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> Blocked | None:
+    """Return why an open tail stays where it is; None: it is handed on."""
+    others = sum(not one.trouble for one in scene.candidates.values())
+    if others >= chunk.min_copies:
+        return None
+    tail = tail_of(view, chunk.tail_of)
+    servers = "server" if others == 1 else "servers"
+    why = (
+        f"is appended to: the next appends need {chunk.min_copies} servers in service, and"
+        f" {others} other {servers} can take them"
+    )
+    return Blocked(chunk_id, why, fewer=0, tail=tail.path if tail is not None else "")
+
+
+def _is_full(scene: Scene, server_id: ServerId, chunk: Chunk) -> bool:
+    one = scene.candidates[server_id]
+    return one.used_share >= HIGH_WATER or one.free_bytes < chunk.length
+
+
+def _named(scene: Scene, server_ids: list[ServerId]) -> str:
+    """Return the names of servers, with the verb that fits: `cs1 is`, `cs1, cs2 are`."""
+    names = sorted(server.name for one, server in scene.roster.servers if one in server_ids)
+    shown = ", ".join(names[:_NAMED_MAX])
+    more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
+    return f"{shown}{more} {'is' if len(names) == 1 else 'are'}"

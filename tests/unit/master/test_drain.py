@@ -1,0 +1,345 @@
+"""Emptying servers: it ends when it can, never early, and says what stands in the way."""
+
+from __future__ import annotations
+
+import pytest
+from drain_house import DrainHouse
+from repair_house import LENGTH
+
+from gfs_ha.master.planners import drain
+from gfs_ha.master.planners.drain import plan_drain
+from gfs_ha.master.state.commands import EndCopy, PlaceCopy
+from gfs_ha.master.state.job_commands import SetJobPhase
+from gfs_ha.master.state.jobs import job_events
+from gfs_ha.master.state.server_mode_commands import ForgetPlaces, SetMaintenance
+from gfs_ha.protocol.control import OpenReplica
+from gfs_ha.protocol.jobs import DECOMMISSION, DISK_DRAIN, DRAIN, PAUSED, RUNNING
+from gfs_ha.protocol.metadata import ReleaseChunks
+from gfs_ha.protocol.policy import SetReplication
+from gfs_ha.protocol.server_modes import (
+    DECOMMISSIONED,
+    DRAINED,
+    DRAINING,
+    IN_SERVICE,
+)
+
+
+def filled(house: DrainHouse, count: int = 5, servers: tuple[int, ...] = (1, 2, 3)) -> list[int]:
+    """Return chunks of files on servers."""
+    chunks = []
+    for number in range(count):
+        chunk = house.chunk(servers, goal=len(servers))
+        house.file(chunk, f"/f{number}-{servers[0]}{servers[-1]}")
+        chunks.append(chunk)
+    return chunks
+
+
+@pytest.mark.parametrize(("kind", "mode"), [(DRAIN, DRAINED), (DECOMMISSION, DECOMMISSIONED)])
+def test_a_server_is_emptied_and_every_chunk_has_its_copies(kind: str, mode: str) -> None:
+    house = DrainHouse(5)
+    chunks = filled(house)
+    number = house.begin(3, kind)
+    house.until(number)
+    assert house.mode(3) == mode and house.places(3) == 0 and not house.on_disk[3]
+    for chunk in chunks:
+        assert len(house.good(chunk)) == 3 and 3 not in house.good(chunk)
+    job = house.job(number)
+    assert (job.moves, job.moved_bytes) == (5, 5 * LENGTH)
+    assert house.copies_made == 5
+
+
+def test_a_plan_that_was_applied_is_not_planned_again() -> None:
+    house = DrainHouse(5)
+    filled(house)
+    house.begin(3)
+    made = house.plan(plan_drain)
+    moves = [one for one in made.proposals if isinstance(one, PlaceCopy)]
+    assert moves and len(moves) == len(made.proposals)
+    assert all(one.leaves == 3 and one.job == 1 and one.server_id in (4, 5) for one in moves)
+    house.apply(made)
+    again = house.plan(plan_drain)
+    assert not {one.chunk_id for one in moves} & {one.chunk_id for one in again.proposals}
+
+
+def test_an_empty_server_is_done_at_once_and_one_with_a_tombstone_is_not() -> None:
+    house = DrainHouse(5)
+    empty = house.begin(5)
+    house.until(empty, ticks=2)
+    chunk = house.chunk((1, 2, 3))
+    number = house.begin(3)
+    house.tables.do(ReleaseChunks((chunk,)), house.session)
+    house.tick()
+    assert not house.done(number), "its replica is still to be deleted"
+
+
+def test_nobody_is_done_before_the_own_tally_of_the_server_says_so() -> None:
+    house = DrainHouse(5)
+    house.on_disk[5] = {99}  # A copy that no table knows of.
+    number = house.begin(5)
+    for _ in range(4):
+        house.tick()
+    assert not house.done(number)
+    walk = house.cursors.drains.of(number)
+    assert walk.newest is not None and any("tally" in why for why in walk.newest.waits)
+    house.on_disk[5] = set()
+    house.until(number)
+
+
+def test_a_replica_of_a_known_chunk_that_is_listed_keeps_the_job_going() -> None:
+    house = DrainHouse(5)
+    (chunk,) = filled(house, 1)
+    row = house.row(chunk)
+    house.listed[5] = {chunk: OpenReplica(chunk, row.birth, 105, 10, "fenced")}
+    number = house.begin(5)
+    for _ in range(4):
+        house.tick()
+    assert not house.done(number)
+    house.listed = {}
+    house.until(number)
+
+
+def test_a_silent_server_is_waited_for_before_it_is_called_empty() -> None:
+    house = DrainHouse(5)
+    house.suspect = {5}
+    number = house.begin(5)
+    for _ in range(4):
+        house.tick()
+    assert not house.done(number)
+    house.suspect = set()
+    house.until(number)
+
+
+def test_too_few_servers_are_named_with_the_number_that_would_do() -> None:
+    house = DrainHouse(4)
+    (chunk,) = filled(house, 1)
+    filled(house, 2, (1, 2))
+    for server in (3, 4):
+        house.begin(server)
+    for _ in range(6):
+        house.tick()
+    newest = house.cursors.drains.of(1).newest
+    assert newest is not None and newest.blocked_count == 1
+    (blocked,) = newest.blocked
+    assert blocked.chunk_id == chunk and blocked.fewer == 2
+    assert blocked.why == "wants 3 copies (goal 3), only 2 other servers in service"
+    assert house.job(1).last_error == f"blocked: {blocked.why}"
+    assert house.plan(plan_drain).empty
+    assert len(house.good(chunk)) == 3, "nothing goes before there is another one"
+
+
+def test_after_another_server_came_a_blocked_job_ends_by_itself() -> None:
+    house = DrainHouse(4)
+    filled(house, 5, (1, 2, 3, 4))
+    number = house.begin(3)
+    for _ in range(6):
+        house.tick()
+    assert not house.done(number) and house.mode(3) == DRAINING
+    assert house.cursors.drains.of(number).newest.blocked_count == 5
+    house.tables.enroll(5)
+    house.until(number)
+
+
+def test_after_fewer_copies_are_wanted_a_blocked_job_ends_by_itself() -> None:
+    house = DrainHouse(3)
+    house.tables.do(SetMaintenance(4, 24 * 3_600_000))
+    (chunk,) = filled(house, 1)
+    number = house.begin(3)
+    for _ in range(6):
+        house.tick()
+    (blocked,) = house.cursors.drains.of(number).newest.blocked
+    assert blocked.why == "wants 3 copies (goal 3), and cs4 is in maintenance"
+    house.tables.do(SetReplication("/f0-13", 2), house.session)
+    house.until(number)
+    assert house.good(chunk) == {1, 2}
+
+
+def test_full_and_dead_servers_are_named() -> None:
+    house = DrainHouse(4)
+    filled(house, 1)
+    number = house.begin(3)
+    house.full = {4}
+    for _ in range(4):
+        house.tick()
+    (blocked,) = house.cursors.drains.of(number).newest.blocked
+    assert blocked.why.endswith("and no other server has room: cs4 is full")
+    house.full, house.dead = set(), {4}
+    for _ in range(4):
+        house.tick()
+    (blocked,) = house.cursors.drains.of(number).newest.blocked
+    assert blocked.why == "wants 3 copies (goal 3), and cs4 is away"
+    house.dead = set()
+    house.until(number)
+
+
+def test_the_rule_of_one_copy_on_a_machine_is_named() -> None:
+    house = DrainHouse(4, machines={1: "a", 2: "b", 3: "c", 4: "a"})
+    filled(house, 1)
+    number = house.begin(3)
+    for _ in range(4):
+        house.tick()
+    (blocked,) = house.cursors.drains.of(number).newest.blocked
+    assert "on different machines, and cs4 is on one with a copy" in blocked.why
+
+
+def test_a_server_that_dies_on_the_way_is_repaired_and_the_job_says_so() -> None:
+    house = DrainHouse(5)
+    chunks = filled(house, 8)
+    number = house.begin(3)
+    house.apply(house.plan(plan_drain))
+    house.dead = {3}
+    house.until(number)
+    assert house.places(3) == 0 and house.mode(3) == DRAINED
+    for chunk in chunks:
+        assert len(house.good(chunk)) == 3
+    with house.tables.view() as view:
+        texts = [row.text for _, row in job_events(view, number, 0, 100)]
+    assert texts.count(drain.DIED) == 1
+
+
+def test_no_place_on_a_dead_server_is_forgotten_before_others_hold_the_chunk() -> None:
+    house = DrainHouse(3)
+    house.tables.do(SetMaintenance(4, 24 * 3_600_000))
+    (chunk,) = filled(house, 1)
+    number = house.begin(3)
+    house.dead = {3}
+    for _ in range(10):
+        house.tick()
+    assert not house.done(number) and house.places(3) == 1
+    made = house.plan(plan_drain)
+    assert not [one for one in made.proposals if isinstance(one, ForgetPlaces)]
+    assert house.good(chunk) == {1, 2}
+
+
+def test_two_drains_at_once_move_one_copy_after_the_other() -> None:
+    house = DrainHouse(6)
+    chunks = filled(house, 6)
+    first, second = house.begin(2), house.begin(3)
+    house.until(first)
+    house.until(second)
+    for chunk in chunks:
+        good = house.good(chunk)
+        assert len(good) == 3 and not good & {2, 3}
+    assert house.copies_made == 12
+
+
+def test_a_whole_rack_is_emptied_although_the_rule_is_broken_then() -> None:
+    house = DrainHouse(6, racks={5: "r1", 6: "r1"})
+    chunks = filled(house, 4, (1, 3, 4))  # Racks r1, r2, r2.
+    jobs = [house.begin(server) for server in (3, 4)]
+    for number in jobs:
+        house.until(number)
+    for chunk in chunks:
+        assert len(house.good(chunk)) == 3 and not house.good(chunk) & {3, 4}
+
+
+def test_undrain_in_the_middle_leaves_every_chunk_with_its_copies() -> None:
+    house = DrainHouse(5)
+    chunks = filled(house, 6)
+    number = house.begin(3)
+    house.apply(house.plan(plan_drain))
+    house.tick()
+    house.cancel(number)
+    assert house.mode(3) == IN_SERVICE
+    house.rest()
+    for chunk in chunks:
+        assert len(house.good(chunk)) == 3
+    assert house.plan(plan_drain).empty and house.cursors.drains.jobs == {}
+
+
+def test_more_copies_wanted_meanwhile_are_made_elsewhere() -> None:
+    house = DrainHouse(6)
+    (chunk,) = filled(house, 1)
+    number = house.begin(3)
+    house.apply(house.plan(plan_drain))
+    house.tables.do(SetReplication("/f0-13", 4), house.session)
+    house.until(number)
+    house.rest()
+    assert len(house.good(chunk)) == 4 and 3 not in house.good(chunk)
+
+
+def test_a_server_that_restarts_with_an_empty_disk_is_emptied_all_the_same() -> None:
+    house = DrainHouse(5)
+    chunks = filled(house, 4)
+    number = house.begin(3)
+    house.tick()
+    house.tables.enroll(3, disk=303)
+    house.on_disk[3] = set()
+    for _ in range(40):
+        house.tick()
+    for chunk in chunks:
+        assert len(house.good(chunk)) == 3 and 3 not in house.good(chunk)
+    assert house.mode(3) in (DRAINING, DRAINED) and house.job(number).kind == DRAIN
+
+
+def test_a_copy_that_is_under_way_to_a_server_is_ended_when_it_is_to_be_emptied() -> None:
+    house = DrainHouse(4)
+    chunk = house.chunk((1, 2, 3))
+    house.file(chunk, "/a")
+    house.dead = {3}
+    house.deaf = {4}
+    house.tick()
+    assert [one.server_id for one in house.row(chunk).copying] == [4]
+    number = house.begin(4)
+    ended = [one for one in house.plan(plan_drain).proposals if isinstance(one, EndCopy)]
+    assert [one.server_id for one in ended] == [4]
+    house.tick()
+    house.deaf, house.dead = set(), set()
+    house.until(number)
+
+
+def test_chunks_that_lack_copies_come_first() -> None:
+    house = DrainHouse(6)
+    filled(house, 3)
+    lacking = house.chunk((4, 5, 6))
+    house.file(lacking, "/lacking")
+    house.dead = {4}
+    house.deaf = {1, 2, 3}
+    house.tick()
+    house.begin(3)
+    assert house.plan(plan_drain).empty
+    house.deaf = set()
+    house.dead = set()
+    house.until(1)
+
+
+def test_a_young_leader_and_one_that_holds_repair_move_nothing() -> None:
+    house = DrainHouse(5)
+    filled(house)
+    number = house.begin(3)
+    house.young = True
+    assert house.plan(plan_drain).empty
+    house.young, house.hold = False, "most servers are away"
+    assert house.plan(plan_drain).empty
+    house.hold = ""
+    house.until(number)
+
+
+def test_a_paused_job_moves_nothing_and_keeps_the_server_out_of_service() -> None:
+    house = DrainHouse(5)
+    filled(house)
+    number = house.begin(3)
+    house.tables.do(SetJobPhase(number, RUNNING, PAUSED))
+    assert house.plan(plan_drain).empty and house.mode(3) == DRAINING
+    house.tables.do(SetJobPhase(number, PAUSED, RUNNING))
+    house.until(number)
+
+
+def test_a_chunk_that_is_being_written_is_waited_for() -> None:
+    house = DrainHouse(5)
+    chunk = house.tables.chunk(house.session, (1, 2, 3)).chunk_id
+    number = house.begin(3)
+    for _ in range(3):
+        house.tick()
+    newest = house.cursors.drains.of(number).newest
+    assert newest is not None and newest.waits[drain.WRITTEN] == 1
+    assert not house.done(number) and house.row(chunk).state == "open"
+
+
+def test_one_disk_of_a_server_is_emptied_onto_other_servers() -> None:
+    house = DrainHouse(5)
+    chunks = filled(house, 4)
+    number = house.begin(3, DISK_DRAIN, 103)
+    house.until(number)
+    assert house.mode(3) == IN_SERVICE
+    for chunk in chunks:
+        assert len(house.good(chunk)) == 3 and 3 not in house.good(chunk)
