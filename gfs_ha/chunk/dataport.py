@@ -11,6 +11,7 @@ from gfs_ha.chunk.journal.keeper import JournalKeeper
 from gfs_ha.chunk.primary import Primary
 from gfs_ha.chunk.progress import ProgressTicker
 from gfs_ha.chunk.push import PushRoom, serve_push
+from gfs_ha.chunk.rates import Rates
 from gfs_ha.chunk.read import OnDamage, ReadRoom, serve_blocks, serve_fetch
 from gfs_ha.chunk.repair_pace import RepairPace
 from gfs_ha.chunk.slots.store import ChunkStore
@@ -39,6 +40,7 @@ from gfs_ha.protocol.data import (
     request_length,
 )
 from gfs_ha.protocol.frames import FrameKind, encode_error, encode_frame
+from gfs_ha.protocol.rates import LoadFacts
 from gfs_ha.protocol.records import encode_tail_length
 from gfs_ha.runtime import Runtime, Task
 
@@ -89,7 +91,10 @@ class DataPort:
         self._server_id = store.identity.server_id
         self._pool = StreamPool(network, runtime)
         self._ticker = ProgressTicker(runtime)
-        self._pushes = PushRoom(store, self._pool, self._ticker, runtime, server_run.pace)
+        self._rates = Rates(runtime)
+        self._pushes = PushRoom(
+            *(store, self._pool, self._ticker, runtime), server_run.pace, self._rates
+        )
         self.primary = Primary(
             self._pushes, server_run.start_id, server_run.newest_epoch, server_run.on_end
         )
@@ -116,6 +121,10 @@ class DataPort:
     def serving_count(self) -> int:
         """Return how many streams are at work now; one that waits for a request is not."""
         return self._serving
+
+    def load(self) -> LoadFacts:
+        """Return what it served to clients, and what is under way."""
+        return self._rates.facts(self.primary.waiting_count())
 
     def run(self) -> None:
         """Serve until `stop`."""
@@ -206,7 +215,7 @@ class DataPort:
             op_id = request.op_id
             self._check(request)
             if request.op is Op.PUSH:
-                return serve_push(self._pushes, request, stream)
+                return self._serve_push(request, stream)
             if request.op is Op.APPEND:
                 self.primary.serve_append(request, stream)
                 return False
@@ -218,8 +227,10 @@ class DataPort:
                 deadline = Deadline(self._runtime, request.deadline_ms / 1000)
                 with self._ticker.working(stream, op_id):
                     self._pace.wait_to_serve(request.length, deadline)
-            serve = serve_fetch if request.op is Op.FETCH else serve_blocks
-            serve(self._reads, request, stream)
+            if request.op is Op.FETCH:
+                self._serve_fetch(request, stream)
+            else:
+                serve_blocks(self._reads, request, stream)
             return True
         except Unreachable:
             raise
@@ -229,6 +240,27 @@ class DataPort:
             if isinstance(error, ProtocolError):
                 logger.info("bad request peer=%s: %s", stream.peer, error)
             return False
+
+    def _serve_push(self, request: DataRequest, stream: Stream) -> bool:
+        if request.brings_records:
+            return serve_push(self._pushes, request, stream)
+        self._rates.write.begin()
+        try:
+            return serve_push(self._pushes, request, stream)
+        finally:
+            self._rates.write.end()
+
+    def _serve_fetch(self, request: DataRequest, stream: Stream) -> None:
+        if request.flags & RequestFlag.REPAIR:
+            serve_fetch(self._reads, request, stream)
+            return
+        self._rates.read.begin()
+        begun_s = self._runtime.monotonic_s()
+        try:
+            serve_fetch(self._reads, request, stream)
+        finally:
+            self._rates.read.end()
+        self._rates.read.note(request.length, self._runtime.monotonic_s() - begun_s)
 
     def _receive_request(self, stream: Stream) -> DataRequest:
         deadline = Deadline(self._runtime, FRAME_DEADLINE_S)

@@ -32,6 +32,7 @@ from gfs_ha.protocol.control import (
     RegisterServer,
     ServerRegistered,
 )
+from gfs_ha.protocol.rates import LoadFacts
 from gfs_ha.protocol.repair import RepairAllowance, RepairFacts
 from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
 from gfs_ha.protocol.tally import LIST_BUCKETS_MAX
@@ -84,6 +85,8 @@ class Inventory(Protocol):
         ...
 
     def repair(self) -> RepairFacts: ...
+
+    def load(self) -> LoadFacts: ...
 
     def note_repair(self, allowance: RepairAllowance) -> None:
         """Take note of what repair may take."""
@@ -354,6 +357,7 @@ class HeartbeatLanes:
             scrub=self._inventory.scrub(),
             finished=news.finished,
             repair=self._inventory.repair(),
+            load=self._inventory.load(),
         )
 
     def _list_open(self) -> tuple[OpenReplica, ...]:

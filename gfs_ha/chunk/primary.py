@@ -71,6 +71,7 @@ class Primary:
             newest_epoch,
             room.store.identity.server_id,
             on_end,
+            room.rates,
         )
         self._lock = room.runtime.lock()
         self._tails: dict[ChunkId, Tail] = {}
@@ -138,6 +139,10 @@ class Primary:
             for tail in over:
                 tail.close(Fenced(f"{tail.name} is sealed; ask for a new grant"))
         return tuple(tail.report() for tail in tails if tail not in over)
+
+    def waiting_count(self) -> int:
+        """Return how many records wait to be written."""
+        return sum(tail.waiting_count for tail in self._all())
 
     def _all(self) -> list[Tail]:
         with self._lock:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from gfs_ha.chunk.chain import Chain
 from gfs_ha.chunk.local_end import LocalEnd
 from gfs_ha.chunk.progress import ProgressTicker
+from gfs_ha.chunk.rates import Rates
 from gfs_ha.chunk.repair_pace import RepairPace
 from gfs_ha.chunk.service_times import PUSH
 from gfs_ha.chunk.slots.store import ChunkStore
@@ -41,6 +42,7 @@ class PushRoom:
     ticker: ProgressTicker
     runtime: Runtime
     pace: RepairPace | None = None  # Is told how long clients wait.
+    rates: Rates | None = None  # Is told how much is served.
 
 
 def serve_push(room: PushRoom, request: DataRequest, upstream: Stream) -> bool:
@@ -60,15 +62,18 @@ def serve_push(room: PushRoom, request: DataRequest, upstream: Stream) -> bool:
             chain = Chain(room.pool, request, deadline, block)
             local.begin(operation.disk)
             with room.store.buffers.borrow() as buffer:
-                whole = _receive(request, _Packets(upstream, buffer, deadline), chain, local)
+                packets = _Packets(upstream, buffer, deadline)
+                whole = _receive(request, packets, chain, local)
             # From here on it is our time and that of those below, not that of who sends.
             received_s = room.runtime.monotonic_s()
             if whole:
                 local.commit()
             below = chain.acks()
+            took_s = room.runtime.monotonic_s() - received_s
             if room.pace is not None:
-                took_s = room.runtime.monotonic_s() - received_s
                 room.pace.served(PUSH, request.length, took_s)
+            if room.rates is not None and whole and not request.brings_records:
+                room.rates.note_put(packets.length, took_s, ends_here=not request.hops)
             acks = (local.ack(), *below)
             # Before the answer: the next push may come by another stream as soon as it is read.
             local.close()
@@ -136,6 +141,7 @@ class _Packets:
         self._deadline = deadline
         self._head = memoryview(bytearray(PACKET_BYTES))
         self.whole = self.packed_crcs = self.data = self._head
+        self.length = 0  # Of all data so far.
 
     def next(self) -> PacketHeader:
         # Nobody times silence from above: a slow source is no fault. Deadline or hang-up end it.
@@ -147,4 +153,5 @@ class _Packets:
         self.whole[:PACKET_BYTES] = self._head
         self.packed_crcs = self._buffer.crcs(packet.crc_count)
         self.data = self._buffer.data[: packet.length]
+        self.length += packet.length
         return packet

@@ -44,6 +44,7 @@ from gfs_ha.protocol.control import (
     LedTail,
     OpenReplica,
 )
+from gfs_ha.protocol.rates import LoadFacts
 from gfs_ha.protocol.repair import RepairAllowance, RepairFacts
 from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
 from gfs_ha.runtime import (
@@ -115,6 +116,9 @@ class StoreInventory:
 
     def repair(self) -> RepairFacts:
         return self._copies.pace.facts()
+
+    def load(self) -> LoadFacts:
+        return self._data_port.load()
 
     def note_repair(self, allowance: RepairAllowance) -> None:
         self._copies.allow(allowance)

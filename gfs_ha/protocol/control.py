@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, LogIndex, ServerId, StartId
 from gfs_ha.protocol.codec import Failure, Word
+from gfs_ha.protocol.rates import LoadFacts
 from gfs_ha.protocol.records import RecordEntry
 from gfs_ha.protocol.repair import RepairAllowance, RepairFacts
 from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
@@ -363,6 +364,7 @@ class Heartbeat(Word, frozen=True, tag="heartbeat"):
     scrub: tuple[ScrubFacts, ...] = ()  # Of each disk.
     finished: tuple[FinishedTail, ...] = ()  # Told once; else the leader finds out by itself.
     repair: RepairFacts | None = None
+    load: LoadFacts | None = None  # None: by an older release.
 
 
 class HeartbeatReply(Word, frozen=True, tag="heartbeat_reply"):

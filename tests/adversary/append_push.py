@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from gfs_ha.chunk.appends.batch_push import _request, check_acks
-from gfs_ha.chunk.appends.tail import Batch, Tail
+from gfs_ha.chunk.appends.batch import Batch
+from gfs_ha.chunk.appends.tail import Tail
 from gfs_ha.chunk.local_end import LocalEnd
 from gfs_ha.chunk.progress import DiskWatch
 from gfs_ha.errors import GfsError, Unreachable

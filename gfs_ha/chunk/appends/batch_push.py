@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from gfs_ha.chunk.appends.tail import Batch, Tail
+from gfs_ha.chunk.appends.batch import Batch
+from gfs_ha.chunk.appends.tail import Tail
 from gfs_ha.chunk.chain import Chain
 from gfs_ha.chunk.local_end import LocalEnd
 from gfs_ha.chunk.push import PushRoom

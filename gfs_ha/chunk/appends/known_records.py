@@ -23,6 +23,7 @@ class Arrival(Generic[S]):
     data: bytes | bytearray
     asking: list[S]
     taken: bool = False  # Into a batch.
+    since_s: float = 0.0  # When it came.
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from gfs_ha.chunk.appends.append_room import AppendRoom
 from gfs_ha.chunk.appends.append_stream import AppendStream
+from gfs_ha.chunk.appends.batch import Batch
 from gfs_ha.chunk.appends.known_records import Arrival, KnownRecords, Landed
 from gfs_ha.chunk.appends.record_reader import Record
 from gfs_ha.chunk.appends.tail_end import end_of
@@ -37,7 +37,7 @@ from gfs_ha.limits import (
 )
 from gfs_ha.protocol.control import LedTail
 from gfs_ha.protocol.data import Hop
-from gfs_ha.protocol.records import RecordAck, RecordEntry, RecordHeader, TailLength
+from gfs_ha.protocol.records import RecordAck, RecordEntry, TailLength
 
 BATCH_BYTES_MAX = RECORD_BYTES_MAX
 WAITING_COST_MAX = 2 * BATCH_BYTES_MAX + MIB
@@ -45,17 +45,6 @@ WAITING_RECORDS_MAX = 2 * BATCH_RECORDS_MAX
 _LOOK_S = 0.5
 
 _Arrival = Arrival[AppendStream]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Records on their way to every replica, in their order; without any it is a note (C10)."""
-
-    arrivals: tuple[_Arrival, ...]
-    entries: tuple[RecordEntry, ...]
-    offset: int
-    length: int
-    committed: int
 
 
 class Tail:
@@ -88,6 +77,11 @@ class Tail:
     @property
     def name(self) -> str:
         return f"chunk {self.replica.header.chunk_id:#x}"
+
+    @property
+    def waiting_count(self) -> int:
+        """Return how many records no batch has taken yet."""
+        return len(self._waiting)
 
     # Streams --------------------------------------------------------------------------------------
 
@@ -171,12 +165,13 @@ class Tail:
         hits: list[RecordAck] = []
         kept = expected = 0
         failure: GfsError | None = None
+        now_s = self._runtime.monotonic_s()
         with self._changed:
             if stream.ended:
                 return 0, False
-            for head, data in records:
+            for record in records:
                 try:
-                    kept += self._bring_one(stream, head, data, hits)
+                    kept += self._bring_one(stream, record, now_s, hits)
                 except GfsError as error:
                     failure = error
                     break
@@ -193,11 +188,12 @@ class Tail:
     def _bring_one(
         self,
         stream: AppendStream,
-        head: RecordHeader,
-        data: bytes | bytearray,
+        record: Record,
+        now_s: float,
         hits: list[RecordAck],
     ) -> int:
         """Take one record, or find what became of it; return the room that it keeps."""
+        head, data = record
         known = self._known.find(head)
         if isinstance(known, Landed):
             self._check_lease()
@@ -210,7 +206,7 @@ class Tail:
                 raise self._tail_full()
             if head.length > self.replica.header.capacity // 4:
                 raise ProtocolError(f"a record of {head.length} bytes is too long for {self.name}")
-            arrival = Arrival(head, data, [stream])
+            arrival = Arrival(head, data, [stream], since_s=now_s)
             self._known.add(arrival)
             self._waiting.append(arrival)
             return cost_of(1, head.length)
@@ -309,7 +305,10 @@ class Tail:
                     told.setdefault(stream, []).append(ack)
             self._release(cost_of(len(batch.arrivals), batch.length))
             if batch.arrivals:
-                self._changed_s = self._runtime.monotonic_s()
+                now_s = self._changed_s = self._runtime.monotonic_s()
+                if self._room.rates is not None:
+                    took_s = now_s - batch.arrivals[0].since_s
+                    self._room.rates.append.note(batch.length, took_s, len(batch.arrivals))
         self.replica.note_committed(batch.offset + batch.length)
         try:
             # Once it has ended a person may have given this server up, and what only it knows of.

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 
+from gfs_ha.chunk.appends.batch import Batch
 from gfs_ha.chunk.appends.batch_push import push_batch
-from gfs_ha.chunk.appends.tail import Batch, Tail
+from gfs_ha.chunk.appends.tail import Tail
 from gfs_ha.chunk.push import PushRoom
 from gfs_ha.errors import DeadlineExceeded, GfsError
 from gfs_ha.limits import COMMIT_NOTE_S, TAILS_PER_SERVER_MAX

@@ -40,6 +40,7 @@ from gfs_ha.protocol.control import (
     RegisterServer,
     ServerRegistered,
 )
+from gfs_ha.protocol.rates import LoadFacts
 from gfs_ha.protocol.repair import RepairAllowance, RepairFacts
 from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
 from gfs_ha.runtime import Future, ThreadedRuntime
@@ -131,6 +132,9 @@ class Shelf:
 
     def repair(self) -> RepairFacts:
         return RepairFacts(5, 6)
+
+    def load(self) -> LoadFacts:
+        return LoadFacts(put_bytes=7)
 
     def note_repair(self, allowance: RepairAllowance) -> None:
         self.allowances.append(allowance)
@@ -246,6 +250,7 @@ def test_what_repair_may_take_comes_with_the_answer_of_a_leader_that_is_obeyed(
 ) -> None:
     call, beat = registered.next_beat()
     assert beat.repair == RepairFacts(5, 6)
+    assert beat.load == LoadFacts(put_bytes=7)
     some, other = RepairAllowance(1000, 500), RepairAllowance(0, 0)
     call.reply(HeartbeatReply(EPOCH, repair=some))
     call, _ = registered.next_beat()
