@@ -11,8 +11,10 @@ from gfs_ha.chunk.slots.format import State
 from gfs_ha.chunk.slots.slot import read_header
 from gfs_ha.ids import NO_SESSION, ChunkId, InodeId, ServerId
 from gfs_ha.master.rules import breaks
+from gfs_ha.master.state.jobs import running_jobs
 from gfs_ha.master.state.records import DEAD, OPEN, SEALED, Chunk, Server
 from gfs_ha.master.state.tail_reads import tails_of_server
+from gfs_ha.protocol.jobs import job_id
 from gfs_ha.protocol.tally import BUCKETS, bucket_of, replica_hash
 from gfs_ha.sim.cluster.truth import Truth, replicas_on
 from gfs_ha.sim.masters.ledger import applied_mark
@@ -66,6 +68,8 @@ def unrest(truth: Truth, masters: dict[str, SimMaster]) -> str:
         }
         if view.counters().reapable:
             return "something is still to be reaped"
+        for number, job in running_jobs(view):
+            return f"job {job_id(job.kind, number)} is {job.phase}: {job.last_error or 'no error'}"
     if len(rows) < len(truth.servers):
         return f"{len(rows)} of {len(truth.servers)} chunkservers are known"
     ready = [

@@ -21,14 +21,17 @@ from gfs_ha.master.state.commands import (
     PlaceCopy,
     decode_entry,
 )
+from gfs_ha.master.state.job_commands import SetJobPhase
+from gfs_ha.master.state.jobs import get_job
 from gfs_ha.master.state.records import DEAD, SEALED, Chunk, Server
 from gfs_ha.master.state.tail_commands import FinishTail
 from gfs_ha.master.state.view import View
+from gfs_ha.protocol.jobs import DONE, RUNNING
 from gfs_ha.protocol.metadata import MEMORY, FinishChunk
 from gfs_ha.sim.checkers import Violation
 from gfs_ha.sim.cluster.economy import Economy
 from gfs_ha.sim.cluster.server import SimServer
-from gfs_ha.sim.cluster.truth import Truth
+from gfs_ha.sim.cluster.truth import Truth, replicas_on
 from gfs_ha.sim.masters.master import SimMaster
 from gfs_ha.sim.masters.world import World
 
@@ -123,6 +126,8 @@ class Watch:
             self._check_copy_counts(view, command)
         elif isinstance(command, DropReplica):
             self._check_drop(view, command)
+        elif isinstance(command, SetJobPhase) and command.phase == DONE:
+            self._check_emptied(view, command.number)
         elif isinstance(command, FinishChunk | CommitSeal):
             self.sealed_s[command.chunk_id] = self._world.scheduler.now_s
             for server_id in command.holders:
@@ -140,6 +145,9 @@ class Watch:
         if chunk is None or chunk.state != SEALED or chunk.sealed_index != command.sealed_index:
             return  # It will be refused.
         if len(chunk.holders) + len(chunk.copying) != command.seen:
+            return
+        job = get_job(view, command.job)
+        if command.job and (job is None or job.phase != RUNNING):
             return
         self.copies_placed += 1
         what = f"a copy of chunk {command.chunk_id:#x}"
@@ -160,6 +168,8 @@ class Watch:
                 self.economy.moves(command.chunk_id, chunk)
             return
         self.economy.moves(command.chunk_id, chunk)
+        if command.leaves and command.leaves in chunk.holders:
+            return
         if not breaks(rule, chunk.goal, rows):
             names = [row.name for row in rows]
             raise Violation(
@@ -182,6 +192,21 @@ class Watch:
                 raise Violation(
                     f"dropped by hearsay: a copy of chunk {command.chunk_id:#x} goes because"
                     f" {row.name} has one, who was not heard for {silent_s:.1f} s"
+                )
+
+    def _check_emptied(self, view: View, number: int) -> None:
+        """Check that nothing that counts lies on a server or disk that is said to be empty."""
+        job = get_job(view, number)
+        row = None if job is None or job.ended else view.server(job.server_id)
+        if job is None or row is None or not self._heard(row):
+            return
+        server = self._servers[row.name]
+        for chunk_id in replicas_on(server.disk):
+            chunk = view.chunk(chunk_id)
+            if chunk is not None and self._truth.holds(server, chunk_id, chunk):
+                raise Violation(
+                    f"emptied too early: job {number} is done, and {row.name} still has"
+                    f" chunk {chunk_id:#x}"
                 )
 
     def _check_copy_counts(self, view: View, command: ConfirmCopy) -> None:
