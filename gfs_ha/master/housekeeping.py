@@ -23,6 +23,7 @@ from gfs_ha.master.planners.drain import plan_drain
 from gfs_ha.master.planners.expiry import plan_claims, plan_seals, plan_sessions
 from gfs_ha.master.planners.garbage import plan_deletes, plan_reaping
 from gfs_ha.master.planners.goals import plan_goals
+from gfs_ha.master.planners.job_progress import plan_progress
 from gfs_ha.master.planners.leases import (
     plan_holds,
     plan_renewals,
@@ -86,6 +87,7 @@ PLANNERS: dict[str, Planner] = {
     "surplus": plan_surplus,
     "tally": plan_tally,
     "shares": plan_shares,
+    "progress": plan_progress,
 }
 
 
@@ -204,6 +206,7 @@ class Housekeeper:
             reign.placing = self._cursors.placing
             reign.tally = self._cursors.tally
             reign.drains = self._cursors.drains
+            reign.jobs = self._cursors.jobs
             reign.garbage.walk = self._cursors.dead_blocks
             young = seen.now_s - seen.elected_s < _HEARD_AFTER_S
             presence = Presence(

@@ -20,6 +20,7 @@ from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.observed import LIVE, Observed
 from gfs_ha.master.orders import OrderBook
 from gfs_ha.master.planners.drain_walk import DrainWalks
+from gfs_ha.master.planners.job_book import JobBook
 from gfs_ha.master.planners.placing_walk import PlacingWalk
 from gfs_ha.master.planners.queue import RepairQueue
 from gfs_ha.master.planners.walk import TallyWalk
@@ -60,6 +61,7 @@ class Reign:
         self.queue = RepairQueue()  # The planner's, to be looked at by reports.
         self.placing = PlacingWalk()  # The same.
         self.drains = DrainWalks()  # The same.
+        self.jobs = JobBook()  # The same.
         self.tally = TallyWalk()  # The same.
         self.hold = ""  # Why no copy is begun now.
         self.census = Census()

@@ -23,6 +23,7 @@ from gfs_ha.master.handlers import (
     appends,
     chunks,
     chunkservers,
+    jobs,
     leases,
     losses,
     masters,
@@ -43,6 +44,7 @@ from gfs_ha.protocol import append, control, metadata, reports
 from gfs_ha.protocol.calls import SERVE_METHOD, CallBody, CallContext
 from gfs_ha.protocol.codec import Hello, HelloReply, decode, encode, failure
 from gfs_ha.protocol.damage import VerifyChunk
+from gfs_ha.protocol.jobs import ChangeJob
 from gfs_ha.protocol.losses import AcceptLoss
 from gfs_ha.protocol.repair import SetBudget
 from gfs_ha.protocol.scrub import ChangeScrub, StartScrub
@@ -69,6 +71,7 @@ LED: dict[type, Led] = {
     VerifyChunk: replica_checks.verify_chunk,
     AcceptLoss: losses.accept_loss,
     StartScrub: scrub.start_scrub,
+    ChangeJob: jobs.change_job,
     ChangeScrub: scrub.change_scrub,
 }
 

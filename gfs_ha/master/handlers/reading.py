@@ -22,6 +22,7 @@ from gfs_ha.master.handlers import (
     chunkservers,
     fsck,
     gc,
+    jobs,
     leases,
     losses,
     masters,
@@ -40,6 +41,7 @@ from gfs_ha.master.roles import takes_part
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol import append, damage, garbage, metadata, reports, servers
 from gfs_ha.protocol import fsck as fsck_words
+from gfs_ha.protocol import jobs as job_words
 from gfs_ha.protocol import repair as repair_words
 from gfs_ha.protocol import scrub as scrub_words
 from gfs_ha.protocol.calls import BOUNDED, LED, LINEARIZABLE, LOCAL, ReadTerms
@@ -88,6 +90,9 @@ READS: dict[type, Read] = ANYWHERE | {
     reports.GetStatus: admin.get_status,
     repair_words.GetRepair: repair.get_repair,
     scrub_words.GetScrub: scrub.get_scrub,
+    job_words.ListJobs: jobs.list_jobs,
+    job_words.GetJob: jobs.show_job,
+    job_words.GetJobLog: jobs.show_log,
     servers.ShowServer: server_detail.show_server,
     servers.CountPlaces: server_detail.count_places,
     garbage.GetGarbage: gc.get_garbage,

@@ -10,6 +10,7 @@ from gfs_ha.limits import CLAIM_SILENCE_S, SESSION_LIFE_MS
 from gfs_ha.master.planners.drain_walk import DrainWalks
 from gfs_ha.master.planners.garbage_seen import GarbageSeen, Place
 from gfs_ha.master.planners.garbage_walk import DeadWalk
+from gfs_ha.master.planners.job_book import JobBook
 from gfs_ha.master.planners.placing_walk import PlacingWalk
 from gfs_ha.master.planners.primaries import TailsSeen
 from gfs_ha.master.planners.queue import RepairQueue
@@ -80,6 +81,7 @@ class Cursors:
     placing: PlacingWalk = field(default_factory=PlacingWalk)
     tally: TallyWalk = field(default_factory=TallyWalk)
     drains: DrainWalks = field(default_factory=DrainWalks)
+    jobs: JobBook = field(default_factory=JobBook)
     orphans: Place | None = None
     hurry: bool = False  # A person wants what is reapable to be gone.
     dead_blocks: DeadWalk = field(default_factory=DeadWalk)

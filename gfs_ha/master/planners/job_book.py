@@ -1,0 +1,74 @@
+"""How far the jobs are that run: what their planners see of them, and how fast they have been.
+
+Soft state of a leader. What counts as moved lies in the tables; the rate and what is left are known
+again a few seconds after a leader change. Reports look at it from another thread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from gfs_ha.protocol.jobs import Blocker
+
+RATE_S = 30.0  # Over which a rate is taken, …
+_STEP_S = 1.0  # … from samples so far apart.
+_RATE_MIN_S = 2.0
+BLOCKERS_KEPT = 100  # Of one job; all are counted.
+
+
+@dataclass(frozen=True, slots=True)
+class JobLeft:
+    """What a planner knows of the rest of a job; -1: it cannot tell (yet)."""
+
+    left_bytes: int = -1
+    left_moves: int = -1
+    waits: str = ""  # Why nothing of it is begun now, else empty.
+    blocked: int = 0
+    blockers: tuple[Blocker, ...] = ()
+
+
+@dataclass(slots=True)
+class JobBook:
+    """What is known of the jobs that run, by number. What it holds is only replaced."""
+
+    left: dict[int, JobLeft] = field(default_factory=dict)
+    _samples: dict[int, tuple[tuple[float, int], ...]] = field(default_factory=dict)
+
+    def tell(self, number: int, left: JobLeft) -> None:
+        """Note how a job stands; the planner of its kind does, whenever it knows better."""
+        self.left[number] = left
+
+    def of(self, number: int) -> JobLeft:
+        """Return how a job stands."""
+        return self.left.get(number, JobLeft())
+
+    def note(self, now_s: float, done: dict[int, int]) -> None:
+        """Take how many bytes of each running job are done, with those of copies under way.
+
+        All others are forgotten: one that pauses begins anew when it goes on.
+        """
+        kept = {}
+        for number, count in done.items():
+            samples = deque(self._samples.get(number, ()))
+            # The bytes of a copy that is given up are gone, but nothing was moved backwards.
+            most = max(count, samples[-1][1]) if samples else count
+            if not samples or now_s - samples[-1][0] >= _STEP_S:
+                samples.append((now_s, most))
+            while len(samples) > 2 and now_s - samples[1][0] >= RATE_S:
+                samples.popleft()
+            kept[number] = tuple(samples)
+        self._samples = kept
+
+    def keep(self, numbers: set[int]) -> None:
+        """Forget how jobs stand that have ended."""
+        if self.left.keys() - numbers:
+            self.left = {one: left for one, left in self.left.items() if one in numbers}
+
+    def bytes_per_s(self, number: int) -> int:
+        """Return how fast a job is, over the last half minute; 0: it stands still, or is new."""
+        samples = self._samples.get(number, ())
+        if len(samples) < 2 or samples[-1][0] - samples[0][0] < _RATE_MIN_S:
+            return 0
+        (since_s, before), (now_s, count) = samples[0], samples[-1]
+        return max(0, int((count - before) / (now_s - since_s)))
