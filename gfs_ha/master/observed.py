@@ -19,6 +19,7 @@ from gfs_ha.limits import (
     SUSPECT_S,
     TAILS_PER_SERVER_MAX,
 )
+from gfs_ha.master.loads import Loads
 from gfs_ha.master.unreached import Unreached
 from gfs_ha.protocol.control import (
     CopyProgress,
@@ -95,6 +96,7 @@ class Observed:
     damage: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
     problems: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
     unreached: Unreached = field(default_factory=Unreached)
+    loads: Loads = field(default_factory=Loads)
     _blocks: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
     _listed: dict[ServerId, dict[ChunkId, str]] = field(default_factory=dict)
     _promised: deque[tuple[float, ServerId, int]] = field(default_factory=deque)
@@ -105,6 +107,15 @@ class Observed:
         self.servers[server_id] = ServerFacts(
             request.start_id, request.boot_id, now_s, disks=request.disks, since_s=now_s
         )
+        self.loads.forget(server_id)
+
+    def forget(self, server_id: ServerId) -> None:
+        """Forget a server that is no member of the cluster any more."""
+        self.servers.pop(server_id, None)
+        self._listed.pop(server_id, None)
+        for notes in (self.damage, self.problems, self._blocks):
+            for key in [key for key in notes if key[1] == server_id]:
+                del notes[key]
 
     def heard(self, beat: Heartbeat, now_s: float, wall_ms: int) -> bool:
         """Note a heartbeat. Returns False when this start of the server is not known."""
@@ -131,6 +142,8 @@ class Observed:
         facts.led = {tail.chunk_id: tail for tail in beat.led[:TAILS_PER_SERVER_MAX]}
         facts.scrub = beat.scrub[:DISKS_PER_SERVER_MAX]
         facts.repair = beat.repair
+        if beat.load is not None:
+            self.loads.heard(beat.server_id, beat.load, now_s)
         for tally in beat.tallies[:DISKS_PER_SERVER_MAX]:
             facts.tallies[tally.disk_id] = tally.buckets
         for damage in beat.damage:

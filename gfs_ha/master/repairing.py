@@ -10,7 +10,8 @@ from gfs_ha.master.candidates import candidates
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.observed import DEAD, LIVE, ServerFacts
 from gfs_ha.master.orders import DELETE, KEEP
-from gfs_ha.master.planners.plan import Plan
+from gfs_ha.master.planners.plan import Plan, Seen
+from gfs_ha.master.planners.scene import Scene
 from gfs_ha.master.planners.seen import RepairSeen
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.roster import roster
@@ -69,6 +70,29 @@ def repair_seen(desk: Desk, reign: Reign, take: bool) -> RepairSeen:
         young=young,
         hold=reign.hold,
     )
+
+
+def scene_now(desk: Desk, view: View) -> Scene:
+    """Return the servers as the planners of repair see them, without taking their news away.
+
+    On the door's thread.
+    """
+    reign, now_s = desk.leading(), desk.now_s()
+    observed, repairs = reign.observed, reign.repairs
+    known = roster(view, now_s - reign.elected_s)
+    states = {server_id: observed.state(server_id, now_s) for server_id, _ in known.servers}
+    seen = RepairSeen(
+        candidates=tuple(candidates(known, observed, now_s)),
+        states=states,
+        settled=frozenset(one for one in states if observed.settled(one, now_s)),
+        failed_disks=_failed_disks(observed.servers),
+        streams={one: facts.streams for one, facts in observed.servers.items()},
+        resting=repairs.resting(now_s),
+        gone=frozenset(repairs.gone),
+        young=now_s - reign.elected_s < SUSPECT_S,
+    )
+    damaged = frozenset(observed.damage)
+    return Scene(view, Seen(now_s, reign.elected_s, {}, damaged=damaged, repair=seen))
 
 
 def _failed_disks(

@@ -23,6 +23,7 @@ from gfs_ha.protocol.policy import PolicyReply, PolicyRequest
 from gfs_ha.protocol.repair import RepairReply, RepairRequest
 from gfs_ha.protocol.reports import ReportReply, ReportRequest
 from gfs_ha.protocol.scrub import ScrubReply, ScrubRequest
+from gfs_ha.protocol.server_modes import ServerModeReply, ServerModeRequest
 from gfs_ha.protocol.servers import ServersReply, ServersRequest
 
 HELLO_METHOD = 0
@@ -44,6 +45,7 @@ Request = (
     | LossRequest
     | ScrubRequest
     | ServersRequest
+    | ServerModeRequest
     | JobRequest
     | ExtentMutation
     | AppendRequest
@@ -62,6 +64,7 @@ Reply = (
     | LossReply
     | ScrubReply
     | ServersReply
+    | ServerModeReply
     | JobReply
     | ExtentReply
     | AppendReply

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.protocol.codec import Failure, Word
+from gfs_ha.protocol.overview import Overview
+from gfs_ha.protocol.rates import CallFacts
 from gfs_ha.protocol.scrub import ScrubSummary
+from gfs_ha.protocol.server_modes import IN_SERVICE
 
 
 class RowCount(Word, frozen=True):
@@ -67,6 +70,8 @@ class MasterFacts(Word, frozen=True, tag="master_facts"):
     readers: int = 0  # Slots that readers of the store hold.
     last_commit_us: int = 0
     members: tuple[MemberPlace, ...] = ()  # By its log; of one that has none yet, by its file.
+    calls: CallFacts | None = None
+    wall_ns: int = 0  # Its clock when it said this.
 
 
 class LedTerm(Word, frozen=True):
@@ -151,6 +156,11 @@ class ServerRow(Word, frozen=True):
     timestamp: int  # Its wall time at the last heartbeat, ms.
     disks: tuple[DiskRow, ...]
     reason: str = ""  # Why it is suspect, dead or avoided, and what follows; else empty.
+    mode: str = IN_SERVICE  # How it stands: protocol/server_modes.py.
+    job: str = ""  # That empties it, or did.
+    job_share: float = -1.0  # Of its places that left; -1: no job runs.
+    maintenance_left_ms: int = 0  # 0: it is not in maintenance.
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 class ServerReport(Word, frozen=True, tag="server_report"):
@@ -255,6 +265,7 @@ class StatusReport(Word, frozen=True, tag="status_report"):
     failovers: tuple[LedTerm, ...]  # The newest terms that led, newest first.
     failover_count: int = -1  # All that are recorded; -1: by an older release.
     scrub: ScrubSummary | None = None
+    overview: Overview | None = None
 
 
 class GetMasterFacts(Word, frozen=True, tag="get_master_facts"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from gfs_ha.errors import NotInitialized
 from gfs_ha.ids import ChunkId, ServerId, format_id
 from gfs_ha.limits import REPAIR_COPIES_MAX
@@ -11,11 +13,13 @@ from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.chunk_reports import Describer
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.masters import FAILOVERS_SHOWN, TERMS_SHOWN, master_rows
+from gfs_ha.master.handlers.overview import overview_of
 from gfs_ha.master.handlers.repair import repair_report
 from gfs_ha.master.handlers.scrub import scrub_report
 from gfs_ha.master.health import Symptoms, examine
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.scrub_health import summarise
+from gfs_ha.master.standing import standing_of
 from gfs_ha.master.state.records import DEAD, Server
 from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.view import View
@@ -36,24 +40,30 @@ _UNDER_COUNTED_MAX = 1_000
 
 def get_servers(desk: Desk, view: View, request: GetServers, slot: Slot) -> ServerReport:
     """Return the chunkservers."""
-    return ServerReport(_server_rows(desk, view))
+    return ServerReport(server_rows(desk, view))
 
 
 def get_health(desk: Desk, view: View, request: GetHealth, slot: Slot) -> HealthReport:
     """Return what is not as it should be."""
-    return _health(desk, view, _server_rows(desk, view))[0]
+    return health_of(desk, view, server_rows(desk, view))[0]
 
 
 def get_status(desk: Desk, view: View, request: GetStatus, slot: Slot) -> StatusReport:
     """Return the cluster on one screen."""
+    servers = server_rows(desk, view)
+    health, under_count = health_of(desk, view, servers)
+    status = status_of(desk, view, health, under_count)
+    return msgspec.structs.replace(status, servers=servers, overview=overview_of(desk, view))
+
+
+def status_of(desk: Desk, view: View, health: HealthReport, under_count: int) -> StatusReport:
+    """Return the status without its servers. Raises: NotLeader, NotInitialized."""
     reign = desk.leading()
     settings = view.settings()
     if settings is None:
         raise NotInitialized("the cluster has no settings yet; its first leader writes them")
     counters = view.counters()
     raft = desk.proposer.status()
-    servers = _server_rows(desk, view)
-    health, under_count = _health(desk, view, servers)
     return StatusReport(
         cluster_id=settings.cluster_id,
         cluster_name=settings.cluster_name,
@@ -63,7 +73,7 @@ def get_status(desk: Desk, view: View, request: GetStatus, slot: Slot) -> Status
         leader_age_ms=int((desk.now_s() - reign.elected_s) * 1000),
         applied_index=raft.applied,
         masters=master_rows(desk),
-        servers=servers,
+        servers=(),
         chunks_by_copies=dict(reign.census.result),
         chunk_count=counters.chunks,
         under_count=under_count,
@@ -82,7 +92,8 @@ def get_status(desk: Desk, view: View, request: GetStatus, slot: Slot) -> Status
     )
 
 
-def _server_rows(desk: Desk, view: View) -> tuple[ServerRow, ...]:
+def server_rows(desk: Desk, view: View) -> tuple[ServerRow, ...]:
+    """Return the chunkservers as operators see them."""
     reign = desk.leading()
     now_s = desk.now_s()
     return tuple(
@@ -96,6 +107,7 @@ def server_row(
     """Return a chunkserver as operators see it."""
     facts = reign.observed.servers.get(server_id)
     heard = facts is not None and facts.beat > 0
+    standing = standing_of(view, server_id, now_s - reign.elected_s)
     return ServerRow(
         server_id=server_id,
         name=server.name,
@@ -113,6 +125,11 @@ def server_row(
         timestamp=facts.timestamp if facts else 0,
         disks=tuple(disk_row(disk) for disk in (facts.disks if facts else ())),
         reason=reign.observed.reason(server_id, now_s),
+        mode=standing.mode,
+        job=standing.job,
+        job_share=standing.job_share,
+        maintenance_left_ms=standing.maintenance_left_ms,
+        labels=standing.labels,
     )
 
 
@@ -130,7 +147,9 @@ def disk_row(disk: DiskFacts) -> DiskRow:
     )
 
 
-def _health(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[HealthReport, int]:
+def health_of(
+    desk: Desk, view: View, servers: tuple[ServerRow, ...]
+) -> tuple[HealthReport, int]:
     """Return the findings, and how many chunks have too few copies (at least, if very many)."""
     reign = desk.leading()
     describer = Describer(desk, view)

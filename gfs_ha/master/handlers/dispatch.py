@@ -30,6 +30,7 @@ from gfs_ha.master.handlers import (
     repair,
     replica_checks,
     scrub,
+    server_modes,
     verification,
 )
 from gfs_ha.master.handlers.call import Call, Slot
@@ -41,6 +42,7 @@ from gfs_ha.master.observed import Observed
 from gfs_ha.master.state.view import View
 from gfs_ha.net.network import Connection, Deferred
 from gfs_ha.protocol import append, control, metadata, reports
+from gfs_ha.protocol import server_modes as mode_words
 from gfs_ha.protocol.calls import SERVE_METHOD, CallBody, CallContext
 from gfs_ha.protocol.codec import Hello, HelloReply, decode, encode, failure
 from gfs_ha.protocol.damage import VerifyChunk
@@ -73,6 +75,11 @@ LED: dict[type, Led] = {
     StartScrub: scrub.start_scrub,
     ChangeJob: jobs.change_job,
     ChangeScrub: scrub.change_scrub,
+    mode_words.DrainServer: server_modes.drain_server,
+    mode_words.UndrainServer: server_modes.undrain_server,
+    mode_words.ChangeMaintenance: server_modes.change_maintenance,
+    mode_words.ChangeLabels: server_modes.change_labels,
+    mode_words.RemoveChunkserver: server_modes.remove_chunkserver,
 }
 
 

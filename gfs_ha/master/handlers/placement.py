@@ -13,9 +13,7 @@ from gfs_ha.master.handlers.chunk_reports import Describer, check_limit
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.growing import with_growth
 from gfs_ha.master.placement import Wanted
-from gfs_ha.master.planners.plan import Seen
-from gfs_ha.master.planners.scene import Scene
-from gfs_ha.master.planners.seen import RepairSeen
+from gfs_ha.master.repairing import scene_now
 from gfs_ha.master.roster import Roster, roster
 from gfs_ha.master.rules import RULE_TEXTS
 from gfs_ha.master.state.policy_reads import fitting, policy_report
@@ -85,7 +83,7 @@ def explain_placement(
     if chunk is None:
         raise UnknownChunk(f"chunk {format_id(request.chunk_id)} is not known (any more)")
     row = Describer(desk, view).row(request.chunk_id, chunk)
-    return explain(_scene(desk, view), request.chunk_id, chunk, row)
+    return explain(scene_now(desk, view), request.chunk_id, chunk, row)
 
 
 def explain_new_placement(
@@ -106,24 +104,6 @@ def explain_new_placement(
     )
     found = candidates(_roster(desk, view), reign.observed, desk.now_s())
     return explain_new(found, wanted, request.path)
-
-
-def _scene(desk: Desk, view: View) -> Scene:
-    """Return the servers as the planners of repair see them, without taking their news away."""
-    reign, now_s = desk.leading(), desk.now_s()
-    observed, repairs = reign.observed, reign.repairs
-    known = _roster(desk, view)
-    states = {server_id: observed.state(server_id, now_s) for server_id, _ in known.servers}
-    seen = RepairSeen(
-        candidates=tuple(candidates(known, observed, now_s)),
-        states=states,
-        settled=frozenset(one for one in states if observed.settled(one, now_s)),
-        streams={one: facts.streams for one, facts in observed.servers.items()},
-        resting=repairs.resting(now_s),
-        gone=frozenset(repairs.gone),
-    )
-    damaged = frozenset(observed.damage)
-    return Scene(view, Seen(now_s, reign.elected_s, {}, damaged=damaged, repair=seen))
 
 
 def _roster(desk: Desk, view: View) -> Roster:

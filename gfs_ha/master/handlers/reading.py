@@ -31,6 +31,7 @@ from gfs_ha.master.handlers import (
     repair,
     scrub,
     server_detail,
+    server_modes,
 )
 from gfs_ha.master.handlers.call import Call, Slot
 from gfs_ha.master.handlers.desk import Desk
@@ -49,6 +50,7 @@ from gfs_ha.protocol.codec import Failure, Word, failure
 from gfs_ha.protocol.losses import GetLoss
 from gfs_ha.protocol.placement import ExplainNewPlacement, ExplainPlacement
 from gfs_ha.protocol.policy import GetPolicy
+from gfs_ha.protocol.server_modes import ListPlaces
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +97,7 @@ READS: dict[type, Read] = ANYWHERE | {
     job_words.GetJobLog: jobs.show_log,
     servers.ShowServer: server_detail.show_server,
     servers.CountPlaces: server_detail.count_places,
+    ListPlaces: server_modes.list_places,
     garbage.GetGarbage: gc.get_garbage,
     garbage.RunGarbage: gc.run_garbage,
 }

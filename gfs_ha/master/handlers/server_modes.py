@@ -1,0 +1,297 @@
+"""What operators ask about how servers stand: out of service, maintenance, labels, the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from gfs_ha.errors import (
+    Busy,
+    GfsError,
+    InvalidArgument,
+    NotFound,
+    PreconditionFailed,
+    StaleCommand,
+    WrongState,
+)
+from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.limits import ITEMS_PER_COMMAND_MAX, SERVER_NAME_BYTES_MAX
+from gfs_ha.master.handlers.call import Slot
+from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.observed import DEAD as GONE
+from gfs_ha.master.planners.copies import evidence
+from gfs_ha.master.planners.scene import Scene
+from gfs_ha.master.proposals import MARGIN_S, reply_of
+from gfs_ha.master.raft.contract import Outcome
+from gfs_ha.master.repairing import scene_now
+from gfs_ha.master.state.bounds import fitting_text
+from gfs_ha.master.state.commands import LeaderCommand
+from gfs_ha.master.state.job_commands import SetJobPhase, StartJob
+from gfs_ha.master.state.jobs import get_job
+from gfs_ha.master.state.records import DEAD, SEALED, Chunk, Server
+from gfs_ha.master.state.server_mode_commands import (
+    ForgetPlaces,
+    RemoveServer,
+    SetLabels,
+    SetMaintenance,
+    SetServerMode,
+)
+from gfs_ha.master.state.tail_reads import tail_of
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol import server_modes as words
+from gfs_ha.protocol.codec import Failure
+from gfs_ha.protocol.jobs import CANCELLED, DECOMMISSION, DRAIN, JobOptions, job_id
+from gfs_ha.protocol.server_modes import (
+    KEPT_SHOWN,
+    PLACES_PAGE,
+    ChangeLabels,
+    ChangeMaintenance,
+    DrainServer,
+    KeptPlace,
+    ListPlaces,
+    PlaceRow,
+    PlacesListed,
+    RemovalStep,
+    RemoveChunkserver,
+    UndrainServer,
+)
+
+_ASKED_BY_BYTES_MAX = 255
+_ORPHANS = 200  # That one step forgets.
+
+
+def drain_server(desk: Desk, request: DrainServer, slot: Slot) -> None:
+    """Begin the job that empties a server."""
+    server_id, _ = _named(desk, request.name)
+    kind = DECOMMISSION if request.decommission else DRAIN
+    command = StartJob(
+        kind,
+        JobOptions(),
+        server_id,
+        planned_bytes=request.planned_bytes,
+        planned_moves=request.planned_moves,
+        asked_by=fitting_text(request.asked_by, _ASKED_BY_BYTES_MAX),
+    )
+    _propose(desk, command, slot)
+
+
+def undrain_server(desk: Desk, request: UndrainServer, slot: Slot) -> None:
+    """Take a server back into service, whatever became of the job that was to empty it."""
+    server_id, server = _named(desk, request.name)
+    with desk.kv.read() as reader:
+        view = View(reader)
+        row = view.server_mode(server_id)
+        job = get_job(view, row.job)
+    if row.mode == words.IN_SERVICE:
+        raise PreconditionFailed(f"{server.name} is in service")
+    command: LeaderCommand
+    if row.mode in words.LEAVING and job is not None and not job.ended:
+        by = fitting_text(request.asked_by, _ASKED_BY_BYTES_MAX)
+        said = f"{server.name} was taken back into service" + (f" by {by}" if by else "")
+        command = SetJobPhase(row.job, job.phase, CANCELLED, said)
+    else:
+        command = SetServerMode(server_id, row.mode, words.IN_SERVICE, 0, row.job)
+    _propose(desk, command, slot)
+
+
+def change_maintenance(desk: Desk, request: ChangeMaintenance, slot: Slot) -> None:
+    """Begin or end the maintenance of a server."""
+    server_id, _ = _named(desk, request.name)
+    _propose(desk, SetMaintenance(server_id, request.for_ms), slot)
+
+
+def change_labels(desk: Desk, request: ChangeLabels, slot: Slot) -> None:
+    """Set labels of a server, and take others away."""
+    server_id, _ = _named(desk, request.name)
+    _propose(desk, SetLabels(server_id, request.labels, request.removed), slot)
+
+
+def _named(desk: Desk, name: str) -> tuple[ServerId, Server]:
+    desk.leading()
+    with desk.kv.read() as reader:
+        known = View(reader).servers()
+    for server_id, server in known:
+        if server.name == name:
+            return server_id, server
+    there = ", ".join(sorted(server.name for _, server in known)[:20])
+    shown = fitting_text(name, SERVER_NAME_BYTES_MAX)
+    raise NotFound(f"there is no chunkserver {shown!r}; there are {there or 'none yet'}")
+
+
+def _propose(desk: Desk, command: LeaderCommand, slot: Slot) -> None:
+    """Propose what was asked for, and answer with what it came to."""
+
+    def done(outcome: Outcome) -> None:
+        if outcome.error is not None or outcome.result is None:
+            assert outcome.error is not None, "an outcome without result or error"
+            slot.fail(desk.proposer.for_client(outcome.error))
+            return
+        reply = reply_of(outcome)
+        if isinstance(reply, Failure) and reply.error == StaleCommand.__name__:
+            slot.fail(Busy(f"{reply.message}; ask again", retry_ms=50))
+        else:
+            slot.reply_encoded(outcome.result)
+
+    desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)
+
+
+# Removal ----------------------------------------------------------------------------------------
+
+
+def remove_chunkserver(desk: Desk, request: RemoveChunkserver, slot: Slot) -> None:
+    """Do one step of a removal."""
+    server_id, server = _named(desk, request.name)
+    reign = desk.leading()
+    with desk.kv.read() as reader:
+        view = View(reader)
+        scene = scene_now(desk, view)
+        _check_removal(desk, view, scene, (server_id, server))
+        page = view.replicas_of(server_id, request.after, PLACES_PAGE // 2)
+        free: list[tuple[ChunkId, tuple[ServerId, ...]]] = []
+        kept: list[KeptPlace] = []
+        for _, chunk_id in page:
+            chunk = view.chunk(chunk_id)
+            if chunk is None:
+                continue
+            sure, why = _missed(scene, chunk_id, chunk, server_id)
+            if why:
+                kept.append(KeptPlace(chunk_id, why))
+            else:
+                free.append((chunk_id, sure))
+        mode = view.server_mode(server_id).mode
+        places = view.replica_count(server_id)
+    more = len(page) == PLACES_PAGE // 2
+    step = RemovalStep(
+        places=len(page),
+        kept_count=len(kept),
+        kept=tuple(kept[:KEPT_SHOWN]),
+        after=page[-1] if page else request.after,
+        more=more,
+    )
+    if request.dry_run:
+        slot.reply(step)
+        return
+    if free or not page:
+        forget = ForgetPlaces(server_id, tuple(free[:ITEMS_PER_COMMAND_MAX]), _ORPHANS)
+    else:
+        slot.reply(step)
+        return
+    last = RemoveServer(server_id, mode) if places == len(free) else None
+
+    def removed() -> None:
+        reign.observed.forget(server_id)
+        slot.reply(_gone(step))
+
+    def forgotten() -> None:
+        if last is None:
+            slot.reply(step)
+        else:
+            _then(desk, last, slot, removed)
+
+    _then(desk, forget, slot, forgotten)
+
+
+def _gone(step: RemovalStep) -> RemovalStep:
+    return RemovalStep(
+        step.places, step.kept_count, step.kept, step.after, more=False, removed=True
+    )
+
+
+def _then(desk: Desk, command: LeaderCommand, slot: Slot, action: Callable[[], None]) -> None:
+    """Propose, and go on, on the door's thread, once it is done."""
+
+    def done(outcome: Outcome) -> None:
+        if outcome.error is not None or outcome.result is None:
+            assert outcome.error is not None, "an outcome without result or error"
+            slot.fail(desk.proposer.for_client(outcome.error))
+            return
+        reply = reply_of(outcome)
+        if isinstance(reply, Failure) and reply.error == StaleCommand.__name__:
+            slot.fail(WrongState(reply.message))
+        elif isinstance(reply, Failure):
+            slot.reply_encoded(outcome.result)
+        else:
+            desk.post_or_fail(partial(_guarded, desk, slot, action), slot.fail)
+
+    desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)
+
+
+def _guarded(desk: Desk, slot: Slot, action: Callable[[], None]) -> None:
+    try:
+        action()
+    except GfsError as error:
+        slot.fail(desk.weigh(error))
+
+
+def _check_removal(desk: Desk, view: View, scene: Scene, known: tuple[ServerId, Server]) -> None:
+    """Raises: PreconditionFailed, Busy when the server is not to be removed (now)."""
+    server_id, server = known
+    name, row = server.name, view.server_mode(server_id)
+    state = scene.repair.states.get(server_id, GONE)
+    if row.mode in words.LEAVING:
+        job = get_job(view, row.job)
+        job_name = job_id(job.kind, row.job) if job is not None else f"#{row.job}"
+        raise PreconditionFailed(
+            f"job {job_name} is emptying {name}; wait for it (gfsctl admin jobs wait {job_name}),"
+            f" or take {name} back: gfsctl admin chunkservers undrain {name}"
+        )
+    if state != GONE and row.mode not in words.EMPTY:
+        raise PreconditionFailed(
+            f"{name} is {state} and in service; empty it first:"
+            f" gfsctl admin chunkservers decommission {name}"
+        )
+    if scene.repair.young:
+        raise Busy("this leader is new and still hears its servers", retry_ms=1000)
+
+
+def _missed(
+    scene: Scene, chunk_id: ChunkId, chunk: Chunk, server_id: ServerId
+) -> tuple[tuple[ServerId, ...], str]:
+    """Return the other holders that are sure, and why a chunk cannot do without its place."""
+    if chunk.state == DEAD:
+        return (), ""
+    if chunk.state != SEALED:
+        return (), f"it is {chunk.state} still"
+    sure = evidence(scene, chunk_id, chunk, server_id)
+    if len(sure) < chunk.goal:
+        return (), f"{len(sure)} other servers have it, {chunk.goal} copies are wanted"
+    return sure[: chunk.goal], ""
+
+
+# What lies there --------------------------------------------------------------------------------
+
+
+def list_places(desk: Desk, view: View, request: ListPlaces, slot: Slot) -> PlacesListed:
+    """Return the chunks with a place on a server, one page. Raises: InvalidArgument."""
+    if not 1 <= request.rows <= PLACES_PAGE:
+        raise InvalidArgument(f"a page lists 1 to {PLACES_PAGE} places, not {request.rows}")
+    scene = scene_now(desk, view)
+    page = view.replicas_of(request.server_id, request.after, request.rows)
+    items = []
+    for _, chunk_id in page:
+        chunk = view.chunk(chunk_id)
+        if chunk is not None and chunk.state != DEAD:
+            items.append(_place_row(view, scene, chunk_id, chunk, request.server_id))
+    after = page[-1] if page else request.after
+    return PlacesListed(tuple(items), after, len(page) == request.rows)
+
+
+def _place_row(
+    view: View, scene: Scene, chunk_id: ChunkId, chunk: Chunk, server_id: ServerId
+) -> PlaceRow:
+    sealed = chunk.state == SEALED
+    members = tuple(one.server_id for one in chunk.replicas if scene.live(one.server_id))
+    good = scene.good(chunk_id, chunk) if sealed else members
+    tail = tail_of(view, chunk.tail_of) if chunk.tail_of else None
+    return PlaceRow(
+        chunk_id=chunk_id,
+        state=chunk.state,
+        length=chunk.length if sealed else chunk.published_end,
+        goal=chunk.goal,
+        min_copies=chunk.min_copies,
+        rule=scene.rule(chunk),
+        good=tuple(one for one in good if scene.live(one)),
+        holds=server_id in chunk.holders if sealed else True,
+        primary=tail.server_id if tail is not None else ServerId(0),
+        path=tail.path if tail is not None else "",
+    )
