@@ -85,6 +85,8 @@ _KINDS = {
     "ScrubReport": "ScrubList",
     "ScrubBudgetReport": "ScrubBudget",
     "StateReport": "StateCheck",
+    "JobReport": "JobList",
+    "OneJob": "JobList",
 }
 _SINGLE = {
     "Status",

@@ -26,6 +26,9 @@ admin = Family(
         "repair": Row(f"{_HERE}.repair", "repair", "Lost copies that are made anew"),
         "gc": Row(f"{_HERE}.gc", "gc", "What waits to be collected, what was reclaimed"),
         "scrub": Row(f"{_HERE}.scrub", "scrub", "Disks that are read for damage, round by round"),
+        "jobs": Row(
+            f"{_HERE}.jobs", "jobs", "Long work: rebalance, drains; how far, what blocks it"
+        ),
         "placement": Row(f"{_HERE}.placement", "placement", "Where the bytes of a file lie"),
         "sim": Row(f"{_HERE}.sim", "sim", "Simulate masters and clients from seeds (exit 8)"),
     },

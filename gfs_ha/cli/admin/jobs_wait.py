@@ -1,0 +1,101 @@
+"""Waiting for a job: a bar on standard error, and an exit status that says how it ended."""
+
+from __future__ import annotations
+
+import shutil
+
+from gfs_ha.cli import output
+from gfs_ha.cli.session import Session
+from gfs_ha.cli.units import count_text, duration_text, share_text, size_text
+from gfs_ha.client.jobs import number_of
+from gfs_ha.errors import PartlyDone, Unhealthy
+from gfs_ha.protocol.jobs import CANCELLED, DONE, FAILED, FINAL, PAUSED, JobRow
+from gfs_ha.runtime import ThreadedRuntime
+
+_BAR = 24
+_LEAST_BAR = 8
+
+
+def wait_for_job(session: Session, job: str) -> JobRow:
+    """Return a job once it has ended. Whoever stops waiting is told how to attach again.
+
+    Raises: NotFound; PartlyDone when it was cancelled, Unhealthy when it failed; NoLeader…
+    """
+    shown = output.stderr_is_terminal() and not session.options.quiet
+    said = ""
+
+    def look(row: JobRow) -> None:
+        nonlocal said
+        if shown:
+            columns = shutil.get_terminal_size().columns
+            output.overwrite(bar_text(row, columns - 1))
+            return
+        # In a file or a log: what changes, not what moves on.
+        told = row.waits or row.last_error
+        if told and told != said and row.phase not in FINAL:
+            session.warn(f"{row.id} waits: {told}")
+        said = told
+
+    try:
+        row = session.operations.jobs.wait(number_of(job), ThreadedRuntime(), look)
+    except KeyboardInterrupt:
+        if shown:
+            output.overwrite("")
+        output.say(f"{job} goes on; to attach again: gfsctl admin jobs wait {job}")
+        raise
+    finally:
+        if shown:
+            output.overwrite("")
+    check_ended(row)
+    if not session.options.quiet:
+        output.say(ended_text(row))
+    return row
+
+
+def check_ended(row: JobRow) -> None:
+    """Raises: PartlyDone when the job was cancelled, Unhealthy when it failed."""
+    if row.phase == CANCELLED:
+        raise PartlyDone(ended_text(row))
+    if row.phase == FAILED:
+        raise Unhealthy(ended_text(row))
+
+
+def ended_text(row: JobRow) -> str:
+    """Return what a job came to, for its last line."""
+    moved = f"{count_text(row.moves, 'move')}, {size_text(row.moved_bytes)}"
+    took_s = max(0.0, (row.ended_ns - row.made_ns) / 1e9)
+    if row.phase == DONE:
+        rate = f" ({size_text(row.moved_bytes / took_s)}/s)" if took_s >= 1 and row.moves else ""
+        return f"{row.id} is done: {moved} in {duration_text(took_s * 1000)}{rate}"
+    if row.phase == CANCELLED:
+        return f"{row.id} was cancelled after {moved}; what was moved stays where it is"
+    said = row.last_error or f"gfsctl admin jobs logs {row.id} says why"
+    return f"{row.id} has failed after {moved}: {said}"
+
+
+def bar_text(row: JobRow, columns: int) -> str:
+    """Return how far a job is on one line of so many columns; the bar gives way."""
+    parts = [share_text(row.share), progress_text(row)]
+    if row.phase == PAUSED:
+        parts.append("paused")
+    elif row.waits:
+        parts.append(row.waits)
+    elif row.bytes_per_s:
+        parts.append(f"{size_text(row.bytes_per_s)}/s")
+    if row.eta_ms >= 0 and row.phase not in (PAUSED, *FINAL):
+        parts.append(f"ETA {duration_text(row.eta_ms)}")
+    if row.blocked:
+        parts.append(f"{count_text(row.blocked, 'chunk')} blocked")
+    words = "  ".join(parts)
+    room = min(_BAR, columns - len(row.id) - len(words) - 5)
+    if room < _LEAST_BAR:
+        return f"{row.id} {words}"[:columns]
+    full = int(room * min(1.0, row.share))
+    return f"{row.id} [{'=' * full}{' ' * (room - full)}] {words}"
+
+
+def progress_text(row: JobRow) -> str:
+    """Return `3.1 GiB of 7.4 GiB`, or what was moved where nobody knows the whole."""
+    if row.left_bytes < 0:
+        return f"{size_text(row.moved_bytes)} moved"
+    return f"{size_text(row.moved_bytes)} of {size_text(row.moved_bytes + row.left_bytes)}"
