@@ -66,10 +66,10 @@ class Presence:
 
 @dataclass(slots=True)
 class Census:
-    """The chunks by live copies, as of the last whole round. Empty before the first."""
+    """The chunks by goal and live copies, as of the last whole round. Empty before the first."""
 
-    result: dict[str, int] = field(default_factory=lambda: dict.fromkeys(BUCKETS, 0))
-    _running: dict[str, int] = field(default_factory=lambda: dict.fromkeys(BUCKETS, 0))
+    goals: dict[int, list[int]] = field(default_factory=dict)  # Counts as BUCKETS are ordered.
+    _running: dict[int, list[int]] = field(default_factory=dict)
     _after: ChunkId = FIRST
 
     def step(self, view: View, presence: Presence, limit: int) -> bool:
@@ -77,13 +77,20 @@ class Census:
         page = view.chunks_after(self._after, limit)
         for chunk_id, chunk in page:
             if chunk.state != DEAD:
-                self._running[BUCKETS[min(3, presence.copies(chunk_id, chunk))]] += 1
+                counts = self._running.setdefault(chunk.goal, [0] * len(BUCKETS))
+                counts[min(len(BUCKETS) - 1, presence.copies(chunk_id, chunk))] += 1
         if len(page) == limit:
             self._after = page[-1][0]
             return False
-        self.result, self._running = self._running, dict.fromkeys(BUCKETS, 0)
+        self.goals, self._running = self._running, {}
         self._after = FIRST
         return True
+
+    @property
+    def result(self) -> dict[str, int]:
+        """Return the chunks by live copies, whatever their goal."""
+        counts = self.goals.values()
+        return {name: sum(one[at] for one in counts) for at, name in enumerate(BUCKETS)}
 
 
 def under_goal(

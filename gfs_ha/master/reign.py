@@ -17,6 +17,7 @@ from gfs_ha.limits import DEAD_S, HEARTBEAT_PARK_S, LEASE_MS
 from gfs_ha.master.census import Census
 from gfs_ha.master.garbage_book import GarbageBook
 from gfs_ha.master.handlers.call import Slot
+from gfs_ha.master.live_board import LiveBoard
 from gfs_ha.master.observed import LIVE, Observed
 from gfs_ha.master.orders import OrderBook
 from gfs_ha.master.planners.drain_walk import DrainWalks
@@ -65,6 +66,7 @@ class Reign:
         self.tally = TallyWalk()  # The same.
         self.hold = ""  # Why no copy is begun now.
         self.census = Census()
+        self.board = LiveBoard()
         self.deleted: dict[Deleted, None] = {}
         self.strays: OrderedDict[tuple[ChunkId, ServerId], None] = OrderedDict()
         self.allowances: dict[ServerId, RepairAllowance] = {}

@@ -16,6 +16,7 @@ from gfs_ha.protocol.extents import ExtentMutation, ExtentReply
 from gfs_ha.protocol.fsck import FsckReply, FsckRequest
 from gfs_ha.protocol.garbage import GarbageReply, GarbageRequest
 from gfs_ha.protocol.jobs import JobReply, JobRequest
+from gfs_ha.protocol.live import LiveReply, LiveRequest
 from gfs_ha.protocol.losses import LossReply, LossRequest
 from gfs_ha.protocol.metadata import LedMutation, MetadataReply, PureMutation, ReadRequest
 from gfs_ha.protocol.placement import PlacementReply, PlacementRequest
@@ -47,6 +48,7 @@ Request = (
     | ServersRequest
     | ServerModeRequest
     | JobRequest
+    | LiveRequest
     | ExtentMutation
     | AppendRequest
 )
@@ -66,6 +68,7 @@ Reply = (
     | ServersReply
     | ServerModeReply
     | JobReply
+    | LiveReply
     | ExtentReply
     | AppendReply
 )

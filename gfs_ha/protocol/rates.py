@@ -36,10 +36,9 @@ class LoadFacts(Word, frozen=True):
 
 
 class CallFacts(Word, frozen=True):
-    """What a master answered since it started, without heartbeats, and what is under way now."""
+    """What a master answered since it started, without heartbeats, which it parks."""
 
     served: Served = Served()
-    queue: int = 0
 
 
 class ServedRate(Word, frozen=True):
@@ -104,7 +103,7 @@ def add_times(into: list[int], times: Sequence[int]) -> None:
         into[number] += count
 
 
-def rate_of(count: int, length: int, times: Sequence[int], over_s: float) -> ServedRate:
+def rate_of(count: float, length: int, times: Sequence[int], over_s: float) -> ServedRate:
     """Return the rate of what was served within so many seconds."""
     return ServedRate(
         per_s=round(count / over_s, 3),

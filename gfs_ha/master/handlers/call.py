@@ -7,6 +7,7 @@ import msgspec
 from gfs_ha.errors import GfsError
 from gfs_ha.ids import SessionId
 from gfs_ha.net.network import Deferred
+from gfs_ha.net.served import ServedCounter
 from gfs_ha.protocol.calls import AsOf
 from gfs_ha.protocol.codec import Word, encode, failure
 from gfs_ha.runtime import Runtime
@@ -18,16 +19,26 @@ _GRACE_S = 0.25
 class Call:
     """The replies of one call, filled in any order from any thread.
 
-    Args: `dated_by` is the master's name when the answer says which moment it shows, or empty.
+    Args: `dated_by` is the master's name when the answer says which moment it shows, or empty;
+    `counter` counts the call and how long its answer took.
     """
 
-    def __init__(self, runtime: Runtime, count: int, timeout_s: float, dated_by: str = "") -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        count: int,
+        timeout_s: float,
+        dated_by: str = "",
+        counter: ServedCounter | None = None,
+    ) -> None:
         self._runtime = runtime
+        self._counter = counter
         self._as_of = AsOf(dated_by, 0, 0) if dated_by else None
         self._lock = runtime.lock()
         self._replies: list[msgspec.Raw | None] = [None] * count
         self._missing = count
-        self.deadline_s = runtime.monotonic_s() + timeout_s
+        self._begun_s = runtime.monotonic_s()
+        self.deadline_s = self._begun_s + timeout_s
         self.deferred = Deferred(timeout_s + _GRACE_S)
 
     def left_s(self) -> float:
@@ -64,7 +75,10 @@ class Call:
                 return True
             as_of = self._as_of
         answer = self._replies if as_of is None else [*self._replies, as_of]
-        self.deferred.reply(encode(answer))
+        encoded = encode(answer)
+        if self._counter is not None:
+            self._counter.note(len(encoded), self._runtime.monotonic_s() - self._begun_s)
+        self.deferred.reply(encoded)
         return True
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gfs_ha.config import Config, MasterAddress
 from gfs_ha.errors import DiskFailed, GfsError, NotReady
@@ -16,6 +16,7 @@ from gfs_ha.master.recount import Recounter
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.sealer import Sealer
 from gfs_ha.master.verifier import Verifier
+from gfs_ha.net.served import ServedCounter
 from gfs_ha.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -41,8 +42,12 @@ class Desk:
     opener: Opener | None = None
     recounter: Recounter | None = None
     verifier: Verifier | None = None
+    calls: ServedCounter = field(init=False)
     _leader: str = ""
     _leader_since_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.calls = ServedCounter(self.runtime)
 
     def now_s(self) -> float:
         """Return the time of the clock that all soft facts are dated with."""

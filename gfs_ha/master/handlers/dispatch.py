@@ -130,7 +130,9 @@ class Dispatcher:
         timeout_s = min(max(told.deadline_ms, 1) / 1000, REQUEST_DEADLINE_S)
         check_terms(told.terms)
         dated_by = "" if told.terms is None else self._desk.name
-        call = Call(self._desk.runtime, len(asked), timeout_s, dated_by)
+        parked = any(type(one.request) is control.Heartbeat for one in asked)
+        counter = None if parked else self._desk.calls
+        call = Call(self._desk.runtime, len(asked), timeout_s, dated_by, counter)
         reading = Reading(self._desk, call, told.terms)
         for position, one in enumerate(asked):
             slot = Slot(call, position, one.session_id, one.sequence, one.window_start)

@@ -15,6 +15,7 @@ from gfs_ha.master.raft.members import AddLearner, Addresses, AdmitMember, Chang
 from gfs_ha.master.roles import removal_text, was_removed
 from gfs_ha.master.state.view import View
 from gfs_ha.master.verification import report_of
+from gfs_ha.protocol.rates import CallFacts
 from gfs_ha.protocol.reports import (
     AddMaster,
     AdmitMaster,
@@ -75,6 +76,8 @@ def master_facts(desk: Desk) -> MasterFacts:
         readers=stats.readers,
         last_commit_us=int(raft.last_commit_ms * 1000),
         members=_places(desk, raft),
+        calls=CallFacts(desk.calls.facts()),
+        wall_ns=desk.runtime.wall_ns(),
     )
 
 

@@ -24,6 +24,7 @@ from gfs_ha.master.handlers import (
     gc,
     jobs,
     leases,
+    live,
     losses,
     masters,
     namespace,
@@ -47,6 +48,7 @@ from gfs_ha.protocol import repair as repair_words
 from gfs_ha.protocol import scrub as scrub_words
 from gfs_ha.protocol.calls import BOUNDED, LED, LINEARIZABLE, LOCAL, ReadTerms
 from gfs_ha.protocol.codec import Failure, Word, failure
+from gfs_ha.protocol.live import GetLive
 from gfs_ha.protocol.losses import GetLoss
 from gfs_ha.protocol.placement import ExplainNewPlacement, ExplainPlacement
 from gfs_ha.protocol.policy import GetPolicy
@@ -66,6 +68,7 @@ ANYWHERE: dict[type, Read] = {
     metadata.OpenFile: namespace.open_file,
     metadata.ReadExtents: namespace.read_extents,
     metadata.Locate: namespace.locate,
+    GetLive: live.get_live,  # Of a follower, what it can tell without having heard a server.
 }
 
 READS: dict[type, Read] = ANYWHERE | {

@@ -1,0 +1,73 @@
+"""The cluster in a few numbers, beside the rows of the status: as sent, shown, printed as JSON."""
+
+from __future__ import annotations
+
+from gfs_ha.protocol.codec import Word
+from gfs_ha.protocol.rates import LoadRates
+
+LEASE_ENDS_SOON_MS = 10_000
+COPIES = ("0", "1", "2", "3+")
+
+
+class ServerTotals(Word, frozen=True):
+    """The chunkservers by state and mode, and their room. Names: of the emptiest, the fullest.
+
+    Who is on its way out counts as `leaving`, who is empty as `left`, in whatever state it is.
+    """
+
+    count: int = 0
+    live: int = 0
+    suspect: int = 0
+    dead: int = 0
+    leaving: int = 0
+    left: int = 0
+    maintenance: int = 0
+    racks: int = 0
+    total_bytes: int = 0
+    free_bytes: int = 0
+    low: str = ""
+    low_usage: float = 0.0
+    high: str = ""
+    high_usage: float = 0.0
+    silent: tuple[str, ...] = ()  # The first few that are suspect or dead.
+
+
+class GoalRow(Word, frozen=True):
+    """The chunks of one goal by how many of their copies can be read: 0, 1, 2, 3 and more."""
+
+    goal: int
+    chunks: tuple[int, ...]
+
+
+class LeaseTotals(Word, frozen=True):
+    """The rights to order appends. `ending`: of servers whose lease ends within ten seconds."""
+
+    tails: int = 0
+    holders: int = 0
+    ending: int = 0
+
+
+class RepairTotals(Word, frozen=True):
+    """What repair still has to do. `eta_ms`: -1 = it cannot be told."""
+
+    chunks: int = 0
+    copies: int = 0
+    lacking_bytes: int = 0
+    lost: int = 0
+    bytes_per_s: int = 0
+    eta_ms: int = 0
+    hold: str = ""
+    misplaced: int = 0
+
+
+class Overview(Word, frozen=True):
+    """What the leader of the moment knows of all of it. `measured` servers are in the load."""
+
+    wall_ns: int
+    servers: ServerTotals = ServerTotals()
+    load: LoadRates = LoadRates()
+    measured: int = 0
+    goals: tuple[GoalRow, ...] = ()
+    leases: LeaseTotals = LeaseTotals()
+    repair: RepairTotals = RepairTotals()
+    jobs: int = 0  # That have not ended.
