@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gfs_ha.protocol.codec import Word
+from gfs_ha.protocol.jobs import JobRow
 from gfs_ha.protocol.rates import LoadRates
 
 LEASE_ENDS_SOON_MS = 10_000
@@ -60,6 +61,14 @@ class RepairTotals(Word, frozen=True):
     misplaced: int = 0
 
 
+class MasterClock(Word, frozen=True):
+    """How far the clock of a master is ahead of the leader's, give or take `within_us`."""
+
+    name: str
+    ahead_us: int
+    within_us: int
+
+
 class Overview(Word, frozen=True):
     """What the leader of the moment knows of all of it. `measured` servers are in the load."""
 
@@ -71,3 +80,5 @@ class Overview(Word, frozen=True):
     leases: LeaseTotals = LeaseTotals()
     repair: RepairTotals = RepairTotals()
     jobs: int = 0  # That have not ended.
+    running: tuple[JobRow, ...] = ()  # The newest of them.
+    clocks: tuple[MasterClock, ...] = ()  # Added by a client, which asks every master.

@@ -11,16 +11,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import msgspec
-
 from gfs_ha.errors import InvalidArgument, NotInitialized
 from gfs_ha.ids import ServerId
 from gfs_ha.master.handlers.admin import health_of, server_rows, status_of
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
-from gfs_ha.master.handlers.jobs import job_row
 from gfs_ha.master.handlers.masters import FAILOVERS_SHOWN, master_rows
-from gfs_ha.master.handlers.overview import ending_leases, overview_of
+from gfs_ha.master.handlers.overview import ending_leases, job_rows, overview_of
 from gfs_ha.master.observed import DEAD, LIVE, SUSPECT
 from gfs_ha.master.planners.plan import cluster_ms
 from gfs_ha.master.state.jobs import jobs_below, running_jobs
@@ -260,7 +257,4 @@ def _jobs(desk: Desk, view: View) -> list[JobRow]:
             break
         if job.ended:
             rows.append((number, job))
-    return [
-        msgspec.structs.replace(job_row(desk, view, number, job), blockers=())
-        for number, job in rows
-    ]
+    return job_rows(desk, view, rows)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import msgspec
+
 from gfs_ha.ids import InodeId, ServerId
 from gfs_ha.limits import REPAIR_COPIES_MAX
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.jobs import job_row
 from gfs_ha.master.handlers.leases import lease_row
 from gfs_ha.master.handlers.repair import repair_report
 from gfs_ha.master.observed import DEAD, LIVE, SUSPECT
 from gfs_ha.master.planners.plan import cluster_ms
+from gfs_ha.master.state.job_records import Job
 from gfs_ha.master.state.jobs import running_jobs
 from gfs_ha.master.state.records import Server
 from gfs_ha.master.state.tail_reads import leases, tails_of_server
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.append import LeaseRow
+from gfs_ha.protocol.jobs import JobRow
 from gfs_ha.protocol.overview import (
     LEASE_ENDS_SOON_MS,
     GoalRow,
@@ -25,6 +32,7 @@ from gfs_ha.protocol.overview import (
 from gfs_ha.protocol.server_modes import EMPTY, LEAVING
 
 _SILENT_NAMED = 6
+_JOBS_SHOWN = 8
 _FIRST = InodeId(0)
 
 
@@ -34,6 +42,7 @@ def overview_of(desk: Desk, view: View) -> Overview:
     servers = view.servers()
     load, measured = reign.observed.loads.together((one for one, _ in servers), now_s)
     counts = sorted(reign.census.goals.items())
+    running = sorted(running_jobs(view), reverse=True)
     return Overview(
         wall_ns=desk.runtime.wall_ns(),
         servers=_server_totals(desk, view, servers),
@@ -42,7 +51,8 @@ def overview_of(desk: Desk, view: View) -> Overview:
         goals=tuple(GoalRow(goal, tuple(chunks)) for goal, chunks in counts),
         leases=_lease_totals(desk, view),
         repair=_repair_totals(desk, view),
-        jobs=sum(1 for _ in running_jobs(view)),
+        jobs=len(running),
+        running=tuple(job_rows(desk, view, running[:_JOBS_SHOWN])),
     )
 
 
@@ -86,6 +96,14 @@ def _server_totals(desk: Desk, view: View, servers: list[tuple[ServerId, Server]
         high_usage=high[0],
         silent=tuple(silent[:_SILENT_NAMED]),
     )
+
+
+def job_rows(desk: Desk, view: View, jobs: Iterable[tuple[int, Job]]) -> list[JobRow]:
+    """Return jobs as operators see them, without what blocks them."""
+    return [
+        msgspec.structs.replace(job_row(desk, view, number, job), blockers=())
+        for number, job in jobs
+    ]
 
 
 def _lease_totals(desk: Desk, view: View) -> LeaseTotals:
