@@ -115,6 +115,10 @@ class ClusterCalls:
             self._runtime.sleep(delay_s)
             attempt_index += 1
 
+    def beside(self, consistency: Consistency, timeout_s: float) -> ClusterCalls:
+        """Return calls over the same link, of which the reads may be as old as that."""
+        return ClusterCalls(self._link, self._runtime, timeout_s, consistency)
+
     def facts(self) -> dict[str, MasterFacts | GfsError]:
         """Return what every master says of itself now; needs no leader."""
         return self._link.facts()

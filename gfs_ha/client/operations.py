@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from gfs_ha.client.cluster import ClusterCalls, expect
 from gfs_ha.client.fsck import Fsck, FsckSummary
 from gfs_ha.client.jobs import Jobs
+from gfs_ha.client.live import LiveView
 from gfs_ha.client.members import MasterMembers
 from gfs_ha.client.namespace import check_path
 from gfs_ha.client.replica_checks import verify_chunk
@@ -75,6 +76,7 @@ class Operations:
     def __init__(self, calls: ClusterCalls) -> None:
         self._calls = calls
         self.jobs = Jobs(calls)
+        self.live = LiveView(calls)
 
     def masters(self, timeout_s: float | None = None) -> MasterReport:
         """Return the members as the leader sees them, and every term that led."""
