@@ -179,6 +179,17 @@ JOBS_KEPT = 200  # That have.
 JOB_EVENTS_MAX = 100  # Of one job, the newest.
 JOB_TEXT_BYTES_MAX = 500
 
+# Events, and what leaders note to tell of each thing once.
+EVENTS_KEPT = 10_000
+EVENT_TEXT_BYTES_MAX = 400
+EVENT_SUBJECT_BYTES_MAX = 128
+EVENT_CHANGES_MAX = 64  # Of one command.
+EVENT_NOTED_MAX = 4_096
+EVENT_WINDOW_MS = 60_000  # In which one thing may tell
+EVENTS_PER_WINDOW = 6  # so much; the rest is counted.
+MUTES_MAX = 64
+MUTE_MS_MAX = 30 * 24 * 3600 * 1000
+
 # Garbage (G2, G8).
 COMPACTION_RANGES_MAX = 256  # Of one chunk that are copied together.
 MOVES_PER_COMMAND_MAX = 400  # Each is an extent row and two reference rows.

@@ -31,10 +31,12 @@ from gfs_ha.master.state.commands import (
 )
 from gfs_ha.master.state.copies import forget_dropped
 from gfs_ha.master.state.draft import Draft, step
+from gfs_ha.master.state.events import note_event
 from gfs_ha.master.state.reclaimed import DEAD_CHUNKS, SURPLUS, freed_of, reclaim
 from gfs_ha.master.state.records import DEAD, OPEN, SEALED, SEALING, Chunk, PlaceOrder, Replica
 from gfs_ha.master.state.tail_reads import lease_of, tail_of, why_ended
 from gfs_ha.master.state.tail_seals import seal_tail
+from gfs_ha.protocol.events import CHUNK, WARNING
 from gfs_ha.protocol.metadata import (
     PUT,
     ChunkAllocated,
@@ -148,7 +150,15 @@ def seal_with_loss(draft: Draft, command: SealWithLoss) -> ChunkSealed:
     names = ", ".join(str(one) for one in given_up)
     reason = f"a person gave up server {names}: {chunk.reason}"
     kept = reason.encode()[:_REASON_BYTES_MAX].decode("utf-8", "ignore")
+    named = ", ".join(_name(draft, one) for one in given_up)
+    said = f"sealed at {seal_wanted.length:,} bytes, a person gave up what {named} had beyond"
+    note_event(draft, CHUNK, format_id(seal_wanted.chunk_id), said, WARNING)
     return _commit(draft, seal_wanted, msgspec.structs.replace(chunk, reason=kept))
+
+
+def _name(draft: Draft, server_id: ServerId) -> str:
+    server = draft.view.server(server_id)
+    return server.name if server is not None else f"#{server_id}"
 
 
 def _check_silent_primary(draft: Draft, chunk: Chunk, given_up: set[ServerId]) -> None:

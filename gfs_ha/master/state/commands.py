@@ -17,6 +17,7 @@ from gfs_ha.limits import (
     PLACEMENT_RULE_DEFAULT,
     SCHEMA_VERSION,
 )
+from gfs_ha.master.state.event_commands import EventCommand
 from gfs_ha.master.state.garbage_commands import GarbageCommand
 from gfs_ha.master.state.job_commands import JobCommand
 from gfs_ha.master.state.scrub_commands import ScrubCommand
@@ -314,6 +315,7 @@ LeaderCommand = (
     | ScrubCommand
     | ServerModeCommand
     | JobCommand
+    | EventCommand
     | FitGoals
 )
 Command = PureMutation | ExtentMutation | PolicyMutation | PlaceChunk | LeaderCommand

@@ -38,10 +38,12 @@ from gfs_ha.master.state.commands import (
     SetRepairBudget,
 )
 from gfs_ha.master.state.draft import Draft, step
+from gfs_ha.master.state.events import note_event
 from gfs_ha.master.state.jobs import count_move, get_job
 from gfs_ha.master.state.records import SEALED, Chunk, PlaceOrder, RepairBudget, Replica
 from gfs_ha.master.state.server_modes import require_service
 from gfs_ha.master.state.tables import ONLY, REPAIR_BUDGET
+from gfs_ha.protocol.events import SETTING
 from gfs_ha.protocol.jobs import RUNNING
 from gfs_ha.protocol.metadata import Done
 from gfs_ha.protocol.repair import RepairBudgetReport
@@ -111,6 +113,9 @@ def confirm_copy(draft: Draft, command: ConfirmCopy) -> Done:
         confirmed = msgspec.structs.replace(confirmed, leaving=leaving)
     if order is not None and order.job:
         count_move(draft, order.job, chunk.length)
+    else:
+        draft.counters.repaired_copies += 1
+        draft.counters.repaired_bytes += chunk.length
     if chunk.gone:
         # What was there already may lack the marks. The order comes after all that it obeyed.
         waits = (*chunk.punching, server_id)
@@ -215,7 +220,14 @@ def set_repair_budget(draft: Draft, command: SetRepairBudget) -> RepairBudgetRep
         chosen(command.copies_per_server, known.copies_per_server),
         chosen(command.copies, known.copies),
     )
-    draft.rows.put(REPAIR_BUDGET, ONLY, row)
+    if row != known:
+        draft.rows.put(REPAIR_BUDGET, ONLY, row)
+        said = (
+            f"repair may take {row.cluster_bytes_per_s >> 20} MiB/s in all and"
+            f" {row.server_bytes_per_s >> 20} at a server (0: no limit),"
+            f" {row.copies} copies at once, {row.copies_per_server} at a server"
+        )
+        note_event(draft, SETTING, "repair", said)
     return budget_report(row)
 
 

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from gfs_ha.ids import NO_SESSION, ROOT_INODE, ChunkId, ContentId, InodeId, ServerId, split_chunk_id
 from gfs_ha.kv.ordered import Reader
 from gfs_ha.master.state import (
+    events,
     garbage_invariants,
     jobs,
+    mutes,
     policy_invariants,
     records,
     scrubs,
@@ -317,6 +319,8 @@ _CHECKS: tuple[Check, ...] = (
     scrubs.check_asked,
     server_modes.check_modes,
     jobs.check_jobs,
+    events.check_events,
+    mutes.check_mutes,
     policy_invariants.check_policies,
     policy_invariants.check_goals,
 )

@@ -21,6 +21,7 @@ from gfs_ha.limits import (
 )
 from gfs_ha.master.state.bounds import SIZE_MAX, U64_MAX, check_range, check_text
 from gfs_ha.master.state.draft import Draft, step
+from gfs_ha.master.state.events import note_event
 from gfs_ha.master.state.job_commands import NoteJob, SetJobPhase, StartJob
 from gfs_ha.master.state.job_records import Job, JobEventRow
 from gfs_ha.master.state.records import MARK
@@ -36,6 +37,7 @@ from gfs_ha.master.state.tables import (
     read_pair,
 )
 from gfs_ha.master.state.view import View
+from gfs_ha.protocol.events import INFO, JOB, WARNING
 from gfs_ha.protocol.jobs import (
     CANCELLED,
     DISK_DRAIN,
@@ -49,6 +51,7 @@ from gfs_ha.protocol.jobs import (
     JobOptions,
     JobStarted,
     job_id,
+    window_minutes,
 )
 from gfs_ha.protocol.metadata import Done
 
@@ -98,7 +101,9 @@ def start_job(draft: Draft, command: StartJob) -> JobStarted:
     )
     draft.rows.put(RUNNING_JOBS, id_key(number), MARK)
     begin_leaving(draft, number, job)
-    _note(draft, number, job, f"begins, asked for by {command.asked_by or 'nobody named'}")
+    said = f"begins, asked for by {command.asked_by or 'nobody named'}"
+    _note(draft, number, job, said)
+    note_event(draft, JOB, job_id(command.kind, number), f"{_whose(draft, job)} {said}")
     return JobStarted(number, job_id(command.kind, number))
 
 
@@ -118,7 +123,11 @@ def set_job_phase(draft: Draft, command: SetJobPhase) -> Done:
         end_leaving(draft, command.number, changed)
         draft.rows.delete(RUNNING_JOBS, id_key(command.number))
     said = _PHASE_TEXTS[command.phase]
-    _note(draft, command.number, changed, f"{said}: {command.text}" if command.text else said)
+    said += f": {command.text}" if command.text else ""
+    _note(draft, command.number, changed, said)
+    severity = WARNING if command.phase == FAILED else INFO
+    told = f"{_whose(draft, job)} {said}"
+    note_event(draft, JOB, job_id(job.kind, command.number), told, severity)
     if changed.ended:
         _forget_oldest(draft)
     return Done()
@@ -228,7 +237,8 @@ def check_options(options: JobOptions) -> None:
         raise InvalidArgument(f"a threshold is a share from 0 to 1, not {options.threshold}")
     check_range("bytes_per_s", options.bytes_per_s, 0, SIZE_MAX)
     check_range("moves_max", options.moves_max, 0, REPAIR_COPIES_MAX)
-    check_text("window", options.window, len("00:00-00:00"), bytes_min=0)
+    if options.window and window_minutes(options.window) is None:
+        raise InvalidArgument(f"a window is like 22:00-06:00, not {options.window!r}")
 
 
 def _disturb(command: StartJob, other: Job) -> bool:
@@ -238,6 +248,12 @@ def _disturb(command: StartJob, other: Job) -> bool:
     return command.server_id == other.server_id and (
         not (command.disk_id and other.disk_id) or command.disk_id == other.disk_id
     )
+
+
+def _whose(draft: Draft, job: Job) -> str:
+    """Return what kind of job it is, and whose chunks leave."""
+    server = draft.view.server(job.server_id) if job.server_id else None
+    return f"{job.kind} of {server.name}" if server is not None else job.kind
 
 
 def _get(draft: Draft, number: int) -> Job:

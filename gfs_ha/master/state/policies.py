@@ -14,10 +14,12 @@ from gfs_ha.ids import InodeId
 from gfs_ha.limits import GOAL_MAX, POLICIES_MAX
 from gfs_ha.master.state.bounds import check_chunk_bytes, check_range, check_rule
 from gfs_ha.master.state.draft import Draft, step
+from gfs_ha.master.state.events import note_often
 from gfs_ha.master.state.names import resolve
 from gfs_ha.master.state.policy_records import Policy
 from gfs_ha.master.state.rows import Rows
 from gfs_ha.master.state.tables import POLICIES, id_key
+from gfs_ha.protocol.events import SETTING
 from gfs_ha.protocol.metadata import DIRECTORY, DISK, MEMORY, Done
 from gfs_ha.protocol.policy import SetPolicy, UnsetPolicy
 
@@ -45,6 +47,8 @@ def set_policy(draft: Draft, command: SetPolicy) -> Done:
         check_chunk_bytes(after.chunk_bytes)
     if after.durability not in ("", DISK, MEMORY):
         raise InvalidArgument(f"durability {after.durability!r}; there are {DISK} and {MEMORY}")
+    if after != before:
+        note_often(draft, SETTING, "policy", f"{command.path}: {_said(after)}")
     if after.empty:
         forget_policy(draft, inode_id)
         return Done()
@@ -59,7 +63,10 @@ def set_policy(draft: Draft, command: SetPolicy) -> Done:
 @step(UnsetPolicy, session=True)
 def unset_policy(draft: Draft, command: UnsetPolicy) -> Done:
     """Let a directory say nothing. Refuses: NotFound, NotADirectory, InvalidPath."""
-    forget_policy(draft, _directory(draft, command.path))
+    inode_id = _directory(draft, command.path)
+    if not policy_of(draft.rows, inode_id).empty:
+        note_often(draft, SETTING, "policy", f"{command.path}: {_said(NO_POLICY)}")
+    forget_policy(draft, inode_id)
     return Done()
 
 
@@ -82,6 +89,15 @@ def policy_below(draft: Draft, trail: Sequence[InodeId]) -> Policy:
         for inode_id in trail:
             found = policy_of(draft.rows, inode_id).over(found)
     return found
+
+
+def _said(policy: Policy) -> str:
+    """Return a policy in words."""
+    said = [f"{policy.goal} copies"] if policy.goal else []
+    said += [f"placement {policy.rule}"] if policy.rule else []
+    said += [f"chunks of {policy.chunk_bytes >> 10} KiB"] if policy.chunk_bytes else []
+    said += [f"durability {policy.durability}"] if policy.durability else []
+    return f"new files below it get {', '.join(said)}" if said else "it has no policy any more"
 
 
 def _directory(draft: Draft, path: str) -> InodeId:

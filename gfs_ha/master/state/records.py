@@ -94,6 +94,11 @@ class Counters(msgspec.Struct, array_like=True):
     gone_files: int = 0  # Files without a name whose results are kept for a while.
     last_job: int = 0
     ended_jobs: int = 0  # That are kept.
+    last_event: int = 0
+    noted: int = 0  # Things of which is written down how events told of them last.
+    mutes: int = 0
+    repaired_copies: int = 0  # That began to count and were no moves of a job, ever.
+    repaired_bytes: int = 0
 
     @property
     def chunks(self) -> int:

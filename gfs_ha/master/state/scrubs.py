@@ -15,10 +15,12 @@ from gfs_ha.limits import (
 from gfs_ha.master.state import tables
 from gfs_ha.master.state.bounds import SIZE_MAX, U64_MAX, check_count, check_range
 from gfs_ha.master.state.draft import Draft, step
+from gfs_ha.master.state.events import note_event
 from gfs_ha.master.state.scrub_commands import AskScrub, SetScrub
 from gfs_ha.master.state.scrub_records import AskedScrub, ScrubSettings
 from gfs_ha.master.state.tables import ONLY, id_key
 from gfs_ha.master.state.view import View
+from gfs_ha.protocol.events import SETTING
 from gfs_ha.protocol.metadata import Done
 from gfs_ha.protocol.scrub import SERVERS_PER_START_MAX, ScrubBudgetReport, ScrubWanted
 
@@ -38,7 +40,11 @@ def set_scrub(draft: Draft, command: SetScrub) -> ScrubBudgetReport:
         known.period_s if command.period_s == -1 else command.period_s,
         known.paused if command.paused == -1 else bool(command.paused),
     )
-    draft.rows.put(tables.SCRUB_SETTINGS, ONLY, row)
+    if row != known:
+        draft.rows.put(tables.SCRUB_SETTINGS, ONLY, row)
+        hours = row.period_s / 3600
+        said = f"every disk is read once in {hours:,.0f} h" if row.period_s else "rounds are off"
+        note_event(draft, SETTING, "scrub", f"{said}{', paused' if row.paused else ''}")
     return ScrubBudgetReport(row.bytes_per_s, row.period_s, row.paused)
 
 

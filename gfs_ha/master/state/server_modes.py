@@ -23,6 +23,7 @@ from gfs_ha.ids import DiskId, ServerId, format_id
 from gfs_ha.limits import LABEL_BYTES_MAX, LABELS_MAX, MAINTENANCE_MS_MAX
 from gfs_ha.master.state.bounds import U64_MAX, check_count, check_range, check_text
 from gfs_ha.master.state.draft import Draft, step
+from gfs_ha.master.state.events import note_event
 from gfs_ha.master.state.job_records import Job
 from gfs_ha.master.state.records import Server
 from gfs_ha.master.state.server_mode_commands import (
@@ -44,6 +45,7 @@ from gfs_ha.master.state.tables import (
 )
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol import server_modes as words
+from gfs_ha.protocol.events import SERVER
 from gfs_ha.protocol.jobs import DECOMMISSION, DISK_DRAIN, DONE, DRAIN
 from gfs_ha.protocol.metadata import Done
 
@@ -71,6 +73,8 @@ def set_server_mode(draft: Draft, command: SetServerMode) -> Done:
         row, mode=command.mode, job=command.job, since_wall_ns=draft.stamp.wall_ns
     )
     _put(draft, command.server_id, changed)
+    if changed.mode != row.mode:
+        note_event(draft, SERVER, server.name, f"is {changed.mode}")
     return Done()
 
 
@@ -110,6 +114,9 @@ def set_maintenance(draft: Draft, command: SetMaintenance) -> Done:
     until_ms = draft.counters.cluster_ms + command.for_ms if command.for_ms else 0
     changed = msgspec.structs.replace(row, maintenance_until_ms=until_ms)
     _put(draft, command.server_id, changed)
+    said = f"in maintenance for {command.for_ms // 60_000} min" if until_ms else "maintenance ends"
+    if until_ms or row.maintenance_until_ms:
+        note_event(draft, SERVER, server.name, said)
     return Done()
 
 

@@ -10,6 +10,7 @@ from gfs_ha.limits import DISKS_PER_SERVER_MAX, SERVER_NAME_BYTES_MAX, SERVERS_M
 from gfs_ha.master.state.bounds import SIZE_MAX, U64_MAX, check_range, check_text
 from gfs_ha.master.state.commands import EnrollServer
 from gfs_ha.master.state.draft import Draft, step
+from gfs_ha.master.state.events import note_event, note_often
 from gfs_ha.master.state.records import Disk, DiskOwner, Server, ServerName
 from gfs_ha.master.state.tables import (
     DISK_MODES,
@@ -22,6 +23,7 @@ from gfs_ha.master.state.tables import (
     pair_key,
 )
 from gfs_ha.protocol.control import ServerRegistered
+from gfs_ha.protocol.events import DISK, INFO, SERVER, WARNING
 
 _TEXT_BYTES_MAX = 255
 _PORT_MAX = 65535
@@ -50,6 +52,7 @@ def enroll_server(draft: Draft, command: EnrollServer) -> ServerRegistered:
         disks=_disks(draft, server_id, command, before),
     )
     draft.rows.put(SERVERS, id_key(server_id), server)
+    _tell(draft, before, server)
     for old in before.disks if before else ():
         if old.disk_id not in {kept.disk_id for kept in server.disks}:
             draft.rows.delete(DISKS, id_key(old.disk_id))
@@ -86,6 +89,28 @@ def _identify(draft: Draft, command: EnrollServer) -> ServerId:
         raise LimitExceeded(f"{draft.counters.servers} chunkservers are registered already")
     draft.counters.last_server += 1
     return ServerId(draft.counters.last_server)
+
+
+def _tell(draft: Draft, before: Server | None, server: Server) -> None:
+    """Tell of a server that is new, started again, or has other disks than before."""
+    if before is None:
+        where = f"rack {server.rack}, {len(server.disks)} disk{'s'[: len(server.disks) != 1]}"
+        note_event(draft, SERVER, server.name, f"joins: {server.host}:{server.port}, {where}")
+        return
+    if before.start_id == server.start_id:
+        return
+    note_often(draft, SERVER, server.name, "started again")
+    known = {disk.disk_id: disk for disk in before.disks}
+    for disk in server.disks:
+        said = ""
+        if disk.lost and not known[disk.disk_id].lost:
+            said = f"came back without disk {format_id(disk.disk_id)}"
+        elif disk.disk_id not in known:
+            said = f"came with the new disk {format_id(disk.disk_id)}"
+        elif known[disk.disk_id].lost and not disk.lost:
+            said = f"came with disk {format_id(disk.disk_id)} again"
+        if said:
+            note_often(draft, DISK, server.name, said, WARNING if disk.lost else INFO)
 
 
 def _owner(draft: Draft, command: EnrollServer) -> ServerId | None:

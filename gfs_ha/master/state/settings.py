@@ -10,8 +10,10 @@ from gfs_ha.limits import GOAL_MAX, LED_TERMS_MAX, SCHEMA_VERSION
 from gfs_ha.master.state.bounds import check_chunk_bytes, check_rule, check_text
 from gfs_ha.master.state.commands import InitCluster, LeaderElected
 from gfs_ha.master.state.draft import Draft, step
+from gfs_ha.master.state.events import note_event
 from gfs_ha.master.state.records import Counters, Inode, LedTermRow, Settings
 from gfs_ha.master.state.tables import INODES, LED_TERMS, id_key, pair_key
+from gfs_ha.protocol.events import CLUSTER, LEADER, WARNING
 from gfs_ha.protocol.metadata import DIRECTORY, Done
 
 ROOT_MODE = 0o777
@@ -42,6 +44,11 @@ def init_cluster(draft: Draft, command: InitCluster) -> Done:
     draft.rows.put(INODES, id_key(ROOT_INODE), root)
     draft.counters.last_inode = ROOT_INODE
     draft.counters.directories = 1
+    said = (
+        f"the cluster begins: {command.goal} copies, at least {command.min_copies},"
+        f" chunks of {command.chunk_bytes >> 10} KiB, placement {command.rule}"
+    )
+    note_event(draft, CLUSTER, command.cluster_name, said)
     return Done()
 
 
@@ -67,12 +74,15 @@ def leader_elected(draft: Draft, command: LeaderElected) -> Done:
             draft.rows.delete(LED_TERMS, old)
         row = LedTermRow(command.member, draft.stamp.wall_ns, draft.stamp.index)
         draft.rows.put(LED_TERMS, key, row)
+        note_event(draft, LEADER, command.member, f"leads, term {draft.stamp.term}")
     return Done()
 
 
 def _begin_incarnation(draft: Draft, incarnation: int) -> None:
     """Go on from a copy that may lack the last commands: no id that they gave is given again."""
     draft.adopt(structs.replace(draft.settings, incarnation=incarnation))
+    said = f"incarnation {incarnation} begins: the masters go on from a copy of their state"
+    note_event(draft, CLUSTER, draft.settings.cluster_name, said, WARNING)
     counters = draft.counters
     counters.last_chunk = 0  # A chunk's id carries the incarnation.
     counters.last_inode += _IDS_PER_INCARNATION

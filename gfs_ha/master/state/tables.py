@@ -16,6 +16,7 @@ from gfs_ha.errors import DiskFailed
 from gfs_ha.ids import ChunkId, ContentId, DiskId, InodeId, ServerId
 from gfs_ha.kv.ordered import Table
 from gfs_ha.master.state import (
+    event_records,
     garbage_records,
     job_records,
     policy_records,
@@ -136,6 +137,9 @@ DISK_MODES = RowTable("disk_modes", _STATE, b"\x71", server_mode_records.DiskMod
 JOBS = RowTable("jobs", _STATE, b"\x80", job_records.Job)
 RUNNING_JOBS = RowTable("running_jobs", _STATE, b"\x81", records.Mark)
 JOB_EVENTS = RowTable("job_events", _STATE, b"\x82", job_records.JobEventRow)
+EVENTS = RowTable("events", _STATE, b"\x90", event_records.Event)
+NOTED = RowTable("noted", _STATE, b"\x91", event_records.Noted)
+MUTES = RowTable("mutes", _STATE, b"\x92", event_records.Mute)
 GONE_FILES = RowTable("gone_files", _STATE, b"\x28", tail_records.GoneFile)
 
 DENTRIES = RowTable("dentries", _DENTRIES, b"", records.Dentry)
@@ -195,6 +199,9 @@ TABLES: tuple[RowTable[Any], ...] = (
     JOBS,
     RUNNING_JOBS,
     JOB_EVENTS,
+    EVENTS,
+    NOTED,
+    MUTES,
     DENTRIES,
     INODES,
     EXTENTS,

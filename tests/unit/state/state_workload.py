@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from event_workload import event_change
 from extent_workload import KINDS, extent_change
 from garbage_workload import garbage_change
 from job_workload import job_change
@@ -95,6 +96,7 @@ class Workload:
             (1, self.scrub),
             (3, self.mode),
             (4, self.job),
+            (3, self.events),
             (16, self.tails.change),
             (1, self.enroll),
             (1, self.elected),
@@ -336,6 +338,9 @@ class Workload:
 
     def mode(self) -> Command:
         return mode_change(self.random, self.driver, SERVERS)
+
+    def events(self) -> Command:
+        return event_change(self.random, self.driver)
 
     def job(self) -> Command:
         return job_change(self.random, self.driver, SERVERS)

@@ -35,6 +35,8 @@ def old_store(driver: Driver) -> None:
     for table in OLD_FIELDS:
         for key, data in list(transaction.scan(table.table)):
             transaction.put(table.table, key, as_before(table, data))
+    for key, _ in list(transaction.scan(tables.EVENTS.table)):
+        transaction.delete(tables.EVENTS.table, key)
     transaction.commit()
 
 

@@ -16,6 +16,7 @@ from gfs_ha.limits import BLOCK_BYTES
 from gfs_ha.master.state import append_results
 from gfs_ha.master.state.commands import FitGoals, PlaceCopy, decode_entry
 from gfs_ha.master.state.draft import STEPS
+from gfs_ha.master.state.event_commands import NotedChange, NoteEvents, StartMute
 from gfs_ha.master.state.garbage_commands import BeginCompaction, NoteOrphans, PunchChunk
 from gfs_ha.master.state.invariants import check_all, fingerprint
 from gfs_ha.master.state.job_commands import StartJob
@@ -186,6 +187,8 @@ def rich() -> Driver:
     driver.ok(SetScrub(1 << 20, 7200, 0))
     driver.ok(AskScrub((1, 2)))
     driver.ok(StartJob(REBALANCE, JobOptions()))
+    driver.ok(NoteEvents((NotedChange("server/cs1", "", "dead", "server", "cs1", "is dead"),)))
+    driver.ok(StartMute("SERVER_DEAD", 1000, "error"))
     driver.ok(Mkdir("/last"), ended)
     driver.ok(CloseSession(), ended)
     driver.ok(SetPolicy("/kept", goal=2), session)
