@@ -44,6 +44,12 @@ def repair_seen(desk: Desk, reign: Reign, take: bool) -> RepairSeen:
         states=states,
         settled=frozenset(one for one in states if observed.settled(one, now_s)),
         failed_disks=_failed_disks(observed.servers),
+        disks={
+            (one, disk.disk_id): disk
+            for one, found in observed.servers.items()
+            if states.get(one, DEAD) != DEAD
+            for disk in found.disks
+        },
         streams={server_id: found.streams for server_id, found in facts.items()},
         listed={server_id: found.unsettled for server_id, found in facts.items()},
         running={

@@ -17,6 +17,7 @@ PAUSE, RESUME, CANCEL = "pause", "resume", "cancel"
 ACTIONS = (PAUSE, RESUME, CANCEL)
 
 JOBS_PAGE_MAX = 500
+_WINDOW = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)")
 _JOB_ID = re.compile(r"([a-z])-([1-9][0-9]{0,17})")
 
 
@@ -31,6 +32,29 @@ def job_number(text: str) -> int | None:
     if found is None or found[1] not in LETTERS.values():
         return None
     return int(found[2])
+
+
+def window_minutes(text: str) -> tuple[int, int] | None:
+    """Return from which minute of the day until which `22:00-06:00` lasts; None: it is none."""
+    found = _WINDOW.fullmatch(text)
+    if found is None:
+        return None
+    begin_h, begin_m, end_h, end_m = (int(one) for one in found.groups())
+    if max(begin_h, end_h) > 23 or max(begin_m, end_m) > 59:
+        return None
+    begin, end = 60 * begin_h + begin_m, 60 * end_h + end_m
+    return (begin, end) if begin != end else None
+
+
+def in_window(text: str, day_minute: int) -> bool:
+    """Return whether a minute of the day lies in a window; one may go over midnight."""
+    window = window_minutes(text)
+    if window is None:
+        return True
+    begin, end = window
+    if begin < end:
+        return begin <= day_minute < end
+    return day_minute >= begin or day_minute < end
 
 
 class JobOptions(Word, frozen=True):

@@ -14,6 +14,7 @@ from gfs_ha.master.planners.job_book import JobBook
 from gfs_ha.master.planners.placing_walk import PlacingWalk
 from gfs_ha.master.planners.primaries import TailsSeen
 from gfs_ha.master.planners.queue import RepairQueue
+from gfs_ha.master.planners.rebalance_walk import RebalanceWalk
 from gfs_ha.master.planners.seen import RepairSeen
 from gfs_ha.master.planners.walk import TallyWalk
 from gfs_ha.master.state.commands import LeaderCommand
@@ -52,6 +53,7 @@ class Seen:
     repair: RepairSeen = field(default_factory=RepairSeen)
     tails: TailsSeen = field(default_factory=TailsSeen)
     garbage: GarbageSeen = field(default_factory=GarbageSeen)
+    day_minute: int = 0  # Of the leader's own day: windows of jobs go by it.
 
     def cluster_ms(self, counters: Counters) -> int:
         """Return the cluster's time as this leader would stamp a command now (M6)."""
@@ -82,6 +84,7 @@ class Cursors:
     tally: TallyWalk = field(default_factory=TallyWalk)
     drains: DrainWalks = field(default_factory=DrainWalks)
     jobs: JobBook = field(default_factory=JobBook)
+    rebalance: RebalanceWalk = field(default_factory=RebalanceWalk)
     orphans: Place | None = None
     hurry: bool = False  # A person wants what is reapable to be gone.
     dead_blocks: DeadWalk = field(default_factory=DeadWalk)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gfs_ha.ids import ChunkId, DiskId, LogIndex, ServerId, StartId
 from gfs_ha.master.placement import Candidate
-from gfs_ha.protocol.control import BucketListing, CopyProgress, OpenReplica
+from gfs_ha.protocol.control import BucketListing, CopyProgress, DiskFacts, OpenReplica
 from gfs_ha.protocol.repair import RepairFacts
 
 Answered = tuple[ChunkId, ServerId, LogIndex]  # An order and who answered it.
@@ -21,6 +21,7 @@ class RepairSeen:
         states: "live", "suspect" or "dead" of every server that is registered.
         settled: servers that are live and have been for a while: only they are evidence (G3).
         failed_disks: disks that their servers say are out of service.
+        disks: how full the disks of servers are that are not dead, as they told last.
         listed: replicas that servers list as not settled.
         running: copies under way, as their targets tell.
         facts: what holds for repair on servers, and how their clients fare, as they tell.
@@ -39,6 +40,7 @@ class RepairSeen:
     states: Mapping[ServerId, str] = field(default_factory=dict)
     settled: frozenset[ServerId] = frozenset()
     failed_disks: frozenset[tuple[ServerId, DiskId]] = frozenset()
+    disks: Mapping[tuple[ServerId, DiskId], DiskFacts] = field(default_factory=dict)
     streams: Mapping[ServerId, int] = field(default_factory=dict)
     listed: Mapping[ServerId, Mapping[ChunkId, OpenReplica]] = field(default_factory=dict)
     running: Mapping[tuple[ChunkId, ServerId], CopyProgress] = field(default_factory=dict)

@@ -1,0 +1,203 @@
+"""How full disks are beside each other, and which copy would even that out: by bytes, not counts.
+
+Balanced are disks whose used shares differ from that of all together by no more than a threshold.
+A move takes a copy from a disk that is fuller to one that is emptier and never turns that round, so
+moves come to an end; one of the two lies outside the threshold, so none is made for nothing. Bytes
+that are on their way count on the disk where they arrive, those that leave no longer where they
+were; but room is only what is free now, with all that may still come: no disk is ever filled above
+the high-water mark on the strength of what is to leave it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.master.placement import HIGH_WATER
+from gfs_ha.master.rules import breaks, faults
+
+THRESHOLD_DEFAULT = 0.05
+_LEAST_THRESHOLD = 0.001
+
+DiskKey = tuple[ServerId, DiskId]
+
+
+@dataclass(slots=True)
+class Disk:
+    """A disk of a server in service. `trouble`: why no copy is brought there now, else empty.
+
+    Fields:
+        used: bytes in use, as its server told last.
+        coming: bytes of copies and new chunks that are on their way and not in `used` for sure.
+        lacking: of these, what certainly is not in `used` yet.
+        going: bytes in `used` of copies that leave.
+    """
+
+    server_id: ServerId
+    disk_id: DiskId
+    name: str
+    rack: str
+    machine: str
+    total: int
+    used: int
+    coming: int = 0
+    lacking: int = 0
+    going: int = 0
+    trouble: str = ""
+    gives: bool = True
+
+    @property
+    def key(self) -> DiskKey:
+        """Return which disk it is."""
+        return self.server_id, self.disk_id
+
+    @property
+    def settled(self) -> int:
+        """Return the bytes in use once everything under way is done."""
+        return max(0, self.used + self.lacking - self.going)
+
+    @property
+    def share(self) -> float:
+        """Return the used share once everything under way is done."""
+        return self.settled / self.total
+
+    def takes(self, length: int) -> bool:
+        """Return whether so many bytes more leave it below the high-water mark at any moment."""
+        return self.used + self.coming + length <= HIGH_WATER * self.total
+
+
+@dataclass(frozen=True, slots=True)
+class Movable:
+    """A sealed chunk with all its copies, of which one may go elsewhere."""
+
+    chunk_id: ChunkId
+    length: int
+    goal: int
+    rule: str
+    holders: tuple[ServerId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a copy lies, as the rules of placement see it."""
+
+    rack: str
+    machine: str
+
+
+class Balance:
+    """The disks that are to be as full as each other, by used share. `move` keeps it up to date.
+
+    Args: `spots` are all servers, by which the rules judge where copies lie.
+    """
+
+    def __init__(
+        self, disks: Iterable[Disk], spots: Mapping[ServerId, Spot], threshold: float
+    ) -> None:
+        self.disks = {disk.key: disk for disk in disks if disk.total > 0}
+        self.threshold = max(threshold, _LEAST_THRESHOLD)
+        self._spots = spots
+        total = sum(disk.total for disk in self.disks.values())
+        settled = sum(disk.settled for disk in self.disks.values())
+        self.mean = settled / total if total else 0.0
+        self._by_share = sorted(self.disks.values(), key=_order)
+
+    # What is to be done -------------------------------------------------------------------------
+
+    def over(self, disk: Disk) -> bool:
+        """Return whether a disk is fuller than it may be."""
+        return disk.share > self.mean + self.threshold
+
+    def under(self, disk: Disk) -> bool:
+        """Return whether a disk is emptier than it may be."""
+        return disk.share < self.mean - self.threshold
+
+    def outside(self) -> list[Disk]:
+        """Return the disks that differ too much from all together, the fullest first."""
+        return [one for one in reversed(self._by_share) if self.over(one) or self.under(one)]
+
+    def left_bytes(self) -> int:
+        """Return how many bytes have to be moved at least until no disk is outside."""
+        above = below = 0.0
+        for disk in self._by_share:
+            off = disk.share - self.mean
+            above += max(0.0, off - self.threshold) * disk.total
+            below += max(0.0, -off - self.threshold) * disk.total
+        return int(max(above, below))
+
+    def sources(self) -> list[Disk]:
+        """Return the disks from which a copy may help, the fullest first."""
+        needy = any(self.under(one) and not one.trouble for one in self._by_share)
+        least = self.mean - self.threshold / 2
+        return [
+            one
+            for one in reversed(self._by_share)
+            if one.gives and (self.over(one) or (needy and one.share > least))
+        ]
+
+    # Where a copy goes --------------------------------------------------------------------------
+
+    def target(
+        self, source: Disk, chunk: Movable, avoid: Callable[[ServerId], bool]
+    ) -> Disk | None:
+        """Return the emptiest disk to which a copy on `source` may go; None: there is none.
+
+        The rule of placement has no more against the chunk afterwards, nor is it further from what
+        the rule prefers.
+        """
+        held = {one: self._spots[one] for one in chunk.holders if one in self._spots}
+        if source.server_id not in held:
+            return None
+        now = _judged(chunk, held.values())
+        held.pop(source.server_id)
+        machines = {spot.machine for spot in held.values()}
+        allowed: dict[tuple[str, str], bool] = {}
+        for disk in self._by_share:
+            if disk.share >= source.share or disk.share > self.mean + self.threshold / 2:
+                break
+            if disk.server_id in chunk.holders or disk.trouble or avoid(disk.server_id):
+                continue
+            if not self._helps(source, disk, chunk.length):
+                continue
+            kind = (disk.rack, disk.machine if disk.machine in machines else "")
+            if kind not in allowed:
+                after = _judged(chunk, (*held.values(), Spot(disk.rack, disk.machine)))
+                allowed[kind] = after[0] <= now[0] and after[1] <= now[1]
+            if allowed[kind]:
+                return disk
+        return None
+
+    def _helps(self, source: Disk, target: Disk, length: int) -> bool:
+        """Return whether a move brings both nearer to all together, and there is room for it."""
+        if not (self.over(source) or self.under(target)) or not target.takes(length):
+            return False
+        gives = (source.settled - length) / source.total
+        gets = (target.settled + length) / target.total
+        half = self.threshold / 2
+        return gives >= gets and gives >= self.mean - half and gets <= self.mean + half
+
+    def move(self, source: Disk, target: Disk, length: int) -> None:
+        """Count a move that is begun."""
+        source.going += length
+        target.coming += length
+        target.lacking += length
+        self._by_share.sort(key=_order)
+
+    def land(self, source: Disk, target: Disk, length: int) -> None:
+        """Count a move that was begun as done, in a plan that is played through."""
+        source.going -= length
+        source.used -= length
+        target.coming -= length
+        target.lacking -= length
+        target.used += length
+
+
+def _order(disk: Disk) -> tuple[float, DiskKey]:
+    return disk.share, disk.key
+
+
+def _judged(chunk: Movable, spots: Iterable[Spot]) -> tuple[int, int]:
+    """Return what the rule has against copies there, and how far they are from what it prefers."""
+    there = tuple(spots)
+    return breaks(chunk.rule, chunk.goal, there), faults(chunk.rule, chunk.goal, there)

@@ -1,0 +1,240 @@
+"""Evens out how full the servers are: copies go from the fuller disks to the emptier ones (G4).
+
+Where a copy goes, and when there is nothing left to do, is decided in balance.py; here, whether
+anything is begun now. Chunks that lack copies come first, then servers that are to be emptied. A
+rebalance stays within the budget of repair and within its own, takes its time with servers that are
+new, and ends when no disk is outside its threshold, or nothing more can be done about it.
+"""
+
+from __future__ import annotations
+
+from gfs_ha.ids import ChunkId
+from gfs_ha.master.planners.balance import THRESHOLD_DEFAULT, Balance, Disk, Movable
+from gfs_ha.master.planners.fullness import NOT_WHOLE, Traffic, balance_of, movable, unheard
+from gfs_ha.master.planners.job_book import JobLeft
+from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
+from gfs_ha.master.planners.rebalance_walk import VAIN_ROUNDS, RebalanceWalk
+from gfs_ha.master.planners.scene import Load, Scene
+from gfs_ha.master.state.commands import PlaceCopy
+from gfs_ha.master.state.job_commands import NoteJob, SetJobPhase
+from gfs_ha.master.state.job_records import Job
+from gfs_ha.master.state.jobs import running_jobs
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.jobs import DONE, REBALANCE, RUNNING, in_window
+
+UNFREED_MAX = 256  # Old places that are still there: so much room is taken twice at most.
+MOVES_DEFAULT = 64  # Under way at once, all servers together.
+LACKING_S = 30.0  # So long nothing begins after a chunk that lacked a copy was given one.
+NO_TARGET = "no emptier server may have them by the rule of placement, or has room"
+LARGE = "they are larger than what has to be moved"
+
+
+def plan_rebalance(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
+    """Return the next moves of the rebalance that runs, or its end."""
+    made = Plan()
+    known = next((one for one in running_jobs(view) if one[1].kind == REBALANCE), None)
+    if known is None:
+        return made
+    number, job = known
+    if cursors.rebalance.number != number:
+        cursors.rebalance = RebalanceWalk(number, lacking_s=seen.elected_s)
+    if job.phase != RUNNING:
+        return made
+    rebalance = _Rebalance(made, view, Scene(view, seen), (number, job), cursors)
+    rebalance.go_on(limits)
+    return made
+
+
+class _Rebalance:
+    """One step of the job."""
+
+    def __init__(
+        self, made: Plan, view: View, scene: Scene, known: tuple[int, Job], cursors: Cursors
+    ) -> None:
+        self._made, self._view, self._scene = made, view, scene
+        self._number, self._job = known
+        self._cursors, self._walk = cursors, cursors.rebalance
+        self._now_s = scene.seen.now_s
+        self._taken: set[ChunkId] = set()
+
+    def go_on(self, limits: PlanLimits) -> None:
+        """Begin what may begin now, and end the job when nothing is left to do."""
+        job, walk = self._job, self._walk
+        load = Load.under_way(self._view, self._scene, limits.busy_rows)
+        traffic = Traffic(self._view, self._scene, limits.busy_rows, self._number)
+        threshold = job.options.threshold or THRESHOLD_DEFAULT
+        balance = balance_of(self._view, self._scene, traffic, threshold)
+        self._note_failures()
+        waits = self._why_wait(load, traffic)
+        if not waits and balance.outside() and self._now_s >= walk.rest_until_s:
+            waits = self._begin(balance, load, (traffic, limits))
+        under_way = traffic.moves + len(self._made.proposals)
+        self._tell(balance, traffic, waits)
+        if not waits and not under_way and not traffic.unfreed and not traffic.others:
+            self._end_if_over(balance)
+
+    # Whether anything begins --------------------------------------------------------------------
+
+    def _why_wait(self, load: Load, traffic: Traffic) -> str:
+        """Return why nothing of the job begins now; empty: it may."""
+        scene, walk = self._scene, self._walk
+        repair = scene.repair
+        if repair.young:
+            return "the leader is new and still hears its servers"
+        if repair.hold:
+            return repair.hold
+        missing = unheard(scene)
+        if missing:
+            return f"{', '.join(missing[:5])} not heard yet by this leader"
+        if load.lacking:
+            walk.lacking_s = self._now_s
+        newest = self._cursors.queue.newest
+        if load.lacking or (newest.copies and self._now_s - walk.lacking_s < LACKING_S):
+            return "chunks lack copies: these come first"
+        emptied = [one for one, job in running_jobs(self._view) if job.kind != REBALANCE]
+        if any(traffic.others[one] for one in emptied):
+            return "servers or disks are being emptied: that comes first"
+        if self._job.options.window and not in_window(
+            self._job.options.window, scene.seen.day_minute
+        ):
+            return f"outside its window of {self._job.options.window}, by the leader's clock"
+        return ""
+
+    def _note_failures(self) -> None:
+        """Write down the newest failure of a move, if it is not the one that was told last."""
+        for (chunk_id, server_id, index), reason in self._scene.repair.failed.items():
+            chunk = self._view.chunk(chunk_id)
+            orders = chunk.copying if chunk is not None else ()
+            if not any((one.order_index, one.job) == (index, self._number) for one in orders):
+                continue
+            server = self._scene.server(server_id)
+            text = f"{server.name if server is not None else server_id} could not copy: {reason}"
+            if text[:400] != self._job.last_error:
+                self._made.proposals.append(NoteJob(self._number, text[:400], error=True))
+            return
+
+    # Moves --------------------------------------------------------------------------------------
+
+    def _begin(self, balance: Balance, load: Load, more: tuple[Traffic, PlanLimits]) -> str:
+        """Propose moves, as far as budgets allow. Returns why not all that could be were begun."""
+        traffic, limits = more
+        walk, rows = self._walk, limits.rows
+        active = {one.key for one in balance.sources()} - walk.through
+        while active:
+            # One move of each in turn: the copies of no single server keep all others from theirs.
+            for source in [one for one in balance.sources() if one.key in active]:
+                if rows <= 0 or load.full or self._paused(traffic):
+                    return ""
+                if traffic.unfreed >= UNFREED_MAX:
+                    return "copies that were moved still have to be deleted where they were"
+                looked_at, began = self._from(balance, source, load, rows)
+                rows -= looked_at
+                if not began:
+                    active.discard(source.key)
+            active &= {one.key for one in balance.sources()}
+        if all(one.key in walk.through for one in balance.sources()) and not traffic.moves:
+            walk.end_round(self._now_s)
+        return ""
+
+    def _paused(self, traffic: Traffic) -> bool:
+        """Return whether as much is under way as the job may have."""
+        options = self._job.options
+        most = options.moves_max or MOVES_DEFAULT
+        if traffic.moves + len(self._made.proposals) >= most:
+            return True
+        return bool(options.bytes_per_s) and self._walk.paid_until_s > self._now_s
+
+    def _from(self, balance: Balance, source: Disk, load: Load, rows: int) -> tuple[int, bool]:
+        """Begin one move off a disk. Returns (rows that were looked at, whether one was begun)."""
+        walk = self._walk
+        whole, start = walk.fresh(source.key), (source.disk_id, walk.of(source.key))
+        page = self._view.replicas_of(source.server_id, start, rows)
+        here = [chunk_id for disk_id, chunk_id in page if disk_id == source.disk_id]
+        for at, chunk_id in enumerate(here, 1):
+            chunk = self._view.chunk(chunk_id)
+            free = chunk is not None and chunk_id not in self._taken
+            found = movable(self._scene, chunk_id, chunk) if free and chunk is not None else None
+            if found is None:
+                walk.why_not(source.key, NOT_WHOLE)
+            else:
+                begun = self._move(balance, source, found, load)
+                if begun is None:
+                    return at, False  # The servers have enough to do: it has its turn later.
+                if begun:
+                    walk.after[source.key] = chunk_id
+                    return at, True
+            walk.after[source.key] = chunk_id
+        if len(page) < rows or len(here) < len(page):
+            walk.end_disk(source.key, whole)
+        return len(page) or 1, False
+
+    def _move(self, balance: Balance, source: Disk, found: Movable, load: Load) -> bool | None:
+        """Propose one move. Returns None when it has to wait for servers that are busy."""
+        scene, chunk_id = self._scene, found.chunk_id
+        chunk = self._view.chunk(chunk_id)
+        assert chunk is not None, "it was looked at a moment ago"
+        failed = scene.copy_wanted(chunk_id, chunk, list(chunk.holders)).failed
+        target = balance.target(source, found, failed.__contains__)
+        if target is None:
+            small = found.length <= (source.share - balance.mean) * source.total
+            self._walk.why_not(source.key, NO_TARGET if small else LARGE)
+            return False
+        if not load.free(target.server_id, chunk.length):
+            target = balance.target(
+                source, found, lambda one: one in failed or not load.free(one, chunk.length)
+            )
+        if target is None:
+            return None
+        sources = scene.sources(chunk_id, chunk, target.server_id)
+        if not sources or not load.free(sources[0], chunk.length):
+            return None
+        self._made.proposals.append(
+            PlaceCopy(
+                chunk_id,
+                chunk.sealed_index,
+                target.server_id,
+                target.disk_id,
+                len(chunk.holders) + len(chunk.copying),
+                job=self._number,
+                leaves=source.server_id,
+            )
+        )
+        self._taken.add(chunk_id)
+        load.add(target.server_id, sources[0], chunk.length)
+        balance.move(source, target, found.length)
+        self._walk.begin(self._now_s, chunk.length, self._job.options.bytes_per_s)
+        return True
+
+    # How far it is ------------------------------------------------------------------------------
+
+    def _tell(self, balance: Balance, traffic: Traffic, waits: str) -> None:
+        walk, job = self._walk, self._job
+        left = balance.left_bytes() + traffic.left_bytes
+        usual = job.moved_bytes / job.moves if job.moves else 0.0
+        if not usual and walk.begun:
+            usual = walk.begun_bytes / walk.begun
+        moves = -(-left // int(usual)) if usual >= 1 else (job.planned_moves if left else 0)
+        self._cursors.jobs.tell(self._number, JobLeft(left, int(moves), waits))
+
+    def _end_if_over(self, balance: Balance) -> None:
+        """End the job when all is even, or when looking again and again found nothing to move."""
+        outside = balance.outside()
+        if not outside:
+            text = (
+                f"{len(balance.disks)} disks are within {balance.threshold:.1%} of the mean,"
+                f" {balance.mean:.1%}"
+            )
+            self._made.proposals.append(SetJobPhase(self._number, RUNNING, DONE, text))
+        elif self._walk.vain_rounds >= VAIN_ROUNDS:
+            text = self._why_outside(balance, outside)
+            self._made.proposals.append(NoteJob(self._number, text, error=True))
+            self._made.proposals.append(SetJobPhase(self._number, RUNNING, DONE, text))
+
+    def _why_outside(self, balance: Balance, outside: list[Disk]) -> str:
+        """Return which disks stay outside the threshold, and why."""
+        named = ", ".join(f"{one.name} at {one.share:.1%}" for one in outside[:6])
+        more = f" and {len(outside) - 6} more" if len(outside) > 6 else ""
+        reasons = [one.trouble for one in outside if one.trouble]
+        reasons += [self._walk.usual_reason(one.key) for one in balance.sources()]
+        why = next((one for one in reasons if one), "no server can give or take copies now")
+        return f"nothing more can be done: {named}{more} (mean {balance.mean:.1%}): {why}"[:400]
