@@ -29,6 +29,7 @@ from gfs_ha.client.transfers import (
     Stored,
     TreeResult,
 )
+from gfs_ha.client.tree_walk import Step, Wanted
 from gfs_ha.client.upload import ByteSource
 from gfs_ha.config import Config
 from gfs_ha.errors import UsageError
@@ -315,6 +316,12 @@ class Cluster:
     def walk(self, path: str) -> Iterator[tuple[str, DirectoryEntry]]:
         """Yield (path, entry) of everything below a directory, a directory before its content."""
         return self._names.walk(path)
+
+    def steps(
+        self, path: str, depth_max: int | None = None, wanted: Wanted | None = None
+    ) -> Iterator[Step]:
+        """Yield what a walk meets, in bounded memory; `depth_max` is how deep, `wanted` what."""
+        return self._names.steps(path, depth_max, wanted)
 
     def stat(self, path: str, *, exact: bool = False) -> FileStatus:
         """Return kind, size, mode, owner, times of a name. Raises: NotFound, NotADirectory.

@@ -10,6 +10,7 @@ from typing import TypeVar
 from gfs_ha.client.account import own_account
 from gfs_ha.client.cluster import ClusterCalls, expect
 from gfs_ha.client.session import Session
+from gfs_ha.client.tree_walk import Step, TreeWalk, Wanted
 from gfs_ha.errors import GfsError, InvalidPath, LimitExceeded, NotFound
 from gfs_ha.limits import LIST_PAGE_DEFAULT, NAME_BYTES_MAX, PATH_BYTES_MAX, REQUESTS_PER_CALL_MAX
 from gfs_ha.protocol.calls import Asked, Request
@@ -118,6 +119,13 @@ class Namespace:
                 yield full, entry
                 if entry.status.kind == DIRECTORY:
                     waiting.append(full)
+
+    def steps(
+        self, path: str, depth_max: int | None = None, wanted: Wanted | None = None
+    ) -> Iterator[Step]:
+        """Yield what a walk in the order of the names meets; see client/tree_walk.py."""
+        walk = TreeWalk(self._read_all, check_path(path), depth_max, wanted or (lambda entry: True))
+        return walk.steps()
 
     def mkdir(self, path: str, mode: int = 0o777, parents: bool = False) -> FileStatus:
         request = Mkdir(check_path(path), mode, *own_account(), parents)

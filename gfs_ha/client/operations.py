@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from msgspec.structs import replace
 
+from gfs_ha.client.below_goal import files_below_goal
 from gfs_ha.client.cluster import ClusterCalls, expect
 from gfs_ha.client.fsck import Fsck, FsckSummary
 from gfs_ha.client.jobs import Jobs
@@ -30,7 +31,7 @@ from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.damage import SHOWN_MAX, ChunkDetail, ChunkDetails, ShowChunks, VerifiedChunk
 from gfs_ha.protocol.garbage import GarbageReport, GetGarbage, RunGarbage
 from gfs_ha.protocol.losses import AcceptLoss, GetLoss, LossPlan
-from gfs_ha.protocol.metadata import ChunkSealed
+from gfs_ha.protocol.metadata import ChunkSealed, FileStatus
 from gfs_ha.protocol.placement import (
     ExplainNewPlacement,
     ExplainPlacement,
@@ -177,6 +178,10 @@ class Operations:
     ) -> Fsck:
         """Return a run that compares names, chunks and disks; with `deep` it reads every copy."""
         return Fsck(self._calls, check_path(path), deep, on_progress)
+
+    def files_below_goal(self, path: str) -> Iterator[tuple[str, FileStatus]]:
+        """Yield the files at and below a path that lack copies of any byte. Raises: NotFound…"""
+        return files_below_goal(self._calls, check_path(path))
 
     def plan_loss(self, chunk_id: ChunkId) -> LossPlan:
         """Return what a blocked chunk would lose if it ended without the replicas out of reach.

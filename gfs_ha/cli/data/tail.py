@@ -56,7 +56,7 @@ def tail(session: Session, path: str, follow: bool, lines: int | None, size: int
         if size is not None:
             start = max(0, file.size - size)
         else:
-            start = _start_of_lines(file, LINES_DEFAULT if lines is None else lines)
+            start = start_of_lines(file, LINES_DEFAULT if lines is None else lines)
         file.seek(start)
         file.copy_to(output.write)
         output.flush()
@@ -95,7 +95,7 @@ def _follow(session: Session, follower: Follower, path: str) -> None:
         follower.wait()
 
 
-def _start_of_lines(file: RemoteReader, count: int) -> int:
+def start_of_lines(file: RemoteReader, count: int) -> int:
     """Return where the last so many lines begin; a last line without newline is one, too."""
     position = file.size
     if not count or not position:
