@@ -10,13 +10,13 @@ from gfs_ha.master.garbage_health import garbage_findings
 from gfs_ha.master.quorum import ERROR, WARNING, members_found, short_of_room
 from gfs_ha.master.raft.contract import RaftStatus
 from gfs_ha.master.scrub_health import scrub_findings
+from gfs_ha.master.server_health import capacity_findings, server_findings
 from gfs_ha.master.state.records import InternalErrors, Settings, StateCheck
 from gfs_ha.protocol.garbage import GarbageServerRow
 from gfs_ha.protocol.repair import RepairReport, held_by
 from gfs_ha.protocol.reports import Finding, HealthReport, ServerRow
 from gfs_ha.protocol.scrub import ScrubReport
 
-CLOCK_SKEW_MAX_MS = 5_000
 _NAMED_MAX = 8  # Things that one finding names.
 
 
@@ -63,7 +63,8 @@ def examine(symptoms: Symptoms) -> HealthReport:
     found = [
         *members_found(symptoms.raft, symptoms.led_since_ms, symptoms.wall_ns),
         *_states(symptoms),
-        *_servers(symptoms),
+        *server_findings(symptoms.servers, symptoms.under_count, symptoms.clocks_ahead_ms),
+        *capacity_findings(symptoms.settings, symptoms.servers),
         *_chunks(symptoms),
         *_repair_held(symptoms),
         *_scrub(symptoms),
@@ -91,6 +92,11 @@ def _states(symptoms: Symptoms) -> list[Finding]:
                 " no majority has the same: which one is right cannot be told",
                 "bring the missing masters back and run gfsctl admin masters verify-state; until"
                 " then change nothing that you cannot lose, and keep all directories",
+                facts=(
+                    ("compared at log index", str(check.index)),
+                    ("differ", ", ".join(check.differing)),
+                    ("did not answer", ", ".join(check.missing) or "none"),
+                ),
             )
         ]
     return [
@@ -100,102 +106,11 @@ def _states(symptoms: Symptoms) -> list[Finding]:
             f"master {name} does not have the state of the majority and takes itself out",
             f"keep the other masters alive and look at the disk of {name}; it is replaced with an"
             " empty directory, not started again from this one",
+            subject=name,
+            facts=(("compared at log index", str(check.index)), ("equal", ", ".join(check.agreed))),
         )
         for name in check.diverged
     ]
-
-
-def _servers(symptoms: Symptoms) -> list[Finding]:
-    found = []
-    for state, code in (("dead", "SERVER_DEAD"), ("suspect", "SERVER_SUSPECT")):
-        for server in symptoms.servers:
-            if server.state == state:
-                age = server.heartbeat_age_ms
-                since = f"no heartbeat for {age // 1000} s" if age >= 0 else "not heard yet"
-                message = f"chunkserver {server.name} is {state} ({since})"
-                advice = f"start {server.name} or mend its network"
-                severity = ERROR
-                if state == "dead" and not symptoms.under_count:
-                    # Its copies were made anew elsewhere: nothing rests on its return.
-                    severity = WARNING
-                    advice += "; every chunk has its copies on other servers"
-                found.append(Finding(code, severity, message, advice))
-    for server in symptoms.servers:
-        if server.state == "live" and server.reason:
-            found.append(
-                Finding(
-                    "SERVER_CUT_OFF",
-                    WARNING,
-                    f"chunkserver {server.name}: {server.reason}",
-                    f"look at the network between {server.name}, the other servers and clients",
-                )
-            )
-        for disk in server.disks:
-            if disk.failed:
-                found.append(
-                    Finding(
-                        "DISK_FAILED",
-                        ERROR,
-                        f"disk {disk.disk_id:#x} of {server.name} failed: {disk.failed}",
-                        "replace the disk and start the server on an empty directory",
-                    )
-                )
-    for name, ahead_ms in sorted(symptoms.clocks_ahead_ms.items()):
-        if abs(ahead_ms) > CLOCK_SKEW_MAX_MS:
-            found.append(
-                Finding(
-                    "CLOCK_SKEW",
-                    WARNING,
-                    f"the clock of {name} differs from the leader's by {ahead_ms / 1000:.1f} s",
-                    "set its clock (NTP); only shown times depend on it",
-                )
-            )
-    return found + _capacity(symptoms)
-
-
-def _capacity(symptoms: Symptoms) -> list[Finding]:
-    settings = symptoms.settings
-    if settings is None:
-        return [
-            Finding(
-                "NOT_INITIALIZED",
-                ERROR,
-                "the cluster has no settings yet",
-                "wait for the first leader to write them",
-            )
-        ]
-    found = []
-    live = [server for server in symptoms.servers if server.state == "live"]
-    least = min(settings.min_copies, settings.goal)
-    if len(live) < least:
-        found.append(
-            Finding(
-                "TOO_FEW_SERVERS",
-                ERROR,
-                f"{len(live)} live chunkservers, {least} are needed to write",
-                "start more chunkservers",
-            )
-        )
-    elif len(live) < settings.goal:
-        found.append(
-            Finding(
-                "TOO_FEW_SERVERS",
-                WARNING,
-                f"{len(live)} live chunkservers for a goal of {settings.goal} copies",
-                "start more chunkservers: new files get fewer copies meanwhile",
-            )
-        )
-    racks = {server.rack for server in symptoms.servers}
-    if symptoms.servers and settings.goal > 1 and len(racks) < 2:
-        found.append(
-            Finding(
-                "RACKS_MISSING",
-                WARNING,
-                f"all chunkservers are in rack {next(iter(racks))}",
-                "name the racks in the servers' files, or add a server in another rack",
-            )
-        )
-    return found
 
 
 def _chunks(symptoms: Symptoms) -> list[Finding]:
@@ -210,6 +125,7 @@ def _chunks(symptoms: Symptoms) -> list[Finding]:
                 f"{_under_way(symptoms.repair)}",
                 "they are copied by themselves: gfsctl admin repair status tells how far and what"
                 " waits (gfsctl admin chunks ls --under lists them)",
+                facts=_repair_facts(symptoms),
             )
         )
     if symptoms.repair is not None and symptoms.repair.lost_count:
@@ -243,6 +159,22 @@ def _chunks(symptoms: Symptoms) -> list[Finding]:
             )
         )
     return found
+
+
+def _repair_facts(symptoms: Symptoms) -> tuple[tuple[str, str], ...]:
+    repair = symptoms.repair
+    if repair is None:
+        return ()
+    budget = repair.budget
+    return (
+        ("chunks below their goal", f"{symptoms.under_count:,}"),
+        ("copies they lack", f"{repair.copy_count:,}"),
+        ("bytes to copy", f"{repair.lacking_bytes:,}"),
+        ("copies under way", f"{len(repair.copying):,}"),
+        ("rate", f"{repair.bytes_per_s:,} bytes/s"),
+        ("may take in all", f"{budget.cluster_bytes_per_s:,} bytes/s (0: no limit)"),
+        ("is held", repair.hold or "no"),
+    )
 
 
 def _repair_held(symptoms: Symptoms) -> list[Finding]:
@@ -290,6 +222,7 @@ def _space(symptoms: Symptoms) -> list[Finding]:
                 f"short of room on master {', '.join(short_of_room(symptoms.raft))}:"
                 " growing commands are refused",
                 "make room on the disk of the metadata store, or raise map_bytes",
+                facts=_room_facts(symptoms),
             )
         ]
     if space_low(*room, times=2):
@@ -299,9 +232,16 @@ def _space(symptoms: Symptoms) -> list[Finding]:
                 WARNING,
                 f"the metadata store of {symptoms.raft.member_id} will be short of room soon",
                 "make room on its disk, or raise map_bytes",
+                facts=_room_facts(symptoms),
             )
         ]
     return []
+
+
+def _room_facts(symptoms: Symptoms) -> tuple[tuple[str, str], ...]:
+    disk = f"{symptoms.disk_free_bytes:,} of {symptoms.disk_total_bytes:,} bytes are free"
+    state = f"{symptoms.state_bytes:,} of {symptoms.map_bytes:,} bytes are used"
+    return (("leader's disk", disk), ("its map", state))
 
 
 def _mistakes(symptoms: Symptoms) -> list[Finding]:

@@ -76,6 +76,8 @@ def _silence(raft: RaftStatus) -> Iterator[Finding]:
                 f"master {name} needs log entries that are gone; it does not serve",
                 "it is being sent a snapshot of the state; "
                 "keep the other masters alive until it is there",
+                subject=name,
+                facts=_peer_facts(peer),
             )
         elif not answers:
             yield Finding(
@@ -83,7 +85,19 @@ def _silence(raft: RaftStatus) -> Iterator[Finding]:
                 ERROR,
                 f"master {name} does not answer{why}",
                 _instead_of(peer),
+                subject=name,
+                facts=_peer_facts(peer),
             )
+
+
+def _peer_facts(peer: PeerStatus) -> tuple[tuple[str, str], ...]:
+    age_ms = peer.answer_age_ms
+    return (
+        ("connected", "yes" if peer.connected else "no"),
+        ("last answer", f"{age_ms / 1000:.1f} s ago" if age_ms >= 0 else "none yet"),
+        ("votes", "yes" if peer.voter else "no"),
+        ("says", peer.refusal or "nothing"),
+    )
 
 
 def _instead_of(peer: PeerStatus) -> str:
@@ -104,6 +118,8 @@ def _silent_learner(peer: PeerStatus, why: str) -> Finding:
         WARNING,
         f"{name}, which is to become a master, does not answer{why}",
         f"start {name} and add it again, or give up: gfsctl admin masters remove {name}",
+        subject=name,
+        facts=_peer_facts(peer),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gfs_ha.ids import format_id
 from gfs_ha.master.quorum import WARNING
 from gfs_ha.protocol.reports import Finding
 from gfs_ha.protocol.scrub import ScrubFacts, ScrubReport, ScrubSummary
@@ -69,6 +70,8 @@ def _unidentified(name: str, disk: ScrubFacts) -> Finding:
         f"{files} on disk {disk.disk_id:#x} of {name} no chunk claims: both copies of a header are"
         " damaged, or another replica has its place",
         "they are kept; look at the disk, and move them away once no chunk is below its goal",
+        subject=name,
+        facts=(("disk", format_id(disk.disk_id)), ("slot files", str(disk.unidentified))),
     )
 
 
@@ -80,6 +83,12 @@ def _worn(name: str, disk: ScrubFacts) -> Finding:
         " life",
         "look at its SMART values and the kernel's log; replace it if they agree, and start the"
         " server on an empty directory",
+        subject=name,
+        facts=(
+            ("disk", format_id(disk.disk_id)),
+            ("damaged replicas in its life", str(disk.found_ever)),
+            ("worn from", str(WORN_AT)),
+        ),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.protocol.codec import Failure, Word
+from gfs_ha.protocol.events import MuteRow
 from gfs_ha.protocol.overview import Overview
 from gfs_ha.protocol.rates import CallFacts
 from gfs_ha.protocol.scrub import ScrubSummary
@@ -229,13 +230,19 @@ class Finding(Word, frozen=True):
     severity: str  # "error" or "warning".
     message: str
     advice: str
+    subject: str = ""  # The server or master that it is about; empty: the cluster.
+    facts: tuple[tuple[str, str], ...] = ()  # What it was concluded from, by name.
+    since_ns: int = 0  # Wall time; 0: not written down (yet).
+    muted_ms: int = 0  # For how long it does not count; 0: it counts.
+    mute_reason: str = ""
 
 
 class HealthReport(Word, frozen=True, tag="health_report"):
     """-> kind Health."""
 
-    healthy: bool
+    healthy: bool  # No finding that counts is an error.
     items: tuple[Finding, ...]
+    mutes: tuple[MuteRow, ...] = ()  # All codes that are muted now, also without a finding.
 
 
 class StatusReport(Word, frozen=True, tag="status_report"):

@@ -17,6 +17,7 @@ from gfs_ha.limits import GOAL_MAX, ITEMS_PER_COMMAND_MAX, SPARE_PLACES_MAX
 from gfs_ha.master.state.bounds import U64_MAX, check_count, check_range
 from gfs_ha.master.state.chunk_rows import put_chunk
 from gfs_ha.master.state.draft import Draft, step
+from gfs_ha.master.state.events import note_event
 from gfs_ha.master.state.records import DEAD, SEALED, Chunk
 from gfs_ha.master.state.server_mode_commands import ForgetPlaces, RemoveServer
 from gfs_ha.master.state.server_modes import known_server
@@ -33,6 +34,7 @@ from gfs_ha.master.state.tables import (
     pair_key,
 )
 from gfs_ha.master.state.tail_reads import lease_of
+from gfs_ha.protocol.events import SERVER
 from gfs_ha.protocol.metadata import Done
 
 
@@ -104,4 +106,5 @@ def remove_server(draft: Draft, command: RemoveServer) -> Done:
     for table in (SERVERS, SERVER_MODES, ASKED_SCRUBS):
         draft.rows.delete(table, id_key(server_id))
     draft.counters.servers -= 1
+    note_event(draft, SERVER, server.name, "removed from the cluster")
     return Done()

@@ -1,0 +1,147 @@
+"""What chunkservers say of the health of a cluster: which are away, what ails them, how many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from gfs_ha.ids import format_id
+from gfs_ha.limits import DEAD_S, SUSPECT_S
+from gfs_ha.master.quorum import ERROR, WARNING
+from gfs_ha.master.state.records import Settings
+from gfs_ha.protocol.reports import Finding, ServerRow
+
+CLOCK_SKEW_MAX_MS = 5_000
+
+Facts = tuple[tuple[str, str], ...]
+
+
+def server_findings(
+    servers: Sequence[ServerRow], under_count: int, clocks_ahead_ms: Mapping[str, int]
+) -> list[Finding]:
+    """Return what is not as it should be. `under_count` chunks have too few copies."""
+    found = []
+    for state in ("dead", "suspect"):
+        found += [_away(one, under_count) for one in servers if one.state == state]
+    for server in servers:
+        if server.state == "live" and server.reason:
+            found.append(
+                Finding(
+                    "SERVER_CUT_OFF",
+                    WARNING,
+                    f"chunkserver {server.name}: {server.reason}",
+                    f"look at the network between {server.name}, the other servers and clients",
+                    subject=server.name,
+                    facts=_facts(server),
+                )
+            )
+        found += _disks(server)
+    for name, ahead_ms in sorted(clocks_ahead_ms.items()):
+        if abs(ahead_ms) > CLOCK_SKEW_MAX_MS:
+            found.append(
+                Finding(
+                    "CLOCK_SKEW",
+                    WARNING,
+                    f"the clock of {name} differs from the leader's by {ahead_ms / 1000:.1f} s",
+                    "set its clock (NTP); only shown times depend on it",
+                    subject=name,
+                    facts=(("ahead of the leader", f"{ahead_ms / 1000:.3f} s"),),
+                )
+            )
+    return found
+
+
+def capacity_findings(settings: Settings | None, servers: Sequence[ServerRow]) -> Iterator[Finding]:
+    """Yield what a cluster lacks to be written to as its settings say."""
+    if settings is None:
+        yield Finding(
+            "NOT_INITIALIZED",
+            ERROR,
+            "the cluster has no settings yet",
+            "wait for the first leader to write them",
+        )
+        return
+    live = [server for server in servers if server.state == "live"]
+    least = min(settings.min_copies, settings.goal)
+    facts = (
+        ("live chunkservers", str(len(live))),
+        ("registered chunkservers", str(len(servers))),
+        ("goal", f"{settings.goal} copies"),
+        ("min_copies", str(settings.min_copies)),
+    )
+    if len(live) < least:
+        yield Finding(
+            "TOO_FEW_SERVERS",
+            ERROR,
+            f"{len(live)} live chunkservers, {least} are needed to write",
+            "start more chunkservers",
+            facts=facts,
+        )
+    elif len(live) < settings.goal:
+        yield Finding(
+            "TOO_FEW_SERVERS",
+            WARNING,
+            f"{len(live)} live chunkservers for a goal of {settings.goal} copies",
+            "start more chunkservers: new files get fewer copies meanwhile",
+            facts=facts,
+        )
+    racks = {server.rack for server in servers}
+    if servers and settings.goal > 1 and len(racks) < 2:
+        yield Finding(
+            "RACKS_MISSING",
+            WARNING,
+            f"all chunkservers are in rack {next(iter(racks))}",
+            "name the racks in the servers' files, or add a server in another rack",
+            facts=(("chunkservers", str(len(servers))), ("rack of all", next(iter(racks)))),
+        )
+
+
+def _away(server: ServerRow, under_count: int) -> Finding:
+    age_ms, state = server.heartbeat_age_ms, server.state
+    since = f"no heartbeat for {age_ms // 1000} s" if age_ms >= 0 else "not heard yet"
+    advice = f"start {server.name} or mend its network"
+    severity = ERROR
+    if state == "dead" and not under_count:
+        # Its copies were made anew elsewhere: nothing rests on its return.
+        severity = WARNING
+        advice += "; every chunk has its copies on other servers"
+    return Finding(
+        f"SERVER_{state.upper()}",
+        severity,
+        f"chunkserver {server.name} is {state} ({since})",
+        advice,
+        subject=server.name,
+        facts=(
+            ("last heartbeat", f"{age_ms / 1000:.1f} s ago" if age_ms >= 0 else "none yet"),
+            ("suspect after", f"{SUSPECT_S:.0f} s"),
+            ("dead after", f"{DEAD_S:.0f} s, unless the masters' files say otherwise"),
+            ("chunks below their goal now", f"{under_count:,}"),
+            *_facts(server),
+        ),
+    )
+
+
+def _disks(server: ServerRow) -> Iterator[Finding]:
+    for disk in server.disks:
+        if disk.failed:
+            yield Finding(
+                "DISK_FAILED",
+                ERROR,
+                f"disk {disk.disk_id:#x} of {server.name} failed: {disk.failed}",
+                "replace the disk and start the server on an empty directory",
+                subject=server.name,
+                facts=(
+                    ("disk", format_id(disk.disk_id)),
+                    ("what failed", disk.failed),
+                    ("other disks", str(len(server.disks) - 1)),
+                    *_facts(server),
+                ),
+            )
+
+
+def _facts(server: ServerRow) -> Facts:
+    return (
+        ("address", f"{server.host}:{server.port}"),
+        ("rack", server.rack),
+        ("replicas by the tables", f"{server.replica_count:,}"),
+        ("stands", server.mode),
+    )
