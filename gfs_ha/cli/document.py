@@ -113,7 +113,7 @@ def _field(name: str, hint: Any) -> tuple[str, str, Plain]:
         return name, f"{name[:-3]}_ms", lambda value: value if value is None else value // 1_000_000
     if name.endswith("_us"):
         return name, f"{name[:-3]}_ms", lambda value: value if value is None else value / 1000
-    if name == "mode":
+    if name == "mode" and hint is int:
         return name, name, lambda value: f"{value:04o}"
     if name == "claimed_by":
         return name, name, lambda value: format_id(value) if value else None

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from gfs_ha.protocol.codec import Word
 
 TIME_CLASSES = 56  # The last one begins at three minutes.
-UNKNOWN = -1  # A time of which nothing can be said: nothing was served.
-
 
 class Served(Word, frozen=True):
     """What was served of one kind since the process started."""
@@ -42,12 +40,12 @@ class CallFacts(Word, frozen=True):
 
 
 class ServedRate(Word, frozen=True):
-    """What is served of one kind now. Times in microseconds; -1 = nothing was served."""
+    """What is served of one kind now. Times in microseconds; None = nothing was served."""
 
     per_s: float = 0.0
     bytes_per_s: int = 0
-    p50_us: int = UNKNOWN
-    p99_us: int = UNKNOWN
+    p50_us: int | None = None
+    p99_us: int | None = None
 
 
 class LoadRates(Word, frozen=True):
@@ -74,11 +72,11 @@ def class_begins_us(number: int) -> float:
     return float(1 << number // 2) * (1.5 if number % 2 else 1.0)
 
 
-def quantile_us(times: Sequence[int], share: float) -> int:
-    """Return the time within which this share was served, in microseconds; -1 = nothing was."""
+def quantile_us(times: Sequence[int], share: float) -> int | None:
+    """Return the time within which this share was served, in microseconds; None = nothing was."""
     total = sum(times)
     if total <= 0:
-        return UNKNOWN
+        return None
     wanted = share * total
     passed = 0.0
     for number, count in enumerate(times):

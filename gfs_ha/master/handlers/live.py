@@ -170,7 +170,7 @@ def _latency(desk: Desk, one: _Found) -> float:
     rates = None if reign is None else reign.observed.loads.rates(one[0], desk.now_s())
     if rates is None:
         return -1.0
-    return max(rates.read.p99_us, rates.write.p99_us, rates.append.p99_us)
+    return max(one.p99_us or -1 for one in (rates.read, rates.write, rates.append))
 
 
 def _fact(name: str, desk: Desk, one: _Found) -> float:
