@@ -65,6 +65,7 @@ class ChunkserverConfig:
     port: int
     rack: str
     machine: str
+    capacity: int = 0  # Bytes of the disk that it may take at most; 0: all of it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +215,11 @@ def _read_master(section: Section, cluster: ClusterConfig, file: Path) -> Master
 
 
 def _read_chunkserver(section: Section, file: Path) -> ChunkserverConfig:
-    section.only("name", "directory", "listen", "rack", "machine")
+    section.only("name", "directory", "listen", "rack", "machine", "capacity")
+    capacity = section.size("capacity", 0)
+    if section.has("capacity") and capacity < limits.CAPACITY_BYTES_MIN:
+        least = limits.CAPACITY_BYTES_MIN // limits.MIB
+        section.fail("capacity", f"{capacity} bytes; a disk has at least {least} MiB")
     try:
         host, port = parse_address(section.text("listen"))
     except ValueError as error:
@@ -226,6 +231,7 @@ def _read_chunkserver(section: Section, file: Path) -> ChunkserverConfig:
         port=port,
         rack=section.name("rack", default="default"),
         machine=section.name("machine", default=os.uname().nodename),
+        capacity=capacity,
     )
 
 

@@ -173,6 +173,8 @@ LABEL_BYTES_MAX = 63  # Of a key, and of a value.
 MAINTENANCE_MS_MAX = 24 * 3600 * 1000
 MAINTENANCE_MS_DEFAULT = 3600 * 1000
 
+CAPACITY_BYTES_MIN = 64 * MIB  # Of a disk that a chunkserver may take.
+
 # Jobs.
 JOBS_RUNNING_MAX = 256  # That have not ended.
 JOBS_KEPT = 200  # That have.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gfs_ha.chunk.capped_disk import CappedDisk
 from gfs_ha.chunk.disk import Disk, PosixDisk
 from gfs_ha.config import ChunkserverConfig
 from gfs_ha.ids import StartId
@@ -27,5 +28,11 @@ class Machine:
 def this_machine(own: ChunkserverConfig, runtime: Runtime) -> Machine:
     """Take the data directory of a process of this machine. Raises: WrongDirectory, DiskFailed."""
     boot, start = boot_id(), StartId(process_start_id())
-    disk = PosixDisk(own.directory)
+    disk: Disk = PosixDisk(own.directory)
+    if own.capacity:
+        try:
+            disk = CappedDisk(disk, own.capacity, runtime.lock())
+        except BaseException:
+            disk.close()
+            raise
     return Machine(disk, TcpNetwork(runtime), TcpStreams(runtime), boot, start)

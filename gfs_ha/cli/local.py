@@ -58,6 +58,7 @@ def _directory(function: Callable[..., Any]) -> Callable[..., Any]:
     examples="""
     gfsctl local up                                       # 3 masters, 4 chunkservers, 2 racks
     gfsctl local up --dir /tmp/one --racks r1,r2,r3       # a second cluster elsewhere
+    gfsctl local up --capacity 2GiB,4GiB                  # small and big disks in turns
     eval "$(gfsctl local env)" && gfsctl ls /             # use it
     """,
 )
@@ -66,6 +67,9 @@ def _directory(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--chunkservers", type=int, help="How many chunkservers (4).")
 @click.option("--racks", metavar="R1,R2", help="Racks, taken in turns (r1,r2).")
 @click.option("--chunk-size", metavar="SIZE", help="1MiB to 64MiB (64MiB).")
+@click.option(
+    "--capacity", metavar="SIZE,…", help="Of the servers' disks, taken in turns (all of the disk)."
+)
 @pass_session
 def up(
     session: Session,
@@ -74,6 +78,7 @@ def up(
     chunkservers: int | None,
     racks: str | None,
     chunk_size: str | None,
+    capacity: str | None,
 ) -> None:
     """Start a cluster, or what is stopped of it; it serves when this returns."""
     cluster = LocalCluster(directory)
@@ -82,6 +87,7 @@ def up(
         chunkservers=chunkservers,
         racks=_racks(racks),
         chunk_bytes=_chunk_bytes(chunk_size),
+        capacities=_capacities(capacity),
     )
     if session.options.output in (JSON, JSONL):
         facts = {
@@ -301,6 +307,15 @@ def _racks(text: str | None) -> tuple[str, ...] | None:
     if not all(racks):
         raise UsageError(f"--racks {text!r} names an empty rack; write r1,r2")
     return racks
+
+
+def _capacities(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(parse_size(one.strip()) for one in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--capacity {printable(text)}: {error}") from error
 
 
 def _chunk_bytes(text: str | None) -> int | None:

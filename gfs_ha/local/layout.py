@@ -21,6 +21,7 @@ from pathlib import Path
 
 from gfs_ha import config
 from gfs_ha.errors import ConfigError, UsageError, WrongDirectory
+from gfs_ha.limits import CAPACITY_BYTES_MIN, MIB
 from gfs_ha.local.processes import ProcessFiles
 
 HOST = "127.0.0.1"
@@ -42,6 +43,7 @@ class Plan:
     chunkservers: int = 4
     racks: tuple[str, ...] = ("r1", "r2")
     chunk_bytes: int = config.SettingsConfig().chunk_bytes
+    capacities: tuple[int, ...] = (0,)  # Of the servers' disks, in turns; 0: all of the disk.
 
     def check(self) -> None:
         """Raises: UsageError for what cannot be."""
@@ -59,6 +61,13 @@ class Plan:
         if not all(_RACK.fullmatch(rack) for rack in self.racks):
             raise UsageError(
                 f"{','.join(self.racks)!r}: a rack is named by letters, digits, - or _"
+            )
+        if not self.capacities or any(
+            0 < one < CAPACITY_BYTES_MIN or one < 0 for one in self.capacities
+        ):
+            least = CAPACITY_BYTES_MIN // MIB
+            raise UsageError(
+                f"a server's disk has at least {least} MiB; give 0 for all of the disk"
             )
         text = _cluster_text(self, "local", range(10_000, 10_000 + self.ports_needed()))
         try:
@@ -105,6 +114,7 @@ class Member:
     role: str  # MASTER or CHUNKSERVER.
     port: int
     rack: str  # Of a chunkserver, else empty.
+    capacity: int = 0  # Bytes that a chunkserver may take of its disk; 0: all of it.
 
     @property
     def name(self) -> str:
@@ -163,7 +173,8 @@ class Layout:
         for index, port in enumerate(ports[2 * plan.masters :]):
             name = f"cs{index + 1}"
             rack = plan.racks[index % len(plan.racks)]
-            self._write_member(name, cluster + _server_text(name, port, rack))
+            capacity = plan.capacities[index % len(plan.capacities)]
+            self._write_member(name, cluster + _server_text(name, port, rack, capacity))
         _replace(self.client_config, cluster)
 
     def newcomer(self) -> Member | None:
@@ -220,6 +231,7 @@ class Layout:
             chunkservers=len(servers),
             racks=tuple(dict.fromkeys(member.rack for member in servers)),
             chunk_bytes=config.load(self.client_config).settings.chunk_bytes,
+            capacities=_turns([member.capacity for member in servers]) or (0,),
         )
 
     def members(self) -> tuple[Member, ...]:
@@ -256,7 +268,8 @@ class Layout:
 def _read_member(home: Home) -> Member:
     read = config.load(home.config_path)
     if read.chunkserver is not None:
-        return Member(home, CHUNKSERVER, read.chunkserver.port, read.chunkserver.rack)
+        own = read.chunkserver
+        return Member(home, CHUNKSERVER, own.port, own.rack, own.capacity)
     address = read.cluster.master(read.master.name) if read.master else None
     if address is None:
         raise WrongDirectory(f"{home.config_path} is neither a master's nor a chunkserver's")
@@ -288,11 +301,19 @@ def _with_master(text: str, old: str, new: str, ports: Sequence[int]) -> str:
     return block.sub(fresh, text)
 
 
-def _server_text(name: str, port: int, rack: str) -> str:
+def _server_text(name: str, port: int, rack: str, capacity: int) -> str:
     return (
         f'\n[chunkserver]\nname = "{name}"\ndirectory = "{_DATA_NAME}"\n'
         f'listen = "{HOST}:{port}"\nrack = "{rack}"\n'
-    )
+    ) + (f"capacity = {capacity}\n" if capacity else "")
+
+
+def _turns(values: Sequence[int]) -> tuple[int, ...]:
+    """Return the shortest row of values that gives these when it is taken in turns."""
+    for length in range(1, len(values)):
+        if all(value == values[index % length] for index, value in enumerate(values)):
+            return tuple(values[:length])
+    return tuple(values)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -7,16 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from gfs_ha.chunk.capped_disk import CappedDisk
 from gfs_ha.chunk.disk import Disk, PosixDisk, opened
 from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.errors import DiskFailed, NotFound, WrongDirectory
 from gfs_ha.runtime import ThreadedRuntime
 
 
-@pytest.fixture(params=["posix", "memory"])
+@pytest.fixture(params=["posix", "memory", "capped"])
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
+    runtime = ThreadedRuntime()
     made: Disk
-    made = PosixDisk(tmp_path / "d") if request.param == "posix" else MemoryDisk(ThreadedRuntime())
+    made = MemoryDisk(runtime) if request.param == "memory" else PosixDisk(tmp_path / "d")
+    if request.param == "capped":
+        made = CappedDisk(made, 1 << 30, runtime.lock())
     yield made
     made.close()
 

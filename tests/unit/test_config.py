@@ -221,6 +221,15 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         strict_toml.parse_address(text)
 
 
+def test_a_server_may_be_given_a_part_of_its_disk() -> None:
+    text = GOOD.replace('rack = "r1"', 'rack = "r1"\ncapacity = "2GiB"', 1)
+    loaded = config.parse(text, Path("/etc/x.toml"))
+    assert loaded.chunkserver is not None and loaded.chunkserver.capacity == 2 << 30
+    for little in ("0", '"1MiB"'):
+        text = GOOD.replace('rack = "r1"', f'rack = "r1"\ncapacity = {little}', 1)
+        assert "chunkserver.capacity" in refused(text)
+
+
 def test_the_log_for_masters_that_are_away_has_bounds() -> None:
     def read(*keys: str) -> config.MasterConfig:
         own = "\n".join(["[master]", 'name = "m1"', 'directory = "m1"', *keys])

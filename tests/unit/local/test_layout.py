@@ -35,6 +35,22 @@ def test_what_was_planned_is_read_back(layout: Layout) -> None:
     assert used == set(PORTS)
 
 
+@pytest.mark.parametrize("sizes", [(1 << 30, 2 << 30), (1 << 30,), (0, 1 << 30, 0), (0,)])
+def test_capacities_are_given_in_turns_and_read_back(tmp_path: Path, sizes) -> None:
+    plan = Plan(masters=1, chunkservers=5, racks=("r1",), capacities=sizes)
+    layout = Layout(tmp_path / "d")
+    layout.claim()
+    layout.write(plan, "local-1", range(10_000, 10_000 + plan.ports_needed()))
+    given = [one.capacity for one in layout.members()[1:]]
+    assert given == [sizes[index % len(sizes)] for index in range(5)]
+    assert layout.plan().capacities == sizes
+
+
+def test_a_capacity_is_not_too_small() -> None:
+    with pytest.raises(UsageError, match="at least 64 MiB"):
+        Plan(capacities=(1 << 20,)).check()
+
+
 def test_each_process_has_a_valid_configuration_of_its_own(layout: Layout) -> None:
     for member in layout.members():
         read = config.load(member.home.config_path)
