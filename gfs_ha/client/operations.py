@@ -54,7 +54,6 @@ from gfs_ha.protocol.reports import (
     MasterReport,
     PlacementReport,
     ServerReport,
-    StateReport,
     StatusReport,
     TransferLeadership,
 )
@@ -66,6 +65,7 @@ from gfs_ha.protocol.scrub import (
     ScrubStarted,
     StartScrub,
 )
+from gfs_ha.protocol.state_checks import StateReport
 from gfs_ha.runtime import Runtime
 
 PAGE = 200

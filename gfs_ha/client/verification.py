@@ -7,10 +7,10 @@ from msgspec import structs
 from gfs_ha.client.cluster import ClusterCalls
 from gfs_ha.client.membership import newest_members
 from gfs_ha.errors import DeadlineExceeded, GfsError
-from gfs_ha.protocol.reports import (
+from gfs_ha.protocol.reports import MasterFacts
+from gfs_ha.protocol.state_checks import (
     CheckStates,
     CountStates,
-    MasterFacts,
     RowCount,
     StateReport,
     StatesCounting,

@@ -18,7 +18,7 @@ from gfs_ha.ids import LogIndex
 from gfs_ha.kv.ordered import OrderedKV, Reader
 from gfs_ha.master.raft.journal import stored_applied
 from gfs_ha.master.state import digest
-from gfs_ha.protocol.reports import RowCount
+from gfs_ha.protocol.state_checks import RowCount
 from gfs_ha.runtime import Runtime, Task
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from gfs_ha.ids import LogIndex
 from gfs_ha.master.state.commands import AttestState
 from gfs_ha.master.state.digest import HASH_BYTES
 from gfs_ha.master.state.records import StateCheck
-from gfs_ha.protocol.reports import MasterFacts, StateReport, StateRow
+from gfs_ha.protocol.reports import MasterFacts
+from gfs_ha.protocol.state_checks import StateReport, StateRow
 
 CHECK_PERIOD_MS = 3_600_000  # Of cluster time, between checks that nobody asked for.
 

@@ -22,7 +22,8 @@ from gfs_ha.master.state.commands import AttestState, LeaderCommand, VerifyState
 from gfs_ha.master.state.view import View
 from gfs_ha.master.verification import due, hash_at, judge, report_of
 from gfs_ha.protocol.codec import Failure
-from gfs_ha.protocol.reports import MasterFacts, StateReport
+from gfs_ha.protocol.reports import MasterFacts
+from gfs_ha.protocol.state_checks import StateReport
 from gfs_ha.runtime import Future, Runtime, Task
 
 logger = logging.getLogger(__name__)

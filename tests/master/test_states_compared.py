@@ -16,15 +16,8 @@ from gfs_ha.master.state.tables import DIGEST_PREFIX, INODES, STATE_DATABASE
 from gfs_ha.protocol.calls import Asked, Request
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.metadata import Mkdir
-from gfs_ha.protocol.reports import (
-    CheckStates,
-    CountStates,
-    GetHealth,
-    GetMasters,
-    MasterFacts,
-    StateReport,
-    StatesCounting,
-)
+from gfs_ha.protocol.reports import GetHealth, GetMasters, MasterFacts
+from gfs_ha.protocol.state_checks import CheckStates, CountStates, StateReport, StatesCounting
 
 
 def ask(client: Client, request: Request) -> Any:

@@ -13,7 +13,7 @@ from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.units import count_text, time_text
 from gfs_ha.cli.verb import Verb
 from gfs_ha.errors import GfsError, Unhealthy, Unreachable
-from gfs_ha.protocol.reports import RowCount, StateReport
+from gfs_ha.protocol.state_checks import RowCount, StateReport
 
 
 @click.command(

@@ -41,7 +41,7 @@ from gfs_ha.master.handlers.reading import READS, Reading, check_terms
 from gfs_ha.master.observed import Observed
 from gfs_ha.master.state.view import View
 from gfs_ha.net.network import Connection, Deferred
-from gfs_ha.protocol import append, control, metadata, reports
+from gfs_ha.protocol import append, control, metadata, reports, state_checks
 from gfs_ha.protocol import server_modes as mode_words
 from gfs_ha.protocol.calls import SERVE_METHOD, CallBody, CallContext
 from gfs_ha.protocol.codec import Hello, HelloReply, decode, encode, failure
@@ -67,8 +67,8 @@ LED: dict[type, Led] = {
     reports.AddMaster: masters.add_master,
     reports.AdmitMaster: masters.admit_master,
     reports.RemoveMaster: masters.remove_master,
-    reports.CheckStates: verification.check_states,
-    reports.CountStates: verification.count_states,
+    state_checks.CheckStates: verification.check_states,
+    state_checks.CountStates: verification.count_states,
     SetBudget: repair.set_budget,
     VerifyChunk: replica_checks.verify_chunk,
     AcceptLoss: losses.accept_loss,

@@ -6,7 +6,7 @@ from gfs_ha.errors import GfsError
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.state import digest
-from gfs_ha.protocol.reports import (
+from gfs_ha.protocol.state_checks import (
     CheckStates,
     CountStates,
     StateFacts,

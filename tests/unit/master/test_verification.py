@@ -8,7 +8,8 @@ import pytest
 
 from gfs_ha.master.state.records import StateCheck
 from gfs_ha.master.verification import CHECK_PERIOD_MS, due, hash_at, judge, report_of
-from gfs_ha.protocol.reports import MasterFacts, StateFacts
+from gfs_ha.protocol.reports import MasterFacts
+from gfs_ha.protocol.state_checks import StateFacts
 
 MEMBERS = ("m1", "m2", "m3")
 A, B, C = b"a" * 16, b"b" * 16, b"c" * 16
