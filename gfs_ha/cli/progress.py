@@ -21,9 +21,9 @@ class Bar:
     Its methods are called by several threads. Args: `verb` is the word for what was done.
     """
 
-    def __init__(self, session: Session, verb: str) -> None:
+    def __init__(self, session: Session, verb: str, shown: bool = True) -> None:
         self._verb = verb
-        self._shown = output.stderr_is_terminal() and not session.options.quiet
+        self._shown = shown and output.stderr_is_terminal() and not session.options.quiet
         self._color = session.options.color
         self._runtime = ThreadedRuntime()
         self._lock = self._runtime.lock()

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import click
 
 from gfs_ha.cli import output
+from gfs_ha.cli.addressed import Addressed
 from gfs_ha.cli.ages import age_facts, degraded_text
 from gfs_ha.cli.failure import conclude
-from gfs_ha.cli.names import remote_path, without_slash
+from gfs_ha.cli.names import without_slash
 from gfs_ha.cli.options import JSON, JSONL, NAME, WIDE, NumberRange, Options
 from gfs_ha.cli.verb import WATCH_S
 from gfs_ha.errors import GfsError, IsADirectory, UsageError
@@ -37,7 +38,7 @@ class Session:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.watching = False
-        self._config: Config | None = None
+        self._addressed = Addressed(options, os.environ)
         self._cluster: Cluster | None = None
 
     def __enter__(self) -> Session:
@@ -55,12 +56,8 @@ class Session:
 
     @property
     def config(self) -> Config:
-        """Return the configuration that was found. Raises: ConfigError."""
-        if self._config is None:
-            from gfs_ha.config import find, load
-
-            self._config = load(find(self.options.config, os.environ))
-        return self._config
+        """Return the configuration of the cluster that is meant. Raises: ConfigError, NotFound."""
+        return self._addressed.config
 
     @property
     def cluster(self) -> Cluster:
@@ -97,11 +94,18 @@ class Session:
 
     def path(self, text: str) -> str:
         """Return the remote path of a word, without a slash at its end. Raises: UsageError."""
-        return without_slash(remote_path(text, self.config.cluster))
+        return without_slash(self.remote(text))
+
+    def remote(self, text: str) -> str:
+        """Return the remote path of a word; a slash at its end says that a directory is meant.
+
+        `gfs://NAME/…` says which cluster it is in. Raises: UsageError, WrongCluster.
+        """
+        return self._addressed.remote_path(text)
 
     def file_path(self, text: str) -> str:
         """Return the remote path of a word that must name a file. Raises: IsADirectory."""
-        path = remote_path(text, self.config.cluster)
+        path = self.remote(text)
         if path.endswith("/"):
             raise IsADirectory(f"{text}: a slash at the end names a directory, not a file")
         return path
@@ -222,11 +226,15 @@ class Session:
 
     def confirm(self, question: str, flag: str = "-y") -> bool:
         """Ask a person. Raises: UsageError when there is no terminal to ask at."""
-        if sys.stdin is None or not sys.stdin.isatty() or not output.stderr_is_terminal():
-            raise UsageError(f"{question} There is no terminal to ask at; say {flag}")
+        self.check_can_ask(question, flag)
         sys.stderr.write(f"{question} [y/N] ")
         sys.stderr.flush()
         return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def check_can_ask(self, question: str, flag: str = "-y") -> None:
+        """Raise UsageError when there is no terminal to ask at."""
+        if sys.stdin is None or not sys.stdin.isatty() or not output.stderr_is_terminal():
+            raise UsageError(f"{question} There is no terminal to ask at; say {flag}")
 
     # Watching -----------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from gfs_ha.client.content_store import FileAttributes
 from gfs_ha.client.contents import PinnedContent
 from gfs_ha.client.download import Downloader
 from gfs_ha.client.files import RemoteReader
-from gfs_ha.client.lanes import LANES_MAX, Lanes
+from gfs_ha.client.lanes import Lanes, lanes_of
 from gfs_ha.client.local_files import local_door, shown
 from gfs_ha.client.namespace import check_path, join
 from gfs_ha.client.transfers import (
@@ -184,18 +184,14 @@ class Copying:
         watch = Watch(progress, cancel, self._lanes(jobs))
         downloader = Downloader(connection.reader_parts, watch)
         download = TreeDownload(
-            self._names, connection.open_contents, downloader, connection.reader_parts, cancel
+            self._names, connection.open_contents, downloader, connection.reader_parts, watch
         )
-        result = download.run(path, target, watch.lanes.count, verify, progress)
+        result = download.run(path, target, verify)
         result.path = target
         return result
 
     def _lanes(self, jobs: int | Lanes | None) -> Lanes:
-        if isinstance(jobs, Lanes):
-            return jobs
-        if jobs is not None and not 1 <= jobs <= LANES_MAX:
-            raise UsageError(f"{jobs} jobs; 1 to {LANES_MAX} are possible")
-        return Lanes(self._connection.runtime, jobs)
+        return lanes_of(self._connection.runtime, jobs)
 
     def _file_target(self, remote: str, name: str | None, options: PutOptions) -> str:
         """Return the final path of a file. Raises: what is certain to refuse it in the end."""

@@ -30,6 +30,7 @@ from gfs_ha.client.transfers import (
     TreeResult,
 )
 from gfs_ha.client.tree_walk import Step, Wanted
+from gfs_ha.client.trees import Trees
 from gfs_ha.client.upload import ByteSource
 from gfs_ha.config import Config
 from gfs_ha.errors import UsageError
@@ -86,6 +87,7 @@ class Cluster:
         self.config = config
         self.operations = Operations(connection.calls)
         self.policies = connection.policies  # How files are kept; see client/policies.py.
+        self.trees = Trees(connection)  # Checksums, comparison, one-way copying.
 
     @property
     def leader(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gfs_ha.errors import UsageError
 from gfs_ha.runtime import Runtime
 
 LANES_DEFAULT = 4
@@ -13,6 +14,18 @@ LANES_MAX = 64
 # against 3 (8 rounds in memory): 1 0.88 x, 2 1.06 x, 4 0.98 x, 8 0.89 x.
 CHUNKS_DEFAULT = 2
 PIECES_DEFAULT = 3
+
+
+def lanes_of(runtime: Runtime, jobs: Lanes | int | None) -> Lanes:
+    """Return the lanes of an operation that was given a number, none, or those it shares.
+
+    Raises: UsageError.
+    """
+    if isinstance(jobs, Lanes):
+        return jobs
+    if jobs is not None and not 1 <= jobs <= LANES_MAX:
+        raise UsageError(f"{jobs} jobs; 1 to {LANES_MAX} are possible")
+    return Lanes(runtime, jobs)
 
 
 class Lanes:

@@ -119,15 +119,16 @@ class LocalSource:
         with local_door(self.path):
             return os.preadv(self._number, [memory], offset)
 
-    def check_unchanged(self, read_bytes: int) -> None:
-        """Raise PartlyDone unless the file is what it was at open, and was read whole."""
+    def check_unchanged(self, read_bytes: int, so: str = "it was not copied") -> None:
+        """Raise PartlyDone unless the file is what it was at open, and was read whole.
+
+        Args: `so` says what follows when it is not.
+        """
         with local_door(self.path):
             now = LocalFacts.of(os.fstat(self._number))
         before = (self.facts.size, self.facts.mtime_ns)
         if before != (now.size, now.mtime_ns) or read_bytes != self.facts.size:
-            raise PartlyDone(
-                f"local {shown(self.path)} changed while it was read; it was not copied"
-            )
+            raise PartlyDone(f"local {shown(self.path)} changed while it was read; {so}")
 
     def close(self) -> None:
         os.close(self._number)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from gfs_ha.client.local_files import local_door, local_error, shown
 from gfs_ha.client.transfers import Problem
-from gfs_ha.errors import InvalidPath, LocalError
+from gfs_ha.errors import GfsError, InvalidPath, LocalError
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,8 @@ class LocalFile:
     path: str
     name: str
     size: int
+    mode: int
+    mtime_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,18 @@ class LocalDirectory:
     name: str
     mode: int
     mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class LocalOther:
+    """What is not copied: a link to a directory or to nothing, a special file, a name not UTF-8."""
+
+    path: str
+    name: str
+    problem: Problem
+
+
+LocalThing = LocalFile | LocalDirectory | LocalOther
 
 
 @dataclass(slots=True)
@@ -60,8 +74,14 @@ def walk(root: LocalDirectory, files_max: int = 1000) -> Iterator[Level]:
         below: list[LocalDirectory] = []
         part = Level()
         for directory in directories:
-            for entry in _entries(directory, part):
-                _sort(entry, directory, part)
+            for thing in _listed(directory, part):
+                match thing:
+                    case LocalFile():
+                        part.files.append(thing)
+                    case LocalDirectory():
+                        part.directories.append(thing)
+                    case LocalOther():
+                        part.problems.append(thing.problem)
                 if len(part.files) >= files_max:
                     below += part.directories
                     yield part
@@ -71,38 +91,48 @@ def walk(root: LocalDirectory, files_max: int = 1000) -> Iterator[Level]:
         directories = below
 
 
-def _entries(directory: LocalDirectory, level: Level) -> list[os.DirEntry[str]]:
+def _listed(directory: LocalDirectory, level: Level) -> list[LocalThing]:
     try:
-        with os.scandir(directory.path) as found:
-            return sorted(found, key=lambda entry: entry.name)
-    except OSError as error:
-        level.problems.append(Problem(shown(directory.path), local_error(directory.path, error)))
+        return listing(directory)
+    except GfsError as error:
+        level.problems.append(Problem(shown(directory.path), error))
         return []
 
 
-def _sort(entry: os.DirEntry[str], directory: LocalDirectory, level: Level) -> None:
-    """Put one entry where it belongs."""
+def listing(directory: LocalDirectory) -> list[LocalThing]:
+    """Return what lies in a directory, in byte order of the names.
 
-    def problem(why: str, kind: type[LocalError | InvalidPath] = LocalError) -> None:
-        level.problems.append(Problem(shown(entry.path), kind(f"{shown(entry.path)}: {why}")))
+    Raises: NotFound, Denied…: what is in it is not known then.
+    """
+    with local_door(directory.path), os.scandir(directory.path) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    return [_thing(entry, directory) for entry in entries]
+
+
+def _thing(entry: os.DirEntry[str], directory: LocalDirectory) -> LocalThing:
+    """Return what one entry is."""
+    name = f"{directory.name}/{entry.name}" if directory.name else entry.name
+
+    def other(error: GfsError, skipped: bool = True) -> LocalOther:
+        return LocalOther(entry.path, name, Problem(shown(entry.path), error, skipped))
+
+    def skipped(why: str, kind: type[LocalError | InvalidPath] = LocalError) -> LocalOther:
+        return other(kind(f"{shown(entry.path)}: {why}; skipped"))
 
     try:
         entry.name.encode()
     except UnicodeEncodeError:
-        problem("the name is not UTF-8; skipped", InvalidPath)
-        return
-    name = f"{directory.name}/{entry.name}" if directory.name else entry.name
+        return skipped("the name is not UTF-8", InvalidPath)
     try:
         status = entry.stat()
     except OSError as error:
-        level.problems.append(Problem(shown(entry.path), local_error(entry.path, error)))
-        return
+        # A link that leads nowhere is no trouble of the disk's.
+        return other(local_error(entry.path, error), entry.is_symlink())
+    mode = stat_module.S_IMODE(status.st_mode)
     if stat_module.S_ISREG(status.st_mode):
-        level.files.append(LocalFile(entry.path, name, status.st_size))
-    elif not stat_module.S_ISDIR(status.st_mode):
-        problem("no regular file; skipped")
-    elif entry.is_symlink():
-        problem("a link to a directory; skipped")
-    else:
-        mode = stat_module.S_IMODE(status.st_mode)
-        level.directories.append(LocalDirectory(entry.path, name, mode, status.st_mtime_ns))
+        return LocalFile(entry.path, name, status.st_size, mode, status.st_mtime_ns)
+    if not stat_module.S_ISDIR(status.st_mode):
+        return skipped("no regular file")
+    if entry.is_symlink():
+        return skipped("a link to a directory")
+    return LocalDirectory(entry.path, name, mode, status.st_mtime_ns)

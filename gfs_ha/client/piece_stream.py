@@ -8,7 +8,7 @@ from gfs_ha.client.contents import PinnedContent
 from gfs_ha.client.lanes import PIECES_DEFAULT, Lanes
 from gfs_ha.client.memory import MemoryPool
 from gfs_ha.client.reader import Piece, PieceReader, piece_at
-from gfs_ha.client.transfers import Cancel, Watch
+from gfs_ha.client.transfers import UNPACED, Cancel, Watch
 from gfs_ha.errors import Cancelled, DeadlineExceeded, GfsError
 from gfs_ha.runtime import Runtime
 
@@ -73,6 +73,7 @@ class PieceStream:
         self._parts = parts
         self._cancel = watch.cancel if watch else Cancel()
         self._lanes = watch.lanes if watch else Lanes(parts.runtime)
+        self._pace = watch.pace if watch else UNPACED
         self._workers_max = self._lanes.of_one_file(PIECES_DEFAULT)
         self._depth = PIECES_PER_WORKER * self._workers_max
         self._content = content
@@ -167,7 +168,9 @@ class PieceStream:
             with self._state:
                 self._start_workers()  # Beside the first piece, not after it.
         try:
-            self._put(index, self._parts.read(self._content, piece, offset, self._end))
+            filled = self._parts.read(self._content, piece, offset, self._end)
+            self._pace.take(len(filled.data))
+            self._put(index, filled)
         except GfsError as error:
             self._put(index, error)
         except BaseException as error:

@@ -173,6 +173,7 @@ class SegmentUpload:
         asked = False
         while room := shipment.room:
             count = self._read(room[:READ_BYTES], offset + shipment.length)
+            self._watch.pace.take(count)
             shipment.filled(count)
             with self._state:
                 self._check()

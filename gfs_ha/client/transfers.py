@@ -59,6 +59,24 @@ class Cancel:
             raise Cancelled("cancelled")
 
 
+class Pace(Protocol):
+    """How fast the bytes of one operation move."""
+
+    def take(self, size: int) -> None:
+        """Wait until `size` more bytes may have passed. Raises: Cancelled."""
+        ...
+
+
+class Unpaced:
+    """A Pace that holds nothing up."""
+
+    def take(self, size: int) -> None:
+        pass
+
+
+UNPACED = Unpaced()
+
+
 @dataclass(frozen=True, slots=True)
 class Watch:
     """Who is told of an operation, what ends it early, and how much of it is under way at once."""
@@ -66,6 +84,7 @@ class Watch:
     progress: Progress
     cancel: Cancel
     lanes: Lanes
+    pace: Pace = UNPACED
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +140,7 @@ class Problem:
 
     path: str
     error: GfsError
+    skipped: bool = False  # It is nothing that is copied; nothing went wrong.
 
 
 @dataclass(slots=True)

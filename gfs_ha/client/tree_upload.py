@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from gfs_ha.client.account import own_account
 from gfs_ha.client.crew import Crew, fatal
 from gfs_ha.client.local_files import shown
-from gfs_ha.client.local_tree import LocalDirectory, LocalFile, root_of, walk
+from gfs_ha.client.local_tree import Level, LocalDirectory, LocalFile, root_of, walk
 from gfs_ha.client.namespace import Namespace, join
 from gfs_ha.client.transfers import (
     Cancel,
@@ -59,11 +59,23 @@ class TreeUpload:
         """
         root = root_of(local)
         self._namespace.mkdir(remote, mode=root.mode, parents=True)
-        made = [root]
+        made = [root, *self.copy(walk(root), remote, options, jobs)]
+        self.finish(remote, made)
+        self._result.directory_count = len(made)
+        return self.result(remote)
+
+    def copy(
+        self, levels: Iterable[Level], remote: str, options: PutOptions, jobs: int
+    ) -> list[LocalDirectory]:
+        """Copy what the levels hold to below `remote`; return the directories that were made.
+
+        They get their times with `finish`. Raises: as `run`.
+        """
+        made: list[LocalDirectory] = []
         work = partial(self._put, remote, options)
         crew: Crew[LocalFile] = Crew(self._runtime, jobs, work, self._cancel)
         try:
-            for level in walk(root):
+            for level in levels:
                 self._add_problems(level.problems)
                 made += self._make(remote, level.directories)
                 self._progress.expect(len(level.files), sum(file.size for file in level.files))
@@ -73,17 +85,19 @@ class TreeUpload:
             self._await_pending()
         finally:
             crew.stop()
-        self._finish_directories(remote, made)
-        self._result.directory_count = len(made)
+        return made
+
+    def result(self, remote: str) -> TreeResult:
+        """Return what became of it, once it is over."""
         if self._under_count:
             what = f"{self._under_count} files under {remote}"
-            self._result.warnings.append(copies_warning(what, self._copies_min, self._goal))
+            self._result.warnings = [copies_warning(what, self._copies_min, self._goal)]
         return self._result
 
     def _make(self, remote: str, wanted: Sequence[LocalDirectory]) -> list[LocalDirectory]:
         owner, group = own_account()
         requests = [
-            Mkdir(join(remote, one.name), one.mode, owner, group, parents=True) for one in wanted
+            Mkdir(_below(remote, one.name), one.mode, owner, group, parents=True) for one in wanted
         ]
         made: list[LocalDirectory] = []
         for one, error in zip(wanted, self._namespace.change_all(requests), strict=True):
@@ -93,7 +107,8 @@ class TreeUpload:
                 self._add_problems((Problem(shown(one.path), error),))
         return made
 
-    def _finish_directories(self, remote: str, made: Sequence[LocalDirectory]) -> None:
+    def finish(self, remote: str, made: Sequence[LocalDirectory | LocalFile]) -> None:
+        """Give what is there already its mode and time."""
         requests = [
             SetAttributes(_below(remote, one.name), mode=one.mode, mtime_ns=one.mtime_ns)
             for one in made

@@ -74,6 +74,7 @@ class Uploader:
                 self._progress.finished(remote)
                 return done
             data = source.read_whole()
+        self._watch.pace.take(len(data))
         packed = self._store.submit_small(remote, attributes, options, data)
 
         def tell() -> None:
@@ -125,6 +126,7 @@ class Uploader:
                 count = source.read_into(writer.room()[:READ_BYTES], writer.size)
                 if not count:
                     break
+                self._watch.pace.take(count)
                 writer.filled(count)
                 self._progress.moved(count)
                 told += count

@@ -89,8 +89,8 @@ class Outcome:
 
     def _add_file(self, source: str, result: Stored | Fetched) -> None:
         item: dict[str, Any] = {
-            "source": _encodable(source),
-            "path": _encodable(result.path),
+            "source": encodable(source),
+            "path": encodable(result.path),
             "size": result.size,
         }
         if isinstance(result, Stored):
@@ -107,8 +107,8 @@ class Outcome:
         self._several.done_count += result.file_count + result.directory_count - 1
         self._items.append(
             {
-                "source": _encodable(source),
-                "path": _encodable(result.path),
+                "source": encodable(source),
+                "path": encodable(result.path),
                 "size": result.size,
                 "file_count": result.file_count,
                 "directory_count": result.directory_count,
@@ -121,7 +121,7 @@ class Outcome:
         if self._session.options.machine_readable and self._items:
             self._session.show_plain(
                 *(self._kind, self._items),
-                problems=[_problem_facts(one) for one in self._several.problems],
+                problems=[problem_facts(one) for one in self._several.problems],
             )
         elif self._session.options.output == "name":
             output.write_lines(item["path"] for item in self._items)
@@ -160,12 +160,13 @@ def _result(ended: Copied | GfsError) -> Copied:
     return ended
 
 
-def _problem_facts(problem: Problem) -> dict[str, Any]:
+def problem_facts(problem: Problem) -> dict[str, Any]:
+    """Return a problem as JSON shows it."""
     error = problem.error
     return {"path": problem.path, "code": error.code, "message": error.message}
 
 
-def _encodable(name: str) -> str:
+def encodable(name: str) -> str:
     """Return a name as JSON can hold it: bytes of a local one that are no UTF-8 are escaped."""
     try:
         name.encode()

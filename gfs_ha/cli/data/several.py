@@ -53,7 +53,7 @@ class Several:
         output.flush()
         if not self._session.options.machine_readable:
             for problem in self.problems:
-                output.say(_line(problem))
+                output.say(line_of_problem(problem))
         failed = count_text(len(self.problems), "name was", "names were")
         raise PartlyDone(f"{failed} not {participle}, {count_text(self.done_count, 'was', 'were')}")
 
@@ -74,7 +74,8 @@ def split_target(words: Sequence[str], what: str) -> tuple[tuple[str, ...], str]
     return tuple(words[:-1]), words[-1]
 
 
-def _line(problem: Problem) -> str:
+def line_of_problem(problem: Problem) -> str:
+    """Return what is said of a problem, with its name."""
     message = problem.error.message
     # Most messages name the thing already.
     return message if problem.path in message else f"{problem.path}: {message}"

@@ -1,0 +1,44 @@
+"""Which of two words is here and which in the cluster, for verbs that go both ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gfs_ha.cli.names import SCHEME, printable, remote_path, without_slash
+from gfs_ha.config import ClusterConfig
+from gfs_ha.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """A local and a remote path; `up` when the local one came first."""
+
+    local: str
+    remote: str
+    up: bool
+
+
+def is_local(word: str) -> bool:
+    """Return whether a word can only name something here: it is neither absolute nor gfs://."""
+    return not word.startswith(("/", SCHEME))
+
+
+def sides_of(first: str, second: str, cluster: ClusterConfig) -> Sides:
+    """Return which is which: gfs://… is remote, what is not absolute is local.
+
+    Of two absolute paths the first one is local. Raises: UsageError for two local or two remote
+    ones, WrongCluster.
+    """
+    if is_local(first) and is_local(second):
+        raise UsageError(
+            f"{printable(first)!r} and {printable(second)!r} are both here; a remote path is "
+            f"absolute, like /a/b, or {SCHEME}{cluster.id}/a/b"
+        )
+    named = first.startswith(SCHEME), second.startswith(SCHEME)
+    if all(named):
+        raise UsageError("both paths are in the cluster; cp copies there, without moving bytes")
+    up = named[1] or (not named[0] and not is_local(second))
+    local, remote = (first, second) if up else (second, first)
+    if not local:
+        raise UsageError("an empty path; '.' is this directory")
+    return Sides(local, without_slash(remote_path(remote, cluster)), up)
