@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 
 from gfs_ha.errors import GfsError, NotLeader
@@ -34,6 +35,7 @@ from gfs_ha.master.planners.orphans import plan_orphans
 from gfs_ha.master.planners.placing import plan_placing
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Planner, Seen
 from gfs_ha.master.planners.punching import plan_punching
+from gfs_ha.master.planners.rebalance import plan_rebalance
 from gfs_ha.master.planners.replication import plan_replication
 from gfs_ha.master.planners.results import plan_results
 from gfs_ha.master.planners.shares import plan_shares
@@ -84,6 +86,7 @@ PLANNERS: dict[str, Planner] = {
     "drain": plan_drain,
     "goals": plan_goals,
     "placing": plan_placing,
+    "rebalance": plan_rebalance,
     "surplus": plan_surplus,
     "tally": plan_tally,
     "shares": plan_shares,
@@ -173,6 +176,7 @@ class Housekeeper:
                     tails=tails_seen(reign, opener, repair.states),
                     repair=repair,
                     garbage=reign.garbage.seen(take=not collecting),
+                    day_minute=_day_minute(self._desk.runtime.wall_ns()),
                 )
             )
 
@@ -264,3 +268,9 @@ class Housekeeper:
         # The announcement of the election came before the settings and was refused.
         elected = LeaderElected(self._desk.name, self._desk.incarnation)
         self._propose(_INIT, Plan(proposals=[command, elected]))
+
+
+def _day_minute(wall_ns: int) -> int:
+    """Return the minute of the day by this machine's clock and time zone."""
+    moment = datetime.fromtimestamp(wall_ns / 1e9)
+    return moment.hour * 60 + moment.minute

@@ -10,8 +10,9 @@ import logging
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
-from gfs_ha.errors import NotLeader
+from gfs_ha.errors import GfsError, NotLeader
 from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId, StartId
 from gfs_ha.limits import DEAD_S, HEARTBEAT_PARK_S, LEASE_MS
 from gfs_ha.master.census import Census
@@ -40,6 +41,14 @@ DELETED_MAX = 10_000  # Acknowledged deletes that wait to be proposed; the rest 
 Deleted = tuple[ChunkId, ServerId, DiskId]
 
 
+class Ending(Protocol):
+    """Something that others wait for, and that ends with the reign."""
+
+    def end(self, error: GfsError) -> None:
+        """Tell all who wait."""
+        ...
+
+
 @dataclass(slots=True)
 class Parked:
     """A heartbeat that waits for orders."""
@@ -64,6 +73,7 @@ class Reign:
         self.drains = DrainWalks()  # The same.
         self.jobs = JobBook()  # The same.
         self.tally = TallyWalk()  # The same.
+        self.foresight: Ending | None = None  # A plan of a rebalance that is played through.
         self.hold = ""  # Why no copy is begun now.
         self.census = Census()
         self.board = LiveBoard()
@@ -209,6 +219,8 @@ class Reign:
 
     def end(self, error: NotLeader) -> None:
         """Answer everything that is parked: this master leads no more."""
+        if self.foresight is not None:
+            self.foresight.end(error)
         parked, self._parked = self._parked, {}
         for one in parked.values():
             one.slot.fail(error)

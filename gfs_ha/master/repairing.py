@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gfs_ha.ids import DiskId, ServerId
+from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.limits import SUSPECT_S
 from gfs_ha.master.candidates import candidates
 from gfs_ha.master.handlers.desk import Desk
@@ -17,7 +17,7 @@ from gfs_ha.master.reign import Reign
 from gfs_ha.master.roster import roster
 from gfs_ha.master.state.commands import EndCopy
 from gfs_ha.master.state.view import View
-from gfs_ha.protocol.control import CopyReplica, StopCopy
+from gfs_ha.protocol.control import CopyProgress, CopyReplica, DiskFacts, StopCopy
 from gfs_ha.protocol.tally import LIST_BUCKETS_MAX
 
 MASS_S = 300.0  # A leader younger than this copies nothing while most servers are away.
@@ -44,19 +44,10 @@ def repair_seen(desk: Desk, reign: Reign, take: bool) -> RepairSeen:
         states=states,
         settled=frozenset(one for one in states if observed.settled(one, now_s)),
         failed_disks=_failed_disks(observed.servers),
-        disks={
-            (one, disk.disk_id): disk
-            for one, found in observed.servers.items()
-            if states.get(one, DEAD) != DEAD
-            for disk in found.disks
-        },
+        disks=_disks(observed.servers, states),
         streams={server_id: found.streams for server_id, found in facts.items()},
         listed={server_id: found.unsettled for server_id, found in facts.items()},
-        running={
-            (copy.chunk_id, server_id): copy
-            for server_id, found in facts.items()
-            for copy in found.copies
-        },
+        running=_running(facts),
         facts={one: found.repair for one, found in facts.items() if found.repair is not None},
         copied=repairs.copies_done,
         kept=repairs.take(KEEP) if take else frozenset(),
@@ -92,13 +83,40 @@ def scene_now(desk: Desk, view: View) -> Scene:
         states=states,
         settled=frozenset(one for one in states if observed.settled(one, now_s)),
         failed_disks=_failed_disks(observed.servers),
+        disks=_disks(observed.servers, states),
         streams={one: facts.streams for one, facts in observed.servers.items()},
+        running=_running(observed.servers),
+        copied=repairs.copies_done,
         resting=repairs.resting(now_s),
+        unreached=observed.unreached.all_believed(now_s),
         gone=frozenset(repairs.gone),
         young=now_s - reign.elected_s < SUSPECT_S,
     )
     damaged = frozenset(observed.damage)
     return Scene(view, Seen(now_s, reign.elected_s, {}, damaged=damaged, repair=seen))
+
+
+def _disks(
+    facts: Mapping[ServerId, ServerFacts], states: Mapping[ServerId, str]
+) -> dict[tuple[ServerId, DiskId], DiskFacts]:
+    """Return what the servers told of their disks that are not dead."""
+    return {
+        (server_id, disk.disk_id): disk
+        for server_id, found in facts.items()
+        if states.get(server_id, DEAD) != DEAD
+        for disk in found.disks
+    }
+
+
+def _running(
+    facts: Mapping[ServerId, ServerFacts],
+) -> dict[tuple[ChunkId, ServerId], CopyProgress]:
+    """Return the copies that servers say they are making."""
+    return {
+        (copy.chunk_id, server_id): copy
+        for server_id, found in facts.items()
+        for copy in found.copies
+    }
 
 
 def _failed_disks(

@@ -21,6 +21,7 @@ from gfs_ha.protocol.losses import LossReply, LossRequest
 from gfs_ha.protocol.metadata import LedMutation, MetadataReply, PureMutation, ReadRequest
 from gfs_ha.protocol.placement import PlacementReply, PlacementRequest
 from gfs_ha.protocol.policy import PolicyReply, PolicyRequest
+from gfs_ha.protocol.rebalance import RebalanceReply, RebalanceRequest
 from gfs_ha.protocol.repair import RepairReply, RepairRequest
 from gfs_ha.protocol.reports import ReportReply, ReportRequest
 from gfs_ha.protocol.scrub import ScrubReply, ScrubRequest
@@ -48,6 +49,7 @@ Request = (
     | ServersRequest
     | ServerModeRequest
     | JobRequest
+    | RebalanceRequest
     | LiveRequest
     | ExtentMutation
     | AppendRequest
@@ -68,6 +70,7 @@ Reply = (
     | ServersReply
     | ServerModeReply
     | JobReply
+    | RebalanceReply
     | LiveReply
     | ExtentReply
     | AppendReply

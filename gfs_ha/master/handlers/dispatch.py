@@ -27,6 +27,7 @@ from gfs_ha.master.handlers import (
     leases,
     losses,
     masters,
+    rebalance,
     repair,
     replica_checks,
     scrub,
@@ -48,6 +49,7 @@ from gfs_ha.protocol.codec import Hello, HelloReply, decode, encode, failure
 from gfs_ha.protocol.damage import VerifyChunk
 from gfs_ha.protocol.jobs import ChangeJob
 from gfs_ha.protocol.losses import AcceptLoss
+from gfs_ha.protocol.rebalance import PlanRebalance, StartRebalance
 from gfs_ha.protocol.repair import SetBudget
 from gfs_ha.protocol.scrub import ChangeScrub, StartScrub
 
@@ -74,6 +76,8 @@ LED: dict[type, Led] = {
     AcceptLoss: losses.accept_loss,
     StartScrub: scrub.start_scrub,
     ChangeJob: jobs.change_job,
+    PlanRebalance: rebalance.plan_rebalance,
+    StartRebalance: rebalance.start_rebalance,
     ChangeScrub: scrub.change_scrub,
     mode_words.DrainServer: server_modes.drain_server,
     mode_words.UndrainServer: server_modes.undrain_server,

@@ -29,6 +29,7 @@ from gfs_ha.master.handlers import (
     masters,
     namespace,
     placement,
+    rebalance,
     repair,
     scrub,
     server_detail,
@@ -52,6 +53,7 @@ from gfs_ha.protocol.live import GetLive
 from gfs_ha.protocol.losses import GetLoss
 from gfs_ha.protocol.placement import ExplainNewPlacement, ExplainPlacement
 from gfs_ha.protocol.policy import GetPolicy
+from gfs_ha.protocol.rebalance import GetRebalance
 from gfs_ha.protocol.server_modes import ListPlaces
 
 logger = logging.getLogger(__name__)
@@ -96,6 +98,7 @@ READS: dict[type, Read] = ANYWHERE | {
     repair_words.GetRepair: repair.get_repair,
     scrub_words.GetScrub: scrub.get_scrub,
     job_words.ListJobs: jobs.list_jobs,
+    GetRebalance: rebalance.get_rebalance,
     job_words.GetJob: jobs.show_job,
     job_words.GetJobLog: jobs.show_log,
     servers.ShowServer: server_detail.show_server,

@@ -1,0 +1,95 @@
+"""What operators ask of rebalancing: a plan that is played through, a start, how even disks are."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from gfs_ha.errors import GfsError, InvalidArgument, NotLeader
+from gfs_ha.master.handlers.call import Slot
+from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.jobs import job_row
+from gfs_ha.master.planners.balance import THRESHOLD_DEFAULT
+from gfs_ha.master.planners.fullness import Traffic, balance_of
+from gfs_ha.master.planners.plan import PlanLimits
+from gfs_ha.master.planners.rebalance_ahead import balance_row
+from gfs_ha.master.proposals import MARGIN_S
+from gfs_ha.master.raft.contract import Outcome
+from gfs_ha.master.rebalance_plan import Foresight
+from gfs_ha.master.repairing import scene_now
+from gfs_ha.master.state.job_commands import StartJob
+from gfs_ha.master.state.jobs import check_options, jobs_below
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.jobs import REBALANCE
+from gfs_ha.protocol.rebalance import (
+    LISTED_MAX,
+    GetRebalance,
+    PlanRebalance,
+    RebalancePlan,
+    RebalanceStatus,
+    StartRebalance,
+)
+
+
+def plan_rebalance(desk: Desk, request: PlanRebalance, slot: Slot) -> None:
+    """Answer what a rebalance would do, once it was played through beside everything else."""
+    reign = desk.leading()
+    check_options(request.options)
+    if not 0 <= request.listed <= LISTED_MAX:
+        raise InvalidArgument(f"a plan lists 0 to {LISTED_MAX} moves, not {request.listed}")
+
+    def answer(result: RebalancePlan | GfsError) -> None:
+        if isinstance(result, GfsError):
+            slot.fail(desk.proposer.for_client(result))
+        else:
+            slot.reply(msgspec.structs.replace(result, moves=result.moves[: request.listed]))
+
+    foresight = reign.foresight
+    if not isinstance(foresight, Foresight) or not foresight.serves(request.options):
+        if foresight is not None:
+            foresight.end(NotLeader("another plan was asked for"))
+        foresight = Foresight(desk, reign, request.options)
+        reign.foresight = foresight
+    foresight.when_done(answer)
+
+
+def get_rebalance(desk: Desk, view: View, request: GetRebalance, slot: Slot) -> RebalanceStatus:
+    """Return how full the disks are now, and the newest rebalance."""
+    newest = next((one for one in jobs_below(view, 0) if one[1].kind == REBALANCE), None)
+    scene = scene_now(desk, view)
+    traffic = Traffic(view, scene, PlanLimits().busy_rows)
+    threshold = THRESHOLD_DEFAULT
+    if newest is not None and not newest[1].ended:
+        threshold = newest[1].options.threshold or threshold
+    balance = balance_of(view, scene, traffic, threshold)
+    disks = sorted(balance.disks.values(), key=lambda one: (one.name, one.disk_id))
+    counts = Counter(one.server_id for one in disks)
+    return RebalanceStatus(
+        items=tuple(balance_row(balance, one, counts[one.server_id] > 1) for one in disks),
+        mean=round(balance.mean, 4),
+        threshold=balance.threshold,
+        left_bytes=balance.left_bytes(),
+        job=job_row(desk, view, *newest) if newest is not None else None,
+    )
+
+
+def start_rebalance(desk: Desk, request: StartRebalance, slot: Slot) -> None:
+    """Begin a rebalance, and answer with its number."""
+    desk.leading()
+    command = StartJob(
+        REBALANCE,
+        request.options,
+        planned_bytes=request.planned_bytes,
+        planned_moves=request.planned_moves,
+        asked_by=request.asked_by,
+    )
+
+    def done(outcome: Outcome) -> None:
+        if outcome.error is not None or outcome.result is None:
+            assert outcome.error is not None, "an outcome without result or error"
+            slot.fail(desk.proposer.for_client(outcome.error))
+            return
+        slot.reply_encoded(outcome.result)
+
+    desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)

@@ -1,0 +1,154 @@
+"""A rebalance that is played through for a plan, slice by slice on the door's thread.
+
+Between two slices everybody else has a turn; each has a read transaction of its own. All who ask
+for the same plan meanwhile get the same answer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from gfs_ha.errors import DeadlineExceeded, GfsError, NotLeader
+from gfs_ha.limits import REQUEST_DEADLINE_S
+from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.planners.balance import THRESHOLD_DEFAULT
+from gfs_ha.master.planners.fullness import Traffic, balance_of
+from gfs_ha.master.planners.plan import PlanLimits
+from gfs_ha.master.planners.rebalance_ahead import Ahead
+from gfs_ha.master.reign import Reign
+from gfs_ha.master.repairing import scene_now
+from gfs_ha.master.state.jobs import running_jobs
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.jobs import REBALANCE, JobOptions, job_id
+from gfs_ha.protocol.rebalance import LISTED_MAX, RebalancePlan
+from gfs_ha.runtime import Future
+
+logger = logging.getLogger(__name__)
+
+PLAYED_MAX_S = 60.0  # What is not played through by then is told as far as it is.
+_SLICE_S = 0.005
+_PAUSE_S = 0.005
+_ROWS = 16  # Between two looks at the clock.
+_FRESH_S = 2.0  # A plan that was ready so lately is told again.
+
+Answer = Callable[[RebalancePlan | GfsError], object]
+
+
+class Foresight:
+    """One plan; all of it on the door's thread but the pauses."""
+
+    def __init__(self, desk: Desk, reign: Reign, options: JobOptions) -> None:
+        self._desk, self._reign, self._options = desk, reign, options
+        self._began_s = desk.now_s()
+        self._done_s: float | None = None
+        self._result: RebalancePlan | GfsError | None = None
+        self._waiting: list[Answer] = []
+        with desk.kv.read() as reader:
+            view = View(reader)
+            # Kept for what it knows of servers; the tables are read with younger views.
+            self._scene = scene_now(desk, view)
+            traffic = Traffic(view, self._scene, PlanLimits().busy_rows)
+            threshold = options.threshold or THRESHOLD_DEFAULT
+            balance = balance_of(view, self._scene, traffic, threshold)
+            self._running = _running(view)
+        self._balanced = not balance.outside()
+        self._mean = balance.mean
+        self._ahead = Ahead(balance, LISTED_MAX)
+        desk.runtime.spawn("rebalance plan", self._run)
+
+    def serves(self, options: JobOptions) -> bool:
+        """Return whether this is the plan, or will be, for somebody who asks now."""
+        fresh = self._done_s is None or self._desk.now_s() - self._done_s < _FRESH_S
+        return options == self._options and fresh
+
+    def when_done(self, answer: Answer) -> None:
+        """Have somebody told of the plan, or why there is none."""
+        if self._result is not None:
+            answer(self._result)
+        else:
+            self._waiting.append(answer)
+
+    def end(self, error: GfsError) -> None:
+        """Tell all who wait that there is no plan; the play ends soon."""
+        if self._result is None:
+            self._finish(error)
+
+    def _run(self) -> None:
+        """Have slice after slice played. In a task of its own, which only waits."""
+        runtime = self._desk.runtime
+        more = True
+        while more:
+            future: Future[bool] = runtime.future()
+            try:
+                self._desk.post(partial(self._tell_slice, future))
+                more = future.result(REQUEST_DEADLINE_S)
+            except GfsError as error:
+                logger.warning("plan of a rebalance given up because=%s", error.message)
+                lost = DeadlineExceeded("the plan could not be played through; try again")
+                self._desk.post_quietly(partial(self.end, lost))
+                return
+            runtime.sleep(_PAUSE_S)
+
+    def _tell_slice(self, future: Future[bool]) -> None:
+        future.set(self._slice())
+
+    def _slice(self) -> bool:
+        if self._result is not None or self._desk.reign is not self._reign:
+            self.end(NotLeader("the reign is over"))
+            return False
+        now_s = self._desk.now_s()
+        until_s = now_s + _SLICE_S
+        try:
+            with self._desk.kv.read() as reader:
+                view = View(reader)
+                more = True
+                while more and self._desk.now_s() < until_s:
+                    more = self._ahead.step(view, self._scene, _ROWS)
+        except GfsError as error:
+            self._finish(self._desk.weigh(error))
+            return False
+        if more and now_s - self._began_s < PLAYED_MAX_S:
+            return True
+        self._finish(self._report(whole=not more))
+        return False
+
+    def _finish(self, result: RebalancePlan | GfsError) -> None:
+        self._result, self._done_s = result, self._desk.now_s()
+        waiting, self._waiting = self._waiting, []
+        for answer in waiting:
+            answer(result)
+
+    def _report(self, whole: bool) -> RebalancePlan:
+        ahead, rows = self._ahead, self._ahead.rows_of_disks()
+        per_s = self._rate(sum(bool(row.bytes_in) for row in rows))
+        lacking = self._reign.queue.newest.copies
+        waits = "chunks lack copies: these come first" if lacking else ""
+        return RebalancePlan(
+            items=rows,
+            moves=tuple(ahead.moves),
+            move_count=ahead.move_count,
+            moved_bytes=ahead.moved_bytes,
+            mean=round(self._mean, 4),
+            threshold=ahead.balance.threshold,
+            bytes_per_s=per_s,
+            eta_ms=ahead.moved_bytes * 1000 // per_s if per_s else -1,
+            balanced=self._balanced,
+            running=self._running,
+            waits=self._reign.hold or waits,
+            whole=whole,
+        )
+
+    def _rate(self, targets: int) -> int:
+        """Return what the moves may take together by all budgets; 0: there is no limit."""
+        budget = self._scene.budget
+        limits = [self._options.bytes_per_s, budget.cluster_bytes_per_s]
+        limits.append(budget.server_bytes_per_s * max(1, targets))
+        return min((one for one in limits if one), default=0)
+
+
+def _running(view: View) -> str:
+    """Return the rebalance that has not ended, else empty."""
+    found = (number for number, job in running_jobs(view) if job.kind == REBALANCE)
+    return next((job_id(REBALANCE, number) for number in found), "")
