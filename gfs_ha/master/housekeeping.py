@@ -16,11 +16,13 @@ from gfs_ha.limits import REQUEST_DEADLINE_S, SUSPECT_S
 from gfs_ha.master.census import Presence, lost_disks
 from gfs_ha.master.handlers.chunkservers import note_strays
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.events import look_around
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.orders import COMPACT
 from gfs_ha.master.planners.compaction import plan_compaction
 from gfs_ha.master.planners.copies import plan_copies
 from gfs_ha.master.planners.drain import plan_drain
+from gfs_ha.master.planners.events import plan_events
 from gfs_ha.master.planners.expiry import plan_claims, plan_seals, plan_sessions
 from gfs_ha.master.planners.garbage import plan_deletes, plan_reaping
 from gfs_ha.master.planners.goals import plan_goals
@@ -31,6 +33,7 @@ from gfs_ha.master.planners.leases import (
     plan_tails,
     plan_unopened,
 )
+from gfs_ha.master.planners.news import News
 from gfs_ha.master.planners.orphans import plan_orphans
 from gfs_ha.master.planners.placing import plan_placing
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Planner, Seen
@@ -56,6 +59,7 @@ logger = logging.getLogger(__name__)
 TICK_S = 0.25
 _MINUTE_S = 60.0
 _SNAPSHOT_WAIT_S = 2.0
+_NEWS_S = 2.0  # How often it is looked at the health of the whole cluster.
 _DELETED_PER_PLAN = 1_000
 _CENSUS_ROWS = 500
 _HEARD_AFTER_S = SUSPECT_S  # A new leader has heard of every live server by then (G6).
@@ -64,6 +68,7 @@ _DELETES = "deletes"
 _COPIES = "copies"
 _PUNCHING = "punching"
 _ORPHANS = "orphans"
+_EVENTS = "events"
 _ANNOUNCE = "announce"
 _INIT = "init"
 
@@ -91,6 +96,7 @@ PLANNERS: dict[str, Planner] = {
     "tally": plan_tally,
     "shares": plan_shares,
     "progress": plan_progress,
+    _EVENTS: plan_events,
 }
 
 
@@ -107,6 +113,7 @@ class Housekeeper:
         self._pending: dict[str, int] = {}
         self._lock = desk.runtime.lock()
         self._stopping = False
+        self._news_s = 0.0  # When it is looked at the whole cluster next.
 
     def run(self) -> None:
         """Tick until `stop`."""
@@ -177,11 +184,19 @@ class Housekeeper:
                     repair=repair,
                     garbage=reign.garbage.seen(take=not collecting),
                     day_minute=_day_minute(self._desk.runtime.wall_ns()),
+                    news=self._news(reign, now_s, repair.young),
                 )
             )
 
         self._desk.post(look)
         return future.result(_SNAPSHOT_WAIT_S)
+
+    def _news(self, reign: Reign, now_s: float, young: bool) -> News | None:
+        """Return what there is to be told of the whole cluster, every few seconds."""
+        if young or now_s < self._news_s or self._pending.get(_EVENTS):
+            return None
+        self._news_s = now_s + _NEWS_S
+        return look_around(self._desk)
 
     def _plan(self, reign: Reign, seen: Seen) -> list[Plan]:
         if self._planned_for is not reign:

@@ -12,6 +12,7 @@ from gfs_ha.protocol.control import (
     ServerRegistered,
 )
 from gfs_ha.protocol.damage import DamageReply, DamageRequest
+from gfs_ha.protocol.events import EventReply, EventRequest
 from gfs_ha.protocol.extents import ExtentMutation, ExtentReply
 from gfs_ha.protocol.fsck import FsckReply, FsckRequest
 from gfs_ha.protocol.garbage import GarbageReply, GarbageRequest
@@ -50,6 +51,7 @@ Request = (
     | ServerModeRequest
     | JobRequest
     | RebalanceRequest
+    | EventRequest
     | LiveRequest
     | ExtentMutation
     | AppendRequest
@@ -71,6 +73,7 @@ Reply = (
     | ServerModeReply
     | JobReply
     | RebalanceReply
+    | EventReply
     | LiveReply
     | ExtentReply
     | AppendReply

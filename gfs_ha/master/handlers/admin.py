@@ -17,9 +17,13 @@ from gfs_ha.master.handlers.overview import overview_of
 from gfs_ha.master.handlers.repair import repair_report
 from gfs_ha.master.handlers.scrub import scrub_report
 from gfs_ha.master.health import Symptoms, examine
+from gfs_ha.master.muting import told
+from gfs_ha.master.planners.plan import cluster_ms
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.scrub_health import summarise
 from gfs_ha.master.standing import standing_of
+from gfs_ha.master.state.events import all_noted
+from gfs_ha.master.state.mutes import all_mutes
 from gfs_ha.master.state.records import DEAD, Server
 from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.view import View
@@ -147,9 +151,7 @@ def disk_row(disk: DiskFacts) -> DiskRow:
     )
 
 
-def health_of(
-    desk: Desk, view: View, servers: tuple[ServerRow, ...]
-) -> tuple[HealthReport, int]:
+def health_of(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[HealthReport, int]:
     """Return the findings, and how many chunks have too few copies (at least, if very many)."""
     reign = desk.leading()
     describer = Describer(desk, view)
@@ -161,36 +163,40 @@ def health_of(
     garbage = GarbageCount(view, reign, desk.now_s())
     # Without a dead server nothing is held for long, and counting would be in vain.
     held = garbage.held() if any(server.state == "dead" for server in servers) else []
-    report = examine(
-        Symptoms(
-            raft=desk.proposer.status(),
-            settings=view.settings(),
-            file_settings=settings,
-            servers=servers,
-            clocks_ahead_ms={
-                server.name: observed.servers[server.server_id].clock_ahead_ms
-                for server in servers
-                if server.server_id in observed.servers
-            },
-            under_count=len(under),
-            under_more=more,
-            blocked=_blocked(desk, view),
-            damaged=_damaged(view, reign),
-            internal_errors=view.internal_errors(),
-            wall_ns=desk.runtime.wall_ns(),
-            disk_free_bytes=free_bytes,
-            disk_total_bytes=total_bytes,
-            state_bytes=stats.used_bytes,
-            map_bytes=stats.map_bytes,
-            state_check=view.state_check(),
-            repair=repair_report(desk, view, REPAIR_COPIES_MAX),
-            scrub=scrub_report(desk, view),
-            garbage_held=tuple(held),
-            garbage_more=garbage.more,
-            led_since_ms=tuple(term.since_ms for term in view.led_terms(TERMS_SHOWN)),
-        )
+    symptoms = Symptoms(
+        raft=desk.proposer.status(),
+        settings=view.settings(),
+        file_settings=settings,
+        servers=servers,
+        clocks_ahead_ms={
+            server.name: observed.servers[server.server_id].clock_ahead_ms
+            for server in servers
+            if server.server_id in observed.servers
+        },
+        under_count=len(under),
+        under_more=more,
+        blocked=_blocked(desk, view),
+        damaged=_damaged(view, reign),
+        internal_errors=view.internal_errors(),
+        wall_ns=desk.runtime.wall_ns(),
+        disk_free_bytes=free_bytes,
+        disk_total_bytes=total_bytes,
+        state_bytes=stats.used_bytes,
+        map_bytes=stats.map_bytes,
+        state_check=view.state_check(),
+        repair=repair_report(desk, view, REPAIR_COPIES_MAX),
+        scrub=scrub_report(desk, view),
+        garbage_held=tuple(held),
+        garbage_more=garbage.more,
+        led_since_ms=tuple(term.since_ms for term in view.led_terms(TERMS_SHOWN)),
     )
-    return report, len(under)
+    found = told(
+        examine(symptoms),
+        all_noted(view),
+        all_mutes(view),
+        cluster_ms(view.counters(), desk.now_s() - reign.elected_s),
+    )
+    return found, len(under)
 
 
 def _blocked(desk: Desk, view: View) -> dict[str, str]:

@@ -23,6 +23,7 @@ from gfs_ha.master.handlers import (
     appends,
     chunks,
     chunkservers,
+    events,
     jobs,
     leases,
     losses,
@@ -47,6 +48,7 @@ from gfs_ha.protocol import server_modes as mode_words
 from gfs_ha.protocol.calls import SERVE_METHOD, CallBody, CallContext
 from gfs_ha.protocol.codec import Hello, HelloReply, decode, encode, failure
 from gfs_ha.protocol.damage import VerifyChunk
+from gfs_ha.protocol.events import MuteFinding
 from gfs_ha.protocol.jobs import ChangeJob
 from gfs_ha.protocol.losses import AcceptLoss
 from gfs_ha.protocol.rebalance import PlanRebalance, StartRebalance
@@ -78,6 +80,7 @@ LED: dict[type, Led] = {
     ChangeJob: jobs.change_job,
     PlanRebalance: rebalance.plan_rebalance,
     StartRebalance: rebalance.start_rebalance,
+    MuteFinding: events.mute_finding,
     ChangeScrub: scrub.change_scrub,
     mode_words.DrainServer: server_modes.drain_server,
     mode_words.UndrainServer: server_modes.undrain_server,

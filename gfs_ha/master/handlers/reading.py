@@ -20,6 +20,7 @@ from gfs_ha.master.handlers import (
     chunk_reports,
     chunks,
     chunkservers,
+    events,
     fsck,
     gc,
     jobs,
@@ -43,6 +44,7 @@ from gfs_ha.master.raft.journal import stored_applied
 from gfs_ha.master.roles import takes_part
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol import append, damage, garbage, metadata, reports, servers
+from gfs_ha.protocol import events as event_words
 from gfs_ha.protocol import fsck as fsck_words
 from gfs_ha.protocol import jobs as job_words
 from gfs_ha.protocol import repair as repair_words
@@ -97,6 +99,7 @@ READS: dict[type, Read] = ANYWHERE | {
     reports.GetStatus: admin.get_status,
     repair_words.GetRepair: repair.get_repair,
     scrub_words.GetScrub: scrub.get_scrub,
+    event_words.GetEvents: events.get_events,
     job_words.ListJobs: jobs.list_jobs,
     GetRebalance: rebalance.get_rebalance,
     job_words.GetJob: jobs.show_job,

@@ -11,6 +11,7 @@ from gfs_ha.master.planners.drain_walk import DrainWalks
 from gfs_ha.master.planners.garbage_seen import GarbageSeen, Place
 from gfs_ha.master.planners.garbage_walk import DeadWalk
 from gfs_ha.master.planners.job_book import JobBook
+from gfs_ha.master.planners.news import News
 from gfs_ha.master.planners.placing_walk import PlacingWalk
 from gfs_ha.master.planners.primaries import TailsSeen
 from gfs_ha.master.planners.queue import RepairQueue
@@ -53,6 +54,7 @@ class Seen:
     repair: RepairSeen = field(default_factory=RepairSeen)
     tails: TailsSeen = field(default_factory=TailsSeen)
     garbage: GarbageSeen = field(default_factory=GarbageSeen)
+    news: News | None = None  # Not looked for at every tick.
     day_minute: int = 0  # Of the leader's own day: windows of jobs go by it.
 
     def cluster_ms(self, counters: Counters) -> int:

@@ -1,0 +1,225 @@
+"""Tells of what only a leader observes: servers, disks, findings, repair that come and go.
+
+Each thing is compared with what is noted of it in the tables, so a new leader neither repeats what
+its predecessor told nor forgets what nobody told yet; the command compares once more (M1). What is
+as it should be has no row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from gfs_ha.ids import format_id
+from gfs_ha.limits import (
+    EVENT_CHANGES_MAX,
+    EVENT_SUBJECT_BYTES_MAX,
+    EVENT_TEXT_BYTES_MAX,
+    EVENT_WINDOW_MS,
+    MIB,
+)
+from gfs_ha.master.muting import FINDING_CLASS, finding_key, mute_ends
+from gfs_ha.master.observed import DEAD, SUSPECT
+from gfs_ha.master.planners.news import News
+from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
+from gfs_ha.master.state.bounds import fitting_text
+from gfs_ha.master.state.event_commands import EndMute, NotedChange, NoteEvents
+from gfs_ha.master.state.event_records import Noted
+from gfs_ha.master.state.events import OFTEN, all_noted
+from gfs_ha.master.state.mutes import all_mutes
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol import events as words
+from gfs_ha.protocol.events import ERROR, INFO, WARNING
+
+_SERVER, _DISK, _REPAIR, _MASTERS = "server", "disk", "repair", "masters"
+# Findings that other events tell of in better words; since when they stand is noted all the same.
+_TOLD_ELSEWHERE = ("SERVER_DEAD", "SERVER_SUSPECT", "DISK_FAILED", "CHUNKS_UNDER")
+_SERVER_TEXTS = {
+    SUSPECT: "suspect: no heartbeat; it gets nothing new until it is back",
+    DEAD: "dead: what it holds is copied from the other holders",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """Something that is not as it should be, and how events tell of that."""
+
+    key: str
+    state: str
+    kind: str
+    subject: str
+    text: str
+    severity: str
+    values: tuple[int, ...] = ()
+
+
+def plan_events(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
+    """Return what is to be told and noted; nothing before the leader has heard of everybody."""
+    made = Plan()
+    if seen.repair.young:
+        return made
+    noted = all_noted(view)
+    now_ms = seen.cluster_ms(view.counters())
+    watched = [*_servers(view, seen), *_disks(view, seen), *_repair(view, cursors, noted)]
+    looked_at = {_SERVER, _DISK, _REPAIR}
+    if seen.news is not None:
+        watched += _findings(seen.news)
+        looked_at.add(FINDING_CLASS)
+    changes = [*_begun(noted, watched), *_over(view, noted, watched, looked_at)]
+    if seen.news is not None:
+        changes += _masters(noted, seen.news)
+        made.proposals += _mutes_over(view, seen.news, now_ms)
+    changed = {one.key for one in changes}
+    changes += [one for one in _settled(noted, now_ms) if one.key not in changed]
+    if changes:
+        made.proposals.append(NoteEvents(tuple(changes[:EVENT_CHANGES_MAX])))
+    return made
+
+
+# What is not as it should be ----------------------------------------------------------------------
+
+
+def _servers(view: View, seen: Seen) -> Iterator[Watched]:
+    for server_id, server in view.servers():
+        state = seen.repair.states.get(server_id, "")
+        if state in _SERVER_TEXTS:
+            severity = ERROR if state == DEAD else WARNING
+            told = (server.name, _SERVER_TEXTS[state], severity)
+            yield Watched(f"{_SERVER}/{server.name}", state, words.SERVER, *told)
+
+
+def _disks(view: View, seen: Seen) -> Iterator[Watched]:
+    for server_id, disk_id in sorted(seen.repair.failed_disks):
+        server = view.server(server_id)
+        if server is not None:
+            name = format_id(disk_id)
+            text = f"disk {name} is out of service; what it held is copied from the other holders"
+            told = (server.name, text, ERROR)
+            yield Watched(f"{_DISK}/{server.name}/{name}", "failed", words.DISK, *told)
+
+
+def _repair(view: View, cursors: Cursors, noted: Mapping[str, Noted]) -> Iterator[Watched]:
+    """Yield that copies are being made anew; with a first round under way, what was known before.
+
+    Chunks without any copy do not count: nothing can be done for them.
+    """
+    queue = cursors.queue
+    lacking = max(one.chunks - one.without_copy for one in (queue.found, queue.running))
+    before = noted.get(_REPAIR)
+    running = before is not None and bool(before.state)
+    if not lacking and not (running and not queue.rounds):
+        return
+    most = max(queue.found, queue.running, key=lambda one: one.chunks)
+    chunks = "1 chunk lacks" if lacking == 1 else f"{lacking:,} chunks lack"
+    text = f"begins: {chunks} copies, {most.lacking_bytes / MIB:,.1f} MiB to copy"
+    counters = view.counters()
+    values = (counters.repaired_copies, counters.repaired_bytes)
+    yield Watched(_REPAIR, "running", words.REPAIR, "repair", text, WARNING, values)
+
+
+def _findings(news: News) -> Iterator[Watched]:
+    keys = set()
+    for one in news.findings:
+        key = finding_key(one)
+        if key in keys:
+            continue
+        keys.add(key)
+        text = "" if one.code in _TOLD_ELSEWHERE else f"{one.code}: {one.message}"
+        told = (one.subject or one.code, text, one.severity)
+        yield Watched(key, one.severity, words.FINDING, *told)
+
+
+# Compared with what is noted ----------------------------------------------------------------------
+
+
+def _begun(noted: Mapping[str, Noted], watched: list[Watched]) -> Iterator[NotedChange]:
+    for one in watched:
+        row = noted.get(one.key)
+        before = row.state if row is not None else ""
+        if before != one.state:
+            yield NotedChange(
+                key=one.key,
+                seen=before,
+                state=one.state,
+                kind=one.kind,
+                subject=fitting_text(one.subject, EVENT_SUBJECT_BYTES_MAX),
+                text=fitting_text(one.text, EVENT_TEXT_BYTES_MAX),
+                severity=one.severity,
+                values=one.values,
+            )
+
+
+def _over(
+    view: View, noted: Mapping[str, Noted], watched: list[Watched], looked_at: set[str]
+) -> Iterator[NotedChange]:
+    standing = {one.key for one in watched}
+    names = {server.name for _, server in view.servers()}
+    for key, row in noted.items():
+        whose, _, rest = key.partition("/")
+        if not row.state or key in standing or whose not in looked_at:
+            continue
+        kind, subject = _about(key)
+        text = f"back, it was {row.state}"
+        if whose == _DISK:
+            text = f"disk {rest.partition('/')[2]} serves again"
+        elif whose == _REPAIR:
+            text = _repaired_text(view, row)
+        elif whose == FINDING_CLASS:
+            code = rest.partition("/")[0]
+            text = "" if code in _TOLD_ELSEWHERE else f"{code} is over"
+        if whose in (_SERVER, _DISK) and subject not in names:
+            text = ""  # Its removal was told.
+        yield NotedChange(key, row.state, "", kind, subject, text, INFO, timed=True)
+
+
+def _repaired_text(view: View, row: Noted) -> str:
+    counters = view.counters()
+    copies, size = counters.repaired_copies, counters.repaired_bytes
+    if len(row.values) == 2:
+        copies, size = copies - row.values[0], size - row.values[1]
+    made = "1 copy" if copies == 1 else f"{copies:,} copies"
+    return f"over: {made} made, {size / MIB:,.1f} MiB,"
+
+
+def _masters(noted: Mapping[str, Noted], news: News) -> Iterator[NotedChange]:
+    """Yield that the masters are others than before; of a first look nothing is told."""
+    state = fitting_text(", ".join(news.masters), EVENT_TEXT_BYTES_MAX - len("they are  now"))
+    row = noted.get(_MASTERS)
+    if row is None or row.state != state:
+        text = f"they are {state} now" if row is not None and row.state else ""
+        seen = row.state if row is not None else ""
+        yield NotedChange(_MASTERS, seen, state, words.MASTERS, "masters", text)
+
+
+def _settled(noted: Mapping[str, Noted], now_ms: int) -> Iterator[NotedChange]:
+    """Yield what was held back of things that have come to rest, and forget those that are well."""
+    for key, row in noted.items():
+        if now_ms - row.window_ms < EVENT_WINDOW_MS:
+            continue
+        kind, subject = _about(key)
+        if row.held:
+            state = f"is {row.state} now" if row.state else "is as it should be now"
+            text = "it came and went" if key.startswith(OFTEN) else f"it came and went, {state}"
+            yield NotedChange(key, row.state, row.state, kind, subject, text)
+        elif not row.state:
+            yield NotedChange(key, "", "", kind, subject)
+
+
+def _about(key: str) -> tuple[str, str]:
+    """Return (kind, subject) of what a key says."""
+    whose, _, rest = key.partition("/")
+    first, _, second = rest.partition("/")
+    if whose == OFTEN:
+        return (first if first in words.KINDS else words.CLUSTER), second or first
+    if whose == FINDING_CLASS:
+        return words.FINDING, second or first
+    kinds = {_SERVER: words.SERVER, _DISK: words.DISK, _MASTERS: words.MASTERS}
+    return kinds.get(whose, words.REPAIR), first or whose
+
+
+def _mutes_over(view: View, news: News, now_ms: int) -> Iterator[EndMute]:
+    for code, mute in all_mutes(view).items():
+        why = "its time is over" if mute.until_ms <= now_ms else ""
+        why = why or mute_ends(mute, [one for one in news.findings if one.code == code])
+        if why:
+            yield EndMute(code, mute.made_index, why)

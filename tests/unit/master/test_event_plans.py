@@ -1,0 +1,236 @@
+"""What leaders tell of servers, disks, repair and findings: each once, whoever leads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from repair_house import House
+
+from gfs_ha.ids import DiskId, ServerId
+from gfs_ha.limits import EVENT_WINDOW_MS
+from gfs_ha.master.muting import told
+from gfs_ha.master.planners.events import plan_events
+from gfs_ha.master.planners.news import News
+from gfs_ha.master.planners.plan import Cursors, Plan
+from gfs_ha.master.planners.replication import plan_replication
+from gfs_ha.master.state.event_commands import StartMute
+from gfs_ha.master.state.events import all_noted, events_after
+from gfs_ha.master.state.invariants import check_all
+from gfs_ha.master.state.mutes import all_mutes
+from gfs_ha.protocol.reports import Finding, HealthReport
+
+WELL = News((), ("m1", "m2", "m3"))
+
+
+def finding(code: str, severity: str = "error", subject: str = "") -> Finding:
+    return Finding(code, severity, f"{code.lower()} it is", "mend it", subject)
+
+
+@dataclass
+class Watch:
+    """A cluster and its leader, who may be replaced by one that knows only the tables."""
+
+    house: House = field(default_factory=House)
+    failed: set[tuple[ServerId, DiskId]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.tick(WELL)
+        self.known = self.last()
+
+    def plan(self, news: News | None = None, young: bool = False) -> Plan:
+        house = self.house
+        seen = house.seen()
+        now_s = seen.elected_s + house.tables.elapsed_ms / 1000
+        repair = replace(seen.repair, failed_disks=frozenset(self.failed), young=young)
+        with house.tables.view() as view:
+            return plan_events(
+                view,
+                replace(seen, now_s=now_s, news=news, repair=repair),
+                house.limits,
+                house.cursors,
+            )
+
+    def later(self, elapsed_ms: int) -> None:
+        self.house.tables.elapsed_ms += elapsed_ms
+
+    def tick(self, news: News | None = None) -> None:
+        """Plan and apply; the next plan has nothing to do."""
+        for command in self.plan(news).proposals:
+            self.house.tables.do(command)
+        assert self.plan(news).empty
+
+    def walk(self) -> None:
+        """Let the planner of repair look at all chunks, without carrying anything out."""
+        with self.house.tables.view() as view:
+            plan_replication(view, self.house.seen(), self.house.limits, self.house.cursors)
+
+    def new_leader(self) -> None:
+        self.house.cursors = Cursors()
+
+    def last(self) -> int:
+        with self.house.tables.view() as view:
+            return view.counters().last_event
+
+    def texts(self) -> list[str]:
+        with self.house.tables.view() as view:
+            assert check_all(view) == []
+            found = [f"{row.subject} {row.text}" for _, row in events_after(view, self.known)]
+        self.known += len(found)
+        return found
+
+
+def test_a_cluster_that_is_well_tells_nothing() -> None:
+    watch = Watch()
+    watch.house.chunk()
+    for _ in range(3):
+        watch.walk()
+        watch.tick(WELL)
+        assert watch.plan(WELL).empty
+    assert watch.texts() == []
+
+
+def test_a_server_is_suspect_then_dead_then_back_and_each_is_told_once() -> None:
+    watch = Watch()
+    watch.house.suspect.add(1)
+    watch.tick()
+    watch.house.suspect.clear()
+    watch.house.dead.add(1)
+    watch.tick()
+    watch.new_leader()
+    watch.tick()
+    watch.house.dead.clear()
+    watch.tick()
+    said = watch.texts()
+    assert [line.split(":")[0] for line in said[:2]] == ["cs1 suspect", "cs1 dead"]
+    assert said[2].startswith("cs1 back, it was dead after ")
+    assert len(said) == 3
+
+
+def test_a_leader_that_has_not_heard_of_everybody_tells_nothing() -> None:
+    watch = Watch()
+    watch.house.dead.update((1, 2))
+    assert watch.plan(WELL, young=True).empty
+
+
+def test_a_disk_that_failed_is_told_and_that_it_serves_again() -> None:
+    watch = Watch()
+    watch.failed.add((ServerId(2), DiskId(102)))
+    watch.tick()
+    watch.failed.clear()
+    watch.tick()
+    assert [line.split(";")[0] for line in watch.texts()] == [
+        "cs2 disk 0x66 is out of service",
+        "cs2 disk 0x66 serves again after 0 s",
+    ]
+
+
+def test_repair_is_told_when_it_begins_and_when_it_is_over_with_what_it_made() -> None:
+    watch = Watch(House(server_count=5))
+    for _ in range(2):
+        watch.house.chunk((1, 2, 3))
+    watch.house.dead.add(1)
+    watch.walk()
+    watch.tick()
+    watch.new_leader()
+    watch.tick()  # Before its first round is through: it goes on, as far as anybody knows.
+    watch.house.rest()
+    watch.walk()
+    watch.walk()
+    watch.tick()
+    assert watch.texts() == [
+        "cs1 dead: what it holds is copied from the other holders",
+        "repair begins: 2 chunks lack copies, 0.0 MiB to copy",
+        "repair over: 2 copies made, 0.0 MiB, after 0 s",
+    ]
+
+
+def test_chunks_without_any_copy_keep_no_repair_going() -> None:
+    watch = Watch()
+    watch.house.chunk((1, 2, 3))
+    watch.house.dead.update((1, 2, 3))
+    watch.walk()
+    watch.walk()
+    watch.tick()
+    assert all("repair" not in line for line in watch.texts())
+
+
+def test_findings_are_told_once_when_they_come_and_when_they_go() -> None:
+    watch = Watch()
+    skewed = finding("CLOCK_SKEW", "warning", "cs2")
+    news = News((skewed, skewed, finding("SPACE_LOW"), finding("CHUNKS_UNDER")), WELL.masters)
+    watch.tick(news)
+    watch.new_leader()
+    watch.tick(news)
+    with watch.house.tables.view() as view:
+        noted = all_noted(view)
+        report = told(HealthReport(False, news.findings), noted, {}, 0)
+    assert all(one.since_ns > 0 for one in report.items)
+    watch.tick(WELL)
+    assert watch.texts() == [
+        "cs2 CLOCK_SKEW: clock_skew it is",
+        "SPACE_LOW SPACE_LOW: space_low it is",
+        "cs2 CLOCK_SKEW is over after 0 s",
+        "SPACE_LOW SPACE_LOW is over after 0 s",
+    ]
+
+
+def test_other_masters_than_before_are_told() -> None:
+    watch = Watch()
+    watch.tick(News((), ("m1", "m2", "m4")))
+    watch.new_leader()
+    watch.tick(News((), ("m1", "m2", "m4")))
+    assert watch.texts() == ["masters they are m1, m2, m4 now"]
+
+
+def test_what_flaps_is_told_a_few_times_and_then_counted_and_forgotten() -> None:
+    watch = Watch()
+    for _ in range(10):
+        watch.house.suspect.add(3)
+        watch.tick()
+        watch.house.suspect.clear()
+        watch.tick()
+    assert len(watch.texts()) == 6
+    watch.later(EVENT_WINDOW_MS)
+    watch.tick()
+    assert watch.texts() == ["cs3 it came and went, is as it should be now (14 more like this)"]
+    watch.later(EVENT_WINDOW_MS)
+    watch.tick()
+    with watch.house.tables.view() as view:
+        assert not [key for key in all_noted(view) if key.startswith("server")]
+
+
+def test_a_mute_ends_when_it_gets_worse_or_its_time_is_over() -> None:
+    watch = Watch()
+    dead = finding("SERVER_DEAD", "warning", "cs1")
+    watch.house.tables.do(StartMute("SERVER_DEAD", 1000, "warning", ("cs1",)))
+    watch.tick(News((dead,), WELL.masters))
+    assert watch.texts()[1:] == []
+    for worse, why in (
+        (finding("SERVER_DEAD", "warning", "cs2"), "it is about cs2 now, too"),
+        (finding("SERVER_DEAD", "error", "cs1"), "it is an error now, and was a warning"),
+    ):
+        watch.tick(News((dead, worse), WELL.masters))
+        assert any(why in line for line in watch.texts())
+        with watch.house.tables.view() as view:
+            assert not all_mutes(view)
+        watch.house.tables.do(StartMute("SERVER_DEAD", 1000, "warning", ("cs1",)))
+    watch.later(2000)
+    watch.tick(News((dead,), WELL.masters))
+    assert watch.texts()[-1].endswith("counts again: its time is over")
+
+
+def test_a_finding_that_is_muted_does_not_count_and_says_for_how_long() -> None:
+    watch = Watch()
+    watch.house.tables.do(StartMute("SPACE_LOW", 60_000, "error", (), "a bigger disk comes"))
+    with watch.house.tables.view() as view:
+        now_ms, mutes = view.counters().cluster_ms, all_mutes(view)
+    found = HealthReport(False, (finding("SPACE_LOW"), finding("CLOCK_SKEW", "warning", "cs1")))
+    report = told(found, {}, mutes, now_ms)
+    assert report.healthy
+    assert [one.code for one in report.items] == ["CLOCK_SKEW", "SPACE_LOW"]
+    assert (report.items[1].muted_ms, report.items[1].mute_reason) == (
+        60_000,
+        "a bigger disk comes",
+    )
+    assert [one.code for one in report.mutes] == ["SPACE_LOW"]
+    assert not told(found, {}, mutes, now_ms + 60_000).healthy
