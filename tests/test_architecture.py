@@ -53,6 +53,8 @@ PURE_ROOMS = (
     "ids.py",
     "limits.py",
     "checksum.py",
+    "sketch.py",
+    "sketch_windows.py",
     "protocol/",
     "master/state/",
     "master/planners/",
