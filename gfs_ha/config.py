@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gfs_ha import limits
+from gfs_ha.contexts import choose
 from gfs_ha.errors import ConfigError
 from gfs_ha.strict_toml import Section, parse_address, read_root, read_text
 
@@ -100,23 +101,13 @@ class Config:
     security: str
 
 
-def find(explicit: str | None, environ: Mapping[str, str]) -> Path:
-    """Return the file to load: --config, GFS_CONFIG, ./gfs.toml, the home's, the machine's.
+def find(explicit: str | None, environ: Mapping[str, str], context: str | None = None) -> Path:
+    """Return the file to load; contexts.py says in which order it is looked for.
 
-    Raises: ConfigError when nothing names one and none of the usual places has one.
+    Raises: ConfigError when nothing names one and none of the usual places has one; NotFound for a
+    context that is not there.
     """
-    named = explicit or environ.get("GFS_CONFIG")
-    if named:
-        return Path(named).expanduser()
-    places = [Path("gfs.toml")]
-    if environ.get("HOME"):
-        places.append(Path(environ["HOME"]) / ".config/gfs-ha/gfs.toml")
-    places.append(Path("/etc/gfs-ha/gfs.toml"))
-    for place in places:
-        if place.exists():
-            return place
-    looked = ", ".join(str(place) for place in places)
-    raise ConfigError(f"no configuration: give --config or set GFS_CONFIG (looked for {looked})")
+    return choose(environ, explicit, context).path
 
 
 def load(path: str | Path) -> Config:

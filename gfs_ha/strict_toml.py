@@ -120,6 +120,10 @@ class Section:
     def has(self, key: str) -> bool:
         return key in self._values
 
+    def names(self) -> list[str]:
+        """Return the keys of this table, in the file's order."""
+        return list(self._values)
+
     def raw(self, key: str) -> Any:
         return self._values.get(key)
 

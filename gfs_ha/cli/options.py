@@ -48,7 +48,8 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # Older ones take none.
 class Options:
     """The common options of one run; a verb's own position overrides what stood before it."""
 
-    config: str | None = None
+    config: str | None = None  # As the command line says; the environment is read by contexts.py.
+    context: str | None = None
     output: str = TABLE
     quiet: bool = False
     verbose: bool = False
@@ -79,6 +80,7 @@ def common_options(with_environment: bool) -> list[click.Option]:
 
     return [
         option("--config", env="GFS_CONFIG", metavar="FILE", text="The cluster's TOML file."),
+        option("--context", env="GFS_CONTEXT", metavar="NAME", text="A cluster by its name here."),
         option(
             *("-o", "--output"),
             env="GFS_OUTPUT",
@@ -132,6 +134,9 @@ def _keep(context: click.Context, parameter: click.Parameter, value: object) -> 
     source = context.get_parameter_source(parameter.name or "")
     if source in (None, click.core.ParameterSource.DEFAULT):
         return
+    named = parameter.name in ("config", "context")
+    if named and source is click.core.ParameterSource.ENVIRONMENT:
+        return  # What the command line says wins over both variables: see contexts.py.
     options = context.ensure_object(Options)
     match parameter.name:
         case "json":
@@ -141,9 +146,8 @@ def _keep(context: click.Context, parameter: click.Parameter, value: object) -> 
             options.color = not value
         case "timeout":
             options.timeout_s = float(value)  # type: ignore[arg-type]
-        case "config":
-            # An empty variable means: not set.
-            options.config = str(value) if value else None
+        case "config" | "context":
+            setattr(options, str(parameter.name), str(value) if value else None)
         case name:
             setattr(options, str(name), value)
 

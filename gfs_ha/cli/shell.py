@@ -39,6 +39,7 @@ DATA_VERBS = {
     "sync": Row(f"{_DATA}.sync", "sync", "Make one tree like another, one way"),
     "check": Row(f"{_DATA}.check", "check", "Compare a local tree with a remote one"),
     "checksum": Row(f"{_DATA}.checksum", "checksum", "Show or check CRC-32C of whole files"),
+    "context": Row("gfs_ha.cli.context", "context", "Several clusters, by their names here"),
     "admin": Row(f"{_ADMIN}.family", "admin", "For operators: status, health, masters, chunks"),
     "local": Row("gfs_ha.cli.local", "local", "A real cluster of processes on this machine"),
     "version": Row("gfs_ha.cli.version", "version", "Show the version of this program"),

@@ -11,7 +11,7 @@ import click
 from gfs_ha.cli.data.cat import copy_out
 from gfs_ha.cli.data.copying import Outcome, Source, copy_options
 from gfs_ha.cli.data.several import error_of_one, split_target
-from gfs_ha.cli.names import printable, remote_path, without_slash
+from gfs_ha.cli.names import printable, without_slash
 from gfs_ha.cli.options import consistency_option
 from gfs_ha.cli.progress import Bar
 from gfs_ha.cli.session import Session, pass_session
@@ -81,7 +81,7 @@ def get(
 
 
 def _wanted(session: Session, text: str) -> str:
-    return without_slash(remote_path(text, session.config.cluster))
+    return without_slash(session.remote(text))
 
 
 def _is_directory(session: Session, path: str) -> bool:

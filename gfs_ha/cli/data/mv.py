@@ -6,7 +6,7 @@ import click
 
 from gfs_ha.cli.data.listing import FileItem
 from gfs_ha.cli.data.several import Several, split_target
-from gfs_ha.cli.names import printable, remote_path, without_slash
+from gfs_ha.cli.names import printable, without_slash
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
 from gfs_ha.client.namespace import join
@@ -28,7 +28,7 @@ def mv(session: Session, words: tuple[str, ...]) -> None:
     """Rename files and directories, or move them into a directory. Each move is atomic."""
     sources, target = split_target(words, "mv THIS to where? Name remote sources and a target")
     froms = [session.path(text) for text in sources]
-    to = remote_path(target, session.config.cluster)
+    to = session.remote(target)
     into = _is_directory(session, without_slash(to))
     if not into and len(froms) > 1:
         raise NotADirectory(f"{printable(to)} is no directory, and there are several sources")

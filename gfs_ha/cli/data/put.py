@@ -12,7 +12,7 @@ import click
 
 from gfs_ha.cli.data.copying import Copied, Outcome, Source, copy_options
 from gfs_ha.cli.data.several import split_target
-from gfs_ha.cli.names import printable, remote_path, without_slash
+from gfs_ha.cli.names import printable, without_slash
 from gfs_ha.cli.progress import Announced, Bar
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
@@ -69,7 +69,7 @@ def put(
     are kept in memory until they are safe, 64 MiB each; 2 unless -j says more.
     """
     sources, remote = split_target(words, "put THIS where? Name local sources and a remote target")
-    target = remote_path(remote, session.config.cluster)
+    target = session.remote(remote)
     if len(sources) > 1:
         _check_several(session, sources, target)
     cluster = session.cluster
