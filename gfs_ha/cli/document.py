@@ -86,6 +86,8 @@ _KINDS = {
     "ScrubBudgetReport": "ScrubBudget",
     "StateReport": "StateCheck",
     "JobReport": "JobList",
+    "EventReport": "EventList",
+    "MuteReport": "MuteList",
     "OneJob": "JobList",
 }
 _SINGLE = {

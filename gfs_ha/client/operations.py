@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from gfs_ha.client.below_goal import files_below_goal
 from gfs_ha.client.cluster import ClusterCalls, expect
+from gfs_ha.client.events import Events
 from gfs_ha.client.fsck import Fsck, FsckSummary
 from gfs_ha.client.jobs import Jobs
 from gfs_ha.client.live import LiveView
@@ -77,6 +78,7 @@ class Operations:
     def __init__(self, calls: ClusterCalls) -> None:
         self._calls = calls
         self.jobs = Jobs(calls)
+        self.events = Events(calls)
         self.live = LiveView(calls)
 
     def masters(self, timeout_s: float | None = None) -> MasterReport:

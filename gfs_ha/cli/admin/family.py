@@ -18,6 +18,7 @@ admin = Family(
     rows={
         "status": Row(f"{_HERE}.status", "status", "The cluster on one screen"),
         "health": Row(f"{_HERE}.health", "health", "What is not as it should be (exit 8)"),
+        "events": Row(f"{_HERE}.events", "events", "What happened, in words; -f follows"),
         "masters": Row(f"{_HERE}.masters", "masters", "The masters and every term that led"),
         "chunkservers": Row(f"{_HERE}.chunkservers", "chunkservers", "The chunkservers"),
         "chunks": Row(f"{_HERE}.chunks", "chunks", "Chunks and their copies"),
