@@ -9,6 +9,10 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run the command line of this process and exit with its status."""
+    if "_GFSCTL_COMPLETE" in os.environ:
+        from gfs_ha.cli.complete.run import run as complete
+
+        leave(complete())
     try:
         from gfs_ha.cli.interrupt import Interrupted, listen
 

@@ -40,6 +40,7 @@ DATA_VERBS = {
     "check": Row(f"{_DATA}.check", "check", "Compare a local tree with a remote one"),
     "checksum": Row(f"{_DATA}.checksum", "checksum", "Show or check CRC-32C of whole files"),
     "context": Row("gfs_ha.cli.context", "context", "Several clusters, by their names here"),
+    "completion": Row("gfs_ha.cli.completion", "completion", "Complete words in bash, zsh, fish"),
     "admin": Row(f"{_ADMIN}.family", "admin", "For operators: status, health, masters, chunks"),
     "local": Row("gfs_ha.cli.local", "local", "A real cluster of processes on this machine"),
     "version": Row("gfs_ha.cli.version", "version", "Show the version of this program"),
@@ -54,7 +55,8 @@ gfsctl admin status                 # how is the cluster?
 """
 
 
-def _root() -> Family:
+def root() -> Family:
+    """Return the whole command tree; modules are imported as commands are used."""
     return Family(
         "gfsctl",
         rows=DATA_VERBS,
@@ -71,7 +73,7 @@ def run(words: list[str]) -> int:
     """Run one command line; return its exit status. Every error ends as one line here."""
     options = Options(color="NO_COLOR" not in os.environ)
     try:
-        with _root().make_context("gfsctl", list(words), obj=options) as context:
+        with root().make_context("gfsctl", list(words), obj=options) as context:
             context.command.invoke(context)
         output.flush()
         return 0

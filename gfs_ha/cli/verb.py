@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from gfs_ha.cli.options import common_options
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 WATCH_S = 2.0
 HELP = {"help_option_names": ["--help"]}
@@ -111,6 +114,17 @@ class Family(click.Group):
         command = getattr(import_module(row.module), row.attribute)
         assert isinstance(command, click.Command), row
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Return the commands and options that begin so, without importing any command."""
+        from click.shell_completion import CompletionItem
+
+        found = [
+            CompletionItem(name, help=row.summary)
+            for name, row in self._rows.items()
+            if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

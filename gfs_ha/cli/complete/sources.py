@@ -1,0 +1,198 @@
+"""The names that could be meant: on this machine, and of the cluster if it answers at once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from gfs_ha.cli.addressed import Addressed
+from gfs_ha.cli.complete import words
+from gfs_ha.cli.complete.shells import CANDIDATES_MAX, Candidate
+from gfs_ha.cli.names import SCHEME
+from gfs_ha.cli.options import Options
+from gfs_ha.ids import ChunkId, format_id
+from gfs_ha.protocol.calls import Asked, Reply, Request
+from gfs_ha.protocol.codec import Failure
+from gfs_ha.protocol.metadata import DIRECTORY, ListDirectory, Listing
+
+TIMEOUT_S = 0.8  # Who waits for a word longer types it.
+_ENTRIES_MAX = 100_000  # Of a local directory that are looked at.
+_CHUNK_DIGITS_MAX = 4
+
+T = TypeVar("T")
+
+
+def look_up(kind: str, options: Options, text: str) -> Sequence[Candidate]:
+    """Return the names of a kind that begin with a text. Raises: GfsError, OSError."""
+    if kind == words.LOCAL:
+        return list(local_names(text))
+    if kind == words.CONTEXT:
+        from gfs_ha.contexts import read_contexts
+
+        known = read_contexts(os.environ).files
+        return [Candidate(name, str(path)) for name, path in known.items() if name.startswith(text)]
+    if kind == words.CODE:
+        return [Candidate(code) for code in _codes() if code.startswith(text)]
+    if kind == words.RULE:
+        from gfs_ha.master.rules import RULE_TEXTS
+
+        return [Candidate(name, why) for name, why in RULE_TEXTS.items() if name.startswith(text)]
+    if kind == words.REMOTE and not text.startswith("/") and not SCHEME.startswith(text[:6]):
+        return []
+    with _Masters(options) as masters:
+        return masters.names(kind, text)[:CANDIDATES_MAX]
+
+
+def local_names(text: str) -> Iterator[Candidate]:
+    """Yield the files and directories of this machine that begin with a text."""
+    above, name = os.path.split(text)
+    kept = text[: len(text) - len(name)]
+    found: list[str] = []
+    with os.scandir(os.path.expanduser(above) or ".") as entries:
+        for count, entry in enumerate(entries):
+            if count >= _ENTRIES_MAX:
+                break
+            if entry.name.startswith(name) and (name or not entry.name.startswith(".")):
+                found.append(entry.name + ("/" if entry.is_dir() else ""))
+    yield from (Candidate(kept + one) for one in sorted(found))
+
+
+def below(text: str) -> str:
+    """Return a name that comes right before all that begin with a text, in the order of bytes."""
+    if not text:
+        return ""
+    before = ord(text[-1]) - 1
+    if before in range(0xD800, 0xE000):
+        before = 0xD7FF
+    return text[:-1] + (f"{chr(before)}\U0010ffff" if before else "")
+
+
+class _Masters:
+    """One short question to any master that answers."""
+
+    def __init__(self, options: Options) -> None:
+        self._addressed = Addressed(options, os.environ)
+
+    def __enter__(self) -> _Masters:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return  # The process ends right after; hanging up politely would only take time.
+
+    def names(self, kind: str, text: str) -> list[Candidate]:
+        if kind == words.REMOTE:
+            return self._paths(text)
+        if kind == words.CHUNK:
+            return self._chunks(text) if text[:2] in ("", "0", "0x") else []
+        found = list(self._others(kind))
+        if kind != words.JOB:  # Those come with the newest first.
+            found.sort(key=_by_number)
+        return [one for one in found if one.value.startswith(text)]
+
+    def _paths(self, text: str) -> list[Candidate]:
+        if not text:
+            return [Candidate("/")]
+        if text.startswith(SCHEME) and "/" not in text[len(SCHEME) :]:
+            return self._clusters(text)
+        if not text.startswith(("/", SCHEME)):
+            return [Candidate(SCHEME)]
+        above, slash, name = text.rpartition("/")
+        directory = self._addressed.remote_path(above + slash)
+        request = ListDirectory(directory.rstrip("/") or "/", below(name), CANDIDATES_MAX)
+        (listing,) = self._ask([request], anywhere=True)
+        assert isinstance(listing, Listing), listing
+        return [
+            Candidate(f"{above}/{one.name}{'/' if one.status.kind == DIRECTORY else ''}")
+            for one in listing.entries
+            if one.name.startswith(name)
+        ]
+
+    def _clusters(self, text: str) -> list[Candidate]:
+        from gfs_ha.contexts import read_contexts
+
+        names = [*read_contexts(os.environ).files, self._addressed.config.cluster.name]
+        found = dict.fromkeys(f"{SCHEME}{name}/" for name in names)
+        return [Candidate(one) for one in found if one.startswith(text)]
+
+    def _chunks(self, text: str) -> list[Candidate]:
+        from gfs_ha.protocol.reports import ChunkReport, GetChunks
+
+        # Ids have no order as texts: those with no digit more, with one more, with two...
+        starts = [0]
+        if digits := text[2:]:
+            try:
+                starts = [int(digits + "0" * more, 16) for more in range(_CHUNK_DIGITS_MAX)]
+            except ValueError:
+                return []
+        asked: list[Request] = [
+            GetChunks(after=ChunkId(max(0, start - 1)), limit=CANDIDATES_MAX // len(starts))
+            for start in starts
+            if start < 1 << 64
+        ]
+        found: dict[str, Candidate] = {}
+        for reply in self._ask(asked):
+            assert isinstance(reply, ChunkReport), reply
+            for row in reply.items:
+                value = format_id(row.chunk_id)
+                if value.startswith(text):
+                    found[value] = Candidate(value, f"{row.state}, {row.copies} of {row.goal}")
+        return list(found.values())
+
+    def _others(self, kind: str) -> Iterator[Candidate]:
+        from gfs_ha.protocol.jobs import JobReport, ListJobs
+        from gfs_ha.protocol.reports import GetServers, ServerReport
+
+        if kind in (words.MASTER, words.MEMBER):
+            for one in self._addressed.config.cluster.masters:
+                yield Candidate(one.name, f"{one.host}:{one.port}")
+        if kind == words.JOB:
+            (jobs,) = self._ask([ListJobs(limit=CANDIDATES_MAX)])
+            assert isinstance(jobs, JobReport), jobs
+            for job in jobs.items:
+                yield Candidate(job.id, f"{job.kind}, {job.phase}")
+        if kind in (words.SERVER, words.MEMBER, words.RACK):
+            (servers,) = self._ask([GetServers()])
+            assert isinstance(servers, ServerReport), servers
+            racks = {row.rack: Candidate(row.rack) for row in servers.items}
+            rows = (Candidate(row.name, f"{row.rack}, {row.state}") for row in servers.items)
+            yield from racks.values() if kind == words.RACK else rows
+
+    def _ask(self, requests: Sequence[Request], anywhere: bool = False) -> list[Reply]:
+        """Return the answers. Raises: what keeps the masters from answering; soon."""
+        from gfs_ha.client.cluster import ClusterCalls
+        from gfs_ha.client.consistency import consistency_of
+        from gfs_ha.limits import PROTOCOL_VERSION
+        from gfs_ha.net.leader import LeaderLink
+        from gfs_ha.net.tcp import TcpNetwork
+        from gfs_ha.protocol.codec import Hello
+        from gfs_ha.runtime import ThreadedRuntime
+
+        cluster = self._addressed.config.cluster
+        runtime = ThreadedRuntime()
+        hello = Hello(cluster.id, PROTOCOL_VERSION, "client", f"completion:{os.getpid()}")
+        link = LeaderLink(cluster.masters, TcpNetwork(runtime), hello, runtime)
+        consistency = consistency_of("local" if anywhere else "linearizable")
+        calls = ClusterCalls(link, runtime, TIMEOUT_S, consistency)
+        replies = calls.read_all([Asked(request) for request in requests])
+        for reply in replies:
+            if isinstance(reply, Failure):
+                raise reply.raised()
+        return list(replies)
+
+
+def _by_number(one: Candidate) -> tuple[str | int, ...]:
+    """Return what sorts cs2 before cs10."""
+    parts = re.split(r"(\d+)", one.value)
+    return tuple(int(part) if at % 2 else part for at, part in enumerate(parts))
+
+
+def _codes() -> list[str]:
+    from gfs_ha import errors
+
+    return sorted(
+        name
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.GfsError)
+    )
