@@ -121,7 +121,8 @@ def _resolve(address: Address, runtime: Runtime, timeout_s: float) -> list[_Reso
         try:
             answer.set(_look_up(host, port, 0))
         except (OSError, UnicodeError) as error:
-            answer.fail(Unreachable(f"{where} cannot be resolved: {error}", sent=0))
+            why = getattr(error, "strerror", None) or error
+            answer.fail(Unreachable(f"{where} cannot be resolved: {why}", sent=0))
 
     runtime.spawn(f"resolve {host}", ask)
     try:
@@ -130,6 +131,12 @@ def _resolve(address: Address, runtime: Runtime, timeout_s: float) -> list[_Reso
         raise Unreachable(
             f"{where} cannot be resolved: no answer within {timeout_s:.1f} s", sent=0
         ) from None
+
+
+def look_up(address: Address, runtime: Runtime, timeout_s: float) -> tuple[str, ...]:
+    """Return the numeric addresses of a host, each once. Raises: Unreachable."""
+    found = (str(one.address[0]) for one in _resolve(address, runtime, timeout_s))
+    return tuple(dict.fromkeys(found))
 
 
 def _look_up(host: str, port: int, flags: int) -> list[_Resolved]:

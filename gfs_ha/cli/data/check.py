@@ -123,7 +123,7 @@ def check(
     are read. Modes and times are not compared. Exit status 0: all is the same; 8: something differs
     or is missing; 11: nothing differs, but not all could be compared.
     """
-    sides = sides_of(local, remote, session.config.cluster)
+    sides = sides_of(session, local, remote)
     options = TreeOptions(jobs, globs=Globs(include, exclude))
     run = session.cluster.trees.compare(
         *(sides.local, sides.remote, options), contents=contents, one_way=one_way

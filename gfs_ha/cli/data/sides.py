@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gfs_ha.cli.names import SCHEME, printable, remote_path, without_slash
-from gfs_ha.config import ClusterConfig
+from gfs_ha.cli.names import SCHEME, printable
+from gfs_ha.cli.session import Session
 from gfs_ha.errors import UsageError
 
 
@@ -23,7 +23,7 @@ def is_local(word: str) -> bool:
     return not word.startswith(("/", SCHEME))
 
 
-def sides_of(first: str, second: str, cluster: ClusterConfig) -> Sides:
+def sides_of(session: Session, first: str, second: str) -> Sides:
     """Return which is which: gfs://… is remote, what is not absolute is local.
 
     Of two absolute paths the first one is local. Raises: UsageError for two local or two remote
@@ -32,7 +32,7 @@ def sides_of(first: str, second: str, cluster: ClusterConfig) -> Sides:
     if is_local(first) and is_local(second):
         raise UsageError(
             f"{printable(first)!r} and {printable(second)!r} are both here; a remote path is "
-            f"absolute, like /a/b, or {SCHEME}{cluster.id}/a/b"
+            f"absolute, like /a/b, or {SCHEME}CLUSTER/a/b"
         )
     named = first.startswith(SCHEME), second.startswith(SCHEME)
     if all(named):
@@ -41,4 +41,4 @@ def sides_of(first: str, second: str, cluster: ClusterConfig) -> Sides:
     local, remote = (first, second) if up else (second, first)
     if not local:
         raise UsageError("an empty path; '.' is this directory")
-    return Sides(local, without_slash(remote_path(remote, cluster)), up)
+    return Sides(local, session.path(remote), up)

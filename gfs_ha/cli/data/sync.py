@@ -115,7 +115,7 @@ def sync(
     """
     if delete and not (yes or dry_run):
         session.check_can_ask("sync --delete asks before it deletes.")
-    sides = sides_of(source, target, session.config.cluster)
+    sides = sides_of(session, source, target)
     rule = SyncRule(sides.up, delete, checksum)
     globs = Globs(include, exclude)
     with Bar(session, "copied", shown=not dry_run) as bar:
