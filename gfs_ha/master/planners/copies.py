@@ -19,6 +19,7 @@ TARGET_DISK = "the disk that was to get it is lost"
 KEPT = "the others are not sure any more"
 SURPLUS = "there are enough copies elsewhere"
 JOB_OVER = "its job has ended"
+ONLY_ONE = "no other server has a copy"
 
 
 def plan_copies(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
@@ -56,7 +57,11 @@ def _follow_copy(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], order: 
         made.proposals.append(EndCopy(chunk_id, order.server_id, order.order_index, reason))
         return
     asked = scene.copy_order(chunk_id, chunk, order)
-    if asked is not None:
+    if asked is None and not order.fresh and not scene.good(chunk_id, chunk):
+        # What lies there since before the order is the only hope: it compares itself then.
+        ended = EndCopy(chunk_id, order.server_id, order.order_index, ONLY_ONE)
+        made.proposals.append(ended)
+    elif asked is not None:
         made.orders.append((order.server_id, asked))
     else:
         made.waits[chunk_id] = "no server with a good copy answers"

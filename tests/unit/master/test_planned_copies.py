@@ -6,13 +6,14 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from repair_house import House
+from repair_house import LENGTH, House
 
 from gfs_ha.ids import ChunkId
 from gfs_ha.master.planners.copies import plan_copies
 from gfs_ha.master.planners.plan import Cursors
 from gfs_ha.master.planners.replication import plan_replication
-from gfs_ha.master.state.commands import ConfirmCopy, PlaceCopy, SetRepairBudget
+from gfs_ha.master.state.commands import ConfirmCopy, LoseHolder, PlaceCopy, SetRepairBudget
+from gfs_ha.protocol.control import OpenReplica
 
 
 def elect(house: House) -> None:
@@ -66,6 +67,22 @@ def test_a_copy_that_is_done_is_confirmed_and_never_ordered_anew() -> None:
     assert (again.orders, again.proposals) == (first.orders, first.proposals)
     house.apply(again)
     assert house.plan(plan_copies).empty and len(house.good(chunk_id)) == 3
+
+
+def test_the_only_copy_that_is_left_is_adopted_although_it_was_to_be_copied_over() -> None:
+    """Its server was away when that was ordered; what it was to be copied from is lost since."""
+    house = House()
+    chunk_id = house.chunk((1, 2))
+    row = house.row(chunk_id)
+    house.tables.do(LoseHolder(chunk_id, row.sealed_index, 2, "it is not there"))
+    house.tables.do(PlaceCopy(chunk_id, row.sealed_index, 2, 102, 1))
+    house.tables.enroll(1, disk=999)
+    house.gone = {(chunk_id, 1)}
+    late = OpenReplica(chunk_id, row.birth, 102, LENGTH, "fenced", row.sealed_index)
+    house.listed = {2: {chunk_id: late}}
+    house.on_disk = {2: {chunk_id}}
+    house.rest()
+    assert 2 in house.row(chunk_id).holders and len(house.good(chunk_id)) == 3
 
 
 def placed_by(house: House) -> dict[int, int]:
