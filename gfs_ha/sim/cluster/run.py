@@ -24,6 +24,7 @@ from gfs_ha.master.state.commands import (
 from gfs_ha.master.state.tail_commands import AbandonTails
 from gfs_ha.sim.checkers import Violation
 from gfs_ha.sim.cluster.appending import AppendHabits, AppendWorker
+from gfs_ha.sim.cluster.caretaker import Caretaker
 from gfs_ha.sim.cluster.faults import Faults
 from gfs_ha.sim.cluster.files_model import FileHistory
 from gfs_ha.sim.cluster.health import AGAINST_RULE, lacking, unrest
@@ -51,6 +52,8 @@ _COMPARE_S = 10.0
 _START_S = 30.0
 _QUIET_MAX_S = 200.0  # In which all must have come to rest after the last fault.
 _CLAIM_SILENCE_S = 15.0
+_CARED_FOR = 3  # Every so manyth seed has an operator who drains servers and evens out disks.
+_CARE_S = 4.0  # The mean between two things that he does.
 _QUIET_S = 6.0  # Of rest, in which nobody proposes anything.
 # What planners propose while there is something to do. (Leases of open tails go on for ever.)
 _WORK = (
@@ -100,6 +103,7 @@ class ClusterRun:
         show: Callable[[str], None] | None = None,
     ) -> None:
         chance = random.Random(f"cluster {seed}")
+        drawn = plan is None
         plan = plan or draw_plan(chance)
         scheduler = TaskScheduler()
         trace = Trace(scheduler, show)
@@ -150,6 +154,8 @@ class ClusterRun:
         )
         self.watch = Watch(self.world, self.masters, self.truth)
         self._complaints = Complaints()
+        self._cared_for = drawn and seed % _CARED_FOR == 0
+        self.caretakers: list[Caretaker] = []
         self._seed = seed
         self._next_compare_s = 0.0
         self._began_s = scheduler.now_s
@@ -211,6 +217,15 @@ class ClusterRun:
     def _writer(self, user: SimUser) -> KeyedWriter:
         return KeyedWriter(user, self.world, self.logs[0], self._append_habits, self.outcomes)
 
+    def _employ(self) -> None:
+        """Have an operator at work, with a machine of his own."""
+        ops = self._user("ops")
+        self.users.append(ops)
+        names = [server.name for server in self.servers]
+        caretaker = Caretaker(ops, names, self._seed, _CARE_S)
+        self.caretakers.append(caretaker)
+        ops.work("caretaker", caretaker.run)
+
     @property
     def _append_habits(self) -> AppendHabits:
         return AppendHabits.of(self.plan.habits.pause_s, self.plan.memory_logs)
@@ -229,6 +244,8 @@ class ClusterRun:
             user.work("appender", appender.run)
         for user, writer in zip(self.users, self.writers, strict=False):
             user.work("writer", writer.run)
+        if self._cared_for:
+            self._employ()
         self.faults.begin(self.plan.fault_mean_s)
         end_s = scheduler.now_s + self.plan.run_s
         self._advance(lambda: scheduler.now_s >= end_s, self.plan.run_s + 1.0)
@@ -267,8 +284,8 @@ class ClusterRun:
             return
         raise Violation(f"{else_what}: {self._unrest()}")
 
-    def _busybodies(self) -> list[Worker | AppendWorker | KeyedWriter]:
-        return [*self.workers, *self.appenders, *self.writers]
+    def _busybodies(self) -> list[Worker | AppendWorker | KeyedWriter | Caretaker]:
+        return [*self.workers, *self.appenders, *self.writers, *self.caretakers]
 
     def _check_rest(self) -> None:
         """Nobody has anything to do any more, and what is said to be there is there."""

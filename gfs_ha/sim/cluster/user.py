@@ -70,6 +70,7 @@ class SimUser:
         connection = ClusterConnection(
             config, self._timeout_s, runtime, self._network, plane, name=name
         )
+        self.calls = connection.calls
         self.cluster = Cluster(config, connection=connection)
         for task, body in self._bodies:
             world.scheduler.spawn(self.process, task, body)
