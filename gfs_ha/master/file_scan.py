@@ -6,11 +6,12 @@ say may be a moment old, and whoever reports it looks again. A page costs as muc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gfs_ha.errors import NotFound
 from gfs_ha.ids import ChunkId, ContentId, InodeId, ServerId
+from gfs_ha.master.names_walk import names_below
 from gfs_ha.master.rules import breaks
 from gfs_ha.master.state import tables
 from gfs_ha.master.state.records import DEAD, SEALED, Chunk, Inode
@@ -29,7 +30,6 @@ from gfs_ha.protocol.fsck import (
 )
 from gfs_ha.protocol.gone import blocks_of, unpack_blocks
 from gfs_ha.protocol.metadata import DIRECTORY, FILE, Extent
-from gfs_ha.protocol.paths import split_path
 from gfs_ha.protocol.reports import ChunkRow
 
 _LIVE = "live"
@@ -71,7 +71,7 @@ class FileScan:
             if stopped is not None:
                 return self._done(request.after, stopped, more=True)
         after = request.after
-        for path, inode_id, kind in _names(self.view, request.path, request.after):
+        for path, inode_id, kind in names_below(self.view, request.path, request.after):
             if self.rows >= request.rows:
                 return self._done(after, -1, more=True)
             after, self.rows = path, self.rows + 1
@@ -200,48 +200,3 @@ class FileScan:
     ) -> None:
         finding = FsckFinding(kind, SEVERITIES[kind], path, *place, chunk_id, servers, why)
         self.findings.append(finding)
-
-
-def _names(view: View, top: str, after: str) -> Iterator[tuple[str, InodeId, str]]:
-    """Yield (path, inode, kind) of what lies at or below a path, above the name `after`.
-
-    A directory comes before what is in it. Of a directory on the way that is gone or is a file by
-    now, the walk goes on after its name.
-    """
-    found = view.resolve(top)
-    if found.kind == FILE:
-        if not after:
-            yield top, found.inode_id, FILE
-        return
-    if not after:
-        yield top, found.inode_id, DIRECTORY
-    todo = _way(view, top, found.inode_id, after)
-    while todo:
-        base, entries = todo[-1]
-        name, inode_id = next(entries, ("", InodeId(0)))
-        if not name:
-            todo.pop()
-            continue
-        path = f"{base}/{name}"
-        inode = view.inode(inode_id)
-        kind = inode.kind if inode is not None else FILE
-        yield path, inode_id, kind
-        if kind == DIRECTORY:
-            todo.append((path, view.entries(inode_id)))
-
-
-def _way(
-    view: View, top: str, directory: InodeId, after: str
-) -> list[tuple[str, Iterator[tuple[str, InodeId]]]]:
-    """Return the directories from the top down to `after`, each from where it goes on."""
-    base = "" if top == "/" else top
-    names = split_path(after)[len(split_path(top)) :] if after else ()
-    way: list[tuple[str, Iterator[tuple[str, InodeId]]]] = []
-    for name in names:
-        way.append((base, view.entries(directory, name)))
-        entry = view.rows.get(tables.DENTRIES, tables.dentry_key(directory, name))
-        if entry is None or entry.kind != DIRECTORY:
-            return way
-        base, directory = f"{base}/{name}", entry.inode_id
-    way.append((base, view.entries(directory)))
-    return way

@@ -19,6 +19,7 @@ from gfs_ha.master.planners.copies import evidence
 from gfs_ha.master.planners.drain_blocks import why_no_tail, why_nowhere
 from gfs_ha.master.planners.drain_end import left_there
 from gfs_ha.master.planners.drain_walk import Blocked, DrainRound, JobWalk
+from gfs_ha.master.planners.job_book import JobLeft
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.planners.scene import Load, Scene
 from gfs_ha.master.state.commands import EndCopy, PlaceCopy
@@ -37,15 +38,15 @@ _VAIN_MAX = 100  # Chunks without a target that one plan looks for one.
 _EVENTS_LOOKED_AT = 20
 
 # What a place waits for.
-WRITTEN = "being written: it is moved when its writer is done"
+WRITTEN = "being written: moved when the writer is done"
 APPENDED = "appended to: the next appends go to other servers"
 SEALING = "being sealed"
 DELETED = "being deleted"
 MOVING = "being copied elsewhere"
-LATE = "no copy that counts: it is deleted once there are enough others"
-UNSURE = "has its copies elsewhere, once these servers have been heard for a while"
+LATE = "without a copy that counts: deleted once there are enough others"
+UNSURE = "copied elsewhere: deleted once those servers have been heard for a while"
 REPAIRED = "made anew from other copies"
-TURN = "waits for its turn"
+TURN = "waiting for their turn"
 
 
 def plan_drain(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
@@ -64,7 +65,29 @@ def plan_drain(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> 
         if job.phase == RUNNING:
             drain = _Drain(made, view, scene, load, (number, job))
             drain.go_on(walks.of(number), limits)
+    _tell(view, seen, cursors, jobs)
     return made
+
+
+def _tell(view: View, seen: Seen, cursors: Cursors, jobs: list[tuple[int, Job]]) -> None:
+    """Tell reports how far the jobs are, and what blocks them."""
+    walks = cursors.drains
+    newest = {number: walks.of(number).newest for number, _ in jobs}
+    rounds = [found for found in newest.values() if found is not None]
+    blocked = (one.chunk_id for found in rounds for one in found.blocked if not one.tail)
+    walks.paths.look(view, blocked, seen.now_s)
+    for number, found in newest.items():
+        if found is not None:
+            cursors.jobs.tell(
+                number,
+                JobLeft(
+                    left_bytes=found.left_bytes,
+                    left_moves=found.places,
+                    waits=found.waiting_for,
+                    blocked=found.blocked_count,
+                    blockers=found.blockers(walks.paths.found),
+                ),
+            )
 
 
 class _Drain:
@@ -118,7 +141,7 @@ class _Drain:
             return
         why = left_there(self._view, self._scene, self._job)
         if why:
-            found.waits[why] += 1
+            found.left = why
             return
         text = "its server is dead, and nothing is missed of it" if self._state == GONE else ""
         self._made.proposals.append(SetJobPhase(self._number, RUNNING, DONE, text))

@@ -19,40 +19,45 @@ _NAMED_MAX = 8
 def why_nowhere(scene: Scene, chunk_id: ChunkId, chunk: Chunk, kept: list[ServerId]) -> Blocked:
     """Return why no server can take the copy of a chunk that has to leave."""
     known = scene.roster
-    stay = [one for one, _ in known.servers if not known.leaving(one)]
     wants = f"wants {chunk.goal} copies (goal {chunk.goal})"
+    stay = [one for one, _ in known.servers if not known.leaving(one)]
     if len(stay) < chunk.goal:
         servers = "server" if len(stay) == 1 else "servers"
         why = f"{wants}, only {len(stay)} other {servers} in service"
-        return Blocked(chunk_id, why, fewer=len(stay))
-    troubled = [one for one in stay if one not in kept and known.trouble(one)]
-    if len(stay) - len(troubled) < chunk.goal:
-        why = f"{wants}, and {_named(scene, troubled)} in maintenance"
-        return Blocked(chunk_id, why, fewer=len(kept))
-    away = [one for one in stay if one not in kept and not scene.live(one)]
-    if len(stay) - len(troubled) - len(away) < chunk.goal:
-        return Blocked(chunk_id, f"{wants}, and {_named(scene, away)} away", fewer=len(kept))
-    wanted = scene.copy_wanted(chunk_id, chunk, kept)
-    full = [
-        one
-        for one in stay
-        if one not in kept and one in scene.candidates and _is_full(scene, one, chunk)
-    ]
-    if len(stay) - len(troubled) - len(away) - len(full) < chunk.goal:
+        return Blocked(chunk_id, why, _add_or_undrain(scene), fewer=len(stay))
+    others = [one for one in stay if one not in kept]
+    fewer = len(kept)
+    pausing = [one for one in others if known.trouble(one)]
+    if len(stay) - len(pausing) < chunk.goal:
+        why = f"{wants}, and {_named(scene, pausing)} in maintenance"
+        way = "end it: gfsctl admin chunkservers maintenance off " + _names(scene, pausing)[0]
+        return Blocked(chunk_id, why, way, fewer)
+    away = [one for one in others if one not in pausing and not scene.live(one)]
+    if len(stay) - len(pausing) - len(away) < chunk.goal:
+        why = f"{wants}, and {_named(scene, away)} away"
+        return Blocked(chunk_id, why, f"bring back {_names(scene, away)[0]}", fewer)
+    full = [one for one in others if one not in (*pausing, *away) and _is_full(scene, one, chunk)]
+    if len(stay) - len(pausing) - len(away) - len(full) < chunk.goal:
         why = f"{wants}, and no other server has room: {_named(scene, full)} full"
-        return Blocked(chunk_id, why, fewer=len(kept))
-    machines = {one.machine for one in wanted.kept}
-    twins = [
-        one
-        for one in stay
-        if one not in kept and one in scene.candidates and scene.candidates[one].machine in machines
-    ]
+        return Blocked(chunk_id, why, "add a server or a disk, or remove files", fewer)
+    machines = {one.machine for one in scene.known(kept)}
+    twins = [one.server_id for one in scene.known(others) if one.machine in machines]
     if twins:
         why = f"{wants} on different machines, and {_named(scene, twins)} on one with a copy of it"
-        return Blocked(chunk_id, why, fewer=len(kept))
-    _, remarks = place_copy(scene.candidates.values(), wanted)
+        return Blocked(chunk_id, why, "add a server on another machine", fewer)
+    _, remarks = place_copy(scene.candidates.values(), scene.copy_wanted(chunk_id, chunk, kept))
     why = f"{wants}: {remarks[0] if remarks else 'no server can take one'}"
-    return Blocked(chunk_id, why, fewer=len(kept))
+    return Blocked(chunk_id, why, _add_or_undrain(scene), fewer)
+
+
+def _add_or_undrain(scene: Scene) -> str:
+    """Return the way out that a server more is."""
+    leaving = [one for one, _ in scene.roster.servers if scene.roster.leaving(one)]
+    way = "add a server"
+    if leaving:
+        name = _names(scene, leaving)[0]
+        way += f", or take one back into service: gfsctl admin chunkservers undrain {name}"
+    return way
 
 
 def why_no_tail(view: View, scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> Blocked | None:
@@ -66,17 +71,21 @@ def why_no_tail(view: View, scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> Bl
         f"is appended to: the next appends need {chunk.min_copies} servers in service, and"
         f" {others} other {servers} can take them"
     )
-    return Blocked(chunk_id, why, fewer=0, tail=tail.path if tail is not None else "")
+    way = _add_or_undrain(scene)
+    return Blocked(chunk_id, why, way, fewer=0, tail=tail.path if tail is not None else "")
 
 
 def _is_full(scene: Scene, server_id: ServerId, chunk: Chunk) -> bool:
-    one = scene.candidates[server_id]
-    return one.used_share >= HIGH_WATER or one.free_bytes < chunk.length
+    one = scene.candidates.get(server_id)
+    return one is not None and (one.used_share >= HIGH_WATER or one.free_bytes < chunk.length)
+
+
+def _names(scene: Scene, server_ids: list[ServerId]) -> list[str]:
+    return sorted(server.name for one, server in scene.roster.servers if one in server_ids)
 
 
 def _named(scene: Scene, server_ids: list[ServerId]) -> str:
     """Return the names of servers, with the verb that fits: `cs1 is`, `cs1, cs2 are`."""
-    names = sorted(server.name for one, server in scene.roster.servers if one in server_ids)
-    shown = ", ".join(names[:_NAMED_MAX])
+    names = _names(scene, server_ids)
     more = f" and {len(names) - _NAMED_MAX} more" if len(names) > _NAMED_MAX else ""
-    return f"{shown}{more} {'is' if len(names) == 1 else 'are'}"
+    return f"{', '.join(names[:_NAMED_MAX])}{more} {'is' if len(names) == 1 else 'are'}"

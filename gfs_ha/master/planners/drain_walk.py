@@ -9,6 +9,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from gfs_ha.ids import ChunkId, DiskId
+from gfs_ha.master.planners.drain_paths import DrainPaths
+from gfs_ha.protocol.jobs import Blocker
 
 BLOCKED_KEPT = 100  # Blocked chunks that are remembered by name; all are counted.
 REST_S = 1.0  # After a round that found nothing to begin.
@@ -16,15 +18,22 @@ REST_S = 1.0  # After a round that found nothing to begin.
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """A chunk that cannot be moved: what stands in the way, and how many copies would do.
+    """A chunk that cannot be moved: what stands in the way, and what would let it go on.
 
     `fewer`: with so many copies wanted it could be moved; 0: fewer would not help.
     """
 
     chunk_id: ChunkId
     why: str
+    way: str
     fewer: int
     tail: str = ""  # The file at whose end it is open.
+
+    def ways(self, path: str) -> tuple[str, ...]:
+        """Return what would let the chunk go on; `path` is a file that needs it, if known."""
+        if not self.fewer:
+            return (self.way,)
+        return self.way, f"want fewer copies: gfsctl setrep {self.fewer} {path or 'FILE'}"
 
 
 @dataclass(slots=True)
@@ -35,9 +44,26 @@ class DrainRound:
     left_bytes: int = 0  # Of sealed chunks that are still there.
     moving: int = 0
     waits: Counter[str] = field(default_factory=Counter)  # Places by why they wait.
+    left: str = ""  # What is there still although the tables place nothing there.
     blocked: list[Blocked] = field(default_factory=list)
     blocked_count: int = 0
     reasons: Counter[str] = field(default_factory=Counter)  # Blocked chunks by what blocks them.
+
+    @property
+    def waiting_for(self) -> str:
+        """Return what most places wait for when none is being copied."""
+        if self.moving or not self.waits:
+            return self.left
+        reason, count = self.waits.most_common(1)[0]
+        return f"{count} {'place' if count == 1 else 'places'} {reason}"
+
+    def blockers(self, paths: dict[ChunkId, str]) -> tuple[Blocker, ...]:
+        """Return the first blocked chunks with the ways out, as people read them."""
+        return tuple(
+            Blocker(one.chunk_id, path, one.why, one.ways(path))
+            for one in self.blocked
+            for path in [one.tail or paths.get(one.chunk_id, "")]
+        )
 
     def block(self, blocked: Blocked) -> None:
         """Count a blocked chunk, and keep the first of them."""
@@ -72,6 +98,7 @@ class DrainWalks:
 
     jobs: dict[int, JobWalk] = field(default_factory=dict)
     turn: int = 0  # Which job comes first: they take turns.
+    paths: DrainPaths = field(default_factory=DrainPaths)
 
     def of(self, number: int) -> JobWalk:
         """Return the walk of a job."""

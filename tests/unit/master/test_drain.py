@@ -80,7 +80,7 @@ def test_nobody_is_done_before_the_own_tally_of_the_server_says_so() -> None:
         house.tick()
     assert not house.done(number)
     walk = house.cursors.drains.of(number)
-    assert walk.newest is not None and any("tally" in why for why in walk.newest.waits)
+    assert walk.newest is not None and "tally" in walk.newest.left
     house.on_disk[5] = set()
     house.until(number)
 
@@ -123,6 +123,13 @@ def test_too_few_servers_are_named_with_the_number_that_would_do() -> None:
     assert blocked.chunk_id == chunk and blocked.fewer == 2
     assert blocked.why == "wants 3 copies (goal 3), only 2 other servers in service"
     assert house.job(1).last_error == f"blocked: {blocked.why}"
+    told = house.cursors.jobs.of(1)
+    assert (told.left_moves, told.blocked) == (1, 1)
+    (shown,) = told.blockers
+    assert shown.path == "/f0-13" and shown.ways == (
+        "add a server, or take one back into service: gfsctl admin chunkservers undrain cs3",
+        "want fewer copies: gfsctl setrep 2 /f0-13",
+    )
     assert house.plan(plan_drain).empty
     assert len(house.good(chunk)) == 3, "nothing goes before there is another one"
 

@@ -1,0 +1,63 @@
+"""Finds files that need blocked chunks, some names at a time: nothing leads from chunk to name.
+
+Soft state; what it has not met yet is simply not said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+
+from gfs_ha.ids import ChunkId, ContentId
+from gfs_ha.master.names_walk import names_below
+from gfs_ha.master.state.tables import REFERENCES, below, id_key, read_reference_key
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.metadata import FILE
+
+CHUNKS_MAX = 200  # That are looked for at once.
+_CONTENTS = 4  # Of one chunk.
+_NAMES = 300  # That one look walks over: about a millisecond.
+REST_S = 60.0  # After a walk over all names.
+
+
+@dataclass(slots=True)
+class DrainPaths:
+    """What was found so far; `found` is only replaced, for reports look at it."""
+
+    found: dict[ChunkId, str] = field(default_factory=dict)
+    _after: str = ""
+    _rest_until_s: float = 0.0
+
+    def look(self, view: View, chunk_ids: Iterable[ChunkId], now_s: float) -> None:
+        """Go on looking for the files of these chunks; all others are forgotten."""
+        wanted = list(islice(dict.fromkeys(chunk_ids), CHUNKS_MAX))
+        found = {one: self.found[one] for one in wanted if one in self.found}
+        lacking = [one for one in wanted if one not in found]
+        if lacking and now_s >= self._rest_until_s:
+            found.update(self._walk(view, lacking, now_s))
+        if found != self.found:
+            self.found = found
+
+    def _walk(self, view: View, lacking: list[ChunkId], now_s: float) -> dict[ChunkId, str]:
+        contents = {
+            content_id: chunk_id for chunk_id in lacking for content_id in _contents(view, chunk_id)
+        }
+        if not contents:
+            return {}
+        found: dict[ChunkId, str] = {}
+        count = 0
+        for path, inode_id, kind in islice(names_below(view, "/", self._after), _NAMES):
+            count += 1
+            self._after = path
+            inode = view.inode(inode_id) if kind == FILE else None
+            if inode is not None and inode.content_id in contents:
+                found.setdefault(contents[inode.content_id], path)
+        if count < _NAMES:
+            self._after, self._rest_until_s = "", now_s + REST_S
+        return found
+
+
+def _contents(view: View, chunk_id: ChunkId) -> set[ContentId]:
+    rows = view.rows.scan(REFERENCES, *below(id_key(chunk_id)))
+    return {read_reference_key(key)[2] for key, _ in islice(rows, _CONTENTS)}
