@@ -76,6 +76,7 @@ class ClientConfig:
     machine: str
     rack: str
     timeout_s: float = limits.OPERATION_TIMEOUT_S
+    name: str = ""  # How it calls itself; empty: user@machine:process.
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +228,12 @@ def _read_chunkserver(section: Section, file: Path) -> ChunkserverConfig:
 
 
 def _read_client(section: Section) -> ClientConfig:
-    section.only("machine", "rack", "timeout_s")
+    section.only("machine", "rack", "timeout_s", "name")
     return ClientConfig(
         machine=section.name("machine", default=os.uname().nodename),
         rack=section.name("rack", default=""),
         timeout_s=section.number("timeout_s", 0.1, 86_400, limits.OPERATION_TIMEOUT_S),
+        name=section.name("name", default=""),
     )
 
 

@@ -39,6 +39,7 @@ class Chain:
             request,
             target=self._hop.server_id,
             hops=request.hops[1:],
+            label="",  # Who is served is counted once, by the first of the chain.
             deadline_ms=max(1, int(left_s * 1000)),
         )
         try:

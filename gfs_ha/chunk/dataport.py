@@ -42,6 +42,7 @@ from gfs_ha.protocol.data import (
 from gfs_ha.protocol.frames import FrameKind, encode_error, encode_frame
 from gfs_ha.protocol.rates import LoadFacts
 from gfs_ha.protocol.records import encode_tail_length
+from gfs_ha.protocol.usage import UsageFacts
 from gfs_ha.runtime import Runtime, Task
 
 logger = logging.getLogger(__name__)
@@ -125,6 +126,10 @@ class DataPort:
     def load(self) -> LoadFacts:
         """Return what it served to clients, and what is under way."""
         return self._rates.facts(self.primary.waiting_count())
+
+    def usage(self) -> UsageFacts | None:
+        """Return whom it served, when that is to be told again."""
+        return self._rates.usage.news()
 
     def run(self) -> None:
         """Serve until `stop`."""
@@ -260,7 +265,7 @@ class DataPort:
             serve_fetch(self._reads, request, stream)
         finally:
             self._rates.read.end()
-        self._rates.read.note(request.length, self._runtime.monotonic_s() - begun_s)
+        self._rates.note_read(request, self._runtime.monotonic_s() - begun_s)
 
     def _receive_request(self, stream: Stream) -> DataRequest:
         deadline = Deadline(self._runtime, FRAME_DEADLINE_S)

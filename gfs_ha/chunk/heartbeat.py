@@ -36,6 +36,7 @@ from gfs_ha.protocol.rates import LoadFacts
 from gfs_ha.protocol.repair import RepairAllowance, RepairFacts
 from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
 from gfs_ha.protocol.tally import LIST_BUCKETS_MAX
+from gfs_ha.protocol.usage import UsageFacts
 from gfs_ha.runtime import Runtime, Task, join_all
 
 LANES = 3
@@ -87,6 +88,8 @@ class Inventory(Protocol):
     def repair(self) -> RepairFacts: ...
 
     def load(self) -> LoadFacts: ...
+
+    def usage(self) -> UsageFacts | None: ...
 
     def note_repair(self, allowance: RepairAllowance) -> None:
         """Take note of what repair may take."""
@@ -358,6 +361,7 @@ class HeartbeatLanes:
             finished=news.finished,
             repair=self._inventory.repair(),
             load=self._inventory.load(),
+            usage=self._inventory.usage(),
         )
 
     def _list_open(self) -> tuple[OpenReplica, ...]:

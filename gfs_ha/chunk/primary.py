@@ -156,7 +156,7 @@ class Primary:
         Raises: why it takes none; Unreachable when the peer is done.
         """
         tail = self._led(request.chunk_id, request.birth, request.start_id)
-        stream = AppendStream(upstream, request.op_id, tail.disk, self._runtime)
+        stream = AppendStream(upstream, request.op_id, tail.disk, self._runtime, request.label)
         try:
             self.turns.enter()
         except Overloaded as error:

@@ -73,7 +73,7 @@ def serve_push(room: PushRoom, request: DataRequest, upstream: Stream) -> bool:
             if room.pace is not None:
                 room.pace.served(PUSH, request.length, took_s)
             if room.rates is not None and whole and not request.brings_records:
-                room.rates.note_put(packets.length, took_s, ends_here=not request.hops)
+                room.rates.note_put(request, packets.length, took_s)
             acks = (local.ack(), *below)
             # Before the answer: the next push may come by another stream as soon as it is read.
             local.close()

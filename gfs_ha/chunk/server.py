@@ -47,6 +47,7 @@ from gfs_ha.protocol.control import (
 from gfs_ha.protocol.rates import LoadFacts
 from gfs_ha.protocol.repair import RepairAllowance, RepairFacts
 from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
+from gfs_ha.protocol.usage import UsageFacts
 from gfs_ha.runtime import (
     Future,
     Runtime,
@@ -119,6 +120,9 @@ class StoreInventory:
 
     def load(self) -> LoadFacts:
         return self._data_port.load()
+
+    def usage(self) -> UsageFacts | None:
+        return self._data_port.usage()
 
     def note_repair(self, allowance: RepairAllowance) -> None:
         self._copies.allow(allowance)

@@ -6,6 +6,9 @@ import os
 from functools import lru_cache
 
 from gfs_ha.limits import OWNER_BYTES_MAX
+from gfs_ha.protocol.usage import LABEL_BYTES_MAX, clean_label
+
+_USER_BYTES_MAX = 24
 
 
 @lru_cache(maxsize=1)
@@ -26,6 +29,14 @@ def own_account() -> tuple[str, str]:
     except KeyError:
         group = ""
     return _fit(user) or str(user_id), _fit(group) or str(group_id)
+
+
+def own_name(machine: str) -> str:
+    """Return who this process is to people: user@machine:process, cut where that is too long."""
+    user = clean_label(own_account()[0]).encode()[:_USER_BYTES_MAX].decode(errors="ignore")
+    process = f":{os.getpid()}"
+    room = LABEL_BYTES_MAX - len(f"{user}@{process}".encode())
+    return f"{user}@{machine.encode()[:room].decode(errors='ignore')}{process}"
 
 
 def _fit(name: str) -> str:

@@ -71,6 +71,7 @@ class AppendStream:
                 kind=ChunkKind.TAIL,
                 durability=Durability.MEMORY if grant.durability == MEMORY else Durability.DISK,
                 start_id=tail.start_id,
+                label=room.label,
             )
         )
         self._stream = room.streams.take((primary.host, primary.port))

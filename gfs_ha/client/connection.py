@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
+from gfs_ha.client.account import own_name
 from gfs_ha.client.append_grants import AppendGrants
 from gfs_ha.client.append_rights import AppenderParts
 from gfs_ha.client.appenders import Appenders
@@ -34,6 +34,7 @@ from gfs_ha.net.network import Network
 from gfs_ha.net.streams import TcpStreams
 from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.protocol.codec import Hello
+from gfs_ha.protocol.usage import clean_label
 from gfs_ha.runtime import Runtime, ThreadedRuntime
 
 
@@ -50,11 +51,11 @@ class ClusterConnection:
         consistency: Consistency = DEFAULT,
         name: str = "",
     ) -> None:
-        """Args: `name` is how the masters call this client; without it machine and process id."""
+        """Args: `name` is how this client calls itself; without it that of the configuration."""
         self.runtime = runtime = runtime or ThreadedRuntime()
         self.config = config
         timeout_s = config.client.timeout_s if timeout_s is None else timeout_s
-        name = name or f"{config.client.machine}:{os.getpid()}"
+        name = name or config.client.name or own_name(config.client.machine)
         hello = Hello(config.cluster.id, PROTOCOL_VERSION, "client", name)
         network = network or TcpNetwork(runtime)
         link = LeaderLink(config.cluster.masters, network, hello, runtime)
@@ -67,7 +68,9 @@ class ClusterConnection:
         self.led_namespace = Namespace(calls, session, led=True)
         self.locations = locations = Locations(calls, here, runtime)
         if plane is None:
-            plane = DataPorts(config.cluster.id, TcpStreams(runtime), runtime)
+            plane = DataPorts(
+                config.cluster.id, TcpStreams(runtime), runtime, label=clean_label(name)
+            )
         self._plane = plane
         supply = ChunkSupply(session, here, runtime, timeout_s)
         writer_parts = WriterParts(supply, plane, runtime, timeout_s)

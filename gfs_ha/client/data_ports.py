@@ -65,8 +65,9 @@ class DataPorts:
         network: StreamNetwork,
         runtime: Runtime,
         read_deadline_s: float = OPERATION_TIMEOUT_S,
+        label: str = "",
     ) -> None:
-        self._room = DataRoom(cluster_id, network, runtime)
+        self._room = DataRoom(cluster_id, network, runtime, label)
         self._read_deadline_s = read_deadline_s
 
     def push(self, chunk: ChunkAllocated, offset: int, length_max: int) -> PushStream:

@@ -12,7 +12,11 @@ from gfs_ha.runtime import Runtime
 class DataRoom:
     """The client's end of all data ports. Thread-safe."""
 
-    def __init__(self, cluster_id: str, network: StreamNetwork, runtime: Runtime) -> None:
+    def __init__(
+        self, cluster_id: str, network: StreamNetwork, runtime: Runtime, label: str = ""
+    ) -> None:
+        """Args: `label` is how the client calls itself in each request."""
+        self.label = label
         self.cluster = cluster_hash(cluster_id)
         self.runtime = runtime
         self.streams = StreamPool(network, runtime)

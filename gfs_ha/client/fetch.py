@@ -157,6 +157,7 @@ class Fetch:
             deadline_ms=max(1, int(self._deadline.left_s() * 1000)),
             op_id=self._room.runtime.random_u64() or 1,
             flags=flags,
+            label=self._room.label,
         )
         header = encode_request(request)
         self._deadline.check()

@@ -212,5 +212,6 @@ class Push:
             kind=target.kind,
             capacity=target.capacity,
             hops=target.chain[1:],
+            label=self._room.label,
         )
         return PushStream(self._room.streams, target.chain[0], request, self._deadline)

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 
 from gfs_ha.protocol.overview import Overview
 from gfs_ha.protocol.reports import HealthReport
+from gfs_ha.sketch import Sketch
 
 T = TypeVar("T")
 
@@ -43,3 +44,8 @@ class LiveBoard:
     def __init__(self) -> None:
         self.health: Kept[tuple[HealthReport, int]] = Kept(_HEALTH_FRESH_S)
         self.overview: Kept[Overview] = Kept(_FRESH_S)
+        self._usage: dict[tuple[str, str], Kept[tuple[Sketch, float]]] = {}
+
+    def usage(self, key: tuple[str, str]) -> Kept[tuple[Sketch, float]]:
+        """Return who does how much, by kind of key and window; of these there are few."""
+        return self._usage.setdefault(key, Kept(_FRESH_S))

@@ -21,6 +21,7 @@ from gfs_ha.limits import (
 )
 from gfs_ha.master.loads import Loads
 from gfs_ha.master.unreached import Unreached
+from gfs_ha.master.usage_heard import UsageHeard
 from gfs_ha.protocol.control import (
     CopyProgress,
     DamageFound,
@@ -97,6 +98,7 @@ class Observed:
     problems: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
     unreached: Unreached = field(default_factory=Unreached)
     loads: Loads = field(default_factory=Loads)
+    usage: UsageHeard = field(default_factory=UsageHeard)
     _blocks: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
     _listed: dict[ServerId, dict[ChunkId, str]] = field(default_factory=dict)
     _promised: deque[tuple[float, ServerId, int]] = field(default_factory=deque)
@@ -108,10 +110,12 @@ class Observed:
             request.start_id, request.boot_id, now_s, disks=request.disks, since_s=now_s
         )
         self.loads.forget(server_id)
+        self.usage.forget(server_id)
 
     def forget(self, server_id: ServerId) -> None:
         """Forget a server that is no member of the cluster any more."""
         self.servers.pop(server_id, None)
+        self.usage.forget(server_id)
         self._listed.pop(server_id, None)
         for notes in (self.damage, self.problems, self._blocks):
             for key in [key for key in notes if key[1] == server_id]:
@@ -144,6 +148,8 @@ class Observed:
         facts.repair = beat.repair
         if beat.load is not None:
             self.loads.heard(beat.server_id, beat.load, now_s)
+        if beat.usage is not None:
+            self.usage.heard(beat.server_id, beat.usage, now_s)
         for tally in beat.tallies[:DISKS_PER_SERVER_MAX]:
             facts.tallies[tally.disk_id] = tally.buckets
         for damage in beat.damage:

@@ -28,6 +28,7 @@ from gfs_ha.protocol.reports import ReportReply, ReportRequest
 from gfs_ha.protocol.scrub import ScrubReply, ScrubRequest
 from gfs_ha.protocol.server_modes import ServerModeReply, ServerModeRequest
 from gfs_ha.protocol.servers import ServersReply, ServersRequest
+from gfs_ha.protocol.usage import UsageReply, UsageRequest
 
 HELLO_METHOD = 0
 SERVE_METHOD = 1
@@ -53,6 +54,7 @@ Request = (
     | RebalanceRequest
     | EventRequest
     | LiveRequest
+    | UsageRequest
     | ExtentMutation
     | AppendRequest
 )
@@ -75,6 +77,7 @@ Reply = (
     | RebalanceReply
     | EventReply
     | LiveReply
+    | UsageReply
     | ExtentReply
     | AppendReply
 )

@@ -13,6 +13,7 @@ from gfs_ha.protocol.rates import LoadFacts
 from gfs_ha.protocol.records import RecordEntry
 from gfs_ha.protocol.repair import RepairAllowance, RepairFacts
 from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
+from gfs_ha.protocol.usage import UsageFacts
 
 
 class DiskFacts(Word, frozen=True):
@@ -365,6 +366,7 @@ class Heartbeat(Word, frozen=True, tag="heartbeat"):
     finished: tuple[FinishedTail, ...] = ()  # Told once; else the leader finds out by itself.
     repair: RepairFacts | None = None
     load: LoadFacts | None = None  # None: by an older release.
+    usage: UsageFacts | None = None  # Every few seconds.
 
 
 class HeartbeatReply(Word, frozen=True, tag="heartbeat_reply"):

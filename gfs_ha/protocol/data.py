@@ -1,6 +1,6 @@
 """The words of the data plane: what a request on a data port says, to the byte (no I/O).
 
-    request   prefix, fixed part, ticket, hops, CRC      client -> head -> next -> last
+    request   prefix, fixed part, ticket, hops, label, CRC   client -> head -> next -> last
     packet    header, CRCs of its grid parts, bytes      the same way, after a PUSH request
     frame     header, body, CRC; after DATA: raw bytes   the other way
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import struct
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -21,6 +22,7 @@ from gfs_ha.checksum import crc32c
 from gfs_ha.errors import ProtocolError
 from gfs_ha.ids import Birth, ChunkId, ServerId, StartId, unpack_epoch
 from gfs_ha.limits import CHUNK_BYTES_MAX, DATA_HEADER_BYTES_MAX, GOAL_MAX, PROTOCOL_VERSION
+from gfs_ha.protocol.usage import LABEL_BYTES_MAX, clean_label
 
 _E = TypeVar("_E", bound=enum.IntEnum)
 _MEMBERS: dict[tuple[type[enum.IntEnum], int], enum.IntEnum] = {}  # Those that were looked up.
@@ -95,6 +97,7 @@ class DataRequest(msgspec.Struct, frozen=True):
     ticket: bytes = b""
     start_id: StartId = StartId(0)  # APPEND, TAIL_LENGTH: of the primary's process.
     committed: int = 0  # RECORDS: how much of the tail every replica acknowledged before.
+    label: str = ""  # How the client calls itself: for people, proves nothing. From others none.
 
     @property
     def creates(self) -> bool:
@@ -128,6 +131,8 @@ def cluster_hash(cluster_id: str) -> int:
 def encode_request(request: DataRequest) -> bytes:
     """Return the bytes of a request header. Raises: ProtocolError where a field does not fit."""
     hops = b"".join(_encode_hop(hop) for hop in request.hops)
+    if request.label:
+        hops += _encode_label(request.label)
     length = _FIXED_LENGTH + len(request.ticket) + len(hops) + _CRC.size
     if length > DATA_HEADER_BYTES_MAX or len(request.hops) > HOPS_MAX:
         raise ProtocolError(f"a request header of {length} bytes, {len(request.hops)} hops")
@@ -164,6 +169,13 @@ def _encode_hop(hop: Hop) -> bytes:
     return _HOP.pack(hop.server_id, hop.port, len(host)) + host
 
 
+def _encode_label(label: str) -> bytes:
+    text = label.encode(errors="replace")
+    if len(text) > LABEL_BYTES_MAX:
+        raise ProtocolError(f"a client's name of {len(text)} bytes; {LABEL_BYTES_MAX} at most")
+    return bytes((len(text),)) + text
+
+
 def request_length(prefix: bytes | memoryview) -> int:
     """Return the length of the whole request header from its first PREFIX_BYTES.
 
@@ -194,6 +206,7 @@ def decode_request(data: bytes | memoryview) -> DataRequest:
     flags, durability, kind, hop_count, deadline, *rest = _FIXED.unpack_from(data, PREFIX_BYTES)
     cluster, target, chunk, birth, offset, length, op_id, capacity, start_id, committed = rest
     hops_at = fixed_length + ticket_length
+    hops, beyond = _decode_hops(data[hops_at : -_CRC.size], hop_count)
     request = DataRequest(
         op=member(Op, op),
         cluster=cluster,
@@ -208,10 +221,11 @@ def decode_request(data: bytes | memoryview) -> DataRequest:
         durability=member(Durability, durability),
         kind=member(ChunkKind, kind),
         capacity=capacity,
-        hops=_decode_hops(data[hops_at : -_CRC.size], hop_count),
+        hops=hops,
         ticket=data[fixed_length:hops_at],
         start_id=StartId(start_id),
         committed=committed,
+        label=_decode_label(beyond) if beyond else "",
     )
     if offset + length > CHUNK_BYTES_MAX or capacity > CHUNK_BYTES_MAX:
         raise ProtocolError(f"a range beyond any chunk: offset {offset} length {length}")
@@ -230,7 +244,8 @@ def member(kind: type[_E], value: int) -> _E:
     return found  # type: ignore[return-value]
 
 
-def _decode_hops(data: bytes, count: int) -> tuple[Hop, ...]:
+def _decode_hops(data: bytes, count: int) -> tuple[tuple[Hop, ...], bytes]:
+    """Return the hops and what follows them."""
     if count > HOPS_MAX:
         raise ProtocolError(f"{count} hops, at most {HOPS_MAX}")
     hops = []
@@ -248,4 +263,13 @@ def _decode_hops(data: bytes, count: int) -> tuple[Hop, ...]:
             hops.append(Hop(ServerId(server_id), host.decode(), port))
         except UnicodeDecodeError:
             raise ProtocolError("a host name that is no text") from None
-    return tuple(hops)
+    return tuple(hops), data[at:]
+
+
+@lru_cache(maxsize=1024)
+def _decode_label(data: bytes) -> str:
+    """Return how the client calls itself; what lies behind it is of a later release."""
+    length = data[0]
+    if length >= len(data):
+        raise ProtocolError("a client's name is cut off")
+    return clean_label(data[1 : 1 + length].decode(errors="replace")) if length else ""

@@ -2,7 +2,7 @@
 
 What is counted where, so that nothing is counted twice:
 - by client and by operation: each request to the leader (its operations; it moves no bytes of
-  files), and at the chunkservers each read, each push of a put (by the last server of its chain)
+  files), and at the chunkservers each read, each push of a put (by the first server of its chain)
   and each appended record (by the tail's primary), with its bytes.
 - by path: each request to the leader that names a path, under the first two directories above
   what it names; its bytes are those of the files that it opened or published, read or not.

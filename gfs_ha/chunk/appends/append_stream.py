@@ -21,8 +21,11 @@ class AppendStream:
     Nobody waits for a client to read its answers: they are kept for a while, then it is hung up on.
     """
 
-    def __init__(self, stream: Stream, op_id: int, disk: DiskWatch, runtime: Runtime) -> None:
+    def __init__(
+        self, stream: Stream, op_id: int, disk: DiskWatch, runtime: Runtime, client: str = ""
+    ) -> None:
         """Args: `disk` is that of the tail: nobody is told of progress while it hangs."""
+        self.client = client  # How it calls itself.
         self._disk = disk
         self._stream = stream
         self._op_id = op_id

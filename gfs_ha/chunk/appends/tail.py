@@ -308,7 +308,7 @@ class Tail:
                 now_s = self._changed_s = self._runtime.monotonic_s()
                 if self._room.rates is not None:
                     took_s = now_s - batch.arrivals[0].since_s
-                    self._room.rates.append.note(batch.length, took_s, len(batch.arrivals))
+                    self._room.rates.note_batch(batch, took_s)
         self.replica.note_committed(batch.offset + batch.length)
         try:
             # Once it has ended a person may have given this server up, and what only it knows of.

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import msgspec
 
 from gfs_ha.errors import GfsError
 from gfs_ha.ids import SessionId
 from gfs_ha.net.network import Deferred
-from gfs_ha.net.served import ServedCounter
 from gfs_ha.protocol.calls import AsOf
 from gfs_ha.protocol.codec import Word, encode, failure
 from gfs_ha.runtime import Runtime
 
+_FAILURE = (
+    b"\xa7failure"  # Tag of the reply that tells of an error, behind the length of the array.
+)
+
 # The door answers after the call's own deadline only when we have not: ours says more.
 _GRACE_S = 0.25
+
+
+class Meter(Protocol):
+    """Is told of one call when it is answered, and of what its requests concern."""
+
+    def concerns(self, position: int, length: int) -> None:
+        """Note of how many bytes of files one request is."""
+        ...
+
+    def note(self, length: int, took_s: float) -> None:
+        """Count the call: the bytes of its answer, and how long that took."""
+        ...
 
 
 class Call:
     """The replies of one call, filled in any order from any thread.
 
     Args: `dated_by` is the master's name when the answer says which moment it shows, or empty;
-    `counter` counts the call and how long its answer took.
+    `meter` counts the call and how long its answer took.
     """
 
     def __init__(
@@ -29,10 +46,10 @@ class Call:
         count: int,
         timeout_s: float,
         dated_by: str = "",
-        counter: ServedCounter | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._runtime = runtime
-        self._counter = counter
+        self._meter = meter
         self._as_of = AsOf(dated_by, 0, 0) if dated_by else None
         self._lock = runtime.lock()
         self._replies: list[msgspec.Raw | None] = [None] * count
@@ -61,6 +78,11 @@ class Call:
                     known.degraded or degraded,
                 )
 
+    def concerns(self, position: int, length: int) -> None:
+        """Note of how many bytes of files a request is, before its reply is filled in."""
+        if self._meter is not None:
+            self._meter.concerns(position, length)
+
     def fill(self, position: int, reply: bytes) -> bool:
         """Set the encoded reply of one request; a slot is filled once. Thread-safe.
 
@@ -70,14 +92,16 @@ class Call:
             if self._replies[position] is not None:
                 return False
             self._replies[position] = msgspec.Raw(reply)
+            if self._meter is not None and reply[1:9] == _FAILURE:
+                self._meter.concerns(position, 0)
             self._missing -= 1
             if self._missing:
                 return True
             as_of = self._as_of
         answer = self._replies if as_of is None else [*self._replies, as_of]
         encoded = encode(answer)
-        if self._counter is not None:
-            self._counter.note(len(encoded), self._runtime.monotonic_s() - self._begun_s)
+        if self._meter is not None:
+            self._meter.note(len(encoded), self._runtime.monotonic_s() - self._begun_s)
         self.deferred.reply(encoded)
         return True
 
@@ -104,6 +128,10 @@ class Slot:
     def closed(self) -> bool:
         """Return whether nobody waits for the answer any more."""
         return self._call.deferred.closed
+
+    def concerns(self, length: int) -> None:
+        """Note of how many bytes of files the request is; of one that fails of none."""
+        self._call.concerns(self._position, length)
 
     def show(self, index: int) -> None:
         """Note that the answer shows the state at this index of the log. Thread-safe."""

@@ -17,6 +17,7 @@ from gfs_ha.master.reign import Reign
 from gfs_ha.master.sealer import Sealer
 from gfs_ha.master.verifier import Verifier
 from gfs_ha.net.served import ServedCounter
+from gfs_ha.net.usage_book import UsageBook
 from gfs_ha.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -43,11 +44,13 @@ class Desk:
     recounter: Recounter | None = None
     verifier: Verifier | None = None
     calls: ServedCounter = field(init=False)
+    usage: UsageBook = field(init=False)
     _leader: str = ""
     _leader_since_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.calls = ServedCounter(self.runtime)
+        self.usage = UsageBook(self.runtime)
 
     def now_s(self) -> float:
         """Return the time of the clock that all soft facts are dated with."""

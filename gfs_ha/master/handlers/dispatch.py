@@ -38,6 +38,7 @@ from gfs_ha.master.handlers import (
 from gfs_ha.master.handlers.call import Call, Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.holds import TAKES_TAILS, propose_without_tails
+from gfs_ha.master.handlers.metering import CallMeter, client_of
 from gfs_ha.master.handlers.mutations import propose_for_client
 from gfs_ha.master.handlers.reading import READS, Reading, check_terms
 from gfs_ha.master.observed import Observed
@@ -138,8 +139,8 @@ class Dispatcher:
         check_terms(told.terms)
         dated_by = "" if told.terms is None else self._desk.name
         parked = any(type(one.request) is control.Heartbeat for one in asked)
-        counter = None if parked else self._desk.calls
-        call = Call(self._desk.runtime, len(asked), timeout_s, dated_by, counter)
+        meter = None if parked else CallMeter(self._desk, client_of(connection.identity), asked)
+        call = Call(self._desk.runtime, len(asked), timeout_s, dated_by, meter)
         reading = Reading(self._desk, call, told.terms)
         for position, one in enumerate(asked):
             slot = Slot(call, position, one.session_id, one.sequence, one.window_start)

@@ -52,6 +52,8 @@ def open_file(desk: Desk, view: View, request: OpenFile, slot: Slot) -> FileOpen
     """Return a pinned content and where it lies."""
     opened = view.open_file(request.path, request.offset, min(request.limit, LIST_PAGE_MAX))
     opened = opened_with_tail(desk, view, opened)
+    if not request.offset:
+        slot.concerns(opened.status.size)
     return replace(opened, chunks=with_liveness(desk, opened.chunks))
 
 

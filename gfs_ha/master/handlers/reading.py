@@ -35,6 +35,7 @@ from gfs_ha.master.handlers import (
     scrub,
     server_detail,
     server_modes,
+    usage,
 )
 from gfs_ha.master.handlers.call import Call, Slot
 from gfs_ha.master.handlers.desk import Desk
@@ -57,6 +58,7 @@ from gfs_ha.protocol.placement import ExplainNewPlacement, ExplainPlacement
 from gfs_ha.protocol.policy import GetPolicy
 from gfs_ha.protocol.rebalance import GetRebalance
 from gfs_ha.protocol.server_modes import ListPlaces
+from gfs_ha.protocol.usage import GetUsage
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +97,7 @@ READS: dict[type, Read] = ANYWHERE | {
     ExplainPlacement: placement.explain_placement,
     ExplainNewPlacement: placement.explain_new_placement,
     GetPolicy: placement.get_policy,
+    GetUsage: usage.get_usage,
     reports.GetHealth: admin.get_health,
     reports.GetStatus: admin.get_status,
     repair_words.GetRepair: repair.get_repair,

@@ -43,6 +43,7 @@ from gfs_ha.protocol.control import (
 from gfs_ha.protocol.rates import LoadFacts
 from gfs_ha.protocol.repair import RepairAllowance, RepairFacts
 from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
+from gfs_ha.protocol.usage import UsageFacts
 from gfs_ha.runtime import Future, ThreadedRuntime
 
 RUNTIME = ThreadedRuntime()
@@ -135,6 +136,9 @@ class Shelf:
 
     def load(self) -> LoadFacts:
         return LoadFacts(put_bytes=7)
+
+    def usage(self) -> UsageFacts | None:
+        return None
 
     def note_repair(self, allowance: RepairAllowance) -> None:
         self.allowances.append(allowance)

@@ -1,0 +1,69 @@
+"""Counts the calls that a master answers: for whom, of which kind, below which directory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import lru_cache
+from typing import Any
+
+from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.protocol.calls import CallBody
+from gfs_ha.protocol.codec import Hello
+from gfs_ha.protocol.extents import ReplaceContent
+from gfs_ha.protocol.metadata import Publish, Rename
+from gfs_ha.protocol.usage import UNNAMED, clean_label, path_prefix
+
+
+class CallMeter:
+    """What one call is counted as, once it is answered; each request took as long as the call."""
+
+    def __init__(self, desk: Desk, client: str, asked: CallBody) -> None:
+        self._calls = desk.calls
+        self._usage = desk.usage
+        self._client = client
+        self._asked = asked
+        self._lengths: dict[int, int] = {}
+
+    def concerns(self, position: int, length: int) -> None:
+        """Note of how many bytes of files one request is; it may say less than the request did."""
+        self._lengths[position] = length
+
+    def note(self, length: int, took_s: float) -> None:
+        """Count the call. Thread-safe; once."""
+        self._calls.note(length, took_s)
+        kinds = Counter([_tag(type(one.request)) for one in self._asked])
+        for kind, count in kinds.items():
+            self._usage.note(self._client, kind, 0, took_s, count)
+        for position, one in enumerate(self._asked):
+            for path, size in _named(one.request):
+                concerned = self._lengths.get(position, size)
+                self._usage.note_path(path_prefix(path), concerned, took_s)
+
+
+def client_of(identity: object) -> str:
+    """Return what a peer is called that said hello."""
+    return _shown(identity.role, identity.name) if isinstance(identity, Hello) else UNNAMED
+
+
+@lru_cache(maxsize=1024)
+def _shown(role: str, name: str) -> str:
+    label = clean_label(name)
+    return label if role == "client" else clean_label(f"{role} {label}")
+
+
+@lru_cache(maxsize=256)
+def _tag(kind: type[Any]) -> str:
+    return str(kind.__struct_config__.tag)
+
+
+def _named(request: Any) -> list[tuple[str, int]]:
+    """Return the paths that a request names, each with the bytes that are published there."""
+    kind = type(request)
+    if kind is Publish:
+        return [(one.path, one.size) for one in request.files]
+    if kind is Rename:
+        return [(request.source, 0)]
+    path = getattr(request, "path", None)
+    if not isinstance(path, str):
+        return []
+    return [(path, request.size if kind is ReplaceContent else 0)]
