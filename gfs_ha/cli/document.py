@@ -85,6 +85,7 @@ _KINDS = {
     "ScrubReport": "ScrubList",
     "ScrubBudgetReport": "ScrubBudget",
     "StateReport": "StateCheck",
+    "LiveReport": "Live",
     "JobReport": "JobList",
     "EventReport": "EventList",
     "MuteReport": "MuteList",
@@ -92,6 +93,7 @@ _KINDS = {
 }
 _SINGLE = {
     "Status",
+    "Live",
     "Leadership",
     "Repair",
     "RepairBudget",

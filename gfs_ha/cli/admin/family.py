@@ -11,12 +11,14 @@ admin = Family(
     help="For operators: how the cluster is, and where things lie.",
     examples="""
     gfsctl admin status -w                      # the cluster on one screen, kept up to date
+    gfsctl admin top                            # live; keys sort, filter, open
     gfsctl admin health                         # what is not as it should be; exit 8 if anything
     gfsctl admin masters ls -o json             # for programs
     gfsctl admin placement show /docs/report.pdf  # where its bytes lie
     """,
     rows={
         "status": Row(f"{_HERE}.status", "status", "The cluster on one screen"),
+        "top": Row(f"{_HERE}.top", "top", "The cluster live: servers, chunks, jobs, leases"),
         "health": Row(f"{_HERE}.health", "health", "What is not as it should be (exit 8)"),
         "events": Row(f"{_HERE}.events", "events", "What happened, in words; -f follows"),
         "masters": Row(f"{_HERE}.masters", "masters", "The masters and every term that led"),
