@@ -16,11 +16,18 @@ from gfs_ha.protocol.events import MuteRow
 from gfs_ha.protocol.reports import Finding, HealthReport
 
 FINDING_CLASS = "finding"
+SERVER_CODES = ("SERVER_DEAD", "SERVER_SUSPECT")  # They stand since their server is silent.
+_LESS_THAN = {"SERVER_SUSPECT": "SERVER_DEAD"}
 
 
 def finding_key(finding: Finding) -> str:
     """Return the key under which is noted that a finding stands."""
     return f"{FINDING_CLASS}/{finding.code}/{finding.subject}"
+
+
+def server_key(name: str) -> str:
+    """Return the key under which is noted that a server is not live."""
+    return f"server/{name}"
 
 
 def mute_ends(mute: Mute, findings: Iterable[Finding]) -> str:
@@ -50,7 +57,9 @@ def told(
     }
     items = []
     for finding in report.items:
-        row, mute = noted.get(finding_key(finding)), holding.get(finding.code)
+        by_server = finding.code in SERVER_CODES
+        row = noted.get(server_key(finding.subject) if by_server else finding_key(finding))
+        mute = holding.get(finding.code) or _mute_of_worse(holding, finding)
         items.append(
             msgspec.structs.replace(
                 finding,
@@ -71,6 +80,17 @@ def mute_rows(mutes: Mapping[str, Mute], now_ms: int) -> tuple[MuteRow, ...]:
         for code, mute in sorted(mutes.items())
         if mute.until_ms > now_ms
     )
+
+
+def _mute_of_worse(mutes: Mapping[str, Mute], finding: Finding) -> Mute | None:
+    """Return the mute of something worse about the same thing.
+
+    To a new leader a dead server is suspect for half a minute: muted is muted.
+    """
+    mute = mutes.get(_LESS_THAN.get(finding.code, ""))
+    if mute is None or (mute.subjects and finding.subject not in mute.subjects):
+        return None
+    return mute
 
 
 def _of(findings: Sequence[Finding], code: str) -> list[Finding]:

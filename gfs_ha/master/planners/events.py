@@ -3,6 +3,9 @@
 Each thing is compared with what is noted of it in the tables, so a new leader neither repeats what
 its predecessor told nor forgets what nobody told yet; the command compares once more (M1). What is
 as it should be has no row.
+
+A new leader counts silences from its own election: for a while it takes dead servers for suspect
+ones, and their copies for good. Until it knows better, what was told because of them stands.
 """
 
 from __future__ import annotations
@@ -18,8 +21,14 @@ from gfs_ha.limits import (
     EVENT_WINDOW_MS,
     MIB,
 )
-from gfs_ha.master.muting import FINDING_CLASS, finding_key, mute_ends
-from gfs_ha.master.observed import DEAD, SUSPECT
+from gfs_ha.master.muting import (
+    FINDING_CLASS,
+    SERVER_CODES,
+    finding_key,
+    mute_ends,
+    server_key,
+)
+from gfs_ha.master.observed import DEAD, LIVE, SUSPECT
 from gfs_ha.master.planners.news import News
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.state.bounds import fitting_text
@@ -33,7 +42,8 @@ from gfs_ha.protocol.events import ERROR, INFO, WARNING
 
 _SERVER, _DISK, _REPAIR, _MASTERS = "server", "disk", "repair", "masters"
 # Findings that other events tell of in better words; since when they stand is noted all the same.
-_TOLD_ELSEWHERE = ("SERVER_DEAD", "SERVER_SUSPECT", "DISK_FAILED", "CHUNKS_UNDER")
+_TOLD_ELSEWHERE = ("DISK_FAILED", "CHUNKS_UNDER")
+_BY_DEATHS = ("CHUNKS_UNDER", "CHUNKS_LOST", "GARBAGE_HELD")  # What dead servers may bring about.
 _SERVER_TEXTS = {
     SUSPECT: "suspect: no heartbeat; it gets nothing new until it is back",
     DEAD: "dead: what it holds is copied from the other holders",
@@ -60,10 +70,12 @@ def plan_events(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) ->
         return made
     noted = all_noted(view)
     now_ms = seen.cluster_ms(view.counters())
-    watched = [*_servers(view, seen), *_disks(view, seen), *_repair(view, cursors, noted)]
+    unsure = _unsure(view, seen, noted)
+    watched = [*_servers(view, seen, noted), *_disks(view, seen, noted)]
+    watched += _repair(view, cursors, noted, unsure)
     looked_at = {_SERVER, _DISK, _REPAIR}
     if seen.news is not None:
-        watched += _findings(seen.news)
+        watched += _findings(seen.news, noted, unsure)
         looked_at.add(FINDING_CLASS)
     changes = [*_begun(noted, watched), *_over(view, noted, watched, looked_at)]
     if seen.news is not None:
@@ -79,35 +91,56 @@ def plan_events(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) ->
 # What is not as it should be ----------------------------------------------------------------------
 
 
-def _servers(view: View, seen: Seen) -> Iterator[Watched]:
+def _unsure(view: View, seen: Seen, noted: Mapping[str, Noted]) -> bool:
+    """Return whether servers are noted as dead of which this leader does not know that they are."""
+    return any(
+        _state(noted, server_key(server.name)) == DEAD
+        and seen.repair.states.get(server_id) == SUSPECT
+        for server_id, server in view.servers()
+    )
+
+
+def _servers(view: View, seen: Seen, noted: Mapping[str, Noted]) -> Iterator[Watched]:
     for server_id, server in view.servers():
         state = seen.repair.states.get(server_id, "")
+        if state == SUSPECT and _state(noted, server_key(server.name)) == DEAD:
+            state = DEAD  # Who has not been heard since is no less dead than before.
         if state in _SERVER_TEXTS:
             severity = ERROR if state == DEAD else WARNING
             told = (server.name, _SERVER_TEXTS[state], severity)
-            yield Watched(f"{_SERVER}/{server.name}", state, words.SERVER, *told)
+            yield Watched(server_key(server.name), state, words.SERVER, *told)
 
 
-def _disks(view: View, seen: Seen) -> Iterator[Watched]:
-    for server_id, disk_id in sorted(seen.repair.failed_disks):
-        server = view.server(server_id)
-        if server is not None:
+def _disks(view: View, seen: Seen, noted: Mapping[str, Noted]) -> Iterator[Watched]:
+    """Yield the disks that failed; of servers that are silent, those of which that is noted."""
+    failed = set(seen.repair.failed_disks)
+    for server_id, server in view.servers():
+        if seen.repair.states.get(server_id) != LIVE:
+            disks = [one.disk_id for one in server.disks]
+            failed |= {
+                (server_id, one)
+                for one in disks
+                if _state(noted, f"{_DISK}/{server.name}/{format_id(one)}")
+            }
+    for server_id, disk_id in sorted(failed):
+        owner = view.server(server_id)
+        if owner is not None:
             name = format_id(disk_id)
             text = f"disk {name} is out of service; what it held is copied from the other holders"
-            told = (server.name, text, ERROR)
-            yield Watched(f"{_DISK}/{server.name}/{name}", "failed", words.DISK, *told)
+            told = (owner.name, text, ERROR)
+            yield Watched(f"{_DISK}/{owner.name}/{name}", "failed", words.DISK, *told)
 
 
-def _repair(view: View, cursors: Cursors, noted: Mapping[str, Noted]) -> Iterator[Watched]:
+def _repair(
+    view: View, cursors: Cursors, noted: Mapping[str, Noted], unsure: bool
+) -> Iterator[Watched]:
     """Yield that copies are being made anew; with a first round under way, what was known before.
 
     Chunks without any copy do not count: nothing can be done for them.
     """
     queue = cursors.queue
     lacking = max(one.chunks - one.without_copy for one in (queue.found, queue.running))
-    before = noted.get(_REPAIR)
-    running = before is not None and bool(before.state)
-    if not lacking and not (running and not queue.rounds):
+    if not lacking and not (_state(noted, _REPAIR) and (unsure or not queue.rounds)):
         return
     most = max(queue.found, queue.running, key=lambda one: one.chunks)
     chunks = "1 chunk lacks" if lacking == 1 else f"{lacking:,} chunks lack"
@@ -117,11 +150,17 @@ def _repair(view: View, cursors: Cursors, noted: Mapping[str, Noted]) -> Iterato
     yield Watched(_REPAIR, "running", words.REPAIR, "repair", text, WARNING, values)
 
 
-def _findings(news: News) -> Iterator[Watched]:
+def _findings(news: News, noted: Mapping[str, Noted], unsure: bool) -> Iterator[Watched]:
     keys = set()
+    if unsure:
+        for code in _BY_DEATHS:
+            key = f"{FINDING_CLASS}/{code}/"
+            if state := _state(noted, key):
+                keys.add(key)
+                yield Watched(key, state, words.FINDING, code, "", state)
     for one in news.findings:
         key = finding_key(one)
-        if key in keys:
+        if key in keys or one.code in SERVER_CODES:
             continue
         keys.add(key)
         text = "" if one.code in _TOLD_ELSEWHERE else f"{one.code}: {one.message}"
@@ -132,10 +171,14 @@ def _findings(news: News) -> Iterator[Watched]:
 # Compared with what is noted ----------------------------------------------------------------------
 
 
+def _state(noted: Mapping[str, Noted], key: str) -> str:
+    row = noted.get(key)
+    return row.state if row is not None else ""
+
+
 def _begun(noted: Mapping[str, Noted], watched: list[Watched]) -> Iterator[NotedChange]:
     for one in watched:
-        row = noted.get(one.key)
-        before = row.state if row is not None else ""
+        before = _state(noted, one.key)
         if before != one.state:
             yield NotedChange(
                 key=one.key,

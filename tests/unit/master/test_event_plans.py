@@ -106,6 +106,46 @@ def test_a_server_is_suspect_then_dead_then_back_and_each_is_told_once() -> None
     assert len(said) == 3
 
 
+def test_a_new_leader_that_takes_the_dead_for_suspect_neither_repeats_nor_takes_back() -> None:
+    watch = Watch(House(server_count=3))
+    watch.house.chunk((1, 2, 3))
+    watch.house.dead.add(1)
+    under = News((finding("CHUNKS_UNDER"), finding("SERVER_DEAD", subject="cs1")), WELL.masters)
+    watch.failed.add((ServerId(1), DiskId(101)))
+    watch.walk()
+    watch.tick(under)
+    assert len(watch.texts()) == 3
+    with watch.house.tables.view() as view:
+        before = told(HealthReport(False, under.findings), all_noted(view), {}, 0)
+    watch.new_leader()
+    watch.failed.clear()
+    watch.house.dead.clear()
+    watch.house.suspect.add(1)
+    suspect = News((finding("SERVER_SUSPECT", subject="cs1"),), WELL.masters)
+    for _ in range(2):
+        watch.walk()
+        watch.tick(suspect)
+    watch.house.suspect.clear()
+    watch.house.dead.add(1)
+    watch.walk()
+    watch.tick(under)
+    assert watch.texts() == []
+    with watch.house.tables.view() as view:
+        after = told(HealthReport(False, under.findings), all_noted(view), {}, 0)
+    assert [one.since_ns for one in after.items] == [one.since_ns for one in before.items]
+    assert all(one.since_ns for one in after.items)
+
+
+def test_a_server_that_is_suspect_to_a_new_leader_stays_muted() -> None:
+    watch = Watch()
+    watch.house.tables.do(StartMute("SERVER_DEAD", 60_000, "warning", ("cs1",)))
+    with watch.house.tables.view() as view:
+        now_ms, mutes = view.counters().cluster_ms, all_mutes(view)
+    for name, healthy in (("cs1", True), ("cs2", False)):
+        found = HealthReport(False, (finding("SERVER_SUSPECT", subject=name),))
+        assert told(found, {}, mutes, now_ms).healthy is healthy
+
+
 def test_a_leader_that_has_not_heard_of_everybody_tells_nothing() -> None:
     watch = Watch()
     watch.house.dead.update((1, 2))
