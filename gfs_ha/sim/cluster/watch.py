@@ -24,10 +24,12 @@ from gfs_ha.master.state.commands import (
 from gfs_ha.master.state.job_commands import SetJobPhase
 from gfs_ha.master.state.jobs import get_job
 from gfs_ha.master.state.records import DEAD, SEALED, Chunk, Server
-from gfs_ha.master.state.tail_commands import FinishTail
+from gfs_ha.master.state.server_modes import server_modes
+from gfs_ha.master.state.tail_commands import FinishTail, PlaceTail
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.jobs import DONE, RUNNING
 from gfs_ha.protocol.metadata import MEMORY, FinishChunk
+from gfs_ha.protocol.server_modes import IN_SERVICE
 from gfs_ha.sim.checkers import Violation
 from gfs_ha.sim.cluster.economy import Economy
 from gfs_ha.sim.cluster.server import SimServer
@@ -64,6 +66,8 @@ class Watch:
         self.copies_placed = 0
         self.commands: list[tuple[float, Command]] = []
         self.sealed_s: dict[ChunkId, float] = {}
+        # Since when servers are met out of service: how their modes name that moment, and when.
+        self._leaving_s: dict[ServerId, tuple[int, float]] = {}
         self._leading: list[tuple[str, int]] = []
         self._led_since_s = world.scheduler.now_s
         self._world = world
@@ -106,6 +110,10 @@ class Watch:
                         contact.full_since_s = float("inf")
                     elif contact.full_since_s > now_s:
                         contact.full_since_s = now_s
+        with self._truth.view() as view:
+            for server_id, mode in server_modes(view).items():
+                if self._leaving_s.get(server_id, (0, 0.0))[0] != mode.since_wall_ns:
+                    self._leaving_s[server_id] = (mode.since_wall_ns, now_s)
         self.economy.look()
 
     def _name(self, master: SimMaster, server_id: ServerId) -> str:
@@ -136,9 +144,11 @@ class Watch:
         elif isinstance(command, FinishTail):
             # Its last bytes may lie in the journals of its holders yet, and the slots lack them.
             self.sealed_s[command.chunk_id] = self._world.scheduler.now_s
-        elif isinstance(command, PlaceChunk):
+        elif isinstance(command, PlaceChunk | PlaceTail):
             for server_id, _ in command.replicas:
-                self._check_room(view, server_id, f"a chunk at {index}")
+                self._check_service(view, server_id, f"a chunk at {index}")
+                if isinstance(command, PlaceChunk):
+                    self._check_room(view, server_id, f"a chunk at {index}")
 
     def _check_copy(self, view: View, command: PlaceCopy) -> None:
         chunk = view.chunk(command.chunk_id)
@@ -151,6 +161,7 @@ class Watch:
             return
         self.copies_placed += 1
         what = f"a copy of chunk {command.chunk_id:#x}"
+        self._check_service(view, command.server_id, what)
         self._check_room(view, command.server_id, what)
         known = (command.chunk_id, chunk)
         sure = [one for one in chunk.holders if self._surely_good(view, known, one)]
@@ -260,6 +271,15 @@ class Watch:
             return False
         sealed_s = self.sealed_s.get(known[0], now_s)
         return now_s - max(contact.since_s, self._led_since_s, sealed_s) > _BACK_S
+
+    def _check_service(self, view: View, server_id: ServerId, what: str) -> None:
+        """Check that nothing new comes to a server that goes out of service, since a while."""
+        row, mode = view.server(server_id), view.server_mode(server_id)
+        known = self._leaving_s.get(server_id)
+        if row is None or known is None or known[0] != mode.since_wall_ns:
+            return
+        if mode.mode != IN_SERVICE and self._world.scheduler.now_s - known[1] > _TOLD_S:
+            raise Violation(f"out of service: {what} is placed on {row.name}, which is {mode.mode}")
 
     def _check_room(self, view: View, server_id: ServerId, what: str) -> None:
         row = view.server(server_id)
