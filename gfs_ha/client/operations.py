@@ -16,6 +16,7 @@ from gfs_ha.client.members import MasterMembers
 from gfs_ha.client.namespace import check_path
 from gfs_ha.client.replica_checks import verify_chunk
 from gfs_ha.client.server_detail import ChunkserverReport, show_server
+from gfs_ha.client.server_modes import ServerModes
 from gfs_ha.client.verification import verify_states
 from gfs_ha.errors import GfsError, NotFound, NotReady, PreconditionFailed
 from gfs_ha.ids import ChunkId, ServerId
@@ -78,6 +79,7 @@ class Operations:
     def __init__(self, calls: ClusterCalls) -> None:
         self._calls = calls
         self.jobs = Jobs(calls)
+        self.server_modes = ServerModes(calls)
         self.events = Events(calls)
         self.live = LiveView(calls)
 
