@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from gfs_ha.chunk.disk import opened
 from gfs_ha.chunk.slots.format import DATA_OFFSET, State
 from gfs_ha.master.state.records import SEALED
 from gfs_ha.sim.cluster.server import SimServer
@@ -29,7 +30,11 @@ def flip_a_byte(truth: Truth, server: SimServer, chance: random.Random) -> tuple
     found = _to_spare(truth, server, chance)
     if found is None:
         return None
-    offset = chance.randrange(found.header.end)
+    with opened(server.disk, found.name) as file:
+        there = file.size() - DATA_OFFSET  # Blocks at its end may be given back, or never copied.
+    if there <= 0:
+        return None
+    offset = chance.randrange(min(found.header.end, there))
     server.disk.flip(found.name, DATA_OFFSET + offset, 1 << chance.randrange(8))
     return found.name, offset
 
