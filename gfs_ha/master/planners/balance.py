@@ -4,8 +4,10 @@ Balanced are disks whose used shares differ from that of all together by no more
 A move takes a copy from a disk that is fuller to one that is emptier and never turns that round, so
 moves come to an end; one of the two lies outside the threshold, so none is made for nothing. Bytes
 that are on their way count on the disk where they arrive, those that leave no longer where they
-were; but room is only what is free now, with all that may still come: no disk is ever filled above
-the high-water mark on the strength of what is to leave it.
+were. Whether a copy that is being deleted is still in what its server told last, nobody knows: who
+gives is judged as if it were, who gets as if it were not, so nothing is moved to and fro. And room
+is only what is free now, with all that may still come: no disk is ever filled above the high-water
+mark on the strength of what is to leave it.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ class Disk:
         coming: bytes of copies and new chunks that are on their way and not in `used` for sure.
         lacking: of these, what certainly is not in `used` yet.
         going: bytes in `used` of copies that leave.
+        freeing: bytes of copies that are being deleted, in `used` or gone from it already.
     """
 
     server_id: ServerId
@@ -44,6 +47,7 @@ class Disk:
     coming: int = 0
     lacking: int = 0
     going: int = 0
+    freeing: int = 0
     trouble: str = ""
     gives: bool = True
 
@@ -55,12 +59,22 @@ class Disk:
     @property
     def settled(self) -> int:
         """Return the bytes in use once everything under way is done."""
-        return max(0, self.used + self.lacking - self.going)
+        return max(0, self.used + self.lacking - self.going - self.freeing)
 
     @property
     def share(self) -> float:
         """Return the used share once everything under way is done."""
         return self.settled / self.total
+
+    @property
+    def least(self) -> int:
+        """Return the bytes in use that it keeps for sure: as much is to be judged by who gives."""
+        return self.used - self.going - self.freeing
+
+    @property
+    def most(self) -> int:
+        """Return the bytes in use that it may come to: as much is to be judged by who gets."""
+        return self.used + self.lacking - self.going
 
     def takes(self, length: int) -> bool:
         """Return whether so many bytes more leave it below the high-water mark at any moment."""
@@ -100,18 +114,20 @@ class Balance:
         self._spots = spots
         total = sum(disk.total for disk in self.disks.values())
         settled = sum(disk.settled for disk in self.disks.values())
+        freeing = sum(disk.freeing for disk in self.disks.values())
         self.mean = settled / total if total else 0.0
+        self._mean_at_most = (settled + freeing) / total if total else 0.0
         self._by_share = sorted(self.disks.values(), key=_order)
 
     # What is to be done -------------------------------------------------------------------------
 
     def over(self, disk: Disk) -> bool:
         """Return whether a disk is fuller than it may be."""
-        return disk.share > self.mean + self.threshold
+        return disk.least / disk.total > self._mean_at_most + self.threshold
 
     def under(self, disk: Disk) -> bool:
         """Return whether a disk is emptier than it may be."""
-        return disk.share < self.mean - self.threshold
+        return disk.most / disk.total < self.mean - self.threshold
 
     def outside(self) -> list[Disk]:
         """Return the disks that differ too much from all together, the fullest first."""
@@ -129,11 +145,11 @@ class Balance:
     def sources(self) -> list[Disk]:
         """Return the disks from which a copy may help, the fullest first."""
         needy = any(self.under(one) and not one.trouble for one in self._by_share)
-        least = self.mean - self.threshold / 2
+        least = self._mean_at_most - self.threshold / 2
         return [
             one
             for one in reversed(self._by_share)
-            if one.gives and (self.over(one) or (needy and one.share > least))
+            if one.gives and (self.over(one) or (needy and one.least > least * one.total))
         ]
 
     # Where a copy goes --------------------------------------------------------------------------
@@ -154,8 +170,6 @@ class Balance:
         machines = {spot.machine for spot in held.values()}
         allowed: dict[tuple[str, str], bool] = {}
         for disk in self._by_share:
-            if disk.share >= source.share or disk.share > self.mean + self.threshold / 2:
-                break
             if disk.server_id in chunk.holders or disk.trouble or avoid(disk.server_id):
                 continue
             if not self._helps(source, disk, chunk.length):
@@ -172,10 +186,11 @@ class Balance:
         """Return whether a move brings both nearer to all together, and there is room for it."""
         if not (self.over(source) or self.under(target)) or not target.takes(length):
             return False
-        gives = (source.settled - length) / source.total
-        gets = (target.settled + length) / target.total
+        gives = (source.least - length) / source.total
+        gets = (target.most + length) / target.total
         half = self.threshold / 2
-        return gives >= gets and gives >= self.mean - half and gets <= self.mean + half
+        even = gives >= self._mean_at_most - half and gets <= self.mean + half
+        return even and gives >= gets
 
     def move(self, source: Disk, target: Disk, length: int) -> None:
         """Count a move that is begun."""

@@ -23,27 +23,31 @@ class Traffic:
         self.coming: Counter[DiskKey] = Counter()
         self.lacking: Counter[DiskKey] = Counter()
         self.going: Counter[DiskKey] = Counter()
+        self.freeing: Counter[DiskKey] = Counter()
         self.moves = 0  # Of the job: copies under way.
         self.left_bytes = 0  # Of these.
         self.unfreed = 0  # Copies of any job that are made and whose old place is still there.
         self.others: Counter[int] = Counter()  # Copies under way, by job.
         for chunk_id, chunk in view.busy_chunks(NO_CHUNK, rows):
             self._busy(scene, (chunk_id, chunk), job)
-        for _, chunk in view.surplus_chunks(NO_CHUNK, _LEAVING_ROWS):
-            for server_id in chunk.leaving:
-                # A dead one may never come back: nobody waits for it.
-                self.unfreed += scene.there(server_id)
+        for chunk_id, chunk in view.surplus_chunks(NO_CHUNK, _LEAVING_ROWS):
+            if not chunk.leaving or len(scene.good(chunk_id, chunk)) <= chunk.goal:
+                continue  # It stays: some other copy was lost, or lies on a dead server.
+            for server_id in filter(scene.there, chunk.leaving):
+                self.unfreed += 1
                 self.going[_place(chunk, server_id)] += kept_bytes(chunk)
 
     def _busy(self, scene: Scene, known: tuple[ChunkId, Chunk], job: int) -> None:
         chunk_id, chunk = known
         length = kept_bytes(chunk)
+        enough = len(scene.good(chunk_id, chunk)) >= chunk.goal
         for order in chunk.copying:
             left = scene.bytes_left(chunk_id, chunk, order)
             place = _place(chunk, order.server_id)
             self.coming[place] += length
-            self.lacking[place] += min(left, length)
-            if order.leaves in chunk.holders:
+            # A copy that has begun has its room already.
+            self.lacking[place] += length if left == chunk.length else 0
+            if order.leaves in chunk.holders and enough:
                 self.going[_place(chunk, order.leaves)] += length
             self.others[order.job] += 1
             if order.job == job:
@@ -51,7 +55,7 @@ class Traffic:
                 self.left_bytes += left
         for order in chunk.deleting:
             self.unfreed += bool(order.leaves) and scene.there(order.server_id)
-            self.going[_place(chunk, order.server_id)] += length
+            self.freeing[_place(chunk, order.server_id)] += length
 
 
 def balance_of(view: View, scene: Scene, traffic: Traffic, threshold: float) -> Balance:
@@ -98,6 +102,7 @@ def _disks(view: View, scene: Scene, traffic: Traffic) -> list[Disk]:
                 coming=traffic.coming[key] + promised,
                 lacking=traffic.lacking[key],
                 going=traffic.going[key],
+                freeing=traffic.freeing[key],
                 trouble=candidate.trouble or cut_off,
                 gives=live,
             )
@@ -109,11 +114,21 @@ NOT_WHOLE = "copies of them are under way, or lacking"
 
 
 def movable(scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> Movable | None:
-    """Return a chunk of which one copy may go elsewhere; None: not now."""
-    if chunk.state != SEALED or not chunk.length or not scene.whole(chunk_id, chunk):
+    """Return a chunk of which one copy may go elsewhere; None: not now.
+
+    It has exactly its copies, all of them sure, and nothing is under way. What it had on servers
+    that are dead does not matter: whether these come back, nobody knows.
+    """
+    if chunk.state != SEALED or not chunk.length or chunk.copying or chunk.deleting:
         return None
-    length = kept_bytes(chunk)
-    return Movable(chunk_id, length, chunk.goal, scene.rule(chunk), chunk.holders)
+    if chunk.punching or chunk.compactor:  # It changes, or is left soon.
+        return None
+    good = scene.good(chunk_id, chunk)
+    if len(good) != chunk.goal or not all(one in scene.repair.settled for one in good):
+        return None
+    if any(scene.there(one.server_id) for one in chunk.replicas if one.server_id not in good):
+        return None
+    return Movable(chunk_id, kept_bytes(chunk), chunk.goal, scene.rule(chunk), tuple(good))
 
 
 def kept_bytes(chunk: Chunk) -> int:

@@ -43,7 +43,7 @@ def plan_placing(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -
         walk.misplaced += 1
         if not hope.of(scene, chunk):
             continue
-        if scene.whole(chunk_id, chunk):
+        if _whole(scene, chunk_id, chunk):
             _better(made, scene, (chunk_id, chunk), load, walk)
         else:
             walk.found += 1  # Its servers may have come a moment ago: it is looked at soon again.
@@ -92,6 +92,18 @@ class _Rack:
 
 def _takes_copies(one: Candidate) -> bool:
     return not one.trouble and one.used_share < HIGH_WATER
+
+
+def _whole(scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> bool:
+    """Return whether a chunk has exactly its copies, all of them sure, and nothing under way."""
+    if len(chunk.holders) != chunk.goal:
+        return False
+    if len(chunk.replicas) != chunk.goal:  # Something is copied, deleted, or came late.
+        return False
+    if chunk.punching or chunk.compactor:  # It changes, or is left soon.
+        return False
+    good = scene.good(chunk_id, chunk)
+    return len(good) == chunk.goal and all(one in scene.repair.settled for one in good)
 
 
 def _better(

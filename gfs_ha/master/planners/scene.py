@@ -84,15 +84,6 @@ class Scene:
             return there
         return [one for one in whole if self.there(one) or one in self._resting]
 
-    def whole(self, chunk_id: ChunkId, chunk: Chunk) -> bool:
-        """Return whether a chunk has exactly its copies, all sure, and nothing under way."""
-        if len(chunk.holders) != chunk.goal or len(chunk.replicas) != chunk.goal:
-            return False  # Something is copied, deleted, or came late.
-        if chunk.punching or chunk.compactor:  # It changes, or is left soon.
-            return False
-        good = self.good(chunk_id, chunk)
-        return len(good) == chunk.goal and all(one in self.repair.settled for one in good)
-
     def coming(self, chunk: Chunk) -> list[ServerId]:
         """Return the servers that are being given a copy and are not dead."""
         return [one.server_id for one in chunk.copying if self.there(one.server_id)]

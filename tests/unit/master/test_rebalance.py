@@ -1,0 +1,338 @@
+"""Evening out how full servers are: by bytes, within bounds, to its end or as far as it goes."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from fleet_house import Fleet
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from repair_house import LENGTH
+
+from gfs_ha.master.placement import HIGH_WATER
+from gfs_ha.master.planners.fullness import Traffic, balance_of
+from gfs_ha.master.planners.rebalance import plan_rebalance
+from gfs_ha.master.planners.rebalance_ahead import Ahead
+from gfs_ha.master.planners.scene import Scene
+from gfs_ha.master.state.commands import PlaceCopy
+from gfs_ha.protocol.jobs import CANCELLED, DONE, PAUSED, RUNNING, in_window, window_minutes
+
+RACKS = {1: "r1", 2: "r1", 3: "r2", 4: "r2", 5: "r3", 6: "r3"}
+
+
+def uneven(total: int = 60, chunks: int = 40) -> Fleet:
+    """Return six servers in three racks, of which three are empty."""
+    fleet = Fleet(server_count=6, racks=RACKS, totals=dict.fromkeys(range(1, 7), total))
+    for _ in range(chunks):
+        fleet.chunk((1, 3, 5))
+    return fleet
+
+
+def breaks_of(fleet: Fleet) -> dict[int, int]:
+    """Return how much the rule has against each chunk as it lies."""
+    with fleet.tables.view() as view:
+        scene = Scene(view, fleet.seen())
+        return {
+            chunk_id: scene.breaks(chunk, list(chunk.holders))
+            for chunk_id, chunk in view.chunks_after(0, 10_000)
+        }
+
+
+def foreseen(fleet: Fleet, threshold: float = 0.05) -> Ahead:
+    with fleet.tables.view() as view:
+        scene = Scene(view, fleet.seen())
+        balance = balance_of(view, scene, Traffic(view, scene, 8192), threshold)
+        ahead = Ahead(balance, 1000)
+        while ahead.step(view, scene, 7):
+            pass
+    return ahead
+
+
+def test_copies_go_from_the_full_to_the_empty_until_all_are_near_the_mean() -> None:
+    fleet = uneven()
+    number = fleet.begin()
+    fleet.run(number)
+    job = fleet.job(number)
+    assert job.phase == DONE and not fleet.outside()
+    assert job.moved_bytes == job.moves * LENGTH > 0
+    assert "within 5.0% of the mean" in fleet.said(number)[-1]
+    assert fleet.plan(plan_rebalance).empty
+    number = fleet.begin()
+    fleet.run(number)
+    assert fleet.job(number).moves == 0  # A plan that was applied makes the next one empty.
+
+
+def test_the_outcome_is_what_the_plan_said() -> None:
+    fleet = uneven()
+    plan = foreseen(fleet)
+    number = fleet.begin()
+    fleet.run(number)
+    job = fleet.job(number)
+    assert abs(job.moves - plan.move_count) <= 2
+    for row in plan.rows_of_disks():
+        server = int(row.name[2:])
+        assert abs(row.share_after - fleet.share(server)) <= 2 / fleet.totals[server]
+        assert fleet.most[server] <= row.most_bytes / row.total_bytes + 2 / fleet.totals[server]
+
+
+def test_shares_count_and_not_chunks_or_bytes() -> None:
+    fleet = Fleet(server_count=6, racks=RACKS, totals={1: 100, 2: 50, 3: 100, 4: 50, 5: 100, 6: 50})
+    for _ in range(40):
+        fleet.chunk((1, 3, 5))
+    number = fleet.begin()
+    fleet.run(number)
+    assert not fleet.outside()
+    held = {one: len(fleet.on_disk.get(one, ())) for one in fleet.totals}
+    assert held[1] > held[2] + 5
+
+
+def test_what_else_lies_on_a_disk_counts() -> None:
+    fleet = Fleet(
+        server_count=6,
+        racks=RACKS,
+        totals=dict.fromkeys(range(1, 7), 60),
+        other_use={2: 40, 4: 40, 6: 40},
+    )
+    for _ in range(40):
+        fleet.chunk((1, 3, 5))
+    number = fleet.begin()
+    fleet.run(number)
+    assert fleet.job(number).moves == 0
+
+
+def test_a_paused_job_begins_nothing_and_goes_on_where_it_was() -> None:
+    fleet = uneven()
+    number = fleet.begin(moves_max=2)
+    fleet.tick()
+    fleet.set_phase(number, PAUSED)
+    fleet.rest()
+    moved = fleet.job(number).moves
+    assert fleet.plan(plan_rebalance).empty
+    fleet.set_phase(number, RUNNING)
+    fleet.run(number)
+    assert fleet.job(number).moves > moved and not fleet.outside()
+
+
+def test_a_cancelled_job_leaves_every_chunk_whole() -> None:
+    fleet = uneven()
+    number = fleet.begin()
+    fleet.deaf = {2, 4, 6}  # The copies come to nothing.
+    fleet.tick()
+    fleet.set_phase(number, CANCELLED)
+    fleet.deaf = set()
+    fleet.rest()
+    with fleet.tables.view() as view:
+        for chunk_id, chunk in view.chunks_after(0, 1000):
+            assert len(chunk.holders) == 3 and not chunk.copying and not chunk.leaving, chunk_id
+
+
+def test_no_more_moves_are_under_way_than_the_job_may_have() -> None:
+    fleet = uneven()
+    fleet.begin(moves_max=3)
+    made = fleet.plan(plan_rebalance)
+    assert len([one for one in made.proposals if isinstance(one, PlaceCopy)]) == 3
+    fleet.apply(made)
+    assert fleet.plan(plan_rebalance).empty
+
+
+def test_a_job_takes_the_bandwidth_that_it_may_have() -> None:
+    fleet = uneven()
+    number = fleet.begin(bytes_per_s=LENGTH // 2)  # One chunk in two seconds.
+    for _ in range(20):
+        fleet.tick()
+    assert 8 <= fleet.job(number).moves <= 11
+    assert 400 <= fleet.cursors.jobs.bytes_per_s(number) <= 600
+
+
+def test_moves_begin_only_within_the_window() -> None:
+    fleet = uneven()
+    number = fleet.begin(window="22:00-06:00")
+    assert fleet.plan(plan_rebalance).empty
+    assert "22:00-06:00" in fleet.cursors.jobs.of(number).waits
+    fleet.day_minute = 23 * 60
+    assert not fleet.plan(plan_rebalance).empty
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        ("22:00-06:00", (1320, 360)),
+        ("00:00-23:59", (0, 1439)),
+        ("24:00-06:00", None),
+        ("22:60-06:00", None),
+        ("9:00-10:00", None),
+        ("10:00-10:00", None),
+        ("night", None),
+    ],
+)
+def test_a_window_is_two_times_of_the_day(text: str, minutes: tuple[int, int] | None) -> None:
+    assert window_minutes(text) == minutes
+
+
+def test_a_window_may_go_over_midnight() -> None:
+    inside = [minute for minute in range(24 * 60) if in_window("22:00-06:00", minute)]
+    assert inside == [*range(6 * 60), *range(22 * 60, 24 * 60)]
+    assert not in_window("06:00-22:00", 22 * 60) and in_window("06:00-22:00", 6 * 60)
+
+
+def test_chunks_that_lack_copies_come_first() -> None:
+    fleet = uneven()
+    number = fleet.begin()
+    fleet.damaged = {(fleet_chunk, 1) for fleet_chunk in list(fleet.on_disk[1])[:1]}
+    fleet.tick()
+    assert "lack" in fleet.cursors.jobs.of(number).waits or not fleet.job(number).moves
+    fleet.run(number)
+    assert fleet.job(number).phase == DONE and not fleet.outside()
+
+
+def test_a_target_that_fails_is_left_alone_and_named() -> None:
+    fleet = uneven()
+    fleet.failing = {2: "No space left on device"}
+    number = fleet.begin()
+    fleet.run(number)
+    job = fleet.job(number)
+    assert job.phase == DONE
+    assert any("cs2 could not copy: No space" in text for text in fleet.said(number))
+    assert fleet.share(4) >= 0.28 and fleet.share(6) >= 0.28 and fleet.share(2) == 0.0
+    assert "nothing more can be done" in job.last_error and "cs2 at 0.0%" in job.last_error
+
+
+def test_a_server_that_dies_on_the_way_leaves_the_mean() -> None:
+    fleet = uneven(total=80)
+    number = fleet.begin(moves_max=6)
+    for _ in range(3):
+        fleet.tick()
+    fleet.dead = {2}
+    fleet.run(number)
+    assert fleet.job(number).phase == DONE and not fleet.outside()
+    fleet.dead = set()
+    fleet.rest()
+    assert all(len(fleet.good(one)) >= 3 for one in fleet.on_disk[1] | fleet.on_disk[4])
+
+
+def test_a_holder_that_was_to_go_and_died_does_not_hold_the_job_up() -> None:
+    fleet = uneven(total=80)
+    number = fleet.begin(moves_max=4)
+    fleet.apply(fleet.plan(plan_rebalance))
+    fleet.dead = {first_leaving(fleet)}
+    fleet.run(number)
+    assert fleet.job(number).phase == DONE
+
+
+def first_leaving(fleet: Fleet) -> int:
+    with fleet.tables.view() as view:
+        for _, chunk in view.busy_chunks(0, 100):
+            for order in chunk.copying:
+                return order.leaves
+    raise AssertionError("nothing leaves")
+
+
+def test_a_new_server_is_not_filled_at_once() -> None:
+    fleet = Fleet(server_count=5, totals=dict.fromkeys(range(1, 6), 100))
+    for _ in range(30):
+        fleet.chunk((1, 2, 3))
+        fleet.chunk((1, 3, 4))
+    number = fleet.begin()
+    made = fleet.plan(plan_rebalance)
+    to_new = [one for one in made.proposals if isinstance(one, PlaceCopy) and one.server_id == 5]
+    assert 0 < len(to_new) <= 16  # As many as it copies at once, and some that wait there.
+    fleet.run(number)
+    assert not fleet.outside()
+
+
+def test_what_the_rule_forbids_is_not_done_and_named() -> None:
+    # A copy of each chunk has to stay in rack r1, and there is no other server.
+    fleet = Fleet(server_count=5, totals=dict.fromkeys(range(1, 6), 60))
+    fleet.racks = {}
+    fleet.tables.enroll(2, rack="r2")
+    for _ in range(30):
+        fleet.chunk((1, 3, 4))
+    number = fleet.begin()
+    fleet.run(number)
+    assert not any(breaks_of(fleet).values())
+    job = fleet.job(number)
+    assert job.phase == DONE and "cs1 at 50.0%" in job.last_error
+    assert "by the rule of placement" in job.last_error and fleet.share(1) == 0.5
+
+
+def test_a_server_in_maintenance_neither_gives_nor_takes() -> None:
+    fleet = uneven()
+    from gfs_ha.master.state.server_mode_commands import SetMaintenance
+
+    fleet.tables.do(SetMaintenance(2, 3_600_000))
+    fleet.begin()
+    made = fleet.plan(plan_rebalance)
+    assert {one.server_id for one in made.proposals if isinstance(one, PlaceCopy)} == {4, 6}
+
+
+def test_a_leader_that_has_not_heard_all_disks_waits() -> None:
+    fleet = uneven()
+    number = fleet.begin()
+    fleet.young = True
+    assert fleet.plan(plan_rebalance).empty
+    assert "still hears" in fleet.cursors.jobs.of(number).waits
+
+
+def test_what_is_left_is_reckoned_from_what_is_outside() -> None:
+    fleet = uneven()
+    number = fleet.begin(moves_max=1)
+    fleet.tick()
+    first = fleet.cursors.jobs.of(number)
+    for _ in range(5):
+        fleet.tick()
+    second = fleet.cursors.jobs.of(number)
+    assert 0 < second.left_bytes < first.left_bytes
+    assert second.left_moves == -(-second.left_bytes // LENGTH)
+
+
+CLUSTERS = st.tuples(
+    st.integers(4, 9),  # Servers.
+    st.integers(1, 3),  # Servers of a rack.
+    st.integers(0, 60),  # Chunks.
+    st.integers(0, 2**32),
+    st.sampled_from((0.03, 0.05, 0.1)),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(CLUSTERS)
+def test_any_cluster_is_evened_out_within_all_bounds(cluster: tuple[int, int, int, int, float]):
+    servers, per_rack, chunks, seed, threshold = cluster
+    chance = random.Random(seed)
+    racks = {one: f"r{(one - 1) // per_rack}" for one in range(1, servers + 1)}
+    totals = {one: chance.choice((30, 45, 60, 120)) for one in racks}
+    fleet = Fleet(server_count=servers, racks=racks, totals=totals)
+    favourites = chance.sample(sorted(racks), chance.randint(3, servers))
+    for _ in range(chunks):
+        there = [one for one in favourites if fleet.share(one) < 0.9]
+        if len(there) >= 3:
+            fleet.chunk(tuple(chance.sample(there, 3)))
+    fleet.rest()  # What lies against its rule is put right before.
+    before, start = breaks_of(fleet), {one: fleet.share(one) for one in totals}
+    least = least_bytes(fleet, threshold)
+    number = fleet.begin(threshold=threshold)
+    fleet.run(number, 600)
+    job = fleet.job(number)
+    for one in totals:
+        assert fleet.most[one] <= max(HIGH_WATER, start[one]) + 1e-9
+    after = breaks_of(fleet)
+    assert all(after[one] <= before[one] for one in after)
+    assert all(len(fleet.good(one)) == 3 for one in after)
+    # Each move takes from what is too much or gives to what is too little; the last one of a server
+    # may be a chunk too large.
+    assert job.moved_bytes <= 2 * least + 2 * servers * LENGTH
+    assert job.phase == DONE
+    if fleet.outside(threshold + 1e-9):
+        assert "nothing more can be done" in job.last_error
+    again = fleet.begin(threshold=threshold)
+    fleet.run(again, 600)
+    assert fleet.job(again).moves == 0
+
+
+def least_bytes(fleet: Fleet, threshold: float) -> float:
+    """Return how many bytes have to be moved at least, if any chunk could lie anywhere."""
+    off = {one: fleet.share(one) - fleet.mean for one in fleet.totals}
+    above = sum(max(0.0, off[one] - threshold) * fleet.totals[one] for one in off)
+    below = sum(max(0.0, -off[one] - threshold) * fleet.totals[one] for one in off)
+    return max(above, below) * LENGTH
