@@ -85,6 +85,7 @@ _KINDS = {
     "ScrubReport": "ScrubList",
     "ScrubBudgetReport": "ScrubBudget",
     "StateReport": "StateCheck",
+    "UsageReport": "UsageList",
     "LiveReport": "Live",
     "JobReport": "JobList",
     "EventReport": "EventList",

@@ -17,6 +17,7 @@ from gfs_ha.client.namespace import check_path
 from gfs_ha.client.replica_checks import verify_chunk
 from gfs_ha.client.server_detail import ChunkserverReport, show_server
 from gfs_ha.client.server_modes import ServerModes
+from gfs_ha.client.usage import Usage
 from gfs_ha.client.verification import verify_states
 from gfs_ha.errors import GfsError, NotFound, NotReady, PreconditionFailed
 from gfs_ha.ids import ChunkId, ServerId
@@ -82,6 +83,7 @@ class Operations:
         self.server_modes = ServerModes(calls)
         self.events = Events(calls)
         self.live = LiveView(calls)
+        self.usage = Usage(calls)
 
     def masters(self, timeout_s: float | None = None) -> MasterReport:
         """Return the members as the leader sees them, and every term that led."""
