@@ -27,24 +27,28 @@ class Verb(click.Command):
         self.examples = examples
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if any(parameter.name == "watch" for parameter in self.params):
-            args = _with_period(args)
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, _timed(self, args))
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write_examples(self.examples, formatter)
         super().format_help(ctx, formatter)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        own: list[tuple[str, str]] = []
-        common: list[tuple[str, str]] = []
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None:
-                (common if getattr(parameter, "common", False) else own).append(record)
-        for title, rows in (("Options", own), ("Common options", common)):
-            with formatter.section(title):
-                formatter.write_dl(rows)
+        _write_options(self, ctx, formatter)
+
+
+def _write_options(
+    command: click.Command, ctx: click.Context, formatter: click.HelpFormatter
+) -> None:
+    own: list[tuple[str, str]] = []
+    common: list[tuple[str, str]] = []
+    for parameter in command.get_params(ctx):
+        record = parameter.get_help_record(ctx)
+        if record is not None:
+            (common if getattr(parameter, "common", False) else own).append(record)
+    for title, rows in (("Options", own), ("Common options", common)):
+        with formatter.section(title):
+            formatter.write_dl(rows)
 
 
 def _write_examples(examples: str, formatter: click.HelpFormatter) -> None:
@@ -58,6 +62,11 @@ def _write_examples(examples: str, formatter: click.HelpFormatter) -> None:
         formatter.write(f"  {words.ljust(width)}  {'# ' + text if text else ''}".rstrip())
         formatter.write("\n")
     formatter.write("\n")
+
+
+def _timed(command: click.Command, words: list[str]) -> list[str]:
+    watches = any(parameter.name == "watch" for parameter in command.params)
+    return _with_period(words) if watches else words
 
 
 def _with_period(words: list[str]) -> list[str]:
@@ -142,3 +151,21 @@ class Family(click.Group):
                     f"no command {args[0]!r}; there are: {known}", ctx
                 ) from error
             raise
+
+
+class VerbFamily(Family):
+    """A group that is a verb of its own when none of its commands is named.
+
+    Its function runs in both cases: it returns at once when `ctx.invoked_subcommand` is set.
+    """
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        more["params"] = [*(more.get("params") or []), *common_options(with_environment=False)]
+        super().__init__(*args, invoke_without_command=True, **more)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _timed(self, args))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        _write_options(self, ctx, formatter)

@@ -1,0 +1,54 @@
+"""Facts by name, one block a thing: for what is explained rather than listed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from gfs_ha.cli.names import printable
+from gfs_ha.cli.runbooks import Step
+
+Line = tuple[str, "str | Text | Sequence[Step]"]
+_NAME_COLUMNS = 7
+_COMMAND_COLUMNS = 54
+
+
+def block(head: Text, lines: Iterable[Line]) -> RenderableType:
+    """Return a head and below it names with what is to be said of each; empty ones are left out.
+
+    Long texts fold beside their name. Steps are commands, each with what it is good for.
+    """
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("", style="dim", no_wrap=True, min_width=_NAME_COLUMNS)
+    table.add_column("", overflow="fold")
+    for name, said in lines:
+        if isinstance(said, Text | str):
+            if said:
+                table.add_row(name, Text(printable(said)) if isinstance(said, str) else said)
+            continue
+        for step in said:
+            table.add_row(name, _step_text(step))
+            name = ""
+    if not table.row_count:
+        return head
+    return Group(head, Padding(table, (0, 0, 0, 2), expand=False))
+
+
+def facts_lines(name: str, facts: Iterable[tuple[str, str]]) -> list[Line]:
+    """Return facts, one a line, the first one beside the name."""
+    lines: list[Line] = []
+    for fact, value in facts:
+        lines.append((name if not lines else "", f"{fact}: {value}"))
+    return lines
+
+
+def _step_text(step: Step) -> Text:
+    text = Text(step.command, "bold")
+    if step.why:
+        gap = " " * max(2, _COMMAND_COLUMNS - len(step.command))
+        text.append(f"{gap}# {step.why}", "not bold dim")
+    return text
