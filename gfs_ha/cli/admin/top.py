@@ -15,7 +15,11 @@ from gfs_ha.cli.options import NAME, NumberRange, Options
 from gfs_ha.cli.render import names
 from gfs_ha.cli.session import Session
 from gfs_ha.cli.verb import Verb
+from gfs_ha.errors import UsageError
 from gfs_ha.protocol.live import SERVERS_PAGE_MAX, SORTS, GetLive, LiveReport
+from gfs_ha.protocol.usage import KINDS, ROWS_MAX
+from gfs_ha.protocol.usage import SORTS as USAGE_SORTS
+from gfs_ha.sketch_windows import WINDOWS
 
 if TYPE_CHECKING:
     from gfs_ha.cli.live.look import Look
@@ -34,18 +38,25 @@ _INSTEAD = "use gfsctl admin top --once, or -o json (with -w: again and again)"
     gfsctl admin top --once                 # one frame as text, for a mail
     gfsctl admin top -o json --limit 10     # the same numbers for programs
     gfsctl admin top -o jsonl -w 5          # one document every five seconds
+    gfsctl admin top --by client            # who moves most, in the last minute
+    gfsctl admin top --by path --window 1h --sort ops -n 5 -w   # which directories are asked most
     """,
 )
 @click.option("--tab", type=click.Choice(_TABS), default=_TABS[0], help="What to begin with.")
-@click.option("--sort", type=click.Choice(SORTS), default=SORTS[0], help="Order of the servers.")
+@click.option(
+    *("--sort", "sort"),
+    type=click.Choice((*SORTS, *USAGE_SORTS)),
+    help=f"Order of the servers; with --by: {', '.join(USAGE_SORTS)}.",
+)
 @click.option("--reverse", is_flag=True, help="Order them the other way round.")
 @click.option("--filter", "wanted", metavar="WORDS", default="", help="Only what has all of these.")
 @click.option(
-    "--limit",
-    type=click.IntRange(0, SERVERS_PAGE_MAX),
-    default=SERVERS_PAGE_MAX,
-    help="So many servers at most, with -o json.",
+    *("-n", "--limit", "limit"),
+    type=click.IntRange(0, ROWS_MAX),
+    help="So many servers at most, with -o json; so many rows, with --by.",
 )
+@click.option("--by", type=click.Choice(KINDS), help="Instead: a table of who does how much.")
+@click.option("--window", type=click.Choice(WINDOWS), help="With --by: within the last… (1m).")
 @click.option("--once", is_flag=True, help="One frame as text, also without a terminal.")
 @click.option(
     *("-w", "--watch"),
@@ -57,10 +68,12 @@ _INSTEAD = "use gfsctl admin top --once, or -o json (with -w: again and again)"
 def top(
     options: Options,
     tab: str,
-    sort: str,
+    sort: str | None,
     reverse: bool,
     wanted: str,
-    limit: int,
+    limit: int | None,
+    by: str | None,
+    window: str | None,
     once: bool,
     watch: float | None,
 ) -> None:
@@ -68,8 +81,17 @@ def top(
 
     Each look is one call, whatever the cluster's size. Without a leader the screen stays, says
     since when, and goes on by itself. The history is this program's own.
+
+    With --by it is a table instead: bytes, operations and times by client, by operation, or by
+    the first two directories of what is asked for.
     """
     with Session(options) as session:
+        if by is not None:
+            from gfs_ha.cli.admin.usage import Wanted, show_usage
+
+            show_usage(session, Wanted(by, window, sort, limit), watch)
+            return
+        sort, limit = _checked(sort, window, limit)
         if options.machine_readable or options.output == NAME:
             asked = GetLive(sort, reverse, wanted, 0, limit)
             if watch is None:
@@ -85,6 +107,18 @@ def top(
             _show_once(session, look)
         else:
             _show_live(session, look)
+
+
+def _checked(sort: str | None, window: str | None, limit: int | None) -> tuple[str, int]:
+    """Return how the servers are shown. Raises: UsageError for what belongs to --by."""
+    sort = SORTS[0] if sort is None else sort
+    limit = SERVERS_PAGE_MAX if limit is None else limit
+    if window is not None or sort not in SORTS:
+        told = "--window" if window is not None else f"--sort {sort}"
+        raise UsageError(f"{told} goes with --by {', '.join(KINDS)}")
+    if limit > SERVERS_PAGE_MAX:
+        raise UsageError(f"--limit is {SERVERS_PAGE_MAX} at most without --by")
+    return sort, limit
 
 
 def _show(session: Session, asked: GetLive) -> None:
