@@ -14,6 +14,7 @@ from gfs_ha.client.jobs import Jobs
 from gfs_ha.client.live import LiveView
 from gfs_ha.client.members import MasterMembers
 from gfs_ha.client.namespace import check_path
+from gfs_ha.client.rebalance import Rebalance
 from gfs_ha.client.replica_checks import verify_chunk
 from gfs_ha.client.server_detail import ChunkserverReport, show_server
 from gfs_ha.client.server_modes import ServerModes
@@ -80,6 +81,7 @@ class Operations:
     def __init__(self, calls: ClusterCalls) -> None:
         self._calls = calls
         self.jobs = Jobs(calls)
+        self.rebalance = Rebalance(calls)
         self.server_modes = ServerModes(calls)
         self.events = Events(calls)
         self.live = LiveView(calls)

@@ -32,6 +32,7 @@ admin = Family(
         "jobs": Row(
             f"{_HERE}.jobs", "jobs", "Long work: rebalance, drains; how far, what blocks it"
         ),
+        "rebalance": Row(f"{_HERE}.rebalance", "rebalance", "Even out how full the servers are"),
         "placement": Row(f"{_HERE}.placement", "placement", "Where the bytes of a file lie"),
         "sim": Row(f"{_HERE}.sim", "sim", "Simulate masters and clients from seeds (exit 8)"),
     },

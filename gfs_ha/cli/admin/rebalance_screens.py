@@ -1,0 +1,200 @@
+"""How a plan of a rebalance and its progress look: a line a disk, a bar from before to after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from gfs_ha.cli.admin.jobs import phase_text, said_text
+from gfs_ha.cli.admin.jobs_wait import progress_text
+from gfs_ha.cli.names import printable
+from gfs_ha.cli.render import names, render
+from gfs_ha.cli.units import count_text, duration_text, share_text, size_text, time_text
+from gfs_ha.ids import format_id
+from gfs_ha.protocol.jobs import FINAL, RUNNING, JobRow
+from gfs_ha.protocol.rebalance import BalanceRow, PlannedMove, RebalancePlan, RebalanceStatus
+
+_MOVES_SHOWN = 5
+_SHOWN_MAX = 24  # Disks that change little are left out of a long list.
+_BAR_MAX, _BAR_LEAST = 40, 10
+
+
+class Fill:
+    """A bar of how full a disk is; `#` stays, `-` leaves, `+` comes, `|` is the mean."""
+
+    def __init__(self, before: float, after: float, mean: float) -> None:
+        self._before, self._after, self._mean = before, after, mean
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = max(_BAR_LEAST, min(options.max_width, _BAR_MAX))
+        cells = [" "] * width
+        before, after = (round(width * min(1.0, one)) for one in (self._before, self._after))
+        cells[: min(before, after)] = "#" * min(before, after)
+        for at in range(min(before, after), max(before, after)):
+            cells[at] = "-" if after < before else "+"
+        mean = min(width - 1, round(width * self._mean))
+        text = Text("[")
+        for at, cell in enumerate(cells):
+            style = {"-": "yellow", "+": "green", "#": "cyan"}.get(cell, "")
+            text.append("|" if at == mean else cell, "bold" if at == mean else style)
+        yield text.append("]")
+
+
+@names.register
+def _(report: RebalancePlan) -> Iterator[str]:
+    for move in report.moves:
+        yield format_id(move.chunk_id)
+
+
+@names.register
+def _(report: RebalanceStatus) -> Iterator[str]:
+    for row in report.items:
+        yield disk_name(row)
+
+
+@render.register
+def _(report: RebalancePlan, wide: bool) -> RenderableType:
+    parts: list[RenderableType] = [_headline(report)]
+    if report.items:
+        parts.append(_plan_table(report, wide))
+    outside = [row for row in report.items if row.outside]
+    parts += [
+        Text(f"{disk_name(row)} stays at {_share(row.share_after)}: {row.outside}", "yellow")
+        for row in outside[:_MOVES_SHOWN]
+    ]
+    if len(outside) > _MOVES_SHOWN:
+        parts.append(Text(f"and {len(outside) - _MOVES_SHOWN} more stay outside", "yellow"))
+    if report.moves:
+        shown = report.moves if wide else report.moves[:_MOVES_SHOWN]
+        parts.append(_moves_table(shown))
+        left = report.move_count - len(shown)
+        if left > 0:
+            parts.append(Text(f"and {count_text(left, 'move')} more"))
+    if report.running:
+        known = f"{report.running} has not ended: gfsctl admin rebalance status"
+        parts.append(Text(known, "yellow"))
+    if report.waits and not report.balanced:
+        parts.append(Text(f"nothing would begin now: {report.waits}", "yellow"))
+    return Group(*parts)
+
+
+def _headline(report: RebalancePlan) -> Text:
+    near = f"within {report.threshold * 100:g} % of the mean, {_share(report.mean)}"
+    if report.balanced:
+        return Text(f"balanced: {count_text(len(report.items), 'disk')} {near}", "green")
+    if not report.move_count:
+        return Text(f"nothing can be moved to bring all disks {near}", "yellow")
+    text = Text(f"{size_text(report.moved_bytes)} in {count_text(report.move_count, 'move')}")
+    if report.eta_ms >= 0:
+        text.append(
+            f", {duration_text(report.eta_ms)} at {size_text(report.bytes_per_s)}/s at most"
+        )
+    text.append(f", to bring all disks {near}")
+    if not report.whole:
+        text.append("; it is more than could be played through in time", "yellow")
+    return text
+
+
+def _plan_table(report: RebalancePlan, wide: bool) -> Table:
+    table = Table("Server", "Rack", "Size", "Before", "After", box=None, expand=False)
+    table.add_column("", ratio=1, min_width=_BAR_LEAST + 2, max_width=_BAR_MAX + 2)
+    table.add_column("In", justify="right")
+    table.add_column("Out", justify="right")
+    if wide:
+        table.add_column("At most", justify="right")
+    shown = report.items
+    if not wide and len(shown) > _SHOWN_MAX:
+        changed = [row for row in shown if row.bytes_in or row.bytes_out or row.outside]
+        shown = tuple(sorted(changed, key=lambda row: -abs(row.share - report.mean))[:_SHOWN_MAX])
+    for row in shown:
+        cells: list[RenderableType] = [
+            disk_name(row),
+            row.rack,
+            size_text(row.total_bytes),
+            _share(row.share),
+            _share(row.share_after),
+            Fill(row.share, row.share_after, report.mean),
+            size_text(row.bytes_in) if row.bytes_in else "-",
+            size_text(row.bytes_out) if row.bytes_out else "-",
+        ]
+        if wide:
+            cells.append(_share(row.most_bytes / row.total_bytes if row.total_bytes else 0.0))
+        table.add_row(*cells)
+    hidden = len(report.items) - len(shown)
+    if hidden:
+        table.add_row(f"and {hidden} more")
+    return table
+
+
+def _moves_table(moves: tuple[PlannedMove, ...]) -> Table:
+    table = Table("Chunk", "Length", "From", "To", "Why", box=None)
+    for move in moves:
+        table.add_row(
+            format_id(move.chunk_id), size_text(move.length), move.source, move.target, move.why
+        )
+    return table
+
+
+@render.register
+def _(report: RebalanceStatus, wide: bool) -> RenderableType:
+    parts: list[RenderableType] = []
+    if report.job is None:
+        parts.append(Text("no rebalance was ever started: gfsctl admin rebalance"))
+    else:
+        parts += _job_lines(report.job)
+    outside = [row for row in report.items if abs(row.share - report.mean) > report.threshold]
+    near = f"within {report.threshold * 100:g} % of the mean, {_share(report.mean)}"
+    if outside:
+        left = f"{size_text(report.left_bytes)} to move at least"
+        disks = count_text(len(outside), "disk")
+        of_all = f"{disks} of {len(report.items)} not {near}; {left}"
+        parts.append(Text(of_all, "yellow"))
+    elif report.items:
+        parts.append(Text(f"{count_text(len(report.items), 'disk')} {near}", "green"))
+    parts.append(_status_table(report, wide))
+    return Group(*parts)
+
+
+def _job_lines(row: JobRow) -> list[RenderableType]:
+    text = Text(f"{row.id} ").append_text(phase_text(row))
+    if row.phase in FINAL:
+        moved = f"{size_text(row.moved_bytes)} in {count_text(row.moves, 'move')}"
+        text.append(f" since {time_text(row.ended_ns)}: {moved}")
+    else:
+        text.append(f"  {share_text(row.share)}  {progress_text(row)}")
+    if row.phase == RUNNING:
+        text.append(f"  {size_text(row.bytes_per_s)}/s")
+        text.append(f"  ETA {duration_text(row.eta_ms)}" if row.eta_ms >= 0 else "")
+    said = said_text(row)
+    return [text, said] if said.plain else [text]
+
+
+def _status_table(report: RebalanceStatus, wide: bool) -> Table:
+    table = Table("Server", "Rack", "Size", "Used", "Off", box=None)
+    table.add_column("", ratio=1, min_width=_BAR_LEAST + 2, max_width=_BAR_MAX + 2)
+    table.add_column("")
+    for row in report.items:
+        off = (row.share - report.mean) * 100
+        style = "yellow" if abs(off) > report.threshold * 100 else ""
+        table.add_row(
+            disk_name(row),
+            row.rack,
+            size_text(row.total_bytes),
+            _share(row.share),
+            Text(f"{off:+.1f}", style),
+            Fill(row.share, row.share, report.mean),
+            Text(printable(row.trouble), "yellow"),
+        )
+    return table
+
+
+def disk_name(row: BalanceRow) -> str:
+    """Return the server's name, with the disk where it has several."""
+    return f"{row.name}:{format_id(row.disk_id)}" if row.several else row.name
+
+
+def _share(share: float) -> str:
+    return f"{share * 100:.1f} %"
