@@ -41,6 +41,7 @@ DATA_VERBS = {
     "checksum": Row(f"{_DATA}.checksum", "checksum", "Show or check CRC-32C of whole files"),
     "context": Row("gfs_ha.cli.context", "context", "Several clusters, by their names here"),
     "completion": Row("gfs_ha.cli.completion", "completion", "Complete words in bash, zsh, fish"),
+    "bench": Row("gfs_ha.cli.bench", "bench", "Measure the cluster from this machine"),
     "doctor": Row("gfs_ha.cli.doctor", "doctor", "What is wrong between here and the cluster"),
     "admin": Row(f"{_ADMIN}.family", "admin", "For operators: status, health, masters, chunks"),
     "local": Row("gfs_ha.cli.local", "local", "A real cluster of processes on this machine"),

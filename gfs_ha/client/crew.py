@@ -74,6 +74,14 @@ class Crew(Generic[T]):
                 self._state.wait(WAIT_S)
             self._check()
 
+    def drained(self, wait_s: float) -> bool:
+        """Return whether every job is done; waits for it so long. Raises: as `drain`."""
+        with self._state:
+            if self._jobs or self._busy:
+                self._state.wait(wait_s)
+            self._check()
+            return not self._jobs and not self._busy
+
     def stop(self, patience_s: float = PATIENCE_MAX_S) -> None:
         """End the workers; what they are at is cancelled, what is queued is dropped.
 
