@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -199,5 +199,6 @@ def _write(place: Path, text: str) -> None:
             os.fsync(file.fileno())
         os.replace(fresh, target)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
         raise LocalError(f"{place}: cannot write the contexts: {error.strerror}") from error

@@ -37,7 +37,7 @@ _ZSH = """\
 _gfsctl_completion() {
     local line one
     local -a found words_on words_last
-    line="${(j: :)words[1,CURRENT-1]} $PREFIX"
+    line="${(j: :)words[1,CURRENT-1]} $QIPREFIX$PREFIX"
     found=("${(@f)$(_GFSCTL_COMPLETE=zsh _GFSCTL_LINE="$line" "${words[1]}" 2>/dev/null)}")
     for one in "${(@)found[2,-1]}"; do
         one="${one%%$'\\t'*}"

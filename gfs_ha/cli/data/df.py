@@ -70,25 +70,29 @@ def df(session: Session, path: str) -> None:
     have no room.
     """
     policy = session.cluster.policies.get(session.path(path))
-    servers = sorted(session.operations.servers().items, key=by_name)
-    space = Space(
-        items=(
-            _row("cluster", "cluster", "", servers),
-            *(_row(rack, "rack", rack, rows) for rack, rows in _racks(servers).items()),
-            *(_row(one.name, "server", one.rack, [one]) for one in servers),
-        ),
-        path=policy.path,
-        goal=policy.goal,
-        rule=policy.rule,
-        fits_bytes=fitting_bytes(servers, policy.goal, policy.rule),
-        fits_against_rule_bytes=fitting_bytes(
-            [_in_one_rack(one) for one in servers], policy.goal, policy.rule
-        ),
-        high_water_share=HIGH_WATER,
-    )
+    servers = session.operations.servers().items
+    space = space_of(servers, policy.path, policy.goal, policy.rule)
     session.show(space)
     for warning in _warnings(space, servers):
         session.warn(warning)
+
+
+def space_of(rows: Sequence[ServerRow], path: str, goal: int, rule: str) -> Space:
+    """Return the space of a cluster's disks, for files that want so many copies by a rule."""
+    servers = sorted(rows, key=by_name)
+    items = [_row("cluster", "cluster", "", servers)]
+    for rack, members in _racks(servers).items():
+        items.append(_row(rack, "rack", rack, members))
+        items += [_row(one.name, "server", rack, [one]) for one in members]
+    return Space(
+        items=tuple(items),
+        path=path,
+        goal=goal,
+        rule=rule,
+        fits_bytes=fitting_bytes(servers, goal, rule),
+        fits_against_rule_bytes=fitting_bytes(list(map(_in_one_rack, servers)), goal, rule),
+        high_water_share=HIGH_WATER,
+    )
 
 
 def _in_one_rack(server: ServerRow) -> ServerRow:
@@ -154,7 +158,7 @@ def _(space: Space, wide: bool) -> Group:
     for title in ("Disks of", "Servers", "Capacity", "Used", "Free", "Used %"):
         table.add_column(title, justify="left" if title == "Disks of" else "right", no_wrap=True)
     if wide:
-        table.add_column("Room below the mark", justify="right", no_wrap=True)
+        table.add_column("Room", justify="right", no_wrap=True)
     for row in space.items:
         if row.kind == "cluster" or wide:
             table.add_row(*_cells(row, wide))

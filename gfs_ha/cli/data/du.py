@@ -70,7 +70,7 @@ def du(session: Session, /, paths: tuple[str, ...], **asked: Any) -> None:
     mode = session.options.output
     if mode in (TABLE, WIDE):
         shown = _with_total(found, whole) if asked["with_total"] else found
-        columns = _Columns(asked["human"], not asked["raw"], not asked["apparent"], mode == WIDE)
+        columns = Columns(asked["human"], not asked["raw"], not asked["apparent"], mode == WIDE)
         write_as_they_come(columns.lines(shown))
     else:
 
@@ -121,7 +121,7 @@ def _largest(
         session.warn(f"{left_out} not shown; -d shows fewer levels, without --sort all come")
 
 
-class _Columns:
+class Columns:
     """The lines of the table: columns of one width, so that they can be shown as they come."""
 
     def __init__(self, human: bool, apparent: bool, raw: bool, wide: bool) -> None:
