@@ -24,6 +24,7 @@ from gfs_ha.master.rules import breaks
 from gfs_ha.protocol.placement import FillRow, PlacementSimulation
 
 _REASONS_MAX = 10
+_BELOW_MAX = 20
 _PLAYED_MAX = 2_000  # Placements of new chunks; of more than that, some go together.
 _PRIME = 2_654_435_761  # Spreads the numbers of new chunks.
 
@@ -41,18 +42,21 @@ class KnownChunk:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is played: servers that are lost or come, and so many new chunks."""
+    """What is played: servers that are lost, leave or come, and so many new chunks."""
 
     lost: frozenset[ServerId] = frozenset()
     added: tuple[Candidate, ...] = ()
     new: Wanted | None = None
     new_count: int = 0
+    leaving: frozenset[ServerId] = frozenset()  # They are copied from, and keep nothing.
 
 
 @dataclass(slots=True)
 class _Play:
     servers: dict[ServerId, Candidate]
     lost: frozenset[ServerId]
+    leaving: frozenset[ServerId] = frozenset()
+    below: list[ChunkId] = field(default_factory=list)
     bytes_in: Counter[ServerId] = field(default_factory=Counter)
     bytes_out: Counter[ServerId] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
@@ -81,7 +85,9 @@ def foresee(
         one: replace(server, trouble="is lost") if one in change.lost else server
         for one, server in before.items()
     }
-    play = _Play(now, change.lost)
+    for one in change.leaving & now.keys():
+        now[one] = replace(now[one], trouble="leaves")
+    play = _Play(now, change.lost, change.leaving)
     for chunk in chunks:
         play.counts["chunks"] += 1
         _restore(play, chunk)
@@ -96,8 +102,9 @@ def foresee(
 
 def _restore(play: _Play, chunk: KnownChunk) -> None:
     """Make the copies that a chunk lacks, and then move what lies against its rule."""
-    kept = [one for one in chunk.holders if one not in play.lost and one in play.servers]
-    if not kept:
+    there = [one for one in chunk.holders if one not in play.lost and one in play.servers]
+    kept = [one for one in there if one not in play.leaving]
+    if not there:
         if chunk.holders:
             play.counts["lost"] += 1
             play.counts["lost bytes"] += chunk.length
@@ -107,11 +114,16 @@ def _restore(play: _Play, chunk: KnownChunk) -> None:
         if target is None:
             play.counts["below"] += 1
             play.because(remarks[0])
+            if len(play.below) < _BELOW_MAX:
+                play.below.append(chunk.chunk_id)
             return
         kept.append(target.server_id)
         play.fill(target.server_id, chunk.length)
         play.counts["copies"] += 1
         play.counts["copy bytes"] += chunk.length
+    for one in there:
+        if one in play.leaving:
+            play.fill(one, -chunk.length)
     for _ in range(chunk.goal):  # Each turn moves one copy, and some stay.
         wanted = _wanted(play, chunk, kept)
         better = place_better(play.servers.values(), wanted)
@@ -161,6 +173,7 @@ def _report(
     rows = []
     for server_id, one in sorted(before.items(), key=lambda known: known[1].name):
         fate = "added" if server_id in added else one.trouble or "stays"
+        fate = "leaves" if server_id in play.leaving else fate
         rows.append(
             FillRow(
                 name=one.name,
@@ -188,4 +201,5 @@ def _report(
         new_count=counts["new"],
         refused_count=counts["refused"],
         reasons=tuple(play.reasons),
+        below=tuple(play.below),
     )

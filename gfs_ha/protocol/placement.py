@@ -111,3 +111,4 @@ class PlacementSimulation(Word, frozen=True):
     new_count: int  # New chunks that were placed,
     refused_count: int  # and that could not be.
     reasons: tuple[str, ...]  # Why, the first few.
+    below: tuple[ChunkId, ...] = ()  # The first of those that would stay below their goal.

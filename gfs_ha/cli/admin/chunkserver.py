@@ -9,7 +9,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from gfs_ha.cli.admin.chunkservers import journal_text, state_text
+from gfs_ha.cli.admin.chunkservers import (
+    journal_text,
+    labels_text,
+    standing_text,
+    state_text,
+)
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
@@ -81,6 +86,8 @@ def _facts(report: ChunkserverReport) -> Table:
         ("Server", row.name),
         ("State", state_text(row.state)),
         ("Why", row.reason or "-"),
+        ("Mode", standing_text(row)),
+        ("Labels", labels_text(row)),
         ("Rack", row.rack),
         ("Machine", row.machine),
         ("Address", f"{row.host}:{row.port}"),

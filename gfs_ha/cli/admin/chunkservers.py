@@ -10,20 +10,36 @@ from rich.text import Text
 
 from gfs_ha.cli.render import render
 from gfs_ha.cli.session import Session, pass_session, watched
-from gfs_ha.cli.units import age_text, count_text, share_text, size_text
+from gfs_ha.cli.units import age_text, count_text, duration_text, share_text, size_text
 from gfs_ha.cli.verb import Family, Row, Verb
 from gfs_ha.ids import format_id
 from gfs_ha.protocol.reports import DiskRow, ServerReport, ServerRow
 from gfs_ha.protocol.scrub import ScrubRow
+from gfs_ha.protocol.server_modes import IN_SERVICE
 
 _STYLES = {"live": "green", "suspect": "yellow", "dead": "red"}
 
+_ADMIN = "gfs_ha.cli.admin"
+
 chunkservers = Family(
     "chunkservers",
-    help="The chunkservers.",
+    help="The chunkservers: how they are, out of service and back, the end.",
+    examples="""
+    gfsctl admin chunkservers ls                  # all of them, how full, how they stand
+    gfsctl admin chunkservers ok-to-stop cs7      # before a reboot
+    gfsctl admin chunkservers drain cs7 --wait    # empty it; undrain takes it back
+    gfsctl admin chunkservers decommission cs7    # empty it for good, then remove
+    """,
     rows={
-        "ls": Row("gfs_ha.cli.admin.chunkservers", "list_servers", "List the chunkservers"),
-        "show": Row("gfs_ha.cli.admin.chunkserver", "show_chunkserver", "Show one, and all of it"),
+        "ls": Row(f"{_ADMIN}.chunkservers", "list_servers", "List the chunkservers"),
+        "show": Row(f"{_ADMIN}.chunkserver", "show_chunkserver", "Show one, and all of it"),
+        "drain": Row(f"{_ADMIN}.drain", "drain", "Move everything off a server"),
+        "undrain": Row(f"{_ADMIN}.drain", "undrain", "Take a server back into service"),
+        "decommission": Row(f"{_ADMIN}.drain", "decommission", "Empty a server for good"),
+        "remove": Row(f"{_ADMIN}.maintenance", "remove", "Take an empty or dead one out"),
+        "maintenance": Row(f"{_ADMIN}.maintenance", "maintenance", "Planned pauses: on, off"),
+        "ok-to-stop": Row(f"{_ADMIN}.stopping", "ok_to_stop", "May it stop now? (exit 8: no)"),
+        "label": Row(f"{_ADMIN}.maintenance", "label", "Set labels, or take them away"),
     },
 )
 
@@ -34,16 +50,22 @@ chunkservers = Family(
     examples="""
     gfsctl admin chunkservers ls              # all of them
     gfsctl admin chunkservers ls --rack r1    # those of one rack
+    gfsctl admin chunkservers ls --label a=b  # those with a label
     gfsctl admin chunkservers ls -w           # again every two seconds
     """,
 )
 @click.option("--rack", metavar="RACK", help="Only the servers of this rack.")
+@click.option("--label", "labels", metavar="KEY[=VALUE]", multiple=True, help="With this label.")
 @watched
 @pass_session
-def list_servers(session: Session, rack: str | None) -> None:
-    """List the chunkservers, their load and their last heartbeat."""
+def list_servers(session: Session, rack: str | None, labels: tuple[str, ...]) -> None:
+    """List the chunkservers: how they stand, their load and their last heartbeat."""
     rows = session.operations.servers().items
-    wanted = (row for row in rows if rack is None or row.rack == rack)
+    wanted = (
+        row
+        for row in rows
+        if (rack is None or row.rack == rack) and all(_has(row, one) for one in labels)
+    )
     session.show(ServerReport(tuple(sorted(wanted, key=by_name))))
 
 
@@ -54,6 +76,33 @@ def by_name(row: ServerRow | ScrubRow) -> tuple[str | int, ...]:
     return tuple(int(part) if at % 2 else part for at, part in enumerate(parts))
 
 
+def _has(row: ServerRow, label: str) -> bool:
+    key, equals, value = label.partition("=")
+    known = dict(row.labels)
+    return key in known and (not equals or known[key] == value)
+
+
+def standing_text(row: ServerRow) -> Text:
+    """Return how a server stands: in service, draining with its job, in maintenance."""
+    if row.mode == IN_SERVICE:
+        text = Text(row.mode)
+    else:
+        job = f" {row.job}" if row.job and row.job_share >= 0 else ""
+        share = f" {share_text(row.job_share)}" if row.job_share >= 0 else ""
+        text = Text(f"{row.mode}{job}{share}", "yellow")
+    if row.maintenance_left_ms:
+        if row.mode == IN_SERVICE:
+            text = Text()
+        left = duration_text(row.maintenance_left_ms)
+        text.append(f"{', ' if text else ''}maintenance {left}", "yellow")
+    return text
+
+
+def labels_text(row: ServerRow) -> str:
+    """Return the labels of a server as they are set."""
+    return ",".join(f"{key}={value}" for key, value in row.labels) or "-"
+
+
 def state_text(state: str) -> Text:
     """Return a server's state in its colour."""
     return Text(state, style=_STYLES.get(state, ""))
@@ -61,9 +110,20 @@ def state_text(state: str) -> Text:
 
 @render.register
 def _(report: ServerReport, wide: bool) -> Table:
-    table = Table("Server", "Rack", "State", "Used", "Free", "Chunks", "Heartbeat", box=None)
+    table = Table(
+        "Server", "Rack", "State", "Mode", "Used", "Free", "Chunks", "Heartbeat", box=None
+    )
     if wide:
-        for title in ("Replicas", "Total", "Address", "Machine", "Id", "Disks", "Journals"):
+        for title in (
+            "Labels",
+            "Replicas",
+            "Total",
+            "Address",
+            "Machine",
+            "Id",
+            "Disks",
+            "Journals",
+        ):
             table.add_column(title)
     reasons = any(server.reason for server in report.items)
     if reasons:
@@ -78,6 +138,7 @@ def _cells(server: ServerRow, wide: bool) -> list[str | Text]:
         server.name,
         server.rack,
         state_text(server.state),
+        standing_text(server),
         share_text(server.disk_usage),
         size_text(server.free_bytes),
         count_text(server.chunk_count),
@@ -85,6 +146,7 @@ def _cells(server: ServerRow, wide: bool) -> list[str | Text]:
     ]
     if wide:
         cells += [
+            labels_text(server),
             count_text(server.replica_count),
             size_text(server.total_bytes),
             f"{server.host}:{server.port}",

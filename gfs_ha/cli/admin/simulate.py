@@ -22,6 +22,7 @@ from gfs_ha.master.foresight import Change, KnownChunk, foresee
 from gfs_ha.master.placement import Candidate, Wanted
 from gfs_ha.protocol.placement import PlacementSimulation
 from gfs_ha.protocol.reports import ChunkRow, ServerRow
+from gfs_ha.protocol.server_modes import IN_SERVICE
 from gfs_ha.strict_toml import parse_size
 
 _NEW_MAX = 1_000_000
@@ -89,7 +90,7 @@ def simulate_placement(
         for row in (operations.chunks() if lost or added else ())
         if row.state == "sealed"
     )
-    session.show(foresee(_candidates(rows), known, change))
+    session.show(foresee(candidates_of(rows), known, change))
 
 
 def _lost(
@@ -144,7 +145,7 @@ def _added(rows: tuple[ServerRow, ...], wanted: list[_Added]) -> tuple[Candidate
     return tuple(made)
 
 
-def _candidates(rows: tuple[ServerRow, ...]) -> list[Candidate]:
+def candidates_of(rows: tuple[ServerRow, ...]) -> list[Candidate]:
     """Return the servers as placement sees them; a machine that all share says nothing."""
     found = [_candidate(row) for row in rows]
     if len({one.machine for one in found}) > 1:
@@ -163,8 +164,16 @@ def _candidate(row: ServerRow) -> Candidate:
         used_share=used,
         free_bytes=row.free_bytes,
         total_bytes=row.total_bytes,
-        trouble="" if row.state == "live" else f"is {row.state}",
+        trouble=_trouble(row),
     )
+
+
+def _trouble(row: ServerRow) -> str:
+    if row.mode != IN_SERVICE:
+        return f"is {row.mode}"
+    if row.maintenance_left_ms:
+        return "is in maintenance"
+    return "" if row.state == "live" else f"is {row.state}"
 
 
 def _known(row: ChunkRow) -> KnownChunk:

@@ -1,0 +1,141 @@
+"""What would be moved if servers were emptied now: bytes, where to, how long, what stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import msgspec
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from gfs_ha.cli.admin.simulate import candidates_of
+from gfs_ha.cli.render import names, render
+from gfs_ha.cli.session import Session
+from gfs_ha.cli.units import count_text, duration_text, share_text, size_text
+from gfs_ha.errors import NotFound
+from gfs_ha.ids import ChunkId, format_id
+from gfs_ha.limits import MIN_COPIES_DEFAULT
+from gfs_ha.master.foresight import Change, KnownChunk, foresee
+from gfs_ha.protocol.placement import FillRow
+from gfs_ha.protocol.reports import ServerRow
+from gfs_ha.protocol.server_modes import IN_SERVICE, PlaceRow
+
+_NAMED = 5
+
+
+class DrainPlan(msgspec.Struct, frozen=True):
+    """-> kind DrainPlan; an item is a server before and after. Nothing of it is done."""
+
+    items: tuple[FillRow, ...]
+    servers: tuple[str, ...]
+    move_count: int  # Copies that are made elsewhere,
+    move_bytes: int
+    open_count: int  # Chunks that are being written: they are waited for, or handed on.
+    blocked_count: int  # Chunks that cannot be moved: they keep their server.
+    blocked: tuple[ChunkId, ...]
+    reasons: tuple[str, ...]
+    eta_ms: int  # At what repair may take; -1: there is no limit to reckon with.
+    left_in_service: int  # Servers that take new chunks then.
+    writable: bool  # They are enough for new chunks.
+
+
+def named_rows(rows: Collection[ServerRow], wanted: Collection[str]) -> list[ServerRow]:
+    """Return the rows of servers, in the order they are named. Raises: NotFound."""
+    known = {row.name: row for row in rows}
+    for name in wanted:
+        if name not in known:
+            there = ", ".join(sorted(known)) or "none yet"
+            raise NotFound(f"there is no chunkserver {name!r}; there are {there}")
+    return [known[name] for name in dict.fromkeys(wanted)]
+
+
+def usable(row: ServerRow) -> bool:
+    """Return whether a server takes new chunks."""
+    return row.state == "live" and row.mode == IN_SERVICE and not row.maintenance_left_ms
+
+
+def plan_drain(session: Session, wanted: Collection[str]) -> tuple[DrainPlan, dict[str, int]]:
+    """Return the plan of emptying servers together, and the moves by server."""
+    rows = session.operations.servers().items
+    chosen = named_rows(rows, wanted)
+    leaving = frozenset(row.server_id for row in chosen)
+    chunks: dict[ChunkId, PlaceRow] = {}
+    moves = {row.name: 0 for row in chosen}
+    for row in chosen:
+        for place in session.operations.server_modes.places(row.server_id):
+            chunks[place.chunk_id] = place
+            moves[row.name] += place.holds
+    sealed = [one for one in chunks.values() if one.state == "sealed"]
+    known = (KnownChunk(one.chunk_id, one.length, one.goal, one.rule, one.good) for one in sealed)
+    found = foresee(candidates_of(rows), known, Change(leaving=leaving))
+    stay = sum(usable(row) for row in rows if row.server_id not in leaving)
+    least = max((one.min_copies for one in chunks.values()), default=MIN_COPIES_DEFAULT)
+    plan = DrainPlan(
+        items=found.items,
+        servers=tuple(row.name for row in chosen),
+        move_count=found.copy_count,
+        move_bytes=found.copy_bytes,
+        open_count=len(chunks) - len(sealed),
+        blocked_count=found.below_goal,
+        blocked=found.below,
+        reasons=found.reasons,
+        eta_ms=_eta_ms(session, found.items, found.copy_bytes),
+        left_in_service=stay,
+        writable=stay >= least,
+    )
+    return plan, moves
+
+
+def _eta_ms(session: Session, items: tuple[FillRow, ...], total: int) -> int:
+    budget = session.operations.repair(1).budget
+    targets = sum(row.bytes_in > 0 for row in items)
+    rates = [budget.cluster_bytes_per_s, budget.server_bytes_per_s * max(1, targets)]
+    limits = [rate for rate in rates if rate]
+    if not total:
+        return 0
+    return total * 1000 // min(limits) if limits else -1
+
+
+def lines_of(plan: DrainPlan) -> Iterator[str]:
+    """Yield what people read of a plan before its table."""
+    copies = count_text(plan.move_count, "copy", "copies")
+    eta = f", about {duration_text(plan.eta_ms)}" if plan.eta_ms >= 0 and plan.move_count else ""
+    yield f"to move from {', '.join(plan.servers)}: {copies} ({size_text(plan.move_bytes)}){eta}"
+    if plan.open_count:
+        yield f"being written: {count_text(plan.open_count, 'chunk')}, waited for or handed on"
+    if plan.blocked_count:
+        named = ", ".join(format_id(one) for one in plan.blocked[:_NAMED])
+        more = ", …" if plan.blocked_count > _NAMED else ""
+        yield (
+            f"cannot be moved: {count_text(plan.blocked_count, 'chunk')} ({named}{more});"
+            " they keep the job waiting until there is a server more, or fewer copies are wanted"
+            " (gfsctl setrep N FILE)"
+        )
+        yield from (f"  {reason}" for reason in plan.reasons)
+    if not plan.writable:
+        left = count_text(plan.left_in_service, "server")
+        yield f"only {left} would take new chunks: nothing could be written any more"
+
+
+@names.register
+def _(report: DrainPlan) -> Iterator[str]:
+    yield from report.servers
+
+
+@render.register
+def _(report: DrainPlan, wide: bool) -> Group:
+    parts: list[RenderableType] = [Text(line) for line in lines_of(report)]
+    table = Table("Server", "Rack", "", "Used", "Then", "Gets", "Gives", box=None)
+    for row in report.items:
+        table.add_row(
+            row.name,
+            row.rack,
+            "" if row.fate == "stays" else row.fate,
+            share_text(row.used_before),
+            share_text(row.used_after),
+            size_text(row.bytes_in) if row.bytes_in else "",
+            size_text(row.bytes_out) if row.bytes_out else "",
+        )
+    parts.append(table)
+    return Group(*parts)
