@@ -163,6 +163,9 @@ class Watch:
         what = f"a copy of chunk {command.chunk_id:#x}"
         self._check_service(view, command.server_id, what)
         self._check_room(view, command.server_id, what)
+        if command.leaves in chunk.holders:
+            self.economy.moves(command.chunk_id, chunk)
+            return
         known = (command.chunk_id, chunk)
         sure = [one for one in chunk.holders if self._surely_good(view, known, one)]
         coming = [one for one in chunk.copying if one.server_id not in sure]
@@ -179,8 +182,6 @@ class Watch:
                 self.economy.moves(command.chunk_id, chunk)
             return
         self.economy.moves(command.chunk_id, chunk)
-        if command.leaves and command.leaves in chunk.holders:
-            return
         if not breaks(rule, chunk.goal, rows):
             names = [row.name for row in rows]
             raise Violation(
