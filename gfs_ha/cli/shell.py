@@ -43,6 +43,7 @@ DATA_VERBS = {
     "completion": Row("gfs_ha.cli.completion", "completion", "Complete words in bash, zsh, fish"),
     "bench": Row("gfs_ha.cli.bench", "bench", "Measure the cluster from this machine"),
     "doctor": Row("gfs_ha.cli.doctor", "doctor", "What is wrong between here and the cluster"),
+    "explain": Row("gfs_ha.cli.explain", "explain", "What a code, path, job or server is about"),
     "admin": Row(f"{_ADMIN}.family", "admin", "For operators: status, health, masters, chunks"),
     "local": Row("gfs_ha.cli.local", "local", "A real cluster of processes on this machine"),
     "version": Row("gfs_ha.cli.version", "version", "Show the version of this program"),
