@@ -12,7 +12,7 @@ from gfs_ha.cli.data.room import fitting_bytes
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.options import TABLE, WIDE, NumberRange, Size
 from gfs_ha.cli.session import Session, pass_session
-from gfs_ha.cli.units import count_text, duration_text, size_text
+from gfs_ha.cli.units import duration_text, size_text
 from gfs_ha.cli.verb import HELP, Family, Row, Verb
 from gfs_ha.client.bench import GET, META, PUT, Bench, BenchPlan, BenchResult, left_overs
 from gfs_ha.client.lanes import LANES_MAX
