@@ -93,6 +93,8 @@ _KINDS = {
     "OneJob": "JobList",
 }
 _SINGLE = {
+    "Explanation",
+    "Runbook",
     "Status",
     "Live",
     "Leadership",

@@ -41,6 +41,14 @@ _BY_ERRNO: dict[int, type[GfsError]] = {
 }
 
 
+# What is wrong with the cluster rather than with the command: the cause lies elsewhere.
+_WORTH_EXPLAINING = {
+    *("NoLeader", "NoServers", "NoSpace", "TooFewCopies", "UnknownOutcome", "DeadlineExceeded"),
+    *("ChunkUnavailable", "CorruptData", "SessionExpired", "StateDiverged", "OldCopy"),
+    *("NewerIncarnation", "InternalError", "ProtocolError", "NotInitialized"),
+}
+
+
 def conclude(error: BaseException, machine_readable: bool, verbose: bool) -> int:
     """Tell the person (or the program) why the command ended; return the exit status."""
     if isinstance(error, output.ClosedPipe):
@@ -55,8 +63,13 @@ def conclude(error: BaseException, machine_readable: bool, verbose: bool) -> int
             told["error"]["details"] = dict(error.details)
         sys.stderr.write(json.dumps(told, ensure_ascii=True) + "\n")
     else:
-        output.say(f"{message} ({code})" if verbose else message)
+        output.say(f"{message} ({code})" if verbose else f"{message}{_hint(code)}")
     return status
+
+
+def _hint(code: str) -> str:
+    """Return where more is said about an error whose line alone does not say what to do."""
+    return f" (gfsctl explain {code})" if code in _WORTH_EXPLAINING else ""
 
 
 def _described(error: BaseException) -> tuple[str, str, int, bool]:
