@@ -53,6 +53,7 @@ PURE_ROOMS = (
     "ids.py",
     "limits.py",
     "checksum.py",
+    "latency.py",
     "sketch.py",
     "sketch_windows.py",
     "protocol/",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gfs_ha.protocol.rates import time_class
+from gfs_ha.latency import class_of
 from gfs_ha.protocol.usage import CLIENT, KEPT, KINDS, OPERATION, PATH, UsageFacts, told_sketch
 from gfs_ha.runtime import Runtime
 from gfs_ha.sketch import Sketch
@@ -22,11 +22,10 @@ class UsageBook:
         self._clients, self._operations = self._windows[CLIENT], self._windows[OPERATION]
         self._paths = self._windows[PATH]
         self._tell_at_s = now_s
-        self._told_any = False
 
     def note(self, client: str, operation: str, length: int, took_s: float, count: int = 1) -> None:
         """Count operations of a client: so many, of so many bytes together, each in this time."""
-        number = time_class(int(took_s * 1e6))
+        number = class_of(took_s)
         now_s = self._runtime.monotonic_s()
         with self._lock:
             self._clients.now(now_s).note(client, length, number, count)
@@ -34,7 +33,7 @@ class UsageBook:
 
     def note_path(self, prefix: str, length: int, took_s: float) -> None:
         """Count an operation on what lies below a directory, and the bytes that it concerns."""
-        number = time_class(int(took_s * 1e6))
+        number = class_of(took_s)
         now_s = self._runtime.monotonic_s()
         with self._lock:
             self._paths.now(now_s).note(prefix, length, number)
@@ -45,16 +44,15 @@ class UsageBook:
             return self._windows[by].window(name, self._runtime.monotonic_s())
 
     def news(self) -> UsageFacts | None:
-        """Return what is to be told now; None while that is too soon, or there is nothing."""
+        """Return what is to be told now; None while that is too soon."""
         now_s = self._runtime.monotonic_s()
         with self._lock:
             if now_s < self._tell_at_s:
                 return None
             self._tell_at_s = now_s + TELL_S
-            any_now = bool(self._clients.window(HOUR, now_s)[0].total.operations)
-        if not any_now and not self._told_any:
-            return None
-        self._told_any = any_now
+            idle = not self._clients.window(HOUR, now_s)[0].total.operations
+        if idle:
+            return UsageFacts()  # It is heard, and serves nobody.
         told = []
         for by in (CLIENT, OPERATION):
             for name in WINDOWS:

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from gfs_ha.latency import CLASSES, quantile_us
 from gfs_ha.protocol.codec import Word
-from gfs_ha.protocol.rates import TIME_CLASSES, quantile_us
 from gfs_ha.sketch import Sketch, Tally
 from gfs_ha.sketch_windows import MINUTE, WINDOWS
 
@@ -40,7 +40,7 @@ class UsageEntry(Word, frozen=True):
     operations: int
     bytes: int
     missed: int = 0
-    times: tuple[int, ...] = ()  # How many by class of time, without the empty ones at the end.
+    times: tuple[tuple[int, int], ...] = ()  # (class of time, how many): latency.py.
 
 
 class UsageSketch(Word, frozen=True):
@@ -154,15 +154,14 @@ def heard_sketch(told: UsageSketch) -> Sketch | None:
 
 def usage_row(name: str, tally: Tally) -> UsageRow:
     """Return what was counted of one key, for people."""
-    times = dense(tally.times)
     return UsageRow(
         name=name,
         operations=tally.operations,
         bytes=tally.bytes,
         operations_missed=tally.operations_missed,
         bytes_missed=tally.missed,
-        p50_us=quantile_us(times, 0.5),
-        p99_us=quantile_us(times, 0.99),
+        p50_us=quantile_us(tally.times, 0.5),
+        p99_us=quantile_us(tally.times, 0.99),
     )
 
 
@@ -173,34 +172,29 @@ def ranked(sketch: Sketch, sort: str) -> list[tuple[str, Tally]]:
     return sorted(sketch.tallies.items(), key=lambda one: (-of(one[1]), -one[1].cost, one[0]))
 
 
-def dense(times: dict[int, int]) -> list[int]:
-    """Return counts by class of time as a list, without the empty ones at the end."""
-    found = [0] * (max(times, default=-1) + 1)
-    for number, count in times.items():
-        found[number] = count
-    return found
-
-
 _SORTED_BY: dict[str, Callable[[Tally], int]] = {
     BYTES: lambda tally: tally.bytes,
     OPERATIONS: lambda tally: tally.operations,
-    P99: lambda tally: quantile_us(dense(tally.times), 0.99) or 0,
+    P99: lambda tally: quantile_us(tally.times, 0.99) or 0,
 }
 
 
 def _told(key: str, tally: Tally) -> UsageEntry:
-    times = tuple(dense(tally.times))
+    times = tuple(sorted(tally.times.items()))
     return UsageEntry(key, tally.operations, tally.bytes, tally.missed, times)
 
 
 def _heard(entry: UsageEntry) -> Tally:
     tally = Tally(entry.missed)
     tally.operations, tally.bytes = entry.operations, entry.bytes
-    tally.times = {number: count for number, count in enumerate(entry.times) if count}
+    tally.times = dict(entry.times)
     return tally
 
 
 def _sound(entry: UsageEntry) -> bool:
-    numbers = (entry.operations, entry.bytes, entry.missed, *entry.times)
+    told = [number for pair in entry.times for number in pair]
+    numbers = (entry.operations, entry.bytes, entry.missed, *told)
     fits = len(entry.key.encode(errors="replace")) <= KEY_BYTES_MAX and entry.key.isprintable()
-    return fits and len(entry.times) <= TIME_CLASSES and min(numbers) >= 0
+    classes = {number for number, _ in entry.times}
+    known = len(classes) == len(entry.times) and max(classes, default=0) < CLASSES
+    return fits and known and min(numbers) >= 0

@@ -30,6 +30,7 @@ ROWS = 20
 _TITLES = {CLIENT: "Client", PATH: "Below", OPERATION: "Operation"}
 _NAME_COLUMNS_MIN, _NAME_COLUMNS_MAX = 8, 40
 _GAP = 2
+_ELECTION_MS = 10_000  # What went by before somebody led at all is no news.
 
 
 class Wanted(NamedTuple):
@@ -137,13 +138,14 @@ def _cut(name: str, room: int) -> str:
 
 
 def _heading(report: UsageReport) -> str:
-    told = f"{report.servers} of {count_text(report.servers_live, 'live chunkserver')}"
-    text = (
-        f"last {duration_text(report.over_ms)} by {report.sort}, as {report.leader} counted it"
-        + ("" if report.by == PATH else f" and {told} told")
-    )
-    if report.leader_ms < report.over_ms:
-        text += f" (it leads for {duration_text(report.leader_ms)}: older requests are not in it)"
+    text = f"last {duration_text(report.over_ms)}, by {report.sort}; requests to {report.leader}"
+    if report.by != PATH:
+        told = f"{report.servers} of {count_text(report.servers_live, 'chunkserver')}"
+        text += f", data of {told}"
+    if report.leader_ms + _ELECTION_MS < report.over_ms:
+        text += (
+            f"; it leads for {duration_text(report.leader_ms)}, what another one did is not in it"
+        )
     return text
 
 
