@@ -13,6 +13,7 @@ from gfs_ha.errors import DeadlineExceeded, GfsError, NoLeader, NotLeader, NotRe
 from gfs_ha.ids import ChunkId
 from gfs_ha.protocol.calls import LOCAL
 from gfs_ha.protocol.damage import TROUBLES, ChunkDetail, ChunkDetails, ShowChunks
+from gfs_ha.protocol.events import EventItem, EventReport, GetEvents
 from gfs_ha.protocol.jobs import GetJob, GetJobLog, JobEvent, JobLog, JobReport, JobRow
 from gfs_ha.protocol.live import GetLive, LiveReport
 from gfs_ha.protocol.overview import MasterClock
@@ -80,6 +81,11 @@ class LiveView:
         """Return the first chunks that are not as they should be. Raises: NoLeader…"""
         asked = GetChunks(limit=LISTED, kinds=TROUBLES)
         return self._calls.ask(asked, ChunkReport, DETAIL_WITHIN_S)
+
+    def events(self) -> tuple[EventItem, ...]:
+        """Return the newest events, the newest first. Raises: NoLeader…"""
+        page = self._calls.ask(GetEvents(limit=LISTED), EventReport, DETAIL_WITHIN_S)
+        return tuple(sorted(page.items, key=lambda one: -one.number))
 
     def masters(self) -> tuple[dict[str, MasterFacts | GfsError], tuple[MasterClock, ...]]:
         """Return what each master says of itself, and how their clocks differ; needs no leader."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gfs_ha.cli.live.look import Look
     from gfs_ha.cli.live.spans import Palette
 
-_TABS = ("servers", "masters", "chunks", "jobs", "leases")
+_TABS = ("servers", "masters", "chunks", "jobs", "leases", "events")
 _PIPE_COLUMNS = 200
 _INSTEAD = "use gfsctl admin top --once, or -o json (with -w: again and again)"
 

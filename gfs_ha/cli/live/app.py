@@ -9,7 +9,7 @@ from __future__ import annotations
 from gfs_ha.cli.live import keys
 from gfs_ha.cli.live.feed import Feed, Wish
 from gfs_ha.cli.live.frame import COLUMNS_MIN, Frame, draw
-from gfs_ha.cli.live.look import AGAIN, CHUNKS, MASTERS, QUIT, REDRAW, Look
+from gfs_ha.cli.live.look import AGAIN, CHUNKS, EVENTS, MASTERS, QUIT, REDRAW, Look
 from gfs_ha.cli.live.page import Page
 from gfs_ha.cli.live.screen import Screen
 from gfs_ha.cli.live.sight import Looked, Sight
@@ -107,6 +107,7 @@ class LiveApp:
             target=look.target,
             masters=look.tab_name == MASTERS,
             troubled=look.tab_name == CHUNKS,
+            events=look.tab_name == EVENTS,
             period_s=look.period_s,
             paused=look.paused,
         )
@@ -140,7 +141,12 @@ def one_frame(view: LiveView, look: Look, columns: int, runtime: Runtime) -> lis
     Raises: NoLeader… when no master answers.
     """
     sight = Sight()
-    wish = Wish(look.request(_ONCE_ROWS), masters=True, troubled=look.tab_name == CHUNKS)
+    wish = Wish(
+        look.request(_ONCE_ROWS),
+        masters=True,
+        troubled=look.tab_name == CHUNKS,
+        events=look.tab_name == EVENTS,
+    )
     looked = Feed(view, wish, lambda looked: None, runtime).look(wish)
     if looked.failure is not None:
         raise looked.failure

@@ -50,16 +50,9 @@ def lay_out(
     ]
     shown = _choose(columns, wanted, width)
     widths = _shrink(columns, wanted, shown, width)
-    title = tuple(
-        piece
-        for at in shown
-        for piece in (
-            (fit(titles[at], widths[at], columns[at].right), TITLE if titles[at] else PLAIN),
-            (" " * GAP, PLAIN),
-        )
-    )
+    words = [fit(titles[at], widths[at], columns[at].right) for at in shown]
     lines = tuple(_row(columns, row, shown, widths) for row in cell_rows)
-    return Table(title[:-1], lines)
+    return Table((((" " * GAP).join(words), TITLE),), lines)
 
 
 def _titled(column: Column, sorted_by: tuple[str, str]) -> str:

@@ -26,6 +26,7 @@ class Wish:
     target: Target | None = None
     masters: bool = False  # At each look.
     troubled: bool = False
+    events: bool = False
     period_s: float = 1.0
     paused: bool = False
 
@@ -57,7 +58,12 @@ class Feed:
     def want(self, wish: Wish, at_once: bool) -> None:
         """Look for something else from now on; `at_once`: not only when the time has come."""
         with self._changed:
-            fresh = wish.target != self._wish.target or wish.troubled > self._wish.troubled
+            old = self._wish
+            fresh = (wish.target, wish.troubled, wish.events) != (
+                old.target,
+                old.troubled,
+                old.events,
+            )
             self._wish = wish
             if at_once or fresh:
                 self._at_once = True
@@ -110,6 +116,8 @@ class Feed:
             if wish.troubled and now_s - self._troubled_s >= _TROUBLED_S:
                 looked.troubled = self._view.troubled()
                 self._troubled_s = now_s
+            if wish.events:
+                looked.events = self._view.events()
             if wish.target is not None:
                 looked.detail = self._detail(wish.target)
         except GfsError as error:

@@ -42,7 +42,8 @@ from gfs_ha.protocol.live import LiveReport
 from gfs_ha.protocol.rates import ServedRate
 
 COLUMNS_MIN, ROWS_MIN = 40, 10
-_TALL = 20  # Rows from which on the sparklines are shown.
+_TALL = 20  # Rows from which on the sparklines are shown ...
+_AIRY = 28  # ... and an empty line above the tabs.
 _NUMBERS = 47  # Columns beside a sparkline.
 _SPARK_MAX = 120
 
@@ -119,6 +120,8 @@ def _head(look: Look, sight: Sight, size: tuple[int, int], moment: tuple[float, 
         lines += [all_styled(one, FAINT) for one in told] if absent_s else told
     elif sight.failure:
         lines.append(line((sight.failure, WARN)))
+    if rows >= _AIRY:
+        lines.append(())
     lines.append(_tab_line(look, live, columns))
     return lines
 

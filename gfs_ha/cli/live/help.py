@@ -8,7 +8,7 @@ KEYS = (
     ("Up Down k j", "choose a row; PgUp PgDn Home End g G by more"),
     ("Enter", "open it: a server, a master, a chunk, a file, a job"),
     ("Esc", "back; on a tab: end its filter"),
-    ("Tab 1-5", "the tabs; also Left and Right"),
+    ("Tab 1-6", "the tabs; also Left and Right"),
     ("s S", "sort servers by the next column, by the one before"),
     ("r", "sort the other way round"),
     ("/", "filter: all words must be in the row; of servers also machine and mode"),

@@ -13,7 +13,7 @@ POINTS_MAX = 240
 SERVERS_MAX = 1_000
 SERVER_POINTS = 32
 
-BARS = "▁▂▃▄▅▆▇█"
+BARS = "▁▂▃▄▅▆▇"  # None fills its line: rows below each other stay apart.
 
 
 def sparkline(values: Sequence[float], width: int, top: float = 0.0) -> str:

@@ -11,8 +11,9 @@ from gfs_ha.ids import ChunkId
 from gfs_ha.protocol.jobs import job_number
 from gfs_ha.protocol.live import FILTER_BYTES_MAX, SORTS, GetLive
 
-SERVERS, MASTERS, CHUNKS, JOBS, LEASES = "Servers", "Masters", "Chunks", "Jobs", "Leases"
-TABS = (SERVERS, MASTERS, CHUNKS, JOBS, LEASES)
+SERVERS, MASTERS, CHUNKS, JOBS = "Servers", "Masters", "Chunks", "Jobs"
+LEASES, EVENTS = "Leases", "Events"
+TABS = (SERVERS, MASTERS, CHUNKS, JOBS, LEASES, EVENTS)
 
 QUIT, AGAIN, REDRAW, NOTHING = "quit", "again", "redraw", ""
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from gfs_ha.cli.live.columns import Column, lay_out
 from gfs_ha.cli.live.sight import Target
 from gfs_ha.cli.live.spans import FAINT, STRONG, Line, Span, fit, line
+
+Row = Sequence[str | Span]  # The cells of a table's row.
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +54,27 @@ def section(title: str) -> Item:
 def blank() -> Item:
     """Return an empty row."""
     return Item(())
+
+
+def table_page(
+    columns: Sequence[Column],
+    rows: Sequence[tuple[Target | None, Row]],
+    width: int,
+    wanted: str,
+    empty: str,
+) -> Page:
+    """Return a page of all rows that fit a filter."""
+    parts = wanted.lower().split()
+    chosen = [(target, row) for target, row in rows if _fits(row, parts)]
+    table = lay_out(columns, [row for _, row in chosen], width)
+    items = [Item(text, target) for (target, _), text in zip(chosen, table.rows, strict=True)]
+    if rows and not chosen:
+        empty = f"none of {len(rows)} fits {wanted!r}"
+    return Page([table.title], items, empty=empty)
+
+
+def _fits(row: Row, parts: Sequence[str]) -> bool:
+    if not parts:
+        return True
+    told = " ".join(one if isinstance(one, str) else one[0] for one in row).lower()
+    return all(part in told for part in parts)

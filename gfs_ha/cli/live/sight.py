@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from gfs_ha.cli.admin.masters import completed
 from gfs_ha.cli.live.history import History
 from gfs_ha.errors import GfsError
+from gfs_ha.protocol.events import EventItem
 from gfs_ha.protocol.live import LiveReport
 from gfs_ha.protocol.overview import MasterClock
 from gfs_ha.protocol.rates import ServedRate, rate_of, times_between
@@ -34,6 +35,7 @@ class Looked:
     live: LiveReport | None = None
     masters: tuple[dict[str, MasterFacts | GfsError], tuple[MasterClock, ...]] | None = None
     troubled: ChunkReport | None = None
+    events: tuple[EventItem, ...] | None = None
     target: Target | None = None
     detail: object | None = None
     servers: bool = True  # It was asked for servers ...
@@ -51,6 +53,7 @@ class Sight:
     calls: dict[str, ServedRate] = field(default_factory=dict)  # Of each master.
     clocks: tuple[MasterClock, ...] = ()
     troubled: ChunkReport | None = None
+    events: tuple[EventItem, ...] | None = None
     details: dict[Target, object] = field(default_factory=dict)  # Of what is open alone.
     history: History = field(default_factory=History)
     failure: str = ""
@@ -58,6 +61,7 @@ class Sight:
     taken_s: float = 0.0
     first: int = 0  # The place of the first server, among those that fit.
     absent_since_s: float | None = None  # Since when nobody who leads answers.
+    _led: LiveReport | None = None  # The newest of a leader.
     _counted: dict[str, tuple[float, MasterFacts]] = field(default_factory=dict)
 
     def take(self, looked: Looked) -> None:
@@ -66,6 +70,8 @@ class Sight:
             self._take_masters(looked.taken_s, *looked.masters)
         if looked.troubled is not None:
             self.troubled = looked.troubled
+        if looked.events is not None:
+            self.events = looked.events
         if looked.target is not None:
             kept = looked.detail or self.details.get(looked.target)
             self.details = {} if kept is None else {looked.target: kept}
@@ -83,7 +89,7 @@ class Sight:
             self.taken_s = looked.taken_s
 
     def _take_live(self, looked: Looked) -> None:
-        live, before = looked.live, self.live
+        live, before = looked.live, self._led
         assert live is not None
         if live.leads:
             self._note(live)
@@ -91,7 +97,8 @@ class Sight:
                 self.first = looked.first
             elif before is not None:
                 live = replace(live, servers=before.servers, matching=before.matching)
-        elif before is not None and before.leads:
+            self._led = live
+        elif before is not None:
             # It has heard no server: what was known of them is worth more, and is shown as old.
             counted = replace(
                 before.status,

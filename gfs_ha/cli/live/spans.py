@@ -19,7 +19,7 @@ GOOD, WARN, BAD, ACCENT, CHOSEN = "good", "warn", "bad", "accent", "chosen"
 _ATTRIBUTES = {
     STRONG: "1",
     FAINT: "2",
-    TITLE: "1;4",
+    TITLE: "4",
     GOOD: "32",
     WARN: "33",
     BAD: "1;31",
@@ -29,7 +29,7 @@ _ATTRIBUTES = {
 _COLORLESS = {
     STRONG: "1",
     FAINT: "2",
-    TITLE: "1;4",
+    TITLE: "4",
     WARN: "1",
     BAD: "1",
     CHOSEN: "7",
@@ -37,7 +37,7 @@ _COLORLESS = {
 RICH = {
     STRONG: "bold",
     FAINT: "dim",
-    TITLE: "bold underline",
+    TITLE: "underline",
     GOOD: "green",
     WARN: "yellow",
     BAD: "bold red",
@@ -46,7 +46,7 @@ RICH = {
 }
 _ASCII = str.maketrans(
     {"…": "~", "·": "-", "▲": "^", "▼": "v", "│": "|", "±": "~", "●": "*"}
-    | dict(zip("▁▂▃▄▅▆▇█", "_..--=*#", strict=True))
+    | dict(zip("▁▂▃▄▅▆▇━─", "_..-=*#=-", strict=True))
 )
 
 

@@ -27,6 +27,7 @@ from gfs_ha.protocol.reports import Finding, MasterRow, StatusReport
 
 _WEEK_MS = 7 * 24 * 3600 * 1000
 _UNLIMITED = 1_000
+FAR_BEHIND = 1_000  # Entries; a few are always on their way.
 _CLOCK_OFF_US = 100_000
 
 
@@ -74,7 +75,9 @@ def _mark(report: StatusReport, row: MasterRow) -> Span:
     if row.facts is None:
         return ("?", WARN)
     lag = 0 if row.name == report.leader else row.lag_entries
-    return ("=", FAINT) if not lag else (f"-{count_text(lag)}", WARN)
+    return (
+        ("=", FAINT) if not lag else (f"-{count_text(lag)}", WARN if lag >= FAR_BEHIND else FAINT)
+    )
 
 
 def _failovers(report: StatusReport, overview: Overview) -> str:

@@ -1,21 +1,20 @@
-"""The pages of the tabs (pure): servers, masters, chunks with trouble, jobs, leases."""
+"""The pages of the tabs (pure): servers, masters, chunks with trouble; see also work.py."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from gfs_ha.cli.admin.masters import role_text
 from gfs_ha.cli.live import look as looks
 from gfs_ha.cli.live.columns import Column, lay_out
 from gfs_ha.cli.live.history import sparkline
 from gfs_ha.cli.live.look import Look
-from gfs_ha.cli.live.page import Item, Page
-from gfs_ha.cli.live.sight import CHUNK, FILE, JOB, MASTER, SERVER, Sight, Target
+from gfs_ha.cli.live.page import Item, Page, Row, table_page
+from gfs_ha.cli.live.sight import CHUNK, MASTER, SERVER, Sight
 from gfs_ha.cli.live.spans import (
     ACCENT,
     BAD,
     FAINT,
-    GOOD,
     PLAIN,
     STRONG,
     WARN,
@@ -23,27 +22,24 @@ from gfs_ha.cli.live.spans import (
     Span,
     line,
 )
-from gfs_ha.cli.live.summary import clock_span, matrix_lines
+from gfs_ha.cli.live.summary import FAR_BEHIND, clock_span, matrix_lines
 from gfs_ha.cli.live.words import (
     NOTHING,
     age_words,
+    bar_text,
     latency_text,
     often_text,
-    rate_text,
+    rate_span,
     state_span,
 )
-from gfs_ha.cli.units import count_text, duration_text, share_text, size_text
+from gfs_ha.cli.live.work import events_page, jobs_page, leases_page
+from gfs_ha.cli.units import count_text, share_text, size_text
 from gfs_ha.ids import format_id
 from gfs_ha.protocol import live as words
-from gfs_ha.protocol.jobs import CANCELLED, DONE, FAILED, PAUSED, RUNNING, JobRow
 from gfs_ha.protocol.live import LiveReport, LiveServer
 from gfs_ha.protocol.reports import ChunkRow, MasterRow
 
 _FULL, _FILLED = 0.85, 0.75
-_BAR = 10
-_PHASES = {RUNNING: GOOD, PAUSED: WARN, DONE: FAINT, FAILED: BAD, CANCELLED: WARN}
-
-_Row = Sequence[str | Span]
 
 
 def tab_page(look: Look, sight: Sight, width: int) -> Page:
@@ -51,30 +47,6 @@ def tab_page(look: Look, sight: Sight, width: int) -> Page:
     if sight.live is None:
         return Page(empty="waiting for the first answer")
     return _PAGES[look.tab_name](look, sight, sight.live, width)
-
-
-def _page(
-    columns: Sequence[Column],
-    rows: Sequence[tuple[Target | None, _Row]],
-    width: int,
-    wanted: str,
-    empty: str,
-) -> Page:
-    """Return a page of all rows that fit a filter."""
-    parts = wanted.lower().split()
-    chosen = [(target, row) for target, row in rows if _fits(row, parts)]
-    table = lay_out(columns, [row for _, row in chosen], width)
-    items = [Item(text, target) for (target, _), text in zip(chosen, table.rows, strict=True)]
-    if rows and not chosen:
-        empty = f"none of {len(rows)} fits {wanted!r}"
-    return Page([table.title], items, empty=empty)
-
-
-def _fits(row: _Row, parts: Sequence[str]) -> bool:
-    if not parts:
-        return True
-    told = " ".join(one if isinstance(one, str) else one[0] for one in row).lower()
-    return all(part in told for part in parts)
 
 
 # Servers ------------------------------------------------------------------------------------------
@@ -113,7 +85,7 @@ def _servers(look: Look, sight: Sight, live: LiveReport, width: int) -> Page:
     return Page([table.title], items, first, max(live.matching, first + len(items)), empty)
 
 
-def _server_row(server: LiveServer, sight: Sight, width: int) -> _Row:
+def _server_row(server: LiveServer, sight: Sight, width: int) -> Row:
     rates = server.rates
     busy = [] if rates is None else [rates.read, rates.write, rates.append]
     p50 = max((one.p50_us for one in busy if one.p50_us is not None), default=None)
@@ -128,9 +100,9 @@ def _server_row(server: LiveServer, sight: Sight, width: int) -> _Row:
         _used_bar(server),
         size_text(server.free_bytes) if server.total_bytes else NOTHING,
         count_text(server.chunk_count),
-        _rate(busy[0].bytes_per_s if busy else 0),
-        _rate(busy[1].bytes_per_s if busy else 0),
-        _rate(busy[2].bytes_per_s if busy else 0),
+        rate_span(busy[0].bytes_per_s if busy else 0),
+        rate_span(busy[1].bytes_per_s if busy else 0),
+        rate_span(busy[2].bytes_per_s if busy else 0),
         (NOTHING, FAINT) if rates is None or not rates.queue else count_text(rates.queue),
         _latency(p50),
         _latency(p99),
@@ -155,13 +127,8 @@ def _used(server: LiveServer) -> Span:
 def _used_bar(server: LiveServer) -> Span:
     if not server.total_bytes:
         return "", PLAIN
-    filled = round(server.disk_usage * _BAR)
     style = BAD if server.disk_usage >= _FULL else FAINT
-    return "█" * filled + "▁" * (_BAR - filled), style
-
-
-def _rate(bytes_per_s: int) -> Span:
-    return rate_text(bytes_per_s), PLAIN if bytes_per_s else FAINT
+    return bar_text(server.disk_usage), style
 
 
 def _latency(microseconds: int | None) -> Span:
@@ -192,10 +159,10 @@ _MASTERS = (
 
 def _masters(look: Look, sight: Sight, live: LiveReport, width: int) -> Page:
     rows = [((MASTER, row.name), _master_row(row, sight)) for row in live.status.masters]
-    return _page(_MASTERS, rows, width, look.wanted, "no master is known")
+    return table_page(_MASTERS, rows, width, look.wanted, "no master is known")
 
 
-def _master_row(row: MasterRow, sight: Sight) -> _Row:
+def _master_row(row: MasterRow, sight: Sight) -> Row:
     facts, calls = row.facts, sight.calls.get(row.name)
     role = role_text(row)
     clock = next((one for one in sight.clocks if one.name == row.name), None)
@@ -208,7 +175,7 @@ def _master_row(row: MasterRow, sight: Sight) -> _Row:
         (row.name, STRONG),
         (role.upper() if leads else role, STRONG if leads else PLAIN),
         str(facts.term),
-        (count_text(lag) if lag else "=", WARN if lag else FAINT),
+        (count_text(lag) if lag else "=", WARN if lag >= FAR_BEHIND else FAINT),
         (NOTHING, FAINT) if clock is None else clock_span(clock),
         count_text(facts.applied_index),
         latency_text(facts.commit_p50_us),
@@ -240,14 +207,14 @@ def _chunks(look: Look, sight: Sight, live: LiveReport, width: int) -> Page:
     found = sight.troubled
     rows = [((CHUNK, row.chunk_id), _chunk_row(row)) for row in (found.items if found else ())]
     empty = "no chunk has any trouble" if found else "waiting for the chunks with trouble"
-    page = _page(_CHUNKS, rows, width, look.wanted, empty)
+    page = table_page(_CHUNKS, rows, width, look.wanted, empty)
     more: list[Line] = [line(("there are more: gfsctl admin chunks ls", FAINT))]
     head = [*matrix_lines(live.overview.goals), (), *(more if found and found.more else [])]
     page.head = [*head, *(page.head if rows else [])]
     return page
 
 
-def _chunk_row(row: ChunkRow) -> _Row:
+def _chunk_row(row: ChunkRow) -> Row:
     style = BAD if not row.copies or "missing" in row.troubles else WARN
     why = row.blocked or ", ".join(f"{one.name}: {one.why}" for one in row.replicas if one.why)
     return (
@@ -263,95 +230,13 @@ def _chunk_row(row: ChunkRow) -> _Row:
     )
 
 
-# Jobs ---------------------------------------------------------------------------------------------
-
-_JOBS = (
-    Column("job"),
-    Column("kind", least=7, most=14),
-    Column("of", rank=4, least=4, most=20),
-    Column("phase"),
-    Column("done", right=True),
-    Column("", rank=6),
-    Column("left", right=True, rank=3),
-    Column("rate", right=True, rank=1),
-    Column("ETA", right=True, rank=1),
-    Column("asked by", rank=7, most=24),
-    Column("says", least=8, most=90, rank=2),
-)
-
-
-def _jobs(look: Look, sight: Sight, live: LiveReport, width: int) -> Page:
-    rows = [((JOB, job.id), _job_row(job)) for job in live.jobs]
-    return _page(_JOBS, rows, width, look.wanted, "nobody has asked for any job")
-
-
-def _job_row(job: JobRow) -> _Row:
-    over = job.phase not in (RUNNING, PAUSED)
-    blocked = f"{count_text(job.blocked, 'chunk')} blocked" if job.blocked else ""
-    says = ", ".join(filter(None, (blocked, "" if over else job.waits, job.last_error)))
-    filled = round(job.share * _BAR)
-    return (
-        (job.id, STRONG),
-        job.kind,
-        job.server,
-        (job.phase, _PHASES.get(job.phase, PLAIN)),
-        share_text(job.share),
-        ("█" * filled + "▁" * (_BAR - filled), FAINT),
-        size_text(job.left_bytes) if job.left_bytes > 0 else (NOTHING, FAINT),
-        _rate(job.bytes_per_s),
-        duration_text(job.eta_ms) if job.eta_ms >= 0 and not over else (NOTHING, FAINT),
-        (job.asked_by, FAINT),
-        (says, BAD if job.blocked else WARN),
-    )
-
-
-# Leases -------------------------------------------------------------------------------------------
-
-_LEASES = (
-    Column("ends in", right=True),
-    Column("holder", least=6, most=24),
-    Column("file", least=12, most=80, path=True),
-    Column("chunk", rank=2),
-    Column("length", right=True, rank=1),
-    Column("idle", right=True, rank=3),
-    Column("held", right=True, rank=4),
-    Column("renewed", right=True, rank=5),
-)
-
-
-def _leases(look: Look, sight: Sight, live: LiveReport, width: int) -> Page:
-    rows: list[tuple[Target | None, _Row]] = []
-    for row in live.leases:
-        soon = row.left_ms < 10_000
-        ends = "over" if not row.left_ms else duration_text(row.left_ms)
-        rows.append(
-            (
-                (FILE, row.path),
-                (
-                    (ends, WARN if soon else PLAIN),
-                    (row.holder, STRONG),
-                    row.path,
-                    format_id(row.chunk_id),
-                    size_text(row.length),
-                    (age_words(row.idle_ms) if row.idle_ms >= 0 else NOTHING, FAINT),
-                    (duration_text(row.held_ms), FAINT),
-                    (count_text(row.renewed), FAINT),
-                ),
-            )
-        )
-    page = _page(_LEASES, rows, width, look.wanted, "nobody appends to any file")
-    hidden = live.overview.leases.tails - len(live.leases)
-    if hidden > 0:
-        page.head.insert(0, line((f"{count_text(hidden)} more end later than these", FAINT)))
-    return page
-
-
 _PAGES: dict[str, Callable[[Look, Sight, LiveReport, int], Page]] = {
     looks.SERVERS: _servers,
     looks.MASTERS: _masters,
     looks.CHUNKS: _chunks,
-    looks.JOBS: _jobs,
-    looks.LEASES: _leases,
+    looks.JOBS: jobs_page,
+    looks.LEASES: leases_page,
+    looks.EVENTS: events_page,
 }
 
 
@@ -366,4 +251,5 @@ def tab_titles(live: LiveReport | None) -> dict[str, str]:
         looks.CHUNKS: f"{count_text(troubled)} under" if troubled else "",
         looks.JOBS: count_text(live.overview.jobs) if live.overview.jobs else "",
         looks.LEASES: count_text(live.overview.leases.tails) if live.overview.leases.tails else "",
+        looks.EVENTS: "",
     }

@@ -28,11 +28,22 @@ def rate_text(bytes_per_s: float) -> str:
     return f"{size_text(bytes_per_s)}/s" if bytes_per_s > 0 else NOTHING
 
 
+def rate_span(bytes_per_s: float) -> Span:
+    """Return bytes per second as a cell of a table."""
+    return rate_text(bytes_per_s), PLAIN if bytes_per_s > 0 else FAINT
+
+
 def often_text(per_s: float) -> str:
     """Return how often something happens in a second; `-` for never."""
     if per_s <= 0:
         return NOTHING
     return f"{count_text(int(per_s + 0.5))}/s" if per_s >= 10 else f"{per_s:.1f}/s"
+
+
+def bar_text(share: float, width: int = 10) -> str:
+    """Return a share as a bar, thin enough that bars below each other stay apart."""
+    filled = round(min(1.0, max(0.0, share)) * width)
+    return "━" * filled + "─" * (width - filled)
 
 
 def age_words(milliseconds: int) -> str:
