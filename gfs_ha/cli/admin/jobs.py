@@ -242,13 +242,17 @@ def _(report: JobLog) -> Iterator[str]:
 def _(report: JobReport, wide: bool) -> RenderableType:
     if not report.items:
         return Text("no jobs")
-    table = Table("Job", "Kind", "Phase", "Done", "Moved", "Rate", "ETA", "Said", box=None)
+    table = Table("Job", "Kind", "Phase", "Done", "Moved", "Rate", "ETA", box=None)
     if wide:
         for title in ("Moves", "Begun", "Ended", "Asked by"):
             table.add_column(title)
+    notes = []
     for row in report.items:
         table.add_row(*_cells(row, wide))
-    return table
+        said = said_text(row)
+        if said.plain:
+            notes.append(Text(f"{row.id}: ").append_text(said))
+    return Group(table, *notes)
 
 
 @render.register
@@ -267,7 +271,6 @@ def _cells(row: JobRow, wide: bool) -> list[str | Text]:
         progress_text(row) if row.phase in (RUNNING, PAUSED) else size_text(row.moved_bytes),
         f"{size_text(row.bytes_per_s)}/s" if active else "-",
         duration_text(row.eta_ms) if active and row.eta_ms >= 0 else "-",
-        said_text(row),
     ]
     if wide:
         ended = time_text(row.ended_ns) if row.ended_ns else "-"

@@ -29,7 +29,7 @@ class Fill:
         self._before, self._after, self._mean = before, after, mean
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width = max(_BAR_LEAST, min(options.max_width, _BAR_MAX))
+        width = max(_BAR_LEAST, min(options.max_width - 2, _BAR_MAX))
         cells = [" "] * width
         before, after = (round(width * min(1.0, one)) for one in (self._before, self._after))
         cells[: min(before, after)] = "#" * min(before, after)
@@ -99,12 +99,12 @@ def _headline(report: RebalancePlan) -> Text:
 
 
 def _plan_table(report: RebalancePlan, wide: bool) -> Table:
-    table = Table("Server", "Rack", "Size", "Before", "After", box=None, expand=False)
+    table = Table("Server", "Rack", box=None)
+    for title in ("Size", "Before", "After"):
+        table.add_column(title, justify="right", no_wrap=True)
     table.add_column("", ratio=1, min_width=_BAR_LEAST + 2, max_width=_BAR_MAX + 2)
-    table.add_column("In", justify="right")
-    table.add_column("Out", justify="right")
-    if wide:
-        table.add_column("At most", justify="right")
+    for title in ("In", "Out", *(("At most",) if wide else ())):
+        table.add_column(title, justify="right", no_wrap=True)
     shown = report.items
     if not wide and len(shown) > _SHOWN_MAX:
         changed = [row for row in shown if row.bytes_in or row.bytes_out or row.outside]
@@ -173,7 +173,9 @@ def _job_lines(row: JobRow) -> list[RenderableType]:
 
 
 def _status_table(report: RebalanceStatus, wide: bool) -> Table:
-    table = Table("Server", "Rack", "Size", "Used", "Off", box=None)
+    table = Table("Server", "Rack", box=None)
+    for title in ("Size", "Used", "Off"):
+        table.add_column(title, justify="right", no_wrap=True)
     table.add_column("", ratio=1, min_width=_BAR_LEAST + 2, max_width=_BAR_MAX + 2)
     table.add_column("")
     for row in report.items:

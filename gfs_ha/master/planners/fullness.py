@@ -110,7 +110,7 @@ def _disks(view: View, scene: Scene, traffic: Traffic) -> list[Disk]:
     return found
 
 
-NOT_WHOLE = "copies of them are under way, or lacking"
+NOT_WHOLE = "copies of its chunks are under way or lacking"
 
 
 def movable(scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> Movable | None:

@@ -25,8 +25,8 @@ from gfs_ha.protocol.jobs import DONE, REBALANCE, RUNNING, in_window
 UNFREED_MAX = 256  # Old places that are still there: so much room is taken twice at most.
 MOVES_DEFAULT = 64  # Under way at once, all servers together.
 LACKING_S = 30.0  # So long nothing begins after a chunk that lacked a copy was given one.
-NO_TARGET = "no emptier server may have them by the rule of placement, or has room"
-LARGE = "they are larger than what has to be moved"
+NO_TARGET = "no emptier server has room for its copies and may have them by the rule of placement"
+LARGE = "its copies are larger than what it is off the mean"
 
 
 def plan_rebalance(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:

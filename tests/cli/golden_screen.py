@@ -1,0 +1,28 @@
+"""Reports as they look in a terminal of so many columns, without colours."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from gfs_ha.cli.render import render
+
+
+def screen(report: object, columns: int, wide: bool = False) -> str:
+    """Return the lines of a report, without what follows their last letter."""
+    buffer = io.StringIO()
+    console = Console(
+        file=buffer,
+        width=columns,
+        no_color=True,
+        force_terminal=False,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        legacy_windows=False,
+    )
+    console.print(render(report, wide))
+    lines = [line.rstrip() for line in buffer.getvalue().rstrip("\n").split("\n")]
+    assert all(len(line) <= columns for line in lines)
+    return "\n".join(lines)

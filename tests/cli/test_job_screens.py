@@ -1,0 +1,187 @@
+"""How plans of a rebalance, its progress and jobs look at 80, 120 and 200 columns, to the letter.
+
+`GFS_WRITE_GOLDEN=1` writes what they look like now; look at the difference before you keep it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from golden_screen import screen
+
+from gfs_ha.cli.admin import rebalance_screens as rebalance_screens
+from gfs_ha.cli.admin.jobs import OneJob
+from gfs_ha.cli.admin.jobs_wait import bar_text, check_ended, ended_text
+from gfs_ha.errors import PartlyDone, Unhealthy
+from gfs_ha.ids import ChunkId, DiskId
+from gfs_ha.limits import GIB, MIB
+from gfs_ha.protocol.jobs import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    PAUSED,
+    Blocker,
+    JobEvent,
+    JobLog,
+    JobOptions,
+    JobReport,
+    JobRow,
+)
+from gfs_ha.protocol.rebalance import BalanceRow, PlannedMove, RebalancePlan, RebalanceStatus
+
+GOLDEN = Path(__file__).parent / "golden"
+WALL_NS = 1_795_707_532_000_000_000
+TOTAL = 4096 * GIB
+
+
+def disk(number: int, rack: int, before: float, after: float, **more: object) -> BalanceRow:
+    shift = int((after - before) * TOTAL)
+    return BalanceRow(
+        name=f"cs{number:02}",
+        rack=f"r{rack}",
+        disk_id=DiskId(0x7000 + number),
+        several=False,
+        total_bytes=TOTAL,
+        used_bytes=int(before * TOTAL),
+        share=before,
+        share_after=after,
+        used_after=int(after * TOTAL),
+        most_bytes=int(max(before, after) * TOTAL),
+        bytes_in=max(0, shift),
+        bytes_out=max(0, -shift),
+        **more,
+    )
+
+
+DISKS = (
+    disk(1, 1, 0.72, 0.59),
+    disk(2, 1, 0.31, 0.49),
+    disk(3, 2, 0.54, 0.54, trouble="is suspect (no heartbeat for 4 s)"),
+    disk(4, 2, 0.88, 0.62, outside="no emptier server has room for its copies"),
+    disk(5, 3, 0.02, 0.49),
+)
+MOVES = tuple(
+    PlannedMove(
+        ChunkId(0x100000000002E + at), 64 * MIB, "cs01", "cs05", "72.0% full to 2.0%, rack r1 to r3"
+    )
+    for at in range(7)
+)
+PLAN = RebalancePlan(DISKS, MOVES, 25_344, 1596 * GIB, 0.54, 0.05, 400 * MIB, 4_100_000, False)
+JOB = JobRow(
+    id="r-19",
+    kind="rebalance",
+    phase="running",
+    server="",
+    disk_id=DiskId(0),
+    share=0.42,
+    planned_bytes=1596 * GIB,
+    planned_moves=25_344,
+    moved_bytes=670 * GIB,
+    moves=10_720,
+    left_bytes=926 * GIB,
+    left_moves=14_624,
+    bytes_per_s=380 * MIB,
+    eta_ms=2_460_000,
+    made_ns=WALL_NS,
+    ended_ns=0,
+    asked_by="ann@ops1",
+    last_error="cs05 could not copy: No space left on device",
+    last_error_ns=WALL_NS,
+    options=JobOptions(0.03, 400 * MIB, 16, "22:00-06:00"),
+)
+DRAIN = JobRow(
+    id="d-7",
+    kind="drain",
+    phase="running",
+    server="cs07",
+    disk_id=DiskId(0),
+    share=0.64,
+    planned_bytes=0,
+    planned_moves=0,
+    moved_bytes=64 * GIB,
+    moves=1_000,
+    left_bytes=36 * GIB,
+    left_moves=560,
+    bytes_per_s=0,
+    eta_ms=-1,
+    made_ns=WALL_NS,
+    ended_ns=0,
+    asked_by="ann@ops1",
+    last_error="",
+    last_error_ns=0,
+    options=JobOptions(),
+    waits="chunks lack copies: these come first",
+    blocked=2,
+    blockers=(
+        Blocker(
+            ChunkId(0x3F2A),
+            "/backup/big.img",
+            "wants 5 copies (goal 5), only 4 other servers in service",
+            ("gfsctl setrep 4 /backup/big.img", "bring another server into service"),
+        ),
+    ),
+)
+REPORTS = {
+    "plan": PLAN,
+    "balanced": RebalancePlan(DISKS[2:3], (), 0, 0, 0.54, 0.05, 0, -1, True),
+    "status": RebalanceStatus(DISKS, 0.54, 0.05, 1596 * GIB, JOB),
+    "never": RebalanceStatus(DISKS[2:3], 0.54, 0.05, 0, None),
+    "job": OneJob((JOB,)),
+    "blocked": OneJob((DRAIN,)),
+    "jobs": JobReport((JOB, DRAIN)),
+    "log": JobLog((JobEvent(1, WALL_NS, "begins"), JobEvent(2, WALL_NS, "is done")), "r-19"),
+}
+
+
+@pytest.fixture(autouse=True)
+def in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("columns", [80, 120, 200])
+@pytest.mark.parametrize("name", list(REPORTS))
+def test_a_screen_looks_as_it_did(name: str, columns: int) -> None:
+    shown = screen(REPORTS[name], columns) + "\n"
+    golden = GOLDEN / f"{name}_{columns}.txt"
+    if os.environ.get("GFS_WRITE_GOLDEN"):
+        golden.write_text(shown)
+    assert shown == golden.read_text()
+
+
+def test_wide_screens_show_all_moves_and_the_highest_fill() -> None:
+    shown = screen(PLAN, 200, wide=True)
+    assert "At most" in shown and shown.count("0x1000000000") == len(MOVES)
+
+
+@pytest.mark.parametrize("columns", [40, 79, 119])
+def test_the_bar_of_a_job_fits_on_one_line(columns: int) -> None:
+    for row in (JOB, DRAIN):
+        assert len(bar_text(row, columns)) <= columns
+
+
+def test_the_bar_of_a_job_says_how_far_it_is() -> None:
+    bar = "r-19 [==========              ] 42 %  670.0 GiB of 1.6 TiB  380.0 MiB/s  ETA 41 m 0 s"
+    assert bar_text(JOB, 119) == bar
+
+
+def ended(phase: str) -> JobRow:
+    return msgspec.structs.replace(JOB, phase=phase, ended_ns=WALL_NS + 60 * 10**9)
+
+
+def test_the_exit_status_of_a_wait_says_how_the_job_ended() -> None:
+    check_ended(ended(DONE))
+    with pytest.raises(PartlyDone, match="r-19 was cancelled after 10,720 moves"):
+        check_ended(ended(CANCELLED))
+    with pytest.raises(Unhealthy, match=r"r-19 has failed after 10,720 moves.*No space left"):
+        check_ended(ended(FAILED))
+    assert ended_text(ended(DONE)).startswith("r-19 is done: 10,720 moves, 670.0 GiB in 1 m 0 s")
+    assert "paused" in bar_text(ended(PAUSED), 119)
