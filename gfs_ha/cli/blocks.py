@@ -12,7 +12,8 @@ from rich.text import Text
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.runbooks import Step
 
-Line = tuple[str, "str | Text | Sequence[Step]"]
+Said = str | Text | Table | Sequence[Step] | None
+Line = tuple[str, Said]
 _NAME_COLUMNS = 7
 _COMMAND_COLUMNS = 54
 
@@ -26,9 +27,13 @@ def block(head: Text, lines: Iterable[Line]) -> RenderableType:
     table.add_column("", style="dim", no_wrap=True, min_width=_NAME_COLUMNS)
     table.add_column("", overflow="fold")
     for name, said in lines:
-        if isinstance(said, Text | str):
-            if said:
-                table.add_row(name, Text(printable(said)) if isinstance(said, str) else said)
+        if not said:
+            continue
+        if isinstance(said, str):
+            table.add_row(name, Text(printable(said)))
+            continue
+        if isinstance(said, Text | Table):
+            table.add_row(name, said)
             continue
         for step in said:
             table.add_row(name, _step_text(step))

@@ -5,12 +5,15 @@ Pure: the very choices that the planners make, asked with the servers as they ar
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from gfs_ha.errors import NoServers, NoSpace
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.master.placement import (
+    HIGH_WATER,
     Candidate,
+    CopyWanted,
     Wanted,
     copy_rank,
     may_share,
@@ -37,6 +40,8 @@ from gfs_ha.protocol.reports import ChunkRow
 
 _OPEN_TO_MAX = 20
 _REJECTED_MAX = 1_000
+_CHANGES_MAX = 8
+_REASONS_MAX = 4
 
 
 def explain(scene: Scene, chunk_id: ChunkId, chunk: Chunk, row: ChunkRow) -> PlacementExplained:
@@ -69,6 +74,7 @@ def explain(scene: Scene, chunk_id: ChunkId, chunk: Chunk, row: ChunkRow) -> Pla
         if_lost=tuple(_successor(scene, chunk_id, chunk, good, one) for one in holders)
         if chunk.state == SEALED
         else (),
+        changes=tuple(_changes(scene, wanted, [one.server_id for one in rejected])),
     )
 
 
@@ -100,6 +106,49 @@ def explain_new(everyone: list[Candidate], wanted: Wanted, path: str) -> NewPlac
         remarks=remarks,
         refused=refused,
     )
+
+
+def _changes(scene: Scene, wanted: CopyWanted, rejected: list[ServerId]) -> Iterator[str]:
+    """Yield what would let each of some servers take a copy; the first few."""
+    waiting = scene.roster.in_maintenance()
+    told = 0
+    for server_id in rejected:
+        one = scene.candidates[server_id]
+        if server_id in wanted.taken:
+            continue
+        if scene.roster.leaving(server_id):
+            change = f"{one.name} back in service"
+        elif server_id in waiting:
+            change = f"the end of the maintenance of {one.name}"
+        elif one.trouble:
+            change = f"{one.name} back, live and with a disk that works"
+        elif server_id in wanted.failed:
+            change = f"a pause: {one.name} is tried again then"
+        elif one.used_share >= HIGH_WATER or one.free_bytes < wanted.length:
+            change = f"room on {one.name} (below {HIGH_WATER:.0%}): a rebalance, or a bigger disk"
+        else:
+            change = f"{one.name} on a machine of its own"
+        yield change
+        told += 1
+        if told == _CHANGES_MAX:
+            return
+
+
+def _nobody(scene: Scene, wanted: CopyWanted, lost: Candidate) -> str:
+    """Return why no server can take a copy, those that have one already counted together."""
+    others = [one for one in scene.candidates.values() if one.server_id != lost.server_id]
+    shared = may_share(others, wanted.goal)
+    having = sum(one.server_id in wanted.taken and not one.trouble for one in others)
+    said = [f"{having} others have one already"] if having > 1 else []
+    said += ["the other one has it already"] if having == 1 else []
+    reasons = [
+        f"{one.name} {one.trouble or why_no_copy(one, wanted, shared)}"
+        for one in others
+        if one.trouble or one.server_id not in wanted.taken
+    ]
+    more = f" and {len(reasons) - _REASONS_MAX} more" if len(reasons) > _REASONS_MAX else ""
+    said += reasons[:_REASONS_MAX]
+    return f"nobody can take its copy: {', '.join(said)}{more}" if said else "there is no other"
 
 
 def _placed(one: Candidate, why: str) -> PlacedRow:
@@ -148,9 +197,9 @@ def _successor(
         replace(one, trouble="is dead") if one.server_id == lost.server_id else one
         for one in scene.candidates.values()
     ]
-    target, remarks = place_copy(others, wanted)
+    target, _ = place_copy(others, wanted)
     if target is None:
-        return SuccessorRow(lost.name, "", "", 0.0, "", remarks[0])
+        return SuccessorRow(lost.name, "", "", 0.0, "", _nobody(scene, wanted, lost))
     sources = [
         one for one in scene.sources(chunk_id, chunk, target.server_id) if one != lost.server_id
     ]

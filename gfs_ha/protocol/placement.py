@@ -49,6 +49,7 @@ class PlacementExplained(Word, frozen=True, tag="placement_explained"):
     open_to: tuple[PlacedRow, ...]  # Who would take one more copy, the best ones first.
     rejected: tuple[RejectedRow, ...]
     if_lost: tuple[SuccessorRow, ...]
+    changes: tuple[str, ...] = ()  # What would let a server take a copy that takes none now.
 
 
 class ExplainPlacement(Word, frozen=True, tag="explain_placement"):
