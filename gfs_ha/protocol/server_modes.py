@@ -24,7 +24,8 @@ KEPT_SHOWN = 20  # Places of a page that are missed, by name.
 class DrainServer(Word, frozen=True, tag="drain_server"):
     """-> JobStarted. A job begins that empties a server, as was planned of it.
 
-    `decommission`: for good. Raises: NotFound, WrongState (it is empty, or another job empties it).
+    `decommission`: for good. Raises: NotFound, PreconditionFailed (it is empty), WrongState (a job
+    empties it already).
     """
 
     name: str

@@ -68,22 +68,20 @@ def decommission(
 
 def _empty(session: Session, servers: tuple[str, ...], how: tuple[bool, bool, bool, bool]) -> None:
     decommission, dry_run, wait, yes = how
-    plan, moves = plan_drain(session, servers)
+    plan, parts = plan_drain(session, servers)
     if dry_run:
         session.show(plan)
         return
     _ask(session, plan, yes)
     who = own_name(session.config.client.machine)
-    total = sum(moves.values())
     started = []
     for name in plan.servers:
-        # The bytes of a plan are of all servers together: each job gets its part by its moves.
-        part = plan.move_bytes * moves[name] // total if total else 0
-        asked = session.operations.server_modes.drain(name, decommission, (part, moves[name]), who)
+        size, copies = parts[name]
+        asked = session.operations.server_modes.drain(name, decommission, parts[name], who)
         started.append(asked)
         if session.options.output in (TABLE, WIDE) and not session.options.quiet:
             said = "decommissioned" if decommission else "drained"
-            what = f"{count_text(moves[name], 'copy', 'copies')}, {size_text(part)}"
+            what = f"{count_text(copies, 'copy', 'copies')}, {size_text(size)}"
             how_far = "" if wait else f"; how far it is: gfsctl admin jobs show {asked.id}"
             output.write_lines([f"{asked.id}  {name} is being {said}: {what}{how_far}"])
     if session.options.output not in (TABLE, WIDE):

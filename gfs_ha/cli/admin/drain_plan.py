@@ -55,17 +55,23 @@ def usable(row: ServerRow) -> bool:
     return row.state == "live" and row.mode == IN_SERVICE and not row.maintenance_left_ms
 
 
-def plan_drain(session: Session, wanted: Collection[str]) -> tuple[DrainPlan, dict[str, int]]:
-    """Return the plan of emptying servers together, and the moves by server."""
+Part = tuple[int, int]
+
+
+def plan_drain(session: Session, wanted: Collection[str]) -> tuple[DrainPlan, dict[str, Part]]:
+    """Return the plan of emptying servers together, and (bytes, copies) to move by server."""
     rows = session.operations.servers().items
     chosen = named_rows(rows, wanted)
     leaving = frozenset(row.server_id for row in chosen)
     chunks: dict[ChunkId, PlaceRow] = {}
-    moves = {row.name: 0 for row in chosen}
+    parts = {}
     for row in chosen:
+        size = copies = 0
         for place in session.operations.server_modes.places(row.server_id):
             chunks[place.chunk_id] = place
-            moves[row.name] += place.holds
+            copies += place.holds
+            size += place.length * place.holds
+        parts[row.name] = (size, copies)
     sealed = [one for one in chunks.values() if one.state == "sealed"]
     known = (KnownChunk(one.chunk_id, one.length, one.goal, one.rule, one.good) for one in sealed)
     found = foresee(candidates_of(rows), known, Change(leaving=leaving))
@@ -84,7 +90,7 @@ def plan_drain(session: Session, wanted: Collection[str]) -> tuple[DrainPlan, di
         left_in_service=stay,
         writable=stay >= least,
     )
-    return plan, moves
+    return plan, parts
 
 
 def _eta_ms(session: Session, items: tuple[FillRow, ...], total: int) -> int:

@@ -83,7 +83,7 @@ def undrain_server(desk: Desk, request: UndrainServer, slot: Slot) -> None:
         row = view.server_mode(server_id)
         job = get_job(view, row.job)
     if row.mode == words.IN_SERVICE:
-        raise PreconditionFailed(f"{server.name} is in service")
+        raise PreconditionFailed(f"{server.name} is in service already")
     command: LeaderCommand
     if row.mode in words.LEAVING and job is not None and not job.ended:
         by = fitting_text(request.asked_by, _ASKED_BY_BYTES_MAX)

@@ -12,6 +12,7 @@ from gfs_ha.master.planners.scene import Scene
 from gfs_ha.master.state.records import Chunk
 from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.view import View
+from gfs_ha.protocol.server_modes import DRAINED, LEAVING
 
 _NAMED_MAX = 8
 
@@ -52,7 +53,8 @@ def why_nowhere(scene: Scene, chunk_id: ChunkId, chunk: Chunk, kept: list[Server
 
 def _add_or_undrain(scene: Scene) -> str:
     """Return the way out that a server more is."""
-    leaving = [one for one, _ in scene.roster.servers if scene.roster.leaving(one)]
+    known = scene.roster
+    leaving = [one for one, _ in known.servers if known.mode(one).mode in (*LEAVING, DRAINED)]
     way = "add a server"
     if leaving:
         name = _names(scene, leaving)[0]

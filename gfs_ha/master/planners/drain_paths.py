@@ -27,6 +27,7 @@ class DrainPaths:
 
     found: dict[ChunkId, str] = field(default_factory=dict)
     _after: str = ""
+    _looked_for: frozenset[ChunkId] = frozenset()
     _rest_until_s: float = 0.0
 
     def look(self, view: View, chunk_ids: Iterable[ChunkId], now_s: float) -> None:
@@ -34,15 +35,19 @@ class DrainPaths:
         wanted = list(islice(dict.fromkeys(chunk_ids), CHUNKS_MAX))
         found = {one: self.found[one] for one in wanted if one in self.found}
         lacking = [one for one in wanted if one not in found]
+        if set(lacking) - self._looked_for:
+            self._rest_until_s = 0.0  # Some were met a moment ago.
+        self._looked_for = frozenset(lacking)
         if lacking and now_s >= self._rest_until_s:
             found.update(self._walk(view, lacking, now_s))
         if found != self.found:
             self.found = found
 
     def _walk(self, view: View, lacking: list[ChunkId], now_s: float) -> dict[ChunkId, str]:
-        contents = {
-            content_id: chunk_id for chunk_id in lacking for content_id in _contents(view, chunk_id)
-        }
+        contents: dict[ContentId, list[ChunkId]] = {}
+        for chunk_id in lacking:
+            for content_id in _contents(view, chunk_id):
+                contents.setdefault(content_id, []).append(chunk_id)
         if not contents:
             return {}
         found: dict[ChunkId, str] = {}
@@ -52,7 +57,8 @@ class DrainPaths:
             self._after = path
             inode = view.inode(inode_id) if kind == FILE else None
             if inode is not None and inode.content_id in contents:
-                found.setdefault(contents[inode.content_id], path)
+                for chunk_id in contents[inode.content_id]:
+                    found.setdefault(chunk_id, path)
         if count < _NAMES:
             self._after, self._rest_until_s = "", now_s + REST_S
         return found

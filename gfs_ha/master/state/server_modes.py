@@ -15,9 +15,9 @@ import msgspec
 from gfs_ha.errors import (
     InvalidArgument,
     LimitExceeded,
+    PreconditionFailed,
     StaleCommand,
     UnknownServer,
-    WrongState,
 )
 from gfs_ha.ids import DiskId, ServerId, format_id
 from gfs_ha.limits import LABEL_BYTES_MAX, LABELS_MAX, MAINTENANCE_MS_MAX
@@ -142,9 +142,10 @@ def set_labels(draft: Draft, command: SetLabels) -> Done:
 
 
 def begin_leaving(draft: Draft, number: int, job: Job) -> None:
-    """Let a server or disk stand as the job that begins says. Raises: UnknownServer, WrongState.
+    """Let a server or disk stand as the job that begins says.
 
-    In the command that begins the job: neither is there without the other.
+    In the command that begins the job: neither is there without the other. Raises: UnknownServer,
+    PreconditionFailed.
     """
     if job.kind not in _LEAVING:
         return
@@ -159,7 +160,7 @@ def begin_leaving(draft: Draft, number: int, job: Job) -> None:
     row = draft.view.server_mode(job.server_id)
     leaving, empty = _LEAVING[job.kind]
     if row.mode in (empty, words.DECOMMISSIONED):
-        raise WrongState(f"{server.name} is {row.mode} already")
+        raise PreconditionFailed(f"{server.name} is {row.mode} already")
     changed = msgspec.structs.replace(row, mode=leaving, job=number, since_wall_ns=since_ns)
     _put(draft, job.server_id, changed)
 

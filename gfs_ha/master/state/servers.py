@@ -72,10 +72,15 @@ def _identify(draft: Draft, command: EnrollServer) -> ServerId:
     if command.server_id:
         known = draft.view.server(command.server_id)
         if known is None or known.name != command.name:
-            whose = "unknown here" if known is None else f"that of {known.name}"
+            if known is None:
+                raise WrongDirectory(
+                    f"{command.name} says it is server {command.server_id}, which is unknown here:"
+                    " it was removed, or its data directory belongs to another cluster; with an"
+                    " empty one it comes as a new server"
+                )
             raise WrongDirectory(
-                f"{command.name} says it is server {command.server_id}, which is {whose};"
-                " its data directory belongs to another server or cluster"
+                f"{command.name} says it is server {command.server_id}, which is that of"
+                f" {known.name}; its data directory belongs to another server"
             )
     if owner is not None and (named is None or named.server_id != owner):
         other = draft.view.server(owner)

@@ -59,7 +59,7 @@ def test_a_server_stands_as_its_job_does(
     driver.ok(SetJobPhase(number, PAUSED, RUNNING))
     driver.ok(SetJobPhase(number, RUNNING, DONE))
     assert stands(driver) == (empty, number)
-    assert driver.error(StartJob(kind, JobOptions(), 1)) == "WrongState"
+    assert driver.error(StartJob(kind, JobOptions(), 1)) == "PreconditionFailed"
     driver.check()
 
 
@@ -101,7 +101,7 @@ def test_a_drained_server_may_be_decommissioned_and_not_the_other_way_round(
     number = begin(driver, DECOMMISSION)
     assert stands(driver) == (DECOMMISSIONING, number)
     driver.ok(SetJobPhase(number, RUNNING, DONE))
-    assert driver.error(StartJob(DRAIN, JobOptions(), 1)) == "WrongState"
+    assert driver.error(StartJob(DRAIN, JobOptions(), 1)) == "PreconditionFailed"
     driver.check()
 
 
