@@ -24,6 +24,7 @@ from gfs_ha.protocol.jobs import DONE, REBALANCE, RUNNING, in_window
 
 UNFREED_MAX = 256  # Old places that are still there: so much room is taken twice at most.
 MOVES_DEFAULT = 64  # Under way at once, all servers together.
+PAID_AHEAD_S = 0.5  # What a rate allows for so long begins at once: a plan comes twice within it.
 LACKING_S = 30.0  # So long nothing begins after a chunk that lacked a copy was given one.
 NO_TARGET = "no emptier server has room for its copies and may have them by the rule of placement"
 LARGE = "its copies are larger than what it is off the mean"
@@ -142,7 +143,7 @@ class _Rebalance:
         most = options.moves_max or MOVES_DEFAULT
         if traffic.moves + len(self._made.proposals) >= most:
             return True
-        return bool(options.bytes_per_s) and self._walk.paid_until_s > self._now_s
+        return bool(options.bytes_per_s) and self._walk.paid_until_s > self._now_s + PAID_AHEAD_S
 
     def _from(self, balance: Balance, source: Disk, load: Load, rows: int) -> tuple[int, bool]:
         """Begin one move off a disk. Returns (rows that were looked at, whether one was begun)."""

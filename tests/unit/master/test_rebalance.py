@@ -12,7 +12,7 @@ from repair_house import LENGTH
 
 from gfs_ha.master.placement import HIGH_WATER
 from gfs_ha.master.planners.fullness import Traffic, balance_of
-from gfs_ha.master.planners.rebalance import plan_rebalance
+from gfs_ha.master.planners.rebalance import PAID_AHEAD_S, plan_rebalance
 from gfs_ha.master.planners.rebalance_ahead import Ahead
 from gfs_ha.master.planners.scene import Scene
 from gfs_ha.master.state.commands import PlaceCopy
@@ -143,6 +143,14 @@ def test_a_job_takes_the_bandwidth_that_it_may_have() -> None:
         fleet.tick()
     assert 8 <= fleet.job(number).moves <= 11
     assert 400 <= fleet.cursors.jobs.bytes_per_s(number) <= 600
+
+
+def test_small_chunks_do_not_make_a_rebalance_slower_than_it_may_be() -> None:
+    fleet = uneven()
+    fleet.begin(bytes_per_s=40 * LENGTH)
+    made = fleet.plan(plan_rebalance)  # Four times a second: one move each would be four.
+    begun = sum(isinstance(one, PlaceCopy) for one in made.proposals)
+    assert 10 <= begun <= 40 * PAID_AHEAD_S + 1
 
 
 def test_moves_begin_only_within_the_window() -> None:
