@@ -43,6 +43,7 @@ from gfs_ha.protocol.control import (
 )
 from gfs_ha.protocol.records import RecordEntry
 from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
+from gfs_ha.protocol.usage import UsageFacts
 
 BOOT = 77
 
@@ -96,6 +97,7 @@ class ScriptedServer:
         )
         self.scrubs_told: list[ScrubWanted] = []
         self.finished: tuple[FinishedTail, ...] = ()  # Told with every heartbeat.
+        self.usage: UsageFacts | None = None  # Told with every heartbeat.
         self._answers: list[OrderAnswer] = []
         self._link = trio.link("chunkserver", name)
         self._stopping = threading.Event()
@@ -196,6 +198,7 @@ class ScriptedServer:
             self.damage,
             scrub=(self.scrub,) if self.scrub is not None else (),
             finished=self.finished,
+            usage=self.usage,
             led=tuple(
                 LedTail(chunk_id, held.end, held.idle_ms, held.full)
                 for chunk_id, held in list(self.replicas.items())
