@@ -49,6 +49,8 @@ class Bar:
         if self._display is None:
             return
         self._display.stop()
+        if error is None and not self._files_finished and not self._bytes_moved:
+            return  # Nothing was to be copied; who asked for it says so.
         took_s = max(self._runtime.monotonic_s() - self._started_s, 0.001)
         files = count_text(self._files_finished, "file")
         moved = size_text(self._bytes_moved)

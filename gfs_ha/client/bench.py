@@ -79,7 +79,7 @@ class Bench:
         self._runtime = runtime
         self._plan = plan
         self._on_progress = on_progress
-        self._cancel = Cancel()
+        self._cancel = Cancel()  # Of what is under way; set by the crew's end.
         self._lock = runtime.lock()
         self._next = 0
         self._until_ns = 0
@@ -103,7 +103,6 @@ class Bench:
             self._work("measuring", step, self._plan.seconds)
             self._summarise()
         finally:
-            self._cancel.set()
             self._remove()
         return self._result
 
@@ -122,8 +121,8 @@ class Bench:
             while (index := self._claim()) is not None:
                 step(index, times)
 
-        cancel = Cancel(self._cancel)
-        crew: Crew[int] = Crew(self._runtime, self._plan.jobs, worker, cancel)
+        self._cancel = Cancel()
+        crew: Crew[int] = Crew(self._runtime, self._plan.jobs, worker, self._cancel)
         try:
             for number in range(self._plan.jobs):
                 crew.give(number)

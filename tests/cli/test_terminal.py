@@ -96,6 +96,24 @@ def test_a_recursive_rm_asks_with_count_and_bytes(
     assert status == 0 and gfsctl.names(home) == []
 
 
+def test_sync_asks_before_it_deletes_with_count_bytes_and_place(
+    gfsctl: Gfsctl, home: str, terminal: Terminal, tmp_path: Path
+) -> None:
+    (tmp_path / "src").mkdir()
+    gfsctl.library.mkdir(f"{home}/t/e", parents=True)
+    gfsctl.library.write_bytes(f"{home}/t/e/f", b"x" * 2048)
+    words = ("sync", "--delete", "src", f"{home}/t")
+    question = f"delete 1 file (2.0 KiB) and 1 directory in the cluster's {home}/t that the source"
+    status, _ = terminal.run(*words, answers=((question, "n\n"),))
+    assert status == 0 and gfsctl.names(f"{home}/t") == ["e"]
+    status, screen = terminal.run(*words, answers=((question, "y\n"),))
+    assert status == 0 and "deleted 2" in screen
+    assert gfsctl.names(f"{home}/t") == []
+    status, screen = terminal.run(*words)
+    assert status == 0 and screen.endswith("nothing to do: 0 files and 1 directory is equal\n")
+    assert "copied 0" not in screen
+
+
 def test_rm_of_a_file_mv_and_put_never_ask(gfsctl: Gfsctl, home: str, terminal: Terminal) -> None:
     gfsctl.library.write_bytes(f"{home}/a", b"a")
     gfsctl.library.write_bytes(f"{home}/b", b"b")
@@ -149,10 +167,32 @@ def test_colours_are_for_terminals_and_only_when_wanted(terminal: Terminal) -> N
     assert status == 0 and ESCAPE not in screen
 
 
-def test_a_watched_screen_is_drawn_over_the_old_one_until_ctrl_c(terminal: Terminal) -> None:
-    status, screen = terminal.run("admin", "status", "-w", "0.1", answers=((f"{ESCAPE}J", "\x03"),))
-    assert status == 130
-    assert screen.startswith(f"{ESCAPE}2J{ESCAPE}H") and "leader" in screen
+def test_a_watched_screen_is_drawn_over_the_old_one_until_ctrl_c(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    words = ("admin", "status", "-w", "0.1", "--no-color")
+    status, screen = terminal.run(*words, answers=(("alerts", "\x03"),))
+    assert status == 130 and "leader" in screen
+    # On a screen of its own, never wiped, and the shell's comes back.
+    assert screen.startswith(f"{ESCAPE}?1049h") and f"{ESCAPE}?1049l" in screen
+    assert f"{ESCAPE}2J" not in screen and f"{ESCAPE}J" not in screen
+    assert screen.count("cluster ") == 1  # An equal line is not written again.
+
+
+def test_a_watched_screen_ends_with_q(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    status, screen = terminal.run("admin", "masters", "ls", "-w", answers=(("leader", "q"),))
+    assert status == 0 and screen.endswith(f"{ESCAPE}?1049l")
+
+
+def test_a_terminal_that_cannot_draw_gets_what_a_pipe_gets(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    words = ("admin", "status", "-w", "0.1", "--no-color")
+    status, screen = terminal.run(*words, answers=(("alerts", "\x03"),))
+    assert status == 130 and ESCAPE not in screen
 
 
 def test_text_for_a_pipe_has_one_line_per_row() -> None:

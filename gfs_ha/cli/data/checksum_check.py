@@ -52,7 +52,7 @@ def check_lists(
         lambda: {"states": dict(sorted(states.items())), "malformed": lines.malformed},
     )
     output.flush()
-    if lines.malformed:
+    if lines.malformed and states:
         what = count_text(lines.malformed, "line is", "lines are")
         session.warn(f"{what} no checksum, two spaces and a name; left out")
     if not states:

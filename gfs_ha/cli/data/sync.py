@@ -237,7 +237,10 @@ def _conclude(session: Session, summary: SyncSummary, sides: Sides) -> None:
         for problem in problems:
             output.say(line_of_problem(problem))
     what = count_text(len(problems), "name is", "names are")
-    kept = f"; {summary.planned(DELETE):,} were not deleted for that" if summary.withheld else ""
+    kept = ""
+    if summary.withheld:
+        kept = f"; {count_text(summary.planned(DELETE), 'name was', 'names were')} not deleted"
+        kept += " because of that"
     raise PartlyDone(f"{what} not as in the source{kept}")
 
 
