@@ -90,23 +90,10 @@ class Typed(NamedTuple):
 
 def typed(line: str) -> Typed:
     """Return the words of a line; a quote that is still open is no error."""
-    start = _start_of_last(line)
+    start, quote, escaping = _start_of_last(line)
     raw = line[start:]
-    quote = ""
-    for closing in ("", "'", '"'):
-        try:
-            last = shlex.split(raw + closing)
-        except ValueError:
-            continue
-        quote = closing
-        break
-    else:
-        last = shlex.split(raw[:-1])  # It ends with a backslash.
-    try:
-        before = shlex.split(line[:start])
-    except ValueError:
-        before = line[:start].split()
-    return Typed(before[1:], last[0] if last else "", quote, raw)
+    last = shlex.split(raw[:-1] + quote if escaping else raw + quote)
+    return Typed(shlex.split(line[:start])[1:], last[0] if last else "", quote, raw)
 
 
 def answer(
@@ -123,8 +110,8 @@ def answer(
             yield f"{one.value}\t{one.meaning}" if one.meaning and shell == "fish" else one.value
 
 
-def _start_of_last(line: str) -> int:
-    """Return where the last word begins: behind the last space that is not quoted."""
+def _start_of_last(line: str) -> tuple[int, str, bool]:
+    """Return where the last word begins, the quote that is open, whether a backslash ends it."""
     start, quote, at = 0, "", 0
     while at < len(line):
         letter = line[at]
@@ -137,7 +124,7 @@ def _start_of_last(line: str) -> int:
         elif letter.isspace():
             start = at + 1
         at += 1
-    return start
+    return start, quote, at > len(line)
 
 
 def _for_bash(value: str, words: Typed, breaks: str) -> str:

@@ -12,12 +12,14 @@ from gfs_ha.cli.complete import words
 from gfs_ha.cli.complete.shells import CANDIDATES_MAX, Candidate
 from gfs_ha.cli.names import SCHEME
 from gfs_ha.cli.options import Options
+from gfs_ha.errors import DeadlineExceeded, NoLeader
 from gfs_ha.ids import ChunkId, format_id
 from gfs_ha.protocol.calls import Asked, Reply, Request
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.metadata import DIRECTORY, ListDirectory, Listing
 
-TIMEOUT_S = 0.8  # Who waits for a word longer types it.
+TIMEOUT_S = 0.8  # Who waits for a word longer types it; GFS_COMPLETION_TIMEOUT says otherwise.
+_TIMEOUT_MAX_S = 60.0
 _ENTRIES_MAX = 100_000  # Of a local directory that are looked at.
 _CHUNK_DIGITS_MAX = 4
 
@@ -41,8 +43,7 @@ def look_up(kind: str, options: Options, text: str) -> Sequence[Candidate]:
         return [Candidate(name, why) for name, why in RULE_TEXTS.items() if name.startswith(text)]
     if kind == words.REMOTE and not text.startswith("/") and not SCHEME.startswith(text[:6]):
         return []
-    with _Masters(options) as masters:
-        return masters.names(kind, text)[:CANDIDATES_MAX]
+    return _Masters(options).names(kind, text)[:CANDIDATES_MAX]
 
 
 def local_names(text: str) -> Iterator[Candidate]:
@@ -75,12 +76,6 @@ class _Masters:
     def __init__(self, options: Options) -> None:
         self._addressed = Addressed(options, os.environ)
 
-    def __enter__(self) -> _Masters:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return  # The process ends right after; hanging up politely would only take time.
-
     def names(self, kind: str, text: str) -> list[Candidate]:
         if kind == words.REMOTE:
             return self._paths(text)
@@ -94,10 +89,8 @@ class _Masters:
     def _paths(self, text: str) -> list[Candidate]:
         if not text:
             return [Candidate("/")]
-        if text.startswith(SCHEME) and "/" not in text[len(SCHEME) :]:
+        if not text.startswith("/") and "/" not in text[len(SCHEME) :]:
             return self._clusters(text)
-        if not text.startswith(("/", SCHEME)):
-            return [Candidate(SCHEME)]
         above, slash, name = text.rpartition("/")
         directory = self._addressed.remote_path(above + slash)
         request = ListDirectory(directory.rstrip("/") or "/", below(name), CANDIDATES_MAX)
@@ -173,13 +166,30 @@ class _Masters:
         runtime = ThreadedRuntime()
         hello = Hello(cluster.id, PROTOCOL_VERSION, "client", f"completion:{os.getpid()}")
         link = LeaderLink(cluster.masters, TcpNetwork(runtime), hello, runtime)
-        consistency = consistency_of("local" if anywhere else "linearizable")
-        calls = ClusterCalls(link, runtime, TIMEOUT_S, consistency)
-        replies = calls.read_all([Asked(request) for request in requests])
+        half_s = _timeout_s() / 2
+        calls = ClusterCalls(link, runtime, half_s if anywhere else 2 * half_s)
+        asked = [Asked(request) for request in requests]
+        try:
+            replies = calls.read_all(asked)
+        except (NoLeader, DeadlineExceeded):
+            if not anywhere:
+                raise
+            # Without a leader names as any master has them are better than none.
+            replies = calls.beside(consistency_of("local"), half_s).read_all(asked)
+        finally:
+            calls.close()
         for reply in replies:
             if isinstance(reply, Failure):
                 raise reply.raised()
         return list(replies)
+
+
+def _timeout_s() -> float:
+    try:
+        wanted_s = float(os.environ.get("GFS_COMPLETION_TIMEOUT") or TIMEOUT_S)
+    except ValueError:
+        return TIMEOUT_S
+    return min(wanted_s, _TIMEOUT_MAX_S) if wanted_s > 0 else TIMEOUT_S
 
 
 def _by_number(one: Candidate) -> tuple[str | int, ...]:
