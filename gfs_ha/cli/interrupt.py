@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _PATIENCE = 3  # Signals after which the clean-up is given up.
 
 _RESEND_S = 0.2
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _listening = False
 _caught = 0
@@ -35,7 +36,7 @@ def listen() -> None:
     """
     global _listening
     _listening = True
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _answer)
 
@@ -55,6 +56,8 @@ def guard(runtime: Runtime) -> None:
 
     def resend_all() -> None:
         while number := os.read(noted, 1):
+            if number[0] not in _ENDING:
+                continue  # A screen hears of Ctrl-Z, too.
             resend(runtime, number[0], lambda: _caught > 0)
 
     runtime.spawn("signal guard", resend_all)

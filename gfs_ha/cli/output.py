@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from gfs_ha.cli.names import printable
@@ -15,8 +16,26 @@ class ClosedPipe(Exception):
     """Nobody reads standard output any more; the command ends quietly."""
 
 
+_capture: bytearray | None = None
+
+
+@contextmanager
+def captured() -> Iterator[bytearray]:
+    """Gather what is written to standard output, and said, for who draws it on a screen."""
+    global _capture
+    _capture = gathered = bytearray()
+    try:
+        yield gathered
+    finally:
+        _capture = None
+
+
 def write(*pieces: bytes | memoryview) -> None:
     """Write bytes to standard output. Raises: ClosedPipe, DiskFull, LocalError."""
+    if _capture is not None:
+        for piece in pieces:
+            _capture.extend(piece)
+        return
     if sys.stdout is None:
         raise LocalError("standard output is closed")
     try:
@@ -60,6 +79,9 @@ def silence() -> None:
 
 def say(text: str) -> None:
     """Write one line to standard error; without one there is nobody to tell."""
+    if _capture is not None:
+        write(f"gfsctl: {printable(text)}\n".encode("utf-8", "replace"))
+        return
     if sys.stderr is None:
         return
     try:

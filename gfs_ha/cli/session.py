@@ -62,6 +62,9 @@ class Session:
     @property
     def cluster(self) -> Cluster:
         """Return the connected library."""
+        return self._connect()
+
+    def _connect(self) -> Cluster:
         if self._cluster is None:
             from gfs_ha import connect
             from gfs_ha.cli.interrupt import guard
@@ -142,11 +145,7 @@ class Session:
 
             output.write_lines(names(report))
             return
-        text = self.text(report)
-        if self.watching and output.stdout_is_terminal():
-            # Overwrite what stood there: a screen that is wiped first flickers.
-            text = "\x1b[H" + text.replace("\n", "\x1b[K\n") + "\x1b[K\n\x1b[J"
-        output.write_lines(text.split("\n"))
+        output.write_lines(self.text(report).split("\n"))
 
     def text(self, report: Any) -> str:
         """Return a report as people see it."""
@@ -244,18 +243,37 @@ class Session:
 
         runtime = ThreadedRuntime()
         self.watching = True
+
+        def look() -> None:
+            once()
+            self._warn_of_age()
+
         if output.stdout_is_terminal() and not self.options.machine_readable:
-            output.write(b"\x1b[2J")
+            from gfs_ha.cli.live.screen import can_draw
+
+            if can_draw():
+                self._watch_on_screen(period_s, look)
+                return
         while True:
             try:
-                once()
-                self._warn_of_age()
+                look()
             except GfsError as error:
                 if not error.retryable:
                     raise
                 conclude(error, self.options.machine_readable, verbose=False)
             output.flush()
             runtime.sleep(period_s)
+
+    def _watch_on_screen(self, period_s: float, look: Callable[[], object]) -> None:
+        from gfs_ha.cli.live.screen import Screen
+        from gfs_ha.cli.live.spans import Palette
+        from gfs_ha.cli.live.watching import Watching
+        from gfs_ha.runtime import ThreadedRuntime
+
+        palette = Palette(self.options.color)
+        self._connect()  # Not in the thread that shows: signals are the main thread's.
+        with Screen(palette) as screen:
+            Watching(screen, palette, look, ThreadedRuntime()).run(period_s)
 
 
 def pass_session(

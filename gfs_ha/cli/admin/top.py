@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -159,7 +158,7 @@ def _show_once(session: Session, look: Look) -> None:
 def _show_live(session: Session, look: Look) -> None:
     from gfs_ha.cli.live.screen import Screen, check_terminal
 
-    check_terminal(os.environ.get("TERM", ""), _INSTEAD)
+    check_terminal(_INSTEAD)
     from gfs_ha.cli.live.app import LiveApp
     from gfs_ha.runtime import ThreadedRuntime
 

@@ -78,11 +78,15 @@ class Screen:
 
         Raises: ClosedPipe when the terminal is gone.
         """
+        self.show([(self._palette.text(one), length(one)) for one in lines])
+
+    def show(self, lines: Sequence[tuple[str, int]]) -> None:
+        """The same, of lines as they are written, each with the columns that it takes."""
         size = self.size
         if size != self._size:
             self._size, self._shown = size, []
         columns, rows = size
-        told = [self._palette.text(one) for one in lines[:rows]]
+        told = [text for text, _ in lines[:rows]]
         told += [""] * (rows - len(told))
         before: Sequence[str | None] = self._shown or [None] * rows
         pieces = []
@@ -90,7 +94,7 @@ class Screen:
             if new != old:
                 # First the text, then what is left of the old one: nothing flickers. A line that
                 # fills the screen has nothing left of it, and the cursor would stand on its end.
-                full = at < len(lines) and length(lines[at]) >= columns
+                full = at < len(lines) and lines[at][1] >= columns
                 pieces.append(f"\x1b[{at + 1};1H{new}{'' if full else _REST}")
         self._shown = told
         if pieces:
@@ -159,11 +163,22 @@ class Screen:
 _REST = "\x1b[K"
 
 
-def check_terminal(term: str, instead: str) -> None:
+def can_draw() -> bool:
+    """Return whether a screen can be drawn and keys can be read here."""
+    return not _hindrance(os.environ.get("TERM", ""))
+
+
+def check_terminal(instead: str) -> None:
     """Raises: UsageError, with what to use instead, where no screen can be drawn or key read."""
+    hindrance = _hindrance(os.environ.get("TERM", ""))
+    if hindrance:
+        raise UsageError(f"{hindrance}; {instead}")
+
+
+def _hindrance(term: str) -> str:
     for stream, name in ((sys.stdin, "standard input"), (sys.stdout, "standard output")):
         if stream is None or not stream.isatty():
-            raise UsageError(f"{name} is no terminal; {instead}")
-    if term in ("", "dumb", "unknown"):
-        told = f"TERM={term}" if term else "TERM is not set: it"
-        raise UsageError(f"{told} cannot show a screen; {instead}")
+            return f"{name} is no terminal"
+    if term in ("dumb", "unknown"):
+        return f"TERM={term} cannot show a screen"
+    return "" if term else "TERM is not set: nobody knows what the terminal can show"
