@@ -11,6 +11,7 @@ from gfs_ha.master.quorum import ERROR, WARNING, members_found, short_of_room
 from gfs_ha.master.raft.contract import RaftStatus
 from gfs_ha.master.scrub_health import scrub_findings
 from gfs_ha.master.server_health import capacity_findings, server_findings
+from gfs_ha.master.standing_health import BlockedJob, standing_findings
 from gfs_ha.master.state.records import InternalErrors, Settings, StateCheck
 from gfs_ha.protocol.garbage import GarbageServerRow
 from gfs_ha.protocol.repair import RepairReport, held_by
@@ -44,6 +45,7 @@ class Symptoms:
     scrub: ScrubReport | None = None
     garbage_held: tuple[GarbageServerRow, ...] = ()  # By dead servers.
     garbage_more: bool = False  # Than was counted.
+    blocked_jobs: tuple[BlockedJob, ...] = ()
     led_since_ms: tuple[int, ...] = ()  # When the newest terms that led began, by wall time.
 
 
@@ -65,6 +67,7 @@ def examine(symptoms: Symptoms) -> HealthReport:
         *_states(symptoms),
         *server_findings(symptoms.servers, symptoms.under_count, symptoms.clocks_ahead_ms),
         *capacity_findings(symptoms.settings, symptoms.servers),
+        *standing_findings(symptoms.servers, symptoms.blocked_jobs),
         *_chunks(symptoms),
         *_repair_held(symptoms),
         *_scrub(symptoms),

@@ -9,6 +9,7 @@ from gfs_ha.limits import DEAD_S, SUSPECT_S
 from gfs_ha.master.quorum import ERROR, WARNING
 from gfs_ha.master.state.records import Settings
 from gfs_ha.protocol.reports import Finding, ServerRow
+from gfs_ha.protocol.server_modes import IN_SERVICE
 
 CLOCK_SKEW_MAX_MS = 5_000
 
@@ -60,10 +61,10 @@ def capacity_findings(settings: Settings | None, servers: Sequence[ServerRow]) -
             "wait for the first leader to write them",
         )
         return
-    live = [server for server in servers if server.state == "live"]
+    live = [one for one in servers if one.state == "live" and _serves(one)]
     least = min(settings.min_copies, settings.goal)
     facts = (
-        ("live chunkservers", str(len(live))),
+        ("live chunkservers in service", str(len(live))),
         ("registered chunkservers", str(len(servers))),
         ("goal", f"{settings.goal} copies"),
         ("min_copies", str(settings.min_copies)),
@@ -72,7 +73,7 @@ def capacity_findings(settings: Settings | None, servers: Sequence[ServerRow]) -
         yield Finding(
             "TOO_FEW_SERVERS",
             ERROR,
-            f"{len(live)} live chunkservers, {least} are needed to write",
+            f"{len(live)} live chunkservers in service, {least} are needed to write",
             "start more chunkservers",
             facts=facts,
         )
@@ -80,7 +81,7 @@ def capacity_findings(settings: Settings | None, servers: Sequence[ServerRow]) -
         yield Finding(
             "TOO_FEW_SERVERS",
             WARNING,
-            f"{len(live)} live chunkservers for a goal of {settings.goal} copies",
+            f"{len(live)} live chunkservers in service for a goal of {settings.goal} copies",
             "start more chunkservers: new files get fewer copies meanwhile",
             facts=facts,
         )
@@ -95,6 +96,11 @@ def capacity_findings(settings: Settings | None, servers: Sequence[ServerRow]) -
         )
 
 
+def _serves(server: ServerRow) -> bool:
+    """Return whether a server takes new chunks, as it stands."""
+    return server.mode == IN_SERVICE and not server.maintenance_left_ms
+
+
 def _away(server: ServerRow, under_count: int) -> Finding:
     age_ms, state = server.heartbeat_age_ms, server.state
     since = f"no heartbeat for {age_ms // 1000} s" if age_ms >= 0 else "not heard yet"
@@ -104,6 +110,9 @@ def _away(server: ServerRow, under_count: int) -> Finding:
         # Its copies were made anew elsewhere: nothing rests on its return.
         severity = WARNING
         advice += "; every chunk has its copies on other servers"
+    if server.maintenance_left_ms:
+        severity = WARNING
+        advice = f"it is in maintenance: {advice} before that ends"
     return Finding(
         f"SERVER_{state.upper()}",
         severity,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from gfs_ha.errors import NotInitialized
 from gfs_ha.ids import ChunkId, ServerId, format_id
 from gfs_ha.limits import REPAIR_COPIES_MAX
-from gfs_ha.master.census import under_goal
+from gfs_ha.master.census import Presence, under_goal
 from gfs_ha.master.garbage_count import GarbageCount
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.chunk_reports import Describer
@@ -20,14 +22,18 @@ from gfs_ha.master.health import Symptoms, examine
 from gfs_ha.master.muting import told
 from gfs_ha.master.planners.plan import cluster_ms
 from gfs_ha.master.reign import Reign
+from gfs_ha.master.roster import roster
 from gfs_ha.master.scrub_health import summarise
 from gfs_ha.master.standing import standing_of
+from gfs_ha.master.standing_health import BlockedJob
 from gfs_ha.master.state.events import all_noted
+from gfs_ha.master.state.jobs import running_jobs
 from gfs_ha.master.state.mutes import all_mutes
-from gfs_ha.master.state.records import DEAD, Server
+from gfs_ha.master.state.records import DEAD, Chunk, Server
 from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import DiskFacts
+from gfs_ha.protocol.jobs import RUNNING, job_id
 from gfs_ha.protocol.reports import (
     DiskRow,
     GetHealth,
@@ -155,7 +161,9 @@ def health_of(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[H
     """Return the findings, and how many chunks have too few copies (at least, if very many)."""
     reign = desk.leading()
     describer = Describer(desk, view)
-    under, more = under_goal(view, describer.presence, ChunkId(0), _UNDER_COUNTED_MAX)
+    listed, more = under_goal(view, describer.presence, ChunkId(0), _UNDER_COUNTED_MAX)
+    pausing = roster(view, desk.now_s() - reign.elected_s).in_maintenance()
+    under = [one for one in listed if not _excused(describer.presence, one, pausing)]
     stats = desk.kv.stats()
     settings = desk.config.settings
     observed = reign.observed
@@ -188,6 +196,7 @@ def health_of(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[H
         scrub=scrub_report(desk, view),
         garbage_held=tuple(held),
         garbage_more=garbage.more,
+        blocked_jobs=tuple(_blocked_jobs(view, reign)),
         led_since_ms=tuple(term.since_ms for term in view.led_terms(TERMS_SHOWN)),
     )
     found = told(
@@ -197,6 +206,26 @@ def health_of(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[H
         cluster_ms(view.counters(), desk.now_s() - reign.elected_s),
     )
     return found, len(under)
+
+
+def _excused(
+    presence: Presence, known: tuple[ChunkId, Chunk], pausing: frozenset[ServerId]
+) -> bool:
+    """Return whether a chunk lacks only copies of servers in maintenance, and has two others."""
+    chunk_id, chunk = known
+    copies = presence.copies(chunk_id, chunk)
+    waited_for = sum(one in pausing and not presence.live(one) for one in chunk.holders)
+    return copies >= 2 and copies + waited_for >= chunk.goal
+
+
+def _blocked_jobs(view: View, reign: Reign) -> Iterator[BlockedJob]:
+    for number, job in running_jobs(view):
+        left = reign.jobs.of(number)
+        if job.phase == RUNNING and job.server_id and left.blockers:
+            server = view.server(job.server_id)
+            name = server.name if server is not None else f"#{job.server_id}"
+            first = left.blockers[0]
+            yield BlockedJob(job_id(job.kind, number), name, left.blocked, first.why, first.ways)
 
 
 def _blocked(desk: Desk, view: View) -> dict[str, str]:
