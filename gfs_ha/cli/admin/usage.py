@@ -28,7 +28,7 @@ from gfs_ha.sketch_windows import MINUTE
 
 ROWS = 20
 _TITLES = {CLIENT: "Client", PATH: "Below", OPERATION: "Operation"}
-_NAME_COLUMNS_MIN, _NAME_COLUMNS_MAX = 8, 40
+_NAME_COLUMNS_MIN, _NAME_COLUMNS_MAX = 8, 32
 _GAP = 2
 _ELECTION_MS = 10_000  # What went by before somebody led at all is no news.
 
@@ -134,7 +134,11 @@ def _fitting(columns: list[_Column], room: int) -> list[_Column]:
 
 
 def _cut(name: str, room: int) -> str:
-    return name if len(name) <= room else name[: room - 1] + "…"
+    """Return a name in the room that there is; its end tells processes and directories apart."""
+    if len(name) <= room:
+        return name
+    end = room // 3
+    return f"{name[: room - 1 - end]}…{name[-end:]}"
 
 
 def _heading(report: UsageReport) -> str:
