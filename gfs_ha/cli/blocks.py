@@ -15,7 +15,8 @@ from gfs_ha.cli.runbooks import Step
 Said = str | Text | Table | Sequence[Step] | None
 Line = tuple[str, Said]
 _NAME_COLUMNS = 7
-_COMMAND_COLUMNS = 54
+_COMMAND_COLUMNS = 36
+_WHOLE_COLUMNS = 54
 
 
 def block(head: Text, lines: Iterable[Line]) -> RenderableType:
@@ -35,9 +36,7 @@ def block(head: Text, lines: Iterable[Line]) -> RenderableType:
         if isinstance(said, Text | Table):
             table.add_row(name, said)
             continue
-        for step in said:
-            table.add_row(name, _step_text(step))
-            name = ""
+        table.add_row(name, _steps(said))
     if not table.row_count:
         return head
     return Group(head, Padding(table, (0, 0, 0, 2), expand=False))
@@ -51,9 +50,13 @@ def facts_lines(name: str, facts: Iterable[tuple[str, str]]) -> list[Line]:
     return lines
 
 
-def _step_text(step: Step) -> Text:
-    text = Text(step.command, "bold")
-    if step.why:
-        gap = " " * max(2, _COMMAND_COLUMNS - len(step.command))
-        text.append(f"{gap}# {step.why}", "not bold dim")
-    return text
+def _steps(steps: Sequence[Step]) -> Table:
+    """Return commands one below the other, and beside each what it is good for."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    # A command in one piece can be copied; what it is good for folds.
+    whole = all(len(one.command) <= _WHOLE_COLUMNS for one in steps)
+    table.add_column(style="bold", overflow="fold", no_wrap=whole, min_width=_COMMAND_COLUMNS)
+    table.add_column(style="dim", overflow="fold")
+    for step in steps:
+        table.add_row(printable(step.command), f"# {step.why}" if step.why else "")
+    return table

@@ -89,7 +89,9 @@ def _explained(
             rules.append(f"{finding.code}: {book.rule}")
             steps += [one for one in steps_for(book, name) if one not in steps]
     steps.append(Step(f"gfsctl admin events --subject {name}", "its story"))
-    unique = {one.command: one for one in reversed(steps)}
+    unique: dict[str, Step] = {}
+    for one in steps:
+        unique.setdefault(one.command, one)
     return Explanation(
         about=about,
         name=name,
@@ -99,5 +101,5 @@ def _explained(
         rules=tuple(rules),
         troubles=(*reasons, *(one.message for one in findings)),
         coming=tuple(one.advice for one in findings),
-        next=tuple(reversed(unique.values())),
+        next=tuple(unique.values()),
     )

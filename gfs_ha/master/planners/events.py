@@ -19,6 +19,7 @@ from gfs_ha.limits import (
     EVENT_SUBJECT_BYTES_MAX,
     EVENT_TEXT_BYTES_MAX,
     EVENT_WINDOW_MS,
+    GIB,
     MIB,
 )
 from gfs_ha.master.muting import (
@@ -42,7 +43,7 @@ from gfs_ha.protocol.events import ERROR, INFO, WARNING
 
 _SERVER, _DISK, _REPAIR, _MASTERS = "server", "disk", "repair", "masters"
 # Findings that other events tell of in better words; since when they stand is noted all the same.
-_TOLD_ELSEWHERE = ("DISK_FAILED", "CHUNKS_UNDER")
+_TOLD_ELSEWHERE = ("DISK_FAILED", "CHUNKS_UNDER", *SERVER_CODES)
 _BY_DEATHS = ("CHUNKS_UNDER", "CHUNKS_LOST", "GARBAGE_HELD")  # What dead servers may bring about.
 _SERVER_TEXTS = {
     SUSPECT: "suspect: no heartbeat; it gets nothing new until it is back",
@@ -144,7 +145,7 @@ def _repair(
         return
     most = max(queue.found, queue.running, key=lambda one: one.chunks)
     chunks = "1 chunk lacks" if lacking == 1 else f"{lacking:,} chunks lack"
-    text = f"begins: {chunks} copies, {most.lacking_bytes / MIB:,.1f} MiB to copy"
+    text = f"begins: {chunks} copies, {_size_text(most.lacking_bytes)} to copy"
     counters = view.counters()
     values = (counters.repaired_copies, counters.repaired_bytes)
     yield Watched(_REPAIR, "running", words.REPAIR, "repair", text, WARNING, values)
@@ -163,7 +164,8 @@ def _findings(news: News, noted: Mapping[str, Noted], unsure: bool) -> Iterator[
         if key in keys or one.code in SERVER_CODES:
             continue
         keys.add(key)
-        text = "" if one.code in _TOLD_ELSEWHERE else f"{one.code}: {one.message}"
+        text = f"{one.code}: {one.message}" if one.subject else one.message
+        text = "" if one.code in _TOLD_ELSEWHERE else text
         told = (one.subject or one.code, text, one.severity)
         yield Watched(key, one.severity, words.FINDING, *told)
 
@@ -208,8 +210,9 @@ def _over(
         elif whose == _REPAIR:
             text = _repaired_text(view, row)
         elif whose == FINDING_CLASS:
-            code = rest.partition("/")[0]
-            text = "" if code in _TOLD_ELSEWHERE else f"{code} is over"
+            code, _, about = rest.partition("/")
+            text = f"{code} is over" if about else "is over"
+            text = "" if code in _TOLD_ELSEWHERE else text
         if whose in (_SERVER, _DISK) and subject not in names:
             text = ""  # Its removal was told.
         yield NotedChange(key, row.state, "", kind, subject, text, INFO, timed=True)
@@ -221,7 +224,11 @@ def _repaired_text(view: View, row: Noted) -> str:
     if len(row.values) == 2:
         copies, size = copies - row.values[0], size - row.values[1]
     made = "1 copy" if copies == 1 else f"{copies:,} copies"
-    return f"over: {made} made, {size / MIB:,.1f} MiB,"
+    return f"over: {made} made, {_size_text(size)},"
+
+
+def _size_text(size: int) -> str:
+    return f"{size / GIB:,.1f} GiB" if size >= GIB else f"{size / MIB:,.1f} MiB"
 
 
 def _masters(noted: Mapping[str, Noted], news: News) -> Iterator[NotedChange]:

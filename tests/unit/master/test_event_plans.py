@@ -208,9 +208,9 @@ def test_findings_are_told_once_when_they_come_and_when_they_go() -> None:
     watch.tick(WELL)
     assert watch.texts() == [
         "cs2 CLOCK_SKEW: clock_skew it is",
-        "SPACE_LOW SPACE_LOW: space_low it is",
+        "SPACE_LOW space_low it is",
         "cs2 CLOCK_SKEW is over after 0 s",
-        "SPACE_LOW SPACE_LOW is over after 0 s",
+        "SPACE_LOW is over after 0 s",
     ]
 
 

@@ -1,0 +1,308 @@
+"""How events, findings and explanations look at 80, 120 and 200 columns, to the letter.
+
+`GFS_WRITE_GOLDEN=1` writes what they look like now; look at the difference before you keep it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from golden_screen import screen
+
+from gfs_ha.cli.admin import events as events_verb
+from gfs_ha.cli.admin import health as health_verb
+from gfs_ha.cli.admin import mutes as mutes_verb
+from gfs_ha.cli.admin import placement_explained as placement_verb
+from gfs_ha.cli.admin.health_detail import HealthDetail, detailed
+from gfs_ha.cli.explained.chunk import explain_chunk
+from gfs_ha.cli.explained.explanation import CodeList
+from gfs_ha.cli.explained.job import explain_job
+from gfs_ha.cli.explained.path import FileSeen, explain_directory, explain_file
+from gfs_ha.cli.explained.server import explain_master, explain_server
+from gfs_ha.cli.runbooks import runbook, runbooks
+from gfs_ha.ids import ChunkId, DiskId, Epoch, InodeId, ServerId, StartId
+from gfs_ha.limits import GIB, MIB
+from gfs_ha.protocol.append import LeaseRow
+from gfs_ha.protocol.damage import ChunkDetail
+from gfs_ha.protocol.events import EventItem, EventReport, MuteReport, MuteRow
+from gfs_ha.protocol.jobs import PAUSED, RUNNING, Blocker, JobEvent, JobOptions, JobRow
+from gfs_ha.protocol.metadata import FileStatus
+from gfs_ha.protocol.placement import (
+    NewPlacementExplained,
+    PlacedRow,
+    PlacementExplained,
+    RejectedRow,
+    SuccessorRow,
+)
+from gfs_ha.protocol.policy import PolicyReport
+from gfs_ha.protocol.repair import CopyRow, RepairBudgetReport, RepairReport, WaitingRow
+from gfs_ha.protocol.reports import (
+    ChunkRow,
+    DiskRow,
+    Finding,
+    HealthReport,
+    MasterRow,
+    PlacedExtent,
+    PlacementReport,
+    ReplicaRow,
+    ServerRow,
+)
+
+GOLDEN = Path(__file__).parent / "golden"
+WALL_NS = 1_795_707_532_000_000_000
+SHOWING = (events_verb, health_verb, mutes_verb, placement_verb)  # Their renderers are wanted.
+
+
+def told(number: int, *words: str, severity: str = "info") -> EventItem:
+    kind, subject, text = words
+    return EventItem(number, WALL_NS + number * 10**9, kind, subject, text, severity)
+
+
+EVENTS = EventReport(
+    (
+        told(1, "cluster", "prod", "the cluster begins: 3 copies, at least 2, chunks of 65536 KiB"),
+        told(2, "leader", "m2", "leads, term 41"),
+        told(9, "server", "cs03", "suspect: no heartbeat; it gets nothing new", severity="warning"),
+        told(
+            *(36, "server", "cs03", "dead: what it holds is copied from the other holders"),
+            severity="error",
+        ),
+        told(
+            *(37, "repair", "repair", "begins: 212 chunks lack copies, 13.2 GiB to copy"),
+            severity="warning",
+        ),
+        told(
+            *(140, "finding", "CHUNKS_BLOCKED", "1 chunk cannot be sealed: 0x7f"),
+            severity="error",
+        ),
+        told(399, "repair", "repair", "over: 212 copies made, 13.2 GiB, after 6 min"),
+        told(411, "job", "r-19", "rebalance begins, asked for by ann@ops1"),
+        told(500, "server", "cs03", "back, it was dead after 7 min (3 more like this)"),
+        told(501, "setting", "policy", "/a/long/path/to/some/directory: new files get 2 copies"),
+    ),
+    501,
+    False,
+    1,
+    501,
+)
+
+DEAD = Finding(
+    "SERVER_DEAD",
+    "error",
+    "chunkserver cs03 is dead (no heartbeat for 41 s)",
+    "start cs03 or mend its network",
+    "cs03",
+    (("last heartbeat", "41.0 s ago"), ("dead after", "30 s"), ("rack", "r1")),
+    WALL_NS,
+)
+SKEW = Finding(
+    *("CLOCK_SKEW", "warning", "the clock of cs07 differs from the leader's by 6.2 s"),
+    *("set its clock (NTP); only shown times depend on it", "cs07", (), WALL_NS, 3_480_000),
+    "NTP comes on Friday",
+)
+MUTES = (
+    MuteRow("CLOCK_SKEW", 3_480_000, "NTP comes on Friday", "ann@ops1", WALL_NS),
+    MuteRow("SCRUB_LATE", 600_000_000, "", "bob@ops2", WALL_NS),
+)
+
+
+def chunk(number: int, copies: int, replicas: tuple[ReplicaRow, ...], **more: str) -> ChunkRow:
+    state = more.pop("state", "sealed")
+    fields = (state, 64 * MIB, 3, copies, "disk", "put", 0, replicas)
+    return ChunkRow(ChunkId(0x1000000000000 + number), *fields, **more)
+
+
+def replicas(*health: str) -> tuple[ReplicaRow, ...]:
+    return tuple(
+        ReplicaRow(ServerId(number), f"cs{number:02}", f"r{(number + 1) // 2}", one)
+        for number, one in enumerate(health, 1)
+    )
+
+
+WHOLE = chunk(1, 3, replicas("live", "live", "live"))
+SHORT = chunk(2, 2, replicas("live", "dead", "live"))
+WAITS = chunk(3, 1, replicas("dead", "dead", "live"))
+BLOCKED = chunk(4, 0, replicas("live", "dead"), state="sealing", blocked="cs02 does not answer")
+BUDGET = RepairBudgetReport(0, 200 * MIB, 2, 256)
+REPAIR = RepairReport(
+    chunk_count=2,
+    copy_count=3,
+    lacking_bytes=192 * MIB,
+    lost_count=0,
+    copying=(CopyRow(SHORT.chunk_id, "cs05", 48 * MIB, 64 * MIB, True),),
+    waiting=(WaitingRow(WAITS.chunk_id, 3, 64 * MIB, "the servers have copies enough under way"),),
+    failures=(),
+    deleting_count=0,
+    made_count=9,
+    bytes_per_s=100 * MIB,
+    eta_ms=41_000,
+    hold="",
+    budget=BUDGET,
+)
+STATUS = FileStatus(InodeId(7), "file", 250 * MIB, 0o644, "ann", "ops", WALL_NS, growing=True)
+POLICY = PolicyReport("/logs/big.log", "file", 3, "spread", 64 * MIB, goal_from="/logs")
+LEASE = LeaseRow(
+    *(BLOCKED.chunk_id, InodeId(7), "/logs/big.log", "cs01", ServerId(1), StartId(5), Epoch(1, 2)),
+    *(9, 0, 1000, 55_000, 130_000, 3, 20),
+)
+
+
+def placed(*rows: ChunkRow) -> PlacementReport:
+    extents = tuple(PlacedExtent(at * 64 * MIB, 64 * MIB, 0, row) for at, row in enumerate(rows, 0))
+    return PlacementReport("/logs/big.log", 250 * MIB, "spread", extents, False, goal=3)
+
+
+FILE = FileSeen(
+    "/logs/big.log", STATUS, POLICY, placed(WHOLE, SHORT, WAITS, BLOCKED), REPAIR, (LEASE,)
+)
+
+
+def holder(number: int, rack: int, why: str, used: float) -> PlacedRow:
+    return PlacedRow(ServerId(number), f"cs{number:02}", f"r{rack}", why, 1 - used, used)
+
+
+def rejected(number: int, rack: int, why: str) -> RejectedRow:
+    return RejectedRow(ServerId(number), f"cs{number:02}", f"r{rack}", why)
+
+
+PLACED = PlacementExplained(
+    chunk=WHOLE,
+    rule="seed",
+    rule_text="one near the writer, one in the same rack, the rest in other racks",
+    misplaced="",
+    holders=(
+        holder(2, 1, "head of the chain", 0.42),
+        holder(5, 1, "same rack; it is suspect (no heartbeat for 5 s)", 0.58),
+        holder(9, 2, "other rack", 0.19),
+    ),
+    open_to=(holder(4, 1, "same rack", 0.23), holder(6, 2, "rack of cs09", 0.5)),
+    rejected=(
+        rejected(3, 1, "is draining"),
+        rejected(11, 2, "is above the high-water mark (96%)"),
+        rejected(12, 3, "is dead (no heartbeat for 3600 s)"),
+    ),
+    if_lost=(
+        SuccessorRow("cs02", "cs04", "r1", 0.77, "cs05", "same rack"),
+        SuccessorRow("cs05", "cs04", "r1", 0.77, "cs09", "same rack"),
+        SuccessorRow("cs09", "", "", 0.0, "", "nobody can take its copy: cs12 is dead"),
+    ),
+    changes=("cs03 back in service", "room on cs11 (below 95%): a rebalance, or a bigger disk"),
+)
+NEW = NewPlacementExplained(
+    *("/new/file", 3, "spread", "copies in as many racks as there are"),
+    (holder(4, 1, "on the writer's machine", 0.23), holder(9, 2, "other rack", 0.19)),
+    (rejected(3, 1, "is draining"), rejected(6, 2, "same rack as cs09")),
+    ("only 2 of 3 copies: no third rack has room",),
+    "",
+)
+DETAIL = ChunkDetail(WAITS, "1:2", 64 * MIB, 2, 0, 1, 5, 4, "a client was silent", True, "/logs/a")
+
+JOB = JobRow(
+    *("o-7", "decommission", RUNNING, "cs07", DiskId(0), 0.64, 100 * GIB, 1600),
+    *(64 * GIB, 1024, 36 * GIB, 576, 200 * MIB, 185_000, WALL_NS, 0, "ann@ops1", "", 0),
+    JobOptions(window="22:00-06:00"),
+    waits="",
+    blocked=1,
+    blockers=(
+        Blocker(
+            ChunkId(0x1000000000007),
+            "/db/a",
+            "no other server in rack r3 has room",
+            ("add a server to rack r3", "gfsctl setrep 2 /db/a"),
+        ),
+    ),
+)
+RESTING = JobRow(
+    *("r-8", "rebalance", PAUSED, "", DiskId(0), 0.1, 100 * GIB, 1600),
+    *(10 * GIB, 160, -1, -1, 0, -1, WALL_NS, 0, "", "cs04 failed a copy", WALL_NS, JobOptions()),
+)
+SERVER = ServerRow(
+    server_id=ServerId(3),
+    name="cs03",
+    host="10.0.0.3",
+    port=7300,
+    rack="r1",
+    machine="h3",
+    state="dead",
+    disk_usage=0.58,
+    chunk_count=1200,
+    replica_count=1204,
+    free_bytes=400 * GIB,
+    total_bytes=1000 * GIB,
+    heartbeat_age_ms=41_000,
+    timestamp=0,
+    disks=(DiskRow(DiskId(0x11), 1000 * GIB, 400 * GIB, 1200, ""),),
+    reason="",
+    mode="draining",
+    job="d-4",
+    labels=(("tier", "ssd"),),
+)
+LOG = (JobEvent(1, WALL_NS, "begins, asked for by ann@ops1"),)
+
+REPORTS = {
+    "events": EVENTS,
+    "health": HealthReport(False, (DEAD, SKEW), MUTES),
+    "health_detail": HealthDetail(False, (detailed(DEAD), detailed(SKEW))),
+    "mutes": MuteReport(MUTES),
+    "placement": PLACED,
+    "new_placement": NEW,
+    "explain_error": runbook("NoLeader"),
+    "explain_finding": runbook("CHUNKS_BLOCKED"),
+    "explain_exit": runbook("5"),
+    "explain_codes": CodeList(tuple(runbooks().values())[:40]),
+    "explain_file": explain_file(FILE),
+    "explain_directory": explain_directory("/logs", STATUS, POLICY),
+    "explain_chunk": explain_chunk(DETAIL, PLACED, REPAIR),
+    "explain_job": explain_job(JOB, LOG),
+    "explain_paused_job": explain_job(RESTING, LOG),
+    "explain_server": explain_server(SERVER, (DEAD,), EVENTS.items[2:4]),
+    "explain_master": explain_master(MasterRow("m2", "10.0.1.2", 7000, True), "m2", (), ()),
+}
+
+
+@pytest.fixture(autouse=True)
+def in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("columns", [80, 120, 200])
+@pytest.mark.parametrize("name", list(REPORTS))
+def test_a_screen_looks_as_it_did(name: str, columns: int) -> None:
+    shown = screen(REPORTS[name], columns) + "\n"
+    golden = GOLDEN / f"told_{name}_{columns}.txt"
+    if os.environ.get("GFS_WRITE_GOLDEN"):
+        golden.write_text(shown)
+    assert shown == golden.read_text()
+
+
+def test_wide_events_have_their_number_and_kind() -> None:
+    first = screen(EVENTS, 200, wide=True).splitlines()[1]
+    assert first.split()[0] == "1" and "cluster" in first
+
+
+def test_a_file_that_is_well_says_so_and_nothing_else_comes() -> None:
+    seen = FileSeen("/f", STATUS, POLICY, placed(WHOLE), REPAIR)
+    found = explain_file(seen)
+    assert found.well and found.verdict == "all is well"
+    assert not found.troubles and not found.coming
+
+
+def test_a_file_without_any_good_copy_of_a_chunk_cannot_be_read() -> None:
+    lost = chunk(9, 0, replicas("dead", "dead", "dead"))
+    found = explain_file(FileSeen("/f", STATUS, POLICY, placed(WHOLE, lost), REPAIR))
+    assert not found.well and "cannot be read" in found.verdict
+    assert "cs01 (dead)" in found.troubles[0]
+
+
+def test_many_chunks_in_trouble_are_counted_rather_than_listed() -> None:
+    many = [chunk(number, 2, replicas("live", "dead")) for number in range(20, 40)]
+    found = explain_file(FileSeen("/f", STATUS, POLICY, placed(*many), REPAIR))
+    assert len(found.troubles) == 6 and found.troubles[-1] == "and 15 chunks more"
