@@ -32,16 +32,27 @@ def _candidates(before: list[str], last: str) -> list[Candidate]:
     from gfs_ha.cli.options import Options
     from gfs_ha.cli.shell import root
 
-    options = Options()
-    return Words(root(), options, _look_up).candidates(before, last)
+    return Words(root(), Options(), _LookUp()).candidates(before, last)
 
 
-def _look_up(kind: str, options: Options, text: str) -> Sequence[Candidate]:
-    """Look up names only when they are asked for: that is what takes long."""
-    from gfs_ha.cli.complete.sources import look_up
-    from gfs_ha.errors import GfsError
+class _LookUp:
+    """Looks up names only when they are asked for: that is what takes long.
 
-    try:
-        return look_up(kind, options, text)
-    except (GfsError, OSError):
-        return []  # Of another kind there may be some.
+    A cluster that did not answer is not asked for names of the next kind: a person waits.
+    """
+
+    def __init__(self) -> None:
+        self._silent = False
+
+    def __call__(self, kind: str, options: Options, text: str) -> Sequence[Candidate]:
+        from gfs_ha.cli.complete import words
+        from gfs_ha.cli.complete.sources import look_up
+        from gfs_ha.errors import GfsError
+
+        if self._silent and kind not in words.HERE:
+            return []
+        try:
+            return look_up(kind, options, text)
+        except (GfsError, OSError):
+            self._silent = self._silent or kind not in words.HERE
+            return []  # Of another kind there may be some.

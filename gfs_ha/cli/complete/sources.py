@@ -41,9 +41,18 @@ def look_up(kind: str, options: Options, text: str) -> Sequence[Candidate]:
         from gfs_ha.master.rules import RULE_TEXTS
 
         return [Candidate(name, why) for name, why in RULE_TEXTS.items() if name.startswith(text)]
-    if kind == words.REMOTE and not text.startswith("/") and not SCHEME.startswith(text[:6]):
-        return []
-    return _Masters(options).names(kind, text)[:CANDIDATES_MAX]
+    return _Masters(options).names(kind, text)[:CANDIDATES_MAX] if _fits(kind, text) else []
+
+
+def _fits(kind: str, text: str) -> bool:
+    """Return whether a name of a kind can begin so: else nobody has to be asked."""
+    if kind == words.REMOTE:
+        return text.startswith("/") or SCHEME.startswith(text[: len(SCHEME)])
+    if kind == words.CHUNK:
+        return text[:2] in ("", "0", "0x")
+    if kind == words.JOB:
+        return re.fullmatch(r"([a-z](-\d*)?)?", text, re.ASCII) is not None
+    return not text.startswith("/")
 
 
 def local_names(text: str) -> Iterator[Candidate]:
@@ -80,7 +89,7 @@ class _Masters:
         if kind == words.REMOTE:
             return self._paths(text)
         if kind == words.CHUNK:
-            return self._chunks(text) if text[:2] in ("", "0", "0x") else []
+            return self._chunks(text)
         found = list(self._others(kind))
         if kind != words.JOB:  # Those come with the newest first.
             found.sort(key=_by_number)
@@ -199,10 +208,6 @@ def _by_number(one: Candidate) -> tuple[str | int, ...]:
 
 
 def _codes() -> list[str]:
-    from gfs_ha import errors
+    from gfs_ha.cli.runbooks import runbooks
 
-    return sorted(
-        name
-        for name, kind in vars(errors).items()
-        if isinstance(kind, type) and issubclass(kind, errors.GfsError)
-    )
+    return sorted({code for _, code in runbooks()})

@@ -15,6 +15,7 @@ LOCAL, REMOTE, CHUNK, SERVER, MASTER, MEMBER, JOB, RACK, CONTEXT, CODE, RULE = (
     *("local", "remote", "chunk", "server", "master", "member", "job", "rack", "context"),
     *("code", "rule"),
 )
+HERE = (LOCAL, CONTEXT, CODE, RULE)  # Nobody is asked for these.
 _BY_METAVAR = {
     "FILE": (LOCAL,),
     "DIR": (REMOTE,),
@@ -92,12 +93,13 @@ class Words(ShellComplete):
 def kinds_of(context: click.Context, parameter: click.Parameter) -> tuple[str, ...]:
     """Return what the next value of a parameter names; nothing if nobody can know."""
     metavar = parameter.metavar or (parameter.name or "").upper()
+    metavar = metavar.replace("...", "").replace("…", "")
     if isinstance(parameter, click.Option):
         for name in parameter.opts:
             if (name, "*") in _BY_COMMAND:
                 return _BY_COMMAND[name, "*"]
     else:
-        names = metavar.replace("...", "").split()
+        names = metavar.split()
         if len(names) == 2 and names != ["SOURCE", "TARGET"]:
             first, last = (_BY_METAVAR.get(name.strip("[]"), ()) for name in names)
             given = context.params.get(parameter.name or "")
@@ -109,7 +111,7 @@ def kinds_of(context: click.Context, parameter: click.Parameter) -> tuple[str, .
                     return _BY_COMMAND[place.info_name, name]  # type: ignore[index]
             place = place.parent
     found: list[str] = []
-    for name in metavar.replace("...", "").split()[0].strip("[]").split("|") if metavar else ():
+    for name in metavar.split()[0].strip("[]").split("|") if metavar else ():
         found += _BY_METAVAR.get(name, ())
     return tuple(found)
 
