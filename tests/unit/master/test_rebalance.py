@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from repair_house import LENGTH
 
+from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.master.placement import HIGH_WATER
+from gfs_ha.master.planners.balance import Balance, Disk, Movable, Spot
 from gfs_ha.master.planners.fullness import Traffic, balance_of
 from gfs_ha.master.planners.rebalance import PAID_AHEAD_S, plan_rebalance
 from gfs_ha.master.planners.rebalance_ahead import Ahead
@@ -292,6 +294,70 @@ def test_what_is_left_is_reckoned_from_what_is_outside() -> None:
     second = fleet.cursors.jobs.of(number)
     assert 0 < second.left_bytes < first.left_bytes
     assert second.left_moves == -(-second.left_bytes // LENGTH)
+
+
+def alone(server: int, used: int, **more: int) -> Disk:
+    """Return the disk of a server in a rack of its own."""
+    place = (f"cs{server}", f"r{server}", f"h{server}")
+    return Disk(ServerId(server), DiskId(100 + server), *place, 100 * LENGTH, used * LENGTH, **more)
+
+
+def balance(*disks: Disk) -> Balance:
+    return Balance(disks, {one.server_id: Spot(one.rack, one.machine) for one in disks}, 0.05)
+
+
+ONE_CHUNK = Movable(ChunkId(1), LENGTH, 1, "spread", (ServerId(1),))
+
+
+def nobody(server_id: ServerId) -> bool:
+    return False
+
+
+def test_room_that_is_still_to_be_freed_is_no_room() -> None:
+    full, leaving = alone(1, 90), alone(2, 95, going=80 * LENGTH)
+    known = balance(full, leaving)
+    assert known.over(full) and known.under(leaving)  # It will have room...
+    assert known.target(full, ONE_CHUNK, nobody) is None  # ...but has none yet.
+    promised = alone(2, 10, coming=85 * LENGTH)
+    assert balance(full, promised).target(full, ONE_CHUNK, nobody) is None
+    assert balance(full, alone(2, 10)).target(full, ONE_CHUNK, nobody) is not None
+
+
+def test_a_copy_that_is_being_deleted_sends_no_other_one_back() -> None:
+    # What is being deleted on the first disk is gone from its last heartbeat already, or not.
+    freed, other = alone(1, 30, freeing=30 * LENGTH), alone(2, 36)
+    known = balance(freed, other)
+    assert not known.under(freed) and not known.over(other) and not known.sources()
+    there, other = alone(1, 60, freeing=30 * LENGTH), alone(2, 30)
+    known = balance(there, other)
+    assert not known.over(there) and not known.under(other) and not known.sources()
+
+
+def test_a_copy_under_way_counts_where_it_arrives() -> None:
+    full, empty = alone(1, 60, going=25 * LENGTH), alone(2, 10, lacking=25 * LENGTH)
+    assert not balance(full, empty).outside()
+
+
+def test_a_move_is_never_turned_round() -> None:
+    big = Movable(ChunkId(1), 30 * LENGTH, 1, "spread", (ServerId(1),))
+    full, empty = alone(1, 60), alone(2, 40)
+    assert balance(full, empty).target(full, ONE_CHUNK, nobody) is empty
+    assert balance(full, empty).target(full, big, nobody) is None
+
+
+def test_several_disks_of_a_server_are_as_full_as_each_other_too() -> None:
+    place = ("cs1", "r1", "h1")
+    full = Disk(ServerId(1), DiskId(101), *place, 100 * LENGTH, 90 * LENGTH)
+    empty = Disk(ServerId(1), DiskId(201), *place, 100 * LENGTH, 0)
+    others = [alone(2, 45), alone(3, 45)]
+    spots = {ServerId(one): Spot(f"r{one}", f"h{one}") for one in (1, 2, 3)}
+    known = Balance([full, empty, *others], spots, 0.05)
+    assert [one.key for one in known.outside()] == [full.key, empty.key]
+    # A chunk has one place on a server, so the way leads over another one.
+    target = known.target(full, ONE_CHUNK, nobody)
+    assert target is others[0]
+    back = Movable(ChunkId(2), LENGTH, 1, "spread", (ServerId(2),))
+    assert known.target(others[0], back, nobody) is empty
 
 
 CLUSTERS = st.tuples(
