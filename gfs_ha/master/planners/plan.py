@@ -78,6 +78,7 @@ class Cursors:
     surplus: ChunkId = NO_CHUNK
     tails: ChunkId = NO_CHUNK
     unopened: ChunkId = NO_CHUNK
+    goals: ChunkId = NO_CHUNK
     unopened_met: frozenset[ChunkId] = frozenset()
     holds: InodeId = NO_INODE
     results: InodeId = NO_INODE

@@ -263,9 +263,13 @@ class SetRepairBudget(Word, frozen=True, tag="set_repair_budget"):
 
 
 class FitGoals(Word, frozen=True, tag="fit_goals"):
-    """-> Done. Goes on with chunks whose goals are to fit what contents want, so many at most."""
+    """-> Done. Goes on with chunks whose goals are to fit what contents want, so many at most.
+
+    Of the noted chunks it begins with `start`: those before may all wait to be sealed.
+    """
 
     chunks_max: int
+    start: ChunkId = ChunkId(0)
 
 
 class VerifyState(Word, frozen=True, tag="verify_state"):

@@ -77,7 +77,7 @@ def fit_goals(draft: Draft, command: FitGoals) -> Done:
             return Done()
         left -= _fit_chunks(draft, ContentId(read_id(key)), fit, left)
     references = REFERENCES_PER_STEP
-    for key, noted in list(islice(draft.rows.scan(CHUNK_FITS), left)):
+    for key, noted in list(islice(draft.rows.scan(CHUNK_FITS, id_key(command.start)), left)):
         if references <= 0:
             break
         references -= _lower(draft, ChunkId(read_id(key)), noted, references)
