@@ -1,0 +1,115 @@
+"""`gfsctl admin rebalance` and `admin jobs`: every screen, a job from start to end, bad words."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import pytest
+from gfsctl_program import Gfsctl, wait_until
+
+from gfs_ha.errors import WrongState
+from gfs_ha.protocol.jobs import CANCEL, FINAL, JobOptions, JobStarted
+from gfs_ha.protocol.rebalance import RebalancePlan
+
+
+@pytest.fixture
+def waiting(gfsctl: Gfsctl) -> Iterator[JobStarted]:
+    """A rebalance that begins nothing for hours, and does not end by itself."""
+    later = datetime.now() + timedelta(hours=6)
+    window = f"{later:%H:%M}-{later + timedelta(hours=1):%H:%M}"
+    operations = gfsctl.library.operations
+    plan = operations.rebalance.plan(JobOptions())
+    begun = operations.rebalance.start(plan, JobOptions(window=window), "ann@ops1")
+    yield begun
+    if operations.jobs.get(begun.number).phase not in FINAL:
+        operations.jobs.change(begun.number, CANCEL, "the test")
+
+
+@pytest.mark.parametrize("mode", ["table", "wide", "json", "jsonl", "name"])
+@pytest.mark.parametrize("verb", ["rebalance plan", "rebalance status", "rebalance history"])
+def test_every_screen_of_a_rebalance_has_every_form(gfsctl: Gfsctl, verb: str, mode: str) -> None:
+    shown = gfsctl.ok("admin", *verb.split(), "-o", mode).out.decode()
+    if shown or mode not in ("jsonl", "name"):
+        assert shown.lstrip().startswith("{") == (mode in ("json", "jsonl"))
+
+
+def test_where_all_is_balanced_it_says_so_and_starts_nothing(gfsctl: Gfsctl) -> None:
+    for words in (("rebalance",), ("rebalance", "start"), ("rebalance", "start", "-n")):
+        assert "balanced: 4 disks" in gfsctl.ok("admin", *words).out.decode()
+    plan = gfsctl.ok("admin", "rebalance", "start", "-y", "-o", "json").json
+    assert plan["kind"] == RebalancePlan.__name__ and plan["balanced"]
+    assert [row["name"] for row in plan["items"]] == ["cs1", "cs2", "cs3", "cs4"]
+
+
+def test_a_job_is_seen_paused_and_ended_and_that_is_final(
+    gfsctl: Gfsctl, waiting: JobStarted
+) -> None:
+    def said() -> str:
+        return gfsctl.ok("admin", "jobs", "ls").out.decode()
+
+    wait_until(lambda: "outside its window" in said(), "why the job waits")
+    shown = gfsctl.ok("admin", "jobs", "show", waiting.id).out.decode()
+    assert "rebalance" in shown and "ann@ops1" in shown and "the leader's clock" in shown
+    assert waiting.id in gfsctl.ok("admin", "rebalance", "status").out.decode()
+    second = gfsctl("admin", "rebalance", "start", "-y")
+    assert second.status == 4 and f"{waiting.id} has not ended" in second.err
+    with pytest.raises(WrongState, match=waiting.id):
+        plan = gfsctl.library.operations.rebalance.plan(JobOptions())
+        gfsctl.library.operations.rebalance.start(plan, JobOptions(), "")
+
+    assert b"pauses" in gfsctl.ok("admin", "rebalance", "pause").out
+    paused = gfsctl.ok("admin", "jobs", "pause", waiting.id, "-o", "json").json  # Said twice.
+    assert paused["items"][0]["phase"] == "paused"
+    assert b"goes on" in gfsctl.ok("admin", "jobs", "resume", str(waiting.number)).out
+    assert b"cancelled" in gfsctl.ok("admin", "jobs", "cancel", waiting.id).out
+    again = gfsctl("admin", "jobs", "resume", waiting.id)
+    assert again.status == 1 and "is cancelled: its end is final" in again.err
+    none = gfsctl("admin", "rebalance", "pause")
+    assert none.status == 3 and f"{waiting.id}, is cancelled" in none.err
+    waited = gfsctl("admin", "jobs", "wait", waiting.id)
+    assert waited.status == 11 and "was cancelled after 0 moves" in waited.err
+    log = gfsctl.ok("admin", "jobs", "logs", waiting.id, "-o", "json").json
+    texts = [event["text"] for event in log["items"]]
+    assert texts[0].startswith("begins") and texts[-1].startswith("was cancelled: asked for by ")
+    assert len(texts) == 4
+    assert waiting.id in gfsctl.ok("admin", "rebalance", "history", "-o", "name").out.decode()
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_job(gfsctl: Gfsctl, waiting: JobStarted) -> None:
+    child = gfsctl.begin("admin", "jobs", "wait", waiting.id)
+    assert child.stderr is not None
+    first = child.stderr.readline().decode()
+    assert f"{waiting.id} waits: " in first
+    child.send_signal(signal.SIGINT)
+    ended = gfsctl.end(child)
+    assert ended.status == 130
+    assert f"{waiting.id} goes on; to attach again: gfsctl admin jobs wait" in ended.err
+    assert gfsctl.library.operations.jobs.get(waiting.number).phase == "running"
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("jobs", "show", "r-999999"), 3, "no job 999999"),
+        (("jobs", "logs", "r-999999"), 3, "no job 999999"),
+        (("jobs", "wait", "r-999999"), 3, "no job 999999"),
+        (("jobs", "cancel", "r-999999"), 3, "no job 999999"),
+        (("jobs", "show", "tomorrow"), 2, "jobs are named like r-19"),
+        (("rebalance", "plan", "--window", "at night"), 2, "22:00-06:00"),
+        (("rebalance", "plan", "--threshold", "0"), 2, "--threshold"),
+        (("rebalance", "plan", "--threshold", "nan"), 2, "--threshold"),
+        (("rebalance", "start", "--bwlimit", "0"), 2, "moves nothing"),
+        (("rebalance", "start", "--bwlimit", "fast"), 2, "--bwlimit"),
+        (("rebalance", "start", "--max-moves", "0"), 2, "--max-moves"),
+        (("rebalance", "--threshold", "3", "status"), 2, "behind the command"),
+        (("rebalance", "begin"), 2, "no command 'begin'"),
+    ],
+)
+def test_what_makes_no_sense_is_said_in_one_line(
+    gfsctl: Gfsctl, words: tuple[str, ...], status: int, said: str
+) -> None:
+    ended = gfsctl("admin", *words)
+    assert ended.status == status and said in ended.err
+    assert ended.err.count("\n") == 1
