@@ -12,7 +12,7 @@ import msgspec
 
 from gfs_ha.master.quorum import ERROR
 from gfs_ha.master.state.event_records import Mute, Noted
-from gfs_ha.protocol.events import MuteRow
+from gfs_ha.master.state.mutes import mute_rows
 from gfs_ha.protocol.reports import Finding, HealthReport
 
 FINDING_CLASS = "finding"
@@ -71,15 +71,6 @@ def told(
     items.sort(key=lambda one: (bool(one.muted_ms), one.severity != ERROR))
     healthy = all(one.severity != ERROR or one.muted_ms for one in items)
     return HealthReport(healthy, tuple(items), mute_rows(holding, now_ms))
-
-
-def mute_rows(mutes: Mapping[str, Mute], now_ms: int) -> tuple[MuteRow, ...]:
-    """Return the mutes that hold, as operators see them."""
-    return tuple(
-        MuteRow(code, mute.until_ms - now_ms, mute.reason, mute.asked_by, mute.made_wall_ns)
-        for code, mute in sorted(mutes.items())
-        if mute.until_ms > now_ms
-    )
 
 
 def _mute_of_worse(mutes: Mapping[str, Mute], finding: Finding) -> Mute | None:

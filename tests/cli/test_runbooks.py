@@ -11,6 +11,7 @@ import pytest
 
 import gfs_ha
 from gfs_ha import errors
+from gfs_ha.cli.failure import conclude
 from gfs_ha.cli.interrupt import Interrupted
 from gfs_ha.cli.runbooks import ERROR, EXIT, FINDING, Step, codes, runbook, runbooks, steps_for
 from gfs_ha.cli.shell import root
@@ -105,3 +106,12 @@ def test_advice_and_errors_name_runbooks_that_exist() -> None:
     for path in PACKAGE.rglob("*.py"):
         for code in re.findall(r"gfsctl explain ([A-Za-z_]{3,})", path.read_text()):
             assert code in ("CODE", "PATH", "JOB", "SERVER", "lists") or runbook(code), (path, code)
+
+
+def test_an_error_whose_cause_lies_elsewhere_says_where_more_is_told(capsys) -> None:
+    for error, hint in (
+        (errors.NoLeader("no leader for 4.2 s"), " (gfsctl explain NoLeader)"),
+        (errors.NotFound("/a does not exist"), ""),
+    ):
+        assert conclude(error, machine_readable=False, verbose=False) == error.exit_status
+        assert capsys.readouterr().err == f"gfsctl: {error.message}{hint}\n"

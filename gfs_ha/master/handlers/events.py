@@ -10,10 +10,8 @@ from gfs_ha.limits import MUTE_MS_MAX
 from gfs_ha.master.handlers.admin import health_of, server_rows
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
-from gfs_ha.master.muting import mute_rows
 from gfs_ha.master.planners.news import News
-from gfs_ha.master.planners.plan import cluster_ms
-from gfs_ha.master.proposals import MARGIN_S, reply_of
+from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.quorum import ERROR, WARNING
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.state.bounds import check_count, check_range
@@ -22,7 +20,6 @@ from gfs_ha.master.state.event_records import Event
 from gfs_ha.master.state.events import events_after, events_below, first_event
 from gfs_ha.master.state.mutes import all_mutes
 from gfs_ha.master.state.view import View
-from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.events import (
     EVENTS_PAGE_MAX,
     FROM_NEWEST,
@@ -33,7 +30,6 @@ from gfs_ha.protocol.events import (
     EventReport,
     GetEvents,
     MuteFinding,
-    MuteReport,
 )
 from gfs_ha.protocol.findings import FINDING_CODES
 
@@ -56,7 +52,7 @@ def get_events(desk: Desk, view: View, request: GetEvents, slot: Slot) -> EventR
 
 def mute_finding(desk: Desk, request: MuteFinding, slot: Slot) -> None:
     """Let findings of a code not count for a while, or count again, and answer what is muted."""
-    reign = desk.leading()
+    desk.leading()
     if request.code not in FINDING_CODES:
         raise InvalidArgument(
             f"there is no finding {request.code!r}; codes are listed by gfsctl explain"
@@ -80,13 +76,7 @@ def mute_finding(desk: Desk, request: MuteFinding, slot: Slot) -> None:
             assert outcome.error is not None, "an outcome without result or error"
             slot.fail(desk.proposer.for_client(outcome.error))
             return
-        if isinstance(reply_of(outcome), Failure):
-            slot.reply_encoded(outcome.result)
-            return
-        with desk.kv.read() as reader:
-            view = View(reader)
-            now_ms = cluster_ms(view.counters(), desk.now_s() - reign.elected_s)
-            slot.reply(MuteReport(mute_rows(all_mutes(view), now_ms)))
+        slot.reply_encoded(outcome.result)
 
     desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)
 

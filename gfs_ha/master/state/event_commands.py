@@ -37,7 +37,7 @@ class NoteEvents(Word, frozen=True, tag="note_events"):
 
 
 class StartMute(Word, frozen=True, tag="start_mute"):
-    """-> Done. Findings of a code do not count for a while; an earlier mute of it is replaced.
+    """-> MuteReport. Findings of a code do not count for a while; an earlier mute is replaced.
 
     Raises: InvalidArgument, LimitExceeded.
     """
@@ -51,7 +51,7 @@ class StartMute(Word, frozen=True, tag="start_mute"):
 
 
 class EndMute(Word, frozen=True, tag="end_mute"):
-    """-> Done. Findings of a code count again.
+    """-> MuteReport. Findings of a code count again.
 
     Raises: StaleCommand unless it is the mute that was made at this index; InvalidArgument.
     """

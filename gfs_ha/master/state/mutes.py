@@ -6,7 +6,7 @@ worse is seen by the leader (planners/events.py), which ends the mute.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from gfs_ha.errors import InvalidArgument, LimitExceeded, StaleCommand
 from gfs_ha.limits import EVENT_SUBJECT_BYTES_MAX, MUTE_MS_MAX, MUTES_MAX, SERVERS_MAX
@@ -17,15 +17,14 @@ from gfs_ha.master.state.event_records import Mute
 from gfs_ha.master.state.events import note_event
 from gfs_ha.master.state.tables import MUTES
 from gfs_ha.master.state.view import View
-from gfs_ha.protocol.events import ERROR, MUTE, WARNING
-from gfs_ha.protocol.metadata import Done
+from gfs_ha.protocol.events import ERROR, MUTE, WARNING, MuteReport, MuteRow
 
 _CODE_BYTES_MAX = 64
 _TEXT_BYTES_MAX = 200
 
 
 @step(StartMute)
-def start_mute(draft: Draft, command: StartMute) -> Done:
+def start_mute(draft: Draft, command: StartMute) -> MuteReport:
     """Let findings of a code not count for a while. Refuses: InvalidArgument, LimitExceeded."""
     check_text("code", command.code, _CODE_BYTES_MAX)
     check_range("for_ms", command.for_ms, 1, MUTE_MS_MAX)
@@ -56,11 +55,11 @@ def start_mute(draft: Draft, command: StartMute) -> Done:
     minutes = command.for_ms // 60_000
     span = f"{minutes} min" if minutes else f"{command.for_ms // 1000} s"
     note_event(draft, MUTE, command.code, f"muted for {span}{whose}{why}")
-    return Done()
+    return MuteReport(mute_rows(all_mutes(draft.view), draft.counters.cluster_ms))
 
 
 @step(EndMute)
-def end_mute(draft: Draft, command: EndMute) -> Done:
+def end_mute(draft: Draft, command: EndMute) -> MuteReport:
     """Let findings of a code count again. Refuses: StaleCommand, InvalidArgument."""
     check_text("code", command.code, _CODE_BYTES_MAX)
     check_text("why", command.why, _TEXT_BYTES_MAX)
@@ -71,12 +70,21 @@ def end_mute(draft: Draft, command: EndMute) -> Done:
     draft.rows.delete(MUTES, key)
     draft.counters.mutes -= 1
     note_event(draft, MUTE, command.code, f"counts again: {command.why}")
-    return Done()
+    return MuteReport(mute_rows(all_mutes(draft.view), draft.counters.cluster_ms))
 
 
 def all_mutes(view: View) -> dict[str, Mute]:
     """Return the mutes by code, also those whose time is over; at most MUTES_MAX."""
     return {key.decode(): row for key, row in view.rows.scan(MUTES)}
+
+
+def mute_rows(mutes: Mapping[str, Mute], now_ms: int) -> tuple[MuteRow, ...]:
+    """Return the mutes that hold at a moment of cluster time, as operators see them."""
+    return tuple(
+        MuteRow(code, mute.until_ms - now_ms, mute.reason, mute.asked_by, mute.made_wall_ns)
+        for code, mute in sorted(mutes.items())
+        if mute.until_ms > now_ms
+    )
 
 
 def check_mutes(view: View) -> Iterator[str]:
