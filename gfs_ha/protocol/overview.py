@@ -30,7 +30,8 @@ class ServerTotals(Word, frozen=True):
     low_usage: float = 0.0
     high: str = ""
     high_usage: float = 0.0
-    silent: tuple[str, ...] = ()  # The first few that are suspect or dead.
+    suspects: tuple[str, ...] = ()  # The first few names of those that are suspect ...
+    gone: tuple[str, ...] = ()  # ... and of those that are dead.
 
 
 class GoalRow(Word, frozen=True):

@@ -90,6 +90,7 @@ def _older_overview(servers: tuple[ServerRow, ...]) -> Overview:
         low_usage=low[0],
         high=high[1],
         high_usage=high[0],
-        silent=tuple(server.name for server in servers if server.state != "live")[:6],
+        suspects=tuple(server.name for server in servers if server.state == "suspect")[:6],
+        gone=tuple(server.name for server in servers if server.state == "dead")[:6],
     )
     return Overview(wall_ns=0, servers=totals)

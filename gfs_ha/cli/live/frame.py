@@ -113,6 +113,8 @@ def _head(look: Look, sight: Sight, size: tuple[int, int], moment: tuple[float, 
     absent_s, clock = moment
     live = sight.live
     lines = [_title(look, sight, columns, absent_s, clock)]
+    if look.help:
+        return [*lines, ()]
     if live is not None:
         told = [_servers_line(live, columns), _chunks_line(live, columns)]
         told += _load_lines(live, sight, columns) if rows >= _TALL else [_load_line(live, columns)]
@@ -161,7 +163,7 @@ def _joined(pieces: Sequence[Sequence[Span]], columns: int) -> Line:
 
 
 def _servers_line(live: LiveReport, columns: int) -> Line:
-    pieces = servers_pieces(live.overview)
+    pieces = servers_pieces(live.overview, brief=True)
     return _joined([line((fit("servers", 8), FAINT), *pieces[0]), *pieces[1:]], columns)
 
 
@@ -242,7 +244,7 @@ def _alert(live: LiveReport, columns: int) -> list[Line]:
 
 def _tab_line(look: Look, live: LiveReport | None, columns: int) -> Line:
     target = look.target
-    if target is not None and not look.help:
+    if target is not None:
         trail = " > ".join([look.tab_name, *(title_of(one) for one in look.stack)])
         return clip(line((f" {trail} ", STRONG)), columns)
     titles = tab_titles(live)
@@ -255,7 +257,7 @@ def _tab_line(look: Look, live: LiveReport | None, columns: int) -> Line:
 def _tabs(look: Look, counts: dict[str, str]) -> Line:
     spans: list[Span] = []
     for number, name in enumerate(TABS, 1):
-        style = CHOSEN if name == look.tab_name and not look.help else FAINT
+        style = CHOSEN if name == look.tab_name else FAINT
         spans += [(f" {number} {name}{counts[name]} ", style), (" ", PLAIN)]
     return tuple(spans)
 

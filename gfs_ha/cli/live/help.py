@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gfs_ha.cli.live.flow import wrap
 from gfs_ha.cli.live.spans import FAINT, STRONG, Line, fit, line
 
 KEYS = (
@@ -11,7 +12,7 @@ KEYS = (
     ("Tab 1-6", "the tabs; also Left and Right"),
     ("s S", "sort servers by the next column, by the one before"),
     ("r", "sort the other way round"),
-    ("/", "filter: all words must be in the row; of servers also machine and mode"),
+    ("/", "filter: the rows that have all these words"),
     (": o", "open by name: /path, 0x chunk, job like r-19, server"),
     ("Space", "pause, and go on"),
     ("+ -", "look more often, more seldom"),
@@ -28,7 +29,8 @@ WORDS = (
 def help_lines(columns: int) -> list[Line]:
     """Return the lines of help."""
     lines = [line(("keys", STRONG)), *(_key(name, text) for name, text in KEYS), ()]
-    return [*lines, *(line((word, FAINT)) for word in WORDS)]
+    told = [row for word in WORDS for row in wrap(word, columns)]
+    return [*lines, *(line((row, FAINT)) for row in told)]
 
 
 def _key(name: str, text: str) -> Line:

@@ -131,30 +131,36 @@ def clock_span(clock: MasterClock) -> Span:
 # Servers and clients ------------------------------------------------------------------------------
 
 
-def servers_pieces(overview: Overview) -> list[Line]:
-    """Return how many servers are how, racks and room."""
+def servers_pieces(overview: Overview, brief: bool = False) -> list[Line]:
+    """Return how many servers are how, racks and room; `brief`: what matters most comes first."""
     totals = overview.servers
-    pieces = [line(f"{count_text(totals.live)} live")]
+    silent = [
+        line((f"{count_text(count)} {word}{_named(names, count)}", style if count else FAINT))
+        for count, word, names, style in (
+            (totals.suspect, "suspect", totals.suspects, WARN),
+            (totals.dead, "dead", totals.gone, BAD),
+        )
+        if count or not brief
+    ]
+    standing = []
     if totals.leaving:
         told: list[str | Span] = [(f"{count_text(totals.leaving)} leaving", WARN)]
         job = next((job for job in overview.running if job.server), None)
-        if job is not None:
+        if job is not None and not brief:
             told.append(f" ({job.server} {_far_text(job)})")
-        pieces.append(line(*told))
+        standing.append(line(*told))
     for count, word in ((totals.left, "empty"), (totals.maintenance, "in maintenance")):
         if count:
-            pieces.append(line((f"{count_text(count)} {word}", WARN)))
-    silent = f" ({', '.join(totals.silent)}{_more(totals)})" if totals.silent else ""
-    for count, word, style in ((totals.suspect, "suspect", WARN), (totals.dead, "dead", BAD)):
-        name = silent if count and (word == "dead" or not totals.dead) else ""
-        pieces.append(line((f"{count_text(count)} {word}{name}", style if count else FAINT)))
-    pieces.append(line(f"racks {totals.racks}"))
-    pieces.append(line(*disk_spans(totals)))
-    return pieces
+            standing.append(line((f"{count_text(count)} {word}", WARN)))
+    live = line(f"{count_text(totals.live)} live")
+    around = [line(f"racks {totals.racks}"), line(*disk_spans(totals))]
+    if brief:
+        return [live, *reversed(silent), *standing, *reversed(around)]
+    return [live, *standing, *silent, *around]
 
 
-def _more(totals: ServerTotals) -> str:
-    return ", …" if totals.suspect + totals.dead > len(totals.silent) else ""
+def _named(names: Sequence[str], count: int) -> str:
+    return f" ({', '.join(names)}{', …' if count > len(names) else ''})" if names else ""
 
 
 def disk_spans(totals: ServerTotals) -> list[str | Span]:
@@ -201,28 +207,42 @@ def _served(word: str, rate: ServedRate, bytes_per_s: int) -> list[str | Span]:
 
 def _chunks(report: StatusReport, overview: Overview, width: int) -> list[Line]:
     matrix = matrix_lines(overview.goals)
-    beside = [
-        [_lease_piece(overview, "leases "), repair_piece(overview, "repair ")],
-        [_scrub_piece(report, "scrub "), _state_piece(report, "chunks ")],
-        [_file_piece(report, "files ")],
-    ]
-    wide = max(length(row) for row in matrix) + 4
-    lines: list[Line] = []
-    flowed = [flow("", pieces, width - wide) for pieces in beside]
-    if width < _UNLIMITED and all(len(rows) == 1 for rows in flowed):
-        right = [tuple(rows[0][1:]) for rows in flowed]
-        for at in range(max(len(matrix), len(right))):
-            left = matrix[at] if at < len(matrix) else ()
-            space = (" " * (wide - length(left)), PLAIN)
-            lines.append((*left, space, *right[at]) if at < len(right) else tuple(left))
-        return labelled("chunks", lines)
-    lines += labelled("chunks", matrix)
+    leases, repair = _lease_piece(overview, "leases "), repair_piece(overview, "repair ")
+    scrub, states = _scrub_piece(report, "scrub "), _state_piece(report, "chunks ")
+    files = _file_piece(report, "files ")
+    for beside in (
+        [[leases, repair], [scrub, states], [files]],
+        [[leases], [repair], [scrub], [states], [files]],
+    ):
+        found = _side_by_side(matrix, beside, width)
+        if found is not None:
+            return found
+    lines = labelled("chunks", matrix)
     lines += flow("", [_state_piece(report, "all ")], width)
     lines += flow("leases", [_lease_piece(overview, "")], width)
     lines += flow("repair", [repair_piece(overview, "")], width)
     lines += flow("scrub", [_scrub_piece(report, "")], width)
     lines += flow("files", [_file_piece(report, "")], width)
     return lines
+
+
+def _side_by_side(
+    matrix: Sequence[Line], beside: Sequence[Sequence[Line]], width: int
+) -> list[Line] | None:
+    """Return the matrix with other lines at its right; None when there is no room for that."""
+    wide = max(length(row) for row in matrix) + 4
+    room = width - wide - LABEL
+    gaps = 3
+    needs = [sum(length(one) + gaps for one in pieces) - gaps for pieces in beside]
+    if width >= _UNLIMITED or max(needs) > room:
+        return None
+    right = [tuple(flow("", pieces, room + LABEL)[0][1:]) for pieces in beside]
+    lines: list[Line] = []
+    for at in range(max(len(matrix), len(right))):
+        left = matrix[at] if at < len(matrix) else ()
+        space = (" " * (wide - length(left)), PLAIN)
+        lines.append((*left, space, *right[at]) if at < len(right) else tuple(left))
+    return labelled("chunks", lines)
 
 
 def matrix_lines(goals: Sequence[GoalRow]) -> list[Line]:
@@ -313,11 +333,12 @@ def jobs_pieces(overview: Overview) -> list[Line]:
 def job_spans(job: JobRow) -> list[str | Span]:
     """Return one job in a few words."""
     what = f"{job.kind} {job.server}" if job.server else job.kind
-    told: list[str | Span] = [f"{what} ", (job.id, STRONG), f" {_far_text(job)}"]
+    told: list[str | Span] = [f"{what} ", (job.id, STRONG), f" {share_text(job.share)}"]
     if job.phase == PAUSED:
         told += [" ", ("paused", WARN)]
-    elif job.bytes_per_s:
-        told.append(f" {rate_text(job.bytes_per_s)}")
+    else:
+        told += [f" {rate_text(job.bytes_per_s)}"] if job.bytes_per_s else []
+        told += [f" {eta_text(job.eta_ms)}"] if job.eta_ms >= 0 else []
     if job.blocked:
         told += [" ", (f"{count_text(job.blocked, 'chunk')} blocked", BAD)]
     return told

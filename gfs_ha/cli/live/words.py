@@ -68,4 +68,12 @@ def state_span(state: str, mode: str = IN_SERVICE, maintenance: bool = False) ->
 
 def eta_text(milliseconds: int) -> str:
     """Return `ETA 6 m 2 s`, or nothing when it cannot be told."""
-    return f"ETA {duration_text(milliseconds)}" if milliseconds >= 0 else ""
+    return f"ETA {span_text(milliseconds)}" if milliseconds >= 0 else ""
+
+
+def span_text(milliseconds: int) -> str:
+    """Return a span of time; a second unit of which there is none is left out: `41 m`."""
+    text = duration_text(milliseconds)
+    for nothing in (" 0 s", " 0 m", " 0 h"):
+        text = text.removesuffix(nothing)
+    return text

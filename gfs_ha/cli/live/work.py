@@ -7,7 +7,7 @@ from gfs_ha.cli.live.look import Look
 from gfs_ha.cli.live.page import Page, Row, table_page
 from gfs_ha.cli.live.sight import CHUNK, FILE, JOB, MASTER, SERVER, Sight, Target
 from gfs_ha.cli.live.spans import BAD, FAINT, GOOD, PLAIN, STRONG, WARN, line
-from gfs_ha.cli.live.words import NOTHING, age_words, bar_text, rate_span
+from gfs_ha.cli.live.words import NOTHING, age_words, bar_text, rate_span, span_text
 from gfs_ha.cli.units import count_text, duration_text, share_text, size_text, time_text
 from gfs_ha.ids import format_id
 from gfs_ha.protocol.events import ERROR, INFO, WARNING, EventItem
@@ -62,7 +62,7 @@ def _job_row(job: JobRow) -> Row:
         (bar_text(job.share), FAINT),
         size_text(job.left_bytes) if job.left_bytes > 0 else (NOTHING, FAINT),
         rate_span(job.bytes_per_s),
-        duration_text(job.eta_ms) if job.eta_ms >= 0 and not over else (NOTHING, FAINT),
+        span_text(job.eta_ms) if job.eta_ms >= 0 and not over else (NOTHING, FAINT),
         (job.asked_by, FAINT),
         (says, BAD if job.blocked else WARN),
     )
@@ -98,7 +98,7 @@ def leases_page(look: Look, sight: Sight, live: LiveReport, width: int) -> Page:
                     format_id(row.chunk_id),
                     size_text(row.length),
                     (age_words(row.idle_ms) if row.idle_ms >= 0 else NOTHING, FAINT),
-                    (duration_text(row.held_ms), FAINT),
+                    (span_text(row.held_ms), FAINT),
                     (count_text(row.renewed), FAINT),
                 ),
             )

@@ -62,13 +62,13 @@ def _server_totals(desk: Desk, view: View, servers: list[tuple[ServerId, Server]
     now_ms = cluster_ms(view.counters(), now_s - reign.elected_s)
     states = dict.fromkeys((LIVE, SUSPECT, DEAD), 0)
     leaving = left = maintenance = total = free = 0
-    silent: list[str] = []
+    silent: dict[str, list[str]] = {SUSPECT: [], DEAD: []}
     usages: list[tuple[float, str]] = []
     for server_id, server in servers:
         state = observed.state(server_id, now_s)
         states[state] += 1
         if state != LIVE:
-            silent.append(server.name)
+            silent[state].append(server.name)
         mode = view.server_mode(server_id)
         leaving += mode.mode in LEAVING
         left += mode.mode in EMPTY
@@ -94,7 +94,8 @@ def _server_totals(desk: Desk, view: View, servers: list[tuple[ServerId, Server]
         low_usage=low[0],
         high=high[1],
         high_usage=high[0],
-        silent=tuple(silent[:_SILENT_NAMED]),
+        suspects=tuple(silent[SUSPECT][:_SILENT_NAMED]),
+        gone=tuple(silent[DEAD][:_SILENT_NAMED]),
     )
 
 

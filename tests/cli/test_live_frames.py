@@ -1,0 +1,168 @@
+"""What the live screens show of a simulated cluster, as text: at 80, 120 and 200 columns.
+
+To write the pictures anew after a change that is wanted: GFS_SCREENS=write pytest THIS_FILE.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from gfs_ha.cli.live import keys
+from gfs_ha.cli.live.frame import draw
+from gfs_ha.cli.live.look import TABS, Look
+from gfs_ha.cli.live.page import Page
+from gfs_ha.cli.live.sight import Looked, Sight
+from gfs_ha.cli.live.spans import length, plain
+from gfs_ha.cli.live.summary import summary
+from gfs_ha.protocol.live import GetLive
+from gfs_ha.protocol.reports import MasterFacts
+from gfs_ha.sim.live_scene import LiveScene
+
+SCREENS = Path(__file__).parent / "live_screens"
+SIZES = ((80, 24), (120, 40), (200, 60))
+CLOCK = "13:04:11"
+
+
+def compare(name: str, text: str) -> None:
+    """Compare a picture with the one that a person has looked at."""
+    path = SCREENS / f"{name}.txt"
+    if os.environ.get("GFS_SCREENS") == "write":
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
+
+
+def seen(scene: LiveScene, looks: int = 30) -> Sight:
+    """What somebody knows who has looked at a scene for a while."""
+    sight = Sight()
+    for _ in range(looks):
+        scene.step()
+        report = scene.report(GetLive(limit=100))
+        said = {row.name: row.facts for row in report.status.masters if row.facts}
+        sight.take(Looked(scene.now_s, report, (said, report.overview.clocks)))
+    return sight
+
+
+def text_of(look: Look, sight: Sight, size: tuple[int, int], now_s: float) -> str:
+    frame = draw(look, sight, size, (now_s, CLOCK))
+    assert len(frame.lines) == size[1]
+    assert all(length(line) <= size[0] for line in frame.lines)
+    return "\n".join(plain(line).rstrip() for line in frame.lines) + "\n"
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("tab", ["Servers", "Masters", "Chunks", "Jobs", "Leases", "help"])
+def test_the_screens_are_as_they_were_looked_at(tab: str, size: tuple[int, int]) -> None:
+    scene = LiveScene()
+    sight = seen(scene)
+    look = Look(tab=TABS.index(tab)) if tab in TABS else Look(help=True)
+    compare(f"{tab.lower()}-{size[0]}", text_of(look, sight, size, scene.now_s))
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+def test_the_status_is_as_it_was_looked_at(width: int) -> None:
+    report = LiveScene().report()
+    lines = summary(report.status, report.overview, width)
+    assert all(length(line) <= width for line in lines)
+    compare(f"status-{width}", "\n".join(plain(line).rstrip() for line in lines) + "\n")
+
+
+def test_a_status_without_a_width_has_each_part_on_one_line() -> None:
+    report = LiveScene().report()
+    lines = [plain(line) for line in summary(report.status, report.overview, 10_000)]
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == [
+        *("cluster", "masters", "servers", "clients", "chunks"),
+        *("leases", "repair", "scrub", "files", "jobs", "alerts"),
+    ]
+
+
+@pytest.mark.parametrize("size", [(40, 10), (41, 12), (60, 15), (79, 23), (300, 100)], ids=str)
+@pytest.mark.parametrize("tab", range(len(TABS)))
+def test_a_frame_fills_every_size_and_exceeds_none(tab: int, size: tuple[int, int]) -> None:
+    scene = LiveScene(200)
+    text_of(Look(tab=tab), seen(scene, 2), size, scene.now_s)
+
+
+def test_a_terminal_that_is_too_small_says_so() -> None:
+    frame = draw(Look(), Sight(), (20, 5), (0.0, CLOCK))
+    assert plain(frame.lines[0]).startswith("the terminal is too…")
+
+
+def test_without_a_leader_what_was_known_stays_and_is_faint_and_says_since_when() -> None:
+    scene = LiveScene()
+    sight = seen(scene)
+    before = list(sight.history.of("read"))
+    report = scene.report()
+    # A master that does not lead has heard nobody; twice, as it goes on.
+    status = replace(report.status, leader="", term=42, masters=())
+    unheard = replace(
+        report, status=status, servers=(), matching=0, leads=False, answered_by="m1", age_ms=700
+    )
+    for _ in range(2):
+        sight.take(Looked(scene.now_s, unheard))
+    frame = draw(Look(), sight, (120, 40), (scene.now_s + 2.0, CLOCK))
+    lines = [plain(line) for line in frame.lines]
+    assert "no leader since 2.0 s   m1 answers, 0.7 s old" in lines[0]
+    assert "10 live" in lines[1] and any("cs03" in line for line in lines)
+    body = [line for line in frame.lines if "cs03" in plain(line)]
+    assert {style for _, style in body[0]} == {"faint"}
+    assert list(sight.history.of("read")) == before, "the history has no gap"
+
+    scene.step()
+    sight.take(Looked(scene.now_s, scene.report()))
+    assert len(sight.history.of("read")) == len(before) + 1
+    lines = [plain(line) for line in draw(Look(), sight, (120, 40), (scene.now_s, CLOCK)).lines]
+    assert "leader m2" in lines[0]
+
+
+def test_a_new_leader_that_has_measured_nothing_leaves_the_history_as_it_is() -> None:
+    scene = LiveScene()
+    sight = seen(scene)
+    count = len(sight.history.of("read"))
+    report = scene.report()
+    sight.take(Looked(scene.now_s, replace(report, overview=replace(report.overview, measured=0))))
+    assert len(sight.history.of("read")) == count
+
+
+def test_what_masters_answer_becomes_a_rate_and_a_restart_begins_anew() -> None:
+    scene = LiveScene()
+    sight = seen(scene)
+    assert sight.calls["m2"].per_s == pytest.approx(1830, rel=0.01)
+    report = scene.report()
+    facts = {row.name: row.facts for row in report.status.masters if row.facts}
+    assert isinstance(facts["m2"], MasterFacts) and facts["m2"].calls is not None
+    fewer = replace(
+        facts["m2"],
+        calls=replace(facts["m2"].calls, served=replace(facts["m2"].calls.served, count=3)),
+    )
+    sight.take(Looked(scene.now_s + 5, report, ({"m2": fewer}, ())))
+    assert "m2" not in sight.calls
+
+
+def test_names_that_could_move_the_cursor_are_shown_escaped() -> None:
+    from gfs_ha.cli.live.spans import Palette
+
+    assert Palette(color=False).text((("a\x1b[2Jb\n", ""),)) == "a\\x1b[2Jb\\n"
+
+
+def test_without_colours_what_matters_is_still_told_by_attributes() -> None:
+    from gfs_ha.cli.live.spans import BAD, GOOD, Palette
+
+    told = Palette(color=False).text((("dead", BAD), ("live", GOOD)))
+    assert told == "\x1b[1mdead\x1b[0mlive"
+    assert Palette(unicode=False).text((("▁▇…━─", ""),)) == "_#~=-"
+
+
+def test_keys_of_a_terminal_are_read_also_in_pieces() -> None:
+    reader = keys.KeyReader()
+    assert reader.feed(b"j\x1b[A\x1b[6~\xc3") == ["j", keys.UP, keys.PAGE_DOWN]
+    assert reader.feed(b"\xa4\r\x1bOB") == ["ä", keys.ENTER, keys.DOWN]
+    assert reader.feed(b"\x1b") == [] and reader.waiting
+    assert reader.settle() == [keys.ESCAPE] and not reader.waiting
+    assert reader.feed(b"\x1b[") == [] and reader.feed(b"Z") == [keys.BACK_TAB]
+    assert reader.feed(b"\x1bq") == [keys.ESCAPE, "q"]
+    assert reader.feed(b"\xff\x00" + b"\x1b[" + b"1" * 100) == []
+    assert reader.feed(b"x") == ["x"]
