@@ -35,6 +35,7 @@ from gfs_ha.master.planners.leases import (
 )
 from gfs_ha.master.planners.news import News
 from gfs_ha.master.planners.orphans import plan_orphans
+from gfs_ha.master.planners.pauses import plan_pauses
 from gfs_ha.master.planners.placing import plan_placing
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Planner, Seen
 from gfs_ha.master.planners.punching import plan_punching
@@ -89,6 +90,7 @@ PLANNERS: dict[str, Planner] = {
     _COPIES: plan_copies,
     "replication": plan_replication,
     "drain": plan_drain,
+    "pauses": plan_pauses,
     "goals": plan_goals,
     "placing": plan_placing,
     "rebalance": plan_rebalance,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from repair_house import House
 from test_lease_planners import House as TailHouse
 
 from gfs_ha.limits import GIB
 from gfs_ha.master.placement import Candidate
 from gfs_ha.master.planners import leases
+from gfs_ha.master.planners.pauses import plan_pauses
 from gfs_ha.master.planners.plan import Seen
 from gfs_ha.master.roster import roster
 from gfs_ha.master.state.server_mode_commands import SetMaintenance, SetServerMode
@@ -36,6 +38,21 @@ def test_after_its_time_it_is_repaired_without_a_word_of_anybody() -> None:
     house.dead = {3}
     house.rest()
     assert house.good(chunk) == {1, 2, 4}
+
+
+def test_its_end_is_written_down_once_and_not_when_it_was_made_longer() -> None:
+    house = House()
+    house.tables.do(SetMaintenance(3, 50_000))
+    house.tables.do(SetMaintenance(4, HOUR_MS))
+    made = house.plan(plan_pauses)
+    assert made.proposals == [SetMaintenance(3, 0, 50_000)]
+    house.tables.do(SetMaintenance(3, HOUR_MS))
+    with pytest.raises(AssertionError, match="StaleCommand"):
+        house.apply(made)
+    assert house.plan(plan_pauses).empty
+    house.tables.do(SetMaintenance(3, 50_000))
+    house.apply(house.plan(plan_pauses))
+    assert house.plan(plan_pauses).empty
 
 
 def test_a_chunk_with_one_copy_left_outside_is_repaired_at_once() -> None:
