@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gfs_ha.config import SettingsConfig
 from gfs_ha.limits import SPACE_FREE_BYTES_MIN, SPACE_FREE_SHARE_MIN
 from gfs_ha.master.garbage_health import garbage_findings
+from gfs_ha.master.planner_guard import PlannerFault, planner_findings
 from gfs_ha.master.quorum import ERROR, WARNING, members_found, short_of_room
 from gfs_ha.master.raft.contract import RaftStatus
 from gfs_ha.master.scrub_health import scrub_findings
@@ -47,6 +48,8 @@ class Symptoms:
     garbage_more: bool = False  # Than was counted.
     blocked_jobs: tuple[BlockedJob, ...] = ()
     led_since_ms: tuple[int, ...] = ()  # When the newest terms that led began, by wall time.
+    planner_faults: tuple[PlannerFault, ...] = ()
+    now_s: float = 0.0  # Of the clock that those are dated with.
 
 
 def space_low(
@@ -74,6 +77,7 @@ def examine(symptoms: Symptoms) -> HealthReport:
         *garbage_findings(symptoms.garbage_held, symptoms.garbage_more),
         *_space(symptoms),
         *_mistakes(symptoms),
+        *planner_findings(symptoms.planner_faults, symptoms.now_s),
         *_settings(symptoms),
     ]
     found.sort(key=lambda finding: finding.severity != ERROR)

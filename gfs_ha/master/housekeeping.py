@@ -220,7 +220,8 @@ class Housekeeper:
             for name, planner in PLANNERS.items():
                 if self._pending.get(name):
                     continue
-                plan = planner(view, seen, self.limits, self._cursors)
+                wanted = partial(planner, view, seen, self.limits, self._cursors)
+                plan = reign.guard.run(name, wanted, seen.now_s)
                 self._propose(name, plan)
                 plans.append(plan)
             reign.queue = self._cursors.queue

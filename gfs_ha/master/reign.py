@@ -21,6 +21,7 @@ from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.live_board import LiveBoard
 from gfs_ha.master.observed import LIVE, Observed
 from gfs_ha.master.orders import OrderBook
+from gfs_ha.master.planner_guard import PlannerGuard
 from gfs_ha.master.planners.drain_walk import DrainWalks
 from gfs_ha.master.planners.job_book import JobBook
 from gfs_ha.master.planners.placing_walk import PlacingWalk
@@ -76,6 +77,7 @@ class Reign:
         self.foresight: Ending | None = None  # A plan of a rebalance that is played through.
         self.hold = ""  # Why no copy is begun now.
         self.census = Census()
+        self.guard = PlannerGuard()
         self.board = LiveBoard()
         self.deleted: dict[Deleted, None] = {}
         self.strays: OrderedDict[tuple[ChunkId, ServerId], None] = OrderedDict()

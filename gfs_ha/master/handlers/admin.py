@@ -198,6 +198,8 @@ def health_of(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[H
         garbage_more=garbage.more,
         blocked_jobs=tuple(_blocked_jobs(view, reign)),
         led_since_ms=tuple(term.since_ms for term in view.led_terms(TERMS_SHOWN)),
+        planner_faults=reign.guard.faults,
+        now_s=desk.now_s(),
     )
     found = told(
         examine(symptoms),

@@ -1,0 +1,39 @@
+"""A duty of the leader that fails by a mistake of ours: health names it, later duties go on."""
+
+from __future__ import annotations
+
+import pytest
+from trio import Client, Trio, wait_until
+
+from gfs_ha.master import housekeeping
+from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
+from gfs_ha.master.state.view import View
+from gfs_ha.protocol.reports import GetHealth, HealthReport
+
+
+def test_duties_after_one_that_fails_are_done_and_health_names_it(
+    trio: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = Client(trio)
+    first, *_, last = housekeeping.PLANNERS
+    still = housekeeping.PLANNERS[last]
+    done: list[float] = []
+
+    def fails(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
+        raise IndexError("a mistake of ours")
+
+    def counts(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
+        done.append(seen.now_s)
+        return still(view, seen, limits, cursors)
+
+    monkeypatch.setitem(housekeeping.PLANNERS, first, fails)
+    monkeypatch.setitem(housekeeping.PLANNERS, last, counts)
+
+    def told() -> list[str]:
+        report = client.ask(GetHealth())
+        assert isinstance(report, HealthReport), report
+        return [one.message for one in report.items if one.code == "PLANNER_FAILS"]
+
+    [message] = wait_until(told, "health to name the duty")
+    assert first in message and "IndexError: a mistake of ours" in message
+    wait_until(lambda: len(done) > 2, "the last duty to be done")
