@@ -13,6 +13,8 @@ from gfs_ha.protocol.server_modes import IN_SERVICE
 
 CLOCK_SKEW_MAX_MS = 5_000
 
+_AWAY = {"dead": "SERVER_DEAD", "suspect": "SERVER_SUSPECT"}
+
 Facts = tuple[tuple[str, str], ...]
 
 
@@ -114,7 +116,7 @@ def _away(server: ServerRow, under_count: int) -> Finding:
         severity = WARNING
         advice = f"it is in maintenance: {advice} before that ends"
     return Finding(
-        f"SERVER_{state.upper()}",
+        _AWAY[state],
         severity,
         f"chunkserver {server.name} is {state} ({since})",
         advice,
