@@ -21,6 +21,7 @@ class LocalFile:
     size: int
     mode: int
     mtime_ns: int
+    link: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,8 @@ def _thing(entry: os.DirEntry[str], directory: LocalDirectory) -> LocalThing:
         return other(local_error(entry.path, error), entry.is_symlink())
     mode = stat_module.S_IMODE(status.st_mode)
     if stat_module.S_ISREG(status.st_mode):
-        return LocalFile(entry.path, name, status.st_size, mode, status.st_mtime_ns)
+        link = entry.is_symlink()
+        return LocalFile(entry.path, name, status.st_size, mode, status.st_mtime_ns, link)
     if not stat_module.S_ISDIR(status.st_mode):
         return skipped("no regular file")
     if entry.is_symlink():

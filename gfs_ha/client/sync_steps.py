@@ -85,6 +85,12 @@ def _step(rule: SyncRule, judged: Judged, shown: Callable[[Pair], str]) -> Step:
         where = shown(pair)
         error = AlreadyExists(f"{where} is {what}; a {source} cannot replace it: remove it first")
         return fail(Problem(where, error))
+    link = not rule.up and isinstance(pair.local, LocalFile) and pair.local.link
+    if link and not (size == target_size and _same_time(pair) and _same_mode(pair)):
+        # What it leads to is nobody's to change.
+        where = shown(pair)
+        error = AlreadyExists(f"{where} is a link; a file cannot replace it: remove it first")
+        return fail(Problem(where, error))
     if source == FILE:
         if size != target_size:
             return step(COPY, "size", size)

@@ -175,7 +175,7 @@ class Trees:
 
     def _pairs(self, remote: str, options: TreeOptions) -> TreePairs:
         names = self._connection.led_namespace
-        return TreePairs(names, self._exact, remote, options.globs)
+        return TreePairs(names.steps, self._exact, remote, options.globs)
 
     def _exact(self, path: str) -> FileStatus:
         return self._connection.openings.exact(path)

@@ -241,11 +241,19 @@ def test_links_of_the_target_are_deleted_and_not_followed(
     assert (summary.problems, summary.deleted_files) == ([], 1)
     assert list(local.iterdir()) == []
     assert (tmp_path / "outside" / "precious").exists()
+    library.write_bytes(f"{place}/file", b"!")
+    library.set_attributes(f"{place}/file", mode=0o600)
+    (local / "file").symlink_to("../outside/precious")
+    before = (tmp_path / "outside" / "precious").stat()
+    summary = run_all(library.trees.sync(local, place, SyncRule(False)))
+    assert [problem.error.code for problem in summary.problems] == ["AlreadyExists"]
+    after = (tmp_path / "outside" / "precious").stat()
+    assert (before.st_mode, before.st_mtime_ns) == (after.st_mode, after.st_mtime_ns)
     library.mkdir(f"{place}/link")
     library.write_bytes(f"{place}/link/f", b"f")
     (local / "link").symlink_to("../outside")
     summary = run_all(library.trees.sync(local, place, SyncRule(False)))
-    assert [problem.error.code for problem in summary.problems] == ["AlreadyExists"]
+    assert [problem.error.code for problem in summary.problems] == ["AlreadyExists"] * 2
     assert [path.name for path in (tmp_path / "outside").iterdir()] == ["precious"]
 
 

@@ -189,6 +189,16 @@ def test_links_are_skipped_as_sources_and_in_the_way_as_targets() -> None:
     assert decide(SyncRule(False, delete=True), other(skipped=False), None)[0] == FAIL
 
 
+def test_a_link_to_a_file_is_followed_as_a_source_and_in_the_way_as_a_target() -> None:
+    link = LocalFile("/here/n", "n", 3, 0o644, 7, link=True)
+    assert decide(UP, link, there()) == (EQUAL, "", 0)
+    for rule in (DOWN, SyncRule(False, contents=True)):
+        assert decide(rule, link, there(), True)[0] == EQUAL
+        assert decide(rule, link, there(mtime_ns=8), True)[0] == FAIL
+        assert decide(rule, link, there(mode=0o600), True)[0] == FAIL
+    assert decide(SyncRule(False, delete=True), link, None) == (DELETE, "", 3)
+
+
 def test_a_directory_that_cannot_be_listed_is_a_failure() -> None:
     judged = Judged(Problem("/d", LocalError("denied")))
     [step] = steps(UP, iter([judged]), lambda pair: pair.name)
