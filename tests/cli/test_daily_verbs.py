@@ -302,3 +302,23 @@ def test_find_goes_into_xargs(gfsctl: Gfsctl, home: str) -> None:
         ["xargs", "-0", "-n1", "echo"], input=names, capture_output=True, check=True
     )
     assert out.stdout.decode() == f"{home}/a b\n"
+
+
+def test_tail_takes_sizes_starts_and_several_files(gfsctl: Gfsctl, home: str) -> None:
+    lines = [f"{number}\n".encode() for number in range(1, 30_001)]
+    gfsctl.library.write_bytes(f"{home}/log", b"".join(lines))
+    log = f"{home}/log"
+    for words, wanted in (
+        *((["-n", "2"], lines[-2:]), (["-2"], lines[-2:]), (["-n", "+29999"], lines[-2:])),
+        *((["-n", "+1"], lines), (["-n", "+0"], lines), (["-n", "+40000"], [])),
+        (["-c", "1K"], [b"".join(lines)[-1024:]]),
+        (["-c", "+168895"], [b"".join(lines)[168894:]]),
+        *((["-n", "0"], []), (["-c", "0"], [])),
+    ):
+        assert gfsctl.ok("tail", *words, log).out == b"".join(wanted), words
+    gfsctl.library.write_bytes(f"{home}/last", b"a\nb")
+    assert gfsctl.ok("tail", "-n", "1", log, f"{home}/last").lines == [
+        *(f"==> {log} <==", "30000", "", f"==> {home}/last <==", "b")
+    ]
+    assert gfsctl("tail", f"{home}/none", f"{home}/last").status == 11
+    assert "follows one file" in gfsctl.refused(2, "tail", "-f", log, f"{home}/last")

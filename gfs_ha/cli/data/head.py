@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import re
-
 import click
 
 from gfs_ha.cli import output
 from gfs_ha.cli.data.amounts import Amount, Signed
-from gfs_ha.cli.data.several import Several
-from gfs_ha.cli.data.tail import LINES_DEFAULT, start_of_lines
-from gfs_ha.cli.names import printable
+from gfs_ha.cli.data.file_ends import (
+    BLOCK_BYTES,
+    LINES_DEFAULT,
+    LinesVerb,
+    show_each,
+    start_of_lines,
+)
 from gfs_ha.cli.options import consistency_option
 from gfs_ha.cli.session import Session, pass_session
-from gfs_ha.cli.verb import Verb
 from gfs_ha.client.files import RemoteReader
 from gfs_ha.errors import UsageError
-from gfs_ha.limits import KIB
 
-_BLOCK_BYTES = 64 * KIB
 _DEFAULT = Signed("", LINES_DEFAULT)
-
-
-class LinesVerb(Verb):
-    """A verb that takes its number of lines also as `-5`, as people type it."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        end = args.index("--") if "--" in args else len(args)
-        for at in range(end):
-            taken = at and args[at - 1] in ("-n", "--lines", "-c", "--bytes")
-            if not taken and re.fullmatch(r"-\d+", args[at], re.ASCII):
-                args = [*args[:at], "-n", args[at][1:], *args[at + 1 :]]
-                break
-        return super().parse_args(ctx, args)
 
 
 @click.command(
@@ -69,22 +55,14 @@ def head(
     if lines is not None and size is not None:
         raise UsageError("-n counts lines and -c bytes: give one of them")
     wanted = [session.file_path(text) for text in paths]
-    titled = session.options.verbose or (len(wanted) > 1 and not session.options.quiet)
-    several = Several(session)
 
-    def show(path: str) -> None:
-        with session.cluster.open(path, "rb") as file:
-            if titled:
-                between = "\n" if several.done_count else ""
-                output.write_lines([f"{between}==> {printable(path)} <=="])
-            if size is not None:
-                _write_bytes(file, max(0, file.size - size.number) if size.sign == "-" else size[1])
-            else:
-                _write_first(file, _DEFAULT if lines is None else lines)
-        output.flush()
+    def show(file: RemoteReader) -> None:
+        if size is not None:
+            _write_bytes(file, max(0, file.size - size.number) if size.sign == "-" else size[1])
+        else:
+            _write_first(file, _DEFAULT if lines is None else lines)
 
-    several.attempt_each(wanted, show)
-    several.conclude("shown")
+    show_each(session, wanted, show)
 
 
 def _write_first(file: RemoteReader, lines: Signed) -> None:
@@ -97,13 +75,13 @@ def _write_first(file: RemoteReader, lines: Signed) -> None:
 
 
 def _write_bytes(file: RemoteReader, size: int) -> None:
-    while size and (block := file.read(min(size, _BLOCK_BYTES))):
+    while size and (block := file.read(min(size, BLOCK_BYTES))):
         output.write(block)
         size -= len(block)
 
 
 def _write_lines(file: RemoteReader, count: int) -> None:
-    while count and (block := file.read(_BLOCK_BYTES)):
+    while count and (block := file.read(BLOCK_BYTES)):
         end = 0
         while count and (at := block.find(b"\n", end)) >= 0:
             end = at + 1

@@ -5,18 +5,21 @@ from __future__ import annotations
 import click
 
 from gfs_ha.cli import output
+from gfs_ha.cli.data.amounts import Amount, Signed
+from gfs_ha.cli.data.file_ends import (
+    LINES_DEFAULT,
+    LinesVerb,
+    show_each,
+    skip_lines,
+    start_of_lines,
+)
 from gfs_ha.cli.interrupt import Interrupted
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.options import consistency_option
 from gfs_ha.cli.session import Session, pass_session
-from gfs_ha.cli.verb import Verb
 from gfs_ha.client.files import RemoteReader
 from gfs_ha.client.follower import Follower, News
 from gfs_ha.errors import GfsError, UsageError
-from gfs_ha.limits import KIB
-
-LINES_DEFAULT = 10
-_BLOCK_BYTES = 64 * KIB
 
 _TOLD = {
     News.REMOVED: "was removed; waiting for it to come back",
@@ -26,46 +29,70 @@ _TOLD = {
 
 
 @click.command(
-    cls=Verb,
+    cls=LinesVerb,
     examples="""
     gfsctl tail /log               # the last 10 lines
-    gfsctl tail -n 100 /log        # the last 100
+    gfsctl tail -n 100 /log /log2  # the last 100 of each, under its name
     gfsctl tail -f /log            # and what is appended from now on, until Ctrl-C
     gfsctl tail -f -n 0 /log | grep error
-    gfsctl tail -c 512 /data.bin   # the last 512 bytes
+    gfsctl tail -n +3 /table.csv   # from the third line on
+    gfsctl tail -c 1K /data.bin    # the last 1024 bytes
     """,
 )
-@click.argument("path", metavar="PATH")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("-f", "--follow", is_flag=True, help="Go on with what is appended, as it comes.")
 @click.option(
-    *("-n", "--lines"), type=click.IntRange(min=0), help=f"How many lines ({LINES_DEFAULT})."
+    *("-n", "--lines"),
+    type=Amount(),
+    metavar="[+]N",
+    help=f"How many lines ({LINES_DEFAULT}); +N: from the Nth on.",
 )
-@click.option("-c", "--bytes", "size", type=click.IntRange(min=0), help="How many bytes instead.")
+@click.option(
+    *("-c", "--bytes", "size"),
+    type=Amount(),
+    metavar="[+]N",
+    help="How many bytes instead, like 512, 1K or 2MiB; +N: from the Nth on.",
+)
 @consistency_option
 @pass_session
-def tail(session: Session, path: str, follow: bool, lines: int | None, size: int | None) -> None:
-    """Show the end of a file; -f follows what is appended.
+def tail(
+    session: Session,
+    paths: tuple[str, ...],
+    follow: bool,
+    lines: Signed | None,
+    size: Signed | None,
+) -> None:
+    """Show the end of files; -f follows what is appended to one.
 
     What is shown is committed: on every replica, and there to stay. Following goes on through the
-    loss of servers and leaders, and when another file takes the name.
+    loss of servers and leaders, and when another file takes the name. Of several files each begins
+    with its name; -q leaves the names out, -v shows them always.
     """
     if lines is not None and size is not None:
         raise UsageError("-n counts lines and -c bytes: give one of them")
-    target = session.file_path(path)
-    with session.cluster.open(target, "rb") as file:
+    if follow and len(paths) > 1:
+        raise UsageError("-f follows one file: give one, or run one tail for each")
+    wanted = [session.file_path(text) for text in paths]
+    followers: list[Follower] = []
+
+    def show(file: RemoteReader) -> None:
         if size is not None:
-            start = max(0, file.size - size)
+            first = size.number - 1 if size.sign == "+" else file.size - size.number
+            file.seek(min(file.size, max(0, first)))
+        elif lines is not None and lines.sign == "+":
+            skip_lines(file, lines.number - 1)
         else:
-            start = start_of_lines(file, LINES_DEFAULT if lines is None else lines)
-        file.seek(start)
+            file.seek(start_of_lines(file, LINES_DEFAULT if lines is None else lines.number))
         file.copy_to(output.write)
-        output.flush()
-        end, status = file.size, file.status
-    if follow:
-        follower = session.cluster.follow(target)
-        follower.begin(status, end)
+        if follow:
+            follower = session.cluster.follow(wanted[0])
+            follower.begin(file.status, file.size)
+            followers.append(follower)
+
+    show_each(session, wanted, show)
+    for follower in followers:
         try:
-            _follow(session, follower, target)
+            _follow(session, follower, wanted[0])
         except Interrupted as stopped:
             # Nothing was broken off: this is how following ends.
             raise click.exceptions.Exit(stopped.exit_status) from stopped
@@ -93,27 +120,3 @@ def _follow(session: Session, follower: Follower, path: str) -> None:
             session.warn(f"{printable(path)} {_TOLD[news]}")
         output.check_read()
         follower.wait()
-
-
-def start_of_lines(file: RemoteReader, count: int) -> int:
-    """Return where the last so many lines begin; a last line without newline is one, too."""
-    position = file.size
-    if not count or not position:
-        return position
-    wanted = count + 1  # The newline before the first of them.
-    last = True
-    while position:
-        start = max(0, position - _BLOCK_BYTES)
-        file.seek(start)
-        block = file.read(position - start)
-        end = len(block)
-        if last and not block.endswith(b"\n"):
-            wanted -= 1
-        last = False
-        while (at := block.rfind(b"\n", 0, end)) >= 0:
-            wanted -= 1
-            if not wanted:
-                return start + at + 1
-            end = at
-        position = start
-    return 0
