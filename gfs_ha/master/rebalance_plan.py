@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
-from gfs_ha.errors import DeadlineExceeded, GfsError, NotLeader
+from gfs_ha.errors import Busy, DeadlineExceeded, GfsError, NotLeader
 from gfs_ha.limits import REQUEST_DEADLINE_S
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.observed import LIVE
 from gfs_ha.master.planners.balance import THRESHOLD_DEFAULT
-from gfs_ha.master.planners.fullness import Traffic, balance_of
+from gfs_ha.master.planners.fullness import Traffic, balance_of, unheard
 from gfs_ha.master.planners.plan import PlanLimits
 from gfs_ha.master.planners.rebalance_ahead import Ahead
+from gfs_ha.master.planners.scene import Scene
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.repairing import scene_now
 from gfs_ha.master.state.jobs import running_jobs
@@ -31,6 +34,7 @@ PLAYED_MAX_S = 60.0  # What is not played through by then is told as far as it i
 _SLICE_S = 0.005
 _PAUSE_S = 0.005
 _ROWS = 16  # Between two looks at the clock.
+_RETRY_MS = 300
 _FRESH_S = 2.0  # A plan that was ready so lately is told again.
 
 Answer = Callable[[RebalancePlan | GfsError], object]
@@ -48,7 +52,7 @@ class Foresight:
         with desk.kv.read() as reader:
             view = View(reader)
             # Kept for what it knows of servers; the tables are read with younger views.
-            self._scene = scene_now(desk, view)
+            self._scene = _hopeful(view, scene_now(desk, view))
             traffic = Traffic(view, self._scene, PlanLimits().busy_rows)
             threshold = options.threshold or THRESHOLD_DEFAULT
             balance = balance_of(view, self._scene, traffic, threshold)
@@ -146,6 +150,20 @@ class Foresight:
         limits = [self._options.bytes_per_s, budget.cluster_bytes_per_s]
         limits.append(budget.server_bytes_per_s * max(1, targets))
         return min((one for one in limits if one), default=0)
+
+
+def _hopeful(view: View, scene: Scene) -> Scene:
+    """Return the scene as it will be once the servers that beat have done so for a while.
+
+    Raises: Busy while this leader does not know yet how full all of them are.
+    """
+    missing = unheard(scene)
+    if missing:
+        why = f"this leader is new and has not heard yet of {', '.join(missing[:5])}"
+        raise Busy(why, retry_ms=_RETRY_MS)
+    live = frozenset(one for one, state in scene.repair.states.items() if state == LIVE)
+    repair = replace(scene.repair, settled=live)
+    return Scene(view, replace(scene.seen, repair=repair))
 
 
 def _running(view: View) -> str:

@@ -13,7 +13,7 @@ from gfs_ha.master.planners.balance import THRESHOLD_DEFAULT, Balance, Disk, Mov
 from gfs_ha.master.planners.fullness import NOT_WHOLE, Traffic, balance_of, movable, unheard
 from gfs_ha.master.planners.job_book import JobLeft
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
-from gfs_ha.master.planners.rebalance_walk import VAIN_ROUNDS, RebalanceWalk
+from gfs_ha.master.planners.rebalance_walk import RebalanceWalk
 from gfs_ha.master.planners.scene import Load, Scene
 from gfs_ha.master.state.commands import PlaceCopy
 from gfs_ha.master.state.job_commands import NoteJob, SetJobPhase
@@ -134,7 +134,7 @@ class _Rebalance:
                     active.discard(source.key)
             active &= {one.key for one in balance.sources()}
         if all(one.key in walk.through for one in balance.sources()) and not traffic.moves:
-            walk.end_round(self._now_s)
+            walk.end_round(self._now_s, self._calm())
         return ""
 
     def _paused(self, traffic: Traffic) -> bool:
@@ -226,10 +226,16 @@ class _Rebalance:
                 f" {balance.mean:.1%}"
             )
             self._made.proposals.append(SetJobPhase(self._number, RUNNING, DONE, text))
-        elif self._walk.vain_rounds >= VAIN_ROUNDS:
+        elif self._walk.given_up(self._now_s):
             text = self._why_outside(balance, outside)
             self._made.proposals.append(NoteJob(self._number, text, error=True))
             self._made.proposals.append(SetJobPhase(self._number, RUNNING, DONE, text))
+
+    def _calm(self) -> bool:
+        """Return whether no server comes and goes."""
+        scene = self._scene
+        there = [one for one, _ in scene.roster.servers if scene.there(one)]
+        return all(one in scene.repair.settled or scene.roster.trouble(one) for one in there)
 
     def _why_outside(self, balance: Balance, outside: list[Disk]) -> str:
         """Return which disks stay outside the threshold, and why."""

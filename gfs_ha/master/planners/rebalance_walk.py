@@ -10,7 +10,8 @@ from gfs_ha.master.planners.balance import DiskKey
 
 _FIRST = ChunkId(0)  # Below every id.
 REST_S = 3.0  # After a look at all sources that found nothing to begin.
-VAIN_ROUNDS = 3  # So many of these on end, and nothing under way: nothing more can be done.
+VAIN_ROUNDS = 3  # So many of these on end, and nothing under way: nothing more can be done...
+VAIN_S = 60.0  # ...nor after so long, although servers come and go.
 
 
 @dataclass(slots=True)
@@ -32,6 +33,7 @@ class RebalanceWalk:
     turned: set[DiskKey] = field(default_factory=set)
     reasons: dict[DiskKey, Counter[str]] = field(default_factory=dict)
     vain_rounds: int = 0
+    vain_since_s: float | None = None
     rest_until_s: float = 0.0
     paid_until_s: float = 0.0
     lacking_s: float = -1e9  # When a chunk that lacks a copy was given one last.
@@ -41,6 +43,7 @@ class RebalanceWalk:
     def begin(self, now_s: float, length: int, bytes_per_s: int) -> None:
         """Note a move that is begun."""
         self.vain_rounds = 0
+        self.vain_since_s = None
         self.through.clear()
         self.turned.clear()
         self.reasons.clear()
@@ -61,9 +64,11 @@ class RebalanceWalk:
         self.after.pop(disk, None)
         (self.through if whole or disk in self.turned else self.turned).add(disk)
 
-    def end_round(self, now_s: float) -> None:
-        """Note that no source has a copy that may go now."""
-        self.vain_rounds += 1
+    def end_round(self, now_s: float, calm: bool) -> None:
+        """Note that no source has a copy that may go now; `calm`: no server comes and goes."""
+        if self.vain_since_s is None:
+            self.vain_since_s = now_s
+        self.vain_rounds += calm
         self.through.clear()
         self.turned.clear()
         self.rest_until_s = now_s + REST_S
@@ -71,6 +76,11 @@ class RebalanceWalk:
     def fresh(self, disk: DiskKey) -> bool:
         """Return whether the walk over a disk begins with its first copy."""
         return disk not in self.after
+
+    def given_up(self, now_s: float) -> bool:
+        """Return whether it was looked in vain often enough, or for long enough."""
+        since_s = now_s if self.vain_since_s is None else self.vain_since_s
+        return self.vain_rounds >= VAIN_ROUNDS or now_s - since_s >= VAIN_S
 
     def of(self, disk: DiskKey) -> ChunkId:
         """Return after which copy the walk over a disk goes on."""

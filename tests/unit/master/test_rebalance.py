@@ -296,6 +296,27 @@ def test_what_is_left_is_reckoned_from_what_is_outside() -> None:
     assert second.left_moves == -(-second.left_bytes // LENGTH)
 
 
+def test_a_server_that_is_silent_for_a_while_does_not_end_the_job() -> None:
+    fleet = uneven()
+    number = fleet.begin()
+    fleet.suspect = {1, 3, 5}  # Who holds everything.
+    for _ in range(25):
+        fleet.tick()
+    assert fleet.job(number).phase == RUNNING and not fleet.job(number).moves
+    fleet.suspect = set()
+    fleet.run(number)
+    assert fleet.job(number).phase == DONE and not fleet.outside()
+
+
+def test_servers_that_come_and_go_do_not_keep_a_job_for_ever() -> None:
+    fleet = uneven()
+    number = fleet.begin()
+    fleet.suspect = {1, 3, 5}
+    for _ in range(120):
+        fleet.tick()
+    assert fleet.job(number).phase == DONE and "nothing more" in fleet.job(number).last_error
+
+
 def alone(server: int, used: int, **more: int) -> Disk:
     """Return the disk of a server in a rack of its own."""
     place = (f"cs{server}", f"r{server}", f"h{server}")
