@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from gfs_ha.cli.live import keys
 from gfs_ha.cli.live.frame import draw
 from gfs_ha.cli.live.look import TABS, Look
-from gfs_ha.cli.live.page import Page
 from gfs_ha.cli.live.sight import Looked, Sight
 from gfs_ha.cli.live.spans import length, plain
 from gfs_ha.cli.live.summary import summary
