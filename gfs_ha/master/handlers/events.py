@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from gfs_ha.errors import InvalidArgument, NotFound
-from gfs_ha.limits import MUTE_MS_MAX
+from gfs_ha.errors import InvalidArgument
+from gfs_ha.limits import EVENT_SUBJECT_BYTES_MAX, MUTE_MS_MAX
 from gfs_ha.master.handlers.admin import health_of, server_rows
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
@@ -14,11 +14,10 @@ from gfs_ha.master.planners.news import News
 from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.quorum import ERROR, WARNING
 from gfs_ha.master.raft.contract import Outcome
-from gfs_ha.master.state.bounds import check_count, check_range
+from gfs_ha.master.state.bounds import check_count, check_range, fitting_text
 from gfs_ha.master.state.event_commands import EndMute, StartMute
 from gfs_ha.master.state.event_records import Event
 from gfs_ha.master.state.events import events_after, events_below, first_event
-from gfs_ha.master.state.mutes import all_mutes
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.events import (
     EVENTS_PAGE_MAX,
@@ -58,18 +57,16 @@ def mute_finding(desk: Desk, request: MuteFinding, slot: Slot) -> None:
             f"there is no finding {request.code!r}; codes are listed by gfsctl explain"
         )
     check_range("for_ms", request.for_ms, 0, MUTE_MS_MAX)
-    with desk.kv.read() as reader:
-        view = View(reader)
-        command: StartMute | EndMute
-        if request.for_ms:
-            command = _start(desk, view, request)
-        else:
-            mute = all_mutes(view).get(request.code)
-            if mute is None:
-                raise NotFound(f"{request.code} is not muted; gfsctl admin health shows what is")
-            whose = f" by {request.asked_by}" if request.asked_by else ""
-            why = f": {request.reason}" if request.reason else ""
-            command = EndMute(request.code, mute.made_index, f"the mute was ended{whose}{why}")
+    command: StartMute | EndMute
+    if request.for_ms:
+        with desk.kv.read() as reader:
+            command = _start(desk, View(reader), request)
+    else:
+        # Whether it is muted knows apply: what is seen here may be a moment old.
+        whose = f" by {request.asked_by}" if request.asked_by else ""
+        why = f": {request.reason}" if request.reason else ""
+        said = fitting_text(f"the mute was ended{whose}{why}", EVENT_SUBJECT_BYTES_MAX)
+        command = EndMute(request.code, 0, said)
 
     def done(outcome: Outcome) -> None:
         if outcome.error is not None or outcome.result is None:

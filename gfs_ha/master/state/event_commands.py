@@ -53,11 +53,11 @@ class StartMute(Word, frozen=True, tag="start_mute"):
 class EndMute(Word, frozen=True, tag="end_mute"):
     """-> MuteReport. Findings of a code count again.
 
-    Raises: StaleCommand unless it is the mute that was made at this index; InvalidArgument.
+    Raises: NotFound, InvalidArgument, StaleCommand unless it is the mute that was made at this index.
     """
 
     code: str
-    made_index: int
+    made_index: int  # 0: whichever there is; a person means what he says.
     why: str
 
 

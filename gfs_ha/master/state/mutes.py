@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gfs_ha.errors import InvalidArgument, LimitExceeded, StaleCommand
+from gfs_ha.errors import InvalidArgument, LimitExceeded, NotFound, StaleCommand
 from gfs_ha.limits import EVENT_SUBJECT_BYTES_MAX, MUTE_MS_MAX, MUTES_MAX, SERVERS_MAX
 from gfs_ha.master.state.bounds import check_count, check_range, check_text
 from gfs_ha.master.state.draft import Draft, step
@@ -60,12 +60,14 @@ def start_mute(draft: Draft, command: StartMute) -> MuteReport:
 
 @step(EndMute)
 def end_mute(draft: Draft, command: EndMute) -> MuteReport:
-    """Let findings of a code count again. Refuses: StaleCommand, InvalidArgument."""
+    """Let findings of a code count again. Refuses: NotFound, StaleCommand, InvalidArgument."""
     check_text("code", command.code, _CODE_BYTES_MAX)
     check_text("why", command.why, _TEXT_BYTES_MAX)
     key = command.code.encode()
     row = draft.rows.get(MUTES, key)
-    if row is None or row.made_index != command.made_index:
+    if row is None and not command.made_index:
+        raise NotFound(f"{command.code} is not muted; gfsctl admin health shows what is")
+    if row is None or command.made_index not in (0, row.made_index):
         raise StaleCommand(f"{command.code} is not muted by that (any more)")
     draft.rows.delete(MUTES, key)
     draft.counters.mutes -= 1

@@ -193,6 +193,7 @@ def test_a_mute_is_replaced_by_the_next_one_and_ended_only_by_who_saw_it() -> No
         second = all_mutes(view)["SERVER_DEAD"]
     driver.ok(EndMute("SERVER_DEAD", second.made_index, "its time is over"))
     assert driver.error(EndMute("SERVER_DEAD", second.made_index, "over")) == "StaleCommand"
+    assert driver.error(EndMute("SERVER_DEAD", 0, "over")) == "NotFound"
     assert texts(driver, known) == [
         "SERVER_DEAD muted for 60 min by ann@host: a new disk",
         "SERVER_DEAD muted for 1 s",
