@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gfs_ha.cli.names import SCHEME, printable, remote_path
 from gfs_ha.cli.options import Options
-from gfs_ha.errors import ConfigError, GfsError, WrongCluster
+from gfs_ha.errors import ConfigError, GfsError, UsageError, WrongCluster
 
 if TYPE_CHECKING:
     from gfs_ha.config import Config
@@ -41,6 +41,10 @@ class Addressed:
         """
         if text.startswith(SCHEME):
             named, _, rest = text[len(SCHEME) :].partition("/")
+            if not named:
+                raise UsageError(
+                    f"{printable(text)!r} names no cluster; write {SCHEME}NAME/path, or only /path"
+                )
             cluster_id = self._go_to(named, text).cluster.id
             return remote_path(f"{SCHEME}{cluster_id}/{rest}", self.config.cluster)
         if self._strayed and text.startswith("/"):

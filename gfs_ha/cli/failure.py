@@ -76,7 +76,9 @@ def _described(error: BaseException) -> tuple[str, str, int, bool]:
     """Return code, message, exit status and whether a retry can help."""
     if isinstance(error, click.UsageError):
         where = error.ctx.command_path if error.ctx else "gfsctl"
-        return "UsageError", f"{error.format_message().rstrip('.')} (see {where} --help)", 2, False
+        # Click lists what may be chosen on lines of their own.
+        message = " ".join(line.strip() for line in error.format_message().split("\n"))
+        return "UsageError", f"{message.rstrip('.')} (see {where} --help)", 2, False
     if isinstance(error, click.ClickException):
         return "UsageError", error.format_message(), 2, False
     if isinstance(error, Interrupted):

@@ -127,6 +127,12 @@ def test_a_name_of_two_clusters_is_nobodys(tmp_path: Path, monkeypatch: pytest.M
     assert Addressed(Options(), environ).remote_path("/x") == "/x"
 
 
+def test_a_scheme_without_a_cluster_is_no_path(gfsctl: Gfsctl) -> None:
+    for word in ("gfs://", "gfs:///x"):
+        assert "names no cluster" in gfsctl.refused(2, "ls", word)
+    assert "bash, zsh, fish" in gfsctl.refused(2, "completion")
+
+
 def test_two_paths_of_one_other_cluster_go_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

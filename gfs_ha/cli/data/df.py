@@ -168,7 +168,7 @@ def _(space: Space, wide: bool) -> Group:
         f"by the rule {space.rule}",
     )
     if space.path != "/":
-        fits.append(f" (as below {printable(space.path)})")
+        fits.append(f" (as for {printable(space.path)})")
     return Group(table, Text(), fits)
 
 
