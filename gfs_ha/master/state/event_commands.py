@@ -53,7 +53,7 @@ class StartMute(Word, frozen=True, tag="start_mute"):
 class EndMute(Word, frozen=True, tag="end_mute"):
     """-> MuteReport. Findings of a code count again.
 
-    Raises: NotFound, InvalidArgument, StaleCommand unless it is the mute that was made at this index.
+    Raises: NotFound, InvalidArgument, StaleCommand unless it is the mute made at this index.
     """
 
     code: str
