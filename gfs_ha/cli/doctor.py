@@ -139,7 +139,7 @@ def _room(name: str, directory: str, shown_whole: bool = False) -> Check:
         free = shutil.disk_usage(path).free
         writable = os.access(path, os.W_OK | os.X_OK)
     except OSError as error:
-        return Check(name, FAIL, f"{path}: {error.strerror}", "name a directory that exists")
+        return Check(name, FAIL, f"{path!r}: {error.strerror}", "name a directory that exists")
     fact = f"{size_text(free)} free in {path}"
     if not writable:
         return Check(name, WARN, f"{path} cannot be written", "get to another directory, or chmod")

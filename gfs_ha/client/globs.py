@@ -66,7 +66,7 @@ def _glob(pattern: str) -> _Glob:
     try:
         return _Glob(re.compile(_translated(text), re.DOTALL), anchored, directories_only)
     except re.error as error:
-        raise UsageError(f"{pattern!r} is no pattern: {error}") from error
+        raise UsageError(f"{pattern!r} is no pattern: {error.msg}") from error
 
 
 def _translated(text: str) -> str:

@@ -159,14 +159,14 @@ class Trees:
             above = names.stat(posixpath.dirname(remote))
             if above.kind != DIRECTORY:
                 raise NotADirectory(f"{posixpath.dirname(remote)} is no directory")
-        return Pair("", root_of(local), there)
+        return Pair("", _local_root(local), there)
 
     def _down_root(self, local: str, remote: str) -> Pair:
         there = self._connection.led_namespace.stat(remote)
         if there.kind != DIRECTORY:
             raise NotADirectory(f"{remote} is a file; get copies it")
         try:
-            return Pair("", root_of(local), there)
+            return Pair("", _local_root(local), there)
         except NotFound:
             above = os.path.dirname(os.path.abspath(local))
             with local_door(above):
@@ -194,6 +194,17 @@ class Trees:
             pace = SharedPace(runtime, options.bytes_per_s, cancel)
         lanes = lanes_of(runtime, options.jobs)
         return Watch(options.progress or Silent(), cancel, lanes, pace)
+
+
+def _local_root(local: str) -> LocalDirectory:
+    """Return a local directory. Raises: NotFound, NotADirectory, which says what is for files."""
+    try:
+        return root_of(local)
+    except NotADirectory as error:
+        if os.path.isfile(local):
+            what = f"local {shown(local)} is a file; put and get copy files, sync directories"
+            raise NotADirectory(what) from error
+        raise
 
 
 def _local_thing(local: str) -> LocalThing:

@@ -308,6 +308,52 @@ def test_a_run_that_is_broken_off_is_ended_by_the_next(
     assert {one.state for one in library.trees.compare(local, place).findings()} == {SAME}
 
 
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_a_file_that_changes_while_it_is_read_is_named_and_its_old_content_stays(
+    library: gfs_ha.Cluster, tmp_path: Path, place: str, jobs: int
+) -> None:
+    local = tmp_path / "tree"
+    local.mkdir()
+    (local / "busy").write_bytes(os.urandom(6_000_000))
+    (local / "calm").write_bytes(b"calm")
+    library.write_bytes(f"{place}/busy", b"old")
+    library.write_bytes(f"{place}/extra", b"it would be deleted if nothing failed")
+
+    class Scribble:
+        def expect(self, files: int, size: int) -> None:
+            pass
+
+        def moved(self, size: int) -> None:
+            with (local / "busy").open("ab") as file:
+                file.write(b"+")
+
+        def finished(self, path: str) -> None:
+            pass
+
+    options = TreeOptions(jobs=jobs, progress=Scribble())
+    summary = run_all(library.trees.sync(local, place, SyncRule(True, delete=True), options))
+    assert [problem.error.code for problem in summary.problems] == ["PartlyDone"]
+    assert "busy changed while it was read" in summary.problems[0].error.message
+    assert summary.withheld and library.exists(f"{place}/extra")
+    assert library.read_bytes(f"{place}/busy") == b"old"
+    assert library.read_bytes(f"{place}/calm") == b"calm"
+
+
+def test_a_pace_holds_for_both_ways_and_changes_nothing_else(
+    library: gfs_ha.Cluster, tmp_path: Path, place: str
+) -> None:
+    local = tmp_path / "tree"
+    local.mkdir()
+    data = os.urandom(2_500_000)
+    (local / "big").write_bytes(data)
+    (local / "small").write_bytes(b"s")
+    options = TreeOptions(bytes_per_s=20_000_000)
+    assert run_all(library.trees.sync(local, place, SyncRule(True), options)).problems == []
+    back = tmp_path / "back"
+    assert run_all(library.trees.sync(back, place, SyncRule(False), options)).problems == []
+    assert (back / "big").read_bytes() == data and (back / "small").read_bytes() == b"s"
+
+
 def test_files_that_grow_are_synced_by_their_true_size(
     library: gfs_ha.Cluster, tmp_path: Path, place: str
 ) -> None:

@@ -73,12 +73,14 @@ class ChecksumSource:
             elif local:
                 yield from ((file.path, self._local_one(file.path)) for file in group)
             else:
-                yield from self._session.cluster.trees.checksums(
-                    (file.path for file in group),
-                    self._options,
-                    read=self._read,
-                    verify=self._verify,
-                )
+                trees = self._session.cluster.trees
+                paths = (file.path for file in group)
+                for path, found in trees.checksums(
+                    paths, self._options, read=self._read, verify=self._verify
+                ):
+                    if isinstance(found, IsADirectory):
+                        found = IsADirectory(f"{path} is a directory; -r takes all below it")
+                    yield path, found
 
     def _local_one(self, path: str) -> FileChecksum | GfsError:
         try:

@@ -29,6 +29,8 @@ def sides_of(session: Session, first: str, second: str) -> Sides:
     Of two absolute paths the first one is local. Raises: UsageError for two local or two remote
     ones, WrongCluster.
     """
+    if not first or not second:
+        raise UsageError("an empty path; '.' is this directory")
     if is_local(first) and is_local(second):
         raise UsageError(
             f"{printable(first)!r} and {printable(second)!r} are both here; a remote path is "
@@ -39,6 +41,4 @@ def sides_of(session: Session, first: str, second: str) -> Sides:
         raise UsageError("both paths are in the cluster; cp copies there, without moving bytes")
     up = named[1] or (not named[0] and not is_local(second))
     local, remote = (first, second) if up else (second, first)
-    if not local:
-        raise UsageError("an empty path; '.' is this directory")
     return Sides(local, session.path(remote), up)
