@@ -64,11 +64,11 @@ def told(number: int, *words: str, severity: str = "info") -> EventItem:
 
 EVENTS = EventReport(
     (
-        told(1, "cluster", "prod", "the cluster begins: 3 copies, at least 2, chunks of 65536 KiB"),
+        told(1, "cluster", "prod", "the cluster begins: 3 copies, at least 2, chunks of 64 MiB"),
         told(2, "leader", "m2", "leads, term 41"),
-        told(9, "server", "cs03", "suspect: no heartbeat; it gets nothing new", severity="warning"),
+        told(9, "server", "cs03", "suspect: no heartbeat, gets nothing new", severity="warning"),
         told(
-            *(36, "server", "cs03", "dead: what it holds is copied from the other holders"),
+            *(36, "server", "cs03", "dead: its copies are made anew elsewhere"),
             severity="error",
         ),
         told(

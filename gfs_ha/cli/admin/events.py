@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import click
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -33,6 +34,7 @@ SHOWN = 50
 _MARKS = {INFO: "", WARNING: "!", ERROR: "!!"}
 _STYLES = {INFO: "", WARNING: "yellow", ERROR: "red"}
 _SUBJECT_COLUMNS = (8, 20)  # At least, at most.
+_YEAR_FROM_COLUMNS = 100
 
 
 @click.command(
@@ -137,34 +139,46 @@ def _(report: EventReport) -> Iterator[str]:
         yield str(item.number)
 
 
+class EventLines:
+    """Events, one a line; on a narrow terminal without the year. What is too long folds."""
+
+    def __init__(self, items: tuple[EventItem, ...], wide: bool) -> None:
+        self._items = items
+        self._wide = wide
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        narrow = options.max_width < _YEAR_FROM_COLUMNS and not self._wide
+        table = Table(
+            box=None, show_header=self._wide, pad_edge=False, padding=(0, 1 if narrow else 2, 0, 0)
+        )
+        least, most = _SUBJECT_COLUMNS
+        if self._wide:
+            table.add_column("Number", justify="right", no_wrap=True)
+        table.add_column("Time", no_wrap=True)
+        table.add_column("", no_wrap=True, min_width=2)
+        if self._wide:
+            table.add_column("Kind", no_wrap=True, min_width=8)
+        table.add_column(
+            "Subject", overflow="fold", min_width=least, max_width=None if self._wide else most
+        )
+        table.add_column("What", overflow="fold")
+        for item in self._items:
+            style = _STYLES.get(item.severity, "")
+            time = time_text(item.wall_ns)
+            cells: list[str | Text] = [
+                time.partition("-")[2] if narrow else time,
+                Text(_MARKS.get(item.severity, "?"), style),
+            ]
+            cells += [printable(item.subject), Text(printable(item.text), style)]
+            if self._wide:
+                cells.insert(0, str(item.number))
+                cells.insert(3, item.kind)
+            table.add_row(*cells)
+        yield table
+
+
 @render.register
-def _(report: EventReport, wide: bool) -> Table | Text:
+def _(report: EventReport, wide: bool) -> EventLines | Text:
     if not report.items:
         return Text("no such event is kept")
-    return event_table(report.items, wide)
-
-
-def event_table(items: tuple[EventItem, ...], wide: bool) -> Table:
-    """Return events, one a line; a text that is too long for the terminal folds below itself."""
-    table = Table(box=None, show_header=wide, pad_edge=False, padding=(0, 2, 0, 0))
-    least, most = _SUBJECT_COLUMNS
-    if wide:
-        table.add_column("Number", justify="right", no_wrap=True)
-    table.add_column("Time", no_wrap=True)
-    table.add_column("", no_wrap=True, min_width=2)
-    if wide:
-        table.add_column("Kind", no_wrap=True, min_width=8)
-    table.add_column("Subject", overflow="fold", min_width=least, max_width=None if wide else most)
-    table.add_column("What", overflow="fold")
-    for item in items:
-        style = _STYLES.get(item.severity, "")
-        cells: list[str | Text] = [
-            time_text(item.wall_ns),
-            Text(_MARKS.get(item.severity, "?"), style),
-        ]
-        cells += [printable(item.subject), Text(printable(item.text), style)]
-        if wide:
-            cells.insert(0, str(item.number))
-            cells.insert(3, item.kind)
-        table.add_row(*cells)
-    return table
+    return EventLines(report.items, wide)

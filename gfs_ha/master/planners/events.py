@@ -46,8 +46,8 @@ _SERVER, _DISK, _REPAIR, _MASTERS = "server", "disk", "repair", "masters"
 _TOLD_ELSEWHERE = ("DISK_FAILED", "CHUNKS_UNDER", *SERVER_CODES)
 _BY_DEATHS = ("CHUNKS_UNDER", "CHUNKS_LOST", "GARBAGE_HELD")  # What dead servers may bring about.
 _SERVER_TEXTS = {
-    SUSPECT: "suspect: no heartbeat; it gets nothing new until it is back",
-    DEAD: "dead: what it holds is copied from the other holders",
+    SUSPECT: "suspect: no heartbeat, gets nothing new",
+    DEAD: "dead: its copies are made anew elsewhere",
 }
 
 
@@ -127,7 +127,7 @@ def _disks(view: View, seen: Seen, noted: Mapping[str, Noted]) -> Iterator[Watch
         owner = view.server(server_id)
         if owner is not None:
             name = format_id(disk_id)
-            text = f"disk {name} is out of service; what it held is copied from the other holders"
+            text = f"disk {name} is out of service, its copies are made anew"
             told = (owner.name, text, ERROR)
             yield Watched(f"{_DISK}/{owner.name}/{name}", "failed", words.DISK, *told)
 

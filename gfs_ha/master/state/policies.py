@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from gfs_ha.errors import InvalidArgument, LimitExceeded, NotADirectory
 from gfs_ha.ids import InodeId
-from gfs_ha.limits import GOAL_MAX, POLICIES_MAX
+from gfs_ha.limits import GOAL_MAX, MIB, POLICIES_MAX
 from gfs_ha.master.state.bounds import check_chunk_bytes, check_range, check_rule
 from gfs_ha.master.state.draft import Draft, step
 from gfs_ha.master.state.events import note_often
@@ -95,7 +95,7 @@ def _said(policy: Policy) -> str:
     """Return a policy in words."""
     said = [f"{policy.goal} copies"] if policy.goal else []
     said += [f"placement {policy.rule}"] if policy.rule else []
-    said += [f"chunks of {policy.chunk_bytes >> 10} KiB"] if policy.chunk_bytes else []
+    said += [f"chunks of {policy.chunk_bytes / MIB:g} MiB"] if policy.chunk_bytes else []
     said += [f"durability {policy.durability}"] if policy.durability else []
     return f"new files below it get {', '.join(said)}" if said else "it has no policy any more"
 

@@ -6,7 +6,7 @@ from msgspec import structs
 
 from gfs_ha.errors import AlreadyInitialized, InvalidArgument, PreconditionFailed
 from gfs_ha.ids import ROOT_INODE
-from gfs_ha.limits import GOAL_MAX, LED_TERMS_MAX, SCHEMA_VERSION
+from gfs_ha.limits import GOAL_MAX, LED_TERMS_MAX, MIB, SCHEMA_VERSION
 from gfs_ha.master.state.bounds import check_chunk_bytes, check_rule, check_text
 from gfs_ha.master.state.commands import InitCluster, LeaderElected
 from gfs_ha.master.state.draft import Draft, step
@@ -46,7 +46,7 @@ def init_cluster(draft: Draft, command: InitCluster) -> Done:
     draft.counters.directories = 1
     said = (
         f"the cluster begins: {command.goal} copies, at least {command.min_copies},"
-        f" chunks of {command.chunk_bytes >> 10} KiB, placement {command.rule}"
+        f" chunks of {command.chunk_bytes / MIB:g} MiB, placement {command.rule}"
     )
     note_event(draft, CLUSTER, command.cluster_name, said)
     return Done()

@@ -158,7 +158,7 @@ def test_a_disk_that_failed_is_told_and_that_it_serves_again() -> None:
     watch.tick()
     watch.failed.clear()
     watch.tick()
-    assert [line.split(";")[0] for line in watch.texts()] == [
+    assert [line.split(",")[0] for line in watch.texts()] == [
         "cs2 disk 0x66 is out of service",
         "cs2 disk 0x66 serves again after 0 s",
     ]
@@ -178,7 +178,7 @@ def test_repair_is_told_when_it_begins_and_when_it_is_over_with_what_it_made() -
     watch.walk()
     watch.tick()
     assert watch.texts() == [
-        "cs1 dead: what it holds is copied from the other holders",
+        "cs1 dead: its copies are made anew elsewhere",
         "repair begins: 2 chunks lack copies, 0.0 MiB to copy",
         "repair over: 2 copies made, 0.0 MiB, after 0 s",
     ]

@@ -47,7 +47,7 @@ def test_a_cluster_tells_how_it_began_who_leads_and_which_servers_joined() -> No
     driver.ok(LeaderElected("m2", 1))
     driver.ok(LeaderElected("m2", 1))  # The same term again.
     assert texts(driver) == [
-        "test the cluster begins: 3 copies, at least 2, chunks of 1024 KiB, placement seed",
+        "test the cluster begins: 3 copies, at least 2, chunks of 1 MiB, placement seed",
         "cs1 joins: 127.0.0.1:7301, rack r1, 1 disk",
         "m2 leads, term 1",
     ]
