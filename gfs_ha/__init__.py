@@ -27,7 +27,7 @@ def connect(
     """Return a cluster as a file system; nothing is dialled before its first operation.
 
     Args: `config` is a configuration, the path of its file, or None to find one as `gfsctl` does
-    (GFS_CONFIG, ./gfs.toml, ~/.config/gfs-ha/gfs.toml, /etc/gfs-ha/gfs.toml); `timeout_s` is the
+    (GFS_CONFIG, GFS_CONTEXT, ./gfs.toml, the current context…: see contexts.py); `timeout_s` is the
     longest time without an answered command or an acknowledged packet (30 s, or the file's);
     `consistency` of reads is `linearizable`, `bounded:MS` or `local`: see Cluster.
     Raises: ConfigError, UsageError.
