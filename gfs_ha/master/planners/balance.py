@@ -12,7 +12,8 @@ mark on the strength of what is to leave it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId
@@ -117,7 +118,7 @@ class Balance:
         freeing = sum(disk.freeing for disk in self.disks.values())
         self.mean = settled / total if total else 0.0
         self._mean_at_most = (settled + freeing) / total if total else 0.0
-        self._by_share = sorted(self.disks.values(), key=_order)
+        self._order = sorted((disk.share, disk.key) for disk in self.disks.values())
 
     # What is to be done -------------------------------------------------------------------------
 
@@ -131,12 +132,12 @@ class Balance:
 
     def outside(self) -> list[Disk]:
         """Return the disks that differ too much from all together, the fullest first."""
-        return [one for one in reversed(self._by_share) if self.over(one) or self.under(one)]
+        return [one for one in self._fullest_first() if self.over(one) or self.under(one)]
 
     def left_bytes(self) -> int:
         """Return how many bytes have to be moved at least until no disk is outside."""
         above = below = 0.0
-        for disk in self._by_share:
+        for disk in self.disks.values():
             off = disk.share - self.mean
             above += max(0.0, off - self.threshold) * disk.total
             below += max(0.0, -off - self.threshold) * disk.total
@@ -144,13 +145,34 @@ class Balance:
 
     def sources(self) -> list[Disk]:
         """Return the disks from which a copy may help, the fullest first."""
-        needy = any(self.under(one) and not one.trouble for one in self._by_share)
+        needy, least = self._needy(), self._mean_at_most - self.threshold / 2
+        found = []
+        for one in self._fullest_first():
+            if one.share <= least:
+                break  # What it keeps for sure is no more than that.
+            if one.gives and (self.over(one) or (needy and one.least > least * one.total)):
+                found.append(one)
+        return found
+
+    def helps(self, source: Disk) -> bool:
+        """Return whether a copy from a disk may still help."""
+        if not source.gives:
+            return False
         least = self._mean_at_most - self.threshold / 2
-        return [
-            one
-            for one in reversed(self._by_share)
-            if one.gives and (self.over(one) or (needy and one.least > least * one.total))
-        ]
+        return self.over(source) or (source.least > least * source.total and self._needy())
+
+    def _needy(self) -> bool:
+        """Return whether a disk is emptier than it may be and takes copies."""
+        for share, key in self._order:
+            if share >= self.mean - self.threshold:
+                return False
+            disk = self.disks[key]
+            if not disk.trouble and self.under(disk):
+                return True
+        return False
+
+    def _fullest_first(self) -> Iterator[Disk]:
+        return (self.disks[key] for _, key in reversed(self._order))
 
     # Where a copy goes --------------------------------------------------------------------------
 
@@ -169,7 +191,10 @@ class Balance:
         held.pop(source.server_id)
         machines = {spot.machine for spot in held.values()}
         allowed: dict[tuple[str, str], bool] = {}
-        for disk in self._by_share:
+        for share, key in self._order:
+            if share >= source.share:
+                break
+            disk = self.disks[key]
             if disk.server_id in chunk.holders or disk.trouble or avoid(disk.server_id):
                 continue
             if not self._helps(source, disk, chunk.length):
@@ -194,10 +219,13 @@ class Balance:
 
     def move(self, source: Disk, target: Disk, length: int) -> None:
         """Count a move that is begun."""
+        for disk in (source, target):
+            del self._order[bisect_left(self._order, (disk.share, disk.key))]
         source.going += length
         target.coming += length
         target.lacking += length
-        self._by_share.sort(key=_order)
+        for disk in (source, target):
+            insort(self._order, (disk.share, disk.key))
 
     def land(self, source: Disk, target: Disk, length: int) -> None:
         """Count a move that was begun as done, in a plan that is played through."""
@@ -206,10 +234,6 @@ class Balance:
         target.coming -= length
         target.lacking -= length
         target.used += length
-
-
-def _order(disk: Disk) -> tuple[float, DiskKey]:
-    return disk.share, disk.key
 
 
 def _judged(chunk: Movable, spots: Iterable[Spot]) -> tuple[int, int]:

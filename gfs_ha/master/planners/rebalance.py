@@ -124,6 +124,8 @@ class _Rebalance:
         while active:
             # One move of each in turn: the copies of no single server keep all others from theirs.
             for source in [one for one in balance.sources() if one.key in active]:
+                if not balance.helps(source):
+                    continue
                 if rows <= 0 or load.full or self._paused(traffic):
                     return ""
                 if traffic.unfreed >= UNFREED_MAX:

@@ -60,7 +60,7 @@ class Ahead:
             for source in active:
                 if self.rows >= until:
                     return True
-                if source.key in {one.key for one in self.balance.sources()}:
+                if self.balance.helps(source):
                     self._from(view, scene, source, until)
 
     def _from(self, view: View, scene: Scene, source: Disk, until: int) -> None:
