@@ -75,7 +75,7 @@ def troubles_of(
         found.append(MISSING)
     if copies < chunk.goal:
         found.append(UNDER)
-    if any(is_short(chunk, replica) for _, replica in heard.listed.get(chunk_id, ())):
+    if any(is_short(chunk, *listed) for listed in heard.listed.get(chunk_id, ())):
         found.append(SHORT)
     if any((chunk_id, server_id) in presence.damaged for server_id in places):
         found.append(CORRUPT)
@@ -84,8 +84,14 @@ def troubles_of(
     return tuple(found)
 
 
-def is_short(chunk: Chunk, replica: OpenReplica) -> bool:
-    """Return whether a listed replica of a sealed chunk has fewer bytes than it (C7)."""
+def is_short(chunk: Chunk, server_id: ServerId, replica: OpenReplica) -> bool:
+    """Return whether a listed replica of a sealed chunk has fewer bytes than it (C7).
+
+    What a holder listed before it was told of the seal says nothing: it may be older than its last
+    bytes. If they are gone, it says so when it is to stamp them.
+    """
+    if server_id in chunk.holders and replica.state == "open":
+        return False
     same = replica.birth == chunk.birth and chunk.state == SEALED
     return same and replica.state in _SHORT_STATES and replica.end < chunk.length
 

@@ -211,7 +211,7 @@ class Describer:
     def _short(self, chunk_id: ChunkId, chunk: Chunk, server_id: ServerId) -> OpenReplica | None:
         """Return what a server lists of a sealed chunk, if it has fewer bytes."""
         for one, replica in self.heard.listed.get(chunk_id, ()):
-            if one == server_id and is_short(chunk, replica):
+            if one == server_id and is_short(chunk, one, replica):
                 return replica
         return None
 

@@ -110,6 +110,12 @@ def test_short_is_a_replica_of_a_sealed_chunk_with_fewer_bytes(house: House) -> 
     assert house.found(SHORT) == []
 
 
+def test_what_a_holder_listed_before_it_heard_of_the_seal_is_not_short(house: House) -> None:
+    chunk = house.sealed()
+    house.list_one(2, chunk, "open", 999)
+    assert house.found(SHORT) == []
+
+
 def test_another_birth_says_nothing_about_the_chunk(house: House) -> None:
     chunk = house.sealed()
     other = OpenReplica(chunk, Birth(9, 9), DiskId(102), 3, "fenced")
