@@ -128,7 +128,11 @@ BAD_DISK = server(4, disks=(DiskRow(5, 1, 1, 0, "read error"),))
             "SERVER_SUSPECT",
             "cs5 is suspect (not heard yet)",
         ),
-        (replace(WELL, servers=WELL.servers[:1]), "TOO_FEW_SERVERS", "1 live chunkservers in service, 2"),
+        (
+            replace(WELL, servers=WELL.servers[:1]),
+            "TOO_FEW_SERVERS",
+            "1 live chunkservers in service, 2",
+        ),
         (replace(WELL, servers=(*WELL.servers, BAD_DISK)), "DISK_FAILED", "read error"),
         (replace(WELL, under_count=7), "CHUNKS_UNDER", "7 chunks"),
         (replace(WELL, under_count=7, under_more=True), "CHUNKS_UNDER", "at least 7 chunks"),
