@@ -23,6 +23,7 @@ from gfs_ha.master.state.view import View
 from gfs_ha.protocol.jobs import DONE, REBALANCE, RUNNING, in_window
 
 UNFREED_MAX = 256  # Old places that are still there: so much room is taken twice at most.
+_PER_PLAN = 24  # Moves that one plan begins: some 8 ms.
 MOVES_DEFAULT = 64  # Under way at once, all servers together.
 PAID_AHEAD_S = 0.5  # What a rate allows for so long begins at once: a plan comes twice within it.
 LACKING_S = 30.0  # So long nothing begins after a chunk that lacked a copy was given one.
@@ -140,9 +141,11 @@ class _Rebalance:
         return ""
 
     def _paused(self, traffic: Traffic) -> bool:
-        """Return whether as much is under way as the job may have."""
+        """Return whether as much was begun, or is under way, as may be at once."""
         options = self._job.options
         most = options.moves_max or MOVES_DEFAULT
+        if len(self._made.proposals) >= _PER_PLAN:
+            return True
         if traffic.moves + len(self._made.proposals) >= most:
             return True
         return bool(options.bytes_per_s) and self._walk.paid_until_s > self._now_s + PAID_AHEAD_S

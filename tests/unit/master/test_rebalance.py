@@ -16,6 +16,7 @@ from gfs_ha.master.planners.balance import Balance, Disk, Movable, Spot
 from gfs_ha.master.planners.fullness import Traffic, balance_of
 from gfs_ha.master.planners.rebalance import PAID_AHEAD_S, plan_rebalance
 from gfs_ha.master.planners.rebalance_ahead import Ahead
+from gfs_ha.master.planners.replication import plan_replication
 from gfs_ha.master.planners.scene import Scene
 from gfs_ha.master.state.commands import PlaceCopy
 from gfs_ha.protocol.jobs import CANCELLED, DONE, PAUSED, RUNNING, in_window, window_minutes
@@ -189,9 +190,12 @@ def test_a_window_may_go_over_midnight() -> None:
 def test_chunks_that_lack_copies_come_first() -> None:
     fleet = uneven()
     number = fleet.begin()
-    fleet.damaged = {(fleet_chunk, 1) for fleet_chunk in list(fleet.on_disk[1])[:1]}
-    fleet.tick()
-    assert "lack" in fleet.cursors.jobs.of(number).waits or not fleet.job(number).moves
+    fleet.damaged = {(min(fleet.on_disk[1]), 1)}
+    repair = fleet.plan(plan_replication)
+    fleet.apply(repair)
+    assert any(isinstance(one, PlaceCopy) for one in repair.proposals)
+    assert fleet.plan(plan_rebalance).empty
+    assert "lack copies" in fleet.cursors.jobs.of(number).waits
     fleet.run(number)
     assert fleet.job(number).phase == DONE and not fleet.outside()
 
@@ -360,8 +364,8 @@ def test_a_copy_under_way_counts_where_it_arrives() -> None:
 
 
 def test_a_move_is_never_turned_round() -> None:
-    big = Movable(ChunkId(1), 30 * LENGTH, 1, "spread", (ServerId(1),))
-    full, empty = alone(1, 60), alone(2, 40)
+    big = Movable(ChunkId(1), 8 * LENGTH, 1, "spread", (ServerId(1),))
+    full, empty = alone(1, 56), alone(2, 44)
     assert balance(full, empty).target(full, ONE_CHUNK, nobody) is empty
     assert balance(full, empty).target(full, big, nobody) is None
 
