@@ -73,7 +73,7 @@ def _measured(size: bool) -> Callable[[F], F]:
 @pass_session
 def put(session: Session, /, **how: Any) -> None:
     """Measure how fast files go in: each is acknowledged before its worker begins the next one."""
-    _run(session, PUT, **how)
+    _run(session, PUT, how)
 
 
 @click.command(
@@ -87,7 +87,7 @@ def put(session: Session, /, **how: Any) -> None:
 @pass_session
 def get(session: Session, /, **how: Any) -> None:
     """Measure how fast files come out, every byte verified; they are put before, unmeasured."""
-    _run(session, GET, **how)
+    _run(session, GET, how)
 
 
 @click.command(
@@ -101,7 +101,7 @@ def get(session: Session, /, **how: Any) -> None:
 @pass_session
 def meta(session: Session, /, **how: Any) -> None:
     """Measure names: create, stat, rename and remove of empty files, one after the other."""
-    _run(session, META, **how)
+    _run(session, META, how)
 
 
 @click.command(
@@ -152,27 +152,17 @@ bench = Family(
 )
 
 
-def _run(
-    session: Session,
-    kind: str,
-    *,
-    seconds: float,
-    jobs: int,
-    directory: str,
-    size: int = 0,
-    files: int | None = None,
-    durability: str | None = None,
-    replicas: int | None = None,
-) -> None:
-    above = session.path(directory)
+def _run(session: Session, kind: str, how: dict[str, Any]) -> None:
+    """Measure as the options say, and show it."""
+    above = session.path(how["directory"])
+    size, files, jobs = how.get("size", 0), how.get("files"), how["jobs"]
+    durability, replicas = how.get("durability") or "", how.get("replicas") or 0
     count = META_FILES
     if kind != META:
         if kind == GET and files is None:
             files = jobs * 2 if size >= MIB else jobs * 16
-        count = _bounded(session, above, size, files, replicas or 0)
-    plan = BenchPlan(
-        *(kind, size, count, seconds, jobs, above, durability or "", replicas or 0),
-    )
+        count = _bounded(session, above, size, files, replicas)
+    plan = BenchPlan(kind, size, count, how["seconds"], jobs, above, durability, replicas)
     progress = _Progress(session, kind)
     run = Bench(session.cluster, ThreadedRuntime(), plan, progress.show)
     try:
@@ -183,7 +173,7 @@ def _run(
             session.warn(
                 f"could not remove {run.left_over}; gfsctl bench cleanup --dir {above} does"
             )
-    _show(session, result, session.cluster.policies.durability(above, durability or ""))
+    _show(session, result, session.cluster.policies.durability(above, durability))
 
 
 def _bounded(session: Session, directory: str, size: int, files: int | None, replicas: int) -> int:
