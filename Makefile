@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo demo-heal heal test check quick properties bench fuzz sim bulk bench-etcd bench-append chaos-masters leader-kills append-kills power-cuts many-files format clean
+.PHONY: help setup demo demo-heal heal rebalance test check quick properties bench fuzz sim bulk bench-etcd bench-append chaos-masters leader-kills append-kills power-cuts many-files format clean
 
 help:
 	@echo "make demo    a real file into a three-master cluster and back, through the loss of the leader"
@@ -22,6 +22,7 @@ help:
 	@echo "make many-files     what a million files cost the masters, beside 10,000 (FILES=1000000)"
 	@echo "make leader-kills  200 kills of the leader under load, planned restarts, replacements"
 	@echo "make append-kills  records of many writers through kills, each exactly once (SECONDS=60, SEED=1)"
+	@echo "make rebalance  uneven servers evened out under load, with kills: plan against outcome"
 	@echo "make heal    servers, racks, disks, links and leaders lost under load: how fast all is whole"
 	@echo "make power-cuts  power cuts and failing disks below the masters, in a model and real (CUTS=30)"
 	@echo "make bulk    three masters beside full-speed bulk writers (SECONDS=3600)"
@@ -42,6 +43,9 @@ demo-heal: setup
 
 heal: setup
 	$(BIN)/python benchmarks/heal.py
+
+rebalance: setup
+	$(BIN)/python benchmarks/rebalance.py --kill
 
 check: setup
 	$(BIN)/ruff format --check gfs_ha tests benchmarks
