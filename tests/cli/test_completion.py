@@ -190,6 +190,9 @@ _BEGIN = {
 }
 
 
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
 class Shell:
     """A real interactive shell at a terminal of its own."""
 
@@ -208,7 +211,7 @@ class Shell:
         """Type, and wait until a pattern is seen of what comes back."""
         os.write(self._terminal, keys.encode())
         start, end_s = len(self.seen), time.monotonic() + SHELL_S
-        while not re.search(awaited, self.seen[start:]):
+        while not re.search(awaited, _COLOURS.sub("", self.seen[start:])):
             assert time.monotonic() < end_s, f"{awaited!r} is not in {self.seen[start:]!r}"
             if select.select([self._terminal], [], [], 1.0)[0]:
                 self.seen += os.read(self._terminal, 65536).decode("utf-8", "replace")
