@@ -53,19 +53,32 @@ class Tally:
         self.operations += other.operations
         self.bytes += other.bytes
         self.missed += other.missed
-        add_classes(self.times, other.times.items())
+        for number, count in other.times.items():
+            self.times[number] = self.times.get(number, 0) + count
+
+    def without(self, parts: Iterable[Tally]) -> Tally:
+        """Return what is left of it when some are taken out that were counted in it."""
+        left = Tally()
+        left.operations, left.bytes, times = self.operations, self.bytes, dict(self.times)
+        for part in parts:
+            left.operations -= part.operations
+            left.bytes -= part.bytes
+            for number, count in part.times.items():
+                times[number] = times.get(number, 0) - count
+        left.times = {number: count for number, count in times.items() if count > 0}
+        return left
 
 
 class Sketch:
     """The dearest keys among any number. Not thread-safe; holds at most twice `kept` keys."""
 
-    __slots__ = ("floor", "kept", "tallies", "total")
+    __slots__ = ("floor", "gone", "kept", "tallies")
 
     def __init__(self, kept: int) -> None:
         assert kept > 0
         self.kept = kept
         self.floor = 0  # The most that a key without a place can have cost.
-        self.total = Tally()  # All that was seen.
+        self.gone = Tally()  # What was seen of keys that lost their place, all together.
         self.tallies: dict[str, Tally] = {}
 
     def note(self, key: str, length: int, time_class: int, count: int = 1) -> None:
@@ -73,12 +86,19 @@ class Sketch:
         tally = self.tallies.get(key)
         if tally is None:
             tally = self._admit(key)
-        total = self.total
-        for one in (tally, total):
-            one.operations += count
-            one.bytes += length
-            times = one.times
-            times[time_class] = times.get(time_class, 0) + count
+        tally.operations += count
+        tally.bytes += length
+        times = tally.times
+        times[time_class] = times.get(time_class, 0) + count
+
+    @property
+    def total(self) -> Tally:
+        """Return all that was seen."""
+        total = Tally()
+        for tally in (self.gone, *self.tallies.values()):
+            total.add(tally)
+        total.missed = 0
+        return total
 
     def add(self, other: Sketch) -> None:
         """Add all that another sketch has seen; that one stays as it is."""
@@ -92,7 +112,7 @@ class Sketch:
                 own = self.tallies[key] = Tally(self.floor)
             own.add(tally)
         self.floor += other.floor
-        self.total.add(other.total)
+        self.gone.add(other.gone)
         if len(self.tallies) > 2 * self.kept:
             self._make_room(self.kept)
 
@@ -107,15 +127,7 @@ class Sketch:
 
     def others(self, shown: Iterable[Tally]) -> Tally:
         """Return what was seen of all keys that are not shown, those without a place included."""
-        left = Tally()
-        left.add(self.total)
-        for tally in shown:
-            left.operations -= tally.operations
-            left.bytes -= tally.bytes
-            for number, count in tally.times.items():
-                left.times[number] = left.times.get(number, 0) - count
-        left.times = {number: count for number, count in left.times.items() if count > 0}
-        return left
+        return self.total.without(shown)
 
     def _admit(self, key: str) -> Tally:
         if len(self.tallies) >= 2 * self.kept:
@@ -126,14 +138,11 @@ class Sketch:
     def _make_room(self, count: int) -> None:
         ranked = sorted(self.tallies.items(), key=_by_estimate, reverse=True)
         self.floor = max(self.floor, ranked[count][1].estimate)
+        for _, tally in ranked[count:]:
+            self.gone.add(tally)
+        self.gone.missed = 0
         self.tallies = dict(ranked[:count])
 
 
 def _by_estimate(item: tuple[str, Tally]) -> int:
     return item[1].estimate
-
-
-def add_classes(into: dict[int, int], counts: Iterable[tuple[int, int]]) -> None:
-    """Add counts by class of time to others."""
-    for number, count in counts:
-        into[number] = into.get(number, 0) + count

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gfs_ha.latency import class_of
 from gfs_ha.protocol.usage import CLIENT, KEPT, KINDS, OPERATION, PATH, UsageFacts, told_sketch
 from gfs_ha.runtime import Runtime
@@ -31,12 +33,14 @@ class UsageBook:
             self._clients.now(now_s).note(client, length, number, count)
             self._operations.now(now_s).note(operation, length, number, count)
 
-    def note_path(self, prefix: str, length: int, took_s: float) -> None:
-        """Count an operation on what lies below a directory, and the bytes that it concerns."""
+    def note_paths(self, named: Iterable[tuple[str, int]], took_s: float) -> None:
+        """Count operations on what lies below directories, each with the bytes it concerns."""
         number = class_of(took_s)
         now_s = self._runtime.monotonic_s()
         with self._lock:
-            self._paths.now(now_s).note(prefix, length, number)
+            sketch = self._paths.now(now_s)
+            for prefix, length in named:
+                sketch.note(prefix, length, number)
 
     def window(self, by: str, name: str) -> tuple[Sketch, float]:
         """Return what was seen in a window, as a sketch of its own, and over how many seconds."""

@@ -122,8 +122,9 @@ def clean_label(text: str) -> str:
 
 def path_prefix(path: str) -> str:
     """Return the first two directories above what a path names, cut to what a key may have."""
-    parts = path.split("/", 4)[1:-1][:2]
-    prefix = "/" + "/".join(part for part in parts if part)
+    first = path.find("/", 1)
+    second = path.find("/", first + 1) if first > 0 else -1
+    prefix = path[: second if second > 0 else first] if first > 0 else "/"
     if len(prefix) * 4 > KEY_BYTES_MAX or not prefix.isprintable():
         prefix = "".join(one if one.isprintable() else "?" for one in prefix)
         prefix = prefix.encode(errors="replace")[:KEY_BYTES_MAX].decode(errors="ignore")
@@ -147,9 +148,9 @@ def heard_sketch(told: UsageSketch) -> Sketch | None:
         return None
     sketch = Sketch(KEPT)
     sketch.floor = told.floor
-    sketch.total = _heard(told.total)
     sketch.tallies = {entry.key: _heard(entry) for entry in told.entries}
-    return sketch
+    sketch.gone = _heard(told.total).without(sketch.tallies.values())
+    return sketch if min(sketch.gone.operations, sketch.gone.bytes) >= 0 else None
 
 
 def usage_row(name: str, tally: Tally) -> UsageRow:

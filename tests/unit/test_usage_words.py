@@ -162,6 +162,7 @@ BAD = UsageEntry("x", 1, 1)
         {"floor": -1},
         {"over_ms": -1},
         {"total": replace(BAD, operations=-1)},
+        {"total": replace(BAD, operations=0)},  # Less than its entries.
         {"entries": (replace(BAD, bytes=-1),)},
         {"entries": (replace(BAD, missed=-1),)},
         {"entries": (replace(BAD, times=((0, -1),)),)},
@@ -227,7 +228,7 @@ def test_a_book_tells_every_few_seconds_whom_it_serves() -> None:
 
 def test_a_book_counts_paths_apart_from_clients() -> None:
     book = UsageBook(Clock())
-    book.note_path("/a", 7, 0.01)
+    book.note_paths([("/a", 7)], 0.01)
     assert [book.window(by, HOUR)[0].total.operations for by in KINDS] == [0, 1, 0]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import lru_cache
 from typing import Any
 
@@ -31,13 +30,17 @@ class CallMeter:
     def note(self, length: int, took_s: float) -> None:
         """Count the call. Thread-safe; once."""
         self._calls.note(length, took_s)
-        kinds = Counter([_tag(type(one.request)) for one in self._asked])
-        for kind, count in kinds.items():
-            self._usage.note(self._client, kind, 0, took_s, count)
+        kinds: dict[type, int] = {}
+        named = []
         for position, one in enumerate(self._asked):
+            kind = type(one.request)
+            kinds[kind] = kinds.get(kind, 0) + 1
             for path, size in _named(one.request):
-                concerned = self._lengths.get(position, size)
-                self._usage.note_path(path_prefix(path), concerned, took_s)
+                named.append((path_prefix(path), self._lengths.get(position, size)))
+        for kind, count in kinds.items():
+            self._usage.note(self._client, _tag(kind), 0, took_s, count)
+        if named:
+            self._usage.note_paths(named, took_s)
 
 
 def client_of(identity: object) -> str:
