@@ -12,6 +12,7 @@ from gfs_ha.protocol.codec import Word
 
 TIME_CLASSES = 56  # The last one begins at three minutes.
 
+
 class Served(Word, frozen=True):
     """What was served of one kind since the process started."""
 
