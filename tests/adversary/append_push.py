@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from gfs_ha.chunk.appends.batch_push import _request, check_acks
 from gfs_ha.chunk.appends.batch import Batch
+from gfs_ha.chunk.appends.batch_push import _request, check_acks
 from gfs_ha.chunk.appends.tail import Tail
 from gfs_ha.chunk.local_end import LocalEnd
 from gfs_ha.chunk.progress import DiskWatch
