@@ -79,7 +79,7 @@ class House:
         self.index = 0
         self.term = 1
         self.do(InitCluster("c1", "test", 1, MIB))
-        for self.term in range(2, 600):
+        for self.term in range(2, 305):  # Each is a row and an event.
             self.do(LeaderElected("m1", 1))
 
     def do(self, command: Command, commit: bool = True) -> Callable[[], None]:
