@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from gfs_ha.chunk.disk import Bytes, Disk, DiskUsage, File, opened
-from gfs_ha.errors import DiskFull, NotFound
+from gfs_ha.errors import DiskFailed, DiskFull, NotFound
 from gfs_ha.runtime import Lock
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -25,7 +28,7 @@ class CappedDisk:
     """
 
     def __init__(self, inner: Disk, capacity: int, lock: Lock) -> None:
-        """Raises: DiskFailed."""
+        """Raises: DiskFailed when the directory cannot be listed."""
         self.capacity = capacity
         self._inner = inner
         self._lock = lock
@@ -37,6 +40,9 @@ class CappedDisk:
                     self.note(self._room(name), file.room())
             except NotFound:
                 continue  # It went between two looks.
+            except DiskFailed as error:
+                # No file of a store, or one that cannot be read: the start of the store judges it.
+                logger.warning("what it takes is not counted name=%s why=%s", name, error)
 
     def names(self) -> list[str]:
         return self._inner.names()
@@ -76,14 +82,22 @@ class CappedDisk:
                 self._used += size - room.size
                 room.size = size
 
-    def check(self, room: _Room, length: int) -> None:
-        """Raises: DiskFull when a file of that length does not fit any more."""
+    def reserve(self, room: _Room, length: int) -> None:
+        """Count a file as that long before it is: others must not be given the same bytes.
+
+        Raises: DiskFull when it does not fit any more.
+        """
         with self._lock:
             more = length - room.size
-            if more > 0 and self._used + more > self.capacity:
+            if more <= 0:
+                return
+            if self._used + more > self.capacity:
                 raise DiskFull(
                     f"the disk is full: {self._used} of the {self.capacity} bytes that it may take"
                 )
+            if room.named:
+                self._used += more
+                room.size = length
 
     def _room(self, name: str) -> _Room:
         with self._lock:
@@ -104,9 +118,12 @@ class CappedFile:
     def write(self, offset: int, data: Bytes) -> None:
         end = offset + len(data)
         if end > self._room.size:  # Beyond what was reserved.
-            self._disk.check(self._room, end)
-            self._inner.write(offset, data)
-            self._disk.note(self._room, max(end, self._room.size))
+            self._disk.reserve(self._room, end)
+            try:
+                self._inner.write(offset, data)
+            except (DiskFull, DiskFailed):
+                self._look()
+                raise
         else:
             self._inner.write(offset, data)
         if self._room.holes:
@@ -122,15 +139,19 @@ class CappedFile:
         self._inner.drop_cache()
 
     def allocate(self, length: int) -> None:
-        self._disk.check(self._room, length)
-        self._inner.allocate(length)
-        self._look()
+        self._disk.reserve(self._room, length)
+        try:
+            self._inner.allocate(length)
+        finally:
+            self._look()
 
     def truncate(self, length: int) -> None:
         if length > self._inner.size():
-            self._disk.check(self._room, length)
-        self._inner.truncate(length)
-        self._look()
+            self._disk.reserve(self._room, length)
+        try:
+            self._inner.truncate(length)
+        finally:
+            self._look()
 
     def punch(self, offset: int, length: int) -> None:
         self._inner.punch(offset, length)

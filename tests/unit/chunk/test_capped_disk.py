@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 
 from gfs_ha.chunk.capped_disk import CappedDisk
 from gfs_ha.chunk.disk import PosixDisk, opened
-from gfs_ha.chunk.disk_memory import MemoryDisk
-from gfs_ha.errors import DiskFull
+from gfs_ha.chunk.disk_memory import MemoryDisk, MemoryFile
+from gfs_ha.errors import DiskFailed, DiskFull
 from gfs_ha.runtime import ThreadedRuntime
 
 RUNTIME = ThreadedRuntime()
@@ -44,6 +45,76 @@ def test_a_write_beyond_what_was_reserved_is_refused_when_there_is_no_room() -> 
     with pytest.raises(DiskFull):
         file.write(10 * BLOCK, b"x")
     file.write(5 * BLOCK, b"y" * BLOCK)  # What is there already may be written again.
+
+
+class Meanwhile(MemoryDisk):
+    """A disk on which something else happens while a file is given its room, or fails to be."""
+
+    happens: Callable[[], object] = staticmethod(lambda: None)
+
+    def create(self, name: str) -> MemoryFile:
+        file = super().create(name)
+        if name == "slow":
+            file.allocate = self.slowly(file.allocate)  # type: ignore[method-assign]
+            file.write = self.slowly(file.write)  # type: ignore[method-assign]
+        return file
+
+    def slowly(self, call):
+        def called(*facts) -> None:
+            self.happens()
+            call(*facts)
+
+        return called
+
+
+@pytest.mark.parametrize("kind", ["a", "w"])
+def test_two_at_once_are_not_given_the_same_bytes(kind: str) -> None:
+    inner = Meanwhile(RUNTIME)
+    disk = capped(10 * BLOCK, inner)
+    slow, other = disk.create("slow"), disk.create("other")
+    refused = []
+
+    def happens() -> None:
+        with pytest.raises(DiskFull) as caught:
+            other.allocate(6 * BLOCK)
+        refused.append(caught.value)
+
+    inner.happens = happens
+    if kind == "a":
+        slow.allocate(5 * BLOCK)
+    else:
+        slow.write(0, bytes(5 * BLOCK))
+    assert len(refused) == 1 and disk.usage().used == 5 * BLOCK
+    other.allocate(5 * BLOCK)
+
+
+@pytest.mark.parametrize("kind", ["a", "w"])
+@pytest.mark.parametrize("error", [DiskFull, DiskFailed])
+def test_what_the_file_system_refused_is_not_counted(kind: str, error: type[Exception]) -> None:
+    inner = Meanwhile(RUNTIME)
+    disk = capped(10 * BLOCK, inner)
+    slow = disk.create("slow")
+
+    def happens() -> None:
+        raise error("others have it")
+
+    inner.happens = happens
+    with pytest.raises(error):
+        if kind == "a":
+            slow.allocate(5 * BLOCK)
+        else:
+            slow.write(0, bytes(5 * BLOCK))
+    assert disk.usage().used == 0 and disk.usage().free == 10 * BLOCK
+
+
+def test_what_is_no_file_of_a_store_keeps_no_server_from_starting(tmp_path: Path) -> None:
+    (tmp_path / "d" / "lost+found").mkdir(parents=True)
+    inner = PosixDisk(tmp_path / "d")
+    with opened_new(inner, "a") as file:
+        file.allocate(1 << 20)
+    disk = CappedDisk(inner, 1 << 30, RUNTIME.lock())
+    assert 1 << 20 <= disk.usage().used < 2 << 20
+    disk.close()
 
 
 def test_a_file_that_lost_its_name_counts_no_more_whoever_still_has_it_open() -> None:
