@@ -23,7 +23,7 @@ from gfs_ha.cli.complete.run import run
 from gfs_ha.cli.complete.shells import INSTRUCTION, LINE, SCRIPTS, Candidate, answer, typed
 from gfs_ha.cli.complete.sources import below, local_names
 
-SHELL_S = 60.0
+SHELL_S = 120.0
 
 
 def ask(gfsctl: Gfsctl, line: str, shell: str = "bash", **more: str) -> list[str]:
