@@ -166,7 +166,7 @@ def share_done(job: Job, left_bytes: int) -> float:
     if job.phase == DONE:
         return 1.0
     whole = job.moved_bytes + left_bytes if left_bytes >= 0 else job.planned_bytes
-    return min(0.999, job.moved_bytes / whole) if whole else 0.0
+    return min(0.99, job.moved_bytes / whole) if whole else 0.0
 
 
 def _left(job: Job, seen: JobLeft) -> tuple[int, int]:
