@@ -24,7 +24,8 @@ class _Room:
 class CappedDisk:
     """A disk of so many bytes, of which `inner` has the files.
 
-    What they take is looked up once when the directory is taken, and kept with every change.
+    What they take is looked up once when the directory is taken, and kept with every change. The
+    blocks in which the file system notes where files lie are not all seen: some KiB of each file.
     """
 
     def __init__(self, inner: Disk, capacity: int, lock: Lock) -> None:
