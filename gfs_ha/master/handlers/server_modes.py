@@ -14,7 +14,7 @@ from gfs_ha.errors import (
     StaleCommand,
     WrongState,
 )
-from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.limits import ITEMS_PER_COMMAND_MAX, SERVER_NAME_BYTES_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
@@ -24,7 +24,7 @@ from gfs_ha.master.planners.scene import Scene
 from gfs_ha.master.proposals import MARGIN_S, reply_of
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.repairing import scene_now
-from gfs_ha.master.state.bounds import fitting_text
+from gfs_ha.master.state.bounds import U64_MAX, check_range, fitting_text
 from gfs_ha.master.state.commands import LeaderCommand
 from gfs_ha.master.state.job_commands import SetJobPhase, StartJob
 from gfs_ha.master.state.jobs import get_job
@@ -140,6 +140,7 @@ def _propose(desk: Desk, command: LeaderCommand, slot: Slot) -> None:
 
 def remove_chunkserver(desk: Desk, request: RemoveChunkserver, slot: Slot) -> None:
     """Do one step of a removal."""
+    _check_place(request.after)
     server_id, server = _named(desk, request.name)
     reign = desk.leading()
     with desk.kv.read() as reader:
@@ -265,6 +266,8 @@ def list_places(desk: Desk, view: View, request: ListPlaces, slot: Slot) -> Plac
     """Return the chunks with a place on a server, one page. Raises: InvalidArgument."""
     if not 1 <= request.rows <= PLACES_PAGE:
         raise InvalidArgument(f"a page lists 1 to {PLACES_PAGE} places, not {request.rows}")
+    check_range("server", request.server_id, 0, U64_MAX)
+    _check_place(request.after)
     scene = scene_now(desk, view)
     page = view.replicas_of(request.server_id, request.after, request.rows)
     items = []
@@ -274,6 +277,12 @@ def list_places(desk: Desk, view: View, request: ListPlaces, slot: Slot) -> Plac
             items.append(_place_row(view, scene, chunk_id, chunk, request.server_id))
     after = page[-1] if page else request.after
     return PlacesListed(tuple(items), after, len(page) == request.rows)
+
+
+def _check_place(after: tuple[DiskId, ChunkId]) -> None:
+    """Raises: InvalidArgument unless it can be a place."""
+    for name, value in zip(("disk", "chunk"), after, strict=True):
+        check_range(name, value, 0, U64_MAX)
 
 
 def _place_row(

@@ -1,0 +1,112 @@
+"""How servers stand as real masters answer it: scripted chunkservers, leaders that stop."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from peers import ScriptedServer
+from test_chunks import allocate, put
+from trio import Client, Trio, wait_until
+
+from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.protocol.codec import Failure
+from gfs_ha.protocol.jobs import CANCELLED, GetJob, JobReport, JobStarted
+from gfs_ha.protocol.metadata import Done
+from gfs_ha.protocol.reports import GetServers, ServerReport, ServerRow
+from gfs_ha.protocol.server_modes import (
+    ChangeLabels,
+    ChangeMaintenance,
+    DrainServer,
+    ListPlaces,
+    PlacesListed,
+    RemoveChunkserver,
+    UndrainServer,
+)
+
+
+def row(client: Client, name: str) -> ServerRow:
+    report = client.ask(GetServers())
+    assert isinstance(report, ServerReport)
+    return next(one for one in report.items if one.name == name)
+
+
+def test_a_drain_is_known_to_the_next_leader_and_undrain_cancels_its_job(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
+) -> None:
+    leaving = put(client, servers, "/file", 1000).replicas[0]
+    name = leaving.name
+    started = client.ask(DrainServer(name, asked_by="ann"))
+    assert isinstance(started, JobStarted) and started.id.startswith("d-")
+    again = client.ask(DrainServer(name))
+    assert isinstance(again, Failure) and again.error in ("WrongState", "PreconditionFailed")
+    trio.stop(trio.leader())
+    assert row(client, name).mode in ("draining", "drained")
+    placed = allocate(client)
+    assert all(one.server_id != leaving.server_id for one in placed.replicas)
+    assert client.ask(UndrainServer(name, "ann")) == Done()
+    assert row(client, name).mode == "in-service"
+    job = client.ask(GetJob(started.number))
+    assert isinstance(job, JobReport) and job.items[0].phase in (CANCELLED, "done")
+    assert client.ask(UndrainServer(name)).error == "PreconditionFailed"
+
+
+def row_of(client: Client, server_id: ServerId) -> ServerRow:
+    report = client.ask(GetServers())
+    assert isinstance(report, ServerReport)
+    return next(one for one in report.items if one.server_id == server_id)
+
+
+def test_places_are_listed_page_by_page_and_a_server_in_service_is_not_removed(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    chunks = [put(client, servers, f"/file{number}", 100 + number) for number in range(4)]
+    counts = Counter(one.server_id for chunk in chunks for one in chunk.replicas)
+    holder, count = counts.most_common(1)[0]
+    assert count >= 3, "four chunks of three copies on four servers"
+    first = client.ask(ListPlaces(holder, rows=2))
+    assert isinstance(first, PlacesListed) and len(first.items) == 2 and first.more
+    rest = client.ask(ListPlaces(holder, first.after))
+    assert isinstance(rest, PlacesListed) and not rest.more
+    listed = [one.chunk_id for one in first.items + rest.items]
+    assert len(listed) == len(set(listed)) == count
+    assert all(holder in one.good for one in first.items)
+    refused = client.ask(RemoveChunkserver(row_of(client, holder).name))
+    assert isinstance(refused, Failure) and refused.error == "PreconditionFailed"
+    assert "decommission" in refused.message
+
+
+def test_maintenance_and_labels_are_shown_and_end(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    name = row_of(client, servers[1].server_id).name
+    client.ask(ChangeMaintenance(name, 600_000))
+    client.ask(ChangeLabels(name, (("room", "b12"),)))
+    wait_until(lambda: row(client, name).maintenance_left_ms > 0, "it is shown")
+    assert row(client, name).labels == (("room", "b12"),)
+    client.ask(ChangeMaintenance(name, 0))
+    client.ask(ChangeLabels(name, (), ("room",)))
+    found = row(client, name)
+    assert (found.maintenance_left_ms, found.labels, found.mode) == (0, (), "in-service")
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        (DrainServer("cs-none"), "NotFound"),
+        (UndrainServer("x" * 5000), "NotFound"),
+        (ChangeMaintenance("cs-none", 1), "NotFound"),
+        (ListPlaces(ServerId(-1)), "InvalidArgument"),
+        (ListPlaces(ServerId(1), rows=0), "InvalidArgument"),
+        (ListPlaces(ServerId(1), (DiskId(-1), ChunkId(0))), "InvalidArgument"),
+        (ListPlaces(ServerId(1), (DiskId(0), ChunkId(1 << 63))), None),
+        (RemoveChunkserver("cs-none"), "NotFound"),
+        (RemoveChunkserver("cs-none", (DiskId(0), ChunkId(-5))), "InvalidArgument"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(guest: Client, request_: object, error: str | None) -> None:
+    reply = guest.ask(request_)
+    if error is None:
+        assert isinstance(reply, PlacesListed)
+    else:
+        assert isinstance(reply, Failure) and reply.error == error
