@@ -109,6 +109,24 @@ def test_an_empty_directory_under_a_known_name_loses_the_old_disk_until_it_comes
     driver.check()
 
 
+def test_a_disk_mounted_again_counts_again_and_what_came_beside_it_meanwhile_does_not() -> None:
+    driver = Driver()
+    session = driver.open_session()
+    before = driver.chunk(session).chunk_id
+    driver.ok(server(1, disks=(NEW,)))  # The mount point was empty.
+    driver.ok(PlaceChunk(((1, 201), (2, 102))), session)
+    with driver.view() as view:
+        assert view.replica_count(1) == 2
+    for mounted, lost in (((OLD,), 201), ((NEW,), 101), ((OLD,), 201)):
+        driver.ok(server(1, disks=mounted))
+        with driver.view() as view:
+            assert {one.disk_id for one in view.server(1).disks if one.lost} == {lost}
+            (located,) = view.locate([before])
+            assert located.replicas[0].live == (mounted == (OLD,))
+            assert view.replica_count(1) == 2, "nothing is destroyed by a wrong mount"
+        driver.check()
+
+
 def test_a_lost_disk_without_replicas_is_forgotten() -> None:
     driver = Driver()
     session = driver.open_session()
