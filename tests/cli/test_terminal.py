@@ -186,6 +186,15 @@ def test_a_watched_screen_ends_with_q(terminal: Terminal, monkeypatch: pytest.Mo
     assert status == 0 and screen.endswith(f"{ESCAPE}?1049l")
 
 
+def test_what_no_retry_can_help_ends_a_watched_screen_and_is_told_after_it(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    status, screen = terminal.run("admin", "jobs", "show", "r-99", "-w", "0.1")
+    shell = screen.partition(f"{ESCAPE}?1049l")[2]
+    assert status == 3 and shell.startswith("gfsctl: ") and "99" in shell
+
+
 def test_a_terminal_that_cannot_draw_gets_what_a_pipe_gets(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

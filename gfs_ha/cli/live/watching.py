@@ -106,7 +106,10 @@ class Watching:
     def _work(self, period_s: float) -> None:
         while not self._stopping:
             self._begun_s = self._runtime.monotonic_s()
-            self._tell(self._run_once())
+            shown = self._run_once()
+            self._tell(shown)
+            if shown.crash is not None or (shown.error is not None and not shown.error.retryable):
+                return  # It is over, and what is said of that is not to be gathered here.
             self._begun_s = 0.0
             until_s = self._runtime.monotonic_s() + period_s
             with self._changed:
