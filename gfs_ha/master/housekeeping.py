@@ -116,6 +116,7 @@ class Housekeeper:
         self._lock = desk.runtime.lock()
         self._stopping = False
         self._news_s = 0.0  # When it is looked at the whole cluster next.
+        self._news: tuple[Reign, News] | None = None  # Of the door's thread.
 
     def run(self) -> None:
         """Tick until `stop`."""
@@ -141,6 +142,7 @@ class Housekeeper:
     def tick(self, reign: Reign) -> None:
         """Plan once and hand out what comes of it."""
         try:
+            self._look_around(reign)
             seen = self._seen(reign)
             plans = self._plan(reign, seen)
             self._desk.post(partial(self._carry_out, reign, plans))
@@ -186,19 +188,33 @@ class Housekeeper:
                     repair=repair,
                     garbage=reign.garbage.seen(take=not collecting),
                     day_minute=_day_minute(self._desk.runtime.wall_ns()),
-                    news=self._news(reign, now_s, repair.young),
+                    news=self._take_news(reign, repair.young),
                 )
             )
 
         self._desk.post(look)
         return future.result(_SNAPSHOT_WAIT_S)
 
-    def _news(self, reign: Reign, now_s: float, young: bool) -> News | None:
-        """Return what there is to be told of the whole cluster, every few seconds."""
-        if young or now_s < self._news_s or self._pending.get(_EVENTS):
-            return None
+    def _look_around(self, reign: Reign) -> None:
+        """Have the door's thread look at the whole cluster, every few seconds.
+
+        In a turn of its own: a mistake in a report must not cost the planners what they see.
+        """
+        now_s = self._desk.now_s()
+        if now_s < self._news_s or self._pending.get(_EVENTS):
+            return
         self._news_s = now_s + _NEWS_S
-        return look_around(self._desk)
+
+        def look() -> None:
+            if self._desk.reign is reign:
+                self._news = reign, look_around(self._desk)
+
+        self._desk.post_quietly(look)
+
+    def _take_news(self, reign: Reign, young: bool) -> News | None:
+        """Return what was found of the whole cluster, once. On the door's thread."""
+        found, self._news = self._news, None
+        return found[1] if found is not None and found[0] is reign and not young else None
 
     def _plan(self, reign: Reign, seen: Seen) -> list[Plan]:
         if self._planned_for is not reign:
