@@ -56,16 +56,19 @@ class Foresight:
             traffic = Traffic(view, self._scene, PlanLimits().busy_rows)
             threshold = options.threshold or THRESHOLD_DEFAULT
             balance = balance_of(view, self._scene, traffic, threshold)
-            self._running = _running(view)
+            self._running = running_rebalance(view)
         self._balanced = not balance.outside()
         self._mean = balance.mean
         self._ahead = Ahead(balance, LISTED_MAX)
         desk.runtime.spawn("rebalance plan", self._run)
 
-    def serves(self, options: JobOptions) -> bool:
-        """Return whether this is the plan, or will be, for somebody who asks now."""
+    def serves(self, options: JobOptions, running: str) -> bool:
+        """Return whether this is the plan, or will be, for somebody who asks now.
+
+        Args: `running` is the rebalance that has not ended, as of now.
+        """
         fresh = self._done_s is None or self._desk.now_s() - self._done_s < _FRESH_S
-        return options == self._options and fresh
+        return (options, running) == (self._options, self._running) and fresh
 
     def when_done(self, answer: Answer) -> None:
         """Have somebody told of the plan, or why there is none."""
@@ -166,7 +169,7 @@ def _hopeful(view: View, scene: Scene) -> Scene:
     return Scene(view, replace(scene.seen, repair=repair))
 
 
-def _running(view: View) -> str:
+def running_rebalance(view: View) -> str:
     """Return the rebalance that has not ended, else empty."""
     found = (number for number, job in running_jobs(view) if job.kind == REBALANCE)
     return next((job_id(REBALANCE, number) for number in found), "")

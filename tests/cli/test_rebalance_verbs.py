@@ -10,7 +10,7 @@ import pytest
 from gfsctl_program import Gfsctl, wait_until
 
 from gfs_ha.errors import WrongState
-from gfs_ha.protocol.jobs import CANCEL, FINAL, JobOptions, JobStarted
+from gfs_ha.protocol.jobs import CANCEL, FINAL, RESUME, JobOptions, JobStarted
 from gfs_ha.protocol.rebalance import RebalancePlan
 
 
@@ -75,6 +75,20 @@ def test_a_job_is_seen_paused_and_ended_and_that_is_final(
     assert texts[0].startswith("begins") and texts[-1].startswith("was cancelled: asked for by ")
     assert len(texts) == 4
     assert waiting.id in gfsctl.ok("admin", "rebalance", "history", "-o", "name").out.decode()
+
+
+def test_what_was_answered_holds_for_the_next_question_at_once(gfsctl: Gfsctl) -> None:
+    jobs, rebalance = gfsctl.library.operations.jobs, gfsctl.library.operations.rebalance
+    later = datetime.now() + timedelta(hours=6)
+    options = JobOptions(window=f"{later:%H:%M}-{later + timedelta(hours=1):%H:%M}")
+    for _ in range(10):
+        plan = rebalance.plan(options)
+        assert not plan.running  # The one before was cancelled.
+        begun = rebalance.start(plan, options, "the test")
+        assert rebalance.plan(options).running == begun.id
+        assert jobs.change(begun.number, CANCEL, "the test").phase == "cancelled"
+        with pytest.raises(WrongState, match="its end is final"):
+            jobs.change(begun.number, RESUME, "the test")
 
 
 def test_ctrl_c_ends_the_waiting_and_not_the_job(gfsctl: Gfsctl, waiting: JobStarted) -> None:

@@ -84,7 +84,20 @@ def show_log(desk: Desk, view: View, request: GetJobLog, slot: Slot) -> JobLog:
 
 def change_job(desk: Desk, request: ChangeJob, slot: Slot) -> None:
     """Let a job pause, go on, or end for good, and answer with the job after it."""
-    _change(desk, request, slot, _TRIES)
+    desk.leading()
+    _look(desk, request, slot, _TRIES)
+
+
+def _look(desk: Desk, request: ChangeJob, slot: Slot, tries: int) -> None:
+    """Judge by all that was acknowledged before: who cancelled a job a moment ago sees it so."""
+
+    def visible(error: GfsError | None) -> None:
+        if error is None:
+            desk.post_or_fail(partial(_try, desk, request, slot, tries), slot.fail)
+        else:
+            slot.fail(desk.proposer.for_client(error))
+
+    desk.proposer.read_index(slot.left_s() - MARGIN_S, visible)
 
 
 def _change(desk: Desk, request: ChangeJob, slot: Slot, tries: int) -> None:
@@ -110,7 +123,7 @@ def _change(desk: Desk, request: ChangeJob, slot: Slot, tries: int) -> None:
         reply = reply_of(outcome)
         if isinstance(reply, Failure) and reply.error == StaleCommand.__name__ and tries > 1:
             # Its phase changed meanwhile: what was asked for is judged by what it is now.
-            desk.post_or_fail(partial(_again, desk, request, slot, tries - 1), slot.fail)
+            desk.post_or_fail(partial(_look, desk, request, slot, tries - 1), slot.fail)
         elif isinstance(reply, Failure):
             slot.reply_encoded(outcome.result)
         else:
@@ -121,7 +134,7 @@ def _change(desk: Desk, request: ChangeJob, slot: Slot, tries: int) -> None:
     desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)
 
 
-def _again(desk: Desk, request: ChangeJob, slot: Slot, tries: int) -> None:
+def _try(desk: Desk, request: ChangeJob, slot: Slot, tries: int) -> None:
     try:
         _change(desk, request, slot, tries)
     except GfsError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import msgspec
 
@@ -16,7 +17,7 @@ from gfs_ha.master.planners.plan import PlanLimits
 from gfs_ha.master.planners.rebalance_ahead import balance_row
 from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.raft.contract import Outcome
-from gfs_ha.master.rebalance_plan import Foresight
+from gfs_ha.master.rebalance_plan import Foresight, running_rebalance
 from gfs_ha.master.repairing import scene_now
 from gfs_ha.master.state.job_commands import StartJob
 from gfs_ha.master.state.jobs import check_options, jobs_below
@@ -34,10 +35,29 @@ from gfs_ha.protocol.rebalance import (
 
 def plan_rebalance(desk: Desk, request: PlanRebalance, slot: Slot) -> None:
     """Answer what a rebalance would do, once it was played through beside everything else."""
-    reign = desk.leading()
+    desk.leading()
     check_options(request.options)
     if not 0 <= request.listed <= LISTED_MAX:
         raise InvalidArgument(f"a plan lists 0 to {LISTED_MAX} moves, not {request.listed}")
+
+    def visible(error: GfsError | None) -> None:
+        if error is None:
+            desk.post_or_fail(partial(_try_plan, desk, request, slot), slot.fail)
+        else:
+            slot.fail(desk.proposer.for_client(error))
+
+    desk.proposer.read_index(slot.left_s() - MARGIN_S, visible)
+
+
+def _try_plan(desk: Desk, request: PlanRebalance, slot: Slot) -> None:
+    try:
+        _plan(desk, request, slot)
+    except GfsError as error:
+        slot.fail(desk.weigh(error))
+
+
+def _plan(desk: Desk, request: PlanRebalance, slot: Slot) -> None:
+    reign = desk.leading()
 
     def answer(result: RebalancePlan | GfsError) -> None:
         if isinstance(result, GfsError):
@@ -46,7 +66,10 @@ def plan_rebalance(desk: Desk, request: PlanRebalance, slot: Slot) -> None:
             slot.reply(msgspec.structs.replace(result, moves=result.moves[: request.listed]))
 
     foresight = reign.foresight
-    if not isinstance(foresight, Foresight) or not foresight.serves(request.options):
+    with desk.kv.read() as reader:
+        running = running_rebalance(View(reader))
+    known = isinstance(foresight, Foresight) and foresight.serves(request.options, running)
+    if not isinstance(foresight, Foresight) or not known:
         if foresight is not None:
             foresight.end(NotLeader("another plan was asked for"))
         foresight = Foresight(desk, reign, request.options)
