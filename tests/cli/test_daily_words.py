@@ -188,6 +188,8 @@ def test_servers_that_share_a_disk_are_noticed() -> None:
     twin = replace(one, name="cs2", free_bytes=one.free_bytes + 4096)
     assert sharing([one, twin]) == ["cs1", "cs2"]
     assert sharing([one, replace(twin, machine="other")]) == []
+    small = replace(one, total_bytes=300 << 20, free_bytes=60 << 20)
+    assert sharing([small, replace(small, name="cs2", free_bytes=61 << 20)]) == [], "capacities"
     assert sharing([one, replace(twin, free_bytes=60 * GIB)]) == []
     empty = replace(one, free_bytes=one.total_bytes - MIB)
     assert sharing([empty, replace(empty, name="cs2")]) == []

@@ -165,3 +165,17 @@ def test_keys_of_a_terminal_are_read_also_in_pieces() -> None:
     assert reader.feed(b"\x1bq") == [keys.ESCAPE, "q"]
     assert reader.feed(b"\xff\x00" + b"\x1b[" + b"1" * 100) == []
     assert reader.feed(b"x") == ["x"]
+
+
+def test_what_is_muted_is_no_alert_and_still_named() -> None:
+    report = LiveScene().report()
+    dead, suspect = report.status.health.items
+    muted = replace(dead, muted_ms=3_600_000)
+    health = replace(report.status.health, items=(muted, suspect))
+    lines = [
+        plain(one) for one in summary(replace(report.status, health=health), report.overview, 120)
+    ]
+    (alert,) = [one for one in lines if one.startswith("alerts")]
+    (quiet,) = [one for one in lines if one.startswith("muted")]
+    assert "SERVER_SUSPECT" in alert and "SERVER_DEAD (1 h 0 m)" in quiet
+    assert not any("94 s" in one for one in lines)

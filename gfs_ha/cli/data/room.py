@@ -64,11 +64,12 @@ def copies_per_rack(rule: str, goal: int, racks: int) -> int:
 def sharing(servers: Sequence[ServerRow]) -> list[str]:
     """Return the names of servers that seem to lie on one disk, which each of them counts whole.
 
-    Two disks of one size are as full to within a MiB by chance only when they are empty.
+    Two disks of one size are hardly ever as full by chance, but when they are empty.
     """
     groups: dict[tuple[str, int, int], list[str]] = defaultdict(list)
     for one in servers:
         used = one.total_bytes - one.free_bytes
         if used > 64 << 20:
-            groups[one.machine, one.total_bytes, round(used / (8 << 20))].append(one.name)
+            alike = min(8 << 20, one.total_bytes >> 12)
+            groups[one.machine, one.total_bytes, round(used / alike)].append(one.name)
     return next((sorted(names) for names in groups.values() if len(names) > 1), [])

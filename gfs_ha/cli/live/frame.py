@@ -231,7 +231,8 @@ def _served(rate: ServedRate, bytes_per_s: int) -> list[str | Span]:
 
 
 def _alert(live: LiveReport, columns: int) -> list[Line]:
-    findings = sorted(live.status.health.items, key=lambda one: one.severity != "error")
+    known = [one for one in live.status.health.items if not one.muted_ms]
+    findings = sorted(known, key=lambda one: one.severity != "error")
     if not findings:
         return []
     first = findings[0]

@@ -66,7 +66,7 @@ def health_span(report: StatusReport) -> Span:
     """Return HEALTHY or not, by what there is to say."""
     if report.health.healthy:
         return "HEALTHY", GOOD
-    errors = any(finding.severity == "error" for finding in report.health.items)
+    errors = any(one.severity == "error" and not one.muted_ms for one in report.health.items)
     return "NOT HEALTHY", BAD if errors or not report.health.items else WARN
 
 
@@ -351,10 +351,13 @@ def _far_text(job: JobRow) -> str:
 
 def findings_lines(findings: Sequence[Finding], width: int) -> list[Line]:
     """Return what is not as it should be, and what to do about it; nothing is cut."""
-    if not findings:
-        return flow("alerts", [line(("none", FAINT))], width)
+    muted = [finding for finding in findings if finding.muted_ms]
     lines: list[Line] = []
+    if len(muted) == len(findings):
+        lines += flow("alerts", [line(("none", FAINT))], width)
     for finding in findings:
+        if finding.muted_ms:
+            continue
         style = BAD if finding.severity == "error" else WARN
         text = f"{finding.code}  {finding.message}; {finding.advice}"
         for at, told in enumerate(wrap(text, max(20, width - LABEL))):
@@ -365,4 +368,7 @@ def findings_lines(findings: Sequence[Finding], width: int) -> list[Line]:
                 continue
             code, _, rest = told.partition(" ")
             lines.append((head, (code, style), (f" {rest}" if rest else "", PLAIN)))
+    if muted:
+        texts = [f"{one.code} ({duration_text(one.muted_ms)})" for one in muted]
+        lines += flow("muted", [line((text, FAINT)) for text in texts], width)
     return lines
