@@ -34,7 +34,7 @@ from gfs_ha.protocol.jobs import DECOMMISSION, DISK_DRAIN, DONE, DRAIN, RUNNING
 KINDS = (DRAIN, DECOMMISSION, DISK_DRAIN)
 LEAVES = "its server goes out of service"
 DIED = "the server is dead: what it held is made anew from other copies, and the job goes on"
-_VAIN_MAX = 100  # Chunks without a target that one plan looks for one.
+_VAIN_MAX = 100  # Chunks that one plan looks for a target for, and begins nothing.
 _EVENTS_LOOKED_AT = 20
 
 # What a place waits for.
@@ -117,8 +117,9 @@ class _Drain:
         here = [one for one in page if self._job.disk_id in (0, one[0])]
         before = len(self._made.proposals)
         for disk_id, chunk_id in here:
-            if len(self._made.proposals) - before >= limits.items:
-                break
+            begun = len(self._made.proposals) - before
+            if begun >= limits.items or self._vain >= _VAIN_MAX:
+                break  # The next plan goes on from here: none is passed over for others.
             walk.after = (disk_id, chunk_id)
             self._place(walk.running, disk_id, chunk_id)
         else:
@@ -219,7 +220,7 @@ class _Drain:
         scene, load = self._scene, self._load
         if scene.repair.hold:
             return scene.repair.hold
-        if load.lacking or load.full or self._vain >= _VAIN_MAX:
+        if load.lacking or load.full:
             return TURN
         wanted = scene.copy_wanted(chunk_id, chunk, kept)
         candidates = scene.candidates.values()
@@ -234,9 +235,11 @@ class _Drain:
             busy = {one for one in scene.candidates if not load.free(one, chunk.length)}
             best, _ = place_copy(candidates, replace(wanted, failed=wanted.failed | busy))
             if best is None:
+                self._vain += 1
                 return TURN
         sources = scene.sources(chunk_id, chunk, best.server_id)
         if not sources or not load.free(sources[0], chunk.length):
+            self._vain += 1
             return TURN
         self._made.proposals.append(
             PlaceCopy(
@@ -254,8 +257,6 @@ class _Drain:
 
     def _nowhere(self, chunk_id: ChunkId, chunk: Chunk, kept: list[ServerId]) -> Blocked | None:
         """Return what keeps a chunk from getting a copy at all; None: nothing does."""
-        if self._vain >= _VAIN_MAX:
-            return None
         self._vain += 1
         wanted = replace(self._scene.copy_wanted(chunk_id, chunk, kept), failed=frozenset())
         if place_copy(self._scene.candidates.values(), wanted)[0] is not None:

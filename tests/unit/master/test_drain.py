@@ -135,6 +135,18 @@ def test_too_few_servers_are_named_with_the_number_that_would_do() -> None:
     assert len(house.good(chunk)) == 3, "nothing goes before there is another one"
 
 
+def test_many_blocked_chunks_keep_no_other_one_from_being_moved() -> None:
+    house = DrainHouse(4)
+    filled(house, 120, (1, 2, 3, 4))
+    movable = filled(house, 2)
+    number = house.begin(3)
+    for _ in range(30):
+        house.tick()
+    assert house.job(number).moves == 2
+    assert all(3 not in house.good(chunk) for chunk in movable)
+    assert house.cursors.jobs.of(number).blocked == 120
+
+
 def test_after_another_server_came_a_blocked_job_ends_by_itself() -> None:
     house = DrainHouse(4)
     filled(house, 5, (1, 2, 3, 4))
