@@ -13,7 +13,9 @@ import argparse
 import io
 import json
 import os
+import signal
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -121,6 +123,7 @@ def main() -> None:
     parser.add_argument("--only", choices=sorted(WORKS))
     given = parser.parse_args()
     rounds = given.rounds
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # No one is left.
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="usage-cost-")))
         sides = [
