@@ -220,10 +220,20 @@ def _rest(stage: Stage, cluster: gfs_ha.Cluster) -> None:
     while time.monotonic() < until_s:
         repair = cluster.operations.repair(5)
         under = next(cluster.operations.chunks(("under",)), None)
-        if under is None and not repair.copying and not repair.deleting_count:
+        if under is None and not repair.copying and not _deleting(cluster):
             return
         time.sleep(0.5)
     raise Failed(f"no rest: {cluster.operations.repair(5)}")
+
+
+def _deleting(cluster: gfs_ha.Cluster) -> bool:
+    """Return whether a server deletes something; one that is dead does so when it is back."""
+    live = {row.name for row in cluster.operations.servers().items if row.state == "live"}
+    return any(
+        replica.name in live and replica.health == "deleting"
+        for row in cluster.operations.chunks()
+        for replica in row.replicas
+    )
 
 
 # Figures ------------------------------------------------------------------------------------------
