@@ -21,6 +21,7 @@ from gfs_ha.limits import DISKS_PER_SERVER_MAX
 from gfs_ha.master.complaints import take_failed_link
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.mutations import result_of
 from gfs_ha.master.handlers.replica_checks import compared, not_compared
 from gfs_ha.master.handlers.scrub import note_scrub
 from gfs_ha.master.observed import LIVE
@@ -85,15 +86,14 @@ def register_server(desk: Desk, request: RegisterServer, slot: Slot) -> None:
     )
 
     def done(outcome: Outcome) -> None:
-        if outcome.error is not None or outcome.result is None:
-            assert outcome.error is not None, "an outcome without result or error"
-            slot.fail(desk.proposer.for_client(outcome.error))
+        result = result_of(desk, slot, outcome)
+        if result is None:
             return
         reply = reply_of(outcome)
         if isinstance(reply, ServerRegistered):
             # Before the answer leaves: the server's first heartbeat must find its start noted.
             desk.post_quietly(partial(_note_start, desk, reign, reply.server_id, request))
-        slot.reply_encoded(outcome.result)
+        slot.reply_encoded(result)
 
     desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 
 from gfs_ha.errors import InvalidArgument
@@ -10,10 +11,10 @@ from gfs_ha.limits import EVENT_SUBJECT_BYTES_MAX, MUTE_MS_MAX
 from gfs_ha.master.handlers.admin import health_of, server_rows
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.mutations import answer_outcome
 from gfs_ha.master.planners.news import News
 from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.quorum import ERROR, WARNING
-from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.state.bounds import check_count, check_range, fitting_text
 from gfs_ha.master.state.event_commands import EndMute, StartMute
 from gfs_ha.master.state.event_records import Event
@@ -68,13 +69,7 @@ def mute_finding(desk: Desk, request: MuteFinding, slot: Slot) -> None:
         said = fitting_text(f"the mute was ended{whose}{why}", EVENT_SUBJECT_BYTES_MAX)
         command = EndMute(request.code, 0, said)
 
-    def done(outcome: Outcome) -> None:
-        if outcome.error is not None or outcome.result is None:
-            assert outcome.error is not None, "an outcome without result or error"
-            slot.fail(desk.proposer.for_client(outcome.error))
-            return
-        slot.reply_encoded(outcome.result)
-
+    done = partial(answer_outcome, desk, slot)
     desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)
 
 

@@ -14,6 +14,7 @@ from gfs_ha.errors import GfsError, InvalidArgument, NotFound, StaleCommand, Wro
 from gfs_ha.ids import ServerId
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.mutations import result_of
 from gfs_ha.master.planners.job_book import JobLeft
 from gfs_ha.master.proposals import MARGIN_S, reply_of
 from gfs_ha.master.raft.contract import Outcome
@@ -116,16 +117,15 @@ def _change(desk: Desk, request: ChangeJob, slot: Slot, tries: int) -> None:
         raise WrongState(f"job {row.id} is {job.phase}: its end is final")
 
     def done(outcome: Outcome) -> None:
-        if outcome.error is not None or outcome.result is None:
-            assert outcome.error is not None, "an outcome without result or error"
-            slot.fail(desk.proposer.for_client(outcome.error))
+        result = result_of(desk, slot, outcome)
+        if result is None:
             return
         reply = reply_of(outcome)
         if isinstance(reply, Failure) and reply.error == StaleCommand.__name__ and tries > 1:
             # Its phase changed meanwhile: what was asked for is judged by what it is now.
             desk.post_or_fail(partial(_look, desk, request, slot, tries - 1), slot.fail)
         elif isinstance(reply, Failure):
-            slot.reply_encoded(outcome.result)
+            slot.reply_encoded(result)
         else:
             slot.reply(JobReport((msgspec.structs.replace(row, phase=aim),)))
 

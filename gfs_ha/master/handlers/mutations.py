@@ -32,12 +32,19 @@ def propose_for_client(desk: Desk, command: Command, slot: Slot) -> None:
 
 def answer_outcome(desk: Desk, slot: Slot, outcome: Outcome) -> None:
     """Answer a request with how its proposal ended. Runs in the consensus loop's thread."""
+    result = result_of(desk, slot, outcome)
+    if result is not None:
+        slot.show(outcome.index)
+        slot.reply_encoded(result)
+
+
+def result_of(desk: Desk, slot: Slot, outcome: Outcome) -> bytes | None:
+    """Return what a proposal came to; None when it was not applied: then the slot is answered."""
     if outcome.error is not None or outcome.result is None:
         assert outcome.error is not None, "an outcome without result or error"
         slot.fail(desk.proposer.for_client(outcome.error))
-    else:
-        slot.show(outcome.index)
-        slot.reply_encoded(outcome.result)
+        return None
+    return outcome.result
 
 
 def refuse_unless_answered(desk: Desk, slot: Slot, error: GfsError) -> None:

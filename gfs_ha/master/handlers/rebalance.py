@@ -11,12 +11,12 @@ from gfs_ha.errors import GfsError, InvalidArgument, NotLeader
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.jobs import job_row
+from gfs_ha.master.handlers.mutations import answer_outcome
 from gfs_ha.master.planners.balance import THRESHOLD_DEFAULT
 from gfs_ha.master.planners.fullness import Traffic, balance_of
 from gfs_ha.master.planners.plan import PlanLimits
 from gfs_ha.master.planners.rebalance_ahead import balance_row
 from gfs_ha.master.proposals import MARGIN_S
-from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.rebalance_plan import Foresight, running_rebalance
 from gfs_ha.master.repairing import scene_now
 from gfs_ha.master.state.job_commands import StartJob
@@ -108,11 +108,5 @@ def start_rebalance(desk: Desk, request: StartRebalance, slot: Slot) -> None:
         asked_by=request.asked_by,
     )
 
-    def done(outcome: Outcome) -> None:
-        if outcome.error is not None or outcome.result is None:
-            assert outcome.error is not None, "an outcome without result or error"
-            slot.fail(desk.proposer.for_client(outcome.error))
-            return
-        slot.reply_encoded(outcome.result)
-
+    done = partial(answer_outcome, desk, slot)
     desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import msgspec
 
@@ -11,10 +12,10 @@ from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.limits import LIST_PAGE_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.mutations import answer_outcome
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.planners.plan import NO_CHUNK
 from gfs_ha.master.proposals import MARGIN_S
-from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.state.commands import SetRepairBudget
 from gfs_ha.master.state.copies import USUAL_BUDGET, budget_report
@@ -119,13 +120,7 @@ def set_budget(desk: Desk, request: SetBudget, slot: Slot) -> None:
         request.copies,
     )
 
-    def done(outcome: Outcome) -> None:
-        if outcome.error is not None or outcome.result is None:
-            assert outcome.error is not None, "an outcome without result or error"
-            slot.fail(desk.proposer.for_client(outcome.error))
-            return
-        slot.reply_encoded(outcome.result)
-
+    done = partial(answer_outcome, desk, slot)
     desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)
 
 

@@ -8,6 +8,7 @@ from gfs_ha.errors import InvalidArgument, UnknownServer
 from gfs_ha.ids import LogIndex, ServerId, order_index
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.mutations import result_of
 from gfs_ha.master.proposals import MARGIN_S, reply_of
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.reign import Reign
@@ -122,12 +123,11 @@ def change_scrub(desk: Desk, request: ChangeScrub, slot: Slot) -> None:
 
 def _succeeded(desk: Desk, slot: Slot, outcome: Outcome) -> bool:
     """Return whether a proposal was applied; else the slot is answered."""
-    if outcome.error is not None or outcome.result is None:
-        assert outcome.error is not None, "an outcome without result or error"
-        slot.fail(desk.proposer.for_client(outcome.error))
+    result = result_of(desk, slot, outcome)
+    if result is None:
         return False
     if isinstance(reply_of(outcome), Failure):
-        slot.reply_encoded(outcome.result)
+        slot.reply_encoded(result)
         return False
     return True
 

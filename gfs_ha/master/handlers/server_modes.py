@@ -18,6 +18,7 @@ from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.limits import ITEMS_PER_COMMAND_MAX, SERVER_NAME_BYTES_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.mutations import result_of
 from gfs_ha.master.observed import DEAD as GONE
 from gfs_ha.master.planners.copies import evidence
 from gfs_ha.master.planners.scene import Scene
@@ -122,15 +123,14 @@ def _propose(desk: Desk, command: LeaderCommand, slot: Slot) -> None:
     """Propose what was asked for, and answer with what it came to."""
 
     def done(outcome: Outcome) -> None:
-        if outcome.error is not None or outcome.result is None:
-            assert outcome.error is not None, "an outcome without result or error"
-            slot.fail(desk.proposer.for_client(outcome.error))
+        result = result_of(desk, slot, outcome)
+        if result is None:
             return
         reply = reply_of(outcome)
         if isinstance(reply, Failure) and reply.error == StaleCommand.__name__:
             slot.fail(Busy(f"{reply.message}; ask again", retry_ms=50))
         else:
-            slot.reply_encoded(outcome.result)
+            slot.reply_encoded(result)
 
     desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)
 
@@ -202,15 +202,14 @@ def _then(desk: Desk, command: LeaderCommand, slot: Slot, action: Callable[[], N
     """Propose, and go on, on the door's thread, once it is done."""
 
     def done(outcome: Outcome) -> None:
-        if outcome.error is not None or outcome.result is None:
-            assert outcome.error is not None, "an outcome without result or error"
-            slot.fail(desk.proposer.for_client(outcome.error))
+        result = result_of(desk, slot, outcome)
+        if result is None:
             return
         reply = reply_of(outcome)
         if isinstance(reply, Failure) and reply.error == StaleCommand.__name__:
             slot.fail(WrongState(reply.message))
         elif isinstance(reply, Failure):
-            slot.reply_encoded(outcome.result)
+            slot.reply_encoded(result)
         else:
             desk.post_or_fail(partial(_guarded, desk, slot, action), slot.fail)
 
