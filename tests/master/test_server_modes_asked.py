@@ -110,3 +110,14 @@ def test_what_makes_no_sense_is_refused(guest: Client, request_: object, error: 
         assert isinstance(reply, PlacesListed)
     else:
         assert isinstance(reply, Failure) and reply.error == error
+
+
+def test_what_was_answered_holds_for_the_next_question_at_once(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    name = servers[0].name
+    for _ in range(10):
+        assert isinstance(client.ask(DrainServer(name)), JobStarted)
+        assert client.ask(UndrainServer(name)) == Done()
+        refused = client.ask(UndrainServer(name))
+        assert isinstance(refused, Failure) and refused.error == "PreconditionFailed"

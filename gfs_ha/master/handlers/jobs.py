@@ -10,11 +10,11 @@ from functools import partial
 
 import msgspec
 
-from gfs_ha.errors import GfsError, InvalidArgument, NotFound, StaleCommand, WrongState
+from gfs_ha.errors import InvalidArgument, NotFound, StaleCommand, WrongState
 from gfs_ha.ids import ServerId
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
-from gfs_ha.master.handlers.mutations import result_of
+from gfs_ha.master.handlers.mutations import once_visible, result_of
 from gfs_ha.master.planners.job_book import JobLeft
 from gfs_ha.master.proposals import MARGIN_S, reply_of
 from gfs_ha.master.raft.contract import Outcome
@@ -90,15 +90,7 @@ def change_job(desk: Desk, request: ChangeJob, slot: Slot) -> None:
 
 
 def _look(desk: Desk, request: ChangeJob, slot: Slot, tries: int) -> None:
-    """Judge by all that was acknowledged before: who cancelled a job a moment ago sees it so."""
-
-    def visible(error: GfsError | None) -> None:
-        if error is None:
-            desk.post_or_fail(partial(_try, desk, request, slot, tries), slot.fail)
-        else:
-            slot.fail(desk.proposer.for_client(error))
-
-    desk.proposer.read_index(slot.left_s() - MARGIN_S, visible)
+    once_visible(desk, slot, partial(_change, desk, request, slot, tries))
 
 
 def _change(desk: Desk, request: ChangeJob, slot: Slot, tries: int) -> None:
@@ -132,13 +124,6 @@ def _change(desk: Desk, request: ChangeJob, slot: Slot, tries: int) -> None:
     said = f"asked for by {request.asked_by}" if request.asked_by else ""
     command = SetJobPhase(request.number, job.phase, aim, said)
     desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)
-
-
-def _try(desk: Desk, request: ChangeJob, slot: Slot, tries: int) -> None:
-    try:
-        _change(desk, request, slot, tries)
-    except GfsError as error:
-        slot.fail(desk.weigh(error))
 
 
 def job_row(desk: Desk, view: View, number: int, job: Job) -> JobRow:

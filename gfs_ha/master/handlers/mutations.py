@@ -7,6 +7,7 @@ can be placed: an answer that says "refused" for something that happened would b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from gfs_ha.errors import GfsError, NoSpace, UnknownOutcome
@@ -36,6 +37,28 @@ def answer_outcome(desk: Desk, slot: Slot, outcome: Outcome) -> None:
     if result is not None:
         slot.show(outcome.index)
         slot.reply_encoded(result)
+
+
+def once_visible(desk: Desk, slot: Slot, action: Callable[[], None]) -> None:
+    """Act on the door's thread once the store shows all that was acknowledged before.
+
+    Who did something a moment ago, and asks for the next thing, is judged by both. What `action`
+    raises answers the slot.
+    """
+
+    def act() -> None:
+        try:
+            action()
+        except GfsError as error:
+            slot.fail(desk.weigh(error))
+
+    def visible(error: GfsError | None) -> None:
+        if error is None:
+            desk.post_or_fail(act, slot.fail)
+        else:
+            slot.fail(desk.proposer.for_client(error))
+
+    desk.proposer.read_index(slot.left_s() - MARGIN_S, visible)
 
 
 def result_of(desk: Desk, slot: Slot, outcome: Outcome) -> bytes | None:

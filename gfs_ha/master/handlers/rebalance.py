@@ -11,7 +11,7 @@ from gfs_ha.errors import GfsError, InvalidArgument, NotLeader
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.jobs import job_row
-from gfs_ha.master.handlers.mutations import answer_outcome
+from gfs_ha.master.handlers.mutations import answer_outcome, once_visible
 from gfs_ha.master.planners.balance import THRESHOLD_DEFAULT
 from gfs_ha.master.planners.fullness import Traffic, balance_of
 from gfs_ha.master.planners.plan import PlanLimits
@@ -40,20 +40,7 @@ def plan_rebalance(desk: Desk, request: PlanRebalance, slot: Slot) -> None:
     if not 0 <= request.listed <= LISTED_MAX:
         raise InvalidArgument(f"a plan lists 0 to {LISTED_MAX} moves, not {request.listed}")
 
-    def visible(error: GfsError | None) -> None:
-        if error is None:
-            desk.post_or_fail(partial(_try_plan, desk, request, slot), slot.fail)
-        else:
-            slot.fail(desk.proposer.for_client(error))
-
-    desk.proposer.read_index(slot.left_s() - MARGIN_S, visible)
-
-
-def _try_plan(desk: Desk, request: PlanRebalance, slot: Slot) -> None:
-    try:
-        _plan(desk, request, slot)
-    except GfsError as error:
-        slot.fail(desk.weigh(error))
+    once_visible(desk, slot, partial(_plan, desk, request, slot))
 
 
 def _plan(desk: Desk, request: PlanRebalance, slot: Slot) -> None:

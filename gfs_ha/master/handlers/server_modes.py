@@ -18,7 +18,7 @@ from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.limits import ITEMS_PER_COMMAND_MAX, SERVER_NAME_BYTES_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
-from gfs_ha.master.handlers.mutations import result_of
+from gfs_ha.master.handlers.mutations import once_visible, result_of
 from gfs_ha.master.observed import DEAD as GONE
 from gfs_ha.master.planners.copies import evidence
 from gfs_ha.master.planners.scene import Scene
@@ -63,6 +63,11 @@ _ORPHANS = 200  # That one step forgets.
 
 def drain_server(desk: Desk, request: DrainServer, slot: Slot) -> None:
     """Begin the job that empties a server."""
+    desk.leading()
+    once_visible(desk, slot, partial(_drain_server, desk, request, slot))
+
+
+def _drain_server(desk: Desk, request: DrainServer, slot: Slot) -> None:
     server_id, _ = _named(desk, request.name)
     kind = DECOMMISSION if request.decommission else DRAIN
     command = StartJob(
@@ -78,6 +83,11 @@ def drain_server(desk: Desk, request: DrainServer, slot: Slot) -> None:
 
 def undrain_server(desk: Desk, request: UndrainServer, slot: Slot) -> None:
     """Take a server back into service, whatever became of the job that was to empty it."""
+    desk.leading()
+    once_visible(desk, slot, partial(_undrain_server, desk, request, slot))
+
+
+def _undrain_server(desk: Desk, request: UndrainServer, slot: Slot) -> None:
     server_id, server = _named(desk, request.name)
     with desk.kv.read() as reader:
         view = View(reader)
@@ -97,12 +107,22 @@ def undrain_server(desk: Desk, request: UndrainServer, slot: Slot) -> None:
 
 def change_maintenance(desk: Desk, request: ChangeMaintenance, slot: Slot) -> None:
     """Begin or end the maintenance of a server."""
+    desk.leading()
+    once_visible(desk, slot, partial(_change_maintenance, desk, request, slot))
+
+
+def _change_maintenance(desk: Desk, request: ChangeMaintenance, slot: Slot) -> None:
     server_id, _ = _named(desk, request.name)
     _propose(desk, SetMaintenance(server_id, request.for_ms), slot)
 
 
 def change_labels(desk: Desk, request: ChangeLabels, slot: Slot) -> None:
     """Set labels of a server, and take others away."""
+    desk.leading()
+    once_visible(desk, slot, partial(_change_labels, desk, request, slot))
+
+
+def _change_labels(desk: Desk, request: ChangeLabels, slot: Slot) -> None:
     server_id, _ = _named(desk, request.name)
     _propose(desk, SetLabels(server_id, request.labels, request.removed), slot)
 
@@ -140,6 +160,11 @@ def _propose(desk: Desk, command: LeaderCommand, slot: Slot) -> None:
 
 def remove_chunkserver(desk: Desk, request: RemoveChunkserver, slot: Slot) -> None:
     """Do one step of a removal."""
+    desk.leading()
+    once_visible(desk, slot, partial(_remove_chunkserver, desk, request, slot))
+
+
+def _remove_chunkserver(desk: Desk, request: RemoveChunkserver, slot: Slot) -> None:
     _check_place(request.after)
     server_id, server = _named(desk, request.name)
     reign = desk.leading()
