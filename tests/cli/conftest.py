@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -72,3 +73,13 @@ def home(gfsctl: Gfsctl, request: pytest.FixtureRequest) -> str:
     path = "/" + re.sub(r"[^A-Za-z0-9_-]+", "-", request.node.name)[:200]
     gfsctl.library.mkdir(path, parents=True)
     return path
+
+
+@pytest.fixture
+def in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Show times as in Greenwich."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+from pathlib import Path
 
 from rich.console import Console
 
 from gfs_ha.cli.render import render
+
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def screen(report: object, columns: int, wide: bool = False) -> str:
@@ -26,3 +30,14 @@ def screen(report: object, columns: int, wide: bool = False) -> str:
     lines = [line.rstrip() for line in buffer.getvalue().rstrip("\n").split("\n")]
     assert all(len(line) <= columns for line in lines)
     return "\n".join(lines)
+
+
+def compare(name: str, shown: str) -> None:
+    """Compare a screen with the one that a person has looked at, a file of `golden/`.
+
+    `GFS_WRITE_GOLDEN=1` writes what it looks like now.
+    """
+    golden = GOLDEN / name
+    if os.environ.get("GFS_WRITE_GOLDEN"):
+        golden.write_text(shown, encoding="utf-8")
+    assert shown == golden.read_text(encoding="utf-8")

@@ -5,14 +5,9 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Iterator
-from pathlib import Path
-
 import msgspec
 import pytest
-from golden_screen import screen
+from golden_screen import compare, screen
 
 from gfs_ha.cli.admin import rebalance_screens as rebalance_screens
 from gfs_ha.cli.admin.jobs import OneJob
@@ -34,7 +29,7 @@ from gfs_ha.protocol.jobs import (
 )
 from gfs_ha.protocol.rebalance import BalanceRow, PlannedMove, RebalancePlan, RebalanceStatus
 
-GOLDEN = Path(__file__).parent / "golden"
+pytestmark = pytest.mark.usefixtures("in_utc")
 WALL_NS = 1_795_707_532_000_000_000
 TOTAL = 4096 * GIB
 
@@ -138,23 +133,10 @@ REPORTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
-
-
 @pytest.mark.parametrize("columns", [80, 120, 200])
 @pytest.mark.parametrize("name", list(REPORTS))
 def test_a_screen_looks_as_it_did(name: str, columns: int) -> None:
-    shown = screen(REPORTS[name], columns) + "\n"
-    golden = GOLDEN / f"{name}_{columns}.txt"
-    if os.environ.get("GFS_WRITE_GOLDEN"):
-        golden.write_text(shown)
-    assert shown == golden.read_text()
+    compare(f"{name}_{columns}.txt", screen(REPORTS[name], columns) + "\n")
 
 
 def test_wide_screens_show_all_moves_and_the_highest_fill() -> None:

@@ -5,13 +5,8 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from golden_screen import screen
+from golden_screen import compare, screen
 
 from gfs_ha.cli.admin import events as events_verb
 from gfs_ha.cli.admin import health as health_verb
@@ -52,7 +47,7 @@ from gfs_ha.protocol.reports import (
     ServerRow,
 )
 
-GOLDEN = Path(__file__).parent / "golden"
+pytestmark = pytest.mark.usefixtures("in_utc")
 WALL_NS = 1_795_707_532_000_000_000
 SHOWING = (events_verb, health_verb, mutes_verb, placement_verb)  # Their renderers are wanted.
 
@@ -264,23 +259,10 @@ REPORTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
-
-
 @pytest.mark.parametrize("columns", [80, 120, 200])
 @pytest.mark.parametrize("name", list(REPORTS))
 def test_a_screen_looks_as_it_did(name: str, columns: int) -> None:
-    shown = screen(REPORTS[name], columns) + "\n"
-    golden = GOLDEN / f"told_{name}_{columns}.txt"
-    if os.environ.get("GFS_WRITE_GOLDEN"):
-        golden.write_text(shown)
-    assert shown == golden.read_text()
+    compare(f"told_{name}_{columns}.txt", screen(REPORTS[name], columns) + "\n")
 
 
 def test_wide_events_have_their_number_and_kind() -> None:
