@@ -11,7 +11,8 @@ def make_durable(path: Path) -> None:
     missing = [path]
     while not missing[-1].parent.exists():
         missing.append(missing[-1].parent)
-    path.mkdir(parents=True, exist_ok=True)
+    if not path.is_dir():  # On a full disk also what is there already cannot be made.
+        path.mkdir(parents=True, exist_ok=True)
     for one in reversed(missing):
         # Also of one that was there: a killed process may not have come as far as this.
         sync_directory(one.parent)

@@ -21,6 +21,8 @@ PATIENCE_S = 60.0
 
 # A screen with the frames of a simulated cluster; each key lets a second pass there.
 PROGRAM = """
+import signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # Whoever ran the tests may ignore it.
 import sys
 from gfs_ha.cli.interrupt import listen
 from gfs_ha.cli.live.frame import draw

@@ -117,7 +117,7 @@ def test_a_walk_from_the_servers_to_a_file_and_its_chunk(
     terminal.type("Escape", "2")
     terminal.wait_for("m1", "m2", "m3", "LEADER", "commit p50")
     terminal.type("6")
-    terminal.wait_for("what happened", "the cluster begins")
+    terminal.wait_for("what happened", "subject", "leader")
     terminal.type("?")
     terminal.wait_for("Ctrl-Z suspends", "any key goes back")
     terminal.type("x", "3")
