@@ -50,6 +50,8 @@ def directed_plan(seed: int, faults: tuple[str, ...]) -> RunPlan:
         )
     run_s = min(plan.run_s, 20.0)
     mean_s = 2.5 if "slow-island" in faults else 0.7
+    if "full-disk" in faults:
+        mean_s = 6.0  # Each time it is filled anew there is room for some rows again.
     if {"rival", "usurper"}.intersection(faults):
         # Some only ask, perhaps the old leader; some write, perhaps at the new one, but so seldom
         # that a master that is cut off may miss nothing and be elected.

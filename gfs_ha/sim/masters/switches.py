@@ -249,14 +249,14 @@ SWITCHES: dict[str, Switch] = {
         "masters change although the last change is not committed",
         _node("one-change-at-a-time"),
         ("members", "kill"),
-        found_at=1,
+        found_at=8,
     ),
     "learners-do-not-count": Switch(
         "M5",
         "learners count like voters",
         _node("learners-do-not-count"),
         ("members", "kill", "partition"),
-        found_at=2,
+        found_at=5,
     ),
     "own-entry-before-changes": Switch(
         "M5",
