@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -81,6 +82,8 @@ class Gfsctl:
         """Run it to its end in this process, whatever the end is."""
         streams = [_stream(stdin or b""), _stream(b""), _stream(b"")]
         kept = sys.stdin, sys.stdout, sys.stderr
+        root = logging.getLogger()
+        handlers, level = list(root.handlers), root.level
         environment = dict(os.environ)
         os.environ.clear()
         os.environ.update(self.environment())
@@ -90,6 +93,8 @@ class Gfsctl:
                 status = run([os.fsdecode(word) for word in words])
         finally:
             sys.stdin, sys.stdout, sys.stderr = kept
+            root.handlers[:] = handlers  # -v has the log written to a stream that is gone.
+            root.setLevel(level)
             os.environ.clear()
             os.environ.update(environment)
         out, err = (_written(stream) for stream in streams[1:])
