@@ -6,13 +6,12 @@ from collections.abc import Collection, Iterator
 
 import msgspec
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from gfs_ha.cli.admin.simulate import candidates_of
+from gfs_ha.cli.admin.simulate import candidates_of, fills_table
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session
-from gfs_ha.cli.units import count_text, duration_text, share_text, size_text
+from gfs_ha.cli.units import count_text, duration_text, size_text
 from gfs_ha.errors import NotFound
 from gfs_ha.ids import ChunkId, format_id
 from gfs_ha.limits import MIN_COPIES_DEFAULT
@@ -132,16 +131,5 @@ def _(report: DrainPlan) -> Iterator[str]:
 @render.register
 def _(report: DrainPlan, wide: bool) -> Group:
     parts: list[RenderableType] = [Text(line) for line in lines_of(report)]
-    table = Table("Server", "Rack", "", "Used", "Then", "Gets", "Gives", box=None)
-    for row in report.items:
-        table.add_row(
-            row.name,
-            row.rack,
-            "" if row.fate == "stays" else row.fate,
-            share_text(row.used_before),
-            share_text(row.used_after),
-            size_text(row.bytes_in) if row.bytes_in else "",
-            size_text(row.bytes_out) if row.bytes_out else "",
-        )
-    parts.append(table)
+    parts.append(fills_table(report.items))
     return Group(*parts)

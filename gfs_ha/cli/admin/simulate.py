@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from gfs_ha.ids import DiskId, ServerId
 from gfs_ha.limits import GOAL_MAX, MIN_COPIES_DEFAULT, PLACEMENT_RULES
 from gfs_ha.master.foresight import Change, KnownChunk, foresee
 from gfs_ha.master.placement import Candidate, Wanted
-from gfs_ha.protocol.placement import PlacementSimulation
+from gfs_ha.protocol.placement import FillRow, PlacementSimulation
 from gfs_ha.protocol.reports import ChunkRow, ServerRow
 from gfs_ha.protocol.server_modes import IN_SERVICE
 from gfs_ha.strict_toml import parse_size
@@ -190,8 +190,14 @@ def _(report: PlacementSimulation) -> Iterator[str]:
 @render.register
 def _(report: PlacementSimulation, wide: bool) -> Group:
     parts: list[RenderableType] = [Text(line) for line in _lines(report)]
+    parts.append(fills_table(report.items))
+    return Group(*parts)
+
+
+def fills_table(rows: Iterable[FillRow]) -> Table:
+    """Return how full servers are, and would be then, as a table."""
     table = Table("Server", "Rack", "", "Used", "Then", "Gets", "Gives", box=None)
-    for row in report.items:
+    for row in rows:
         table.add_row(
             row.name,
             row.rack,
@@ -201,8 +207,7 @@ def _(report: PlacementSimulation, wide: bool) -> Group:
             size_text(row.bytes_in) if row.bytes_in else "",
             size_text(row.bytes_out) if row.bytes_out else "",
         )
-    parts.append(table)
-    return Group(*parts)
+    return table
 
 
 def _lines(report: PlacementSimulation) -> Iterator[str]:

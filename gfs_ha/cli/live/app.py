@@ -119,14 +119,7 @@ class LiveApp:
         self._screen.draw(self._frame.lines)
 
     def _read_keys(self) -> None:
-        while True:
-            try:
-                data = self._screen.read()
-            except OSError:
-                data = b""
-            self._tell(data)
-            if not data:
-                return
+        self._screen.read_all(self._tell)
 
     def _tell(self, event: _Event) -> None:
         try:

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import termios
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -72,6 +72,16 @@ class Screen:
     def read(self) -> bytes:
         """Return what was typed; it waits for that. Empty: the terminal is gone."""
         return os.read(self._input, 1024)
+
+    def read_all(self, tell: Callable[[bytes], object]) -> None:
+        """Tell what is typed, piece by piece; an empty one is the last."""
+        data = b"more"
+        while data:
+            try:
+                data = self.read()
+            except OSError:
+                data = b""
+            tell(data)
 
     def draw(self, lines: Sequence[Line]) -> None:
         """Show these lines from the top; only those that changed are written.

@@ -131,14 +131,7 @@ class Watching:
         return _Shown(tuple(text.split("\n")))
 
     def _read_keys(self) -> None:
-        while True:
-            try:
-                data = self._screen.read()
-            except OSError:
-                data = b""
-            self._tell(data)
-            if not data:
-                return
+        self._screen.read_all(self._tell)
 
     def _tell(self, event: _Shown | bytes) -> None:
         try:
