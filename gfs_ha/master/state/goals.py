@@ -23,7 +23,7 @@ import msgspec
 from gfs_ha.errors import IsADirectory
 from gfs_ha.ids import ChunkId, ContentId
 from gfs_ha.limits import GOAL_MAX, ITEMS_PER_COMMAND_MAX
-from gfs_ha.master.state.bounds import check_range
+from gfs_ha.master.state.bounds import U64_MAX, check_range
 from gfs_ha.master.state.chunk_rows import put_chunk
 from gfs_ha.master.state.commands import FitGoals
 from gfs_ha.master.state.draft import Draft, step
@@ -69,8 +69,9 @@ def set_replication(draft: Draft, command: SetReplication) -> FileStatus:
 
 @step(FitGoals)
 def fit_goals(draft: Draft, command: FitGoals) -> Done:
-    """Go on with the chunks whose goals are to fit what contents want."""
+    """Go on with the chunks whose goals are to fit what contents want. Refuses: InvalidArgument."""
     check_range("chunks_max", command.chunks_max, 1, ITEMS_PER_COMMAND_MAX)
+    check_range("start", command.start, 0, U64_MAX)
     left = command.chunks_max
     for key, fit in list(islice(draft.rows.scan(CONTENT_FITS), left)):
         if left <= 0:
