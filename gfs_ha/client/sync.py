@@ -14,6 +14,7 @@ from gfs_ha.client.sync_steps import (
     CHANGES,
     COPY,
     DELETE,
+    KEEP,
     MAKE,
     SET,
     Step,
@@ -72,6 +73,12 @@ class SyncSummary:
     def planned(self, action: str) -> int:
         """Return how many names an action is planned for."""
         return sum(count for (one, _), count in self.plan.items() if one == action)
+
+    @property
+    def empties(self) -> bool:
+        """Return whether all of the target goes, as the source has nothing but its root."""
+        deletions = self.planned(DELETE)
+        return deletions > 0 and self.plan.total() - deletions - self.planned(KEEP) <= 1
 
     @property
     def changes(self) -> int:

@@ -86,7 +86,8 @@ def _step(rule: SyncRule, judged: Judged, shown: Callable[[Pair], str]) -> Step:
         error = AlreadyExists(f"{where} is {what}; a {source} cannot replace it: remove it first")
         return fail(Problem(where, error))
     link = not rule.up and isinstance(pair.local, LocalFile) and pair.local.link
-    if link and not (size == target_size and _same_time(pair) and _same_mode(pair)):
+    alike = size == target_size and judged.same is not False
+    if link and not (alike and _same_time(pair) and _same_mode(pair)):
         # What it leads to is nobody's to change.
         where = shown(pair)
         error = AlreadyExists(f"{where} is a link; a file cannot replace it: remove it first")

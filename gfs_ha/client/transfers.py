@@ -122,7 +122,7 @@ def copies_warning(what: str, copies: int, goal: int) -> str:
     """Return the line that says that something has fewer copies than wanted."""
     return (
         f"{what}: stored with {copies} of {goal} copies, because servers failed or are missing; "
-        f"this release does not restore lost copies (gfsctl admin chunks ls --under)"
+        "repair adds the others once there is room for them (gfsctl admin repair status)"
     )
 
 

@@ -109,6 +109,8 @@ class Trees:
         path = check_path(remote)
         here = _local_thing(os.fspath(local))
         there = self._connection.namespace.stat(path)
+        if there.growing:
+            there = self._exact(path)  # Of a tree's files the walk asks.
         if isinstance(here, LocalDirectory) != (there.kind == DIRECTORY):
             file = path if there.kind != DIRECTORY else f"local {shown(os.fspath(local))}"
             raise NotADirectory(f"{file} is a file and the other side a directory")

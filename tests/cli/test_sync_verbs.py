@@ -87,6 +87,31 @@ def test_deleting_without_a_terminal_wants_a_flag_before_anything_is_done(
     assert "say -y" in said and gfsctl.names(home) == []
 
 
+def test_an_empty_source_ends_no_target_unless_somebody_answers(
+    gfsctl: Gfsctl, home: str, tmp_path: Path
+) -> None:
+    make(tmp_path / "src")
+    make(tmp_path / "down", keep=b"!")
+    for name in ("t", "t/d", "nothing"):
+        gfsctl.library.mkdir(f"{home}/{name}")
+    gfsctl.library.write_bytes(f"{home}/t/d/f", b"abc")
+    for words in (("-n",), ()):
+        said = gfsctl.refused(4, "sync", *words, "--delete", "-y", "src", f"{home}/t")
+        assert "the source local src is empty" in said and f"gfsctl rm -r {home}/t" in said
+    plan = gfsctl.ok("sync", "-n", "--delete", "src", f"{home}/t").lines[-1]
+    assert "delete 2 (3 B) as the source is EMPTY" in plan
+    assert gfsctl.names(f"{home}/t") == ["d"]
+    target = f"gfs://{_cluster(gfsctl)}{home}/nothing"
+    assert "rm -r down" in gfsctl.refused(4, "sync", "--delete", "-y", target, "down")
+    assert (tmp_path / "down" / "keep").exists()
+    # With a single name left it is what was asked for; so is an empty target.
+    make(tmp_path / "src", one=b"1")
+    gfsctl.ok("sync", "--delete", "-y", "src", f"{home}/t")
+    assert gfsctl.names(f"{home}/t") == ["one"]
+    gfsctl.ok("sync", "--delete", "-y", target, "fresh")
+    gfsctl.ok("sync", "--delete", "-y", target, "fresh")
+
+
 def test_what_is_left_out_is_listed_and_the_rest_arrives(
     gfsctl: Gfsctl, home: str, tmp_path: Path
 ) -> None:
@@ -95,6 +120,11 @@ def test_what_is_left_out_is_listed_and_the_rest_arrives(
     gfsctl.library.mkdir(f"{home}/t")
     gfsctl.library.mkdir(f"{home}/t/f")
     gfsctl.library.write_bytes(f"{home}/t/extra", b"1")
+    planned = gfsctl("sync", "-n", "--delete", "src", f"{home}/t")
+    assert planned.status == 11
+    assert planned.err.splitlines() == [
+        "gfsctl: 2 names would not be as in the source; 1 name would not be deleted because of that"
+    ]
     ended = gfsctl("sync", "--delete", "-y", "src", f"{home}/t")
     assert ended.status == 11
     assert ended.err.splitlines() == [

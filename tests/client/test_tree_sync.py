@@ -365,6 +365,9 @@ def test_files_that_grow_are_synced_by_their_true_size(
     again = library.trees.sync(local, place, SyncRule(False, contents=True))
     assert [step.name for step in again.plan() if step.action == COPY] == []
     assert [one.state for one in library.trees.compare(local, place).findings()] == [SAME]
+    library.append(f"{place}/log", b"one more line\n")  # No heartbeat has told of it yet.
+    run = library.trees.compare(local / "log", f"{place}/log", contents=False)
+    assert [one.state for one in run.findings()] == [DIFFER]
 
 
 def test_a_source_or_target_that_cannot_be_is_refused(

@@ -33,7 +33,7 @@ from gfs_ha.client.sync_steps import (
     SyncRule,
 )
 from gfs_ha.client.trees import TreeOptions
-from gfs_ha.errors import PartlyDone
+from gfs_ha.errors import PartlyDone, PreconditionFailed
 from gfs_ha.protocol.codec import Word
 from gfs_ha.protocol.metadata import DIRECTORY, FILE
 
@@ -125,11 +125,37 @@ def sync(
             run.copy()
     if dry_run:
         _show_plan(session, run)
-        return
+    else:
+        _delete(session, run, sides, yes)
+        _conclude(session, run.finish(), sides)
+    if yes and run.summary.empties:
+        raise _source_empty(sides)
+
+
+def _delete(session: Session, run: Sync, sides: Sides, yes: bool) -> None:
     deletions = run.deletions()
+    if yes and run.summary.empties:
+        return
     if deletions and (yes or session.confirm(_question(run.summary, sides))):
         run.delete()
-    _conclude(session, run.finish(), sides)
+
+
+def _source_empty(sides: Sides) -> PreconditionFailed:
+    """Return why nothing is deleted: what is missing may just not be mounted."""
+    source, target = printable(_source(sides)), printable(_target(sides))
+    remove = f"gfsctl rm -r {printable(sides.remote)}" if sides.up else f"rm -r {target}"
+    return PreconditionFailed(
+        f"the source {source} is empty, and -y deletes nothing in {target} for that: is it the "
+        f"right one, and mounted? If so, leave -y out and answer, or: {remove}"
+    )
+
+
+def _source(sides: Sides) -> str:
+    return f"local {sides.local}" if sides.up else sides.remote
+
+
+def _target(sides: Sides) -> str:
+    return sides.remote if sides.up else sides.local
 
 
 def _question(summary: SyncSummary, sides: Sides) -> str:
@@ -139,10 +165,14 @@ def _question(summary: SyncSummary, sides: Sides) -> str:
     if directories:
         parts.append(count_text(directories, "directory", "directories"))
     where = f"the cluster's {sides.remote}" if sides.up else f"the local {sides.local}"
-    return f"delete {' and '.join(parts)} in {printable(where)} that the source does not have?"
+    empty = " (the source is EMPTY)" if summary.empties else ""
+    told = f"delete {' and '.join(parts)} in {printable(where)} that the source does not have"
+    return f"{told}{empty}?"
 
 
 def _show_plan(session: Session, run: Sync) -> None:
+    """Show what would be done. Raises: PartlyDone when not all would be as in the source."""
+
     def items() -> Iterator[SyncItem]:
         for step in run.plan():
             if step.action in (*CHANGES, FAIL, SKIP):
@@ -155,6 +185,15 @@ def _show_plan(session: Session, run: Sync) -> None:
     )
     if session.options.output in (TABLE, WIDE) and not session.options.quiet:
         output.write_lines([_plan_text(run.summary)])
+    output.flush()
+    summary = run.summary
+    deletions = summary.planned(DELETE)
+    if wrong := summary.planned(FAIL) + summary.planned(SKIP):
+        told = f"{count_text(wrong, 'name', 'names')} would not be as in the source"
+        if deletions and summary.planned(FAIL):
+            names = count_text(deletions, "name", "names")
+            told += f"; {names} would not be deleted because of that"
+        raise PartlyDone(told)
 
 
 def _lines(page: list[SyncItem]) -> Iterable[str]:
@@ -193,7 +232,8 @@ def _plan_text(summary: SyncSummary) -> str:
     if plan["set_attributes"]:
         parts.append(f"set mode or time of {plan['set_attributes']:,}")
     if summary.planned(DELETE):
-        parts.append(f"delete {summary.planned(DELETE):,} ({size_text(plan['delete_bytes'])})")
+        gone = f"delete {summary.planned(DELETE):,} ({size_text(plan['delete_bytes'])})"
+        parts.append(f"{gone} as the source is EMPTY" if summary.empties else gone)
     if parts:
         told = f"would {', '.join(parts)}; {_equal(summary)} equal already"
     else:

@@ -196,6 +196,8 @@ def test_a_link_to_a_file_is_followed_as_a_source_and_in_the_way_as_a_target() -
         assert decide(rule, link, there(), True)[0] == EQUAL
         assert decide(rule, link, there(mtime_ns=8), True)[0] == FAIL
         assert decide(rule, link, there(mode=0o600), True)[0] == FAIL
+    # Other bytes behind a link that looks the same are not this tree's either.
+    assert decide(SyncRule(False, contents=True), link, there(), False)[0] == FAIL
     assert decide(SyncRule(False, delete=True), link, None) == (DELETE, "", 3)
 
 
