@@ -118,6 +118,8 @@ class UnknownServer(Refused):
 class WrongState(Refused):
     """The object is not in the state that the command needs (for example already sealed)."""
 
+    exit_status = 4
+
 
 class NotClaimed(Refused):
     """The session does not claim the chunk (any more)."""

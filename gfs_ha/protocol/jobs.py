@@ -101,6 +101,7 @@ class JobRow(Word, frozen=True):
     waits: str = ""  # Why nothing of it is under way now, else empty.
     blocked: int = 0  # Chunks that cannot be moved.
     blockers: tuple[Blocker, ...] = ()  # The first of them.
+    end: str = ""  # How it ended, and what it came to beside what was foreseen; empty: it goes on.
 
 
 class JobReport(Word, frozen=True, tag="job_report"):

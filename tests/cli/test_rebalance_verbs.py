@@ -65,7 +65,7 @@ def test_a_job_is_seen_paused_and_ended_and_that_is_final(
     assert b"goes on" in gfsctl.ok("admin", "jobs", "resume", str(waiting.number)).out
     assert b"cancelled" in gfsctl.ok("admin", "jobs", "cancel", waiting.id).out
     again = gfsctl("admin", "jobs", "resume", waiting.id)
-    assert again.status == 1 and "is cancelled: its end is final" in again.err
+    assert again.status == 4 and "is cancelled: its end is final" in again.err
     none = gfsctl("admin", "rebalance", "pause")
     assert none.status == 3 and f"{waiting.id}, is cancelled" in none.err
     waited = gfsctl("admin", "jobs", "wait", waiting.id)

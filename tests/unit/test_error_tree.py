@@ -36,6 +36,7 @@ def test_exit_statuses_are_those_of_the_command_line() -> None:
     wanted = {
         errors.NotFound: 3,
         errors.AlreadyExists: 4,
+        errors.WrongState: 4,
         errors.NoLeader: 5,
         errors.UnknownOutcome: 5,
         errors.WrongCluster: 6,

@@ -11,7 +11,6 @@ from functools import partial
 import msgspec
 
 from gfs_ha.errors import InvalidArgument, NotFound, StaleCommand, WrongState
-from gfs_ha.ids import ServerId
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.mutations import once_visible, result_of
@@ -136,7 +135,7 @@ def job_row(desk: Desk, view: View, number: int, job: Job) -> JobRow:
         id=job_id(job.kind, number),
         kind=job.kind,
         phase=job.phase,
-        server=_name(view, job.server_id) if job.server_id else "",
+        server=_name(view, job) if job.server_id else "",
         disk_id=job.disk_id,
         share=share_done(job, left_bytes),
         planned_bytes=job.planned_bytes,
@@ -146,7 +145,7 @@ def job_row(desk: Desk, view: View, number: int, job: Job) -> JobRow:
         left_bytes=left_bytes,
         left_moves=left_moves,
         bytes_per_s=per_s,
-        eta_ms=_eta_ms(job, left_bytes, per_s),
+        eta_ms=-1 if seen.blocked else _eta_ms(job, left_bytes, per_s),
         made_ns=job.made_wall_ns,
         ended_ns=job.ended_wall_ns,
         asked_by=job.asked_by,
@@ -156,6 +155,7 @@ def job_row(desk: Desk, view: View, number: int, job: Job) -> JobRow:
         waits=seen.waits,
         blocked=seen.blocked,
         blockers=seen.blockers,
+        end=_end(view, number, job),
     )
 
 
@@ -194,6 +194,12 @@ def _job(view: View, number: int) -> Job:
     return job
 
 
-def _name(view: View, server_id: ServerId) -> str:
-    server = view.server(server_id)
-    return server.name if server is not None else f"#{server_id}"
+def _end(view: View, number: int, job: Job) -> str:
+    """Return how a job ended, as its log says."""
+    last = job_events(view, number, job.last_event - 1, 1) if job.ended else []
+    return last[0][1].text if last else ""
+
+
+def _name(view: View, job: Job) -> str:
+    server = view.server(job.server_id)
+    return server.name if server is not None else job.server_name or f"#{job.server_id}"

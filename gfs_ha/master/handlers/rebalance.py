@@ -12,10 +12,11 @@ from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.jobs import job_row
 from gfs_ha.master.handlers.mutations import answer_outcome, once_visible
-from gfs_ha.master.planners.balance import THRESHOLD_DEFAULT
+from gfs_ha.master.planners.balance import THRESHOLD_DEFAULT, Balance
 from gfs_ha.master.planners.fullness import Traffic, balance_of
 from gfs_ha.master.planners.plan import PlanLimits
 from gfs_ha.master.planners.rebalance_ahead import balance_row
+from gfs_ha.master.planners.rebalance_end import in_use
 from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.rebalance_plan import Foresight, running_rebalance
 from gfs_ha.master.repairing import scene_now
@@ -67,12 +68,10 @@ def _plan(desk: Desk, request: PlanRebalance, slot: Slot) -> None:
 def get_rebalance(desk: Desk, view: View, request: GetRebalance, slot: Slot) -> RebalanceStatus:
     """Return how full the disks are now, and the newest rebalance."""
     newest = next((one for one in jobs_below(view, 0) if one[1].kind == REBALANCE), None)
-    scene = scene_now(desk, view)
-    traffic = Traffic(view, scene, PlanLimits().busy_rows)
     threshold = THRESHOLD_DEFAULT
     if newest is not None and not newest[1].ended:
         threshold = newest[1].options.threshold or threshold
-    balance = balance_of(view, scene, traffic, threshold)
+    balance = _balance_now(desk, view, threshold)
     disks = sorted(balance.disks.values(), key=lambda one: (one.name, one.disk_id))
     counts = Counter(one.server_id for one in disks)
     return RebalanceStatus(
@@ -87,13 +86,23 @@ def get_rebalance(desk: Desk, view: View, request: GetRebalance, slot: Slot) -> 
 def start_rebalance(desk: Desk, request: StartRebalance, slot: Slot) -> None:
     """Begin a rebalance, and answer with its number."""
     desk.leading()
+    with desk.kv.read() as reader:
+        balance = _balance_now(desk, View(reader), THRESHOLD_DEFAULT)
     command = StartJob(
         REBALANCE,
         request.options,
         planned_bytes=request.planned_bytes,
         planned_moves=request.planned_moves,
         asked_by=request.asked_by,
+        began_disks=len(balance.disks),
+        began_bytes=in_use(balance),
     )
 
     done = partial(answer_outcome, desk, slot)
     desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)
+
+
+def _balance_now(desk: Desk, view: View, threshold: float) -> Balance:
+    scene = scene_now(desk, view)
+    traffic = Traffic(view, scene, PlanLimits().busy_rows)
+    return balance_of(view, scene, traffic, threshold)

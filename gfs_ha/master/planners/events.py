@@ -145,7 +145,7 @@ def _repair(
         return
     most = max(queue.found, queue.running, key=lambda one: one.chunks)
     chunks = "1 chunk lacks" if lacking == 1 else f"{lacking:,} chunks lack"
-    text = f"begins: {chunks} copies, {_size_text(most.lacking_bytes)} to copy"
+    text = f"begins: {chunks} copies, {size_text(most.lacking_bytes)} to copy"
     counters = view.counters()
     values = (counters.repaired_copies, counters.repaired_bytes)
     yield Watched(_REPAIR, "running", words.REPAIR, "repair", text, WARNING, values)
@@ -224,10 +224,11 @@ def _repaired_text(view: View, row: Noted) -> str:
     if len(row.values) == 2:
         copies, size = copies - row.values[0], size - row.values[1]
     made = "1 copy" if copies == 1 else f"{copies:,} copies"
-    return f"over: {made} made, {_size_text(size)},"
+    return f"over: {made} made, {size_text(size)},"
 
 
-def _size_text(size: int) -> str:
+def size_text(size: int) -> str:
+    """Return a size for people."""
     return f"{size / GIB:,.1f} GiB" if size >= GIB else f"{size / MIB:,.1f} MiB"
 
 

@@ -9,12 +9,15 @@ new, and ends when no disk is outside its threshold, or nothing more can be done
 from __future__ import annotations
 
 from gfs_ha.ids import ChunkId
+from gfs_ha.limits import JOB_TEXT_BYTES_MAX
 from gfs_ha.master.planners.balance import THRESHOLD_DEFAULT, Balance, Disk, Movable
 from gfs_ha.master.planners.fullness import NOT_WHOLE, Traffic, balance_of, movable, unheard
 from gfs_ha.master.planners.job_book import JobLeft
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
+from gfs_ha.master.planners.rebalance_end import beside_plan
 from gfs_ha.master.planners.rebalance_walk import RebalanceWalk
 from gfs_ha.master.planners.scene import Load, Scene
+from gfs_ha.master.state.bounds import fitting_text
 from gfs_ha.master.state.commands import PlaceCopy
 from gfs_ha.master.state.job_commands import NoteJob, SetJobPhase
 from gfs_ha.master.state.job_records import Job
@@ -230,11 +233,14 @@ class _Rebalance:
                 f"{len(balance.disks)} disks are within {balance.threshold:.1%} of the mean,"
                 f" {balance.mean:.1%}"
             )
-            self._made.proposals.append(SetJobPhase(self._number, RUNNING, DONE, text))
         elif self._walk.given_up(self._now_s):
             text = self._why_outside(balance, outside)
             self._made.proposals.append(NoteJob(self._number, text, error=True))
-            self._made.proposals.append(SetJobPhase(self._number, RUNNING, DONE, text))
+        else:
+            return
+        beside = beside_plan(self._job, balance)
+        told = fitting_text(f"{text}; {beside}" if beside else text, JOB_TEXT_BYTES_MAX)
+        self._made.proposals.append(SetJobPhase(self._number, RUNNING, DONE, told))
 
     def _calm(self) -> bool:
         """Return whether no server comes and goes."""

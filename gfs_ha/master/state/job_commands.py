@@ -25,6 +25,8 @@ class StartJob(Word, frozen=True, tag="start_job"):
     planned_bytes: int = 0
     planned_moves: int = 0
     asked_by: str = ""
+    began_disks: int = 0  # Of a rebalance: the disks that take part as it begins,
+    began_bytes: int = 0  # and what is in use on them together.
 
 
 class SetJobPhase(Word, frozen=True, tag="set_job_phase"):

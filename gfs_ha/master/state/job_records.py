@@ -26,6 +26,9 @@ class Job(Word, frozen=True):
     last_error: str = ""
     last_error_wall_ns: int = 0
     last_event: int = 0
+    server_name: str = ""  # Kept for when the server is none any more.
+    began_disks: int = 0  # Of a rebalance: as many took part when it began; 0: nobody knows.
+    began_bytes: int = 0
 
     @property
     def ended(self) -> bool:

@@ -87,6 +87,7 @@ def start_job(draft: Draft, command: StartJob) -> JobStarted:
         raise LimitExceeded(f"{len(running)} jobs have not ended; wait for one of them")
     draft.counters.last_job += 1
     number = draft.counters.last_job
+    server = draft.view.server(command.server_id) if command.server_id else None
     job = Job(
         kind=command.kind,
         phase=RUNNING,
@@ -98,6 +99,9 @@ def start_job(draft: Draft, command: StartJob) -> JobStarted:
         made_ms=draft.counters.cluster_ms,
         made_wall_ns=draft.stamp.wall_ns,
         asked_by=command.asked_by,
+        server_name=server.name if server is not None else "",
+        began_disks=command.began_disks,
+        began_bytes=command.began_bytes,
     )
     draft.rows.put(RUNNING_JOBS, id_key(number), MARK)
     begin_leaving(draft, number, job)
@@ -223,6 +227,8 @@ def _check(command: StartJob) -> None:
     check_options(command.options)
     for name, value in (("bytes", command.planned_bytes), ("moves", command.planned_moves)):
         check_range(f"planned {name}", value, 0, SIZE_MAX)
+    check_range("began disks", command.began_disks, 0, SIZE_MAX)
+    check_range("began bytes", command.began_bytes, 0, SIZE_MAX)
     for name, number in (("server", command.server_id), ("disk", command.disk_id)):
         check_range(name, number, 0, U64_MAX)
     if (command.kind == REBALANCE) == bool(command.server_id):
@@ -253,7 +259,8 @@ def _disturb(command: StartJob, other: Job) -> bool:
 def _whose(draft: Draft, job: Job) -> str:
     """Return what kind of job it is, and whose chunks leave."""
     server = draft.view.server(job.server_id) if job.server_id else None
-    return f"{job.kind} of {server.name}" if server is not None else job.kind
+    name = server.name if server is not None else job.server_name
+    return f"{job.kind} of {name}" if name else job.kind
 
 
 def _get(draft: Draft, number: int) -> Job:

@@ -13,13 +13,25 @@ from repair_house import LENGTH
 from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.master.placement import HIGH_WATER
 from gfs_ha.master.planners.balance import Balance, Disk, Movable, Spot
+from gfs_ha.master.planners.events import size_text
 from gfs_ha.master.planners.fullness import Traffic, balance_of
 from gfs_ha.master.planners.rebalance import PAID_AHEAD_S, plan_rebalance
 from gfs_ha.master.planners.rebalance_ahead import Ahead
+from gfs_ha.master.planners.rebalance_end import in_use
 from gfs_ha.master.planners.replication import plan_replication
 from gfs_ha.master.planners.scene import Scene
 from gfs_ha.master.state.commands import PlaceCopy
-from gfs_ha.protocol.jobs import CANCELLED, DONE, PAUSED, RUNNING, in_window, window_minutes
+from gfs_ha.master.state.job_commands import StartJob
+from gfs_ha.protocol.jobs import (
+    CANCELLED,
+    DONE,
+    PAUSED,
+    REBALANCE,
+    RUNNING,
+    JobOptions,
+    in_window,
+    window_minutes,
+)
 
 RACKS = {1: "r1", 2: "r1", 3: "r2", 4: "r2", 5: "r3", 6: "r3"}
 
@@ -64,6 +76,35 @@ def test_copies_go_from_the_full_to_the_empty_until_all_are_near_the_mean() -> N
     number = fleet.begin()
     fleet.run(number)
     assert fleet.job(number).moves == 0  # A plan that was applied makes the next one empty.
+
+
+def told(fleet: Fleet, moves: int, disks: int = 6, used: int = -1) -> str:
+    """Return the end of a job of which so much was foreseen, and that began with so much in use."""
+    with fleet.tables.view() as view:
+        scene = Scene(view, fleet.seen())
+        begun = in_use(balance_of(view, scene, Traffic(view, scene, 8192), 0.05))
+    command = StartJob(
+        REBALANCE,
+        JobOptions(),
+        planned_bytes=moves * LENGTH,
+        planned_moves=moves,
+        began_disks=disks,
+        began_bytes=begun if used < 0 else used,
+    )
+    number = fleet.tables.do(command).number
+    fleet.run(number)
+    return fleet.said(number)[-1]
+
+
+def test_the_end_says_what_came_beside_what_was_foreseen_and_why() -> None:
+    moves = foreseen(uneven()).move_count
+    fleet = uneven()
+    end = told(fleet, 1000)
+    assert f"foreseen 1,000 ({size_text(1000 * LENGTH)}): each move is chosen anew" in end
+    assert "foreseen" not in told(fleet, 0), "nothing was"
+    assert "more are in use than when it began" in told(uneven(), moves + 9, used=0)
+    assert "less are in use" in told(uneven(), moves + 9, used=1 << 40)
+    assert "6 disks take part by now, 7 did when it began" in told(uneven(), moves + 9, disks=7)
 
 
 def test_the_outcome_is_what_the_plan_said() -> None:

@@ -120,6 +120,16 @@ def test_a_job_is_numbered_and_says_what_was_foreseen(driver: Driver) -> None:
     driver.check()
 
 
+def test_a_job_keeps_what_it_began_with_and_the_name_of_its_server(driver: Driver) -> None:
+    driver.ok(StartJob(REBALANCE, JobOptions(), began_disks=8, began_bytes=700))
+    driver.ok(StartJob(DRAIN, JobOptions(), 1))
+    assert (job(driver, 1).began_disks, job(driver, 1).began_bytes) == (8, 700)
+    with driver.view() as view:
+        named = view.server(1)
+    assert named is not None and job(driver, 2).server_name == named.name
+    assert driver.error(StartJob(REBALANCE, JobOptions(), began_bytes=-1)) == "InvalidArgument"
+
+
 def test_a_second_rebalance_is_refused_and_told_which_one_runs(driver: Driver) -> None:
     rebalance(driver)
     reply = driver.do(StartJob(REBALANCE, JobOptions()))
