@@ -13,8 +13,6 @@ from gfs_ha.master.state.records import SEALED, Chunk, Replica
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.gone import bytes_of, unpack_blocks
 
-_LEAVING_ROWS = 1_000  # Of chunks with a copy too many; moves are bounded far below that.
-
 
 class Traffic:
     """What is under way to disks and from them, and how much of it belongs to one job."""
@@ -30,8 +28,8 @@ class Traffic:
         self.others: Counter[int] = Counter()  # Copies under way, by job.
         for chunk_id, chunk in view.busy_chunks(NO_CHUNK, rows):
             self._busy(scene, (chunk_id, chunk), job)
-        for chunk_id, chunk in view.surplus_chunks(NO_CHUNK, _LEAVING_ROWS):
-            if not chunk.leaving or len(scene.good(chunk_id, chunk)) <= chunk.goal:
+        for chunk_id, chunk in view.leaving_chunks(NO_CHUNK, rows):
+            if len(scene.good(chunk_id, chunk)) <= chunk.goal:
                 continue  # It stays: some other copy was lost, or lies on a dead server.
             for server_id in filter(scene.there, chunk.leaving):
                 self.unfreed += 1

@@ -76,6 +76,7 @@ class Cursors:
     dead: ChunkId = NO_CHUNK
     busy: ChunkId = NO_CHUNK
     surplus: ChunkId = NO_CHUNK
+    leaving: ChunkId = NO_CHUNK
     tails: ChunkId = NO_CHUNK
     unopened: ChunkId = NO_CHUNK
     goals: ChunkId = NO_CHUNK

@@ -1,4 +1,8 @@
-"""Drops copies beyond the goal, and places that do not count, once enough others are sure (G3)."""
+"""Drops copies beyond the goal, and places that do not count, once enough others are sure (G3).
+
+Those that leave for a move have a walk of their own: a job waits for them, and where a server died
+there may be many copies too many that stay until it comes back or is removed.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +21,13 @@ def plan_surplus(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -
     """Return the copies that are to be dropped, each with the holders that stay as evidence."""
     made = Plan()
     scene = Scene(view, seen)
+    moved = view.leaving_chunks(cursors.leaving, limits.rows)
+    cursors.leaving = moved[-1][0] if len(moved) == limits.rows else NO_CHUNK
     page = view.surplus_chunks(cursors.surplus, limits.rows)
     cursors.surplus = page[-1][0] if len(page) == limits.rows else NO_CHUNK
     busy = view.busy_chunks(NO_CHUNK, limits.busy_rows)
     room = min(DELETIONS_MAX - sum(len(chunk.deleting) for _, chunk in busy), limits.items)
-    for chunk_id, chunk in page:
+    for chunk_id, chunk in (*moved, *(one for one in page if not one[1].leaving)):
         if len(made.proposals) >= room:
             break
         if chunk.state != SEALED or chunk.copying or chunk.deleting:

@@ -30,6 +30,7 @@ from gfs_ha.master.state.tables import (
     CHUNKS,
     COMPACTING_CHUNKS,
     DEAD_CHUNKS,
+    LEAVING_CHUNKS,
     PUNCHING_CHUNKS,
     REPLICA_COUNTS,
     REPLICAS_BY_SERVER,
@@ -62,8 +63,8 @@ def put_chunk(draft: Draft, chunk_id: ChunkId, before: Chunk | None, after: Chun
     key = id_key(chunk_id)
     if after is not None and after.leaving:
         spare = after.state == SEALED and len(after.holders) > after.goal
-        leaving = tuple(one for one in after.leaving if spare and one in after.holders)
-        after = msgspec.structs.replace(after, leaving=leaving)
+        named = tuple(one for one in after.leaving if spare and one in after.holders)
+        after = msgspec.structs.replace(after, leaving=named)
     if after is not None and not set(after.punching) <= set(after.holders):
         kept = tuple(one for one in after.punching if one in after.holders)
         after = msgspec.structs.replace(after, punching=kept)
@@ -76,6 +77,7 @@ def put_chunk(draft: Draft, chunk_id: ChunkId, before: Chunk | None, after: Chun
     _mark(draft, UNDER_CHUNKS, key, below_goal(before), below_goal(after))
     _mark(draft, BUSY_CHUNKS, key, busy(before), busy(after))
     _mark(draft, SURPLUS_CHUNKS, key, surplus(before), surplus(after))
+    _mark(draft, LEAVING_CHUNKS, key, leaving(before), leaving(after))
     _mark(draft, PUNCHING_CHUNKS, key, punching(before), punching(after))
     _mark(draft, COMPACTING_CHUNKS, key, compacting(before), compacting(after))
     _mark(draft, TAIL_CHUNKS, key, _tail(before), _tail(after))
@@ -122,6 +124,11 @@ def surplus(chunk: Chunk | None) -> bool:
     if chunk is None or chunk.state != SEALED:
         return False
     return len(chunk.holders) > chunk.goal or bool(chunk.late)
+
+
+def leaving(chunk: Chunk | None) -> bool:
+    """Return whether a job named holders of the chunk that are to go first."""
+    return chunk is not None and bool(chunk.leaving)
 
 
 def punching(chunk: Chunk | None) -> bool:

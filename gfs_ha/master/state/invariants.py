@@ -23,7 +23,7 @@ from gfs_ha.master.state import (
     tables,
     tail_invariants,
 )
-from gfs_ha.master.state.chunk_rows import below_goal, busy, surplus
+from gfs_ha.master.state.chunk_rows import below_goal, busy, leaving, surplus
 from gfs_ha.master.state.records import DEAD, SEALED, SEALING, UNSEALED, Chunk
 from gfs_ha.master.state.tables import TABLES, read_id, read_pair
 from gfs_ha.master.state.view import View
@@ -177,6 +177,7 @@ def _check_chunks(view: View) -> Iterator[str]:
         (tables.UNDER_CHUNKS, below_goal),
         (tables.BUSY_CHUNKS, busy),
         (tables.SURPLUS_CHUNKS, surplus),
+        (tables.LEAVING_CHUNKS, leaving),
     ):
         listed = {read_id(key) for key, _ in view.rows.scan(table)}
         if listed != {chunk_id for chunk_id, chunk in chunks.items() if belongs(chunk)}:

@@ -137,6 +137,7 @@ DISK_MODES = RowTable("disk_modes", _STATE, b"\x71", server_mode_records.DiskMod
 JOBS = RowTable("jobs", _STATE, b"\x80", job_records.Job)
 RUNNING_JOBS = RowTable("running_jobs", _STATE, b"\x81", records.Mark)
 JOB_EVENTS = RowTable("job_events", _STATE, b"\x82", job_records.JobEventRow)
+LEAVING_CHUNKS = RowTable("leaving_chunks", _STATE, b"\x83", records.Mark)
 EVENTS = RowTable("events", _STATE, b"\x90", event_records.Event)
 NOTED = RowTable("noted", _STATE, b"\x91", event_records.Noted)
 MUTES = RowTable("mutes", _STATE, b"\x92", event_records.Mute)
@@ -199,6 +200,7 @@ TABLES: tuple[RowTable[Any], ...] = (
     JOBS,
     RUNNING_JOBS,
     JOB_EVENTS,
+    LEAVING_CHUNKS,
     EVENTS,
     NOTED,
     MUTES,

@@ -234,6 +234,10 @@ class View:
         """Return sealed chunks with more copies than wanted, or places that do not count."""
         return self._indexed(tables.SURPLUS_CHUNKS, after, limit)
 
+    def leaving_chunks(self, after: ChunkId, limit: int) -> list[tuple[ChunkId, Chunk]]:
+        """Return chunks of which a copy of a job is made and who leaves for it is there still."""
+        return self._indexed(tables.LEAVING_CHUNKS, after, limit)
+
     def punching_chunks(self, after: ChunkId, limit: int) -> list[tuple[ChunkId, Chunk]]:
         """Return chunks whose holders still have to give blocks back, above `after` (G8)."""
         return self._indexed(tables.PUNCHING_CHUNKS, after, limit)
