@@ -146,8 +146,9 @@ def place_copy(
     if not usable:
         reasons = _reasons(everyone, rejected) or "no chunkserver is registered"
         return None, (f"no server can take a copy: {reasons}",)
-    best = min(usable, key=lambda one: copy_rank(one, wanted))
-    if not _worse_than_possible(everyone, best, wanted, shared):
+    suits = _Suits(wanted)
+    best = min(usable, key=lambda one: (suits.faults(one), *_order(one, wanted.spread)))
+    if not _worse_than_possible(everyone, best, suits, shared):
         return best, ()
     reasons = _reasons(everyone, rejected)
     return best, (f"rack {best.rack} is not what the rule wants ({reasons})",)
@@ -233,6 +234,23 @@ def may_share(everyone: list[Candidate], goal: int, exchanged: bool = False) -> 
     return exchanged or len({one.machine for one in everyone}) < goal
 
 
+class _Suits:
+    """How far servers would leave a chunk from its rule, by what counts of them: many are alike."""
+
+    def __init__(self, wanted: CopyWanted) -> None:
+        self._wanted = wanted
+        self.machines = frozenset(one.machine for one in wanted.kept)
+        self._known: dict[tuple[str, str], int] = {}
+
+    def faults(self, one: Candidate) -> int:
+        """Return it for one more copy on a server."""
+        kind = (one.rack, one.machine if one.machine in self.machines else "")
+        if kind not in self._known:
+            kept = (*self._wanted.kept, one)
+            self._known[kind] = faults(self._wanted.rule, self._wanted.goal, kept)
+        return self._known[kind]
+
+
 def copy_rank(one: Candidate, wanted: CopyWanted) -> tuple[int, int, int]:
     """Return how well a server suits as the next holder, the smaller the better."""
     return (
@@ -289,15 +307,14 @@ def _without_one(target: Candidate, wanted: CopyWanted, out: Candidate) -> int:
 
 
 def _worse_than_possible(
-    everyone: list[Candidate], best: Candidate, wanted: CopyWanted, shared: bool
+    everyone: list[Candidate], best: Candidate, suits: _Suits, shared: bool
 ) -> bool:
     """Return whether a rack that has no room now would have fitted the rule better."""
-    reached = faults(wanted.rule, wanted.goal, (*wanted.kept, best))
-    machines = {one.machine for one in wanted.kept}
+    reached = suits.faults(best)
     return any(
-        faults(wanted.rule, wanted.goal, (*wanted.kept, one)) < reached
+        suits.faults(one) < reached
         for one in everyone
-        if shared or not one.machine or one.machine not in machines
+        if shared or not one.machine or one.machine not in suits.machines
     )
 
 

@@ -9,8 +9,15 @@ from test_placement import server
 
 from gfs_ha.ids import ServerId
 from gfs_ha.limits import GIB, MIB
-from gfs_ha.master.placement import Candidate, CopyWanted, place_copy
-from gfs_ha.master.rules import SEED, faults
+from gfs_ha.master.placement import (
+    Candidate,
+    CopyWanted,
+    copy_rank,
+    may_share,
+    place_copy,
+    why_no_copy,
+)
+from gfs_ha.master.rules import HDFS, SEED, SPREAD, faults
 
 SIX = [server(n, f"r{(n + 1) // 2}") for n in range(1, 7)]  # r1: 1 2, r2: 3 4, r3: 5 6.
 
@@ -115,3 +122,35 @@ def test_copy_by_copy_a_chunk_never_stays_in_one_rack_when_there_are_more(
     others = [one for one in servers if one.server_id not in kept]
     best = min((faults(SEED, goal, (*found[:-1], one)) for one in others), default=1 << 30)
     assert faults(SEED, goal, found) <= best
+
+
+PLACED = st.tuples(st.integers(0, 3), st.sampled_from(("", "m1", "m2", "m3")), st.integers(0, 9))
+
+
+@given(
+    st.lists(PLACED, min_size=2, max_size=12),
+    st.integers(1, 3),
+    st.sampled_from((SEED, SPREAD, HDFS)),
+    st.integers(0, 99),
+)
+def test_who_is_chosen_is_the_first_by_the_rank_that_explanations_show(
+    fleet: list[tuple[int, str, int]], kept_count: int, rule: str, spread: int
+) -> None:
+    servers = [
+        server(number, f"r{rack}", machine=machine, used_share=used / 10)
+        for number, (rack, machine, used) in enumerate(fleet, 1)
+    ]
+    kept = tuple(range(1, min(kept_count, len(servers)) + 1))
+    request = wanted(kept, servers, goal=4, spread=spread, rule=rule)
+    chosen, remarks = place_copy(servers, request)
+    shared = may_share(servers, 4)
+    usable = [one for one in servers if not why_no_copy(one, request, shared)]
+    assert chosen == min(usable, key=lambda one: copy_rank(one, request), default=None)
+    if chosen is not None:
+        free = [one for one in servers if shared or one.machine not in machines_of(request)]
+        nearest = min(faults(rule, 4, (*request.kept, one)) for one in (*free, chosen))
+        assert bool(remarks) == (nearest < faults(rule, 4, (*request.kept, chosen)))
+
+
+def machines_of(request: CopyWanted) -> set[str]:
+    return {one.machine for one in request.kept if one.machine}
