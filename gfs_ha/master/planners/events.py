@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from gfs_ha.ids import format_id
 from gfs_ha.limits import (
     EVENT_CHANGES_MAX,
+    EVENT_NOTED_MAX,
     EVENT_SUBJECT_BYTES_MAX,
     EVENT_TEXT_BYTES_MAX,
     EVENT_WINDOW_MS,
@@ -78,12 +79,15 @@ def plan_events(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) ->
     if seen.news is not None:
         watched += _findings(seen.news, noted, unsure)
         looked_at.add(FINDING_CLASS)
-    changes = [*_begun(noted, watched), *_over(view, noted, watched, looked_at)]
+    # What is over, or settled, comes first: it makes room for what begins.
+    changes = list(_over(view, noted, watched, looked_at))
     if seen.news is not None:
         changes += _masters(noted, seen.news)
         made.proposals += _mutes_over(view, seen.news, now_ms)
-    changed = {one.key for one in changes}
+    begun = list(_begun(noted, watched))
+    changed = {one.key for one in (*changes, *begun)}
     changes += [one for one in _settled(noted, now_ms) if one.key not in changed]
+    changes += _with_room(noted, changes, begun)
     if changes:
         made.proposals.append(NoteEvents(tuple(changes[:EVENT_CHANGES_MAX])))
     return made
@@ -192,6 +196,19 @@ def _begun(noted: Mapping[str, Noted], watched: list[Watched]) -> Iterator[Noted
                 severity=one.severity,
                 values=one.values,
             )
+
+
+def _with_room(
+    noted: Mapping[str, Noted], others: list[NotedChange], begun: list[NotedChange]
+) -> list[NotedChange]:
+    """Return what begins and can be noted; the rest waits until something else is forgotten."""
+    left = EVENT_NOTED_MAX - len(noted) - sum(one.key not in noted for one in others)
+    found = []
+    for one in begun:
+        left -= one.key not in noted
+        if one.key in noted or left >= 0:
+            found.append(one)
+    return found
 
 
 def _over(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import pytest
 from repair_house import House
 
 from gfs_ha.ids import DiskId, ServerId
@@ -274,3 +275,37 @@ def test_a_finding_that_is_muted_does_not_count_and_says_for_how_long() -> None:
     )
     assert [one.code for one in report.mutes] == ["SPACE_LOW"]
     assert not told(found, {}, mutes, now_ms + 60_000).healthy
+
+
+def test_where_no_more_can_be_noted_the_rest_waits_and_what_is_over_makes_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watch = Watch(House(server_count=8))
+    with watch.house.tables.view() as view:
+        room = view.counters().noted + 5
+    monkeypatch.setattr("gfs_ha.master.state.events.EVENT_NOTED_MAX", room)
+    monkeypatch.setattr("gfs_ha.master.planners.events.EVENT_NOTED_MAX", room)
+    watch.house.dead = set(range(1, 9))
+    watch.tick()  # All that is proposed is taken, and nothing is proposed again and again.
+    assert len(watch.texts()) == 5
+    watch.house.dead = {6, 7, 8}
+    watch.tick()
+    assert sum("back, it was dead" in line for line in watch.texts()) == 5
+    watch.later(EVENT_WINDOW_MS + 1)
+    for command in watch.plan().proposals:
+        watch.house.tables.do(command)  # Those that are well for a while are forgotten…
+    watch.tick()  # …and leave their room to others.
+    assert sum("dead" in line for line in watch.texts()) == 3
+
+
+def test_what_is_over_is_told_although_more_begins_than_one_command_tells() -> None:
+    watch = Watch()
+    watch.house.dead = {1}
+    watch.tick()
+    watch.house.dead = set()
+    many = News(
+        tuple(finding("CLOCK_OFF", "warning", f"cs{at}") for at in range(500)), WELL.masters
+    )
+    for command in watch.plan(many).proposals:
+        watch.house.tables.do(command)
+    assert any("back, it was dead" in line for line in watch.texts())
