@@ -91,6 +91,7 @@ _KINDS = {
     "EventReport": "EventList",
     "MuteReport": "MuteList",
     "OneJob": "JobList",
+    "JobHistory": "JobList",
 }
 _SINGLE = {
     "Explanation",

@@ -10,7 +10,7 @@ import pytest
 from golden_screen import compare, screen
 
 from gfs_ha.cli.admin import rebalance_screens as rebalance_screens
-from gfs_ha.cli.admin.jobs import OneJob
+from gfs_ha.cli.admin.job_screens import JobHistory, OneJob, said_text
 from gfs_ha.cli.admin.jobs_wait import bar_text, check_ended, ended_text
 from gfs_ha.errors import PartlyDone, Unhealthy
 from gfs_ha.ids import ChunkId, DiskId
@@ -121,6 +121,33 @@ DRAIN = JobRow(
         ),
     ),
 )
+WAYS = ("add a server", "want fewer copies: gfsctl setrep 6 /data/wide")
+GROUPED = msgspec.structs.replace(
+    DRAIN,
+    waits="",
+    blocked=260,
+    blockers=(
+        *(
+            Blocker(ChunkId(0x220 + at), "/data/wide", "wants 7 copies (goal 7), only 6", WAYS)
+            for at in range(6)
+        ),
+        Blocker(ChunkId(0x300), "", "wants 9 copies (goal 9), only 6 servers", WAYS[:1]),
+    ),
+)
+DONE_JOB = msgspec.structs.replace(
+    JOB,
+    phase=DONE,
+    ended_ns=WALL_NS + 4200 * 10**9,
+    end="is done: 5 disks are within 5.0% of the mean, 54.0%; 10,720 moves (670.0 GiB), foreseen"
+    " 25,344 (1,596.0 GiB): 31.0 GiB less is in use than when it began",
+)
+CANCELLED_JOB = msgspec.structs.replace(
+    JOB,
+    id="r-17",
+    phase=CANCELLED,
+    ended_ns=WALL_NS + 60 * 10**9,
+    end="was cancelled: asked for by ann@ops1",
+)
 REPORTS = {
     "plan": PLAN,
     "balanced": RebalancePlan(DISKS[2:3], (), 0, 0, 0.54, 0.05, 0, -1, True),
@@ -128,7 +155,12 @@ REPORTS = {
     "never": RebalanceStatus(DISKS[2:3], 0.54, 0.05, 0, None),
     "job": OneJob((JOB,)),
     "blocked": OneJob((DRAIN,)),
-    "jobs": JobReport((JOB, DRAIN)),
+    "grouped": OneJob((GROUPED,)),
+    "ended": OneJob((DONE_JOB,)),
+    "status_ended": RebalanceStatus(DISKS, 0.54, 0.05, 0, DONE_JOB),
+    "status_cancelled": RebalanceStatus(DISKS[2:3], 0.54, 0.05, 0, CANCELLED_JOB),
+    "history": JobHistory((JOB, DONE_JOB, CANCELLED_JOB)),
+    "jobs": JobReport((JOB, DRAIN, DONE_JOB, CANCELLED_JOB)),
     "log": JobLog((JobEvent(1, WALL_NS, "begins"), JobEvent(2, WALL_NS, "is done")), "r-19"),
 }
 
@@ -142,6 +174,21 @@ def test_a_screen_looks_as_it_did(name: str, columns: int) -> None:
 def test_wide_screens_show_all_moves_and_the_highest_fill() -> None:
     shown = screen(PLAN, 200, wide=True)
     assert "At most" in shown and shown.count("0x1000000000") == len(MOVES)
+
+
+def test_a_wide_screen_names_all_chunks_that_are_known_to_be_in_the_way() -> None:
+    shown = screen(OneJob((GROUPED,)), 200, wide=True)
+    assert shown.count("0x22") == 6 and "and 253 chunks more" in shown and "-o wide" not in shown
+
+
+def test_an_error_that_a_job_got_over_is_not_told_once_it_is_done() -> None:
+    assert said_text(JOB).plain.startswith("cs05 could not copy")
+    assert said_text(DONE_JOB).plain == ""
+    stuck = msgspec.structs.replace(
+        DONE_JOB, last_error="nothing more", end="is done: nothing more"
+    )
+    assert said_text(stuck).plain == "nothing more"
+    assert said_text(ended(FAILED)).plain == JOB.last_error
 
 
 @pytest.mark.parametrize("columns", [40, 79, 119])

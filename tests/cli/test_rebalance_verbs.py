@@ -59,6 +59,13 @@ def test_a_job_is_seen_paused_and_ended_and_that_is_final(
         plan = gfsctl.library.operations.rebalance.plan(JobOptions())
         gfsctl.library.operations.rebalance.start(plan, JobOptions(), "")
 
+    wrong = gfsctl.refused(3, "admin", "jobs", "cancel", f"d-{waiting.number}")
+    assert f"job {waiting.number} is {waiting.id}, a rebalance" in wrong
+    assert b"would pause" in gfsctl.ok("admin", "rebalance", "pause", "-n").out
+    assert b"would cancel" in gfsctl.ok("admin", "jobs", "cancel", waiting.id, "-n").out
+    would = gfsctl.ok("admin", "jobs", "cancel", waiting.id, "-n", "-o", "json").json
+    assert would["dry_run"] and would["items"][0]["phase"] == "running"
+    assert b"running already" in gfsctl.ok("admin", "rebalance", "resume", "-n").out
     assert b"pauses" in gfsctl.ok("admin", "rebalance", "pause").out
     paused = gfsctl.ok("admin", "jobs", "pause", waiting.id, "-o", "json").json  # Said twice.
     assert paused["items"][0]["phase"] == "paused"
@@ -66,6 +73,9 @@ def test_a_job_is_seen_paused_and_ended_and_that_is_final(
     assert b"cancelled" in gfsctl.ok("admin", "jobs", "cancel", waiting.id).out
     again = gfsctl("admin", "jobs", "resume", waiting.id)
     assert again.status == 4 and "is cancelled: its end is final" in again.err
+    assert "its end is final" in gfsctl.refused(4, "admin", "jobs", "pause", waiting.id, "-n")
+    shown = gfsctl.ok("admin", "jobs", "show", waiting.id, "-o", "json").json
+    assert shown["items"][0]["end"].startswith("was cancelled: asked for by ")
     none = gfsctl("admin", "rebalance", "pause")
     assert none.status == 3 and f"{waiting.id}, is cancelled" in none.err
     waited = gfsctl("admin", "jobs", "wait", waiting.id)
@@ -106,12 +116,13 @@ def test_ctrl_c_ends_the_waiting_and_not_the_job(gfsctl: Gfsctl, waiting: JobSta
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (("jobs", "show", "r-999999"), 3, "no job 999999"),
-        (("jobs", "logs", "r-999999"), 3, "no job 999999"),
-        (("jobs", "wait", "r-999999"), 3, "no job 999999"),
-        (("jobs", "cancel", "r-999999"), 3, "no job 999999"),
+        (("jobs", "show", "r-999999"), 3, "no job r-999999"),
+        (("jobs", "logs", "r-999999"), 3, "no job r-999999"),
+        (("jobs", "wait", "r-999999"), 3, "no job r-999999"),
+        (("jobs", "cancel", "r-999999"), 3, "no job r-999999"),
         (("jobs", "show", "tomorrow"), 2, "jobs are named like r-19"),
         (("rebalance", "plan", "--window", "at night"), 2, "22:00-06:00"),
+        (("rebalance", "plan", "--window", "22:00-22:00"), 2, "begins as it ends"),
         (("rebalance", "plan", "--threshold", "0"), 2, "--threshold"),
         (("rebalance", "plan", "--threshold", "nan"), 2, "--threshold"),
         (("rebalance", "start", "--bwlimit", "0"), 2, "moves nothing"),

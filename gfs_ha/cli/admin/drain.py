@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from gfs_ha.cli import output
-from gfs_ha.cli.admin import jobs as jobs  # What reports of jobs look like.
+from gfs_ha.cli.admin import job_screens as job_screens  # What reports of jobs look like.
 from gfs_ha.cli.admin.drain_plan import DrainPlan, lines_of, plan_drain
 from gfs_ha.cli.admin.jobs_wait import wait_for_job
 from gfs_ha.cli.options import TABLE, WIDE

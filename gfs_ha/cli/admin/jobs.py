@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import click
-import msgspec
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from gfs_ha.cli import output
+from gfs_ha.cli.admin.job_screens import OneJob
 from gfs_ha.cli.admin.jobs_wait import progress_text, wait_for_job
-from gfs_ha.cli.names import printable
 from gfs_ha.cli.options import NAME, TABLE, WIDE
-from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
-from gfs_ha.cli.units import count_text, duration_text, share_text, size_text, time_text
+from gfs_ha.cli.units import count_text, share_text, size_text
 from gfs_ha.cli.verb import Family, Row, Verb
 from gfs_ha.client.jobs import number_of, own_name
-from gfs_ha.ids import format_id
+from gfs_ha.errors import NotFound, PreconditionFailed
 from gfs_ha.protocol.jobs import (
     CANCEL,
     CANCELLED,
-    DONE,
-    FAILED,
+    FINAL,
     LETTERS,
     PAUSE,
     PAUSED,
     RESUME,
     RUNNING,
-    JobEvent,
     JobLog,
     JobReport,
     JobRow,
@@ -38,15 +29,9 @@ from gfs_ha.protocol.jobs import (
 
 _HERE = "gfs_ha.cli.admin.jobs"
 _LISTED = 20  # Jobs that have ended, unless all are asked for.
-_BLOCKERS_SHOWN = 10
-_STYLES = {RUNNING: "green", PAUSED: "yellow", DONE: "", FAILED: "bold red", CANCELLED: "yellow"}
+_AIMS = {PAUSE: PAUSED, RESUME: RUNNING, CANCEL: CANCELLED}
 
-
-class OneJob(msgspec.Struct, frozen=True):
-    """-> kind JobList with a single job, which people see on a screen of its own."""
-
-    items: tuple[JobRow]
-
+dry_run_option = click.option("-n", "--dry-run", is_flag=True, help="Only say what would change.")
 
 jobs = Family(
     "jobs",
@@ -115,7 +100,7 @@ def list_jobs(session: Session, running: bool, everything: bool, kinds: tuple[st
 @pass_session
 def show_job(session: Session, job: str) -> None:
     """Show one job with what is in its way. Exit status 3: there is no such job (any more)."""
-    session.show(OneJob((session.operations.jobs.get(number_of(job)),)))
+    session.show(OneJob((job_named(session, job),)))
 
 
 @click.command(
@@ -133,7 +118,7 @@ def wait(session: Session, job: str) -> None:
 
     The job does not depend on who waits for it: Ctrl-C ends the waiting, the job goes on.
     """
-    row = wait_for_job(session, job)
+    row = wait_for_job(session, job_named(session, job).id)
     if session.options.machine_readable or session.options.output == NAME:
         session.show(JobReport((row,)))
 
@@ -146,10 +131,11 @@ def wait(session: Session, job: str) -> None:
     """,
 )
 @click.argument("job")
+@dry_run_option
 @pass_session
-def pause(session: Session, job: str) -> None:
+def pause(session: Session, job: str, dry_run: bool) -> None:
     """Begin nothing more of a job until `jobs resume`; saying it twice is no error."""
-    change_job(session, job, PAUSE)
+    change_job(session, job, PAUSE, dry_run)
 
 
 @click.command(
@@ -160,27 +146,30 @@ def pause(session: Session, job: str) -> None:
     """,
 )
 @click.argument("job")
+@dry_run_option
 @pass_session
-def resume(session: Session, job: str) -> None:
+def resume(session: Session, job: str, dry_run: bool) -> None:
     """Let a job go on that was paused; saying it twice is no error."""
-    change_job(session, job, RESUME)
+    change_job(session, job, RESUME, dry_run)
 
 
 @click.command(
     "cancel",
     cls=Verb,
     examples="""
-    gfsctl admin jobs cancel r-19    # copies under way are given up, what was moved stays
+    gfsctl admin jobs cancel r-19       # copies under way are given up, what was moved stays
+    gfsctl admin jobs cancel r-19 -n    # only say what would be ended
     """,
 )
 @click.argument("job")
+@dry_run_option
 @pass_session
-def cancel(session: Session, job: str) -> None:
+def cancel(session: Session, job: str, dry_run: bool) -> None:
     """End a job for good: nothing more of it begins. What was moved stays where it is.
 
     No chunk has fewer copies for it. A cancelled job is not resumed; a new one begins anew.
     """
-    change_job(session, job, CANCEL)
+    change_job(session, job, CANCEL, dry_run)
 
 
 @click.command(
@@ -196,16 +185,33 @@ def cancel(session: Session, job: str) -> None:
 @pass_session
 def show_logs(session: Session, job: str) -> None:
     """Show what happened to a job, oldest first; the newest 100 events are kept."""
-    number = number_of(job)
-    events = session.operations.jobs.log(number)
-    row = session.operations.jobs.get(number)
+    row = job_named(session, job)
+    events = session.operations.jobs.log(number_of(row.id))
     session.show(JobLog(tuple(events), row.id))
 
 
-def change_job(session: Session, job: str, action: str) -> None:
-    """Have a job changed, and say how it stands then."""
+def job_named(session: Session, text: str) -> JobRow:
+    """Return the job that a person names: `r-19`, or 19. Raises: NotFound, UsageError."""
+    number = number_of(text)
+    try:
+        row = session.operations.jobs.get(number)
+    except NotFound:
+        raise NotFound(
+            f"there is no job {text} (any more); gfsctl admin jobs ls --all shows all"
+        ) from None
+    if not text.isdigit() and row.id != text:
+        raise NotFound(f"there is no job {text}; job {number} is {row.id}, a {row.kind}")
+    return row
+
+
+def change_job(session: Session, job: str, action: str, dry_run: bool = False) -> None:
+    """Have a job changed, and say how it stands then; or only what would become of it."""
+    row = job_named(session, job)
+    if dry_run:
+        _show_change(session, row, action)
+        return
     who = own_name(session.config.client.machine)
-    row = session.operations.jobs.change(number_of(job), action, who)
+    row = session.operations.jobs.change(number_of(row.id), action, who)
     if session.options.output in (TABLE, WIDE):
         if not session.options.quiet:
             output.write_lines([_changed_text(row)])
@@ -213,151 +219,36 @@ def change_job(session: Session, job: str, action: str) -> None:
     session.show(JobReport((row,)))
 
 
+def _show_change(session: Session, row: JobRow, action: str) -> None:
+    """Show what a change would do. Raises: PreconditionFailed when the job has ended."""
+    there = row.phase == _AIMS[action]
+    if row.phase in FINAL and not there:
+        raise PreconditionFailed(f"job {row.id} is {row.phase}: its end is final")
+    if session.options.machine_readable:
+        from gfs_ha.cli.document import plain
+
+        session.show_plain("JobList", [plain(row)], dry_run=True)
+    elif session.options.output == NAME:
+        output.write_lines([row.id])
+    elif there:
+        output.write_lines([f"{row.id} is {row.phase} already: nothing would change"])
+    else:
+        done = f"{share_text(row.share)}, {progress_text(row)}"
+        after = _after_cancel(row) if action == CANCEL else ""
+        output.write_lines([f"would {action} {row.id}, {row.phase} ({done}){after}"])
+
+
 def _changed_text(row: JobRow) -> str:
     done = f"{count_text(row.moves, 'move')} done, {size_text(row.moved_bytes)}"
     return {
         PAUSED: f"{row.id} pauses ({done}); gfsctl admin jobs resume {row.id}",
         RUNNING: f"{row.id} goes on ({done}); gfsctl admin jobs wait {row.id}",
+        CANCELLED: f"{row.id} is cancelled ({done}){_after_cancel(row)}",
     }.get(row.phase, f"{row.id} is {row.phase} ({done})")
 
 
-@names.register
-def _(report: JobReport) -> Iterator[str]:
-    for row in report.items:
-        yield row.id
-
-
-@names.register
-def _(report: OneJob) -> Iterator[str]:
-    yield report.items[0].id
-
-
-@names.register
-def _(report: JobLog) -> Iterator[str]:
-    for event in report.items:
-        yield str(event.number)
-
-
-@render.register
-def _(report: JobReport, wide: bool) -> RenderableType:
-    if not report.items:
-        return Text("no jobs")
-    table = Table("Job", "Kind", "Phase", "Done", "Moved", "Rate", "ETA", box=None)
-    if wide:
-        for title in ("Moves", "Begun", "Ended", "Asked by"):
-            table.add_column(title)
-    notes = []
-    for row in report.items:
-        table.add_row(*_cells(row, wide))
-        said = said_text(row)
-        if said.plain:
-            notes.append(Text(f"{row.id}: ").append_text(said))
-    return Group(table, *notes)
-
-
-@render.register
-def _(report: OneJob, wide: bool) -> RenderableType:
-    return job_screen(report.items[0], wide)
-
-
-def _cells(row: JobRow, wide: bool) -> list[str | Text]:
-    kind = f"{row.kind} {row.server}".rstrip()
-    active = row.phase == RUNNING
-    cells: list[str | Text] = [
-        row.id,
-        kind,
-        phase_text(row),
-        share_text(row.share),
-        progress_text(row) if row.phase in (RUNNING, PAUSED) else size_text(row.moved_bytes),
-        f"{size_text(row.bytes_per_s)}/s" if active else "-",
-        duration_text(row.eta_ms) if active and row.eta_ms >= 0 else "-",
-    ]
-    if wide:
-        ended = time_text(row.ended_ns) if row.ended_ns else "-"
-        cells += [count_text(row.moves), time_text(row.made_ns), ended, printable(row.asked_by)]
-    return cells
-
-
-def phase_text(row: JobRow) -> Text:
-    """Return the phase of a job, in its colour."""
-    return Text(row.phase, _STYLES.get(row.phase, ""))
-
-
-def said_text(row: JobRow) -> Text:
-    """Return what there is to say of a job on one line: blockers, waits, its last error."""
-    if row.phase in (RUNNING, PAUSED) and row.blocked:
-        return Text(f"{count_text(row.blocked, 'chunk')} blocked", "bold yellow")
-    if row.phase == RUNNING and row.waits:
-        return Text(printable(row.waits), "yellow")
-    return Text(printable(row.last_error), "red" if row.phase == FAILED else "yellow")
-
-
-def job_screen(row: JobRow, wide: bool) -> Group:
-    """Return one job on a screen of its own."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    head = Text(f"{row.id} {row.kind} {row.server}".rstrip() + "  ").append_text(phase_text(row))
-    for name, value in _facts(row):
-        table.add_row(name, value)
-    parts: list[RenderableType] = [head, table]
-    if row.blocked:
-        parts.append(Text(f"{count_text(row.blocked, 'chunk')} cannot be moved:", "bold yellow"))
-        shown = row.blockers if wide else row.blockers[:_BLOCKERS_SHOWN]
-        for one in shown:
-            path = f"  {printable(one.path)}" if one.path else ""
-            parts.append(Text(f"  {format_id(one.chunk_id)}{path}  {one.why}"))
-            parts += [Text(f"      {'or: ' if at else ''}{way}") for at, way in enumerate(one.ways)]
-        if row.blocked > len(shown):
-            parts.append(Text(f"  and {row.blocked - len(shown)} more"))
-    return Group(*parts)
-
-
-def _facts(row: JobRow) -> Iterator[tuple[str, str]]:
-    yield "done", f"{share_text(row.share)}, {progress_text(row)}"
-    yield "moves", f"{count_text(row.moves)} done{_left_text(row)}"
-    if row.planned_bytes:
-        moves = count_text(row.planned_moves, "move")
-        yield "planned", f"{size_text(row.planned_bytes)}, {moves}"
-    if row.phase == RUNNING:
-        eta = duration_text(row.eta_ms) if row.eta_ms >= 0 else "not known yet"
-        yield "rate", f"{size_text(row.bytes_per_s)}/s, time to go: {eta}"
-    if row.waits and row.phase == RUNNING:
-        yield "waits", printable(row.waits)
-    yield from _limits(row)
-    who = f" by {printable(row.asked_by)}" if row.asked_by else ""
-    yield "begun", f"{time_text(row.made_ns)}{who}"
-    if row.ended_ns:
-        took = duration_text((row.ended_ns - row.made_ns) / 1e6)
-        yield "ended", f"{time_text(row.ended_ns)}, after {took}"
-    if row.last_error:
-        yield "last error", f"{printable(row.last_error)} ({time_text(row.last_error_ns)})"
-
-
-def _left_text(row: JobRow) -> str:
-    return f", {count_text(row.left_moves)} left" if row.left_moves >= 0 else ""
-
-
-def _limits(row: JobRow) -> Iterator[tuple[str, str]]:
-    options = row.options
-    if options.threshold:
-        yield "threshold", f"within {options.threshold * 100:g} % of the mean"
-    limits = []
-    if options.bytes_per_s:
-        limits.append(f"{size_text(options.bytes_per_s)}/s")
-    if options.moves_max:
-        limits.append(f"{count_text(options.moves_max, 'move')} at once")
-    if options.window:
-        limits.append(f"moves begin from {options.window} (the leader's clock)")
-    if limits:
-        yield "limits", ", ".join(limits)
-
-
-@render.register
-def _(report: JobLog, wide: bool) -> Table:
-    table = Table("When", report.id, box=None)
-    for event in report.items:
-        table.add_row(*_event_cells(event))
-    return table
-
-
-def _event_cells(event: JobEvent) -> tuple[str, str]:
-    return time_text(event.wall_ns), printable(event.text)
+def _after_cancel(row: JobRow) -> str:
+    """Return what holds once a job is cancelled."""
+    of = "a disk of " if row.disk_id else ""
+    server = f"; {of}{row.server} is in service again" if row.server else ""
+    return f"{server}; what was moved stays"

@@ -9,7 +9,8 @@ import click
 
 from gfs_ha.cli import output
 from gfs_ha.cli.admin import rebalance_screens as rebalance_screens  # What reports look like.
-from gfs_ha.cli.admin.jobs import change_job
+from gfs_ha.cli.admin.job_screens import JobHistory
+from gfs_ha.cli.admin.jobs import change_job, dry_run_option
 from gfs_ha.cli.admin.jobs_wait import wait_for_job
 from gfs_ha.cli.options import NAME, TABLE, WIDE, NumberRange, Size
 from gfs_ha.cli.session import Session, pass_session, watched
@@ -87,6 +88,8 @@ def _starting(function: Callable[..., Any]) -> Callable[..., Any]:
 def _options(more: dict[str, Any]) -> JobOptions:
     """Return how a rebalance is to go about it, as its words say. Raises: UsageError."""
     window = more.pop("window") or ""
+    if window and window.partition("-")[0] == window.partition("-")[2]:
+        raise UsageError(f"--window: {window!r} begins as it ends; without it moves begin always")
     if window and window_minutes(window) is None:
         raise UsageError(f"--window: {window!r} is not like 22:00-06:00")
     threshold, bwlimit, moves = (more.pop(one) for one in ("threshold", "bwlimit", "max_moves"))
@@ -236,10 +239,11 @@ def show_status(session: Session) -> None:
     gfsctl admin rebalance pause     # copies under way come to their end, no other one begins
     """,
 )
+@dry_run_option
 @pass_session
-def pause(session: Session) -> None:
+def pause(session: Session, dry_run: bool) -> None:
     """Begin no more moves until `rebalance resume`."""
-    change_job(session, _current(session), PAUSE)
+    change_job(session, _current(session), PAUSE, dry_run)
 
 
 @click.command(
@@ -249,10 +253,11 @@ def pause(session: Session) -> None:
     gfsctl admin rebalance resume    # it goes on where it was
     """,
 )
+@dry_run_option
 @pass_session
-def resume(session: Session) -> None:
+def resume(session: Session, dry_run: bool) -> None:
     """Let the rebalance go on that was paused."""
-    change_job(session, _current(session), RESUME)
+    change_job(session, _current(session), RESUME, dry_run)
 
 
 @click.command(
@@ -262,10 +267,11 @@ def resume(session: Session) -> None:
     gfsctl admin rebalance cancel    # for good; a new one begins anew
     """,
 )
+@dry_run_option
 @pass_session
-def cancel(session: Session) -> None:
+def cancel(session: Session, dry_run: bool) -> None:
     """End the rebalance for good: copies under way are given up, what was moved stays."""
-    change_job(session, _current(session), CANCEL)
+    change_job(session, _current(session), CANCEL, dry_run)
 
 
 def _current(session: Session) -> str:
@@ -281,16 +287,19 @@ def _current(session: Session) -> str:
     "history",
     cls=Verb,
     examples="""
-    gfsctl admin rebalance history            # when, how much, how it ended
+    gfsctl admin rebalance history            # when, how long, foreseen and moved, how it ended
     gfsctl admin rebalance history -o json    # for programs
     """,
 )
 @pass_session
 def history(session: Session) -> None:
-    """List the rebalances, the newest first; 200 jobs that have ended are kept."""
+    """List the rebalances, the newest first: what was foreseen, what came, and why they differ.
+
+    200 jobs that have ended are kept, of all kinds.
+    """
     rows = []
     for row in session.operations.jobs.all((REBALANCE,)):
         rows.append(row)
         if len(rows) == _HISTORY:
             break
-    session.show(JobReport(tuple(rows)))
+    session.show(JobHistory(tuple(rows)))

@@ -8,13 +8,13 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
-from gfs_ha.cli.admin.jobs import phase_text, said_text
+from gfs_ha.cli.admin.job_screens import ended_how, phase_text, said_text
 from gfs_ha.cli.admin.jobs_wait import progress_text
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.units import count_text, duration_text, share_text, size_text, time_text
 from gfs_ha.ids import format_id
-from gfs_ha.protocol.jobs import FINAL, RUNNING, JobRow
+from gfs_ha.protocol.jobs import DONE, FINAL, RUNNING, JobRow
 from gfs_ha.protocol.rebalance import BalanceRow, PlannedMove, RebalancePlan, RebalanceStatus
 
 _MOVES_SHOWN = 5
@@ -89,9 +89,8 @@ def _headline(report: RebalancePlan) -> Text:
         return Text(f"nothing can be moved to bring all disks {near}", "yellow")
     text = Text(f"{size_text(report.moved_bytes)} in {count_text(report.move_count, 'move')}")
     if report.eta_ms >= 0:
-        text.append(
-            f", {duration_text(report.eta_ms)} at {size_text(report.bytes_per_s)}/s at most"
-        )
+        rate = f"{size_text(report.bytes_per_s)}/s"
+        text.append(f", at least {duration_text(report.eta_ms)} (at {rate})")
     text.append(f", to bring all disks {near}")
     if not report.whole:
         text.append("; it is more than could be played through in time", "yellow")
@@ -161,15 +160,23 @@ def _(report: RebalanceStatus, wide: bool) -> RenderableType:
 def _job_lines(row: JobRow) -> list[RenderableType]:
     text = Text(f"{row.id} ").append_text(phase_text(row))
     if row.phase in FINAL:
-        moved = f"{size_text(row.moved_bytes)} in {count_text(row.moves, 'move')}"
-        text.append(f" since {time_text(row.ended_ns)}: {moved}")
-    else:
-        text.append(f"  {share_text(row.share)}  {progress_text(row)}")
+        took = duration_text((row.ended_ns - row.made_ns) / 1e6)
+        text.append(f" since {time_text(row.ended_ns)}, after {took}")
+        how = ended_how(row)
+        if row.phase != DONE or not how:
+            moves = count_text(row.moves, "move")
+            text.append(f": {size_text(row.moved_bytes)} in {moves}{_foreseen_text(row)}")
+        return [text, Text(how)] if how else [text]
+    text.append(f"  {share_text(row.share)}  {progress_text(row)}{_foreseen_text(row)}")
     if row.phase == RUNNING:
         text.append(f"  {size_text(row.bytes_per_s)}/s")
         text.append(f"  ETA {duration_text(row.eta_ms)}" if row.eta_ms >= 0 else "")
     said = said_text(row)
     return [text, said] if said.plain else [text]
+
+
+def _foreseen_text(row: JobRow) -> str:
+    return f", {size_text(row.planned_bytes)} foreseen" if row.planned_bytes else ""
 
 
 def _status_table(report: RebalanceStatus, wide: bool) -> Table:

@@ -31,9 +31,9 @@ def _why(job: Job, balance: Balance) -> str:
         return f"{disks} disks take part by now, {job.began_disks} did when it began"
     changed = in_use(balance) - job.began_bytes if job.began_disks else 0
     if changed > _LEAST_PART * job.planned_bytes:
-        return f"{size_text(changed)} more are in use than when it began"
+        return f"{size_text(changed)} more is in use than when it began"
     if -changed > _LEAST_PART * job.planned_bytes:
-        return f"{size_text(-changed)} less are in use than when it began"
+        return f"{size_text(-changed)} less is in use than when it began"
     if job.last_error:
         return "moves that failed were made otherwise"
     return "each move is chosen anew as it begins, and not all came in the order foreseen"

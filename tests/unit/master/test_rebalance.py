@@ -102,8 +102,8 @@ def test_the_end_says_what_came_beside_what_was_foreseen_and_why() -> None:
     end = told(fleet, 1000)
     assert f"foreseen 1,000 ({size_text(1000 * LENGTH)}): each move is chosen anew" in end
     assert "foreseen" not in told(fleet, 0), "nothing was"
-    assert "more are in use than when it began" in told(uneven(), moves + 9, used=0)
-    assert "less are in use" in told(uneven(), moves + 9, used=1 << 40)
+    assert "more is in use than when it began" in told(uneven(), moves + 9, used=0)
+    assert "less is in use" in told(uneven(), moves + 9, used=1 << 40)
     assert "6 disks take part by now, 7 did when it began" in told(uneven(), moves + 9, disks=7)
 
 
