@@ -40,7 +40,10 @@ def test_a_server_is_drained_and_taken_back(standing: Gfsctl, home: str) -> None
     assert began in standing.ok("admin", "jobs", "ls", "-o", "name").out.decode()
     again = standing(*ADMIN, "drain", "cs4", "-y")  # It may be done by now.
     assert again.status == 4 and ("cs4 is drained" in again.err or began in again.err)
-    standing.ok(*ADMIN, "undrain", "cs4")
+    assert b"would take back cs4" in standing.ok(*ADMIN, "undrain", "cs4", "-n").out
+    assert row(standing, "cs4")["mode"] != "in-service"
+    mixed = standing.refused(4, *ADMIN, "undrain", "cs3", "cs4")
+    assert "cs3 is in service already" in mixed, "the other one is taken back all the same"
     assert row(standing, "cs4")["mode"] == "in-service"
     assert "in service already" in standing.refused(4, *ADMIN, "undrain", "cs4")
     assert standing("admin", "jobs", "wait", began).status in (0, 11)
@@ -48,12 +51,17 @@ def test_a_server_is_drained_and_taken_back(standing: Gfsctl, home: str) -> None
 
 
 def test_maintenance_is_shown_and_ends(standing: Gfsctl) -> None:
-    standing.ok(*ADMIN, "maintenance", "on", "cs2", "--for", "30m")
+    standing.ok(*ADMIN, "maintenance", "on", "cs2", "--for", "30m", "-n")
+    assert row(standing, "cs2")["maintenance_left_ms"] == 0
+    said = standing.ok(*ADMIN, "maintenance", "on", "cs2", "cs2", "--for", "30m").out.decode()
+    assert said.count("is in maintenance for") == 1 and "ok-to-stop cs2" in said
     left = row(standing, "cs2")["maintenance_left_ms"]
     assert isinstance(left, int) and 0 < left <= 30 * 60_000
     assert b"maintenance" in standing.ok(*ADMIN, "ls").out
     assert b"SERVER_MAINTENANCE" in standing("admin", "health").out
+    assert b"before its time" in standing.ok(*ADMIN, "maintenance", "off", "cs2", "-n").out
     standing.ok(*ADMIN, "maintenance", "off", "cs2")
+    assert b"is not in maintenance" in standing.ok(*ADMIN, "maintenance", "off", "cs2").out
     assert row(standing, "cs2")["maintenance_left_ms"] == 0
     for words in (("--for", "25h"), ("--for", "0"), ("--for", "soon")):
         standing.refused(2, *ADMIN, "maintenance", "on", "cs2", *words)
@@ -67,6 +75,8 @@ def test_labels_are_set_shown_and_found_by(standing: Gfsctl) -> None:
     assert standing.ok(*ADMIN, "ls", "--label", "room=a1", "-o", "json").json["items"] == []
     standing.ok(*ADMIN, "label", "cs1", "disk-")
     assert b"nvme" not in standing.ok(*ADMIN, "show", "cs1").out
+    assert b"would have room=b12, x=y" in standing.ok(*ADMIN, "label", "cs1", "x=y", "-n").out
+    assert "at once" in standing.refused(2, *ADMIN, "label", "cs1", "a=b", "a-")
     standing.refused(2, *ADMIN, "label", "cs1", "room")
     standing.refused(2, *ADMIN, "label", "cs1", "=x")
 
@@ -89,6 +99,8 @@ def test_servers_are_named_by_rack_and_machine_too(standing: Gfsctl) -> None:
     ended = standing(*ADMIN, "ok-to-stop", "--rack", "r1", "-o", "json")
     assert ended.status in (0, 8)
     standing.refused(3, *ADMIN, "ok-to-stop", "--rack", "r77")
+    assert "there are r" in standing.refused(3, *ADMIN, "ls", "--rack", "r77")
+    assert standing.ok(*ADMIN, "ls", "--label", "no=such").out == b"no chunkservers\n"
     standing.refused(3, *ADMIN, "ok-to-stop", "cs77")
     standing.refused(2, *ADMIN, "ok-to-stop")
 

@@ -51,11 +51,15 @@ def test_following_shows_what_happens_and_a_signal_ends_it_quietly(gfsctl: Gfsct
 
 
 def test_a_mute_is_shown_with_its_reason_and_ended(gfsctl: Gfsctl) -> None:
+    would = gfsctl.ok(*split("admin health mute LEADERS_CHANGE --for 2h -n")).out
+    assert b"would mute LEADERS_CHANGE for 2 h" in would and b"not muted now" in would
     muted = gfsctl.ok(*split("admin health mute LEADERS_CHANGE --for 2h -o json")).json
     assert muted["kind"] == "MuteList"
     assert 0 < muted["items"][0]["left_ms"] <= 7_200_000
     health = gfsctl("admin", "health", "-o", "json").json
     assert "LEADERS_CHANGE" in [one["code"] for one in health["mutes"]]
+    would = gfsctl.ok(*split("admin health unmute LEADERS_CHANGE -n -o json")).json
+    assert would["dry_run"] and would["items"][0]["muted"]
     assert gfsctl.ok(*split("admin health unmute leaders-change")).status == 0
     assert "not muted" in gfsctl.refused(3, *split("admin health unmute LEADERS_CHANGE"))
 

@@ -12,6 +12,7 @@ from gfs_ha.cli.render import render
 from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import age_text, count_text, duration_text, share_text, size_text
 from gfs_ha.cli.verb import Family, Row, Verb
+from gfs_ha.errors import NotFound
 from gfs_ha.ids import format_id
 from gfs_ha.protocol.reports import DiskRow, ServerReport, ServerRow
 from gfs_ha.protocol.scrub import ScrubRow
@@ -61,6 +62,9 @@ chunkservers = Family(
 def list_servers(session: Session, rack: str | None, labels: tuple[str, ...]) -> None:
     """List the chunkservers: how they stand, their load and their last heartbeat."""
     rows = session.operations.servers().items
+    racks = sorted({row.rack for row in rows})
+    if rack is not None and rack not in racks:
+        raise NotFound(f"there is no rack {rack!r}; there are {', '.join(racks) or 'none yet'}")
     wanted = (
         row
         for row in rows
@@ -109,7 +113,9 @@ def state_text(state: str) -> Text:
 
 
 @render.register
-def _(report: ServerReport, wide: bool) -> Table:
+def _(report: ServerReport, wide: bool) -> Table | Text:
+    if not report.items:
+        return Text("no chunkservers")
     table = Table(
         "Server", "Rack", "State", "Mode", "Used", "Free", "Chunks", "Heartbeat", box=None
     )

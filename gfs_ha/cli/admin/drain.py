@@ -6,7 +6,8 @@ import click
 
 from gfs_ha.cli import output
 from gfs_ha.cli.admin import job_screens as job_screens  # What reports of jobs look like.
-from gfs_ha.cli.admin.drain_plan import DrainPlan, lines_of, plan_drain
+from gfs_ha.cli.admin.drain_plan import DrainPlan, lines_of, named_rows, plan_drain
+from gfs_ha.cli.admin.jobs import dry_run_option
 from gfs_ha.cli.admin.jobs_wait import wait_for_job
 from gfs_ha.cli.options import TABLE, WIDE
 from gfs_ha.cli.session import Session, pass_session
@@ -15,6 +16,7 @@ from gfs_ha.cli.verb import Verb
 from gfs_ha.client.jobs import own_name
 from gfs_ha.errors import PreconditionFailed
 from gfs_ha.protocol.jobs import JobReport
+from gfs_ha.protocol.server_modes import IN_SERVICE, LEAVING
 
 _DRY = click.option("-n", "--dry-run", is_flag=True, help="Only show what would be moved.")
 _WAIT = click.option("--wait", is_flag=True, help="Come back when it is done; Ctrl-C detaches.")
@@ -107,20 +109,34 @@ def _ask(session: Session, plan: DrainPlan, yes: bool) -> None:
     "undrain",
     cls=Verb,
     examples="""
-    gfsctl admin chunkservers undrain cs7    # it takes new chunks again; its job is cancelled
+    gfsctl admin chunkservers undrain cs7       # it takes new chunks again; its job is cancelled
+    gfsctl admin chunkservers undrain cs7 -n    # only say which job that would be
     """,
 )
 @click.argument("servers", metavar="SERVER...", nargs=-1, required=True)
+@dry_run_option
 @pass_session
-def undrain(session: Session, servers: tuple[str, ...]) -> None:
+def undrain(session: Session, servers: tuple[str, ...], dry_run: bool) -> None:
     """Take a server back into service that is drained, being drained, or decommissioned.
 
-    What was moved stays where it is. Exit status 4: it is in service.
+    What was moved stays where it is. Exit status 4: one of them is in service; the others are
+    taken back all the same.
     """
     who = own_name(session.config.client.machine)
-    for name in servers:
-        session.operations.server_modes.undrain(name, who)
-        say_done(session, name, f"{name} is in service")
+    idle = []
+    for row in named_rows(session.operations.servers().items, servers):
+        if row.mode == IN_SERVICE:
+            idle.append(row.name)
+            continue
+        job = f"; {row.job} is cancelled, what was moved stays" if row.mode in LEAVING else ""
+        if dry_run:
+            say_done(session, row.name, f"would take back {row.name}, {row.mode}{job}")
+            continue
+        session.operations.server_modes.undrain(row.name, who)
+        say_done(session, row.name, f"{row.name} is in service{job}")
+    if idle:
+        are = "is" if len(idle) == 1 else "are"
+        raise PreconditionFailed(f"{', '.join(idle)} {are} in service already")
 
 
 def say_done(session: Session, name: str, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 
 import msgspec
@@ -21,6 +22,8 @@ from gfs_ha.protocol.reports import ServerRow
 from gfs_ha.protocol.server_modes import IN_SERVICE, PlaceRow
 
 _NAMED = 5
+_KEPT = 20  # Chunks that are named, of those that cannot be moved.
+_REASONS = 3
 
 
 class DrainPlan(msgspec.Struct, frozen=True):
@@ -72,7 +75,13 @@ def plan_drain(session: Session, wanted: Collection[str]) -> tuple[DrainPlan, di
             size += place.length * place.holds
         parts[row.name] = (size, copies)
     sealed = [one for one in chunks.values() if one.state == "sealed"]
-    known = (KnownChunk(one.chunk_id, one.length, one.goal, one.rule, one.good) for one in sealed)
+    others = sum(row.mode == IN_SERVICE for row in rows if row.server_id not in leaving)
+    wide = [one for one in sealed if one.goal > others]  # Where everybody else has one already.
+    known = (
+        KnownChunk(one.chunk_id, one.length, one.goal, one.rule, one.good)
+        for one in sealed
+        if one.goal <= others
+    )
     found = foresee(candidates_of(rows), known, Change(leaving=leaving))
     stay = sum(usable(row) for row in rows if row.server_id not in leaving)
     least = max((one.min_copies for one in chunks.values()), default=MIN_COPIES_DEFAULT)
@@ -82,14 +91,22 @@ def plan_drain(session: Session, wanted: Collection[str]) -> tuple[DrainPlan, di
         move_count=found.copy_count,
         move_bytes=found.copy_bytes,
         open_count=len(chunks) - len(sealed),
-        blocked_count=found.below_goal,
-        blocked=found.below,
-        reasons=found.reasons,
+        blocked_count=len(wide) + found.below_goal,
+        blocked=(*(one.chunk_id for one in wide[:_KEPT]), *found.below)[:_KEPT],
+        reasons=(*_too_wide(wide, others), *found.reasons[:_REASONS]),
         eta_ms=_eta_ms(session, found.items, found.copy_bytes),
         left_in_service=stay,
         writable=stay >= least,
     )
     return plan, parts
+
+
+def _too_wide(wide: list[PlaceRow], others: int) -> Iterator[str]:
+    """Yield why chunks stay that want more copies than there are other servers."""
+    servers = count_text(others, "other server")
+    for goal, count in sorted(Counter(one.goal for one in wide).items()):
+        what = "1 chunk wants" if count == 1 else f"{count_text(count)} chunks want"
+        yield f"{what} {goal} copies (goal {goal}): only {servers} would be in service"
 
 
 def _eta_ms(session: Session, items: tuple[FillRow, ...], total: int) -> int:
@@ -105,19 +122,17 @@ def _eta_ms(session: Session, items: tuple[FillRow, ...], total: int) -> int:
 def lines_of(plan: DrainPlan) -> Iterator[str]:
     """Yield what people read of a plan before its table."""
     copies = count_text(plan.move_count, "copy", "copies")
-    eta = f", about {duration_text(plan.eta_ms)}" if plan.eta_ms >= 0 and plan.move_count else ""
+    eta = f", at least {duration_text(plan.eta_ms)}" if plan.eta_ms > 0 and plan.move_count else ""
     yield f"to move from {', '.join(plan.servers)}: {copies} ({size_text(plan.move_bytes)}){eta}"
     if plan.open_count:
         yield f"being written: {count_text(plan.open_count, 'chunk')}, waited for or handed on"
     if plan.blocked_count:
         named = ", ".join(format_id(one) for one in plan.blocked[:_NAMED])
         more = ", …" if plan.blocked_count > _NAMED else ""
-        yield (
-            f"cannot be moved: {count_text(plan.blocked_count, 'chunk')} ({named}{more});"
-            " they keep the job waiting until there is a server more, or fewer copies are wanted"
-            " (gfsctl setrep N FILE)"
-        )
+        yield f"cannot be moved: {count_text(plan.blocked_count, 'chunk')} ({named}{more})"
         yield from (f"  {reason}" for reason in plan.reasons)
+        yield "  they keep the job waiting until there is a server more, or one less to be emptied,"
+        yield "  or until fewer copies are wanted: gfsctl setrep N FILE (jobs show names the files)"
     if not plan.writable:
         left = count_text(plan.left_in_service, "server")
         yield f"only {left} would take new chunks: nothing could be written any more"

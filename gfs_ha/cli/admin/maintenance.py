@@ -7,8 +7,10 @@ import click
 from gfs_ha.cli import output
 from gfs_ha.cli.admin.drain import say_done
 from gfs_ha.cli.admin.drain_plan import named_rows
-from gfs_ha.cli.durations import Duration
+from gfs_ha.cli.admin.jobs import dry_run_option
+from gfs_ha.cli.options import TABLE, WIDE
 from gfs_ha.cli.session import Session, pass_session
+from gfs_ha.cli.spans import Span
 from gfs_ha.cli.units import count_text, duration_text
 from gfs_ha.cli.verb import Family, Row, Verb
 from gfs_ha.client.server_modes import why_not
@@ -44,31 +46,36 @@ maintenance = Family(
 @click.option(
     "--for",
     "for_ms",
-    type=Duration(),
+    type=Span(),
     default=MAINTENANCE_MS_DEFAULT,
     metavar="TIME",
     help="How long at most: 30m, 4h; usual 1h, at most 24h.",
 )
+@dry_run_option
 @pass_session
-def begin(session: Session, servers: tuple[str, ...], for_ms: int) -> None:
+def begin(session: Session, servers: tuple[str, ...], for_ms: int, dry_run: bool) -> None:
     """Let a server stop for a while without having its copies made anew elsewhere.
 
     It gets no new chunks meanwhile, and appends are handed on. A chunk of which only one other copy
     is left is repaired all the same. The time ends by itself; said again, it begins anew.
     """
-    if not 0 < for_ms <= MAINTENANCE_MS_MAX:
-        raise UsageError(
-            f"--for: up to {duration_text(MAINTENANCE_MS_MAX)}, not {for_ms // 1000} s"
-        )
-    named_rows(session.operations.servers().items, servers)
-    for name in servers:
-        session.operations.server_modes.maintain(name, for_ms)
+    if for_ms > MAINTENANCE_MS_MAX:
+        raise UsageError(f"--for: {duration_text(MAINTENANCE_MS_MAX)} at most")
+    rows = named_rows(session.operations.servers().items, servers)
+    for row in rows:
+        if dry_run:
+            say_done(session, row.name, f"would begin: {row.name}, {duration_text(for_ms)}")
+            continue
+        session.operations.server_modes.maintain(row.name, for_ms)
         say_done(
             session,
-            name,
-            f"{name} is in maintenance for {duration_text(for_ms)};"
-            f" gfsctl admin chunkservers maintenance off {name} ends it",
+            row.name,
+            f"{row.name} is in maintenance for {duration_text(for_ms)};"
+            f" gfsctl admin chunkservers maintenance off {row.name} ends it",
         )
+    if session.options.output in (TABLE, WIDE) and not session.options.quiet:
+        named = " ".join(row.name for row in rows)
+        output.write_lines([f"may it stop? gfsctl admin chunkservers ok-to-stop {named}"])
 
 
 @click.command(
@@ -79,13 +86,19 @@ def begin(session: Session, servers: tuple[str, ...], for_ms: int) -> None:
     """,
 )
 @click.argument("servers", metavar="SERVER...", nargs=-1, required=True)
+@dry_run_option
 @pass_session
-def end(session: Session, servers: tuple[str, ...]) -> None:
+def end(session: Session, servers: tuple[str, ...], dry_run: bool) -> None:
     """End the maintenance of a server before its time is over; saying it twice is no error."""
-    named_rows(session.operations.servers().items, servers)
-    for name in servers:
-        session.operations.server_modes.maintain(name, 0)
-        say_done(session, name, f"the maintenance of {name} is over")
+    for row in named_rows(session.operations.servers().items, servers):
+        if not row.maintenance_left_ms:
+            say_done(session, row.name, f"{row.name} is not in maintenance")
+        elif dry_run:
+            left = duration_text(row.maintenance_left_ms)
+            say_done(session, row.name, f"would end: {row.name}, {left} before its time")
+        else:
+            session.operations.server_modes.maintain(row.name, 0)
+            say_done(session, row.name, f"the maintenance of {row.name} is over")
 
 
 @click.command(
@@ -99,8 +112,9 @@ def end(session: Session, servers: tuple[str, ...]) -> None:
 )
 @click.argument("server")
 @click.argument("labels", metavar="KEY=VALUE|KEY-...", nargs=-1, required=True)
+@dry_run_option
 @pass_session
-def label(session: Session, server: str, labels: tuple[str, ...]) -> None:
+def label(session: Session, server: str, labels: tuple[str, ...], dry_run: bool) -> None:
     """Set labels of a server, or take them away; they say nothing to the cluster itself."""
     wanted: dict[str, str] = {}
     removed: list[str] = []
@@ -112,6 +126,15 @@ def label(session: Session, server: str, labels: tuple[str, ...]) -> None:
             removed.append(one[:-1])
         else:
             raise UsageError(f"{one!r}: say KEY=VALUE to set a label, KEY- to take it away")
+    both = sorted(wanted.keys() & set(removed))
+    if both:
+        raise UsageError(f"{both[0]!r} cannot be set and taken away at once")
+    if dry_run:
+        (row,) = named_rows(session.operations.servers().items, (server,))
+        known = {key: value for key, value in row.labels if key not in removed} | wanted
+        then = ", ".join(f"{key}={value}" for key, value in sorted(known.items()))
+        say_done(session, server, f"{server} would have {then or 'no labels'}")
+        return
     session.operations.server_modes.label(server, tuple(wanted.items()), tuple(removed))
     said = [f"{key}={value}" for key, value in wanted.items()] + [f"no {key}" for key in removed]
     say_done(session, server, f"{server}: {', '.join(said)}")

@@ -56,19 +56,26 @@ class StopVerdict(msgspec.Struct, frozen=True):
     copy_bytes: int
     unrepaired_count: int  # and chunks that it could not bring back to their goal.
     left_in_service: int
+    paused: tuple[str, ...] = ()  # In maintenance: they count as stopped, too.
 
 
 def judge(
     rows: Collection[ServerRow], stopping: list[ServerRow], chunks: Collection[PlaceRow]
 ) -> StopVerdict:
-    """Return what would become of chunks if servers stopped now; each chunk is given once."""
-    gone = frozenset(row.server_id for row in stopping)
+    """Return what would become of chunks if servers stopped now; each chunk is given once.
+
+    Who is in maintenance may be stopped at any moment, so that is reckoned with.
+    """
+    wanted = frozenset(row.server_id for row in stopping)
+    pausing = [row for row in rows if row.maintenance_left_ms and row.server_id not in wanted]
+    paused = frozenset(row.server_id for row in pausing)
+    gone = wanted | paused
     items: list[StopRow] = []
     counts = dict.fromkeys((NO_COPY, BELOW_MIN, APPENDED), 0)
     opened = 0
     for one in chunks:
         left = sum(server not in gone for server in one.good)
-        was = len(one.good)
+        was = sum(server not in paused for server in one.good)
         if one.path or one.primary:
             what = APPENDED
         elif one.state == "sealed" and was and not left:
@@ -101,7 +108,7 @@ def judge(
         for one in chunks
         if one.state == "sealed"
     ]
-    later = foresee(candidates_of(tuple(rows)), known, Change(lost=gone))
+    later = foresee(candidates_of(tuple(rows)), known, Change(lost=wanted))
     order = {NO_COPY: 0, BELOW_MIN: 1, APPENDED: 2}
     items.sort(key=lambda row: (order[row.what], row.chunk_id))
     return StopVerdict(
@@ -117,6 +124,7 @@ def judge(
         copy_bytes=later.copy_bytes,
         unrepaired_count=later.below_goal + later.lost_count,
         left_in_service=stay,
+        paused=tuple(sorted(row.name for row in pausing)),
     )
 
 
@@ -140,7 +148,8 @@ def ok_to_stop(
     """Say whether servers may stop now, all of them at once. Exit status 0: yes, 8: no.
 
     No is: a chunk would have no live copy, or fewer than it may be written with (min_copies), or
-    too few servers would be left to write. Looks at every chunk there, page by page.
+    too few servers would be left to write. Servers in maintenance count as stopped, too. Looks at
+    every chunk there, page by page.
     """
     if not (servers or rack or machine):
         raise UsageError("name servers, or say --rack or --machine")
@@ -153,7 +162,9 @@ def ok_to_stop(
     verdict = judge(rows, stopping, chunks.values())
     session.show(verdict)
     if not verdict.ok:
-        raise Unhealthy(f"{', '.join(verdict.servers)}: not now; {'; '.join(verdict.reasons)}")
+        why = [f"while {', '.join(verdict.paused)} may be stopped"] if verdict.paused else []
+        why += verdict.reasons
+        raise Unhealthy(f"{', '.join(verdict.servers)}: not now; {'; '.join(why)}")
 
 
 def _chosen(
@@ -190,10 +201,13 @@ def _(report: StopVerdict, wide: bool) -> Group:
     parts += [Text(f"  {line}") for line in _lines(report)]
     shown = report.items if wide else report.items[:_SHOWN]
     if shown:
-        table = Table("Chunk", "Then", "Copies left", "Goal", "File", box=None)
+        named = any(row.path for row in shown)
+        table = Table("Chunk", "Then", "Copies left", "Goal", box=None)
+        if named:
+            table.add_column("File")
         for row in shown:
-            cells = (format_id(row.chunk_id), row.what, str(row.copies), str(row.goal))
-            table.add_row(*cells, printable(row.path) if row.path else "-")
+            cells = [format_id(row.chunk_id), row.what, str(row.copies), str(row.goal)]
+            table.add_row(*cells, *([printable(row.path) or "-"] if named else ()))
         parts += [Text(), table]
     more = report.no_copy_count + report.below_min_count + report.tail_count - len(shown)
     if more > 0:
@@ -202,6 +216,8 @@ def _(report: StopVerdict, wide: bool) -> Group:
 
 
 def _lines(report: StopVerdict) -> Iterator[str]:
+    if report.paused:
+        yield f"counted as stopped, for they are in maintenance: {', '.join(report.paused)}"
     yield from report.reasons
     if report.tail_count:
         files = count_text(report.tail_count, "file")
