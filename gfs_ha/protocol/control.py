@@ -27,6 +27,7 @@ class DiskFacts(Word, frozen=True):
     journal_bytes: int = 0  # Of the file of its journal; 0 = it has none yet.
     journal_used_bytes: int = 0  # That cannot be used again yet.
     journal_trouble: str = ""  # Why its journal takes nothing any more, else empty.
+    directory: str = ""  # Where it is on its machine, for people.
 
 
 class RegisterServer(Word, frozen=True, tag="register_server"):

@@ -104,6 +104,7 @@ class DiskRow(Word, frozen=True):
     journal_bytes: int = 0  # See DiskFacts in protocol/control.py.
     journal_used_bytes: int = 0
     journal_trouble: str = ""
+    directory: str = ""
 
 
 class ServerRow(Word, frozen=True):

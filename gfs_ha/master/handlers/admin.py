@@ -154,6 +154,7 @@ def disk_row(disk: DiskFacts) -> DiskRow:
         journal_bytes=disk.journal_bytes,
         journal_used_bytes=disk.journal_used_bytes,
         journal_trouble=disk.journal_trouble,
+        directory=disk.directory,
     )
 
 
