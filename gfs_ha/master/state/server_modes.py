@@ -36,6 +36,7 @@ from gfs_ha.master.state.server_mode_records import IN_SERVICE_ROW, DiskMode, Se
 from gfs_ha.master.state.tables import (
     DISK_MODES,
     REPLICAS_BY_SERVER,
+    RUNNING_JOBS,
     SERVER_MODES,
     below,
     id_key,
@@ -66,6 +67,7 @@ def set_server_mode(draft: Draft, command: SetServerMode) -> Done:
     row = draft.view.server_mode(command.server_id)
     if (row.mode, row.job) != (command.seen, command.seen_job):
         raise StaleCommand(f"{server.name} is {row.mode} by now, not {command.seen}")
+    _check_no_job(draft, server.name, row.job)
     count = draft.view.replica_count(command.server_id)
     if command.mode in words.EMPTY and count:
         raise StaleCommand(f"{server.name} has {count} places of chunks still")
@@ -90,6 +92,7 @@ def set_disk_mode(draft: Draft, command: SetDiskMode) -> Done:
     mode, job = (words.IN_SERVICE, 0) if row is None else (row.mode, row.job)
     if (mode, job) != (command.seen, command.seen_job):
         raise StaleCommand(f"{name} is {mode} by now, not {command.seen}")
+    _check_no_job(draft, name, job)
     key = pair_key(command.server_id, command.disk_id)
     if command.mode in words.EMPTY and next(draft.rows.scan(REPLICAS_BY_SERVER, *below(key)), None):
         raise StaleCommand(f"{name} has places of chunks still")
@@ -255,6 +258,15 @@ def _check_mode(mode: str, modes: tuple[str, ...], job: int) -> None:
     if mode not in modes:
         raise InvalidArgument(f"{mode!r} is none of {', '.join(modes)}")
     check_range("job", job, 0, _JOB_MAX)
+
+
+def _check_no_job(draft: Draft, name: str, job: int) -> None:
+    """Refuse to say how something stands while a job says so. Raises: StaleCommand.
+
+    It would be given copies that the job takes away again, for ever.
+    """
+    if job and draft.rows.get(RUNNING_JOBS, id_key(job)) is not None:
+        raise StaleCommand(f"job {job} is emptying {name}: its end says how that stands")
 
 
 def _put(draft: Draft, server_id: ServerId, row: ServerMode) -> None:
