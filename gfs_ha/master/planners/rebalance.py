@@ -26,6 +26,7 @@ from gfs_ha.master.state.view import View
 from gfs_ha.protocol.jobs import DONE, REBALANCE, RUNNING, in_window
 
 UNFREED_MAX = 256  # Old places that are still there: so much room is taken twice at most.
+_PAGE = 8  # Half of what is read at first of what lies on a disk.
 _PER_PLAN = 24  # Moves that one plan begins: some 8 ms.
 MOVES_DEFAULT = 64  # Under way at once, all servers together.
 PAID_AHEAD_S = 0.5  # What a rate allows for so long begins at once: a plan comes twice within it.
@@ -156,26 +157,36 @@ class _Rebalance:
     def _from(self, balance: Balance, source: Disk, load: Load, rows: int) -> tuple[int, bool]:
         """Begin one move off a disk. Returns (rows that were looked at, whether one was begun)."""
         walk = self._walk
-        whole, start = walk.fresh(source.key), (source.disk_id, walk.of(source.key))
-        page = self._view.replicas_of(source.server_id, start, rows)
-        here = [chunk_id for disk_id, chunk_id in page if disk_id == source.disk_id]
-        for at, chunk_id in enumerate(here, 1):
-            chunk = self._view.chunk(chunk_id)
-            free = chunk is not None and chunk_id not in self._taken
-            found = movable(self._scene, chunk_id, chunk) if free and chunk is not None else None
-            if found is None:
-                walk.why_not(source.key, NOT_WHOLE)
-            else:
-                begun = self._move(balance, source, found, load)
+        whole, looked_at, size = walk.fresh(source.key), 0, _PAGE
+        while looked_at < rows:
+            size = min(2 * size, rows - looked_at)  # Most often one of the first may go.
+            start = (source.disk_id, walk.of(source.key))
+            page = self._view.replicas_of(source.server_id, start, size)
+            here = [chunk_id for disk_id, chunk_id in page if disk_id == source.disk_id]
+            for chunk_id in here:
+                looked_at += 1
+                begun = self._look_at(balance, source, chunk_id, load)
                 if begun is None:
-                    return at, False  # The servers have enough to do: it has its turn later.
+                    return looked_at, False  # The servers have enough to do: its turn comes later.
+                walk.after[source.key] = chunk_id
                 if begun:
-                    walk.after[source.key] = chunk_id
-                    return at, True
-            walk.after[source.key] = chunk_id
-        if len(page) < rows or len(here) < len(page):
-            walk.end_disk(source.key, whole)
-        return len(page) or 1, False
+                    return looked_at, True
+            if len(page) < size or len(here) < len(page):
+                walk.end_disk(source.key, whole)
+                break
+        return looked_at or 1, False
+
+    def _look_at(
+        self, balance: Balance, source: Disk, chunk_id: ChunkId, load: Load
+    ) -> bool | None:
+        """Propose the move of a chunk if it may go. Returns as `_move`."""
+        chunk = self._view.chunk(chunk_id)
+        free = chunk is not None and chunk_id not in self._taken
+        found = movable(self._scene, chunk_id, chunk) if free and chunk is not None else None
+        if found is None:
+            self._walk.why_not(source.key, NOT_WHOLE)
+            return False
+        return self._move(balance, source, found, load)
 
     def _move(self, balance: Balance, source: Disk, found: Movable, load: Load) -> bool | None:
         """Propose one move. Returns None when it has to wait for servers that are busy."""
