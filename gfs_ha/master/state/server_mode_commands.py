@@ -12,8 +12,8 @@ from gfs_ha.protocol.codec import Word
 class SetServerMode(Word, frozen=True, tag="set_server_mode"):
     """-> Done. A server stands otherwise now; `job` is the one that empties it, or did.
 
-    Raises: UnknownServer; StaleCommand unless it stands as `seen` and `seen_job` say, or when it
-    is to be empty and chunks have places there; InvalidArgument.
+    Raises: UnknownServer; StaleCommand unless it stands as `seen` and `seen_job` say and that job
+    has ended, or when it is to be empty and chunks have places there; InvalidArgument.
     """
 
     server_id: ServerId
@@ -62,12 +62,14 @@ class ForgetPlaces(Word, frozen=True, tag="forget_places"):
 
     Each with its evidence: other holders that were heard just now. A place is passed over unless
     its chunk is dead, or sealed with as many of these as its goal. `orphans` are forgotten, too, so
-    many. Raises: UnknownServer, LimitExceeded, InvalidArgument.
+    many. With a disk, only what lies on that one. Raises: UnknownServer, LimitExceeded,
+    InvalidArgument.
     """
 
     server_id: ServerId
     places: tuple[tuple[ChunkId, tuple[ServerId, ...]], ...]
     orphans: int = 0
+    disk_id: DiskId = DiskId(0)
 
 
 class RemoveServer(Word, frozen=True, tag="remove_server"):
@@ -81,6 +83,24 @@ class RemoveServer(Word, frozen=True, tag="remove_server"):
     seen: str
 
 
+class ForgetDisk(Word, frozen=True, tag="forget_disk"):
+    """-> Done. A disk that its server came back without is none of its disks any more.
+
+    Raises: UnknownServer; StaleCommand unless it is lost, and stands as `seen` says, and while
+    anything is left of it: a job that empties it, places of chunks, orphans.
+    """
+
+    server_id: ServerId
+    disk_id: DiskId
+    seen: str
+
+
 ServerModeCommand = (
-    SetServerMode | SetDiskMode | SetMaintenance | SetLabels | ForgetPlaces | RemoveServer
+    SetServerMode
+    | SetDiskMode
+    | SetMaintenance
+    | SetLabels
+    | ForgetPlaces
+    | RemoveServer
+    | ForgetDisk
 )

@@ -8,6 +8,7 @@ from state_driver import Driver
 
 from gfs_ha.master.state.commands import Command
 from gfs_ha.master.state.server_mode_commands import (
+    ForgetDisk,
     ForgetPlaces,
     RemoveServer,
     SetDiskMode,
@@ -26,7 +27,7 @@ def mode_change(chance: random.Random, driver: Driver, servers: int) -> Command:
         disk = view.disk_mode(number, 100 + number)
         page = view.replicas_of(number, None, 200)
         chunks = [(chunk_id, view.chunk(chunk_id)) for _, chunk_id in page]
-    kind = chance.randint(0, 6)
+    kind = chance.randint(0, 8)
     seen = chance.choice((row.mode, row.mode, row.mode, IN_SERVICE))
     if kind <= 1:
         mode = chance.choice((*SERVER_MODES, IN_SERVICE, "odd"))
@@ -46,5 +47,36 @@ def mode_change(chance: random.Random, driver: Driver, servers: int) -> Command:
             (chunk_id, tuple(one for one in chunk.holders if one != number))
             for chunk_id, chunk in chance.sample(chunks, min(2, len(chunks)))
         )
-        return ForgetPlaces(number, places, orphans=chance.choice((0, 0, 0, 2)))
+        disk_id = chance.choice((0, 0, 100 + number))
+        return ForgetPlaces(number, places, chance.choice((0, 0, 0, 2)), disk_id)
+    if kind >= 7:
+        return disk_end(chance, driver, servers)
     return RemoveServer(number, seen)
+
+
+def disk_end(chance: random.Random, driver: Driver, servers: int) -> Command:
+    """Return a step of the end of a disk, mostly of one that its server came back without."""
+    with driver.view() as view:
+        known = [
+            (number, disk)
+            for number in range(1, servers + 1)
+            for disk in getattr(view.server(number), "disks", ())
+        ]
+        lost = [(number, disk.disk_id) for number, disk in known if disk.lost]
+        if not lost or chance.random() < 0.1:
+            lost = [(number, disk.disk_id) for number, disk in known] or [(1, 101)]
+        number, disk_id = chance.choice(lost)
+        row = view.disk_mode(number, disk_id)
+        mode = IN_SERVICE if row is None else row.mode
+        page = view.replicas_of(number, (disk_id, 0), 200)
+        chunks = [(chunk_id, view.chunk(chunk_id)) for on, chunk_id in page if on == disk_id]
+        orphan = next(
+            (one for one, _ in view.orphans(None, 100) if one[:2] == (number, disk_id)), 0
+        )
+    if not (chunks or orphan) or chance.random() < 0.2:
+        return ForgetDisk(number, disk_id, chance.choice((mode, mode, IN_SERVICE)))
+    places = tuple(
+        (chunk_id, tuple(one for one in chunk.holders if one != number))
+        for chunk_id, chunk in chance.sample(chunks, min(3, len(chunks)))
+    )
+    return ForgetPlaces(number, places, chance.choice((0, 2)), disk_id)

@@ -14,7 +14,7 @@ from gfs_ha.kv.lmdb_kv import LmdbKV
 from gfs_ha.kv.ordered import MemoryKV
 from gfs_ha.limits import BLOCK_BYTES
 from gfs_ha.master.state import append_results
-from gfs_ha.master.state.commands import FitGoals, PlaceCopy, decode_entry
+from gfs_ha.master.state.commands import ConfirmCopy, FitGoals, PlaceCopy, decode_entry
 from gfs_ha.master.state.draft import STEPS
 from gfs_ha.master.state.event_commands import NotedChange, NoteEvents, StartMute
 from gfs_ha.master.state.garbage_commands import BeginCompaction, NoteOrphans, PunchChunk
@@ -27,7 +27,7 @@ from gfs_ha.master.state.tail_commands import HoldInodes
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.calls import Reply
 from gfs_ha.protocol.codec import Failure, decode
-from gfs_ha.protocol.jobs import REBALANCE, JobOptions
+from gfs_ha.protocol.jobs import DRAIN, JobOptions
 from gfs_ha.protocol.metadata import (
     CloseSession,
     Extent,
@@ -139,6 +139,17 @@ ALONE = (
 )
 
 
+def move(driver: Driver, chunk_id: ChunkId, session: int, job: int) -> None:
+    """Give a chunk a copy on server 4 by a job: the one on server 1 is to leave for it."""
+    driver.ok(FinishChunk(chunk_id, 5, 1, (1, 2, 3)), session)
+    with driver.view() as view:
+        row = view.chunk(chunk_id)
+    driver.ok(PlaceCopy(chunk_id, row.sealed_index, 4, 104, 3, job=job, leaves=1))
+    with driver.view() as view:
+        order = view.chunk(chunk_id).copying[-1].order_index
+    driver.ok(ConfirmCopy(chunk_id, row.sealed_index, 4, 104, 5, 1, order))
+
+
 @pytest.fixture(scope="module")
 def rich() -> Driver:
     """A state with a row in every table that other tables know of."""
@@ -186,7 +197,10 @@ def rich() -> Driver:
     driver.ok(NoteOrphans(((1, 101, ChunkId(5)),)))
     driver.ok(SetScrub(1 << 20, 7200, 0))
     driver.ok(AskScrub((1, 2)))
-    driver.ok(StartJob(REBALANCE, JobOptions()))
+    driver.ok(StartJob(DRAIN, JobOptions(), 1))
+    with driver.view() as view:
+        number = view.counters().last_job
+    move(driver, driver.chunk(session).chunk_id, session, number)
     driver.ok(NoteEvents((NotedChange("server/cs1", "", "dead", "server", "cs1", "is dead"),)))
     driver.ok(StartMute("SERVER_DEAD", 1000, "error"))
     driver.ok(Mkdir("/last"), ended)
