@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from gfs_ha.errors import DiskFailed
+from gfs_ha.errors import DiskFailed, InvalidArgument
 from gfs_ha.ids import ChunkId, ContentId, DiskId, InodeId, ServerId
 from gfs_ha.kv.ordered import Table
 from gfs_ha.master.state import (
@@ -212,8 +212,20 @@ TABLES: tuple[RowTable[Any], ...] = (
     REFERENCES,
 )
 
-# One number: an inode, content, chunk, session, server or disk.
-id_key = _ONE.pack
+# Keys raise InvalidArgument for numbers that are none: peers may take anything for an id.
+
+
+def _no_key(*numbers: int) -> InvalidArgument:
+    told = ", ".join(map(str, numbers))
+    return InvalidArgument(f"{told}: ids and offsets are 0 to 2^64-1")
+
+
+def id_key(number: int) -> bytes:
+    """Return the key of one number: an inode, content, chunk, session, server or disk."""
+    try:
+        return _ONE.pack(number)
+    except struct.error as error:
+        raise _no_key(number) from error
 
 
 def read_id(key: bytes) -> int:
@@ -231,7 +243,10 @@ def dentry_name(key: bytes) -> str:
 
 def pair_key(first: int, second: int) -> bytes:
     """Return the key of two numbers: (session, sequence), (inode, appender), (epoch)…"""
-    return _TWO.pack(first, second)
+    try:
+        return _TWO.pack(first, second)
+    except struct.error as error:
+        raise _no_key(first, second) from error
 
 
 def read_pair(key: bytes) -> tuple[int, int]:
@@ -240,13 +255,16 @@ def read_pair(key: bytes) -> tuple[int, int]:
 
 
 def extent_key(content_id: ContentId, file_offset: int) -> bytes:
-    return _TWO.pack(content_id, file_offset)
+    return pair_key(content_id, file_offset)
 
 
 def reference_key(
     chunk_id: ChunkId, chunk_offset: int, content_id: ContentId, file_offset: int
 ) -> bytes:
-    return _FOUR.pack(chunk_id, chunk_offset, content_id, file_offset)
+    try:
+        return _FOUR.pack(chunk_id, chunk_offset, content_id, file_offset)
+    except struct.error as error:
+        raise _no_key(chunk_id, chunk_offset, content_id, file_offset) from error
 
 
 def read_reference_key(key: bytes) -> tuple[ChunkId, int, ContentId, int]:
@@ -255,7 +273,10 @@ def read_reference_key(key: bytes) -> tuple[ChunkId, int, ContentId, int]:
 
 
 def replica_key(server_id: ServerId, disk_id: DiskId, chunk_id: ChunkId) -> bytes:
-    return _THREE.pack(server_id, disk_id, chunk_id)
+    try:
+        return _THREE.pack(server_id, disk_id, chunk_id)
+    except struct.error as error:
+        raise _no_key(server_id, disk_id, chunk_id) from error
 
 
 def read_replica_key(key: bytes) -> tuple[ServerId, DiskId, ChunkId]:
