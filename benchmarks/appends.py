@@ -62,7 +62,7 @@ def serve(
     """Run one data port until killed, with its tails made; writes its port number to `ready`."""
     runtime = ThreadedRuntime()
     identity = Identity(CLUSTER, ServerId(server_id), DiskId(server_id))
-    store = ChunkStore(PosixDisk(directory), identity, runtime, boot_id())
+    store = ChunkStore.on(PosixDisk(directory), identity, runtime, boot_id())
     port = DataPort(
         ("127.0.0.1", 0),
         store,

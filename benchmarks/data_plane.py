@@ -42,7 +42,7 @@ def serve(directory: Path, server_id: int, ready: int) -> None:
     """Run one data port until killed; writes its port number to `ready`."""
     runtime = ThreadedRuntime()
     identity = Identity(CLUSTER, ServerId(server_id), DiskId(server_id))
-    store = ChunkStore(PosixDisk(directory), identity, runtime, boot_id())
+    store = ChunkStore.on(PosixDisk(directory), identity, runtime, boot_id())
     port = DataPort(
         ("127.0.0.1", 0), store, TcpStreams(runtime), runtime, lambda chunk, block: None
     )

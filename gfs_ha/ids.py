@@ -9,6 +9,7 @@ import msgspec
 ChunkId = NewType("ChunkId", int)  # 16-bit incarnation, 48-bit replicated counter; never reused.
 ServerId = NewType("ServerId", int)  # uint64, given by RegisterServer.
 DiskId = NewType("DiskId", int)  # uint64, random, chosen when the data directory is made.
+ANY_DISK = DiskId(0)  # Whichever disk of a server suits.
 SessionId = NewType(
     "SessionId", int
 )  # from the replicated counter; 0 = the leader itself, no session.

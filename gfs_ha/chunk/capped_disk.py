@@ -45,6 +45,10 @@ class CappedDisk:
                 # No file of a store, or one that cannot be read: the start of the store judges it.
                 logger.warning("what it takes is not counted name=%s why=%s", name, error)
 
+    @property
+    def error_count(self) -> int:
+        return self._inner.error_count
+
     def names(self) -> list[str]:
         return self._inner.names()
 

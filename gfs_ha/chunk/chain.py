@@ -38,6 +38,7 @@ class Chain:
         below = msgspec.structs.replace(
             request,
             target=self._hop.server_id,
+            disk_id=self._hop.disk_id,
             hops=request.hops[1:],
             label="",  # Who is served is counted once, by the first of the chain.
             deadline_ms=max(1, int(left_s * 1000)),

@@ -15,6 +15,7 @@ from gfs_ha.chunk.disk import File, opened
 from gfs_ha.chunk.pace import Pace
 from gfs_ha.chunk.slots.answers import ReadPlan
 from gfs_ha.chunk.slots.format import DATA_OFFSET, State
+from gfs_ha.chunk.slots.replica import Replica
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.chunk.writer_session import Masters, WriterSession
 from gfs_ha.errors import CorruptData, ProtocolError, ReplicaBusy, TooFewCopies
@@ -64,7 +65,7 @@ def compact(room: CompactRoom, order: CompactChunk, pause: Pause, check: Callabl
     of the own replica); ProtocolError; what the masters or the other servers say.
     """
     _check_order(order)
-    plan = _plan(room.store, order)
+    replica, plan = _plan(room.store, order)
     session = WriterSession(room.masters, room.runtime, f"compaction on {room.name}", check)
     try:
         machine, rack = room.place
@@ -79,7 +80,7 @@ def compact(room: CompactRoom, order: CompactChunk, pause: Pause, check: Callabl
         fresh = session.change(wanted, ChunkAllocated)
         if len(fresh.replicas) < order.goal:
             raise TooFewCopies(f"{len(fresh.replicas)} servers take a compacted chunk now")
-        digest = _copy(room, order, (plan, fresh), pause)
+        digest = _copy(room, order, (replica, plan, fresh), pause)
         total = sum(length for _, length in order.ranges)
         holders = tuple(one.server_id for one in fresh.replicas)
         ended = FinishChunk(fresh.chunk_id, total, digest, holders)
@@ -103,8 +104,8 @@ def _check_order(order: CompactChunk) -> None:
         raise ProtocolError(f"a chunk of {order.length} bytes")
 
 
-def _plan(store: ChunkStore, order: CompactChunk) -> ReadPlan:
-    """Return the CRCs of the replica that is here. Raises: unless it is the sealed chunk."""
+def _plan(store: ChunkStore, order: CompactChunk) -> tuple[Replica, ReadPlan]:
+    """Return the replica that is here, and its CRCs. Raises: unless it is the sealed chunk."""
     replica = store.get(order.chunk_id, order.birth)
     header = replica.header
     name = f"chunk {order.chunk_id:#x}"
@@ -113,25 +114,29 @@ def _plan(store: ChunkStore, order: CompactChunk) -> ReadPlan:
     plan = replica.plan_read(0, header.end, data=False)
     if header.end != order.length or chunk_digest(plan.crcs) != order.digest:
         raise CorruptData(f"{name} is another one here than the sealed one")
-    return plan
+    return replica, plan
 
 
 def _copy(
-    room: CompactRoom, order: CompactChunk, chunks: tuple[ReadPlan, ChunkAllocated], pause: Pause
+    room: CompactRoom,
+    order: CompactChunk,
+    chunks: tuple[Replica, ReadPlan, ChunkAllocated],
+    pause: Pause,
 ) -> int:
     """Write the ranges one after the other into the fresh chunk; return its digest.
 
     Raises: TooFewCopies unless all of its replicas have all of it.
     """
-    plan, fresh = chunks
+    replica, plan, fresh = chunks
     total = sum(length for _, length in order.ranges)
     pace = Pace(order.bytes_per_s, room.runtime.monotonic_s())
     deadline = Deadline(room.runtime, PUSH_S)
-    hops = [Hop(one.server_id, one.host, one.port) for one in fresh.replicas]
+    hops = [Hop(one.server_id, one.host, one.port, one.disk_id) for one in fresh.replicas]
     request = DataRequest(
         op=Op.PUSH,
-        cluster=cluster_hash(room.store.identity.cluster_id),
+        cluster=cluster_hash(room.store.cluster_id),
         target=hops[0].server_id,
+        disk_id=hops[0].disk_id,
         chunk_id=fresh.chunk_id,
         birth=fresh.birth,
         offset=0,
@@ -147,7 +152,7 @@ def _copy(
     sums = BlockCrcs()
     stream = PushStream(room.streams, hops[0], request, deadline)
     try:
-        with opened(room.store.disk, plan.name) as file, room.store.buffers.borrow() as buffer:
+        with opened(replica.disk, plan.name) as file, room.store.buffers.borrow() as buffer:
             reader = _Living(room.store, order, (plan, file), buffer.data)
             while sums.end < total:
                 data = reader.take(min(PACKET_BYTES_DEFAULT, total - sums.end))

@@ -50,7 +50,7 @@ class Copies:
         self.pace = pace
         self._store = store
         self._streams = streams
-        self._room = SourceRoom(cluster_hash(store.identity.cluster_id), streams, runtime)
+        self._room = SourceRoom(cluster_hash(store.cluster_id), streams, runtime)
         self._epochs = epochs
         self._outbox = outbox
         self._runtime = runtime

@@ -81,12 +81,13 @@ class Copying:
         order = self.order
         spec = self._spec()
         end = (order.order_index, order.length, order.digest)
-        if self._store.confirm(order.chunk_id, order.birth, end, self._gone):
+        if self._store.confirm(order.chunk_id, order.birth, end, self._gone, order.disk_id):
             self.bytes_done = order.length
             self.found_whole = True
             return
         crcs = self._read_blocks()
-        slot = self._store.begin_copy(spec, order.order_index, order.length, self._gone)
+        begun = (order.order_index, order.length, self._gone, order.disk_id)
+        slot = self._store.begin_copy(spec, *begun)
         try:
             self._fill(slot, crcs)
             self._check_wanted()
@@ -96,8 +97,6 @@ class Copying:
 
     def _spec(self) -> ReplicaSpec:
         order = self.order
-        if order.disk_id not in (0, self._store.identity.disk_id):
-            raise ProtocolError(f"disk {order.disk_id:#x} is not on this server")
         if not 0 < len(order.sources) <= SOURCES_MAX:
             raise ProtocolError(f"a copy from {len(order.sources)} sources")
         if not 0 <= order.length <= min(order.capacity, CHUNK_BYTES_MAX):

@@ -88,8 +88,8 @@ class DataPort:
         """
         self._listener = network.listen(listen)
         self._runtime = runtime
-        self._cluster = cluster_hash(store.identity.cluster_id)
-        self._server_id = store.identity.server_id
+        self._cluster = cluster_hash(store.cluster_id)
+        self._server_id = store.server_id
         self._pool = StreamPool(network, runtime)
         self._ticker = ProgressTicker(runtime)
         self._rates = Rates(runtime)
@@ -99,7 +99,7 @@ class DataPort:
         self.primary = Primary(
             self._pushes, server_run.start_id, server_run.newest_epoch, server_run.on_end
         )
-        self._keeper = JournalKeeper(store.journal, runtime)
+        self._keepers = [JournalKeeper(one.journal, runtime) for one in store.shelves]
         self._pace = server_run.pace
         self._reads = ReadRoom(store, runtime, on_damage, self._pace)
         self._streams_max = streams_max
@@ -134,7 +134,8 @@ class DataPort:
     def run(self) -> None:
         """Serve until `stop`."""
         ticking = self._runtime.spawn("data progress", self._ticker.run)
-        self._keeper.start()
+        for keeper in self._keepers:
+            keeper.start()
         self.primary.start()
         try:
             while not self._stopped:
@@ -148,7 +149,8 @@ class DataPort:
             self.primary.stop(0.0)
             self._end_all()
             self.primary.stop(_STOP_S)
-            self._keeper.stop(_STOP_S)
+            for keeper in self._keepers:
+                keeper.stop(_STOP_S)
             self._ticker.stop()
             ticking.join(_STOP_S)
 

@@ -81,6 +81,11 @@ class File(Protocol):
 class Disk(Protocol):
     """A flat directory of files."""
 
+    @property
+    def error_count(self) -> int:
+        """Return how often it refused something as broken (DiskFailed) since it was taken."""
+        ...
+
     def names(self) -> list[str]:
         """Return the names of all files, sorted."""
         ...
@@ -128,13 +133,21 @@ _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 _libc.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
 
 
+@dataclass(slots=True)
+class Errors:
+    """What a disk and its files count together."""
+
+    count: int = 0
+
+
 class _Translated:
     """Says in our words what the system refuses. No generator: ten of these make a small append."""
 
-    __slots__ = ("_what",)
+    __slots__ = ("_errors", "_what")
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, errors: Errors) -> None:
         self._what = what
+        self._errors = errors
 
     def __enter__(self) -> None:
         pass
@@ -150,19 +163,21 @@ class _Translated:
         reason = error.strerror or str(error)
         if error.errno in _FULL:
             raise DiskFull(f"the disk is full: {self._what}") from error
+        self._errors.count += 1
         raise DiskFailed(f"{self._what}: {reason}") from error
 
 
 class PosixFile:
     """A file on a local file system."""
 
-    def __init__(self, number: int, name: str) -> None:
+    def __init__(self, number: int, name: str, errors: Errors) -> None:
         self._number = number
         self._name = name
+        self._errors = errors
 
     def read(self, offset: int, into: memoryview) -> int:
         filled = 0
-        with _Translated(f"cannot read {self._name} at {offset}"):
+        with _Translated(f"cannot read {self._name} at {offset}", self._errors):
             while filled < len(into):
                 count = os.preadv(self._number, [into[filled:]], offset + filled)
                 if not count:
@@ -171,13 +186,13 @@ class PosixFile:
         return filled
 
     def write(self, offset: int, data: Bytes) -> None:
-        with _Translated(f"cannot write {self._name} at {offset}"):
+        with _Translated(f"cannot write {self._name} at {offset}", self._errors):
             written = os.pwrite(self._number, data, offset)
             while written < len(data):
                 written += os.pwrite(self._number, memoryview(data)[written:], offset + written)
 
     def sync(self) -> None:
-        with _Translated(f"cannot sync {self._name}"):
+        with _Translated(f"cannot sync {self._name}", self._errors):
             os.fdatasync(self._number)
 
     def write_back(self, offset: int, length: int) -> None:
@@ -185,7 +200,7 @@ class PosixFile:
             self._fail("cannot write back")
 
     def drop_cache(self) -> None:
-        with _Translated(f"cannot drop the cache of {self._name}"):
+        with _Translated(f"cannot drop the cache of {self._name}", self._errors):
             os.posix_fadvise(self._number, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def allocate(self, length: int) -> None:
@@ -193,7 +208,7 @@ class PosixFile:
             self._fail(f"cannot reserve {length} bytes for")
 
     def truncate(self, length: int) -> None:
-        with _Translated(f"cannot cut {self._name}"):
+        with _Translated(f"cannot cut {self._name}", self._errors):
             if os.fstat(self._number).st_size < length:
                 os.ftruncate(self._number, length)
             # ext4 gives back what was reserved beyond only if this does not make the file bigger.
@@ -204,11 +219,11 @@ class PosixFile:
             self._fail("cannot give back a range of")
 
     def size(self) -> int:
-        with _Translated(f"cannot look at {self._name}"):
+        with _Translated(f"cannot look at {self._name}", self._errors):
             return os.fstat(self._number).st_size
 
     def room(self) -> int:
-        with _Translated(f"cannot look at {self._name}"):
+        with _Translated(f"cannot look at {self._name}", self._errors):
             return os.fstat(self._number).st_blocks * _STAT_BLOCK_BYTES
 
     def number(self) -> int:
@@ -223,7 +238,7 @@ class PosixFile:
         code = ctypes.get_errno()
         if code in _NOT_SUPPORTED:
             return  # A file system without it: slower or bigger, not wrong.
-        with _Translated(f"{what} {self._name}"):
+        with _Translated(f"{what} {self._name}", self._errors):
             raise OSError(code, os.strerror(code))
 
 
@@ -233,7 +248,8 @@ class PosixDisk:
     def __init__(self, directory: Path) -> None:
         """Take the directory, made if missing. Raises: WrongDirectory if another process has it."""
         self._directory = str(directory)
-        with _Translated(f"cannot use {directory}"):
+        self._errors = Errors()
+        with _Translated(f"cannot use {directory}", self._errors):
             os.makedirs(directory, mode=0o700, exist_ok=True)
             self._number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -244,36 +260,40 @@ class PosixDisk:
                 f"{directory} is in use by another process; stop it or choose another directory"
             ) from error
 
+    @property
+    def error_count(self) -> int:
+        return self._errors.count
+
     def names(self) -> list[str]:
-        with _Translated(f"cannot list {self._directory}"):
+        with _Translated(f"cannot list {self._directory}", self._errors):
             return sorted(os.listdir(self._number))
 
     def create(self, name: str) -> PosixFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with _Translated(f"cannot create {self._directory}/{name}"):
-            return PosixFile(os.open(name, flags, 0o600, dir_fd=self._number), name)
+        with _Translated(f"cannot create {self._directory}/{name}", self._errors):
+            return PosixFile(os.open(name, flags, 0o600, dir_fd=self._number), name, self._errors)
 
     def open(self, name: str) -> PosixFile:
-        with _Translated(f"cannot open {self._directory}/{name}"):
+        with _Translated(f"cannot open {self._directory}/{name}", self._errors):
             try:
                 number = os.open(name, os.O_RDWR | os.O_CLOEXEC, dir_fd=self._number)
             except FileNotFoundError as error:
                 raise NotFound(f"there is no {self._directory}/{name}") from error
-        return PosixFile(number, name)
+        return PosixFile(number, name, self._errors)
 
     def unlink(self, name: str) -> None:
-        with _Translated(f"cannot remove {self._directory}/{name}"):
+        with _Translated(f"cannot remove {self._directory}/{name}", self._errors):
             try:
                 os.unlink(name, dir_fd=self._number)
             except FileNotFoundError:
                 pass
 
     def sync_names(self) -> None:
-        with _Translated(f"cannot sync {self._directory}"):
+        with _Translated(f"cannot sync {self._directory}", self._errors):
             os.fsync(self._number)
 
     def usage(self) -> DiskUsage:
-        with _Translated(f"cannot look at {self._directory}"):
+        with _Translated(f"cannot look at {self._directory}", self._errors):
             facts = os.fstatvfs(self._number)
         size = facts.f_frsize
         used = (facts.f_blocks - facts.f_bfree) * size

@@ -94,6 +94,7 @@ class MemoryDisk:
         self.cut_after: int | None = None
         self.failing: GfsError | None = None
         self.operations = 0
+        self.error_count = 0
 
     def names(self) -> list[str]:
         with self._lock:
@@ -127,6 +128,7 @@ class MemoryDisk:
 
     def usage(self) -> DiskUsage:
         with self._lock:
+            self._check()
             used = self._used()
             return DiskUsage(used, self._capacity - used, self._capacity)
 
@@ -175,6 +177,7 @@ class MemoryDisk:
         if self._off:
             raise PowerCut
         if self.failing is not None:
+            self.error_count += isinstance(self.failing, DiskFailed)
             raise self.failing
 
     def _change(self) -> None:
@@ -198,6 +201,7 @@ class MemoryFile:
         with self._disk._lock:
             self._disk._check()
             if self._inode.broken.intersection(_sectors(offset, len(into))):
+                self._disk.error_count += 1
                 raise DiskFailed(f"cannot read at {offset}: Input/output error")
             data = self._inode.current[offset : offset + len(into)]
         into[: len(data)] = data

@@ -2,13 +2,14 @@
 
 A server that forgot it would obey a leader that was deposed long ago. The file has two self-checked
 copies, each synced before the other is touched: a power cut costs at most the one being written,
-and the epoch in it was not obeyed yet.
+and the epoch in it was not obeyed yet. Each disk of the server has such a file: the newest counts.
 """
 
 from __future__ import annotations
 
 import logging
 import struct
+from collections.abc import Sequence
 
 from gfs_ha.checksum import crc32c
 from gfs_ha.chunk.disk import Disk, File, opened
@@ -31,15 +32,19 @@ logger = logging.getLogger(__name__)
 class EpochBook:
     """Thread-safe."""
 
-    def __init__(self, disk: Disk, runtime: Runtime) -> None:
-        """Read what was kept. Raises: DiskFailed when the file is there and cannot be trusted."""
-        self._disk = disk
+    def __init__(self, disks: Sequence[Disk], runtime: Runtime) -> None:
+        """Read what was kept. Raises: DiskFailed when a file is there and cannot be trusted."""
+        self._disks = tuple(disks)
         self._lock = runtime.lock()
-        self._newest = _read(disk)
+        self._newest = max(_read(disk) for disk in disks)
 
     @property
     def newest(self) -> Epoch:
         return self._newest
+
+    def drop(self, disk: Disk) -> None:
+        """Ask a disk no more that is out of service; the others know the same."""
+        self._disks = tuple(one for one in self._disks if one is not disk)
 
     def told(self, epoch: Epoch) -> bool:
         """Note an epoch that a leader told; it is durable on return. False: it is an older one.
@@ -51,25 +56,30 @@ class EpochBook:
         with self._lock:
             if epoch <= self._newest:
                 return epoch == self._newest
-            copy = _encode(epoch)
-            file = self._open()
-            try:
-                for offset in _COPY_OFFSETS:
-                    file.write(offset, copy)
-                    file.sync()
-            finally:
-                file.close()
+            for disk in self._disks:
+                _write(disk, _encode(epoch))
             self._newest = epoch
         logger.info("a new leader is obeyed epoch=%s", epoch)
         return True
 
-    def _open(self) -> File:
-        try:
-            return self._disk.open(EPOCH_NAME)
-        except NotFound:
-            file = self._disk.create(EPOCH_NAME)
-            self._disk.sync_names()
-            return file
+
+def _write(disk: Disk, copy: bytes) -> None:
+    file = _open(disk)
+    try:
+        for offset in _COPY_OFFSETS:
+            file.write(offset, copy)
+            file.sync()
+    finally:
+        file.close()
+
+
+def _open(disk: Disk) -> File:
+    try:
+        return disk.open(EPOCH_NAME)
+    except NotFound:
+        file = disk.create(EPOCH_NAME)
+        disk.sync_names()
+        return file
 
 
 def _encode(epoch: Epoch) -> bytes:

@@ -61,7 +61,7 @@ class LocalEnd:
                 request.durability,
             )
             try:
-                return self._store.create_replica(spec)
+                return self._store.create_replica(spec, disk_id=request.disk_id)
             except AlreadyExists:
                 pass  # Then it has to be the same one, and empty: begin_push looks.
         return self._store.get(request.chunk_id, request.birth)
@@ -94,8 +94,8 @@ class LocalEnd:
             except GfsError as error:
                 self.fail(error)
         if self._error is not None:
-            return failed_ack(self._store.identity.server_id, self._error)
-        return ReplicaAck(self._store.identity.server_id, "", self._end)
+            return failed_ack(self._store.server_id, self._error)
+        return ReplicaAck(self._store.server_id, "", self._end)
 
     def close(self) -> None:
         push, self._push = self._push, None

@@ -69,7 +69,7 @@ class Primary:
             WaitingRoom(room.runtime),
             room.runtime,
             newest_epoch,
-            room.store.identity.server_id,
+            room.store.server_id,
             on_end,
             room.rates,
         )
@@ -103,7 +103,7 @@ class Primary:
                 leads = False
             if leads and len(self._tails) >= TAILS_PER_SERVER_MAX:
                 raise Overloaded(f"this server leads {TAILS_PER_SERVER_MAX} tails already")
-        replica = self._store.create_tail(spec, order.order_index)
+        replica = self._store.create_tail(spec, order.order_index, order.disk_id)
         if leads and not replica.header.end:
             hops = tuple(Hop(one.server_id, one.host, one.port) for one in order.chain)
             with self._lock:
@@ -116,8 +116,6 @@ class Primary:
             logger.info("leads chunk=%#x chain=%d", order.chunk_id, len(hops) + 1)
 
     def _spec(self, order: CreateReplica) -> ReplicaSpec:
-        if order.disk_id not in (0, self._store.identity.disk_id):
-            raise ProtocolError(f"disk {order.disk_id:#x} is not on this server")
         if not 0 < order.capacity <= CHUNK_BYTES_MAX:
             raise ProtocolError(f"a chunk of {order.capacity} bytes")
         if len(order.chain) > HOPS_MAX:

@@ -55,7 +55,7 @@ def serve_fetch(room: ReadRoom, request: DataRequest, stream: Stream) -> None:
     plan = replica.plan_read(request.offset, request.length)
     reader = _RangeReader(room, request, plan)
     doubted = replica.condition == "damaged"  # Then nothing leaves that was not looked at.
-    with opened(room.store.disk, plan.name) as file, room.store.buffers.borrow() as buffer:
+    with opened(replica.disk, plan.name) as file, room.store.buffers.borrow() as buffer:
         space = buffer.data[: len(buffer.data) - 2 * BLOCK_BYTES]
         small = request.length < SENDFILE_BYTES_MIN or request.flags & RequestFlag.CHECKED
         if small and request.length <= len(space):

@@ -20,6 +20,7 @@ from gfs_ha.chunk.scrub_check import Checked, check_replica
 from gfs_ha.chunk.scrub_pace import Clients, ScrubPace
 from gfs_ha.chunk.scrub_plan import BEGIN, END, IDLE, PAUSED, READ, SUSPECTS_MAX, Find, Sight, Step
 from gfs_ha.chunk.scrub_state import ScrubBook
+from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import Cancelled, GfsError
 from gfs_ha.ids import ChunkId
@@ -48,12 +49,14 @@ class Scrubber:
         on_damage: OnDamage,
         runtime: Runtime,
         clients: Clients | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
-        """Go on where the last run stood."""
+        """Go on where the last run stood, on one disk of the store: without one the first."""
         self._store = store
+        self._shelf = shelf = shelf or store.shelves[0]
         self._on_damage = on_damage
         self._runtime = runtime
-        self._book = ScrubBook(store.disk)
+        self._book = ScrubBook(shelf.disk)
         self._changed = runtime.condition()
         self._wanted = USUAL
         self._state = self._book.state
@@ -126,7 +129,7 @@ class Scrubber:
             shown = "waiting"
         eta_ms = int(left / rate * 1000) if running and rate else -1
         return ScrubFacts(
-            disk_id=self._store.identity.disk_id,
+            disk_id=self._shelf.disk_id,
             wanted=wanted,
             state=shown,
             note=self._told(shown, note),
@@ -150,7 +153,7 @@ class Scrubber:
             finds=tuple(
                 ScrubFinding(one.found_ms, ChunkId(one.chunk_id), one.why) for one in state.finds
             ),
-            unidentified=len(self._store.unidentified),
+            unidentified=len(self._shelf.unidentified),
         )
 
     def _told(self, shown: str, note: str) -> str:
@@ -232,7 +235,7 @@ class Scrubber:
         ids = array("Q")
         left = 0
         if self._state.running:
-            for chunk_id, length in self._store.each_sealed():
+            for chunk_id, length in self._store.each_sealed(self._shelf):
                 if chunk_id > self._state.after:
                     ids.append(chunk_id)
                     left += length

@@ -61,7 +61,7 @@ def _check(store: ChunkStore, replica: Replica, read: ReadPiece) -> Checked:
     found = Checked()
     header = replica.header
     try:
-        with opened(store.disk, replica.name) as file:
+        with opened(replica.disk, replica.name) as file:
             file.drop_cache()  # It may hold what the disk does not.
             found.mended = mend_header(store, replica)
             plan = replica.plan_read(0, header.end, data=False)
@@ -85,11 +85,11 @@ def mend_header(store: ChunkStore, replica: Replica) -> bool:
     The good copy has to agree with what this process knows, and is not touched (D1).
     Raises: ReplicaDamaged when none is left; UnknownReplica, NotFound, DiskFailed.
     """
-    reading = read_header(store.disk, replica.name)
+    reading = read_header(replica.disk, replica.name)
     if reading is not None and not reading.copy_lost:
         return False
     with replica.holding_still(replica.header.order_index, _STILL) as slot:
-        reading = read_header(store.disk, slot.name)  # Nobody writes it now.
+        reading = read_header(slot.disk, slot.name)  # Nobody writes it now.
         if reading is not None and not reading.copy_lost:
             return False
         known = slot.header
@@ -99,7 +99,7 @@ def mend_header(store: ChunkStore, replica: Replica) -> bool:
             raise ReplicaDamaged(f"chunk {known.chunk_id:#x}: its block CRCs are lost")
         # Where the next copy goes follows from the generation.
         slot.header = msgspec.structs.replace(known, generation=reading.header.generation)
-        with opened(store.disk, slot.name) as file:
+        with opened(slot.disk, slot.name) as file:
             slot.write(file, slot.header, reading.table)
             file.sync()
         slot.forget_table()

@@ -74,8 +74,9 @@ class StoreInventory:
         self._scrubber = scrubber
 
     def disks(self) -> tuple[DiskFacts, ...]:
-        facts = _disk_facts(self._store.disk, self._store.identity, self._store.chunk_count)
-        journal = self._store.journal
+        shelf = self._store.shelves[0]
+        facts = _disk_facts(shelf.disk, shelf.identity, self._store.chunk_count)
+        journal = shelf.journal
         return (
             msgspec.structs.replace(
                 facts,
@@ -97,11 +98,14 @@ class StoreInventory:
         return self._copies.progress()
 
     def tallies(self) -> tuple[DiskTally, ...]:
-        return (DiskTally(self._store.identity.disk_id, self._store.tally.packed()),)
+        return tuple(DiskTally(one.disk_id, one.tally.packed()) for one in self._store.shelves)
 
     def list_buckets(self, wanted: tuple[tuple[DiskId, int], ...]) -> tuple[BucketListing, ...]:
-        own = self._store.identity.disk_id
-        return self._store.list_buckets({bucket for disk, bucket in wanted if disk == own})
+        found: list[BucketListing] = []
+        for shelf in self._store.shelves:
+            buckets = {bucket for disk_id, bucket in wanted if disk_id == shelf.disk_id}
+            found += self._store.list_buckets(shelf, buckets)
+        return tuple(found)
 
     def led(self) -> tuple[LedTail, ...]:
         return self._data_port.primary.led()
@@ -228,8 +232,8 @@ class Chunkserver:
 
     def _serve(self, identity: Identity, enrolled: bool) -> None:
         runtime = self._runtime
-        store = self.store = ChunkStore(self._disk, identity, runtime, self._boot_id)
-        epochs = EpochBook(self._disk, runtime)
+        store = self.store = ChunkStore.on(self._disk, identity, runtime, self._boot_id)
+        epochs = EpochBook([self._disk], runtime)
         outbox = Outbox(runtime)
 
         def report(chunk_id: ChunkId, block_index: int) -> None:
@@ -296,7 +300,7 @@ class Chunkserver:
             outages.ended()
             identity = Identity(self._config.cluster.id, reply.server_id, disk_id, self._own.name)
             write_identity(self._disk, identity)
-            EpochBook(self._disk, self._runtime).told(reply.epoch)
+            EpochBook([self._disk], self._runtime).told(reply.epoch)
             logger.info("enrolled server=%s id=%d", self._own.name, reply.server_id)
             return identity
         return None

@@ -77,7 +77,7 @@ class DataPorts:
             chunk.birth,
             chunk.capacity,
             Durability.MEMORY if chunk.durability == MEMORY else Durability.DISK,
-            tuple(Hop(one.server_id, one.host, one.port) for one in chunk.replicas),
+            tuple(Hop(one.server_id, one.host, one.port, one.disk_id) for one in chunk.replicas),
         )
         return _SentPush(Push(self._room, target, offset, length_max, PUSH_DEADLINE_S))
 

@@ -201,6 +201,7 @@ class Push:
             op=Op.PUSH,
             cluster=self._room.cluster,
             target=target.chain[0].server_id,
+            disk_id=target.chain[0].disk_id,
             chunk_id=target.chunk_id,
             birth=target.birth,
             offset=self._offset,

@@ -20,7 +20,7 @@ import msgspec
 
 from gfs_ha.checksum import crc32c
 from gfs_ha.errors import ProtocolError
-from gfs_ha.ids import Birth, ChunkId, ServerId, StartId, unpack_epoch
+from gfs_ha.ids import ANY_DISK, Birth, ChunkId, DiskId, ServerId, StartId, unpack_epoch
 from gfs_ha.limits import CHUNK_BYTES_MAX, DATA_HEADER_BYTES_MAX, GOAL_MAX, PROTOCOL_VERSION
 from gfs_ha.protocol.usage import LABEL_BYTES_MAX, clean_label
 
@@ -75,6 +75,7 @@ class Hop(msgspec.Struct, frozen=True):
     server_id: ServerId
     host: str
     port: int
+    disk_id: DiskId = ANY_DISK  # Of that server, for a replica that the push makes.
 
 
 class DataRequest(msgspec.Struct, frozen=True):
@@ -98,6 +99,7 @@ class DataRequest(msgspec.Struct, frozen=True):
     start_id: StartId = StartId(0)  # APPEND, TAIL_LENGTH: of the primary's process.
     committed: int = 0  # RECORDS: how much of the tail every replica acknowledged before.
     label: str = ""  # How the client calls itself: for people, proves nothing. From others none.
+    disk_id: DiskId = ANY_DISK  # Of the target, for a replica that the push makes.
 
     @property
     def creates(self) -> bool:
@@ -131,8 +133,11 @@ def cluster_hash(cluster_id: str) -> int:
 def encode_request(request: DataRequest) -> bytes:
     """Return the bytes of a request header. Raises: ProtocolError where a field does not fit."""
     hops = b"".join(_encode_hop(hop) for hop in request.hops)
-    if request.label:
+    disks = (request.disk_id, *(hop.disk_id for hop in request.hops))
+    if request.label or any(disks):
         hops += _encode_label(request.label)
+    if any(disks):
+        hops += _encode_disks(disks)
     length = _FIXED_LENGTH + len(request.ticket) + len(hops) + _CRC.size
     if length > DATA_HEADER_BYTES_MAX or len(request.hops) > HOPS_MAX:
         raise ProtocolError(f"a request header of {length} bytes, {len(request.hops)} hops")
@@ -176,6 +181,13 @@ def _encode_label(label: str) -> bytes:
     return bytes((len(text),)) + text
 
 
+def _encode_disks(disks: tuple[DiskId, ...]) -> bytes:
+    try:
+        return struct.pack(f"<{len(disks)}Q", *disks)
+    except struct.error as error:
+        raise ProtocolError(f"the id of a disk does not fit: {error}") from error
+
+
 def request_length(prefix: bytes | memoryview) -> int:
     """Return the length of the whole request header from its first PREFIX_BYTES.
 
@@ -207,6 +219,10 @@ def decode_request(data: bytes | memoryview) -> DataRequest:
     cluster, target, chunk, birth, offset, length, op_id, capacity, start_id, committed = rest
     hops_at = fixed_length + ticket_length
     hops, beyond = _decode_hops(data[hops_at : -_CRC.size], hop_count)
+    label, disks = _decode_beyond(beyond, 1 + hop_count) if beyond else ("", ())
+    if disks:
+        below = zip(hops, disks[1:], strict=True)
+        hops = tuple(Hop(one.server_id, one.host, one.port, disk) for one, disk in below)
     request = DataRequest(
         op=member(Op, op),
         cluster=cluster,
@@ -225,7 +241,8 @@ def decode_request(data: bytes | memoryview) -> DataRequest:
         ticket=data[fixed_length:hops_at],
         start_id=StartId(start_id),
         committed=committed,
-        label=_decode_label(beyond) if beyond else "",
+        label=label,
+        disk_id=disks[0] if disks else ANY_DISK,
     )
     if offset + length > CHUNK_BYTES_MAX or capacity > CHUNK_BYTES_MAX:
         raise ProtocolError(f"a range beyond any chunk: offset {offset} length {length}")
@@ -266,10 +283,22 @@ def _decode_hops(data: bytes, count: int) -> tuple[tuple[Hop, ...], bytes]:
     return tuple(hops), data[at:]
 
 
-@lru_cache(maxsize=1024)
-def _decode_label(data: bytes) -> str:
-    """Return how the client calls itself; what lies behind it is of a later release."""
-    length = data[0]
-    if length >= len(data):
+def _decode_beyond(data: bytes, count: int) -> tuple[str, tuple[DiskId, ...]]:
+    """Return how the client calls itself, and so many disks, or none.
+
+    What lies behind them is of a later release.
+    """
+    at = 1 + data[0]
+    if at > len(data):
         raise ProtocolError("a client's name is cut off")
-    return clean_label(data[1 : 1 + length].decode(errors="replace")) if length else ""
+    label = _label_of(data[1:at]) if at > 1 else ""
+    if at == len(data):
+        return label, ()
+    if at + 8 * count > len(data):
+        raise ProtocolError("the disks of a request are cut off")
+    return label, tuple(DiskId(one) for one in struct.unpack_from(f"<{count}Q", data, at))
+
+
+@lru_cache(maxsize=1024)
+def _label_of(data: bytes) -> str:
+    return clean_label(data.decode(errors="replace"))

@@ -7,9 +7,11 @@ command: the same Struct lies in the log. Its reply is what apply recorded.
 from __future__ import annotations
 
 from gfs_ha.ids import (
+    ANY_DISK,
     Birth,
     ChunkId,
     ContentId,
+    DiskId,
     InodeId,
     LogIndex,
     ServerId,
@@ -39,6 +41,7 @@ class Location(Word, frozen=True):
     rack: str
     machine: str  # Name of the host, to recognise "the same machine".
     live: bool = True
+    disk_id: DiskId = ANY_DISK  # Of that server; unknown where only the server is meant.
 
 
 class Extent(Word, frozen=True):

@@ -60,7 +60,7 @@ class Primaries(Server):
         self.up = True
         self.enrolled = False
         identity = Identity(CLUSTER, self.number, DiskId(100 + self.number))
-        self.store = ChunkStore(self.disk, identity, RUNTIME, self.boot, SHAPE)
+        self.store = ChunkStore.on(self.disk, identity, RUNTIME, self.boot, SHAPE)
         self.start_id = StartId(1000 * self.number + self.life)
         pool = StreamPool(TcpStreams(RUNTIME), RUNTIME)
         self.room = PushRoom(self.store, pool, ProgressTicker(RUNTIME), RUNTIME)
@@ -69,8 +69,8 @@ class Primaries(Server):
             self.start_id,
             on_end=lambda end, start_id=self.start_id: self.ended.append((start_id, end)),
         )
-        self.store.journal.takes(1)
-        self.store.journal.keep()
+        self.store.shelves[0].journal.takes(1)
+        self.store.shelves[0].journal.keep()
 
 
 @dataclass

@@ -185,7 +185,7 @@ class AppendRun:
     def _settle(self) -> None:
         server = self.rng.choice(list(self.servers.values()))
         if server.up:
-            self.at(server, lambda: _quietly(server.store.journal.keep))
+            self.at(server, lambda: _quietly(server.store.shelves[0].journal.keep))
 
     def _finish_order(self) -> None:
         server = self.rng.choice(list(self.servers.values()))

@@ -87,7 +87,7 @@ class Server:
         self.life += 1
         self.up = True
         identity = Identity(CLUSTER, self.number, DiskId(100 + self.number))
-        self.store = ChunkStore(self.disk, identity, RUNTIME, self.boot)
+        self.store = ChunkStore.on(self.disk, identity, RUNTIME, self.boot)
 
     def kill(self) -> None:
         self.up = False

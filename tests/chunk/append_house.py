@@ -43,7 +43,7 @@ def primary_of(store: ChunkStore, start_id: int = 100) -> Primary:
 
 
 def start_of(house: House) -> StartId:
-    return StartId(house.store.identity.server_id * 100)
+    return StartId(house.store.server_id * 100)
 
 
 def order_tail(
@@ -54,7 +54,9 @@ def order_tail(
 ) -> None:
     """Make the replicas of the tail of the tests; the first house is its primary."""
     order = CreateReplica(chunk_id, BIRTH, MAKING, DiskId(0), durability, capacity)
-    chain = tuple(CopySource(*msgspec.structs.astuple(house.hop)) for house in houses[1:])
+    chain = tuple(
+        CopySource(house.hop.server_id, house.hop.host, house.hop.port) for house in houses[1:]
+    )
     for house in houses[1:]:
         house.port.primary.create(order)
     head = msgspec.structs.replace(order, chain=chain, primary_start=start_of(houses[0]))
@@ -65,7 +67,7 @@ def request_to(house: House, op: Op, **changed: object) -> DataRequest:
     request = DataRequest(
         op=op,
         cluster=cluster_hash(CLUSTER),
-        target=house.store.identity.server_id,
+        target=house.store.server_id,
         chunk_id=CHUNK,
         birth=BIRTH,
         offset=0,

@@ -43,7 +43,7 @@ class House:
 
     @property
     def hop(self) -> Hop:
-        return Hop(self.store.identity.server_id, "127.0.0.1", self.port.port)
+        return Hop(self.store.server_id, "127.0.0.1", self.port.port)
 
     def stop(self) -> None:
         self.port.stop()
@@ -54,7 +54,7 @@ def wait_for_journal(house: House) -> None:
     """Return once small appends go to the journal of a server that runs."""
     pause = threading.Event()
     for _ in range(20_000):
-        if house.store.journal.takes(1):
+        if house.store.shelves[0].journal.takes(1):
             return
         pause.wait(0.001)
     raise AssertionError("nobody made the journal")
@@ -74,7 +74,7 @@ def start_house(
     newest_epoch: Callable[[], Epoch] = lambda: BIRTH,
     shape: JournalShape = JOURNAL_SHAPE,
 ) -> House:
-    store = ChunkStore(disk, identity(server_id), runtime, BOOT_ID, shape)
+    store = ChunkStore.on(disk, identity(server_id), runtime, BOOT_ID, shape)
     damage: list[tuple[ChunkId, int]] = []
     ended: list[FinishedTail] = []
     port = DataPort(

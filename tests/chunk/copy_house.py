@@ -41,7 +41,7 @@ def seal(store: ChunkStore, data: bytes = DATA, chunk_id: ChunkId = CHUNK) -> No
 
 
 def source(house: House, port: int | None = None) -> CopySource:
-    return CopySource(house.store.identity.server_id, "127.0.0.1", port or house.port.port)
+    return CopySource(house.store.server_id, "127.0.0.1", port or house.port.port)
 
 
 def order(
@@ -109,7 +109,7 @@ class Target:
 @contextmanager
 def working_copies(store: ChunkStore) -> Iterator[Target]:
     runtime = ThreadedRuntime()
-    epochs = EpochBook(MemoryDisk(runtime), runtime)
+    epochs = EpochBook([MemoryDisk(runtime)], runtime)
     epochs.told(EPOCH)
     outbox = Outbox(runtime)
     streams = StreamPool(TcpStreams(runtime), runtime)

@@ -21,7 +21,7 @@ from gfs_ha.runtime import ThreadedRuntime
 def main() -> None:
     directory, port, rate = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     runtime = ThreadedRuntime()
-    store = ChunkStore(PosixDisk(directory), identity(9), runtime, BOOT_ID)
+    store = ChunkStore.on(PosixDisk(directory), identity(9), runtime, BOOT_ID)
     with working_copies(store) as target:
         source = CopySource(ServerId(1), "127.0.0.1", port)
         target.copies.take(EPOCH, order([source], bytes_per_s=rate))

@@ -27,15 +27,15 @@ SMALL = JournalShape(segments=3, segment_bytes=4 * PAGE_BYTES, append_bytes_max=
 def open_journalled(
     disk: MemoryDisk, boot_id: int = BOOT_ID, shape: JournalShape = SMALL
 ) -> ChunkStore:
-    return ChunkStore(disk, identity(1), RUNTIME, boot_id, shape)
+    return ChunkStore.on(disk, identity(1), RUNTIME, boot_id, shape)
 
 
 def with_journal(disk: MemoryDisk, shape: JournalShape = SMALL) -> ChunkStore:
     """Return a store whose journal takes appends."""
     store = open_journalled(disk, shape=shape)
-    assert not store.journal.takes(1)
-    assert store.journal.keep(), "nobody had made it yet"
-    assert store.journal.takes(1)
+    assert not store.shelves[0].journal.takes(1)
+    assert store.shelves[0].journal.keep(), "nobody had made it yet"
+    assert store.shelves[0].journal.takes(1)
     return store
 
 

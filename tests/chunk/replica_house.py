@@ -22,7 +22,7 @@ RUNTIME = ThreadedRuntime()
 
 
 def open_store(disk: MemoryDisk, boot_id: int = BOOT_ID) -> ChunkStore:
-    return ChunkStore(disk, identity(1), RUNTIME, boot_id)
+    return ChunkStore.on(disk, identity(1), RUNTIME, boot_id)
 
 
 def make_replica(

@@ -83,9 +83,9 @@ def test_a_big_append_goes_to_its_slot_and_takes_along_what_is_in_the_journal(
     store = with_journal(disk)
     story = TailStory(store, CHUNK)
     story.batch(100)
-    used = store.journal.used_bytes
+    used = store.shelves[0].journal.used_bytes
     story.batch(SMALL.append_bytes_max + 1)
-    assert store.journal.used_bytes == used
+    assert store.shelves[0].journal.used_bytes == used
     assert in_header(disk, story) == story.acknowledged
 
 
@@ -96,7 +96,7 @@ def test_appends_kept_in_memory_only_need_no_journal(disk: MemoryDisk) -> None:
     story.chunk_id, story.lengths, story.acknowledged = CHUNK, [], 0
     story.replica = store.get(CHUNK)
     story.batch(100)
-    assert store.journal.used_bytes == 0
+    assert store.shelves[0].journal.used_bytes == 0
 
 
 def test_a_journal_that_is_full_takes_no_more_until_it_was_kept(disk: MemoryDisk) -> None:
@@ -106,12 +106,12 @@ def test_a_journal_that_is_full_takes_no_more_until_it_was_kept(disk: MemoryDisk
     for _ in range(20):
         one.batch(3000)
     full = SMALL.segments * SMALL.segment_bytes
-    assert store.journal.used_bytes == full
+    assert store.shelves[0].journal.used_bytes == full
     assert in_header(disk, one) == one.acknowledged
     assert in_header(disk, other) == 0
-    assert store.journal.keep()
+    assert store.shelves[0].journal.keep()
     assert in_header(disk, other) == 10
-    assert store.journal.used_bytes < full
+    assert store.shelves[0].journal.used_bytes < full
     one.batch(3000)
     assert in_header(disk, one) < one.acknowledged
 
@@ -120,9 +120,9 @@ def test_the_journal_of_a_server_that_stops_is_empty_then(disk: MemoryDisk) -> N
     store = with_journal(disk)
     story = TailStory(store, CHUNK)
     story.batch(100)
-    store.journal.end()
+    store.shelves[0].journal.end()
     assert in_header(disk, story) == 100
-    assert store.journal.used_bytes == 0
+    assert store.shelves[0].journal.used_bytes == 0
     story.batch(100)  # Whatever still comes goes to the slot.
     assert in_header(disk, story) == 200
 
@@ -132,7 +132,7 @@ def test_on_a_disk_that_is_nearly_full_there_is_no_journal() -> None:
     store = open_journalled(disk)
     story = TailStory(store, CHUNK)
     story.batch(100)
-    assert not store.journal.keep()
+    assert not store.shelves[0].journal.keep()
     story.batch(100)
     assert in_header(disk, story) == 200
     assert JOURNAL_NAME not in disk.names()
@@ -157,7 +157,7 @@ def start(body: object) -> threading.Thread:
 
 def wait_until_waiting(store: object, count: int) -> None:
     """Return when so many appends wait for the one that is being synced."""
-    journal = store.journal  # type: ignore[attr-defined]
+    journal = store.shelves[0].journal  # type: ignore[attr-defined]
     ready = threading.Event()
     while len(journal._waiting) < count:
         assert not ready.wait(0.001)
@@ -213,11 +213,11 @@ def test_an_append_that_comes_after_the_fence_leaves_nothing_in_the_journal(
     push = story.replica.begin_push(10, 5, entries)
     push.append(memoryview(b"12345"), [0])
     story.fence()
-    used = store.journal.used_bytes
+    used = store.shelves[0].journal.used_bytes
     with pytest.raises(Fenced):
         push.commit()
     push.close()
-    assert store.journal.used_bytes == used
+    assert store.shelves[0].journal.used_bytes == used
 
 
 # Failures -----------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ def test_after_a_failed_sync_the_journal_takes_nothing_and_the_tail_is_no_proof(
     fail_syncs(monkeypatch, 0)
     with pytest.raises(DiskFailed):
         one.batch(200)
-    assert store.journal.broken
+    assert store.shelves[0].journal.broken
     other.batch(300)
     assert in_header(disk, other) == 400
     answer = one.fence()
@@ -272,7 +272,7 @@ def test_a_slot_that_cannot_be_settled_answers_no_fence_and_keeps_its_segment(
             store.fence(CHUNK, BIRTH, ORDER)
     for _ in range(20):
         other.batch(3000)
-        store.journal.keep()
+        store.shelves[0].journal.keep()
     other.batch(3000)
     assert in_header(disk, other) < other.acknowledged, "it goes on in the other segments"
     disk.power_cycle()
@@ -296,8 +296,10 @@ def test_a_tail_whose_slot_failed_is_sealed_by_its_bytes_all_the_same(
             one.replica.settle()
     assert not store.confirm(CHUNK, BIRTH, (ORDER, 100, digest))
     store.delete(CHUNK, LogIndex(70))
-    assert store.journal.keep() is False
-    assert not any(one.replica in segment.pending for segment in store.journal._segments.used())
+    assert store.shelves[0].journal.keep() is False
+    assert not any(
+        one.replica in segment.pending for segment in store.shelves[0].journal._segments.used()
+    )
 
 
 def test_who_is_to_lead_a_journal_that_was_just_given_up_fails_like_all_others(
@@ -420,7 +422,7 @@ def test_what_a_server_was_told_after_a_start_is_not_undone_by_the_journal_of_be
     again = open_journalled(disk)
     operations = disk.operations
     assert open_journalled(disk).fence(CHUNK, BIRTH, ORDER).end == 100
-    assert again.journal.last_lsn == 1
+    assert again.shelves[0].journal.last_lsn == 1
     assert disk.operations - operations == 4  # Of the fence: two copies, each synced.
 
 
@@ -430,7 +432,7 @@ def test_a_segment_that_is_begun_anew_when_the_power_goes_is_not_damaged(disk: M
     story = TailStory(store, CHUNK)
     for _ in range(3 * 3):  # Pages of the three segments.
         story.batch(3000)
-        store.journal.keep()
+        store.shelves[0].journal.keep()
     disk.cut_after = 4  # Bytes, entries, title, group: the sync does not come.
     with pytest.raises(PowerCut):
         story.batch(3000)

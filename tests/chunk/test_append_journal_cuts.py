@@ -34,7 +34,7 @@ def many_appends(store: ChunkStore, told: Told) -> None:
         other.batch(4000)
         if number == 3:
             one.batch(70_000)  # To its slot at once, across a block.
-        store.journal.keep()
+        store.shelves[0].journal.keep()
     other.batch(50)
 
 
@@ -59,7 +59,7 @@ def fences_and_seals(store: ChunkStore, told: Told) -> None:
     third = made(store, told, THIRD)
     third.batch(10)
     third.batch(20)
-    store.journal.keep()
+    store.shelves[0].journal.keep()
     store.get(THIRD).keep(LogIndex(20))
     third.batch(30)
     fourth = made(store, told, FOURTH)

@@ -41,7 +41,8 @@ def test_a_journal_that_cannot_be_read_in_part_is_damaged_and_the_server_starts(
     assert not any(answer.proof for answer in answers)
     assert [answer.end for answer in answers] == [100 * (page > 1), 200 * (page > 2)]
     third = TailStory(again, ChunkId(CHUNK + 2))
-    assert not again.journal.takes(1) and again.journal.keep()
+    journal = again.shelves[0].journal
+    assert not journal.takes(1) and journal.keep()
     third.batch(100)
     disk.power_cycle()
     third.check(open_journalled(disk, BOOT_ID + 2), disk, "the journal is used again")

@@ -27,7 +27,7 @@ NOTES = 64 << 10
 
 def take(directory: Path) -> tuple[CappedDisk, ChunkStore]:
     disk = CappedDisk(PosixDisk(directory), CAPACITY, RUNTIME.lock())
-    return disk, ChunkStore(disk, identity(1), RUNTIME, BOOT_ID)
+    return disk, ChunkStore.on(disk, identity(1), RUNTIME, BOOT_ID)
 
 
 def real_bytes(disk: CappedDisk) -> int:

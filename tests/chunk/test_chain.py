@@ -13,10 +13,11 @@ from replica_house import noise
 
 from gfs_ha.chunk.disk import PosixFile
 from gfs_ha.chunk.slots.replica import Replica
+from gfs_ha.chunk.slots.spec import ReplicaSpec
 from gfs_ha.client.data_room import DataRoom
 from gfs_ha.client.push import Push, PushResult, PushTarget
 from gfs_ha.errors import DiskFull, UnknownReplica
-from gfs_ha.ids import Epoch, LogIndex, make_chunk_id
+from gfs_ha.ids import DiskId, Epoch, LogIndex, make_chunk_id
 from gfs_ha.limits import BLOCK_BYTES, KIB, MIB, PACKET_BYTES_DEFAULT
 from gfs_ha.protocol.data import Durability, Hop
 from gfs_ha.protocol.grid import part_crcs
@@ -244,7 +245,7 @@ def test_a_full_disk_fails_one_replica_only(
     room: DataRoom, houses: list[House], monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    slots = [house.store.disk for house in houses]
+    slots = [house.store.shelves[0].disk for house in houses]
     whole = PosixFile.write
 
     def write(self: PosixFile, offset: int, data: memoryview) -> None:
@@ -255,9 +256,9 @@ def test_a_full_disk_fails_one_replica_only(
     full: set[threading.Thread] = set()
     begin = houses[1].store.create_replica
 
-    def remember(spec: object) -> object:
+    def remember(spec: ReplicaSpec, disk_id: DiskId) -> Replica:
         full.add(threading.current_thread())
-        return begin(spec)  # type: ignore[arg-type]
+        return begin(spec, disk_id=disk_id)
 
     monkeypatch.setattr(houses[1].store, "create_replica", remember)
     monkeypatch.setattr(PosixFile, "write", write)

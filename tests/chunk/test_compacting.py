@@ -261,7 +261,7 @@ def test_orders_are_answered_once_each_and_a_stopped_one_not_at_all(
 ) -> None:
     masters = Masters(houses)
     epoch = Epoch(1, 9)
-    epochs = EpochBook(MemoryDisk(RUNTIME), RUNTIME)
+    epochs = EpochBook([MemoryDisk(RUNTIME)], RUNTIME)
     epochs.told(epoch)
     outbox = Outbox(RUNTIME)
     working = Compactions(room(houses, masters, streams), epochs, outbox)

@@ -63,7 +63,7 @@ def store(disk: MemoryDisk) -> ChunkStore:
 
 
 def rot(house: House, tmp_path: Path, *blocks: int) -> None:
-    number = house.store.identity.server_id
+    number = house.store.server_id
     path = tmp_path / f"cs{number}" / house.store.get(CHUNK).name
     with path.open("r+b") as file:
         for block in blocks:

@@ -78,7 +78,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     store = open_store(disk)
     with street(tmp_path, 1) as (house,), working_copies(store) as target:
         seal(house.store)
-        epochs = EpochBook(MemoryDisk(RUNTIME), RUNTIME)
+        epochs = EpochBook([MemoryDisk(RUNTIME)], RUNTIME)
         obedience = Obedience(
             store, primary_of(store), target.copies, epochs, target.outbox, RUNTIME
         )

@@ -26,7 +26,9 @@ def test_a_source_that_makes_copies_wait_is_not_taken_for_silent() -> None:
     pace = RepairPace(runtime, allowance_s=float("inf"))
     # The second of three pieces waits for it longer than a peer may be silent.
     pace.allow(RepairAllowance(-1, int(MIB / (1.3 * SILENCE_S))))
-    store = ChunkStore(MemoryDisk(runtime), Identity(CLUSTER, ServerId(1), DiskId(1)), runtime, 5)
+    store = ChunkStore.on(
+        MemoryDisk(runtime), Identity(CLUSTER, ServerId(1), DiskId(1)), runtime, 5
+    )
     seal(store)
     port = DataPort(
         *(("127.0.0.1", 0), store, TcpStreams(runtime), runtime, lambda chunk_id, block: None),

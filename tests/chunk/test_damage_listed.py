@@ -30,12 +30,12 @@ def test_a_rotten_replica_is_listed_serves_its_good_blocks_and_heals(tmp_path: P
     name = store.get(CHUNK).name
     disk.flip(name, DATA_OFFSET + BLOCK_BYTES)
     store.note_damage(CHUNK)
-    assert listed(store) == ["damaged"] and not any(store.tally.packed())
+    assert listed(store) == ["damaged"] and not any(store.shelves[0].tally.packed())
     assert store.get(CHUNK).plan_read(0, BLOCK_BYTES).crcs, "it serves what is good"
     with street(tmp_path, 1) as (house,):
         seal(house.store)
         copy_now(store, order([source(house)]))
-    assert listed(store) == [] and any(store.tally.packed())
+    assert listed(store) == [] and any(store.shelves[0].tally.packed())
     assert disk.names() != [name] and store.get(CHUNK).header.order_index == ORDER
 
 

@@ -189,7 +189,7 @@ def test_what_is_not_here_is_refused(room: DataRoom, house: House) -> None:
 
 def test_a_read_that_began_outlives_a_deletion(room: DataRoom, house: House) -> None:
     plan = house.store.get(CHUNK).plan_read(0, len(DATA))
-    file = house.store.disk.open(plan.name)
+    file = house.store.shelves[0].disk.open(plan.name)
     house.store.delete(CHUNK, ORDER)
     into = memoryview(bytearray(len(DATA)))
     assert file.read(DATA_OFFSET, into) == len(DATA) and into == DATA

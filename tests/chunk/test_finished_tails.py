@@ -62,7 +62,7 @@ def check_proven(houses: list[House], end: FinishedTail, order: LogIndex = ORDER
         places = [(one.appender, one.sequence, one.offset, one.length) for one in proof.records]
         named = [(one.appender, one.sequence, one.offset, one.length) for one in end.records]
         assert named == places
-    assert end.holders == tuple(house.store.identity.server_id for house in houses)
+    assert end.holders == tuple(house.store.server_id for house in houses)
 
 
 @pytest.mark.parametrize("durability", ["disk", "memory"])

@@ -65,7 +65,7 @@ def batch_together(disk: GatedDisk, store: ChunkStore, stories: list[TailStory])
     for count, body in enumerate(bodies[1:], 1):
         threads.append(threading.Thread(target=body))
         threads[-1].start()
-        while len(store.journal._waiting) < count:
+        while len(store.shelves[0].journal._waiting) < count:
             assert not ready.wait(0.001)
     disk.gate.set()
     for thread in threads:
@@ -91,7 +91,7 @@ def test_whichever_byte_rots_no_tail_proves_less_than_was_acknowledged(disk: Gat
     batch_together(disk, store, stories)
     before = stories[0].acknowledged
     stories[0].batch(80)
-    newest = store.journal.used_bytes - PAGE_BYTES
+    newest = store.shelves[0].journal.used_bytes - PAGE_BYTES
     disk.power_cycle()
     groups = range(PAGE_BYTES, newest + 1, PAGE_BYTES)
     assert len(groups) == 3, "alone, two together, alone"

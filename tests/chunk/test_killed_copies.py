@@ -50,7 +50,7 @@ def says(process: subprocess.Popen[bytes]) -> str:
 def started_again(directory: Path) -> Iterator[ChunkStore]:
     disk = PosixDisk(directory)
     try:
-        yield ChunkStore(disk, identity(9), ThreadedRuntime(), BOOT_ID)
+        yield ChunkStore.on(disk, identity(9), ThreadedRuntime(), BOOT_ID)
     finally:
         disk.close()
 
@@ -70,9 +70,9 @@ def test_a_server_killed_amid_a_copy_starts_without_it_and_makes_it_again(
         with started_again(target) as store:
             if before == "short":
                 assert store.get(CHUNK).header.end == MIB
-                assert len(store.disk.names()) == 1
+                assert len(store.shelves[0].disk.names()) == 1
             else:
-                assert store.disk.names() == []
+                assert store.shelves[0].disk.names() == []
                 with pytest.raises(UnknownReplica):
                     store.get(CHUNK)
         with copying(target, house, rate=0) as process:
@@ -80,7 +80,7 @@ def test_a_server_killed_amid_a_copy_starts_without_it_and_makes_it_again(
         with started_again(target) as store:
             assert store.list_sealed() == ((CHUNK, len(DATA)),)
             assert store.confirm(CHUNK, store.get(CHUNK).header.birth, whole())
-            assert len(store.disk.names()) == 1
+            assert len(store.shelves[0].disk.names()) == 1
 
 
 def whole() -> tuple[int, int, int]:

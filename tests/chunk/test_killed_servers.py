@@ -100,7 +100,7 @@ def check_disk(server: Server, complete: bool) -> None:
     disk = PosixDisk(server.directory)
     try:
         number = int(server.hop.server_id)
-        store = ChunkStore(disk, identity(number), ThreadedRuntime(), BOOT_ID)
+        store = ChunkStore.on(disk, identity(number), ThreadedRuntime(), BOOT_ID)
         answer = store.fence(CHUNK, BIRTH, LogIndex(9))
         whole = FIRST + SECOND
         assert answer.proof, answer
@@ -153,7 +153,7 @@ def test_a_client_that_is_gone_leaves_no_half_push(room: DataRoom, servers: list
         server.close()
         disk = PosixDisk(server.directory)
         number = int(server.hop.server_id)
-        store = ChunkStore(disk, identity(number), ThreadedRuntime(), BOOT_ID)
+        store = ChunkStore.on(disk, identity(number), ThreadedRuntime(), BOOT_ID)
         try:
             assert store.fence(CHUNK, BIRTH, LogIndex(9)).end == 0
         except UnknownReplica:

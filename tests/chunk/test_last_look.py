@@ -30,9 +30,11 @@ def test_a_fence_between_the_sync_and_the_answer_takes_the_answer_back(
         for house, name in zip(houses, ("head", "tail"), strict=True):
             begin = house.store.create_replica
 
-            def remember(spec: object, begin: object = begin, name: str = name) -> object:
+            def remember(
+                spec: object, begin: object = begin, name: str = name, **where: object
+            ) -> object:
                 places[threading.current_thread()] = name
-                return begin(spec)  # type: ignore[operator]
+                return begin(spec, **where)  # type: ignore[operator]
 
             monkeypatch.setattr(house.store, "create_replica", remember)
 

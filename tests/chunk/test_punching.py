@@ -197,9 +197,9 @@ def test_a_copy_is_without_what_is_gone_and_counts_as_whole(tmp_path: Path) -> N
             if not gone >> index & 1:
                 start = index * BLOCK_BYTES
                 plan = replica.plan_read(start, len(block(index, COPIED)))
-                read = stored(replica, store.disk, len(COPIED))  # type: ignore[arg-type]
+                read = stored(replica, store.shelves[0].disk, len(COPIED))  # type: ignore[arg-type]
                 assert block_crcs(block(index, read)) == list(plan.crcs)
-        room = store.disk.open(replica.name).room()
+        room = store.shelves[0].disk.open(replica.name).room()
         assert room <= 65536 + len(COPIED) - 3 * BLOCK_BYTES < 65536 + CAPACITY
         # Ordered again it is whole already; a source of further copies like any other.
         copy_now(store, structs.replace(wanted, order_index=LogIndex(LATER + 1)))

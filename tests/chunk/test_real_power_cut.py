@@ -128,7 +128,7 @@ def test_what_was_acknowledged_is_there_after_a_real_power_cut(
     acknowledged = before_the_cut[-1]
     with mounted(image, place):
         disk = PosixDisk(place / "cs1")
-        store = ChunkStore(disk, identity(1), ThreadedRuntime(), BOOT_ID + 1)
+        store = ChunkStore.on(disk, identity(1), ThreadedRuntime(), BOOT_ID + 1)
         try:
             answer = store.fence(CHUNK, BIRTH, LogIndex(5))
         except UnknownReplica:

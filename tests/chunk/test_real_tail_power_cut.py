@@ -75,7 +75,7 @@ def test_an_acknowledged_record_is_there_after_a_real_power_cut(
     assert before_the_cut
     with mounted(image, place):
         disk = PosixDisk(place / "cs1")
-        store = ChunkStore(disk, identity(1), RUNTIME, BOOT_ID + 1)
+        store = ChunkStore.on(disk, identity(1), RUNTIME, BOOT_ID + 1)
         answer = store.fence(CHUNK, BIRTH, ORDER)
         proof = store.prove(CHUNK, ORDER, answer.end)
         disk.close()

@@ -160,8 +160,8 @@ def test_a_chunk_that_is_not_here_cannot_be_fenced(disk: MemoryDisk) -> None:
 
 def test_usage_tells_what_is_free(tmp_path: Path) -> None:
     disk = PosixDisk(tmp_path / "d")
-    store = ChunkStore(disk, identity(1), ThreadedRuntime(), BOOT_ID)
-    usage = store.disk.usage()
+    store = ChunkStore.on(disk, identity(1), ThreadedRuntime(), BOOT_ID)
+    usage = store.shelves[0].disk.usage()
     assert 0 < usage.free <= usage.total
     disk.close()
 
@@ -171,7 +171,7 @@ def test_a_sealed_slot_gives_back_what_it_does_not_need(
     tmp_path: Path, durability: Durability
 ) -> None:
     disk = PosixDisk(tmp_path / "d")
-    store = ChunkStore(disk, identity(1), ThreadedRuntime(), BOOT_ID)
+    store = ChunkStore.on(disk, identity(1), ThreadedRuntime(), BOOT_ID)
     replica = make_replica(store, durability, capacity=32 << 20)
     path = tmp_path / "d" / replica.name
     with replica.begin_push(0, 32 << 20) as push:

@@ -31,7 +31,7 @@ CHUNKS = [make_chunk_id(1, number) for number in range(1, 9)]
 def counted(store: ChunkStore) -> bytes:
     """Return the tally by its definition, from a listing of all buckets."""
     numbers = [0] * BUCKETS
-    for listing in store.list_buckets(range(BUCKETS)):
+    for listing in store.list_buckets(store.shelves[0], range(BUCKETS)):
         for chunk_id, length, damaged in listing.replicas:
             hashed = replica_hash(chunk_id, length)
             assert bucket_of(hashed) == listing.bucket
@@ -85,12 +85,12 @@ def test_the_tally_is_what_a_count_would_give(seed: int) -> None:
             done += 1
         except GfsError:
             pass  # An order that makes no sense now.
-        assert store.tally.packed() == counted(store), number
+        assert store.shelves[0].tally.packed() == counted(store), number
         if chance.randrange(25) == 0:
             disk.power_cycle()
             before = {name[0] for name in store.list_sealed()}
             store = open_store(disk)
-            assert store.tally.packed() == counted(store)
+            assert store.shelves[0].tally.packed() == counted(store)
             assert {name[0] for name in store.list_sealed()} <= before | set(CHUNKS)
     assert done > 60
 
@@ -101,13 +101,15 @@ def test_a_damaged_header_takes_a_replica_out_of_the_tally() -> None:
     append(make_replica(store, chunk_id=CHUNKS[0]), DATA)
     store.finish_seal(CHUNKS[0], ORDER, len(DATA), digest_of(DATA))
     hashed = replica_hash(CHUNKS[0], len(DATA))
-    (listing,) = store.list_buckets([bucket_of(hashed)])
+    (listing,) = store.list_buckets(store.shelves[0], [bucket_of(hashed)])
     assert listing.replicas == ((CHUNKS[0], len(DATA), False),)
-    assert any(store.tally.packed())
+    assert any(store.shelves[0].tally.packed())
     disk.flip(store.get(CHUNKS[0]).name, COPY_BYTES + 20)
     store = open_store(disk)
-    assert not any(store.tally.packed())
-    assert store.list_buckets([bucket_of(hashed)])[0].replicas[0][2], "listed as damaged"
+    assert not any(store.shelves[0].tally.packed())
+    assert store.list_buckets(store.shelves[0], [bucket_of(hashed)])[0].replicas[0][2], (
+        "listed as damaged"
+    )
 
 
 def test_an_unchanged_tally_costs_nothing_and_a_changed_one_two_kilobytes() -> None:

@@ -50,12 +50,11 @@ def push_batch(room: PushRoom, tail: Tail, batch: Batch) -> None:
 
 
 def _request(room: PushRoom, tail: Tail, batch: Batch) -> DataRequest:
-    identity = room.store.identity
     header = tail.replica.header
     return DataRequest(
         op=Op.PUSH,
-        cluster=cluster_hash(identity.cluster_id),
-        target=identity.server_id,
+        cluster=cluster_hash(room.store.cluster_id),
+        target=room.store.server_id,
         chunk_id=header.chunk_id,
         birth=header.birth,
         offset=batch.offset,

@@ -12,6 +12,7 @@ import msgspec
 
 from gfs_ha.checksum import chunk_digest
 from gfs_ha.chunk.slots.format import DATA_OFFSET, Header, SlotFlag
+from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.chunk.slots.slot import Slot
 from gfs_ha.chunk.slots.stamps import sealed_header, stamp_copied
 from gfs_ha.errors import CorruptData
@@ -22,8 +23,9 @@ from gfs_ha.protocol.gone import runs
 class CopySlot:
     """One copy on its way to the disk; used by one thread."""
 
-    def __init__(self, slot: Slot, length: int) -> None:
+    def __init__(self, shelf: Shelf, slot: Slot, length: int) -> None:
         """Reserve the room. Raises: DiskFull, DiskFailed; the slot is removed then."""
+        self.shelf = shelf
         self._slot = slot
         self._length = length
         self._table: array[int] = array("I")

@@ -19,13 +19,13 @@ def open_tombstone(header: Header, disk_id: DiskId) -> OpenReplica:
     return OpenReplica(header.chunk_id, header.birth, disk_id, 0, _TOMBSTONE, header.order_index)
 
 
-def open_replica(replica: Replica, disk_id: DiskId) -> OpenReplica:
+def open_replica(replica: Replica) -> OpenReplica:
     """Return how a replica is listed that is not sealed, or not whole."""
     header = replica.header
     return OpenReplica(
         header.chunk_id,
         header.birth,
-        disk_id,
+        replica.disk_id,
         header.end,
         replica.condition,
         header.order_index,

@@ -42,6 +42,7 @@ class Replica:
         """Args: `made_here` says that this process made it, so that it knows of every append."""
         self._slot = slot
         self._around = around
+        self.disk, self.disk_id = slot.disk, around.journal.disk_id
         self._lock = around.runtime.lock()
         self._orders = around.runtime.lock()
         self.made_here = made_here

@@ -60,7 +60,7 @@ def read_slots(disk: Disk, buffers: BufferPool) -> Found:
         found.slots[slot.header.chunk_id] = slot
     for other in beside:
         winner = found.slots[other.header.chunk_id]
-        if _was_replaced(other, winner, buffers):
+        if was_replaced(other, winner, buffers):
             logger.info("a damaged replica gave way to its copy chunk=%#x", other.header.chunk_id)
             disk.unlink(other.name)
         else:
@@ -105,7 +105,7 @@ def _read_slot(disk: Disk, name: str, found: Found) -> Slot | None:
     return slot
 
 
-def _was_replaced(old: Slot, new: Slot, buffers: BufferPool) -> bool:
+def was_replaced(old: Slot, new: Slot, buffers: BufferPool) -> bool:
     """Return whether a verified copy was made to replace a replica, and is still whole (D3)."""
     header = new.header
     if not header.flags & SlotFlag.REPLACES or header.state is not State.SEALED:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.ids import ANY_DISK, ChunkId, DiskId, ServerId
 from gfs_ha.master.state.records import DEAD, SEALED, Chunk, Replica, Server
 from gfs_ha.master.state.rows import Rows
 from gfs_ha.master.state.tables import CHUNKS, SERVERS, id_key
@@ -46,7 +46,7 @@ class LocationReader:
     def location(self, server_id: ServerId) -> Location | None:
         """Return how to reach a server; None when there is no such one."""
         server = self._server(server_id)
-        return None if server is None else _location(server_id, server, live=True)
+        return None if server is None else _location(server_id, server, True)
 
     def _replica(self, replica: Replica) -> Location | None:
         server = self._server(replica.server_id)
@@ -54,7 +54,7 @@ class LocationReader:
             return None
         # A server that came back without the disk cannot serve it, however alive it is.
         there = any(disk.disk_id == replica.disk_id and not disk.lost for disk in server.disks)
-        return _location(replica.server_id, server, live=there)
+        return _location(replica.server_id, server, there, replica.disk_id)
 
     def _server(self, server_id: ServerId) -> Server | None:
         if server_id not in self._servers:
@@ -62,7 +62,9 @@ class LocationReader:
         return self._servers[server_id]
 
 
-def _location(server_id: ServerId, server: Server, live: bool) -> Location:
+def _location(
+    server_id: ServerId, server: Server, live: bool, disk_id: DiskId = ANY_DISK
+) -> Location:
     return Location(
         server_id=server_id,
         name=server.name,
@@ -71,4 +73,5 @@ def _location(server_id: ServerId, server: Server, live: bool) -> Location:
         rack=server.rack,
         machine=server.machine,
         live=live,
+        disk_id=disk_id,
     )

@@ -34,6 +34,10 @@ class ProcessDisk:
         self._speed = speed
         self._on_unlink = on_unlink
 
+    @property
+    def error_count(self) -> int:
+        return self._inner.error_count
+
     def names(self) -> list[str]:
         self.check()
         return [name for name in self._inner.names() if name != BALLAST]

@@ -16,17 +16,17 @@ RUNTIME = ThreadedRuntime()
 
 
 def test_a_new_directory_knows_no_epoch() -> None:
-    assert EpochBook(MemoryDisk(RUNTIME), RUNTIME).newest == NO_EPOCH
+    assert EpochBook([MemoryDisk(RUNTIME)], RUNTIME).newest == NO_EPOCH
 
 
 def test_an_older_epoch_is_refused_also_after_a_restart() -> None:
     disk = MemoryDisk(RUNTIME)
-    book = EpochBook(disk, RUNTIME)
+    book = EpochBook([disk], RUNTIME)
     assert book.told(Epoch(1, 7))
     assert book.told(Epoch(1, 7))
     assert not book.told(Epoch(1, 6))
     disk.power_cycle()
-    again = EpochBook(disk, RUNTIME)
+    again = EpochBook([disk], RUNTIME)
     assert again.newest == Epoch(1, 7)
     assert not again.told(Epoch(1, 6))
     assert again.told(Epoch(2, 1)), "a new incarnation is newer, whatever its term"
@@ -42,7 +42,7 @@ def test_a_power_cut_at_any_moment_forgets_nothing_that_counted(survivor: str) -
     }[survivor]
     for moment in itertools.count():
         disk = MemoryDisk(RUNTIME)
-        book = EpochBook(disk, RUNTIME)
+        book = EpochBook([disk], RUNTIME)
         counted = NO_EPOCH
         disk.cut_after = moment
         try:
@@ -53,7 +53,7 @@ def test_a_power_cut_at_any_moment_forgets_nothing_that_counted(survivor: str) -
             pass
         finished = disk.cut_after is not None and counted == Epoch(1, 3)
         disk.power_cycle(survives)
-        found = EpochBook(disk, RUNTIME).newest
+        found = EpochBook([disk], RUNTIME).newest
         assert counted <= found <= Epoch(1, 3)
         if finished:
             break
@@ -63,37 +63,37 @@ def test_a_power_cut_at_any_moment_forgets_nothing_that_counted(survivor: str) -
 @pytest.mark.parametrize("offset", [0, 12, 19, 4096, 4108, 4115])
 def test_one_rotten_byte_forgets_nothing(offset: int) -> None:
     disk = MemoryDisk(RUNTIME)
-    EpochBook(disk, RUNTIME).told(Epoch(3, 9))
+    EpochBook([disk], RUNTIME).told(Epoch(3, 9))
     disk.flip(EPOCH_NAME, offset)
-    assert EpochBook(disk, RUNTIME).newest == Epoch(3, 9)
+    assert EpochBook([disk], RUNTIME).newest == Epoch(3, 9)
 
 
 @pytest.mark.parametrize("offset", [0, 4096])
 def test_a_copy_that_cannot_be_read_forgets_nothing(offset: int) -> None:
     disk = MemoryDisk(RUNTIME)
-    EpochBook(disk, RUNTIME).told(Epoch(1, 7))
+    EpochBook([disk], RUNTIME).told(Epoch(1, 7))
     disk.break_sector(EPOCH_NAME, offset)
-    book = EpochBook(disk, RUNTIME)
+    book = EpochBook([disk], RUNTIME)
     assert book.newest == Epoch(1, 7)
-    assert book.told(Epoch(1, 8)) and EpochBook(disk, RUNTIME).newest == Epoch(1, 8)
+    assert book.told(Epoch(1, 8)) and EpochBook([disk], RUNTIME).newest == Epoch(1, 8)
     disk.break_sector(EPOCH_NAME, 0)
     disk.break_sector(EPOCH_NAME, 4096)
     with pytest.raises(DiskFailed):
-        EpochBook(disk, RUNTIME)
+        EpochBook([disk], RUNTIME)
 
 
 def test_a_server_that_lost_both_copies_does_not_start() -> None:
     disk = MemoryDisk(RUNTIME)
-    EpochBook(disk, RUNTIME).told(Epoch(3, 9))
+    EpochBook([disk], RUNTIME).told(Epoch(3, 9))
     disk.flip(EPOCH_NAME, 12)
     disk.flip(EPOCH_NAME, 4108)
     with pytest.raises(DiskFailed, match="both copies"):
-        EpochBook(disk, RUNTIME)
+        EpochBook([disk], RUNTIME)
 
 
 def test_an_epoch_that_cannot_be_kept_does_not_count() -> None:
     disk = MemoryDisk(RUNTIME)
-    book = EpochBook(disk, RUNTIME)
+    book = EpochBook([disk], RUNTIME)
     disk.failing = DiskFailed("I/O error")
     with pytest.raises(DiskFailed):
         book.told(Epoch(1, 1))

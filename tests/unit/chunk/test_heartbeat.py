@@ -155,8 +155,8 @@ class Server:
     def __init__(self) -> None:
         self.leader = ScriptedLeader()
         disk = MemoryDisk(RUNTIME)
-        store = ChunkStore(disk, Identity("c", ServerId(4), DiskId(2)), RUNTIME, 12)
-        self.epochs = EpochBook(disk, RUNTIME)
+        store = ChunkStore.on(disk, Identity("c", ServerId(4), DiskId(2)), RUNTIME, 12)
+        self.epochs = EpochBook([disk], RUNTIME)
         self.outbox = Outbox(RUNTIME)
         streams = StreamPool(TcpStreams(RUNTIME), RUNTIME)
         pace = RepairPace(RUNTIME)

@@ -86,8 +86,8 @@ class Server:
 def server() -> Iterator[Server]:
     disk = MemoryDisk(RUNTIME)
     identity = Identity("c", ServerId(1), DiskId(2))
-    store = ChunkStore(disk, identity, RUNTIME, boot_id=7)
-    epochs = EpochBook(disk, RUNTIME)
+    store = ChunkStore.on(disk, identity, RUNTIME, boot_id=7)
+    epochs = EpochBook([disk], RUNTIME)
     outbox = Outbox(RUNTIME)
     copies = Copies(
         *(store, StreamPool(TcpStreams(RUNTIME), RUNTIME), epochs, outbox),
@@ -126,7 +126,7 @@ def test_a_tail_is_made_durably_and_only_once(server: Server) -> None:
         server.obedience.take(EPOCH, [create_order()])
         assert server.answers(1) == [OrderDone(ChunkId(1), LogIndex(4), "create")]
     server.disk.power_cycle()
-    found = ChunkStore(server.disk, server.store.identity, RUNTIME, boot_id=7)
+    found = ChunkStore.on(server.disk, server.store.shelves[0].identity, RUNTIME, boot_id=7)
     header = found.get(ChunkId(1), BIRTH).header
     assert (header.kind, header.end, header.capacity) == (ChunkKind.TAIL, 0, 1 << 20)
 
@@ -140,7 +140,7 @@ def test_a_tail_is_made_durably_and_only_once(server: Server) -> None:
         ({"durability": "tape"}, "ProtocolError"),
         ({"capacity": 0}, "ProtocolError"),
         ({"capacity": 1 << 40}, "ProtocolError"),
-        ({"disk_id": DiskId(9)}, "ProtocolError"),
+        ({"disk_id": DiskId(9)}, "DiskFailed"),
     ],
 )
 def test_an_order_for_another_tail_is_refused(
@@ -165,7 +165,7 @@ def test_a_tail_that_was_fenced_first_is_not_made(server: Server) -> None:
 
 def test_a_tail_of_another_start_is_not_taken_for_a_new_one(server: Server) -> None:
     primary_of(server.store).create(create_order())
-    again = ChunkStore(server.disk, server.store.identity, RUNTIME, boot_id=7)
+    again = ChunkStore.on(server.disk, server.store.shelves[0].identity, RUNTIME, boot_id=7)
     with pytest.raises(Fenced):
         primary_of(again).create(create_order())
 
@@ -184,7 +184,7 @@ def test_the_start_that_the_order_names_is_the_primary(server: Server) -> None:
 def test_the_epoch_is_on_the_disk_before_its_orders_run(server: Server) -> None:
     assert server.obedience.take(EPOCH, [])
     server.disk.power_cycle()
-    assert EpochBook(server.disk, RUNTIME).newest == EPOCH
+    assert EpochBook([server.disk], RUNTIME).newest == EPOCH
 
 
 def test_an_epoch_that_cannot_be_kept_has_no_order_obeyed(server: Server) -> None:

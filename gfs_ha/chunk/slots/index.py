@@ -1,0 +1,108 @@
+"""Which replica of which chunk is here, on which disk, and what reports say of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+
+from gfs_ha.chunk.slots import listing
+from gfs_ha.chunk.slots.replica import Replica
+from gfs_ha.chunk.slots.shelf import Shelf
+from gfs_ha.errors import UnknownReplica, WrongBirth
+from gfs_ha.ids import Birth, ChunkId, DiskId
+from gfs_ha.protocol.control import BucketListing, OpenReplica
+from gfs_ha.runtime import Runtime
+
+
+class ReplicaIndex:
+    """At most one replica per chunk (C2). Thread-safe, but for what needs the lock."""
+
+    def __init__(self, shelves: Sequence[Shelf], runtime: Runtime) -> None:
+        self.shelves = tuple(shelves)
+        self._lock = runtime.lock()
+        self._replicas: dict[ChunkId, Replica] = {}
+        self._counts: Counter[DiskId] = Counter()
+        # Those that heartbeats list in full: a million sealed ones must cost them nothing.
+        self._unsettled: dict[ChunkId, Replica] = {}
+
+    def _add(self, replica: Replica) -> None:
+        """Have it here, instead of the one that was. Needs the lock."""
+        chunk_id = replica.header.chunk_id
+        self._remove(chunk_id)
+        self._replicas[chunk_id] = replica
+        self._counts[replica.disk_id] += 1
+        if replica.condition != listing.SETTLED:
+            self._unsettled[chunk_id] = replica
+
+    def _remove(self, chunk_id: ChunkId) -> None:
+        """Have none of a chunk here. Needs the lock."""
+        replica = self._replicas.pop(chunk_id, None)
+        if replica is not None:
+            self._counts[replica.disk_id] -= 1
+            self._unsettled.pop(chunk_id, None)
+
+    def get(self, chunk_id: ChunkId, birth: Birth | None = None) -> Replica:
+        """Return a replica. Raises: UnknownReplica, WrongBirth."""
+        with self._lock:
+            replica = self._replicas.get(chunk_id)
+        if replica is None:
+            raise UnknownReplica(f"chunk {chunk_id:#x} is not on this server")
+        if birth is not None and replica.header.birth != birth:
+            raise WrongBirth(
+                f"chunk {chunk_id:#x} was born in {replica.header.birth}, not in {birth}"
+            )
+        return replica
+
+    def _list_if_unsettled(self, chunk_id: ChunkId, replica: Replica) -> None:
+        if replica.condition != listing.SETTLED:
+            with self._lock:
+                if self._replicas.get(chunk_id) is replica:
+                    self._unsettled[chunk_id] = replica
+
+    def list_open(self) -> tuple[OpenReplica, ...]:
+        """Return the replicas that are not sealed, or sealed but not whole, and the tombstones."""
+        with self._lock:
+            unsettled = list(self._unsettled.items())
+            found = [
+                listing.open_tombstone(header, shelf.disk_id)
+                for shelf in self.shelves
+                if not shelf.failed
+                for header in shelf.tombstones
+            ]
+        skip = {key for key, one in unsettled if one.condition == listing.SETTLED}
+        found += [listing.open_replica(one) for key, one in unsettled if key not in skip]
+        with self._lock:
+            self._unsettled = {key: one for key, one in self._unsettled.items() if key not in skip}
+        return tuple(found)
+
+    def list_sealed(self) -> tuple[tuple[ChunkId, int], ...]:
+        """Return (chunk, length) of every sealed replica that is not quarantined."""
+        return tuple(listing.sealed_lengths(self._all()))
+
+    def each_sealed(self, shelf: Shelf) -> Iterator[tuple[ChunkId, int]]:
+        """Yield those of a disk, held by nobody: there may be a million."""
+        return listing.sealed_lengths(self._all(shelf))
+
+    def list_buckets(self, shelf: Shelf, buckets: Collection[int]) -> tuple[BucketListing, ...]:
+        """Return the sealed replicas of some buckets of the tally of a disk (G7)."""
+        replicas = self._all(shelf) if buckets else []
+        return listing.list_buckets(replicas, buckets, shelf.disk_id)
+
+    def _all(self, shelf: Shelf | None = None) -> list[Replica]:
+        with self._lock:
+            found = list(self._replicas.values())
+        return [one for one in found if shelf is None or one.disk_id == shelf.disk_id]
+
+    @property
+    def unidentified(self) -> tuple[str, ...]:
+        """Return the slot files that no chunk claims; they are kept until a person decides."""
+        return tuple(name for shelf in self.shelves for name in shelf.unidentified)
+
+    @property
+    def chunk_count(self) -> int:
+        """Return how many replicas are here."""
+        return len(self._replicas)
+
+    def count_on(self, shelf: Shelf) -> int:
+        """Return how many replicas are on a disk."""
+        return self._counts[shelf.disk_id]
