@@ -23,6 +23,7 @@ class Rebalance:
 
     def plan(self, options: JobOptions, listed: int = 100) -> RebalancePlan:
         """Return what a rebalance would move now. Raises: InvalidArgument."""
+        self.status()  # A plan may take its time; that nobody leads is said as soon as ever.
         limit_s = max(_PLAN_S, self._calls.timeout_s)
         return self._calls.ask(PlanRebalance(options, listed), RebalancePlan, limit_s)
 

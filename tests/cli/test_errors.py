@@ -133,6 +133,7 @@ def test_no_master_within_reach_is_temporary_and_names_them(gfsctl: Gfsctl, tmp_
     assert "no leader for" in told and "tried m1, m2, m3" in told
     gfsctl.refused(5, *options, "mkdir", "/x")
     gfsctl.refused(5, *options, "put", "/dev/null", "/x")
+    gfsctl.refused(5, *options, "admin", "rebalance", "plan")  # Which may take two minutes.
     error = json.loads(gfsctl(*options, "ls", "/", "-o", "json").err)["error"]
     assert error["code"] == "NoLeader" and error["retryable"] is True
 
