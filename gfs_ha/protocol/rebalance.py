@@ -59,6 +59,7 @@ class RebalancePlan(Word, frozen=True, tag="rebalance_plan"):
     running: str = ""  # The rebalance that has not ended, else empty.
     waits: str = ""  # Why nothing would be begun now, else empty.
     whole: bool = True
+    left_out: tuple[str, ...] = ()  # Servers that take no part, and why: `cs3 is dead`.
 
 
 class RebalanceStatus(Word, frozen=True, tag="rebalance_status"):
@@ -69,6 +70,7 @@ class RebalanceStatus(Word, frozen=True, tag="rebalance_status"):
     threshold: float
     left_bytes: int  # To be moved at least.
     job: JobRow | None = None
+    left_out: tuple[str, ...] = ()
 
 
 class PlanRebalance(Word, frozen=True, tag="plan_rebalance"):

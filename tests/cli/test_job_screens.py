@@ -66,7 +66,10 @@ MOVES = tuple(
     )
     for at in range(7)
 )
-PLAN = RebalancePlan(DISKS, MOVES, 25_344, 1596 * GIB, 0.54, 0.05, 400 * MIB, 4_100_000, False)
+PLAN = RebalancePlan(
+    *(DISKS, MOVES, 25_344, 1596 * GIB, 0.54, 0.05, 400 * MIB, 4_100_000, False),
+    left_out=("cs06 is dead", "cs07 is being drained"),
+)
 JOB = JobRow(
     id="r-19",
     kind="rebalance",
@@ -151,7 +154,7 @@ CANCELLED_JOB = msgspec.structs.replace(
 REPORTS = {
     "plan": PLAN,
     "balanced": RebalancePlan(DISKS[2:3], (), 0, 0, 0.54, 0.05, 0, -1, True),
-    "status": RebalanceStatus(DISKS, 0.54, 0.05, 1596 * GIB, JOB),
+    "status": RebalanceStatus(DISKS, 0.54, 0.05, 1596 * GIB, JOB, ("cs06 is in maintenance",)),
     "never": RebalanceStatus(DISKS[2:3], 0.54, 0.05, 0, None),
     "job": OneJob((JOB,)),
     "blocked": OneJob((DRAIN,)),

@@ -59,6 +59,8 @@ def test_maintenance_is_shown_and_ends(standing: Gfsctl) -> None:
     assert isinstance(left, int) and 0 < left <= 30 * 60_000
     assert b"maintenance" in standing.ok(*ADMIN, "ls").out
     assert b"SERVER_MAINTENANCE" in standing("admin", "health").out
+    for verb in ("plan", "status"):
+        assert b"left out: cs2 is in maintenance" in standing.ok("admin", "rebalance", verb).out
     assert b"before its time" in standing.ok(*ADMIN, "maintenance", "off", "cs2", "-n").out
     standing.ok(*ADMIN, "maintenance", "off", "cs2")
     assert b"is not in maintenance" in standing.ok(*ADMIN, "maintenance", "off", "cs2").out

@@ -18,6 +18,7 @@ from gfs_ha.protocol.jobs import DONE, FINAL, RUNNING, JobRow
 from gfs_ha.protocol.rebalance import BalanceRow, PlannedMove, RebalancePlan, RebalanceStatus
 
 _MOVES_SHOWN = 5
+_LEFT_OUT_SHOWN = 8
 _SHOWN_MAX = 24  # Disks that change little are left out of a long list.
 _BAR_MAX, _BAR_LEAST = 40, 10
 
@@ -60,6 +61,7 @@ def _(report: RebalancePlan, wide: bool) -> RenderableType:
     parts: list[RenderableType] = [_headline(report)]
     if report.items:
         parts.append(_plan_table(report, wide))
+    parts += _left_out_lines(report.left_out)
     outside = [row for row in report.items if row.outside]
     parts += [
         Text(f"{disk_name(row)} stays at {_share(row.share_after)}: {row.outside}", "yellow")
@@ -154,7 +156,18 @@ def _(report: RebalanceStatus, wide: bool) -> RenderableType:
     elif report.items:
         parts.append(Text(f"{count_text(len(report.items), 'disk')} {near}", "green"))
     parts.append(_status_table(report, wide))
+    parts += _left_out_lines(report.left_out)
     return Group(*parts)
+
+
+def _left_out_lines(left_out: tuple[str, ...]) -> list[RenderableType]:
+    """Return which servers take no part, and why."""
+    lines: list[RenderableType] = [
+        Text(f"left out: {printable(one)}", "yellow") for one in left_out[:_LEFT_OUT_SHOWN]
+    ]
+    if len(left_out) > _LEFT_OUT_SHOWN:
+        lines.append(Text(f"left out: {len(left_out) - _LEFT_OUT_SHOWN} more", "yellow"))
+    return lines
 
 
 def _job_lines(row: JobRow) -> list[RenderableType]:

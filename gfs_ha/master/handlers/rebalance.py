@@ -33,6 +33,8 @@ from gfs_ha.protocol.rebalance import (
     StartRebalance,
 )
 
+_LEFT_OUT_MAX = 100
+
 
 def plan_rebalance(desk: Desk, request: PlanRebalance, slot: Slot) -> None:
     """Answer what a rebalance would do, once it was played through beside everything else."""
@@ -51,7 +53,10 @@ def _plan(desk: Desk, request: PlanRebalance, slot: Slot) -> None:
         if isinstance(result, GfsError):
             slot.fail(desk.proposer.for_client(result))
         else:
-            slot.reply(msgspec.structs.replace(result, moves=result.moves[: request.listed]))
+            with desk.kv.read() as reader:
+                left_out = _left_out(desk, View(reader))
+            moves = result.moves[: request.listed]
+            slot.reply(msgspec.structs.replace(result, moves=moves, left_out=left_out))
 
     foresight = reign.foresight
     with desk.kv.read() as reader:
@@ -80,6 +85,7 @@ def get_rebalance(desk: Desk, view: View, request: GetRebalance, slot: Slot) -> 
         threshold=balance.threshold,
         left_bytes=balance.left_bytes(),
         job=job_row(desk, view, *newest) if newest is not None else None,
+        left_out=_left_out(desk, view),
     )
 
 
@@ -106,3 +112,14 @@ def _balance_now(desk: Desk, view: View, threshold: float) -> Balance:
     scene = scene_now(desk, view)
     traffic = Traffic(view, scene, PlanLimits().busy_rows)
     return balance_of(view, scene, traffic, threshold)
+
+
+def _left_out(desk: Desk, view: View) -> tuple[str, ...]:
+    """Return the servers that give and take nothing, and why."""
+    scene = scene_now(desk, view)
+    found = []
+    for server_id, server in scene.roster.servers:
+        why = scene.roster.trouble(server_id) or ("" if scene.there(server_id) else "is dead")
+        if why:
+            found.append(f"{server.name} {why}")
+    return tuple(sorted(found)[:_LEFT_OUT_MAX])
