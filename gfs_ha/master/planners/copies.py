@@ -25,7 +25,7 @@ ONLY_ONE = "no other server has a copy"
 def plan_copies(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
     """Return the orders of copies and deletions under way, and what their answers come to."""
     made = Plan()
-    scene = Scene(view, seen)
+    scene = Scene.of(view, seen, cursors)
     page = view.busy_chunks(cursors.busy, limits.rows)
     cursors.busy = page[-1][0] if len(page) == limits.rows else NO_CHUNK
     deleted = []

@@ -26,7 +26,7 @@ from gfs_ha.master.state.view import View
 def plan_placing(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
     """Return copies for chunks that lie against their rule, as far as the budget allows."""
     made = Plan()
-    scene, walk = Scene(view, seen), cursors.placing
+    scene, walk = Scene.of(view, seen, cursors), cursors.placing
     if seen.repair.young or seen.repair.hold or not walk.look(_fleet(scene), seen.now_s):
         return made
     load = Load.under_way(view, scene, limits.busy_rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from gfs_ha.ids import NO_SESSION, ChunkId, DiskId, InodeId, ServerId, SessionId
 from gfs_ha.limits import CLAIM_SILENCE_S, SESSION_LIFE_MS
@@ -23,6 +24,9 @@ from gfs_ha.master.state.records import Chunk, Counters
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import DeleteReplica, Order
 from gfs_ha.protocol.repair import RepairAllowance
+
+if TYPE_CHECKING:
+    from gfs_ha.master.planners.scene import Scene
 
 NO_CHUNK = ChunkId(0)  # Below every id.
 NO_INODE = InodeId(0)
@@ -90,6 +94,7 @@ class Cursors:
     jobs: JobBook = field(default_factory=JobBook)
     rebalance: RebalanceWalk = field(default_factory=RebalanceWalk)
     orphans: Place | None = None
+    scene: Scene | None = None  # Of the newest look: what all its planners see is read once.
     hurry: bool = False  # A person wants what is reapable to be gone.
     dead_blocks: DeadWalk = field(default_factory=DeadWalk)
 

@@ -46,7 +46,7 @@ def plan_rebalance(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors)
         cursors.rebalance = RebalanceWalk(number, lacking_s=seen.elected_s)
     if job.phase != RUNNING:
         return made
-    rebalance = _Rebalance(made, view, Scene(view, seen), (number, job), cursors)
+    rebalance = _Rebalance(made, view, Scene.of(view, seen, cursors), (number, job), cursors)
     rebalance.go_on(limits)
     return made
 

@@ -34,7 +34,7 @@ _ALIKE = ("open", "fenced")
 def plan_replication(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
     """Return what brings chunks nearer to their goal, as far as the budget allows."""
     made = Plan()
-    scene = Scene(view, seen)
+    scene = Scene.of(view, seen, cursors)
     _walk(view, scene, limits, cursors)
     _compare_doubted(made, view, scene)
     load = Load.under_way(view, scene, limits.busy_rows)

@@ -7,7 +7,7 @@ from gfs_ha.limits import PLACEMENT_RULE_DEFAULT, REPAIR_SERVER_BYTES_PER_S
 from gfs_ha.master.census import Presence, lost_disks
 from gfs_ha.master.observed import DAMAGED, DEAD, LIVE
 from gfs_ha.master.placement import Candidate, CopyWanted
-from gfs_ha.master.planners.plan import Seen
+from gfs_ha.master.planners.plan import Cursors, Seen
 from gfs_ha.master.roster import roster
 from gfs_ha.master.rules import breaks, faults
 from gfs_ha.master.state.copies import USUAL_BUDGET
@@ -40,6 +40,14 @@ class Scene:
         self._default_rule = settings.rule if settings is not None else PLACEMENT_RULE_DEFAULT
         self._servers: dict[ServerId, Server | None] = {}
         self.presence = Presence(self.there, self._lost, seen.damaged | seen.repair.gone)
+
+    @classmethod
+    def of(cls, view: View, seen: Seen, cursors: Cursors) -> Scene:
+        """Return the scene of a moment: the planners of one look share it."""
+        known = cursors.scene
+        if known is None or known._view is not view or known.seen is not seen:
+            known = cursors.scene = cls(view, seen)
+        return known
 
     def there(self, server_id: ServerId) -> bool:
         """Return whether a server is not dead: a short silence begins no copy (G6)."""

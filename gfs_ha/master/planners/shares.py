@@ -24,7 +24,7 @@ _EVEN_BYTES = 8 * MIB  # Beside these, little differences of what is left do not
 def plan_shares(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
     """Return what repair may take on every server that is not dead."""
     made = Plan()
-    scene = Scene(view, seen)
+    scene = Scene.of(view, seen, cursors)
     repair, budget = seen.repair, scene.budget
     wants = bytes_to_go(view, scene, limits.busy_rows)
     facts = {one: repair.facts[one] for one in wants if one in repair.facts}

@@ -20,7 +20,7 @@ DELETIONS_MAX = 256  # Under way at once: each waits for the word of a server.
 def plan_surplus(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
     """Return the copies that are to be dropped, each with the holders that stay as evidence."""
     made = Plan()
-    scene = Scene(view, seen)
+    scene = Scene.of(view, seen, cursors)
     moved = view.leaving_chunks(cursors.leaving, limits.rows)
     cursors.leaving = moved[-1][0] if len(moved) == limits.rows else NO_CHUNK
     page = view.surplus_chunks(cursors.surplus, limits.rows)

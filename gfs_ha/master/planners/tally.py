@@ -32,7 +32,7 @@ _ROWS = 4  # Times the rows of other walks: with 500 some 10 ms a turn, a millio
 def plan_tally(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
     """Return which buckets are to be listed, and what follows from those that were."""
     made = Plan()
-    scene = Scene(view, seen)
+    scene = Scene.of(view, seen, cursors)
     walk = cursors.tally
     for server_id, start_id in seen.repair.starts.items():
         walk.note_start(server_id, start_id)

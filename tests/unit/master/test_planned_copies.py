@@ -12,6 +12,7 @@ from gfs_ha.ids import ChunkId
 from gfs_ha.master.planners.copies import plan_copies
 from gfs_ha.master.planners.plan import Cursors
 from gfs_ha.master.planners.replication import plan_replication
+from gfs_ha.master.planners.scene import Scene
 from gfs_ha.master.state.commands import ConfirmCopy, LoseHolder, PlaceCopy, SetRepairBudget
 from gfs_ha.protocol.control import OpenReplica
 
@@ -124,3 +125,16 @@ def test_the_chunk_with_one_copy_left_goes_first_also_when_little_may_be_copied(
     house.tables.do(SetRepairBudget(1, 1, 1, 1))
     [first] = house.plan(plan_replication).proposals
     assert isinstance(first, PlaceCopy) and first.chunk_id == ChunkId(one) != two
+
+
+def test_the_planners_of_one_look_share_one_scene_and_those_of_the_next_do_not() -> None:
+    house = House()
+    seen, cursors = house.seen(), Cursors()
+    with house.tables.view() as view:
+        first = Scene.of(view, seen, cursors)
+        assert Scene.of(view, seen, cursors) is first
+        assert Scene.of(view, house.seen(), cursors) is not first
+    with house.tables.view() as later:
+        again = Scene.of(later, seen, cursors)
+        assert again is not first and again is Scene.of(later, seen, cursors)
+        assert Scene.of(later, seen, Cursors()) is not again
