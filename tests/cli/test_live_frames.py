@@ -105,7 +105,7 @@ def test_without_a_leader_what_was_known_stays_and_is_faint_and_says_since_when(
     frame = draw(Look(), sight, (120, 40), (scene.now_s + 2.0, CLOCK))
     lines = [plain(line) for line in frame.lines]
     assert "no leader since 2.0 s   m1 answers, 0.7 s old" in lines[0]
-    assert "10 live" in lines[1] and any("cs03" in line for line in lines)
+    assert "10 live" in lines[2] and any("cs03" in line for line in lines)
     body = [line for line in frame.lines if "cs03" in plain(line)]
     assert {style for _, style in body[0]} == {"faint"}
     assert list(sight.history.of("read")) == before, "the history has no gap"
@@ -115,6 +115,50 @@ def test_without_a_leader_what_was_known_stays_and_is_faint_and_says_since_when(
     assert len(sight.history.of("read")) == len(before) + 1
     lines = [plain(line) for line in draw(Look(), sight, (120, 40), (scene.now_s, CLOCK)).lines]
     assert "leader m2" in lines[0]
+
+
+def test_what_servers_do_moves_no_column_from_one_look_to_the_next() -> None:
+    scene = LiveScene()
+    busy = scene.report(GetLive(limit=100))
+    idle = replace(busy, servers=tuple(replace(one, rates=None) for one in busy.servers))
+    titles = []
+    for report in (busy, idle):
+        sight = Sight()
+        sight.take(Looked(scene.now_s, report))
+        frame = draw(Look(), sight, (80, 24), (scene.now_s, CLOCK))
+        titles += [plain(one) for one in frame.lines if plain(one).startswith("server ")]
+    assert titles[0] == titles[1]
+
+
+def test_long_names_keep_both_ends_and_push_no_count_out() -> None:
+    scene = LiveScene()
+    report = scene.report(GetLive(limit=100))
+    named = "storage-node-eu-central-1a-rack17-{}".format
+    totals = report.overview.servers
+    totals = replace(
+        totals,
+        suspects=tuple(map(named, totals.suspects)),
+        gone=tuple(map(named, totals.gone)),
+    )
+    status = replace(report.status, cluster_name="production-eu-central-1a-cold-storage-03")
+    servers = tuple(replace(one, name=named(one.name)) for one in report.servers)
+    overview = replace(report.overview, servers=totals)
+    sight = Sight()
+    sight.take(
+        Looked(scene.now_s, replace(report, status=status, overview=overview, servers=servers))
+    )
+    text = text_of(Look(), sight, (80, 24), scene.now_s)
+    assert "10 live   1 dead   1 suspect   1 leaving" in text
+    assert "production-e…ld-storage-03  NOT HEALTHY  leader m2 (term 41" in text
+    assert "storage-no…ack17-cs09  dead" in text
+
+
+def test_what_is_seen_now_is_named_whatever_led_to_it() -> None:
+    scene = LiveScene()
+    look = Look(tab=TABS.index("Leases"))
+    look.stack += [("file", "/projects/天文台/" + "deep/" * 20 + "night.log"), ("chunk", 0x3F2A)]
+    text = text_of(look, seen(scene, 2), (80, 24), scene.now_s)
+    assert "deep/night.log > chunk 0x3f2a" in text
 
 
 def test_a_new_leader_that_has_measured_nothing_leaves_the_history_as_it_is() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gfs_ha.cli.live.spans import FAINT, PLAIN, TITLE, Line, Span, cells, cut_path, fit
+from gfs_ha.cli.live.spans import FAINT, PLAIN, TITLE, Line, Span, cells, cut_middle, cut_path, fit
 
 GAP = 2
 
@@ -23,7 +23,9 @@ class Column:
     rank: int = 0
     least: int = 0  # Columns to which it may be cut; 0: it is not cut.
     most: int = 60
+    usual: int = 0  # So wide it is at least: what stands beside it stays where it is.
     path: bool = False  # What is cut is cut at its beginning.
+    name: bool = False  # What is cut is cut in its middle.
     sort: str = ""  # The key that sorts by it.
 
 
@@ -45,7 +47,10 @@ def lay_out(
     titles = [_titled(column, sorted_by) for column in columns]
     cell_rows = [[one if isinstance(one, tuple) else (one, PLAIN) for one in row] for row in rows]
     wanted = [
-        min(column.most, max([cells(title), *(cells(row[at][0]) for row in cell_rows)]))
+        min(
+            column.most,
+            max([column.usual, cells(title), *(cells(row[at][0]) for row in cell_rows)]),
+        )
         for at, (column, title) in enumerate(zip(columns, titles, strict=True))
     ]
     shown = _choose(columns, wanted, width)
@@ -68,6 +73,8 @@ def _row(
         text, style = row[at]
         if columns[at].path:
             text = cut_path(text, widths[at])
+        elif columns[at].name:
+            text = cut_middle(text, widths[at])
         pieces += [(fit(text, widths[at], columns[at].right), style), (" " * GAP, PLAIN)]
     return tuple(pieces[:-1])
 

@@ -273,7 +273,7 @@ def _replicas(row: ChunkRow, width: int) -> list[Item]:
 def _file(report: PlacementReport, sight: Sight, width: int) -> list[Item]:
     items = [
         fact("size", size_text(report.size)),
-        fact("copies", f"{report.goal or '?'} wanted, rule {report.rule}"),
+        *_told("copies", f"{report.goal or '?'} wanted, rule {report.rule}", width),
     ]
     columns = (
         Column("offset", right=True),

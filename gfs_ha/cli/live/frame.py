@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gfs_ha.cli.live.details import detail_page, title_of
 from gfs_ha.cli.live.help import help_lines
-from gfs_ha.cli.live.history import sparkline
+from gfs_ha.cli.live.history import POINTS_MAX, sparkline, unseen
 from gfs_ha.cli.live.look import FILTER, SERVERS, TABS, Look
 from gfs_ha.cli.live.page import Page
 from gfs_ha.cli.live.sight import Sight
@@ -26,8 +26,11 @@ from gfs_ha.cli.live.spans import (
     Line,
     Span,
     all_styled,
+    cells,
     clip,
     cut,
+    cut_middle,
+    cut_path,
     fit,
     length,
     line,
@@ -44,8 +47,9 @@ from gfs_ha.protocol.rates import ServedRate
 COLUMNS_MIN, ROWS_MIN = 40, 10
 _TALL = 20  # Rows from which on the sparklines are shown ...
 _AIRY = 28  # ... and an empty line above the tabs.
-_NUMBERS = 47  # Columns beside a sparkline.
-_SPARK_MAX = 120
+_NUMBERS = 51  # Columns beside a sparkline.
+_SPARK_MAX = POINTS_MAX
+_UNSEEN = "·"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +120,8 @@ def _head(look: Look, sight: Sight, size: tuple[int, int], moment: tuple[float, 
     if look.help:
         return [*lines, ()]
     if live is not None:
-        told = [_servers_line(live, columns), _chunks_line(live, columns)]
+        told = [*_alert(live, columns), _servers_line(live, columns), _chunks_line(live, columns)]
         told += _load_lines(live, sight, columns) if rows >= _TALL else [_load_line(live, columns)]
-        told += _alert(live, columns)
         lines += [all_styled(one, FAINT) for one in told] if absent_s else told
     elif sight.failure:
         lines.append(line((sight.failure, WARN)))
@@ -139,7 +142,7 @@ def _title(look: Look, sight: Sight, columns: int, absent_s: float, clock: str) 
         gone = f"no answer since {duration_text(absent_s * 1000)}"
         return spread(line(("gfs-ha", STRONG), "  ", (gone, BAD)), right, columns)
     status = live.status
-    left: list[str | Span] = [(status.cluster_name, STRONG), "  "]
+    left: list[str | Span] = [(cut_middle(status.cluster_name, columns // 3), STRONG), "  "]
     if absent_s:
         left.append((f"no leader since {duration_text(absent_s * 1000)}", BAD))
         if not live.leads and not sight.failure:
@@ -163,8 +166,13 @@ def _joined(pieces: Sequence[Sequence[Span]], columns: int) -> Line:
 
 
 def _servers_line(live: LiveReport, columns: int) -> Line:
-    pieces = servers_pieces(live.overview, brief=True)
-    return _joined([line((fit("servers", 8), FAINT), *pieces[0]), *pieces[1:]], columns)
+    told: list[Span] = []
+    for named in (True, False):
+        first, *pieces = servers_pieces(live.overview, brief=True, named=named)
+        told = [(fit("servers", 8), FAINT), *first]
+        if length(told) + sum(3 + length(piece) for piece in pieces[:-2]) <= columns:
+            break  # Only racks and room may be left out; names before any count is.
+    return _joined([told, *pieces], columns)
 
 
 def _chunks_line(live: LiveReport, columns: int) -> Line:
@@ -218,8 +226,10 @@ def _load_lines(live: LiveReport, sight: Sight, columns: int) -> list[Line]:
 
 
 def _spark(word: str, sight: Sight, width: int, numbers: Sequence[str | Span]) -> Line:
-    bars = sparkline(sight.history.of(word), width)
-    return line((fit(word, 8), FAINT), (bars, ACCENT), "  ", *numbers)
+    values = sight.history.of(word)
+    blank = unseen(values, width)
+    bars = sparkline(values, width)[blank:]
+    return line((fit(word, 8), FAINT), (_UNSEEN * blank, FAINT), (bars, ACCENT), "  ", *numbers)
 
 
 def _served(rate: ServedRate, bytes_per_s: int) -> list[str | Span]:
@@ -227,7 +237,11 @@ def _served(rate: ServedRate, bytes_per_s: int) -> list[str | Span]:
         return [(f"{NOTHING:>12}", FAINT)]
     often = often_text(rate.per_s)
     p50, p99 = latency_text(rate.p50_us), latency_text(rate.p99_us)
-    return [f"{rate_text(bytes_per_s):>12}  {often:>9}  {p50:>8}", ("  p99 ", FAINT), f"{p99:>7}"]
+    return [
+        f"{rate_text(bytes_per_s):>12}  {often:>9}",
+        *(("  p50 ", FAINT), f"{p50:>8}"),
+        *(("  p99 ", FAINT), f"{p99:>7}"),
+    ]
 
 
 def _alert(live: LiveReport, columns: int) -> list[Line]:
@@ -246,13 +260,22 @@ def _alert(live: LiveReport, columns: int) -> list[Line]:
 def _tab_line(look: Look, live: LiveReport | None, columns: int) -> Line:
     target = look.target
     if target is not None:
-        trail = " > ".join([look.tab_name, *(title_of(one) for one in look.stack)])
-        return clip(line((f" {trail} ", STRONG)), columns)
+        return _trail(look, columns)
     titles = tab_titles(live)
     with_counts = _tabs(look, {name: f" {titles[name]}" if titles[name] else "" for name in TABS})
     if length(with_counts) <= columns:
         return with_counts
     return clip(_tabs(look, dict.fromkeys(TABS, "")), columns)
+
+
+def _trail(look: Look, columns: int) -> Line:
+    """Return what was opened one after the other: what is seen now is told before all others."""
+    *before, now = [look.tab_name, *(title_of(one) for one in look.stack)]
+    left = columns - cells(now) - 2
+    way = " > ".join(before)
+    if cells(way) + 3 > left:
+        way = cut_path(way, left - 3) if left >= 8 else ""
+    return clip(line((f" {way} > " if way else " ", FAINT), (f"{now} ", STRONG)), columns)
 
 
 def _tabs(look: Look, counts: dict[str, str]) -> Line:

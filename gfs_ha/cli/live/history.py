@@ -11,9 +11,14 @@ from math import ceil
 
 POINTS_MAX = 240
 SERVERS_MAX = 1_000
-SERVER_POINTS = 32
+SERVER_POINTS = 48
 
 BARS = "▁▂▃▄▅▆▇"  # None fills its line: rows below each other stay apart.
+
+
+def unseen(values: Sequence[float], width: int) -> int:
+    """Return of how many columns of a sparkline nothing is known yet."""
+    return max(0, width - len(values))
 
 
 def sparkline(values: Sequence[float], width: int, top: float = 0.0) -> str:

@@ -85,6 +85,17 @@ def cut_path(path: str, width: int) -> str:
     return f"…{kept}" if width > 0 else ""
 
 
+def cut_middle(text: str, width: int) -> str:
+    """Return a text that takes at most so many columns; what is cut is in its middle.
+
+    Names of machines differ at their ends: `storage-eu-1a…r17-0042`.
+    """
+    if cells(text) <= width:
+        return text
+    first = cut(text, max(1, (width + 1) // 2))
+    return first[:-1] + cut_path(text, width - cells(first[:-1])) if width > 2 else cut(text, width)
+
+
 def fit(text: str, width: int, right: bool = False) -> str:
     """Return a text that takes exactly so many columns."""
     text = cut(text, width)

@@ -131,11 +131,16 @@ def clock_span(clock: MasterClock) -> Span:
 # Servers and clients ------------------------------------------------------------------------------
 
 
-def servers_pieces(overview: Overview, brief: bool = False) -> list[Line]:
+def servers_pieces(overview: Overview, brief: bool = False, named: bool = True) -> list[Line]:
     """Return how many servers are how, racks and room; `brief`: what matters most comes first."""
     totals = overview.servers
     silent = [
-        line((f"{count_text(count)} {word}{_named(names, count)}", style if count else FAINT))
+        line(
+            (
+                f"{count_text(count)} {word}{_named(names, count) if named else ''}",
+                style if count else FAINT,
+            )
+        )
         for count, word, names, style in (
             (totals.suspect, "suspect", totals.suspects, WARN),
             (totals.dead, "dead", totals.gone, BAD),

@@ -25,8 +25,8 @@ from gfs_ha.cli.live.spans import (
 from gfs_ha.cli.live.summary import FAR_BEHIND, clock_span, matrix_lines
 from gfs_ha.cli.live.words import (
     NOTHING,
-    age_words,
     bar_text,
+    brief_age,
     latency_text,
     often_text,
     rate_span,
@@ -52,20 +52,20 @@ def tab_page(look: Look, sight: Sight, width: int) -> Page:
 # Servers ------------------------------------------------------------------------------------------
 
 _SERVERS = (
-    Column("server", least=8, sort=words.NAME),
-    Column("rack", rank=6, most=12, sort=words.RACK),
-    Column("state", least=7, most=24, sort=words.STATE),
-    Column("heard", right=True, rank=5, sort=words.HEARTBEAT),
-    Column("used", right=True, rank=1, sort=words.USED),
+    Column("server", least=16, sort=words.NAME, name=True),
+    Column("rack", rank=6, most=12, sort=words.RACK, name=True),
+    Column("state", least=7, most=24, usual=7, sort=words.STATE),
+    Column("heard", right=True, rank=5, usual=5, sort=words.HEARTBEAT),
+    Column("used", right=True, rank=1, usual=5, sort=words.USED),
     Column("", rank=10),
-    Column("free", right=True, rank=8),
-    Column("chunks", right=True, rank=9, sort=words.CHUNKS),
-    Column("read", right=True, rank=2, sort=words.READ),
-    Column("written", right=True, rank=2, sort=words.WRITE),
-    Column("appended", right=True, rank=7, sort=words.APPEND),
-    Column("queue", right=True, rank=4, sort=words.QUEUE),
-    Column("p50", right=True, rank=11),
-    Column("p99", right=True, rank=3, sort=words.LATENCY),
+    Column("free", right=True, rank=8, usual=9),
+    Column("chunks", right=True, rank=9, usual=7, sort=words.CHUNKS),
+    Column("read", right=True, rank=2, usual=11, sort=words.READ),
+    Column("written", right=True, rank=2, usual=11, sort=words.WRITE),
+    Column("appended", right=True, rank=7, usual=11, sort=words.APPEND),
+    Column("queue", right=True, rank=4, usual=5, sort=words.QUEUE),
+    Column("p50", right=True, rank=11, usual=7),
+    Column("p99", right=True, rank=3, usual=7, sort=words.LATENCY),
     Column("", rank=6),
 )
 
@@ -90,7 +90,7 @@ def _server_row(server: LiveServer, sight: Sight, width: int) -> Row:
     busy = [] if rates is None else [rates.read, rates.write, rates.append]
     p50 = max((one.p50_us for one in busy if one.p50_us is not None), default=None)
     p99 = max((one.p99_us for one in busy if one.p99_us is not None), default=None)
-    points = 24 if width >= 160 else 12
+    points = 48 if width >= 190 else 24 if width >= 160 else 12
     return (
         (server.name, STRONG),
         server.rack,
@@ -112,7 +112,7 @@ def _server_row(server: LiveServer, sight: Sight, width: int) -> Row:
 
 def _heard(server: LiveServer) -> Span:
     style = FAINT if server.heartbeat_age_ms < 3000 else WARN
-    return age_words(server.heartbeat_age_ms), style
+    return brief_age(server.heartbeat_age_ms), style
 
 
 def _used(server: LiveServer) -> Span:
@@ -139,15 +139,15 @@ def _latency(microseconds: int | None) -> Span:
 # Masters ------------------------------------------------------------------------------------------
 
 _MASTERS = (
-    Column("master", least=6),
+    Column("master", least=16, name=True),
     Column("role", least=8, most=30),
     Column("term", right=True, rank=4),
     Column("behind", right=True, rank=1),
-    Column("clock", right=True, rank=3),
+    Column("clock", right=True, rank=3, usual=7),
     Column("applied", right=True, rank=6),
     Column("commit p50", right=True, rank=5),
-    Column("p99", right=True, rank=5),
-    Column("calls", right=True, rank=2),
+    Column("p99", right=True, rank=5, usual=7),
+    Column("calls", right=True, rank=2, usual=7),
     Column("call p99", right=True, rank=2),
     Column("rss", right=True, rank=7),
     Column("state", right=True, rank=8),

@@ -51,6 +51,11 @@ def age_words(milliseconds: int) -> str:
     return "never" if milliseconds < 0 else duration_text(milliseconds)
 
 
+def brief_age(milliseconds: int) -> str:
+    """Return an age in its largest unit, as wide as others: `0.4 s`, `12 m`, `3 h`, `never`."""
+    return " ".join(age_words(milliseconds).split(" ")[:2])
+
+
 def state_span(state: str, mode: str = IN_SERVICE, maintenance: bool = False) -> Span:
     """Return how a server is, and how it stands if that is news."""
     told = [state]

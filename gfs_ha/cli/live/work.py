@@ -30,16 +30,16 @@ _PHASES = {RUNNING: GOOD, PAUSED: WARN, DONE: FAINT, FAILED: BAD, CANCELLED: WAR
 
 _JOBS = (
     Column("job"),
-    Column("kind", least=7, most=14),
-    Column("of", rank=4, least=4, most=20),
+    Column("kind", least=9, most=14),
+    Column("of", rank=4, least=10, most=40, name=True),
     Column("phase"),
     Column("done", right=True),
     Column("", rank=6),
-    Column("left", right=True, rank=3),
-    Column("rate", right=True, rank=1),
-    Column("ETA", right=True, rank=1),
+    Column("left", right=True, rank=3, usual=9),
+    Column("rate", right=True, rank=1, usual=11),
+    Column("ETA", right=True, rank=1, usual=6),
     Column("asked by", rank=7, most=24),
-    Column("says", least=8, most=90, rank=2),
+    Column("says", least=24, most=120, rank=2),
 )
 
 
@@ -71,11 +71,11 @@ def _job_row(job: JobRow) -> Row:
 # Leases -------------------------------------------------------------------------------------------
 
 _LEASES = (
-    Column("ends in", right=True),
-    Column("holder", least=6, most=24),
-    Column("file", least=12, most=80, path=True),
+    Column("ends in", right=True, usual=7),
+    Column("holder", least=12, most=40, name=True),
+    Column("file", least=30, most=120, path=True),
     Column("chunk", rank=2),
-    Column("length", right=True, rank=1),
+    Column("length", right=True, rank=1, usual=8),
     Column("idle", right=True, rank=3),
     Column("held", right=True, rank=4),
     Column("renewed", right=True, rank=5),
@@ -116,9 +116,10 @@ _EVENTS = (
     Column("when"),
     Column("", rank=1),
     Column("kind", rank=2),
-    Column("subject", least=6, most=24),
-    Column("what happened", least=20, most=400),
+    Column("subject", least=11, most=40, name=True),
+    Column("what happened", least=50, most=400),
 )
+_YEAR_FROM_COLUMNS = 100
 _SEVERITIES = {INFO: ("", PLAIN), WARNING: ("!", WARN), ERROR: ("!!", BAD)}
 
 
@@ -128,7 +129,8 @@ def events_page(look: Look, sight: Sight, live: LiveReport, width: int) -> Page:
     for event in sight.events or ():
         mark, style = _SEVERITIES.get(event.severity, ("", PLAIN))
         what = (event.text, style)
-        when = (time_text(event.wall_ns), FAINT)
+        time = time_text(event.wall_ns)
+        when = (time if width >= _YEAR_FROM_COLUMNS else time.partition("-")[2], FAINT)
         row: Row = (when, (mark, style), (event.kind, FAINT), (event.subject, STRONG), what)
         rows.append((_subject(event), row))
     empty = "nothing has happened" if sight.events is not None else "waiting for the events"
