@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from gfs_ha.ids import ServerId
 from gfs_ha.protocol.overview import Overview
 from gfs_ha.protocol.reports import HealthReport
 from gfs_ha.sketch import Sketch
@@ -44,6 +45,7 @@ class LiveBoard:
     def __init__(self) -> None:
         self.health: Kept[tuple[HealthReport, int]] = Kept(_HEALTH_FRESH_S)
         self.overview: Kept[Overview] = Kept(_FRESH_S)
+        self.latencies: Kept[dict[ServerId, float]] = Kept(_FRESH_S)  # By which it is sorted.
         self._usage: dict[tuple[str, str], Kept[tuple[Sketch, float]]] = {}
 
     def usage(self, key: tuple[str, str]) -> Kept[tuple[Sketch, float]]:

@@ -115,6 +115,7 @@ class Observed:
     def forget(self, server_id: ServerId) -> None:
         """Forget a server that is no member of the cluster any more."""
         self.servers.pop(server_id, None)
+        self.loads.forget(server_id)
         self.usage.forget(server_id)
         self._listed.pop(server_id, None)
         for notes in (self.damage, self.problems, self._blocks):

@@ -94,12 +94,12 @@ def times_between(before: Sequence[int], after: Sequence[int]) -> list[int]:
     return [max(0, new - old) for new, old in zip(after, longer, strict=False)]
 
 
-def add_times(into: list[int], times: Sequence[int]) -> None:
-    """Add counts by class to others."""
+def add_times(into: list[int], times: Sequence[int], sign: int = 1) -> None:
+    """Add counts by class to others, or (-1) take away what was added before."""
     if len(into) < len(times):
         into.extend([0] * (len(times) - len(into)))
     for number, count in enumerate(times):
-        into[number] += count
+        into[number] += sign * count
 
 
 def rate_of(count: float, length: int, times: Sequence[int], over_s: float) -> ServedRate:

@@ -62,6 +62,10 @@ def test_the_leader_shows_pages_and_rates_and_a_follower_what_its_tables_say(
     assert report.servers[0].name == "cs3" and report.servers[0].rates.read.bytes_per_s > 0
     assert all(row.rates is None for row in report.servers[1:]), "older servers tell nothing"
     wait_until(
+        lambda: look(asker, trio.leader(), GetLive(sort="latency")).servers[0].name == "cs3",
+        "the slowest one first",
+    )
+    wait_until(
         lambda: look(asker, trio.leader(), GetLive()).overview.measured == 1, "the kept totals"
     )
 

@@ -20,6 +20,7 @@ from gfs_ha.master.handlers.masters import FAILOVERS_SHOWN, master_rows
 from gfs_ha.master.handlers.overview import ending_leases, job_rows, overview_of
 from gfs_ha.master.observed import DEAD, LIVE, SUSPECT
 from gfs_ha.master.planners.plan import cluster_ms
+from gfs_ha.master.reign import Reign
 from gfs_ha.master.state.jobs import jobs_below, running_jobs
 from gfs_ha.master.state.records import Server
 from gfs_ha.master.state.server_mode_records import ServerMode
@@ -167,10 +168,21 @@ def _amount(at: int, desk: Desk, one: _Found) -> float:
 
 def _latency(desk: Desk, one: _Found) -> float:
     reign = desk.reign
-    rates = None if reign is None else reign.observed.loads.rates(one[0], desk.now_s())
-    if rates is None:
+    if reign is None:
         return -1.0
-    return max(one.p99_us or -1 for one in (rates.read, rates.write, rates.append))
+    known = reign.board.latencies.get(desk.now_s, lambda: _latencies(reign, desk.now_s()))
+    return known.get(one[0], -1.0)
+
+
+def _latencies(reign: Reign, now_s: float) -> dict[ServerId, float]:
+    """Return within which time 99 of 100 operations of each server end now."""
+    found = {}
+    for server_id in reign.observed.servers:
+        rates = reign.observed.loads.rates(server_id, now_s)
+        if rates is not None:
+            kinds = (rates.read, rates.write, rates.append)
+            found[server_id] = float(max(one.p99_us or -1 for one in kinds))
+    return found
 
 
 def _fact(name: str, desk: Desk, one: _Found) -> float:

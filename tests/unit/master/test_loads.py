@@ -6,7 +6,7 @@ import pytest
 
 from gfs_ha.ids import ServerId
 from gfs_ha.master.live_board import Kept
-from gfs_ha.master.loads import STALE_S, Loads
+from gfs_ha.master.loads import SLICE, STALE_S, Loads
 from gfs_ha.protocol.rates import TIME_CLASSES, LoadFacts, Served, time_class
 
 ONE, TWO = ServerId(1), ServerId(2)
@@ -92,3 +92,36 @@ def test_an_answer_is_kept_for_as_long_as_it_is_dear() -> None:
     for later_s, expected in ((1.9, 1), (2.05, 2), (4.0, 2), (4.2, 3)):
         clock[0] = later_s
         assert kept.get(lambda: clock[0], make) == expected
+
+
+def test_of_very_many_servers_some_are_reckoned_with_each_question_and_none_is_forgotten() -> None:
+    everybody = [ServerId(number) for number in range(1, 2 * SLICE + 200)]
+    loads = Loads()
+    for second in range(4):
+        for number in everybody:
+            loads.heard(number, told(number % 7 * second, queue=1), 10.0 + second)
+    plain = sum(number % 7 for number in everybody)
+    rates, known = loads.together(everybody, 13.0)  # The first question reckons all of them.
+    assert (known, rates.read.per_s, rates.queue) == (len(everybody), plain, len(everybody))
+    for second in range(4, 9):
+        for number in everybody:
+            loads.heard(number, told(500 + number % 7 * 2 * second, queue=2), 10.0 + second)
+    before = rates.read.per_s
+    for _ in range(3):
+        rates, _ = loads.together(everybody, 18.0)
+        assert rates.read.per_s > before
+        before = rates.read.per_s
+    assert rates == fresh_copy(loads).together(everybody, 18.0)[0]
+    few = everybody[: SLICE + 5]
+    rates, known = loads.together(few, 18.0)
+    assert known == len(few) and rates == fresh_copy(loads).together(few, 18.0)[0]
+    for _ in range(3):
+        rates, known = loads.together(everybody, 18.0 + STALE_S + 0.1)
+    assert (known, rates.queue, rates.read.per_s) == (0, 0, 0)
+
+
+def fresh_copy(loads: Loads) -> Loads:
+    """Return what knows the same and has not been asked yet."""
+    fresh = Loads()
+    fresh._told = loads._told
+    return fresh

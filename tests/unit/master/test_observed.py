@@ -7,6 +7,8 @@ from gfs_ha.limits import MIB, TAILS_PER_SERVER_MAX
 from gfs_ha.master import observed
 from gfs_ha.master.observed import DEAD, LIVE, SUSPECT, Observed
 from gfs_ha.protocol.control import DamageFound, Heartbeat, LedTail, OpenReplica, RegisterServer
+from gfs_ha.protocol.rates import LoadFacts
+from gfs_ha.protocol.usage import UsageFacts
 
 
 def start(start_id: int = 5) -> RegisterServer:
@@ -91,6 +93,18 @@ def test_a_new_start_forgets_what_the_old_one_told() -> None:
     seen.registered(1, start(6), 3.0)
     assert seen.servers[1].chunk_count == 0
     assert seen.heard(beat(1, start_id=6), 4.0, 0)
+
+
+def test_of_a_server_that_was_removed_nothing_is_kept() -> None:
+    seen = Observed(0.0)
+    seen.registered(1, start(), 1.0)
+    told = LoadFacts(queue=3)
+    for number in range(1, 4):
+        seen.heard(beat(number, load=told, usage=UsageFacts()), float(number), 0)
+    seen.damaged(1, DamageFound(7, 101, 0))
+    seen.forget(1)
+    assert seen.loads.rates(1, 3.5) is None and not seen.loads._told
+    assert not (seen.servers or seen.usage._told or seen.damage or seen._listed)
 
 
 def test_silence_of_a_session_counts_from_its_last_request_or_the_election() -> None:
