@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gfs_ha.cli.admin.fill_bar import BAR_LEAST, BarKey, Fill, WithBars
 from gfs_ha.cli.admin.job_screens import ended_how, phase_text, said_text
 from gfs_ha.cli.admin.jobs_wait import progress_text
 from gfs_ha.cli.names import printable
@@ -20,28 +22,6 @@ from gfs_ha.protocol.rebalance import BalanceRow, PlannedMove, RebalancePlan, Re
 _MOVES_SHOWN = 5
 _LEFT_OUT_SHOWN = 8
 _SHOWN_MAX = 24  # Disks that change little are left out of a long list.
-_BAR_MAX, _BAR_LEAST = 40, 10
-
-
-class Fill:
-    """A bar of how full a disk is; `#` stays, `-` leaves, `+` comes, `|` is the mean."""
-
-    def __init__(self, before: float, after: float, mean: float) -> None:
-        self._before, self._after, self._mean = before, after, mean
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width = max(_BAR_LEAST, min(options.max_width - 2, _BAR_MAX))
-        cells = [" "] * width
-        before, after = (round(width * min(1.0, one)) for one in (self._before, self._after))
-        cells[: min(before, after)] = "#" * min(before, after)
-        for at in range(min(before, after), max(before, after)):
-            cells[at] = "-" if after < before else "+"
-        mean = min(width - 1, round(width * self._mean))
-        text = Text("[")
-        for at, cell in enumerate(cells):
-            style = {"-": "yellow", "+": "green", "#": "cyan"}.get(cell, "")
-            text.append("|" if at == mean else cell, "bold" if at == mean else style)
-        yield text.append("]")
 
 
 @names.register
@@ -60,7 +40,7 @@ def _(report: RebalanceStatus) -> Iterator[str]:
 def _(report: RebalancePlan, wide: bool) -> RenderableType:
     parts: list[RenderableType] = [_headline(report)]
     if report.items:
-        parts.append(_plan_table(report, wide))
+        parts.append(WithBars(partial(_plan_table, report, wide)))
     parts += _left_out_lines(report.left_out)
     outside = [row for row in report.items if row.outside]
     parts += [
@@ -99,11 +79,11 @@ def _headline(report: RebalancePlan) -> Text:
     return text
 
 
-def _plan_table(report: RebalancePlan, wide: bool) -> Table:
-    table = Table("Server", "Rack", box=None)
+def _plan_table(report: RebalancePlan, wide: bool, bar: int) -> Table:
+    table = _server_table()
     for title in ("Size", "Before", "After"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("", ratio=1, min_width=_BAR_LEAST + 2, max_width=_BAR_MAX + 2)
+    table.add_column(BarKey(changing=True), ratio=1, min_width=BAR_LEAST + 2, max_width=bar)
     for title in ("In", "Out", *(("At most",) if wide else ())):
         table.add_column(title, justify="right", no_wrap=True)
     shown = report.items
@@ -130,8 +110,21 @@ def _plan_table(report: RebalancePlan, wide: bool) -> Table:
     return table
 
 
+def _server_table() -> Table:
+    """Return a table of disks: names are never cut, they fold."""
+    table = Table(box=None)
+    table.add_column("Server", overflow="fold")
+    table.add_column("Rack", overflow="fold")
+    return table
+
+
 def _moves_table(moves: tuple[PlannedMove, ...]) -> Table:
-    table = Table("Chunk", "Length", "From", "To", "Why", box=None)
+    table = Table(box=None)
+    table.add_column("Chunk", no_wrap=True)
+    table.add_column("Length", justify="right", no_wrap=True)
+    table.add_column("From", overflow="fold")
+    table.add_column("To", overflow="fold")
+    table.add_column("Why", overflow="fold")
     for move in moves:
         table.add_row(
             format_id(move.chunk_id), size_text(move.length), move.source, move.target, move.why
@@ -155,7 +148,12 @@ def _(report: RebalanceStatus, wide: bool) -> RenderableType:
         parts.append(Text(of_all, "yellow"))
     elif report.items:
         parts.append(Text(f"{count_text(len(report.items), 'disk')} {near}", "green"))
-    parts.append(_status_table(report, wide))
+    parts.append(WithBars(partial(_status_table, report)))
+    parts += [
+        Text(f"{disk_name(row)}: {printable(row.trouble)}", "yellow")
+        for row in report.items
+        if row.trouble
+    ]
     parts += _left_out_lines(report.left_out)
     return Group(*parts)
 
@@ -180,24 +178,24 @@ def _job_lines(row: JobRow) -> list[RenderableType]:
             moves = count_text(row.moves, "move")
             text.append(f": {size_text(row.moved_bytes)} in {moves}{_foreseen_text(row)}")
         return [text, Text(how)] if how else [text]
-    text.append(f"  {share_text(row.share)}  {progress_text(row)}{_foreseen_text(row)}")
+    text.append(f"  {share_text(row.share)}")
     if row.phase == RUNNING:
         text.append(f"  {size_text(row.bytes_per_s)}/s")
         text.append(f"  ETA {duration_text(row.eta_ms)}" if row.eta_ms >= 0 else "")
+    far = Text(f"{progress_text(row)}{_foreseen_text(row)}")
     said = said_text(row)
-    return [text, said] if said.plain else [text]
+    return [text, far, said] if said.plain else [text, far]
 
 
 def _foreseen_text(row: JobRow) -> str:
     return f", {size_text(row.planned_bytes)} foreseen" if row.planned_bytes else ""
 
 
-def _status_table(report: RebalanceStatus, wide: bool) -> Table:
-    table = Table("Server", "Rack", box=None)
+def _status_table(report: RebalanceStatus, bar: int) -> Table:
+    table = _server_table()
     for title in ("Size", "Used", "Off"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("", ratio=1, min_width=_BAR_LEAST + 2, max_width=_BAR_MAX + 2)
-    table.add_column("")
+    table.add_column(BarKey(changing=False), ratio=1, min_width=BAR_LEAST + 2, max_width=bar)
     for row in report.items:
         off = (row.share - report.mean) * 100
         style = "yellow" if abs(off) > report.threshold * 100 else ""
@@ -208,7 +206,6 @@ def _status_table(report: RebalanceStatus, wide: bool) -> Table:
             _share(row.share),
             Text(f"{off:+.1f}", style),
             Fill(row.share, row.share, report.mean),
-            Text(printable(row.trouble), "yellow"),
         )
     return table
 

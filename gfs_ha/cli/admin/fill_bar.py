@@ -1,0 +1,62 @@
+"""Bars of how full disks are: what stays, what leaves, what comes, and where the mean is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.text import Text
+
+BAR_LEAST = 10
+_BAR_USUAL, _BAR_MOST = 40, 100
+_PIPE_COLUMNS = 1_000  # No terminal is so wide: what is written there ends in a file or a mail.
+_BESIDE = 80  # Columns that a table with bars has for all else.
+_STAYS, _LEAVES, _COMES, _MEAN = "#", "-", "+", "|"
+_STYLES = {_STAYS: "cyan", _LEAVES: "yellow", _COMES: "green", _MEAN: "bold"}
+
+
+class Fill:
+    """A bar of how full a disk is; `#` stays, `-` leaves, `+` comes, `|` is the mean."""
+
+    def __init__(self, before: float, after: float, mean: float) -> None:
+        self._before, self._after, self._mean = before, after, mean
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = max(BAR_LEAST, min(options.max_width - 2, _BAR_MOST))
+        cells = [" "] * width
+        before, after = (round(width * min(1.0, one)) for one in (self._before, self._after))
+        cells[: min(before, after)] = _STAYS * min(before, after)
+        for at in range(min(before, after), max(before, after)):
+            cells[at] = _LEAVES if after < before else _COMES
+        cells[min(width - 1, round(width * self._mean))] = _MEAN
+        text = Text("[")
+        for cell in cells:
+            text.append(cell, _STYLES.get(cell, ""))
+        yield text.append("]")
+
+
+class BarKey:
+    """What the marks of the bars below it mean, as far as there is room for that."""
+
+    def __init__(self, changing: bool) -> None:
+        self._words = ("stays", "goes", "comes", "mean") if changing else ("used", "", "", "mean")
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        text, mean = Text(), Text(f"{_MEAN} {self._words[-1]}", "not bold")
+        for mark, word in zip((_STAYS, _LEAVES, _COMES), self._words, strict=False):
+            if word:
+                text.append(mark, f"not bold {_STYLES[mark]}").append(f" {word}  ", "not bold")
+        text.append_text(mean)
+        yield text if len(text) <= options.max_width else mean
+
+
+class WithBars:
+    """What is drawn with bars as long as the terminal has room for; `make` gets their columns."""
+
+    def __init__(self, make: Callable[[int], RenderableType]) -> None:
+        self._make = make
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        room = options.max_width
+        beside = max(_BAR_USUAL, min(_BAR_MOST, room - _BESIDE))
+        yield self._make((_BAR_USUAL if room >= _PIPE_COLUMNS else beside) + 2)
