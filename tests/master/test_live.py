@@ -40,7 +40,6 @@ def test_the_leader_shows_pages_and_rates_and_a_follower_what_its_tables_say(
     assert [row.name for row in found.servers] == ["cs3", "cs4"] and found.matching == 2
     assert found.overview.servers.count == 4 and found.leads and found.answered_by == leader
 
-    served = Served(7, 7_000_000, (0,) * 20 + (7,))
     busy = servers[2]
     counted = 0
 
@@ -48,7 +47,8 @@ def test_the_leader_shows_pages_and_rates_and_a_follower_what_its_tables_say(
         nonlocal counted
         counted += 1
         load = LoadFacts(
-            read=replace(served, count=7 * counted, length=counted * 7_000_000), queue=counted
+            read=Served(7 * counted, 7_000_000 * counted, (0,) * 20 + (7 * counted,)),
+            queue=counted,
         )
         return replace(plain(answers), load=load)  # type: ignore[operator]
 
