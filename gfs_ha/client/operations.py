@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from gfs_ha.client.below_goal import files_below_goal
 from gfs_ha.client.cluster import ClusterCalls, expect
+from gfs_ha.client.disks import Disks
 from gfs_ha.client.events import Events
 from gfs_ha.client.fsck import Fsck, FsckSummary
 from gfs_ha.client.jobs import Jobs
@@ -83,6 +84,7 @@ class Operations:
         self.jobs = Jobs(calls)
         self.rebalance = Rebalance(calls)
         self.server_modes = ServerModes(calls)
+        self.disks = Disks(calls)
         self.events = Events(calls)
         self.live = LiveView(calls)
         self.usage = Usage(calls)

@@ -23,6 +23,7 @@ from gfs_ha.protocol.server_modes import (
     UndrainServer,
 )
 
+ANY_DISK = DiskId(0)
 _NAMED_MAX = 5
 _STEPS_MAX = 1_000_000
 
@@ -66,11 +67,12 @@ class ServerModes:
         """Set labels of a server, and take others away. Raises: InvalidArgument, LimitExceeded."""
         self._calls.ask(ChangeLabels(name, labels, removed), Done)
 
-    def places(self, server_id: ServerId) -> Iterator[PlaceRow]:
-        """Yield the chunks with a place on a server, page by page."""
-        after = (DiskId(0), ChunkId(0))
+    def places(self, server_id: ServerId, disk_id: DiskId = ANY_DISK) -> Iterator[PlaceRow]:
+        """Yield the chunks with a place on a server, or on one disk of it, page by page."""
+        after = (disk_id, ChunkId(0))
         while True:
-            page = self._calls.ask(ListPlaces(server_id, after), PlacesListed)
+            asked = ListPlaces(server_id, after, disk_id=disk_id)
+            page = self._calls.ask(asked, PlacesListed)
             yield from page.items
             if not page.more or page.after <= after:
                 return

@@ -11,7 +11,7 @@ from gfs_ha.master.planner_guard import PlannerFault, planner_findings
 from gfs_ha.master.quorum import ERROR, WARNING, members_found, short_of_room
 from gfs_ha.master.raft.contract import RaftStatus
 from gfs_ha.master.scrub_health import scrub_findings
-from gfs_ha.master.server_health import capacity_findings, server_findings
+from gfs_ha.master.server_health import GoneDisk, capacity_findings, server_findings
 from gfs_ha.master.standing_health import BlockedJob, standing_findings
 from gfs_ha.master.state.records import InternalErrors, Settings, StateCheck
 from gfs_ha.protocol.garbage import GarbageServerRow
@@ -50,6 +50,7 @@ class Symptoms:
     led_since_ms: tuple[int, ...] = ()  # When the newest terms that led began, by wall time.
     planner_faults: tuple[PlannerFault, ...] = ()
     now_s: float = 0.0  # Of the clock that those are dated with.
+    gone_disks: tuple[GoneDisk, ...] = ()  # That failed, or are lost.
 
 
 def space_low(
@@ -68,7 +69,9 @@ def examine(symptoms: Symptoms) -> HealthReport:
     found = [
         *members_found(symptoms.raft, symptoms.led_since_ms, symptoms.wall_ns),
         *_states(symptoms),
-        *server_findings(symptoms.servers, symptoms.under_count, symptoms.clocks_ahead_ms),
+        *server_findings(
+            symptoms.servers, symptoms.under_count, symptoms.clocks_ahead_ms, symptoms.gone_disks
+        ),
         *capacity_findings(symptoms.settings, symptoms.servers),
         *standing_findings(symptoms.servers, symptoms.blocked_jobs),
         *_chunks(symptoms),

@@ -248,7 +248,9 @@ class Housekeeper:
             reign.garbage.walk = self._cursors.dead_blocks
             young = seen.now_s - seen.elected_s < _HEARD_AFTER_S
             presence = Presence(
-                lambda server_id: young or server_id in seen.live, lost_disks(view), seen.damaged
+                lambda server_id: young or server_id in seen.live,
+                lost_disks(view) | seen.repair.failed_disks,
+                seen.damaged,
             )
             reign.census.step(view, presence, _CENSUS_ROWS)
         return plans

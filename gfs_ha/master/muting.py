@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from gfs_ha.ids import DiskId, format_id
 from gfs_ha.master.quorum import ERROR
 from gfs_ha.master.state.event_records import Mute, Noted
 from gfs_ha.master.state.mutes import mute_rows
@@ -28,6 +29,11 @@ def finding_key(finding: Finding) -> str:
 def server_key(name: str) -> str:
     """Return the key under which is noted that a server is not live."""
     return f"server/{name}"
+
+
+def disk_key(name: str, disk_id: DiskId) -> str:
+    """Return the key under which is noted that a disk of a server is out of service."""
+    return f"disk/{name}/{format_id(disk_id)}"
 
 
 def mute_ends(mute: Mute, findings: Iterable[Finding]) -> str:

@@ -43,7 +43,7 @@ def repair_seen(desk: Desk, reign: Reign, take: bool) -> RepairSeen:
         candidates=tuple(candidates(known, observed, now_s)),
         states=states,
         settled=frozenset(one for one in states if observed.settled(one, now_s)),
-        failed_disks=_failed_disks(observed.servers),
+        failed_disks=failed_disks(observed.servers),
         disks=_disks(observed.servers, states),
         streams={server_id: found.streams for server_id, found in facts.items()},
         listed={server_id: found.unsettled for server_id, found in facts.items()},
@@ -82,7 +82,7 @@ def scene_now(desk: Desk, view: View) -> Scene:
         candidates=tuple(candidates(known, observed, now_s)),
         states=states,
         settled=frozenset(one for one in states if observed.settled(one, now_s)),
-        failed_disks=_failed_disks(observed.servers),
+        failed_disks=failed_disks(observed.servers),
         disks=_disks(observed.servers, states),
         streams={one: facts.streams for one, facts in observed.servers.items()},
         running=_running(observed.servers),
@@ -119,9 +119,10 @@ def _running(
     }
 
 
-def _failed_disks(
+def failed_disks(
     facts: Mapping[ServerId, ServerFacts],
 ) -> frozenset[tuple[ServerId, DiskId]]:
+    """Return the disks that their servers say are out of service: what lies there is lost."""
     return frozenset(
         (server_id, disk.disk_id)
         for server_id, found in facts.items()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from gfs_ha.ids import format_id
+from gfs_ha.ids import DiskId, format_id
 from gfs_ha.limits import DEAD_S, SUSPECT_S
 from gfs_ha.master.quorum import ERROR, WARNING
 from gfs_ha.master.state.records import Settings
+from gfs_ha.protocol.disks import PLACES_COUNTED_MAX
 from gfs_ha.protocol.reports import Finding, ServerRow
 from gfs_ha.protocol.server_modes import IN_SERVICE
 
@@ -15,11 +17,26 @@ CLOCK_SKEW_MAX_MS = 5_000
 
 _AWAY = {"dead": "SERVER_DEAD", "suspect": "SERVER_SUSPECT"}
 
+_REPLACE = "what is left on it, and how to change it: gfsctl admin disks replace"
+
 Facts = tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class GoneDisk:
+    """A disk that failed or is lost, and how many chunks have a place there by the tables."""
+
+    server: str
+    disk_id: DiskId
+    places: int  # PLACES_COUNTED_MAX: at least so many.
+    lost: bool  # Its server came back without it.
+
+
 def server_findings(
-    servers: Sequence[ServerRow], under_count: int, clocks_ahead_ms: Mapping[str, int]
+    servers: Sequence[ServerRow],
+    under_count: int,
+    clocks_ahead_ms: Mapping[str, int],
+    gone: Sequence[GoneDisk] = (),
 ) -> list[Finding]:
     """Return what is not as it should be. `under_count` chunks have too few copies."""
     found = []
@@ -37,7 +54,7 @@ def server_findings(
                     facts=_facts(server),
                 )
             )
-        found += _disks(server)
+        found += _disks(server, under_count, gone)
     for name, ahead_ms in sorted(clocks_ahead_ms.items()):
         if abs(ahead_ms) > CLOCK_SKEW_MAX_MS:
             found.append(
@@ -131,22 +148,57 @@ def _away(server: ServerRow, under_count: int) -> Finding:
     )
 
 
-def _disks(server: ServerRow) -> Iterator[Finding]:
+def _disks(server: ServerRow, under_count: int, gone: Sequence[GoneDisk]) -> Iterator[Finding]:
+    places = {one.disk_id: one.places for one in gone if one.server == server.name}
     for disk in server.disks:
         if disk.failed:
+            where = f" ({disk.directory})" if disk.directory else ""
+            left = places.get(disk.disk_id, 0)
             yield Finding(
                 "DISK_FAILED",
                 ERROR,
-                f"disk {disk.disk_id:#x} of {server.name} failed: {disk.failed}",
-                "replace the disk and start the server on an empty directory",
+                f"disk {format_id(disk.disk_id)}{where} of {server.name} failed: {disk.failed};"
+                f" {_left_text(left)}",
+                f"{_REPLACE} {server.name}:{format_id(disk.disk_id)}",
                 subject=server.name,
                 facts=(
                     ("disk", format_id(disk.disk_id)),
+                    ("directory", disk.directory or "not told"),
                     ("what failed", disk.failed),
                     ("other disks", str(len(server.disks) - 1)),
+                    ("places of chunks left there", _count_text(left)),
+                    ("chunks below their goal now", f"{under_count:,}"),
                     *_facts(server),
                 ),
             )
+    for one in gone:
+        if one.server == server.name and one.lost:
+            yield Finding(
+                "DISK_LOST",
+                WARNING,
+                f"{server.name} came back without disk {format_id(one.disk_id)};"
+                f" {_left_text(one.places)}",
+                f"{_REPLACE} {server.name}:{format_id(one.disk_id)}",
+                subject=server.name,
+                facts=(
+                    ("disk", format_id(one.disk_id)),
+                    ("places of chunks left there", _count_text(one.places)),
+                    ("chunks below their goal now", f"{under_count:,}"),
+                    *_facts(server),
+                ),
+            )
+
+
+def _left_text(places: int) -> str:
+    if not places:
+        return "no chunk has a place there any more"
+    chunks = "1 chunk has its" if places == 1 else f"{_count_text(places)} chunks have a"
+    return f"{chunks} place there still, made anew elsewhere"
+
+
+def _count_text(places: int) -> str:
+    """Return a number of places, which are counted so far and no further."""
+    return f"{places:,}" if places < PLACES_COUNTED_MAX else f"{places:,} or more"
 
 
 def _facts(server: ServerRow) -> Facts:

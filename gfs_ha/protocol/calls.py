@@ -12,6 +12,7 @@ from gfs_ha.protocol.control import (
     ServerRegistered,
 )
 from gfs_ha.protocol.damage import DamageReply, DamageRequest
+from gfs_ha.protocol.disks import DiskReply, DiskRequest
 from gfs_ha.protocol.events import EventReply, EventRequest
 from gfs_ha.protocol.extents import ExtentMutation, ExtentReply
 from gfs_ha.protocol.fsck import FsckReply, FsckRequest
@@ -50,6 +51,7 @@ Request = (
     | ScrubRequest
     | ServersRequest
     | ServerModeRequest
+    | DiskRequest
     | JobRequest
     | RebalanceRequest
     | EventRequest
@@ -73,6 +75,7 @@ Reply = (
     | ScrubReply
     | ServersReply
     | ServerModeReply
+    | DiskReply
     | JobReply
     | RebalanceReply
     | EventReply

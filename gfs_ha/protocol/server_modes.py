@@ -98,11 +98,15 @@ class RemovalStep(Word, frozen=True, tag="removal_step"):
 
 
 class ListPlaces(Word, frozen=True, tag="list_places"):
-    """-> PlacesListed: the chunks with a place on a server, one page. Raises: InvalidArgument."""
+    """-> PlacesListed: the chunks with a place on a server, one page. Raises: InvalidArgument.
+
+    With a disk, only those on that one.
+    """
 
     server_id: ServerId
     after: tuple[DiskId, ChunkId] = (DiskId(0), ChunkId(0))
     rows: int = PLACES_PAGE
+    disk_id: DiskId = DiskId(0)
 
 
 class PlaceRow(Word, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 import msgspec
 
@@ -22,8 +23,10 @@ from gfs_ha.master.health import Symptoms, examine
 from gfs_ha.master.muting import told
 from gfs_ha.master.planners.plan import cluster_ms
 from gfs_ha.master.reign import Reign
+from gfs_ha.master.repairing import failed_disks
 from gfs_ha.master.roster import roster
 from gfs_ha.master.scrub_health import summarise
+from gfs_ha.master.server_health import GoneDisk
 from gfs_ha.master.standing import standing_of
 from gfs_ha.master.standing_health import BlockedJob
 from gfs_ha.master.state.events import all_noted
@@ -33,6 +36,7 @@ from gfs_ha.master.state.records import DEAD, Chunk, Server
 from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import DiskFacts
+from gfs_ha.protocol.disks import PLACES_COUNTED_MAX
 from gfs_ha.protocol.jobs import RUNNING, job_id
 from gfs_ha.protocol.reports import (
     DiskRow,
@@ -46,6 +50,7 @@ from gfs_ha.protocol.reports import (
 )
 
 _UNDER_COUNTED_MAX = 1_000
+_GONE_DISKS_MAX = 20  # Disks that failed or are lost, and are named.
 
 
 def get_servers(desk: Desk, view: View, request: GetServers, slot: Slot) -> ServerReport:
@@ -201,6 +206,7 @@ def health_of(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[H
         led_since_ms=tuple(term.since_ms for term in view.led_terms(TERMS_SHOWN)),
         planner_faults=reign.guard.faults,
         now_s=desk.now_s(),
+        gone_disks=tuple(islice(_gone_disks(view, reign), _GONE_DISKS_MAX)),
     )
     found = told(
         examine(symptoms),
@@ -209,6 +215,17 @@ def health_of(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[H
         cluster_ms(view.counters(), desk.now_s() - reign.elected_s),
     )
     return found, len(under)
+
+
+def _gone_disks(view: View, reign: Reign) -> Iterator[GoneDisk]:
+    """Yield the disks that failed or are lost, with what the tables place there."""
+    failed = failed_disks(reign.observed.servers)
+    for server_id, server in view.servers():
+        for disk in server.disks:
+            if disk.lost or (server_id, disk.disk_id) in failed:
+                page = view.replicas_of(server_id, (disk.disk_id, ChunkId(0)), PLACES_COUNTED_MAX)
+                places = sum(one == disk.disk_id for one, _ in page)
+                yield GoneDisk(server.name, disk.disk_id, places, disk.lost)
 
 
 def _excused(

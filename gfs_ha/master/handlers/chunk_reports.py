@@ -13,6 +13,7 @@ from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.growing import known_length
 from gfs_ha.master.observed import LIVE
+from gfs_ha.master.repairing import failed_disks
 from gfs_ha.master.state.records import DEAD, SEALED, Chunk, Replica, Server
 from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.view import View
@@ -90,7 +91,9 @@ class Describer:
         self._usual_rule = "" if settings is None else settings.rule
         self._servers: dict[ServerId, Server | None] = {}
         observed = self._reign.observed
-        self.presence = Presence(self._live, lost_disks(view), frozenset(observed.damage))
+        self._left_behind = lost_disks(view)
+        lost = self._left_behind | failed_disks(observed.servers)
+        self.presence = Presence(self._live, lost, frozenset(observed.damage))
 
     @cached_property
     def heard(self) -> Heard:
@@ -219,8 +222,10 @@ class Describer:
         """Return the state of a replica, and what is to be said about it."""
         server_id = replica.server_id
         observed = self._reign.observed
-        if (server_id, replica.disk_id) in self.presence.lost:
+        if (server_id, replica.disk_id) in self._left_behind:
             return "dead", "its server came back without the disk"
+        if (server_id, replica.disk_id) in self.presence.lost:
+            return "dead", "its disk failed and is out of service"
         if chunk.state == DEAD:
             return "deleting", "the chunk is dead"
         copying = next((one for one in chunk.copying if one.server_id == server_id), None)

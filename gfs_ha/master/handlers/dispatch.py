@@ -23,6 +23,7 @@ from gfs_ha.master.handlers import (
     appends,
     chunks,
     chunkservers,
+    disks,
     events,
     jobs,
     leases,
@@ -49,6 +50,7 @@ from gfs_ha.protocol import server_modes as mode_words
 from gfs_ha.protocol.calls import SERVE_METHOD, CallBody, CallContext
 from gfs_ha.protocol.codec import Hello, HelloReply, decode, encode, failure
 from gfs_ha.protocol.damage import VerifyChunk
+from gfs_ha.protocol.disks import DrainDisk, RemoveDisk, UndrainDisk
 from gfs_ha.protocol.events import MuteFinding
 from gfs_ha.protocol.jobs import ChangeJob
 from gfs_ha.protocol.losses import AcceptLoss
@@ -88,6 +90,9 @@ LED: dict[type, Led] = {
     mode_words.ChangeMaintenance: server_modes.change_maintenance,
     mode_words.ChangeLabels: server_modes.change_labels,
     mode_words.RemoveChunkserver: server_modes.remove_chunkserver,
+    DrainDisk: disks.drain_disk,
+    UndrainDisk: disks.undrain_disk,
+    RemoveDisk: disks.remove_disk,
 }
 
 

@@ -20,6 +20,7 @@ from gfs_ha.master.handlers import (
     chunk_reports,
     chunks,
     chunkservers,
+    disks,
     events,
     fsck,
     gc,
@@ -52,6 +53,7 @@ from gfs_ha.protocol import repair as repair_words
 from gfs_ha.protocol import scrub as scrub_words
 from gfs_ha.protocol.calls import BOUNDED, LED, LINEARIZABLE, LOCAL, ReadTerms
 from gfs_ha.protocol.codec import Failure, Word, failure
+from gfs_ha.protocol.disks import ListDisks
 from gfs_ha.protocol.live import GetLive
 from gfs_ha.protocol.losses import GetLoss
 from gfs_ha.protocol.placement import ExplainNewPlacement, ExplainPlacement
@@ -110,6 +112,7 @@ READS: dict[type, Read] = ANYWHERE | {
     servers.ShowServer: server_detail.show_server,
     servers.CountPlaces: server_detail.count_places,
     ListPlaces: server_modes.list_places,
+    ListDisks: disks.list_disks,
     garbage.GetGarbage: gc.get_garbage,
     garbage.RunGarbage: gc.run_garbage,
 }

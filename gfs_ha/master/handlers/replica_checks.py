@@ -10,6 +10,7 @@ from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.observed import DAMAGED, LIVE, QUARANTINED
 from gfs_ha.master.orders import COMPARE
 from gfs_ha.master.reign import Reign
+from gfs_ha.master.repairing import failed_disks
 from gfs_ha.master.state.records import DEAD, SEALED, Chunk
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import CompareReplica, Heartbeat, OrderFailed
@@ -61,7 +62,7 @@ def _rows(
 ) -> list[VerifiedReplica]:
     """Return a row for each holder; those that can be asked have been ordered."""
     now_s = desk.now_s()
-    lost = lost_disks(view)
+    lost, failed = lost_disks(view), failed_disks(reign.observed.servers)
     rows = []
     for replica in chunk.replicas:
         server_id = replica.server_id
@@ -72,6 +73,8 @@ def _rows(
         state = reign.observed.state(server_id, now_s)
         if (server_id, replica.disk_id) in lost:
             verdict, why = UNREACHABLE, "its server came back without the disk"
+        elif (server_id, replica.disk_id) in failed:
+            verdict, why = UNREACHABLE, "its disk failed and is out of service"
         elif state != LIVE:
             verdict, why = UNREACHABLE, f"its server is {state}"
         elif reign.orders.want(server_id, order):

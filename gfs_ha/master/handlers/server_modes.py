@@ -57,8 +57,8 @@ from gfs_ha.protocol.server_modes import (
     UndrainServer,
 )
 
-_ASKED_BY_BYTES_MAX = 255
-_ORPHANS = 200  # That one step forgets.
+ASKED_BY_BYTES_MAX = 255
+ORPHANS_FORGOTTEN = 200  # By one step.
 
 
 def drain_server(desk: Desk, request: DrainServer, slot: Slot) -> None:
@@ -68,7 +68,7 @@ def drain_server(desk: Desk, request: DrainServer, slot: Slot) -> None:
 
 
 def _drain_server(desk: Desk, request: DrainServer, slot: Slot) -> None:
-    server_id, _ = _named(desk, request.name)
+    server_id, _ = named_server(desk, request.name)
     kind = DECOMMISSION if request.decommission else DRAIN
     command = StartJob(
         kind,
@@ -76,9 +76,9 @@ def _drain_server(desk: Desk, request: DrainServer, slot: Slot) -> None:
         server_id,
         planned_bytes=request.planned_bytes,
         planned_moves=request.planned_moves,
-        asked_by=fitting_text(request.asked_by, _ASKED_BY_BYTES_MAX),
+        asked_by=fitting_text(request.asked_by, ASKED_BY_BYTES_MAX),
     )
-    _propose(desk, command, slot)
+    propose_asked(desk, command, slot)
 
 
 def undrain_server(desk: Desk, request: UndrainServer, slot: Slot) -> None:
@@ -88,7 +88,7 @@ def undrain_server(desk: Desk, request: UndrainServer, slot: Slot) -> None:
 
 
 def _undrain_server(desk: Desk, request: UndrainServer, slot: Slot) -> None:
-    server_id, server = _named(desk, request.name)
+    server_id, server = named_server(desk, request.name)
     with desk.kv.read() as reader:
         view = View(reader)
         row = view.server_mode(server_id)
@@ -97,12 +97,12 @@ def _undrain_server(desk: Desk, request: UndrainServer, slot: Slot) -> None:
         raise PreconditionFailed(f"{server.name} is in service already")
     command: LeaderCommand
     if row.mode in words.LEAVING and job is not None and not job.ended:
-        by = fitting_text(request.asked_by, _ASKED_BY_BYTES_MAX)
+        by = fitting_text(request.asked_by, ASKED_BY_BYTES_MAX)
         said = f"{server.name} was taken back into service" + (f" by {by}" if by else "")
         command = SetJobPhase(row.job, job.phase, CANCELLED, said)
     else:
         command = SetServerMode(server_id, row.mode, words.IN_SERVICE, 0, row.job)
-    _propose(desk, command, slot)
+    propose_asked(desk, command, slot)
 
 
 def change_maintenance(desk: Desk, request: ChangeMaintenance, slot: Slot) -> None:
@@ -112,8 +112,8 @@ def change_maintenance(desk: Desk, request: ChangeMaintenance, slot: Slot) -> No
 
 
 def _change_maintenance(desk: Desk, request: ChangeMaintenance, slot: Slot) -> None:
-    server_id, _ = _named(desk, request.name)
-    _propose(desk, SetMaintenance(server_id, request.for_ms), slot)
+    server_id, _ = named_server(desk, request.name)
+    propose_asked(desk, SetMaintenance(server_id, request.for_ms), slot)
 
 
 def change_labels(desk: Desk, request: ChangeLabels, slot: Slot) -> None:
@@ -123,11 +123,12 @@ def change_labels(desk: Desk, request: ChangeLabels, slot: Slot) -> None:
 
 
 def _change_labels(desk: Desk, request: ChangeLabels, slot: Slot) -> None:
-    server_id, _ = _named(desk, request.name)
-    _propose(desk, SetLabels(server_id, request.labels, request.removed), slot)
+    server_id, _ = named_server(desk, request.name)
+    propose_asked(desk, SetLabels(server_id, request.labels, request.removed), slot)
 
 
-def _named(desk: Desk, name: str) -> tuple[ServerId, Server]:
+def named_server(desk: Desk, name: str) -> tuple[ServerId, Server]:
+    """Return the server of a name. Raises: NotFound."""
     desk.leading()
     with desk.kv.read() as reader:
         known = View(reader).servers()
@@ -139,7 +140,7 @@ def _named(desk: Desk, name: str) -> tuple[ServerId, Server]:
     raise NotFound(f"there is no chunkserver {shown!r}; there are {there or 'none yet'}")
 
 
-def _propose(desk: Desk, command: LeaderCommand, slot: Slot) -> None:
+def propose_asked(desk: Desk, command: LeaderCommand, slot: Slot) -> None:
     """Propose what was asked for, and answer with what it came to."""
 
     def done(outcome: Outcome) -> None:
@@ -165,8 +166,8 @@ def remove_chunkserver(desk: Desk, request: RemoveChunkserver, slot: Slot) -> No
 
 
 def _remove_chunkserver(desk: Desk, request: RemoveChunkserver, slot: Slot) -> None:
-    _check_place(request.after)
-    server_id, server = _named(desk, request.name)
+    check_place(request.after)
+    server_id, server = named_server(desk, request.name)
     reign = desk.leading()
     with desk.kv.read() as reader:
         view = View(reader)
@@ -179,7 +180,7 @@ def _remove_chunkserver(desk: Desk, request: RemoveChunkserver, slot: Slot) -> N
             chunk = view.chunk(chunk_id)
             if chunk is None:
                 continue
-            sure, why = _missed(scene, chunk_id, chunk, server_id)
+            sure, why = missed(scene, chunk_id, chunk, server_id)
             if why:
                 kept.append(KeptPlace(chunk_id, why))
             else:
@@ -198,7 +199,7 @@ def _remove_chunkserver(desk: Desk, request: RemoveChunkserver, slot: Slot) -> N
         slot.reply(step)
         return
     if free or not page:
-        forget = ForgetPlaces(server_id, tuple(free[:ITEMS_PER_COMMAND_MAX]), _ORPHANS)
+        forget = ForgetPlaces(server_id, tuple(free[:ITEMS_PER_COMMAND_MAX]), ORPHANS_FORGOTTEN)
     else:
         slot.reply(step)
         return
@@ -206,24 +207,27 @@ def _remove_chunkserver(desk: Desk, request: RemoveChunkserver, slot: Slot) -> N
 
     def removed() -> None:
         reign.observed.forget(server_id)
-        slot.reply(_gone(step))
+        slot.reply(removed_by(step))
 
     def forgotten() -> None:
         if last is None:
             slot.reply(step)
         else:
-            _then(desk, last, slot, removed)
+            propose_then(desk, last, slot, removed)
 
-    _then(desk, forget, slot, forgotten)
+    propose_then(desk, forget, slot, forgotten)
 
 
-def _gone(step: RemovalStep) -> RemovalStep:
+def removed_by(step: RemovalStep) -> RemovalStep:
+    """Return the step as the one that ended the removal."""
     return RemovalStep(
         step.places, step.kept_count, step.kept, step.after, more=False, removed=True
     )
 
 
-def _then(desk: Desk, command: LeaderCommand, slot: Slot, action: Callable[[], None]) -> None:
+def propose_then(
+    desk: Desk, command: LeaderCommand, slot: Slot, action: Callable[[], None]
+) -> None:
     """Propose, and go on, on the door's thread, once it is done."""
 
     def done(outcome: Outcome) -> None:
@@ -269,7 +273,7 @@ def _check_removal(desk: Desk, view: View, scene: Scene, known: tuple[ServerId, 
         raise Busy("this leader is new and still hears its servers", retry_ms=1000)
 
 
-def _missed(
+def missed(
     scene: Scene, chunk_id: ChunkId, chunk: Chunk, server_id: ServerId
 ) -> tuple[tuple[ServerId, ...], str]:
     """Return the other holders that are sure, and why a chunk cannot do without its place."""
@@ -291,9 +295,12 @@ def list_places(desk: Desk, view: View, request: ListPlaces, slot: Slot) -> Plac
     if not 1 <= request.rows <= PLACES_PAGE:
         raise InvalidArgument(f"a page lists 1 to {PLACES_PAGE} places, not {request.rows}")
     check_range("server", request.server_id, 0, U64_MAX)
-    _check_place(request.after)
+    check_place(request.after)
     scene = scene_now(desk, view)
-    page = view.replicas_of(request.server_id, request.after, request.rows)
+    check_range("disk", request.disk_id, 0, U64_MAX)
+    start = max(request.after, (request.disk_id, ChunkId(0)))
+    found = view.replicas_of(request.server_id, start, request.rows)
+    page = [one for one in found if request.disk_id in (0, one[0])]
     items = []
     for _, chunk_id in page:
         chunk = view.chunk(chunk_id)
@@ -303,7 +310,7 @@ def list_places(desk: Desk, view: View, request: ListPlaces, slot: Slot) -> Plac
     return PlacesListed(tuple(items), after, len(page) == request.rows)
 
 
-def _check_place(after: tuple[DiskId, ChunkId]) -> None:
+def check_place(after: tuple[DiskId, ChunkId]) -> None:
     """Raises: InvalidArgument unless it can be a place."""
     for name, value in zip(("disk", "chunk"), after, strict=True):
         check_range(name, value, 0, U64_MAX)

@@ -26,6 +26,7 @@ from gfs_ha.limits import (
 from gfs_ha.master.muting import (
     FINDING_CLASS,
     SERVER_CODES,
+    disk_key,
     finding_key,
     mute_ends,
     server_key,
@@ -123,9 +124,7 @@ def _disks(view: View, seen: Seen, noted: Mapping[str, Noted]) -> Iterator[Watch
         if seen.repair.states.get(server_id) != LIVE:
             disks = [one.disk_id for one in server.disks]
             failed |= {
-                (server_id, one)
-                for one in disks
-                if _state(noted, f"{_DISK}/{server.name}/{format_id(one)}")
+                (server_id, one) for one in disks if _state(noted, disk_key(server.name, one))
             }
     for server_id, disk_id in sorted(failed):
         owner = view.server(server_id)
@@ -133,7 +132,7 @@ def _disks(view: View, seen: Seen, noted: Mapping[str, Noted]) -> Iterator[Watch
             name = format_id(disk_id)
             text = f"disk {name} is out of service, its copies are made anew"
             told = (owner.name, text, ERROR)
-            yield Watched(f"{_DISK}/{owner.name}/{name}", "failed", words.DISK, *told)
+            yield Watched(disk_key(owner.name, disk_id), "failed", words.DISK, *told)
 
 
 def _repair(

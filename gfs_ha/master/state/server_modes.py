@@ -158,6 +158,10 @@ def begin_leaving(draft: Draft, number: int, job: Job) -> None:
         if all(disk.disk_id != job.disk_id for disk in server.disks):
             raise UnknownServer(f"{server.name} has no disk {format_id(job.disk_id)}")
         key = pair_key(job.server_id, job.disk_id)
+        disk_row = draft.rows.get(DISK_MODES, key)
+        if disk_row is not None and disk_row.mode in words.EMPTY:
+            name = f"disk {format_id(job.disk_id)} of {server.name}"
+            raise PreconditionFailed(f"{name} is {disk_row.mode} already")
         draft.rows.put(DISK_MODES, key, DiskMode(words.DRAINING, number, since_ns))
         return
     row = draft.view.server_mode(job.server_id)
