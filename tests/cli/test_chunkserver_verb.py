@@ -8,9 +8,13 @@ import pytest
 from gfsctl_program import Gfsctl, wait_until
 from msgspec.structs import replace
 
+from gfs_ha.cli.admin import chunkserver as chunkserver  # What its report looks like.
 from gfs_ha.cli.admin.chunkservers import journal_text
-from gfs_ha.ids import DiskId
-from gfs_ha.protocol.reports import DiskRow
+from gfs_ha.cli.render import render, text_of
+from gfs_ha.client.server_detail import ChunkserverReport
+from gfs_ha.ids import DiskId, StartId
+from gfs_ha.protocol.reports import DiskRow, ServerReport, ServerRow
+from gfs_ha.protocol.servers import ServerDetail
 
 
 @pytest.mark.parametrize("mode", ["table", "wide", "json", "jsonl", "name"])
@@ -64,3 +68,30 @@ def test_the_journal_of_a_disk_says_how_full_it_is() -> None:
     assert journal_text(used).startswith("25")
     broken = replace(used, journal_trouble="fdatasync failed")
     assert journal_text(broken) == "takes nothing: fdatasync failed"
+
+
+def test_what_a_new_leader_was_not_told_yet_is_no_number() -> None:
+    row = ServerRow(
+        server_id=7,
+        name="cs7",
+        host="127.0.0.1",
+        port=7307,
+        rack="r1",
+        machine="h7",
+        state="suspect",
+        disk_usage=0.0,
+        chunk_count=0,
+        replica_count=5,
+        free_bytes=0,
+        total_bytes=0,
+        heartbeat_age_ms=-1,
+        timestamp=0,
+        disks=(),
+        reason="not heard since this leader was elected 5 s ago",
+    )
+    listed = text_of(render(ServerReport((row,)), False), False, False)
+    assert "not yet" in listed and "0 %" not in listed and "0 B" not in listed
+    detail = ServerDetail(row, StartId(0), 0, -1, 0, 0, (), (), 0, (), 0, ())
+    shown = text_of(render(ChunkserverReport(detail, (), False), False), False, False)
+    assert "not yet, by this leader" in shown and "never" not in shown
+    assert "0 %" not in shown and "0 ms" not in shown and "Journal" not in shown

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gfs_ha.cli.admin.chunkservers import (
+    UNHEARD,
     journal_text,
     labels_text,
     standing_text,
@@ -57,7 +58,9 @@ def _(report: ChunkserverReport) -> Iterator[str]:
 @render.register
 def _(report: ChunkserverReport, wide: bool) -> Group:
     detail = report.detail
-    parts: list[Table | Text] = [_facts(report), Text(), _disks(detail)]
+    parts: list[Table | Text] = [_facts(report)]
+    if detail.row.disks:
+        parts += [Text(), _disks(detail)]
     limit = len(detail.leases) if wide else _SHOWN
     if detail.leases:
         parts += [Text(), _leases(detail, limit)]
@@ -82,6 +85,9 @@ def _facts(report: ChunkserverReport) -> Table:
         f"{format_id(one.chunk_id)} {share_text(one.bytes_done / max(1, one.bytes_total))}"
         for one in detail.copies
     ]
+    heard = row.heartbeat_age_ms >= 0
+    beat = f"{age_text(row.heartbeat_age_ms)}, without a pause for {beating}"
+    used = f"{share_text(row.disk_usage)}, {size_text(row.free_bytes)} free"
     lines: list[tuple[str, str | Text]] = [
         ("Server", row.name),
         ("State", state_text(row.state)),
@@ -93,12 +99,12 @@ def _facts(report: ChunkserverReport) -> Table:
         ("Address", f"{row.host}:{row.port}"),
         ("Id", format_id(row.server_id)),
         ("Run", format_id(detail.start_id) if detail.start_id else "-"),
-        ("Heartbeat", f"{age_text(row.heartbeat_age_ms)}, without a pause for {beating}"),
-        ("Clock ahead", f"{detail.clock_ahead_ms} ms"),
-        ("Used", f"{share_text(row.disk_usage)}, {size_text(row.free_bytes)} free"),
+        ("Heartbeat", beat if heard else f"{UNHEARD}, by this leader"),
+        ("Clock ahead", f"{detail.clock_ahead_ms} ms" if heard else "-"),
+        ("Used", used if heard else "-"),
         ("Places", f"{', '.join(places) or 'none'}{more}"),
-        ("Streams", count_text(detail.streams)),
-        ("Copies made", ", ".join(copies) or "none"),
+        ("Streams", count_text(detail.streams) if heard else "-"),
+        ("Copying now", ", ".join(copies) or ("nothing" if heard else "-")),
         ("Leases", f"{count_text(detail.lease_count)}{lease}"),
         ("Damaged", count_text(detail.damage_count)),
     ]

@@ -18,6 +18,7 @@ from gfs_ha.protocol.reports import DiskRow, ServerReport, ServerRow
 from gfs_ha.protocol.scrub import ScrubRow
 from gfs_ha.protocol.server_modes import IN_SERVICE
 
+UNHEARD = "not yet"  # By this leader.
 _STYLES = {"live": "green", "suspect": "yellow", "dead": "red"}
 
 _ADMIN = "gfs_ha.cli.admin"
@@ -140,15 +141,19 @@ def _(report: ServerReport, wide: bool) -> Table | Text:
 
 
 def _cells(server: ServerRow, wide: bool) -> list[str | Text]:
+    told = (
+        share_text(server.disk_usage),
+        size_text(server.free_bytes),
+        count_text(server.chunk_count),
+        age_text(server.heartbeat_age_ms),
+    )
+    heard = server.heartbeat_age_ms >= 0  # By this leader; what another one heard it does not know.
     cells: list[str | Text] = [
         server.name,
         server.rack,
         state_text(server.state),
         standing_text(server),
-        share_text(server.disk_usage),
-        size_text(server.free_bytes),
-        count_text(server.chunk_count),
-        age_text(server.heartbeat_age_ms),
+        *(told if heard else ("-", "-", "-", UNHEARD)),
     ]
     if wide:
         cells += [
