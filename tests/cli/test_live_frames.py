@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from gfs_ha.cli.live import keys
 from gfs_ha.cli.live.frame import draw
+from gfs_ha.cli.live.history import POINTS_MAX, SERVER_POINTS, SERVERS_MAX, History
 from gfs_ha.cli.live.look import TABS, Look
 from gfs_ha.cli.live.sight import Looked, Sight
 from gfs_ha.cli.live.spans import length, plain
@@ -209,6 +210,18 @@ def test_keys_of_a_terminal_are_read_also_in_pieces() -> None:
     assert reader.feed(b"\x1bq") == [keys.ESCAPE, "q"]
     assert reader.feed(b"\xff\x00" + b"\x1b[" + b"1" * 100) == []
     assert reader.feed(b"x") == ["x"]
+
+
+def test_what_is_kept_of_servers_and_numbers_is_bounded() -> None:
+    history = History()
+    for number in range(SERVERS_MAX + 5):
+        history.note_server(f"cs{number}", number)
+    for number in range(POINTS_MAX + 5):
+        history.note("read", number)
+        history.note_server("cs7", number)
+    assert not history.of_server("cs4") and list(history.of_server("cs5")) == [5]
+    assert list(history.of("read")) == list(range(5, POINTS_MAX + 5))
+    assert len(history.of_server("cs7")) == SERVER_POINTS
 
 
 def test_what_is_muted_is_no_alert_and_still_named() -> None:

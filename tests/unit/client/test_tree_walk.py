@@ -177,6 +177,24 @@ def test_a_directory_that_vanishes_between_two_pages_is_told(
     assert names[-1] == ("/b/x", True)
 
 
+def test_a_directory_that_vanishes_before_it_is_read_again_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tree_walk, "HELD_MAX", 20)
+    many = {f"{number:02d}": 1 for number in range(50)}
+    lister = Lister({"a": {"many": many, "x": 1}, "b": {"x": 1}})
+
+    def vanish(request: ListDirectory) -> None:
+        if (request.path, request.after) == ("/a", "many"):
+            lister.tree = {"b": lister.tree["b"]}
+
+    lister.before = vanish
+    steps = list(TreeWalk(lister, "/").steps())
+    names = [step.path for step in steps if isinstance(step, Name)]
+    assert "/a/many/49" in names and "/a/x" not in names and names[-1] == "/b/x"
+    assert [step.path for step in steps if isinstance(step, Lost)] == ["/a"]
+
+
 def test_a_directory_that_became_a_file_is_told_as_lost() -> None:
     lister = Lister({"a": {"x": 1}, "b": 1})
     lister.before = lambda request: (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from repair_house import PLANNERS, House
 
@@ -24,6 +24,8 @@ class DrainHouse(House):
     """Its clock goes on with each tick, so that walks that rest go on."""
 
     now_s: float = 1000.0
+    untold: set[int] = field(default_factory=set)  # Have not told this leader what they hold.
+    unsettled: set[int] = field(default_factory=set)  # Heard for too short a time.
 
     def begin(self, server: int, kind: str = DRAIN, disk: int = 0) -> int:
         """Begin to empty a server or disk; return the number of the job."""
@@ -55,7 +57,7 @@ class DrainHouse(House):
         tallies = {}
         with self.tables.view() as view:
             for server_id, server in view.servers():
-                if server_id in self.dead | self.suspect:
+                if server_id in self.dead | self.untold:  # Of a silent one the last word stays.
                     continue
                 numbers = [0] * BUCKETS
                 for chunk_id in self.on_disk.get(server_id, ()):
@@ -64,7 +66,8 @@ class DrainHouse(House):
                     numbers[bucket_of(hashed)] ^= hashed
                 disk = next(one.disk_id for one in server.disks if not one.lost)
                 tallies[server_id, disk] = NUMBERS.pack(*numbers)
-        repair = replace(found.repair, tallies=tallies)
+        settled = found.repair.settled - self.unsettled
+        repair = replace(found.repair, tallies=tallies, settled=settled)
         return replace(found, now_s=self.now_s, repair=repair)
 
     def tick(self) -> bool:

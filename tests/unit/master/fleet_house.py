@@ -29,6 +29,7 @@ class Fleet(House):
     now_s: float = 1000.0
     day_minute: int = 12 * 60
     most: dict[int, float] = field(default_factory=dict)
+    unheard: set[int] = field(default_factory=set)  # Have not told this leader how full they are.
 
     def used(self, server: int) -> int:
         """Return how many bytes lie on a server's disk."""
@@ -53,7 +54,7 @@ class Fleet(House):
             candidates.append(
                 replace(one, total_bytes=total, free_bytes=free, used_share=1 - free / total)
             )
-            if one.server_id not in self.dead:
+            if one.server_id not in self.dead | self.unheard:
                 key = (ServerId(one.server_id), DiskId(one.disk_id))
                 disks[key] = DiskFacts(one.disk_id, total, free, 0)
         repair = replace(known.repair, candidates=tuple(candidates), disks=disks)

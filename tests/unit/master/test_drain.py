@@ -8,10 +8,19 @@ from repair_house import LENGTH
 
 from gfs_ha.master.planners import drain
 from gfs_ha.master.planners.drain import plan_drain
-from gfs_ha.master.state.commands import EndCopy, PlaceCopy
+from gfs_ha.master.state.commands import (
+    EndCopy,
+    EnrolledDisk,
+    EnrollServer,
+    PlaceCopy,
+)
 from gfs_ha.master.state.job_commands import SetJobPhase
 from gfs_ha.master.state.jobs import job_events
-from gfs_ha.master.state.server_mode_commands import ForgetPlaces, SetMaintenance
+from gfs_ha.master.state.server_mode_commands import (
+    ForgetPlaces,
+    SetMaintenance,
+    SetServerMode,
+)
 from gfs_ha.master.state.tail_commands import OpenTail, PlaceTail
 from gfs_ha.protocol.control import OpenReplica
 from gfs_ha.protocol.jobs import DECOMMISSION, DISK_DRAIN, DRAIN, PAUSED, RUNNING
@@ -107,6 +116,18 @@ def test_a_silent_server_is_waited_for_before_it_is_called_empty() -> None:
         house.tick()
     assert not house.done(number)
     house.suspect = set()
+    house.until(number)
+
+
+def test_a_server_that_has_not_told_what_it_holds_is_waited_for() -> None:
+    house = DrainHouse(5)
+    house.untold = {5}
+    number = house.begin(5)
+    for _ in range(4):
+        house.tick()
+    assert not house.done(number)
+    assert "not told yet" in house.cursors.drains.of(number).newest.left
+    house.untold = set()
     house.until(number)
 
 
@@ -225,9 +246,28 @@ def test_no_place_on_a_dead_server_is_forgotten_before_others_hold_the_chunk() -
     for _ in range(10):
         house.tick()
     assert not house.done(number) and house.places(3) == 1
+    house.now_s += 2.0  # The walk has rested.
     made = house.plan(plan_drain)
     assert not [one for one in made.proposals if isinstance(one, ForgetPlaces)]
     assert house.good(chunk) == {1, 2}
+    (blocked,) = house.cursors.drains.of(number).newest.blocked
+    assert blocked.why == "wants 3 copies (goal 3), and cs4 is in maintenance"
+
+
+def test_a_place_on_a_dead_server_is_forgotten_on_the_word_of_settled_servers_alone() -> None:
+    house = DrainHouse(4)
+    (chunk,) = filled(house, 1)
+    number = house.begin(3)
+    house.dead, house.unsettled = {3}, {4}
+    for _ in range(10):
+        house.tick()
+    assert house.good(chunk) == {1, 2, 4}
+    assert not house.done(number) and house.places(3) == 1
+    house.now_s += 2.0  # The walk has rested.
+    made = house.plan(plan_drain)
+    assert not [one for one in made.proposals if isinstance(one, ForgetPlaces)]
+    house.unsettled = set()
+    house.until(number)
 
 
 def test_two_drains_at_once_move_one_copy_after_the_other() -> None:
@@ -383,3 +423,45 @@ def test_one_disk_of_a_server_is_emptied_onto_other_servers() -> None:
     assert house.mode(3) == IN_SERVICE
     for chunk in chunks:
         assert len(house.good(chunk)) == 3 and 3 not in house.good(chunk)
+
+
+def enroll(house: DrainHouse, number: int, *disks: int) -> None:
+    """Let a server start again with these disks."""
+    told = tuple(EnrolledDisk(one, 1 << 40) for one in disks)
+    where = ("127.0.0.1", 7300 + number, "r2", "h")
+    house.tables.do(EnrollServer(f"cs{number}", 0, *where, 2, 1, told))
+
+
+def test_a_disk_whose_server_is_needed_is_blocked_and_the_ways_out_are_named() -> None:
+    house = DrainHouse(3)
+    house.tables.do(SetMaintenance(4, 24 * 3_600_000))
+    house.tables.do(SetServerMode(4, IN_SERVICE, DRAINED))
+    (chunk,) = filled(house, 1)
+    number = house.begin(3, DISK_DRAIN, 103)
+    for _ in range(4):
+        house.tick()
+    (shown,) = house.cursors.jobs.of(number).blockers
+    assert shown.why == "wants 3 copies (goal 3), only 2 servers beside cs3"
+    assert "disks undrain cs3:0x67" in shown.ways[0] and "other disks" not in shown.ways[0]
+    assert shown.ways[1] == "want fewer copies: gfsctl setrep 2 /f0-13"
+    assert len(house.good(chunk)) == 3 and not house.done(number)
+    # With a second disk there is a third way: the copies can be made anew there.
+    enroll(house, 3, 103, 203)
+    for _ in range(4):
+        house.tick()
+    (shown,) = house.cursors.jobs.of(number).blockers
+    assert "the other disks of cs3: gfsctl admin disks replace cs3:0x67" in shown.ways[0]
+    house.tables.do(SetServerMode(4, DRAINED, IN_SERVICE))
+    house.tables.do(SetMaintenance(4, 0))
+    house.until(number)
+
+
+def test_a_lost_disk_is_empty_once_its_chunks_have_their_copies_elsewhere() -> None:
+    house = DrainHouse(4)
+    (chunk,) = filled(house, 1)
+    enroll(house, 3, 203)
+    house.on_disk[3] = set()
+    number = house.begin(3, DISK_DRAIN, 103)
+    house.until(number)
+    assert all((one.server_id, one.disk_id) != (3, 103) for one in house.row(chunk).replicas)
+    assert len(house.row(chunk).holders) == 3

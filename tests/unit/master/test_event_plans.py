@@ -111,11 +111,12 @@ def test_a_new_leader_that_takes_the_dead_for_suspect_neither_repeats_nor_takes_
     watch = Watch(House(server_count=3))
     watch.house.chunk((1, 2, 3))
     watch.house.dead.add(1)
-    under = News((finding("CHUNKS_UNDER"), finding("SERVER_DEAD", subject="cs1")), WELL.masters)
+    lost, dead = finding("CHUNKS_LOST"), finding("SERVER_DEAD", subject="cs1")
+    under = News((finding("CHUNKS_UNDER"), lost, dead), WELL.masters)
     watch.failed.add((ServerId(1), DiskId(101)))
     watch.walk()
     watch.tick(under)
-    assert len(watch.texts()) == 3
+    assert len(watch.texts()) == 4
     with watch.house.tables.view() as view:
         before = told(HealthReport(False, under.findings), all_noted(view), {}, 0)
     watch.new_leader()

@@ -12,7 +12,9 @@ from repair_house import LENGTH
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.master.placement import HIGH_WATER
+from gfs_ha.master.planners import rebalance
 from gfs_ha.master.planners.balance import Balance, Disk, Movable, Spot
+from gfs_ha.master.planners.drain import plan_drain
 from gfs_ha.master.planners.events import size_text
 from gfs_ha.master.planners.fullness import Traffic, balance_of
 from gfs_ha.master.planners.rebalance import PAID_AHEAD_S, plan_rebalance
@@ -25,6 +27,7 @@ from gfs_ha.master.state.job_commands import StartJob
 from gfs_ha.protocol.jobs import (
     CANCELLED,
     DONE,
+    DRAIN,
     PAUSED,
     REBALANCE,
     RUNNING,
@@ -71,7 +74,7 @@ def test_copies_go_from_the_full_to_the_empty_until_all_are_near_the_mean() -> N
     job = fleet.job(number)
     assert job.phase == DONE and not fleet.outside()
     assert job.moved_bytes == job.moves * LENGTH > 0
-    assert "within 5.0% of the mean" in fleet.said(number)[-1]
+    assert "within 5.0 % of the mean" in fleet.said(number)[-1]
     assert fleet.plan(plan_rebalance).empty
     number = fleet.begin()
     fleet.run(number)
@@ -250,7 +253,7 @@ def test_a_target_that_fails_is_left_alone_and_named() -> None:
     assert job.phase == DONE
     assert any("cs2 could not copy: No space" in text for text in fleet.said(number))
     assert fleet.share(4) >= 0.28 and fleet.share(6) >= 0.28 and fleet.share(2) == 0.0
-    assert "nothing more can be done" in job.last_error and "cs2 at 0.0%" in job.last_error
+    assert "nothing more can be done" in job.last_error and "cs2 at 0.0 %" in job.last_error
 
 
 def test_a_server_that_dies_on_the_way_leaves_the_mean() -> None:
@@ -307,7 +310,7 @@ def test_what_the_rule_forbids_is_not_done_and_named() -> None:
     fleet.run(number)
     assert not any(breaks_of(fleet).values())
     job = fleet.job(number)
-    assert job.phase == DONE and "cs1 at 50.0%" in job.last_error
+    assert job.phase == DONE and "cs1 at 50.0 %" in job.last_error
     assert "by the rule of placement" in job.last_error and fleet.share(1) == 0.5
 
 
@@ -327,6 +330,40 @@ def test_a_leader_that_has_not_heard_all_disks_waits() -> None:
     fleet.young = True
     assert fleet.plan(plan_rebalance).empty
     assert "still hears" in fleet.cursors.jobs.of(number).waits
+    fleet.young, fleet.unheard = False, {2}
+    assert fleet.plan(plan_rebalance).empty
+    assert fleet.cursors.jobs.of(number).waits == "cs2 not heard yet by this leader"
+    fleet.unheard = set()
+    assert not fleet.plan(plan_rebalance).empty
+
+
+def test_servers_that_are_emptied_come_first() -> None:
+    fleet = uneven()
+    number = fleet.begin()
+    drain = fleet.tables.do(StartJob(DRAIN, JobOptions(), 1)).number
+    fleet.apply(fleet.plan(plan_drain))
+    assert fleet.plan(plan_rebalance).empty
+    assert "emptied" in fleet.cursors.jobs.of(number).waits
+    fleet.set_phase(drain, CANCELLED)
+    fleet.run(number)
+    assert fleet.outside() == []
+
+
+def test_no_more_is_moved_while_what_was_moved_is_still_to_be_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rebalance, "UNFREED_MAX", 5)
+    fleet = uneven()
+    fleet.deaf = {1, 3, 5}  # They make room for nobody's copies.
+    number = fleet.begin()
+    for _ in range(20):
+        fleet.tick()
+    moved = fleet.job(number).moves
+    assert 0 < moved < 40 and fleet.plan(plan_rebalance).empty
+    assert "deleted where they were" in fleet.cursors.jobs.of(number).waits
+    fleet.deaf = set()
+    fleet.run(number)
+    assert fleet.outside() == []
 
 
 def test_what_is_left_is_reckoned_from_what_is_outside() -> None:

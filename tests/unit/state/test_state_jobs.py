@@ -192,6 +192,8 @@ def test_what_was_proposed_on_older_news_changes_nothing(driver: Driver) -> None
     assert phase(driver, number, RUNNING, DONE) == "StaleCommand"
     assert phase(driver, number, PAUSED, DONE) == "StaleCommand"  # What pauses is not done.
     assert phase(driver, number, PAUSED, RUNNING) == ""
+    # What could be done now was decided of a job that paused then.
+    assert phase(driver, number, PAUSED, CANCELLED) == "StaleCommand"
     assert phase(driver, number, RUNNING, "tired") == "InvalidArgument"
     assert phase(driver, 99, RUNNING, DONE) == "NotFound"
 
