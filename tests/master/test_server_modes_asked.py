@@ -10,6 +10,10 @@ from test_chunks import allocate, put
 from trio import Client, Trio, wait_until
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.master.raft.contract import Outcome
+from gfs_ha.master.state.commands import LeaderCommand
+from gfs_ha.master.state.garbage_commands import NoteOrphans
+from gfs_ha.master.state.server_mode_commands import SetServerMode
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.jobs import CANCELLED, GetJob, JobReport, JobStarted
 from gfs_ha.protocol.metadata import Done
@@ -20,6 +24,7 @@ from gfs_ha.protocol.server_modes import (
     DrainServer,
     ListPlaces,
     PlacesListed,
+    RemovalStep,
     RemoveChunkserver,
     UndrainServer,
 )
@@ -121,3 +126,34 @@ def test_what_was_answered_holds_for_the_next_question_at_once(
         assert client.ask(UndrainServer(name)) == Done()
         refused = client.ask(UndrainServer(name))
         assert isinstance(refused, Failure) and refused.error == "PreconditionFailed"
+
+
+def test_a_removal_goes_on_until_all_that_was_noted_of_the_server_is_forgotten(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
+) -> None:
+    server = row(client, servers[3].name)
+    unknown = [
+        (server.server_id, DiskId(servers[3].disk_id), ChunkId(number)) for number in range(1, 451)
+    ]
+    for start in range(0, len(unknown), 150):
+        propose(trio, NoteOrphans(tuple(unknown[start : start + 150])))
+    propose(trio, SetServerMode(server.server_id, "in-service", "decommissioned"))
+    wait_until(lambda: row(client, server.name).mode == "decommissioned", "it is written down")
+
+    def step() -> RemovalStep | None:
+        answer = client.ask(RemoveChunkserver(server.name))
+        if isinstance(answer, Failure) and answer.error == "Busy":
+            return None  # The leader is new.
+        assert isinstance(answer, RemovalStep), answer
+        return answer if answer.removed else None
+
+    wait_until(step, "it is removed")
+    assert server.name not in {one.name for one in client.ask(GetServers()).items}
+
+
+def propose(trio: Trio, command: LeaderCommand) -> None:
+    """Have the leader propose something, and wait for what it comes to."""
+    outcomes: list[Outcome] = []
+    desk = trio.servers[trio.leader()]._desk
+    desk.proposer.propose(command, 10.0, outcomes.append)
+    wait_until(lambda: outcomes, "an outcome")

@@ -18,6 +18,7 @@ from gfs_ha.master.handlers.server_modes import (
     check_place,
     missed,
     named_server,
+    orphans_end,
     propose_asked,
     propose_then,
     removed_by,
@@ -33,6 +34,7 @@ from gfs_ha.master.state.job_commands import SetJobPhase, StartJob
 from gfs_ha.master.state.jobs import get_job
 from gfs_ha.master.state.records import Disk, Server
 from gfs_ha.master.state.server_mode_commands import ForgetDisk, ForgetPlaces, SetDiskMode
+from gfs_ha.master.state.tables import below, pair_key
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol import disks as words
 from gfs_ha.protocol.control import DiskFacts
@@ -284,6 +286,7 @@ def _remove_disk(desk: Desk, request: RemoveDisk, slot: Slot) -> None:
             raise Busy("this leader is new and still hears its servers", retry_ms=1000)
         found = view.replicas_of(server_id, (disk_id, request.after), PLACES_PAGE // 2)
         page = [one for one in found if one[0] == disk_id]
+        whole = orphans_end(view, below(pair_key(server_id, disk_id)))
         free: list[tuple[ChunkId, tuple[ServerId, ...]]] = []
         kept: list[KeptPlace] = []
         for _, chunk_id in page:
@@ -308,7 +311,7 @@ def _remove_disk(desk: Desk, request: RemoveDisk, slot: Slot) -> None:
     places = tuple(free[:ITEMS_PER_COMMAND_MAX])
     forget = ForgetPlaces(server_id, places, ORPHANS_FORGOTTEN, disk_id)
     last = ForgetDisk(server_id, disk_id, IN_SERVICE if row is None else row.mode)
-    whole = not request.after and not step.more and len(places) == len(page)
+    whole &= not request.after and not step.more and len(places) == len(page)
 
     def removed() -> None:
         slot.reply(removed_by(step))

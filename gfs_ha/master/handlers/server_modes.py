@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 
 from gfs_ha.errors import (
     Busy,
@@ -37,6 +38,7 @@ from gfs_ha.master.state.server_mode_commands import (
     SetMaintenance,
     SetServerMode,
 )
+from gfs_ha.master.state.tables import ORPHANS, below, id_key
 from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol import server_modes as words
@@ -187,6 +189,7 @@ def _remove_chunkserver(desk: Desk, request: RemoveChunkserver, slot: Slot) -> N
                 free.append((chunk_id, sure))
         mode = view.server_mode(server_id).mode
         places = view.replica_count(server_id)
+        whole = orphans_end(view, below(id_key(server_id)))
     more = len(page) == PLACES_PAGE // 2
     step = RemovalStep(
         places=len(page),
@@ -203,7 +206,7 @@ def _remove_chunkserver(desk: Desk, request: RemoveChunkserver, slot: Slot) -> N
     else:
         slot.reply(step)
         return
-    last = RemoveServer(server_id, mode) if places == len(free) else None
+    last = RemoveServer(server_id, mode) if whole and places == len(free) else None
 
     def removed() -> None:
         reign.observed.forget(server_id)
@@ -216,6 +219,11 @@ def _remove_chunkserver(desk: Desk, request: RemoveChunkserver, slot: Slot) -> N
             propose_then(desk, last, slot, removed)
 
     propose_then(desk, forget, slot, forgotten)
+
+
+def orphans_end(view: View, keys: tuple[bytes, bytes | None]) -> bool:
+    """Return whether one step forgets all replicas of unknown chunks that are noted there."""
+    return next(islice(view.rows.scan(ORPHANS, *keys), ORPHANS_FORGOTTEN, None), None) is None
 
 
 def removed_by(step: RemovalStep) -> RemovalStep:
