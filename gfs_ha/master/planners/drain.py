@@ -230,7 +230,7 @@ class _Drain:
             rested = replace(wanted, failed=frozenset())
             if place_copy(candidates, rested)[0] is not None:
                 return TURN  # Whoever failed may be well again in a moment.
-            return why_nowhere(scene, chunk_id, chunk, kept)
+            return why_nowhere(scene, (chunk_id, chunk), kept, self._job)
         if not load.free(best.server_id, chunk.length):
             busy = {one for one in scene.candidates if not load.free(one, chunk.length)}
             best, _ = place_copy(candidates, replace(wanted, failed=wanted.failed | busy))
@@ -261,7 +261,7 @@ class _Drain:
         wanted = replace(self._scene.copy_wanted(chunk_id, chunk, kept), failed=frozenset())
         if place_copy(self._scene.candidates.values(), wanted)[0] is not None:
             return None
-        return why_nowhere(self._scene, chunk_id, chunk, kept)
+        return why_nowhere(self._scene, (chunk_id, chunk), kept, self._job)
 
     def _forget(self, chunk_id: ChunkId, chunk: Chunk) -> None:
         """Have a place on a dead server forgotten, if as many others as wanted are sure."""

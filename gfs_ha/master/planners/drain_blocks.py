@@ -5,10 +5,11 @@ Each reason is the same text for all chunks that it holds, so that people read i
 
 from __future__ import annotations
 
-from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.ids import ChunkId, ServerId, format_id
 from gfs_ha.master.placement import HIGH_WATER, place_copy
 from gfs_ha.master.planners.drain_walk import Blocked
 from gfs_ha.master.planners.scene import Scene
+from gfs_ha.master.state.job_records import Job
 from gfs_ha.master.state.records import Chunk
 from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.view import View
@@ -17,11 +18,17 @@ from gfs_ha.protocol.server_modes import DRAINED, LEAVING
 _NAMED_MAX = 8
 
 
-def why_nowhere(scene: Scene, chunk_id: ChunkId, chunk: Chunk, kept: list[ServerId]) -> Blocked:
+def why_nowhere(
+    scene: Scene, known_chunk: tuple[ChunkId, Chunk], kept: list[ServerId], job: Job
+) -> Blocked:
     """Return why no server can take the copy of a chunk that has to leave."""
+    chunk_id, chunk = known_chunk
     known = scene.roster
     wants = f"wants {chunk.goal} copies (goal {chunk.goal})"
-    stay = [one for one, _ in known.servers if not known.leaving(one)]
+    # A copy goes to another server, also off a single disk: none has two of one chunk.
+    stay = [one for one, _ in known.servers if not known.leaving(one) and one != job.server_id]
+    if len(stay) < chunk.goal and job.disk_id:
+        return _too_few_beside(scene, known_chunk, len(stay), job)
     if len(stay) < chunk.goal:
         servers = "server" if len(stay) == 1 else "servers"
         why = f"{wants}, only {len(stay)} other {servers} in service"
@@ -49,6 +56,31 @@ def why_nowhere(scene: Scene, chunk_id: ChunkId, chunk: Chunk, kept: list[Server
     _, remarks = place_copy(scene.candidates.values(), scene.copy_wanted(chunk_id, chunk, kept))
     why = f"{wants}: {remarks[0] if remarks else 'no server can take one'}"
     return Blocked(chunk_id, why, _add_or_undrain(scene), fewer)
+
+
+def _too_few_beside(
+    scene: Scene, known_chunk: tuple[ChunkId, Chunk], others: int, job: Job
+) -> Blocked:
+    """Return what keeps a chunk on a disk whose server is needed for the number of copies."""
+    chunk_id, chunk = known_chunk
+    (name,) = _names(scene, [job.server_id]) or [job.server_name]
+    disk = f"{name}:{format_id(job.disk_id)}"
+    servers = "server" if others == 1 else "servers"
+    why = f"wants {chunk.goal} copies (goal {chunk.goal}), only {others} {servers} beside {name}"
+    row = scene.server(job.server_id)
+    modes = scene.roster.disk_modes
+    left = [
+        one
+        for one in (row.disks if row is not None else ())
+        if not one.lost and (job.server_id, one.disk_id) not in modes
+    ]
+    way = f"add a server, or take the disk back into service: gfsctl admin disks undrain {disk}"
+    if left:
+        way += (
+            f"; or take it out as it is, and its copies are made anew on the other disks of {name}:"
+            f" gfsctl admin disks replace {disk}"
+        )
+    return Blocked(chunk_id, why, way, fewer=others)
 
 
 def _add_or_undrain(scene: Scene) -> str:

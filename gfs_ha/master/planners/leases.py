@@ -99,13 +99,21 @@ def _why_not_worth(seen: Seen, what: tuple[Tail, Chunk], now_ms: int) -> str:
 
 def _why_handed_on(seen: Seen, chunk: Chunk, known: Roster) -> str:
     """Return why a file needs a tail on other servers; empty: not, or there are too few others."""
-    servers = [one.server_id for one in chunk.replicas if known.trouble(one.server_id)]
-    if not servers:
+    places = [
+        one
+        for one in chunk.replicas
+        if known.trouble(one.server_id) or not known.serves(one.server_id, one.disk_id)
+    ]
+    if not places:
         return ""
     others = sum(not one.trouble for one in seen.repair.candidates)
     if others < chunk.min_copies:
         return ""  # Nobody could append: better there than nowhere.
-    return LEAVES if any(known.leaving(one) for one in servers) else PAUSES
+    leaves = any(
+        known.leaving(one.server_id) or not known.serves(one.server_id, one.disk_id)
+        for one in places
+    )
+    return LEAVES if leaves else PAUSES
 
 
 def plan_unopened(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:

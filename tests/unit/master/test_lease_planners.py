@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from master_tables import Tables
 
-from gfs_ha.ids import ChunkId, Epoch, InodeId, ServerId, StartId
+from gfs_ha.ids import ChunkId, DiskId, Epoch, InodeId, ServerId, StartId
 from gfs_ha.limits import LEASE_MS, LEASE_RENEW_BELOW_MS, MIB
 from gfs_ha.master.observed import DEAD, LIVE, SUSPECT
+from gfs_ha.master.placement import Candidate
 from gfs_ha.master.planners import leases, primaries
 from gfs_ha.master.planners.expiry import plan_seals
 from gfs_ha.master.planners.leases import plan_holds, plan_renewals, plan_tails, plan_unopened
@@ -17,6 +18,7 @@ from gfs_ha.master.planners.primaries import TailsSeen
 from gfs_ha.master.planners.results import plan_results
 from gfs_ha.master.planners.seen import RepairSeen
 from gfs_ha.master.state.commands import BeginSeal, CommitSeal
+from gfs_ha.master.state.job_commands import StartJob
 from gfs_ha.master.state.tail_commands import (
     AbandonTails,
     EndHolds,
@@ -28,6 +30,7 @@ from gfs_ha.master.state.tail_commands import (
 )
 from gfs_ha.master.state.tail_reads import lease_of
 from gfs_ha.protocol.control import LedTail
+from gfs_ha.protocol.jobs import DISK_DRAIN, JobOptions
 from gfs_ha.protocol.metadata import CloseSession, Publish, PublishFile, Rename
 from gfs_ha.protocol.records import RecordEntry
 
@@ -257,3 +260,24 @@ def test_holds_past_their_time_and_of_another_epoch_end() -> None:
     assert made.proposals == [command]
     house.apply(made)
     assert house.plan(plan_holds).empty
+
+
+class Manned(House):
+    """A house whose servers can be chosen for the next tail."""
+
+    def seen(self, after_s: float) -> Seen:
+        found = super().seen(after_s)
+        candidates = tuple(
+            Candidate(one, DiskId(100 + one), f"cs{one}", "r1", f"h{one}", 0.1, 1 << 40, 1 << 41)
+            for one in self.states
+        )
+        return replace(found, repair=replace(found.repair, candidates=candidates))
+
+
+def test_a_tail_on_a_disk_that_is_emptied_is_handed_on_though_its_server_serves() -> None:
+    house = Manned()
+    house.tail()
+    assert house.sealed_because() == []
+    house.tables.do(StartJob(DISK_DRAIN, JobOptions(), 3, 103))
+    assert house.sealed_because() == [leases.LEAVES]
+    assert house.sealed_because() == []
