@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from gfs_ha.ids import ServerId
 from gfs_ha.protocol.rates import (
-    TIME_CLASSES,
     LoadFacts,
     LoadRates,
     add_times,
+    is_sound,
     rate_of,
     times_between,
 )
@@ -40,8 +40,8 @@ class Loads:
 
     def heard(self, server_id: ServerId, load: LoadFacts, now_s: float) -> None:
         """Keep what a run of a server tells of its counters."""
-        if any(len(one.times) > TIME_CLASSES for one in (load.read, load.write, load.append)):
-            return  # No server of ours counts so.
+        if not is_sound(load):
+            return
         told = self._told.setdefault(server_id, deque())
         if len(told) > 1 and told[-1][0] - told[-2][0] < STEP_S:
             told.pop()

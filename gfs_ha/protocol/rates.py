@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from gfs_ha.protocol.codec import Word
 
 TIME_CLASSES = 56  # The last one begins at three minutes.
+AMOUNT_MAX = 1 << 56  # No process comes near it, and sums of many can still be told.
 
 
 class Served(Word, frozen=True):
@@ -58,6 +59,16 @@ class LoadRates(Word, frozen=True):
     put_bytes_per_s: int = 0
     queue: int = 0
     over_ms: int = 0  # The time that it was measured over; 0 = not measured yet.
+
+
+def is_sound(load: LoadFacts) -> bool:
+    """Return whether a server of ours can tell so."""
+    kinds = (load.read, load.write, load.append)
+    if any(len(one.times) > TIME_CLASSES for one in kinds):
+        return False
+    numbers = [number for one in kinds for number in (one.count, one.length, *one.times)]
+    numbers += (load.put_bytes, load.queue)
+    return min(numbers) >= 0 and max(numbers) <= AMOUNT_MAX
 
 
 def time_class(microseconds: int) -> int:

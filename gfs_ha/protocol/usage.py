@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from gfs_ha.latency import CLASSES, quantile_us
 from gfs_ha.protocol.codec import Word
+from gfs_ha.protocol.rates import AMOUNT_MAX
 from gfs_ha.sketch import Sketch, Tally
 from gfs_ha.sketch_windows import MINUTE, WINDOWS
 
@@ -142,7 +143,8 @@ def told_sketch(sketch: Sketch, by: str, window: str, over_s: float) -> UsageSke
 def heard_sketch(told: UsageSketch) -> Sketch | None:
     """Return what a chunkserver told as a sketch; None if none of ours tells so."""
     words = (told.total, *told.entries)
-    if len(told.entries) > TOLD_MAX or min(told.floor, told.over_ms) < 0:
+    bounds = (told.floor, told.over_ms)
+    if len(told.entries) > TOLD_MAX or min(bounds) < 0 or max(bounds) > AMOUNT_MAX:
         return None
     if told.by not in KINDS or told.window not in WINDOWS or not all(map(_sound, words)):
         return None
@@ -198,4 +200,4 @@ def _sound(entry: UsageEntry) -> bool:
     fits = len(entry.key.encode(errors="replace")) <= KEY_BYTES_MAX and entry.key.isprintable()
     classes = {number for number, _ in entry.times}
     known = len(classes) == len(entry.times) and max(classes, default=0) < CLASSES
-    return fits and known and min(numbers) >= 0
+    return fits and known and min(numbers) >= 0 and max(numbers) <= AMOUNT_MAX

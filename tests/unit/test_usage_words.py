@@ -161,6 +161,9 @@ BAD = UsageEntry("x", 1, 1)
         {"window": "1y"},
         {"floor": -1},
         {"over_ms": -1},
+        {"over_ms": 1 << 63},
+        {"floor": 1 << 63},
+        {"total": replace(BAD, bytes=1 << 63)},
         {"total": replace(BAD, operations=-1)},
         {"total": replace(BAD, operations=0)},  # Less than its entries.
         {"entries": (replace(BAD, bytes=-1),)},

@@ -7,7 +7,8 @@ import pytest
 from gfs_ha.ids import ServerId
 from gfs_ha.master.live_board import Kept
 from gfs_ha.master.loads import SLICE, STALE_S, Loads
-from gfs_ha.protocol.rates import TIME_CLASSES, LoadFacts, Served, time_class
+from gfs_ha.protocol.codec import encode
+from gfs_ha.protocol.rates import AMOUNT_MAX, TIME_CLASSES, LoadFacts, Served, time_class
 
 ONE, TWO = ServerId(1), ServerId(2)
 
@@ -74,8 +75,21 @@ def test_servers_together_are_the_sum_of_those_that_are_known() -> None:
 
 def test_counters_of_no_server_of_ours_are_not_kept() -> None:
     loads = Loads()
-    loads.heard(ONE, LoadFacts(read=Served(1, 1, (0,) * (TIME_CLASSES + 1))), 10.0)
+    for strange in (
+        LoadFacts(read=Served(1, 1, (0,) * (TIME_CLASSES + 1))),
+        LoadFacts(write=Served(-1, 1)),
+        LoadFacts(append=Served(1, 1, (-1,))),
+        LoadFacts(read=Served(1, 1 << 63)),  # Two of them are more than an answer can hold.
+        LoadFacts(queue=1 << 63),
+        LoadFacts(put_bytes=-1),
+    ):
+        loads.heard(ONE, strange, 10.0)
     assert ONE not in loads._told
+    most = LoadFacts(Served(AMOUNT_MAX, AMOUNT_MAX), put_bytes=AMOUNT_MAX, queue=AMOUNT_MAX)
+    for server in range(1, 200):
+        loads.heard(ServerId(server), LoadFacts(queue=AMOUNT_MAX), 10.0)
+        loads.heard(ServerId(server), most, 12.0)
+    assert encode(loads.together(map(ServerId, range(1, 200)), 12.0)[0])
 
 
 def test_an_answer_is_kept_for_as_long_as_it_is_dear() -> None:
