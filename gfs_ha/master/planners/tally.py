@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from gfs_ha.ids import ChunkId
+from gfs_ha.ids import ChunkId, format_id
 from gfs_ha.master.planners.copies import evidence
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.planners.scene import Scene
@@ -23,6 +23,7 @@ from gfs_ha.master.state.commands import DropReplica, PlaceCopy
 from gfs_ha.master.state.records import DEAD, SEALED, Chunk
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import BucketListing, CompareReplica, DeleteReplica
+from gfs_ha.protocol.server_modes import EMPTY
 from gfs_ha.protocol.tally import LIST_BUCKETS_MAX, bucket_of, replica_hash
 
 RECHECK_S = 60.0  # How often a disk is counted whose server says nothing new.
@@ -39,9 +40,9 @@ def plan_tally(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> 
     _unsealed_strays(made, view, scene, limits)
     for server_id, listing in seen.repair.listings:
         disk = (server_id, listing.disk_id)
-        before = len(made.proposals) + len(made.orders)
+        before = _asked(made)
         _compare(made, view, scene, (disk, listing), walk.members.get(disk, {}))
-        if len(made.proposals) + len(made.orders) == before and disk in seen.repair.tallies:
+        if _asked(made) == before and disk in seen.repair.tallies:
             # By what is under way; looked at again when the server says something new.
             walk.explain(disk, seen.repair.tallies[disk], listing.bucket)
     if walk.disk is None:
@@ -49,6 +50,11 @@ def plan_tally(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> 
     if walk.disk is not None and _count(view, cursors, limits):
         _judge(made, seen, cursors)
     return made
+
+
+def _asked(made: Plan) -> int:
+    """Return how much has come of comparing so far."""
+    return len(made.proposals) + len(made.orders) + len(made.waits)
 
 
 def _next_disk(
@@ -168,9 +174,28 @@ def _stray(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], disk: Disk) -
     server_id, disk_id = disk
     count = len(scene.good(chunk_id, chunk)) + len(scene.coming(chunk))
     sure = evidence(scene, chunk_id, chunk, server_id)
-    if count < chunk.goal:
+    emptied = _emptied(scene, disk) if count < chunk.goal else ""
+    if emptied:
+        made.waits[chunk_id] = emptied
+    elif count < chunk.goal:
         seen = len(chunk.holders) + len(chunk.copying)
         made.proposals.append(PlaceCopy(chunk_id, chunk.sealed_index, server_id, disk_id, seen))
     elif len(sure) >= chunk.goal:
         shown = sure[: chunk.goal]
         made.proposals.append(DropReplica(chunk_id, chunk.sealed_index, server_id, disk_id, shown))
+
+
+def _emptied(scene: Scene, disk: Disk) -> str:
+    """Return why a copy is not adopted where nothing may be placed any more, and the way out."""
+    server_id, disk_id = disk
+    server, mode = scene.server(server_id), scene.roster.mode(server_id).mode
+    name = server.name if server is not None else f"#{server_id}"
+    if mode in EMPTY:
+        undrain = f"gfsctl admin chunkservers undrain {name}"
+        return f"a copy lies on {name}, which is {mode}; to have it, take that back: {undrain}"
+    row = scene.roster.disk_modes.get(disk)
+    if row is not None and row.mode in EMPTY:
+        shown = f"{name}:{format_id(disk_id)}"
+        undrain = f"gfsctl admin disks undrain {shown}"
+        return f"a copy lies on disk {shown}, which is {row.mode}; take that back: {undrain}"
+    return ""

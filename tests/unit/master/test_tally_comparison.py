@@ -12,6 +12,7 @@ from gfs_ha.master.planners.plan import Plan, Seen
 from gfs_ha.master.planners.tally import RECHECK_S, plan_tally
 from gfs_ha.master.planners.walk import NUMBERS, STREAK_S
 from gfs_ha.master.state.commands import DropReplica, LoseHolder, PlaceCopy
+from gfs_ha.master.state.server_mode_commands import SetServerMode
 from gfs_ha.protocol.control import (
     BucketListing,
     CompareReplica,
@@ -20,6 +21,7 @@ from gfs_ha.protocol.control import (
 )
 from gfs_ha.protocol.fsck import AGREES, CHANGING, DIFFERS, NOT_COUNTED
 from gfs_ha.protocol.metadata import ReleaseChunks
+from gfs_ha.protocol.server_modes import DRAINED, IN_SERVICE
 from gfs_ha.protocol.tally import bucket_of, replica_hash
 
 
@@ -238,3 +240,23 @@ def test_a_difference_that_moves_on_is_never_called_lasting() -> None:
         house.compare()
         states.add(house.cursors.tally.compared(disk, house.now_s)[0])
     assert CHANGING in states and DIFFERS not in states
+
+
+def test_what_lies_on_a_server_that_was_emptied_is_told_and_adopted_once_that_is_taken_back() -> (
+    None
+):
+    house = Compared()
+    chunk_id = house.chunk((1, 2, 3))
+    house.on_disk.setdefault(4, set()).add(chunk_id)  # It was dead when it was given up.
+    house.tables.do(SetServerMode(4, IN_SERVICE, DRAINED))
+    house.dead = {2, 3}
+    told = set()
+    for _ in range(40):
+        made = house.compare()
+        assert not made.proposals, "no command places anything there"
+        told |= set(made.waits.values())
+    (why,) = told
+    assert "cs4" in why and "undrain cs4" in why
+    house.tables.do(SetServerMode(4, DRAINED, IN_SERVICE))
+    (adopted,) = house.until_found().proposals
+    assert isinstance(adopted, PlaceCopy) and adopted.server_id == 4
