@@ -7,6 +7,7 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 SIZE_MAX = (1 << 63) - 1  # The most of any number of bytes that is stored or sent.
+TIME_NS_MAX = (1 << 63) - 1  # Away from 1970, on both sides: the years 1678 to 2261, whole.
 
 PROTOCOL_VERSION = 1
 SCHEMA_VERSION = 1  # Of replicated commands; apply stops on one above the replicated setting.

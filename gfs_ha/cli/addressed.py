@@ -43,7 +43,7 @@ class Addressed:
             named, _, rest = text[len(SCHEME) :].partition("/")
             if not named:
                 raise UsageError(
-                    f"{printable(text)!r} names no cluster; write {SCHEME}NAME/path, or only /path"
+                    f"'{printable(text)}' names no cluster; write {SCHEME}NAME/path, or only /path"
                 )
             cluster_id = self._go_to(named, text).cluster.id
             return remote_path(f"{SCHEME}{cluster_id}/{rest}", self.config.cluster)
@@ -65,7 +65,7 @@ class Addressed:
         if self._options.config or self._options.context:
             if not _fits(self.config, named) and named != self._options.context:
                 raise WrongCluster(
-                    f"{printable(text)} is in cluster {printable(named)!r}, but "
+                    f"{printable(text)} is in cluster '{printable(named)}', but "
                     f"{self.config.cluster.id!r} is configured; leave out --config and --context, "
                     "or name that cluster's"
                 )
@@ -76,7 +76,7 @@ class Addressed:
         if len(found) > 1:
             both = " and ".join(f"{key!r} ({config.path})" for key, config in found.items())
             raise WrongCluster(
-                f"{printable(text)}: {printable(named)!r} names two clusters, {both}; say which "
+                f"{printable(text)}: '{printable(named)}' names two clusters, {both}; say which "
                 "one by its id, or with --context"
             )
         (config,) = found.values()
@@ -129,7 +129,7 @@ class Addressed:
         default = self._default()
         configured = f"{default.cluster.id!r} is configured" if default else "none is configured"
         return (
-            f"{printable(text)} is in cluster {printable(named)!r}, but {configured} and no "
+            f"{printable(text)} is in cluster '{printable(named)}', but {configured} and no "
             "context leads there; see gfsctl context ls, or give its file with --config"
         )
 

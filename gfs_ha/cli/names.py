@@ -43,19 +43,19 @@ def remote_path(text: str, cluster: ClusterConfig) -> str:
         named, slash, rest = text[len(SCHEME) :].partition("/")
         if named not in (cluster.id, cluster.name):
             raise WrongCluster(
-                f"{printable(text)} is in cluster {printable(named)!r}, but {cluster.id!r} is "
+                f"{printable(text)} is in cluster '{printable(named)}', but {cluster.id!r} is "
                 "configured; give the other cluster's file with --config"
             )
         path = slash + rest or "/"
     if not path.startswith("/"):
         raise UsageError(
-            f"{printable(text)!r} is no remote path; remote paths are absolute, like /a/b"
+            f"'{printable(text)}' is no remote path; remote paths are absolute, like /a/b"
         )
     try:
         path.encode()
     except UnicodeEncodeError:
         raise UsageError(
-            f"{printable(text)!r} is not UTF-8; names in the cluster are UTF-8"
+            f"'{printable(text)}' is not UTF-8; names in the cluster are UTF-8"
         ) from None
     slash = "/" if path.endswith("/") else ""
     plain = "/" + "/".join(part for part in path.split("/") if part)

@@ -26,6 +26,7 @@ from gfs_ha.errors import (
     NotFound,
     PartlyDone,
 )
+from gfs_ha.limits import TIME_NS_MAX
 
 _KINDS: dict[int, type[GfsError]] = {
     errno.ENOENT: NotFound,
@@ -66,6 +67,11 @@ def local_door(path: str) -> Iterator[None]:
         raise local_error(path, error) from error
 
 
+def kept_mtime_ns(status: os.stat_result) -> int:
+    """Return the time of a local file as the cluster can keep it: none is beyond its bounds."""
+    return max(-TIME_NS_MAX, min(status.st_mtime_ns, TIME_NS_MAX))
+
+
 @dataclass(frozen=True, slots=True)
 class LocalFacts:
     """What a local file looked like when it was opened; compared again at its end."""
@@ -78,7 +84,7 @@ class LocalFacts:
     @classmethod
     def of(cls, status: os.stat_result) -> LocalFacts:
         mode = stat_module.S_IMODE(status.st_mode)
-        return cls((status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns, mode)
+        return cls((status.st_dev, status.st_ino), status.st_size, kept_mtime_ns(status), mode)
 
 
 class LocalSource:

@@ -7,7 +7,7 @@ import stat as stat_module
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from gfs_ha.client.local_files import local_door, local_error, shown
+from gfs_ha.client.local_files import kept_mtime_ns, local_door, local_error, shown
 from gfs_ha.client.transfers import Problem
 from gfs_ha.errors import GfsError, InvalidPath, LocalError
 
@@ -61,7 +61,7 @@ def root_of(path: str) -> LocalDirectory:
         status = os.stat(path)
         if not stat_module.S_ISDIR(status.st_mode):
             raise NotADirectoryError(20, "is no directory")
-    return LocalDirectory(path, "", stat_module.S_IMODE(status.st_mode), status.st_mtime_ns)
+    return LocalDirectory(path, "", stat_module.S_IMODE(status.st_mode), kept_mtime_ns(status))
 
 
 def walk(root: LocalDirectory, files_max: int = 1000) -> Iterator[Level]:
@@ -132,9 +132,9 @@ def _thing(entry: os.DirEntry[str], directory: LocalDirectory) -> LocalThing:
     mode = stat_module.S_IMODE(status.st_mode)
     if stat_module.S_ISREG(status.st_mode):
         link = entry.is_symlink()
-        return LocalFile(entry.path, name, status.st_size, mode, status.st_mtime_ns, link)
+        return LocalFile(entry.path, name, status.st_size, mode, kept_mtime_ns(status), link)
     if not stat_module.S_ISDIR(status.st_mode):
         return skipped("no regular file")
     if entry.is_symlink():
         return skipped("a link to a directory")
-    return LocalDirectory(entry.path, name, mode, status.st_mtime_ns)
+    return LocalDirectory(entry.path, name, mode, kept_mtime_ns(status))

@@ -46,7 +46,7 @@ class TreeUpload:
         self._state = runtime.condition()
         self._result = TreeResult()
         self._pending = 0
-        self._fatal: GfsError | None = None
+        self._fatal: BaseException | None = None
         self._under_count = 0
         self._copies_min = 0
         self._goal = 0
@@ -135,19 +135,19 @@ class TreeUpload:
 
     def _settle(self, file: LocalFile, done: Future[Stored]) -> None:
         stored: Stored | None = None
-        failure: GfsError | None = None
+        failure: BaseException | None = None
         try:
             stored = done.result(0.0)
-        except GfsError as error:
+        except BaseException as error:  # Raised where it is waited for, not here.
             failure = error
         with self._state:
             self._pending -= 1
             if stored is not None:
                 self._count(stored)
-            elif failure is not None and fatal(failure):
-                self._fatal = self._fatal or failure
-            elif failure is not None:
+            elif isinstance(failure, GfsError) and not fatal(failure):
                 self._result.problems.append(Problem(shown(file.path), failure))
+            else:
+                self._fatal = self._fatal or failure
             self._state.notify_all()
 
     def _count(self, stored: Stored) -> None:

@@ -15,7 +15,7 @@ from gfs_ha.client.file_checksum import Checksums, FileChecksum
 from gfs_ha.client.globs import Globs
 from gfs_ha.client.in_order import InOrder
 from gfs_ha.client.lanes import Lanes, lanes_of
-from gfs_ha.client.local_files import local_door, shown
+from gfs_ha.client.local_files import kept_mtime_ns, local_door, shown
 from gfs_ha.client.local_tree import LocalDirectory, LocalFile, LocalThing, root_of
 from gfs_ha.client.namespace import check_path
 from gfs_ha.client.pace import SharedPace
@@ -217,7 +217,7 @@ def _local_thing(local: str) -> LocalThing:
         with local_door(local):
             status = os.stat(local)
         mode = status.st_mode & 0o7777
-        return LocalFile(local, "", status.st_size, mode, status.st_mtime_ns)
+        return LocalFile(local, "", status.st_size, mode, kept_mtime_ns(status))
 
 
 def _in_groups(paths: Iterable[str]) -> Iterator[list[str]]:

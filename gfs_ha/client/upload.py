@@ -15,7 +15,6 @@ from gfs_ha.client.local_files import LocalSource
 from gfs_ha.client.packer import SMALL_FILE_BYTES_MAX
 from gfs_ha.client.segments import READ_BYTES
 from gfs_ha.client.transfers import PutOptions, Stored, Watch
-from gfs_ha.errors import GfsError
 from gfs_ha.limits import MIB
 from gfs_ha.runtime import Future, Runtime
 
@@ -80,7 +79,7 @@ class Uploader:
         def tell() -> None:
             try:
                 stored = stored_small(remote, len(data), packed)
-            except GfsError as error:
+            except BaseException as error:  # Whatever it was: somebody waits for it.
                 done.fail(error)
             else:
                 self._progress.moved(stored.size)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from gfs_ha.errors import GfsError, ProtocolError, error_from_wire
+from gfs_ha.errors import GfsError, InvalidArgument, ProtocolError, error_from_wire
 
 T = TypeVar("T")
 
@@ -53,8 +53,11 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def encode(word: object) -> bytes:
-    """Return the bytes of a word (or of a list of words)."""
-    return _encoder.encode(word)
+    """Return the bytes of a word (or of a list of words). Raises: InvalidArgument."""
+    try:
+        return _encoder.encode(word)
+    except OverflowError as error:  # A number of more than 64 bits, which no field has.
+        raise InvalidArgument(f"a number cannot be sent: {error}", sent=0) from error
 
 
 @lru_cache(maxsize=256)

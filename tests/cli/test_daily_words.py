@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
-from gfs_ha.cli.data.amounts import Age, Amount, Compared, Signed, compare, parse_moment
+from gfs_ha.cli.data.amounts import Age, Amount, Compared, Moment, Signed, compare, parse_moment
 from gfs_ha.cli.data.criteria import Criteria
 from gfs_ha.cli.data.df import Space, space_of
 from gfs_ha.cli.data.du import Columns
@@ -74,6 +74,12 @@ def test_moments_are_taken_as_people_write_them(monkeypatch: pytest.MonkeyPatch)
     for text in ("", "yesterday", "2026-13-01", "202613011200", "25:00", "@", "@1e5", "2026"):
         with pytest.raises(ValueError):
             parse_moment(text)
+
+
+@pytest.mark.parametrize("text", ["9999-12-31", "@999999999999", "1600-01-01", "2262-06-01"])
+def test_a_time_that_the_cluster_cannot_keep_is_refused_with_the_bounds(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="1678 to 2261"):
+        Moment().convert(text, None, None)
 
 
 def item(path: str, size: int = 0, kind: str = FILE, age_days: float = 0.0) -> FileItem:

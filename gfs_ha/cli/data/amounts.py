@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from gfs_ha.limits import SIZE_MAX
+from gfs_ha.limits import SIZE_MAX, TIME_NS_MAX
 
 _UNITS = {
     "": 1,
@@ -102,7 +102,7 @@ class Moment(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, int):
             return value
         try:
-            return parse_moment(value)
+            moment_ns = parse_moment(value)
         except (ValueError, OverflowError, OSError):
             self.fail(
                 f"{value!r} is no time; times look like '2026-11-25 18:04:11' (here), "
@@ -110,6 +110,9 @@ class Moment(click.ParamType):  # type: ignore[type-arg]
                 param,
                 ctx,
             )
+        if abs(moment_ns) > TIME_NS_MAX:
+            self.fail(f"{value!r} is no time here; all are from 1678 to 2261", param, ctx)
+        return moment_ns
 
 
 def parse_moment(text: str) -> int:

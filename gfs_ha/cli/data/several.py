@@ -69,7 +69,7 @@ def error_of_one(failure: GfsError | OSError) -> GfsError:
 def split_target(words: Sequence[str], what: str) -> tuple[tuple[str, ...], str]:
     """Return the sources and the target, the last word. Raises: UsageError; `what` asks for it."""
     if len(words) < 2:
-        given = f" {printable(words[0])!r}" if words else ""
+        given = f" '{printable(words[0])}'" if words else ""
         raise UsageError(f"{what.replace(' THIS', given)} (see --help)")
     return tuple(words[:-1]), words[-1]
 

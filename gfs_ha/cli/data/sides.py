@@ -33,7 +33,7 @@ def sides_of(session: Session, first: str, second: str) -> Sides:
         raise UsageError("an empty path; '.' is this directory")
     if is_local(first) and is_local(second):
         raise UsageError(
-            f"{printable(first)!r} and {printable(second)!r} are both here; a remote path is "
+            f"'{printable(first)}' and '{printable(second)}' are both here; a remote path is "
             f"absolute, like /a/b, or {SCHEME}CLUSTER/a/b"
         )
     named = first.startswith(SCHEME), second.startswith(SCHEME)

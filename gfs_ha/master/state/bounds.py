@@ -13,10 +13,10 @@ from gfs_ha.limits import (
     PLACEMENT_RULES,
 )
 from gfs_ha.limits import SIZE_MAX as SIZE_MAX
+from gfs_ha.limits import TIME_NS_MAX as TIME_NS_MAX
 
 U32_MAX = (1 << 32) - 1
 U64_MAX = (1 << 64) - 1
-TIME_NS_MAX = (1 << 63) - 1
 MODE_MAX = 0o7777
 
 

@@ -8,9 +8,18 @@ from pathlib import Path
 import pytest
 from little_cluster import LittleCluster, lost
 
+from gfs_ha.client.sync_steps import EQUAL, SyncRule
 from gfs_ha.client.transfers import Cancel
-from gfs_ha.errors import AlreadyExists, Cancelled, NoLeader, NotADirectory, NotFound, UsageError
-from gfs_ha.limits import MIB
+from gfs_ha.errors import (
+    AlreadyExists,
+    Cancelled,
+    InvalidArgument,
+    NoLeader,
+    NotADirectory,
+    NotFound,
+    UsageError,
+)
+from gfs_ha.limits import MIB, TIME_NS_MAX
 
 
 def build(tree: Path) -> None:
@@ -96,6 +105,32 @@ def test_what_cannot_be_copied_is_named_and_the_rest_arrives(
     assert set(problems) == {"link", "dangling", "fifo", "caf\\xe9"}
     assert isinstance(problems["dangling"], NotFound)
     assert [e.name for e in little.client.listdir("/tree")] == ["good", "sub"]
+
+
+def test_a_time_beyond_what_the_cluster_keeps_stops_no_file(
+    little: LittleCluster, tmp_path: Path
+) -> None:
+    (tmp_path / "tree" / "sub").mkdir(parents=True)
+    for name in ("late", "fine", "sub"):
+        path = tmp_path / "tree" / name
+        if name != "sub":
+            path.write_bytes(b"x")
+        years = 3000 if name != "fine" else 10
+        os.utime(path, ns=(0, years * 366 * 86_400 * 10**9))
+    put = little.client.put_tree(tmp_path / "tree", "/tree")
+    assert (put.problems, put.file_count) == ([], 2)
+    little.client.put(tmp_path / "tree" / "late", "/late")
+    assert little.client.stat("/late").mtime_ns <= TIME_NS_MAX
+    again = little.client.trees.sync(str(tmp_path / "tree"), "/tree", SyncRule(True, False, False))
+    assert {step.action for step in again.plan()} == {EQUAL}
+
+
+def test_what_no_message_can_carry_fails_at_once(little: LittleCluster, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x")
+    with pytest.raises(InvalidArgument):
+        little.client.put(tmp_path / "f", "/f", replicas=1 << 70)
+    with pytest.raises(InvalidArgument):
+        little.client.set_attributes("/", mtime_ns=1 << 70)
 
 
 def test_only_what_lies_below_is_taken(little: LittleCluster, tmp_path: Path) -> None:
