@@ -82,6 +82,8 @@ _KINDS = {
     "RepairBudgetReport": "RepairBudget",
     "OneMaster": "Master",
     "ChunkserverReport": "Chunkserver",
+    "DiskReport": "DiskList",
+    "DiskGuide": "DiskReplacement",
     "ScrubReport": "ScrubList",
     "ScrubBudgetReport": "ScrubBudget",
     "StateReport": "StateCheck",

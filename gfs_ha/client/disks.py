@@ -82,10 +82,14 @@ class Disks:
         WrongState when something came there meanwhile; Busy.
         """
         plan = self.plan_removal(server, disk_id)
-        if plan.kept_count:
-            raise PreconditionFailed(why_not(f"{server}:{format_id(disk_id)}", plan))
+        self.check_removal(server, disk_id, plan)
         self._walk((server, disk_id), dry_run=False, on_step=on_step)
         return plan
+
+    def check_removal(self, server: str, disk_id: DiskId, plan: Removal) -> None:
+        """Raises: PreconditionFailed when a place on the disk is missed."""
+        if plan.kept_count:
+            raise PreconditionFailed(why_not(f"{server}:{format_id(disk_id)}", plan))
 
     def _walk(
         self, disk: tuple[str, DiskId], dry_run: bool, on_step: Callable[[int], object]

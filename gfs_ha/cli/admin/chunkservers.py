@@ -76,7 +76,12 @@ def list_servers(session: Session, rack: str | None, labels: tuple[str, ...]) ->
 
 def by_name(row: ServerRow | ScrubRow) -> tuple[str | int, ...]:
     """Return what sorts cs2 before cs10."""
-    parts = re.split(r"(\d+)", row.name)
+    return in_order(row.name)
+
+
+def in_order(name: str) -> tuple[str | int, ...]:
+    """Return what sorts cs2 before cs10, of a name."""
+    parts = re.split(r"(\d+)", name)
     # Text and numbers take turns, so that like is compared with like.
     return tuple(int(part) if at % 2 else part for at, part in enumerate(parts))
 

@@ -75,7 +75,7 @@ def _empty(session: Session, servers: tuple[str, ...], how: tuple[bool, bool, bo
     if dry_run:
         session.show(plan)
         return
-    _ask(session, plan, yes)
+    ask_to_drain(session, plan, yes)
     who = own_name(session.config.client.machine)
     started = []
     for name in plan.servers:
@@ -95,12 +95,16 @@ def _empty(session: Session, servers: tuple[str, ...], how: tuple[bool, bool, bo
             wait_for_job(session, one.id)
 
 
-def _ask(session: Session, plan: DrainPlan, yes: bool) -> None:
+def ask_to_drain(session: Session, plan: DrainPlan, yes: bool) -> None:
     """Ask before what would stand still, or stop all writing. Raises: PreconditionFailed."""
     if yes or (plan.writable and not plan.blocked_count):
         return
-    for line in lines_of(plan):
-        output.say(line)
+    if session.options.output in (TABLE, WIDE):
+        session.show(plan)
+        output.flush()
+    else:
+        for line in lines_of(plan):
+            output.say(line)
     if not session.confirm("Begin all the same?"):
         raise PreconditionFailed("nothing was begun")
 

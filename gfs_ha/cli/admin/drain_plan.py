@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import msgspec
 from rich.console import Group, RenderableType
@@ -14,7 +14,7 @@ from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session
 from gfs_ha.cli.units import count_text, duration_text, size_text
 from gfs_ha.errors import NotFound
-from gfs_ha.ids import ChunkId, format_id
+from gfs_ha.ids import ChunkId, ServerId, format_id
 from gfs_ha.limits import MIN_COPIES_DEFAULT
 from gfs_ha.master.foresight import Change, KnownChunk, foresee
 from gfs_ha.protocol.placement import FillRow
@@ -64,16 +64,33 @@ def plan_drain(session: Session, wanted: Collection[str]) -> tuple[DrainPlan, di
     """Return the plan of emptying servers together, and (bytes, copies) to move by server."""
     rows = session.operations.servers().items
     chosen = named_rows(rows, wanted)
-    leaving = frozenset(row.server_id for row in chosen)
     chunks: dict[ChunkId, PlaceRow] = {}
     parts = {}
     for row in chosen:
-        size = copies = 0
-        for place in session.operations.server_modes.places(row.server_id):
-            chunks[place.chunk_id] = place
-            copies += place.holds
-            size += place.length * place.holds
-        parts[row.name] = (size, copies)
+        places = session.operations.server_modes.places(row.server_id)
+        parts[row.name] = gather(places, chunks)
+    leaving = frozenset(row.server_id for row in chosen)
+    return plan_of(session, rows, (tuple(row.name for row in chosen), leaving), chunks), parts
+
+
+def gather(places: Iterable[PlaceRow], chunks: dict[ChunkId, PlaceRow]) -> Part:
+    """Add the chunks of places to others; return (bytes, copies) of those that count."""
+    size = copies = 0
+    for place in places:
+        chunks[place.chunk_id] = place
+        copies += place.holds
+        size += place.length * place.holds
+    return size, copies
+
+
+def plan_of(
+    session: Session,
+    rows: tuple[ServerRow, ...],
+    what: tuple[tuple[str, ...], frozenset[ServerId]],
+    chunks: Mapping[ChunkId, PlaceRow],
+) -> DrainPlan:
+    """Return the plan of moving chunks off servers; `what`: the names, and the servers."""
+    shown, leaving = what
     sealed = [one for one in chunks.values() if one.state == "sealed"]
     others = sum(row.mode == IN_SERVICE for row in rows if row.server_id not in leaving)
     wide = [one for one in sealed if one.goal > others]  # Where everybody else has one already.
@@ -85,9 +102,9 @@ def plan_drain(session: Session, wanted: Collection[str]) -> tuple[DrainPlan, di
     found = foresee(candidates_of(rows), known, Change(leaving=leaving))
     stay = sum(usable(row) for row in rows if row.server_id not in leaving)
     least = max((one.min_copies for one in chunks.values()), default=MIN_COPIES_DEFAULT)
-    plan = DrainPlan(
+    return DrainPlan(
         items=found.items,
-        servers=tuple(row.name for row in chosen),
+        servers=shown,
         move_count=found.copy_count,
         move_bytes=found.copy_bytes,
         open_count=len(chunks) - len(sealed),
@@ -98,7 +115,6 @@ def plan_drain(session: Session, wanted: Collection[str]) -> tuple[DrainPlan, di
         left_in_service=stay,
         writable=stay >= least,
     )
-    return plan, parts
 
 
 def _too_wide(wide: list[PlaceRow], others: int) -> Iterator[str]:
@@ -131,8 +147,11 @@ def lines_of(plan: DrainPlan) -> Iterator[str]:
         more = ", …" if plan.blocked_count > _NAMED else ""
         yield f"cannot be moved: {count_text(plan.blocked_count, 'chunk')} ({named}{more})"
         yield from (f"  {reason}" for reason in plan.reasons)
-        yield "  they keep the job waiting until there is a server more, or one less to be emptied,"
-        yield "  or until fewer copies are wanted: gfsctl setrep N FILE (jobs show names the files)"
+        yield (
+            "  they keep the job waiting until there is a server more, or one less to be emptied,"
+            " or until fewer copies are wanted: gfsctl setrep N FILE (gfsctl admin jobs show names"
+            " the files)"
+        )
     if not plan.writable:
         left = count_text(plan.left_in_service, "server")
         yield f"only {left} would take new chunks: nothing could be written any more"

@@ -23,6 +23,7 @@ admin = Family(
         "events": Row(f"{_HERE}.events", "events", "What happened, in words; -f follows"),
         "masters": Row(f"{_HERE}.masters", "masters", "The masters and every term that led"),
         "chunkservers": Row(f"{_HERE}.chunkservers", "chunkservers", "The chunkservers"),
+        "disks": Row(f"{_HERE}.disks", "disks", "The disks of the chunkservers, one by one"),
         "chunks": Row(f"{_HERE}.chunks", "chunks", "Chunks and their copies"),
         "fsck": Row(f"{_HERE}.fsck", "fsck", "Compare names, chunks and disks (exit 8, 9)"),
         "leases": Row(f"{_HERE}.leases", "leases", "Who orders the appends to which file"),

@@ -146,6 +146,8 @@ class _Masters:
         from gfs_ha.protocol.jobs import JobReport, ListJobs
         from gfs_ha.protocol.reports import GetServers, ServerReport
 
+        if kind == words.DISK:
+            yield from self._disks()
         if kind in (words.MASTER, words.MEMBER):
             for one in self._addressed.config.cluster.masters:
                 yield Candidate(one.name, f"{one.host}:{one.port}")
@@ -160,6 +162,15 @@ class _Masters:
             racks = {row.rack: Candidate(row.rack) for row in servers.items}
             rows = (Candidate(row.name, f"{row.rack}, {row.state}") for row in servers.items)
             yield from racks.values() if kind == words.RACK else rows
+
+    def _disks(self) -> Iterator[Candidate]:
+        from gfs_ha.protocol.disks import DisksListed, ListDisks
+
+        (listed,) = self._ask([ListDisks()])
+        assert isinstance(listed, DisksListed), listed
+        for row in listed.items:
+            name = f"{row.server}:{format_id(row.disk_id)}"
+            yield Candidate(name, f"{row.directory or row.rack}, {row.state}")
 
     def _ask(self, requests: Sequence[Request], anywhere: bool = False) -> list[Reply]:
         """Return the answers. Raises: what keeps the masters from answering; soon."""

@@ -11,9 +11,9 @@ from gfs_ha.cli.complete.shells import Candidate
 from gfs_ha.cli.options import Options
 
 # What a parameter names, by the word that stands for it in the help.
-LOCAL, REMOTE, CHUNK, SERVER, MASTER, MEMBER, JOB, RACK, CONTEXT, CODE, RULE = (
+LOCAL, REMOTE, CHUNK, SERVER, MASTER, MEMBER, JOB, RACK, CONTEXT, CODE, RULE, DISK = (
     *("local", "remote", "chunk", "server", "master", "member", "job", "rack", "context"),
-    *("code", "rule"),
+    *("code", "rule", "disk"),
 )
 HERE = (LOCAL, CONTEXT, CODE, RULE)  # Nobody is asked for these.
 _BY_METAVAR = {
@@ -23,6 +23,7 @@ _BY_METAVAR = {
     "REMOTE": (REMOTE,),
     "PATH": (REMOTE,),
     "CHUNK": (CHUNK,),
+    "DISK": (DISK,),
     "SERVER": (SERVER,),
     "RACK": (RACK,),
     "CONTEXT": (CONTEXT,),

@@ -1,0 +1,147 @@
+"""`gfsctl admin disks drain|undrain`: single disks emptied while their servers go on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+from msgspec.structs import replace
+
+from gfs_ha.cli import output
+from gfs_ha.cli.admin import job_screens as job_screens  # What reports of jobs look like.
+from gfs_ha.cli.admin.disks import disk_name, named_disks
+from gfs_ha.cli.admin.drain import ask_to_drain
+from gfs_ha.cli.admin.drain_plan import DrainPlan, Part, gather, plan_of, usable
+from gfs_ha.cli.admin.jobs import dry_run_option
+from gfs_ha.cli.admin.jobs_wait import wait_for_job
+from gfs_ha.cli.options import TABLE, WIDE
+from gfs_ha.cli.session import Session, pass_session
+from gfs_ha.cli.units import count_text, size_text
+from gfs_ha.cli.verb import Verb
+from gfs_ha.client.jobs import own_name
+from gfs_ha.errors import PreconditionFailed
+from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.limits import MIN_COPIES_DEFAULT
+from gfs_ha.protocol.disks import DiskStanding
+from gfs_ha.protocol.jobs import JobReport, JobStarted
+from gfs_ha.protocol.server_modes import IN_SERVICE, LEAVING, PlaceRow
+
+
+@click.command(
+    "drain",
+    cls=Verb,
+    examples="""
+    gfsctl admin disks drain cs7:0x3f2a -n      # what would be moved, what cannot
+    gfsctl admin disks drain cs7:0x3f2a         # begin; prints the job's id
+    gfsctl admin disks drain cs7:/disks/b       # named by its directory
+    gfsctl admin disks drain 0x3f2a --wait      # with a bar; Ctrl-C only ends the waiting
+    """,
+)
+@click.argument("disks", metavar="DISK...", nargs=-1, required=True)
+@click.option("-n", "--dry-run", is_flag=True, help="Only show what would be moved.")
+@click.option("--wait", is_flag=True, help="Come back when it is done; Ctrl-C detaches.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask, also if chunks cannot be moved.")
+@pass_session
+def drain_disk(
+    session: Session, disks: tuple[str, ...], dry_run: bool, wait: bool, yes: bool
+) -> None:
+    """Move everything off a disk, to other servers; it takes nothing new, and its server goes on.
+
+    Each copy is made elsewhere before the old one goes. `replace` says what to do when it is empty.
+    Exit status 4: it is empty already, failed or lost.
+    """
+    rows = named_disks(session.operations.disks.all().items, disks)
+    plan, parts = plan_disks(session, rows)
+    if dry_run:
+        session.show(plan)
+        return
+    ask_to_drain(session, plan, yes)
+    started = [begin_drain(session, row, parts[disk_name(row)], wait) for row in rows]
+    if session.options.output not in (TABLE, WIDE):
+        jobs = [session.operations.jobs.get(one.number) for one in started]
+        session.show(JobReport(tuple(jobs)))
+    if wait:
+        for one in started:
+            wait_for_job(session, one.id)
+
+
+def begin_drain(session: Session, row: DiskStanding, part: Part, wait: bool) -> JobStarted:
+    """Begin the job that empties a disk, say so, and return it."""
+    who = own_name(session.config.client.machine)
+    asked = session.operations.disks.drain(row.server, row.disk_id, part, who)
+    if session.options.output in (TABLE, WIDE) and not session.options.quiet:
+        what = f"{count_text(part[1], 'copy', 'copies')}, {size_text(part[0])}"
+        how_far = "" if wait else f"; how far it is: gfsctl admin jobs show {asked.id}"
+        output.write_lines([f"{asked.id}  {disk_name(row)} is being drained: {what}{how_far}"])
+    return asked
+
+
+def plan_disks(session: Session, rows: list[DiskStanding]) -> tuple[DrainPlan, Mapping[str, Part]]:
+    """Return the plan of emptying disks together, and (bytes, copies) to move by disk."""
+    chunks: dict[ChunkId, PlaceRow] = {}
+    parts = {}
+    for row in rows:
+        places = session.operations.server_modes.places(row.server_id, row.disk_id)
+        parts[disk_name(row)] = gather(places, chunks)
+    # A chunk never goes to another disk of a server that has it, so all of that server is out.
+    owners = frozenset(row.server_id for row in rows)
+    servers = session.operations.servers().items
+    plan = plan_of(session, servers, (tuple(parts), owners), chunks)
+    bare = _left_without(rows)
+    stay = sum(usable(one) for one in servers if one.server_id not in bare)
+    least = max((one.min_copies for one in chunks.values()), default=MIN_COPIES_DEFAULT)
+    return replace(plan, left_in_service=stay, writable=stay >= least), parts
+
+
+def _left_without(rows: list[DiskStanding]) -> frozenset[ServerId]:
+    """Return the servers that would be left without any disk in service."""
+    counts: dict[ServerId, int] = {}
+    for row in rows:
+        counts[row.server_id] = counts.get(row.server_id, 0) + (row.mode == IN_SERVICE)
+    return frozenset(row.server_id for row in rows if row.serving + 1 <= counts[row.server_id])
+
+
+@click.command(
+    "undrain",
+    cls=Verb,
+    examples="""
+    gfsctl admin disks undrain cs7:0x3f2a       # it takes new chunks again; its job is cancelled
+    gfsctl admin disks undrain cs7:0x3f2a -n    # only say which job that would be
+    """,
+)
+@click.argument("disks", metavar="DISK...", nargs=-1, required=True)
+@dry_run_option
+@pass_session
+def undrain_disk(session: Session, disks: tuple[str, ...], dry_run: bool) -> None:
+    """Take a disk back into service that is drained, or being drained.
+
+    What was moved stays where it is. Exit status 4: one of them is in service; the others are
+    taken back all the same.
+    """
+    who = own_name(session.config.client.machine)
+    idle = []
+    for row in named_disks(session.operations.disks.all().items, disks):
+        name = disk_name(row)
+        if row.mode == IN_SERVICE:
+            idle.append(name)
+            continue
+        job = f"; {row.job} is cancelled, what was moved stays" if row.mode in LEAVING else ""
+        if dry_run:
+            say_changed(session, name, f"would take back {name}, {row.mode}{job}")
+            continue
+        session.operations.disks.undrain(row.server, row.disk_id, who)
+        say_changed(session, name, f"{name} is in service{job}")
+    if idle:
+        are = "is" if len(idle) == 1 else "are"
+        raise PreconditionFailed(f"{', '.join(idle)} {are} in service already")
+
+
+def say_changed(session: Session, name: str, text: str) -> None:
+    """Tell what was done about a disk, in the way that was asked for."""
+    if session.options.machine_readable:
+        session.show_plain("DiskChanged", [{"name": name}])
+    elif session.options.output in (TABLE, WIDE):
+        if not session.options.quiet:
+            output.write_lines([text])
+    else:
+        output.write_lines([name])

@@ -1,0 +1,190 @@
+"""`gfsctl admin disks`: the disks of the chunkservers, one by one; how people name them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from gfs_ha.cli.admin.chunkservers import in_order
+from gfs_ha.cli.names import printable
+from gfs_ha.cli.render import names, render
+from gfs_ha.cli.session import Session, pass_session, watched
+from gfs_ha.cli.units import count_text, share_text, size_text, time_text
+from gfs_ha.cli.verb import Family, Row, Verb
+from gfs_ha.client.disks import DiskReport
+from gfs_ha.errors import NotFound
+from gfs_ha.ids import format_id
+from gfs_ha.protocol.disks import FAILED, LOST, PLACES_COUNTED_MAX, SILENT, DiskStanding
+from gfs_ha.protocol.server_modes import DRAINED, DRAINING
+
+_ADMIN = "gfs_ha.cli.admin"
+_STYLES = {FAILED: "red", LOST: "red", SILENT: "yellow", DRAINING: "yellow", DRAINED: "yellow"}
+_NAMED_MAX = 12
+_ID = re.compile(r"0x[0-9a-f]{1,16}", re.IGNORECASE)
+
+disks = Family(
+    "disks",
+    help="The disks of the chunkservers: how each is, out of service and back, changed.",
+    examples="""
+    gfsctl admin disks ls                         # all of them: how they stand, how full
+    gfsctl admin disks drain cs7:0x3f2a --wait    # move everything off one; its server goes on
+    gfsctl admin disks replace cs7:0x3f2a         # how to change an old or a dead one
+    gfsctl admin disks replace cs7:/disks/b       # named by its directory
+    """,
+    rows={
+        "ls": Row(f"{_ADMIN}.disks", "list_disks", "List the disks"),
+        "drain": Row(f"{_ADMIN}.disk_drain", "drain_disk", "Move everything off a disk"),
+        "undrain": Row(f"{_ADMIN}.disk_drain", "undrain_disk", "Take a disk back into service"),
+        "replace": Row(f"{_ADMIN}.disk_replace", "replace_disk", "Change a disk, step by step"),
+    },
+)
+
+
+@click.command(
+    "ls",
+    cls=Verb,
+    examples="""
+    gfsctl admin disks ls              # all of them
+    gfsctl admin disks ls cs1 cs7      # those of two servers
+    gfsctl admin disks ls -o wide      # with journals, scrubs, what is left on those that leave
+    gfsctl admin disks ls -w           # again every two seconds
+    """,
+)
+@click.argument("servers", metavar="SERVER...", nargs=-1)
+@watched
+@pass_session
+def list_disks(session: Session, servers: tuple[str, ...]) -> None:
+    """List the disks of all chunkservers, or of some: how each stands, where it is, how full.
+
+    Exit status 3: no such chunkserver.
+    """
+    rows = session.operations.disks.all().items
+    known = {row.server for row in rows}
+    for name in servers:
+        if name not in known:
+            there = ", ".join(sorted(known)) or "none yet"
+            raise NotFound(f"there is no chunkserver {printable(name)!r}; there are {there}")
+    wanted = [row for row in rows if not servers or row.server in servers]
+    session.show(DiskReport(tuple(sorted(wanted, key=_order))))
+
+
+def _order(row: DiskStanding) -> tuple[tuple[str | int, ...], str, int]:
+    return in_order(row.server), row.directory, row.disk_id
+
+
+def disk_name(row: DiskStanding) -> str:
+    """Return how a disk is named in commands."""
+    return f"{row.server}:{format_id(row.disk_id)}"
+
+
+def named_disks(rows: Collection[DiskStanding], wanted: Collection[str]) -> list[DiskStanding]:
+    """Return the disks that words name: SERVER:ID, SERVER:/DIRECTORY, or an id alone.
+
+    Raises: NotFound.
+    """
+    found = {}
+    for word in wanted:
+        server, colon, which = word.partition(":") if ":" in word else ("", "", word)
+        directory = which.rstrip("/") or which
+        fitting = [
+            row
+            for row in rows
+            if (not colon or row.server == server)
+            and (_is_id(which, row) or (colon and directory and row.directory == directory))
+        ]
+        if len(fitting) != 1:
+            raise NotFound(_not_found(rows, word, server, len(fitting)))
+        found[fitting[0].disk_id] = fitting[0]
+    return list(found.values())
+
+
+def _is_id(text: str, row: DiskStanding) -> bool:
+    return _ID.fullmatch(text) is not None and int(text, 16) == row.disk_id
+
+
+def _not_found(rows: Collection[DiskStanding], word: str, server: str, count: int) -> str:
+    shown = printable(word)
+    if count:
+        return f"{shown} names {count} disks; say SERVER:ID, as gfsctl admin disks ls does"
+    own = [row for row in rows if row.server == (server or word)]
+    known = [disk_name(row) for row in own or rows]
+    more = f" and {len(known) - _NAMED_MAX} more" if len(known) > _NAMED_MAX else ""
+    there = ", ".join(known[:_NAMED_MAX]) + more
+    return f"there is no disk {shown}; there are {there or 'none yet'}"
+
+
+def disk_state_text(row: DiskStanding) -> Text:
+    """Return how a disk stands, with the job that empties it."""
+    text = f"{row.state}"
+    if row.job and row.job_share >= 0:
+        text += f" {row.job} {share_text(row.job_share)}"
+    return Text(text, _STYLES.get(row.state, ""))
+
+
+def places_text(row: DiskStanding) -> str:
+    """Return how many chunks have a place on a disk that is not in service."""
+    if row.places < 0:
+        return "-"
+    return f"{count_text(row.places)}{'+' * (row.places >= PLACES_COUNTED_MAX)}"
+
+
+@names.register
+def _(report: DiskReport) -> Iterator[str]:
+    for row in report.items:
+        yield disk_name(row)
+
+
+@render.register
+def _(report: DiskReport, wide: bool) -> Table | Text:
+    if not report.items:
+        return Text("no disks")
+    titles = ["Server", "Rack", "Disk", "Directory", "State", "Used", "Size", "Chunks"]
+    leaving = any(row.places >= 0 for row in report.items)
+    told = any(row.why for row in report.items)
+    titles += ["Left"] * leaving + ["Since"] * leaving
+    titles += ["Journal", "Scrub"] * wide + ["Why"] * told
+    table = Table(*titles, box=None)
+    for row in report.items:
+        cells: list[str | Text] = [
+            row.server,
+            row.rack,
+            format_id(row.disk_id),
+            printable(row.directory) or "-",
+            disk_state_text(row),
+            _used_text(row),
+            size_text(row.total_bytes),
+            count_text(row.chunk_count),
+        ]
+        if leaving:
+            cells += [places_text(row), time_text(row.since_ns) if row.since_ns else "-"]
+        if wide:
+            cells += [_journal_text(row), _scrub_text(row)]
+        table.add_row(*cells, *([printable(row.why)] if told else []))
+    return table
+
+
+def _used_text(row: DiskStanding) -> str:
+    if row.state in (LOST, SILENT) or not row.total_bytes:
+        return "-"
+    return share_text(1 - row.free_bytes / row.total_bytes)
+
+
+def _journal_text(row: DiskStanding) -> str:
+    if row.journal_trouble:
+        return "takes nothing"
+    if not row.journal_bytes:
+        return "none yet"
+    used = share_text(row.journal_used_bytes / row.journal_bytes)
+    return f"{used} of {size_text(row.journal_bytes)}"
+
+
+def _scrub_text(row: DiskStanding) -> str:
+    if row.scrub is None:
+        return "-"
+    if row.scrub.state == "idle" or not row.scrub.bytes_total:
+        return row.scrub.state
+    return f"{row.scrub.state} {share_text(row.scrub.bytes_done / row.scrub.bytes_total)}"
