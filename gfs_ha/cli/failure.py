@@ -40,6 +40,12 @@ _BY_ERRNO: dict[int, type[GfsError]] = {
     errno.ENAMETOOLONG: UsageError,
 }
 
+_NO_NUMBERS = (  # In click's words, and in ours.
+    ("is not a valid float range", "is no number"),
+    ("is not a valid float", "is no number"),
+    ("is not a valid integer range", "is no whole number"),
+    ("is not a valid integer", "is no whole number"),
+)
 
 # What is wrong with the cluster rather than with the command: the cause lies elsewhere.
 _WORTH_EXPLAINING = {
@@ -78,6 +84,8 @@ def _described(error: BaseException) -> tuple[str, str, int, bool]:
         where = error.ctx.command_path if error.ctx else "gfsctl"
         # Click lists what may be chosen on lines of their own.
         message = " ".join(line.strip() for line in error.format_message().split("\n"))
+        for clumsy, plain in _NO_NUMBERS:
+            message = message.replace(clumsy, plain)
         return "UsageError", f"{message.rstrip('.')} (see {where} --help)", 2, False
     if isinstance(error, click.ClickException):
         return "UsageError", error.format_message(), 2, False

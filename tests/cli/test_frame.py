@@ -148,6 +148,13 @@ def test_errors_become_one_line_and_their_status(capsys: pytest.CaptureFixture[s
     }
 
 
+def test_what_is_no_number_is_said_in_plain_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["admin", "rebalance", "plan", "--threshold", "x"]) == 2
+    assert "'x' is no number (see" in capsys.readouterr().err
+    assert run(["admin", "rebalance", "plan", "--max-moves", "1.5"]) == 2
+    assert "'1.5' is no whole number (see" in capsys.readouterr().err
+
+
 def test_a_name_in_an_error_cannot_move_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     conclude(NotFound("/\x1b[2J\udce9"), False, False)
     assert capsys.readouterr().err == "gfsctl: /\\x1b[2J\\xe9\n"

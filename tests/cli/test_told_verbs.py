@@ -66,6 +66,7 @@ def test_a_mute_is_shown_with_its_reason_and_ended(gfsctl: Gfsctl) -> None:
     assert would["dry_run"] and would["items"][0]["muted"]
     assert gfsctl.ok(*split("admin health unmute leaders-change")).status == 0
     assert "not muted" in gfsctl.refused(3, *split("admin health unmute LEADERS_CHANGE"))
+    assert "not muted" in gfsctl.refused(3, *split("admin health unmute LEADERS_CHANGE -n"))
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from gfs_ha.cli.spans import Span
 from gfs_ha.cli.units import count_text, duration_text, time_text
 from gfs_ha.cli.verb import Verb
 from gfs_ha.client.jobs import own_name
+from gfs_ha.errors import NotFound
 from gfs_ha.limits import MUTE_MS_MAX
 from gfs_ha.protocol.events import MuteReport
 
@@ -70,6 +71,8 @@ def unmute(session: Session, code: str, dry_run: bool) -> None:
     """Let findings of a code count again."""
     wanted = known_code(code)
     if dry_run:
+        if not any(one.code == wanted for one in session.operations.health().mutes):
+            raise NotFound(f"{wanted} is not muted; gfsctl admin health shows what is")
         _show_change(session, wanted, f"would unmute {wanted}")
         return
     who = own_name(session.config.client.machine)
