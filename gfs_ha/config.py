@@ -57,16 +57,24 @@ class MasterConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskConfig:
+    """A data directory of a chunkserver."""
+
+    directory: Path
+    capacity: int = 0  # Bytes of the disk that it may take at most; 0: all of it.
+    mounted: bool = False  # Only if something is mounted there: else its disk is missing.
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkserverConfig:
     """This process as a chunkserver; `machine` and `rack` decide what lies near what."""
 
     name: str
-    directory: Path
+    disks: tuple[DiskConfig, ...]
     host: str
     port: int
     rack: str
     machine: str
-    capacity: int = 0  # Bytes of the disk that it may take at most; 0: all of it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,24 +215,49 @@ def _read_master(section: Section, cluster: ClusterConfig, file: Path) -> Master
 
 
 def _read_chunkserver(section: Section, file: Path) -> ChunkserverConfig:
-    section.only("name", "directory", "listen", "rack", "machine", "capacity")
-    capacity = section.size("capacity", 0)
-    if section.has("capacity") and capacity < limits.CAPACITY_BYTES_MIN:
-        least = limits.CAPACITY_BYTES_MIN // limits.MIB
-        section.fail("capacity", f"{capacity} bytes; a disk has at least {least} MiB")
+    section.only("name", "directory", "listen", "rack", "machine", "capacity", "mounted", "disks")
+    disks = _read_disks(section, file)
     try:
         host, port = parse_address(section.text("listen"))
     except ValueError as error:
         section.fail("listen", str(error))
     return ChunkserverConfig(
         name=section.name("name"),
-        directory=section.directory("directory", file),
+        disks=disks,
         host=host,
         port=port,
         rack=section.name("rack", default="default"),
         machine=section.name("machine", default=os.uname().nodename),
-        capacity=capacity,
     )
+
+
+def _read_disks(section: Section, file: Path) -> tuple[DiskConfig, ...]:
+    """Return the data directories: one by `directory`, or several by `disks`."""
+    if not section.has("disks"):
+        return (_read_disk(section, file),)
+    for key in ("directory", "capacity", "mounted"):
+        if section.has(key):
+            section.fail(key, "goes into each of `disks`, when these are given")
+    most = limits.DISKS_PER_SERVER_MAX // 2  # The others are kept for disks that are lost.
+    tables = section.tables("disks")
+    if not 1 <= len(tables) <= most:
+        section.fail("disks", f"{len(tables)} disks; a server has 1 to {most}")
+    disks: list[DiskConfig] = []
+    for one in tables:
+        disk = _read_disk(one.only("directory", "capacity", "mounted"), file)
+        if any(disk.directory == other.directory for other in disks):
+            one.fail("directory", f"{disk.directory} is given twice")
+        disks.append(disk)
+    return tuple(disks)
+
+
+def _read_disk(section: Section, file: Path) -> DiskConfig:
+    capacity = section.size("capacity", 0)
+    if section.has("capacity") and capacity < limits.CAPACITY_BYTES_MIN:
+        least = limits.CAPACITY_BYTES_MIN // limits.MIB
+        section.fail("capacity", f"{capacity} bytes; a disk has at least {least} MiB")
+    mounted = section.boolean("mounted", default=False)
+    return DiskConfig(section.directory("directory", file), capacity, mounted)
 
 
 def _read_client(section: Section) -> ClientConfig:

@@ -204,6 +204,14 @@ class Section:
         except ValueError as error:
             self.fail(key, str(error))
 
+    def boolean(self, key: str, default: bool) -> bool:
+        value = self.raw(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.fail(key, f"must be true or false, not {value!r}")
+        return value
+
     def directory(self, key: str, file: Path) -> Path:
         return file.absolute().parent / Path(self.text(key)).expanduser()
 

@@ -36,7 +36,7 @@ class EpochBook:
         """Read what was kept. Raises: DiskFailed when a file is there and cannot be trusted."""
         self._disks = tuple(disks)
         self._lock = runtime.lock()
-        self._newest = max(_read(disk) for disk in disks)
+        self._newest = max(read_epoch(disk) for disk in disks)
 
     @property
     def newest(self) -> Epoch:
@@ -87,7 +87,8 @@ def _encode(epoch: Epoch) -> bytes:
     return fields + _CRC.pack(crc32c(fields))
 
 
-def _read(disk: Disk) -> Epoch:
+def read_epoch(disk: Disk) -> Epoch:
+    """Return the epoch that a disk keeps. Raises: DiskFailed when it cannot be trusted."""
     blank_count = 0
     whole: list[Epoch] = []
     try:

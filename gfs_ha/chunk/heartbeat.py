@@ -63,6 +63,10 @@ class Inventory(Protocol):
 
     def disks(self) -> tuple[DiskFacts, ...]: ...
 
+    def serving(self) -> tuple[DiskFacts, ...]:
+        """Return those that are in service: what is not named at a registration is lost (D6)."""
+        ...
+
     def open_replicas(self) -> tuple[OpenReplica, ...]: ...
 
     def stream_count(self) -> int: ...
@@ -200,6 +204,7 @@ class HeartbeatLanes:
         self._outages = Outages(runtime)
         self._registration = 0  # Counts; a reply to a beat of an earlier one is old news.
         self._registered = False
+        self._changes = 0  # Counts too: a registration under way may not know of the last one.
         self._in_flight = 0
         self._beat = 0
         self._stopping = False
@@ -227,6 +232,14 @@ class HeartbeatLanes:
             self._changed.notify_all()
         self._leader.close()
         return join_all(self._lanes, timeout_s, self._runtime)
+
+    def register_again(self) -> None:
+        """Have the masters hear anew which disks are here."""
+        with self._changed:
+            self._changes += 1
+            self._registered = False
+            self._tallies_told = ()
+            self._changed.notify_all()
 
     def _run(self, on_final: Callable[[GfsError], object]) -> None:
         while True:
@@ -278,7 +291,8 @@ class HeartbeatLanes:
                 self._changed.wait(left_s)
 
     def _register(self) -> None:
-        reply = register(self._leader, self._facts, self._inventory.disks(), CALL_TIMEOUT_S)
+        changes = self._changes
+        reply = register(self._leader, self._facts, self._inventory.serving(), CALL_TIMEOUT_S)
         if reply.server_id != self._facts.server_id:
             raise WrongDirectory(
                 f"the data directory is that of server {self._facts.server_id}, the masters know "
@@ -288,7 +302,7 @@ class HeartbeatLanes:
             raise StaleEpoch(f"a deposed leader answered; newest is {self._epochs.newest}")
         with self._changed:
             self._registration += 1
-            self._registered = True
+            self._registered = changes == self._changes
         logger.info(
             "registered server=%s id=%d epoch=%s",
             self._facts.name,
@@ -311,10 +325,8 @@ class HeartbeatLanes:
         if reply.register_again:
             # It took nothing from a server that it does not know.
             self._outbox.give_back(news)
-            with self._changed:
-                if registration == self._registration:
-                    self._registered = False
-                    self._tallies_told = ()
+            if registration == self._registration:
+                self.register_again()
             return
         with self._changed:
             self._tallies_told = request.tallies or self._tallies_told

@@ -1,12 +1,14 @@
-"""What one run of a chunkserver finds on its machine: disk, network, and who it is there."""
+"""What one run of a chunkserver finds on its machine: disks, network, and who it is there."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from gfs_ha.chunk.capped_disk import CappedDisk
 from gfs_ha.chunk.disk import Disk, PosixDisk
-from gfs_ha.config import ChunkserverConfig
+from gfs_ha.config import ChunkserverConfig, DiskConfig
+from gfs_ha.errors import DiskFailed
 from gfs_ha.ids import StartId
 from gfs_ha.net.network import Network
 from gfs_ha.net.streams import StreamNetwork, TcpStreams
@@ -15,10 +17,22 @@ from gfs_ha.runtime import Runtime, boot_id, process_start_id
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """The disk is held by this process alone; simulations give one of their own."""
+class FoundDisk:
+    """A data directory of the configuration, held by this process alone.
 
-    disk: Disk
+    Without a `disk` it cannot be used, and `trouble` says why.
+    """
+
+    directory: str
+    disk: Disk | None
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Simulations give one of their own."""
+
+    disks: tuple[FoundDisk, ...]
     network: Network
     streams: StreamNetwork
     boot_id: int
@@ -26,13 +40,41 @@ class Machine:
 
 
 def this_machine(own: ChunkserverConfig, runtime: Runtime) -> Machine:
-    """Take the data directory of a process of this machine. Raises: WrongDirectory, DiskFailed."""
+    """Take the data directories of a process of this machine.
+
+    Raises: WrongDirectory when another process has one; DiskFailed when none can be used.
+    """
     boot, start = boot_id(), StartId(process_start_id())
-    disk: Disk = PosixDisk(own.directory)
-    if own.capacity:
-        try:
-            disk = CappedDisk(disk, own.capacity, runtime.lock())
-        except BaseException:
-            disk.close()
-            raise
-    return Machine(disk, TcpNetwork(runtime), TcpStreams(runtime), boot, start)
+    found: list[FoundDisk] = []
+    try:
+        for one in own.disks:
+            try:
+                found.append(FoundDisk(str(one.directory), _take(one, runtime)))
+            except DiskFailed as error:
+                found.append(FoundDisk(str(one.directory), None, error.message))
+        if all(one.disk is None for one in found):
+            raise DiskFailed("; ".join(one.trouble for one in found))
+    except BaseException:
+        close_all(found)
+        raise
+    return Machine(tuple(found), TcpNetwork(runtime), TcpStreams(runtime), boot, start)
+
+
+def close_all(found: list[FoundDisk] | tuple[FoundDisk, ...]) -> None:
+    """Let go of the directories."""
+    for one in found:
+        if one.disk is not None:
+            one.disk.close()
+
+
+def _take(own: DiskConfig, runtime: Runtime) -> Disk:
+    if own.mounted and not os.path.ismount(own.directory):
+        raise DiskFailed(f"nothing is mounted on {own.directory}: its disk is not there")
+    disk = PosixDisk(own.directory)
+    if not own.capacity:
+        return disk
+    try:
+        return CappedDisk(disk, own.capacity, runtime.lock())
+    except BaseException:
+        disk.close()
+        raise

@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import signal
 
-import msgspec
-
 from gfs_ha.chunk.compacting import CompactRoom
 from gfs_ha.chunk.compactions import Compactions
 from gfs_ha.chunk.copies import Copies
 from gfs_ha.chunk.dataport import DataPort, ServerRun
-from gfs_ha.chunk.disk import Disk
+from gfs_ha.chunk.disk_warden import DiskWarden
 from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.heartbeat import (
     CALL_TIMEOUT_S,
@@ -21,33 +19,25 @@ from gfs_ha.chunk.heartbeat import (
     is_final,
     register,
 )
-from gfs_ha.chunk.machine import Machine, this_machine
+from gfs_ha.chunk.inventory import StoreInventory, disk_facts
+from gfs_ha.chunk.machine import Machine, close_all, this_machine
 from gfs_ha.chunk.obey import Obedience
 from gfs_ha.chunk.outbox import Outbox
+from gfs_ha.chunk.own_disks import look_at, open_store
+from gfs_ha.chunk.read import OnDamage
 from gfs_ha.chunk.repair_pace import RepairPace
 from gfs_ha.chunk.scrub import Scrubber
-from gfs_ha.chunk.slots.identity import Identity, check_identity, read_identity, write_identity
+from gfs_ha.chunk.slots.identity import Identity
+from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.config import ChunkserverConfig, Config, check_exposure
-from gfs_ha.errors import ConfigError, DeadlineExceeded, DiskFailed, GfsError
+from gfs_ha.errors import ConfigError, DeadlineExceeded, DiskFailed, GfsError, UnknownReplica
 from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.limits import PROTOCOL_VERSION
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.protocol.codec import Hello
-from gfs_ha.protocol.control import (
-    BucketListing,
-    CopyProgress,
-    DamageFound,
-    DiskFacts,
-    DiskTally,
-    LedTail,
-    OpenReplica,
-)
-from gfs_ha.protocol.rates import LoadFacts
-from gfs_ha.protocol.repair import RepairAllowance, RepairFacts
-from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
-from gfs_ha.protocol.usage import UsageFacts
+from gfs_ha.protocol.control import DamageFound
 from gfs_ha.runtime import (
     Future,
     Runtime,
@@ -60,84 +50,6 @@ STOP_TIMEOUT_S = 5.0
 _LOOK_S = 0.2
 
 logger = logging.getLogger(__name__)
-
-
-class StoreInventory:
-    """What a heartbeat tells of one store, its data port and its copies."""
-
-    def __init__(
-        self, store: ChunkStore, data_port: DataPort, copies: Copies, scrubber: Scrubber
-    ) -> None:
-        self._store = store
-        self._data_port = data_port
-        self._copies = copies
-        self._scrubber = scrubber
-
-    def disks(self) -> tuple[DiskFacts, ...]:
-        shelf = self._store.shelves[0]
-        facts = _disk_facts(shelf.disk, shelf.identity, self._store.chunk_count)
-        journal = shelf.journal
-        return (
-            msgspec.structs.replace(
-                facts,
-                journal_bytes=journal.file_bytes,
-                journal_used_bytes=journal.used_bytes,
-                journal_trouble=journal.broken,
-            ),
-        )
-
-    def open_replicas(self) -> tuple[OpenReplica, ...]:
-        listed = self._store.list_open()
-        self._scrubber.listed([one.chunk_id for one in listed if one.state == "damaged"])
-        return listed
-
-    def stream_count(self) -> int:
-        return self._data_port.serving_count
-
-    def copies(self) -> tuple[CopyProgress, ...]:
-        return self._copies.progress()
-
-    def tallies(self) -> tuple[DiskTally, ...]:
-        return tuple(DiskTally(one.disk_id, one.tally.packed()) for one in self._store.shelves)
-
-    def list_buckets(self, wanted: tuple[tuple[DiskId, int], ...]) -> tuple[BucketListing, ...]:
-        found: list[BucketListing] = []
-        for shelf in self._store.shelves:
-            buckets = {bucket for disk_id, bucket in wanted if disk_id == shelf.disk_id}
-            found += self._store.list_buckets(shelf, buckets)
-        return tuple(found)
-
-    def led(self) -> tuple[LedTail, ...]:
-        return self._data_port.primary.led()
-
-    def note_lease(self, asked_s: float, lease_ms: int) -> None:
-        self._data_port.primary.lease.granted(asked_s, lease_ms)
-
-    def scrub(self) -> tuple[ScrubFacts, ...]:
-        return (self._scrubber.facts(),)
-
-    def note_scrub(self, wanted: ScrubWanted) -> None:
-        self._scrubber.take(wanted)
-
-    def repair(self) -> RepairFacts:
-        return self._copies.pace.facts()
-
-    def load(self) -> LoadFacts:
-        return self._data_port.load()
-
-    def usage(self) -> UsageFacts | None:
-        return self._data_port.usage()
-
-    def note_repair(self, allowance: RepairAllowance) -> None:
-        self._copies.allow(allowance)
-
-
-def _disk_facts(disk: Disk, identity: Identity, chunk_count: int) -> DiskFacts:
-    try:
-        usage = disk.usage()
-    except DiskFailed as error:
-        return DiskFacts(identity.disk_id, 0, 0, chunk_count, failed=error.message)
-    return DiskFacts(identity.disk_id, usage.total, usage.free, chunk_count)
 
 
 class Chunkserver:
@@ -154,7 +66,7 @@ class Chunkserver:
         runtime: Runtime,
         machine: Machine | None = None,
     ) -> None:
-        """Take the data directory; without a `machine` that of this one.
+        """Take the data directories; without a `machine` those of this one.
 
         Raises: WrongDirectory, DiskFailed.
         """
@@ -165,15 +77,13 @@ class Chunkserver:
         self._own = own
         self._runtime = runtime
         self._network = machine.streams
-        self._disk = machine.disk
+        self._found = machine.disks
         self._boot_id = machine.boot_id
         self._start_id = machine.start_id
         try:
-            self._identity = read_identity(self._disk)
-            if self._identity is not None:
-                check_identity(self._identity, config.cluster.id, own.name)
+            self._disks = look_at(machine.disks, config.cluster.id, own.name)
         except BaseException:
-            self._disk.close()
+            close_all(machine.disks)
             raise
         hello = Hello(config.cluster.id, PROTOCOL_VERSION, "chunkserver", own.name)
         self._leader = LeaderLink(config.cluster.masters, machine.network, hello, runtime)
@@ -186,7 +96,8 @@ class Chunkserver:
         self._data_port: DataPort | None = None
         self._copies: Copies | None = None
         self._compactions: Compactions | None = None
-        self._scrubber: Scrubber | None = None
+        self._scrubbers: dict[DiskId, Scrubber] = {}
+        self._wardens: list[DiskWarden] = []
         self._obedience: Obedience | None = None
         self._lanes: HeartbeatLanes | None = None
 
@@ -216,36 +127,38 @@ class Chunkserver:
             ended &= self._compactions.stop(timeout_s)
         if self._copies is not None:
             ended &= self._copies.stop(timeout_s)
-        if self._scrubber is not None:
-            ended &= self._scrubber.stop(timeout_s)
+        for scrubber in self._scrubbers.values():
+            ended &= scrubber.stop(timeout_s)
+        for warden in self._wardens:
+            ended &= warden.stop(timeout_s)
         if ended:
-            self._disk.close()
+            close_all(self._found)
         return ended
 
     def _start(self) -> None:
         try:
-            identity = self._identity or self._enrol()
-            if identity is not None:
-                self._serve(identity, enrolled=self._identity is None)
+            enrolled = not self._disks.known
+            server_id = self._disks.server_id or self._enrol()
+            if server_id is not None:
+                cluster_id = self._config.cluster.id
+                self._disks.settle(cluster_id, self._own.name, server_id, self._runtime)
+                self._serve(server_id, enrolled)
         except GfsError as error:
             self.ended.set(error)
 
-    def _serve(self, identity: Identity, enrolled: bool) -> None:
+    def _serve(self, server_id: ServerId, enrolled: bool) -> None:
         runtime = self._runtime
-        store = self.store = ChunkStore.on(self._disk, identity, runtime, self._boot_id)
-        epochs = EpochBook([self._disk], runtime)
+        store = self.store = open_store(self._disks, runtime, self._boot_id)
+        epochs = self._epochs = EpochBook([one.disk for one in store.shelves], runtime)
         outbox = Outbox(runtime)
-
-        def report(chunk_id: ChunkId, block_index: int) -> None:
-            store.note_damage(chunk_id)
-            outbox.add_damage(DamageFound(chunk_id, identity.disk_id, block_index))
-            scrubber.suspect(chunk_id, f"block {block_index} is damaged")
-
         pace = RepairPace(runtime)
-        scrubber = self._scrubber = Scrubber(store, report, runtime, pace)
+        self._scrubbers = {
+            one.disk_id: Scrubber(store, self._report_damage(outbox), runtime, pace, one)
+            for one in store.shelves
+        }
         listen = (self._own.host, self._own.port)
         self._data_port = DataPort(
-            *(listen, store, self._network, runtime, report),
+            *(listen, store, self._network, runtime, self._report_damage(outbox)),
             server_run=ServerRun(self._start_id, lambda: epochs.newest, outbox.add_finished, pace),
         )
         streams = StreamPool(self._network, runtime)
@@ -256,40 +169,80 @@ class Chunkserver:
         room = CompactRoom(store, streams, self._leader, runtime, own.name, (own.machine, own.rack))
         self._compactions = Compactions(room, epochs, outbox)
         self._obedience.compactions = self._compactions
-        inventory = StoreInventory(store, self._data_port, self._copies, scrubber)
-        self._lanes = HeartbeatLanes(
-            self._facts(identity.server_id), inventory, self._obedience, self._leader, runtime
+        inventory = StoreInventory(
+            *(store, self._data_port, self._copies, self._scrubbers, self._disks.broken)
         )
+        self._lanes = HeartbeatLanes(
+            self._facts(server_id), inventory, self._obedience, self._leader, runtime
+        )
+        self._wardens = [DiskWarden(one, self._take_out, runtime) for one in store.shelves]
         self._serving = runtime.spawn("data port", self._data_port.run)
         self._copies.start()
         self._compactions.start()
-        scrubber.start()
+        for scrubber in self._scrubbers.values():
+            scrubber.start()
+        for warden in self._wardens:
+            warden.start()
         self._obedience.start()
         self._lanes.start(self.ended.set, registered=enrolled)
         logger.info(
-            "serving server=%s id=%d port=%d chunks=%d unidentified=%d epoch=%s",
+            "serving server=%s id=%d port=%d disks=%d chunks=%d unidentified=%d epoch=%s",
             self._own.name,
-            identity.server_id,
+            server_id,
             self._data_port.port,
+            len(store.shelves),
             store.chunk_count,
             len(store.unidentified),
             epochs.newest,
         )
         self.ready.set(self._data_port.port)
 
-    def _enrol(self) -> Identity | None:
-        """Make the directory that of this server; None when stopped before a leader answered.
+    def _report_damage(self, outbox: Outbox) -> OnDamage:
+        def report(chunk_id: ChunkId, block_index: int) -> None:
+            assert self.store is not None, "damage was found before anything was served"
+            self.store.note_damage(chunk_id)
+            try:
+                disk_id = self.store.get(chunk_id).disk_id
+            except UnknownReplica:
+                return  # It is gone meanwhile, with its disk perhaps.
+            outbox.add_damage(DamageFound(chunk_id, disk_id, block_index))
+            self._scrubbers[disk_id].suspect(chunk_id, f"block {block_index} is damaged")
 
-        The id comes from the masters (D6). If the process ends between their answer and the file,
-        the next start is a further new disk, as empty as this one.
+        return report
+
+    def _take_out(self, shelf: Shelf, why: str) -> None:
+        """Go on without a disk; without the last one the server ends (D6)."""
+        store, lanes = self.store, self._lanes
+        assert store is not None and lanes is not None, "a disk fails before it serves"
+        left = store.take_out(shelf, why)
+        logger.critical(
+            "a disk is out of service directory=%s id=%#x replicas=%d why=%s",
+            *(shelf.directory, shelf.disk_id, left, why),
+        )
+        self._epochs.drop(shelf.disk)
+        self._scrubbers[shelf.disk_id].stop(0.0)
+        if all(one.failed for one in store.shelves):
+            self.ended.set(DiskFailed(f"no disk works any more: {why}"))
+            return
+        lanes.register_again()
+
+    def _enrol(self) -> ServerId | None:
+        """Return the id that the masters give to the server, with its new disks (D6).
+
+        None when stopped before a leader answered. If the process ends between their answer and the
+        files, the next start brings further new disks, as empty as these.
         """
         # Before the masters hear of a port that is somebody else's.
         self._network.listen((self._own.host, self._own.port)).close()
-        disk_id = DiskId(self._runtime.random_u64())
-        nobody = Identity(self._config.cluster.id, ServerId(0), disk_id)
-        outages = Outages(self._runtime)
+        runtime, own = self._runtime, self._own
+        ids = {one.directory: DiskId(runtime.random_u64() or 1) for one in self._disks.fresh}
+        outages = Outages(runtime)
         while not self._stopping:
-            disks = (_disk_facts(self._disk, nobody, 0),)
+            disks = tuple(
+                disk_facts(one.disk, ids[one.directory], 0, one.directory)
+                for one in self._disks.fresh
+                if one.disk is not None
+            )
             try:
                 reply = register(self._leader, self._facts(ServerId(0)), disks, CALL_TIMEOUT_S)
             except GfsError as error:
@@ -298,11 +251,13 @@ class Chunkserver:
                 self._pause(outages.failed(error))
                 continue
             outages.ended()
-            identity = Identity(self._config.cluster.id, reply.server_id, disk_id, self._own.name)
-            write_identity(self._disk, identity)
-            EpochBook([self._disk], self._runtime).told(reply.epoch)
-            logger.info("enrolled server=%s id=%d", self._own.name, reply.server_id)
-            return identity
+            cluster_id = self._config.cluster.id
+            for one in list(self._disks.fresh):
+                disk_id = ids[one.directory]
+                self._disks.adopt(one, Identity(cluster_id, reply.server_id, disk_id, own.name))
+            EpochBook([one.disk for one in self._disks.known], runtime).told(reply.epoch)
+            logger.info("enrolled server=%s id=%d", own.name, reply.server_id)
+            return reply.server_id
         return None
 
     def _facts(self, server_id: ServerId) -> ServerFacts:

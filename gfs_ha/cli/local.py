@@ -59,6 +59,7 @@ def _directory(function: Callable[..., Any]) -> Callable[..., Any]:
     gfsctl local up                                       # 3 masters, 4 chunkservers, 2 racks
     gfsctl local up --dir /tmp/one --racks r1,r2,r3       # a second cluster elsewhere
     gfsctl local up --capacity 2GiB,4GiB                  # small and big disks in turns
+    gfsctl local up --disks 3                             # three data directories each
     eval "$(gfsctl local env)" && gfsctl ls /             # use it
     """,
 )
@@ -68,8 +69,9 @@ def _directory(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--racks", metavar="R1,R2", help="Racks, taken in turns (r1,r2).")
 @click.option("--chunk-size", metavar="SIZE", help="1MiB to 64MiB (64MiB).")
 @click.option(
-    "--capacity", metavar="SIZE,…", help="Of the servers' disks, taken in turns (all of the disk)."
+    "--capacity", metavar="SIZE,…", help="Of each disk, by server in turns (all of the disk)."
 )
+@click.option("--disks", type=int, help="Data directories of each chunkserver (1).")
 @pass_session
 def up(
     session: Session,
@@ -79,6 +81,7 @@ def up(
     racks: str | None,
     chunk_size: str | None,
     capacity: str | None,
+    disks: int | None,
 ) -> None:
     """Start a cluster, or what is stopped of it; it serves when this returns."""
     cluster = LocalCluster(directory)
@@ -88,6 +91,7 @@ def up(
         racks=_racks(racks),
         chunk_bytes=_chunk_bytes(chunk_size),
         capacities=_capacities(capacity),
+        disks=disks,
     )
     if session.options.output in (JSON, JSONL):
         facts = {

@@ -96,11 +96,12 @@ class LocalCluster:
         racks: Sequence[str] | None = None,
         chunk_bytes: int | None = None,
         capacities: Sequence[int] | None = None,
+        disks: int | None = None,
     ) -> UpReport:
         """Make the cluster if there is none, start what is stopped, return when it serves.
 
         None means: as the cluster is; for a new one 3 masters, 4 chunkservers, racks r1 and r2,
-        chunks of 64 MiB, all of the disk. Racks and capacities are taken in turns. Ready is: a
+        chunks of 64 MiB, one disk each and all of it. Racks and capacities go in turns. Ready is: a
         leader serves, and every chunkserver is live for it.
         Raises: UsageError when the cluster has another shape; PortTaken; DeadlineExceeded;
         WrongDirectory when the directory holds something else.
@@ -111,6 +112,7 @@ class LocalCluster:
             "racks": tuple(racks) if racks is not None else None,
             "chunk_bytes": chunk_bytes,
             "capacities": tuple(capacities) if capacities is not None else None,
+            "disks": disks,
         }
         given = {key: value for key, value in wanted.items() if value is not None}
         plan = replace(Plan(), **given)  # type: ignore[arg-type]

@@ -33,6 +33,7 @@ _LOCK_NAME = "lock"
 _DATA_NAME = "data"
 _HOME_NAMES = {MASTER: re.compile(r"m([0-9]{1,4})"), CHUNKSERVER: re.compile(r"cs([0-9]{1,4})")}
 _RACK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+DISKS_MAX = 16  # Of a server; they share one file system anyway.
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Plan:
     racks: tuple[str, ...] = ("r1", "r2")
     chunk_bytes: int = config.SettingsConfig().chunk_bytes
     capacities: tuple[int, ...] = (0,)  # Of the servers' disks, in turns; 0: all of the disk.
+    disks: int = 1  # Data directories of each chunkserver.
 
     def check(self) -> None:
         """Raises: UsageError for what cannot be."""
@@ -56,6 +58,10 @@ class Plan:
             )
         if not 0 <= self.chunkservers <= 100:
             raise UsageError(f"{self.chunkservers} chunkservers; a local cluster has 0 to 100")
+        if not 1 <= self.disks <= DISKS_MAX:
+            raise UsageError(
+                f"{self.disks} disks; a server of a local cluster has 1 to {DISKS_MAX}"
+            )
         if not self.racks:
             raise UsageError("no rack; name at least one")
         if not all(_RACK.fullmatch(rack) for rack in self.racks):
@@ -114,7 +120,8 @@ class Member:
     role: str  # MASTER or CHUNKSERVER.
     port: int
     rack: str  # Of a chunkserver, else empty.
-    capacity: int = 0  # Bytes that a chunkserver may take of its disk; 0: all of it.
+    capacity: int = 0  # Bytes that a chunkserver may take of each of its disks; 0: all of it.
+    disks: int = 1  # Data directories of a chunkserver.
 
     @property
     def name(self) -> str:
@@ -174,7 +181,8 @@ class Layout:
             name = f"cs{index + 1}"
             rack = plan.racks[index % len(plan.racks)]
             capacity = plan.capacities[index % len(plan.capacities)]
-            self._write_member(name, cluster + _server_text(name, port, rack, capacity))
+            own = _server_text(name, port, rack) + _disks_text(plan.disks, capacity)
+            self._write_member(name, cluster + own)
         _replace(self.client_config, cluster)
 
     def newcomer(self) -> Member | None:
@@ -232,6 +240,7 @@ class Layout:
             racks=tuple(dict.fromkeys(member.rack for member in servers)),
             chunk_bytes=config.load(self.client_config).settings.chunk_bytes,
             capacities=_turns([member.capacity for member in servers]) or (0,),
+            disks=max((member.disks for member in servers), default=1),
         )
 
     def members(self) -> tuple[Member, ...]:
@@ -269,7 +278,8 @@ def _read_member(home: Home) -> Member:
     read = config.load(home.config_path)
     if read.chunkserver is not None:
         own = read.chunkserver
-        return Member(home, CHUNKSERVER, own.port, own.rack, own.capacity)
+        disks = own.disks
+        return Member(home, CHUNKSERVER, own.port, own.rack, disks[0].capacity, len(disks))
     address = read.cluster.master(read.master.name) if read.master else None
     if address is None:
         raise WrongDirectory(f"{home.config_path} is neither a master's nor a chunkserver's")
@@ -301,11 +311,18 @@ def _with_master(text: str, old: str, new: str, ports: Sequence[int]) -> str:
     return block.sub(fresh, text)
 
 
-def _server_text(name: str, port: int, rack: str, capacity: int) -> str:
-    return (
-        f'\n[chunkserver]\nname = "{name}"\ndirectory = "{_DATA_NAME}"\n'
-        f'listen = "{HOST}:{port}"\nrack = "{rack}"\n'
-    ) + (f"capacity = {capacity}\n" if capacity else "")
+def _server_text(name: str, port: int, rack: str) -> str:
+    return f'\n[chunkserver]\nname = "{name}"\nlisten = "{HOST}:{port}"\nrack = "{rack}"\n'
+
+
+def _disks_text(count: int, capacity: int) -> str:
+    capped = f"capacity = {capacity}\n" if capacity else ""
+    if count == 1:
+        return f'directory = "{_DATA_NAME}"\n{capped}'
+    return "".join(
+        f'\n[[chunkserver.disks]]\ndirectory = "{_DATA_NAME}{number}"\n{capped}'
+        for number in range(1, count + 1)
+    )
 
 
 def _turns(values: Sequence[int]) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ from replica_house import append, digest_of, make_replica, noise
 
 from gfs_ha.chunk.capped_disk import CappedDisk
 from gfs_ha.chunk.disk import PosixDisk, opened
-from gfs_ha.chunk.server import _disk_facts
+from gfs_ha.chunk.inventory import disk_facts
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import DiskFull
 from gfs_ha.ids import ChunkId, LogIndex, make_chunk_id
@@ -58,7 +58,7 @@ def test_a_server_fills_its_capacity_and_no_more(tmp_path: Path) -> None:
     disk, store = take(tmp_path / "d")
     made = fill(store)
     assert 2 <= len(made) < 9 and real_bytes(disk) <= CAPACITY + NOTES
-    facts = _disk_facts(disk, identity(1), store.chunk_count)
+    facts = disk_facts(disk, identity(1).disk_id, store.chunk_count, "")
     assert facts.total_bytes == CAPACITY and not facts.failed
     assert facts.free_bytes == CAPACITY - disk.usage().used < 16 * MIB
     # What is there is still sealed, and gives back what was reserved.

@@ -13,7 +13,7 @@ from gfs_ha.chunk.server import Chunkserver, build_chunkserver
 from gfs_ha.client.data_room import DataRoom
 from gfs_ha.client.fetch import Fetch, FetchTarget
 from gfs_ha.client.push import Push, PushResult, PushTarget
-from gfs_ha.config import ChunkserverConfig
+from gfs_ha.config import ChunkserverConfig, DiskConfig
 from gfs_ha.errors import ReplicaDamaged
 from gfs_ha.net.streams import TcpStreams
 from gfs_ha.protocol.data import Durability, Hop
@@ -43,8 +43,8 @@ class Fleet:
 
     def start(self, name: str) -> None:
         port = self._ports[int(name[2:]) - 1]
-        directory = self._trio.directory / name
-        own = ChunkserverConfig(name, directory, "127.0.0.1", port, f"r{name[2:]}", name)
+        disks = (DiskConfig(self._trio.directory / name),)
+        own = ChunkserverConfig(name, disks, "127.0.0.1", port, f"r{name[2:]}", name)
         config = replace(self._trio.config("m1"), master=None, chunkserver=own)
         server = self.running[name] = build_chunkserver(config, self._trio.runtime)
         server.start()

@@ -63,7 +63,7 @@ def test_a_whole_file_is_read(tmp_path: Path) -> None:
     assert loaded.cluster.id == "c-1"
     assert loaded.cluster.masters[1] == config.MasterAddress("m2", "127.0.0.1", 7102, 7202)
     assert loaded.chunkserver == config.ChunkserverConfig(
-        "cs1", tmp_path / "data", "127.0.0.1", 7301, "r1", "host-a"
+        "cs1", (config.DiskConfig(tmp_path / "data"),), "127.0.0.1", 7301, "r1", "host-a"
     )
     assert loaded.client == config.ClientConfig("host-b", "r2", limits.OPERATION_TIMEOUT_S)
     assert loaded.settings == config.SettingsConfig(1 << 20, 3, 2)
@@ -224,10 +224,34 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 def test_a_server_may_be_given_a_part_of_its_disk() -> None:
     text = GOOD.replace('rack = "r1"', 'rack = "r1"\ncapacity = "2GiB"', 1)
     loaded = config.parse(text, Path("/etc/x.toml"))
-    assert loaded.chunkserver is not None and loaded.chunkserver.capacity == 2 << 30
+    assert loaded.chunkserver is not None and loaded.chunkserver.disks[0].capacity == 2 << 30
     for little in ("0", '"1MiB"'):
         text = GOOD.replace('rack = "r1"', f'rack = "r1"\ncapacity = {little}', 1)
         assert "chunkserver.capacity" in refused(text)
+
+
+def test_a_server_may_have_several_disks(tmp_path: Path) -> None:
+    def read(*lines: str) -> tuple[config.DiskConfig, ...]:
+        text = GOOD.replace('directory = "data"\n', "\n".join(lines) + "\n", 1)
+        loaded = config.parse(text, tmp_path / "x.toml").chunkserver
+        assert loaded is not None
+        return loaded.disks
+
+    one, other = read(
+        'disks = [{directory = "d1", capacity = "2GiB"}, {directory = "/d2", mounted = true}]'
+    )
+    assert one == config.DiskConfig(tmp_path / "d1", 2 << 30)
+    assert other == config.DiskConfig(Path("/d2"), mounted=True)
+    for wrong, what in (
+        ('disks = [{directory = "d1"}, {directory = "d1"}]', "is given twice"),
+        ('disks = [{directory = "d1"}]\ndirectory = "d2"', "goes into each of `disks`"),
+        ('disks = [{directory = "d1", mounted = 1}]', "must be true or false"),
+        ('disks = [{capacity = "2GiB"}]', "directory"),
+        ('disks = [{directory = "d1", path = "x"}]', "unknown key"),
+        ("disks = []", "0 disks; a server has 1 to 32"),
+    ):
+        with pytest.raises(ConfigError, match=what):
+            read(*wrong.split("\n"))
 
 
 def test_the_log_for_masters_that_are_away_has_bounds() -> None:

@@ -24,40 +24,51 @@ class Identity(msgspec.Struct, frozen=True):
     name: str = ""  # Of the server, for people; "" = written before names were.
 
 
-def read_identity(disk: Disk) -> Identity | None:
+def read_identity(disk: Disk, directory: str = "the data directory") -> Identity | None:
     """Return whose directory it is, or None when it was never used.
 
-    Raises: WrongDirectory when it is no directory of ours or its identity is damaged.
+    Raises: WrongDirectory when it is no directory of ours or its identity is damaged; DiskFailed.
+    """
+    try:
+        text = read_signed(disk, IDENTITY_NAME)
+        if text:
+            return msgspec.json.decode(text, type=Identity)
+    except ValueError as error:
+        raise WrongDirectory(f"{IDENTITY_NAME} of {directory} is damaged: {error}") from error
+    if [name for name in disk.names() if name not in (IDENTITY_NAME, "lost+found")]:
+        raise WrongDirectory(f"{directory} has files but no {IDENTITY_NAME}; give it an empty one")
+    return None
+
+
+def read_signed(disk: Disk, name: str) -> bytes:
+    """Return the text of a small file, whose last line is its CRC; nothing where there is none.
+
+    Raises: ValueError when it is damaged; DiskFailed.
     """
     raw = memoryview(bytearray(_BYTES_MAX))
     try:
-        with opened(disk, IDENTITY_NAME) as file:
+        with opened(disk, name) as file:
             data = bytes(raw[: file.read(0, raw)])
     except NotFound:
-        data = b""
+        return b""
     if not data.strip():
-        if [name for name in disk.names() if name != IDENTITY_NAME]:
-            raise WrongDirectory(
-                f"the data directory has files but no {IDENTITY_NAME}; give it an empty one"
-            )
-        return None
-    try:
-        text, crc = data.rsplit(b"\n", 1)[0].rsplit(b"\n", 1)
-        if int(crc, 16) != crc32c(text):
-            raise ValueError("its CRC is wrong")
-        return msgspec.json.decode(text, type=Identity)
-    except ValueError as error:
-        raise WrongDirectory(
-            f"{IDENTITY_NAME} of the data directory is damaged: {error}"
-        ) from error
+        return b""  # Left empty by a power cut.
+    text, crc = data.rsplit(b"\n", 1)[0].rsplit(b"\n", 1)
+    if int(crc, 16) != crc32c(text):
+        raise ValueError("its CRC is wrong")
+    return text
 
 
 def write_identity(disk: Disk, identity: Identity) -> None:
     """Mark a directory as used by a server, durably. Raises: DiskFull, DiskFailed."""
     fields = json.loads(msgspec.json.encode(identity))
-    text = json.dumps(fields, indent=2).encode()
-    disk.unlink(IDENTITY_NAME)  # Left empty by a power cut.
-    file = disk.create(IDENTITY_NAME)
+    write_signed(disk, IDENTITY_NAME, json.dumps(fields, indent=2).encode())
+
+
+def write_signed(disk: Disk, name: str, text: bytes) -> None:
+    """Write a small file with its CRC, durably. Raises: DiskFull, DiskFailed."""
+    disk.unlink(name)  # Left empty by a power cut.
+    file = disk.create(name)
     try:
         file.write(0, text + b"\n%08x\n" % crc32c(text))
         file.sync()

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from gfs_ha.chunk.disk_memory import MemoryDisk
-from gfs_ha.chunk.machine import Machine
+from gfs_ha.chunk.machine import FoundDisk, Machine
 from gfs_ha.chunk.server import Chunkserver
 from gfs_ha.chunk.slots.store import ChunkStore
-from gfs_ha.config import ChunkserverConfig
+from gfs_ha.config import ChunkserverConfig, DiskConfig
 from gfs_ha.errors import DiskFailed, DiskFull, GfsError
 from gfs_ha.ids import StartId
 from gfs_ha.sim.checkers import Violation
@@ -79,9 +79,10 @@ class SimServer:
         disk = ProcessDisk(self.disk, runtime, self.speed, lambda name: self.on_unlink(self, name))
         start_id = StartId(world.chance.getrandbits(64))
         streams = SimStreams(self.kernel, runtime)
-        machine = Machine(disk, network, streams, self._boot_id, start_id)
+        found = (FoundDisk(self.name, disk),)
+        machine = Machine(found, network, streams, self._boot_id, start_id)
         own = ChunkserverConfig(
-            self.name, Path(self.name), self.name, DATA_PORT, self.rack, self.name
+            self.name, (DiskConfig(Path(self.name)),), self.name, DATA_PORT, self.rack, self.name
         )
         config = replace(world.config, chunkserver=own)
         world.trace.note(f"{self.name} starts")

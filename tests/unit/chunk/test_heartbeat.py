@@ -104,6 +104,9 @@ class Shelf:
     def disks(self) -> tuple[DiskFacts, ...]:
         return (DiskFacts(DiskId(2), 1000, 250, 3),)
 
+    def serving(self) -> tuple[DiskFacts, ...]:
+        return self.disks()
+
     def open_replicas(self) -> tuple[OpenReplica, ...]:
         return self.replicas
 

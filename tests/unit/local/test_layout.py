@@ -46,6 +46,19 @@ def test_capacities_are_given_in_turns_and_read_back(tmp_path: Path, sizes) -> N
     assert layout.plan().capacities == sizes
 
 
+def test_a_server_may_be_given_several_disks_which_are_read_back(tmp_path: Path) -> None:
+    plan = Plan(masters=1, chunkservers=2, racks=("r1",), capacities=(1 << 30, 2 << 30), disks=3)
+    layout = Layout(tmp_path / "d")
+    layout.claim()
+    layout.write(plan, "local-1", range(10_000, 10_000 + plan.ports_needed()))
+    assert layout.plan() == plan
+    own = config.load(layout.members()[2].home.config_path).chunkserver
+    assert [one.capacity for one in own.disks] == [2 << 30] * 3
+    assert [one.directory.name for one in own.disks] == ["data1", "data2", "data3"]
+    with pytest.raises(UsageError, match="1 to 16"):
+        Plan(disks=17).check()
+
+
 def test_a_capacity_is_not_too_small() -> None:
     with pytest.raises(UsageError, match="at least 64 MiB"):
         Plan(capacities=(1 << 20,)).check()
@@ -57,7 +70,8 @@ def test_each_process_has_a_valid_configuration_of_its_own(layout: Layout) -> No
         assert read.cluster.id == "local-1"
         own = read.master or read.chunkserver
         assert own is not None and own.name == member.name
-        assert own.directory == member.home.data == layout.directory / member.name / "data"
+        directory = read.master.directory if read.master else read.chunkserver.disks[0].directory
+        assert directory == member.home.data == layout.directory / member.name / "data"
     assert config.load(layout.client_config).settings.chunk_bytes == 1 << 20
 
 
