@@ -22,6 +22,7 @@ from gfs_ha.master.handlers.scrub import scrub_report
 from gfs_ha.master.health import Symptoms, examine
 from gfs_ha.master.muting import told
 from gfs_ha.master.planners.plan import cluster_ms
+from gfs_ha.master.planners.queue import Tally
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.repairing import failed_disks
 from gfs_ha.master.roster import roster
@@ -167,9 +168,8 @@ def health_of(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[H
     """Return the findings, and how many chunks have too few copies (at least, if very many)."""
     reign = desk.leading()
     describer = Describer(desk, view)
-    listed, more = under_goal(view, describer.presence, ChunkId(0), _UNDER_COUNTED_MAX)
     pausing = roster(view, desk.now_s() - reign.elected_s).in_maintenance()
-    under = [one for one in listed if not _excused(describer.presence, one, pausing)]
+    under, more = under_now(view, describer.presence, pausing, reign.queue.newest)
     stats = desk.kv.stats()
     settings = desk.config.settings
     observed = reign.observed
@@ -187,7 +187,7 @@ def health_of(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[H
             for server in servers
             if server.server_id in observed.servers
         },
-        under_count=len(under),
+        under_count=under,
         under_more=more,
         blocked=_blocked(desk, view),
         damaged=_damaged(view, reign),
@@ -214,7 +214,24 @@ def health_of(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[H
         all_mutes(view),
         cluster_ms(view.counters(), desk.now_s() - reign.elected_s),
     )
-    return found, len(under)
+    return found, under
+
+
+def under_now(
+    view: View,
+    presence: Presence,
+    pausing: frozenset[ServerId],
+    newest: Tally,
+    counted_max: int = _UNDER_COUNTED_MAX,
+) -> tuple[int, bool]:
+    """Return how many chunks have too few copies, and whether there may be more.
+
+    Those that wait for a server in maintenance do not count. Where so many are looked at in vain
+    that the rest is not, at least as many count as the walk of repair found last (`newest`).
+    """
+    listed, more = under_goal(view, presence, ChunkId(0), counted_max)
+    count = sum(not _excused(presence, one, pausing) for one in listed)
+    return (max(count, newest.chunks) if more else count), more
 
 
 def _gone_disks(view: View, reign: Reign) -> Iterator[GoneDisk]:

@@ -74,10 +74,15 @@ def mute_finding(desk: Desk, request: MuteFinding, slot: Slot) -> None:
 
 
 def look_around(desk: Desk) -> News:
-    """Return what is found of the whole cluster now. On the door's thread. Raises: NotLeader."""
+    """Return what is found of the whole cluster now. On the door's thread. Raises: NotLeader.
+
+    It shares with screens what is dear, so the door's time that it takes is bounded.
+    """
     with desk.kv.read() as reader:
         view = View(reader)
-        report, _ = health_of(desk, view, server_rows(desk, view))
+        report, _ = desk.leading().board.health.get(
+            desk.now_s, lambda: health_of(desk, view, server_rows(desk, view))
+        )
     raft = desk.proposer.status()
     voters = sorted(one.member_id for one in raft.members if one.voter)
     learners = sorted(f"{one.member_id} (learns)" for one in raft.members if not one.voter)

@@ -8,7 +8,10 @@ import pytest
 from repair_house import House
 from test_lease_planners import House as TailHouse
 
+from gfs_ha.ids import ServerId
 from gfs_ha.limits import GIB
+from gfs_ha.master.census import Presence, lost_disks
+from gfs_ha.master.handlers.admin import under_now
 from gfs_ha.master.placement import Candidate
 from gfs_ha.master.planners import leases
 from gfs_ha.master.planners.pauses import plan_pauses
@@ -135,3 +138,20 @@ def test_tails_stay_where_they_are_when_no_others_could_take_the_next_one() -> N
     assert house.sealed_because() == [], "one server alone takes no chunk of two copies"
     house.tables.do(SetServerMode(3, DRAINING, IN_SERVICE, 0, 3))
     assert house.sealed_because() == [leases.LEAVES]
+
+
+def test_a_chunk_that_lacks_copies_is_told_of_behind_however_many_that_wait() -> None:
+    house = House(server_count=6)
+    for _ in range(5):
+        house.chunk((1, 2, 3))
+    house.chunk((3, 4))  # Wants three; with one server in maintenance it has one.
+    house.tables.do(SetMaintenance(3, HOUR_MS))
+    house.dead = {3}
+    house.deaf = {1, 2, 4, 5, 6}
+    house.tick()  # The walk of repair counts all of them.
+    with house.tables.view() as view:
+        presence = Presence(lambda server_id: server_id not in house.dead, lost_disks(view))
+        pausing = frozenset({ServerId(3)})
+        newest = house.cursors.queue.newest
+        assert under_now(view, presence, pausing, newest) == (1, False)
+        assert under_now(view, presence, pausing, newest, counted_max=4) == (1, True)
