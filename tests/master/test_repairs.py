@@ -15,7 +15,7 @@ from gfs_ha.limits import DEAD_MIN_S
 from gfs_ha.protocol.control import CopyReplica, DeleteReplica
 from gfs_ha.protocol.metadata import ChunkAllocated, ReportReplica
 from gfs_ha.protocol.repair import GetRepair, SetBudget
-from gfs_ha.protocol.reports import ChunkRow, GetChunks, GetHealth
+from gfs_ha.protocol.reports import ChunkRow, GetChunks, GetHealth, GetStatus
 
 
 @pytest.fixture
@@ -79,6 +79,12 @@ def test_a_dead_servers_copies_are_made_anew_and_its_own_are_surplus_when_it_ret
     wait_until(lambda: client.ask(GetHealth()).healthy, "health")
     [finding] = [one for one in client.ask(GetHealth()).items if one.code == "SERVER_DEAD"]
     assert finding.severity == "warning" and "on other servers" in finding.advice
+    told = client.ask(GetStatus())
+    assert told.overview is not None
+    totals = told.overview.servers
+    room = [row.total_bytes for row in told.servers if row.name != dead.name]
+    assert (totals.count, totals.dead, totals.total_bytes) == (4, 1, sum(room))
+    assert dead.name not in (totals.low, totals.high)
     again = ScriptedServer(trio, dead.name, dead.rack, start_id=2)
     again.copies, again.replicas = True, dead.replicas
     again.start()

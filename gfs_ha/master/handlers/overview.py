@@ -74,7 +74,7 @@ def _server_totals(desk: Desk, view: View, servers: list[tuple[ServerId, Server]
         left += mode.mode in EMPTY
         maintenance += mode.in_maintenance(now_ms)
         facts = observed.servers.get(server_id)
-        if facts is not None and facts.disks:
+        if facts is not None and facts.disks and state != DEAD:  # To the next leader it has none.
             total += facts.total_bytes
             free += facts.free_bytes
             usages.append((facts.disk_usage, server.name))
