@@ -5,6 +5,9 @@ from __future__ import annotations
 import stat
 from datetime import UTC, datetime, timedelta
 
+from gfs_ha.protocol.measures import duration_text as duration_text
+from gfs_ha.protocol.measures import share_text as share_text
+
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -27,28 +30,9 @@ def count_text(count: int, one: str = "", many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def duration_text(milliseconds: float) -> str:
-    """Return a span of time by its two largest units: `0.7 s`, `41 s`, `3 h 12 m`, `5 d 2 h`."""
-    seconds = milliseconds / 1000
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    whole = int(seconds + 0.5)
-    if whole < 60:
-        return f"{whole} s"
-    for unit, size, small, below in (("m", 60, "s", 1), ("h", 3600, "m", 60)):
-        if whole < size * (60 if unit == "m" else 24):
-            return f"{whole // size} {unit} {whole % size // below} {small}"
-    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
-
-
 def age_text(milliseconds: int) -> str:
     """Return `3.0 s ago`, or `never` for a negative age."""
     return "never" if milliseconds < 0 else f"{duration_text(milliseconds)} ago"
-
-
-def share_text(share: float) -> str:
-    """Return a share between 0 and 1 as `58 %`."""
-    return f"{share * 100:.0f} %"
 
 
 def time_text(nanoseconds: int) -> str:

@@ -13,6 +13,7 @@ from gfs_ha.master.observed import LIVE, Observed
 from gfs_ha.master.placement import Candidate, Placement, Wanted, place
 from gfs_ha.master.roster import Roster
 from gfs_ha.master.state.records import Server
+from gfs_ha.protocol.measures import seconds_text
 
 _GATHER_RETRY_MS = 50
 
@@ -93,7 +94,8 @@ def _candidate(
     elif facts is None:
         trouble = "has not been heard by this leader"
     elif state != LIVE:
-        trouble = f"is {state} (no heartbeat for {observed.age_s(server_id, now_s):.0f} s)"
+        silent = seconds_text(observed.age_s(server_id, now_s))
+        trouble = f"is {state} (no heartbeat for {silent})"
     elif best is None:
         trouble = "is left without a disk: all are drained" if working else "has no working disk"
     else:

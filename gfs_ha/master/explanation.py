@@ -29,6 +29,7 @@ from gfs_ha.master.placement import (
 from gfs_ha.master.planners.scene import Scene
 from gfs_ha.master.rules import RULE_TEXTS, breaks
 from gfs_ha.master.state.records import SEALED, Chunk
+from gfs_ha.protocol.measures import share_text
 from gfs_ha.protocol.placement import (
     NewPlacementExplained,
     PlacedRow,
@@ -125,7 +126,8 @@ def _changes(scene: Scene, wanted: CopyWanted, rejected: list[ServerId]) -> Iter
         elif server_id in wanted.failed:
             change = f"a pause: {one.name} is tried again then"
         elif one.used_share >= HIGH_WATER or one.free_bytes < wanted.length:
-            change = f"room on {one.name} (below {HIGH_WATER:.0%}): a rebalance, or a bigger disk"
+            below = f"room on {one.name} (below {share_text(HIGH_WATER)})"
+            change = f"{below}: a rebalance, or a bigger disk"
         else:
             change = f"{one.name} on a machine of its own"
         yield change

@@ -31,6 +31,7 @@ from gfs_ha.protocol.control import (
     OpenReplica,
     RegisterServer,
 )
+from gfs_ha.protocol.measures import seconds_text
 from gfs_ha.protocol.repair import RepairFacts
 from gfs_ha.protocol.scrub import ScrubFacts
 
@@ -207,9 +208,9 @@ class Observed:
             left_s = self.unreached.left_s(server_id, now_s)
             cut_off = f"it beats, but others cannot reach it: it is avoided for {left_s:.0f} s"
             return cut_off if left_s else ""
-        silent = f"no heartbeat for {age_s:.0f} s"
+        silent = f"no heartbeat for {seconds_text(age_s)}"
         if server_id not in self.servers:
-            silent = f"not heard since this leader was elected {age_s:.0f} s ago"
+            silent = f"not heard since this leader was elected {seconds_text(age_s)} ago"
         elif self.servers[server_id].heard_s < self.elected_s:
             silent += " (since this leader was elected)"
         if state == DEAD:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from gfs_ha.errors import NoServers, NoSpace
 from gfs_ha.ids import DiskId, ServerId
 from gfs_ha.master.rules import HDFS, SEED, breaks, faults, next_rank
+from gfs_ha.protocol.measures import share_text
 
 HIGH_WATER = 0.95  # Used share above which a server takes no new chunks.
 _NAMED_MAX = 8  # Rejected servers that a remark names.
@@ -209,7 +210,7 @@ def why_passed_over(chosen: tuple[Candidate, ...], one: Candidate, wanted: Wante
             twin = next((other for other in before if other.rack == one.rack), None)
             return f"same rack as {twin.name}" if twin else "another rack than the rule wants"
     if int(one.load / _LOAD_STEP) > int(last.load / _LOAD_STEP):
-        return f"is more used ({one.load:.0%})"
+        return f"is more used ({share_text(one.load)})"
     return "is as good: another one was drawn"
 
 
@@ -286,7 +287,7 @@ def why_no_copy(candidate: Candidate, wanted: CopyWanted, shared: bool) -> str:
 def _no_room(candidate: Candidate, capacity: int) -> str:
     # Promised bytes only balance: most chunks of small files end far below their capacity.
     if candidate.used_share >= HIGH_WATER:
-        return f"is above the high-water mark ({candidate.used_share:.0%})"
+        return f"is above the high-water mark ({share_text(candidate.used_share)})"
     if candidate.free_bytes < capacity:
         return f"has no room ({candidate.free_bytes} bytes free)"
     return ""

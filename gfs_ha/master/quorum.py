@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from gfs_ha.master.raft.contract import PeerStatus, RaftStatus
+from gfs_ha.protocol.measures import duration_text
 from gfs_ha.protocol.reports import Finding
 
 ERROR = "error"
@@ -94,7 +95,7 @@ def _peer_facts(peer: PeerStatus) -> tuple[tuple[str, str], ...]:
     age_ms = peer.answer_age_ms
     return (
         ("connected", "yes" if peer.connected else "no"),
-        ("last answer", f"{age_ms / 1000:.1f} s ago" if age_ms >= 0 else "none yet"),
+        ("last answer", f"{duration_text(age_ms)} ago" if age_ms >= 0 else "none yet"),
         ("votes", "yes" if peer.voter else "no"),
         ("says", peer.refusal or "nothing"),
     )

@@ -10,6 +10,7 @@ from gfs_ha.limits import DEAD_S, SUSPECT_S
 from gfs_ha.master.quorum import ERROR, WARNING
 from gfs_ha.master.state.records import Settings
 from gfs_ha.protocol.disks import PLACES_COUNTED_MAX
+from gfs_ha.protocol.measures import duration_text, seconds_text
 from gfs_ha.protocol.reports import Finding, ServerRow
 from gfs_ha.protocol.server_modes import IN_SERVICE
 
@@ -122,7 +123,7 @@ def _serves(server: ServerRow) -> bool:
 
 def _away(server: ServerRow, under_count: int) -> Finding:
     age_ms, state = server.heartbeat_age_ms, server.state
-    since = f"no heartbeat for {age_ms // 1000} s" if age_ms >= 0 else "not heard yet"
+    since = f"no heartbeat for {seconds_text(age_ms // 1000)}" if age_ms >= 0 else "not heard yet"
     advice = f"start {server.name} or mend its network"
     severity = ERROR
     if state == "dead" and not under_count:
@@ -139,7 +140,7 @@ def _away(server: ServerRow, under_count: int) -> Finding:
         advice,
         subject=server.name,
         facts=(
-            ("last heartbeat", f"{age_ms / 1000:.1f} s ago" if age_ms >= 0 else "none yet"),
+            ("last heartbeat", f"{duration_text(age_ms)} ago" if age_ms >= 0 else "none yet"),
             ("suspect after", f"{SUSPECT_S:.0f} s"),
             ("dead after", f"{DEAD_S:.0f} s, unless the masters' files say otherwise"),
             ("chunks below their goal now", f"{under_count:,}"),

@@ -62,7 +62,8 @@ DISKS = (
 )
 MOVES = tuple(
     PlannedMove(
-        ChunkId(0x100000000002E + at), 64 * MIB, "cs01", "cs05", "72.0% full to 2.0%, rack r1 to r3"
+        *(ChunkId(0x100000000002E + at), 64 * MIB, "cs01", "cs05"),
+        why="72.0 % full to 2.0 %, rack r1 to r3",
     )
     for at in range(7)
 )

@@ -177,15 +177,15 @@ PLACED = PlacementExplained(
     open_to=(holder(4, 1, "same rack", 0.23), holder(6, 2, "rack of cs09", 0.5)),
     rejected=(
         rejected(3, 1, "is draining"),
-        rejected(11, 2, "is above the high-water mark (96%)"),
-        rejected(12, 3, "is dead (no heartbeat for 3600 s)"),
+        rejected(11, 2, "is above the high-water mark (96 %)"),
+        rejected(12, 3, "is dead (no heartbeat for 1 h 0 m)"),
     ),
     if_lost=(
         SuccessorRow("cs02", "cs04", "r1", 0.77, "cs05", "same rack"),
         SuccessorRow("cs05", "cs04", "r1", 0.77, "cs09", "same rack"),
         SuccessorRow("cs09", "", "", 0.0, "", "nobody can take its copy: cs12 is dead"),
     ),
-    changes=("cs03 back in service", "room on cs11 (below 95%): a rebalance, or a bigger disk"),
+    changes=("cs03 back in service", "room on cs11 (below 95 %): a rebalance, or a bigger disk"),
 )
 NEW = NewPlacementExplained(
     *("/new/file", 3, "spread", "copies in as many racks as there are"),

@@ -24,6 +24,7 @@ from gfs_ha.master.state.job_records import Job
 from gfs_ha.master.state.jobs import running_jobs
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.jobs import DONE, REBALANCE, RUNNING, in_window
+from gfs_ha.protocol.measures import share_text
 
 UNFREED_MAX = 256  # Old places that are still there: so much room is taken twice at most.
 _PAGE = 8  # Half of what is read at first of what lies on a disk.
@@ -240,10 +241,8 @@ class _Rebalance:
         """End the job when all is even, or when looking again and again found nothing to move."""
         outside = balance.outside()
         if not outside:
-            text = (
-                f"{len(balance.disks)} disks are within {balance.threshold:.1%} of the mean,"
-                f" {balance.mean:.1%}"
-            )
+            near = f"within {share_text(balance.threshold, 1)} of the mean"
+            text = f"{len(balance.disks)} disks are {near}, {share_text(balance.mean, 1)}"
         elif self._walk.given_up(self._now_s):
             text = self._why_outside(balance, outside)
             self._made.proposals.append(NoteJob(self._number, text, error=True))
@@ -261,9 +260,10 @@ class _Rebalance:
 
     def _why_outside(self, balance: Balance, outside: list[Disk]) -> str:
         """Return which disks stay outside the threshold, and why."""
-        named = ", ".join(f"{one.name} at {one.share:.1%}" for one in outside[:6])
+        named = ", ".join(f"{one.name} at {share_text(one.share, 1)}" for one in outside[:6])
         more = f" and {len(outside) - 6} more" if len(outside) > 6 else ""
         reasons = [one.trouble for one in outside if one.trouble]
         reasons += [self._walk.usual_reason(one.key) for one in balance.sources()]
         why = next((one for one in reasons if one), "no server can give or take copies now")
-        return f"nothing more can be done: {named}{more} (mean {balance.mean:.1%}): {why}"[:400]
+        mean = share_text(balance.mean, 1)
+        return f"nothing more can be done: {named}{more} (mean {mean}): {why}"[:400]

@@ -17,6 +17,7 @@ from gfs_ha.master.planners.fullness import NOT_WHOLE, movable
 from gfs_ha.master.planners.rebalance import LARGE, NO_TARGET
 from gfs_ha.master.planners.scene import Scene
 from gfs_ha.master.state.view import View
+from gfs_ha.protocol.measures import share_text
 from gfs_ha.protocol.rebalance import BalanceRow, PlannedMove
 
 _PAGE = 64
@@ -117,7 +118,7 @@ class Ahead:
         self.moved_bytes += chunk.length
         if len(self.moves) < self._listed:
             racks = f"{source.rack} to {target.rack}" if source.rack != target.rack else source.rack
-            why = f"{before[0]:.1%} full to {before[1]:.1%}, rack {racks}"
+            why = f"{share_text(before[0], 1)} full to {share_text(before[1], 1)}, rack {racks}"
             length = chunk.length
             self.moves.append(PlannedMove(chunk.chunk_id, length, source.name, target.name, why))
 

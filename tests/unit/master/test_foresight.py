@@ -111,7 +111,7 @@ def test_an_explanation_names_every_server_once_and_who_comes_next() -> None:
     ]
     rejected = {row.name: row.why for row in told.rejected}
     assert rejected == {
-        "cs4": "is above the high-water mark (99%)",
+        "cs4": "is above the high-water mark (99 %)",
         "cs5": "is on the machine of cs1",
         "cs8": "is suspect",
     }
@@ -176,9 +176,9 @@ def test_a_new_placement_tells_why_each_server_was_chosen_or_not() -> None:
     ]
     assert {row.name: row.why for row in told.rejected} == {
         "cs2": "same rack as cs1",
-        "cs3": "is more used (70%)",
+        "cs3": "is more used (70 %)",
         "cs5": "same machine as cs1",
-        "cs6": "is above the high-water mark (96%)",
+        "cs6": "is above the high-water mark (96 %)",
         "cs7": "is suspect",
     }
     assert not told.refused and not told.remarks

@@ -112,7 +112,7 @@ def test_a_rack_with_one_server_is_said() -> None:
     ("changes", "reason"),
     [
         ({"trouble": "is suspect"}, "cs4 is suspect"),
-        ({"used_share": 0.96}, "cs4 is above the high-water mark (96%)"),
+        ({"used_share": 0.96}, "cs4 is above the high-water mark (96 %)"),
         ({"free_bytes": MIB}, "cs4 has no room"),
     ],
 )
