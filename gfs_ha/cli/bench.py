@@ -43,7 +43,12 @@ def _measured(size: bool) -> Callable[[F], F]:
                 envvar="GFS_JOBS",
                 help="How many at once (4).",
             ),
-            click.option("--dir", "directory", default="/", help="Where the scratch goes (/)."),
+            click.option(
+                *("--dir", "directory"),
+                metavar="DIR",
+                default="/",
+                help="Where the scratch goes (/).",
+            ),
         ]
         if size:
             options += [
@@ -110,7 +115,9 @@ def meta(session: Session, /, **how: Any) -> None:
     gfsctl bench cleanup       # remove what measurements left that were killed; asks
     """,
 )
-@click.option("--dir", "directory", default="/", help="Where the scratch was (/).")
+@click.option(
+    *("--dir", "directory"), metavar="DIR", default="/", help="Where the scratch was (/)."
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would be removed.")
 @pass_session

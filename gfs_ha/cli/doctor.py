@@ -140,6 +140,8 @@ def _room(name: str, directory: str, shown_whole: bool = False) -> Check:
         writable = os.access(path, os.W_OK | os.X_OK)
     except OSError as error:
         return Check(name, FAIL, f"{path!r}: {error.strerror}", "name a directory that exists")
+    if not os.path.isdir(path):
+        return Check(name, FAIL, f"{path} is no directory", "name a directory")
     fact = f"{size_text(free)} free in {path}"
     if not writable:
         return Check(name, WARN, f"{path} cannot be written", "get to another directory, or chmod")

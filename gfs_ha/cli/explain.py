@@ -112,4 +112,4 @@ def _unknown(what: str, names: list[str]) -> NotFound:
     known = [*(code for _, code in runbooks()), *names]
     near = get_close_matches(what, known, 3, _LEAST_LIKE)
     like = f"; do you mean {', '.join(near)}?" if near else "; gfsctl explain lists all codes"
-    return NotFound(f"{printable(what)} is no code, path, job, chunk or server{like}")
+    return NotFound(f"{printable(what) or 'nothing'} is no code, path, job, chunk or server{like}")

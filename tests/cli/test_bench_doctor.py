@@ -94,5 +94,6 @@ def test_doctor_ends_soon_and_says_why_when_nothing_can_be_reached(
     ended = gfsctl("doctor", "--config", "broken.toml")
     assert ended.status == 8 and b"broken.toml:1" in ended.out
     assert ended.err == "gfsctl: 1 check failed: configuration\n"
-    ended = gfsctl("doctor", "--target", "nowhere")
-    assert ended.status == 8 and ended.err == "gfsctl: 1 check failed: target\n"
+    for target in ("nowhere", "wrong.toml"):
+        ended = gfsctl("doctor", "--target", target)
+        assert ended.status == 8 and ended.err == "gfsctl: 1 check failed: target\n"

@@ -152,6 +152,17 @@ def test_paths_and_ids_are_those_of_the_cluster(gfsctl: Gfsctl, home: str) -> No
     assert ask(gfsctl, "gfsctl admin chunkservers show c")[1:] == ["cs1", "cs2", "cs3", "cs4"]
     assert ask(gfsctl, "gfsctl admin masters show ")[1:] == ["m1", "m2", "m3"]
     assert ask(gfsctl, "gfsctl put --context=x")[1:] == []
+    assert ask(gfsctl, f"gfsctl bench put --dir {home}/o")[1:] == [f"{home}/other/"]
+
+
+def test_words_that_may_be_here_or_there_are_completed_on_both_sides(
+    gfsctl: Gfsctl, home: str, tmp_path: Path
+) -> None:
+    (tmp_path / "some.txt").touch()
+    gfsctl.library.write_bytes(f"{home}/some", b"1")
+    assert ask(gfsctl, "gfsctl checksum ./so")[1:] == ["./some.txt"]
+    assert ask(gfsctl, f"gfsctl checksum {home}/so")[1:] == [f"{home}/some"]
+    assert ask(gfsctl, "gfsctl doctor --target so")[1:] == ["some.txt"]
 
 
 def test_a_directory_of_many_names_is_looked_at_where_they_begin_so(

@@ -44,13 +44,15 @@ def test_a_tree_is_drawn_with_all_that_is_below(gfsctl: Gfsctl, home: str) -> No
         "3 directories, 3 files, 1.1 KiB",
     ]
     assert gfsctl.ok("tree", "-d", "-L", "1", home).lines == [
-        *(home, "├── a", "└── c", "", "2 directories, 0 files, 0 B")
+        *(home, "├── a", "└── c", "", "2 directories")
     ]
     sizes = gfsctl.ok("tree", "-s", f"{home}/a").lines
     assert sizes[2:] == [
         *("│   └── [      1000]  y", "└── [       100]  x", "", "1 directory, 2 files, 1.1 KiB")
     ]
-    assert gfsctl.ok("tree", f"{home}/z").lines == [f"{home}/z", "", "0 directories, 0 files, 0 B"]
+    assert gfsctl.ok("tree", f"{home}/z").lines == [f"{home}/z", "", "0 directories, 1 file, 0 B"]
+    only = gfsctl.ok("tree", f"{home}/a/x", "-o", "json").json
+    assert (only["directories"], only["files"], only["bytes"]) == (0, 1, 100)
 
 
 def test_a_tree_for_programs_has_the_same_names(gfsctl: Gfsctl, home: str) -> None:
@@ -124,7 +126,7 @@ def test_a_pipe_that_closes_ends_a_long_walk_quietly(gfsctl: Gfsctl, home: str) 
 def test_du_shows_bytes_and_what_their_copies_take(gfsctl: Gfsctl, home: str) -> None:
     fill(gfsctl, home)
     assert gfsctl.ok("du", home).lines == [
-        "      Size    On disks  Path",
+        "      Size  All copies  Path",
         f"    1000 B     2.9 KiB  {home}/a/b",
         f"   1.1 KiB     3.2 KiB  {home}/a",
         f"       0 B         0 B  {home}/c",
@@ -153,9 +155,9 @@ def test_count_is_that_of_hdfs(gfsctl: Gfsctl, home: str) -> None:
     lines = gfsctl.ok("count", home, f"{home}/z").lines
     assert [line.split() for line in lines] == [
         ["Directories", "Files", "Bytes", "Path"],
-        ["4", "3", "1100", home],
+        ["4", "3", "1,100", home],
         ["0", "1", "0", f"{home}/z"],
-        ["4", "4", "1100", "total"],
+        ["4", "4", "1,100", "total"],
     ]
     report = gfsctl.ok("count", home, "-o", "json").json
     assert (report["directories"], report["files"], report["bytes"]) == (4, 3, 1100)
@@ -261,8 +263,10 @@ def test_touch_makes_nothing_when_told_so_and_no_directories(gfsctl: Gfsctl, hom
     gfsctl.refused(3, "touch", f"{home}/none/below")
     gfsctl.refused(2, "touch", "-t", "soon", f"{home}/x")
     gfsctl.refused(2, "touch", "-t", "@1", "-r", home, f"{home}/x")
+    assert "1678 to 2261" in gfsctl.refused(2, "touch", "-d", "9999-12-31", f"{home}/x")
     ended = gfsctl("touch", f"{home}/none/below", f"{home}/good")
     assert ended.status == 11 and gfsctl.names(home) == ["good"]
+    assert "not a directory" in gfsctl.refused(4, "touch", f"{home}/good/")
 
 
 # head -------------------------------------------------------------------------------------------

@@ -7,21 +7,22 @@ from collections.abc import Sequence
 
 import click
 import pytest
+from msgspec import convert
 from msgspec.structs import replace
 from rich.console import Console
 
 from gfs_ha.cli.data.amounts import Age, Amount, Compared, Moment, Signed, compare, parse_moment
 from gfs_ha.cli.data.criteria import Criteria
-from gfs_ha.cli.data.df import Space, space_of
+from gfs_ha.cli.data.df import ExactSpace, Space, space_of
 from gfs_ha.cli.data.du import Columns
 from gfs_ha.cli.data.listing import FileItem
-from gfs_ha.cli.data.room import copies_per_rack, fitting_bytes, room_bytes, sharing
+from gfs_ha.cli.data.room import copies_per_rack, fitting_bytes, room_bytes, sharing, standing
 from gfs_ha.cli.data.totals import Total
-from gfs_ha.cli.render import render
-from gfs_ha.ids import ContentId, InodeId, ServerId
+from gfs_ha.cli.render import render, text_of
+from gfs_ha.ids import ContentId, DiskId, InodeId, ServerId
 from gfs_ha.limits import GIB, MIB
 from gfs_ha.protocol.metadata import DIRECTORY, FILE
-from gfs_ha.protocol.reports import ServerRow
+from gfs_ha.protocol.reports import DiskRow, ServerRow
 
 DAY_NS = 86_400 * 10**9
 
@@ -149,6 +150,33 @@ def test_a_server_has_no_room_above_its_mark() -> None:
     assert room_bytes(replace(server("cs1", "r1", 100 * GIB), state="dead")) == 0
 
 
+def test_a_server_that_takes_nothing_new_has_no_room() -> None:
+    three = [server(f"cs{number}", "r1", 55 * GIB) for number in range(1, 4)]
+    draining = replace(three[0], mode="draining")
+    resting = replace(three[0], maintenance_left_ms=60_000)
+    for closed, how in ((draining, "draining"), (resting, "in maintenance")):
+        assert (standing(closed), room_bytes(closed)) == (how, 0)
+        assert fitting_bytes([closed, *three[1:]], 3, "seed") == 0
+        assert fitting_bytes([closed, *three[1:]], 2, "seed") == 50 * GIB
+        told = render(space_of([closed, *three[1:]], "/", 2, "seed"), True)
+        assert how in text_of(told, False, True)
+
+
+def test_each_disk_has_a_mark_of_its_own_and_a_failed_one_no_room() -> None:
+    disks = tuple(
+        DiskRow(DiskId(number), 50 * GIB, free * GIB, 0, failed)
+        for number, free, failed in ((1, 50, ""), (2, 2, ""), (3, 50, "EIO"))
+    )
+    two = replace(server("cs1", "r1", 52 * GIB), disks=disks)
+    assert room_bytes(two) == 50 * GIB * 95 // 100
+
+
+def test_bytes_can_be_exact() -> None:
+    space = space_of([server("cs1", "r1", 55 * GIB)], "/", 1, "seed")
+    exact = text_of(render(convert(space, ExactSpace, from_attributes=True), False), False, False)
+    assert str(100 * GIB) in exact and f"{50 * GIB} bytes of files" in exact
+
+
 def test_copies_lie_on_servers_of_their_own() -> None:
     equal = [server(f"cs{number}", "r1", 55 * GIB) for number in range(1, 4)]
     assert fitting_bytes(equal, 3, "seed") == 50 * GIB
@@ -251,7 +279,7 @@ def test_du_keeps_its_columns_however_large_the_numbers_are() -> None:
         Total("/", DIRECTORY, 5 * GIB, 15 * GIB, 1234567, 10),
     ]
     assert list(Columns(human=True, apparent=True, raw=True, wide=True).lines(iter(rows))) == [
-        "      Size    On disks        Files  Directories  Path",
+        "      Size  All copies        Files  Directories  Path",
         "1023.0 MiB     3.0 GiB            1            1  /a\\nb",
         "   5.0 GiB    15.0 GiB    1,234,567           10  /",
     ]

@@ -224,6 +224,9 @@ def test_checksums_of_both_sides_are_alike_and_a_list_checks_either(
     stdin = gfsctl("checksum", "-c", "-", "--base", "./src", stdin=b"e3069283  a/x\n")
     assert stdin.status == 8 and b"a/x: FAILED" in stdin.out
     gfsctl.refused(2, "checksum", "-c", "src/a/x")
+    assert "--base" in gfsctl.refused(2, "checksum", "-c", "list", f"{home}/t")
+    piped = gfsctl.ok("checksum", "-", f"{home}/t/b", stdin=b"123456789").lines
+    assert piped == ["e3069283  -", f"e3069283  {home}/t/b"]
 
 
 def test_a_checksum_without_reading_names_what_would_need_it(

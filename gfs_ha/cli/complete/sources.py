@@ -30,6 +30,8 @@ def look_up(kind: str, options: Options, text: str) -> Sequence[Candidate]:
     """Return the names of a kind that begin with a text. Raises: GfsError, OSError."""
     if kind == words.LOCAL:
         return list(local_names(text))
+    if kind == words.RELATIVE:
+        return [] if text.startswith(("/", SCHEME)) else list(local_names(text))
     if kind == words.CONTEXT:
         from gfs_ha.contexts import read_contexts
 

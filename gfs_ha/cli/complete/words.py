@@ -15,7 +15,8 @@ LOCAL, REMOTE, CHUNK, SERVER, MASTER, MEMBER, JOB, RACK, CONTEXT, CODE, RULE, DI
     *("local", "remote", "chunk", "server", "master", "member", "job", "rack", "context"),
     *("code", "rule", "disk"),
 )
-HERE = (LOCAL, CONTEXT, CODE, RULE)  # Nobody is asked for these.
+RELATIVE = "relative"  # A local name, but none that is absolute: those are remote.
+HERE = (LOCAL, RELATIVE, CONTEXT, CODE, RULE)  # Nobody is asked for these.
 _BY_METAVAR = {
     "FILE": (LOCAL,),
     "DIR": (REMOTE,),
@@ -42,6 +43,10 @@ _BY_COMMAND = {
     ("local", "name"): (MEMBER,),
     ("local", "old"): (MASTER,),
     ("sync", "*"): (LOCAL, REMOTE),
+    ("checksum", "paths"): (RELATIVE, REMOTE),
+    ("checksum", "--base"): (RELATIVE, REMOTE),
+    ("doctor", "--target"): (LOCAL,),
+    ("bench", "--dir"): (REMOTE,),
     ("--server", "*"): (SERVER,),
     ("--lose", "*"): (SERVER,),
     ("--dir", "*"): (LOCAL,),
@@ -96,25 +101,33 @@ def kinds_of(context: click.Context, parameter: click.Parameter) -> tuple[str, .
     metavar = parameter.metavar or (parameter.name or "").upper()
     metavar = metavar.replace("...", "").replace("…", "")
     if isinstance(parameter, click.Option):
+        told = _told(context, parameter.opts)
         for name in parameter.opts:
-            if (name, "*") in _BY_COMMAND:
-                return _BY_COMMAND[name, "*"]
+            told = told or _BY_COMMAND.get((name, "*"))
     else:
         names = metavar.split()
         if len(names) == 2 and names != ["SOURCE", "TARGET"]:
             first, last = (_BY_METAVAR.get(name.strip("[]"), ()) for name in names)
             given = context.params.get(parameter.name or "")
             return (*first, *last) if given else first
-        place: click.Context | None = context
-        while place is not None:
-            for name in (parameter.name, "*"):
-                if (place.info_name, name) in _BY_COMMAND:
-                    return _BY_COMMAND[place.info_name, name]  # type: ignore[index]
-            place = place.parent
+        told = _told(context, (parameter.name or "", "*"))
+    if told is not None:
+        return told
     found: list[str] = []
     for name in metavar.split()[0].strip("[]").split("|") if metavar else ():
         found += _BY_METAVAR.get(name, ())
     return tuple(found)
+
+
+def _told(context: click.Context, names: Sequence[str]) -> tuple[str, ...] | None:
+    """Return what is said of the first of some names, by the command or by one around it."""
+    place: click.Context | None = context
+    while place is not None:
+        for name in names:
+            if (found := _BY_COMMAND.get((place.info_name or "", name))) is not None:
+                return found
+        place = place.parent
+    return None
 
 
 def _candidate(item: CompletionItem[str]) -> Candidate:

@@ -40,6 +40,7 @@ class ChecksumItem(Word, frozen=True):
     gfsctl checksum ./report.pdf                        # of a local one, to compare
     gfsctl checksum -r /backup --base /backup > sums    # of a tree, with names below it
     gfsctl checksum -c sums --base ./restored           # does the local tree fit the list?
+    zcat x.gz | gfsctl checksum - /docs/x               # of a pipe, and of a file
     gfsctl checksum --verify -r /backup                 # read all, compare with what is stored
     """,
 )
@@ -73,12 +74,14 @@ def checksum(
 
     It is the standard CRC (Castagnoli) of the file's bytes, as other tools reckon it. In the
     cluster it comes from what is stored; only what has no CRC there is read: files that were cut or
-    written into, or that grow. A path that is not absolute is a local one. With -c, lists ('-' is
-    standard input) are checked: exit status 8 when anything does not fit or is missing.
+    written into, or that grow. A path that is not absolute is a local one, '-' standard input. With
+    -c, lists ('-' again) are checked: exit status 8 when anything does not fit or is missing.
     """
     if verify and no_read:
         raise UsageError("--verify reads everything and --no-read nothing; give one of them")
-    if bool(paths) == bool(lists):
+    if paths and lists:
+        raise UsageError("-c checks what its lists name; say with --base where that lies")
+    if not paths and not lists:
         raise UsageError("checksum of what? Name files, or one or more lists with -c")
     source = ChecksumSource(session, local, jobs, read=not no_read, verify=verify)
     if lists:

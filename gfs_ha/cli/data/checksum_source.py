@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
+from gfs_ha.checksum import crc32c
 from gfs_ha.cli.data.several import error_of_one
 from gfs_ha.cli.data.sides import is_local
 from gfs_ha.cli.session import Session
-from gfs_ha.client.file_checksum import FileChecksum, local_checksum
+from gfs_ha.client.file_checksum import (
+    LOCAL_READ_BYTES,
+    READ,
+    FileChecksum,
+    local_checksum,
+)
 from gfs_ha.client.lanes import Lanes
 from gfs_ha.client.local_files import shown
 from gfs_ha.client.local_tree import root_of, walk
 from gfs_ha.client.transfers import Cancel, Silent, Watch
 from gfs_ha.client.trees import TreeOptions
-from gfs_ha.errors import GfsError, IsADirectory
+from gfs_ha.errors import GfsError, IsADirectory, LocalError
 from gfs_ha.protocol.metadata import DIRECTORY
 from gfs_ha.runtime import ThreadedRuntime
 
@@ -84,7 +91,7 @@ class ChecksumSource:
 
     def _local_one(self, path: str) -> FileChecksum | GfsError:
         try:
-            return local_checksum(path, self._watch)
+            return _of_input() if path == "-" else local_checksum(path, self._watch)
         except GfsError as error:
             return error
 
@@ -109,3 +116,13 @@ class ChecksumSource:
         for path, entry in cluster.walk(file.path):
             if entry.status.kind != DIRECTORY:
                 yield File(path, False)
+
+
+def _of_input() -> FileChecksum:
+    """Return the checksum of what comes on standard input. Raises: LocalError."""
+    if sys.stdin is None:
+        raise LocalError("standard input is closed; there is nothing to sum")
+    crc = size = 0
+    while data := sys.stdin.buffer.read(LOCAL_READ_BYTES):
+        crc, size = crc32c(data, crc), size + len(data)
+    return FileChecksum("-", crc, size, size, READ)

@@ -70,6 +70,6 @@ def _lines(found: Iterator[Total], whole: Total | None, human: bool) -> Iterator
 
 
 def _line(total: Total, human: bool) -> str:
-    size = size_text(total.bytes) if human else str(total.bytes)
+    size = size_text(total.bytes) if human else count_text(total.bytes)
     counts = f"{count_text(total.directories):>12}  {count_text(total.files):>12}"
     return f"{counts}  {size:>18}  {printable(total.path)}"

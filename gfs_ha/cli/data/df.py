@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
+from msgspec import convert
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from gfs_ha.cli.admin.chunkservers import by_name
-from gfs_ha.cli.data.room import LIVE, fitting_bytes, room_bytes, sharing
+from gfs_ha.cli.data.room import LIVE, fitting_bytes, room_bytes, sharing, standing
 from gfs_ha.cli.names import printable
+from gfs_ha.cli.options import TABLE, WIDE
 from gfs_ha.cli.render import render
 from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import count_text, share_text, size_text
@@ -35,7 +37,7 @@ class SpaceRow(Word, frozen=True):
     used_bytes: int
     free_bytes: int
     room_bytes: int  # Free below the high-water mark.
-    state: str = LIVE
+    state: str = LIVE  # Of a server that is live, too: draining, decommissioned, in maintenance…
 
 
 class Space(Word, frozen=True):
@@ -48,6 +50,11 @@ class Space(Word, frozen=True):
     fits_bytes: int  # With the goal's copies, by the rule.
     fits_against_rule_bytes: int  # With as many copies, wherever they lie.
     high_water_share: float
+    sharing: tuple[str, ...] = ()  # Servers that seem to lie on one disk, each counting it whole.
+
+
+class ExactSpace(Space, frozen=True):
+    """The same, for people who want bytes."""
 
 
 @click.command(
@@ -56,23 +63,26 @@ class Space(Word, frozen=True):
     gfsctl df                # capacity, used, free, and how much more of files fits
     gfsctl df /archive       # with the copies and the rule that files there get
     gfsctl df -o wide        # each rack and each server, too
+    gfsctl df -b             # in bytes
     gfsctl df -o json        # for programs
     """,
 )
 @click.argument("path", metavar="[PATH]", default="/")
+@click.option("-h/-b", "--human/--bytes", default=True, help="Sizes like 1.2 GiB, or in bytes.")
 @watched
 @pass_session
-def df(session: Session, path: str) -> None:
+def df(session: Session, path: str, human: bool) -> None:
     """Show the space of the cluster's disks, and how many more bytes of files fit.
 
     What fits counts all copies that new files below PATH get, on servers and racks as the rule of
-    placement wants them, up to the mark at which a server takes no more. Servers that are not live
-    have no room.
+    placement wants them, up to the mark at which a disk takes no more. Servers that are not live,
+    are being emptied or are in maintenance have no room.
     """
     policy = session.cluster.policies.get(session.path(path))
     servers = session.operations.servers().items
     space = space_of(servers, policy.path, policy.goal, policy.rule)
-    session.show(space)
+    exact = not human and session.options.output in (TABLE, WIDE)
+    session.show(convert(space, ExactSpace, from_attributes=True) if exact else space)
     for warning in _warnings(space, servers):
         session.warn(warning)
 
@@ -92,6 +102,7 @@ def space_of(rows: Sequence[ServerRow], path: str, goal: int, rule: str) -> Spac
         fits_bytes=fitting_bytes(servers, goal, rule),
         fits_against_rule_bytes=fitting_bytes(list(map(_in_one_rack, servers)), goal, rule),
         high_water_share=HIGH_WATER,
+        sharing=tuple(sharing(servers)),
     )
 
 
@@ -112,7 +123,9 @@ def _row(name: str, kind: str, rack: str, servers: Sequence[ServerRow]) -> Space
     live = [one for one in servers if one.state == LIVE]
     capacity = sum(one.total_bytes for one in live)
     free = sum(one.free_bytes for one in live)
-    state = LIVE if live else servers[0].state if len(servers) == 1 else "none is live"
+    state = LIVE if live else "none is live"
+    if len(servers) == 1:
+        state = standing(servers[0])
     room = sum(map(room_bytes, live))
     return SpaceRow(name, kind, rack, len(live), capacity, capacity - free, free, room, state)
 
@@ -133,20 +146,28 @@ def _warnings(space: Space, servers: Sequence[ServerRow]) -> list[str]:
             f"not counted, for they are not live: {', '.join(silent[:8])}"
             f"{f' and {len(silent) - 8} more' if len(silent) > 8 else ''}"
         )
-    live = len(servers) - len(silent)
-    if live < space.goal:
+    ways = [(one.name, standing(one)) for one in servers if one.state == LIVE]
+    closed = [f"{name} ({how})" for name, how in ways if how != LIVE]
+    if closed:
         found.append(
-            f"{live} live servers are fewer than the {space.goal} copies wanted: "
-            "new files get fewer copies"
+            f"without room, for they take nothing new: {', '.join(closed[:8])}"
+            f"{f' and {len(closed) - 8} more' if len(closed) > 8 else ''}"
+        )
+    taking = len(ways) - len(closed)
+    if taking < space.goal:
+        servers_text = count_text(taking, "server that takes", "servers that take")
+        found.append(
+            f"{servers_text} new files: fewer than the {space.goal} copies wanted; "
+            "they get fewer copies"
         )
     elif space.fits_against_rule_bytes > space.fits_bytes * 1.01:
         found.append(
             f"{size_text(space.fits_against_rule_bytes - space.fits_bytes)} more fit only against "
             f"the rule {space.rule}: the racks are not equally large; add servers to the fuller one"
         )
-    if shared := sharing(servers):
+    if space.sharing:
         found.append(
-            f"{', '.join(shared[:8])} seem to share a disk, which each counts whole: "
+            f"{', '.join(space.sharing[:8])} seem to share a disk, which each counts whole: "
             "give each its part with capacity in [chunkserver]"
         )
     return found
@@ -154,6 +175,15 @@ def _warnings(space: Space, servers: Sequence[ServerRow]) -> list[str]:
 
 @render.register
 def _(space: Space, wide: bool) -> Group:
+    return _screen(space, wide, size_text)
+
+
+@render.register
+def _(space: ExactSpace, wide: bool) -> Group:
+    return _screen(space, wide, str)
+
+
+def _screen(space: Space, wide: bool, size: Callable[[int], str]) -> Group:
     table = Table(box=None)
     for title in ("Disks of", "Servers", "Capacity", "Used", "Free", "Used %"):
         table.add_column(title, justify="left" if title == "Disks of" else "right", no_wrap=True)
@@ -161,30 +191,30 @@ def _(space: Space, wide: bool) -> Group:
         table.add_column("Room", justify="right", no_wrap=True)
     for row in space.items:
         if row.kind == "cluster" or wide:
-            table.add_row(*_cells(row, wide))
+            table.add_row(*_cells(row, wide, size))
     fits = Text.assemble(
         ("Fits still: ", "bold"),
-        f"{size_text(space.fits_bytes)} of files, with {count_text(space.goal, 'copy', 'copies')} "
-        f"by the rule {space.rule}",
+        f"{size(space.fits_bytes)}{' bytes' if size is str else ''} of files, with "
+        f"{count_text(space.goal, 'copy', 'copies')} by the rule {space.rule}",
     )
     if space.path != "/":
         fits.append(f" (as for {printable(space.path)})")
     return Group(table, Text(), fits)
 
 
-def _cells(row: SpaceRow, wide: bool) -> list[str | Text]:
+def _cells(row: SpaceRow, wide: bool, size: Callable[[int], str]) -> list[str | Text]:
     indent = {"cluster": "", "rack": "  rack ", "server": "    "}[row.kind]
     share = row.used_bytes / row.capacity_bytes if row.capacity_bytes else 0.0
     style = "red" if share >= HIGH_WATER else "yellow" if share >= NEAR_SHARE else ""
     live = row.capacity_bytes or row.state == LIVE
     cells: list[str | Text] = [
         f"{indent}{row.name}",
-        count_text(row.servers) if row.kind != "server" else "" if live else row.state,
-        size_text(row.capacity_bytes) if live else "-",
-        size_text(row.used_bytes) if live else "-",
-        size_text(row.free_bytes) if live else "-",
+        count_text(row.servers) if row.kind != "server" else "" if row.state == LIVE else row.state,
+        size(row.capacity_bytes) if live else "-",
+        size(row.used_bytes) if live else "-",
+        size(row.free_bytes) if live else "-",
         Text(share_text(share), style) if live else "-",
     ]
     if wide:
-        cells.append(size_text(row.room_bytes) if live else "-")
+        cells.append(size(row.room_bytes) if live else "-")
     return cells

@@ -32,7 +32,7 @@ _KEYS: dict[str, Callable[[Total], int]] = {
     gfsctl du -d 1 /                # what each directory of / holds, and / itself
     gfsctl du -s /a /b              # one line for each
     gfsctl du --sort size / | head  # the largest first
-    gfsctl du -s --raw --bytes /    # what it takes on disks, as a number
+    gfsctl du -s --raw --bytes /    # all copies of it, as a number
     """,
 )
 @click.argument("paths", metavar="[PATH]...", nargs=-1)
@@ -47,15 +47,16 @@ _KEYS: dict[str, Callable[[Total], int]] = {
 @click.option("-c", "--total", "with_total", is_flag=True, help="A last line for all of it.")
 @click.option("-h/-b", "--human/--bytes", default=True, help="Sizes like 1.2 GiB, or in bytes.")
 @click.option("--apparent", is_flag=True, help="Only the bytes of the files.")
-@click.option("--raw", is_flag=True, help="Only the bytes of all copies, on disks.")
+@click.option("--raw", is_flag=True, help="Only the bytes of all copies wanted.")
 @click.option("--sort", type=click.Choice(sorted(_KEYS)), help="The largest first.")
 @consistency_option
 @pass_session
 def du(session: Session, /, paths: tuple[str, ...], **asked: Any) -> None:
-    """Show what directories hold: bytes of files, and bytes on disks with all their copies.
+    """Show what directories hold: bytes of files, and bytes of all the copies that they want.
 
-    Lines come while the tree is read, each directory after those below it. On disks means: size by
-    copies wanted; bytes that files share after `cp` count in each of them.
+    Lines come while the tree is read, each directory after those below it. All copies means: size
+    by copies wanted, also where some are missing (gfsctl find --under names those files); bytes
+    that files share after `cp` count in each of them.
     """
     if asked["apparent"] and asked["raw"]:
         raise UsageError("--apparent and --raw each leave out the other: give one of them, or none")
@@ -132,7 +133,7 @@ class Columns:
         self._width = 10 if human else 15
 
     def lines(self, found: Iterator[Total]) -> Iterator[str]:
-        titles = [*(["Size"] if self._apparent else []), *(["On disks"] if self._raw else [])]
+        titles = [*(["Size"] if self._apparent else []), *(["All copies"] if self._raw else [])]
         head = "  ".join(f"{title:>{self._width}}" for title in titles)
         head += f"  {'Files':>11}  {'Directories':>11}" if self._wide else ""
         begun = False

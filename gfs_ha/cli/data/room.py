@@ -8,16 +8,35 @@ from collections.abc import Sequence
 from gfs_ha.master.placement import HIGH_WATER
 from gfs_ha.master.rules import HDFS, SPREAD
 from gfs_ha.protocol.reports import ServerRow
+from gfs_ha.protocol.server_modes import IN_SERVICE
 
 LIVE = "live"
+_ALIKE_BYTES = 256 << 20
+
+
+def standing(server: ServerRow) -> str:
+    """Return how a server stands: live, or what keeps new copies from it."""
+    if server.state != LIVE:
+        return server.state
+    if server.mode != IN_SERVICE:
+        return server.mode
+    return "in maintenance" if server.maintenance_left_ms else LIVE
 
 
 def room_bytes(server: ServerRow) -> int:
-    """Return what a server may still take below its high-water mark; nothing if it is not live."""
-    if server.state != LIVE:
+    """Return what a server may still take, each disk up to its high-water mark.
+
+    Nothing if it is not live, is being emptied, or is in maintenance.
+    """
+    if standing(server) != LIVE:
         return 0
-    used = server.total_bytes - server.free_bytes
-    return max(0, min(server.free_bytes, int(server.total_bytes * HIGH_WATER) - used))
+    disks = [(one.total_bytes, one.free_bytes) for one in server.disks if not one.failed]
+    whole = (server.total_bytes, server.free_bytes)
+    return sum(_below_mark(*disk) for disk in (disks if server.disks else [whole]))
+
+
+def _below_mark(total: int, free: int) -> int:
+    return max(0, min(free, int(total * HIGH_WATER) - (total - free)))
 
 
 def fitting_bytes(servers: Sequence[ServerRow], goal: int, rule: str) -> int:
@@ -27,7 +46,7 @@ def fitting_bytes(servers: Sequence[ServerRow], goal: int, rule: str) -> int:
     the rule allows. So N bytes fit if each server takes at most N of them, each rack at most that
     many times N, and all together goal times N; the most such N is looked for.
     """
-    live = [one for one in servers if one.state == LIVE]
+    live = [one for one in servers if standing(one) == LIVE]
     if len(live) < goal:
         return 0
     racks = {one.rack for one in live}
@@ -66,10 +85,16 @@ def sharing(servers: Sequence[ServerRow]) -> list[str]:
 
     Two disks of one size are hardly ever as full by chance, but when they are empty.
     """
-    groups: dict[tuple[str, int, int], list[str]] = defaultdict(list)
+    groups: dict[tuple[str, int], list[tuple[int, str]]] = defaultdict(list)
     for one in servers:
         used = one.total_bytes - one.free_bytes
         if used > 64 << 20:
-            alike = min(8 << 20, one.total_bytes >> 12)
-            groups[one.machine, one.total_bytes, round(used / alike)].append(one.name)
-    return next((sorted(names) for names in groups.values() if len(names) > 1), [])
+            groups[one.machine, one.total_bytes].append((used, one.name))
+    for (_, total), members in groups.items():
+        alike = min(_ALIKE_BYTES, total >> 12)  # They look at it at different moments.
+        members.sort()
+        for at, (used, _) in enumerate(members):
+            found = [name for other, name in members[at:] if other - used <= alike]
+            if len(found) > 1:
+                return sorted(found)
+    return []

@@ -40,7 +40,9 @@ _TOLD = {
     """,
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is appended, as it comes.")
+@click.option(
+    "-f", "-F", "--follow", is_flag=True, help="Go on with what is appended, as it comes."
+)
 @click.option(
     *("-n", "--lines"),
     type=Amount(),

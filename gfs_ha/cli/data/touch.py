@@ -9,8 +9,8 @@ from gfs_ha.cli.data.listing import FileItem
 from gfs_ha.cli.data.several import Several
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
-from gfs_ha.errors import AlreadyExists, NotFound, UsageError
-from gfs_ha.protocol.metadata import FileStatus
+from gfs_ha.errors import AlreadyExists, NotADirectory, NotFound, UsageError
+from gfs_ha.protocol.metadata import DIRECTORY, FileStatus
 
 
 @click.command(
@@ -25,7 +25,7 @@ from gfs_ha.protocol.metadata import FileStatus
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("-c", "--no-create", is_flag=True, help="Make nothing that is not there.")
 @click.option(
-    *("-t", "--mtime"),
+    *("-t", "-d", "--mtime"),
     type=Moment(),
     metavar="TIME",
     help="This time, like '2026-11-25 18:04:11', 2026-11-25T18:04Z or @1795634651.",
@@ -53,6 +53,8 @@ def touch(
     for path, directory in wanted:
 
         def act(path: str = path, directory: bool = directory) -> None:
+            if directory:
+                _check_no_file(session, path)
             status = _touch(session, path, mtime, make=not no_create and not directory)
             if status is not None:
                 done.append(FileItem.of(path, status))
@@ -62,6 +64,16 @@ def touch(
         several.attempt(path, act)
     session.done("FileList", done)
     several.conclude("touched")
+
+
+def _check_no_file(session: Session, path: str) -> None:
+    """Raises: NotADirectory for a file, which its name with a slash does not mean."""
+    try:
+        status = session.cluster.stat(path)
+    except NotFound:
+        return
+    if status.kind != DIRECTORY:
+        raise NotADirectory(f"{path} is a file, not a directory; leave out the / at its end")
 
 
 def _touch(session: Session, path: str, mtime_ns: int | None, make: bool) -> FileStatus | None:

@@ -23,20 +23,28 @@ _BAR, _GAP, _FORK, _END = "│   ", "    ", "├── ", "└── "
 
 @dataclass(slots=True)
 class Counted:
-    """What a tree had so far, its tops left out."""
+    """What a tree had so far, tops that are directories left out."""
 
     files: int = 0
     directories: int = 0
     size: int = 0
+    with_files: bool = True  # Files are told, too.
 
     def add(self, item: FileItem) -> None:
         self.directories += item.directory
         self.files += not item.directory
         self.size += item.size
 
+    def add_top(self, item: FileItem) -> None:
+        """Count what was asked for by name: a directory holds the others, a file is all of it."""
+        if not item.directory:
+            self.add(item)
+
     def text(self) -> str:
         """Return the last line."""
         directories = count_text(self.directories, "directory", "directories")
+        if not self.with_files:
+            return directories
         return f"{directories}, {count_text(self.files, 'file')}, {size_text(self.size)}"
 
 
@@ -96,7 +104,7 @@ def tree(
     wanted = _directories if directories else None
     walking = Walking(session)
     tops = walking.tops([session.path(text) for text in paths or ("/",)])
-    counted = Counted()
+    counted = Counted(with_files=not directories)
     mode = session.options.output
     if mode in (TABLE, WIDE):
         look = _Look(sizes or human, human or mode == WIDE, mode == WIDE, counted)
@@ -128,6 +136,7 @@ def _items(
     counted: Counted,
 ) -> Iterator[FileItem]:
     for top in tops:
+        counted.add_top(top)
         yield top
         for step in walking.steps(top, level, wanted):
             if isinstance(step, Name):
@@ -146,6 +155,7 @@ def _lines(
     shown = False
     for top in tops:
         shown = True
+        look.counted.add_top(top)
         yield look.label(top, top.path)
         bars: list[str] = []  # What stands before a name, one for each level above it.
         for step in walking.steps(top, level, wanted):
