@@ -21,6 +21,7 @@ class BlockedJob:
     chunk_count: int
     why: str  # Of the first of them.
     ways: tuple[str, ...]
+    disk: str = ""  # Of one disk of the server: which.
 
 
 def standing_findings(
@@ -32,7 +33,8 @@ def standing_findings(
         yield Finding(
             "DRAIN_BLOCKED",
             WARNING,
-            f"job {job.job} cannot move {chunks} off {job.server}: {job.why}",
+            f"job {job.job} cannot move {chunks} off {job.server}{job.disk and ':'}{job.disk}:"
+            f" {job.why}",
             f"{'; or '.join(job.ways)} (gfsctl admin jobs show {job.job})",
             subject=job.server,
             facts=(("job", job.job), ("chunks", f"{job.chunk_count:,}"), ("why", job.why)),

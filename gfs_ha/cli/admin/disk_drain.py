@@ -87,13 +87,13 @@ def plan_disks(session: Session, rows: list[DiskStanding]) -> tuple[DrainPlan, M
     owners = frozenset(row.server_id for row in rows)
     servers = session.operations.servers().items
     plan = plan_of(session, servers, (tuple(parts), owners), chunks)
-    bare = _left_without(rows)
+    bare = left_without(rows)
     stay = sum(usable(one) for one in servers if one.server_id not in bare)
     least = max((one.min_copies for one in chunks.values()), default=MIN_COPIES_DEFAULT)
     return replace(plan, left_in_service=stay, writable=stay >= least), parts
 
 
-def _left_without(rows: list[DiskStanding]) -> frozenset[ServerId]:
+def left_without(rows: list[DiskStanding]) -> frozenset[ServerId]:
     """Return the servers that would be left without any disk in service."""
     counts: dict[ServerId, int] = {}
     for row in rows:

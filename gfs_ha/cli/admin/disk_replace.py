@@ -158,6 +158,8 @@ def _(report: DiskGuide, wide: bool) -> Group:
     since = f" since {time_text(row.since_ns)}" if row.since_ns else ""
     state = disk_state_text(row)
     state.append(since)
+    # What works still is copied from; what does not is missed.
+    short = "Too few elsewhere" if row.state in (FAILED, LOST) else "To be copied"
     lines: list[tuple[str, str | Text]] = [
         ("Disk", disk_name(row)),
         ("Directory", printable(row.directory) or "not told"),
@@ -167,7 +169,7 @@ def _(report: DiskGuide, wide: bool) -> Group:
         ("Other disks of it", f"{count_text(row.serving)} in service"),
         ("Chunks there", f"{count_text(report.places)} ({size_text(report.length)})"),
         ("Only there", _ids_text(report.alone_count, report.alone)),
-        ("Too few elsewhere", _ids_text(report.short_count, report.short)),
+        (short, _ids_text(report.short_count, report.short)),
         ("Being written", count_text(report.open_count)),
     ]
     for title, value in lines:

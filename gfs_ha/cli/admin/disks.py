@@ -110,8 +110,11 @@ def _not_found(rows: Collection[DiskStanding], word: str, server: str, count: in
     shown = printable(word)
     if count:
         return f"{shown} names {count} disks; say SERVER:ID, as gfsctl admin disks ls does"
+    servers = dict.fromkeys(row.server for row in sorted(rows, key=_order))
+    if server and server not in servers:
+        return f"there is no chunkserver {printable(server)!r}; there are {', '.join(servers)}"
     own = [row for row in rows if row.server == (server or word)]
-    known = [disk_name(row) for row in own or rows]
+    known = [disk_name(row) for row in sorted(own or rows, key=_order)]
     more = f" and {len(known) - _NAMED_MAX} more" if len(known) > _NAMED_MAX else ""
     there = ", ".join(known[:_NAMED_MAX]) + more
     return f"there is no disk {shown}; there are {there or 'none yet'}"

@@ -262,7 +262,14 @@ def _blocked_jobs(view: View, reign: Reign) -> Iterator[BlockedJob]:
             server = view.server(job.server_id)
             name = server.name if server is not None else f"#{job.server_id}"
             first = left.blockers[0]
-            yield BlockedJob(job_id(job.kind, number), name, left.blocked, first.why, first.ways)
+            yield BlockedJob(
+                job_id(job.kind, number),
+                name,
+                left.blocked,
+                first.why,
+                first.ways,
+                format_id(job.disk_id) if job.disk_id else "",
+            )
 
 
 def _blocked(desk: Desk, view: View) -> dict[str, str]:

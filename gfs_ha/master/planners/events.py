@@ -45,7 +45,7 @@ from gfs_ha.protocol.events import ERROR, INFO, WARNING
 
 _SERVER, _DISK, _REPAIR, _MASTERS = "server", "disk", "repair", "masters"
 # Findings that other events tell of in better words; since when they stand is noted all the same.
-_TOLD_ELSEWHERE = ("DISK_FAILED", "CHUNKS_UNDER", *SERVER_CODES)
+_TOLD_ELSEWHERE = ("DISK_FAILED", "DISK_LOST", "CHUNKS_UNDER", *SERVER_CODES)
 _BY_DEATHS = ("CHUNKS_UNDER", "CHUNKS_LOST", "GARBAGE_HELD")  # What dead servers may bring about.
 _SERVER_TEXTS = {
     SUSPECT: "suspect: no heartbeat, gets nothing new",

@@ -12,6 +12,7 @@ from itertools import islice
 import msgspec
 
 from gfs_ha.errors import InvalidArgument, LimitExceeded, NotFound, StaleCommand, WrongState
+from gfs_ha.ids import format_id
 from gfs_ha.limits import (
     JOB_EVENTS_MAX,
     JOB_TEXT_BYTES_MAX,
@@ -260,7 +261,8 @@ def _whose(draft: Draft, job: Job) -> str:
     """Return what kind of job it is, and whose chunks leave."""
     server = draft.view.server(job.server_id) if job.server_id else None
     name = server.name if server is not None else job.server_name
-    return f"{job.kind} of {name}" if name else job.kind
+    disk = f":{format_id(job.disk_id)}" if job.disk_id else ""
+    return f"{job.kind} of {name}{disk}" if name else job.kind
 
 
 def _get(draft: Draft, number: int) -> Job:

@@ -1,0 +1,195 @@
+"""What people read of single disks: how they stand, how they are named, the way to change one."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from gfs_ha.cli.admin import disk_drain
+from gfs_ha.cli.admin import disk_replace as disk_replace  # What the guide looks like.
+from gfs_ha.cli.admin.disks import named_disks
+from gfs_ha.cli.admin.replace_steps import MissedThere, guide_of
+from gfs_ha.cli.document import report_document
+from gfs_ha.cli.render import render, text_of
+from gfs_ha.client.disks import DiskReport
+from gfs_ha.errors import NotFound
+from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.protocol.disks import FAILED, LOST, SILENT, DiskStanding
+from gfs_ha.protocol.server_modes import DRAINED, DRAINING, IN_SERVICE, PlaceRow
+
+A = DiskStanding(
+    server_id=ServerId(1),
+    server="cs1",
+    rack="r1",
+    server_state="live",
+    disk_id=DiskId(0xA1),
+    directory="/disks/a",
+    state=IN_SERVICE,
+    total_bytes=100 << 30,
+    free_bytes=75 << 30,
+    chunk_count=12,
+    serving=1,
+)
+B = replace(
+    A,
+    disk_id=DiskId(0xB2),
+    directory="/disks/b",
+    state=DRAINING,
+    mode=DRAINING,
+    places=7,
+    job="x-4",
+    job_share=0.5,
+    since_ns=1,
+)
+OTHER = replace(A, server_id=ServerId(10), server="cs10", disk_id=DiskId(0xC3))
+ROWS = (A, B, OTHER)
+
+
+def place(number: int, good: tuple[int, ...], **changes: object) -> PlaceRow:
+    fields: dict[str, object] = {
+        "chunk_id": ChunkId(number),
+        "state": "sealed",
+        "length": 1000,
+        "goal": 3,
+        "min_copies": 2,
+        "rule": "spread",
+        "good": good,
+        "holds": True,
+    }
+    return PlaceRow(**{**fields, **changes})
+
+
+def missed(*places: PlaceRow) -> MissedThere:
+    found = MissedThere()
+    for one in places:
+        found.add(ServerId(1), one)
+    return found
+
+
+def shown(row: DiskStanding, *places: PlaceRow) -> str:
+    return text_of(render(guide_of(row, missed(*places)), False), color=False, wide=False)
+
+
+def test_disks_are_listed_with_what_is_left_on_those_that_leave() -> None:
+    text = text_of(render(DiskReport(ROWS), False), color=False, wide=False)
+    lines = [line.split() for line in text.splitlines()]
+    titles = ("Server Rack Disk Directory State", "Used Size Chunks Left Since")
+    assert " ".join(lines[0]) == " ".join(titles)
+    assert lines[1][:5] == ["cs1", "r1", "0xa1", "/disks/a", "in-service"]
+    assert "draining x-4 50 %" in text and " 7 " in text
+    few = text_of(render(DiskReport((A, OTHER)), True), color=False, wide=True)
+    assert "Left" not in few and "Journal" in few and "Scrub" in few
+    assert text_of(render(DiskReport(()), False), color=False, wide=False).strip() == "no disks"
+
+
+def test_many_places_are_said_to_be_at_least_so_many() -> None:
+    text = text_of(render(DiskReport((replace(B, places=1000),)), False), color=False, wide=False)
+    assert "1,000+" in text
+
+
+def test_why_a_disk_does_not_serve_is_a_column_of_its_own() -> None:
+    ill = replace(A, state=FAILED, why="EIO on sync", places=3)
+    away = replace(OTHER, state=SILENT, why="cs10 is dead")
+    text = text_of(render(DiskReport((ill, away)), False), color=False, wide=False)
+    assert "EIO on sync" in text and "cs10 is dead" in text and "not reported" in text
+
+
+@pytest.mark.parametrize(
+    ("word", "disk"),
+    [("cs1:0xa1", A), ("0xB2", B), ("cs1:/disks/b", B), ("cs1:/disks/b/", B), ("cs10:0xc3", OTHER)],
+)
+def test_a_disk_is_named_by_its_id_or_by_where_it_is(word: str, disk: DiskStanding) -> None:
+    assert named_disks(ROWS, (word,)) == [disk]
+    assert named_disks(ROWS, (word, word)) == [disk]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("cs1:0x9", "there are cs1:0xa1, cs1:0xb2"),
+        ("cs7:0xa1", "there is no chunkserver 'cs7'; there are cs1, cs10"),
+        ("cs10:0xa1", "there are cs10:0xc3"),
+        ("161", "there are cs1:0xa1"),
+        ("cs1:", "there are cs1:0xa1"),
+        ("cs1", "there are cs1:0xa1, cs1:0xb2"),
+        ("", "there are cs1:0xa1"),
+    ],
+)
+def test_a_disk_that_is_not_there_is_refused_with_those_that_are(word: str, said: str) -> None:
+    with pytest.raises(NotFound) as refused:
+        named_disks(ROWS, (word,))
+    assert said in str(refused.value)
+
+
+def test_two_disks_in_one_directory_are_told_apart_by_their_ids() -> None:
+    twin = replace(B, directory="/disks/a", state=LOST)
+    with pytest.raises(NotFound) as refused:
+        named_disks((A, twin), ("cs1:/disks/a",))
+    assert "names 2 disks" in str(refused.value)
+
+
+def test_a_disk_that_works_is_emptied_before_it_is_changed() -> None:
+    text = shown(A, place(1, (1, 2, 3)))
+    assert "is in service: empty it first" in text
+    assert "1. empty it: gfsctl admin disks replace cs1:0xa1 --wait" in text
+    assert "in the place of /disks/a an empty directory" in " ".join(text.split())
+    assert "only disk" not in text
+    assert "only disk in service of cs1" in " ".join(shown(replace(A, serving=0)).split())
+    guide = guide_of(A, missed(place(1, (1, 2, 3))))
+    assert not guide.ready and guide.places == 1
+
+
+def test_a_disk_that_is_being_emptied_is_waited_for_by_its_job() -> None:
+    text = shown(B, place(1, (1, 2, 3)))
+    assert "wait for x-4" in text and "gfsctl admin jobs show x-4" in text
+
+
+def test_an_empty_disk_may_be_taken_out() -> None:
+    row = replace(B, state=DRAINED, mode=DRAINED, job="x-4", job_share=-1.0, places=0)
+    guide = guide_of(row, missed())
+    assert guide.ready and "may be taken out" in guide.verdict
+    assert any("undrain cs1:0xb2" in one for one in guide.steps)
+
+
+def test_the_only_copies_on_a_failed_disk_forbid_to_throw_it_away() -> None:
+    row = replace(A, state=FAILED, why="EIO")
+    guide = guide_of(row, missed(place(1, ()), place(2, (2,)), place(3, (2, 3, 4))))
+    assert not guide.ready and (guide.alone_count, guide.short_count) == (1, 1)
+    assert "do not throw it away" in guide.verdict and guide.alone == (1,)
+    assert "bring it back" in guide.steps[0] and "chunks show 0x1" in guide.steps[1]
+    text = shown(row, place(1, ()), place(2, (2,)))
+    assert "1 chunk (0x1)" in text and "1 chunk (0x2)" in text
+
+
+def test_a_failed_disk_may_go_once_its_chunks_have_their_copies_elsewhere() -> None:
+    row = replace(A, state=FAILED, why="EIO")
+    waits = guide_of(row, missed(place(2, (2, 3)), place(4, (), state="open")))
+    assert not waits.ready and "being made anew" in waits.verdict
+    assert "wait for the repair" in waits.steps[0]
+    ready = guide_of(row, missed(place(2, (2, 3, 4))))
+    assert ready.ready and "nothing on it is missed" in ready.verdict
+    assert "stop the chunkserver" in ready.steps[0]
+
+
+def test_a_lost_disk_comes_back_or_is_forgotten() -> None:
+    row = replace(A, state=LOST, directory="", why="cs1 came back without it")
+    guide = guide_of(row, missed())
+    assert guide.ready and guide.steps[-1].endswith("cs1:0xa1 --forget")
+    assert "mount it and restart cs1" in guide.steps[0]
+    away = guide_of(replace(A, state=SILENT, why="cs1 is dead"), missed(place(1, (2, 3))))
+    assert not away.ready and "chunkservers show cs1" in away.steps[0]
+
+
+def test_the_guide_is_a_document_for_programs() -> None:
+    found = report_document(guide_of(A, missed(place(0x1F, ()))), {})
+    assert found["kind"] == "DiskReplacement" and found["alone"] == ["0x1f"]
+    assert found["items"][0]["disk_id"] == "0xa1" and found["ready"] is False
+    assert report_document(DiskReport(ROWS), {})["kind"] == "DiskList"
+
+
+def test_a_server_is_left_without_a_disk_only_if_all_that_serve_are_drained() -> None:
+    both = replace(B, state=IN_SERVICE, mode=IN_SERVICE)
+    assert disk_drain.left_without([A]) == frozenset()
+    assert disk_drain.left_without([A, both]) == {1}
+    assert disk_drain.left_without([replace(A, serving=0)]) == {1}
+    assert disk_drain.left_without([replace(A, serving=0), OTHER]) == {1}
