@@ -94,7 +94,13 @@ def test_the_keys_told_to_operators_are_the_keys_of_the_configuration(tmp_path: 
     shown: set[str] = set()
     for section, content in tomllib.loads(block.group(1)).items():
         shown |= {section} if isinstance(content, str) else keys_of(section, content)
-    assert told == shown | {"security.mode"}
+    assert told == shown | {"security.mode", "chunkserver.disks"}
+    several = re.search(r"^# (disks = .*)$", block.group(1), re.MULTILINE)
+    assert several is not None
+    own = r'directory = "cs1"\n((?:.*\n)*?)capacity.*\nmounted.*\n'
+    changed = re.sub(own, lambda match: f"{several.group(1)}\n{match.group(1)}", block.group(1))
+    read = config.parse(changed, tmp_path / "gfs.toml").chunkserver
+    assert read is not None and len(read.disks) == 2
     wrong = block.group(1).replace("timeout_s = 30", "timeout_z = 30")
     with pytest.raises(ConfigError, match="timeout_z"):
         config.parse(wrong, tmp_path / "gfs.toml")

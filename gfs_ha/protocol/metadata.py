@@ -21,14 +21,9 @@ from gfs_ha.ids import (
 from gfs_ha.limits import LIST_PAGE_DEFAULT
 from gfs_ha.protocol.codec import Failure, Word
 
-FILE = "file"
-DIRECTORY = "directory"
-
-PUT = "put"  # Kinds of chunks.
-TAIL = "tail"
-
-DISK = "disk"  # Durabilities.
-MEMORY = "memory"
+FILE, DIRECTORY = "file", "directory"  # Kinds of names.
+PUT, TAIL = "put", "tail"  # Kinds of chunks.
+DISK, MEMORY = "disk", "memory"  # Durabilities.
 
 
 class Location(Word, frozen=True):
