@@ -26,9 +26,9 @@ _STYLES = {
     "deleting": "yellow",
     "late": "yellow",
     "short": "yellow",
-    "dead": "red",
-    "damaged": "red",
-    "quarantined": "red",
+    "dead": "bold red",
+    "damaged": "bold red",
+    "quarantined": "bold red",
 }
 _HERE = "gfs_ha.cli.admin.chunks"
 _HERE_SEAL = "gfs_ha.cli.admin.seal_chunk"
@@ -180,7 +180,7 @@ def replicas_text(replicas: tuple[ReplicaRow, ...]) -> Text:
 
 def copies_text(row: ChunkRow) -> Text:
     """Return `2/3`, live copies of the goal, in the colour of trouble when some are missing."""
-    style = "" if row.copies >= row.goal else ("yellow" if row.copies else "red")
+    style = "" if row.copies >= row.goal else ("yellow" if row.copies else "bold red")
     return Text(f"{row.copies}/{row.goal}", style=style)
 
 
@@ -219,7 +219,7 @@ def _(report: ChunkReport, wide: bool) -> Table:
 
 def troubles_text(row: ChunkRow) -> Text:
     """Return the kinds of trouble that a chunk is in."""
-    return Text(" ".join(row.troubles) or "-", style="red" if row.troubles else "")
+    return Text(" ".join(row.troubles) or "-", style="bold red" if row.troubles else "")
 
 
 @render.register
@@ -238,7 +238,7 @@ def _head(one: ChunkDetail) -> Text:
     if row.troubles:
         text.append(f"  {' '.join(row.troubles)}", "bold red")
     if row.blocked:
-        text.append(f"  blocked: {row.blocked}", "red")
+        text.append(f"  blocked: {row.blocked}", "bold red")
     return text
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 
 import click
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gfs_ha.cli.live.words import brief_age
+from gfs_ha.cli.names import printable
 from gfs_ha.cli.render import render
 from gfs_ha.cli.session import Session, pass_session, watched
-from gfs_ha.cli.units import age_text, count_text, duration_text, share_text, size_text
+from gfs_ha.cli.units import count_text, duration_text, share_text, size_text
 from gfs_ha.cli.verb import Family, Row, Verb
 from gfs_ha.errors import NotFound
 from gfs_ha.ids import format_id
@@ -19,7 +22,7 @@ from gfs_ha.protocol.scrub import ScrubRow
 from gfs_ha.protocol.server_modes import IN_SERVICE
 
 UNHEARD = "not yet"  # By this leader.
-_STYLES = {"live": "green", "suspect": "yellow", "dead": "red"}
+_STYLES = {"live": "green", "suspect": "yellow", "dead": "bold red"}
 
 _ADMIN = "gfs_ha.cli.admin"
 
@@ -119,12 +122,16 @@ def state_text(state: str) -> Text:
 
 
 @render.register
-def _(report: ServerReport, wide: bool) -> Table | Text:
+def _(report: ServerReport, wide: bool) -> RenderableType:
     if not report.items:
         return Text("no chunkservers")
-    table = Table(
-        "Server", "Rack", "State", "Mode", "Used", "Free", "Chunks", "Heartbeat", box=None
-    )
+    table = Table(box=None)
+    for title in ("Server", "Rack"):
+        table.add_column(title, overflow="fold")
+    table.add_column("State", no_wrap=True)
+    table.add_column("Mode", overflow="fold", min_width=11)
+    for title in ("Used", "Free", "Chunks", "Heartbeat"):
+        table.add_column(title, justify="right", no_wrap=True)
     if wide:
         for title in (
             "Labels",
@@ -137,12 +144,17 @@ def _(report: ServerReport, wide: bool) -> Table | Text:
             "Journals",
         ):
             table.add_column(title)
-    reasons = any(server.reason for server in report.items)
-    if reasons:
-        table.add_column("Why")
     for server in report.items:
-        table.add_row(*_cells(server, wide), *([server.reason] if reasons else []))
-    return table
+        table.add_row(*_cells(server, wide))
+    # Below the table, whole: beside it there is no room for a sentence.
+    return Group(
+        table,
+        *(
+            Text(printable(f"{server.name}: {server.reason}"), _STYLES.get(server.state, ""))
+            for server in report.items
+            if server.reason
+        ),
+    )
 
 
 def _cells(server: ServerRow, wide: bool) -> list[str | Text]:
@@ -150,7 +162,7 @@ def _cells(server: ServerRow, wide: bool) -> list[str | Text]:
         share_text(server.disk_usage),
         size_text(server.free_bytes),
         count_text(server.chunk_count),
-        age_text(server.heartbeat_age_ms),
+        f"{brief_age(server.heartbeat_age_ms)} ago",
     )
     heard = server.heartbeat_age_ms >= 0  # By this leader; what another one heard it does not know.
     cells: list[str | Text] = [

@@ -32,7 +32,7 @@ from gfs_ha.protocol.events import (
 
 SHOWN = 50
 _MARKS = {INFO: "", WARNING: "!", ERROR: "!!"}
-_STYLES = {INFO: "", WARNING: "yellow", ERROR: "red"}
+_STYLES = {INFO: "", WARNING: "yellow", ERROR: "bold red"}
 _SUBJECT_COLUMNS = (8, 20)  # At least, at most.
 _YEAR_FROM_COLUMNS = 100
 

@@ -16,7 +16,7 @@ from gfs_ha.cli.verb import Row, VerbFamily
 from gfs_ha.errors import Unhealthy, UsageError
 from gfs_ha.protocol.reports import Finding, HealthReport
 
-STYLES = {"error": "red", "warning": "yellow"}
+STYLES = {"error": "bold red", "warning": "yellow"}
 _HERE = "gfs_ha.cli.admin"
 
 

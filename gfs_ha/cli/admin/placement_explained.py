@@ -101,7 +101,7 @@ def _(report: NewPlacementExplained, wide: bool) -> RenderableType:
         [
             ("rule", f"{report.rule}: {report.rule_text}"),
             ("copies", _placed(report.chosen)),
-            ("refused", Text(report.refused, "red")),
+            ("refused", Text(report.refused, "bold red")),
             ("but", Text("\n".join(report.remarks), "yellow")),
             ("rejected", _rejected(report.rejected, wide)),
         ],

@@ -96,7 +96,7 @@ def _(plan: LossPlan) -> Iterator[str]:
 def _(plan: LossPlan, wide: bool) -> Group:
     table = Table("Server", "Rack", "State", "", "What it said", box=None)
     for one in plan.replicas:
-        fate = Text("given up", "red") if one.missing else Text("kept", "green")
+        fate = Text("given up", "bold red") if one.missing else Text("kept", "green")
         table.add_row(one.name, one.rack, one.state, fate, one.said)
     return Group(*(Text(line) for line in _lines(plan)), table)
 

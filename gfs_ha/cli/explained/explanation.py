@@ -67,7 +67,7 @@ def _(report: Runbook, wide: bool) -> RenderableType:
     head.append(f"exit status {report.code}" if report.kind == "exit" else report.code, "bold")
     exits = ""
     if report.kind == "error":
-        head.append("  error", "red")
+        head.append("  error", "bold red")
         retry = "a later try can succeed" if report.retryable else "trying again changes nothing"
         exits = f"{report.exit_status}; {retry}"
     elif report.kind == "finding":
