@@ -49,6 +49,7 @@ class Foresight:
         self._done_s: float | None = None
         self._result: RebalancePlan | GfsError | None = None
         self._waiting: list[Answer] = []
+        self._asked_s = self._began_s
         with desk.kv.read() as reader:
             view = View(reader)
             # Kept for what it knows of servers; the tables are read with younger views.
@@ -59,7 +60,7 @@ class Foresight:
             self._running = running_rebalance(view)
         self._balanced = not balance.outside()
         self._mean = balance.mean
-        self._ahead = Ahead(balance, LISTED_MAX)
+        self._ahead: Ahead | None = Ahead(balance, LISTED_MAX)
         desk.runtime.spawn("rebalance plan", self._run)
 
     def serves(self, options: JobOptions, running: str) -> bool:
@@ -70,8 +71,15 @@ class Foresight:
         fresh = self._done_s is None or self._desk.now_s() - self._done_s < _FRESH_S
         return (options, running) == (self._options, self._running) and fresh
 
+    @property
+    def waited_for(self) -> bool:
+        """Return whether it is being played, for somebody who asked for it not long ago."""
+        asked_ago_s = self._desk.now_s() - self._asked_s
+        return self._result is None and asked_ago_s < REQUEST_DEADLINE_S
+
     def when_done(self, answer: Answer) -> None:
         """Have somebody told of the plan, or why there is none."""
+        self._asked_s = self._desk.now_s()
         if self._result is not None:
             answer(self._result)
         else:
@@ -102,7 +110,8 @@ class Foresight:
         future.set(self._slice())
 
     def _slice(self) -> bool:
-        if self._result is not None or self._desk.reign is not self._reign:
+        ahead = self._ahead
+        if ahead is None or self._desk.reign is not self._reign:
             self.end(NotLeader("the reign is over"))
             return False
         now_s = self._desk.now_s()
@@ -112,23 +121,24 @@ class Foresight:
                 view = View(reader)
                 more = True
                 while more and self._desk.now_s() < until_s:
-                    more = self._ahead.step(view, self._scene, _ROWS)
+                    more = ahead.step(view, self._scene, _ROWS)
         except GfsError as error:
             self._finish(self._desk.weigh(error))
             return False
         if more and now_s - self._began_s < PLAYED_MAX_S:
             return True
-        self._finish(self._report(whole=not more))
+        self._finish(self._report(ahead, whole=not more))
         return False
 
     def _finish(self, result: RebalancePlan | GfsError) -> None:
         self._result, self._done_s = result, self._desk.now_s()
         waiting, self._waiting = self._waiting, []
+        self._ahead = None  # It may have become large.
         for answer in waiting:
             answer(result)
 
-    def _report(self, whole: bool) -> RebalancePlan:
-        ahead, rows = self._ahead, self._ahead.rows_of_disks()
+    def _report(self, ahead: Ahead, whole: bool) -> RebalancePlan:
+        rows = ahead.rows_of_disks()
         per_s = self._rate(sum(bool(row.bytes_in) for row in rows))
         lacking = self._reign.queue.newest.copies
         waits = "chunks lack copies: these come first" if lacking else ""

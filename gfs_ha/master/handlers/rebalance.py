@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 
-from gfs_ha.errors import GfsError, InvalidArgument, NotLeader
+from gfs_ha.errors import Busy, GfsError, InvalidArgument, NotLeader
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.jobs import job_row
@@ -37,7 +37,10 @@ _LEFT_OUT_MAX = 100
 
 
 def plan_rebalance(desk: Desk, request: PlanRebalance, slot: Slot) -> None:
-    """Answer what a rebalance would do, once it was played through beside everything else."""
+    """Answer what a rebalance would do, once it was played through beside everything else.
+
+    One at a time: who wants another one has to wait for whoever came first.
+    """
     desk.leading()
     check_options(request.options)
     if not 0 <= request.listed <= LISTED_MAX:
@@ -63,6 +66,8 @@ def _plan(desk: Desk, request: PlanRebalance, slot: Slot) -> None:
         running = running_rebalance(View(reader))
     known = isinstance(foresight, Foresight) and foresight.serves(request.options, running)
     if not isinstance(foresight, Foresight) or not known:
+        if isinstance(foresight, Foresight) and foresight.waited_for:
+            raise Busy("another plan is being played through, for somebody else", retry_ms=300)
         if foresight is not None:
             foresight.end(NotLeader("another plan was asked for"))
         foresight = Foresight(desk, reign, request.options)
