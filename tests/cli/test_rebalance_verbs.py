@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from gfsctl_program import Gfsctl, wait_until
 
-from gfs_ha.errors import WrongState
+from gfs_ha.cli.admin.jobs_wait import wait_for_job
+from gfs_ha.cli.options import Options
+from gfs_ha.cli.session import Session
+from gfs_ha.errors import NoLeader, WrongState
 from gfs_ha.protocol.jobs import CANCEL, FINAL, RESUME, JobOptions, JobStarted
 from gfs_ha.protocol.rebalance import RebalancePlan
 
@@ -111,6 +116,18 @@ def test_ctrl_c_ends_the_waiting_and_not_the_job(gfsctl: Gfsctl, waiting: JobSta
     assert ended.status == 130
     assert f"{waiting.id} goes on; to attach again: gfsctl admin jobs wait" in ended.err
     assert gfsctl.library.operations.jobs.get(waiting.number).phase == "running"
+
+
+def test_masters_that_are_silent_end_the_waiting_and_not_the_job(
+    gfsctl: Gfsctl, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nobody = tmp_path / "nobody.toml"
+    text = gfsctl.config.read_text()
+    numbers = iter(range(1, 10))  # Nobody listens at these ports.
+    nobody.write_text(re.sub(r"(?m)^port = \d+", lambda _: f"port = {next(numbers)}", text))
+    with Session(Options(config=str(nobody), timeout_s=0.3)) as session, pytest.raises(NoLeader):
+        wait_for_job(session, "r-7")
+    assert "r-7 goes on; to attach again: gfsctl admin jobs wait r-7" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

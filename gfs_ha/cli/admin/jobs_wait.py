@@ -8,7 +8,7 @@ from gfs_ha.cli import output
 from gfs_ha.cli.session import Session
 from gfs_ha.cli.units import count_text, duration_text, share_text, size_text
 from gfs_ha.client.jobs import number_of
-from gfs_ha.errors import PartlyDone, Unhealthy
+from gfs_ha.errors import GfsError, PartlyDone, Unhealthy
 from gfs_ha.protocol.jobs import CANCELLED, DONE, FAILED, FINAL, PAUSED, JobRow
 from gfs_ha.runtime import ThreadedRuntime
 
@@ -41,7 +41,11 @@ def wait_for_job(session: Session, job: str) -> JobRow:
     except KeyboardInterrupt:
         if shown:
             output.overwrite("")
-        output.say(f"{job} goes on; to attach again: gfsctl admin jobs wait {job}")
+        output.say(_attach_text(job))
+        raise
+    except GfsError as error:
+        if error.retryable:  # Nobody answers; that is no end of the job.
+            output.say(_attach_text(job))
         raise
     finally:
         if shown:
@@ -50,6 +54,10 @@ def wait_for_job(session: Session, job: str) -> JobRow:
     if not session.options.quiet:
         output.say(ended_text(row))
     return row
+
+
+def _attach_text(job: str) -> str:
+    return f"{job} goes on; to attach again: gfsctl admin jobs wait {job}"
 
 
 def check_ended(row: JobRow) -> None:
