@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Literal, TypedDict, Unpack, overload
 
@@ -19,6 +19,7 @@ from gfs_ha.client.extent_changes import ExtentChanges
 from gfs_ha.client.files import RemoteReader, RemoteWriter
 from gfs_ha.client.follower import Follower
 from gfs_ha.client.lanes import Lanes
+from gfs_ha.client.names import Names
 from gfs_ha.client.namespace import check_path
 from gfs_ha.client.operations import Operations
 from gfs_ha.client.transfers import (
@@ -29,13 +30,11 @@ from gfs_ha.client.transfers import (
     Stored,
     TreeResult,
 )
-from gfs_ha.client.tree_walk import Step, Wanted
 from gfs_ha.client.trees import Trees
 from gfs_ha.client.upload import ByteSource
 from gfs_ha.config import Config
 from gfs_ha.errors import UsageError
 from gfs_ha.protocol.calls import LINEARIZABLE, AsOf
-from gfs_ha.protocol.metadata import DirectoryEntry, FileStatus, Location, SetAttributes
 
 FILE_MODE = 0o644
 LocalPath = str | os.PathLike[str]
@@ -55,7 +54,7 @@ class PutArguments(TypedDict, total=False):
     cancel: Cancel | None
 
 
-class Cluster:
+class Cluster(Names):
     """A cluster as a file system. Thread-safe; use it with `with`, or call `close`.
 
     Paths are absolute (`/a/b`), sizes bytes, times nanoseconds since 1970. Every operation ends:
@@ -80,8 +79,7 @@ class Cluster:
         if connection is None:
             wanted = consistency_of(consistency)
             connection = ClusterConnection(config, timeout_s, consistency=wanted)
-        self._connection = connection
-        self._names = connection.namespace
+        super().__init__(connection)
         self._copying = Copying(connection)
         self._changes = ExtentChanges(connection)
         self.config = config
@@ -308,65 +306,6 @@ class Cluster:
         offset beyond the end; PreconditionFailed when the file is changed over and over.
         """
         self._changes.pwrite(path, offset, data, durability)
-
-    # Names --------------------------------------------------------------------------------------
-
-    def listdir(self, path: str) -> Iterator[DirectoryEntry]:
-        """Yield the entries of a directory in byte order of their names, page by page."""
-        return self._names.entries(path)
-
-    def walk(self, path: str) -> Iterator[tuple[str, DirectoryEntry]]:
-        """Yield (path, entry) of everything below a directory, a directory before its content."""
-        return self._names.walk(path)
-
-    def steps(
-        self, path: str, depth_max: int | None = None, wanted: Wanted | None = None
-    ) -> Iterator[Step]:
-        """Yield what a walk meets, in bounded memory; `depth_max` is how deep, `wanted` what."""
-        return self._names.steps(path, depth_max, wanted)
-
-    def stat(self, path: str, *, exact: bool = False) -> FileStatus:
-        """Return kind, size, mode, owner, times of a name. Raises: NotFound, NotADirectory.
-
-        The size of a file that grows is what was reported last; `exact` asks who appends to it.
-        """
-        status = self._names.stat(path)
-        if exact and status.growing:
-            return self._connection.openings.exact(check_path(path))
-        return status
-
-    def exists(self, path: str) -> bool:
-        """Return whether there is such a name."""
-        return self._names.find(path) is not None
-
-    def mkdir(self, path: str, *, mode: int = 0o777, parents: bool = False) -> FileStatus:
-        """Make a directory. With `parents`, also those above it, and one that exists is fine."""
-        return self._names.mkdir(path, mode, parents)
-
-    def rename(self, source: str, target: str, *, replace: bool = True) -> None:
-        """Move a name, in one step. It replaces a file, or an empty directory by a directory."""
-        self._names.rename(source, target, replace)
-
-    def remove(self, path: str, *, recursive: bool = False) -> None:
-        """Remove a file or an empty directory; with `recursive` a whole tree, in one step."""
-        self._names.remove(path, recursive)
-
-    def set_attributes(
-        self,
-        path: str,
-        *,
-        mode: int | None = None,
-        owner: str | None = None,
-        group: str | None = None,
-        mtime_ns: int | None = None,
-    ) -> FileStatus:
-        """Change what is given, and return the status after it."""
-        request = SetAttributes(check_path(path), mode, owner, group, mtime_ns)
-        return self._names.set_attributes(request)
-
-    def servers(self) -> tuple[Location, ...]:
-        """Return the chunkservers that are available now, as the leader says."""
-        return self._connection.locations.servers()
 
     # Life ---------------------------------------------------------------------------------------
 
