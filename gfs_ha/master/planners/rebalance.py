@@ -32,6 +32,7 @@ _PER_PLAN = 24  # Moves that one plan begins: some 8 ms.
 MOVES_DEFAULT = 64  # Under way at once, all servers together.
 PAID_AHEAD_S = 0.5  # What a rate allows for so long begins at once: a plan comes twice within it.
 LACKING_S = 30.0  # So long nothing begins after a chunk that lacked a copy was given one.
+UNFREED = "copies that were moved still have to be deleted where they were"
 NO_TARGET = "no emptier server has room for its copies and may have them by the rule of placement"
 LARGE = "its copies are larger than what it is off the mean"
 
@@ -76,7 +77,7 @@ class _Rebalance:
         if not waits and balance.outside() and self._now_s >= walk.rest_until_s:
             waits = self._begin(balance, load, (traffic, limits))
         under_way = traffic.moves + len(self._made.proposals)
-        self._tell(balance, traffic, waits)
+        self._tell(balance, traffic, waits or ("" if under_way or not traffic.unfreed else UNFREED))
         if not waits and not under_way and not traffic.unfreed and not traffic.others:
             self._end_if_over(balance)
 
@@ -135,7 +136,7 @@ class _Rebalance:
                 if rows <= 0 or load.full or self._paused(traffic):
                     return ""
                 if traffic.unfreed >= UNFREED_MAX:
-                    return "copies that were moved still have to be deleted where they were"
+                    return UNFREED
                 looked_at, began = self._from(balance, source, load, rows)
                 rows -= looked_at
                 if not began:

@@ -513,3 +513,16 @@ def least_bytes(fleet: Fleet, threshold: float) -> float:
     above = sum(max(0.0, off[one] - threshold) * fleet.totals[one] for one in off)
     below = sum(max(0.0, -off[one] - threshold) * fleet.totals[one] for one in off)
     return max(above, below) * LENGTH
+
+
+def test_a_job_that_waits_for_nothing_but_deletions_says_so() -> None:
+    fleet = uneven()
+    number = fleet.begin()
+    fleet.deaf = {1, 3, 5}  # They beat, and do nothing of what they are told.
+    for _ in range(60):
+        fleet.tick()
+    assert fleet.job(number).phase == RUNNING and fleet.job(number).moves
+    assert "deleted where they were" in fleet.cursors.jobs.of(number).waits
+    fleet.deaf = set()
+    fleet.run(number)
+    assert fleet.job(number).phase == DONE and not fleet.outside()
