@@ -86,6 +86,17 @@ def test_a_frame_fills_every_size_and_exceeds_none(tab: int, size: tuple[int, in
     text_of(Look(tab=tab), seen(scene, 2), size, scene.now_s)
 
 
+def test_a_piece_that_is_longer_than_a_line_goes_on_in_the_next() -> None:
+    report = LiveScene().report()
+    jobs = [replace(one, server="storage-node-eu-central-1a-rack17-cs07") for one in report.jobs]
+    overview = replace(report.overview, running=tuple(jobs[1:2]), jobs=1)
+    lines = [plain(one).rstrip() for one in summary(report.status, overview, 80)]
+    assert all(len(one) <= 80 and "…" not in one.replace(" … ", "") for one in lines)
+    at = next(at for at, one in enumerate(lines) if one.startswith("jobs"))
+    drain = " ".join(one.strip() for one in lines[at : at + 2])
+    assert "cs07 d-7 64 % 96.0 MiB/s ETA 18 m 3 chunks blocked" in drain
+
+
 def test_a_terminal_that_is_too_small_says_so() -> None:
     frame = draw(Look(), Sight(), (20, 5), (0.0, CLOCK))
     assert plain(frame.lines[0]).startswith("the terminal is too…")
