@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 WATCH_S = 2.0
 HELP = {"help_option_names": ["--help"]}
+_RANGE = re.compile("(INTEGER|FLOAT) RANGE|INTEGER|FLOAT")
 
 
 class Verb(click.Command):
@@ -44,8 +46,10 @@ def _write_options(
     common: list[tuple[str, str]] = []
     for parameter in command.get_params(ctx):
         record = parameter.get_help_record(ctx)
-        if record is not None:
-            (common if getattr(parameter, "common", False) else own).append(record)
+        # A word of which nothing is to be said stands in the line of usage.
+        if record is not None and (record[1] or isinstance(parameter, click.Option)):
+            names = _RANGE.sub("N", record[0])
+            (common if getattr(parameter, "common", False) else own).append((names, record[1]))
     for title, rows in (("Options", own), ("Common options", common)):
         with formatter.section(title):
             formatter.write_dl(rows)

@@ -34,6 +34,13 @@ class Deleted:
     directories: int = 0
     problems: list[Problem] = field(default_factory=list)
 
+    def count(self, kind: str) -> None:
+        """Note that a name of a kind is deleted."""
+        if kind == DIRECTORY:
+            self.directories += 1
+        else:
+            self.files += 1
+
 
 class SyncTarget(Protocol):
     """The side that is changed, and how it is copied to."""

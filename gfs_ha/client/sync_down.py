@@ -56,10 +56,7 @@ class DownTarget:
                 if not (isinstance(error, DirectoryNotEmpty) and self._keeps):
                     deleted.problems.append(Problem(shown(path), error))
                 continue
-            if step.kind == DIRECTORY:
-                deleted.directories += 1
-            else:
-                deleted.files += 1
+            deleted.count(step.kind)
         return deleted
 
     def finish(self, pairs: Sequence[Pair]) -> None:

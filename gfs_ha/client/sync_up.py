@@ -67,10 +67,8 @@ class UpTarget:
                     continue
                 if error is not None and not isinstance(error, NotFound):
                     deleted.problems.append(Problem(path, error))
-                elif step.kind == DIRECTORY:
-                    deleted.directories += 1
                 else:
-                    deleted.files += 1
+                    deleted.count(step.kind)
 
 
 def _levels(planned: Iterator[Step]) -> Iterator[Level]:

@@ -38,37 +38,40 @@ class Signed(NamedTuple):
     number: int
 
 
-class Amount(click.ParamType):  # type: ignore[type-arg]  # Older ones take none.
+class _Signed(click.ParamType):  # type: ignore[type-arg]  # Older ones take none.
+    """A number with a unit, and perhaps a sign before it."""
+
+    units: dict[str, int]
+    told: str  # What it is and looks like, to who wrote it otherwise.
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Signed:
+        if isinstance(value, Signed):
+            return value
+        found = _AMOUNT.fullmatch(value)
+        if found is None or found[3] not in self.units:
+            self.fail(f"{value!r} is no {self.told}", param, ctx)
+        size = int(found[2]) * self.units[found[3]]
+        if size > SIZE_MAX:
+            self.fail(f"{value!r} is more than any size here; all are below 8 EiB", param, ctx)
+        return Signed(found[1], size)
+
+
+class Amount(_Signed):
     """Lines or bytes: `10`, `-5`, `+3`, `1K` (1024), `2MB` (two million), `1MiB`."""
 
     name = "amount"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Signed:
-        if isinstance(value, Signed):
-            return value
-        found = _AMOUNT.fullmatch(value)
-        if found is None or found[3] not in _UNITS:
-            self.fail(f"{value!r} is no number; numbers look like 10, 1K or 2MiB", param, ctx)
-        return Signed(found[1], _bounded(self, int(found[2]) * _UNITS[found[3]], value, param, ctx))
+    units = _UNITS
+    told = "number; numbers look like 10, 1K or 2MiB"
 
 
-class Compared(click.ParamType):  # type: ignore[type-arg]
+class Compared(_Signed):
     """A size that is compared: `+1M` for more than it, `-4096` for less, `0` for just that."""
 
     name = "size"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Signed:
-        if isinstance(value, Signed):
-            return value
-        found = _AMOUNT.fullmatch(value)
-        if found is None or found[3] not in _FIND_UNITS:
-            self.fail(f"{value!r} is no size; sizes look like +1M, -4096 or 0", param, ctx)
-        size = int(found[2]) * _FIND_UNITS[found[3]]
-        return Signed(found[1], _bounded(self, size, value, param, ctx))
+    units = _FIND_UNITS
+    told = "size; sizes look like +1M, -4096 or 0"
 
 
 class Age(click.ParamType):  # type: ignore[type-arg]
@@ -144,15 +147,3 @@ def _touch_moment(found: re.Match[str]) -> int:
     month, day, hour, minute = (int(rest[at : at + 2]) for at in (0, 2, 4, 6))
     moment = datetime(full, month, day, hour, minute, int(seconds or 0))
     return int(moment.timestamp()) * 10**9
-
-
-def _bounded(
-    kind: click.ParamType,  # type: ignore[type-arg]
-    size: int,
-    text: str,
-    param: click.Parameter | None,
-    ctx: click.Context | None,
-) -> int:
-    if size > SIZE_MAX:
-        kind.fail(f"{text!r} is more than any size here; all are below 8 EiB", param, ctx)
-    return size
