@@ -52,15 +52,32 @@ with Screen(Palette()) as screen:
 """
 
 
+# The live view of a cluster, whose looks fail by a mistake.
+MISTAKEN = """
+from gfs_ha.cli.live.app import LiveApp
+from gfs_ha.cli.live.look import Look
+from gfs_ha.cli.live.screen import Screen
+from gfs_ha.cli.live.spans import Palette
+from gfs_ha.runtime import ThreadedRuntime
+
+class View:
+    def look(self, asked):
+        raise ValueError("a mistake")
+
+with Screen(Palette()) as screen:
+    LiveApp(View(), screen, Look(), ThreadedRuntime()).run()
+"""
+
+
 class Terminal:
     """A program at the other end of a pseudo-terminal."""
 
-    def __init__(self, columns: int = 120, rows: int = 40) -> None:
+    def __init__(self, columns: int = 120, rows: int = 40, program: str = PROGRAM) -> None:
         self.ours, self.theirs = pty.openpty()
         self.resize(columns, rows)
         self.before = termios.tcgetattr(self.theirs)
         self.child = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM],
+            [sys.executable, "-c", program],
             stdin=self.theirs,
             stdout=self.theirs,
             stderr=subprocess.DEVNULL,
@@ -112,6 +129,16 @@ def test_a_refresh_wipes_nothing_and_writes_changed_lines_only(terminal: Termina
         assert wipe not in second
     assert len(second) < len(first) and b"files 10,211,448" not in second
     assert b"server \xe2\x96\xb2" not in second and b"q quit" not in second
+
+
+def test_a_mistake_in_a_look_ends_the_view_and_is_no_screen_that_stands_still() -> None:
+    terminal = Terminal(program=MISTAKEN)
+    try:
+        terminal.wait_for(LEAVE)
+        assert terminal.end() == 1
+        assert termios.tcgetattr(terminal.theirs) == terminal.before
+    finally:
+        terminal.close()
 
 
 def test_an_equal_frame_writes_nothing(terminal: Terminal) -> None:

@@ -77,6 +77,8 @@ class LiveApp:
     def _take(self, event: _Event) -> bool | None:
         """Take a look or some keys; None: it is over."""
         if isinstance(event, Looked):
+            if event.crash is not None:
+                raise event.crash
             if not self._look.paused:
                 self._sight.take(event)
             return True

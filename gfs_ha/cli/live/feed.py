@@ -76,7 +76,10 @@ class Feed:
                 wish = self._wish
             begun_s = self._runtime.monotonic_s()
             if not wish.paused:
-                self._on_look(self.look(wish))
+                looked = self._look_or_crash(wish)
+                self._on_look(looked)
+                if looked.crash is not None:
+                    return
             if not self._wait(begun_s):
                 return
 
@@ -89,6 +92,12 @@ class Feed:
                     break
                 self._changed.wait(min(left_s, _WAIT_S))
             return not self._stopping
+
+    def _look_or_crash(self, wish: Wish) -> Looked:
+        try:
+            return self.look(wish)
+        except Exception as error:  # The top of this thread: told where it is seen.
+            return Looked(self._runtime.monotonic_s(), crash=error)
 
     def look(self, wish: Wish) -> Looked:
         """Look once; what fails is part of what was seen."""

@@ -42,6 +42,7 @@ class Looked:
     first: int = 0  # ... from this place on, among those that fit.
     failure: GfsError | None = None  # Of the look as a whole.
     detail_failure: GfsError | None = None
+    crash: Exception | None = None  # A mistake of ours: there will be no other look.
 
 
 @dataclass(slots=True)
