@@ -43,7 +43,7 @@ AT_80 = """\
 last 58 s, by bytes; requests to m2, data of 3 of 4 chunkservers
 Client                                Bytes    Bytes/s      Ops  Ops/s     p99
 backup                             49.2 GiB  868.4 MiB    1,204     21   94 ms
-ann@workstation-with-…mple:47110  700.0 MiB   12.1 MiB   98,004  1,690       -
+ann@workstation…me.example:47110  700.0 MiB   12.1 MiB   98,004  1,690       -
 evil\\x1b[2J                            12 B        0 B        7    0.1    12 s
 (others)                            1.0 MiB   17.7 KiB   12,345    213  9.0 ms
 (total)                            49.9 GiB  880.5 MiB  111,560  1,923   93 ms
@@ -81,6 +81,27 @@ def test_a_wide_terminal_shows_all_columns_and_whole_names() -> None:
     for title in ("Share", "Ops/s", "p50", "p99", "Bytes missed", "Ops missed"):
         assert title in text
     assert "≤ 195.3 KiB" in text and "≤ 3" in text
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+def test_letters_of_two_columns_keep_the_numbers_in_line(columns: int) -> None:
+    from msgspec.structs import replace
+    from rich.cells import cell_len
+
+    deep = UsageRow("/天文台の観測データ/二〇二六年の長い夜の観測🌌", 7, 12 * MIB, 0, 0, 800, 900)
+    lines = shown(replace(REPORT, items=(*ROWS, deep)), columns).splitlines()
+    rows = [one for one in lines if one.endswith(" ms")]
+    assert len(rows) >= 4 and len({cell_len(one) for one in rows}) == 1
+    assert all(cell_len(one) <= columns for one in lines)
+
+
+def test_the_usual_rows_fit_a_terminal_of_24_lines() -> None:
+    from msgspec.structs import replace
+
+    from gfs_ha.cli.admin.usage import ROWS as USUAL
+
+    items = tuple(UsageRow(f"ann@ops:{at}", 1, MIB, 0, 0, 800, 900) for at in range(USUAL))
+    assert len(shown(replace(REPORT, items=items), 80).splitlines()) < 24
 
 
 def test_a_leader_that_is_new_says_so() -> None:

@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from gfs_ha.cli.live.spans import cells, cut_middle
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session
@@ -26,7 +27,7 @@ from gfs_ha.protocol.usage import (
 )
 from gfs_ha.sketch_windows import MINUTE
 
-ROWS = 20
+ROWS = 16  # With what stands around them they fit a terminal of 24 lines.
 _TITLES = {CLIENT: "Client", PATH: "Below", OPERATION: "Operation"}
 _NAME_COLUMNS_MIN, _NAME_COLUMNS_MAX = 8, 32
 _GAP = 2
@@ -74,7 +75,7 @@ class UsageTable:
         if report.others.operations or report.others_count:
             rows.insert(-1, report.others)
         texts = [printable(row.name) for row in rows]
-        wished = min(max(map(len, texts)), _NAME_COLUMNS_MAX)
+        wished = min(max(map(cells, texts)), _NAME_COLUMNS_MAX)
         columns = _fitting(_columns(report, rows, self._wide), options.max_width - wished)
         # A row that leads into the next line of a narrow terminal is no row.
         room = options.max_width - sum(column.width for column in columns)
@@ -83,7 +84,8 @@ class UsageTable:
         for column in columns:
             table.add_column(column.title, justify="right", no_wrap=True)
         for at, text in enumerate(texts):
-            name = _cut(text, max(_NAME_COLUMNS_MIN, room - _GAP))
+            # Its end tells processes and directories apart.
+            name = cut_middle(text, max(_NAME_COLUMNS_MIN, room - _GAP))
             table.add_row(name, *(column.texts[at] for column in columns))
         yield Text(_heading(report), overflow="fold")
         yield table
@@ -131,14 +133,6 @@ def _fitting(columns: list[_Column], room: int) -> list[_Column]:
             break
         kept.remove(least)
     return kept
-
-
-def _cut(name: str, room: int) -> str:
-    """Return a name in the room that there is; its end tells processes and directories apart."""
-    if len(name) <= room:
-        return name
-    end = room // 3
-    return f"{name[: room - 1 - end]}…{name[-end:]}"
 
 
 def _heading(report: UsageReport) -> str:

@@ -14,7 +14,7 @@ from gfs_ha.cli import output
 from gfs_ha.cli.live.screen import Screen
 from gfs_ha.cli.live.spans import FAINT, WARN, Palette, cells, cut
 from gfs_ha.cli.output import ClosedPipe
-from gfs_ha.cli.units import duration_text
+from gfs_ha.cli.units import count_text, duration_text
 from gfs_ha.errors import DeadlineExceeded, GfsError, Overloaded
 from gfs_ha.runtime import Queue, Runtime
 
@@ -99,7 +99,8 @@ class Watching:
             lines = [self._palette.text(((_ESCAPES.sub("", one), FAINT),)) for one in lines]
             lines.insert(0, self._palette.text(((cut(told, columns), WARN),)))
         if len(lines) > rows:
-            more = f"… {len(lines) - rows + 1} more lines: the terminal is not high enough"
+            hidden = count_text(len(lines) - rows + 1, "more line")
+            more = f"… {hidden}: the terminal is not high enough"
             lines[rows - 1 :] = [self._palette.text(((cut(more, columns), FAINT),))]
         self._screen.show([(one, cells(_ESCAPES.sub("", one))) for one in lines])
 
