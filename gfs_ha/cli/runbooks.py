@@ -58,8 +58,12 @@ def runbook(text: str) -> Runbook | None:
     """Return the runbook of a code as people type it, None when there is none of that name."""
     known = runbooks()
     wanted = text.strip().replace("-", "_")
+    # First as it is written: DISK_FAILED is a finding, DiskFailed an error.
     for (_, code), book in known.items():
-        if code == wanted or code.replace("_", "").lower() == wanted.replace("_", "").lower():
+        if code == wanted:
+            return book
+    for (_, code), book in known.items():
+        if code.replace("_", "").lower() == wanted.replace("_", "").lower():
             return book
     return None
 
@@ -73,10 +77,13 @@ def steps_for(book: Runbook, subject: str) -> tuple[Step, ...]:
     """Return the next steps about one server or master."""
     if not subject:
         return book.next
-    return tuple(
-        Step(" ".join(subject if word == "NAME" else word for word in one.command.split()), one.why)
-        for one in book.next
-    )
+    return tuple(Step(_about(one.command, subject), one.why) for one in book.next)
+
+
+def _about(command: str, subject: str) -> str:
+    """Return a command with who it is about, alone or before a colon: NAME:DISK."""
+    words = (word.partition(":") for word in command.split())
+    return " ".join(f"{subject if name == 'NAME' else name}{more}{of}" for name, more, of in words)
 
 
 def _step(line: str) -> Step:

@@ -172,8 +172,9 @@ def _disks(server: ServerRow, under_count: int, gone: Sequence[GoneDisk]) -> Ite
                     *_facts(server),
                 ),
             )
+    told = {disk.disk_id for disk in server.disks}
     for one in gone:
-        if one.server == server.name and one.lost:
+        if one.server == server.name and one.lost and one.disk_id not in told:
             yield Finding(
                 "DISK_LOST",
                 WARNING,

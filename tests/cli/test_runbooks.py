@@ -115,3 +115,17 @@ def test_an_error_whose_cause_lies_elsewhere_says_where_more_is_told(capsys) -> 
     ):
         assert conclude(error, machine_readable=False, verbose=False) == error.exit_status
         assert capsys.readouterr().err == f"gfsctl: {error.message}{hint}\n"
+
+
+def test_a_code_that_is_written_out_is_never_taken_for_one_that_sounds_alike() -> None:
+    for _, code in runbooks():
+        found = runbook(code)
+        assert found is not None and found.code == code
+    assert runbook("disk-failed") is not None, "a person may write it otherwise"
+
+
+def test_the_server_of_a_finding_stands_in_the_name_of_its_disk() -> None:
+    book = runbook("DISK_FAILED")
+    assert book is not None
+    first = steps_for(book, "cs1")[0]
+    assert first.command == "gfsctl admin disks replace cs1:DISK"

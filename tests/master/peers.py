@@ -121,6 +121,10 @@ class ScriptedServer:
     def disks(self) -> tuple[DiskFacts, ...]:
         return (DiskFacts(self.disk_id, 100 * GIB, 90 * GIB, len(self.replicas)),)
 
+    def enrolled(self) -> tuple[DiskFacts, ...]:
+        """Return the disks that it registers with."""
+        return self.disks()
+
     def _register(self) -> None:
         request = RegisterServer(
             self.name,
@@ -131,7 +135,7 @@ class ScriptedServer:
             self.name,
             self.start_id,
             BOOT,
-            self.disks(),
+            self.enrolled(),
         )
         while not self._stopping.is_set():
             try:

@@ -33,6 +33,11 @@ class Shelved(ScriptedServer):
         self.first, self.second = self.disk_id, DiskId(self.disk_id + 1000)
         self.failed: dict[DiskId, str] = {}
         self.mounted = [self.first, self.second]
+        self.registers_failed = True
+
+    def enrolled(self) -> tuple[DiskFacts, ...]:
+        """Return the disks that it registers with."""
+        return tuple(one for one in self.disks() if self.registers_failed or not one.failed)
 
     def disks(self) -> tuple[DiskFacts, ...]:
         free = {self.first: 80 * GIB, self.second: 90 * GIB}
@@ -143,6 +148,27 @@ def test_a_failed_disk_counts_as_lost_while_its_server_lives(
     found = wait_until(finding, "health names it")
     assert "EIO on sync" in found.message and f"/disks/{ill.second}" in found.message
     assert f"gfsctl admin disks replace {ill.name}:0x{ill.second:x}" in found.advice
+
+
+def test_a_disk_that_failed_and_that_its_server_came_back_without_is_told_of_once(
+    trio: Trio, client: Client, shelved: list[Shelved]
+) -> None:
+    put(client, shelved, "/file", 1000)
+    ill = shelved[0]
+    ill.stop()
+    anew = Shelved(trio, ill.name, ill.rack, start_id=2)
+    anew.server_id, anew.failed = ill.server_id, {ill.second: "EIO on sync"}
+    anew.registers_failed = False
+    anew.start()
+    wait_until(lambda: row(client, ill.second).state == "failed", "it is told of as failed")
+    listed = [one.disk_id for one in rows(client) if one.server == ill.name]
+    assert sorted(listed) == [ill.first, ill.second]
+    refused = client.ask(RemoveDisk(ill.name, ill.second))
+    assert refused.error in ("PreconditionFailed", "NotFound"), refused
+    found = [
+        one for one in client.ask(GetHealth()).items if one.code in ("DISK_FAILED", "DISK_LOST")
+    ]
+    assert [one.code for one in found] == ["DISK_FAILED"]
 
 
 def test_a_lost_disk_stays_until_nothing_is_missed_and_is_then_forgotten(

@@ -159,7 +159,7 @@ def _(report: DiskReport, wide: bool) -> Table | Text:
             printable(row.directory) or "-",
             disk_state_text(row),
             _used_text(row),
-            size_text(row.total_bytes),
+            size_text(row.total_bytes) if row.total_bytes else "-",
             count_text(row.chunk_count),
         ]
         if leaving:

@@ -94,7 +94,7 @@ class _Lister:
     counted: int = 0
 
     def rows(self, server_id: ServerId, server: Server) -> Iterator[DiskStanding]:
-        """Yield the disks of a server: those of the tables, as it tells of them."""
+        """Yield the disks of a server: those of the tables, and others that it says failed."""
         reign, now_s = self.desk.leading(), self.desk.now_s()
         facts = reign.observed.servers.get(server_id)
         state = reign.observed.state(server_id, now_s)
@@ -107,7 +107,9 @@ class _Lister:
             and self.view.disk_mode(server_id, one.disk_id) is None
             and not (one.disk_id in told and told[one.disk_id].failed)
         ]
-        for disk in server.disks:
+        known_ids = {one.disk_id for one in server.disks}
+        failed = [Disk(one, 0, lost=True) for one in told if one not in known_ids]
+        for disk in (*server.disks, *(one for one in failed if told[one.disk_id].failed)):
             others = sum(one != disk.disk_id for one in served)
             known = (told.get(disk.disk_id), scrubs.get(disk.disk_id))
             yield self._row((server_id, server, state), disk, known, others)
@@ -173,10 +175,10 @@ def _state_of(
     server: Server, server_state: str, disk: Disk, facts: DiskFacts | None
 ) -> tuple[str, str]:
     """Return how a disk is if that is more than its mode, and why."""
+    if facts is not None and facts.failed:  # Its server goes on without it, and so it is lost, too.
+        return words.FAILED, facts.failed
     if disk.lost:
         return words.LOST, f"{server.name} came back without it"
-    if facts is not None and facts.failed:
-        return words.FAILED, facts.failed
     if server_state != LIVE:
         return words.SILENT, f"{server.name} is {server_state}"
     if facts is None:
@@ -228,13 +230,11 @@ def _not_there(desk: Desk, owner: tuple[ServerId, Server], disk: Disk) -> str:
     """Return why nothing can be read from a disk any more; else empty."""
     server_id, server = owner
     name = f"disk {format_id(disk.disk_id)} of {server.name}"
-    if disk.lost:
-        return f"{name} is lost"
     facts = desk.leading().observed.servers.get(server_id)
     for told in facts.disks if facts is not None else ():
         if told.disk_id == disk.disk_id and told.failed:
             return f"{name} failed ({told.failed})"
-    return ""
+    return f"{name} is lost" if disk.lost else ""
 
 
 def undrain_disk(desk: Desk, request: UndrainDisk, slot: Slot) -> None:
@@ -338,7 +338,9 @@ def _check_removal(desk: Desk, view: View, owner: tuple[ServerId, Server], disk_
             f"job {name} is emptying disk {shown}; wait for it (gfsctl admin jobs wait {name}),"
             f" or cancel it: gfsctl admin disks undrain {shown}"
         )
-    if disk.lost:
+    facts = desk.leading().observed.servers.get(server_id)
+    told = {one.disk_id for one in facts.disks} if facts is not None else set()
+    if disk.lost and disk_id not in told:
         return
     state = desk.leading().observed.state(server_id, desk.now_s())
     if state == GONE:
