@@ -149,3 +149,20 @@ def test_two_paths_of_one_other_cluster_go_together(
     with pytest.raises(WrongCluster, match="one command works on one cluster"):
         addressed.remote_path("gfs://prod/c")
     assert addressed.config.cluster.id == "id-2"
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        *("df", "touch -r", "find --newer", "policy get", "explain", "checksum", "du"),
+        *("admin placement show", "admin placement explain", "admin chunks show", "admin fsck"),
+    ],
+)
+def test_a_path_alone_says_the_cluster_whatever_the_verb_looks_at_first(
+    gfsctl: Gfsctl, home: str, other: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    gfsctl.library.write_bytes(f"{home}/x", b"1")
+    gfsctl.ok("context", "add", "here", gfsctl.config)
+    monkeypatch.setattr(gfsctl, "config", other)
+    path = f"gfs://here{home}/x"
+    gfsctl.ok(*verb.split(), path, *([path] if verb.startswith(("touch", "find")) else []))

@@ -121,7 +121,8 @@ def list_chunks(session: Session, /, limit: int, **kinds: bool) -> None:
 @pass_session
 def show_chunks(session: Session, words: tuple[str, ...]) -> None:
     """Show chunks with all their replicas, also those that do not count, and what ails each."""
-    session.show(session.operations.show_chunks(chunk_ids_of(session, words, sealed=False)))
+    wanted = chunk_ids_of(session, words, sealed=False)
+    session.show(session.operations.show_chunks(wanted))
 
 
 def chunk_ids_of(session: Session, words: tuple[str, ...], sealed: bool = True) -> list[ChunkId]:
@@ -132,7 +133,8 @@ def chunk_ids_of(session: Session, words: tuple[str, ...], sealed: bool = True) 
     found: dict[ChunkId, None] = {}
     for word in words:
         if word.startswith("/") or "://" in word:
-            for item in session.operations.placement(session.file_path(word)).items:
+            path = session.file_path(word)
+            for item in session.operations.placement(path).items:
                 if item.chunk.state == "sealed" or not sealed:
                     found[item.chunk.chunk_id] = None
         else:

@@ -60,7 +60,8 @@ def fsck(session: Session, path: str, deep: bool, notes: bool) -> None:
     needs.
     """
     progress = _Progress(session)
-    run = session.operations.fsck(session.path(path), deep, progress.show)
+    top = session.path(path)
+    run = session.operations.fsck(top, deep, progress.show)
     found = (one for one in run.findings() if notes or one.severity != NOTE)
     try:
         session.show_items(

@@ -47,7 +47,8 @@ placement = Family(
 @pass_session
 def show_placement(session: Session, path: str) -> None:
     """Show the chunks of a file and, for each, the servers that hold it."""
-    session.show(session.operations.placement(session.file_path(path)))
+    wanted = session.file_path(path)
+    session.show(session.operations.placement(wanted))
 
 
 @names.register

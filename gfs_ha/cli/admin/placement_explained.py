@@ -45,12 +45,11 @@ def explain_placement(session: Session, what: str) -> None:
 
     Of a path: where the first chunk of a new file would go now, written from this machine.
     """
-    operations = session.operations
     if not what.startswith(("/", SCHEME)):
-        session.show(operations.explain_placement(read_chunk_id(what)))
+        session.show(session.operations.explain_placement(read_chunk_id(what)))
         return
-    here = session.config.client
-    session.show(operations.explain_new_placement(session.path(what), here.machine, here.rack))
+    path, here = session.path(what), session.config.client
+    session.show(session.operations.explain_new_placement(path, here.machine, here.rack))
 
 
 @names.register

@@ -78,7 +78,8 @@ def df(session: Session, path: str, human: bool) -> None:
     placement wants them, up to the mark at which a disk takes no more. Servers that are not live,
     are being emptied or are in maintenance have no room.
     """
-    policy = session.cluster.policies.get(session.path(path))
+    wanted = session.path(path)
+    policy = session.cluster.policies.get(wanted)
     servers = session.operations.servers().items
     space = space_of(servers, policy.path, policy.goal, policy.rule)
     exact = not human and session.options.output in (TABLE, WIDE)
@@ -155,11 +156,9 @@ def _warnings(space: Space, servers: Sequence[ServerRow]) -> list[str]:
         )
     taking = len(ways) - len(closed)
     if taking < space.goal:
-        servers_text = count_text(taking, "server that takes", "servers that take")
-        found.append(
-            f"{servers_text} new files: fewer than the {space.goal} copies wanted; "
-            "they get fewer copies"
-        )
+        some = "no server takes" if not taking else "only 1 server takes"
+        some = some if taking < 2 else f"only {taking:,} servers take"
+        found.append(f"{some} new files, which want {count_text(space.goal, 'copy', 'copies')}")
     elif space.fits_against_rule_bytes > space.fits_bytes * 1.01:
         found.append(
             f"{size_text(space.fits_against_rule_bytes - space.fits_bytes)} more fit only against "

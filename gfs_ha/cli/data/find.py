@@ -114,10 +114,11 @@ def find(session: Session, /, paths: tuple[str, ...], **asked: Any) -> None:
     """
     if asked["print0"] and session.options.output not in (TABLE, WIDE):
         raise UsageError("--print0 is an output of its own: leave out -o")
+    wanted = [session.path(text) for text in paths or ("/",)]
     criteria = _criteria(session, asked)
     depths = _Depths(asked["least"] or 0, asked["most"])
     walking = Walking(session)
-    tops = walking.tops([session.path(text) for text in paths or ("/",)])
+    tops = walking.tops(wanted)
     found = _under(session, tops, depths) if asked["under"] else _walked(walking, tops, depths)
     items = (item for item in found if criteria.hold(item))
     _show(session, items, walking, asked["print0"])
@@ -127,7 +128,7 @@ def find(session: Session, /, paths: tuple[str, ...], **asked: Any) -> None:
 def _criteria(session: Session, asked: dict[str, Any]) -> Criteria:
     from gfs_ha.runtime import ThreadedRuntime
 
-    newer = asked["newer"]
+    newer = session.path(asked["newer"]) if asked["newer"] else ""
     return Criteria(
         names=asked["name"],
         names_folded=tuple(pattern.casefold() for pattern in asked["iname"]),
@@ -135,7 +136,7 @@ def _criteria(session: Session, asked: dict[str, Any]) -> Criteria:
         kind=_KINDS.get(asked["kind"] or ""),
         size=asked["size"],
         ages=asked["mtime"],
-        newer_than_ns=session.cluster.stat(session.path(newer)).mtime_ns if newer else None,
+        newer_than_ns=session.cluster.stat(newer).mtime_ns if newer else None,
         goal=asked["goal"],
         empty=asked["empty"],
         now_ns=ThreadedRuntime().wall_ns(),

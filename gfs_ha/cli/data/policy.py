@@ -63,7 +63,8 @@ class _Change(NamedTuple):
 @pass_session
 def get_policy(session: Session, path: str) -> None:
     """Show how new files below a directory are kept, or how a file is."""
-    session.show(session.cluster.policies.get(session.path(path)))
+    wanted = session.path(path)
+    session.show(session.cluster.policies.get(wanted))
 
 
 @click.command(

@@ -38,7 +38,7 @@ def sides_of(session: Session, first: str, second: str) -> Sides:
         )
     named = first.startswith(SCHEME), second.startswith(SCHEME)
     if all(named):
-        raise UsageError("both paths are in the cluster; cp copies there, without moving bytes")
+        raise UsageError("both paths are remote; cp copies within a cluster, without moving bytes")
     up = named[1] or (not named[0] and not is_local(second))
     local, remote = (first, second) if up else (second, first)
     return Sides(local, session.path(remote), up)

@@ -47,7 +47,8 @@ def touch(
         raise UsageError("-t and -r both say a time: give one of them")
     wanted = [(session.path(text), text.endswith("/")) for text in paths]
     if reference is not None:
-        mtime = session.cluster.stat(session.path(reference)).mtime_ns
+        like = session.path(reference)
+        mtime = session.cluster.stat(like).mtime_ns
     several = Several(session)
     done: list[FileItem] = []
     for path, directory in wanted:
