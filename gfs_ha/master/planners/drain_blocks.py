@@ -25,7 +25,7 @@ def why_nowhere(
     chunk_id, chunk = known_chunk
     known = scene.roster
     wants = f"wants {chunk.goal} copies (goal {chunk.goal})"
-    # A copy goes to another server, also off a single disk: none has two of one chunk.
+    # Its own server takes it on another disk only: planners/drain.py has tried that.
     stay = [one for one, _ in known.servers if not known.leaving(one) and one != job.server_id]
     if len(stay) < chunk.goal and job.disk_id:
         return _too_few_beside(scene, known_chunk, len(stay), job)
@@ -63,23 +63,16 @@ def _too_few_beside(
 ) -> Blocked:
     """Return what keeps a chunk on a disk whose server is needed for the number of copies."""
     chunk_id, chunk = known_chunk
-    (name,) = _names(scene, [job.server_id]) or [job.server_name]
-    disk = f"{name}:{format_id(job.disk_id)}"
+    name = next(iter(_names(scene, [job.server_id])), job.server_name)
     servers = "server" if others == 1 else "servers"
     why = f"wants {chunk.goal} copies (goal {chunk.goal}), only {others} {servers} beside {name}"
-    row = scene.server(job.server_id)
-    modes = scene.roster.disk_modes
-    left = [
-        one
-        for one in (row.disks if row is not None else ())
-        if not one.lost and (job.server_id, one.disk_id) not in modes
-    ]
-    way = f"add a server, or take the disk back into service: gfsctl admin disks undrain {disk}"
-    if left:
-        way += (
-            f"; or take it out as it is, and its copies are made anew on the other disks of {name}:"
-            f" gfsctl admin disks replace {disk}"
-        )
+    here = scene.candidates.get(job.server_id)
+    bare = here is None or here.disk_id == job.disk_id or bool(here.trouble)
+    why += ", which has no other disk in service" if bare else ", whose other disks have no room"
+    way = (
+        f"add a server, or a disk to {name}, or take this one back into service:"
+        f" gfsctl admin disks undrain {name}:{format_id(job.disk_id)}"
+    )
     return Blocked(chunk_id, why, way, fewer=others)
 
 
