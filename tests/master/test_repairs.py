@@ -13,7 +13,7 @@ from trio import Client, Trio, wait_until
 from gfs_ha.ids import DiskId
 from gfs_ha.limits import DEAD_MIN_S
 from gfs_ha.protocol.control import CopyReplica, DeleteReplica
-from gfs_ha.protocol.metadata import ChunkAllocated, ReportReplica
+from gfs_ha.protocol.metadata import ChunkAllocated, Remove, ReportReplica
 from gfs_ha.protocol.repair import GetRepair, SetBudget
 from gfs_ha.protocol.reports import ChunkRow, GetChunks, GetHealth, GetStatus
 
@@ -218,3 +218,19 @@ def test_a_restart_of_all_masters_and_servers_copies_nothing(
         "further heartbeats",
     )
     assert not copy_orders(again)
+
+
+def test_garbage_that_a_dead_server_holds_is_named_by_health(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
+) -> None:
+    _, chain, _ = filled(client, servers)
+    dead = chain[0]
+    dead.stop()
+    client.ask(Remove("/file0"))
+
+    def told() -> list[str]:
+        items = client.ask(GetHealth()).items
+        return [one.message for one in items if one.code == "GARBAGE_HELD"]
+
+    [message] = wait_until(told, "health to name the server")
+    assert dead.name in message
