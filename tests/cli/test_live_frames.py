@@ -18,6 +18,7 @@ from gfs_ha.cli.live.look import TABS, Look
 from gfs_ha.cli.live.sight import Looked, Sight
 from gfs_ha.cli.live.spans import length, plain
 from gfs_ha.cli.live.summary import summary
+from gfs_ha.protocol.events import EventItem
 from gfs_ha.protocol.live import GetLive
 from gfs_ha.protocol.reports import MasterFacts
 from gfs_ha.sim.live_scene import LiveScene
@@ -60,6 +61,26 @@ def test_the_screens_are_as_they_were_looked_at(tab: str, size: tuple[int, int])
     sight = seen(scene)
     look = Look(tab=TABS.index(tab)) if tab in TABS else Look(help=True)
     compare(f"{tab.lower()}-{size[0]}", text_of(look, sight, size, scene.now_s))
+
+
+@pytest.mark.usefixtures("in_utc")
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_the_events_are_as_they_were_looked_at(size: tuple[int, int]) -> None:
+    scene = LiveScene()
+    sight = seen(scene)
+    told = (
+        ("job", "r-19", "rebalance is done: 7 disks are within 2.0 % of the mean, 14.3 %", "info"),
+        ("server", "storage-node-eu-central-1a-rack17-cs03", "is in maintenance", "info"),
+        ("repair", "repair", "begins: 212 chunks lack copies, 13.2 GiB to copy", "warning"),
+        ("server", "cs09", "dead: its copies are made anew elsewhere", "error"),
+        ("setting", "/projects/天文台/観測データ", "new files get 2 copies", "info"),
+        ("leader", "m2", "leads, term 41", "info"),
+    )
+    sight.events = tuple(
+        EventItem(100 - at, (1_795_001_000 - 61 * at) * 10**9, *one) for at, one in enumerate(told)
+    )
+    text = text_of(Look(tab=TABS.index("Events")), sight, size, scene.now_s)
+    compare(f"events-{size[0]}", text)
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])

@@ -6,12 +6,18 @@ import pytest
 from golden_screen import compare, screen
 from msgspec.structs import replace
 
+from gfs_ha.cli.admin import chunkserver as chunkserver_verb
 from gfs_ha.cli.admin import chunkservers as chunkservers_verb
-from gfs_ha.ids import ServerId
-from gfs_ha.limits import GIB
-from gfs_ha.protocol.reports import ServerReport, ServerRow
+from gfs_ha.client.server_detail import ChunkserverReport
+from gfs_ha.ids import ChunkId, DiskId, Epoch, InodeId, LogIndex, ServerId, StartId
+from gfs_ha.limits import GIB, MIB
+from gfs_ha.protocol.append import LeaseRow
+from gfs_ha.protocol.reports import DiskRow, ServerReport, ServerRow
+from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
+from gfs_ha.protocol.servers import ServerDetail
 
-SHOWING = (chunkservers_verb,)  # Its renderers are wanted.
+pytestmark = pytest.mark.usefixtures("in_utc")
+SHOWING = (chunkserver_verb, chunkservers_verb)  # Their renderers are wanted.
 LIVE = ServerRow(
     ServerId(1),
     name="cs01",
@@ -65,3 +71,55 @@ def test_servers_look_as_they_did(name: str, servers: tuple[ServerRow, ...], col
 def test_no_number_and_no_name_is_cut(columns: int) -> None:
     shown = screen(ServerReport(NAMED), columns)
     assert "…" not in shown and shown.count("412,887") == 4 and shown.count("1.7 TiB") == 4
+
+
+def disk(number: int, failed: str = "") -> DiskRow:
+    return DiskRow(
+        DiskId(0xDFCAF9BF2CA56357 + number),
+        total_bytes=4_096 * GIB,
+        free_bytes=1_720 * GIB,
+        chunk_count=206_443,
+        failed=failed,
+        journal_bytes=16 * MIB,
+        journal_used_bytes=3 * MIB,
+    )
+
+
+def scrub(of: DiskRow) -> ScrubFacts:
+    return ScrubFacts(
+        *(of.disk_id, ScrubWanted(0, 604_800), "reading", "", 7, 1_795_000_000_000, False),
+        *(31 * GIB, 100 * GIB, 310, 1_000, 0, 0, 50 * MIB, 1_414_000, 0),
+        ended_ms=1_794_400_000_000,
+        found_ever=2,
+    )
+
+
+DISKS = (disk(0), disk(1, failed="Input/output error, out since 14:02"))
+LEASE = LeaseRow(
+    *(
+        ChunkId(0x10000000001F2),
+        InodeId(9),
+        "/projects/天文台/観測データ/2026年/log of the night.txt",
+    ),
+    *("cs03", ServerId(3), StartId(4), Epoch(1, 1), LogIndex(7)),
+    *(0, 28 * MIB, 37_000, 867_000, 14, 300),
+)
+DETAIL = ServerDetail(
+    replace(SERVERS[1], disks=DISKS, heartbeat_age_ms=400),
+    start_id=StartId(0x36452F8E2BCA93BA),
+    boot_id=1,
+    beating_ms=1_162_000,
+    clock_ahead_ms=-19,
+    streams=3,
+    leases=(LEASE,),
+    lease_count=1,
+    lease_left_ms=37_000,
+    scrub=tuple(scrub(one) for one in DISKS[:1]),
+)
+
+
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_one_server_looks_as_it_did(columns: int) -> None:
+    shown = screen(ChunkserverReport(DETAIL, (), False), columns)
+    assert "0xdfcaf9bf2ca56357 " in shown and "0x10000000001f2 " in shown, "ids can be copied"
+    compare(f"server_{columns}.txt", shown)

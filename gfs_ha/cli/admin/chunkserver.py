@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 from rich.console import Group
@@ -60,7 +60,9 @@ def _(report: ChunkserverReport, wide: bool) -> Group:
     detail = report.detail
     parts: list[Table | Text] = [_facts(report)]
     if detail.row.disks:
-        parts += [Text(), _disks(detail)]
+        parts += [Text(), _disks(detail), *_failures(detail.row.disks)]
+    if detail.scrub:
+        parts += [Text(), _scrubs(detail.scrub)]
     limit = len(detail.leases) if wide else _SHOWN
     if detail.leases:
         parts += [Text(), _leases(detail, limit)]
@@ -114,36 +116,58 @@ def _facts(report: ChunkserverReport) -> Table:
 
 
 def _disks(detail: ServerDetail) -> Table:
-    table = Table("Disk", "State", "Total", "Free", "Chunks", "Journal", "Scrub", box=None)
-    scrubs = {one.disk_id: one for one in detail.scrub}
+    table = Table(box=None)
+    table.add_column("Disk", no_wrap=True)  # People copy it.
+    table.add_column("State", no_wrap=True)
+    for title in ("Total", "Free", "Chunks"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("Journal", overflow="fold")
     for disk in detail.row.disks:
-        table.add_row(*_disk_cells(disk, scrubs.get(disk.disk_id)))
+        table.add_row(*_disk_cells(disk))
     return table
 
 
-def _disk_cells(disk: DiskRow, scrub: ScrubFacts | None) -> list[str]:
+def _failures(disks: Sequence[DiskRow]) -> list[Text]:
+    failed = [disk for disk in disks if disk.failed]
+    return [
+        Text(printable(f" {format_id(disk.disk_id)}: {disk.failed}"), "bold red") for disk in failed
+    ]
+
+
+def _disk_cells(disk: DiskRow) -> list[str | Text]:
     return [
         format_id(disk.disk_id),
-        disk.failed or "ok",
+        Text("failed", "bold red") if disk.failed else "ok",
         size_text(disk.total_bytes),
         size_text(disk.free_bytes),
         count_text(disk.chunk_count),
         journal_text(disk),
-        _scrub_text(scrub),
     ]
 
 
-def _scrub_text(scrub: ScrubFacts | None) -> str:
-    if scrub is None:
-        return "-"
-    done = f" {share_text(scrub.bytes_done / scrub.bytes_total)}" if scrub.bytes_total else ""
-    shown = f"{scrub.state}{done}" if scrub.state != "idle" else "idle"
-    last = f", last whole {time_text(scrub.ended_ms * 1_000_000)}" if scrub.ended_ms else ""
-    return f"{shown}, {count_text(scrub.found_ever)} found ever{last}"
+def _scrubs(scrubs: Sequence[ScrubFacts]) -> Table:
+    table = Table(box=None)
+    table.add_column("Scrub of", no_wrap=True)
+    table.add_column("Now", overflow="fold")
+    table.add_column("Found ever", justify="right", no_wrap=True)
+    table.add_column("Last whole round", no_wrap=True)
+    for scrub in scrubs:
+        done = f" {share_text(scrub.bytes_done / scrub.bytes_total)}" if scrub.bytes_total else ""
+        table.add_row(
+            format_id(scrub.disk_id),
+            scrub.state if scrub.state == "idle" else f"{scrub.state}{done}",
+            Text(count_text(scrub.found_ever), "bold red" if scrub.found_ever else ""),
+            time_text(scrub.ended_ms * 1_000_000) if scrub.ended_ms else "none yet",
+        )
+    return table
 
 
 def _leases(detail: ServerDetail, limit: int) -> Table:
-    table = Table("Primary of", "File", "Length", "Granted by", box=None)
+    table = Table(box=None)
+    table.add_column("Primary of", no_wrap=True)
+    table.add_column("File", overflow="fold")
+    table.add_column("Length", justify="right", no_wrap=True)
+    table.add_column("Granted by", no_wrap=True)
     for one in detail.leases[:limit]:
         table.add_row(
             format_id(one.chunk_id), printable(one.path), size_text(one.length), str(one.epoch)
@@ -152,7 +176,9 @@ def _leases(detail: ServerDetail, limit: int) -> Table:
 
 
 def _damage(detail: ServerDetail, limit: int) -> Table:
-    table = Table("Damaged", "Why", box=None)
+    table = Table(box=None)
+    table.add_column("Damaged", no_wrap=True)
+    table.add_column("Why", overflow="fold")
     for one in detail.damage[:limit]:
         table.add_row(format_id(one.chunk_id), one.why)
     return table

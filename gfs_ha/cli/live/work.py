@@ -114,10 +114,10 @@ def leases_page(look: Look, sight: Sight, live: LiveReport, width: int) -> Page:
 
 _EVENTS = (
     Column("when"),
-    Column("", rank=1),
+    Column(""),
     Column("kind", rank=2),
-    Column("subject", least=11, most=40, name=True),
-    Column("what happened", least=50, most=400),
+    Column("subject", least=11, most=20, name=True),
+    Column("what happened", least=46, most=400),
 )
 _YEAR_FROM_COLUMNS = 100
 _SEVERITIES = {INFO: ("", PLAIN), WARNING: ("!", WARN), ERROR: ("!!", BAD)}
