@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from gfs_ha.checksum import crc32c
 from gfs_ha.client.account import own_name
 from gfs_ha.errors import ProtocolError
-from gfs_ha.ids import Birth, ChunkId, ServerId
+from gfs_ha.ids import Birth, ChunkId, DiskId, ServerId
 from gfs_ha.latency import class_of
 from gfs_ha.master.usage_heard import STALE_S, UsageHeard
 from gfs_ha.net.usage_book import TELL_S, UsageBook
@@ -73,9 +73,13 @@ def test_a_request_brings_the_name_of_its_client(hops: tuple[Hop, ...], label: s
     assert decode_request(encode_request(sent)) == sent
 
 
-def test_what_a_later_release_adds_behind_the_name_is_skipped() -> None:
+def test_what_a_later_release_adds_behind_name_and_disks_is_skipped() -> None:
+    asked = request(hops=HOPS, label="ann", disk_id=DiskId(5))
+    header = encode_request(asked)
+    assert decode_request(resealed(header[:-4] + b"more" + header[-4:])) == asked
     header = encode_request(request(hops=HOPS, label="ann"))
-    assert decode_request(resealed(header[:-4] + b"more" + header[-4:])).label == "ann"
+    with pytest.raises(ProtocolError, match="disks of a request are cut off"):
+        decode_request(resealed(header[:-4] + b"more" + header[-4:]))
 
 
 def test_a_name_that_is_too_long_is_not_sent_and_one_that_is_cut_off_not_taken() -> None:
