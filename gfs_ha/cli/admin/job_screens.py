@@ -156,8 +156,8 @@ def said_text(row: JobRow) -> Text:
 
 
 def ended_how(row: JobRow) -> str:
-    """Return what its log says of how a job ended, without the phase."""
-    return printable(row.end.partition(": ")[2])
+    """Return what its log says of how a job ended; that it is done need not be said again."""
+    return printable(row.end.removeprefix("is done: ").removeprefix("is done"))
 
 
 def job_screen(row: JobRow, wide: bool) -> Group:
