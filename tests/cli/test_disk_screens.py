@@ -132,7 +132,7 @@ def test_a_disk_that_works_is_emptied_before_it_is_changed() -> None:
     text = shown(A, place(1, (1, 2, 3)))
     assert "is in service: empty it first" in text
     assert "1. empty it: gfsctl admin disks replace cs1:0xa1 --wait" in text
-    assert "in the place of /disks/a an empty directory" in " ".join(text.split())
+    assert "in the place of /disks/a, an empty directory" in " ".join(text.split())
     assert "only disk" not in text
     assert "only disk in service of cs1" in " ".join(shown(replace(A, serving=0)).split())
     guide = guide_of(A, missed(place(1, (1, 2, 3))))
@@ -193,3 +193,17 @@ def test_a_server_is_left_without_a_disk_only_if_all_that_serve_are_drained() ->
     assert disk_drain.left_without([A, both]) == {1}
     assert disk_drain.left_without([replace(A, serving=0)]) == {1}
     assert disk_drain.left_without([replace(A, serving=0), OTHER]) == {1}
+
+
+def test_copies_go_to_other_disks_of_their_server_while_these_have_room() -> None:
+    small = replace(A, disk_id=DiskId(0xD4), total_bytes=10_000, free_bytes=1_600)
+    rooms = disk_drain.OwnRooms([A], (A, small, OTHER))
+    assert rooms.take(A, place(1, (1, 2, 3)))
+    assert not rooms.take(A, place(2, (1, 2, 3))), "600 bytes are left"
+    assert not rooms.take(A, place(3, (1, 2, 3), length=1, state="open"))
+    assert not rooms.take(A, place(4, (1, 2, 3), length=1, holds=False))
+    assert rooms.take(A, place(5, (1, 2, 3), length=200))
+    assert not rooms.take(A, place(6, (1, 2, 3), length=1)), "above the mark"
+    assert (rooms.count, rooms.size) == (2, 1_200)
+    leaving = replace(B, free_bytes=1 << 30)
+    assert not disk_drain.OwnRooms([A], (A, leaving, OTHER)).take(A, place(1, (1, 2)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import click
 from msgspec.structs import replace
@@ -22,6 +22,7 @@ from gfs_ha.client.jobs import own_name
 from gfs_ha.errors import PreconditionFailed
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.limits import MIN_COPIES_DEFAULT
+from gfs_ha.master.placement import HIGH_WATER
 from gfs_ha.protocol.disks import DiskStanding
 from gfs_ha.protocol.jobs import JobReport, JobStarted
 from gfs_ha.protocol.server_modes import IN_SERVICE, LEAVING, PlaceRow
@@ -45,13 +46,14 @@ from gfs_ha.protocol.server_modes import IN_SERVICE, LEAVING, PlaceRow
 def drain_disk(
     session: Session, disks: tuple[str, ...], dry_run: bool, wait: bool, yes: bool
 ) -> None:
-    """Move everything off a disk, to other servers; it takes nothing new, and its server goes on.
+    """Move everything off a disk, which takes nothing new; its server goes on with the others.
 
     Each copy is made elsewhere before the old one goes. `replace` says what to do when it is empty.
     Exit status 4: it is empty already, failed or lost.
     """
-    rows = named_disks(session.operations.disks.all().items, disks)
-    plan, parts = plan_disks(session, rows)
+    known = session.operations.disks.all().items
+    rows = named_disks(known, disks)
+    plan, parts = plan_disks(session, rows, known)
     if dry_run:
         session.show(plan)
         return
@@ -76,21 +78,55 @@ def begin_drain(session: Session, row: DiskStanding, part: Part, wait: bool) -> 
     return asked
 
 
-def plan_disks(session: Session, rows: list[DiskStanding]) -> tuple[DrainPlan, Mapping[str, Part]]:
-    """Return the plan of emptying disks together, and (bytes, copies) to move by disk."""
-    chunks: dict[ChunkId, PlaceRow] = {}
+def plan_disks(
+    session: Session, rows: list[DiskStanding], known: Collection[DiskStanding]
+) -> tuple[DrainPlan, Mapping[str, Part]]:
+    """Return the plan of emptying disks together, and (bytes, copies) to move by disk.
+
+    Args: `known`: all disks. A copy goes to another disk of its server while there is room.
+    """
+    rooms = OwnRooms(rows, known)
+    elsewhere: dict[ChunkId, PlaceRow] = {}
     parts = {}
     for row in rows:
+        there: dict[ChunkId, PlaceRow] = {}
         places = session.operations.server_modes.places(row.server_id, row.disk_id)
-        parts[disk_name(row)] = gather(places, chunks)
-    # A chunk never goes to another disk of a server that has it, so all of that server is out.
+        parts[disk_name(row)] = gather(places, there)
+        elsewhere |= {key: one for key, one in there.items() if not rooms.take(row, one)}
     owners = frozenset(row.server_id for row in rows)
     servers = session.operations.servers().items
-    plan = plan_of(session, servers, (tuple(parts), owners), chunks)
+    plan = plan_of(session, servers, (tuple(parts), owners), elsewhere)
     bare = left_without(rows)
     stay = sum(usable(one) for one in servers if one.server_id not in bare)
-    least = max((one.min_copies for one in chunks.values()), default=MIN_COPIES_DEFAULT)
-    return replace(plan, left_in_service=stay, writable=stay >= least), parts
+    least = max((one.min_copies for one in elsewhere.values()), default=MIN_COPIES_DEFAULT)
+    plan = replace(plan, left_in_service=stay, writable=stay >= least)
+    return replace(plan, within_count=rooms.count, within_bytes=rooms.size), parts
+
+
+class OwnRooms:
+    """The room on the disks that stay, by server, and what copies take of it."""
+
+    def __init__(self, leaving: Collection[DiskStanding], known: Collection[DiskStanding]) -> None:
+        gone = {one.disk_id for one in leaving}
+        self._disks: dict[ServerId, list[list[int]]] = {}  # [free, total] of each.
+        self.count = self.size = 0
+        for one in known:
+            if one.state == IN_SERVICE and one.disk_id not in gone and one.total_bytes:
+                room = [one.free_bytes, one.total_bytes]
+                self._disks.setdefault(one.server_id, []).append(room)
+
+    def take(self, row: DiskStanding, place: PlaceRow) -> bool:
+        """Return whether a copy goes to another disk of its server, and take the room."""
+        disks = self._disks.get(row.server_id, [])
+        if place.state != "sealed" or not place.holds or not disks:
+            return False
+        room = max(disks)
+        if room[0] < place.length or 1 - room[0] / room[1] >= HIGH_WATER:
+            return False
+        room[0] -= place.length
+        self.count += 1
+        self.size += place.length
+        return True
 
 
 def left_without(rows: list[DiskStanding]) -> frozenset[ServerId]:

@@ -59,7 +59,7 @@ def replace_disk(
         _forget(session, row, dry_run, yes)
         return
     if wait and row.state == IN_SERVICE:
-        plan, parts = plan_disks(session, [row])
+        plan, parts = plan_disks(session, [row], session.operations.disks.all().items)
         if dry_run:
             session.show(plan)
             return
@@ -165,8 +165,8 @@ def _(report: DiskGuide, wide: bool) -> Group:
         ("Directory", printable(row.directory) or "not told"),
         ("State", state),
         ("Why", printable(row.why) or "-"),
-        ("Used", "-" if row.state == LOST else used + share),
-        ("Other disks of it", f"{count_text(row.serving)} in service"),
+        ("Used", used + share if row.total_bytes and row.state != LOST else "-"),
+        ("Other disks there", f"{count_text(row.serving)} in service"),
         ("Chunks there", f"{count_text(report.places)} ({size_text(report.length)})"),
         ("Only there", _ids_text(report.alone_count, report.alone)),
         (short, _ids_text(report.short_count, report.short)),

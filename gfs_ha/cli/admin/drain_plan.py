@@ -40,6 +40,8 @@ class DrainPlan(msgspec.Struct, frozen=True):
     eta_ms: int  # At what repair may take; -1: there is no limit to reckon with.
     left_in_service: int  # Servers that take new chunks then.
     writable: bool  # They are enough for new chunks.
+    within_count: int = 0  # Copies that only go to another disk of their server,
+    within_bytes: int = 0  # beside those above.
 
 
 def named_rows(rows: Collection[ServerRow], wanted: Collection[str]) -> list[ServerRow]:
@@ -140,6 +142,9 @@ def lines_of(plan: DrainPlan) -> Iterator[str]:
     copies = count_text(plan.move_count, "copy", "copies")
     eta = f", at least {duration_text(plan.eta_ms)}" if plan.eta_ms > 0 and plan.move_count else ""
     yield f"to move from {', '.join(plan.servers)}: {copies} ({size_text(plan.move_bytes)}){eta}"
+    if plan.within_count:
+        what = count_text(plan.within_count, "copy", "copies")
+        yield f"to other disks of the same server: {what} ({size_text(plan.within_bytes)})"
     if plan.open_count:
         yield f"being written: {count_text(plan.open_count, 'chunk')}, waited for or handed on"
     if plan.blocked_count:

@@ -149,11 +149,10 @@ def _gone(row: DiskStanding, missed: MissedThere) -> Iterator[str]:
 def _change(row: DiskStanding) -> Iterator[str]:
     """Yield what is to be done on the machine, and after."""
     where = printable(row.directory) or "its directory"
-    entry = "its entry in `disks`" if row.serving else "`directory`"
     yield (
-        f"on the machine of {row.server}: stop the chunkserver, and change {entry} under"
-        f" [chunkserver] in its file: in the place of {where} an empty directory on the new disk"
-        + ("; or take the entry away" if row.serving else "")
+        f"on the machine of {row.server}: stop the chunkserver, and change its file: under"
+        f" [chunkserver], in the place of {where}, an empty directory on the new disk"
+        + ("; or take the disk out of `disks`" if row.serving else "")
     )
     yield f"start the chunkserver again: it comes with the new disk, and is {row.server} as before"
     yield f"if gfsctl admin disks ls still shows the old one: {_REPLACE} {disk_name(row)} --forget"

@@ -51,7 +51,6 @@ from gfs_ha.protocol.disks import (
 from gfs_ha.protocol.jobs import CANCELLED, DISK_DRAIN, JobOptions, job_id
 from gfs_ha.protocol.scrub import ScrubFacts
 from gfs_ha.protocol.server_modes import (
-    DRAINED,
     IN_SERVICE,
     KEPT_SHOWN,
     LEAVING,
@@ -207,18 +206,19 @@ def drain_disk(desk: Desk, request: DrainDisk, slot: Slot) -> None:
 def _drain_disk(desk: Desk, request: DrainDisk, slot: Slot) -> None:
     check_range("disk", request.disk_id, 0, U64_MAX)
     server_id, server = named_server(desk, request.server)
-    disk = named_disk(server, request.disk_id)
-    why = _not_there(desk, (server_id, server), disk)
-    if why:
+    why = _told_failed(desk, server_id, request.disk_id)
+    lost = not why and named_disk(server, request.disk_id).lost
+    if why or lost:
+        shown = f"{server.name}:{format_id(request.disk_id)}"
         raise PreconditionFailed(
-            f"{why}: what it held is made anew from other copies, and nothing can be moved off it;"
-            f" what to do: {_REPLACE} {server.name}:{format_id(disk.disk_id)}"
+            f"disk {shown} {'is lost' if lost else why}: what it held is made anew from other"
+            f" copies, and nothing can be moved off it; what to do: {_REPLACE} {shown}"
         )
     command = StartJob(
         DISK_DRAIN,
         JobOptions(),
         server_id,
-        disk.disk_id,
+        request.disk_id,
         planned_bytes=request.planned_bytes,
         planned_moves=request.planned_moves,
         asked_by=fitting_text(request.asked_by, ASKED_BY_BYTES_MAX),
@@ -226,15 +226,13 @@ def _drain_disk(desk: Desk, request: DrainDisk, slot: Slot) -> None:
     propose_asked(desk, command, slot)
 
 
-def _not_there(desk: Desk, owner: tuple[ServerId, Server], disk: Disk) -> str:
-    """Return why nothing can be read from a disk any more; else empty."""
-    server_id, server = owner
-    name = f"disk {format_id(disk.disk_id)} of {server.name}"
+def _told_failed(desk: Desk, server_id: ServerId, disk_id: DiskId) -> str:
+    """Return why a server does without a disk that it still has in its file; else empty."""
     facts = desk.leading().observed.servers.get(server_id)
     for told in facts.disks if facts is not None else ():
-        if told.disk_id == disk.disk_id and told.failed:
-            return f"{name} failed ({told.failed})"
-    return f"{name} is lost" if disk.lost else ""
+        if told.disk_id == disk_id and told.failed:
+            return f"failed ({told.failed})"
+    return ""
 
 
 def undrain_disk(desk: Desk, request: UndrainDisk, slot: Slot) -> None:
@@ -276,7 +274,7 @@ def remove_disk(desk: Desk, request: RemoveDisk, slot: Slot) -> None:
 def _remove_disk(desk: Desk, request: RemoveDisk, slot: Slot) -> None:
     check_place((request.disk_id, request.after))
     server_id, server = named_server(desk, request.server)
-    disk_id = named_disk(server, request.disk_id).disk_id
+    disk_id = request.disk_id
     with desk.kv.read() as reader:
         view = View(reader)
         scene = scene_now(desk, view)
@@ -328,8 +326,14 @@ def _remove_disk(desk: Desk, request: RemoveDisk, slot: Slot) -> None:
 def _check_removal(desk: Desk, view: View, owner: tuple[ServerId, Server], disk_id: DiskId) -> None:
     """Raises: PreconditionFailed when a disk is not to be forgotten (now)."""
     server_id, server = owner
-    disk = named_disk(server, disk_id)
     shown = f"{server.name}:{format_id(disk_id)}"
+    failed = _told_failed(desk, server_id, disk_id)
+    if failed:
+        raise PreconditionFailed(
+            f"disk {shown} {failed}, and {server.name} still has it in its file: take it out there,"
+            f" and start {server.name} again; how: {_REPLACE} {shown}"
+        )
+    disk = named_disk(server, disk_id)
     row = view.disk_mode(server_id, disk_id)
     job = get_job(view, row.job) if row is not None else None
     if row is not None and row.mode in LEAVING and job is not None:
@@ -338,21 +342,15 @@ def _check_removal(desk: Desk, view: View, owner: tuple[ServerId, Server], disk_
             f"job {name} is emptying disk {shown}; wait for it (gfsctl admin jobs wait {name}),"
             f" or cancel it: gfsctl admin disks undrain {shown}"
         )
-    facts = desk.leading().observed.servers.get(server_id)
-    told = {one.disk_id for one in facts.disks} if facts is not None else set()
-    if disk.lost and disk_id not in told:
+    if disk.lost:
         return
-    state = desk.leading().observed.state(server_id, desk.now_s())
-    if state == GONE:
+    if desk.leading().observed.state(server_id, desk.now_s()) == GONE:
         raise PreconditionFailed(
-            f"disk {shown} is not lost: {server.name} is {state}, and may come back with it; a"
-            f" server that does not come back goes whole: gfsctl admin chunkservers remove"
-            f" {server.name}"
+            f"disk {shown} is not lost: {server.name} is dead, and may come back with it; a server"
+            f" that does not come back goes whole: gfsctl admin chunkservers remove {server.name}"
         )
-    why = _not_there(desk, owner, disk)
-    if not why:
-        why = f"disk {shown} is {DRAINED if row is not None else IN_SERVICE}"
+    mode = IN_SERVICE if row is None else row.mode
     raise PreconditionFailed(
-        f"{why}, and {server.name} still has it: only a disk that its server came back without is"
-        f" forgotten; how to take it out: {_REPLACE} {shown}"
+        f"disk {shown} is {mode}, and {server.name} still has it: only a disk that its server came"
+        f" back without is forgotten; how to take it out: {_REPLACE} {shown}"
     )

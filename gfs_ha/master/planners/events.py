@@ -214,7 +214,10 @@ def _over(
     view: View, noted: Mapping[str, Noted], watched: list[Watched], looked_at: set[str]
 ) -> Iterator[NotedChange]:
     standing = {one.key for one in watched}
-    names = {server.name for _, server in view.servers()}
+    disks = {
+        server.name: {format_id(disk.disk_id) for disk in server.disks if not disk.lost}
+        for _, server in view.servers()
+    }
     for key, row in noted.items():
         whose, _, rest = key.partition("/")
         if not row.state or key in standing or whose not in looked_at:
@@ -222,14 +225,16 @@ def _over(
         kind, subject = _about(key)
         text = f"back, it was {row.state}"
         if whose == _DISK:
-            text = f"disk {rest.partition('/')[2]} serves again"
+            name, _, disk = rest.partition("/")
+            there = disk in disks.get(name, ())
+            text = f"disk {disk} serves again" if there else f"goes on without disk {disk}"
         elif whose == _REPAIR:
             text = _repaired_text(view, row)
         elif whose == FINDING_CLASS:
             code, _, about = rest.partition("/")
             text = f"{code} is over" if about else "is over"
             text = "" if code in _TOLD_ELSEWHERE else text
-        if whose in (_SERVER, _DISK) and subject not in names:
+        if whose in (_SERVER, _DISK) and subject not in disks:
             text = ""  # Its removal was told.
         yield NotedChange(key, row.state, "", kind, subject, text, INFO, timed=True)
 

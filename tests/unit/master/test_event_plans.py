@@ -166,6 +166,16 @@ def test_a_disk_that_failed_is_told_and_that_it_serves_again() -> None:
     ]
 
 
+def test_a_failed_disk_that_was_changed_for_another_is_not_told_to_serve_again() -> None:
+    watch = Watch()
+    watch.failed.add((ServerId(2), DiskId(102)))
+    watch.tick()
+    watch.house.tables.enroll(2, disk=202)
+    watch.failed.clear()
+    watch.tick()
+    assert "goes on without disk 0x66" in watch.texts()[-1]
+
+
 def test_repair_is_told_when_it_begins_and_when_it_is_over_with_what_it_made() -> None:
     watch = Watch(House(server_count=5))
     for _ in range(2):
