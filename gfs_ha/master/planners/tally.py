@@ -14,17 +14,17 @@ from __future__ import annotations
 
 from itertools import islice
 
-from gfs_ha.ids import ChunkId, format_id
+from gfs_ha.ids import ChunkId, ServerId, format_id
 from gfs_ha.master.planners.copies import evidence
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.planners.scene import Scene
-from gfs_ha.master.planners.walk import NUMBERS, Disk
+from gfs_ha.master.planners.walk import NUMBERS, Disk, TallyWalk
 from gfs_ha.master.state.commands import DropReplica, PlaceCopy
 from gfs_ha.master.state.records import DEAD, SEALED, Chunk
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import BucketListing, CompareReplica, DeleteReplica
 from gfs_ha.protocol.server_modes import EMPTY
-from gfs_ha.protocol.tally import LIST_BUCKETS_MAX, bucket_of, replica_hash
+from gfs_ha.protocol.tally import BUCKETS, LIST_BUCKETS_MAX, bucket_of, replica_hash
 
 RECHECK_S = 60.0  # How often a disk is counted whose server says nothing new.
 _ROWS = 4  # Times the rows of other walks: with 500 some 10 ms a turn, a million in two minutes.
@@ -37,12 +37,12 @@ def plan_tally(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> 
     walk = cursors.tally
     for server_id, start_id in seen.repair.starts.items():
         walk.note_start(server_id, start_id)
-    _unsealed_strays(made, view, scene, limits)
+    _unsealed_strays(made, view, scene, limits, walk)
     for server_id, listing in seen.repair.listings:
         disk = (server_id, listing.disk_id)
         before = _asked(made)
-        _compare(made, view, scene, (disk, listing), walk.members.get(disk, {}))
-        if _asked(made) == before and disk in seen.repair.tallies:
+        unsure = _compare(made, view, scene, (disk, listing), walk)
+        if not unsure and _asked(made) == before and disk in seen.repair.tallies:
             # By what is under way; looked at again when the server says something new.
             walk.explain(disk, seen.repair.tallies[disk], listing.bucket)
     if walk.disk is None:
@@ -106,6 +106,7 @@ def _judge(made: Plan, seen: Seen, cursors: Cursors) -> None:
         for bucket, (mine, theirs) in enumerate(zip(own, NUMBERS.unpack(told), strict=True))
         if mine != theirs
     }
+    walk.matched[disk] = frozenset(range(BUCKETS)) - differing
     differing -= walk.explained_buckets(disk, told)
     again = differing & walk.suspects.get(disk, set())
     walk.suspects[disk] = differing
@@ -123,10 +124,14 @@ def _compare(
     view: View,
     scene: Scene,
     told: tuple[Disk, BucketListing],
-    members: dict[int, set[ChunkId]],
-) -> None:
-    """Look for what a listing and the rows of now do not agree on."""
+    walk: TallyWalk,
+) -> bool:
+    """Look for what a listing and the rows of now do not agree on.
+
+    Returns whether something waits for the tallies of other servers.
+    """
     (server_id, disk_id), listing = told
+    members, unsure = walk.members.get((server_id, disk_id), {}), False
     listed = {chunk_id: damaged for chunk_id, _, damaged in listing.replicas}
     unsettled = scene.repair.listed.get(server_id, {})
     for chunk_id in sorted(listed.keys() | members.get(listing.bucket, set())):
@@ -147,10 +152,13 @@ def _compare(
                 made.doubts.append((chunk_id, server_id))
                 made.orders.append((server_id, CompareReplica(chunk_id, chunk.birth, *end)))
         elif all(one.server_id != server_id for one in chunk.replicas):
-            _stray(made, scene, (chunk_id, chunk), (server_id, disk_id))
+            unsure |= _stray(made, scene, (chunk_id, chunk), (server_id, disk_id), walk)
+    return unsure
 
 
-def _unsealed_strays(made: Plan, view: View, scene: Scene, limits: PlanLimits) -> None:
+def _unsealed_strays(
+    made: Plan, view: View, scene: Scene, limits: PlanLimits, walk: TallyWalk
+) -> None:
     """Look for fenced replicas of sealed chunks on servers that have no place of them."""
     for server_id, listed in scene.repair.listed.items():
         fenced = (one for one in listed.values() if one.state == "fenced")
@@ -162,27 +170,44 @@ def _unsealed_strays(made: Plan, view: View, scene: Scene, limits: PlanLimits) -
             compared = replica.order_index >= chunk.sealed_index
             if compared and all(one.server_id != server_id for one in chunk.replicas):
                 known, disk = (replica.chunk_id, chunk), (server_id, replica.disk_id)
-                _stray(made, scene, known, disk)
+                _stray(made, scene, known, disk, walk)
 
 
-def _stray(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], disk: Disk) -> None:
+def _stray(
+    made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], disk: Disk, walk: TallyWalk
+) -> bool:
     """Adopt a copy that the tables do not know when one is missing, else drop it.
 
-    A copy that is ordered onto it verifies it: what is whole there is done at once.
+    A copy that is ordered onto it verifies it: what is whole there is done at once. That there is
+    one at all says that tables and disks may tell of different times: after masters went on from
+    an older copy of theirs, all of a chunk may have been moved since. So it is only dropped when
+    the tallies of the others say that they have theirs; returns whether that is waited for.
     """
     chunk_id, chunk = known
     server_id, disk_id = disk
     count = len(scene.good(chunk_id, chunk)) + len(scene.coming(chunk))
     sure = evidence(scene, chunk_id, chunk, server_id)
+    seen_there = [one for one in sure if _holds(scene, walk, known, one)]
     emptied = _emptied(scene, disk) if count < chunk.goal else ""
     if emptied:
         made.waits[chunk_id] = emptied
     elif count < chunk.goal:
         seen = len(chunk.holders) + len(chunk.copying)
         made.proposals.append(PlaceCopy(chunk_id, chunk.sealed_index, server_id, disk_id, seen))
-    elif len(sure) >= chunk.goal:
-        shown = sure[: chunk.goal]
+    elif len(seen_there) >= chunk.goal:
+        shown = tuple(seen_there[: chunk.goal])
         made.proposals.append(DropReplica(chunk_id, chunk.sealed_index, server_id, disk_id, shown))
+    else:
+        return len(sure) >= chunk.goal
+    return False
+
+
+def _holds(
+    scene: Scene, walk: TallyWalk, known: tuple[ChunkId, Chunk], server_id: ServerId
+) -> bool:
+    """Return whether a holder's own tally says that it has its copy."""
+    chunk_id, chunk = known
+    return walk.holds((server_id, scene.disk_of(chunk, server_id)), chunk_id, chunk.length)
 
 
 def _emptied(scene: Scene, disk: Disk) -> str:

@@ -28,6 +28,7 @@ class TallyWalk:
         suspects: the buckets that differed in the newest count of a disk.
         members: what the tables place in these, by bucket.
         agreed: what a server said when nothing was to be done about it.
+        matched: the buckets of which the newest count found all there that the tables place there.
         explained: buckets whose difference was looked at and is over by itself, for what was said.
     """
 
@@ -41,6 +42,7 @@ class TallyWalk:
     checked_s: dict[Disk, float] = field(default_factory=dict)
     judged_s: dict[Disk, float] = field(default_factory=dict)  # Since when explanations count.
     starts: dict[ServerId, StartId] = field(default_factory=dict)
+    matched: dict[Disk, frozenset[int]] = field(default_factory=dict)
     # Of the newest count of a disk: differing buckets, in how many counts on end, and since when.
     # Never changed, only replaced: reports on another thread look at it.
     streaks: dict[Disk, dict[int, tuple[int, float]]] = field(default_factory=dict)
@@ -53,7 +55,7 @@ class TallyWalk:
         if self.starts.get(server_id) == start_id:
             return
         self.starts[server_id] = start_id
-        for notes in (self.agreed, self.explained, self.suspects, self.streaks):
+        for notes in (self.agreed, self.explained, self.suspects, self.streaks, self.matched):
             for disk in [one for one in notes if one[0] == server_id]:
                 del notes[disk]
 
@@ -84,6 +86,11 @@ class TallyWalk:
         self.explained.clear()
         self.checked_s.clear()
         self.streaks.clear()
+
+    def holds(self, disk: Disk, chunk_id: ChunkId, length: int) -> bool:
+        """Return whether the server's own tally says that a copy is there as the tables say."""
+        bucket = bucket_of(replica_hash(chunk_id, length))
+        return bucket in self.matched.get(disk, ())
 
     def judged(self, disk: Disk, differing: set[int], now_s: float) -> None:
         """Note which buckets differ in the newest count of a disk, those explained left out."""

@@ -260,3 +260,27 @@ def test_what_lies_on_a_server_that_was_emptied_is_told_and_adopted_once_that_is
     house.tables.do(SetServerMode(4, DRAINED, IN_SERVICE))
     (adopted,) = house.until_found().proposals
     assert isinstance(adopted, PlaceCopy) and adopted.server_id == 4
+
+
+def test_no_copy_is_dropped_on_the_word_of_servers_that_turn_out_not_to_have_theirs() -> None:
+    # The masters go on from an older copy of theirs: all of the chunk has been moved since.
+    house = Compared()
+    chunk_id = house.chunk((2, 3, 4))
+    for server in (2, 3, 4):
+        house.on_disk[server].discard(chunk_id)
+    house.on_disk[1] = {chunk_id}
+    doubted = set()
+    for _ in range(60):
+        made = house.compare()
+        assert not any(isinstance(one, DropReplica) for one in made.proposals)
+        doubted |= {server for _, server in made.doubts}
+    assert doubted == {2, 3, 4}
+
+
+def test_a_copy_too_many_is_dropped_once_the_others_have_been_found_where_they_should_be() -> None:
+    house = Compared()
+    chunk_id = house.chunk((2, 3, 4))
+    house.on_disk[1] = {chunk_id}
+    (dropped,) = house.until_found().proposals
+    assert isinstance(dropped, DropReplica) and dropped.server_id == 1
+    assert set(house.cursors.tally.matched) >= {(2, 102), (3, 103), (4, 104)}
