@@ -229,7 +229,7 @@ class Describer:
         if chunk.state == DEAD:
             return "deleting", "the chunk is dead"
         copying = next((one for one in chunk.copying if one.server_id == server_id), None)
-        if copying is not None:
+        if copying is not None and server_id not in chunk.holders:
             return "copying", self._progress(chunk_id, chunk, server_id)
         if any(server_id == one.server_id for one in chunk.deleting):
             return "deleting", "there are enough copies elsewhere"

@@ -195,10 +195,15 @@ class Balance:
             if share >= source.share:
                 break
             disk = self.disks[key]
-            if disk.server_id in chunk.holders or disk.trouble or avoid(disk.server_id):
+            within = disk.server_id == source.server_id  # The rule sees no difference.
+            if disk.server_id in chunk.holders and not within:
+                continue
+            if disk.trouble or avoid(disk.server_id):
                 continue
             if not self._helps(source, disk, chunk.length):
                 continue
+            if within:
+                return disk
             kind = (disk.rack, disk.machine if disk.machine in machines else "")
             if kind not in allowed:
                 after = _judged(chunk, (*held.values(), Spot(disk.rack, disk.machine)))

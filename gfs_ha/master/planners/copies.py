@@ -69,7 +69,8 @@ def _follow_copy(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], order: 
 
 def confirmation(chunk_id: ChunkId, chunk: Chunk, order: PlaceOrder) -> ConfirmCopy:
     """Return the command that makes the place of an order count."""
-    disk_id = next(one.disk_id for one in chunk.replicas if one.server_id == order.server_id)
+    place = next(one.disk_id for one in chunk.replicas if one.server_id == order.server_id)
+    disk_id = order.disk_id or place
     end = (chunk.length, chunk.digest, order.order_index)
     return ConfirmCopy(chunk_id, chunk.sealed_index, order.server_id, disk_id, *end)
 
@@ -79,8 +80,10 @@ def _why_end(scene: Scene, chunk_id: ChunkId, chunk: Chunk, order: PlaceOrder) -
     server_id = order.server_id
     if not scene.there(server_id):
         return TARGET_DEAD
-    if any(one.server_id == server_id and scene.lost(one) for one in chunk.replicas):
+    if scene.lost(scene.target_of(chunk, order)):
         return TARGET_DISK
+    if order.disk_id and not order.job and server_id in chunk.holders:
+        return ""  # It lies there already: the row is put right.
     begun = (chunk_id, server_id) in scene.repair.running
     if order.leaves in chunk.holders:
         job = scene.job(order.job)

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.master.observed import DEAD as GONE
-from gfs_ha.master.placement import place_copy
+from gfs_ha.master.placement import Candidate, place_copy
 from gfs_ha.master.planners.copies import evidence
 from gfs_ha.master.planners.drain_blocks import why_no_tail, why_nowhere
 from gfs_ha.master.planners.drain_end import left_there
@@ -194,6 +194,8 @@ class _Drain:
                 self._forget(chunk_id, chunk)
             return DELETED
         for order in chunk.copying:
+            if order.server_id == server_id and order.disk_id:
+                return MOVING  # To another disk of the server.
             if order.server_id == server_id:
                 ended = EndCopy(chunk_id, server_id, order.order_index, LEAVES)
                 self._made.proposals.append(ended)
@@ -222,6 +224,8 @@ class _Drain:
             return scene.repair.hold
         if load.lacking or load.full:
             return TURN
+        if self._job.disk_id and self._move_within(chunk_id, chunk):
+            return MOVING
         wanted = scene.copy_wanted(chunk_id, chunk, kept)
         candidates = scene.candidates.values()
         best, _ = place_copy(candidates, wanted)
@@ -241,19 +245,33 @@ class _Drain:
         if not sources or not load.free(sources[0], chunk.length):
             self._vain += 1
             return TURN
-        self._made.proposals.append(
-            PlaceCopy(
-                chunk_id,
-                chunk.sealed_index,
-                best.server_id,
-                best.disk_id,
-                len(chunk.holders) + len(chunk.copying),
-                job=self._number,
-                leaves=self._server_id,
-            )
-        )
+        self._propose(chunk_id, chunk, best)
         load.add(best.server_id, sources[0], chunk.length)
         return MOVING
+
+    def _move_within(self, chunk_id: ChunkId, chunk: Chunk) -> bool:
+        """Propose that the server has its copy on another of its disks, if there is room.
+
+        The rule sees no difference, and no byte leaves the machine.
+        """
+        scene, load, own = self._scene, self._load, self._server_id
+        here = scene.candidates.get(own)
+        if here is None or here.disk_id == scene.disk_of(chunk, own):
+            return False
+        if not load.free(own, chunk.length):
+            return False
+        wanted = replace(scene.copy_wanted(chunk_id, chunk, []), taken=frozenset())
+        if place_copy([here], wanted)[0] is None:
+            return False
+        self._propose(chunk_id, chunk, here)
+        load.add(own, own, chunk.length)
+        return True
+
+    def _propose(self, chunk_id: ChunkId, chunk: Chunk, target: Candidate) -> None:
+        seen = len(chunk.holders) + len(chunk.copying)
+        where = (chunk.sealed_index, target.server_id, target.disk_id, seen)
+        move = PlaceCopy(chunk_id, *where, job=self._number, leaves=self._server_id)
+        self._made.proposals.append(move)
 
     def _nowhere(self, chunk_id: ChunkId, chunk: Chunk, kept: list[ServerId]) -> Blocked | None:
         """Return what keeps a chunk from getting a copy at all; None: nothing does."""

@@ -41,7 +41,8 @@ class Traffic:
         enough = len(scene.good(chunk_id, chunk)) >= chunk.goal
         for order in chunk.copying:
             left = scene.bytes_left(chunk_id, chunk, order)
-            place = _place(chunk, order.server_id)
+            target = scene.target_of(chunk, order)
+            place = (target.server_id, target.disk_id)
             self.coming[place] += length
             # A copy that has begun has its room already.
             self.lacking[place] += length if left == chunk.length else 0

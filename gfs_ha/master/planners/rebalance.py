@@ -208,6 +208,8 @@ class _Rebalance:
         if target is None:
             return None
         sources = scene.sources(chunk_id, chunk, target.server_id)
+        if target.server_id == source.server_id:
+            sources = [source.server_id]
         if not sources or not load.free(sources[0], chunk.length):
             return None
         self._made.proposals.append(

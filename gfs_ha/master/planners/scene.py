@@ -93,12 +93,18 @@ class Scene:
         return [one for one in whole if self.there(one) or one in self._resting]
 
     def coming(self, chunk: Chunk) -> list[ServerId]:
-        """Return the servers that are being given a copy and are not dead."""
-        return [one.server_id for one in chunk.copying if self.there(one.server_id)]
+        """Return the servers that are being given a copy, hold none, and are not dead."""
+        ordered = [one.server_id for one in chunk.copying if self.there(one.server_id)]
+        return [one for one in ordered if one not in chunk.holders]
 
     def disk_of(self, chunk: Chunk, server_id: ServerId) -> DiskId:
         """Return the disk of a place of the chunk."""
         return next(one.disk_id for one in chunk.replicas if one.server_id == server_id)
+
+    def target_of(self, chunk: Chunk, order: PlaceOrder) -> Replica:
+        """Return where the copy of an order is to lie."""
+        server_id = order.server_id
+        return Replica(server_id, order.disk_id or self.disk_of(chunk, server_id))
 
     def server(self, server_id: ServerId) -> Server | None:
         """Return a server's row, read once."""
@@ -163,7 +169,7 @@ class Scene:
     def sources(self, chunk_id: ChunkId, chunk: Chunk, target: ServerId) -> list[ServerId]:
         """Return whom a target is to copy from: near ones first, of them those with least to do.
 
-        Those that others do not reach come last.
+        Those that others do not reach come last. The target itself is one if nobody else is left.
         """
         to = self.server(target)
 
@@ -176,7 +182,19 @@ class Scene:
 
         good = self.good(chunk_id, chunk) or self.damaged(chunk_id, chunk)
         found = [one for one in good if self.live(one) and one != target]
+        if not found and self._only_hope(chunk_id, chunk, target):
+            return [target]
         return sorted(found, key=distance)[:SOURCES_MAX]
+
+    def _only_hope(self, chunk_id: ChunkId, chunk: Chunk, target: ServerId) -> bool:
+        """Return whether only a target may have a chunk of which nothing is left elsewhere.
+
+        It gets a copy because it says that it has one that the tables do not know of; if that is
+        whole, nothing has to come from anywhere.
+        """
+        holders = [one for one in chunk.replicas if one.server_id in chunk.holders]
+        fresh = any(one.server_id == target and one.fresh for one in chunk.copying)
+        return fresh and all(self.bad(chunk_id, one) for one in holders) and self.live(target)
 
     def damaged(self, chunk_id: ChunkId, chunk: Chunk) -> list[ServerId]:
         """Return the live servers whose copies are damaged and serve the blocks that are not (D3).
@@ -195,6 +213,8 @@ class Scene:
     def copy_order(self, chunk_id: ChunkId, chunk: Chunk, order: PlaceOrder) -> CopyReplica | None:
         """Return the order of a copy that is placed; None while nobody can be copied from."""
         sources = self.sources(chunk_id, chunk, order.server_id)
+        if order.disk_id and self.live(order.server_id):
+            sources = [order.server_id, *sources][:SOURCES_MAX]  # It has one itself.
         if not sources:
             return None
         reached = []
@@ -208,7 +228,7 @@ class Scene:
             order_index=order.order_index,
             length=chunk.length,
             digest=chunk.digest,
-            disk_id=self.disk_of(chunk, order.server_id),
+            disk_id=self.target_of(chunk, order).disk_id,
             kind=chunk.kind,
             durability=chunk.durability,
             capacity=chunk.capacity,

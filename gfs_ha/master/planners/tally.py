@@ -143,7 +143,7 @@ def _compare(
             made.orders.append(
                 (server_id, DeleteReplica(chunk_id, chunk.dead_index, "the chunk is dead"))
             )
-        elif chunk.state != SEALED:
+        elif chunk.state != SEALED or any(one.server_id == server_id for one in chunk.copying):
             continue
         elif chunk_id not in listed:
             here = bucket_of(replica_hash(chunk_id, chunk.length)) == listing.bucket
@@ -153,7 +153,20 @@ def _compare(
                 made.orders.append((server_id, CompareReplica(chunk_id, chunk.birth, *end)))
         elif all(one.server_id != server_id for one in chunk.replicas):
             unsure |= _stray(made, scene, (chunk_id, chunk), (server_id, disk_id), walk)
+        elif server_id in chunk.holders and not listed[chunk_id]:
+            _put_right(made, scene, (chunk_id, chunk), (server_id, disk_id))
     return unsure
+
+
+def _put_right(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], disk: Disk) -> None:
+    """Have the row say on which disk of its server a copy lies, as a move to where it is (D6)."""
+    chunk_id, chunk = known
+    server_id, disk_id = disk
+    if scene.disk_of(chunk, server_id) != disk_id and not chunk.deleting:
+        seen = len(chunk.holders) + len(chunk.copying)
+        made.proposals.append(
+            PlaceCopy(chunk_id, chunk.sealed_index, server_id, disk_id, seen, leaves=server_id)
+        )
 
 
 def _unsealed_strays(

@@ -9,7 +9,9 @@ proposed on older news, does no harm. A copy counts only while its server is in 
   it out of the holders first, and whoever leads then takes the mark back or has it deleted;
 - a place that did not count when it was marked does not count when the mark is taken back;
 - a move is a copy of a job that says which holder goes for it (`leaving`): that one is dropped like
-  any copy beyond the goal, and only then.
+  any copy beyond the goal, and only then;
+- a move between two disks of a holder changes where its copy lies, and never whether it counts: the
+  server lets go of the old one when the new one is whole (D6).
 """
 
 from __future__ import annotations
@@ -67,9 +69,13 @@ def place_copy(draft: Draft, command: PlaceCopy) -> Done:
     require_service(draft, server_id, command.disk_id)
     if command.seen != len(chunk.holders) + len(chunk.copying):
         raise _stale(command.chunk_id, f"has not {command.seen} copies, with those under way")
-    if server_id in chunk.holders or _order_of(chunk.copying + chunk.deleting, server_id):
-        raise _stale(command.chunk_id, f"has a copy or an order on server {server_id} already")
+    if _order_of(chunk.copying + chunk.deleting, server_id):
+        raise _stale(command.chunk_id, f"has an order for server {server_id} already")
     _check_move(draft, chunk, command)
+    if command.leaves == server_id:
+        return _place_within(draft, chunk, command)
+    if server_id in chunk.holders:
+        raise _stale(command.chunk_id, f"has a copy on server {server_id} already")
     others = _without(chunk, server_id)
     if len(others) >= chunk.goal + SPARE_PLACES_MAX:
         raise LimitExceeded(f"chunk {format_id(command.chunk_id)} has {len(others)} places already")
@@ -84,6 +90,19 @@ def place_copy(draft: Draft, command: PlaceCopy) -> Done:
     return Done()
 
 
+def _place_within(draft: Draft, chunk: Chunk, command: PlaceCopy) -> Done:
+    """Order a holder to have its copy on another one of its disks."""
+    server_id = command.server_id
+    if Replica(server_id, command.disk_id) in chunk.replicas:
+        raise _stale(command.chunk_id, f"lies on this disk of server {server_id} already")
+    order = PlaceOrder(
+        *(server_id, draft.order_index, False, command.job, server_id, command.disk_id)
+    )
+    placed = msgspec.structs.replace(chunk, copying=(*chunk.copying, order))
+    put_chunk(draft, command.chunk_id, chunk, placed)
+    return Done()
+
+
 @step(ConfirmCopy)
 def confirm_copy(draft: Draft, command: ConfirmCopy) -> Done:
     """Make a place a holder whose bytes were proved. Refuses: UnknownChunk, StaleCommand."""
@@ -91,29 +110,32 @@ def confirm_copy(draft: Draft, command: ConfirmCopy) -> Done:
     server_id = command.server_id
     if (command.length, command.digest) != (chunk.length, chunk.digest):
         raise _stale(command.chunk_id, "has another length or digest")
-    if Replica(server_id, command.disk_id) not in chunk.replicas:
-        raise _stale(command.chunk_id, f"has no place on this disk of server {server_id}")
-    if server_id in chunk.holders:
-        return Done()
     order = _order_of(chunk.copying + chunk.deleting, server_id)
+    within = order is not None and order.disk_id == command.disk_id
+    if not within and Replica(server_id, command.disk_id) not in chunk.replicas:
+        raise _stale(command.chunk_id, f"has no place on this disk of server {server_id}")
+    if not within and server_id in chunk.holders:
+        return Done()
     if (order.order_index if order else 0) != command.order_index:
         raise _stale(command.chunk_id, f"has another order for server {server_id}")
     if order is not None and order.fresh and order in chunk.deleting:
         raise _stale(command.chunk_id, f"did not count server {server_id} before it was dropped")
     # In the order of the places: the first one is the head of the chain that wrote it.
     counted = {*chunk.holders, server_id}
+    place = Replica(server_id, command.disk_id)
     confirmed = msgspec.structs.replace(
         chunk,
+        replicas=tuple(place if one.server_id == server_id else one for one in chunk.replicas),
         holders=tuple(one.server_id for one in chunk.replicas if one.server_id in counted),
         copying=_except(chunk.copying, server_id),
         deleting=_except(chunk.deleting, server_id),
     )
-    if order is not None and order.leaves:
+    if order is not None and order.leaves and not within:
         leaving = (*(one for one in chunk.leaving if one != order.leaves), order.leaves)
         confirmed = msgspec.structs.replace(confirmed, leaving=leaving)
     if order is not None and order.job:
         count_move(draft, order.job, chunk.length)
-    else:
+    elif not within:
         draft.counters.repaired_copies += 1
         draft.counters.repaired_bytes += chunk.length
     if chunk.gone:
@@ -274,8 +296,10 @@ def _check_move(draft: Draft, chunk: Chunk, command: PlaceCopy) -> None:
     """Refuse a move of a job that has ended meanwhile, or pauses. Raises: StaleCommand."""
     if not (command.job or command.leaves):
         return
-    job = get_job(draft.view, command.job)
-    if job is None or job.phase != RUNNING:
+    job = get_job(draft.view, command.job) if command.job else None
+    # Without a job: the copy lies on another disk of its server than the row says.
+    put_right = not command.job and command.leaves == command.server_id
+    if not put_right and (job is None or job.phase != RUNNING):
         raise _stale(command.chunk_id, f"is not moved: job {command.job} does not run")
     if command.leaves not in chunk.holders:
         raise _stale(command.chunk_id, f"has no copy on server {command.leaves} to move")

@@ -197,7 +197,8 @@ def _check_chunk(view: View, chunk_id: int, chunk: Chunk) -> Iterator[str]:
     ordered = [one.server_id for one in chunk.copying + chunk.deleting]
     if not set(ordered) <= members or len(set(ordered)) != len(ordered):
         yield f"{name} has orders for {ordered}, places on {sorted(members)}"
-    if ordered and (chunk.state != SEALED or set(ordered) & set(chunk.holders)):
+    within = {one.server_id for one in chunk.copying if one.disk_id}
+    if ordered and (chunk.state != SEALED or set(ordered) & set(chunk.holders) - within):
         yield f"{name} is {chunk.state} and has orders for {ordered}, holders {chunk.holders}"
     if chunk.leaving and not (surplus(chunk) and set(chunk.leaving) <= set(chunk.holders)):
         yield f"{name} lets {chunk.leaving} go, of holders {chunk.holders}"

@@ -176,7 +176,8 @@ class PlaceOrder(Word, frozen=True, order=True):
 
     `fresh`: of a copy, that the chunk had no place on the server before it; of a deletion, that
     the place did not count before it. `leaves`: the holder that is to go once the place counts;
-    of a deletion, the server itself if it was the one to go.
+    of a deletion, the server itself if it was the one to go. `disk_id`: of a copy from one disk of
+    a holder to another one of its disks, where it is to lie; else 0.
     """
 
     server_id: ServerId
@@ -184,6 +185,7 @@ class PlaceOrder(Word, frozen=True, order=True):
     fresh: bool = False
     job: int = 0  # For which it is copied; 0: none.
     leaves: ServerId = ServerId(0)
+    disk_id: DiskId = DiskId(0)
 
 
 class Chunk(Word, frozen=True):

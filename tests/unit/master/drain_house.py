@@ -59,13 +59,16 @@ class DrainHouse(House):
             for server_id, server in view.servers():
                 if server_id in self.dead | self.untold:  # Of a silent one the last word stays.
                     continue
-                numbers = [0] * BUCKETS
+                numbers = {one.disk_id: [0] * BUCKETS for one in server.disks if not one.lost}
                 for chunk_id in self.on_disk.get(server_id, ()):
                     chunk = view.chunk(chunk_id)
+                    places = () if chunk is None else chunk.replicas
+                    where = [one.disk_id for one in places if one.server_id == server_id]
+                    disk = next((one for one in where if one in numbers), min(numbers))
                     hashed = replica_hash(chunk_id, 0 if chunk is None else chunk.length)
-                    numbers[bucket_of(hashed)] ^= hashed
-                disk = next(one.disk_id for one in server.disks if not one.lost)
-                tallies[server_id, disk] = NUMBERS.pack(*numbers)
+                    numbers[disk][bucket_of(hashed)] ^= hashed
+                for disk, counted in numbers.items():
+                    tallies[server_id, disk] = NUMBERS.pack(*counted)
         settled = found.repair.settled - self.unsettled
         repair = replace(found.repair, tallies=tallies, settled=settled)
         return replace(found, now_s=self.now_s, repair=repair)

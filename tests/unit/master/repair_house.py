@@ -17,10 +17,10 @@ from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Planner, Seen
 from gfs_ha.master.planners.replication import plan_replication
 from gfs_ha.master.planners.seen import Answered, RepairSeen
 from gfs_ha.master.planners.surplus import plan_surplus
-from gfs_ha.master.roster import roster
+from gfs_ha.master.roster import Roster, roster
 from gfs_ha.master.state.commands import PlaceCopy
 from gfs_ha.master.state.invariants import check_all
-from gfs_ha.master.state.records import Chunk
+from gfs_ha.master.state.records import Chunk, Server
 from gfs_ha.protocol.control import (
     CompareReplica,
     CopyProgress,
@@ -35,6 +35,13 @@ from gfs_ha.protocol.repair import RepairFacts
 
 LENGTH, DIGEST = 1000, 5
 PLANNERS = (plan_copies, plan_replication, plan_goals, plan_placing, plan_surplus)
+
+
+def serving_disk(known: Roster, server_id: ServerId, server: Server) -> DiskId:
+    """Return the disk that gets what comes to a server: the last one that serves."""
+    there = [disk.disk_id for disk in server.disks if not disk.lost]
+    serving = [disk_id for disk_id in there if known.serves(server_id, disk_id)]
+    return (serving or there)[-1]
 
 
 @dataclass
@@ -110,7 +117,7 @@ class House:
         candidates = [
             Candidate(
                 server_id=one,
-                disk_id=next(disk.disk_id for disk in row.disks if not disk.lost),
+                disk_id=serving_disk(known, one, row),
                 name=row.name,
                 rack=row.rack,
                 machine=self.machines.get(one, f"h{one}"),

@@ -441,19 +441,33 @@ def test_a_disk_whose_server_is_needed_is_blocked_and_the_ways_out_are_named() -
     for _ in range(4):
         house.tick()
     (shown,) = house.cursors.jobs.of(number).blockers
-    assert shown.why == "wants 3 copies (goal 3), only 2 servers beside cs3"
-    assert "disks undrain cs3:0x67" in shown.ways[0] and "other disks" not in shown.ways[0]
+    assert shown.why == (
+        "wants 3 copies (goal 3), only 2 servers beside cs3, which has no other disk in service"
+    )
+    assert "or a disk to cs3" in shown.ways[0] and "disks undrain cs3:0x67" in shown.ways[0]
     assert shown.ways[1] == "want fewer copies: gfsctl setrep 2 /f0-13"
     assert len(house.good(chunk)) == 3 and not house.done(number)
-    # With a second disk there is a third way: the copies can be made anew there.
-    enroll(house, 3, 103, 203)
-    for _ in range(4):
-        house.tick()
-    (shown,) = house.cursors.jobs.of(number).blockers
-    assert "the other disks of cs3: gfsctl admin disks replace cs3:0x67" in shown.ways[0]
     house.tables.do(SetServerMode(4, DRAINED, IN_SERVICE))
     house.tables.do(SetMaintenance(4, 0))
     house.until(number)
+
+
+def test_a_disk_is_emptied_onto_another_one_of_its_server() -> None:
+    house = DrainHouse(3)
+    house.tables.do(SetMaintenance(4, 24 * 3_600_000))
+    house.tables.do(SetServerMode(4, IN_SERVICE, DRAINED))
+    chunks = filled(house, 4)
+    before = {chunk: house.row(chunk).holders for chunk in chunks}
+    number = house.begin(3, DISK_DRAIN, 103)
+    enroll(house, 3, 103, 203)
+    for _ in range(200):
+        assert all(house.row(chunk).holders == before[chunk] for chunk in chunks), "all the time"
+        if house.done(number):
+            break
+        house.tick()
+    assert house.done(number) and house.job(number).moves == len(chunks)
+    for chunk in chunks:
+        assert (3, 203) in [(one.server_id, one.disk_id) for one in house.row(chunk).replicas]
 
 
 def test_a_lost_disk_is_empty_once_its_chunks_have_their_copies_elsewhere() -> None:
