@@ -150,6 +150,11 @@ def test_paths_and_ids_are_those_of_the_cluster(gfsctl: Gfsctl, home: str) -> No
     (chunk,) = (f"0x{one:x}" for one in gfsctl.chunk_ids(f"{home}/some"))
     assert chunk in ask(gfsctl, f"gfsctl admin chunks show {chunk[:-1]}")
     assert ask(gfsctl, "gfsctl admin chunkservers show c")[1:] == ["cs1", "cs2", "cs3", "cs4"]
+    (disk,) = (one for one in gfsctl.library.operations.disks.all().items if one.server == "cs1")
+    named = f"cs1:0x{disk.disk_id:x}"
+    for words in ("drain cs1:", "undrain cs1:0x", "replace cs1"):
+        assert named in ask(gfsctl, f"gfsctl admin disks {words}", "zsh")
+    assert ask(gfsctl, "gfsctl admin disks ls cs")[1:] == ["cs1", "cs2", "cs3", "cs4"]
     assert ask(gfsctl, "gfsctl admin masters show ")[1:] == ["m1", "m2", "m3"]
     assert ask(gfsctl, "gfsctl put --context=x")[1:] == []
     assert ask(gfsctl, f"gfsctl bench put --dir {home}/o")[1:] == [f"{home}/other/"]

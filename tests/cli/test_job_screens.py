@@ -218,3 +218,10 @@ def test_the_exit_status_of_a_wait_says_how_the_job_ended() -> None:
         check_ended(ended(FAILED))
     assert ended_text(ended(DONE)).startswith("r-19 is done: 10,720 moves, 670.0 GiB in 1 m 0 s")
     assert "paused" in bar_text(ended(PAUSED), 119)
+
+
+def test_the_drain_of_a_disk_names_the_disk() -> None:
+    more = {"kind": "disk-drain", "id": "x-4", "disk_id": DiskId(0x3F2A)}
+    row = msgspec.structs.replace(DRAIN, **more)
+    assert "x-4 disk-drain cs07:0x3f2a" in screen(OneJob((row,)), 120)
+    assert "disk-drain cs07:0x3f2a" in screen(JobReport((row,)), 120)

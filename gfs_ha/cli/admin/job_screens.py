@@ -118,11 +118,10 @@ def _(report: OneJob, wide: bool) -> RenderableType:
 
 
 def _cells(row: JobRow, wide: bool) -> list[str | Text]:
-    kind = f"{row.kind} {row.server}".rstrip()
     active = row.phase == RUNNING
     cells: list[str | Text] = [
         row.id,
-        kind,
+        _what_text(row),
         phase_text(row),
         share_text(row.share),
         progress_text(row) if row.phase in (RUNNING, PAUSED) else size_text(row.moved_bytes),
@@ -160,10 +159,16 @@ def ended_how(row: JobRow) -> str:
     return printable(row.end.removeprefix("is done: ").removeprefix("is done"))
 
 
+def _what_text(row: JobRow) -> str:
+    """Return what kind of job it is, and whose copies leave: of a server, of one of its disks."""
+    disk = f":{format_id(row.disk_id)}" if row.disk_id else ""
+    return f"{row.kind} {row.server}{disk}".rstrip()
+
+
 def job_screen(row: JobRow, wide: bool) -> Group:
     """Return one job on a screen of its own."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    head = Text(f"{row.id} {row.kind} {row.server}".rstrip() + "  ").append_text(phase_text(row))
+    head = Text(f"{row.id} {_what_text(row)}  ").append_text(phase_text(row))
     for name, value in _facts(row):
         table.add_row(name, value)
     parts: list[RenderableType] = [head, table]
