@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from gfs_ha.client.comparison import same_size
@@ -183,7 +183,8 @@ class Sync:
             if step.problem is not None:
                 self.summary.problems.append(step.problem)
             elif step.action == DELETE:
-                self._deletions.append(step)
+                # There may be a million of them: what is known of both sides is not kept.
+                self._deletions.append(replace(step, pair=None))
                 self._touch(step.name)
             elif step.action == SET and pair is not None:
                 self._touched[step.name] = pair

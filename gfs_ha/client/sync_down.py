@@ -46,8 +46,7 @@ class DownTarget:
         directories = [step for step in planned if step.kind == DIRECTORY]
         for step in (*(one for one in planned if one.kind != DIRECTORY), *reversed(directories)):
             self._cancel.check()
-            assert step.pair is not None and step.pair.local is not None, step
-            path = step.pair.local.path
+            path = os.path.join(self._local, step.name)
             try:
                 _remove(path, step.kind == DIRECTORY)
             except NotFound:
