@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gfs_ha.cli.listing import listing
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
@@ -200,7 +201,7 @@ def _(report: ChunkDetails) -> Iterator[str]:
 
 @render.register
 def _(report: ChunkReport, wide: bool) -> Table:
-    table = Table("Chunk", "State", "Length", "Copies", "Trouble", "Replicas", box=None)
+    table = listing("=Chunk", "State", ">Length", "Copies", "Trouble", "Replicas")
     if wide:
         for title in ("Durability", "Kind", "Claimed by"):
             table.add_column(title)
@@ -263,7 +264,7 @@ def _facts(one: ChunkDetail) -> Text:
 
 
 def _places(one: ChunkDetail, wide: bool) -> Table:
-    table = Table("Server", "Rack", "State", "Why", box=None)
+    table = listing("Server", "Rack", "State", "Why")
     if wide:
         table.add_column("Disk")
     for replica in one.row.replicas:

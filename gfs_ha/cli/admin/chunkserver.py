@@ -16,6 +16,7 @@ from gfs_ha.cli.admin.chunkservers import (
     standing_text,
     state_text,
 )
+from gfs_ha.cli.listing import listing
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
@@ -116,12 +117,7 @@ def _facts(report: ChunkserverReport) -> Table:
 
 
 def _disks(detail: ServerDetail) -> Table:
-    table = Table(box=None)
-    table.add_column("Disk", no_wrap=True)  # People copy it.
-    table.add_column("State", no_wrap=True)
-    for title in ("Total", "Free", "Chunks"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("Journal", overflow="fold")
+    table = listing("=Disk", "=State", ">Total", ">Free", ">Chunks", "Journal")
     for disk in detail.row.disks:
         table.add_row(*_disk_cells(disk))
     return table
@@ -146,11 +142,7 @@ def _disk_cells(disk: DiskRow) -> list[str | Text]:
 
 
 def _scrubs(scrubs: Sequence[ScrubFacts]) -> Table:
-    table = Table(box=None)
-    table.add_column("Scrub of", no_wrap=True)
-    table.add_column("Now", overflow="fold")
-    table.add_column("Found ever", justify="right", no_wrap=True)
-    table.add_column("Last whole round", no_wrap=True)
+    table = listing("=Scrub of", "Now", ">Found ever", "=Last whole round")
     for scrub in scrubs:
         done = f" {share_text(scrub.bytes_done / scrub.bytes_total)}" if scrub.bytes_total else ""
         table.add_row(
@@ -163,11 +155,7 @@ def _scrubs(scrubs: Sequence[ScrubFacts]) -> Table:
 
 
 def _leases(detail: ServerDetail, limit: int) -> Table:
-    table = Table(box=None)
-    table.add_column("Primary of", no_wrap=True)
-    table.add_column("File", overflow="fold")
-    table.add_column("Length", justify="right", no_wrap=True)
-    table.add_column("Granted by", no_wrap=True)
+    table = listing("=Primary of", "File", ">Length", "=Granted by")
     for one in detail.leases[:limit]:
         table.add_row(
             format_id(one.chunk_id), printable(one.path), size_text(one.length), str(one.epoch)
@@ -176,9 +164,7 @@ def _leases(detail: ServerDetail, limit: int) -> Table:
 
 
 def _damage(detail: ServerDetail, limit: int) -> Table:
-    table = Table(box=None)
-    table.add_column("Damaged", no_wrap=True)
-    table.add_column("Why", overflow="fold")
+    table = listing("=Damaged", "Why")
     for one in detail.damage[:limit]:
         table.add_row(format_id(one.chunk_id), one.why)
     return table

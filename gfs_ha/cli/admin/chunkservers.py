@@ -6,9 +6,9 @@ import re
 
 import click
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from gfs_ha.cli.listing import listing
 from gfs_ha.cli.live.words import brief_age
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.render import render
@@ -21,6 +21,7 @@ from gfs_ha.protocol.reports import DiskRow, ServerReport, ServerRow
 from gfs_ha.protocol.scrub import ScrubRow
 from gfs_ha.protocol.server_modes import IN_SERVICE
 
+_MODE_COLUMNS = 11  # `maintenance` is not broken.
 UNHEARD = "not yet"  # By this leader.
 _STYLES = {"live": "green", "suspect": "yellow", "dead": "bold red"}
 
@@ -125,13 +126,8 @@ def state_text(state: str) -> Text:
 def _(report: ServerReport, wide: bool) -> RenderableType:
     if not report.items:
         return Text("no chunkservers")
-    table = Table(box=None)
-    for title in ("Server", "Rack"):
-        table.add_column(title, overflow="fold")
-    table.add_column("State", no_wrap=True)
-    table.add_column("Mode", overflow="fold", min_width=11)
-    for title in ("Used", "Free", "Chunks", "Heartbeat"):
-        table.add_column(title, justify="right", no_wrap=True)
+    table = listing("Server", "Rack", "=State", "Mode", ">Used", ">Free", ">Chunks", ">Heartbeat")
+    table.columns[3].min_width = _MODE_COLUMNS
     if wide:
         for title in (
             "Labels",

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gfs_ha.cli import output
+from gfs_ha.cli.listing import listing
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.options import TABLE, WIDE
 from gfs_ha.cli.render import names, render
@@ -195,7 +196,7 @@ def _(report: _Page) -> Iterator[str]:
 
 @render.register
 def _(report: _Page, wide: bool) -> Table:
-    table = Table("Finding", "File", "Offset", "Length", "Chunk", "Servers", "Why", box=None)
+    table = listing("Finding", "File", ">Offset", ">Length", "=Chunk", "Servers", "Why")
     for one in report.items:
         table.add_row(
             Text(one.kind, _STYLES[one.severity]),

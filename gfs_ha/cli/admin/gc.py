@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from gfs_ha.cli import output
 from gfs_ha.cli.admin.chunkservers import state_text
+from gfs_ha.cli.listing import listing
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import age_text, count_text, duration_text, size_text, time_text
@@ -103,32 +103,32 @@ def _(report: GarbageReport) -> Iterator[str]:
 def _(report: GarbageReport, wide: bool) -> Group:
     parts: list[RenderableType] = [_headline(report)]
     if report.waiting:
-        table = Table("Waiting", "Count", "Bytes", "Why", box=None)
+        table = listing("Waiting", ">Count", ">Bytes", "Why")
         for row in report.waiting:
             size = size_text(row.bytes) if row.bytes >= 0 else "?"
             count = count_text(row.count) if row.count else ""
             table.add_row(row.kind, count, size, row.why)
         parts.append(table)
     if report.servers and wide:
-        table = Table("Lies on", "State", "Replicas", "Bytes", box=None)
+        table = listing("Lies on", "State", ">Replicas", ">Bytes")
         for server in report.servers:
             size, count = size_text(server.bytes), count_text(server.count)
             table.add_row(server.name, state_text(server.state), count, size)
         parts.append(table)
     if report.orphans:
-        table = Table("Orphan", "On", "Goes", box=None)
+        table = listing("=Orphan", "On", "Goes")
         for one in report.orphans:
             goes = f"in {duration_text(one.due_ms)}" if one.due_ms else "now"
             table.add_row(format_id(one.chunk_id), one.server, goes)
         parts.append(table)
     if report.sparse and wide:
-        table = Table("Less than half alive", "Length", "Alive", "Copies", box=None)
+        table = listing("Less than half alive", ">Length", ">Alive", ">Copies")
         for chunk in report.sparse:
             size, alive = size_text(chunk.length), size_text(chunk.alive_bytes)
             table.add_row(format_id(chunk.chunk_id), size, alive, str(chunk.copies))
         parts.append(table)
     if report.reclaimed:
-        table = Table("Reclaimed", "Replicas", "Bytes", "Since", "Last", box=None)
+        table = listing("Reclaimed", ">Replicas", ">Bytes", "=Since", "Last")
         for got in report.reclaimed:
             since, last = time_text(got.since_ms * 10**6), time_text(got.last_ms * 10**6)
             table.add_row(got.kind, count_text(got.count), size_text(got.bytes), since, last)

@@ -8,11 +8,13 @@ import click
 from rich.table import Table
 
 from gfs_ha.cli import output
+from gfs_ha.cli.listing import listing
+from gfs_ha.cli.live.words import brief_age
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.options import NAME, TABLE, WIDE
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
-from gfs_ha.cli.units import age_text, count_text, duration_text, size_text, time_text
+from gfs_ha.cli.units import count_text, duration_text, size_text, time_text
 from gfs_ha.cli.verb import Family, Row, Verb
 from gfs_ha.errors import NotFound, UsageError
 from gfs_ha.ids import ChunkId, ServerId, format_id
@@ -192,11 +194,11 @@ def _(report: LeaseList) -> Iterator[str]:
 
 @render.register
 def _(report: LeaseList, wide: bool) -> Table:
-    table = Table("Chunk", "File", "Holder", "Ends in", "Granted by", "Renewed", box=None)
-    for title in ("Length", "Last record"):
-        table.add_column(title)
+    table = listing(
+        "=Chunk", "File", "Holder", ">Ends in", "=Granted by", ">Length", ">Last record"
+    )
     if wide:
-        for title in ("At", "Index", "Held for", "Start id"):
+        for title in ("Renewed", "At", "Index", "Held for", "Start id"):
             table.add_column(title)
     for row in report.items:
         cells = [
@@ -205,12 +207,12 @@ def _(report: LeaseList, wide: bool) -> Table:
             row.holder,
             duration_text(row.left_ms),
             str(row.epoch),
-            str(row.renewed),
             size_text(row.length),
-            age_text(row.idle_ms) if row.idle_ms >= 0 else "-",
+            f"{brief_age(row.idle_ms)} ago" if row.idle_ms >= 0 else "-",
         ]
         if wide:
             cells += [
+                str(row.renewed),
                 count_text(row.file_offset),
                 str(row.granted_index),
                 duration_text(row.held_ms),
@@ -228,7 +230,7 @@ def _(report: LeaseHistory) -> Iterator[str]:
 
 @render.register
 def _(report: LeaseHistory, wide: bool) -> Table:
-    table = Table("Time", "What", "Chunk", "File", "Holder", "Epoch", "Why", box=None)
+    table = listing("=Time", "What", "=Chunk", "File", "Holder", "=Epoch", "Why")
     if wide:
         table.add_column("Index")
     for event in report.items:

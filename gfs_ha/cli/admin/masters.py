@@ -11,6 +11,7 @@ from rich.table import Table
 
 from gfs_ha.cli import output
 from gfs_ha.cli.admin.verify import check_line
+from gfs_ha.cli.listing import listing
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import count_text, duration_text, size_text, time_text
@@ -157,7 +158,7 @@ def _(report: MasterReport) -> Iterator[str]:
 
 @render.register
 def _(report: MasterReport, wide: bool) -> Group:
-    table = Table("Master", "Role", "Address", "Term", "Applied", "Behind", "Commit p50", box=None)
+    table = listing("Master", "Role", "Address", ">Term", ">Applied", ">Behind", ">Commit p50")
     if wide:
         for title in ("p99", "Log", "State", "Map", "Disk free", "Memory", "Version"):
             table.add_column(title)
@@ -212,7 +213,7 @@ def _cells(row: MasterRow, wide: bool) -> list[str]:
 
 def terms_table(terms: tuple[LedTerm, ...]) -> Table:
     """Return the terms that led, oldest first."""
-    table = Table("Term", "Leader", "Since", "Lasted", "First entry", box=None)
+    table = listing(">Term", "Leader", "=Since", ">Lasted", ">First entry")
     for at, term in enumerate(terms):
         after = terms[at + 1].since_ms if at + 1 < len(terms) else None
         lasted = "leads now" if after is None else duration_text(max(0, after - term.since_ms))

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import click
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from gfs_ha.cli.admin.chunks import copies_text, replicas_text
+from gfs_ha.cli.listing import listing
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
@@ -62,7 +62,7 @@ def _(report: PlacementReport) -> Iterator[str]:
 
 @render.register
 def _(report: PlacementReport, wide: bool) -> Group:
-    table = Table("Offset", "Length", "Chunk", "State", "Copies", "Replicas", box=None)
+    table = listing(">Offset", ">Length", "=Chunk", "State", "Copies", "Replicas")
     if wide:
         for title in ("In chunk at", "Chunk length", "Durability", "Rule"):
             table.add_column(title)

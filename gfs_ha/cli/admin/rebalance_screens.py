@@ -12,6 +12,7 @@ from rich.text import Text
 from gfs_ha.cli.admin.fill_bar import BAR_LEAST, BarKey, Fill, WithBars
 from gfs_ha.cli.admin.job_screens import ended_how, phase_text, said_text
 from gfs_ha.cli.admin.jobs_wait import progress_text
+from gfs_ha.cli.listing import listing
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.units import count_text, duration_text, share_text, size_text, time_text
@@ -80,9 +81,7 @@ def _headline(report: RebalancePlan) -> Text:
 
 
 def _plan_table(report: RebalancePlan, wide: bool, bar: int) -> Table:
-    table = _server_table()
-    for title in ("Size", "Before", "After"):
-        table.add_column(title, justify="right", no_wrap=True)
+    table = listing("Server", "Rack", ">Size", ">Before", ">After")
     table.add_column(BarKey(changing=True), ratio=1, min_width=BAR_LEAST + 2, max_width=bar)
     for title in ("In", "Out", *(("At most",) if wide else ())):
         table.add_column(title, justify="right", no_wrap=True)
@@ -110,21 +109,8 @@ def _plan_table(report: RebalancePlan, wide: bool, bar: int) -> Table:
     return table
 
 
-def _server_table() -> Table:
-    """Return a table of disks: names are never cut, they fold."""
-    table = Table(box=None)
-    table.add_column("Server", overflow="fold")
-    table.add_column("Rack", overflow="fold")
-    return table
-
-
 def _moves_table(moves: tuple[PlannedMove, ...]) -> Table:
-    table = Table(box=None)
-    table.add_column("Chunk", no_wrap=True)
-    table.add_column("Length", justify="right", no_wrap=True)
-    table.add_column("From", overflow="fold")
-    table.add_column("To", overflow="fold")
-    table.add_column("Why", overflow="fold")
+    table = listing("=Chunk", ">Length", "From", "To", "Why")
     for move in moves:
         table.add_row(
             format_id(move.chunk_id), size_text(move.length), move.source, move.target, move.why
@@ -192,9 +178,7 @@ def _foreseen_text(row: JobRow) -> str:
 
 
 def _status_table(report: RebalanceStatus, bar: int) -> Table:
-    table = _server_table()
-    for title in ("Size", "Used", "Off"):
-        table.add_column(title, justify="right", no_wrap=True)
+    table = listing("Server", "Rack", ">Size", ">Used", ">Off")
     table.add_column(BarKey(changing=False), ratio=1, min_width=BAR_LEAST + 2, max_width=bar)
     for row in report.items:
         off = (row.share - report.mean) * 100

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import click
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from gfs_ha.cli.listing import listing
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import count_text, duration_text, size_text
@@ -133,18 +133,18 @@ def _(report: RepairReport, wide: bool) -> Group:
         parts.append(Text(f"waits: {report.hold}", "yellow"))
     parts += _backed_off(report.budget)
     if report.copying:
-        table = Table("Chunk", "To", "Done", "Of", box=None)
+        table = listing("=Chunk", "To", ">Done", ">Of")
         for copy in report.copying:
             done = size_text(copy.bytes_done) if copy.running else "ordered"
             table.add_row(format_id(copy.chunk_id), copy.server, done, size_text(copy.bytes_total))
         parts.append(table)
     if report.waiting:
-        table = Table("Waiting", "Length", "Why", box=None)
+        table = listing("=Waiting", ">Length", "Why")
         for row in report.waiting:
             table.add_row(format_id(row.chunk_id), size_text(row.length), row.reason)
         parts.append(table)
     if report.failures:
-        table = Table("Failed", "On", "Why", box=None)
+        table = listing("=Failed", "On", "Why")
         for one in report.failures:
             table.add_row(format_id(one.chunk_id), one.server, one.reason)
         parts.append(table)
@@ -189,7 +189,7 @@ def _backed_off(report: RepairBudgetReport) -> list[RenderableType]:
 
 @render.register
 def _(report: RepairBudgetReport, wide: bool) -> RenderableType:
-    table = Table("Budget", "Value", box=None)
+    table = listing("Budget", "Value")
     for name, value in (
         ("of all servers", report.cluster_bytes_per_s),
         ("of each server", report.server_bytes_per_s),

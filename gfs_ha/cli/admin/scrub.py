@@ -12,6 +12,7 @@ from rich.text import Text
 from gfs_ha.cli import output
 from gfs_ha.cli.admin.chunkservers import by_name, state_text
 from gfs_ha.cli.admin.scrub_wait import check_found, wait_for_rounds
+from gfs_ha.cli.listing import listing
 from gfs_ha.cli.options import NAME, TABLE, WIDE, NumberRange
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
@@ -225,8 +226,8 @@ def _(report: ScrubBudgetReport) -> Iterator[str]:
 
 @render.register
 def _(report: ScrubReport, wide: bool) -> Group:
-    titles = ("Server", "Scrub", "Done", "Of", "Rate", "To go", "Found", "Last whole round")
-    table = Table(*titles, box=None)
+    titles = ("Server", "Scrub", ">Done", ">Of", ">Rate", ">To go", ">Found", "Last whole round")
+    table = listing(*titles)
     if wide:
         for title in ("Round", "Began", "Replicas", "Headers mended", "Next", "Disk"):
             table.add_column(title)
@@ -296,7 +297,7 @@ def _moment(wall_ms: int) -> str:
 
 @render.register
 def _(report: ScrubBudgetReport, wide: bool) -> Table:
-    table = Table("Budget", "Value", box=None)
+    table = listing("Budget", "Value")
     rate = f"{size_text(report.bytes_per_s)}/s" if report.bytes_per_s else "no limit"
     table.add_row("of each disk", rate)
     period = duration_text(report.period_s * 1000) if report.period_s else "no rounds by schedule"

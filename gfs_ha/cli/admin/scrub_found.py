@@ -9,6 +9,7 @@ import msgspec
 from rich.table import Table
 
 from gfs_ha.cli.admin.scrub import chosen_rows
+from gfs_ha.cli.listing import listing
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import time_text
@@ -73,7 +74,7 @@ def _(report: FoundDamageList) -> Iterator[str]:
 
 @render.register
 def _(report: FoundDamageList, wide: bool) -> Table:
-    table = Table("Found", "Server", "Chunk", "What", box=None)
+    table = listing("Found", "Server", "=Chunk", "What")
     if wide:
         table.add_column("Disk")
     for item in report.items:

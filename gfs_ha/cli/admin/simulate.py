@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gfs_ha.cli.listing import listing
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.units import count_text, share_text, size_text
@@ -196,7 +197,7 @@ def _(report: PlacementSimulation, wide: bool) -> Group:
 
 def fills_table(rows: Iterable[FillRow]) -> Table:
     """Return how full servers are, and would be then, as a table."""
-    table = Table("Server", "Rack", "", "Used", "Then", "Gets", "Gives", box=None)
+    table = listing("Server", "Rack", "", ">Used", ">Then", ">Gets", ">Gives")
     for row in rows:
         table.add_row(
             row.name,

@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterator
 import click
 import msgspec
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from gfs_ha.cli.admin.drain_plan import named_rows, usable
 from gfs_ha.cli.admin.simulate import candidates_of
+from gfs_ha.cli.listing import listing
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session
@@ -202,7 +202,7 @@ def _(report: StopVerdict, wide: bool) -> Group:
     shown = report.items if wide else report.items[:_SHOWN]
     if shown:
         named = any(row.path for row in shown)
-        table = Table("Chunk", "Then", "Copies left", "Goal", box=None)
+        table = listing("=Chunk", "Then", ">Copies left", ">Goal")
         if named:
             table.add_column("File")
         for row in shown:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gfs_ha.cli.admin.chunks import chunk_ids_of
+from gfs_ha.cli.listing import listing
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.units import count_text, size_text
@@ -105,7 +106,7 @@ def _(report: _Page) -> Iterator[str]:
 
 @render.register
 def _(report: _Page, wide: bool) -> Table:
-    table = Table("Chunk", "Length", "Server", "Rack", "Copy", "Why", box=None)
+    table = listing("=Chunk", ">Length", "Server", "Rack", "Copy", "Why")
     for chunk in report.items:
         head = (format_id(chunk.chunk_id), size_text(chunk.length))
         for row in chunk.replicas:
