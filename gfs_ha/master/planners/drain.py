@@ -21,6 +21,7 @@ from gfs_ha.master.planners.drain_end import left_there
 from gfs_ha.master.planners.drain_walk import Blocked, DrainRound, JobWalk
 from gfs_ha.master.planners.job_book import JobLeft
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
+from gfs_ha.master.planners.rebalance import PAID_AHEAD_S
 from gfs_ha.master.planners.scene import Load, Scene
 from gfs_ha.master.state.commands import EndCopy, PlaceCopy
 from gfs_ha.master.state.job_commands import NoteJob, SetJobPhase
@@ -105,10 +106,12 @@ class _Drain:
             one.chunk_id for one in made.proposals if isinstance(one, PlaceCopy | EndCopy)
         }
         self._vain = 0
+        self._walk = JobWalk()
 
     def go_on(self, walk: JobWalk, limits: PlanLimits) -> None:
         """Look at the next places, and end the job when there are none."""
-        if self._scene.seen.now_s < walk.rest_until_s:
+        self._walk = walk
+        if self._scene.seen.now_s < walk.rest_until_s or self._paid_ahead():
             return
         if self._state == GONE:
             self._say(DIED)
@@ -118,7 +121,7 @@ class _Drain:
         before = len(self._made.proposals)
         for disk_id, chunk_id in here:
             begun = len(self._made.proposals) - before
-            if begun >= limits.items or self._vain >= _VAIN_MAX:
+            if begun >= limits.items or self._vain >= _VAIN_MAX or self._paid_ahead():
                 break  # The next plan goes on from here: none is passed over for others.
             walk.after = (disk_id, chunk_id)
             self._place(walk.running, disk_id, chunk_id)
@@ -224,8 +227,9 @@ class _Drain:
             return scene.repair.hold
         if load.lacking or load.full:
             return TURN
-        if self._job.disk_id and self._move_within(chunk_id, chunk):
-            return MOVING
+        within = self._move_within(chunk_id, chunk) if self._job.disk_id else ""
+        if within:
+            return within
         wanted = scene.copy_wanted(chunk_id, chunk, kept)
         candidates = scene.candidates.values()
         best, _ = place_copy(candidates, wanted)
@@ -249,29 +253,36 @@ class _Drain:
         load.add(best.server_id, sources[0], chunk.length)
         return MOVING
 
-    def _move_within(self, chunk_id: ChunkId, chunk: Chunk) -> bool:
-        """Propose that the server has its copy on another of its disks, if there is room.
+    def _move_within(self, chunk_id: ChunkId, chunk: Chunk) -> str:
+        """Propose that the server has its copy on another of its disks; empty: it has no room.
 
         The rule sees no difference, and no byte leaves the machine.
         """
         scene, load, own = self._scene, self._load, self._server_id
         here = scene.candidates.get(own)
         if here is None or here.disk_id == scene.disk_of(chunk, own):
-            return False
-        if not load.free(own, chunk.length):
-            return False
+            return ""
         wanted = replace(scene.copy_wanted(chunk_id, chunk, []), taken=frozenset())
         if place_copy([here], wanted)[0] is None:
-            return False
+            return ""
+        if not load.free(own, chunk.length):
+            self._vain += 1
+            return TURN
         self._propose(chunk_id, chunk, here)
         load.add(own, own, chunk.length)
-        return True
+        return MOVING
 
     def _propose(self, chunk_id: ChunkId, chunk: Chunk, target: Candidate) -> None:
         seen = len(chunk.holders) + len(chunk.copying)
         where = (chunk.sealed_index, target.server_id, target.disk_id, seen)
         move = PlaceCopy(chunk_id, *where, job=self._number, leaves=self._server_id)
         self._made.proposals.append(move)
+        self._walk.pay(self._scene.seen.now_s, chunk.length, self._job.options.bytes_per_s)
+
+    def _paid_ahead(self) -> bool:
+        """Return whether as much was begun as the limit of the job allows for now."""
+        until_s = self._scene.seen.now_s + PAID_AHEAD_S
+        return bool(self._job.options.bytes_per_s) and self._walk.paid_until_s > until_s
 
     def _nowhere(self, chunk_id: ChunkId, chunk: Chunk, kept: list[ServerId]) -> Blocked | None:
         """Return what keeps a chunk from getting a copy at all; None: nothing does."""
