@@ -275,7 +275,7 @@ def test_leases_are_listed_shown_revoked_and_remembered(gfsctl: Gfsctl, home: st
     assert chunk_id in [one["chunk_id"] for one in listed]
     assert chunk_id in gfsctl.ok("admin", "leases", "ls", "-o", "wide").out.decode()
     titles, *_ = gfsctl.ok("admin", "leases", "ls", "-o", "table").lines
-    assert " ".join(titles.split()).startswith("Chunk File Holder Ends in Granted by Length")
+    assert " ".join(titles.split()).startswith("Chunk File Holder Ends in Epoch Idle")
     assert "say -y" in gfsctl.refused(2, "admin", "leases", "revoke", chunk_id)
     dry = gfsctl.ok("admin", "leases", "revoke", "--server", holder, "-n").out.decode()
     assert dry.startswith(f"would revoke the lease of {holder}")

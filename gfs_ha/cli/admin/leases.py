@@ -194,11 +194,9 @@ def _(report: LeaseList) -> Iterator[str]:
 
 @render.register
 def _(report: LeaseList, wide: bool) -> Table:
-    table = listing(
-        "=Chunk", "File", "Holder", ">Ends in", "=Granted by", ">Length", ">Last record"
-    )
+    table = listing("=Chunk", "File", "Holder", ">Ends in", "=Epoch", ">Idle")
     if wide:
-        for title in ("Renewed", "At", "Index", "Held for", "Start id"):
+        for title in ("Length", "Renewed", "At", "Index", "Held for", "Start id"):
             table.add_column(title)
     for row in report.items:
         cells = [
@@ -207,11 +205,11 @@ def _(report: LeaseList, wide: bool) -> Table:
             row.holder,
             duration_text(row.left_ms),
             str(row.epoch),
-            size_text(row.length),
-            f"{brief_age(row.idle_ms)} ago" if row.idle_ms >= 0 else "-",
+            brief_age(row.idle_ms) if row.idle_ms >= 0 else "-",
         ]
         if wide:
             cells += [
+                size_text(row.length),
                 str(row.renewed),
                 count_text(row.file_offset),
                 str(row.granted_index),
