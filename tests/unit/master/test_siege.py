@@ -9,6 +9,7 @@ from siege_house import Siege
 
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.master.planners.copies import evidence
+from gfs_ha.master.planners.plan import PlanLimits
 from gfs_ha.master.planners.scene import Scene
 from gfs_ha.master.state.job_commands import SetJobPhase, StartJob
 from gfs_ha.master.state.jobs import get_job, running_jobs
@@ -249,3 +250,35 @@ def test_whatever_is_asked_at_once_no_copy_is_lost_and_all_comes_to_rest(seed: i
         for number, job in running_jobs(view):
             left = siege.cursors.jobs.of(number)
             assert job.phase == PAUSED or left.blocked or left.waits, (number, job, left)
+
+
+@pytest.mark.parametrize(
+    ("told", "real"), [((4, 5, 6), (1, 2, 3)), ((1, 2, 3), (4, 5, 6)), ((2, 4, 6), (1, 3, 5))]
+)
+def test_masters_that_go_on_from_an_old_copy_find_chunks_that_were_moved_since(
+    told: tuple[int, ...], real: tuple[int, ...]
+) -> None:
+    siege = Siege(
+        server_count=6,
+        racks={one: f"r{one % 3}" for one in range(1, 7)},
+        totals=dict.fromkeys(range(1, 7), 300),
+        limits=PlanLimits(rows=8),  # It takes a while to count what lies on a disk.
+    )
+    moved = [siege.chunk(told) for _ in range(3)]
+    for number, chunk_id in enumerate(moved):
+        siege.file(chunk_id, f"/f{number}")
+    for number in range(40):
+        siege.chunk(((1, 2, 3), (4, 5, 6), (1, 3, 5), (2, 4, 6))[number % 4])
+    for server in range(1, 7):
+        siege.on_disk[server] = {
+            chunk_id
+            for chunk_id in siege.on_disk[server] | set(moved)
+            if chunk_id not in moved or server in real
+        }
+    siege.elect()
+    for _ in range(60):
+        siege.settle(20)
+        assert all(siege.real(chunk_id) for chunk_id in moved), "all that was left is deleted"
+        if all(len(siege.good(chunk_id)) == 3 for chunk_id in moved):
+            break
+    assert all(len(siege.good(chunk_id)) == 3 for chunk_id in moved)
