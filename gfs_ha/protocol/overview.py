@@ -32,6 +32,7 @@ class ServerTotals(Word, frozen=True):
     high_usage: float = 0.0
     suspects: tuple[str, ...] = ()  # The first few names of those that are suspect ...
     gone: tuple[str, ...] = ()  # ... and of those that are dead.
+    unheard: int = 0  # Of those that are not dead: a new leader does not know how full they are.
 
 
 class GoalRow(Word, frozen=True):

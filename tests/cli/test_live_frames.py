@@ -17,9 +17,10 @@ from gfs_ha.cli.live.history import POINTS_MAX, SERVER_POINTS, SERVERS_MAX, Hist
 from gfs_ha.cli.live.look import TABS, Look
 from gfs_ha.cli.live.sight import Looked, Sight
 from gfs_ha.cli.live.spans import length, plain
-from gfs_ha.cli.live.summary import summary
+from gfs_ha.cli.live.summary import disk_spans, summary
 from gfs_ha.protocol.events import EventItem
 from gfs_ha.protocol.live import GetLive
+from gfs_ha.protocol.overview import ServerTotals
 from gfs_ha.protocol.reports import MasterFacts
 from gfs_ha.sim.live_scene import LiveScene
 
@@ -192,6 +193,14 @@ def test_what_is_seen_now_is_named_whatever_led_to_it() -> None:
     look.stack += [("file", "/projects/天文台/" + "deep/" * 20 + "night.log"), ("chunk", 0x3F2A)]
     text = text_of(look, seen(scene, 2), (80, 24), scene.now_s)
     assert "deep/night.log > chunk 0x3f2a" in text
+
+
+def test_how_full_disks_are_is_told_with_how_many_servers_are_still_to_be_heard() -> None:
+    totals = ServerTotals(count=3, live=3, total_bytes=100, free_bytes=75, low="a", high="b")
+    (text,) = disk_spans(totals)
+    assert text == "disk 25 % (a 0 % … b 0 %)"
+    (text,) = disk_spans(replace(totals, unheard=2))
+    assert text == "disk 25 % (2 not heard yet)"
 
 
 def test_a_new_leader_that_has_measured_nothing_leaves_the_history_as_it_is() -> None:

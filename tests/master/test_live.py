@@ -40,6 +40,10 @@ def test_the_leader_shows_pages_and_rates_and_a_follower_what_its_tables_say(
     assert [row.name for row in found.servers] == ["cs3", "cs4"] and found.matching == 2
     assert found.overview.servers.count == 4 and found.leads and found.answered_by == leader
 
+    # A leader that is new says so of servers which have not told it how full they are.
+    wait_until(
+        lambda: look(asker, trio.leader(), GetLive()).overview.servers.unheard == 0, "all told"
+    )
     busy = servers[2]
     counted = 0
 

@@ -192,7 +192,7 @@ def _blocked_lines(row: JobRow, wide: bool) -> Iterator[RenderableType]:
             yield _indented(f"{ids[0]}{of} {why}", 2)
         else:
             yield _indented(f"{len(ids)} chunks{of}, each {why}", 2)
-            listed = ids if wide else ids[:_CHUNKS_SHOWN]
+            listed = ids if wide or len(ids) <= _CHUNKS_SHOWN + 1 else ids[:_CHUNKS_SHOWN]
             more = f" and {len(ids) - len(listed)} more" if len(ids) > len(listed) else ""
             yield _indented(f"{', '.join(listed)}{more}", 6)
         yield from (_indented(f"{'or: ' if at else ''}{way}", 6) for at, way in enumerate(ways))

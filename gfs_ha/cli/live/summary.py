@@ -173,6 +173,8 @@ def disk_spans(totals: ServerTotals) -> list[str | Span]:
     if not totals.total_bytes:
         return [f"disk {NOTHING}"]
     used = share_text(1 - totals.free_bytes / totals.total_bytes)
+    if totals.unheard:
+        return [f"disk {used} ({count_text(totals.unheard)} not heard yet)"]
     if totals.count < 2:
         return [f"disk {used}"]
     ends = (

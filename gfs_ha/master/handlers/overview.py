@@ -61,7 +61,7 @@ def _server_totals(desk: Desk, view: View, servers: list[tuple[ServerId, Server]
     observed = reign.observed
     now_ms = cluster_ms(view.counters(), now_s - reign.elected_s)
     states = dict.fromkeys((LIVE, SUSPECT, DEAD), 0)
-    leaving = left = maintenance = total = free = 0
+    leaving = left = maintenance = total = free = unheard = 0
     silent: dict[str, list[str]] = {SUSPECT: [], DEAD: []}
     usages: list[tuple[float, str]] = []
     for server_id, server in servers:
@@ -78,6 +78,8 @@ def _server_totals(desk: Desk, view: View, servers: list[tuple[ServerId, Server]
             total += facts.total_bytes
             free += facts.free_bytes
             usages.append((facts.disk_usage, server.name))
+        else:
+            unheard += state != DEAD
     low, high = min(usages, default=(0.0, "")), max(usages, default=(0.0, ""))
     return ServerTotals(
         count=len(servers),
@@ -96,6 +98,7 @@ def _server_totals(desk: Desk, view: View, servers: list[tuple[ServerId, Server]
         high_usage=high[0],
         suspects=tuple(silent[SUSPECT][:_SILENT_NAMED]),
         gone=tuple(silent[DEAD][:_SILENT_NAMED]),
+        unheard=unheard,
     )
 
 
