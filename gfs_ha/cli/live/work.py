@@ -21,6 +21,7 @@ from gfs_ha.protocol.jobs import (
     RUNNING,
     JobRow,
     job_number,
+    standing_error,
 )
 from gfs_ha.protocol.live import LiveReport
 
@@ -31,7 +32,7 @@ _PHASES = {RUNNING: GOOD, PAUSED: WARN, DONE: FAINT, FAILED: BAD, CANCELLED: WAR
 _JOBS = (
     Column("job"),
     Column("kind", least=9, most=14),
-    Column("of", rank=4, least=10, most=40, name=True),
+    Column("of", rank=1, least=10, most=40, name=True),
     Column("phase"),
     Column("done", right=True),
     Column("", rank=6),
@@ -39,7 +40,7 @@ _JOBS = (
     Column("rate", right=True, rank=1, usual=11),
     Column("ETA", right=True, rank=1, usual=6),
     Column("asked by", rank=7, most=24),
-    Column("says", least=24, most=120, rank=2),
+    Column("says", least=14, most=120, rank=2),
 )
 
 
@@ -52,7 +53,7 @@ def jobs_page(look: Look, sight: Sight, live: LiveReport, width: int) -> Page:
 def _job_row(job: JobRow) -> Row:
     over = job.phase not in (RUNNING, PAUSED)
     blocked = f"{count_text(job.blocked, 'chunk')} blocked" if job.blocked else ""
-    says = ", ".join(filter(None, (blocked, "" if over else job.waits, job.last_error)))
+    says = ", ".join(filter(None, (blocked, "" if over else job.waits, standing_error(job))))
     return (
         (job.id, STRONG),
         job.kind,
