@@ -8,11 +8,12 @@ import resource
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
 from gfs_ha.cli import output
+from gfs_ha.cli.data.room import LIVE, room_bytes, standing
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.options import TABLE, WIDE
 from gfs_ha.cli.session import Session, pass_session
@@ -24,6 +25,7 @@ from gfs_ha.contexts import choose
 from gfs_ha.errors import GfsError, Unhealthy
 from gfs_ha.limits import GIB
 from gfs_ha.protocol.codec import Word
+from gfs_ha.protocol.reports import ServerRow
 from gfs_ha.version import VERSION
 
 FILES_MIN = 1024
@@ -53,9 +55,9 @@ class DoctorItem(Word, frozen=True):
 def doctor(session: Session, target: str | None) -> None:
     """Look for what is wrong between this machine and the cluster, and say what to do.
 
-    It looks at the configuration, names, ports, the leader, versions, clocks, and this machine's
-    limits; it changes nothing, and ends within a few seconds whatever hangs. Exit status 0: nothing
-    failed (there may be warnings); 8: something did.
+    It looks at the configuration, names, ports, the leader, room, versions, clocks, and the limits
+    of this machine; it changes nothing, and ends within a few seconds whatever hangs. Exit status
+    0: nothing failed (there may be warnings); 8: something did.
     """
     config, first = _configuration(session)
     checks = [first]
@@ -119,7 +121,24 @@ def _cluster(config: Config) -> list[Check]:
 
     runtime = ThreadedRuntime()
     guard(runtime)
-    return diagnose(Doctor(config, runtime).look(), VERSION)
+    seen = Doctor(config, runtime).look()
+    rows = [one.row for one in seen.servers or ()]
+    return [*diagnose(seen, VERSION), *([room_there(rows)] if rows else [])]
+
+
+def room_there(servers: Sequence[ServerRow]) -> Check:
+    """Return what is to be said of the room for new files."""
+    taking = [one for one in servers if standing(one) == LIVE]
+    having = [one for one in taking if room_bytes(one)]
+    free = f"{size_text(sum(map(room_bytes, having)))} for copies"
+    told = f"{free} on {len(having)} of {count_text(len(servers), 'chunkserver')}"
+    if not having:
+        step = "add chunkservers, or remove files; gfsctl df -o wide shows each server"
+        return Check("room", FAIL, "no chunkserver has room for new files", step)
+    full = ", ".join(one.name for one in taking if not room_bytes(one))
+    if full:
+        return Check("room", WARN, f"{told}; full: {full}", "gfsctl admin rebalance, or gfsctl df")
+    return Check("room", OK, told)
 
 
 def _scratch(target: str | None) -> Iterator[Check]:

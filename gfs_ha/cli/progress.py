@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 class Bar:
     """A client.transfers.Progress that a person sees. A bar that ended says what happened.
 
-    Its methods are called by several threads. Args: `verb` is the word for what was done.
+    Its methods are called by several threads. Args: `verb` is the word for what was done, `rest`
+    what becomes of the rest when it is broken off.
     """
 
-    def __init__(self, session: Session, verb: str, shown: bool = True) -> None:
+    def __init__(self, session: Session, verb: str, shown: bool = True, rest: str = "") -> None:
         self._verb = verb
+        self._rest = f"; {rest}" if rest else ""
         self._shown = shown and output.stderr_is_terminal() and not session.options.quiet
         self._color = session.options.color
         self._runtime = ThreadedRuntime()
@@ -55,10 +57,9 @@ class Bar:
         files = count_text(self._files_finished, "file")
         moved = size_text(self._bytes_moved)
         rate = size_text(self._bytes_moved / took_s)
-        ended = "" if error is None else "broken off: "
-        output.say(
-            f"{ended}{self._verb} {files}, {moved} in {duration_text(took_s * 1000)} ({rate}/s)"
-        )
+        ended, rest = ("", "") if error is None else ("broken off: ", self._rest)
+        took = duration_text(took_s * 1000)
+        output.say(f"{ended}{self._verb} {files}, {moved} in {took} ({rate}/s){rest}")
 
     def expect(self, files: int, size: int) -> None:
         with self._lock:

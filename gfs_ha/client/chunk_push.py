@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gfs_ha.client.data_plane import DataPlane, PushStream
-from gfs_ha.errors import GfsError, TooFewCopies, UnknownOutcome
+from gfs_ha.errors import DiskFull, GfsError, NoSpace, TooFewCopies, UnknownOutcome
 from gfs_ha.ids import ServerId, format_id
 from gfs_ha.protocol.frames import ReplicaAck
 from gfs_ha.protocol.metadata import ChunkAllocated
@@ -101,7 +101,8 @@ def read_acks(
         failed = (chunk.replicas[0].server_id,)
     if error is None and len(holders) < len(chunk.replicas):
         why = "; ".join(f"{_name(chunk, ack.server_id)}: {ack.message}" for ack in failures)
-        error = TooFewCopies(
+        full = {ack.code for ack in failures} == {DiskFull.__name__}
+        error = (NoSpace if full else TooFewCopies)(
             f"chunk {format_id(chunk.chunk_id)} reached {len(holders)} of "
             f"{len(chunk.replicas)} servers ({why or 'the others did not answer'})"
         )

@@ -18,6 +18,7 @@ from gfs_ha.cli.data.du import Columns
 from gfs_ha.cli.data.listing import FileItem
 from gfs_ha.cli.data.room import copies_per_rack, fitting_bytes, room_bytes, sharing, standing
 from gfs_ha.cli.data.totals import Total
+from gfs_ha.cli.doctor import room_there
 from gfs_ha.cli.render import render, text_of
 from gfs_ha.ids import ContentId, DiskId, InodeId, ServerId
 from gfs_ha.limits import GIB, MIB
@@ -177,6 +178,15 @@ def test_bytes_can_be_exact() -> None:
     assert str(100 * GIB) in exact and f"{50 * GIB} bytes of files" in exact
 
 
+def test_doctor_tells_how_much_room_there_is() -> None:
+    roomy, full = server("cs1", "r1", 55 * GIB), server("cs2", "r1", 2 * GIB)
+    drained = replace(roomy, name="cs3", mode="drained")
+    assert room_there([roomy, drained]).state == "ok"
+    warned = room_there([roomy, full])
+    assert warned.state == "warn" and "full: cs2" in warned.fact
+    assert room_there([full, drained]).state == "fail"
+
+
 def test_copies_lie_on_servers_of_their_own() -> None:
     equal = [server(f"cs{number}", "r1", 55 * GIB) for number in range(1, 4)]
     assert fitting_bytes(equal, 3, "seed") == 50 * GIB
@@ -218,7 +228,7 @@ def test_what_fits_is_never_more_than_there_is_and_grows_with_room() -> None:
 
 
 def test_servers_that_share_a_disk_are_noticed() -> None:
-    one = server("cs1", "r1", 70 * GIB, machine="h")
+    one = server("cs1", "r1", 70 * GIB, 100 * GIB + 4096, machine="h")
     twin = replace(one, name="cs2", free_bytes=one.free_bytes + 4096)
     assert sharing([one, twin]) == ["cs1", "cs2"]
     assert sharing([one, replace(twin, machine="other")]) == []

@@ -134,7 +134,8 @@ def _row(name: str, kind: str, rack: str, servers: Sequence[ServerRow]) -> Space
 def _warnings(space: Space, servers: Sequence[ServerRow]) -> list[str]:
     found: list[str] = []
     mark = share_text(HIGH_WATER)
-    full = [one for one in servers if one.state == LIVE and one.disk_usage >= NEAR_SHARE]
+    near = [one for one in servers if one.state == LIVE and one.disk_usage >= NEAR_SHARE]
+    full = sorted(near, key=lambda one: (-one.disk_usage, by_name(one)))
     if full:
         named = ", ".join(f"{one.name} {share_text(one.disk_usage)}" for one in full[:8])
         more = f" and {len(full) - 8} more" if len(full) > 8 else ""

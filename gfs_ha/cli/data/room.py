@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from gfs_ha.limits import MIB
 from gfs_ha.master.placement import HIGH_WATER
 from gfs_ha.master.rules import HDFS, SPREAD
 from gfs_ha.protocol.reports import ServerRow
 from gfs_ha.protocol.server_modes import IN_SERVICE
 
 LIVE = "live"
-_ALIKE_BYTES = 256 << 20
+_ALIKE_BYTES = 256 * MIB
 
 
 def standing(server: ServerRow) -> str:
@@ -83,12 +84,13 @@ def copies_per_rack(rule: str, goal: int, racks: int) -> int:
 def sharing(servers: Sequence[ServerRow]) -> list[str]:
     """Return the names of servers that seem to lie on one disk, which each of them counts whole.
 
-    Two disks of one size are hardly ever as full by chance, but when they are empty.
+    Two disks of one size are hardly ever as full by chance, but when they are empty. A size of
+    whole MiB is a server's capacity, as somebody gave it: that is its own.
     """
     groups: dict[tuple[str, int], list[tuple[int, str]]] = defaultdict(list)
     for one in servers:
         used = one.total_bytes - one.free_bytes
-        if used > 64 << 20:
+        if used > 64 * MIB and one.total_bytes % MIB:
             groups[one.machine, one.total_bytes].append((used, one.name))
     for (_, total), members in groups.items():
         alike = min(_ALIKE_BYTES, total >> 12)  # They look at it at different moments.

@@ -118,7 +118,8 @@ def sync(
     sides = sides_of(session, source, target)
     rule = SyncRule(sides.up, delete, checksum)
     globs = Globs(include, exclude)
-    with Bar(session, "copied", shown=not dry_run) as bar:
+    rest = "run it again: it does what is left"
+    with Bar(session, "copied", shown=not dry_run, rest=rest) as bar:
         options = TreeOptions(jobs, bwlimit, globs, bar)
         run = session.cluster.trees.sync(sides.local, sides.remote, rule, options)
         if not dry_run:
@@ -295,6 +296,10 @@ def _done_text(summary: SyncSummary) -> str:
         parts.append(f"set mode or time of {changed:,}")
     if gone := summary.deleted_files + summary.deleted_directories:
         parts.append(f"deleted {gone:,}")
+    told = f"{', '.join(parts)}; {_equal(summary)} equal already"
     if not parts:
-        return f"nothing to do: {_equal(summary)} equal"
-    return f"{', '.join(parts)}; {_equal(summary)} equal already"
+        told = f"nothing to do: {_equal(summary)} equal"
+    left = summary.planned(DELETE) - gone
+    if left and not summary.problems:
+        told += f"; {count_text(left, 'name stays', 'names stay')} that only the target has"
+    return told

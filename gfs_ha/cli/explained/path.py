@@ -11,6 +11,7 @@ from gfs_ha.cli.explained.repairs import chunk_troubles, repair_coming
 from gfs_ha.cli.runbooks import Step
 from gfs_ha.cli.units import count_text, duration_text, size_text, time_text
 from gfs_ha.ids import format_id
+from gfs_ha.master.rules import RULE_TEXTS
 from gfs_ha.protocol.append import LeaseRow
 from gfs_ha.protocol.metadata import FileStatus
 from gfs_ha.protocol.policy import PolicyReport
@@ -75,7 +76,8 @@ def explain_directory(path: str, status: FileStatus, policy: PolicyReport) -> Ex
         rules=(
             f"a new file gets {count_text(policy.goal, 'copy', 'copies')}"
             f" ({_from(policy.goal_from, path)}),"
-            f" placement {policy.rule} ({_from(policy.rule_from, path)}),"
+            f" placement {policy.rule}: {RULE_TEXTS.get(policy.rule, 'as its masters have it')}"
+            f" ({_from(policy.rule_from, path)}),"
             f" chunks of {size_text(policy.chunk_bytes)} ({_from(policy.chunk_bytes_from, path)})",
         ),
         next=(

@@ -27,8 +27,10 @@ from gfs_ha.errors import (
     LimitExceeded,
     NoLeader,
     NoServers,
+    NoSpace,
     NotLeader,
     Overloaded,
+    TooFewCopies,
     UnknownOutcome,
     Unreachable,
 )
@@ -185,6 +187,14 @@ def test_a_replica_that_refuses_at_the_right_end_is_no_holder() -> None:
     outcome = read_acks(allocated(), acks, 10, None)
     assert outcome.complete == (1, 3)
     assert outcome.failed == (2,)
+
+
+def test_that_only_room_was_missing_is_said_as_such() -> None:
+    full = ReplicaAck(1, "DiskFull", 0, "the disk is full"), ReplicaAck(2, "DiskFull", 0, "so")
+    silent = ReplicaAck(3, "UnknownOutcome", 0, "above")
+    assert isinstance(read_acks(allocated(), (*full, silent), 10, None).error, NoSpace)
+    other = ReplicaAck(3, "Unreachable", 0, "refused")
+    assert isinstance(read_acks(allocated(), (*full, other), 10, None).error, TooFewCopies)
 
 
 def test_the_blame_goes_to_whom_the_hop_above_names() -> None:
