@@ -5,14 +5,16 @@ A leader that is new and still hears its servers chooses none: it would make do 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from gfs_ha.errors import Busy, NoServers, NoSpace
 from gfs_ha.ids import ServerId
-from gfs_ha.master.observed import LIVE, Observed
+from gfs_ha.master.observed import LIVE, DiskKey, Observed
 from gfs_ha.master.placement import Candidate, Placement, Wanted, place
 from gfs_ha.master.roster import Roster
 from gfs_ha.master.state.records import Server
+from gfs_ha.protocol.control import DiskFacts
 from gfs_ha.protocol.measures import seconds_text
 
 _GATHER_RETRY_MS = 50
@@ -43,8 +45,8 @@ def choose(
     if chosen is None:
         assert missing is not None, "no places and no reason"
         raise missing
-    for server_id, _ in chosen.replicas:
-        observed.promised(server_id, wanted.capacity, now_s)
+    for disk in chosen.replicas:
+        observed.promised(disk, wanted.capacity, now_s)
     return chosen
 
 
@@ -65,7 +67,7 @@ def candidates(known: Roster, observed: Observed, now_s: float) -> list[Candidat
     """Return the servers as placement sees them: what is registered, and what was heard."""
     pending = observed.pending_bytes(now_s)
     found = [
-        _candidate(known, (server_id, server), observed, pending.get(server_id, 0), now_s)
+        _candidate(known, (server_id, server), observed, pending, now_s)
         for server_id, server in known.servers
     ]
     if len({server.machine for _, server in known.servers}) > 1:
@@ -77,17 +79,22 @@ def _candidate(
     known: Roster,
     about: tuple[ServerId, Server],
     observed: Observed,
-    pending_bytes: int,
+    pending: Mapping[DiskKey, int],
     now_s: float,
 ) -> Candidate:
     server_id, server = about
+
+    def room(disk: DiskFacts) -> int:
+        """Return what is left of a disk once all is written: so they take chunks in turns."""
+        return disk.free_bytes - pending.get((server_id, disk.disk_id), 0)
+
     facts = observed.servers.get(server_id)
     state = observed.state(server_id, now_s)
     own = {disk.disk_id for disk in server.disks if not disk.lost}
     told = () if facts is None else facts.disks
     working = [disk for disk in told if disk.disk_id in own and not disk.failed]
     disks = [disk for disk in working if known.serves(server_id, disk.disk_id)]
-    best = max(disks, key=lambda disk: disk.free_bytes, default=None)
+    best = max(disks, key=room, default=None)
     standing = known.trouble(server_id)
     if standing:
         trouble = standing  # What was decided comes before what is observed.
@@ -109,6 +116,6 @@ def _candidate(
         used_share=1 - best.free_bytes / best.total_bytes if best and best.total_bytes else 1.0,
         free_bytes=best.free_bytes if best else 0,
         total_bytes=best.total_bytes if best else 0,
-        pending_bytes=pending_bytes,
+        pending_bytes=pending.get((server_id, best.disk_id), 0) if best else 0,
         trouble=trouble,
     )

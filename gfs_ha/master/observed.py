@@ -50,6 +50,8 @@ GATHER_S = 1.5 * HEARTBEAT_PARK_S  # By then every server that lives has found a
 SETTLED_S = SUSPECT_S + 2.0  # A server that comes and goes is no evidence.
 _NO_EPOCH = Epoch(0, 0)
 
+DiskKey = tuple[ServerId, DiskId]
+
 
 @dataclass(slots=True)
 class ServerFacts:
@@ -102,8 +104,8 @@ class Observed:
     usage: UsageHeard = field(default_factory=UsageHeard)
     _blocks: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
     _listed: dict[ServerId, dict[ChunkId, str]] = field(default_factory=dict)
-    _promised: deque[tuple[float, ServerId, int]] = field(default_factory=deque)
-    _pending: dict[ServerId, int] = field(default_factory=dict)  # The bytes of all these.
+    _promised: deque[tuple[float, DiskKey, int]] = field(default_factory=deque)
+    _pending: dict[DiskKey, int] = field(default_factory=dict)  # The bytes of all these.
 
     def registered(self, server_id: ServerId, request: RegisterServer, now_s: float) -> None:
         """Note a start of a server; what an earlier start had told is void."""
@@ -296,14 +298,14 @@ class Observed:
         """Return the seconds since the session was heard, at most those since the election."""
         return max(0.0, now_s - self.sessions.get(session_id, self.elected_s))
 
-    def promised(self, server_id: ServerId, capacity: int, now_s: float) -> None:
-        """Note bytes that were allocated on a server and may not be in its usage yet."""
-        self._promised.append((now_s, server_id, capacity))
-        self._pending[server_id] = self._pending.get(server_id, 0) + capacity
+    def promised(self, disk: DiskKey, capacity: int, now_s: float) -> None:
+        """Note bytes that were allocated on a disk and may not be in its usage yet."""
+        self._promised.append((now_s, disk, capacity))
+        self._pending[disk] = self._pending.get(disk, 0) + capacity
         self._forget_promises(now_s)
 
-    def pending_bytes(self, now_s: float) -> dict[ServerId, int]:
-        """Return the bytes that were allocated lately, by server."""
+    def pending_bytes(self, now_s: float) -> dict[DiskKey, int]:
+        """Return the bytes that were allocated lately, by server and disk."""
         self._forget_promises(now_s)
         return dict(self._pending)
 
@@ -312,10 +314,10 @@ class Observed:
         while self._promised and (
             now_s - self._promised[0][0] >= PENDING_S or len(self._promised) > _PENDING_MAX
         ):
-            _, server_id, capacity = self._promised.popleft()
-            left = self._pending.pop(server_id, 0) - capacity
+            _, disk, capacity = self._promised.popleft()
+            left = self._pending.pop(disk, 0) - capacity
             if left > 0:
-                self._pending[server_id] = left
+                self._pending[disk] = left
 
 
 def _note(

@@ -188,10 +188,10 @@ def test_damage_comes_from_servers_and_troubles_from_anybody() -> None:
 
 def test_promised_bytes_are_forgotten_after_a_while() -> None:
     seen = Observed(0.0)
-    seen.promised(1, MIB, 10.0)
-    seen.promised(1, MIB, 12.0)
-    assert seen.pending_bytes(13.0) == {1: 2 * MIB}
-    assert seen.pending_bytes(10.0 + observed.PENDING_S) == {1: MIB}
+    seen.promised((1, 101), MIB, 10.0)
+    seen.promised((1, 101), MIB, 12.0)
+    assert seen.pending_bytes(13.0) == {(1, 101): 2 * MIB}
+    assert seen.pending_bytes(10.0 + observed.PENDING_S) == {(1, 101): MIB}
     assert seen.pending_bytes(13.0 + observed.PENDING_S) == {}
 
 
