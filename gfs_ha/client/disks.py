@@ -50,14 +50,20 @@ class Disks:
             after = page.after
 
     def drain(
-        self, server: str, disk_id: DiskId, planned: tuple[int, int], asked_by: str
+        self,
+        server: str,
+        disk_id: DiskId,
+        planned: tuple[int, int],
+        asked_by: str,
+        bytes_per_s: int = 0,
     ) -> JobStarted:
         """Begin to empty a disk; return the job. Args: `planned`: bytes and moves.
 
         Raises: PreconditionFailed when it is empty, failed or lost; WrongState when a job empties
         it, or its server, already.
         """
-        return self._calls.ask(DrainDisk(server, disk_id, *planned, asked_by), JobStarted)
+        asked = DrainDisk(server, disk_id, *planned, asked_by, bytes_per_s)
+        return self._calls.ask(asked, JobStarted)
 
     def undrain(self, server: str, disk_id: DiskId, asked_by: str) -> None:
         """Take a disk back into service. Raises: PreconditionFailed when it is in service."""

@@ -44,13 +44,18 @@ class ServerModes:
         self._calls = calls
 
     def drain(
-        self, name: str, decommission: bool, planned: tuple[int, int], asked_by: str
+        self,
+        name: str,
+        decommission: bool,
+        planned: tuple[int, int],
+        asked_by: str,
+        bytes_per_s: int = 0,
     ) -> JobStarted:
         """Begin to empty a server; return the job. Args: `planned`: bytes and moves.
 
         Raises: WrongState when it is empty, or a job empties it already.
         """
-        asked = DrainServer(name, decommission, *planned, asked_by)
+        asked = DrainServer(name, decommission, *planned, asked_by, bytes_per_s)
         return self._calls.ask(asked, JobStarted)
 
     def undrain(self, name: str, asked_by: str) -> None:

@@ -73,6 +73,7 @@ class DrainDisk(Word, frozen=True, tag="drain_disk"):
     planned_bytes: int = 0
     planned_moves: int = 0
     asked_by: str = ""
+    bytes_per_s: int = 0  # Of all its moves; 0: no limit of its own.
 
 
 class UndrainDisk(Word, frozen=True, tag="undrain_disk"):

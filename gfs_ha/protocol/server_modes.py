@@ -33,6 +33,7 @@ class DrainServer(Word, frozen=True, tag="drain_server"):
     planned_bytes: int = 0
     planned_moves: int = 0
     asked_by: str = ""
+    bytes_per_s: int = 0  # Of all its moves; 0: no limit of its own.
 
 
 class UndrainServer(Word, frozen=True, tag="undrain_server"):

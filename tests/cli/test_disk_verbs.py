@@ -42,11 +42,14 @@ def test_the_only_disk_of_a_server_is_drained_and_taken_back(disks: Gfsctl, home
     planned = disks.ok(*DISKS, "drain", name, "-n", "-o", "json").json
     assert planned["kind"] == "DrainPlan" and planned["servers"] == [name]
     assert planned["left_in_service"] == 3, "its server is left without a disk"
+    slow = disks.ok(*DISKS, "drain", name, "-n", "--bwlimit", "1KiB/s", "-o", "json").json
+    assert slow["eta_ms"] >= slow["move_bytes"] * 1000 // 1024
+    assert "moves nothing" in disks.refused(2, *DISKS, "drain", name, "--bwlimit", "0")
     assert "only disk in service" in disks.ok(*DISKS, "replace", name).out.decode()
-    began = disks.ok(*DISKS, "drain", name.partition(":")[2], "-y", "-o", "name").out.decode()
-    job = began.strip()
+    word = (name.partition(":")[2], "-y", "--bwlimit", "50MiB/s", "-o", "name")
+    job = disks.ok(*DISKS, "drain", *word).out.decode().strip()
     assert job.startswith("x-") and disk_of(disks, "cs4")["job"] == job
-    assert job in disks.ok("admin", "jobs", "show", job).out.decode()
+    assert "50.0 MiB/s" in disks.ok("admin", "jobs", "show", job).out.decode()
     explained = disks.ok("explain", job).out.decode()
     assert f"off disk {name.partition(':')[2]} of cs4" in explained
     refused = disks.refused(4, *DISKS, "drain", name, "-y")

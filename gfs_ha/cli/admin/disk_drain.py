@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import click
 from msgspec.structs import replace
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 from gfs_ha.cli import output
 from gfs_ha.cli.admin import job_screens as job_screens  # What reports of jobs look like.
 from gfs_ha.cli.admin.disks import disk_name, named_disks
-from gfs_ha.cli.admin.drain import ask_to_drain
+from gfs_ha.cli.admin.drain import Emptying, ask_to_drain, bwlimit_option
 from gfs_ha.cli.admin.drain_plan import DrainPlan, Part, gather, plan_of, usable
 from gfs_ha.cli.admin.jobs import dry_run_option
 from gfs_ha.cli.admin.jobs_wait import wait_for_job
@@ -41,39 +42,40 @@ from gfs_ha.protocol.server_modes import IN_SERVICE, LEAVING, PlaceRow
 @click.argument("disks", metavar="DISK...", nargs=-1, required=True)
 @click.option("-n", "--dry-run", is_flag=True, help="Only show what would be moved.")
 @click.option("--wait", is_flag=True, help="Come back when it is done; Ctrl-C detaches.")
+@bwlimit_option
 @click.option("-y", "--yes", is_flag=True, help="Do not ask, also if chunks cannot be moved.")
 @pass_session
-def drain_disk(
-    session: Session, disks: tuple[str, ...], dry_run: bool, wait: bool, yes: bool
-) -> None:
+def drain_disk(session: Session, /, **more: Any) -> None:
     """Move everything off a disk, which takes nothing new; its server goes on with the others.
 
     Each copy is made elsewhere before the old one goes. `replace` says what to do when it is empty.
     Exit status 4: it is empty already, failed or lost.
     """
     known = session.operations.disks.all().items
-    rows = named_disks(known, disks)
-    plan, parts = plan_disks(session, rows, known)
-    if dry_run:
+    rows = named_disks(known, more.pop("disks"))
+    how = Emptying(**more)
+    found, parts = plan_disks(session, rows, known)
+    plan = how.limited(found)
+    if how.dry_run:
         session.show(plan)
         return
-    ask_to_drain(session, plan, yes)
-    started = [begin_drain(session, row, parts[disk_name(row)], wait) for row in rows]
+    ask_to_drain(session, plan, how.yes)
+    started = [begin_drain(session, row, parts[disk_name(row)], how) for row in rows]
     if session.options.output not in (TABLE, WIDE):
         jobs = [session.operations.jobs.get(one.number) for one in started]
         session.show(JobReport(tuple(jobs)))
-    if wait:
+    if how.wait:
         for one in started:
             wait_for_job(session, one.id)
 
 
-def begin_drain(session: Session, row: DiskStanding, part: Part, wait: bool) -> JobStarted:
+def begin_drain(session: Session, row: DiskStanding, part: Part, how: Emptying) -> JobStarted:
     """Begin the job that empties a disk, say so, and return it."""
-    who = own_name(session.config.client.machine)
-    asked = session.operations.disks.drain(row.server, row.disk_id, part, who)
+    who, disks = own_name(session.config.client.machine), session.operations.disks
+    asked = disks.drain(row.server, row.disk_id, part, who, how.bwlimit or 0)
     if session.options.output in (TABLE, WIDE) and not session.options.quiet:
         what = f"{count_text(part[1], 'copy', 'copies')}, {size_text(part[0])}"
-        how_far = "" if wait else f"; how far it is: gfsctl admin jobs show {asked.id}"
+        how_far = "" if how.wait else f"; how far it is: gfsctl admin jobs show {asked.id}"
         output.write_lines([f"{asked.id}  {disk_name(row)} is being drained: {what}{how_far}"])
     return asked
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from gfs_ha.cli import output
 from gfs_ha.cli.admin.disk_drain import begin_drain, plan_disks, say_changed
 from gfs_ha.cli.admin.disks import disk_name, disk_state_text, named_disks
-from gfs_ha.cli.admin.drain import ask_to_drain
+from gfs_ha.cli.admin.drain import Emptying, ask_to_drain
 from gfs_ha.cli.admin.jobs_wait import wait_for_job
 from gfs_ha.cli.admin.replace_steps import DiskGuide, MissedThere, guide_of
 from gfs_ha.cli.names import printable
@@ -64,7 +64,8 @@ def replace_disk(
             session.show(plan)
             return
         ask_to_drain(session, plan, yes)
-        wait_for_job(session, begin_drain(session, row, parts[disk_name(row)], wait=True).id)
+        how = Emptying(dry_run, wait, yes)
+        wait_for_job(session, begin_drain(session, row, parts[disk_name(row)], how).id)
     elif wait and not dry_run:
         _wait(session, row)
     row = _look(session, disk)

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import click
+from msgspec.structs import replace
 
 from gfs_ha.cli import output
 from gfs_ha.cli.admin import job_screens as job_screens  # What reports of jobs look like.
 from gfs_ha.cli.admin.drain_plan import DrainPlan, lines_of, named_rows, plan_drain
 from gfs_ha.cli.admin.jobs import dry_run_option
 from gfs_ha.cli.admin.jobs_wait import wait_for_job
+from gfs_ha.cli.admin.rebalance import Rate
 from gfs_ha.cli.options import TABLE, WIDE
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.units import count_text, size_text
 from gfs_ha.cli.verb import Verb
 from gfs_ha.client.jobs import own_name
-from gfs_ha.errors import PreconditionFailed
+from gfs_ha.errors import PreconditionFailed, UsageError
 from gfs_ha.protocol.jobs import JobReport
 from gfs_ha.protocol.server_modes import IN_SERVICE, LEAVING
 
 _DRY = click.option("-n", "--dry-run", is_flag=True, help="Only show what would be moved.")
 _WAIT = click.option("--wait", is_flag=True, help="Come back when it is done; Ctrl-C detaches.")
+bwlimit_option = click.option(
+    "--bwlimit", type=Rate(), metavar="SIZE/s", help="Bytes per second of all moves of it."
+)
 _YES = click.option("-y", "--yes", is_flag=True, help="Do not ask, also if chunks cannot be moved.")
 
 
@@ -36,16 +44,17 @@ _YES = click.option("-y", "--yes", is_flag=True, help="Do not ask, also if chunk
 @click.argument("servers", metavar="SERVER...", nargs=-1, required=True)
 @_DRY
 @_WAIT
+@bwlimit_option
 @_YES
 @pass_session
-def drain(session: Session, servers: tuple[str, ...], dry_run: bool, wait: bool, yes: bool) -> None:
+def drain(session: Session, /, **how: Any) -> None:
     """Move everything off a chunkserver; it stays registered, and takes nothing new.
 
     Each copy is made elsewhere before the old one goes, so no chunk has fewer copies for it, and
     reads and writes go on. Appends are handed on to other servers. The job is done when the tables
     place nothing there and the server's own tally says the same.
     """
-    _empty(session, servers, (False, dry_run, wait, yes))
+    _empty(session, how.pop("servers"), Emptying(**how))
 
 
 @click.command(
@@ -60,37 +69,59 @@ def drain(session: Session, servers: tuple[str, ...], dry_run: bool, wait: bool,
 @click.argument("servers", metavar="SERVER...", nargs=-1, required=True)
 @_DRY
 @_WAIT
+@bwlimit_option
 @_YES
 @pass_session
-def decommission(
-    session: Session, servers: tuple[str, ...], dry_run: bool, wait: bool, yes: bool
-) -> None:
+def decommission(session: Session, /, **how: Any) -> None:
     """Empty a chunkserver for good: as drain, and then `remove` takes it out of the cluster."""
-    _empty(session, servers, (True, dry_run, wait, yes))
+    _empty(session, how.pop("servers"), Emptying(decommission=True, **how))
 
 
-def _empty(session: Session, servers: tuple[str, ...], how: tuple[bool, bool, bool, bool]) -> None:
-    decommission, dry_run, wait, yes = how
-    plan, parts = plan_drain(session, servers)
-    if dry_run:
+@dataclass(frozen=True, slots=True)
+class Emptying:
+    """How servers or disks are to be emptied, as the options say."""
+
+    dry_run: bool
+    wait: bool
+    yes: bool
+    bwlimit: int | None = None
+    decommission: bool = False
+
+    def __post_init__(self) -> None:
+        if self.bwlimit == 0:
+            raise UsageError("--bwlimit 0 moves nothing; gfsctl admin jobs pause JOB holds a job")
+
+    def limited(self, plan: DrainPlan) -> DrainPlan:
+        """Return a plan that takes as long as the limit has it take, at least."""
+        moved = plan.move_bytes + plan.within_bytes
+        least = moved * 1000 // self.bwlimit if self.bwlimit else 0
+        return replace(plan, eta_ms=max(plan.eta_ms, least))
+
+
+def _empty(session: Session, servers: tuple[str, ...], how: Emptying) -> None:
+    found, parts = plan_drain(session, servers)
+    plan = how.limited(found)
+    if how.dry_run:
         session.show(plan)
         return
-    ask_to_drain(session, plan, yes)
+    ask_to_drain(session, plan, how.yes)
     who = own_name(session.config.client.machine)
     started = []
     for name in plan.servers:
         size, copies = parts[name]
-        asked = session.operations.server_modes.drain(name, decommission, parts[name], who)
+        asked = session.operations.server_modes.drain(
+            name, how.decommission, parts[name], who, how.bwlimit or 0
+        )
         started.append(asked)
         if session.options.output in (TABLE, WIDE) and not session.options.quiet:
-            said = "decommissioned" if decommission else "drained"
+            said = "decommissioned" if how.decommission else "drained"
             what = f"{count_text(copies, 'copy', 'copies')}, {size_text(size)}"
-            how_far = "" if wait else f"; how far it is: gfsctl admin jobs show {asked.id}"
+            how_far = "" if how.wait else f"; how far it is: gfsctl admin jobs show {asked.id}"
             output.write_lines([f"{asked.id}  {name} is being {said}: {what}{how_far}"])
     if session.options.output not in (TABLE, WIDE):
         rows = [session.operations.jobs.get(one.number) for one in started]
         session.show(JobReport(tuple(rows)))
-    if wait:
+    if how.wait:
         for one in started:
             wait_for_job(session, one.id)
 

@@ -216,7 +216,7 @@ def _drain_disk(desk: Desk, request: DrainDisk, slot: Slot) -> None:
         )
     command = StartJob(
         DISK_DRAIN,
-        JobOptions(),
+        JobOptions(bytes_per_s=request.bytes_per_s),
         server_id,
         request.disk_id,
         planned_bytes=request.planned_bytes,

@@ -74,7 +74,7 @@ def _drain_server(desk: Desk, request: DrainServer, slot: Slot) -> None:
     kind = DECOMMISSION if request.decommission else DRAIN
     command = StartJob(
         kind,
-        JobOptions(),
+        JobOptions(bytes_per_s=request.bytes_per_s),
         server_id,
         planned_bytes=request.planned_bytes,
         planned_moves=request.planned_moves,

@@ -82,6 +82,12 @@ class JobWalk:
     newest: DrainRound | None = None
     rest_until_s: float = 0.0
     began: int = 0  # Moves of this round.
+    paid_until_s: float = 0.0  # By the limit of the job, with what was begun.
+
+    def pay(self, now_s: float, length: int, bytes_per_s: int) -> None:
+        """Note a move that is begun; the limit holds others back for so long."""
+        if bytes_per_s:
+            self.paid_until_s = max(self.paid_until_s, now_s) + length / bytes_per_s
 
     def end_round(self, now_s: float) -> DrainRound:
         """Begin anew, and return what the round came to."""

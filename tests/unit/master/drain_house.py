@@ -27,9 +27,10 @@ class DrainHouse(House):
     untold: set[int] = field(default_factory=set)  # Have not told this leader what they hold.
     unsettled: set[int] = field(default_factory=set)  # Heard for too short a time.
 
-    def begin(self, server: int, kind: str = DRAIN, disk: int = 0) -> int:
+    def begin(self, server: int, kind: str = DRAIN, disk: int = 0, bytes_per_s: int = 0) -> int:
         """Begin to empty a server or disk; return the number of the job."""
-        number: int = self.tables.do(StartJob(kind, JobOptions(), server, disk)).number
+        options = JobOptions(bytes_per_s=bytes_per_s)
+        number: int = self.tables.do(StartJob(kind, options, server, disk)).number
         return number
 
     def cancel(self, number: int) -> None:

@@ -8,6 +8,7 @@ from repair_house import LENGTH
 
 from gfs_ha.master.planners import drain
 from gfs_ha.master.planners.drain import plan_drain
+from gfs_ha.master.planners.rebalance import PAID_AHEAD_S
 from gfs_ha.master.state.commands import (
     EndCopy,
     EnrolledDisk,
@@ -479,3 +480,25 @@ def test_a_lost_disk_is_empty_once_its_chunks_have_their_copies_elsewhere() -> N
     house.until(number)
     assert all((one.server_id, one.disk_id) != (3, 103) for one in house.row(chunk).replicas)
     assert len(house.row(chunk).holders) == 3
+
+
+def test_a_drain_with_a_limit_begins_no_more_than_that_allows() -> None:
+    house = DrainHouse(5)
+    filled(house, 40)
+    number = house.begin(3, bytes_per_s=LENGTH)
+    began_s = house.now_s
+    while not house.done(number):
+        house.tick()
+        allowed = house.now_s - began_s + PAID_AHEAD_S + 1
+        assert house.copies_made <= allowed, "a copy a second, and what may be ahead"
+        assert house.now_s - began_s < 200, "it goes on"
+    assert house.job(number).moves == 40
+
+
+def test_a_limit_of_one_drain_holds_no_other_one_back() -> None:
+    house = DrainHouse(6)
+    filled(house, 10, (1, 2, 3))
+    filled(house, 10, (2, 4, 5))
+    slow = house.begin(3, bytes_per_s=1)
+    house.until(house.begin(4))
+    assert not house.done(slow) and house.job(slow).moves == 1
