@@ -104,6 +104,12 @@ class JobRow(Word, frozen=True):
     end: str = ""  # How it ended, and what it came to beside what was foreseen; empty: it goes on.
 
 
+def standing_error(row: JobRow) -> str:
+    """Return the newest error of a job; empty once it has ended and that was not the reason."""
+    over = row.phase in (DONE, CANCELLED) and row.last_error not in row.end
+    return "" if over else row.last_error
+
+
 class JobReport(Word, frozen=True, tag="job_report"):
     """-> kind JobList, one page, the newest first; `more` asks for those below the last one."""
 

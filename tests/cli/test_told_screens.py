@@ -201,15 +201,20 @@ JOB = JobRow(
     *(64 * GIB, 1024, 36 * GIB, 576, 200 * MIB, 185_000, WALL_NS, 0, "ann@ops1", "", 0),
     JobOptions(window="22:00-06:00"),
     waits="",
-    blocked=1,
-    blockers=(
+    blocked=3,
+    blockers=tuple(
         Blocker(
-            ChunkId(0x1000000000007),
+            ChunkId(0x1000000000007 + at),
             "/db/a",
             "no other server in rack r3 has room",
             ("add a server to rack r3", "gfsctl setrep 2 /db/a"),
-        ),
+        )
+        for at in range(3)
     ),
+)
+RUNS = JobRow(
+    *("r-9", "rebalance", RUNNING, "", DiskId(0), 0.0, 0, 0, 0, 0, -1, -1, 0, -1, WALL_NS, 0),
+    *("ann@ops1", "", 0, JobOptions()),
 )
 RESTING = JobRow(
     *("r-8", "rebalance", PAUSED, "", DiskId(0), 0.1, 100 * GIB, 1600),
@@ -253,6 +258,7 @@ REPORTS = {
     "explain_directory": explain_directory("/logs", STATUS, POLICY),
     "explain_chunk": explain_chunk(DETAIL, PLACED, REPAIR),
     "explain_job": explain_job(JOB, LOG),
+    "explain_young_job": explain_job(RUNS, LOG[:1]),
     "explain_paused_job": explain_job(RESTING, LOG),
     "explain_server": explain_server(SERVER, (DEAD,), EVENTS.items[2:4]),
     "explain_master": explain_master(MasterRow("m2", "10.0.1.2", 7000, True), "m2", (), ()),

@@ -27,6 +27,7 @@ from gfs_ha.protocol.jobs import (
     JobLog,
     JobReport,
     JobRow,
+    standing_error,
 )
 
 _GROUPS_SHOWN = 10
@@ -144,9 +145,7 @@ def said_text(row: JobRow) -> Text:
     if row.phase in FINAL:
         if row.phase == FAILED:
             return Text(printable(row.last_error or ended_how(row)), "red")
-        # An error on the way that it got over is no matter any more.
-        over = not row.last_error or row.last_error not in row.end
-        return Text("" if over else printable(row.last_error), "yellow")
+        return Text(printable(standing_error(row)), "yellow")
     if row.blocked:
         return Text(f"{count_text(row.blocked, 'chunk')} blocked", "bold yellow")
     if row.phase == RUNNING and row.waits:

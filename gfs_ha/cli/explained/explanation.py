@@ -37,7 +37,9 @@ class CodeList(Word, frozen=True):
 
 def eta_text(eta_ms: int) -> str:
     """Return for how long something takes still, if that can be told."""
-    return f"in about {duration_text(eta_ms)}" if eta_ms >= 0 else "nobody can tell yet when"
+    if eta_ms < 0:
+        return "at a time that nobody can tell yet"
+    return f"in about {duration_text(eta_ms)}"
 
 
 @names.register

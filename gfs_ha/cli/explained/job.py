@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from gfs_ha.cli.explained.explanation import Explanation, eta_text
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.runbooks import Step
 from gfs_ha.cli.units import count_text, share_text, size_text, time_text
-from gfs_ha.ids import format_id
+from gfs_ha.ids import ChunkId, format_id
 from gfs_ha.protocol import jobs
 from gfs_ha.protocol.jobs import JobEvent, JobRow
 
@@ -49,14 +49,9 @@ def explain_job(row: JobRow, log: Sequence[JobEvent]) -> Explanation:
     troubles = []
     if row.waits and not ended:
         troubles.append(f"nothing of it is under way: {row.waits}")
-    if row.last_error:
+    if jobs.standing_error(row):
         troubles.append(f"newest error, at {time_text(row.last_error_ns)}: {row.last_error}")
-    for one in row.blockers[:_BLOCKERS_SHOWN]:
-        ways = "; ways out: " + ", or ".join(one.ways) if one.ways else ""
-        path = f" of {printable(one.path)}" if one.path else ""
-        troubles.append(f"chunk {format_id(one.chunk_id)}{path} cannot be moved: {one.why}{ways}")
-    if row.blocked > len(row.blockers[:_BLOCKERS_SHOWN]):
-        troubles.append(f"{count_text(row.blocked, 'chunk')} in all cannot be moved")
+    troubles += _blocked(row)
     return Explanation(
         about="job",
         name=row.id,
@@ -70,7 +65,25 @@ def explain_job(row: JobRow, log: Sequence[JobEvent]) -> Explanation:
     )
 
 
+def _blocked(row: JobRow) -> Iterator[str]:
+    """Yield what is in the way, once for all chunks of a file that it holds, and the ways out."""
+    groups: dict[tuple[str, str, tuple[str, ...]], list[ChunkId]] = {}
+    for one in row.blockers:
+        groups.setdefault((one.path, one.why, one.ways), []).append(one.chunk_id)
+    told = 0
+    for (path, why, ways), chunk_ids in list(groups.items())[:_BLOCKERS_SHOWN]:
+        told += len(chunk_ids)
+        out = "; ways out: " + ", or ".join(ways) if ways else ""
+        of = f" of {printable(path)}" if path else ""
+        more = f" and {len(chunk_ids) - 1} more" if len(chunk_ids) > 1 else ""
+        yield f"chunk {format_id(chunk_ids[0])}{more}{of} cannot be moved: {why}{out}"
+    if row.blocked > told:
+        yield f"{count_text(row.blocked, 'chunk')} in all cannot be moved"
+
+
 def _coming(row: JobRow) -> tuple[str, ...]:
+    if row.phase == jobs.RUNNING and row.blocked:
+        return ("it ends by itself once what is blocked can go",)
     if row.phase == jobs.RUNNING:
         rate = f" at {size_text(row.bytes_per_s)}/s" if row.bytes_per_s else ""
         window = f"; new moves begin only {row.options.window}" if row.options.window else ""

@@ -22,7 +22,7 @@ from gfs_ha.cli.live.words import (
 from gfs_ha.cli.units import count_text, duration_text, share_text, size_text, time_text
 from gfs_ha.ids import ChunkId, format_id
 from gfs_ha.protocol.damage import ChunkDetail
-from gfs_ha.protocol.jobs import JobEvent, JobRow
+from gfs_ha.protocol.jobs import JobEvent, JobRow, standing_error
 from gfs_ha.protocol.rates import LoadRates
 from gfs_ha.protocol.reports import ChunkRow, PlacementReport
 from gfs_ha.protocol.servers import ServerDetail
@@ -326,15 +326,17 @@ def _job(found: tuple[JobRow, tuple[JobEvent, ...]], sight: Sight, width: int) -
         items.append(fact("ended", time_text(job.ended_ns)))
     if job.waits:
         items += _told("waits", job.waits, width, WARN)
-    if job.last_error:
+    if standing_error(job):
         items += _told("last error", job.last_error, width, BAD)
     if job.blocked:
         items += [blank(), section(f"{count_text(job.blocked, 'chunk')} cannot be moved")]
-        for one in job.blockers:
+        for at, one in enumerate(job.blockers, 1):
             text = f"  {one.path or 'no file known'}: {one.why}"
             chunk = (format_id(one.chunk_id), STRONG)
             items.append(Item((chunk, (text, PLAIN)), (CHUNK, one.chunk_id)))
-            items += [Item(((f"    way out: {way}", FAINT),)) for way in one.ways]
+            # Said once for all that the same is in the way of.
+            if not any((one.why, one.ways) == (two.why, two.ways) for two in job.blockers[at:]):
+                items += [Item(((f"    way out: {way}", FAINT),)) for way in one.ways]
     items += [blank(), section("what happened")]
     items += [
         Item(((f"{time_text(event.wall_ns)}  ", FAINT), (event.text, PLAIN)))
