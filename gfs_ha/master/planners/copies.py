@@ -49,7 +49,7 @@ def plan_copies(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) ->
 def _follow_copy(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], order: PlaceOrder) -> None:
     chunk_id, chunk = known
     answered = (chunk_id, order.server_id, order.order_index)
-    if answered in scene.repair.copied:
+    if answered in scene.repair.copied and not (order.disk_id and _gone(scene, chunk, order)):
         made.proposals.append(confirmation(chunk_id, chunk, order))
         return
     reason = scene.repair.failed.get(answered) or _why_end(scene, chunk_id, chunk, order)
@@ -80,7 +80,7 @@ def _why_end(scene: Scene, chunk_id: ChunkId, chunk: Chunk, order: PlaceOrder) -
     server_id = order.server_id
     if not scene.there(server_id):
         return TARGET_DEAD
-    if scene.lost(scene.target_of(chunk, order)):
+    if scene.lost(scene.target_of(chunk, order)) or (order.disk_id and _gone(scene, chunk, order)):
         return TARGET_DISK
     if order.disk_id and not order.job and server_id in chunk.holders:
         return ""  # It lies there already: the row is put right.
@@ -97,6 +97,13 @@ def _why_end(scene: Scene, chunk_id: ChunkId, chunk: Chunk, order: PlaceOrder) -
     if not begun and enough and not scene.betters(chunk_id, chunk, server_id):
         return NOT_NEEDED
     return ""
+
+
+def _gone(scene: Scene, chunk: Chunk, order: PlaceOrder) -> bool:
+    """Return whether a server has the disk no more to which a copy of its own was to go."""
+    server, target = scene.server(order.server_id), scene.target_of(chunk, order)
+    disks = server.disks if server is not None else ()
+    return all(one.disk_id != target.disk_id or one.lost for one in disks)
 
 
 def _follow_deletion(

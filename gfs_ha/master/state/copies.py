@@ -105,7 +105,10 @@ def _place_within(draft: Draft, chunk: Chunk, command: PlaceCopy) -> Done:
 
 @step(ConfirmCopy)
 def confirm_copy(draft: Draft, command: ConfirmCopy) -> Done:
-    """Make a place a holder whose bytes were proved. Refuses: UnknownChunk, StaleCommand."""
+    """Make a place a holder whose bytes were proved.
+
+    Refuses: UnknownChunk, StaleCommand, UnknownServer.
+    """
     chunk = _sealed(draft, command.chunk_id, command.sealed_index)
     server_id = command.server_id
     if (command.length, command.digest) != (chunk.length, chunk.digest):
@@ -120,6 +123,10 @@ def confirm_copy(draft: Draft, command: ConfirmCopy) -> Done:
         raise _stale(command.chunk_id, f"has another order for server {server_id}")
     if order is not None and order.fresh and order in chunk.deleting:
         raise _stale(command.chunk_id, f"did not count server {server_id} before it was dropped")
+    if within:
+        # No row kept its place: the server may have come back without the disk, or emptied it.
+        _check_disk(draft, server_id, command.disk_id)
+        require_service(draft, server_id, command.disk_id)
     # In the order of the places: the first one is the head of the chain that wrote it.
     counted = {*chunk.holders, server_id}
     place = Replica(server_id, command.disk_id)

@@ -34,6 +34,8 @@ from gfs_ha.master.state.server_mode_commands import (
 )
 from gfs_ha.master.state.server_mode_records import IN_SERVICE_ROW, DiskMode, ServerMode
 from gfs_ha.master.state.tables import (
+    BUSY_CHUNKS,
+    CHUNKS,
     DISK_MODES,
     REPLICAS_BY_SERVER,
     RUNNING_JOBS,
@@ -94,7 +96,7 @@ def set_disk_mode(draft: Draft, command: SetDiskMode) -> Done:
         raise StaleCommand(f"{name} is {mode} by now, not {command.seen}")
     _check_no_job(draft, name, job)
     key = pair_key(command.server_id, command.disk_id)
-    if command.mode in words.EMPTY and next(draft.rows.scan(REPLICAS_BY_SERVER, *below(key)), None):
+    if command.mode in words.EMPTY and _in_use(draft, command.server_id, command.disk_id):
         raise StaleCommand(f"{name} has places of chunks still")
     if command.mode == words.IN_SERVICE:
         draft.rows.delete(DISK_MODES, key)
@@ -188,7 +190,7 @@ def end_leaving(draft: Draft, number: int, job: Job) -> None:
             return
         if not done:
             draft.rows.delete(DISK_MODES, key)
-        elif next(draft.rows.scan(REPLICAS_BY_SERVER, *below(key)), None):
+        elif _in_use(draft, job.server_id, job.disk_id):
             raise StaleCommand(f"disk {format_id(job.disk_id)} has places of chunks still")
         else:
             draft.rows.put(DISK_MODES, key, DiskMode(words.DRAINED, number, since_ns))
@@ -262,6 +264,20 @@ def _check_mode(mode: str, modes: tuple[str, ...], job: int) -> None:
     if mode not in modes:
         raise InvalidArgument(f"{mode!r} is none of {', '.join(modes)}")
     check_range("job", job, 0, _JOB_MAX)
+
+
+def _in_use(draft: Draft, server_id: ServerId, disk_id: DiskId) -> bool:
+    """Return whether a chunk has its place on a disk, or is to get it there from another one."""
+    places = draft.rows.scan(REPLICAS_BY_SERVER, *below(pair_key(server_id, disk_id)))
+    if next(places, None) is not None:
+        return True
+    busy = (draft.rows.get(CHUNKS, key) for key, _ in draft.rows.scan(BUSY_CHUNKS))
+    return any(
+        (one.server_id, one.disk_id) == (server_id, disk_id)
+        for chunk in busy
+        if chunk is not None
+        for one in chunk.copying
+    )
 
 
 def _check_no_job(draft: Draft, name: str, job: int) -> None:

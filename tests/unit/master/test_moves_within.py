@@ -22,8 +22,10 @@ from gfs_ha.master.state.commands import (
     LoseHolder,
     PlaceCopy,
 )
+from gfs_ha.master.state.job_commands import SetJobPhase
 from gfs_ha.master.state.records import Chunk, Replica
 from gfs_ha.protocol.control import BucketListing, CopyReplica
+from gfs_ha.protocol.jobs import DISK_DRAIN, DONE, RUNNING
 from gfs_ha.protocol.tally import bucket_of, replica_hash
 
 OLD, NEW = DiskId(103), DiskId(203)
@@ -126,3 +128,35 @@ def test_a_row_that_names_the_wrong_disk_is_put_right(damaged: bool) -> None:
     with house.tables.view() as view:
         made = plan_tally(view, seen, house.limits, house.cursors)
     assert list(made.proposals) == ([] if damaged else [house.place()])
+
+
+def without_new(house: TwoDisks) -> None:
+    """The server starts again, without the disk to which the copy goes."""
+    told = (EnrolledDisk(OLD, 1 << 40),)
+    house.tables.do(EnrollServer("cs3", 0, "127.0.0.1", 7303, "r2", "h", 3, 1, told))
+
+
+def test_no_copy_comes_to_lie_on_a_disk_that_its_server_came_back_without() -> None:
+    house = TwoDisks()
+    house.tables.do(house.place())
+    confirmed = house.confirm()
+    without_new(house)
+    house.refuses(confirmed, "UnknownServer")
+    assert Replica(3, OLD) in house.found.replicas
+    order = house.found.copying[0].order_index
+    house.copied = {(house.number, ServerId(3), order)}  # It said so before it started again.
+    (ended,) = house.plan(plan_copies).proposals
+    assert isinstance(ended, EndCopy)
+    house.tables.do(ended)
+    assert house.found.holders == (1, 2, 3) and not house.found.copying
+
+
+def test_a_disk_is_not_called_empty_while_a_copy_is_to_come_to_it() -> None:
+    house = TwoDisks()
+    house.tables.do(house.place())
+    number = house.begin(3, DISK_DRAIN, NEW)
+    house.refuses(SetJobPhase(number, RUNNING, DONE), "StaleCommand")
+    (order,) = house.found.copying
+    house.tables.do(EndCopy(house.number, 3, order.order_index, "x"))
+    house.tables.do(SetJobPhase(number, RUNNING, DONE))
+    house.refuses(house.place(), "UnknownServer")
