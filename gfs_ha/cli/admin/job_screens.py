@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gfs_ha.cli.admin.jobs_wait import progress_text
+from gfs_ha.cli.listing import listing
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.units import count_text, duration_text, share_text, size_text, time_text
@@ -74,7 +75,7 @@ def _(report: JobLog) -> Iterator[str]:
 def _(report: JobReport, wide: bool) -> RenderableType:
     if not report.items:
         return Text("no jobs")
-    table = Table("Job", "Kind", "Phase", "Done", "Moved", "Rate", "ETA", box=None)
+    table = listing("=Job", "Kind", "=Phase", ">Done", "Moved", ">Rate", ">ETA")
     if wide:
         for title in ("Moves", "Begun", "Ended", "Asked by"):
             table.add_column(title)
@@ -91,7 +92,7 @@ def _(report: JobReport, wide: bool) -> RenderableType:
 def _(report: JobHistory, wide: bool) -> RenderableType:
     if not report.items:
         return Text("no rebalance was ever started: gfsctl admin rebalance")
-    table = Table("Job", "Phase", "Begun", "Took", "Foreseen", "Moved", box=None)
+    table = listing("=Job", "=Phase", "=Begun", ">Took", ">Foreseen", ">Moved")
     if wide:
         for title in ("Moves", "Limits", "Asked by"):
             table.add_column(title)
@@ -251,7 +252,7 @@ def _limits(row: JobRow) -> Iterator[tuple[str, str]]:
 
 @render.register
 def _(report: JobLog, wide: bool) -> Table:
-    table = Table("When", report.id, box=None)
+    table = listing("=When", report.id)
     for event in report.items:
         table.add_row(*_event_cells(event))
     return table
