@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 from gfs_ha.config import ClusterConfig
 from gfs_ha.errors import UsageError, WrongCluster
@@ -20,6 +21,14 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 def printable(name: str) -> str:
     """Return the name as a terminal may show it: control characters and stray bytes escaped."""
     return _UNSHOWABLE.sub(_escape, name)
+
+
+def pasted(name: str) -> str:
+    """Return a name as it stands in a command that a person pastes into a shell: as one word.
+
+    Whoever makes files chooses their names: `/a; rm -r ~` is one, too.
+    """
+    return shlex.quote(name)
 
 
 def _escape(found: re.Match[str]) -> str:

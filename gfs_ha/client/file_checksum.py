@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from shlex import quote
 
 from gfs_ha.checksum import combine, crc32c
 from gfs_ha.client.contents import PinnedContent
@@ -67,7 +68,7 @@ class Checksums:
                     raise CorruptData(
                         f"{content.path}: bytes {extent.file_offset:,} to "
                         f"{extent.file_offset + extent.length:,} read as {found:08x}, but "
-                        f"{crc:08x} is stored; see gfsctl admin fsck --deep {content.path}"
+                        f"{crc:08x} is stored; see gfsctl admin fsck --deep {quote(content.path)}"
                     )
                 crc = found
             total = combine(total, crc, extent.length)

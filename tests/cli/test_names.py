@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,20 @@ def test_a_cluster_may_be_named_in_the_path(gfsctl: Gfsctl, home: str) -> None:
     gfsctl.refused(6, "put", "/dev/null", f"gfs://another{home}/f")
     error = json.loads(gfsctl("ls", "-o", "json", "gfs://another/").err)
     assert error["error"]["code"] == "WrongCluster"
+
+
+@pytest.mark.parametrize("name", ["a b", "$HOME", "quo'te\"s", "x; rm -r ~", "`id`"])
+def test_commands_to_paste_take_a_name_as_one_word(gfsctl: Gfsctl, home: str, name: str) -> None:
+    path = f"{home}/{name}"
+    gfsctl.library.mkdir(path)
+    [told] = gfsctl.ok("explain", "-o", "json", path).json["items"]
+    commands = [shlex.split(step["command"]) for step in told["next"]]
+    assert commands and all(words[-1] == path for words in commands)
+    gfsctl.library.write_bytes(f"{path}/file", b"1")
+    [told] = gfsctl.ok("explain", "-o", "json", f"{path}/file").json["items"]
+    assert f"{path}/file" in [shlex.split(step["command"])[-1] for step in told["next"]]
+    assert (
+        gfsctl.refused(3, "touch", f"{path}/none/")
+        .strip()
+        .endswith(f"gfsctl mkdir {shlex.quote(f'{path}/none')}")
+    )

@@ -102,7 +102,7 @@ def test_an_empty_source_ends_no_target_unless_somebody_answers(
     assert "delete 2 (3 B) as the source is EMPTY" in plan
     assert gfsctl.names(f"{home}/t") == ["d"]
     target = f"gfs://{_cluster(gfsctl)}{home}/nothing"
-    assert "rm -r down" in gfsctl.refused(4, "sync", "--delete", "-y", target, "down")
+    assert "rm -r -- down" in gfsctl.refused(4, "sync", "--delete", "-y", target, "down")
     assert (tmp_path / "down" / "keep").exists()
     # With a single name left it is what was asked for; so is an empty target.
     make(tmp_path / "src", one=b"1")

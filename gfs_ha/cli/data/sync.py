@@ -11,7 +11,7 @@ from gfs_ha.cli import output
 from gfs_ha.cli.data.copying import encodable, problem_facts
 from gfs_ha.cli.data.several import line_of_problem
 from gfs_ha.cli.data.sides import Sides, sides_of
-from gfs_ha.cli.names import printable
+from gfs_ha.cli.names import pasted, printable
 from gfs_ha.cli.options import NAME, TABLE, WIDE, Size
 from gfs_ha.cli.progress import Bar
 from gfs_ha.cli.session import Session, pass_session
@@ -144,7 +144,9 @@ def _delete(session: Session, run: Sync, sides: Sides, yes: bool) -> None:
 def _source_empty(sides: Sides) -> PreconditionFailed:
     """Return why nothing is deleted: what is missing may just not be mounted."""
     source, target = printable(_source(sides)), printable(_target(sides))
-    remove = f"gfsctl rm -r {printable(sides.remote)}" if sides.up else f"rm -r {target}"
+    remove = (
+        f"gfsctl rm -r {pasted(sides.remote)}" if sides.up else f"rm -r -- {pasted(sides.local)}"
+    )
     return PreconditionFailed(
         f"the source {source} is empty, and -y deletes nothing in {target} for that: is it the "
         f"right one, and mounted? If so, leave -y out and answer, or: {remove}"

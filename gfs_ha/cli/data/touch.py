@@ -7,6 +7,7 @@ import click
 from gfs_ha.cli.data.amounts import Moment
 from gfs_ha.cli.data.listing import FileItem
 from gfs_ha.cli.data.several import Several
+from gfs_ha.cli.names import pasted
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
 from gfs_ha.errors import AlreadyExists, NotADirectory, NotFound, UsageError
@@ -60,7 +61,9 @@ def touch(
             if status is not None:
                 done.append(FileItem.of(path, status))
             elif directory and not no_create:
-                raise NotFound(f"{path}/ is no directory; make it with: gfsctl mkdir {path}")
+                raise NotFound(
+                    f"{path}/ is no directory; make it with: gfsctl mkdir {pasted(path)}"
+                )
 
         several.attempt(path, act)
     session.done("FileList", done)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gfs_ha.cli.explained.explanation import Explanation
 from gfs_ha.cli.explained.repairs import chunk_troubles, repair_coming
+from gfs_ha.cli.names import pasted
 from gfs_ha.cli.runbooks import Step
 from gfs_ha.cli.units import count_text, duration_text, size_text, time_text
 from gfs_ha.ids import format_id
@@ -42,13 +43,17 @@ def explain_file(seen: FileSeen) -> Explanation:
     coming = list(repair_coming(rows, seen.repair))
     if seen.placement.fitting:
         coming.append("the goals of its chunks are being brought to that, step by step")
-    steps = [Step(f"gfsctl admin placement show {seen.path}", "every chunk and its servers")]
+    steps = [
+        Step(f"gfsctl admin placement show {pasted(seen.path)}", "every chunk and its servers")
+    ]
     if any(row.blocked for row in rows):
         steps.append(Step("gfsctl admin chunks ls --blocked", "what each one waits for"))
     if troubles and coming:
         steps.append(Step("gfsctl admin repair status", "how far repair is"))
     if seen.leases:
-        steps.append(Step(f"gfsctl admin leases show {seen.path}", "who orders its appends"))
+        steps.append(
+            Step(f"gfsctl admin leases show {pasted(seen.path)}", "who orders its appends")
+        )
     if rows:
         first = format_id(rows[0].chunk_id)
         steps.append(Step(f"gfsctl admin placement explain {first}", "why it lies there"))
@@ -81,9 +86,9 @@ def explain_directory(path: str, status: FileStatus, policy: PolicyReport) -> Ex
             f" chunks of {size_text(policy.chunk_bytes)} ({_from(policy.chunk_bytes_from, path)})",
         ),
         next=(
-            Step(f"gfsctl du -s {path}", "how much lies below it"),
-            Step(f"gfsctl admin fsck {path}", "whether all of that is well"),
-            Step(f"gfsctl policy get {path}", "how new files are kept"),
+            Step(f"gfsctl du -s {pasted(path)}", "how much lies below it"),
+            Step(f"gfsctl admin fsck {pasted(path)}", "whether all of that is well"),
+            Step(f"gfsctl policy get {pasted(path)}", "how new files are kept"),
         ),
     )
 
