@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from shlex import quote
 
 from gfs_ha.ids import ChunkId, DiskId
 from gfs_ha.master.planners.drain_paths import DrainPaths
@@ -33,7 +34,8 @@ class Blocked:
         """Return what would let the chunk go on; `path` is a file that needs it, if known."""
         if not self.fewer:
             return (self.way,)
-        return self.way, f"want fewer copies: gfsctl setrep {self.fewer} {path or 'FILE'}"
+        file = quote(path) if path else "FILE"  # To be pasted, whatever it is called.
+        return self.way, f"want fewer copies: gfsctl setrep {self.fewer} {file}"
 
 
 @dataclass(slots=True)

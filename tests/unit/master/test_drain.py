@@ -6,8 +6,10 @@ import pytest
 from drain_house import DrainHouse
 from repair_house import LENGTH
 
+from gfs_ha.ids import ChunkId
 from gfs_ha.master.planners import drain
 from gfs_ha.master.planners.drain import plan_drain
+from gfs_ha.master.planners.drain_walk import Blocked
 from gfs_ha.master.planners.rebalance import PAID_AHEAD_S
 from gfs_ha.master.state.commands import (
     EndCopy,
@@ -155,6 +157,12 @@ def test_too_few_servers_are_named_with_the_number_that_would_do() -> None:
     )
     assert house.plan(plan_drain).empty
     assert len(house.good(chunk)) == 3, "nothing goes before there is another one"
+
+
+def test_a_way_out_takes_any_name_of_a_file_as_one_word() -> None:
+    blocked = Blocked(ChunkId(1), "it wants 3 copies", "add a server", fewer=2)
+    assert blocked.ways("/a; rm -r ~")[1] == "want fewer copies: gfsctl setrep 2 '/a; rm -r ~'"
+    assert blocked.ways("")[1] == "want fewer copies: gfsctl setrep 2 FILE"
 
 
 def test_many_blocked_chunks_keep_no_other_one_from_being_moved() -> None:
