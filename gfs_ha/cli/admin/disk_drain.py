@@ -13,7 +13,7 @@ from gfs_ha.cli.admin import job_screens as job_screens  # What reports of jobs 
 from gfs_ha.cli.admin.disks import disk_name, named_disks
 from gfs_ha.cli.admin.drain import Emptying, ask_to_drain, bwlimit_option
 from gfs_ha.cli.admin.drain_plan import DrainPlan, Part, gather, plan_of, usable
-from gfs_ha.cli.admin.jobs import dry_run_option
+from gfs_ha.cli.admin.dry_run import dry_run_option
 from gfs_ha.cli.admin.jobs_wait import wait_for_job
 from gfs_ha.cli.options import TABLE, WIDE
 from gfs_ha.cli.session import Session, pass_session
@@ -27,6 +27,8 @@ from gfs_ha.master.placement import HIGH_WATER
 from gfs_ha.protocol.disks import DiskStanding
 from gfs_ha.protocol.jobs import JobReport, JobStarted
 from gfs_ha.protocol.server_modes import IN_SERVICE, LEAVING, PlaceRow
+
+_STAYS = "a disk leaves"  # What becomes of a server that goes on with others.
 
 
 @click.command(
@@ -99,9 +101,14 @@ def plan_disks(
     servers = session.operations.servers().items
     plan = plan_of(session, servers, (tuple(parts), owners), elsewhere)
     bare = left_without(rows)
+    staying = {one.name for one in servers if one.server_id not in bare}
     stay = sum(usable(one) for one in servers if one.server_id not in bare)
     least = max((one.min_copies for one in elsewhere.values()), default=MIN_COPIES_DEFAULT)
-    plan = replace(plan, left_in_service=stay, writable=stay >= least)
+    items = tuple(
+        replace(one, fate=_STAYS) if one.fate == "leaves" and one.name in staying else one
+        for one in plan.items
+    )
+    plan = replace(plan, items=items, left_in_service=stay, writable=stay >= least)
     return replace(plan, within_count=rooms.count, within_bytes=rooms.size), parts
 
 

@@ -6,10 +6,11 @@ import re
 from collections.abc import Collection, Iterator
 
 import click
-from rich.table import Table
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from gfs_ha.cli.admin.chunkservers import in_order
+from gfs_ha.cli.listing import listing
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
@@ -142,32 +143,45 @@ def _(report: DiskReport) -> Iterator[str]:
 
 
 @render.register
-def _(report: DiskReport, wide: bool) -> Table | Text:
+def _(report: DiskReport, wide: bool) -> RenderableType:
     if not report.items:
         return Text("no disks")
-    titles = ["Server", "Rack", "Disk", "Directory", "State", "Used", "Size", "Chunks"]
     leaving = any(row.places >= 0 for row in report.items)
-    told = any(row.why for row in report.items)
-    titles += ["Left"] * leaving + ["Since"] * leaving
-    titles += ["Journal", "Scrub"] * wide + ["Why"] * told
-    table = Table(*titles, box=None)
+    titles = ["=Server", "Rack", "=Disk", "Directory", "State", ">Used", ">Size", ">Chunks"]
+    titles += [">Left"] * leaving
+    titles += [">Free", "Since", "Journal", "Scrub"] * wide
+    table = listing(*titles)
     for row in report.items:
-        cells: list[str | Text] = [
-            row.server,
-            row.rack,
-            format_id(row.disk_id),
-            printable(row.directory) or "-",
-            disk_state_text(row),
-            _used_text(row),
-            size_text(row.total_bytes) if row.total_bytes else "-",
-            count_text(row.chunk_count),
-        ]
-        if leaving:
-            cells += [places_text(row), time_text(row.since_ns) if row.since_ns else "-"]
-        if wide:
-            cells += [_journal_text(row), _scrub_text(row)]
-        table.add_row(*cells, *([printable(row.why)] if told else []))
-    return table
+        table.add_row(*_cells(row, leaving, wide))
+    # Below the table, whole: beside it there is no room for a sentence.
+    return Group(
+        table,
+        *(
+            Text(printable(f"{disk_name(row)}: {row.why}"), _STYLES.get(row.state, ""))
+            for row in report.items
+            if row.why
+        ),
+    )
+
+
+def _cells(row: DiskStanding, leaving: bool, wide: bool) -> list[str | Text]:
+    cells: list[str | Text] = [
+        row.server,
+        row.rack,
+        format_id(row.disk_id),
+        printable(row.directory) or "-",
+        disk_state_text(row),
+        _used_text(row),
+        size_text(row.total_bytes) if row.total_bytes else "-",
+        count_text(row.chunk_count),
+    ]
+    if leaving:
+        cells.append(places_text(row))
+    if wide:
+        since = time_text(row.since_ns) if row.since_ns else "-"
+        free = size_text(row.free_bytes) if row.total_bytes else "-"
+        cells += [free, since, _journal_text(row), _scrub_text(row)]
+    return cells
 
 
 def _used_text(row: DiskStanding) -> str:

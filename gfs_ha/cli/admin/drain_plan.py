@@ -139,12 +139,14 @@ def _eta_ms(session: Session, items: tuple[FillRow, ...], total: int) -> int:
 
 def lines_of(plan: DrainPlan) -> Iterator[str]:
     """Yield what people read of a plan before its table."""
-    copies = count_text(plan.move_count, "copy", "copies")
-    eta = f", at least {duration_text(plan.eta_ms)}" if plan.eta_ms > 0 and plan.move_count else ""
-    yield f"to move from {', '.join(plan.servers)}: {copies} ({size_text(plan.move_bytes)}){eta}"
+    moves = plan.move_count + plan.within_count
+    copies = count_text(moves, "copy", "copies")
+    size = size_text(plan.move_bytes + plan.within_bytes)
+    eta = f", at least {duration_text(plan.eta_ms)}" if plan.eta_ms > 0 and moves else ""
+    yield f"to move from {', '.join(plan.servers)}: {copies} ({size}){eta}"
     if plan.within_count:
-        what = count_text(plan.within_count, "copy", "copies")
-        yield f"to other disks of the same server: {what} ({size_text(plan.within_bytes)})"
+        within = size_text(plan.within_bytes)
+        yield f"of them to other disks of their server: {count_text(plan.within_count)} ({within})"
     if plan.open_count:
         yield f"being written: {count_text(plan.open_count, 'chunk')}, waited for or handed on"
     if plan.blocked_count:
@@ -170,5 +172,6 @@ def _(report: DrainPlan) -> Iterator[str]:
 @render.register
 def _(report: DrainPlan, wide: bool) -> Group:
     parts: list[RenderableType] = [Text(line) for line in lines_of(report)]
-    parts.append(fills_table(report.items))
+    if report.move_count or not report.within_count:
+        parts.append(fills_table(report.items))
     return Group(*parts)
