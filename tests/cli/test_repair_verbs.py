@@ -25,6 +25,10 @@ def test_the_budget_is_changed_one_number_at_a_time(gfsctl: Gfsctl) -> None:
     [before] = found["items"]
     try:
         words = ("admin", "repair", "budget", "--server", "50MiB")
+        said = gfsctl.ok(*words, "-n").out.decode()
+        assert "nothing was changed" in said and "50.0 MiB/s" in said
+        [still] = gfsctl.ok("admin", "repair", "budget", "-o", "json").json["items"]
+        assert still["server_bytes_per_s"] == before["server_bytes_per_s"]
         [changed] = gfsctl.ok(*words, "-o", "json").json["items"]
         assert changed["server_bytes_per_s"] == 50 << 20
         assert changed["copies"] == before["copies"]

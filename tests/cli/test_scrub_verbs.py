@@ -107,6 +107,10 @@ def test_the_budget_is_changed_one_number_at_a_time_and_paused(gfsctl: Gfsctl) -
         [changed] = gfsctl.ok(*words, "--period", "14", "-o", "json").json["items"]
         assert changed["period_s"] == 14 * 24 * 3600
         assert changed["bytes_per_s"] == before["bytes_per_s"]
+        [would] = gfsctl.ok("admin", "scrub", "pause", "-n", "-o", "json").json["items"]
+        assert would == {**changed, "paused": True}
+        assert b"nothing was changed" in gfsctl.ok(*words, "--period", "3", "-n").out
+        assert gfsctl.ok(*words, "-o", "json").json["items"] == [changed]
         [paused] = gfsctl.ok("admin", "scrub", "pause", "-o", "json").json["items"]
         assert paused["paused"] and paused["period_s"] == changed["period_s"]
         assert "resume" in gfsctl.refused(4, "admin", "scrub", "start", "--wait")

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from gfs_ha.cli import output
 from gfs_ha.cli.admin import job_screens as job_screens  # What reports of jobs look like.
 from gfs_ha.cli.admin.drain_plan import DrainPlan, lines_of, named_rows, plan_drain
-from gfs_ha.cli.admin.jobs import dry_run_option
+from gfs_ha.cli.admin.dry_run import dry_run_option
 from gfs_ha.cli.admin.jobs_wait import wait_for_job
 from gfs_ha.cli.admin.rebalance import Rate
 from gfs_ha.cli.options import TABLE, WIDE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from gfs_ha.cli import output
+from gfs_ha.cli.admin.dry_run import dry_run_option
 from gfs_ha.cli.admin.job_screens import OneJob
 from gfs_ha.cli.admin.jobs_wait import progress_text, wait_for_job
 from gfs_ha.cli.options import NAME, TABLE, WIDE
@@ -30,8 +31,6 @@ from gfs_ha.protocol.jobs import (
 _HERE = "gfs_ha.cli.admin.jobs"
 _LISTED = 20  # Jobs that have ended, unless all are asked for.
 _AIMS = {PAUSE: PAUSED, RESUME: RUNNING, CANCEL: CANCELLED}
-
-dry_run_option = click.option("-n", "--dry-run", is_flag=True, help="Only say what would change.")
 
 jobs = Family(
     "jobs",

@@ -7,7 +7,7 @@ import click
 from gfs_ha.cli import output
 from gfs_ha.cli.admin.drain import say_done
 from gfs_ha.cli.admin.drain_plan import named_rows
-from gfs_ha.cli.admin.jobs import dry_run_option
+from gfs_ha.cli.admin.dry_run import dry_run_option
 from gfs_ha.cli.options import TABLE, WIDE
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.spans import Span

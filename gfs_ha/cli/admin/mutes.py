@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gfs_ha.cli import output
+from gfs_ha.cli.admin.dry_run import dry_run_option
 from gfs_ha.cli.admin.health_detail import known_code
-from gfs_ha.cli.admin.jobs import dry_run_option
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.options import NAME
 from gfs_ha.cli.render import names, render

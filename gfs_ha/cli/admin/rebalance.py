@@ -9,8 +9,9 @@ import click
 
 from gfs_ha.cli import output
 from gfs_ha.cli.admin import rebalance_screens as rebalance_screens  # What reports look like.
+from gfs_ha.cli.admin.dry_run import dry_run_option
 from gfs_ha.cli.admin.job_screens import JobHistory
-from gfs_ha.cli.admin.jobs import change_job, dry_run_option
+from gfs_ha.cli.admin.jobs import change_job
 from gfs_ha.cli.admin.jobs_wait import wait_for_job
 from gfs_ha.cli.options import NAME, TABLE, WIDE, NumberRange, Size
 from gfs_ha.cli.session import Session, pass_session, watched

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import click
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from gfs_ha.cli.admin.dry_run import changed, dry_run_option, show_then
 from gfs_ha.cli.listing import listing
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
@@ -71,6 +73,7 @@ def show_queue(session: Session) -> None:
     gfsctl admin repair budget                       # show it
     gfsctl admin repair budget --server 50MiB        # bytes per second of each server; 0: no limit
     gfsctl admin repair budget --copies 0            # begin no copy until it is raised again
+    gfsctl admin repair budget --copies 0 -n         # only show what would hold then
     """,
 )
 @click.option("--cluster", metavar="SIZE", help="Bytes per second of all servers; 0: no limit.")
@@ -79,28 +82,26 @@ def show_queue(session: Session) -> None:
     "--per-server", type=click.IntRange(0, REPAIR_COPIES_MAX), help="Copies at once of a server."
 )
 @click.option("--copies", type=click.IntRange(0, REPAIR_COPIES_MAX), help="Copies at once of all.")
+@dry_run_option
 @pass_session
-def budget(
-    session: Session,
-    cluster: str | None,
-    server: str | None,
-    per_server: int | None,
-    copies: int | None,
-) -> None:
+def budget(session: Session, /, dry_run: bool, **wanted: Any) -> None:
     """Show how much repair may take, or change it.
 
     Copies under way change their pace within a second or two. A server whose clients wait longer
     than usual gives less of it, down to an eighth, and says so here.
     """
-    if (cluster, server, per_server, copies) == (None, None, None, None):
+    if all(value is None for value in wanted.values()):
         session.show(session.operations.repair(1).budget)
         return
     changes = SetBudget(
-        _bytes("--cluster", cluster),
-        _bytes("--server", server),
-        -1 if per_server is None else per_server,
-        -1 if copies is None else copies,
+        _bytes("--cluster", wanted["cluster"]),
+        _bytes("--server", wanted["server"]),
+        -1 if wanted["per_server"] is None else wanted["per_server"],
+        -1 if wanted["copies"] is None else wanted["copies"],
     )
+    if dry_run:
+        show_then(session, changed(session.operations.repair(1).budget, changes))
+        return
     session.show(session.operations.set_repair_budget(changes))
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from gfs_ha.cli import output
 from gfs_ha.cli.admin.chunkservers import by_name, state_text
+from gfs_ha.cli.admin.dry_run import changed, dry_run_option, show_then
 from gfs_ha.cli.admin.scrub_wait import check_found, wait_for_rounds
 from gfs_ha.cli.listing import listing
 from gfs_ha.cli.options import NAME, TABLE, WIDE, NumberRange
@@ -153,8 +154,9 @@ def _show_started(session: Session, rows: list[ScrubRow], number: int) -> None:
 )
 @click.option("--rate", metavar="SIZE", help="Bytes per second of each disk; 0: no limit.")
 @click.option("--period", metavar="DAYS", type=NumberRange(min=0), help="Days; 0: none.")
+@dry_run_option
 @pass_session
-def budget(session: Session, rate: str | None, period: float | None) -> None:
+def budget(session: Session, rate: str | None, period: float | None, dry_run: bool) -> None:
     """Show how fast disks are scrubbed and how often, or change it; it holds at once.
 
     A scheduled round takes as long as its period lets it, and never more than the rate. Where the
@@ -166,8 +168,7 @@ def budget(session: Session, rate: str | None, period: float | None) -> None:
     period_s = -1 if period is None else int(period * _DAY_S)
     if period_s > 0 and not SCRUB_PERIOD_MIN_S <= period_s <= SCRUB_PERIOD_MAX_S:
         raise UsageError("--period: from an hour (0.042) to 365 days, or 0")
-    changes = ChangeScrub(-1 if rate is None else _bytes(rate), period_s)
-    session.show(session.operations.change_scrub(changes))
+    _change(session, ChangeScrub(-1 if rate is None else _bytes(rate), period_s), dry_run)
 
 
 @click.command(
@@ -177,10 +178,11 @@ def budget(session: Session, rate: str | None, period: float | None) -> None:
     gfsctl admin scrub pause     # during planned work on the disks, for instance
     """,
 )
+@dry_run_option
 @pass_session
-def pause(session: Session) -> None:
+def pause(session: Session, dry_run: bool) -> None:
     """Read nothing on any server until `scrub resume`; rounds stay where they are."""
-    session.show(session.operations.change_scrub(ChangeScrub(paused=1)))
+    _change(session, ChangeScrub(paused=1), dry_run)
 
 
 @click.command(
@@ -190,10 +192,18 @@ def pause(session: Session) -> None:
     gfsctl admin scrub resume    # rounds go on where they stood
     """,
 )
+@dry_run_option
 @pass_session
-def resume(session: Session) -> None:
+def resume(session: Session, dry_run: bool) -> None:
     """Go on after `scrub pause`."""
-    session.show(session.operations.change_scrub(ChangeScrub(paused=0)))
+    _change(session, ChangeScrub(paused=0), dry_run)
+
+
+def _change(session: Session, changes: ChangeScrub, dry_run: bool) -> None:
+    if dry_run:
+        show_then(session, changed(session.operations.scrub().budget, changes))
+    else:
+        session.show(session.operations.change_scrub(changes))
 
 
 def _bytes(text: str) -> int:
