@@ -20,7 +20,7 @@ from gfs_ha.cli.live.spans import length, plain
 from gfs_ha.cli.live.summary import disk_spans, summary
 from gfs_ha.protocol.events import EventItem
 from gfs_ha.protocol.live import GetLive
-from gfs_ha.protocol.overview import ServerTotals
+from gfs_ha.protocol.overview import GoalRow, RepairTotals, ServerTotals
 from gfs_ha.protocol.reports import MasterFacts
 from gfs_ha.sim.live_scene import LiveScene
 
@@ -117,6 +117,23 @@ def test_a_piece_that_is_longer_than_a_line_goes_on_in_the_next() -> None:
     at = next(at for at, one in enumerate(lines) if one.startswith("jobs"))
     drain = " ".join(one.strip() for one in lines[at : at + 2])
     assert "cs07 d-7 64 % 96.0 MiB/s ETA 18 m 3 chunks blocked" in drain
+
+
+def test_chunks_of_a_silent_server_are_not_called_whole() -> None:
+    scene = LiveScene()
+    report = scene.report(GetLive(limit=100))
+    overview = replace(report.overview, repair=RepairTotals())
+    told = "215 below their goal, none to copy yet"
+    lines = [plain(one) for one in summary(report.status, overview, 120)]
+    assert any(f"repair {told}" in one for one in lines)
+    sight = Sight()
+    sight.take(Looked(scene.now_s, replace(report, overview=overview)))
+    text = text_of(Look(), sight, (80, 24), scene.now_s)
+    assert told in text and "all whole" not in text
+    goals = (GoalRow(2, (0, 0, 41_022, 0)), GoalRow(3, (0, 0, 0, 12)), GoalRow(5, (0, 0, 0, 3)))
+    whole = replace(report, overview=replace(overview, goals=goals))
+    sight.take(Looked(scene.now_s, whole))
+    assert "all whole" in text_of(Look(), sight, (80, 24), scene.now_s)
 
 
 def test_a_terminal_that_is_too_small_says_so() -> None:

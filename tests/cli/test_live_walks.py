@@ -133,7 +133,7 @@ def test_a_walk_from_the_servers_to_a_file_and_its_chunk(
 
 def test_what_is_not_there_is_said_on_its_page(terminal: Terminal) -> None:
     terminal.run("admin top --tab jobs", columns=80, rows=24)
-    terminal.wait_for("nobody has asked for any job")
+    terminal.wait_for("4 Jobs", "? help")
     for name in ("/no/such/file", "r-99", "cs99", "0x1"):
         terminal.type(":")
         terminal.write(name)

@@ -37,7 +37,7 @@ from gfs_ha.cli.live.spans import (
     plain,
     spread,
 )
-from gfs_ha.cli.live.summary import health_span, repair_piece, servers_pieces
+from gfs_ha.cli.live.summary import below_goal, health_span, repair_piece, servers_pieces
 from gfs_ha.cli.live.tabs import tab_page, tab_titles
 from gfs_ha.cli.live.words import NOTHING, latency_text, often_text, rate_text
 from gfs_ha.cli.units import count_text, duration_text
@@ -179,7 +179,7 @@ def _chunks_line(live: LiveReport, columns: int) -> Line:
     status, repair = live.status, live.overview.repair
     first: list[str | Span] = [(fit("chunks", 8), FAINT), count_text(status.chunk_count)]
     pieces = [line(*first)]
-    if repair.copies or repair.lost:
+    if repair.copies or repair.lost or below_goal(live.overview):
         pieces.append(repair_piece(live.overview, "repair "))
     else:
         pieces.append(line(("all whole", FAINT)))

@@ -281,10 +281,20 @@ def _lease_piece(overview: Overview, word: str) -> Line:
     return line(f"{word}{count_text(leases.tails)}", (ending, WARN if leases.ending else FAINT))
 
 
+def below_goal(overview: Overview) -> int:
+    """Return of how many chunks fewer copies can be read than are wanted."""
+    known = len(COPIES) - 1  # What has three or more cannot be told of a goal above that.
+    return sum(sum(row.chunks[: min(row.goal, known)]) for row in overview.goals)
+
+
 def repair_piece(overview: Overview, word: str) -> Line:
     """Return what repair has left, how fast it is, and for how long still."""
     repair = overview.repair
     if not repair.copies and not repair.lost:
+        below = below_goal(overview)
+        if below:
+            # Of servers that are silent, and not dead yet: they may come back.
+            return line((f"{word}{count_text(below)} below their goal", WARN), ", none to copy yet")
         return line((f"{word}nothing to do", FAINT))
     told: list[str | Span] = [(f"{word}{count_text(repair.copies)} left", WARN)]
     if repair.lost:
