@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from golden_screen import compare, screen
 from msgspec.structs import replace
 
 from gfs_ha.cli.admin import disk_drain
@@ -73,13 +74,21 @@ def shown(row: DiskStanding, *places: PlaceRow) -> str:
 def test_disks_are_listed_with_what_is_left_on_those_that_leave() -> None:
     text = text_of(render(DiskReport(ROWS), False), color=False, wide=False)
     lines = [line.split() for line in text.splitlines()]
-    titles = ("Server Rack Disk Directory State", "Used Size Chunks Left")
-    assert " ".join(lines[0]) == " ".join(titles)
-    assert lines[1][:5] == ["cs1", "r1", "0xa1", "/disks/a", "in-service"]
-    assert "draining x-4 50 %" in text and lines[2][-1] == "7"
+    assert " ".join(lines[0]) == "Server Disk State Used Chunks Left Directory"
+    assert lines[1][:3] == ["cs1", "0xa1", "in-service"] and lines[1][-1] == "/disks/a"
+    assert "draining x-4 50 %" in text and lines[2][-2] == "7"
     few = text_of(render(DiskReport((A, OTHER)), True), color=False, wide=True)
     assert "Left" not in few and "Journal" in few and "Scrub" in few
     assert text_of(render(DiskReport(()), False), color=False, wide=False).strip() == "no disks"
+
+
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_disks_look_as_they_did(columns: int) -> None:
+    long = replace(OTHER, server="storage-node-eu-central-1a-rack17-cs10", state=SILENT)
+    deep = replace(long, directory="/srv/storage/by-shelf/shelf-3/disk-11/gfs", why="cs10 is dead")
+    ids = (0x73150C85711B3F7C, 0xA6D8C6F69ADA14B, 0x1D1D5F737B11F718)
+    rows = (replace(row, disk_id=DiskId(at)) for at, row in zip(ids, (A, B, deep), strict=True))
+    compare(f"disks_{columns}.txt", screen(DiskReport(tuple(rows)), columns))
 
 
 def test_many_places_are_said_to_be_at_least_so_many() -> None:

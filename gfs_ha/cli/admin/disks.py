@@ -147,9 +147,9 @@ def _(report: DiskReport, wide: bool) -> RenderableType:
     if not report.items:
         return Text("no disks")
     leaving = any(row.places >= 0 for row in report.items)
-    titles = ["=Server", "Rack", "=Disk", "Directory", "State", ">Used", ">Size", ">Chunks"]
-    titles += [">Left"] * leaving
-    titles += [">Free", "Since", "Journal", "Scrub"] * wide
+    titles = ["Server", "=Disk", "=State", ">Used", ">Chunks", *([">Left"] * leaving)]
+    titles += ["Rack", ">Size", ">Free", "Since", "Journal", "Scrub"] * wide
+    titles.append("Directory")  # The longest folds at the end of the line.
     table = listing(*titles)
     for row in report.items:
         table.add_row(*_cells(row, leaving, wide))
@@ -167,21 +167,19 @@ def _(report: DiskReport, wide: bool) -> RenderableType:
 def _cells(row: DiskStanding, leaving: bool, wide: bool) -> list[str | Text]:
     cells: list[str | Text] = [
         row.server,
-        row.rack,
         format_id(row.disk_id),
-        printable(row.directory) or "-",
         disk_state_text(row),
         _used_text(row),
-        size_text(row.total_bytes) if row.total_bytes else "-",
         count_text(row.chunk_count),
     ]
     if leaving:
         cells.append(places_text(row))
     if wide:
         since = time_text(row.since_ns) if row.since_ns else "-"
-        free = size_text(row.free_bytes) if row.total_bytes else "-"
-        cells += [free, since, _journal_text(row), _scrub_text(row)]
-    return cells
+        size, free = size_text(row.total_bytes), size_text(row.free_bytes)
+        cells += [row.rack, *((size, free) if row.total_bytes else ("-", "-"))]
+        cells += [since, _journal_text(row), _scrub_text(row)]
+    return [*cells, printable(row.directory) or "-"]
 
 
 def _used_text(row: DiskStanding) -> str:
