@@ -36,7 +36,10 @@ class EpochBook:
         """Read what was kept. Raises: DiskFailed when a file is there and cannot be trusted."""
         self._disks = tuple(disks)
         self._lock = runtime.lock()
-        self._newest = max(read_epoch(disk) for disk in disks)
+        kept = [(disk, read_epoch(disk)) for disk in disks]
+        self._newest = max(epoch for _, epoch in kept)
+        # A new one, or one that was away: alone it would have a deposed leader obeyed.
+        self._behind = [disk for disk, epoch in kept if epoch != self._newest]
 
     @property
     def newest(self) -> Epoch:
@@ -45,21 +48,25 @@ class EpochBook:
     def drop(self, disk: Disk) -> None:
         """Ask a disk no more that is out of service; the others know the same."""
         self._disks = tuple(one for one in self._disks if one is not disk)
+        self._behind = [one for one in self._behind if one is not disk]
 
     def told(self, epoch: Epoch) -> bool:
         """Note an epoch that a leader told; it is durable on return. False: it is an older one.
 
         Raises: DiskFailed, DiskFull: then the epoch does not count, and nothing of it is obeyed.
         """
-        if epoch == self._newest:
+        if epoch == self._newest and not self._behind:
             return True
         with self._lock:
-            if epoch <= self._newest:
-                return epoch == self._newest
-            for disk in self._disks:
+            if epoch < self._newest:
+                return False
+            known = epoch == self._newest
+            for disk in self._behind if known else self._disks:
                 _write(disk, _encode(epoch))
+            self._behind = []
             self._newest = epoch
-        logger.info("a new leader is obeyed epoch=%s", epoch)
+        if not known:
+            logger.info("a new leader is obeyed epoch=%s", epoch)
         return True
 
 

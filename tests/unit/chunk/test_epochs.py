@@ -98,3 +98,23 @@ def test_an_epoch_that_cannot_be_kept_does_not_count() -> None:
     with pytest.raises(DiskFailed):
         book.told(Epoch(1, 1))
     assert book.newest == NO_EPOCH
+
+
+def test_a_disk_that_comes_later_knows_the_epoch_before_the_older_one_dies() -> None:
+    old, new = MemoryDisk(RUNTIME), MemoryDisk(RUNTIME)
+    EpochBook([old], RUNTIME).told(Epoch(1, 7))
+    both = EpochBook([old, new], RUNTIME)
+    assert both.told(Epoch(1, 7)), "it is the epoch of before"
+    assert not EpochBook([new], RUNTIME).told(Epoch(1, 6)), "a deposed leader"
+
+
+def test_no_order_counts_before_each_disk_knows_the_epoch() -> None:
+    old, new = MemoryDisk(RUNTIME), MemoryDisk(RUNTIME)
+    EpochBook([old], RUNTIME).told(Epoch(1, 7))
+    both = EpochBook([old, new], RUNTIME)
+    new.failing = DiskFailed("I/O error")
+    for _ in range(2):
+        with pytest.raises(DiskFailed):
+            both.told(Epoch(1, 7))
+    both.drop(new)
+    assert both.told(Epoch(1, 7))
