@@ -59,6 +59,7 @@ class ChunkStore(ReplicaIndex):
         self.buffers = shelves[0].buffers
         self._runtime = runtime
         self._making: set[ChunkId] = set()
+        self._lost: set[ChunkId] = set()  # Went with a disk in this run, with all that they said.
         for shelf, slot in put_together(self.shelves, self.buffers):
             self._add(Replica(slot, shelf.around, made_here=False))
 
@@ -79,12 +80,14 @@ class ChunkStore(ReplicaIndex):
         """Use a disk no more that is broken; return how many replicas were on it (D6).
 
         None of them is here any more, and no append to one is acknowledged from now on. What it
-        refused before is refused until the process ends.
+        refused before is refused until the process ends, and no writer makes anew what it had: that
+        would be as good as a proof that nothing was acknowledged here (C3, C10).
         """
         with self._lock:
             shelf.failed = why
             here = self._replicas.items()
             gone = {key: one for key, one in here if one.disk_id == shelf.disk_id}
+            self._lost.update(gone)
             for chunk_id in gone:
                 self._remove(chunk_id)
         for replica in gone.values():
@@ -102,12 +105,7 @@ class ChunkStore(ReplicaIndex):
         with self._lock:
             if spec.chunk_id in self._replicas or spec.chunk_id in self._making:
                 raise AlreadyExists(f"chunk {spec.chunk_id:#x} is on this server already")
-            if self._refuses(spec.chunk_id):
-                raise Fenced(
-                    f"chunk {spec.chunk_id:#x} was fenced before it came to this server; "
-                    "go on in a new chunk",
-                    end=0,
-                )
+            self._check_may_come(spec.chunk_id)
             name = self._begin_making(shelf, spec.chunk_id)
         try:
             shelf.check_room(0)
@@ -121,6 +119,14 @@ class ChunkStore(ReplicaIndex):
         finally:
             self._end_making(spec.chunk_id)
         return replica
+
+    def _check_may_come(self, chunk_id: ChunkId) -> None:
+        """Raise Fenced when no writer may make a replica here any more. Needs the lock."""
+        why = "was fenced before it came to this server" if self._refuses(chunk_id) else ""
+        if chunk_id in self._lost:
+            why = "was on a disk of this server that broke"
+        if why:
+            raise Fenced(f"chunk {chunk_id:#x} {why}; go on in a new chunk", end=0)
 
     def _refuses(self, chunk_id: ChunkId) -> bool:
         return any(chunk_id in shelf.tombstones for shelf in self.shelves)
@@ -204,7 +210,7 @@ class ChunkStore(ReplicaIndex):
         """
         with self._lock:
             for shelf in self.shelves:
-                shelf.tombstones.remove(chunk_id, order_index)
+                shelf.tombstones.remove(chunk_id, order_index, on_disk=not shelf.failed)
 
     def prove(self, chunk_id: ChunkId, order_index: LogIndex, length: int) -> Proof:
         """Return what the first `length` bytes are (C4).

@@ -69,10 +69,11 @@ class Tombstones:
         self._held[header.chunk_id] = (name, header)
         return True
 
-    def remove(self, chunk_id: ChunkId, order_index: LogIndex) -> None:
+    def remove(self, chunk_id: ChunkId, order_index: LogIndex, on_disk: bool = True) -> None:
         """Forget one; none there is no error. Raises: StaleOrder, DiskFailed.
 
-        After a power cut the file may be back: it refuses a chunk that nobody writes any more.
+        After a power cut the file may be back: it refuses a chunk that nobody writes any more. So
+        may that of a disk which is out of service: it is not `on_disk` that it is forgotten.
         """
         if chunk_id not in self._held:
             return
@@ -82,5 +83,6 @@ class Tombstones:
                 f"chunk {chunk_id:#x}: order {order_index} is older than {header.order_index}, "
                 "by which it was fenced before it came here"
             )
-        self._disk.unlink(name)
+        if on_disk:
+            self._disk.unlink(name)
         del self._held[chunk_id]

@@ -1,0 +1,70 @@
+"""A store over several disks in memory, and what a copy does there without the network."""
+
+from __future__ import annotations
+
+from array import array
+
+from chunk_house import BIRTH, BOOT_ID, CHUNK, CLUSTER, NO_JOURNAL
+from replica_house import RUNTIME, digest_of, noise
+
+from gfs_ha.checksum import block_crcs
+from gfs_ha.chunk.disk_memory import MemoryDisk
+from gfs_ha.chunk.journal.journal import JournalShape
+from gfs_ha.chunk.slots.identity import Identity
+from gfs_ha.chunk.slots.shelf import Shelf
+from gfs_ha.chunk.slots.spec import ReplicaSpec
+from gfs_ha.chunk.slots.store import ChunkStore
+from gfs_ha.ids import ChunkId, DiskId, LogIndex, ServerId
+from gfs_ha.limits import BLOCK_BYTES, MIB
+from gfs_ha.net.buffers import BufferPool
+from gfs_ha.protocol.data import ChunkKind, Durability
+
+A, B, C = DiskId(71), DiskId(72), DiskId(73)
+SEALED, ORDER, LATER = LogIndex(40), LogIndex(50), LogIndex(60)
+DATA = noise(3 * BLOCK_BYTES + 5)
+DIGEST = digest_of(DATA)
+PUT = ReplicaSpec(CHUNK, BIRTH, ChunkKind.PUT, MIB, Durability.DISK)
+TAIL = ReplicaSpec(CHUNK, BIRTH, ChunkKind.TAIL, MIB, Durability.DISK)
+
+Disks = dict[DiskId, MemoryDisk]
+
+
+def blank(*disk_ids: DiskId) -> Disks:
+    return {disk_id: MemoryDisk(RUNTIME) for disk_id in disk_ids}
+
+
+def open_disks(
+    disks: Disks, boot_id: int = BOOT_ID, shape: JournalShape = NO_JOURNAL
+) -> ChunkStore:
+    """Return the store of those disks, in the order in which they are given."""
+    buffers = BufferPool(RUNTIME)
+    shelves = [
+        Shelf(
+            disk, Identity(CLUSTER, ServerId(1), disk_id, "one"), buffers, RUNTIME, boot_id, shape
+        )
+        for disk_id, disk in disks.items()
+    ]
+    return ChunkStore(shelves, RUNTIME)
+
+
+def shelf_of(store: ChunkStore, disk_id: DiskId) -> Shelf:
+    return next(shelf for shelf in store.shelves if shelf.disk_id == disk_id)
+
+
+def copy_to(
+    store: ChunkStore, disk_id: DiskId, order: LogIndex = ORDER, chunk_id: ChunkId = CHUNK
+) -> None:
+    """Do what a copy order does that names a disk."""
+    if store.confirm(chunk_id, BIRTH, (order, len(DATA), DIGEST), disk_id=disk_id):
+        return
+    spec = ReplicaSpec(chunk_id, BIRTH, ChunkKind.PUT, MIB, Durability.DISK)
+    slot = store.begin_copy(spec, order, len(DATA), disk_id=disk_id)
+    try:
+        slot.append(memoryview(DATA), array("I", block_crcs(DATA)))
+        store.install_copy(slot, DIGEST, lambda: True)
+    finally:
+        store.drop_copy(slot)
+
+
+def slots(disk: MemoryDisk) -> list[str]:
+    return [name for name in disk.names() if name.endswith(".slot")]
