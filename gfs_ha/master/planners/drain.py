@@ -83,7 +83,7 @@ def _tell(view: View, seen: Seen, cursors: Cursors, jobs: list[tuple[int, Job]])
                 number,
                 JobLeft(
                     left_bytes=found.left_bytes,
-                    left_moves=found.places,
+                    left_moves=found.places - found.copied,
                     waits=found.waiting_for,
                     blocked=found.blocked_count,
                     blockers=found.blockers(walks.paths.found),
@@ -165,7 +165,6 @@ class _Drain:
             return
         found.places += 1
         if chunk.state == SEALED:
-            found.left_bytes += chunk.length
             outcome = self._sealed(chunk_id, chunk)
         elif chunk.state == DEAD:
             if self._state == GONE:
@@ -173,6 +172,10 @@ class _Drain:
             outcome = DELETED
         else:
             outcome = self._unsealed(chunk_id, chunk)
+        if outcome in (DELETED, UNSURE):
+            found.copied += 1  # Its bytes are counted as moved, and not as left beside that.
+        elif chunk.state == SEALED:
+            found.left_bytes += chunk.length
         if isinstance(outcome, Blocked):
             found.block(outcome)
             return

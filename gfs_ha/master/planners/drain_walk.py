@@ -43,7 +43,8 @@ class DrainRound:
     """What one walk over all places met."""
 
     places: int = 0
-    left_bytes: int = 0  # Of sealed chunks that are still there.
+    copied: int = 0  # Of these: only the old copy is still to be deleted.
+    left_bytes: int = 0  # Of sealed chunks whose copies are still to be made elsewhere.
     moving: int = 0
     waits: Counter[str] = field(default_factory=Counter)  # Places by why they wait.
     left: str = ""  # What is there still although the tables place nothing there.

@@ -134,6 +134,21 @@ def test_a_server_that_has_not_told_what_it_holds_is_waited_for() -> None:
     house.until(number)
 
 
+def test_what_was_copied_and_waits_to_be_deleted_is_not_left_to_be_moved() -> None:
+    house = DrainHouse(5)
+    filled(house)
+    house.unsettled = {4, 5}
+    number = house.begin(3)
+    for _ in range(8):
+        house.tick()
+        told = house.cursors.jobs.of(number)
+        assert house.job(number).moves + max(0, told.left_moves) <= 5, "nothing counts twice"
+    assert house.job(number).moves == 5 and house.places(3) and not house.done(number)
+    assert (told.left_moves, told.left_bytes) == (0, 0) and "copied elsewhere" in told.waits
+    house.unsettled = set()
+    house.until(number)
+
+
 def test_too_few_servers_are_named_with_the_number_that_would_do() -> None:
     house = DrainHouse(4)
     (chunk,) = filled(house, 1)
