@@ -129,7 +129,8 @@ def _follow_deletion(
 def evidence(scene: Scene, chunk_id: ChunkId, chunk: Chunk, but: ServerId) -> tuple[ServerId, ...]:
     """Return the holders beside a server whose copies are good and that this leader hears."""
     settled = scene.repair.settled
-    return tuple(one for one in scene.good(chunk_id, chunk) if one in settled and one != but)
+    heard = [one for one in scene.good(chunk_id, chunk) if one in settled and one != but]
+    return tuple(one for one in heard if scene.vouched(chunk_id, chunk, one))
 
 
 def _stop_unwanted(made: Plan, view: View, seen: Seen) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.ids import ChunkId, DiskId, ServerId, incarnation_of_order
 from gfs_ha.limits import PLACEMENT_RULE_DEFAULT, REPAIR_SERVER_BYTES_PER_S
 from gfs_ha.master.census import Presence, lost_disks
 from gfs_ha.master.observed import DAMAGED, DEAD, LIVE
 from gfs_ha.master.placement import Candidate, CopyWanted
 from gfs_ha.master.planners.plan import Cursors, Seen
+from gfs_ha.master.planners.walk import TallyWalk
 from gfs_ha.master.roster import roster
 from gfs_ha.master.rules import breaks, faults
 from gfs_ha.master.state.copies import USUAL_BUDGET
@@ -38,7 +39,9 @@ class Scene:
         self._lost = self._left_behind | seen.repair.failed_disks
         settings = view.settings()
         self._default_rule = settings.rule if settings is not None else PLACEMENT_RULE_DEFAULT
+        self._incarnation = settings.incarnation if settings is not None else 0
         self._servers: dict[ServerId, Server | None] = {}
+        self._tally: TallyWalk | None = None
         self.presence = Presence(self.there, self._lost, seen.damaged | seen.repair.gone)
 
     @classmethod
@@ -47,6 +50,7 @@ class Scene:
         known = cursors.scene
         if known is None or known._view is not view or known.seen is not seen:
             known = cursors.scene = cls(view, seen)
+            known._tally = cursors.tally
         return known
 
     def there(self, server_id: ServerId) -> bool:
@@ -91,6 +95,17 @@ class Scene:
         if len(there) < 2 or len(there) == len(whole):
             return there
         return [one for one in whole if self.there(one) or one in self._resting]
+
+    def vouched(self, chunk_id: ChunkId, chunk: Chunk, server_id: ServerId) -> bool:
+        """Return whether a holder's word counts, by what its own tally says if that is needed.
+
+        After masters went on from an older copy of theirs, the tables may be older than the disks:
+        all that was sealed before then may have been moved since.
+        """
+        if self._tally is None or incarnation_of_order(chunk.sealed_index) >= self._incarnation:
+            return True
+        disk = (server_id, self.disk_of(chunk, server_id))
+        return self._tally.holds(disk, chunk_id, chunk.length)
 
     def coming(self, chunk: Chunk) -> list[ServerId]:
         """Return the servers that are being given a copy, hold none, and are not dead."""

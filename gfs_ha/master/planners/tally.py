@@ -106,8 +106,10 @@ def _judge(made: Plan, seen: Seen, cursors: Cursors) -> None:
         for bucket, (mine, theirs) in enumerate(zip(own, NUMBERS.unpack(told), strict=True))
         if mine != theirs
     }
-    walk.matched[disk] = frozenset(range(BUCKETS)) - differing
-    differing -= walk.explained_buckets(disk, told)
+    explained = walk.explained_buckets(disk, told)
+    listed = walk.matched.get(disk, frozenset()) & explained
+    walk.matched[disk] = (frozenset(range(BUCKETS)) - differing) | listed
+    differing -= explained
     again = differing & walk.suspects.get(disk, set())
     walk.suspects[disk] = differing
     walk.judged(disk, differing, seen.now_s)
@@ -131,7 +133,7 @@ def _compare(
     Returns whether something waits for the tallies of other servers.
     """
     (server_id, disk_id), listing = told
-    members, unsure = walk.members.get((server_id, disk_id), {}), False
+    members, unsure, missing = walk.members.get((server_id, disk_id), {}), False, False
     listed = {chunk_id: damaged for chunk_id, _, damaged in listing.replicas}
     unsettled = scene.repair.listed.get(server_id, {})
     for chunk_id in sorted(listed.keys() | members.get(listing.bucket, set())):
@@ -147,6 +149,7 @@ def _compare(
             continue
         elif chunk_id not in listed:
             here = bucket_of(replica_hash(chunk_id, chunk.length)) == listing.bucket
+            missing |= server_id in chunk.holders
             if here and server_id in chunk.holders and chunk_id not in unsettled:
                 end = (chunk.sealed_index, chunk.length, chunk.digest)
                 made.doubts.append((chunk_id, server_id))
@@ -155,6 +158,8 @@ def _compare(
             unsure |= _stray(made, scene, (chunk_id, chunk), (server_id, disk_id), walk)
         elif server_id in chunk.holders and not listed[chunk_id]:
             _put_right(made, scene, (chunk_id, chunk), (server_id, disk_id))
+    if not missing:
+        walk.all_listed((server_id, disk_id), listing.bucket)
     return unsure
 
 

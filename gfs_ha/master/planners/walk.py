@@ -28,7 +28,7 @@ class TallyWalk:
         suspects: the buckets that differed in the newest count of a disk.
         members: what the tables place in these, by bucket.
         agreed: what a server said when nothing was to be done about it.
-        matched: the buckets of which the newest count found all there that the tables place there.
+        matched: the buckets in which the newest count, or listing, found all that the tables place.
         explained: buckets whose difference was looked at and is over by itself, for what was said.
     """
 
@@ -49,6 +49,7 @@ class TallyWalk:
     counted: int = 0  # Rows, ever.
     _numbers: list[int] = field(default_factory=lambda: [0] * BUCKETS)
     _room: int = MEMBERS_MAX
+    _cut: set[Disk] = field(default_factory=set)  # Of which not all members were remembered.
 
     def note_start(self, server_id: ServerId, start_id: StartId) -> None:
         """Forget what was settled with another run of a server, whose disks may be others."""
@@ -66,6 +67,7 @@ class TallyWalk:
         self._numbers = [0] * BUCKETS
         self._room = MEMBERS_MAX
         if disk is not None:
+            self._cut.discard(disk)
             self.members[disk] = {bucket: set() for bucket in self.suspects.get(disk, ())}
 
     def add(self, chunk_id: ChunkId, length: int) -> None:
@@ -79,6 +81,8 @@ class TallyWalk:
         if members is not None and self._room:
             self._room -= 1
             members.add(chunk_id)
+        elif members is not None:
+            self._cut.add(self.disk)
 
     def count_anew(self) -> None:
         """Count every disk again, as if nothing had been agreed or explained."""
@@ -91,6 +95,11 @@ class TallyWalk:
         """Return whether the server's own tally says that a copy is there as the tables say."""
         bucket = bucket_of(replica_hash(chunk_id, length))
         return bucket in self.matched.get(disk, ())
+
+    def all_listed(self, disk: Disk, bucket: int) -> None:
+        """Note that a bucket that differs lists all that the tables place there, and more."""
+        if disk not in self._cut and bucket in self.members.get(disk, {}):
+            self.matched[disk] = self.matched.get(disk, frozenset()) | {bucket}
 
     def judged(self, disk: Disk, differing: set[int], now_s: float) -> None:
         """Note which buckets differ in the newest count of a disk, those explained left out."""

@@ -11,6 +11,7 @@ from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.master.planners.copies import evidence
 from gfs_ha.master.planners.plan import PlanLimits
 from gfs_ha.master.planners.scene import Scene
+from gfs_ha.master.state.commands import ConfirmCopy, LeaderElected, PlaceCopy
 from gfs_ha.master.state.job_commands import SetJobPhase, StartJob
 from gfs_ha.master.state.jobs import get_job, running_jobs
 from gfs_ha.master.state.records import SEALED
@@ -282,3 +283,37 @@ def test_masters_that_go_on_from_an_old_copy_find_chunks_that_were_moved_since(
         if all(len(siege.good(chunk_id)) == 3 for chunk_id in moved):
             break
     assert all(len(siege.good(chunk_id)) == 3 for chunk_id in moved)
+
+
+@pytest.mark.parametrize("told", [(1, 2, 3, 4), (2, 3, 4, 1), (3, 1, 2, 6)])
+def test_nor_do_they_drop_what_is_too_much_on_the_word_of_servers_that_it_has_left(
+    told: tuple[int, ...],
+) -> None:
+    siege = Siege(
+        server_count=6,
+        racks={one: f"r{one % 3}" for one in range(1, 7)},
+        totals=dict.fromkeys(range(1, 7), 300),
+        other_use={told[0]: 200},  # Of copies too many the one on the fullest server goes.
+        limits=PlanLimits(rows=1),  # It takes long to count what lies on a disk.
+    )
+    chunk_id = siege.chunk(told[:3])
+    siege.file(chunk_id, "/f")
+    row = siege.row(chunk_id)
+    fourth = (told[3], 100 + told[3])
+    siege.tables.do(PlaceCopy(chunk_id, row.sealed_index, *fourth, 3))
+    order = siege.row(chunk_id).copying[0].order_index
+    end = (row.length, row.digest, order)
+    siege.tables.do(ConfirmCopy(chunk_id, row.sealed_index, *fourth, *end))
+    for number in range(60):
+        siege.chunk(((1, 2, 3), (4, 5, 6), (1, 3, 5), (2, 4, 6))[number % 4])
+    # It was dropped on one server and moved from two others since.
+    real = {told[0], 5, 4 if 6 in told else 6}
+    for server in range(1, 7):
+        siege.on_disk[server].discard(chunk_id)
+        siege.on_disk[server] |= {chunk_id} if server in real else set()
+    siege.tables.do(LeaderElected("m1", 2))
+    siege.elect()
+    for _ in range(60):
+        siege.settle(20)
+        assert len(siege.real(chunk_id)) == 3 or len(siege.good(chunk_id)) >= 3
+    assert len(siege.good(chunk_id)) == 3

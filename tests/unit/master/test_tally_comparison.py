@@ -284,3 +284,22 @@ def test_a_copy_too_many_is_dropped_once_the_others_have_been_found_where_they_s
     (dropped,) = house.until_found().proposals
     assert isinstance(dropped, DropReplica) and dropped.server_id == 1
     assert set(house.cursors.tally.matched) >= {(2, 102), (3, 103), (4, 104)}
+
+
+def test_what_nobody_knows_of_in_a_bucket_does_not_make_the_others_in_it_doubtful() -> None:
+    # As in quarantine: what is noted stays there for days, and its bucket differs as long.
+    house = Compared()
+    chunk_id = house.chunk((2, 3, 4))
+    bucket = bucket_of(replica_hash(chunk_id, LENGTH))
+    unknown = next(
+        one for one in range(1, 5000) if bucket_of(replica_hash(ChunkId(one), LENGTH)) == bucket
+    )
+    for server in (2, 3, 4):
+        house.on_disk[server].add(unknown)
+    house.on_disk[1] = {chunk_id}
+    for _ in range(400):
+        made = house.compare()
+        if made.proposals:
+            break
+    (dropped,) = made.proposals
+    assert isinstance(dropped, DropReplica) and dropped.server_id == 1
