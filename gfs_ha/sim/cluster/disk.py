@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gfs_ha.chunk.disk import Bytes, DiskUsage
-from gfs_ha.chunk.disk_memory import MemoryDisk, MemoryFile
+from gfs_ha.chunk.disk_memory import MemoryFile
+from gfs_ha.sim.cluster.bay import Bay
 from gfs_ha.sim.cluster.runtime import BusyRuntime
 from gfs_ha.sim.masters.tasks import Killed
 
@@ -26,24 +27,23 @@ class Speed:
 class ProcessDisk:
     """The Disk of one process. A sync that a crash comes into may or may not have happened."""
 
-    def __init__(
-        self, inner: MemoryDisk, runtime: BusyRuntime, speed: Speed, on_unlink: OnUnlink
-    ) -> None:
-        self._inner = inner
+    def __init__(self, bay: Bay, runtime: BusyRuntime, speed: Speed, on_unlink: OnUnlink) -> None:
+        self._bay = bay
+        self._inner = bay.disk
         self._runtime = runtime
         self._speed = speed
         self._on_unlink = on_unlink
 
     @property
     def error_count(self) -> int:
-        return self._inner.error_count
+        return self._inner.error_count + self._bay.error_count
 
     def names(self) -> list[str]:
         self.check()
         return [name for name in self._inner.names() if name != BALLAST]
 
     def create(self, name: str) -> ProcessFile:
-        self.check()
+        self.check(changing=True)
         return ProcessFile(self, self._inner.create(name))
 
     def open(self, name: str) -> ProcessFile:
@@ -51,7 +51,7 @@ class ProcessDisk:
         return ProcessFile(self, self._inner.open(name))
 
     def unlink(self, name: str) -> None:
-        self.check()
+        self.check(changing=True)
         self._on_unlink(name)
         self._inner.unlink(name)
 
@@ -66,16 +66,17 @@ class ProcessDisk:
     def close(self) -> None:
         pass
 
-    def check(self) -> None:
-        """Raise Killed in a task whose process is gone."""
+    def check(self, changing: bool = False) -> None:
+        """Raise Killed in a task whose process is gone, DiskFailed while the disk does not work."""
         if not self._runtime.process.alive:
             raise Killed
+        self._bay.check(changing)
 
     def take_time(self) -> None:
         """Let the time of a sync pass."""
-        self.check()
+        self.check(changing=True)
         self._runtime.sleep(self._runtime.uniform(0.0, self._speed.sync_s))
-        self.check()
+        self.check(changing=True)
 
 
 class ProcessFile:
@@ -90,7 +91,7 @@ class ProcessFile:
         return self._inner.read(offset, into)
 
     def write(self, offset: int, data: Bytes) -> None:
-        self._disk.check()
+        self._disk.check(changing=True)
         self._inner.write(offset, data)
 
     def sync(self) -> None:
@@ -105,15 +106,15 @@ class ProcessFile:
         pass
 
     def allocate(self, length: int) -> None:
-        self._disk.check()
+        self._disk.check(changing=True)
         self._inner.allocate(length)
 
     def truncate(self, length: int) -> None:
-        self._disk.check()
+        self._disk.check(changing=True)
         self._inner.truncate(length)
 
     def punch(self, offset: int, length: int) -> None:
-        self._disk.check()
+        self._disk.check(changing=True)
         self._inner.punch(offset, length)
 
     def size(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.master.state.commands import (
     Command,
     CommitSeal,
@@ -22,13 +22,16 @@ from gfs_ha.sim.checkers import Violation
 from gfs_ha.sim.cluster.server import SimServer
 from gfs_ha.sim.cluster.truth import Truth
 
+BAY_S = 3.0  # By then everybody knows that a disk serves again.
+
 Place = tuple[ChunkId, ServerId]
 
 
 class Economy:
     """Counts bytes, of each chunk. `least` had to be copied: destroyed, never there, wanted anew.
 
-    What is copied because a server is dead, and needless once it returns, is in `away`.
+    What is copied because a server is dead, or a disk out of service, and needless once it returns,
+    is in `away`.
     """
 
     def __init__(self, truth: Truth, silent_s: Callable[[SimServer], float], dead_s: float) -> None:
@@ -39,6 +42,7 @@ class Economy:
         self._silent_s = silent_s
         self._dead_s = dead_s
         self._ordered: set[Place] = set()
+        self._out: set[tuple[ChunkId, ServerId, DiskId, int]] = set()
         self._destroyed: set[Place] = set()
         self._goals: dict[ChunkId, int] = {}
         self._harmed_s = {server.name: server.harmed_s for server in truth.servers}
@@ -100,6 +104,21 @@ class Economy:
                 self._copied[command.chunk_id] += chunk.length
         elif isinstance(command, LoseHolder) and command.server_id in chunk.holders:
             self._lose(place, chunk)
+
+    def copies_beside(self, view: View, chunk_id: ChunkId, chunk: Chunk) -> None:
+        """Note that a copy is placed while others lie on disks that are out of service."""
+        for replica in chunk.replicas:
+            row = view.server(replica.server_id)
+            if row is None or replica.server_id not in chunk.holders:
+                continue
+            server = next(one for one in self._truth.servers if one.name == row.name)
+            bay = server.bay_of(replica.disk_id) if len(server.bays) > 1 else None
+            if bay is None or server.serves(bay, BAY_S):
+                continue
+            gone = (chunk_id, replica.server_id, replica.disk_id, bay.episode)
+            if gone not in self._out:
+                self._out.add(gone)
+                self._away[chunk_id] += chunk.length
 
     def moves(self, chunk_id: ChunkId, chunk: Chunk) -> None:
         """Note that a copy is placed for the rule alone."""

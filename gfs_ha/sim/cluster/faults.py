@@ -12,8 +12,10 @@ from functools import partial
 from gfs_ha.errors import GfsError
 from gfs_ha.master.state.copies import USUAL_BUDGET
 from gfs_ha.protocol.repair import SetBudget
+from gfs_ha.sim.cluster.bay import Bay
 from gfs_ha.sim.cluster.damage import flip_a_byte, is_spare, lose_a_file
 from gfs_ha.sim.cluster.disk import BALLAST
+from gfs_ha.sim.cluster.disk_faults import DiskFaults
 from gfs_ha.sim.cluster.server import SimServer
 from gfs_ha.sim.cluster.truth import Truth
 from gfs_ha.sim.cluster.user import SimUser
@@ -47,6 +49,7 @@ class Faults:
         self._stopped = False
         self.count = 0
         self.rotten = 0  # Bytes that rotted.
+        self.disks = DiskFaults(world, truth, self._later)
 
     def begin(self, mean_s: float) -> None:
         """Break something now and then."""
@@ -64,7 +67,9 @@ class Faults:
         for server in self._servers:
             server.go_on()
             server.speed.sync_s = server.speed.usual_s
-            server.disk.unlink(BALLAST)
+            for disk in server.disks:
+                disk.unlink(BALLAST)
+            self.disks.mend(server)
             self._restart(server)
         for user in self._users:
             self._restart_user(user)
@@ -138,16 +143,30 @@ class Faults:
                 master.kill(power=True)
                 self._later(0.1, 2.0, partial(self._restart_master, master))
 
+    def _a_bay(self, server: SimServer) -> Bay:
+        return server.bays[0] if len(server.bays) == 1 else self._chance.choice(server.bays)
+
+    def _disk_dies(self, server: SimServer) -> None:
+        self.disks.dies(server)
+
+    def _disk_blinks(self, server: SimServer) -> None:
+        self.disks.blinks(server)
+
+    def _disk_absent(self, server: SimServer) -> None:
+        self.disks.absent(server)
+
     def _lose_disk(self, server: SimServer) -> None:
-        if server.running and is_spare(self._truth, server):
-            server.lose_disk()
+        bay = self._a_bay(server)
+        if server.running and is_spare(self._truth, server, bay.disk):
+            server.lose_disk(bay)
             longest_s = self._chance.choice([0.5, 2.0, 20.0])
             self._later(0.1, longest_s, partial(self._restart, server))
 
     def _swap_disk(self, server: SimServer) -> None:
         """A new disk, and at once the server again: nobody missed it."""
-        if server.running and is_spare(self._truth, server):
-            server.lose_disk()
+        bay = self._a_bay(server)
+        if server.running and is_spare(self._truth, server, bay.disk):
+            server.lose_disk(bay)
             self._later(0.02, 0.2, partial(self._restart, server))
 
     def _rot(self, server: SimServer) -> None:
@@ -180,7 +199,7 @@ class Faults:
 
     def _full_disk(self, server: SimServer) -> None:
         """Somebody else fills the disk almost to its end, for a while."""
-        disk = server.disk
+        disk = self._a_bay(server).disk
         usage = disk.usage()
         ballast = int(self._chance.uniform(*_FULL) * usage.total) - usage.used
         if BALLAST in disk.names() or ballast <= 0:
@@ -316,6 +335,9 @@ KINDS: dict[str, _Kind] = {
     "stop-server": Faults._stop_server,
     "slow-disk": Faults._slow_disk,
     "full-disk": Faults._full_disk,
+    "disk-dies": Faults._disk_dies,
+    "disk-blinks": Faults._disk_blinks,
+    "disk-absent": Faults._disk_absent,
     "server-island": Faults._server_island,
     "server-alone": Faults._server_alone,
     "server-off": Faults._server_off,

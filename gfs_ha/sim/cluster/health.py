@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from gfs_ha.chunk.slots.format import State
+from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.chunk.slots.slot import read_header
 from gfs_ha.ids import NO_SESSION, ChunkId, InodeId, ServerId
 from gfs_ha.master.rules import breaks
 from gfs_ha.master.state.jobs import running_jobs
-from gfs_ha.master.state.records import DEAD, OPEN, SEALED, Chunk, Server
+from gfs_ha.master.state.records import DEAD, OPEN, SEALED, Chunk, Replica, Server
 from gfs_ha.master.state.tail_reads import tails_of_server
 from gfs_ha.protocol.jobs import job_id
 from gfs_ha.protocol.tally import BUCKETS, bucket_of, replica_hash
+from gfs_ha.sim.cluster.bay import Bay
 from gfs_ha.sim.cluster.truth import Truth, replicas_on
 from gfs_ha.sim.masters.ledger import applied_mark
 from gfs_ha.sim.masters.master import SimMaster
@@ -118,29 +120,44 @@ def _disk_unrest(truth: Truth, picture: _Picture) -> str:
         store = server.store
         if server_id is None or store is None:
             return f"{server.name} does not serve"
-        numbers = [0] * BUCKETS
-        for chunk_id, chunk in picture.chunks.items():
-            if chunk.state == SEALED and server_id in chunk.holders:
-                hashed = replica_hash(chunk_id, chunk.length)
-                numbers[bucket_of(hashed)] ^= hashed
-        if store.tally.packed() != _NUMBERS.pack(*numbers):
-            return f"the tally of {server.name} is not that of the tables"
-        for chunk_id in replicas_on(server.disk):
-            row = picture.chunks.get(chunk_id)
-            if row is None or server_id not in [one.server_id for one in row.replicas]:
-                return f"{server.name} has a stray of chunk {chunk_id:#x}"
-        for name in server.disk.names():
-            reading = read_header(server.disk, name) if name.endswith(".slot") else None
-            if reading is not None and reading.header.state in (State.COPYING, State.FREE):
-                return f"{server.name} keeps {name}, which is {reading.header.state.name}"
+        for bay in server.bays:
+            shelf = next((one for one in store.shelves if one.directory == bay.name), None)
+            if shelf is None or not server.serves(bay):
+                return f"{bay.name} does not serve"
+            why = _shelf_unrest(picture, server_id, shelf, bay)
+            if why:
+                return why
+    return ""
+
+
+def _shelf_unrest(picture: _Picture, server_id: ServerId, shelf: Shelf, bay: Bay) -> str:
+    here = Replica(server_id, shelf.disk_id)
+    numbers = [0] * BUCKETS
+    for chunk_id, chunk in picture.chunks.items():
+        if chunk.state == SEALED and server_id in chunk.holders and here in chunk.replicas:
+            hashed = replica_hash(chunk_id, chunk.length)
+            numbers[bucket_of(hashed)] ^= hashed
+    if shelf.tally.packed() != _NUMBERS.pack(*numbers):
+        return f"the tally of {bay.name} is not that of the tables"
+    for chunk_id, slots in replicas_on(bay.disk).items():
+        row = picture.chunks.get(chunk_id)
+        known = row is not None and here in row.replicas
+        if not known and any(one.name not in shelf.unidentified for one in slots):
+            return f"{bay.name} has a stray of chunk {chunk_id:#x}"
+    for name in bay.disk.names():
+        reading = read_header(bay.disk, name) if name.endswith(".slot") else None
+        if reading is not None and reading.header.state in (State.COPYING, State.FREE):
+            return f"{bay.name} keeps {name}, which is {reading.header.state.name}"
     return ""
 
 
 def lacking(truth: Truth) -> str:
     """Return which chunk has fewer whole copies than the tables say."""
+    disks = {bay.disk_id: bay for server in truth.servers for bay in server.bays}
     for chunk_id, chunk in truth.chunks():
         if chunk.state == SEALED:
-            whole = [server.name for server in truth.whole(chunk_id, chunk)]
+            bays = [disks[one.disk_id] for one in chunk.replicas if one.disk_id in disks]
+            whole = [bay.name for bay in bays if truth.lies_on(bay.disk, chunk_id, chunk)]
             if len(whole) < len(chunk.holders):
                 return f"chunk {chunk_id:#x} is whole on {whole}, not on {len(chunk.holders)}"
     return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gfs_ha.sim.cluster.worker import Habits
 
@@ -24,6 +24,7 @@ _MENUS = (
     (*_MANY, "lose-disk", "kill-master"),
     ("full-disk", "full-disk", "lose-disk", "kill-server"),
 )
+_DISKS = ("disk-dies", "disk-dies", "disk-blinks", "disk-absent", "disk-absent")
 _POWER = frozenset({"power-server", "power-rack", "power-all"})
 _SIZES = (0, 100, 5 * KIB, 70 * KIB, 70 * KIB, 200 * KIB, 1200 * KIB)
 
@@ -44,7 +45,13 @@ class RunPlan:
     fault_mean_s: float
     fault_kinds: tuple[str, ...]
     dead_s: float
-    disk_bytes: int
+    disk_bytes: int  # Of each disk.
+    disk_count: int = 1  # Of each chunkserver.
+
+    @property
+    def memory(self) -> bool:
+        """Return whether anything is acknowledged in memory alone."""
+        return self.memory_logs or self.habits.memory_share > 0
 
 
 def draw_plan(chance: random.Random) -> RunPlan:
@@ -78,3 +85,16 @@ def draw_plan(chance: random.Random) -> RunPlan:
         dead_s=chance.choice([5.0, 8.0, 12.0]),
         disk_bytes=chance.choice([1 << 30, 200 << 20]),
     )
+
+
+def with_disks(plan: RunPlan, seed: int) -> RunPlan:
+    """Return a plan with several disks in each machine, which fail. Chance is its own."""
+    chance = random.Random(f"disks {seed}")
+    count = chance.choice([2, 2, 3])
+    kinds = (*plan.fault_kinds, *_DISKS * chance.choice([1, 1, 2, 4]))
+    if chance.random() < 0.5:
+        # A disk that fails may forget what was not synced; several at once may be all copies.
+        habits = replace(plan.habits, memory_share=0.0)
+        plan = replace(plan, memory_logs=False, habits=habits)
+    mean_s = min(plan.fault_mean_s, 5.0)
+    return replace(plan, disk_count=count, fault_kinds=kinds, fault_mean_s=mean_s)

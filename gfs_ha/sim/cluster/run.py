@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import random
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -29,7 +30,7 @@ from gfs_ha.sim.cluster.faults import Faults
 from gfs_ha.sim.cluster.files_model import FileHistory
 from gfs_ha.sim.cluster.health import AGAINST_RULE, lacking, unrest
 from gfs_ha.sim.cluster.keyed import KeyedWriter
-from gfs_ha.sim.cluster.plans import RunPlan, draw_plan
+from gfs_ha.sim.cluster.plans import RunPlan, draw_plan, with_disks
 from gfs_ha.sim.cluster.records_model import RecordHistory
 from gfs_ha.sim.cluster.server import SimServer
 from gfs_ha.sim.cluster.streams import Kernel
@@ -53,6 +54,7 @@ _START_S = 30.0
 _QUIET_MAX_S = 200.0  # In which all must have come to rest after the last fault.
 _CLAIM_SILENCE_S = 15.0
 _CARED_FOR = 3  # Every so manyth seed has an operator who drains servers and evens out disks.
+_DISKS_EVERY = 4  # Every so manyth seed has machines with several disks, and an operator.
 _CARE_S = 4.0  # The mean between two things that he does.
 _QUIET_S = 6.0  # Of rest, in which nobody proposes anything.
 # What planners propose while there is something to do. (Leases of open tails go on for ever.)
@@ -89,6 +91,8 @@ class ClusterReport(msgspec.Struct):
     bytes_away: int  # On dead servers, for as long as nobody could know that they come back.
     rest_s: float  # From the last fault to rest.
     terms: int
+    disk_faults: dict[str, int]  # Of machines with several disks: what they were.
+    jobs: dict[str, int]  # That an operator began, and those that ended with all done.
     events: int
     digest: str
 
@@ -105,6 +109,8 @@ class ClusterRun:
         chance = random.Random(f"cluster {seed}")
         drawn = plan is None
         plan = plan or draw_plan(chance)
+        if drawn and seed % _DISKS_EVERY == 1:
+            plan = with_disks(plan, seed)
         scheduler = TaskScheduler()
         trace = Trace(scheduler, show)
         trace.note(f"seed {seed} {plan}")
@@ -130,12 +136,14 @@ class ClusterRun:
             SimServer(
                 self.world,
                 (f"s{number}", rack),
-                plan.disk_bytes,
+                (plan.disk_count, plan.disk_bytes),
                 self._kernel(f"s{number}"),
                 self._hosts,
             )
             for number, rack in enumerate(plan.racks, 1)
         ]
+        for server in self.servers:
+            server.disks_forget = not plan.memory
         self.truth = Truth(self.masters, self.servers)
         self.outcomes = Outcomes()
         self.users = [self._user(f"u{n}") for n in range(1, plan.user_count + 1)]
@@ -154,7 +162,7 @@ class ClusterRun:
         )
         self.watch = Watch(self.world, self.masters, self.truth)
         self._complaints = Complaints()
-        self._cared_for = drawn and seed % _CARED_FOR == 0
+        self._cared_for = drawn and (seed % _CARED_FOR == 0 or plan.disk_count > 1)
         self.caretakers: list[Caretaker] = []
         self._seed = seed
         self._next_compare_s = 0.0
@@ -194,9 +202,17 @@ class ClusterRun:
             bytes_away=economy.away,
             rest_s=self._rest_s,
             terms=self.world.ledger.term_count,
+            disk_faults=dict(self.faults.disks.count),
+            jobs=self._jobs(),
             events=scheduler.event_count,
             digest=self.world.trace.digest(),
         )
+
+    def _jobs(self) -> dict[str, int]:
+        begun: Counter[str] = Counter()
+        for caretaker in self.caretakers:
+            begun.update(caretaker.begun)
+        return {**begun, **{f"{kind} done": n for kind, n in self.watch.jobs_done.items()}}
 
     def _kernel(self, name: str) -> Kernel:
         return Kernel(name, self.world.network, self._kernels)
@@ -222,7 +238,8 @@ class ClusterRun:
         ops = self._user("ops")
         self.users.append(ops)
         names = [server.name for server in self.servers]
-        caretaker = Caretaker(ops, names, self._seed, _CARE_S)
+        disks = self.plan.disk_count > 1
+        caretaker = Caretaker(ops, names, self._seed, _CARE_S, disks)
         self.caretakers.append(caretaker)
         ops.work("caretaker", caretaker.run)
 

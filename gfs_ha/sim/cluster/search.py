@@ -25,7 +25,8 @@ def plan_of(name: str, seed: int) -> RunPlan:
     if name not in plan_names():
         raise UsageError(f"no plan {name!r}; there are: {', '.join(plan_names())}")
     if name in KINDS:
-        return directed_plan(seed, (name,))
+        plan = directed_plan(seed, (name,))
+        return replace(plan, disk_count=2) if name.startswith("disk-") else plan
     switch = SWITCHES[name]
     return switch.twist(directed_plan(seed, switch.faults))
 

@@ -12,8 +12,9 @@ from gfs_ha.chunk.server import Chunkserver
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.config import ChunkserverConfig, DiskConfig
 from gfs_ha.errors import DiskFailed, DiskFull, GfsError
-from gfs_ha.ids import StartId
+from gfs_ha.ids import DiskId, StartId
 from gfs_ha.sim.checkers import Violation
+from gfs_ha.sim.cluster.bay import Bay
 from gfs_ha.sim.cluster.disk import ProcessDisk, Speed
 from gfs_ha.sim.cluster.runtime import BusyRuntime
 from gfs_ha.sim.cluster.streams import Kernel, SimStreams
@@ -24,38 +25,40 @@ from gfs_ha.sim.masters.world import World
 DATA_PORT = 1
 SYNC_S = 0.004
 
-# Told machine and slot file of a replica that is about to go.
-OnUnlink = Callable[["SimServer", str], None]
+# Told machine, disk and slot file of a replica that is about to go.
+OnUnlink = Callable[["SimServer", MemoryDisk, str], None]
 
 
 class SimServer:
-    """A machine. Its disk outlives its processes, until somebody puts in a new one."""
+    """A machine. Its disks outlive its processes, until somebody puts in a new one."""
 
     def __init__(
         self,
         world: World,
         place: tuple[str, str],
-        disk_bytes: int,
+        size: tuple[int, int],
         kernel: Kernel,
         hosts: dict[str, Host],
     ) -> None:
-        """Args: `place` is (name, rack)."""
+        """Args: `place` is (name, rack); `size` is (disks, bytes of each)."""
         self.name, self.rack = place
-        self.disk_bytes = disk_bytes
         self.kernel = kernel
         self.speed = Speed(SYNC_S)
         self.process: Process | None = None
-        self.on_unlink: OnUnlink = lambda server, name: None
+        self.on_unlink: OnUnlink = lambda server, disk, name: None
         self.ended = ""
         self.was_without_power = False
-        self.harmed_s = -1e9  # When bytes on its disk were destroyed last.
+        self.harmed_s = -1e9  # When bytes on its disks were destroyed last.
+        self.disks_forget = False  # One that fails loses what was not synced.
         self._world = world
         self._hosts = hosts
         self._network: CallNetwork | None = None
         self._server: Chunkserver | None = None
         self._boot_id = world.chance.getrandbits(64)
         self._clock = BusyRuntime(world.scheduler, self._new_process(), world.chance, 1.0)
-        self.disk = MemoryDisk(self._clock, disk_bytes)
+        count, disk_bytes = size
+        names = [self.name] if count == 1 else [f"{self.name}.{n}" for n in range(1, count + 1)]
+        self.bays = tuple(Bay(name, self._clock, disk_bytes) for name in names)
 
     @property
     def running(self) -> bool:
@@ -66,8 +69,28 @@ class SimServer:
         """Return the replicas of the running process; None before it serves."""
         return None if self._server is None else self._server.store
 
+    @property
+    def disks(self) -> tuple[MemoryDisk, ...]:
+        """Return the disks, also those that do not work."""
+        return tuple(bay.disk for bay in self.bays)
+
+    def bay_of(self, disk_id: DiskId) -> Bay | None:
+        """Return where a disk is now; None when it is gone."""
+        return next((bay for bay in self.bays if bay.disk_id == disk_id), None)
+
+    def left_out(self, bay: Bay) -> bool:
+        """Return whether the running process goes on without a disk."""
+        if self.store is None:
+            return False
+        return not any(one.directory == bay.name and not one.failed for one in self.store.shelves)
+
+    def serves(self, bay: Bay, for_s: float = 0.0) -> bool:
+        """Return whether what is on a disk can be had now, and could for a while."""
+        since_s = self._world.scheduler.now_s - for_s
+        return bay.works and self.running and not self.left_out(bay) and bay.since_s <= since_s
+
     def start(self) -> None:
-        """Start a process on what the disk holds."""
+        """Start a process on what the disks hold."""
         world = self._world
         assert self.process is None
         self.ended = ""
@@ -76,13 +99,14 @@ class SimServer:
         rate = 1.0 + world.chance.uniform(-0.03, 0.03)
         runtime = BusyRuntime(world.scheduler, process, world.chance, rate)
         network = self._network = CallNetwork(runtime, world.network, self._hosts)
-        disk = ProcessDisk(self.disk, runtime, self.speed, lambda name: self.on_unlink(self, name))
         start_id = StartId(world.chance.getrandbits(64))
         streams = SimStreams(self.kernel, runtime)
-        found = (FoundDisk(self.name, disk),)
+        found = tuple(self._find(bay, runtime) for bay in self.bays)
         machine = Machine(found, network, streams, self._boot_id, start_id)
         own = ChunkserverConfig(
-            self.name, (DiskConfig(Path(self.name)),), self.name, DATA_PORT, self.rack, self.name
+            self.name,
+            tuple(DiskConfig(Path(bay.name)) for bay in self.bays),
+            *(self.name, DATA_PORT, self.rack, self.name),
         )
         config = replace(world.config, chunkserver=own)
         world.trace.note(f"{self.name} starts")
@@ -101,12 +125,29 @@ class SimServer:
         elif power:
             self.kernel.powered = False
 
-    def lose_disk(self) -> None:
+    def _find(self, bay: Bay, runtime: BusyRuntime) -> FoundDisk:
+        if bay.pulled:
+            return FoundDisk(bay.name, None, f"nothing is mounted on {bay.name}")
+        disk, now_s = bay.disk, self._world.scheduler.now_s
+        if bay.works:
+            bay.since_s = now_s
+        held = ProcessDisk(bay, runtime, self.speed, lambda name: self.on_unlink(self, disk, name))
+        return FoundDisk(bay.name, held)
+
+    def lose_disk(self, bay: Bay) -> None:
         """Put an empty disk in the place of the one that was there; the process is gone then."""
         self.kill()
-        self._world.trace.note(f"{self.name} has a new disk")
+        self._world.trace.note(f"{bay.name} has a new disk")
         self.harmed_s = self._world.scheduler.now_s
-        self.disk = MemoryDisk(self._clock, self.disk_bytes)
+        bay.renew()
+
+    def mend_disk(self, bay: Bay) -> None:
+        """Have a disk be there and work, for a process that has not begun without it."""
+        if not bay.works:
+            self._world.trace.note(f"the disk of {bay.name} works")
+            if self.disks_forget and (self.left_out(bay) or not self.running):
+                bay.forget_unsynced(self._world.chance)
+            bay.heal(self._world.scheduler.now_s)
 
     def stop(self) -> None:
         """Stop the process for a while, as SIGSTOP does."""
@@ -143,7 +184,8 @@ class SimServer:
         if power:
             self.was_without_power = True
             chance = self._world.chance
-            self.disk.power_cycle(lambda write, sector: chance.random() < 0.5)
+            for bay in self.bays:
+                bay.forget_unsynced(chance)
             self._boot_id = chance.getrandbits(64)
 
     def _ends(self, process: Process, server: Chunkserver) -> None:

@@ -105,9 +105,9 @@ class Truth:
                     return found
 
     def whole(
-        self, chunk_id: ChunkId, chunk: Chunk, but: tuple[SimServer, str] | None = None
+        self, chunk_id: ChunkId, chunk: Chunk, but: tuple[MemoryDisk, str] | None = None
     ) -> list[SimServer]:
-        """Return the machines whose disks hold all that counts of a chunk, `but` in one file."""
+        """Return the machines that hold all that counts of a chunk, `but` in one file."""
         return [server for server in self.servers if self.holds(server, chunk_id, chunk, but)]
 
     def holds(
@@ -115,14 +115,24 @@ class Truth:
         server: SimServer,
         chunk_id: ChunkId,
         chunk: Chunk,
-        but: tuple[SimServer, str] | None = None,
+        but: tuple[MemoryDisk, str] | None = None,
     ) -> bool:
-        """Return whether a machine's disk holds all that counts of a chunk."""
-        for name in self._slots(server.disk).get(chunk_id, ()):
-            if but == (server, name):
+        """Return whether one of a machine's disks holds all that counts of a chunk."""
+        return any(self.lies_on(disk, chunk_id, chunk, but) for disk in server.disks)
+
+    def lies_on(
+        self,
+        disk: MemoryDisk,
+        chunk_id: ChunkId,
+        chunk: Chunk,
+        but: tuple[MemoryDisk, str] | None = None,
+    ) -> bool:
+        """Return whether a disk holds all that counts of a chunk."""
+        for name in self._slots(disk).get(chunk_id, ()):
+            if but == (disk, name):
                 continue
-            found = replica_in(server.disk, name)
-            if found is not None and is_whole(server.disk, found, chunk):
+            found = replica_in(disk, name)
+            if found is not None and is_whole(disk, found, chunk):
                 return True
         return False
 
@@ -156,10 +166,11 @@ class Truth:
         }
         held: dict[ChunkId, set[str]] = {chunk_id: set() for chunk_id in rows}
         for server in self.servers:
-            for chunk_id, slots in replicas_on(server.disk).items():
-                row = rows.get(chunk_id)
-                if row is None or server.name in going[chunk_id]:
-                    continue
-                if any(is_whole(server.disk, one, row) for one in slots):
-                    held[chunk_id].add(server.name)
+            for disk in server.disks:
+                for chunk_id, slots in replicas_on(disk).items():
+                    row = rows.get(chunk_id)
+                    if row is None or server.name in going[chunk_id]:
+                        continue
+                    if any(is_whole(disk, one, row) for one in slots):
+                        held[chunk_id].add(server.name)
         return held

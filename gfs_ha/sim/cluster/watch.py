@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 import msgspec
 
+from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.slots.format import State
 from gfs_ha.chunk.slots.slot import read_header
-from gfs_ha.ids import ChunkId, ServerId, split_chunk_id
+from gfs_ha.ids import ANY_DISK, ChunkId, DiskId, ServerId, split_chunk_id
 from gfs_ha.kv.ordered import Reader
 from gfs_ha.master.placement import HIGH_WATER
 from gfs_ha.master.rules import breaks
@@ -24,14 +26,15 @@ from gfs_ha.master.state.commands import (
 from gfs_ha.master.state.job_commands import SetJobPhase
 from gfs_ha.master.state.jobs import get_job
 from gfs_ha.master.state.records import DEAD, SEALED, Chunk, Server
-from gfs_ha.master.state.server_modes import server_modes
+from gfs_ha.master.state.server_modes import disk_modes, server_modes
 from gfs_ha.master.state.tail_commands import FinishTail, PlaceTail
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.jobs import DONE, RUNNING
 from gfs_ha.protocol.metadata import MEMORY, FinishChunk
 from gfs_ha.protocol.server_modes import IN_SERVICE
 from gfs_ha.sim.checkers import Violation
-from gfs_ha.sim.cluster.economy import Economy
+from gfs_ha.sim.cluster.bay import Bay
+from gfs_ha.sim.cluster.economy import BAY_S, Economy
 from gfs_ha.sim.cluster.server import SimServer
 from gfs_ha.sim.cluster.truth import Truth, replicas_on
 from gfs_ha.sim.masters.master import SimMaster
@@ -43,6 +46,8 @@ _BACK_S = 6.0  # By then a server that came back has compared what it brought.
 _HARMED_S = 10.0  # So old may the word of a server be that counts as a copy.
 _TOLD_S = 1.5  # So long a placement may take from its choice to its apply.
 
+_Place = tuple[ServerId, DiskId]
+
 
 @dataclass(slots=True)
 class _Contact:
@@ -51,7 +56,8 @@ class _Contact:
     heard_s: float = -1e9
     since_s: float = -1e9  # Since when it has been heard without a pause.
     beat: tuple[int, int] = (0, 0)
-    full_since_s: float = float("inf")  # Since when it says that it is above the mark.
+    # Since when it says of a disk that it is above the mark.
+    full_since_s: dict[DiskId, float] = field(default_factory=dict)
 
 
 class Watch:
@@ -67,7 +73,8 @@ class Watch:
         self.commands: list[tuple[float, Command]] = []
         self.sealed_s: dict[ChunkId, float] = {}
         # Since when servers are met out of service: how their modes name that moment, and when.
-        self._leaving_s: dict[ServerId, tuple[int, float]] = {}
+        self._leaving_s: dict[ServerId | _Place, tuple[int, float]] = {}
+        self.jobs_done: Counter[str] = Counter()
         self._leading: list[tuple[str, int]] = []
         self._led_since_s = world.scheduler.now_s
         self._world = world
@@ -100,20 +107,25 @@ class Watch:
                 if contact is None:
                     continue
                 if facts.start_id != contact.beat[0]:
-                    contact.full_since_s = float("inf")  # It may come with another disk.
+                    contact.full_since_s.clear()  # It may come with another disk.
                 if facts.beat and contact.beat != beat:
                     contact.beat = beat
                     if now_s - contact.heard_s > _PAUSE_S:
                         contact.since_s = now_s
                     contact.heard_s = now_s
-                    if facts.disk_usage < HIGH_WATER:
-                        contact.full_since_s = float("inf")
-                    elif contact.full_since_s > now_s:
-                        contact.full_since_s = now_s
+                    for disk in facts.disks:
+                        if disk.total_bytes * (1 - HIGH_WATER) < disk.free_bytes:
+                            contact.full_since_s.pop(disk.disk_id, None)
+                        else:
+                            contact.full_since_s.setdefault(disk.disk_id, now_s)
         with self._truth.view() as view:
-            for server_id, mode in server_modes(view).items():
-                if self._leaving_s.get(server_id, (0, 0.0))[0] != mode.since_wall_ns:
-                    self._leaving_s[server_id] = (mode.since_wall_ns, now_s)
+            changed: dict[ServerId | _Place, int] = {
+                **{one: mode.since_wall_ns for one, mode in server_modes(view).items()},
+                **{one: mode.since_wall_ns for one, mode in disk_modes(view).items()},
+            }
+        for place, since_wall_ns in changed.items():
+            if self._leaving_s.get(place, (0, 0.0))[0] != since_wall_ns:
+                self._leaving_s[place] = (since_wall_ns, now_s)
         self.economy.look()
 
     def _name(self, master: SimMaster, server_id: ServerId) -> str:
@@ -140,15 +152,15 @@ class Watch:
             self.sealed_s[command.chunk_id] = self._world.scheduler.now_s
             for server_id in command.holders:
                 end = (command.length, command.digest)
-                self._check_whole(view, command.chunk_id, server_id, end)
+                self._check_whole(view, command.chunk_id, (server_id, ANY_DISK), end)
         elif isinstance(command, FinishTail):
             # Its last bytes may lie in the journals of its holders yet, and the slots lack them.
             self.sealed_s[command.chunk_id] = self._world.scheduler.now_s
         elif isinstance(command, PlaceChunk | PlaceTail):
-            for server_id, _ in command.replicas:
-                self._check_service(view, server_id, f"a chunk at {index}")
+            for place in command.replicas:
+                self._check_service(view, place, f"a chunk at {index}")
                 if isinstance(command, PlaceChunk):
-                    self._check_room(view, server_id, f"a chunk at {index}")
+                    self._check_room(view, place, f"a chunk at {index}")
 
     def _check_copy(self, view: View, command: PlaceCopy) -> None:
         chunk = view.chunk(command.chunk_id)
@@ -161,8 +173,10 @@ class Watch:
             return
         self.copies_placed += 1
         what = f"a copy of chunk {command.chunk_id:#x}"
-        self._check_service(view, command.server_id, what)
-        self._check_room(view, command.server_id, what)
+        self._check_service(view, (command.server_id, command.disk_id), what)
+        if command.job or command.leaves != command.server_id:  # Else it lies there already.
+            self._check_room(view, (command.server_id, command.disk_id), what)
+        self.economy.copies_beside(view, command.chunk_id, chunk)
         if command.leaves in chunk.holders:
             self.economy.moves(command.chunk_id, chunk)
             return
@@ -212,25 +226,33 @@ class Watch:
         row = None if job is None or job.ended else view.server(job.server_id)
         if job is None or row is None or not self._heard(row):
             return
+        self.jobs_done[job.kind] += 1
         server = self._servers[row.name]
-        for chunk_id in replicas_on(server.disk):
-            chunk = view.chunk(chunk_id)
-            if chunk is not None and self._truth.holds(server, chunk_id, chunk):
-                raise Violation(
-                    f"emptied too early: job {number} is done, and {row.name} still has"
-                    f" chunk {chunk_id:#x}"
-                )
+        for bay in server.bays:
+            if job.disk_id not in (ANY_DISK, bay.disk_id) or not server.serves(bay):
+                continue
+            for chunk_id in replicas_on(bay.disk):
+                chunk = view.chunk(chunk_id)
+                if chunk is not None and self._truth.lies_on(bay.disk, chunk_id, chunk):
+                    raise Violation(
+                        f"emptied too early: job {number} is done, and {bay.name} still has"
+                        f" chunk {chunk_id:#x}"
+                    )
 
     def _check_copy_counts(self, view: View, command: ConfirmCopy) -> None:
         chunk = view.chunk(command.chunk_id)
         if chunk is not None and chunk.state == SEALED:
             end = (chunk.length, chunk.digest)
-            self._check_whole(view, command.chunk_id, command.server_id, end)
+            # What came back by itself may lie on another disk than its row says, for a while.
+            disk_id = command.disk_id if command.order_index else ANY_DISK
+            place = (command.server_id, disk_id)
+            self._check_whole(view, command.chunk_id, place, end)
 
     def _check_whole(
-        self, view: View, chunk_id: ChunkId, server_id: ServerId, end: tuple[int, int]
+        self, view: View, chunk_id: ChunkId, place: _Place, end: tuple[int, int]
     ) -> None:
-        """Check that a server has the bytes that count there from now on."""
+        """Check that a disk, or one of a server, has the bytes that count there from now on."""
+        server_id, disk_id = place
         chunk, row = view.chunk(chunk_id), view.server(server_id)
         if chunk is None or row is None or chunk.gone:
             return
@@ -239,8 +261,12 @@ class Watch:
         server = self._servers[row.name]
         length, digest = end
         sealed = msgspec.structs.replace(chunk, state=SEALED, length=length, digest=digest)
-        if server.harmed_s < self._world.scheduler.now_s - _HARMED_S and not self._truth.holds(
-            server, chunk_id, sealed
+        if server.harmed_s >= self._world.scheduler.now_s - _HARMED_S:
+            return
+        if not any(
+            self._truth.lies_on(bay.disk, chunk_id, sealed)
+            for bay in server.bays
+            if disk_id in (ANY_DISK, bay.disk_id)
         ):
             raise Violation(
                 f"false copy: {server.name} has not the {length} bytes of chunk {chunk_id:#x}"
@@ -259,7 +285,13 @@ class Watch:
         silent_s = self._world.scheduler.now_s - self.contacts[row.name].heard_s
         if silent_s > _SURELY * self._world.dead_s:
             return False
-        return self._truth.holds(server, *known)
+        return any(self._truth.lies_on(bay.disk, *known) for bay in self._settled(server, BAY_S))
+
+    def _settled(self, server: SimServer, for_s: float) -> list[Bay]:
+        """Return the places of disks that have served for a while, if there are several."""
+        if len(server.bays) == 1:
+            return list(server.bays)
+        return [bay for bay in server.bays if server.serves(bay, for_s)]
 
     def _came_back(self, view: View, known: tuple[ChunkId, Chunk], server_id: ServerId) -> bool:
         """Return whether a server holds a whole copy that should count by now (C7)."""
@@ -270,33 +302,43 @@ class Watch:
         process = self._servers[row.name].process
         if process is None or process.stopped or now_s - contact.heard_s >= _PAUSE_S:
             return False
+        settled = self._settled(self._servers[row.name], _BACK_S)
+        if not any(self._truth.lies_on(bay.disk, *known) for bay in settled):
+            return False
         sealed_s = self.sealed_s.get(known[0], now_s)
         return now_s - max(contact.since_s, self._led_since_s, sealed_s) > _BACK_S
 
-    def _check_service(self, view: View, server_id: ServerId, what: str) -> None:
-        """Check that nothing new comes to a server that goes out of service, since a while."""
-        row, mode = view.server(server_id), view.server_mode(server_id)
-        known = self._leaving_s.get(server_id)
-        if row is None or known is None or known[0] != mode.since_wall_ns:
-            return
-        if mode.mode != IN_SERVICE and self._world.scheduler.now_s - known[1] > _TOLD_S:
-            raise Violation(f"out of service: {what} is placed on {row.name}, which is {mode.mode}")
-
-    def _check_room(self, view: View, server_id: ServerId, what: str) -> None:
+    def _check_service(self, view: View, place: _Place, what: str) -> None:
+        """Check that nothing new comes to a server or disk that goes out of service."""
+        server_id, disk_id = place
         row = view.server(server_id)
+        modes = ((server_id, view.server_mode(server_id)), (place, view.disk_mode(*place)))
+        for which, mode in modes:
+            known = self._leaving_s.get(which)
+            if row is None or mode is None or known is None or known[0] != mode.since_wall_ns:
+                continue
+            if mode.mode != IN_SERVICE and self._world.scheduler.now_s - known[1] > _TOLD_S:
+                where = row.name if which == server_id else f"{row.name}:{disk_id:#x}"
+                raise Violation(
+                    f"out of service: {what} is placed on {where}, which is {mode.mode}"
+                )
+
+    def _check_room(self, view: View, place: _Place, what: str) -> None:
+        row = view.server(place[0])
         if row is None:
             return
         self.look()
-        known_s = self._world.scheduler.now_s - self.contacts[row.name].full_since_s
+        full_since_s = self.contacts[row.name].full_since_s.get(place[1], float("inf"))
+        known_s = self._world.scheduler.now_s - full_since_s
         if known_s > _TOLD_S:
             raise Violation(f"above its mark: {what} is placed on {row.name}, known to be full")
 
     # Files that go.
 
-    def _unlinks(self, server: SimServer, name: str) -> None:
-        if not name.endswith(".slot") or name not in server.disk.names():
+    def _unlinks(self, server: SimServer, disk: MemoryDisk, name: str) -> None:
+        if not name.endswith(".slot") or name not in disk.names():
             return
-        reading = read_header(server.disk, name)
+        reading = read_header(disk, name)
         if reading is None or reading.header.state in (State.COPYING, State.TOMBSTONE):
             return
         header = reading.header
@@ -315,5 +357,5 @@ class Watch:
             if header.end:
                 raise Violation(f"destroyed alive: {what}, which is {chunk.state}")
             return
-        if not self._truth.whole(chunk_id, chunk, but=(server, name)):
+        if not self._truth.whole(chunk_id, chunk, but=(disk, name)):
             raise Violation(f"last copy destroyed: {what} of {chunk.length} bytes")
