@@ -10,6 +10,7 @@ from replica_house import RUNTIME, digest_of, noise
 from gfs_ha.checksum import block_crcs
 from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.journal.journal import JournalShape
+from gfs_ha.chunk.slots.copy_slot import CopySlot
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.chunk.slots.spec import ReplicaSpec
@@ -51,16 +52,28 @@ def shelf_of(store: ChunkStore, disk_id: DiskId) -> Shelf:
     return next(shelf for shelf in store.shelves if shelf.disk_id == disk_id)
 
 
+def begin_copy(
+    store: ChunkStore, disk_id: DiskId, order: LogIndex = ORDER, chunk_id: ChunkId = CHUNK
+) -> CopySlot:
+    """Return a copy that has all its bytes and does not count yet."""
+    spec = ReplicaSpec(chunk_id, BIRTH, ChunkKind.PUT, MIB, Durability.DISK)
+    slot = store.begin_copy(spec, order, len(DATA), disk_id=disk_id)
+    try:
+        slot.append(memoryview(DATA), array("I", block_crcs(DATA)))
+    except BaseException:
+        store.drop_copy(slot)
+        raise
+    return slot
+
+
 def copy_to(
     store: ChunkStore, disk_id: DiskId, order: LogIndex = ORDER, chunk_id: ChunkId = CHUNK
 ) -> None:
     """Do what a copy order does that names a disk."""
     if store.confirm(chunk_id, BIRTH, (order, len(DATA), DIGEST), disk_id=disk_id):
         return
-    spec = ReplicaSpec(chunk_id, BIRTH, ChunkKind.PUT, MIB, Durability.DISK)
-    slot = store.begin_copy(spec, order, len(DATA), disk_id=disk_id)
+    slot = begin_copy(store, disk_id, order, chunk_id)
     try:
-        slot.append(memoryview(DATA), array("I", block_crcs(DATA)))
         store.install_copy(slot, DIGEST, lambda: True)
     finally:
         store.drop_copy(slot)

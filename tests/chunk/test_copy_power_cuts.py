@@ -163,6 +163,23 @@ def test_a_copy_that_rots_before_the_old_replica_is_gone_destroys_neither() -> N
 
 
 @pytest.mark.parametrize("before", ["short", "rotten"])
+def test_one_that_gave_way_at_a_start_is_not_back_once_its_copy_is_deleted(before: str) -> None:
+    seen = 0
+    for disk, done, where in cut_everywhere(PRELUDES[before]):
+        both = len(disk.names()) == 2 and not done
+        store = open_store(disk)
+        if not both or len(disk.names()) == 2 or store.get(CHUNK).header.order_index != ORDER:
+            continue
+        seen += 1
+        store.delete(CHUNK, LATER)
+        disk.power_cycle()
+        with pytest.raises(UnknownReplica):
+            open_store(disk).get(CHUNK)
+            pytest.fail(where)
+    assert seen, "no crash left both"
+
+
+@pytest.mark.parametrize("before", ["short", "rotten"])
 def test_a_disk_that_fails_amid_a_copy_leaves_what_was_there(before: str) -> None:
     cut = 0
     while True:

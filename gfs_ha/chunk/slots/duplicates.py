@@ -2,8 +2,9 @@
 
 A copy that is made on another disk than the replica that it replaces is stamped first, and the old
 one goes then: a crash in between leaves both. A disk that was away comes back with replicas that
-were made anew on another one. The one of the newest order counts. The other one goes only if it was
-replaced by that very copy, which is whole; else it stays where it is and nobody sees it (G2).
+were made anew on another one. The one of the newest order counts; one that is quarantined does so
+only if there is no other. The other one goes only if it was replaced by that very copy, which is
+whole; else it stays where it is and nobody sees it (G2).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 
-from gfs_ha.chunk.slots.format import Header, State
+from gfs_ha.chunk.slots.format import Header, SlotFlag, State
 from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.chunk.slots.slot import Slot
 from gfs_ha.chunk.slots.start import was_replaced
@@ -37,9 +38,11 @@ def put_together(shelves: Sequence[Shelf], buffers: BufferPool) -> Iterator[_Pla
             else:
                 beside.append((shelf, slot))
     for shelf, slot in beside:
-        winner = found[slot.header.chunk_id]
-        if was_replaced(slot, winner[1], buffers):
+        _, winner = found[slot.header.chunk_id]
+        newer = winner.header.order_index >= slot.header.order_index
+        if newer and was_replaced(slot, winner, buffers):
             shelf.disk.unlink(slot.name)
+            shelf.disk.sync_names()  # Else it may be back when the copy is deleted.
             what = "a replica gave way to its copy on another disk"
         else:
             shelf.unidentified.append(slot.name)
@@ -48,5 +51,6 @@ def put_together(shelves: Sequence[Shelf], buffers: BufferPool) -> Iterator[_Pla
     yield from found.values()
 
 
-def _rank(header: Header) -> tuple[int, bool, int]:
-    return header.order_index, header.state is State.SEALED, header.generation
+def _rank(header: Header) -> tuple[bool, int, bool, int]:
+    served = not header.flags & SlotFlag.QUARANTINED
+    return served, header.order_index, header.state is State.SEALED, header.generation

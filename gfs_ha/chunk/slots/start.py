@@ -63,6 +63,7 @@ def read_slots(disk: Disk, buffers: BufferPool) -> Found:
         if was_replaced(other, winner, buffers):
             logger.info("a damaged replica gave way to its copy chunk=%#x", other.header.chunk_id)
             disk.unlink(other.name)
+            disk.sync_names()  # Else it may be back when the copy is deleted.
         else:
             found.unidentified.append(other.name)
     return found
