@@ -69,6 +69,16 @@ def test_maintenance_is_shown_and_ends(standing: Gfsctl) -> None:
         standing.refused(2, *ADMIN, "maintenance", "on", "cs2", *words)
 
 
+def test_programs_get_one_document_whatever_was_changed(standing: Gfsctl) -> None:
+    words = (*ADMIN, "maintenance", "on", "cs2", "cs3", "--for", "30m", "-o", "json")
+    would = standing.ok(*words, "-n").json
+    assert would["dry_run"] and [one["name"] for one in would["items"]] == ["cs2", "cs3"]
+    done = standing.ok(*words).json
+    assert done["kind"] == "ChunkserverChanged" and not done["dry_run"]
+    over = standing.ok(*ADMIN, "maintenance", "off", "cs2", "cs3", "-o", "json").json
+    assert len(over["items"]) == 2
+
+
 def test_labels_are_set_shown_and_found_by(standing: Gfsctl) -> None:
     standing.ok(*ADMIN, "label", "cs1", "room=b12", "disk=nvme")
     assert b"disk=nvme,room=b12" in standing.ok(*ADMIN, "ls", "-o", "wide").out

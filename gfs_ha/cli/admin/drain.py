@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from gfs_ha.cli import output
 from gfs_ha.cli.admin import job_screens as job_screens  # What reports of jobs look like.
+from gfs_ha.cli.admin.changed_servers import telling
 from gfs_ha.cli.admin.drain_plan import DrainPlan, lines_of, named_rows, plan_drain
 from gfs_ha.cli.admin.dry_run import dry_run_option
 from gfs_ha.cli.admin.jobs_wait import wait_for_job
@@ -159,27 +160,17 @@ def undrain(session: Session, servers: tuple[str, ...], dry_run: bool) -> None:
     """
     who = own_name(session.config.client.machine)
     idle = []
-    for row in named_rows(session.operations.servers().items, servers):
-        if row.mode == IN_SERVICE:
-            idle.append(row.name)
-            continue
-        job = f"; {row.job} is cancelled, what was moved stays" if row.mode in LEAVING else ""
-        if dry_run:
-            say_done(session, row.name, f"would take back {row.name}, {row.mode}{job}")
-            continue
-        session.operations.server_modes.undrain(row.name, who)
-        say_done(session, row.name, f"{row.name} is in service{job}")
+    rows = named_rows(session.operations.servers().items, servers)
+    with telling(session, dry_run) as tell:
+        for row in rows:
+            job = f"; {row.job} is cancelled, what was moved stays" if row.mode in LEAVING else ""
+            if row.mode == IN_SERVICE:
+                idle.append(row.name)
+            elif dry_run:
+                tell(row.name, f"would take back {row.name}, {row.mode}{job}")
+            else:
+                session.operations.server_modes.undrain(row.name, who)
+                tell(row.name, f"{row.name} is in service{job}")
     if idle:
         are = "is" if len(idle) == 1 else "are"
         raise PreconditionFailed(f"{', '.join(idle)} {are} in service already")
-
-
-def say_done(session: Session, name: str, text: str) -> None:
-    """Tell what was done about a server, in the way that was asked for."""
-    if session.options.machine_readable:
-        session.show_plain("ChunkserverChanged", [{"name": name}])
-    elif session.options.output in (TABLE, WIDE):
-        if not session.options.quiet:
-            output.write_lines([text])
-    else:
-        output.write_lines([name])

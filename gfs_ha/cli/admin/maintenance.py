@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from gfs_ha.cli import output
-from gfs_ha.cli.admin.drain import say_done
+from gfs_ha.cli.admin.changed_servers import telling
 from gfs_ha.cli.admin.drain_plan import named_rows
 from gfs_ha.cli.admin.dry_run import dry_run_option
 from gfs_ha.cli.options import TABLE, WIDE
@@ -62,17 +62,17 @@ def begin(session: Session, servers: tuple[str, ...], for_ms: int, dry_run: bool
     if for_ms > MAINTENANCE_MS_MAX:
         raise UsageError(f"--for: {duration_text(MAINTENANCE_MS_MAX)} at most")
     rows = named_rows(session.operations.servers().items, servers)
-    for row in rows:
-        if dry_run:
-            say_done(session, row.name, f"would begin: {row.name}, {duration_text(for_ms)}")
-            continue
-        session.operations.server_modes.maintain(row.name, for_ms)
-        say_done(
-            session,
-            row.name,
-            f"{row.name} is in maintenance for {duration_text(for_ms)};"
-            f" gfsctl admin chunkservers maintenance off {row.name} ends it",
-        )
+    with telling(session, dry_run) as tell:
+        for row in rows:
+            if dry_run:
+                tell(row.name, f"would begin: {row.name}, {duration_text(for_ms)}")
+                continue
+            session.operations.server_modes.maintain(row.name, for_ms)
+            tell(
+                row.name,
+                f"{row.name} is in maintenance for {duration_text(for_ms)};"
+                f" gfsctl admin chunkservers maintenance off {row.name} ends it",
+            )
     if session.options.output in (TABLE, WIDE) and not session.options.quiet:
         named = " ".join(row.name for row in rows)
         output.write_lines([f"may it stop? gfsctl admin chunkservers ok-to-stop {named}"])
@@ -90,15 +90,17 @@ def begin(session: Session, servers: tuple[str, ...], for_ms: int, dry_run: bool
 @pass_session
 def end(session: Session, servers: tuple[str, ...], dry_run: bool) -> None:
     """End the maintenance of a server before its time is over; saying it twice is no error."""
-    for row in named_rows(session.operations.servers().items, servers):
-        if not row.maintenance_left_ms:
-            say_done(session, row.name, f"{row.name} is not in maintenance")
-        elif dry_run:
-            left = duration_text(row.maintenance_left_ms)
-            say_done(session, row.name, f"would end: {row.name}, {left} before its time")
-        else:
-            session.operations.server_modes.maintain(row.name, 0)
-            say_done(session, row.name, f"the maintenance of {row.name} is over")
+    rows = named_rows(session.operations.servers().items, servers)
+    with telling(session, dry_run) as tell:
+        for row in rows:
+            if not row.maintenance_left_ms:
+                tell(row.name, f"{row.name} is not in maintenance")
+            elif dry_run:
+                left = duration_text(row.maintenance_left_ms)
+                tell(row.name, f"would end: {row.name}, {left} before its time")
+            else:
+                session.operations.server_modes.maintain(row.name, 0)
+                tell(row.name, f"the maintenance of {row.name} is over")
 
 
 @click.command(
@@ -133,11 +135,13 @@ def label(session: Session, server: str, labels: tuple[str, ...], dry_run: bool)
         (row,) = named_rows(session.operations.servers().items, (server,))
         known = {key: value for key, value in row.labels if key not in removed} | wanted
         then = ", ".join(f"{key}={value}" for key, value in sorted(known.items()))
-        say_done(session, server, f"{server} would have {then or 'no labels'}")
+        with telling(session, dry_run) as tell:
+            tell(server, f"{server} would have {then or 'no labels'}")
         return
     session.operations.server_modes.label(server, tuple(wanted.items()), tuple(removed))
     said = [f"{key}={value}" for key, value in wanted.items()] + [f"no {key}" for key in removed]
-    say_done(session, server, f"{server}: {', '.join(said)}")
+    with telling(session) as tell:
+        tell(server, f"{server}: {', '.join(said)}")
 
 
 @click.command(
@@ -163,7 +167,8 @@ def remove(session: Session, server: str, dry_run: bool, yes: bool) -> None:
         raise PreconditionFailed(why_not(server, plan))
     places = count_text(plan.places, "place")
     if dry_run:
-        say_done(session, server, f"{server} may go; {places} of chunks would be forgotten")
+        with telling(session, dry_run) as tell:
+            tell(server, f"{server} may go; {places} of chunks would be forgotten")
         return
     question = f"Take {server} out of the cluster ({places} of chunks are forgotten)?"
     if not yes and not session.confirm(question):
@@ -176,4 +181,5 @@ def remove(session: Session, server: str, dry_run: bool, yes: bool) -> None:
     finally:
         if shown:
             output.overwrite("")
-    say_done(session, server, f"{server} is no member of the cluster any more")
+    with telling(session) as tell:
+        tell(server, f"{server} is no member of the cluster any more")
