@@ -184,7 +184,9 @@ class Chunkserver:
         for warden in self._wardens:
             warden.start()
         self._obedience.start()
-        self._lanes.start(self.ended.set, registered=enrolled)
+        # Told of a disk that refused its identity since, they would place chunks there.
+        known = enrolled and not self._disks.broken
+        self._lanes.start(self.ended.set, registered=known)
         logger.info(
             "serving server=%s id=%d port=%d disks=%d chunks=%d unidentified=%d epoch=%s",
             self._own.name,

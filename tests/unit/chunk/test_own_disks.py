@@ -1,0 +1,210 @@
+"""The directories of a server at its start: whose they are, and which cannot be used (D6)."""
+
+from __future__ import annotations
+
+import pytest
+
+from gfs_ha.chunk.disk_memory import MemoryDisk, PowerCut
+from gfs_ha.chunk.epochs import EPOCH_NAME, EpochBook
+from gfs_ha.chunk.machine import FoundDisk
+from gfs_ha.chunk.own_disks import (
+    NEIGHBOURS_NAME,
+    BrokenDisk,
+    OwnDisks,
+    look_at,
+    open_store,
+)
+from gfs_ha.chunk.slots.identity import IDENTITY_NAME, Identity, write_identity
+from gfs_ha.errors import DiskFailed, DiskFull, WrongDirectory
+from gfs_ha.ids import ANY_DISK, DiskId, Epoch, ServerId
+from gfs_ha.runtime import ThreadedRuntime
+
+RUNTIME = ThreadedRuntime()
+CLUSTER, NAME, ID = "c1", "one", ServerId(4)
+BROKEN = DiskFailed("I/O error")
+
+
+def disk() -> MemoryDisk:
+    return MemoryDisk(RUNTIME)
+
+
+def found(**disks: MemoryDisk) -> list[FoundDisk]:
+    return [FoundDisk(f"/{name}", one) for name, one in disks.items()]
+
+
+def look(**disks: MemoryDisk) -> OwnDisks:
+    return look_at(found(**disks), CLUSTER, NAME)
+
+
+def settled(**disks: MemoryDisk) -> OwnDisks:
+    """Return the directories of a server that has started with all of them."""
+    seen = look(**disks)
+    seen.settle(CLUSTER, NAME, ID, RUNTIME)
+    seen.remember()
+    return seen
+
+
+def ids(seen: OwnDisks) -> dict[str, DiskId]:
+    return {one.directory: one.identity.disk_id for one in seen.known}
+
+
+def test_empty_directories_are_new_and_then_those_of_the_server() -> None:
+    a, b = disk(), disk()
+    seen = look(a=a, b=b)
+    assert not seen.known and len(seen.fresh) == 2 and seen.server_id == 0
+    seen.settle(CLUSTER, NAME, ID, RUNTIME)
+    assert seen.server_id == ID and not seen.fresh
+    assert len(set(ids(seen).values())) == 2
+    assert ids(look(a=a, b=b)) == ids(seen)
+    assert ids(look(x=b, y=a)) == {"/x": ids(seen)["/b"], "/y": ids(seen)["/a"]}, "they changed"
+
+
+def test_a_new_directory_beside_known_ones_becomes_a_further_disk() -> None:
+    a, b = disk(), disk()
+    before = ids(settled(a=a))
+    seen = look(a=a, b=b)
+    assert [one.directory for one in seen.fresh] == ["/b"] and ids(seen) == before
+    seen.settle(CLUSTER, NAME, ID, RUNTIME)
+    assert ids(seen).items() > before.items()
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_a_power_cut_amid_the_adoption_leaves_a_directory_that_can_be_used(moment: int) -> None:
+    a = disk()
+    a.cut_after = moment
+    try:
+        write_identity(a, Identity(CLUSTER, ID, DiskId(1), NAME))
+    except PowerCut:
+        pass
+    a.power_cycle(lambda write, sector: sector == 0)
+    seen = look(a=a)
+    assert len(seen.known) + len(seen.fresh) == 1
+
+
+def test_a_broken_directory_is_named_by_what_the_others_remember() -> None:
+    a, b = disk(), disk()
+    before = ids(settled(a=a, b=b))
+    b.failing = BROKEN
+    seen = look(a=a, b=b)
+    seen.remember()
+    assert seen.broken == [BrokenDisk("/b", "I/O error", before["/b"])]
+    # It is remembered for as long as it is missing, also by a disk that comes for it.
+    c = disk()
+    settled(a=a, b=b, c=c)
+    a.failing = BROKEN
+    seen = look(a=a, b=b, c=c)
+    seen.remember()
+    assert {one.directory: one.disk_id for one in seen.broken} == before
+
+
+def test_one_that_nobody_remembers_or_that_lies_elsewhere_now_is_not_named() -> None:
+    a, b = disk(), disk()
+    settled(a=a, b=b)
+    seen = look_at([*found(a=a), FoundDisk("/c", None, "not mounted")], CLUSTER, NAME)
+    seen.remember()
+    assert seen.broken == [BrokenDisk("/c", "not mounted", ANY_DISK)]
+    # Now /a is where /b was, and what is at /a is not there: it is not the disk that is here.
+    seen = look_at([*found(b=a), FoundDisk("/a", None, "not mounted")], CLUSTER, NAME)
+    seen.remember()
+    assert seen.broken == [BrokenDisk("/a", "not mounted", ANY_DISK)]
+
+
+@pytest.mark.parametrize("offset", [0, 5, 40])
+def test_a_damaged_list_of_the_others_costs_the_names_and_nothing_else(offset: int) -> None:
+    a, b = disk(), disk()
+    before = ids(settled(a=a, b=b))
+    a.flip(NEIGHBOURS_NAME, offset, mask=0x55)
+    b.failing = BROKEN
+    seen = look(a=a, b=b)
+    seen.remember()
+    assert [one.disk_id for one in seen.broken] == [ANY_DISK]
+    b.failing = None
+    assert ids(settled(a=a, b=b)) == before
+
+
+def test_a_full_disk_starts_although_it_cannot_remember_the_others() -> None:
+    a, b = disk(), disk()
+    settled(a=a)
+    a._capacity = a._used()
+    seen = look(a=a, b=b)
+    seen.settle(CLUSTER, NAME, ID, RUNTIME)
+    seen.remember()
+    assert len(seen.known) == 2
+
+
+def test_a_directory_of_somebody_else_ends_the_start() -> None:
+    for other in (
+        Identity("c2", ID, DiskId(1), NAME),
+        Identity(CLUSTER, ID, DiskId(1), "two"),
+        Identity(CLUSTER, ServerId(5), DiskId(1), NAME),
+    ):
+        a, b = disk(), disk()
+        settled(a=a)
+        write_identity(b, other)
+        for order in ({"a": a, "b": b}, {"b": b, "a": a}):
+            with pytest.raises(WrongDirectory):
+                look(**order)
+
+
+def test_a_copied_directory_ends_the_start() -> None:
+    a, b = disk(), disk()
+    seen = settled(a=a)
+    write_identity(b, seen.known[0].identity)
+    with pytest.raises(WrongDirectory, match="/b is a copy of /a"):
+        look(a=a, b=b)
+
+
+def test_a_directory_with_files_and_no_or_a_damaged_identity_ends_the_start() -> None:
+    a, b = disk(), disk()
+    settled(a=a)
+    b.create("00000001.slot")
+    with pytest.raises(WrongDirectory, match="no identity"):
+        look(a=a, b=b)
+    b = disk()
+    settled(b=b)
+    b.flip(IDENTITY_NAME, 20)
+    with pytest.raises(WrongDirectory, match="damaged"):
+        look(a=a, b=b)
+
+
+def test_a_disk_whose_epoch_cannot_be_trusted_is_left_out_and_the_others_serve() -> None:
+    a, b = disk(), disk()
+    settled(a=a, b=b)
+    EpochBook([a, b], RUNTIME).told(Epoch(1, 7))
+    for offset in (9, 4096 + 9):
+        b.flip(EPOCH_NAME, offset)
+    seen = look(a=a, b=b)
+    assert list(ids(seen)) == ["/a"] and seen.broken[0].directory == "/b"
+    store = open_store(seen, RUNTIME, 1)
+    assert [one.directory for one in store.shelves] == ["/a"] and seen.broken[0].disk_id
+    a.failing = BROKEN
+    with pytest.raises(DiskFailed):
+        look(a=a, b=b)
+
+
+@pytest.mark.parametrize("why", [BROKEN, DiskFull("full")])
+def test_a_new_directory_that_takes_no_identity_is_given_up(why: DiskFailed | DiskFull) -> None:
+    a, b = disk(), disk()
+    settled(a=a)
+    seen = look(a=a, b=b)
+    b.failing = why
+    seen.settle(CLUSTER, NAME, ID, RUNTIME)
+    assert list(ids(seen)) == ["/a"] and [one.directory for one in seen.broken] == ["/b"]
+    alone = look(c=disk())
+    assert alone.fresh[0].disk is not None
+    alone.fresh[0].disk.failing = why  # type: ignore[attr-defined]
+    with pytest.raises(DiskFailed):
+        alone.settle(CLUSTER, NAME, ID, RUNTIME)
+
+
+def test_a_disk_whose_slots_cannot_be_listed_is_given_up_and_the_others_serve() -> None:
+    a, b = disk(), disk()
+    seen = settled(a=a, b=b)
+    b.failing = BROKEN
+    store = open_store(seen, RUNTIME, 1)
+    assert [one.directory for one in store.shelves] == ["/a"]
+    assert seen.broken[0].directory == "/b"
+    seen = settled(a=a)
+    a.failing = BROKEN
+    with pytest.raises(DiskFailed):
+        open_store(seen, RUNTIME, 1)
