@@ -18,7 +18,7 @@ from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.units import count_text, duration_text
 from gfs_ha.cli.verb import Family, Row, Verb
 from gfs_ha.errors import NotFound, Unhealthy
-from gfs_ha.sim.cluster.run import ClusterReport
+from gfs_ha.sim.cluster.report import ClusterReport
 from gfs_ha.sim.masters import figures
 from gfs_ha.sim.masters.campaign import run_seeds
 from gfs_ha.sim.masters.figures import Figures, Report

@@ -7,8 +7,6 @@ import random
 from collections import Counter
 from collections.abc import Callable
 
-import msgspec
-
 from gfs_ha.limits import RAFT_TIMEOUT_MAX_S
 from gfs_ha.master.planners.placing_walk import ROUND_S
 from gfs_ha.master.planners.plan import PlanLimits
@@ -32,6 +30,7 @@ from gfs_ha.sim.cluster.health import AGAINST_RULE, lacking, unrest
 from gfs_ha.sim.cluster.keyed import KeyedWriter
 from gfs_ha.sim.cluster.plans import RunPlan, draw_plan, with_disks
 from gfs_ha.sim.cluster.records_model import RecordHistory
+from gfs_ha.sim.cluster.report import ClusterReport
 from gfs_ha.sim.cluster.server import SimServer
 from gfs_ha.sim.cluster.streams import Kernel
 from gfs_ha.sim.cluster.truth import Truth
@@ -69,32 +68,6 @@ _WORK = (
     EndClaims,
     AbandonTails,
 )
-
-
-class ClusterReport(msgspec.Struct):
-    """What one run did."""
-
-    seed: int
-    violation: str | None
-    simulated_s: float
-    operations: int
-    acked: int  # Changes of files and records.
-    failed: int
-    unknown: int
-    undecided: int  # None: all that is read is judged.
-    bytes_put: int
-    records: int
-    faults: int
-    copies: int
-    bytes_copied: int
-    bytes_least: int  # That had to be copied.
-    bytes_away: int  # On dead servers, for as long as nobody could know that they come back.
-    rest_s: float  # From the last fault to rest.
-    terms: int
-    disk_faults: dict[str, int]  # Of machines with several disks: what they were.
-    jobs: dict[str, int]  # That an operator began, and those that ended with all done.
-    events: int
-    digest: str
 
 
 class ClusterRun:

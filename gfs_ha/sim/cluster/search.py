@@ -9,7 +9,8 @@ from dataclasses import replace
 from gfs_ha.errors import UsageError
 from gfs_ha.sim.cluster.faults import KINDS
 from gfs_ha.sim.cluster.plans import RunPlan, draw_plan
-from gfs_ha.sim.cluster.run import ClusterReport, ClusterRun
+from gfs_ha.sim.cluster.report import ClusterReport
+from gfs_ha.sim.cluster.run import ClusterRun
 from gfs_ha.sim.cluster.switches import SWITCHES, without
 
 _DEAD_S = 5.0
