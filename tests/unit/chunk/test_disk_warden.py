@@ -1,0 +1,157 @@
+"""When a disk is out of service: if it takes nothing any more, and not by one bad sector (D6)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from gfs_ha.chunk.disk_memory import MemoryDisk
+from gfs_ha.chunk.disk_warden import PROBE_NAME, PROBES, DiskWarden, probe
+from gfs_ha.chunk.slots.identity import Identity
+from gfs_ha.chunk.slots.shelf import Shelf
+from gfs_ha.errors import DiskFailed, DiskFull, GfsError
+from gfs_ha.ids import DiskId, ServerId
+from gfs_ha.net.buffers import BufferPool
+from gfs_ha.runtime import Condition, ThreadedRuntime
+
+PATIENCE_S = 60.0
+BROKEN = DiskFailed("cannot write: Read-only file system")
+
+
+class Turnstile:
+    """A condition whose waits end when the test says so."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._go = threading.Semaphore(0)
+        self.idle = threading.Semaphore(0)
+
+    def __enter__(self) -> bool:
+        return self._lock.__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.idle.release()
+        self._lock.release()
+        try:
+            return self._go.acquire(timeout=PATIENCE_S)
+        finally:
+            self._lock.acquire()
+
+    def notify_all(self) -> None:
+        self._go.release()
+
+
+class Clockwork(ThreadedRuntime):
+    """A runtime in which the warden looks once for each turn that the test gives it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turnstile = Turnstile()
+
+    def condition(self) -> Condition:
+        return self.turnstile  # type: ignore[return-value]
+
+
+class Ward:
+    """A disk, its warden, and what that says."""
+
+    def __init__(self) -> None:
+        runtime = ThreadedRuntime()
+        self.disk = MemoryDisk(runtime)
+        identity = Identity("c1", ServerId(1), DiskId(7), "one")
+        self.shelf = Shelf(self.disk, identity, BufferPool(runtime), runtime, boot_id=1)
+        self.dead: list[tuple[Shelf, str]] = []
+        clockwork = Clockwork()
+        self.turnstile = clockwork.turnstile
+        self.warden = DiskWarden(self.shelf, self._on_dead, clockwork)
+        self.warden.start()
+        assert self.turnstile.idle.acquire(timeout=PATIENCE_S)
+
+    def _on_dead(self, shelf: Shelf, why: str) -> None:
+        self.dead.append((shelf, why))
+        self.turnstile.idle.release()
+
+    def look(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.turnstile.notify_all()
+            assert self.turnstile.idle.acquire(timeout=PATIENCE_S)
+
+    def fail(self, error: GfsError | None) -> None:
+        """Have everything fail from now on, and somebody notice."""
+        self.disk.failing = error
+        if error is not None:
+            with pytest.raises(type(error)):
+                self.disk.names()
+
+
+@pytest.fixture
+def ward() -> Iterator[Ward]:
+    made = Ward()
+    try:
+        yield made
+    finally:
+        assert made.warden.stop(PATIENCE_S)
+
+
+def test_a_disk_that_takes_nothing_any_more_is_given_up_once_with_what_it_says(ward: Ward) -> None:
+    ward.fail(BROKEN)
+    ward.look(PROBES - 1)
+    assert ward.dead == []
+    ward.look()
+    assert ward.dead == [(ward.shelf, BROKEN.message)]
+
+
+def test_one_that_works_again_after_some_failures_stays(ward: Ward) -> None:
+    for _ in range(3):
+        ward.fail(BROKEN)
+        ward.look(PROBES - 1)
+        ward.fail(None)
+        ward.look(2)
+    assert ward.dead == []
+    # They are not added up.
+    ward.fail(BROKEN)
+    ward.look(PROBES - 1)
+    assert ward.dead == []
+
+
+def test_a_bad_sector_is_no_dead_disk(ward: Ward) -> None:
+    file = ward.disk.create("00000001.slot")
+    file.write(0, bytes(4096))
+    ward.disk.break_sector("00000001.slot", 512)
+    for _ in range(2 * PROBES):
+        with pytest.raises(DiskFailed):
+            file.read(0, memoryview(bytearray(4096)))
+        ward.look()
+    assert ward.dead == [] and ward.disk.names() == ["00000001.slot"]
+
+
+def test_a_full_disk_is_no_dead_one(ward: Ward) -> None:
+    ward.disk._capacity = 0
+    ward.disk.error_count += 1
+    ward.look(2 * PROBES)
+    assert ward.dead == [] and probe(ward.disk) == ""
+    ward.fail(DiskFull("no space left"))
+    ward.look(2 * PROBES)
+    assert ward.dead == []
+
+
+def test_a_disk_without_trouble_is_not_written_to(ward: Ward) -> None:
+    before = ward.disk.operations
+    ward.look(5)
+    assert ward.disk.operations == before
+
+
+def test_a_probe_leaves_nothing_and_takes_away_what_an_earlier_one_left(ward: Ward) -> None:
+    ward.disk.create(PROBE_NAME)
+    assert probe(ward.disk) == ""
+    assert ward.disk.names() == []
+    ward.disk._capacity = 0
+    probe(ward.disk)
+    assert ward.disk.names() in ([], [PROBE_NAME])
+    ward.disk._capacity = 1 << 40
+    assert probe(ward.disk) == "" and ward.disk.names() == []
