@@ -57,6 +57,11 @@ def write_lines(lines: Iterable[str]) -> None:
         write(line.encode("utf-8", "surrogateescape"), b"\n")
 
 
+def write_names(names: Iterable[str]) -> None:
+    """Write names for programs, each as it is; a terminal gets them as it may show them."""
+    write_lines(map(printable, names) if stdout_is_terminal() else names)
+
+
 def flush() -> None:
     """Hand everything that was written to the system. Raises: as `write`."""
     if sys.stdout is None:

@@ -143,7 +143,7 @@ class Session:
         if mode == NAME:
             from gfs_ha.cli.render import names
 
-            output.write_lines(names(report))
+            output.write_names(names(report))
             return
         output.write_lines(self.text(report).split("\n"))
 
@@ -187,7 +187,7 @@ class Session:
                 output.write_pieces(json_bytes(plain(item), JSONL) for item in items)
             return
         if mode == NAME:
-            output.write_lines(name(item) for item in items)
+            output.write_names(name(item) for item in items)
             return
         while page := list(islice(items, _PAGE)):
             output.write_lines(lines(page))
@@ -200,7 +200,7 @@ class Session:
 
             self.show_plain(kind, [plain(item) for item in items])
         elif mode == NAME:
-            output.write_lines(str(item.path) for item in items)
+            output.write_names(str(item.path) for item in items)
 
     def show_plain(self, kind: str, items: list[dict[str, Any]], **more: Any) -> None:
         """Write facts that are JSON already."""

@@ -167,6 +167,16 @@ def test_colours_are_for_terminals_and_only_when_wanted(terminal: Terminal) -> N
     assert status == 0 and ESCAPE not in screen
 
 
+def test_names_reach_a_terminal_as_it_may_show_them_and_programs_as_they_are(
+    gfsctl: Gfsctl, home: str, terminal: Terminal
+) -> None:
+    gfsctl.library.write_bytes(f"{home}/\x1b[31mred", b"")
+    for words in (("find", home, "-o", "name"), ("checksum", "-r", home)):
+        status, shown = terminal.run(*words)
+        assert status == 0 and "\\x1b[31mred" in shown and "\x1b[31m" not in shown
+        assert b"\x1b[31mred" in gfsctl.ok(*words).out
+
+
 def test_a_watched_screen_is_drawn_over_the_old_one_until_ctrl_c(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 
 import click
 
+from gfs_ha.cli import output
 from gfs_ha.cli.data.checksum_check import check_lists
 from gfs_ha.cli.data.checksum_lines import line_of
 from gfs_ha.cli.data.checksum_source import ChecksumSource, Found
 from gfs_ha.cli.data.copying import encodable, problem_facts
 from gfs_ha.cli.data.several import Several
-from gfs_ha.cli.names import SCHEME
+from gfs_ha.cli.names import SCHEME, printable
 from gfs_ha.cli.options import consistency_option
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
@@ -110,7 +111,8 @@ def _items(found: Iterator[Found], several: Several, base: str | None) -> Iterat
 
 
 def _lines(page: list[ChecksumItem]) -> Iterable[str]:
-    return (line_of(item.crc32c, item.name) for item in page)
+    lines = (line_of(item.crc32c, item.name) for item in page)
+    return map(printable, lines) if output.stdout_is_terminal() else lines
 
 
 def _below(path: str, base: str | None) -> str:
