@@ -29,8 +29,8 @@ class _Glob:
 class Globs:
     """The names that take part.
 
-    `*` and `?` stand for anything but a slash, `**` for anything, `[a-z]` for one letter; a slash
-    at the end means directories only, one at the beginning or inside the place in the tree. What
+    `*` and `?` stand for anything but a slash, `**` for anything, `[a-z]` for one letter, and what
+    comes after a backslash for itself; a slash at the end means directories only, one at the beginning or inside the place in the tree. What
     fits an exclude does not take part, nor what is below it; with includes, files take part that
     fit one of them.
     """
@@ -92,6 +92,9 @@ def _translated(text: str) -> str:
             inside = "^" + inside[1:] if inside[0] in "!^" else inside
             found.append(f"(?!/)[{inside}]")
             at = end + 1
+        elif letter == "\\" and at + 1 < len(text):
+            found.append(re.escape(text[at + 1]))
+            at += 2
         else:
             found.append(re.escape(letter))
             at += 1

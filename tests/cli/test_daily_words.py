@@ -109,6 +109,9 @@ def test_find_looks_at_names_kinds_and_sizes() -> None:
     assert found(Criteria(names_folded=("*.log",)), *some) == ["a.log", "B.LOG"]
     assert found(Criteria(paths=("/d/*",)), *some) == ["a.log", "B.LOG"]
     assert found(Criteria(kind=DIRECTORY), *some) == ["d"]
+    odd = item("/*"), item("/a*b"), item("/a\\b"), item("/axb"), item("/[x]")
+    assert found(Criteria(names=("a\\*b", "\\[x]")), *odd) == ["a*b", "[x]"]
+    assert found(Criteria(names=("a\\\\b", "\\*")), *odd) == ["*", "a\\b"]
     assert found(Criteria(size=Signed("+", 5)), *some) == ["a.log"]
     assert found(Criteria(size=Signed("", 0)), *some) == ["B.LOG"]
     assert found(Criteria(empty=True), *some) == ["B.LOG", "d"]

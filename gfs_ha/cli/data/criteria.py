@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -10,6 +11,7 @@ from gfs_ha.cli.data.amounts import Signed, compare
 from gfs_ha.cli.data.listing import FileItem
 
 _DAY_S = 86_400
+_QUOTED = re.compile(r"\\(.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +70,9 @@ def _pair(wanted: Signed, found: int) -> tuple[str, int, int]:
 
 
 def _matches(text: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(text, pattern) for pattern in patterns)
+    return any(fnmatchcase(text, _plain(pattern)) for pattern in patterns)
+
+
+def _plain(pattern: str) -> str:
+    """Return a pattern of find, where what comes after a backslash stands for itself, as one."""
+    return _QUOTED.sub(lambda one: f"[{one[1]}]" if one[1] in "*?[\\" else one[1], pattern)

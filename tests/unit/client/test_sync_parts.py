@@ -66,6 +66,11 @@ from gfs_ha.runtime import ThreadedRuntime
         ("we\nird", "we\nird", False, True),
         ("*", "we\nird", False, True),
         ("-dash*", "-dash", False, True),
+        ("\\*", "*", False, True),
+        ("\\*", "a", False, False),
+        ("a\\[x]", "a[x]", False, True),
+        ("a\\\\b", "a\\b", False, True),
+        ("end\\", "end\\", False, True),
     ],
 )
 def test_what_a_glob_fits(pattern: str, name: str, directory: bool, fits: bool) -> None:
