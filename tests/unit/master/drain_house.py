@@ -92,7 +92,9 @@ class DrainHouse(House):
                 if chunk.state != SEALED:
                     continue
                 there = [one for one in chunk.holders if one not in self.dead]
-                coming = [one for one in chunk.copying if one.server_id not in self.dead]
+                # A move between two disks of a holder makes no place more.
+                anew = [one for one in chunk.copying if one.server_id not in chunk.holders]
+                coming = [one for one in anew if one.server_id not in self.dead]
                 assert len(there) + len(coming) <= chunk.goal + 1, (chunk_id, chunk)
 
     def plan_again(self, planner: Planner = plan_drain) -> Plan:

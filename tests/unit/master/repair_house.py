@@ -40,8 +40,13 @@ PLANNERS = (plan_copies, plan_replication, plan_goals, plan_placing, plan_surplu
 def serving_disk(known: Roster, server_id: ServerId, server: Server) -> DiskId:
     """Return the disk that gets what comes to a server: the last one that serves."""
     there = [disk.disk_id for disk in server.disks if not disk.lost]
-    serving = [disk_id for disk_id in there if known.serves(server_id, disk_id)]
-    return (serving or there)[-1]
+    return (serves(known, server_id, server) or there)[-1]
+
+
+def serves(known: Roster, server_id: ServerId, server: Server) -> list[DiskId]:
+    """Return the disks of a server that serve."""
+    there = [disk.disk_id for disk in server.disks if not disk.lost]
+    return [disk_id for disk_id in there if known.serves(server_id, disk_id)]
 
 
 @dataclass
@@ -124,7 +129,9 @@ class House:
                 used_share=0.99 if one in self.full else 0.1,
                 free_bytes=10 * GIB,
                 total_bytes=100 * GIB,
-                trouble=known.trouble(one) or ("" if states[one] == LIVE else f"is {states[one]}"),
+                trouble=known.trouble(one)
+                or ("" if states[one] == LIVE else f"is {states[one]}")
+                or ("" if serves(known, one, row) else "is left without a disk: all are drained"),
             )
             for one, row in servers
         ]
