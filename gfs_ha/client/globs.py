@@ -30,9 +30,9 @@ class Globs:
     """The names that take part.
 
     `*` and `?` stand for anything but a slash, `**` for anything, `[a-z]` for one letter, what
-    comes after a backslash for itself; a slash at the end means directories only, one at the begin or
-    inside the place in the tree. What fits an exclude does not take part, nor what is below it;
-    with includes, files take part that fit one of them.
+    comes after a backslash for itself. A slash at the end means directories only, one at the
+    beginning or inside the place in the tree. What fits an exclude does not take part, nor what is
+    below it; with includes, files take part that fit one of them.
     """
 
     def __init__(self, includes: Sequence[str] = (), excludes: Sequence[str] = ()) -> None:
