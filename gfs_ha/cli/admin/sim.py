@@ -246,5 +246,9 @@ def _(report: ReplayReport, wide: bool) -> Group:
         f"seed {one.seed}: {one.simulated_s:.1f} s simulated, {one.operations} operations,"
         f" {one.acked} acknowledged changes, {one.terms} terms, {one.events} events"
     )
+    lines = [facts, f"trace {one.digest}"]
+    if isinstance(one, ClusterReport) and one.disk_faults:
+        counts = (*one.disk_faults.items(), *one.jobs.items())
+        lines.append("disks and jobs: " + ", ".join(f"{count} {name}" for name, count in counts))
     verdict = Text(one.violation, "bold red") if one.violation else Text("no violation", "green")
-    return Group(Text(facts), Text(f"trace {one.digest}"), verdict)
+    return Group(*(Text(line) for line in lines), verdict)

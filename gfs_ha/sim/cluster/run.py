@@ -185,7 +185,10 @@ class ClusterRun:
         begun: Counter[str] = Counter()
         for caretaker in self.caretakers:
             begun.update(caretaker.begun)
-        return {**begun, **{f"{kind} done": n for kind, n in self.watch.jobs_done.items()}}
+        begun.update({f"{kind} done": count for kind, count in self.watch.jobs_done.items()})
+        if self.watch.moved_within:
+            begun["moved within a server"] = self.watch.moved_within
+        return dict(begun)
 
     def _kernel(self, name: str) -> Kernel:
         return Kernel(name, self.world.network, self._kernels)

@@ -58,6 +58,7 @@ class _Contact:
     beat: tuple[int, int] = (0, 0)
     # Since when it says of a disk that it is above the mark.
     full_since_s: dict[DiskId, float] = field(default_factory=dict)
+    failed_since_s: dict[DiskId, float] = field(default_factory=dict)  # Or that it failed.
 
 
 class Watch:
@@ -75,6 +76,7 @@ class Watch:
         # Since when servers are met out of service: how their modes name that moment, and when.
         self._leaving_s: dict[ServerId | _Place, tuple[int, float]] = {}
         self.jobs_done: Counter[str] = Counter()
+        self.moved_within = 0  # Copies, between the disks of one server.
         self._leading: list[tuple[str, int]] = []
         self._led_since_s = world.scheduler.now_s
         self._world = world
@@ -108,6 +110,7 @@ class Watch:
                     continue
                 if facts.start_id != contact.beat[0]:
                     contact.full_since_s.clear()  # It may come with another disk.
+                    contact.failed_since_s.clear()
                 if facts.beat and contact.beat != beat:
                     contact.beat = beat
                     if now_s - contact.heard_s > _PAUSE_S:
@@ -118,6 +121,8 @@ class Watch:
                             contact.full_since_s.pop(disk.disk_id, None)
                         else:
                             contact.full_since_s.setdefault(disk.disk_id, now_s)
+                        if disk.failed:
+                            contact.failed_since_s.setdefault(disk.disk_id, now_s)
         with self._truth.view() as view:
             changed: dict[ServerId | _Place, int] = {
                 **{one: mode.since_wall_ns for one, mode in server_modes(view).items()},
@@ -242,6 +247,8 @@ class Watch:
     def _check_copy_counts(self, view: View, command: ConfirmCopy) -> None:
         chunk = view.chunk(command.chunk_id)
         if chunk is not None and chunk.state == SEALED:
+            within = [one for one in chunk.copying if one.leaves == one.server_id and one.job]
+            self.moved_within += command.server_id in [one.server_id for one in within]
             end = (chunk.length, chunk.digest)
             # What came back by itself may lie on another disk than its row says, for a while.
             disk_id = command.disk_id if command.order_index else ANY_DISK
@@ -328,9 +335,10 @@ class Watch:
         if row is None:
             return
         self.look()
-        full_since_s = self.contacts[row.name].full_since_s.get(place[1], float("inf"))
-        known_s = self._world.scheduler.now_s - full_since_s
-        if known_s > _TOLD_S:
+        contact, told_s = self.contacts[row.name], self._world.scheduler.now_s - _TOLD_S
+        if contact.failed_since_s.get(place[1], told_s) < told_s:
+            raise Violation(f"on a failed disk: {what} is placed on {row.name}:{place[1]:#x}")
+        if contact.full_since_s.get(place[1], told_s) < told_s:
             raise Violation(f"above its mark: {what} is placed on {row.name}, known to be full")
 
     # Files that go.
