@@ -15,7 +15,7 @@ from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.chunk.slots.spec import ReplicaSpec
 from gfs_ha.chunk.slots.store import ChunkStore
-from gfs_ha.ids import ChunkId, DiskId, LogIndex, ServerId
+from gfs_ha.ids import DiskId, LogIndex, ServerId
 from gfs_ha.limits import BLOCK_BYTES, MIB
 from gfs_ha.net.buffers import BufferPool
 from gfs_ha.protocol.data import ChunkKind, Durability
@@ -53,26 +53,23 @@ def shelf_of(store: ChunkStore, disk_id: DiskId) -> Shelf:
 
 
 def begin_copy(
-    store: ChunkStore, disk_id: DiskId, order: LogIndex = ORDER, chunk_id: ChunkId = CHUNK
+    store: ChunkStore, disk_id: DiskId, order: LogIndex = ORDER, data: bytes = DATA
 ) -> CopySlot:
     """Return a copy that has all its bytes and does not count yet."""
-    spec = ReplicaSpec(chunk_id, BIRTH, ChunkKind.PUT, MIB, Durability.DISK)
-    slot = store.begin_copy(spec, order, len(DATA), disk_id=disk_id)
+    slot = store.begin_copy(PUT, order, len(data), disk_id=disk_id)
     try:
-        slot.append(memoryview(DATA), array("I", block_crcs(DATA)))
+        slot.append(memoryview(data), array("I", block_crcs(data)))
     except BaseException:
         store.drop_copy(slot)
         raise
     return slot
 
 
-def copy_to(
-    store: ChunkStore, disk_id: DiskId, order: LogIndex = ORDER, chunk_id: ChunkId = CHUNK
-) -> None:
+def copy_to(store: ChunkStore, disk_id: DiskId, order: LogIndex = ORDER) -> None:
     """Do what a copy order does that names a disk."""
-    if store.confirm(chunk_id, BIRTH, (order, len(DATA), DIGEST), disk_id=disk_id):
+    if store.confirm(CHUNK, BIRTH, (order, len(DATA), DIGEST), disk_id=disk_id):
         return
-    slot = begin_copy(store, disk_id, order, chunk_id)
+    slot = begin_copy(store, disk_id, order)
     try:
         store.install_copy(slot, DIGEST, lambda: True)
     finally:
