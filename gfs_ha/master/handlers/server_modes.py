@@ -291,7 +291,9 @@ def missed(
         return (), f"it is {chunk.state} still"
     sure = evidence(scene, chunk_id, chunk, server_id)
     if len(sure) < chunk.goal:
-        return (), f"{len(sure)} other servers have it, {chunk.goal} copies are wanted"
+        others = "1 other server has" if len(sure) == 1 else f"{len(sure)} other servers have"
+        copies = "1 copy is" if chunk.goal == 1 else f"{chunk.goal} copies are"
+        return (), f"{others} it, {copies} wanted"
     return sure[: chunk.goal], ""
 
 
