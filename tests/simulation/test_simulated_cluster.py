@@ -25,11 +25,13 @@ QUICK = (
 )
 
 
-@pytest.mark.parametrize("seed", [9, 22])
+@pytest.mark.parametrize("seed", [22, 45])
 def test_after_the_last_fault_all_is_whole_again_and_everybody_rests(seed: int) -> None:
     report = ClusterRun(seed).run()
     assert report.violation is None, report.violation
     assert report.operations > 30
+    # Every fourth seed has servers with several disks, which fail and are drained.
+    assert bool(report.disk_faults) == (seed % 4 == 1)
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -123,6 +123,8 @@ class Watch:
                             contact.full_since_s.setdefault(disk.disk_id, now_s)
                         if disk.failed:
                             contact.failed_since_s.setdefault(disk.disk_id, now_s)
+                        else:
+                            contact.failed_since_s.pop(disk.disk_id, None)
         with self._truth.view() as view:
             changed: dict[ServerId | _Place, int] = {
                 **{one: mode.since_wall_ns for one, mode in server_modes(view).items()},
