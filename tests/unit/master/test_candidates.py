@@ -7,13 +7,14 @@ import pytest
 from master_tables import Tables
 
 from gfs_ha.errors import Busy, NoServers
-from gfs_ha.ids import Epoch, ServerId
+from gfs_ha.ids import DiskId, Epoch, ServerId
 from gfs_ha.limits import GIB, MIB
-from gfs_ha.master.candidates import choose
+from gfs_ha.master.candidates import candidates, choose
 from gfs_ha.master.observed import Observed
 from gfs_ha.master.placement import Wanted
 from gfs_ha.master.roster import Roster
 from gfs_ha.master.state.records import Disk, Server
+from gfs_ha.master.state.server_mode_records import DiskMode
 from gfs_ha.protocol.control import DiskFacts, Heartbeat, RegisterServer
 
 NOW_S = 105.0
@@ -78,3 +79,33 @@ def test_a_new_leader_waits_for_its_servers_and_an_old_one_says_what_is_missing(
     seen = heard()
     choose(Roster(servers()), seen, wanted(), NOW_S)
     assert sum(seen.pending_bytes(NOW_S).values()) == 3 * MIB
+
+
+@pytest.mark.parametrize("how", ["draining", "drained", "failed", "lost"])
+def test_a_disk_that_is_on_its_way_out_takes_nothing_although_it_is_the_emptiest(how: str) -> None:
+    (number, first), *_ = servers()
+    seen = heard((1,), disk_count=3)
+    told = seen.servers[number].disks
+    emptiest = msgspec.structs.replace(
+        told[2], free_bytes=99 * GIB, failed="EIO" if how == "failed" else ""
+    )
+    seen.servers[number].disks = (*told[:2], emptiest)
+    disks = tuple(Disk(one.disk_id, 1 << 40) for one in told[:2])
+    third = Disk(emptiest.disk_id, 1 << 40, lost=how == "lost")
+    row = msgspec.structs.replace(first, disks=(*disks, third))
+    modes = {}
+    if how in ("draining", "drained"):
+        modes = {(number, emptiest.disk_id): DiskMode(how, 1, 1)}
+    known = Roster([(number, row)], disk_modes=modes)
+    one_copy = Wanted(1, 1, MIB, "", "", frozenset(), 7)
+    chosen = {choose(known, seen, one_copy, NOW_S).replicas[0][1] for _ in range(6)}
+    assert chosen == {101, 201}
+
+
+def test_a_server_whose_disks_are_all_on_their_way_out_says_so() -> None:
+    (number, first), *_ = servers()
+    known = Roster(
+        [(number, first)], disk_modes={(number, DiskId(101)): DiskMode("draining", 1, 1)}
+    )
+    (found,) = candidates(known, heard((1,)), NOW_S)
+    assert found.trouble == "is left without a disk: all are drained"
