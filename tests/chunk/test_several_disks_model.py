@@ -175,6 +175,11 @@ class OneChunk(RuleBasedStateMachine):
         replica = self.replica()
         if replica is not None:
             assert replica.gate.closed
+        elif away and not any(CHUNK in shelf.tombstones for shelf in self.store.shelves):
+            # It went with its disk, as all that a server with one disk knows. No order and no push
+            # reaches this process that was sent to the one before, and masters seal by what others
+            # refuse, too: a late client's chunk cannot be finished any more.
+            self.refused = False
 
     # What always holds --------------------------------------------------------------------------
 
