@@ -27,6 +27,7 @@ from gfs_ha.errors import (
     GfsError,
     Overloaded,
     ProtocolError,
+    UnknownReplica,
     Unreachable,
     WrongBirth,
 )
@@ -38,6 +39,7 @@ from gfs_ha.protocol.data import HOPS_MAX, ChunkKind, DataRequest, Durability, H
 from gfs_ha.protocol.records import TailLength
 
 IDLE_S = 60.0  # Then a stream without records is hung up on.
+LOST_TOLD_MS = 60_000  # How long a tail is told to be full whose replica went with a disk.
 LED_ONCE_MAX = 16 * TAILS_PER_SERVER_MAX  # Chunks that are remembered; an order lives for seconds.
 
 logger = logging.getLogger(__name__)
@@ -129,7 +131,7 @@ class Primary:
     def led(self) -> tuple[LedTail, ...]:
         """Return the tails that it is the primary of, and forget those that are over."""
         tails = self._all()
-        over = [tail for tail in tails if tail.over]
+        over = [tail for tail in tails if tail.over or self._went_with_its_disk(tail)]
         if over:
             with self._lock:
                 for tail in over:
@@ -137,6 +139,19 @@ class Primary:
             for tail in over:
                 tail.close(Fenced(f"{tail.name} is sealed; ask for a new grant"))
         return tuple(tail.report() for tail in tails if tail not in over)
+
+    def _went_with_its_disk(self, tail: Tail) -> bool:
+        """Return whether a tail lost its replica here so long ago that the masters know (D6).
+
+        If they do not, the next one who appends tells them.
+        """
+        told = tail.report()
+        if not told.full or told.idle_ms < LOST_TOLD_MS:
+            return False
+        try:
+            return self._store.get(told.chunk_id) is not tail.replica
+        except UnknownReplica:
+            return True
 
     def waiting_count(self) -> int:
         """Return how many records wait to be written."""

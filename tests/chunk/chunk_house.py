@@ -74,7 +74,23 @@ def start_house(
     newest_epoch: Callable[[], Epoch] = lambda: BIRTH,
     shape: JournalShape = JOURNAL_SHAPE,
 ) -> House:
-    store = ChunkStore.on(disk, identity(server_id), runtime, BOOT_ID, shape)
+    return house_of(
+        ChunkStore.on(disk, identity(server_id), runtime, BOOT_ID, shape),
+        runtime,
+        network,
+        streams_max,
+        ServerRun(start_id, newest_epoch),
+    )
+
+
+def house_of(
+    store: ChunkStore,
+    runtime: ThreadedRuntime,
+    network: StreamNetwork | None,
+    streams_max: int,
+    run: ServerRun,
+) -> House:
+    """Run the data port of a store."""
     damage: list[tuple[ChunkId, int]] = []
     ended: list[FinishedTail] = []
     port = DataPort(
@@ -84,9 +100,10 @@ def start_house(
         runtime,
         lambda chunk_id, block: damage.append((chunk_id, block)),
         streams_max,
-        ServerRun(start_id, newest_epoch, ended.append),
+        ServerRun(run.start_id, run.newest_epoch, ended.append),
     )
-    return House(store, port, runtime.spawn(f"data port {server_id}", port.run), damage, ended)
+    task = runtime.spawn(f"data port {store.server_id}", port.run)
+    return House(store, port, task, damage, ended)
 
 
 @contextmanager

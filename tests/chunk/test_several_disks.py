@@ -6,7 +6,8 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from chunk_house import BIRTH, BOOT_ID, CHUNK
+from append_house import appending, order_tail
+from chunk_house import BIRTH, BOOT_ID, CHUNK, House, house_of
 from disks_house import (
     DATA,
     DIGEST,
@@ -26,9 +27,11 @@ from disks_house import (
     shelf_of,
     slots,
 )
-from replica_house import append, readable
+from replica_house import RUNTIME, append, readable
 from test_copy_power_cuts import survival
 
+from gfs_ha.chunk import primary
+from gfs_ha.chunk.dataport import ServerRun
 from gfs_ha.chunk.disk_memory import MemoryDisk, PowerCut
 from gfs_ha.chunk.slots.format import DATA_OFFSET, State
 from gfs_ha.chunk.slots.spec import ReplicaSpec
@@ -42,7 +45,7 @@ from gfs_ha.errors import (
     ReplicaBusy,
     UnknownReplica,
 )
-from gfs_ha.ids import ANY_DISK, DiskId, LogIndex, make_chunk_id
+from gfs_ha.ids import ANY_DISK, DiskId, LogIndex, StartId, make_chunk_id
 
 BROKEN = DiskFailed("I/O error")
 LUCK = range(4)
@@ -430,3 +433,38 @@ def test_one_that_is_quarantined_does_not_hide_a_good_one_on_a_disk_that_comes_b
     store = open_disks(disks, BOOT_ID + 1)
     assert where(store) == A
     assert store.unidentified == tuple(slots(disks[B])), "kept for a person to see"
+
+
+# What a server leads ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    """A server with two disks."""
+    store = open_disks(blank(A, B))
+    made = house_of(store, RUNTIME, None, 8, ServerRun(StartId(100), lambda: BIRTH))
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def test_a_tail_that_went_with_its_disk_takes_no_record_and_ends(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_tail([house])
+    with appending(house) as stream:
+        stream.append(1, b"first")
+        stream.wait_for(1)
+        take_out(house.store, where(house.store))
+        stream.append(2, b"second")
+        with pytest.raises(Fenced):
+            stream.wait_for(2)
+    for _ in range(2):
+        (told,) = house.port.primary.led()
+        assert told.full, "the masters are to end it"
+    with pytest.raises(Fenced):
+        order_tail([house])
+    monkeypatch.setattr(primary, "LOST_TOLD_MS", 0)
+    assert house.port.primary.led() == (), "they know by now, and nothing of it is left"
+    assert house.port.primary.led() == ()
