@@ -257,6 +257,32 @@ def test_links_of_the_target_are_deleted_and_not_followed(
     assert [path.name for path in (tmp_path / "outside").iterdir()] == ["precious"]
 
 
+@pytest.mark.parametrize("up", [True, False])
+def test_a_directory_that_got_something_meanwhile_is_named_and_stays(
+    library: gfs_ha.Cluster, tmp_path: Path, place: str, up: bool
+) -> None:
+    local = tmp_path / "tree"
+    local.mkdir()
+    (local / "both").write_bytes(b"1")
+    assert run_all(library.trees.sync(local, place, SyncRule(True))).problems == []
+    if up:
+        library.mkdir(f"{place}/extra")
+    else:
+        (local / "extra").mkdir()
+    run = library.trees.sync(local, place, SyncRule(up, delete=True))
+    run.copy()
+    if up:
+        library.write_bytes(f"{place}/extra/new", b"!")
+    else:
+        (local / "extra" / "new").write_bytes(b"!")
+    run.delete()
+    summary = run.finish()
+    assert [problem.error.code for problem in summary.problems] == ["DirectoryNotEmpty"]
+    assert (summary.deleted_files, summary.deleted_directories) == (0, 0)
+    kept = library.read_bytes(f"{place}/extra/new") if up else (local / "extra/new").read_bytes()
+    assert kept == b"!"
+
+
 def test_what_globs_leave_out_stays_on_both_sides(
     library: gfs_ha.Cluster, tmp_path: Path, place: str
 ) -> None:

@@ -31,6 +31,19 @@ def test_rates_are_what_was_done_within_the_last_seconds() -> None:
     assert (rates.put_bytes_per_s, rates.queue, rates.write.p99_us) == (50, 3, None)
 
 
+def test_times_are_those_of_the_last_seconds_and_not_of_the_whole_run() -> None:
+    loads = Loads()
+    slow, fast = time_class(2_000_000), time_class(1_000)
+    for second in range(10):
+        times = [0] * (slow + 1)
+        times[slow], times[fast] = 1_000_000, 100 * second  # All that was slow was long ago.
+        served = Served(sum(times), 0, tuple(times))
+        loads.heard(ONE, LoadFacts(read=served), 100.0 + second)
+    rates = loads.rates(ONE, 109.0)
+    assert rates is not None and rates.read.per_s == 100
+    assert rates.read.p99_us is not None and rates.read.p99_us < 2_000
+
+
 def test_one_telling_is_no_rate_and_a_silent_server_has_none() -> None:
     loads = Loads()
     loads.heard(ONE, told(5), 10.0)
