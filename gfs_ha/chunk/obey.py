@@ -15,8 +15,8 @@ from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.freed import Freed
 from gfs_ha.chunk.outbox import Outbox
 from gfs_ha.chunk.slots.answers import Proof
-from gfs_ha.errors import GfsError
-from gfs_ha.ids import Birth, ChunkId, Epoch, LogIndex
+from gfs_ha.errors import GfsError, UnknownReplica
+from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, LogIndex
 from gfs_ha.protocol.codec import failure
 from gfs_ha.protocol.control import (
     CompactChunk,
@@ -74,6 +74,8 @@ class Replicas(Protocol):
     def get_or_refuse(self, chunk_id: ChunkId, birth: Birth, order_index: LogIndex) -> object: ...
 
     def fence(self, chunk_id: ChunkId, birth: Birth, order_index: LogIndex) -> FenceAnswer: ...
+
+    def check_disk(self, chunk_id: ChunkId, disk_id: DiskId) -> None: ...
 
     def prove(self, chunk_id: ChunkId, order_index: LogIndex, length: int) -> Proof: ...
 
@@ -279,14 +281,8 @@ class Obedience:
         if isinstance(order, KeepReplica):
             self._replicas.keep(chunk_id, index)
             return OrderDone(chunk_id, index, kind)
-        if isinstance(order, FenceReplica):
-            return self._replicas.fence(chunk_id, order.birth, index)
-        if isinstance(order, ProveReplica):
-            self._replicas.get_or_refuse(chunk_id, order.birth, index)
-            proof = self._replicas.prove(chunk_id, index, order.length)
-            return ProofAnswer(
-                chunk_id, index, order.length, proof.digest, proof.crc, proof.records
-            )
+        if isinstance(order, FenceReplica | ProveReplica):
+            return self._testify(order)
         assert not isinstance(order, CopyReplica | CompactChunk), "these have workers of their own"
         self._replicas.get(chunk_id, order.birth)  # Another birth is another chunk.
         if isinstance(order, PunchReplica):
@@ -297,3 +293,17 @@ class Obedience:
         else:
             self._replicas.finish_seal(chunk_id, index, order.length, order.digest)
         return OrderDone(chunk_id, index, kind)
+
+    def _testify(self, order: FenceReplica | ProveReplica) -> FenceAnswer | ProofAnswer:
+        """Tell how a chunk ends here; what is on a disk that is out of service nobody knows."""
+        chunk_id, index = order.chunk_id, order.order_index
+        self._replicas.check_disk(chunk_id, order.disk_id)
+        try:
+            if isinstance(order, FenceReplica):
+                return self._replicas.fence(chunk_id, order.birth, index)
+            self._replicas.get_or_refuse(chunk_id, order.birth, index)
+            proof = self._replicas.prove(chunk_id, index, order.length)
+        except UnknownReplica:
+            self._replicas.check_disk(chunk_id, order.disk_id)  # It was taken out meanwhile.
+            raise
+        return ProofAnswer(chunk_id, index, order.length, proof.digest, proof.crc, proof.records)

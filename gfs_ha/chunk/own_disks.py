@@ -186,4 +186,4 @@ def open_store(disks: OwnDisks, runtime: Runtime, boot_id: int) -> ChunkStore:
             continue
         shelves.append(shelf)
     disks.remember()
-    return ChunkStore(shelves, runtime)
+    return ChunkStore(shelves, runtime, {one.disk_id for one in disks.broken})

@@ -50,4 +50,5 @@ def facts_of(view: View, chunk_id: ChunkId, chunk: Chunk) -> SealingChunk:
         chunk.published_end,
         replicas,
         {one: server.name for one, server in known.items() if server is not None},
+        {replica.server_id: replica.disk_id for replica in chunk.replicas},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gfs_ha.ids import ANY_DISK, ServerId
 from gfs_ha.master.orders import FENCE, PROVE
 from gfs_ha.master.sealing import Fence, Prove, SealingChunk
 from gfs_ha.protocol.control import (
@@ -13,11 +14,15 @@ from gfs_ha.protocol.control import (
 )
 
 
-def order_of(chunk: SealingChunk, decision: Fence | Prove) -> FenceReplica | ProveReplica:
-    """Return the order that asks for what a decision wants to know."""
+def order_of(
+    chunk: SealingChunk, decision: Fence | Prove, server_id: ServerId
+) -> FenceReplica | ProveReplica:
+    """Return the order that asks a server for what a decision wants to know."""
+    about = (chunk.chunk_id, chunk.birth, chunk.begin_index)
+    disk_id = chunk.disks.get(server_id, ANY_DISK)
     if isinstance(decision, Fence):
-        return FenceReplica(chunk.chunk_id, chunk.birth, chunk.begin_index, chunk.published_end)
-    return ProveReplica(chunk.chunk_id, chunk.birth, chunk.begin_index, decision.length)
+        return FenceReplica(*about, chunk.published_end, disk_id)
+    return ProveReplica(*about, decision.length, disk_id)
 
 
 def kind_of(answer: FenceAnswer | ProofAnswer | OrderFailed) -> str:

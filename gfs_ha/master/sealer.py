@@ -248,12 +248,12 @@ class Sealer:
             attempt.resting = not decision.servers - attempt.heard(decision)
             if attempt.resting:
                 return
-        orders = {server_id: order_of(chunk, decision) for server_id in decision.servers}
+        orders = {one: order_of(chunk, decision, one) for one in decision.servers}
         if isinstance(decision, Prove):
             # Who did not answer the fence is not waited for any more, and stays asked: taken back,
             # the order would look fresh at the next decision, and be waited for again.
             asked = Fence(chunk.replicas - attempt.fences.keys())
-            orders.update({server_id: order_of(chunk, asked) for server_id in asked.servers})
+            orders.update({one: order_of(chunk, asked, one) for one in asked.servers})
         self._reign.orders.want_only(chunk.chunk_id, orders)
         for server_id in orders:
             self._reign.release_if_due(server_id, now_s)

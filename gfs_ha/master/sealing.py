@@ -9,7 +9,9 @@ answer, so a new leader that asks everything again comes to the same end. The ru
 - Without a proof nothing may be concluded while a replica is out of reach: it may be the one that
   has more. When all have answered and none is proof (one power cut kept the headers and lost the
   data), there is nothing left to wait for: the largest end that any of them verifies.
-- "Unknown here" is an answer but not an end of 0: it proves nothing about the others.
+- "Unknown here" is an answer but not an end of 0: it proves nothing about the others. A server says
+  so only if the disk that the chunk was placed on serves, or is gone for good: while it is out of
+  service, the replica is out of reach.
 - A person may give up replicas that are out of reach: then it ends as if these had answered without
   a proof. One of them that answers after all is heard, and its proof counts.
 """
@@ -20,7 +22,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from gfs_ha.checksum import chunk_digest
-from gfs_ha.ids import Birth, ChunkId, LogIndex, ServerId
+from gfs_ha.ids import Birth, ChunkId, DiskId, LogIndex, ServerId
 from gfs_ha.protocol.control import FenceAnswer, OrderFailed, ProofAnswer
 from gfs_ha.protocol.records import RecordEntry
 
@@ -40,6 +42,7 @@ class SealingChunk:
     published_end: int
     replicas: frozenset[ServerId]
     names: Mapping[ServerId, str] = field(default_factory=dict, compare=False)  # For people.
+    disks: Mapping[ServerId, DiskId] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ log index.
 
 from __future__ import annotations
 
-from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, LogIndex, ServerId, StartId
+from gfs_ha.ids import ANY_DISK, Birth, ChunkId, DiskId, Epoch, LogIndex, ServerId, StartId
 from gfs_ha.protocol.codec import Failure, Word
 from gfs_ha.protocol.rates import LoadFacts
 from gfs_ha.protocol.records import RecordEntry
@@ -67,12 +67,16 @@ class OpenReplica(Word, frozen=True):
 
 
 class FenceReplica(Word, frozen=True, tag="fence"):
-    """Refuse further appends durably, then tell what is there (C2, C3). Answered by FenceAnswer."""
+    """Refuse further appends durably, then tell what is there (C2, C3). Answered by FenceAnswer.
+
+    `disk_id` is where it should be: a disk that is out of service leaves open what is there.
+    """
 
     chunk_id: ChunkId
     birth: Birth
     order_index: LogIndex
     published_end: int
+    disk_id: DiskId = ANY_DISK
 
 
 class ProveReplica(Word, frozen=True, tag="prove"):
@@ -82,6 +86,7 @@ class ProveReplica(Word, frozen=True, tag="prove"):
     birth: Birth
     order_index: LogIndex
     length: int
+    disk_id: DiskId = ANY_DISK
 
 
 class FinishReplica(Word, frozen=True, tag="finish_seal"):

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 from gfs_ha.chunk.slots import listing
 from gfs_ha.chunk.slots.replica import Replica
 from gfs_ha.chunk.slots.shelf import Shelf
-from gfs_ha.errors import UnknownReplica, WrongBirth
-from gfs_ha.ids import Birth, ChunkId, DiskId
+from gfs_ha.errors import DiskFailed, UnknownReplica, WrongBirth
+from gfs_ha.ids import ANY_DISK, Birth, ChunkId, DiskId, format_id
 from gfs_ha.protocol.control import BucketListing, OpenReplica
 from gfs_ha.runtime import Runtime
 
@@ -17,8 +17,11 @@ from gfs_ha.runtime import Runtime
 class ReplicaIndex:
     """At most one replica per chunk (C2). Thread-safe, but for what needs the lock."""
 
-    def __init__(self, shelves: Sequence[Shelf], runtime: Runtime) -> None:
+    def __init__(
+        self, shelves: Sequence[Shelf], runtime: Runtime, broken: Collection[DiskId]
+    ) -> None:
         self.shelves = tuple(shelves)
+        self._broken = frozenset(broken)
         self._lock = runtime.lock()
         self._replicas: dict[ChunkId, Replica] = {}
         self._counts: Counter[DiskId] = Counter()
@@ -52,6 +55,18 @@ class ReplicaIndex:
                 f"chunk {chunk_id:#x} was born in {replica.header.birth}, not in {birth}"
             )
         return replica
+
+    def check_disk(self, chunk_id: ChunkId, disk_id: DiskId) -> None:
+        """Raise DiskFailed if a chunk is not here for want of a disk that is out of service."""
+        if not disk_id:
+            return
+        with self._lock:
+            serving = {one.disk_id for one in self.shelves if not one.failed}
+            failed = {one.disk_id for one in self.shelves if one.failed} | self._broken
+            out = disk_id in failed or (ANY_DISK in failed and disk_id not in serving)
+            if out and chunk_id not in self._replicas:
+                why = f"its disk {format_id(disk_id)} is out of service"
+                raise DiskFailed(f"nobody knows what is here of chunk {chunk_id:#x}: {why}")
 
     def _list_if_unsettled(self, chunk_id: ChunkId, replica: Replica) -> None:
         if replica.condition != listing.SETTLED:

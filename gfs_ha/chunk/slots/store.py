@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from typing import TypeVar
 
@@ -48,12 +48,15 @@ class ChunkStore(ReplicaIndex):
     Orders are idempotent; one older than the newest that a replica obeyed raises StaleOrder.
     """
 
-    def __init__(self, shelves: Sequence[Shelf], runtime: Runtime) -> None:
-        """Args: `shelves` are the disks in service, at least one, with one pool of buffers.
+    def __init__(
+        self, shelves: Sequence[Shelf], runtime: Runtime, broken: Collection[DiskId] = ()
+    ) -> None:
+        """Args: `shelves` are the disks in service, at least one, with one pool of buffers;
+        `broken` could not be used from the start, ANY_DISK for one that nobody remembers.
 
         Raises: DiskFailed, DiskFull.
         """
-        super().__init__(shelves, runtime)
+        super().__init__(shelves, runtime, broken)
         self.cluster_id = shelves[0].identity.cluster_id
         self.server_id = shelves[0].identity.server_id
         self.buffers = shelves[0].buffers
