@@ -7,6 +7,7 @@ he holds what.
 from __future__ import annotations
 
 from gfs_ha.limits import LEASE_RENEW_BELOW_MS, TAIL_IDLE_S
+from gfs_ha.master.census import LostDisks, lost_disks
 from gfs_ha.master.observed import DEAD, LIVE
 from gfs_ha.master.planners.plan import NO_CHUNK, NO_INODE, Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.planners.primaries import why_over
@@ -28,6 +29,7 @@ from gfs_ha.master.state.view import View
 RECOVERED = "the masters were recovered meanwhile"
 IDLE = "nothing was appended for long"
 MEMBER_GONE = "a server of it is dead"
+DISK_GONE = "a disk of it is lost"
 NOT_LED = "its primary orders no appends to it"
 RENAMED = "its file is called otherwise now"
 LEAVES = "a server of it goes out of service"
@@ -60,6 +62,7 @@ def plan_tails(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> 
     now_ms = seen.cluster_ms(view.counters()) if page else 0
     held = dict(leases(view)) if page else {}
     known = roster(view, seen.now_s - seen.elected_s) if page else None
+    lost = lost_disks(view) | seen.repair.failed_disks if page else frozenset()
     for chunk_id, inode_id, tail in page:
         chunk = view.chunk(chunk_id)
         if chunk is None or chunk.state != OPEN or len(found.proposals) >= limits.items:
@@ -68,6 +71,7 @@ def plan_tails(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> 
             why_ended(tail, held.get(tail.server_id), now_ms)
             or why_over(tail, seen.tails.primary(tail))
             or _why_not_worth(seen, (tail, chunk), now_ms)
+            or (DISK_GONE if _on_any(chunk, lost) else "")
             or (_why_handed_on(seen, chunk, known) if known is not None else "")
             or ("" if keeps_name(view, inode_id, tail) else RENAMED)
         )
@@ -95,6 +99,11 @@ def _why_not_worth(seen: Seen, what: tuple[Tail, Chunk], now_ms: int) -> str:
         return IDLE if primary.led.idle_ms >= TAIL_IDLE_S * 1000 else ""
     heard = primary.state == LIVE and primary.start_id is not None and not seen.repair.young
     return NOT_LED if heard and now_ms - tail.opened_ms >= UNLISTED_MS else ""
+
+
+def _on_any(chunk: Chunk, lost: LostDisks) -> bool:
+    """Return whether a replica went with its disk: only what is sealed gets another one."""
+    return any((one.server_id, one.disk_id) in lost for one in chunk.replicas)
 
 
 def _why_handed_on(seen: Seen, chunk: Chunk, known: Roster) -> str:

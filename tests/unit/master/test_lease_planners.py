@@ -274,6 +274,14 @@ class Manned(House):
         return replace(found, repair=replace(found.repair, candidates=candidates))
 
 
+def test_a_tail_of_which_a_disk_is_lost_is_sealed_so_that_it_gets_another_copy() -> None:
+    house = House()
+    house.tail()
+    assert house.sealed_because() == []
+    house.tables.enroll(3, disk=203)
+    assert house.sealed_because() == [leases.DISK_GONE]
+
+
 def test_a_tail_on_a_disk_that_is_emptied_is_handed_on_though_its_server_serves() -> None:
     house = Manned()
     house.tail()
