@@ -301,7 +301,7 @@ def _signal(name: str) -> signals.Signals:
             return signals.Signals(int(name))
         return signals.Signals[f"SIG{name.upper().removeprefix('SIG')}"]
     except (KeyError, ValueError):
-        raise UsageError(f"there is no signal {printable(name)!r}") from None
+        raise UsageError(f"there is no signal {name!r}") from None
 
 
 def _racks(text: str | None) -> tuple[str, ...] | None:

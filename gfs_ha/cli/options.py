@@ -28,6 +28,16 @@ class NumberRange(click.FloatRange):
         return found
 
 
+class Points(NumberRange):
+    """A number of percent: `5`, `5%`."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        text = value.removesuffix("%").rstrip() if isinstance(value, str) else value
+        return super().convert(text, param, ctx)
+
+
 class Size(click.ParamType):  # type: ignore[type-arg]  # Older ones take none.
     """A number of bytes: `4096`, `64MiB`."""
 

@@ -12,7 +12,7 @@ import pytest
 from gfsctl_program import Gfsctl, wait_until
 
 from gfs_ha.cli.admin.jobs_wait import wait_for_job
-from gfs_ha.cli.options import Options
+from gfs_ha.cli.options import Options, Points
 from gfs_ha.cli.session import Session
 from gfs_ha.errors import NoLeader, WrongState
 from gfs_ha.protocol.jobs import CANCEL, FINAL, RESUME, JobOptions, JobStarted
@@ -142,6 +142,7 @@ def test_masters_that_are_silent_end_the_waiting_and_not_the_job(
         (("rebalance", "plan", "--window", "22:00-22:00"), 2, "begins as it ends"),
         (("rebalance", "plan", "--threshold", "0"), 2, "--threshold"),
         (("rebalance", "plan", "--threshold", "nan"), 2, "--threshold"),
+        (("rebalance", "plan", "--threshold", "5%%"), 2, "--threshold"),
         (("rebalance", "start", "--bwlimit", "0"), 2, "moves nothing"),
         (("rebalance", "start", "--bwlimit", "fast"), 2, "--bwlimit"),
         (("rebalance", "start", "--max-moves", "0"), 2, "--max-moves"),
@@ -155,3 +156,8 @@ def test_what_makes_no_sense_is_said_in_one_line(
     ended = gfsctl("admin", *words)
     assert ended.status == status and said in ended.err
     assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["5", "5%", "5 %", "5.0"])
+def test_percent_may_be_written_with_their_sign(text: str) -> None:
+    assert Points(min=0.1, max=100).convert(text, None, None) == 5.0

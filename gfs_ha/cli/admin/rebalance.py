@@ -13,7 +13,7 @@ from gfs_ha.cli.admin.dry_run import dry_run_option
 from gfs_ha.cli.admin.job_screens import JobHistory
 from gfs_ha.cli.admin.jobs import change_job
 from gfs_ha.cli.admin.jobs_wait import wait_for_job
-from gfs_ha.cli.options import NAME, TABLE, WIDE, NumberRange, Size
+from gfs_ha.cli.options import NAME, TABLE, WIDE, Points, Size
 from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import count_text, size_text
 from gfs_ha.cli.verb import Row, Verb, VerbFamily
@@ -66,7 +66,7 @@ def _how(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--threshold",
-            type=NumberRange(min=0.1, max=100),
+            type=Points(min=0.1, max=100),
             metavar="PCT",
             help="How far disks may be from the mean, in points of used share (default 5).",
         ),
