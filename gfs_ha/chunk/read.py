@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
+from typing import TypeVar
 
 from gfs_ha.checksum import crc32c
-from gfs_ha.chunk.disk import File, opened
+from gfs_ha.chunk.disk import File
 from gfs_ha.chunk.repair_pace import RepairPace
 from gfs_ha.chunk.service_times import READ
 from gfs_ha.chunk.slots.answers import ReadPlan
 from gfs_ha.chunk.slots.format import DATA_OFFSET, State
+from gfs_ha.chunk.slots.replica import Replica
 from gfs_ha.chunk.slots.store import ChunkStore
-from gfs_ha.errors import CorruptData, DiskFailed, ReplicaBusy
+from gfs_ha.errors import CorruptData, DiskFailed, NotFound, ReplicaBusy, UnknownReplica
 from gfs_ha.ids import ChunkId
 from gfs_ha.limits import BLOCK_BYTES, KIB
 from gfs_ha.net.answers import Deadline
@@ -26,6 +29,8 @@ from gfs_ha.protocol.data import DataRequest, RequestFlag
 from gfs_ha.protocol.frames import DataEcho, FrameKind, encode_echo, encode_frame
 from gfs_ha.protocol.grid import cuts
 from gfs_ha.runtime import Runtime
+
+T = TypeVar("T")
 
 SENDFILE_BYTES_MIN = 128 * KIB  # Below it one preadv and one sendmsg are cheaper: measured.
 
@@ -51,11 +56,15 @@ def serve_fetch(room: ReadRoom, request: DataRequest, stream: Stream) -> None:
     """
     deadline = Deadline(room.runtime, request.deadline_ms / 1000)
     begun_s = room.runtime.monotonic_s()
-    replica = room.store.get(request.chunk_id, request.birth)
-    plan = replica.plan_read(request.offset, request.length)
+
+    def begin(replica: Replica) -> tuple[Replica, ReadPlan, File]:
+        plan = replica.plan_read(request.offset, request.length)
+        return replica, plan, replica.disk.open(plan.name)
+
+    replica, plan, opened = _ask(room, request, begin)
     reader = _RangeReader(room, request, plan)
     doubted = replica.condition == "damaged"  # Then nothing leaves that was not looked at.
-    with opened(replica.disk, plan.name) as file, room.store.buffers.borrow() as buffer:
+    with closing(opened) as file, room.store.buffers.borrow() as buffer:
         space = buffer.data[: len(buffer.data) - 2 * BLOCK_BYTES]
         small = request.length < SENDFILE_BYTES_MIN or request.flags & RequestFlag.CHECKED
         if small and request.length <= len(space):
@@ -83,14 +92,28 @@ def serve_fetch(room: ReadRoom, request: DataRequest, stream: Stream) -> None:
 def serve_blocks(room: ReadRoom, request: DataRequest, stream: Stream) -> None:
     """Answer with length, digest and CRC array of a sealed chunk. Raises: as `serve_fetch`."""
     deadline = Deadline(room.runtime, request.deadline_ms / 1000)
-    replica = room.store.get(request.chunk_id, request.birth)
-    header = replica.header
-    if header.state is not State.SEALED:
-        raise ReplicaBusy(f"chunk {request.chunk_id:#x} is not sealed here yet")
-    plan = replica.plan_read(0, header.end, data=False)
-    echo = DataEcho(request.chunk_id, 0, header.end, True, plan.digest, plan.crcs)
+
+    def plan_all(replica: Replica) -> ReadPlan:
+        header = replica.header
+        if header.state is not State.SEALED:
+            raise ReplicaBusy(f"chunk {request.chunk_id:#x} is not sealed here yet")
+        return replica.plan_read(0, header.end, data=False)
+
+    plan = _ask(room, request, plan_all)
+    echo = DataEcho(request.chunk_id, 0, plan.end, True, plan.digest, plan.crcs)
     frame = encode_frame(FrameKind.BLOCKS, request.op_id, encode_echo(echo))
     stream.send([frame], deadline.hang_up)
+
+
+def _ask(room: ReadRoom, request: DataRequest, ask: Callable[[Replica], T]) -> T:
+    """Return what a replica says; one that moves to another disk just then is asked there (D6)."""
+    while True:
+        replica = room.store.get(request.chunk_id, request.birth)
+        try:
+            return ask(replica)
+        except (UnknownReplica, NotFound):
+            if room.store.get(request.chunk_id, request.birth) is replica:
+                raise
 
 
 class _RangeReader:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from append_house import appending, order_tail
-from chunk_house import BIRTH, BOOT_ID, CHUNK, House, house_of
+from chunk_house import BIRTH, BOOT_ID, CHUNK, House, client_room, fetch, house_of
 from disks_house import (
     DATA,
     DIGEST,
@@ -32,10 +32,11 @@ from test_copy_power_cuts import survival
 
 from gfs_ha.chunk import primary
 from gfs_ha.chunk.dataport import ServerRun
-from gfs_ha.chunk.disk_memory import MemoryDisk, PowerCut
+from gfs_ha.chunk.disk_memory import MemoryDisk, MemoryFile, PowerCut
 from gfs_ha.chunk.slots.format import DATA_OFFSET, State
 from gfs_ha.chunk.slots.spec import ReplicaSpec
 from gfs_ha.chunk.slots.store import ChunkStore
+from gfs_ha.client.fetch import Fetch, FetchTarget
 from gfs_ha.errors import (
     AlreadyExists,
     Cancelled,
@@ -468,3 +469,39 @@ def test_a_tail_that_went_with_its_disk_takes_no_record_and_ends(
     monkeypatch.setattr(primary, "LOST_TOLD_MS", 0)
     assert house.port.primary.led() == (), "they know by now, and nothing of it is left"
     assert house.port.primary.led() == ()
+
+
+# Reads amid a move -----------------------------------------------------------------------------
+
+
+class TalkativeDisk(MemoryDisk):
+    """Tells whoever wants to hear it, once, that a slot is about to be opened."""
+
+    def __init__(self) -> None:
+        super().__init__(RUNTIME)
+        self.opening: Callable[[], object] | None = None
+
+    def open(self, name: str) -> MemoryFile:
+        opening, self.opening = self.opening, None
+        if opening is not None:
+            opening()
+        return super().open(name)
+
+
+@pytest.mark.parametrize("asked", ["data", "blocks"])
+def test_a_read_finds_a_chunk_that_moves_to_another_disk_in_that_moment(asked: str) -> None:
+    first = TalkativeDisk()
+    store = open_disks({A: first, B: MemoryDisk(RUNTIME)})
+    sealed_on(store, A)
+    made = house_of(store, RUNTIME, None, 8, ServerRun(StartId(100), lambda: BIRTH))
+    try:
+        first.opening = lambda: copy_to(store, B)
+        with client_room() as room:
+            if asked == "data":
+                assert fetch(room, made, 0, len(DATA))[0] == DATA
+            else:
+                where_to = FetchTarget(made.hop, CHUNK, BIRTH)
+                assert Fetch(room, where_to, 20.0).read_blocks().digest == DIGEST
+        assert where(store) == B and first.opening is None
+    finally:
+        made.stop()
