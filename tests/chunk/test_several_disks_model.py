@@ -147,8 +147,11 @@ class OneChunk(RuleBasedStateMachine):
             return
         except GfsError:
             return
-        if not late:
-            self.emptied |= set(self.serving)
+        self.dead = True  # Nothing newer was obeyed here.
+        # A second replica of before is nobody's, until a start finds it alone (G2).
+        self.emptied |= {one.disk_id for one in self.store.shelves if not one.unidentified} & set(
+            self.serving
+        )
 
     @rule()
     def forget(self) -> None:
