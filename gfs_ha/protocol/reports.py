@@ -105,6 +105,7 @@ class DiskRow(Word, frozen=True):
     journal_used_bytes: int = 0
     journal_trouble: str = ""
     directory: str = ""
+    mode: str = IN_SERVICE  # See protocol/server_modes.py.
 
 
 class ServerRow(Word, frozen=True):

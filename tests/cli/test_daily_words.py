@@ -171,7 +171,8 @@ def test_each_disk_has_a_mark_of_its_own_and_a_failed_one_no_room() -> None:
         DiskRow(DiskId(number), 50 * GIB, free * GIB, 0, failed)
         for number, free, failed in ((1, 50, ""), (2, 2, ""), (3, 50, "EIO"))
     )
-    two = replace(server("cs1", "r1", 52 * GIB), disks=disks)
+    leaving = DiskRow(DiskId(4), 50 * GIB, 50 * GIB, 0, "", mode="draining")
+    two = replace(server("cs1", "r1", 52 * GIB), disks=(*disks, leaving))
     assert room_bytes(two) == 50 * GIB * 95 // 100
 
 

@@ -73,7 +73,7 @@ def test_no_number_and_no_name_is_cut(columns: int) -> None:
     assert "…" not in shown and shown.count("412,887") == 4 and shown.count("1.7 TiB") == 4
 
 
-def disk(number: int, failed: str = "") -> DiskRow:
+def disk(number: int, failed: str = "", mode: str = "in-service") -> DiskRow:
     return DiskRow(
         DiskId(0xDFCAF9BF2CA56357 + number),
         total_bytes=4_096 * GIB,
@@ -82,6 +82,8 @@ def disk(number: int, failed: str = "") -> DiskRow:
         failed=failed,
         journal_bytes=16 * MIB,
         journal_used_bytes=3 * MIB,
+        directory=f"/srv/d{number + 1}",
+        mode=mode,
     )
 
 
@@ -94,7 +96,11 @@ def scrub(of: DiskRow) -> ScrubFacts:
     )
 
 
-DISKS = (disk(0), disk(1, failed="Input/output error, out since 14:02"))
+DISKS = (
+    disk(0),
+    disk(1, failed="Input/output error, out since 14:02"),
+    disk(2, mode="draining"),
+)
 LEASE = LeaseRow(
     *(
         ChunkId(0x10000000001F2),

@@ -26,6 +26,7 @@ from gfs_ha.client.server_detail import ChunkserverReport
 from gfs_ha.ids import format_id
 from gfs_ha.protocol.reports import DiskRow
 from gfs_ha.protocol.scrub import ScrubFacts
+from gfs_ha.protocol.server_modes import IN_SERVICE
 from gfs_ha.protocol.servers import ServerDetail
 
 _SHOWN = 5  # Of leases and damage; all that is known with -o wide.
@@ -117,9 +118,12 @@ def _facts(report: ChunkserverReport) -> Table:
 
 
 def _disks(detail: ServerDetail) -> Table:
-    table = listing("=Disk", "=State", ">Total", ">Free", ">Chunks", "Journal")
+    told = any(disk.directory for disk in detail.row.disks)
+    where = ("Directory",) if told else ()
+    table = listing("=Disk", *where, "=State", ">Total", ">Free", ">Chunks", "Journal")
     for disk in detail.row.disks:
-        table.add_row(*_disk_cells(disk))
+        cells = _disk_cells(disk)
+        table.add_row(cells[0], *((printable(disk.directory),) if told else ()), *cells[1:])
     return table
 
 
@@ -130,10 +134,14 @@ def _failures(disks: Sequence[DiskRow]) -> list[Text]:
     ]
 
 
+def _mode(mode: str) -> Text:
+    return Text(mode) if mode == IN_SERVICE else Text(mode, "yellow")
+
+
 def _disk_cells(disk: DiskRow) -> list[str | Text]:
     return [
         format_id(disk.disk_id),
-        Text("failed", "bold red") if disk.failed else "ok",
+        Text("failed", "bold red") if disk.failed else _mode(disk.mode),
         size_text(disk.total_bytes),
         size_text(disk.free_bytes),
         count_text(disk.chunk_count),

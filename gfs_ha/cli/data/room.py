@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from gfs_ha.limits import MIB
 from gfs_ha.master.placement import HIGH_WATER
 from gfs_ha.master.rules import HDFS, SPREAD
-from gfs_ha.protocol.reports import ServerRow
+from gfs_ha.protocol.reports import DiskRow, ServerRow
 from gfs_ha.protocol.server_modes import IN_SERVICE
 
 LIVE = "live"
@@ -31,9 +31,13 @@ def room_bytes(server: ServerRow) -> int:
     """
     if standing(server) != LIVE:
         return 0
-    disks = [(one.total_bytes, one.free_bytes) for one in server.disks if not one.failed]
+    disks = [(one.total_bytes, one.free_bytes) for one in server.disks if _serves(one)]
     whole = (server.total_bytes, server.free_bytes)
     return sum(_below_mark(*disk) for disk in (disks if server.disks else [whole]))
+
+
+def _serves(disk: DiskRow) -> bool:
+    return not disk.failed and disk.mode == IN_SERVICE
 
 
 def _below_mark(total: int, free: int) -> int:

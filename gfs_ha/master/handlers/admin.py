@@ -34,6 +34,7 @@ from gfs_ha.master.state.events import all_noted
 from gfs_ha.master.state.jobs import running_jobs
 from gfs_ha.master.state.mutes import all_mutes
 from gfs_ha.master.state.records import DEAD, Chunk, Server
+from gfs_ha.master.state.server_mode_records import DiskMode
 from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import DiskFacts
@@ -49,6 +50,7 @@ from gfs_ha.protocol.reports import (
     ServerRow,
     StatusReport,
 )
+from gfs_ha.protocol.server_modes import IN_SERVICE
 
 _UNDER_COUNTED_MAX = 1_000
 _GONE_DISKS_MAX = 20  # Disks that failed or are lost, and are named.
@@ -139,7 +141,10 @@ def server_row(
         total_bytes=facts.total_bytes if facts else 0,
         heartbeat_age_ms=int(reign.observed.age_s(server_id, now_s) * 1000) if heard else -1,
         timestamp=facts.timestamp if facts else 0,
-        disks=tuple(disk_row(disk) for disk in (facts.disks if facts else ())),
+        disks=tuple(
+            disk_row(disk, view.disk_mode(server_id, disk.disk_id))
+            for disk in (facts.disks if facts else ())
+        ),
         reason=reign.observed.reason(server_id, now_s),
         mode=standing.mode,
         job=standing.job,
@@ -149,7 +154,7 @@ def server_row(
     )
 
 
-def disk_row(disk: DiskFacts) -> DiskRow:
+def disk_row(disk: DiskFacts, mode: DiskMode | None) -> DiskRow:
     """Return a disk as operators see it."""
     return DiskRow(
         disk_id=disk.disk_id,
@@ -161,6 +166,7 @@ def disk_row(disk: DiskFacts) -> DiskRow:
         journal_used_bytes=disk.journal_used_bytes,
         journal_trouble=disk.journal_trouble,
         directory=disk.directory,
+        mode=mode.mode if mode is not None else IN_SERVICE,
     )
 
 
