@@ -62,9 +62,11 @@ class DiskFaults:
 
     def mend(self, server: SimServer) -> None:
         """Have all disks of a machine work, and its server know them."""
+        # Also one that starts just now: it may have met the disk as it was.
+        known = all(bay.works and not server.left_out(bay) for bay in server.bays)
         for bay in server.bays:
             server.mend_disk(bay)
-        if server.running and any(server.left_out(bay) for bay in server.bays):
+        if server.running and not known:
             server.kill()
 
     def _to_break(self, server: SimServer) -> Bay | None:

@@ -11,8 +11,8 @@ from gfs_ha.chunk.machine import FoundDisk, Machine
 from gfs_ha.chunk.server import Chunkserver
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.config import ChunkserverConfig, DiskConfig
-from gfs_ha.errors import DiskFailed, DiskFull, GfsError
-from gfs_ha.ids import DiskId, StartId
+from gfs_ha.errors import DiskFailed, DiskFull, GfsError, UnknownReplica
+from gfs_ha.ids import ChunkId, DiskId, StartId
 from gfs_ha.sim.checkers import Violation
 from gfs_ha.sim.cluster.bay import Bay
 from gfs_ha.sim.cluster.disk import ProcessDisk, Speed
@@ -88,6 +88,13 @@ class SimServer:
         """Return whether what is on a disk can be had now, and could for a while."""
         since_s = self._world.scheduler.now_s - for_s
         return bay.works and self.running and not self.left_out(bay) and bay.since_s <= since_s
+
+    def sees(self, bay: Bay, chunk_id: ChunkId) -> bool:
+        """Return whether the replica of a chunk that the process knows lies on a disk."""
+        try:
+            return self.store is not None and self.store.get(chunk_id).disk_id == bay.disk_id
+        except UnknownReplica:
+            return False
 
     def start(self) -> None:
         """Start a process on what the disks hold."""

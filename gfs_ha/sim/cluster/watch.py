@@ -33,7 +33,6 @@ from gfs_ha.protocol.jobs import DONE, RUNNING
 from gfs_ha.protocol.metadata import MEMORY, FinishChunk
 from gfs_ha.protocol.server_modes import IN_SERVICE
 from gfs_ha.sim.checkers import Violation
-from gfs_ha.sim.cluster.bay import Bay
 from gfs_ha.sim.cluster.economy import BAY_S, Economy
 from gfs_ha.sim.cluster.server import SimServer
 from gfs_ha.sim.cluster.truth import Truth, replicas_on
@@ -44,7 +43,7 @@ _SURELY = 0.85  # A server that was heard within this share of its patience is n
 _PAUSE_S = 1.5  # Longer than a parked heartbeat.
 _BACK_S = 6.0  # By then a server that came back has compared what it brought.
 _HARMED_S = 10.0  # So old may the word of a server be that counts as a copy.
-_TOLD_S = 1.5  # So long a placement may take from its choice to its apply.
+_TOLD_S = 1.5  # So long a command may take from its choice to its apply.
 
 _Place = tuple[ServerId, DiskId]
 
@@ -221,7 +220,7 @@ class Watch:
                 return
             self.look()
             silent_s = self._world.scheduler.now_s - self.contacts[row.name].heard_s
-            if silent_s > self._world.dead_s:
+            if silent_s > self._world.dead_s + _TOLD_S:
                 raise Violation(
                     f"dropped by hearsay: a copy of chunk {command.chunk_id:#x} goes because"
                     f" {row.name} has one, who was not heard for {silent_s:.1f} s"
@@ -294,13 +293,17 @@ class Watch:
         silent_s = self._world.scheduler.now_s - self.contacts[row.name].heard_s
         if silent_s > _SURELY * self._world.dead_s:
             return False
-        return any(self._truth.lies_on(bay.disk, *known) for bay in self._settled(server, BAY_S))
+        return self._settled(server, known, BAY_S)
 
-    def _settled(self, server: SimServer, for_s: float) -> list[Bay]:
-        """Return the places of disks that have served for a while, if there are several."""
+    def _settled(self, server: SimServer, known: tuple[ChunkId, Chunk], for_s: float) -> bool:
+        """Return whether a server has a whole copy; of several disks, on one that serves long."""
         if len(server.bays) == 1:
-            return list(server.bays)
-        return [bay for bay in server.bays if server.serves(bay, for_s)]
+            return self._truth.holds(server, *known)
+        return any(
+            self._truth.lies_on(bay.disk, *known)
+            for bay in server.bays
+            if server.serves(bay, for_s) and server.sees(bay, known[0])
+        )
 
     def _came_back(self, view: View, known: tuple[ChunkId, Chunk], server_id: ServerId) -> bool:
         """Return whether a server holds a whole copy that should count by now (C7)."""
@@ -311,8 +314,7 @@ class Watch:
         process = self._servers[row.name].process
         if process is None or process.stopped or now_s - contact.heard_s >= _PAUSE_S:
             return False
-        settled = self._settled(self._servers[row.name], _BACK_S)
-        if not any(self._truth.lies_on(bay.disk, *known) for bay in settled):
+        if not self._settled(self._servers[row.name], known, _BACK_S):
             return False
         sealed_s = self.sealed_s.get(known[0], now_s)
         return now_s - max(contact.since_s, self._led_since_s, sealed_s) > _BACK_S
