@@ -16,7 +16,7 @@ from gfs_ha.master.handlers.server_modes import (
     ASKED_BY_BYTES_MAX,
     ORPHANS_FORGOTTEN,
     check_place,
-    missed,
+    missed_places,
     named_server,
     orphans_end,
     propose_asked,
@@ -55,7 +55,6 @@ from gfs_ha.protocol.server_modes import (
     KEPT_SHOWN,
     LEAVING,
     PLACES_PAGE,
-    KeptPlace,
     RemovalStep,
 )
 
@@ -285,17 +284,7 @@ def _remove_disk(desk: Desk, request: RemoveDisk, slot: Slot) -> None:
         found = view.replicas_of(server_id, (disk_id, request.after), PLACES_PAGE // 2)
         page = [one for one in found if one[0] == disk_id]
         whole = orphans_end(view, below(pair_key(server_id, disk_id)))
-        free: list[tuple[ChunkId, tuple[ServerId, ...]]] = []
-        kept: list[KeptPlace] = []
-        for _, chunk_id in page:
-            chunk = view.chunk(chunk_id)
-            if chunk is None:
-                continue
-            sure, why = missed(scene, chunk_id, chunk, server_id)
-            if why:
-                kept.append(KeptPlace(chunk_id, why))
-            else:
-                free.append((chunk_id, sure))
+        free, kept = missed_places(view, scene, server_id, page)
     step = RemovalStep(
         places=len(page),
         kept_count=len(kept),

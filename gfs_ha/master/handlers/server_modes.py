@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 
@@ -176,17 +176,7 @@ def _remove_chunkserver(desk: Desk, request: RemoveChunkserver, slot: Slot) -> N
         scene = scene_now(desk, view)
         _check_removal(desk, view, scene, (server_id, server))
         page = view.replicas_of(server_id, request.after, PLACES_PAGE // 2)
-        free: list[tuple[ChunkId, tuple[ServerId, ...]]] = []
-        kept: list[KeptPlace] = []
-        for _, chunk_id in page:
-            chunk = view.chunk(chunk_id)
-            if chunk is None:
-                continue
-            sure, why = missed(scene, chunk_id, chunk, server_id)
-            if why:
-                kept.append(KeptPlace(chunk_id, why))
-            else:
-                free.append((chunk_id, sure))
+        free, kept = missed_places(view, scene, server_id, page)
         mode = view.server_mode(server_id).mode
         places = view.replica_count(server_id)
         whole = orphans_end(view, below(id_key(server_id)))
@@ -281,7 +271,27 @@ def _check_removal(desk: Desk, view: View, scene: Scene, known: tuple[ServerId, 
         raise Busy("this leader is new and still hears its servers", retry_ms=1000)
 
 
-def missed(
+def missed_places(
+    view: View, scene: Scene, server_id: ServerId, page: Iterable[tuple[DiskId, ChunkId]]
+) -> tuple[list[tuple[ChunkId, tuple[ServerId, ...]]], list[KeptPlace]]:
+    """Return the chunks that do not miss their place on a server, with who has them for sure, and
+    those that do, with why.
+    """
+    free: list[tuple[ChunkId, tuple[ServerId, ...]]] = []
+    kept: list[KeptPlace] = []
+    for _, chunk_id in page:
+        chunk = view.chunk(chunk_id)
+        if chunk is None:
+            continue
+        sure, why = _missed(scene, chunk_id, chunk, server_id)
+        if why:
+            kept.append(KeptPlace(chunk_id, why))
+        else:
+            free.append((chunk_id, sure))
+    return free, kept
+
+
+def _missed(
     scene: Scene, chunk_id: ChunkId, chunk: Chunk, server_id: ServerId
 ) -> tuple[tuple[ServerId, ...], str]:
     """Return the other holders that are sure, and why a chunk cannot do without its place."""
