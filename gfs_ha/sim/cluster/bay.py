@@ -20,6 +20,7 @@ class Bay:
     Fields:
         pulled: a process that starts does not find the disk.
         since_s: since when it works, or its process runs.
+        errors: how often it refused something to the running process.
         episode: counts how often it went out of service.
     """
 
@@ -28,7 +29,7 @@ class Bay:
         self.pulled = False
         self.since_s = 0.0
         self.episode = 0
-        self.error_count = 0  # That its failure made.
+        self.errors = 0
         self._clock = clock
         self._disk_bytes = disk_bytes
         self._failure = ""
@@ -47,7 +48,7 @@ class Bay:
     def check(self, changing: bool) -> None:
         """Raise DiskFailed as the disk does now."""
         if self._failure == _WHY or (changing and self._failure):
-            self.error_count += 1
+            self.errors += 1
             raise DiskFailed(self._failure)
 
     def fail(self, read_only: bool) -> None:

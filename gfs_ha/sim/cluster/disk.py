@@ -36,7 +36,7 @@ class ProcessDisk:
 
     @property
     def error_count(self) -> int:
-        return self._inner.error_count + self._bay.error_count
+        return self._inner.error_count + self._bay.errors
 
     def names(self) -> list[str]:
         self.check()

@@ -146,7 +146,10 @@ def _shelf_unrest(picture: _Picture, server_id: ServerId, shelf: Shelf, bay: Bay
             return f"{bay.name} has a stray of chunk {chunk_id:#x}"
     for name in bay.disk.names():
         reading = read_header(bay.disk, name) if name.endswith(".slot") else None
-        if reading is not None and reading.header.state in (State.COPYING, State.FREE):
+        # What could not be removed from a disk that failed for a moment goes with the next start.
+        if bay.errors or reading is None:
+            continue
+        if reading.header.state in (State.COPYING, State.FREE):
             return f"{bay.name} keeps {name}, which is {reading.header.state.name}"
     return ""
 

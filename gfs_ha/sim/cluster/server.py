@@ -136,6 +136,7 @@ class SimServer:
         if bay.pulled:
             return FoundDisk(bay.name, None, f"nothing is mounted on {bay.name}")
         disk, now_s = bay.disk, self._world.scheduler.now_s
+        bay.errors = 0
         if bay.works:
             bay.since_s = now_s
         held = ProcessDisk(bay, runtime, self.speed, lambda name: self.on_unlink(self, disk, name))

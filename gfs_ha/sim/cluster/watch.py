@@ -42,6 +42,7 @@ from gfs_ha.sim.masters.world import World
 _SURELY = 0.85  # A server that was heard within this share of its patience is not dead.
 _PAUSE_S = 1.5  # Longer than a parked heartbeat.
 _BACK_S = 6.0  # By then a server that came back has compared what it brought.
+_BAY_BACK_S = 30.0  # The same of one of several disks: its place was lost, and tallies find it.
 _HARMED_S = 10.0  # So old may the word of a server be that counts as a copy.
 _TOLD_S = 1.5  # So long a command may take from its choice to its apply.
 
@@ -314,7 +315,7 @@ class Watch:
         process = self._servers[row.name].process
         if process is None or process.stopped or now_s - contact.heard_s >= _PAUSE_S:
             return False
-        if not self._settled(self._servers[row.name], known, _BACK_S):
+        if not self._settled(self._servers[row.name], known, _BAY_BACK_S):
             return False
         sealed_s = self.sealed_s.get(known[0], now_s)
         return now_s - max(contact.since_s, self._led_since_s, sealed_s) > _BACK_S
