@@ -171,6 +171,21 @@ def test_a_copy_that_is_not_wanted_any_more_leaves_the_old_one_alone() -> None:
     assert store.get(CHUNK).condition == "sealed"
 
 
+@pytest.mark.parametrize("target", [A, B])
+def test_a_copy_that_was_not_wanted_is_not_back_once_the_chunk_is_deleted(target: DiskId) -> None:
+    disks = blank(A, B)
+    store = open_disks(disks)
+    sealed_on(store, A)
+    copy = begin_copy(store, target)
+    with pytest.raises(Cancelled):
+        store.install_copy(copy, DIGEST, lambda: False)
+    store.delete(CHUNK, LATER)
+    for disk in disks.values():
+        disk.power_cycle()
+    with pytest.raises(UnknownReplica):
+        open_disks(disks).get(CHUNK)
+
+
 def cut_moves(cut_disk: DiskId) -> Iterator[tuple[Disks, bool, str]]:
     """Yield what is left after a cut of the power at each operation of one of the two disks.
 

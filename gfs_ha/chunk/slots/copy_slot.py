@@ -7,6 +7,8 @@ it. The bytes are synced before the stamp, and the stamp is in both copies befor
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -93,6 +95,20 @@ class CopySlot:
             )
         stamp_copied(self._slot, self._file, sealed, self._table)
         return self._slot
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Take the stamp back, durably, when the block raises: else a start finds a replica.
+
+        What it was to replace holds still until then, so that no deletion is told before.
+        Raises: DiskFailed, and what the block raises.
+        """
+        try:
+            yield
+        except BaseException:
+            self._slot.disk.unlink(self.name)
+            self._slot.disk.sync_names()
+            raise
 
     def close(self) -> None:
         """Let go of the file."""

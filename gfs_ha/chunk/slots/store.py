@@ -307,7 +307,7 @@ class ChunkStore(ReplicaIndex):
             known = self._replicas.get(chunk_id)
             older = held.enter_context(known.giving_way(order_index)) if known else None
             slot = copy.stamp(digest, older)
-            with self._lock:
+            with copy.counting(), self._lock:
                 if not still_wanted():
                     raise Cancelled(f"the copy of chunk {chunk_id:#x} is not wanted any more")
                 self._check_serves(copy.shelf)
