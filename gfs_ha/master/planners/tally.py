@@ -19,8 +19,8 @@ from gfs_ha.master.planners.copies import evidence
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.planners.scene import Scene
 from gfs_ha.master.planners.walk import NUMBERS, Disk, TallyWalk
-from gfs_ha.master.state.commands import DropReplica, PlaceCopy
-from gfs_ha.master.state.records import DEAD, SEALED, Chunk
+from gfs_ha.master.state.commands import ConfirmCopy, DropReplica, PlaceCopy
+from gfs_ha.master.state.records import DEAD, SEALED, Chunk, Replica
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import BucketListing, CompareReplica, DeleteReplica
 from gfs_ha.protocol.server_modes import EMPTY
@@ -135,6 +135,7 @@ def _compare(
     (server_id, disk_id), listing = told
     members, unsure, missing = walk.members.get((server_id, disk_id), {}), False, False
     listed = {chunk_id: damaged for chunk_id, _, damaged in listing.replicas}
+    whole = {(chunk_id, length) for chunk_id, length, damaged in listing.replicas if not damaged}
     unsettled = scene.repair.listed.get(server_id, {})
     for chunk_id in sorted(listed.keys() | members.get(listing.bucket, set())):
         chunk = view.chunk(chunk_id)
@@ -158,6 +159,8 @@ def _compare(
             unsure |= _stray(made, scene, (chunk_id, chunk), (server_id, disk_id), walk)
         elif server_id in chunk.holders and not listed[chunk_id]:
             _put_right(made, scene, (chunk_id, chunk), (server_id, disk_id))
+        elif (chunk_id, chunk.length) in whole:
+            _adopt_late(made, scene, (chunk_id, chunk), (server_id, disk_id))
     if not missing:
         walk.all_listed((server_id, disk_id), listing.bucket)
     return unsure
@@ -172,6 +175,20 @@ def _put_right(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], disk: Dis
         made.proposals.append(
             PlaceCopy(chunk_id, chunk.sealed_index, server_id, disk_id, seen, leaves=server_id)
         )
+
+
+def _adopt_late(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], disk: Disk) -> None:
+    """Count a copy again that was lost with its disk, when one is missing: that disk is back (D6).
+
+    It was sealed as the tables say, before it was lost. It may be the only one by now.
+    """
+    chunk_id, chunk = known
+    place = Replica(*disk)
+    if place not in chunk.late or not scene.live(place.server_id) or scene.bad(chunk_id, place):
+        return
+    if len(scene.good(chunk_id, chunk)) + len(scene.coming(chunk)) < chunk.goal:
+        end = (chunk.length, chunk.digest)
+        made.proposals.append(ConfirmCopy(chunk_id, chunk.sealed_index, *disk, *end))
 
 
 def _unsealed_strays(

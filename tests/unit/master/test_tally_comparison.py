@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import msgspec
+import pytest
 from repair_house import LENGTH, House
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId, StartId
 from gfs_ha.master.planners.plan import Plan, Seen
 from gfs_ha.master.planners.tally import RECHECK_S, plan_tally
 from gfs_ha.master.planners.walk import NUMBERS, STREAK_S
-from gfs_ha.master.state.commands import DropReplica, LoseHolder, PlaceCopy
+from gfs_ha.master.state.commands import ConfirmCopy, DropReplica, LoseHolder, PlaceCopy
 from gfs_ha.master.state.server_mode_commands import SetServerMode
 from gfs_ha.protocol.control import (
     BucketListing,
@@ -303,3 +304,20 @@ def test_what_nobody_knows_of_in_a_bucket_does_not_make_the_others_in_it_doubtfu
             break
     (dropped,) = made.proposals
     assert isinstance(dropped, DropReplica) and dropped.server_id == 1
+
+
+@pytest.mark.parametrize("others", [(1, 3), ()])
+def test_what_came_back_with_a_disk_that_was_lost_counts_again(others: tuple[int, ...]) -> None:
+    """It is sealed, and so nobody lists it; those that held it meanwhile may be gone by now."""
+    house = Compared()
+    chunk_id = house.chunk((1, 2, 3))
+    index = house.row(chunk_id).sealed_index
+    house.tables.do(LoseHolder(chunk_id, index, ServerId(2), "its disk is lost"))
+    for server in {1, 3} - set(others):
+        house.dead.add(server)
+    made = house.until_found()
+    place = (ServerId(2), DiskId(102))
+    end = (LENGTH, house.row(chunk_id).digest)
+    assert made.proposals == [ConfirmCopy(chunk_id, index, *place, *end)]
+    house.tables.do(made.proposals[0])
+    assert house.row(chunk_id).holders == (1, 2, 3)
