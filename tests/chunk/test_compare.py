@@ -103,3 +103,15 @@ def test_no_power_cut_leaves_one_that_says_it_compared_and_did_not(
     assert (listed.order_index == SEAL) == (listed.state == "quarantined")
     compare(again.get(CHUNK), OTHER)
     assert again.get(CHUNK).condition == "quarantined"
+
+
+@pytest.mark.parametrize(("end", "state"), [(DATA, "fenced"), (OTHER, "quarantined")])
+def test_one_that_was_kept_while_it_took_appends_compares_itself_all_the_same(
+    replica: Replica, end: bytes, state: str
+) -> None:
+    """To be kept leaves an order in the header that is newer than the seal, and proves nothing."""
+    replica.keep(SEAL)
+    kept = replica.header.order_index
+    assert kept > SEAL and replica.condition == "open"
+    replica.compare(kept, len(end), digest_of(end))
+    assert (replica.condition, replica.header.order_index) == (state, kept)

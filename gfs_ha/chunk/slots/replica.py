@@ -270,7 +270,9 @@ class Replica:
                     self.doubt("some of its blocks are damaged")
             elif shown.state is State.SEALED:
                 self.quarantine()
-            if shown.state is State.SEALED or shown.order_index >= order_index:
+            # One that was only kept (G3) is open yet.
+            compared = shown.order_index >= order_index and shown.state is not State.OPEN
+            if shown.state is State.SEALED or compared:
                 return
             claim = self._inspection.verify()
             whole = claim.end >= length

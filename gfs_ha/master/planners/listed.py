@@ -40,6 +40,8 @@ def order_for(server_id: ServerId, replica: OpenReplica, chunk: Chunk) -> Order 
         # It may have obeyed a newer order than the seal: one that was dropped, and kept again.
         index = max(chunk.sealed_index, replica.order_index)
         return FinishReplica(chunk_id, chunk.birth, index, *end)
-    if replica.order_index < chunk.sealed_index:
-        return CompareReplica(chunk_id, chunk.birth, chunk.sealed_index, *end)
+    # Whoever compared takes no appends. One that was kept while it took them has a newer order.
+    if replica.order_index < chunk.sealed_index or replica.state == "open":
+        index = max(chunk.sealed_index, replica.order_index)
+        return CompareReplica(chunk_id, chunk.birth, index, *end)
     return None

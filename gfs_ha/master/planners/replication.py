@@ -28,7 +28,7 @@ NO_SOURCE = "no server with a good copy answers"
 TO_COMPARE = "a copy that came late compares itself"
 BUSY = "the servers have as many copies under way as they may"
 _LOOKED_AT_MAX = 200  # Queued chunks that one plan looks at without beginning a copy.
-_ALIKE = ("open", "fenced")
+_ALIKE = ("open", "fenced")  # An open one has not compared itself yet.
 
 
 def plan_replication(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
@@ -241,7 +241,7 @@ def _late_ones(scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> tuple[list[Repl
             continue
         if listed.state not in _ALIKE or listed.birth != chunk.birth or listed.end < chunk.length:
             continue
-        if listed.order_index >= chunk.sealed_index:
+        if listed.order_index >= chunk.sealed_index and listed.state == "fenced":
             alike.append(replica)
         elif (chunk_id, replica.server_id) not in scene.repair.resting:
             comparing = True

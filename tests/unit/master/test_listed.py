@@ -63,6 +63,12 @@ def test_who_has_compared_is_left_alone_whoever_leads_then() -> None:
     assert order_for(C, listed("quarantined", order_index=60), ROW) is None
 
 
+def test_what_was_kept_while_open_has_not_compared_itself() -> None:
+    """To be kept leaves a newer order in the header, and nothing else."""
+    order = order_for(C, listed("open", order_index=75), ROW)
+    assert order == CompareReplica(CHUNK, BIRTH, LogIndex(75), 500, 99)
+
+
 def test_what_is_quarantined_or_of_another_birth_is_left_alone() -> None:
     for server in (A, C):
         assert order_for(server, listed("quarantined"), ROW) is None
