@@ -230,4 +230,4 @@ class OneChunk(RuleBasedStateMachine):
 
 
 TestOneChunk = OneChunk.TestCase
-TestOneChunk.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestOneChunk.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
