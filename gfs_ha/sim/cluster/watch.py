@@ -181,7 +181,11 @@ class Watch:
         self.copies_placed += 1
         what = f"a copy of chunk {command.chunk_id:#x}"
         self._check_service(view, (command.server_id, command.disk_id), what)
-        if command.job or command.leaves != command.server_id:  # Else it lies there already.
+        row = view.server(command.server_id)
+        known = (command.chunk_id, chunk)
+        if row is None or not self._truth.holds(
+            self._servers[row.name], *known
+        ):  # Else it is there.
             self._check_room(view, (command.server_id, command.disk_id), what)
         self.economy.copies_beside(view, command.chunk_id, chunk)
         if command.leaves in chunk.holders:
@@ -189,7 +193,11 @@ class Watch:
             return
         known = (command.chunk_id, chunk)
         sure = [one for one in chunk.holders if self._surely_good(view, known, one)]
-        coming = [one for one in chunk.copying if one.server_id not in sure]
+        coming = [
+            one
+            for one in chunk.copying
+            if one.server_id not in sure and one.leaves != one.server_id  # That is no further one.
+        ]
         back = [one.server_id for one in chunk.late if self._came_back(view, known, one.server_id)]
         if len(sure) + len(coming) < chunk.goal <= len(sure) + len(coming) + len(back):
             raise Violation(f"not adopted: {what} is placed, servers {back} hold it whole")
