@@ -6,12 +6,16 @@ he holds what.
 
 from __future__ import annotations
 
+from gfs_ha.errors import NoServers, NoSpace
+from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.limits import LEASE_RENEW_BELOW_MS, TAIL_IDLE_S
 from gfs_ha.master.census import LostDisks, lost_disks
 from gfs_ha.master.observed import DEAD, LIVE
+from gfs_ha.master.placement import Wanted, place
 from gfs_ha.master.planners.plan import NO_CHUNK, NO_INODE, Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.planners.primaries import why_over
 from gfs_ha.master.roster import Roster, roster
+from gfs_ha.master.rules import SEED
 from gfs_ha.master.state.commands import BeginSeal
 from gfs_ha.master.state.records import OPEN, Chunk
 from gfs_ha.master.state.tail_commands import AbandonTails, EndHolds, RenewLeases
@@ -30,10 +34,12 @@ RECOVERED = "the masters were recovered meanwhile"
 IDLE = "nothing was appended for long"
 MEMBER_GONE = "a server of it is dead"
 DISK_GONE = "a disk of it is lost"
+TOO_FEW = "it has fewer copies than wanted, and there are servers for all of them again"
 NOT_LED = "its primary orders no appends to it"
 RENAMED = "its file is called otherwise now"
 LEAVES = "a server of it goes out of service"
 PAUSES = "a server of it is in maintenance"
+TOO_FEW_MS = 30_000  # So old is a tail with too few copies that is handed on: servers come and go.
 UNLISTED_MS = 30_000  # After which a primary that lives and does not name a tail has none.
 
 
@@ -72,6 +78,7 @@ def plan_tails(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> 
             or why_over(tail, seen.tails.primary(tail))
             or _why_not_worth(seen, (tail, chunk), now_ms)
             or (DISK_GONE if _on_any(chunk, lost) else "")
+            or (TOO_FEW if _better_elsewhere(view, seen, (chunk_id, chunk), now_ms, tail) else "")
             or (_why_handed_on(seen, chunk, known) if known is not None else "")
             or ("" if keeps_name(view, inode_id, tail) else RENAMED)
         )
@@ -104,6 +111,22 @@ def _why_not_worth(seen: Seen, what: tuple[Tail, Chunk], now_ms: int) -> str:
 def _on_any(chunk: Chunk, lost: LostDisks) -> bool:
     """Return whether a replica went with its disk: only what is sealed gets another one."""
     return any((one.server_id, one.disk_id) in lost for one in chunk.replicas)
+
+
+def _better_elsewhere(
+    view: View, seen: Seen, known: tuple[ChunkId, Chunk], now_ms: int, tail: Tail
+) -> bool:
+    """Return whether a tail was begun with too few copies, and the next one would have them all."""
+    chunk_id, chunk = known
+    if len(chunk.replicas) >= chunk.goal or now_ms - tail.opened_ms < TOO_FEW_MS:
+        return False
+    settings = view.settings()
+    rule = chunk.rule or (settings.rule if settings is not None else SEED)
+    wanted = (chunk.goal, chunk.goal, chunk.capacity, "", "", frozenset[ServerId](), chunk_id, rule)
+    try:
+        return len(place(list(seen.repair.candidates), Wanted(*wanted)).replicas) >= chunk.goal
+    except (NoServers, NoSpace):
+        return False
 
 
 def _why_handed_on(seen: Seen, chunk: Chunk, known: Roster) -> str:

@@ -268,8 +268,11 @@ class Manned(House):
     def seen(self, after_s: float) -> Seen:
         found = super().seen(after_s)
         candidates = tuple(
-            Candidate(one, DiskId(100 + one), f"cs{one}", "r1", f"h{one}", 0.1, 1 << 40, 1 << 41)
-            for one in self.states
+            Candidate(
+                *(one, DiskId(100 + one), f"cs{one}", "r1", f"h{one}", 0.1, 1 << 40, 1 << 41),
+                trouble="" if state == LIVE else f"is {state}",
+            )
+            for one, state in self.states.items()
         )
         return replace(found, repair=replace(found.repair, candidates=candidates))
 
@@ -280,6 +283,19 @@ def test_a_tail_of_which_a_disk_is_lost_is_sealed_so_that_it_gets_another_copy()
     assert house.sealed_because() == []
     house.tables.enroll(3, disk=203)
     assert house.sealed_because() == [leases.DISK_GONE]
+
+
+def test_a_tail_with_too_few_copies_is_handed_on_once_there_are_servers_for_all() -> None:
+    house = Manned()
+    house.tail(servers=(1, 2))
+    house.tail("/whole", servers=(2, 1, 3))
+    soon, later = leases.TOO_FEW_MS / 1000 - 1, leases.TOO_FEW_MS / 1000 + 1
+    assert house.sealed_because(after_s=soon) == []
+    for gone in (3, 4):
+        house.states[ServerId(gone)] = SUSPECT
+    assert house.sealed_because(after_s=later) == [], "the next one would have no more"
+    house.states[ServerId(3)] = LIVE
+    assert house.sealed_because(after_s=later) == [leases.TOO_FEW]
 
 
 def test_a_tail_on_a_disk_that_is_emptied_is_handed_on_though_its_server_serves() -> None:
