@@ -33,6 +33,7 @@ from gfs_ha.master.planners.leases import (
     plan_tails,
     plan_unopened,
 )
+from gfs_ha.master.planners.lost_disks import plan_lost_disks
 from gfs_ha.master.planners.news import News
 from gfs_ha.master.planners.orphans import plan_orphans
 from gfs_ha.master.planners.pauses import plan_pauses
@@ -90,6 +91,7 @@ PLANNERS: dict[str, Planner] = {
     _COPIES: plan_copies,
     "replication": plan_replication,
     "drain": plan_drain,
+    "lost disks": plan_lost_disks,
     "pauses": plan_pauses,
     "goals": plan_goals,
     "placing": plan_placing,
