@@ -284,6 +284,7 @@ class Scrubber:
         if checked.mended:
             logger.warning("a copy of a header was damaged and is written anew chunk=%#x", chunk_id)
         if not checked.trouble:
+            self._store.drop_twins(chunk_id)
             return False
         logger.error("a replica is damaged chunk=%#x because=%s", chunk_id, checked.trouble)
         self.suspect(chunk_id, checked.trouble)  # It says more than a block does.

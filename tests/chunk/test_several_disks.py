@@ -33,6 +33,8 @@ from test_copy_power_cuts import survival
 from gfs_ha.chunk import primary
 from gfs_ha.chunk.dataport import ServerRun
 from gfs_ha.chunk.disk_memory import MemoryDisk, MemoryFile, PowerCut
+from gfs_ha.chunk.scrub import Scrubber
+from gfs_ha.chunk.scrub_check import check_replica
 from gfs_ha.chunk.slots.format import DATA_OFFSET, State
 from gfs_ha.chunk.slots.spec import ReplicaSpec
 from gfs_ha.chunk.slots.store import ChunkStore
@@ -411,6 +413,36 @@ def test_of_two_replicas_at_a_start_the_newer_order_counts_and_the_other_is_kept
     assert store.unidentified == tuple(slots(disks[A]))
     assert store.count_on(shelf_of(store, A)) == 0
     assert readable(store.get(CHUNK), disks[B], len(DATA)) == DATA
+
+
+def test_what_came_back_beside_its_copy_goes_once_the_copy_was_read_whole() -> None:
+    disks = blank(A, B)
+    sealed_on(open_disks({A: disks[A]}), A)
+    copy_to(open_disks({B: disks[B]}), B)
+    store = open_disks(disks)
+    assert where(store) == B and len(slots(disks[A])) == 1
+    scrubber = Scrubber(store, lambda chunk_id, block: None, RUNTIME, shelf=shelf_of(store, B))
+    checked = check_replica(store, CHUNK, lambda file, at, into: file.read(at, into))
+    scrubber._judge(CHUNK, checked)
+    assert not slots(disks[A]) and store.unidentified == ()
+    assert where(open_disks(disks, BOOT_ID + 1)) == B
+
+
+@pytest.mark.parametrize("harm", ["damaged", "quarantined"])
+def test_one_that_may_be_missed_stays(harm: str) -> None:
+    disks = blank(A, B)
+    old = open_disks({A: disks[A]})
+    sealed_on(old, A)
+    if harm == "quarantined":
+        old.quarantine(CHUNK)
+    copy_to(open_disks({B: disks[B]}), B)
+    store = open_disks(disks)
+    if harm == "damaged":
+        disks[B].flip(store.get(CHUNK).name, DATA_OFFSET + 5)
+    checked = check_replica(store, CHUNK, lambda file, at, into: file.read(at, into))
+    scrubber = Scrubber(store, lambda chunk_id, block: None, RUNTIME, shelf=shelf_of(store, B))
+    scrubber._judge(CHUNK, checked)
+    assert len(slots(disks[A])) == 1
 
 
 def test_a_disk_that_comes_back_with_what_is_gone_elsewhere_has_it_again_for_the_masters() -> None:

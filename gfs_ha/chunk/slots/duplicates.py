@@ -10,7 +10,7 @@ whole; else it stays where it is and nobody sees it (G2).
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from gfs_ha.chunk.slots.format import Header, SlotFlag, State
 from gfs_ha.chunk.slots.shelf import Shelf
@@ -21,13 +21,17 @@ from gfs_ha.net.buffers import BufferPool
 
 logger = logging.getLogger(__name__)
 
-_Place = tuple[Shelf, Slot]
+Place = tuple[Shelf, Slot]
+Twins = dict[ChunkId, list[Place]]  # Second replicas that are left where they are.
 
 
-def put_together(shelves: Sequence[Shelf], buffers: BufferPool) -> Iterator[_Place]:
-    """Yield the slot that counts of each chunk, with its disk. Raises: DiskFailed."""
-    found: dict[ChunkId, _Place] = {}
-    beside: list[_Place] = []
+def put_together(shelves: Sequence[Shelf], buffers: BufferPool) -> tuple[list[Place], Twins]:
+    """Return the slot that counts of each chunk, with its disk, and what else there is of some.
+
+    Raises: DiskFailed.
+    """
+    found: dict[ChunkId, Place] = {}
+    beside: list[Place] = []
     for shelf in shelves:
         for chunk_id, slot in shelf.take_slots().items():
             known = found.get(chunk_id)
@@ -37,18 +41,44 @@ def put_together(shelves: Sequence[Shelf], buffers: BufferPool) -> Iterator[_Pla
                     beside.append(known)
             else:
                 beside.append((shelf, slot))
+    twins: Twins = {}
     for shelf, slot in beside:
         _, winner = found[slot.header.chunk_id]
         newer = winner.header.order_index >= slot.header.order_index
         if newer and was_replaced(slot, winner, buffers):
-            shelf.disk.unlink(slot.name)
-            shelf.disk.sync_names()  # Else it may be back when the copy is deleted.
+            _remove(shelf, slot)
             what = "a replica gave way to its copy on another disk"
         else:
             shelf.unidentified.append(slot.name)
+            twins.setdefault(slot.header.chunk_id, []).append((shelf, slot))
             what = "a second replica of a chunk is left where it is"
         logger.warning("%s chunk=%#x slot=%s", what, slot.header.chunk_id, slot.name)
-    yield from found.values()
+    return list(found.values()), twins
+
+
+def drop_outlived(kept: Header, twins: list[Place]) -> None:
+    """Remove second replicas that are of no use beside one that was read whole just now.
+
+    That one came by a newer order of the masters for this server, and has all that was ever
+    acknowledged of the chunk. One that is quarantined is kept for a person to see.
+    Raises: DiskFailed.
+    """
+    if kept.state is not State.SEALED or kept.flags & SlotFlag.QUARANTINED:
+        return
+    for shelf, slot in list(twins):
+        twin = slot.header
+        older = twin.birth == kept.birth and twin.order_index <= kept.order_index
+        if older and not shelf.failed and not twin.flags & SlotFlag.QUARANTINED:
+            _remove(shelf, slot)
+            shelf.unidentified.remove(slot.name)
+            twins.remove((shelf, slot))
+            logger.info("a second replica is removed chunk=%#x slot=%s", kept.chunk_id, slot.name)
+
+
+def _remove(shelf: Shelf, slot: Slot) -> None:
+    """Unlink a slot for good: it may not be back when the other one is deleted."""
+    shelf.disk.unlink(slot.name)
+    shelf.disk.sync_names()
 
 
 def _rank(header: Header) -> tuple[bool, int, bool, int]:

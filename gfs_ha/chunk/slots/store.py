@@ -12,7 +12,7 @@ from gfs_ha.chunk.disk import Disk
 from gfs_ha.chunk.journal.journal import JOURNAL_SHAPE, JournalShape
 from gfs_ha.chunk.slots.answers import Proof
 from gfs_ha.chunk.slots.copy_slot import CopySlot
-from gfs_ha.chunk.slots.duplicates import put_together
+from gfs_ha.chunk.slots.duplicates import drop_outlived, put_together
 from gfs_ha.chunk.slots.format import Header, State
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.index import ReplicaIndex
@@ -63,7 +63,8 @@ class ChunkStore(ReplicaIndex):
         self._runtime = runtime
         self._making: set[ChunkId] = set()
         self._lost: set[ChunkId] = set()  # Went with a disk in this run, with all that they said.
-        for shelf, slot in put_together(self.shelves, self.buffers):
+        counting, self._twins = put_together(self.shelves, self.buffers)
+        for shelf, slot in counting:
             self._add(Replica(slot, shelf.around, made_here=False))
 
     @classmethod
@@ -378,6 +379,15 @@ class ChunkStore(ReplicaIndex):
         if replica is not None:
             replica.doubt("a block was found damaged")
             self._list_if_unsettled(chunk_id, replica)
+
+    def drop_twins(self, chunk_id: ChunkId) -> None:
+        """Remove what other disks have of a chunk whose replica was read whole (D6).
+
+        Raises: DiskFailed.
+        """
+        kept = self._replicas.get(chunk_id)
+        if kept is not None and chunk_id in self._twins:
+            drop_outlived(kept.header, self._twins[chunk_id])
 
     def quarantine(self, chunk_id: ChunkId) -> None:
         """Keep a replica but serve it no more. Raises: UnknownReplica, DiskFailed."""
