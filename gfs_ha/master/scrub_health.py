@@ -69,8 +69,8 @@ def _unidentified(name: str, disk: ScrubFacts) -> Finding:
         WARNING,
         f"{files} on disk {disk.disk_id:#x} of {name} no chunk claims: both copies of a header are"
         " damaged, or another replica has its place",
-        "they are kept; what a disk brought back beside a newer copy goes with the next scrub; of the"
-        " others, look at the disk, and move them away once no chunk is below its goal",
+        "they are kept; what a disk brought back beside a newer copy goes with the next scrub; of"
+        " the others, look at the disk, and move them away once no chunk is below its goal",
         subject=name,
         facts=(("disk", format_id(disk.disk_id)), ("slot files", str(disk.unidentified))),
     )

@@ -15,6 +15,7 @@ from __future__ import annotations
 from itertools import islice
 
 from gfs_ha.ids import ChunkId, ServerId, format_id
+from gfs_ha.master.placement import HIGH_WATER
 from gfs_ha.master.planners.copies import evidence
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.planners.scene import Scene
@@ -205,7 +206,18 @@ def _unsealed_strays(
             compared = replica.order_index >= chunk.sealed_index
             if compared and all(one.server_id != server_id for one in chunk.replicas):
                 known, disk = (replica.chunk_id, chunk), (server_id, replica.disk_id)
-                _stray(made, scene, known, disk, walk)
+                lacks = replica.end < chunk.length and not _has_room(scene, disk, chunk)
+                if not lacks or len(scene.good(replica.chunk_id, chunk)) >= chunk.goal:
+                    _stray(made, scene, known, disk, walk)
+
+
+def _has_room(scene: Scene, disk: Disk, chunk: Chunk) -> bool:
+    """Return whether a copy of a chunk may be made on a disk: what is short is copied whole."""
+    facts = scene.repair.disks.get(disk)
+    if facts is None or facts.total_bytes <= 0:
+        return False
+    used = facts.total_bytes - facts.free_bytes
+    return used + chunk.length <= HIGH_WATER * facts.total_bytes
 
 
 def _stray(

@@ -18,6 +18,7 @@ from gfs_ha.protocol.control import (
     BucketListing,
     CompareReplica,
     DeleteReplica,
+    DiskFacts,
     OpenReplica,
 )
 from gfs_ha.protocol.fsck import AGREES, CHANGING, DIFFERS, NOT_COUNTED
@@ -34,6 +35,7 @@ class Compared(House):
         self.now_s = 1000.0
         self.asked: list[tuple[ServerId, DiskId, int]] = []
         self.starts: dict[ServerId, StartId] = {}
+        self.disk_facts: dict[tuple[ServerId, DiskId], DiskFacts] = {}
 
     def tallies(self) -> dict[tuple[ServerId, DiskId], bytes]:
         found = {}
@@ -56,7 +58,7 @@ class Compared(House):
         listings = tuple((server, self.listing(server, bucket)) for server, _, bucket in self.asked)
         self.asked = []
         repair = replace(seen.repair, tallies=self.tallies(), listings=listings)
-        repair = replace(repair, starts=dict(self.starts))
+        repair = replace(repair, starts=dict(self.starts), disks=self.disk_facts)
         return replace(seen, now_s=self.now_s, repair=repair)
 
     def compare(self) -> Plan:
@@ -172,6 +174,21 @@ def test_a_replica_that_a_slow_push_made_after_its_place_was_given_up_is_dropped
     house.tables.do(command)
     house.rest()
     assert len(house.row(chunk_id).replicas) == 3 and not house.listed[4] and quiet(house)
+
+
+def test_a_short_stray_is_no_target_for_a_copy_where_there_is_no_room() -> None:
+    house = Compared(4)
+    chunk_id = house.chunk((1, 2, 3))
+    row = house.row(chunk_id)
+    short = OpenReplica(ChunkId(chunk_id), row.birth, DiskId(104), 10, "fenced", row.sealed_index)
+    house.listed = {4: {chunk_id: short}}
+    house.dead = {2}
+    fourth = (ServerId(4), DiskId(104))
+    house.disk_facts[fourth] = DiskFacts(DiskId(104), 100 * LENGTH, 5 * LENGTH, 0)
+    assert quiet(house), "what is short would be copied whole"
+    house.disk_facts[fourth] = DiskFacts(DiskId(104), 100 * LENGTH, 50 * LENGTH, 0)
+    [place] = house.until_found().proposals
+    assert isinstance(place, PlaceCopy) and place.server_id == 4
 
 
 def replace_index(replica: OpenReplica, index: int) -> OpenReplica:
