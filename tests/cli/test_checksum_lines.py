@@ -71,7 +71,7 @@ def test_which_word_is_here(session: Session, words: tuple[str, str], sides: Sid
     ("words", "said"),
     [
         (("a", "b"), "both here"),
-        (("gfs://prod/a", "gfs://prod/b"), "cp copies there"),
+        (("gfs://prod/a", "gfs://prod/b"), "cp copies within a cluster"),
         (("", "/a"), "empty path"),
     ],
 )
