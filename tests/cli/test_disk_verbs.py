@@ -69,6 +69,15 @@ def test_the_only_disk_of_a_server_is_drained_and_taken_back(disks: Gfsctl, home
     assert disks.library.read_bytes(f"{home}/f") == b"x" * 3000
 
 
+def test_programs_get_one_document_for_several_disks(disks: Gfsctl) -> None:
+    both = [f"{one}:{disk_of(disks, one)['disk_id']}" for one in ("cs1", "cs4")]
+    disks.ok(*DISKS, "drain", *both, "-y", "-q")
+    for option in (("-n",), ()):
+        told = disks.ok(*DISKS, "undrain", *both, *option, "-o", "json").json
+        assert told["kind"] == "DiskChanged" and told["dry_run"] == bool(option)
+        assert [one["name"] for one in told["items"]] == both
+
+
 def test_a_disk_that_is_there_is_not_forgotten(disks: Gfsctl) -> None:
     name = f"cs3:{disk_of(disks, 'cs3')['disk_id']}"
     assert "still has it" in disks.refused(4, *DISKS, "replace", name, "--forget", "-y")

@@ -1,4 +1,4 @@
-"""Tells what was done about servers, one after the other, in the way that was asked for."""
+"""Tells what was done about servers or disks, one after the other, as it was asked for."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ Tell = Callable[[str, str], None]
 
 
 @contextmanager
-def telling(session: Session, dry_run: bool = False) -> Iterator[Tell]:
-    """Give what tells of a server by its name and a line for people.
+def telling(
+    session: Session, dry_run: bool = False, kind: str = "ChunkserverChanged"
+) -> Iterator[Tell]:
+    """Give what tells of a server or disk by its name and a line for people.
 
     People read each line at once. Programs get one document in the end, also when it is an early
     one; `dry_run` in it says that nothing was done.
@@ -36,4 +38,4 @@ def telling(session: Session, dry_run: bool = False) -> Iterator[Tell]:
     finally:
         if names and session.options.machine_readable:
             items = [{"name": name} for name in names]
-            session.show_plain("ChunkserverChanged", items, dry_run=dry_run)
+            session.show_plain(kind, items, dry_run=dry_run)

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from gfs_ha.cli import output
 from gfs_ha.cli.admin import job_screens as job_screens  # What reports of jobs look like.
+from gfs_ha.cli.admin.changed_servers import telling
 from gfs_ha.cli.admin.disks import disk_name, named_disks
 from gfs_ha.cli.admin.drain import Emptying, ask_to_drain, bwlimit_option
 from gfs_ha.cli.admin.drain_plan import DrainPlan, Part, gather, plan_of, usable
@@ -28,6 +29,7 @@ from gfs_ha.protocol.disks import DiskStanding
 from gfs_ha.protocol.jobs import JobReport, JobStarted
 from gfs_ha.protocol.server_modes import IN_SERVICE, LEAVING, PlaceRow
 
+DISK_CHANGED = "DiskChanged"  # Kind of the documents that programs get.
 _STAYS = "a disk leaves"  # What becomes of a server that goes on with others.
 
 
@@ -165,28 +167,18 @@ def undrain_disk(session: Session, disks: tuple[str, ...], dry_run: bool) -> Non
     """
     who = own_name(session.config.client.machine)
     idle = []
-    for row in named_disks(session.operations.disks.all().items, disks):
-        name = disk_name(row)
-        if row.mode == IN_SERVICE:
-            idle.append(name)
-            continue
-        job = f"; {row.job} is cancelled, what was moved stays" if row.mode in LEAVING else ""
-        if dry_run:
-            say_changed(session, name, f"would take back {name}, {row.mode}{job}")
-            continue
-        session.operations.disks.undrain(row.server, row.disk_id, who)
-        say_changed(session, name, f"{name} is in service{job}")
+    rows = named_disks(session.operations.disks.all().items, disks)
+    with telling(session, dry_run, DISK_CHANGED) as tell:
+        for row in rows:
+            name = disk_name(row)
+            job = f"; {row.job} is cancelled, what was moved stays" if row.mode in LEAVING else ""
+            if row.mode == IN_SERVICE:
+                idle.append(name)
+            elif dry_run:
+                tell(name, f"would take back {name}, {row.mode}{job}")
+            else:
+                session.operations.disks.undrain(row.server, row.disk_id, who)
+                tell(name, f"{name} is in service{job}")
     if idle:
         are = "is" if len(idle) == 1 else "are"
         raise PreconditionFailed(f"{', '.join(idle)} {are} in service already")
-
-
-def say_changed(session: Session, name: str, text: str) -> None:
-    """Tell what was done about a disk, in the way that was asked for."""
-    if session.options.machine_readable:
-        session.show_plain("DiskChanged", [{"name": name}])
-    elif session.options.output in (TABLE, WIDE):
-        if not session.options.quiet:
-            output.write_lines([text])
-    else:
-        output.write_lines([name])

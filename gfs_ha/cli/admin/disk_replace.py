@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from gfs_ha.cli import output
-from gfs_ha.cli.admin.disk_drain import begin_drain, plan_disks, say_changed
+from gfs_ha.cli.admin.changed_servers import telling
+from gfs_ha.cli.admin.disk_drain import DISK_CHANGED, begin_drain, plan_disks
 from gfs_ha.cli.admin.disks import disk_name, disk_state_text, named_disks
 from gfs_ha.cli.admin.drain import Emptying, ask_to_drain
 from gfs_ha.cli.admin.jobs_wait import wait_for_job
@@ -126,7 +127,8 @@ def _forget(session: Session, row: DiskStanding, dry_run: bool, yes: bool) -> No
     disks.check_removal(row.server, row.disk_id, plan)
     places = count_text(plan.places, "place")
     if dry_run:
-        say_changed(session, name, f"{name} may go; {places} of chunks would be forgotten")
+        with telling(session, True, DISK_CHANGED) as tell:
+            tell(name, f"{name} may go; {places} of chunks would be forgotten")
         return
     question = f"Forget disk {name} for good ({places} of chunks are forgotten)?"
     if not yes and not session.confirm(question):
@@ -141,7 +143,8 @@ def _forget(session: Session, row: DiskStanding, dry_run: bool, yes: bool) -> No
     finally:
         if shown:
             output.overwrite("")
-    say_changed(session, name, f"{name} is no disk of {row.server} any more")
+    with telling(session, False, DISK_CHANGED) as tell:
+        tell(name, f"{name} is no disk of {row.server} any more")
 
 
 @names.register
