@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from golden_screen import compare, screen
 from msgspec.structs import replace
+from placed import place
 
 from gfs_ha.cli.admin import disk_drain
 from gfs_ha.cli.admin import disk_replace as disk_replace  # What the guide looks like.
@@ -14,7 +15,7 @@ from gfs_ha.cli.document import report_document
 from gfs_ha.cli.render import render, text_of
 from gfs_ha.client.disks import DiskReport
 from gfs_ha.errors import NotFound
-from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.ids import DiskId, ServerId
 from gfs_ha.protocol.disks import FAILED, LOST, SILENT, DiskStanding
 from gfs_ha.protocol.server_modes import DRAINED, DRAINING, IN_SERVICE, PlaceRow
 
@@ -44,20 +45,6 @@ B = replace(
 )
 OTHER = replace(A, server_id=ServerId(10), server="cs10", disk_id=DiskId(0xC3))
 ROWS = (A, B, OTHER)
-
-
-def place(number: int, good: tuple[int, ...], **changes: object) -> PlaceRow:
-    fields: dict[str, object] = {
-        "chunk_id": ChunkId(number),
-        "state": "sealed",
-        "length": 1000,
-        "goal": 3,
-        "min_copies": 2,
-        "rule": "spread",
-        "good": good,
-        "holds": True,
-    }
-    return PlaceRow(**{**fields, **changes})
 
 
 def missed(*places: PlaceRow) -> MissedThere:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
+from placed import place
 
 from gfs_ha.cli.admin.chunkservers import labels_text, standing_text
 from gfs_ha.cli.admin.drain_plan import DrainPlan, lines_of
@@ -34,21 +35,6 @@ ROWS = tuple(
     )
     for number in range(1, 5)
 )
-
-
-def place(number: int, good: tuple[int, ...], **changes: object) -> PlaceRow:
-    """Return a sealed chunk of 1,000 bytes that these servers have."""
-    fields: dict[str, object] = {
-        "chunk_id": number,
-        "state": "sealed",
-        "length": 1000,
-        "goal": 3,
-        "min_copies": 2,
-        "rule": "spread",
-        "good": good,
-        "holds": True,
-    }
-    return PlaceRow(**{**fields, **changes})
 
 
 def verdict(*places: PlaceRow, stopping: tuple[int, ...] = (1,)) -> StopVerdict:
