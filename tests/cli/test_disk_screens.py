@@ -204,3 +204,18 @@ def test_copies_go_to_other_disks_of_their_server_while_these_have_room() -> Non
     assert (rooms.count, rooms.size) == (2, 1_200)
     leaving = replace(B, free_bytes=1 << 30)
     assert not disk_drain.OwnRooms([A], (A, leaving, OTHER)).take(A, place(1, (1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("state", "alone", "may"),
+    [
+        ("drained", 0, True),
+        ("failed", 0, True),
+        ("lost", 0, True),
+        ("lost", 1, False),
+        ("not reported", 0, False),
+        ("in-service", 0, False),
+    ],
+)
+def test_a_disk_may_go_when_nothing_on_it_is_missed(state: str, alone: int, may: bool) -> None:
+    assert disk_replace.may_go(replace(A, state=state), MissedThere(alone_count=alone)) == may

@@ -166,7 +166,8 @@ def undrain_disk(session: Session, disks: tuple[str, ...], dry_run: bool) -> Non
     taken back all the same.
     """
     who = own_name(session.config.client.machine)
-    idle = []
+    idle: list[str] = []
+    states: set[str] = set()
     rows = named_disks(session.operations.disks.all().items, disks)
     with telling(session, dry_run, DISK_CHANGED) as tell:
         for row in rows:
@@ -174,6 +175,7 @@ def undrain_disk(session: Session, disks: tuple[str, ...], dry_run: bool) -> Non
             job = f"; {row.job} is cancelled, what was moved stays" if row.mode in LEAVING else ""
             if row.mode == IN_SERVICE:
                 idle.append(name)
+                states.add(row.state)
             elif dry_run:
                 tell(name, f"would take back {name}, {row.mode}{job}")
             else:
@@ -181,4 +183,7 @@ def undrain_disk(session: Session, disks: tuple[str, ...], dry_run: bool) -> Non
                 tell(name, f"{name} is in service{job}")
     if idle:
         are = "is" if len(idle) == 1 else "are"
+        if states != {IN_SERVICE}:
+            how = f"no drain of it to take back ({', '.join(sorted(states))})"
+            raise PreconditionFailed(f"{', '.join(idle)}: {how}; see gfsctl admin disks ls")
         raise PreconditionFailed(f"{', '.join(idle)} {are} in service already")

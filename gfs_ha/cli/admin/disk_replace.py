@@ -24,7 +24,7 @@ from gfs_ha.cli.verb import Verb
 from gfs_ha.errors import PreconditionFailed
 from gfs_ha.ids import format_id
 from gfs_ha.protocol.disks import FAILED, LOST, DiskStanding
-from gfs_ha.protocol.server_modes import DRAINING, IN_SERVICE
+from gfs_ha.protocol.server_modes import DRAINED, DRAINING, IN_SERVICE
 from gfs_ha.runtime import ThreadedRuntime
 
 _LOOK_S = 2.0
@@ -51,7 +51,8 @@ def replace_disk(
 ) -> None:
     """Say where a disk stands, what is on it alone, and the next step to change it for another.
 
-    Without --wait and --forget nothing is changed. Exit status 4: it cannot be forgotten (yet).
+    Without --wait and --forget nothing is changed. Exit status 4: it cannot be forgotten (yet), or
+    with --wait: it may not go, as when its server is away or a chunk has its only copy there.
     """
     if wait and forget:
         raise click.UsageError("--wait comes before a disk goes, --forget after: one of them")
@@ -70,12 +71,22 @@ def replace_disk(
     elif wait and not dry_run:
         _wait(session, row)
     row = _look(session, disk)
-    session.show(guide_of(row, missed_there(session, row)))
+    missed = missed_there(session, row)
+    session.show(guide_of(row, missed))
+    if wait and not dry_run and not may_go(row, missed):
+        raise PreconditionFailed(f"{disk_name(row)} may not be taken out, it is {row.state}")
 
 
 def _look(session: Session, disk: str) -> DiskStanding:
     (row,) = named_disks(session.operations.disks.all().items, (disk,))
     return row
+
+
+def may_go(row: DiskStanding, missed: MissedThere) -> bool:
+    """Return whether a disk may be taken out: it is empty, or nothing on it is missed."""
+    if row.state in (FAILED, LOST):
+        return not missed.alone_count and not missed.waited_for
+    return row.state == DRAINED
 
 
 def missed_there(session: Session, row: DiskStanding) -> MissedThere:
