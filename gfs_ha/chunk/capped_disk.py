@@ -69,6 +69,9 @@ class CappedDisk:
     def sync_names(self) -> None:
         self._inner.sync_names()
 
+    def check_place(self) -> None:
+        self._inner.check_place()
+
     def usage(self) -> DiskUsage:
         """Return how full it is; what others leave free of the file system bounds it, too."""
         real = self._inner.usage()

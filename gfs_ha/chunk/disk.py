@@ -106,6 +106,10 @@ class Disk(Protocol):
         """Return when creations and removals so far survive a power cut."""
         ...
 
+    def check_place(self) -> None:
+        """Raise DiskFailed when what was taken does not lie at its place any more."""
+        ...
+
     def usage(self) -> DiskUsage: ...
 
     def close(self) -> None: ...
@@ -291,6 +295,20 @@ class PosixDisk:
     def sync_names(self) -> None:
         with _Translated(f"cannot sync {self._directory}", self._errors):
             os.fsync(self._number)
+
+    def check_place(self) -> None:
+        # Open files of a directory that was removed, or is hidden by another one, go on to work.
+        with _Translated(f"cannot look at {self._directory}", self._errors):
+            held = os.fstat(self._number)
+            try:
+                there = os.stat(self._directory)
+            except PermissionError:
+                return  # Of a folder above it: that says nothing of the disk.
+            if not held.st_nlink or not os.path.samestat(held, there):
+                raise OSError(
+                    "it is not the directory any more that was opened: it was removed, or something"
+                    " was mounted or unmounted there"
+                )
 
     def usage(self) -> DiskUsage:
         with _Translated(f"cannot look at {self._directory}", self._errors):

@@ -126,6 +126,10 @@ class MemoryDisk:
             self._change()
             self._durable_names = dict(self._names)
 
+    def check_place(self) -> None:
+        with self._lock:
+            self._check()
+
     def usage(self) -> DiskUsage:
         with self._lock:
             self._check()

@@ -1,7 +1,8 @@
-"""Watches a disk that refused something: one that takes nothing any more is out of service (D6).
+"""Watches a disk: one that takes nothing any more is out of service (D6).
 
-A bad sector is no dead disk: it is damage, and healed from other servers (D3). So after an error a
-small file is written, synced and removed; only a disk that fails that several times in a row, as
+A bad sector is no dead disk: it is damage, and healed from other servers (D3). So after an error,
+and now and then of a disk that nobody uses, it is looked whether the directory is still there, and
+a small file is written, synced and removed. Only a disk that fails that several times in a row, as
 one that was pulled, or that the system made read-only, is given up.
 """
 
@@ -18,6 +19,8 @@ from gfs_ha.runtime import Runtime, Task
 PROBE_NAME = "probe"
 PROBES = 3
 LOOK_S = 1.0
+# Without an error. By chance: the disks of a machine are not to sync all in one moment.
+REST_MIN_S, REST_MAX_S = 10.0, 15.0
 _PROBE = bytes(4096)
 
 logger = logging.getLogger(__name__)
@@ -51,10 +54,13 @@ class DiskWarden:
     def _run(self) -> None:
         seen = self._shelf.disk.error_count
         failed = 0
+        due_s = self._next_s()
         while self._pause():
-            if not failed and self._shelf.disk.error_count == seen:
+            quiet = not failed and self._shelf.disk.error_count == seen
+            if quiet and self._runtime.monotonic_s() < due_s:
                 continue
             why = probe(self._shelf.disk)
+            due_s = self._next_s()
             seen = self._shelf.disk.error_count
             failed = failed + 1 if why else 0
             if why:
@@ -64,6 +70,10 @@ class DiskWarden:
             if failed >= PROBES:
                 self._on_dead(self._shelf, why)
                 return
+
+    def _next_s(self) -> float:
+        """Return when a disk without errors is looked at next."""
+        return self._runtime.monotonic_s() + self._runtime.uniform(REST_MIN_S, REST_MAX_S)
 
     def _pause(self) -> bool:
         """Wait for the next look; False when the server stops."""
@@ -76,6 +86,7 @@ class DiskWarden:
 def probe(disk: Disk) -> str:
     """Return why a disk takes nothing, or "" when it works; a full one does."""
     try:
+        disk.check_place()
         disk.names()
         disk.unlink(PROBE_NAME)
         file = disk.create(PROBE_NAME)

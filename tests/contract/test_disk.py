@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,6 +153,43 @@ def test_a_directory_belongs_to_one_process_at_a_time(tmp_path: Path) -> None:
         PosixDisk(tmp_path / "d")
     first.close()
     PosixDisk(tmp_path / "d").close()
+
+
+def test_a_directory_that_lies_where_it_was_taken_is_at_its_place(disk: Disk) -> None:
+    put(disk, "a", 0, b"x")
+    disk.check_place()
+    assert disk.error_count == 0
+
+
+@pytest.mark.parametrize("capped", [False, True])
+@pytest.mark.parametrize("what", ["removed", "made anew", "moved", "another", "a file"])
+def test_a_directory_that_is_another_one_now_is_not_at_its_place(
+    tmp_path: Path, what: str, capped: bool
+) -> None:
+    place = tmp_path / "d"
+    disk: Disk = PosixDisk(place)
+    if capped:
+        disk = CappedDisk(disk, 1 << 30, ThreadedRuntime().lock())
+    file = disk.create("a")
+    if what == "moved":
+        place.rename(tmp_path / "e")
+    else:
+        shutil.rmtree(place)
+    if what in ("made anew", "another"):
+        place.mkdir()
+    if what == "another":
+        place.rmdir()
+        (tmp_path / "e").mkdir()
+        place.symlink_to(tmp_path / "e")
+    if what == "a file":
+        place.write_bytes(b"")
+    file.write(0, b"still there")  # Who only goes on to write does not find out.
+    file.sync()
+    with pytest.raises(DiskFailed, match=str(place)):
+        disk.check_place()
+    assert disk.error_count == 1
+    file.close()
+    disk.close()
 
 
 @pytest.mark.parametrize("length", [1000, 5000, 20_000])

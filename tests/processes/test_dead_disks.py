@@ -142,3 +142,17 @@ def test_a_dead_disk_is_taken_out_and_its_server_goes_on(
     wait_for_health(fs)
     settle(fs)
     check_files(fs, written)
+
+
+def test_a_disk_that_dies_while_nobody_uses_it_is_taken_out_too(fs: gfs_ha.Cluster) -> None:
+    disk = fullest(fs, "cs3")
+    assert disk.state == "in-service"
+    shutil.rmtree(disk.directory)
+
+    def out() -> bool:
+        return any(
+            one.disk_id == disk.disk_id and one.state == "failed" for one in disks(fs, "cs3")
+        )
+
+    wait_until(out, "the disk is out of service")
+    check_files(fs, FILES)

@@ -59,6 +59,9 @@ class ProcessDisk:
         self.take_time()
         self._inner.sync_names()
 
+    def check_place(self) -> None:
+        self.check()
+
     def usage(self) -> DiskUsage:
         self.check()
         return self._inner.usage()

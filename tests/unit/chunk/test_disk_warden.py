@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from gfs_ha.chunk.disk_memory import MemoryDisk
-from gfs_ha.chunk.disk_warden import PROBE_NAME, PROBES, DiskWarden, probe
+from gfs_ha.chunk.disk_warden import PROBE_NAME, PROBES, REST_MAX_S, REST_MIN_S, DiskWarden, probe
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.errors import DiskFailed, DiskFull, GfsError
@@ -47,11 +47,15 @@ class Turnstile:
 
 
 class Clockwork(ThreadedRuntime):
-    """A runtime in which the warden looks once for each turn that the test gives it."""
+    """A runtime in which the warden looks once for each turn, at the time that the test gives it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.turnstile = Turnstile()
+        self.now_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return self.now_s
 
     def condition(self) -> Condition:
         return self.turnstile  # type: ignore[return-value]
@@ -66,7 +70,7 @@ class Ward:
         identity = Identity("c1", ServerId(1), DiskId(7), "one")
         self.shelf = Shelf(self.disk, identity, BufferPool(runtime), runtime, boot_id=1)
         self.dead: list[tuple[Shelf, str]] = []
-        clockwork = Clockwork()
+        clockwork = self.clockwork = Clockwork()
         self.turnstile = clockwork.turnstile
         self.warden = DiskWarden(self.shelf, self._on_dead, clockwork)
         self.warden.start()
@@ -140,10 +144,25 @@ def test_a_full_disk_is_no_dead_one(ward: Ward) -> None:
     assert ward.dead == []
 
 
-def test_a_disk_without_trouble_is_not_written_to(ward: Ward) -> None:
-    before = ward.disk.operations
-    ward.look(5)
-    assert ward.disk.operations == before
+def test_a_disk_without_trouble_is_written_to_now_and_then_and_not_before(ward: Ward) -> None:
+    for _ in range(3):
+        before = ward.disk.operations
+        ward.clockwork.now_s += REST_MIN_S - 0.1
+        ward.look(5)
+        assert ward.disk.operations == before
+        ward.clockwork.now_s += REST_MAX_S - REST_MIN_S + 0.2
+        ward.look()
+        assert ward.disk.operations > before
+    assert ward.dead == [] and ward.disk.names() == []
+
+
+def test_a_disk_that_dies_while_nobody_uses_it_is_given_up_too(ward: Ward) -> None:
+    ward.disk.failing = BROKEN
+    ward.look(2 * PROBES)
+    assert ward.dead == [], "nobody has looked"
+    ward.clockwork.now_s += REST_MAX_S
+    ward.look(PROBES)
+    assert ward.dead == [(ward.shelf, BROKEN.message)]
 
 
 def test_a_probe_leaves_nothing_and_takes_away_what_an_earlier_one_left(ward: Ward) -> None:
