@@ -27,7 +27,7 @@ from gfs_ha.master.state.commands import EndCopy, PlaceCopy
 from gfs_ha.master.state.job_commands import NoteJob, SetJobPhase
 from gfs_ha.master.state.job_records import Job
 from gfs_ha.master.state.jobs import job_events, running_jobs
-from gfs_ha.master.state.records import DEAD, OPEN, SEALED, Chunk
+from gfs_ha.master.state.records import DEAD, OPEN, SEALED, Chunk, Replica
 from gfs_ha.master.state.server_mode_commands import ForgetPlaces
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.jobs import DECOMMISSION, DISK_DRAIN, DONE, DRAIN, RUNNING
@@ -35,6 +35,13 @@ from gfs_ha.protocol.jobs import DECOMMISSION, DISK_DRAIN, DONE, DRAIN, RUNNING
 KINDS = (DRAIN, DECOMMISSION, DISK_DRAIN)
 LEAVES = "its server goes out of service"
 DIED = "the server is dead: what it held is made anew from other copies, and the job goes on"
+DISK_LEFT = (
+    "its server came back without the disk: what it held is made anew from other copies, and the"
+    " job goes on"
+)
+DISK_BROKEN = "the disk failed: what it held is made anew from other copies, and the job goes on"
+DISK_GONE = "the disk is lost, its server came back without it; nothing is missed of it"
+DISK_FAILED = "the disk failed on the way; nothing is missed of it"
 _VAIN_MAX = 100  # Chunks that one plan looks for a target for, and begins nothing.
 _EVENTS_LOOKED_AT = 20
 
@@ -115,6 +122,8 @@ class _Drain:
             return
         if self._state == GONE:
             self._say(DIED)
+        elif self._disk_lost():
+            self._say(DISK_LEFT if self._left_behind() else DISK_BROKEN)
         start = walk.after or (self._job.disk_id, ChunkId(0))
         page = self._view.replicas_of(self._server_id, start, limits.rows)
         here = [one for one in page if self._job.disk_id in (0, one[0])]
@@ -148,7 +157,21 @@ class _Drain:
             found.left = why
             return
         text = "its server is dead, and nothing is missed of it" if self._state == GONE else ""
+        if not text and self._disk_lost():
+            text = DISK_GONE if self._left_behind() else DISK_FAILED
         self._made.proposals.append(SetJobPhase(self._number, RUNNING, DONE, text))
+
+    def _disk_lost(self) -> bool:
+        """Return whether the job is of one disk, and that is gone or out of service."""
+        disk_id = self._job.disk_id
+        lost = self._scene.lost(Replica(self._server_id, disk_id))
+        return bool(disk_id) and (lost or self._left_behind())
+
+    def _left_behind(self) -> bool:
+        """Return whether its server came back without the disk; it may be forgotten already."""
+        server, disk_id = self._scene.server(self._server_id), self._job.disk_id
+        known = () if server is None else server.disks
+        return all(one.lost or one.disk_id != disk_id for one in known)
 
     def _say(self, text: str) -> None:
         """Write something down about the job, unless that was done lately."""

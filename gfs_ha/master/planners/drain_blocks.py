@@ -63,17 +63,48 @@ def _too_few_beside(
 ) -> Blocked:
     """Return what keeps a chunk on a disk whose server is needed for the number of copies."""
     chunk_id, chunk = known_chunk
-    name = next(iter(_names(scene, [job.server_id])), job.server_name)
+    own = job.server_id
+    name = next(iter(_names(scene, [own])), job.server_name)
     servers = "server" if others == 1 else "servers"
     why = f"wants {chunk.goal} copies (goal {chunk.goal}), only {others} {servers} beside {name}"
-    here = scene.candidates.get(job.server_id)
-    bare = here is None or here.disk_id == job.disk_id or bool(here.trouble)
-    why += ", which has no other disk in service" if bare else ", whose other disks have no room"
-    way = (
-        f"add a server, or a disk to {name}, or take this one back into service:"
-        f" gfsctl admin disks undrain {name}:{format_id(job.disk_id)}"
+    here = scene.candidates.get(own)
+    since = ""
+    if not scene.live(own):
+        why += ", which is away"
+        since = f"it {here.trouble}" if here is not None and here.trouble else ""
+        way = (
+            f"bring {name} back: its other disks take the copies"
+            f" (gfsctl admin chunkservers show {name}); or add a server"
+        )
+    elif own in scene.roster.in_maintenance():
+        why += ", which is in maintenance"
+        way = f"end it: gfsctl admin chunkservers maintenance off {name}"
+    elif here is None or here.disk_id == job.disk_id or here.trouble:
+        why += ", which has no other disk in service"
+        way = _other_disk(scene, name, job)
+    else:
+        why += ", whose other disks have no room"
+        way = _other_disk(scene, name, job)
+    return Blocked(chunk_id, why, way, fewer=others, since=since)
+
+
+def _other_disk(scene: Scene, name: str, job: Job) -> str:
+    """Return the ways out that disks of the server are; one that was drained may do."""
+    server = scene.server(job.server_id)
+    own = [one.disk_id for one in server.disks if not one.lost] if server is not None else []
+    modes = scene.roster.disk_modes
+    drained = [one for one in own if one != job.disk_id and (job.server_id, one) in modes]
+    this = f"{name}:{format_id(job.disk_id)}"
+    undrain = "gfsctl admin disks undrain"
+    if drained:
+        other = f"{name}:{format_id(drained[0])}"
+        return (
+            f"take a disk of {name} back into service: {undrain} {other}, or this one, {this};"
+            f" or add a server, or a disk to {name}"
+        )
+    return (
+        f"add a server, or a disk to {name}, or take this one back into service: {undrain} {this}"
     )
-    return Blocked(chunk_id, why, way, fewer=others)
 
 
 def _add_or_undrain(scene: Scene) -> str:

@@ -29,6 +29,7 @@ class Blocked:
     way: str
     fewer: int
     tail: str = ""  # The file at whose end it is open.
+    since: str = ""  # For how long so; it is not a part of the reason, which stays the same.
 
     def ways(self, path: str) -> tuple[str, ...]:
         """Return what would let the chunk go on; `path` is a file that needs it, if known."""
@@ -62,8 +63,9 @@ class DrainRound:
 
     def blockers(self, paths: dict[ChunkId, str]) -> tuple[Blocker, ...]:
         """Return the first blocked chunks with the ways out, as people read them."""
+        since = {one.why: f": {one.since}" for one in self.blocked if one.since}
         return tuple(
-            Blocker(one.chunk_id, path, one.why, one.ways(path))
+            Blocker(one.chunk_id, path, one.why + since.get(one.why, ""), one.ways(path))
             for one in self.blocked
             for path in [one.tail or paths.get(one.chunk_id, "")]
         )

@@ -37,7 +37,7 @@ from gfs_ha.master.state.tables import (
 from gfs_ha.master.state.tail_reads import lease_of
 from gfs_ha.protocol.events import DISK, SERVER
 from gfs_ha.protocol.metadata import Done
-from gfs_ha.protocol.server_modes import IN_SERVICE, LEAVING
+from gfs_ha.protocol.server_modes import EMPTY, IN_SERVICE, LEAVING
 
 
 @step(ForgetPlaces)
@@ -152,5 +152,6 @@ def forget_disk(draft: Draft, command: ForgetDisk) -> Done:
     draft.rows.put(SERVERS, id_key(server_id), msgspec.structs.replace(server, disks=left))
     draft.rows.delete(DISKS, id_key(disk_id))
     draft.rows.delete(DISK_MODES, key)
-    note_event(draft, DISK, server.name, f"disk {format_id(disk_id)} is forgotten: it was lost")
+    how = f"was {mode}, and its server came back without it" if mode in EMPTY else "was lost"
+    note_event(draft, DISK, server.name, f"disk {format_id(disk_id)} is forgotten: it {how}")
     return Done()

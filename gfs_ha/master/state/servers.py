@@ -55,6 +55,7 @@ def enroll_server(draft: Draft, command: EnrollServer) -> ServerRegistered:
     _tell(draft, before, server)
     for old in before.disks if before else ():
         if old.disk_id not in {kept.disk_id for kept in server.disks}:
+            _tell_forgotten(draft, server_id, server.name, old)
             draft.rows.delete(DISKS, id_key(old.disk_id))
             draft.rows.delete(DISK_MODES, pair_key(server_id, old.disk_id))
     if before is None:
@@ -116,6 +117,14 @@ def _tell(draft: Draft, before: Server | None, server: Server) -> None:
             said = f"came with disk {format_id(disk.disk_id)} again"
         if said:
             note_often(draft, DISK, server.name, said, WARNING if disk.lost else INFO)
+
+
+def _tell_forgotten(draft: Draft, server_id: ServerId, name: str, disk: Disk) -> None:
+    """Tell of a disk that a server came back without, and of which nothing was missed."""
+    row = draft.view.disk_mode(server_id, disk.disk_id)
+    how = "on which nothing lay" if row is None else f"which was {row.mode}"
+    said = f"came back without disk {format_id(disk.disk_id)}, {how}: it is forgotten"
+    note_often(draft, DISK, name, said)
 
 
 def _owner(draft: Draft, command: EnrollServer) -> ServerId | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from repair_house import PLANNERS, House
 
+from gfs_ha.ids import DiskId, ServerId
 from gfs_ha.master.planners.drain import plan_drain
 from gfs_ha.master.planners.plan import Plan, Planner, Seen
 from gfs_ha.master.planners.walk import NUMBERS
@@ -26,6 +27,7 @@ class DrainHouse(House):
     now_s: float = 1000.0
     untold: set[int] = field(default_factory=set)  # Have not told this leader what they hold.
     unsettled: set[int] = field(default_factory=set)  # Heard for too short a time.
+    failed_disks: set[tuple[int, int]] = field(default_factory=set)
 
     def begin(self, server: int, kind: str = DRAIN, disk: int = 0, bytes_per_s: int = 0) -> int:
         """Begin to empty a server or disk; return the number of the job."""
@@ -71,7 +73,8 @@ class DrainHouse(House):
                 for disk, counted in numbers.items():
                     tallies[server_id, disk] = NUMBERS.pack(*counted)
         settled = found.repair.settled - self.unsettled
-        repair = replace(found.repair, tallies=tallies, settled=settled)
+        failed = frozenset((ServerId(one), DiskId(disk)) for one, disk in self.failed_disks)
+        repair = replace(found.repair, tallies=tallies, settled=settled, failed_disks=failed)
         return replace(found, now_s=self.now_s, repair=repair)
 
     def tick(self) -> bool:

@@ -130,7 +130,7 @@ class House:
                 free_bytes=10 * GIB,
                 total_bytes=100 * GIB,
                 trouble=known.trouble(one)
-                or ("" if states[one] == LIVE else f"is {states[one]}")
+                or ("" if states[one] == LIVE else f"is {states[one]} (no heartbeat for 7 s)")
                 or ("" if serves(known, one, row) else "is left without a disk: all are drained"),
             )
             for one, row in servers

@@ -17,6 +17,7 @@ from gfs_ha.master.state.commands import (
     EnrollServer,
     PlaceCopy,
 )
+from gfs_ha.master.state.events import events_after
 from gfs_ha.master.state.job_commands import SetJobPhase
 from gfs_ha.master.state.jobs import job_events
 from gfs_ha.master.state.server_mode_commands import (
@@ -256,9 +257,7 @@ def test_a_server_that_dies_on_the_way_is_repaired_and_the_job_says_so() -> None
     assert house.places(3) == 0 and house.mode(3) == DRAINED
     for chunk in chunks:
         assert len(house.good(chunk)) == 3
-    with house.tables.view() as view:
-        texts = [row.text for _, row in job_events(view, number, 0, 100)]
-    assert texts.count(drain.DIED) == 1
+    assert told(house, number).count(drain.DIED) == 1
 
 
 def test_no_place_on_a_dead_server_is_forgotten_before_others_hold_the_chunk() -> None:
@@ -476,6 +475,59 @@ def test_a_disk_whose_server_is_needed_is_blocked_and_the_ways_out_are_named() -
     house.until(number)
 
 
+def needed(*disks: int) -> tuple[DrainHouse, int]:
+    """Return a house of three servers whose third one has these disks, and the drain of one."""
+    house = DrainHouse(3)
+    house.tables.do(SetServerMode(4, IN_SERVICE, DRAINED))
+    filled(house, 2)
+    enroll(house, 3, 103, *disks)
+    return house, house.begin(3, DISK_DRAIN, 103)
+
+
+@pytest.mark.parametrize("state", ["suspect", "dead"])
+def test_a_disk_whose_server_is_away_waits_for_it_and_says_since_when(state: str) -> None:
+    house, number = needed(203)
+    (house.dead if state == "dead" else house.suspect).add(3)
+    for _ in range(4):
+        house.tick()
+    shown = house.cursors.jobs.of(number).blockers
+    assert {one.why for one in shown} == {
+        "wants 3 copies (goal 3), only 2 servers beside cs3, which is away:"
+        f" it is {state} (no heartbeat for 7 s)"
+    }
+    assert shown[0].ways[0] == (
+        "bring cs3 back: its other disks take the copies (gfsctl admin chunkservers show cs3);"
+        " or add a server"
+    )
+    error = house.job(number).last_error
+    assert error.endswith("which is away"), "it is written down once, not at every look"
+    house.dead, house.suspect = set(), set()
+    house.until(number)
+
+
+def test_a_disk_whose_server_is_in_maintenance_waits_for_its_end() -> None:
+    house, number = needed(203)
+    house.tables.do(SetMaintenance(3, 3_600_000))
+    for _ in range(4):
+        house.tick()
+    shown = house.cursors.jobs.of(number).blockers[0]
+    assert shown.why.endswith("only 2 servers beside cs3, which is in maintenance")
+    assert "chunkservers maintenance off cs3" in shown.ways[0]
+
+
+def test_another_disk_that_was_drained_is_named_as_the_way_out() -> None:
+    house, number = needed(203)
+    house.until(house.begin(3, DISK_DRAIN, 203))
+    for _ in range(4):
+        house.tick()
+    shown = house.cursors.jobs.of(number).blockers[0]
+    assert shown.why.endswith("beside cs3, which has no other disk in service")
+    assert shown.ways[0] == (
+        "take a disk of cs3 back into service: gfsctl admin disks undrain cs3:0xcb,"
+        " or this one, cs3:0x67; or add a server, or a disk to cs3"
+    )
+
+
 def test_a_disk_is_emptied_onto_another_one_of_its_server() -> None:
     house = DrainHouse(3)
     house.tables.do(SetMaintenance(4, 24 * 3_600_000))
@@ -503,6 +555,35 @@ def test_a_lost_disk_is_empty_once_its_chunks_have_their_copies_elsewhere() -> N
     house.until(number)
     assert all((one.server_id, one.disk_id) != (3, 103) for one in house.row(chunk).replicas)
     assert len(house.row(chunk).holders) == 3
+    texts = told(house, number)
+    assert texts.count(drain.DISK_LEFT) == 1, "when it was met"
+    assert texts[-1] == f"is done: {drain.DISK_GONE}"
+
+
+def test_a_drain_of_a_disk_that_fails_on_the_way_says_how_it_ended() -> None:
+    house, number = needed(203)
+    house.tables.do(SetServerMode(4, DRAINED, IN_SERVICE))
+    house.failed_disks.add((3, 103))
+    house.until(number)
+    texts = told(house, number)
+    assert drain.DISK_BROKEN in texts and texts[-1] == f"is done: {drain.DISK_FAILED}"
+
+
+def test_a_drain_of_a_disk_that_was_empty_when_its_server_left_it_says_so() -> None:
+    house = DrainHouse(4)
+    number = house.begin(3, DISK_DRAIN, 103)
+    enroll(house, 3, 203)
+    house.until(number)
+    assert told(house, number)[-1] == f"is done: {drain.DISK_GONE}"
+    with house.tables.view() as view:
+        texts = [row.text for _, row in events_after(view, 0)]
+    assert "came back without disk 0x67, which was draining: it is forgotten" in texts
+
+
+def told(house: DrainHouse, number: int) -> list[str]:
+    """Return what the log of a job says."""
+    with house.tables.view() as view:
+        return [row.text for _, row in job_events(view, number, 0, 100)]
 
 
 def test_a_drain_with_a_limit_begins_no_more_than_that_allows() -> None:

@@ -9,8 +9,10 @@ from drain_house import DrainHouse
 from gfs_ha.ids import DiskId, ServerId
 from gfs_ha.master.planners.lost_disks import plan_lost_disks
 from gfs_ha.master.planners.plan import Plan
+from gfs_ha.master.state.events import events_after
 from gfs_ha.master.state.server_mode_commands import ForgetDisk
 from gfs_ha.protocol.control import DiskFacts
+from gfs_ha.protocol.jobs import DISK_DRAIN
 
 OLD, NEW = DiskId(103), DiskId(203)
 
@@ -51,3 +53,25 @@ def test_one_that_its_server_tells_of_or_that_nobody_was_heard_of_is_kept() -> N
     assert planned(house).empty
     house.suspect.add(3)
     assert planned(house, NEW).empty
+
+
+def test_one_that_was_being_drained_is_forgotten_when_its_job_has_ended() -> None:
+    house = DrainHouse(5)
+    house.chunk((2, 3, 4))
+    number = house.begin(3, DISK_DRAIN, OLD)
+    house.tables.enroll(3, disk=NEW)
+    while not house.done(number):
+        assert planned(house, NEW).empty, "its job is there to say how it ends"
+        house.tick()
+    made = planned(house, NEW)
+    assert list(made.proposals) == [ForgetDisk(ServerId(3), OLD, "drained")]
+    assert planned(house, NEW, OLD).empty, "its server tells of it still"
+    house.apply(made)
+    with house.tables.view() as view:
+        server = view.server(ServerId(3))
+        assert view.disk_mode(ServerId(3), OLD) is None
+        texts = [row.text for _, row in events_after(view, 0)]
+    assert server is not None and [one.disk_id for one in server.disks] == [NEW]
+    assert (
+        texts[-1] == "disk 0x67 is forgotten: it was drained, and its server came back without it"
+    )
