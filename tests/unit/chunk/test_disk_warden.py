@@ -47,7 +47,7 @@ class Turnstile:
 
 
 class Clockwork(ThreadedRuntime):
-    """A runtime in which the warden looks once for each turn, at the time that the test gives it."""
+    """A runtime in which the warden looks when, and at what time, the test says."""
 
     def __init__(self) -> None:
         super().__init__()
