@@ -107,6 +107,7 @@ class DataPort:
         self._streams: dict[Stream, Task | None] = {}
         self._serving = 0
         self._stopped = False
+        self.turned_s = runtime.monotonic_s()  # When it last looked for new streams.
 
     @property
     def port(self) -> int:
@@ -139,6 +140,7 @@ class DataPort:
         self.primary.start()
         try:
             while not self._stopped:
+                self.turned_s = self._runtime.monotonic_s()
                 try:
                     stream = self._listener.accept()
                 except Unreachable:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gfs_ha.chunk.obey import Obedience
+from gfs_ha.chunk.outages import Outages
 from gfs_ha.chunk.outbox import News
 from gfs_ha.errors import Denied, GfsError, ProtocolError, StaleEpoch, WrongDirectory
 from gfs_ha.ids import DiskId, ServerId, StartId
@@ -43,8 +44,8 @@ LANES = 3
 CALL_TIMEOUT_S = HEARTBEAT_PARK_S + 2.0
 TALLY_BEATS = 10  # A tally that did not change is told so seldom: it may have been lost.
 OPEN_REPLICAS_MAX = 20_000  # About 50 bytes each; a frame takes 4 MiB.
-_PAUSE_MIN_S = 0.05
-_PAUSE_MAX_S = 0.3
+LAST_WORD_S = 2.0
+_AGAIN_S = 0.1
 _LOOK_S = 0.5
 
 logger = logging.getLogger(__name__)
@@ -153,35 +154,6 @@ def is_final(error: GfsError, registered_once: bool) -> bool:
     return isinstance(error, WrongDirectory) or (isinstance(error, Denied) and not registered_once)
 
 
-class Outages:
-    """Says once when the leader is lost and once when it is back, and how long to pause between."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._since_s: float | None = None
-        self._pause_s = _PAUSE_MIN_S
-
-    @property
-    def lasting(self) -> bool:
-        return self._since_s is not None
-
-    def failed(self, error: GfsError) -> float:
-        """Note a failure; return the seconds to wait before the next try."""
-        if self._since_s is None:
-            self._since_s = self._runtime.monotonic_s()
-            logger.warning("no heartbeat is answered error=%s reason=%s", error.code, error.message)
-        self._pause_s = min(self._pause_s * 1.5, _PAUSE_MAX_S)
-        return self._runtime.uniform(self._pause_s / 2, self._pause_s)
-
-    def ended(self) -> None:
-        """Note that the leader answered."""
-        if self._since_s is not None:
-            lasted_s = self._runtime.monotonic_s() - self._since_s
-            self._since_s = None
-            self._pause_s = _PAUSE_MIN_S
-            logger.info("heartbeats are answered again after_s=%.2f", lasted_s)
-
-
 class HeartbeatLanes:
     """The heartbeats of one run of a server whose identity is known."""
 
@@ -208,6 +180,7 @@ class HeartbeatLanes:
         self._in_flight = 0
         self._beat = 0
         self._stopping = False
+        self.turned_s = runtime.monotonic_s()  # When a beat last ended, answered or not.
         self._lanes: list[Task] = []
         self._told_too_many = False
         self._tallies_told: tuple[DiskTally, ...] = ()  # What the leader has heard.
@@ -240,6 +213,22 @@ class HeartbeatLanes:
             self._registered = False
             self._tallies_told = ()
             self._changed.notify_all()
+
+    def say_last(self, timeout_s: float = LAST_WORD_S) -> bool:
+        """Have the leader hear how the disks are, before the server ends.
+
+        Returns False when no leader answered within `timeout_s`: masters hear silence then.
+        """
+        deadline_s = self._runtime.monotonic_s() + timeout_s
+        while (left_s := deadline_s - self._runtime.monotonic_s()) > 0 and not self._stopping:
+            news = self._outbox.take()
+            try:
+                _ask(self._leader, self._make_beat(news), left_s)
+                return True
+            except GfsError:
+                self._outbox.give_back(news)
+                self._pause(min(left_s, _AGAIN_S))
+        return False
 
     def _run(self, on_final: Callable[[GfsError], object]) -> None:
         while True:
@@ -279,6 +268,7 @@ class HeartbeatLanes:
     def _end_turn(self) -> None:
         with self._changed:
             self._in_flight -= 1
+            self.turned_s = self._runtime.monotonic_s()
             self._changed.notify_all()
 
     def _pause(self, pause_s: float) -> None:

@@ -14,7 +14,6 @@ from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.heartbeat import (
     CALL_TIMEOUT_S,
     HeartbeatLanes,
-    Outages,
     ServerFacts,
     is_final,
     register,
@@ -22,6 +21,7 @@ from gfs_ha.chunk.heartbeat import (
 from gfs_ha.chunk.inventory import StoreInventory, disk_facts
 from gfs_ha.chunk.machine import Machine, close_all, this_machine
 from gfs_ha.chunk.obey import Obedience
+from gfs_ha.chunk.outages import Outages
 from gfs_ha.chunk.outbox import Outbox
 from gfs_ha.chunk.own_disks import look_at, open_store
 from gfs_ha.chunk.read import OnDamage
@@ -38,6 +38,7 @@ from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.protocol.codec import Hello
 from gfs_ha.protocol.control import DamageFound
+from gfs_ha.pulse import Pulse
 from gfs_ha.runtime import (
     Future,
     Runtime,
@@ -73,6 +74,7 @@ class Chunkserver:
         machine = machine or this_machine(own, runtime)
         self.ready: Future[int] = runtime.future()
         self.ended: Future[GfsError] = runtime.future()
+        self.pulse = Pulse(runtime)  # Whether the loops turn that serve; none before it is ready.
         self._config = config
         self._own = own
         self._runtime = runtime
@@ -187,6 +189,8 @@ class Chunkserver:
         # Told of a disk that refused its identity since, they would place chunks there.
         known = enrolled and not self._disks.broken
         self._lanes.start(self.ended.set, registered=known)
+        self.pulse.add("data port", self._data_port)
+        self.pulse.add("heartbeat", self._lanes)
         logger.info(
             "serving server=%s id=%d port=%d disks=%d chunks=%d unidentified=%d epoch=%s",
             self._own.name,
@@ -224,6 +228,9 @@ class Chunkserver:
         self._epochs.drop(shelf.disk)
         self._scrubbers[shelf.disk_id].stop(0.0)
         if all(one.failed for one in store.shelves):
+            # Else they hear silence, and wait for it to be long before they make copies anew.
+            if not lanes.say_last():
+                logger.error("no leader hears that the last disk is out of service")
             self.ended.set(DiskFailed(f"no disk works any more: {why}"))
             return
         lanes.register_again()
@@ -258,6 +265,14 @@ class Chunkserver:
                 disk_id = ids[one.directory]
                 self._disks.adopt(one, Identity(cluster_id, reply.server_id, disk_id, own.name))
             EpochBook([one.disk for one in self._disks.known], runtime).told(reply.epoch)
+            if reply.lost_disks:
+                logger.error(
+                    "all data directories are new, and chunks lie on other disks of this server:"
+                    " if these are not mounted, stop it and mount them, and say mounted = true"
+                    " directories=%s disks_missing=%d",
+                    ",".join(one.directory for one in self._disks.known),
+                    reply.lost_disks,
+                )
             logger.info("enrolled server=%s id=%d", own.name, reply.server_id)
             return reply.server_id
         return None

@@ -117,6 +117,7 @@ class Housekeeper:
         self._pending: dict[str, int] = {}
         self._lock = desk.runtime.lock()
         self._stopping = False
+        self.turned_s = desk.now_s()  # When a tick last ended, with whatever result.
         self._news_s = 0.0  # When it is looked at the whole cluster next.
         self._news: tuple[Reign, News] | None = None  # Of the door's thread.
 
@@ -136,6 +137,7 @@ class Housekeeper:
             except Exception:
                 # The top of this thread. A planner's mistake must not stop all masters in turn.
                 logger.exception("a tick of housekeeping failed")
+            self.turned_s = self._desk.now_s()
 
     def stop(self) -> None:
         """Make `run` return soon. Thread-safe."""

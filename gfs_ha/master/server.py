@@ -47,6 +47,7 @@ from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.protocol.codec import Hello
 from gfs_ha.protocol.reports import MasterFacts
+from gfs_ha.pulse import Pulse
 from gfs_ha.runtime import Future, Runtime, Task, ThreadedRuntime, watch_stop_signals
 
 INCARNATION = 1  # Of a new cluster; recovering from a copy raises it.
@@ -74,6 +75,7 @@ class MasterServer:
             raise ConfigError(f"{config.path}: {own.name} is none of the cluster's masters")
         self._runtime = runtime
         self._tasks: list[Task] = []
+        self.pulse = Pulse(runtime)  # Whether the three loops below turn.
         self._dispatcher = Dispatcher()
         raft_config = _raft_config(config, own)
         raft_config.check()
@@ -102,6 +104,9 @@ class MasterServer:
             self._raft = RaftNode(raft_config, self._kv, machine, transport, runtime)
             self._raft.freezer.in_background = self._in_background
             self._furnish(config, own)
+            self.pulse.add("door", self._door)
+            self.pulse.add("raft", self._raft)
+            self.pulse.add("housekeeping", self.housekeeper)
             undo.pop_all()
 
     @property

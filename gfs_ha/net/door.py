@@ -66,6 +66,7 @@ class Door:
         self._deadlines: Deadlines[Call] = Deadlines()
         self._held_bytes = 0
         self._next_sweep_s = 0.0
+        self.turned_s = runtime.monotonic_s()  # When it last began a turn.
         self._accept_again_s: float | None = None
         self._stop_at_s: float | None = None
         self._draining = False
@@ -111,7 +112,7 @@ class Door:
     # The loop.
 
     def _turn(self) -> None:
-        now_s = self._runtime.monotonic_s()
+        now_s = self.turned_s = self._runtime.monotonic_s()
         wait_s = 0.0 if self._ready else self._deadlines.wait_s(now_s, _SWEEP_S)
         events = self._epoll.poll(wait_s, _EVENTS_MAX)
         now_s = self._runtime.monotonic_s()

@@ -75,6 +75,7 @@ class RaftNode:
         self._next_space_s = 0.0
         self._linger = Linger()
         self._next_status_s = 0.0
+        self.turned_s = runtime.monotonic_s()  # When a tick last came to its end.
         self._readable_until_s = float("-inf")
         self._announcer = Announcer(self.call)
         self._commit_times = CommitTimes()
@@ -314,7 +315,7 @@ class RaftNode:
         return self._replica.lease_until_s
 
     def _refresh(self) -> None:
-        now = self.now_s()
+        now = self.turned_s = self.now_s()
         if now >= self._next_space_s:
             self._next_space_s = now + _SPACE_PERIOD_S
             self.call(self._ask_space)
