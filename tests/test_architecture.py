@@ -23,6 +23,8 @@ DOORS = {
         "master/raft/syncobj.py",
     },
     "crc32c": {"checksum.py"},
+    "cryptography": {"pki/"},
+    "ssl": {"net/tls.py"},
     "click": {"cli/"},
     "rich": {"cli/"},
 }

@@ -1,0 +1,1 @@
+"""Who is who: names in certificates, the authority of a cluster, and what it trusts."""

@@ -1,0 +1,316 @@
+"""The authority of one cluster, in a directory: it issues, revokes, and hands over to a new one.
+
+    ca.pem   what nodes shall trust             crl.pem  what is revoked
+    now.key  who signs: key and certificate     old.key  who did before, while a rotation lasts
+    issued/SERIAL.pem  every certificate that was issued
+
+One process at a time has it (`opened`). The two files for nodes follow from the two keys: what a
+crash left undone is done when it is opened next.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from gfs_ha.errors import (
+    AlreadyExists,
+    Busy,
+    ConfigError,
+    LimitExceeded,
+    NotFound,
+    PreconditionFailed,
+    UsageError,
+)
+from gfs_ha.pki import files
+from gfs_ha.pki.certificates import (
+    PeerCertificate,
+    describe,
+    load_certificate,
+    load_key,
+    load_lists,
+    to_pem,
+)
+from gfs_ha.pki.names import PeerName, Role, make_name
+from gfs_ha.pki.requests import key_pem
+from gfs_ha.pki.signing import (
+    CERTIFICATE_DAYS_MAX,
+    Signer,
+    cluster_of,
+    make_signer,
+    sign_certificate,
+    sign_list,
+)
+
+ISSUED_MAX = 10_000  # Kept certificates; those that ran out long ago leave first.
+_KEPT_AFTER_END = timedelta(days=90)
+_NOW = "now.key"
+_OLD = "old.key"
+_ISSUED = "issued"
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate that the authority issued."""
+
+    certificate: PeerCertificate
+    revoked: datetime | None
+    outdated: bool  # Signed by the authority before; it ends with the rotation.
+
+
+class Authority:
+    """The authority in a directory. Open it with `opened`, make it with `create`."""
+
+    def __init__(self, directory: Path, current: Signer, previous: Signer | None) -> None:
+        self.directory = directory
+        self.current = current
+        self.previous = previous
+
+    @property
+    def cluster(self) -> str:
+        """Return the id of the cluster that it is for."""
+        return cluster_of(self.current.certificate)
+
+    @property
+    def trusted_pem(self) -> bytes:
+        """Return what nodes shall trust: this authority, in a rotation also the one before."""
+        return b"".join(to_pem(one.certificate) for one in self._signers())
+
+    @property
+    def lists_pem(self) -> bytes:
+        """Return the lists of what is revoked. Raises: ConfigError."""
+        return files.read(self.directory / files.REVOKED)
+
+    def issue(
+        self,
+        key: ec.EllipticCurvePublicKey,
+        name: PeerName,
+        hosts: Iterable[str],
+        now: datetime,
+        days: int,
+    ) -> bytes:
+        """Return a new certificate (PEM), and note it durably.
+
+        Raises: UsageError for days, hosts or another cluster; LimitExceeded, ConfigError.
+        """
+        if not 1 <= days <= CERTIFICATE_DAYS_MAX:
+            raise UsageError(f"{days} days; a certificate is for 1 to {CERTIFICATE_DAYS_MAX}")
+        if name.cluster != self.cluster:
+            raise UsageError(
+                f"{name.uri} is of another cluster; this authority is that of {self.cluster}"
+            )
+        make_name(name.cluster, name.role, name.name)
+        self._forget_old(now)
+        certificate = sign_certificate(self.current, key, name, hosts, now, days)
+        pem = to_pem(certificate)
+        files.write_public(self._issued_path(certificate.serial_number), pem)
+        return pem
+
+    def issued(self) -> list[Issued]:
+        """Return all certificates that are kept, by name and then by end. Raises: ConfigError."""
+        revoked = self._revoked()
+        found: list[Issued] = []
+        for path in sorted((self.directory / _ISSUED).glob("*.pem")):
+            one = describe(load_certificate(files.read(path), path))
+            found.append(
+                Issued(
+                    certificate=one,
+                    revoked=revoked.get(one.authority, {}).get(one.serial),
+                    outdated=one.authority != self.current.id,
+                )
+            )
+        found.sort(key=lambda one: (str(one.certificate.name), one.certificate.expires))
+        return found
+
+    def find(self, wanted: str, role: Role | None, now: datetime) -> list[Issued]:
+        """Return the certificates that a name or a serial (hex) means and that can be revoked.
+
+        Raises: NotFound; UsageError when the name is that of several roles and none is given.
+        """
+        serial = parse_serial(wanted)
+        matching = [
+            one
+            for one in self.issued()
+            if wanted == one.certificate.name.name or serial == one.certificate.serial
+        ]
+        if role is not None:
+            matching = [one for one in matching if one.certificate.name.role is role]
+        good = [one for one in matching if one.revoked is None and one.certificate.expires > now]
+        if not good:
+            why = "all of it are revoked or have run out" if matching else "never issued here"
+            raise NotFound(f"no certificate of {wanted!r} to revoke: {why}; see tls status")
+        roles = sorted({str(one.certificate.name.role) for one in good})
+        if len(roles) > 1:
+            raise UsageError(f"{wanted!r} is the name of {' and '.join(roles)}; give --role")
+        return good
+
+    def revoke(self, certificates: Iterable[PeerCertificate], now: datetime) -> None:
+        """Put certificates onto the list of the authority that signed them, durably."""
+        revoked = self._revoked()
+        for one in certificates:
+            revoked.setdefault(one.authority, {}).setdefault(one.serial, now)
+        self._write_lists(revoked, now)
+
+    def renew_lists(self, now: datetime) -> None:
+        """Sign the lists anew: they are good for 30 days from now."""
+        self._write_lists(self._revoked(), now)
+
+    def rotate(self, now: datetime) -> None:
+        """Make a new authority beside this one; both are trusted until `finish`.
+
+        Raises: PreconditionFailed while a rotation lasts.
+        """
+        if self.previous is not None:
+            raise PreconditionFailed(
+                f"{self.directory}: a rotation is under way; end it with tls rotate --finish"
+            )
+        revoked = self._revoked()
+        fresh = make_signer(self.cluster, now)
+        # The old one is safe under its new name before the new one takes its place.
+        _write_signer(self.directory, _OLD, self.current)
+        _write_signer(self.directory, _NOW, fresh)
+        self.current, self.previous = fresh, self.current
+        self._write_lists(revoked, now)
+        files.write_public(self.directory / files.TRUSTED, self.trusted_pem)
+
+    def finish(self, now: datetime) -> None:
+        """Trust the old authority no more, and destroy its key. Raises: PreconditionFailed."""
+        if self.previous is None:
+            raise PreconditionFailed(f"{self.directory}: no rotation is under way")
+        files.remove(self.directory / _OLD)
+        self.previous = None
+        files.write_public(self.directory / files.TRUSTED, self.trusted_pem)
+        self.renew_lists(now)
+
+    def outdated(self, now: datetime) -> list[Issued]:
+        """Return the good certificates that end with the rotation."""
+        return [
+            one
+            for one in self.issued()
+            if one.outdated and one.revoked is None and one.certificate.expires > now
+        ]
+
+    def _signers(self) -> list[Signer]:
+        return [self.current] if self.previous is None else [self.current, self.previous]
+
+    def _revoked(self) -> dict[bytes, dict[int, datetime]]:
+        path = self.directory / files.REVOKED
+        lists = load_lists(files.read(path), path)
+        found: dict[bytes, dict[int, datetime]] = {}
+        for signer in self._signers():
+            for one in lists:
+                if one.issuer == signer.certificate.subject:
+                    found[signer.id] = {
+                        entry.serial_number: entry.revocation_date_utc for entry in one
+                    }
+        return found
+
+    def _write_lists(self, revoked: dict[bytes, dict[int, datetime]], now: datetime) -> None:
+        number = int(now.timestamp() * 1000)
+        lists = [
+            sign_list(signer, revoked.get(signer.id, {}), now, number) for signer in self._signers()
+        ]
+        data = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in lists)
+        files.write_public(self.directory / files.REVOKED, data)
+
+    def _issued_path(self, serial: int) -> Path:
+        return self.directory / _ISSUED / f"{serial:040x}.pem"
+
+    def _forget_old(self, now: datetime) -> None:
+        """Keep the number of kept certificates below its limit. Raises: LimitExceeded."""
+        paths = list((self.directory / _ISSUED).glob("*.pem"))
+        if len(paths) < ISSUED_MAX:
+            return
+        gone = 0
+        for path in paths:
+            if load_certificate(files.read(path), path).not_valid_after_utc + _KEPT_AFTER_END < now:
+                files.remove(path)
+                gone += 1
+        if not gone:
+            raise LimitExceeded(
+                f"{self.directory}: {len(paths)} certificates are in use; the limit is {ISSUED_MAX}"
+            )
+
+
+def create(directory: Path, cluster: str, now: datetime) -> Authority:
+    """Make the authority of a cluster in a directory. Raises: AlreadyExists, UsageError."""
+    make_name(cluster, Role.ADMIN, "admin")
+    if is_authority(directory) or (directory / files.TRUSTED).exists():
+        raise AlreadyExists(f"{directory} holds an authority already; tls rotate renews it")
+    files.make_directory(directory)
+    files.make_directory(directory / _ISSUED)
+    with _locked(directory):
+        authority = Authority(directory, make_signer(cluster, now), None)
+        authority._write_lists({}, now)
+        files.write_public(directory / files.TRUSTED, authority.trusted_pem)
+        _write_signer(directory, _NOW, authority.current)
+    return authority
+
+
+@contextmanager
+def opened(directory: Path) -> Iterator[Authority]:
+    """Give the authority of a directory to one process at a time.
+
+    Raises: NotFound when there is none; ConfigError for its files; Busy while another changes it.
+    """
+    if not is_authority(directory):
+        raise NotFound(f"{directory} holds no authority; make one with gfsctl admin tls init")
+    with _locked(directory):
+        current = _read_signer(directory, _NOW)
+        previous = _read_signer(directory, _OLD) if (directory / _OLD).exists() else None
+        if previous is not None and previous.id == current.id:
+            previous = None  # A rotation was cut short before the new one was in place.
+        authority = Authority(directory, current, previous)
+        trusted = directory / files.TRUSTED
+        if not trusted.exists() or files.read(trusted) != authority.trusted_pem:
+            files.write_public(trusted, authority.trusted_pem)
+        yield authority
+
+
+def is_authority(directory: Path) -> bool:
+    """Return True when the directory holds an authority."""
+    return (directory / _NOW).exists()
+
+
+def parse_serial(text: str) -> int | None:
+    """Return the serial that hex digits (with or without 0x) mean, None when they are none."""
+    try:
+        return int(text, 16)
+    except ValueError:
+        return None
+
+
+def _write_signer(directory: Path, name: str, signer: Signer) -> None:
+    # In one file: key and certificate are never of two different authorities.
+    files.write_secret(directory / name, key_pem(signer.key) + to_pem(signer.certificate))
+
+
+def _read_signer(directory: Path, name: str) -> Signer:
+    path = directory / name
+    data = files.read_secret(path)
+    return Signer(load_certificate(data, path), load_key(data, path))
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    try:
+        number = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"{directory}: cannot be locked: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Busy(f"{directory}: another command changes this authority; try again") from error
+        yield
+    finally:
+        os.close(number)

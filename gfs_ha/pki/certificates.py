@@ -1,0 +1,229 @@
+"""What a certificate says, and whether a directory's certificates and key fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from gfs_ha.errors import ConfigError, Denied
+from gfs_ha.pki.names import PeerName, parse_uri
+
+TRUSTED_MAX = 8  # Certificates in one ca.pem; a rotation needs two.
+WARN_BEFORE = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCertificate:
+    """A certificate that was verified: whose it is, and what decides whether it stays good."""
+
+    name: PeerName
+    serial: int
+    authority: bytes  # Key id of the authority that signed it.
+    expires: datetime
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Authorities:
+    """The authorities that are trusted."""
+
+    certificates: tuple[x509.Certificate, ...]
+
+    @property
+    def ids(self) -> frozenset[bytes]:
+        """Return their key ids."""
+        return frozenset(key_id(one) for one in self.certificates)
+
+    @property
+    def pem(self) -> str:
+        return "".join(to_pem(one).decode("ascii") for one in self.certificates)
+
+    def issuer_of(self, authority: bytes) -> x509.Certificate | None:
+        """Return the one of that key id."""
+        return next((one for one in self.certificates if key_id(one) == authority), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Revocations:
+    """What the lists of revoked certificates say. A list is for the authority that signed it.
+
+    One that has run out still counts: what it revokes stays revoked, only news may be missing.
+    """
+
+    revoked: frozenset[tuple[bytes, int]] = frozenset()  # (authority, serial)
+    expires: datetime | None = None  # The earliest end of a list; None: there is no list.
+
+    def has(self, certificate: PeerCertificate) -> bool:
+        """Return True when the certificate is revoked."""
+        return (certificate.authority, certificate.serial) in self.revoked
+
+
+def to_pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def key_id(certificate: x509.Certificate) -> bytes:
+    """Return the key id of an authority. Raises: ConfigError when it has none."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+    except (x509.ExtensionNotFound, ValueError) as error:
+        raise ConfigError("an authority's certificate has no key id; it is none of ours") from error
+    return found.value.digest
+
+
+def describe(certificate: x509.Certificate) -> PeerCertificate:
+    """Return what a certificate says. Raises: Denied when it is none of ours."""
+    try:
+        extensions = certificate.extensions
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        signer = extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError) as error:
+        raise Denied(f"the certificate carries no name of ours ({error})") from error
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    if len(uris) != 1 or signer.key_identifier is None:
+        raise Denied(f"the certificate carries {len(uris)} names; one of ours carries exactly one")
+    hosts = [*names.get_values_for_type(x509.DNSName)]
+    hosts.extend(str(one) for one in names.get_values_for_type(x509.IPAddress))
+    return PeerCertificate(
+        name=parse_uri(uris[0]),
+        serial=certificate.serial_number,
+        authority=signer.key_identifier,
+        expires=certificate.not_valid_after_utc,
+        hosts=tuple(hosts),
+    )
+
+
+def describe_der(data: bytes) -> PeerCertificate:
+    """Return what a peer's certificate says. Raises: Denied when it is none of ours."""
+    try:
+        return describe(x509.load_der_x509_certificate(data))
+    except ValueError as error:
+        raise Denied(f"the certificate cannot be read ({error})") from error
+
+
+def load_certificate(data: bytes, where: object) -> x509.Certificate:
+    """Return the one certificate of a PEM file. Raises: ConfigError naming `where`."""
+    found = _load_all(data, where)
+    if len(found) != 1:
+        raise ConfigError(f"{where}: holds {len(found)} certificates; one belongs there")
+    return found[0]
+
+
+def load_authorities(data: bytes, where: object) -> Authorities:
+    """Return the trusted authorities of a PEM file. Raises: ConfigError naming `where`."""
+    found = _load_all(data, where)
+    if not 1 <= len(found) <= TRUSTED_MAX:
+        raise ConfigError(f"{where}: holds {len(found)} authorities; 1 to {TRUSTED_MAX} may be")
+    for one in found:
+        key_id(one)
+        try:
+            limits = one.extensions.get_extension_for_class(x509.BasicConstraints).value
+        except (x509.ExtensionNotFound, ValueError) as error:
+            raise ConfigError(f"{where}: a certificate in it is no authority's") from error
+        if not limits.ca:
+            raise ConfigError(f"{where}: a certificate in it is no authority's")
+    return Authorities(tuple(found))
+
+
+def load_revocations(data: bytes, authorities: Authorities, where: object) -> Revocations:
+    """Return what the lists in a PEM file revoke; lists of authorities not trusted say nothing.
+
+    Raises: ConfigError naming `where`, also when a list was not signed by whom it names.
+    """
+    revoked: set[tuple[bytes, int]] = set()
+    ends: list[datetime] = []
+    for one in load_lists(data, where):
+        issuer = _issuer(one, authorities, where)
+        if issuer is None:
+            continue
+        authority = key_id(issuer)
+        revoked.update((authority, entry.serial_number) for entry in one)
+        if one.next_update_utc is not None:
+            ends.append(one.next_update_utc)
+    return Revocations(frozenset(revoked), min(ends, default=None))
+
+
+def load_lists(data: bytes, where: object) -> list[x509.CertificateRevocationList]:
+    """Return the lists of a PEM file. Raises: ConfigError naming `where`."""
+    end = b"-----END X509 CRL-----"
+    parts = [part + end for part in data.split(end)[:-1]]
+    if not parts or len(parts) > TRUSTED_MAX:
+        raise ConfigError(f"{where}: holds {len(parts)} lists; 1 to {TRUSTED_MAX} may be")
+    try:
+        return [x509.load_pem_x509_crl(part) for part in parts]
+    except ValueError as error:
+        raise ConfigError(f"{where}: is no list of revoked certificates ({error})") from error
+
+
+def load_key(data: bytes, where: object) -> ec.EllipticCurvePrivateKey:
+    """Return the private key of a PEM file. Raises: ConfigError naming `where`."""
+    try:
+        key = serialization.load_pem_private_key(data, password=None)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{where}: is no private key without a password") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ConfigError(f"{where}: is no elliptic-curve key; those of a cluster are P-256")
+    return key
+
+
+def check_own(
+    certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, authorities: Authorities
+) -> PeerCertificate:
+    """Return what our own certificate says. Raises: ConfigError: key or authority do not fit."""
+    if certificate.public_key() != key.public_key():
+        raise ConfigError("the key is not that of the certificate")
+    try:
+        own = describe(certificate)
+    except Denied as error:
+        raise ConfigError(error.message) from error
+    issuer = authorities.issuer_of(own.authority)
+    if issuer is None or not signed_by(certificate, issuer):
+        raise ConfigError("the certificate was not issued by an authority that is trusted here")
+    return own
+
+
+def signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Return True when the signature is that of the issuer."""
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def days_left(expires: datetime, now: datetime) -> int:
+    """Return the whole days until then, negative when it has passed."""
+    return int((expires - now) // timedelta(days=1))
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """Return the SHA-256 of the certificate in hex, as other tools show it."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def _issuer(
+    one: x509.CertificateRevocationList, authorities: Authorities, where: object
+) -> x509.Certificate | None:
+    same: Sequence[x509.Certificate] = [
+        issuer for issuer in authorities.certificates if issuer.subject == one.issuer
+    ]
+    for issuer in same:
+        public = issuer.public_key()
+        if isinstance(public, ec.EllipticCurvePublicKey) and one.is_signature_valid(public):
+            return issuer
+    if same:
+        raise ConfigError(f"{where}: a list in it was not signed by the authority that it names")
+    return None
+
+
+def _load_all(data: bytes, where: object) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(data)
+    except ValueError as error:
+        raise ConfigError(f"{where}: holds no certificate ({error})") from error

@@ -1,0 +1,69 @@
+"""How a node gets its TLS directory: a key made there, a certificate for it, whom to trust."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from gfs_ha.pki import files
+from gfs_ha.pki.authority import Authority
+from gfs_ha.pki.names import PeerName
+from gfs_ha.pki.requests import key_pem, make_key, make_request, read_request
+from gfs_ha.pki.signing import CERTIFICATE_DAYS_DEFAULT
+
+
+def enrol(
+    authority: Authority,
+    name: PeerName,
+    hosts: Sequence[str],
+    out: Path,
+    now: datetime,
+    days: int = CERTIFICATE_DAYS_DEFAULT,
+) -> None:
+    """Fill a TLS directory on the authority's own machine: a new key and all that belongs to it.
+
+    What was there is replaced; a process that uses it takes the new files over while it runs.
+    Raises: UsageError, LimitExceeded, ConfigError.
+    """
+    key = make_key()
+    certificate = authority.issue(key.public_key(), name, hosts, now, days)
+    files.make_directory(out)
+    give_trust(authority, out)
+    files.write_secret(out / files.KEY, key_pem(key))
+    files.write_public(out / files.CERTIFICATE, certificate)
+
+
+def give_trust(authority: Authority, out: Path) -> None:
+    """Write down whom a node trusts and what is revoked. Raises: ConfigError."""
+    files.make_directory(out)
+    files.write_public(out / files.TRUSTED, authority.trusted_pem)
+    files.write_public(out / files.REVOKED, authority.lists_pem)
+
+
+def request(name: PeerName, hosts: Sequence[str], out: Path) -> None:
+    """Make a key on the node that will use it, and the request to sign. Raises: AlreadyExists."""
+    files.make_directory(out)
+    files.refuse_existing(out / files.KEY, "another --out, or remove it if nothing uses it")
+    key = make_key()
+    asked = make_request(key, name, hosts)
+    files.write_secret(out / files.KEY, key_pem(key))
+    files.write_public(out / files.REQUEST, asked)
+
+
+def answer(
+    authority: Authority,
+    asked: Path,
+    out: Path,
+    now: datetime,
+    days: int = CERTIFICATE_DAYS_DEFAULT,
+) -> PeerName:
+    """Sign a request as it stands; return whose it was. The key stays where it was made.
+
+    Raises: ConfigError for what is no request of ours; UsageError, LimitExceeded.
+    """
+    key, name, hosts = read_request(files.read(asked), asked)
+    certificate = authority.issue(key, name, hosts, now, days)
+    give_trust(authority, out)
+    files.write_public(out / files.CERTIFICATE, certificate)
+    return name
