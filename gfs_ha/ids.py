@@ -18,10 +18,14 @@ InodeId = NewType("InodeId", int)
 StartId = NewType("StartId", int)  # random uint64 of one run of a process.
 LogIndex = NewType("LogIndex", int)
 
+TraceId = NewType("TraceId", int)  # random, 63 bits: one command of a client, wherever it is seen.
+
 NO_SESSION = SessionId(0)
+NO_TRACE = TraceId(0)
 ROOT_INODE = InodeId(1)
 
 _COUNTER_BITS = 48
+_TRACE_DIGITS = 16
 _COUNTER_MAX = (1 << _COUNTER_BITS) - 1
 _INCARNATION_MAX = (1 << 16) - 1
 
@@ -77,3 +81,15 @@ def incarnation_of_order(index: LogIndex) -> int:
 def format_id(value: int) -> str:
     """Return a 64-bit id as people and JSON see it, `0x1000000000007`."""
     return f"0x{value:x}"
+
+
+def format_trace(trace_id: TraceId) -> str:
+    """Return a trace id as people and JSON see it: 16 hexadecimal digits."""
+    return f"{trace_id:016x}"
+
+
+def parse_trace(text: str) -> TraceId | None:
+    """Return the trace id that 16 hexadecimal digits stand for, None for anything else."""
+    if len(text) != _TRACE_DIGITS or not set(text.lower()) <= set("0123456789abcdef"):
+        return None
+    return TraceId(int(text, 16)) or None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gfs_ha.config import Config
 
 _LEVELS = ("debug", "info", "warning", "error")
+_FORMATS = ("text", "json")
 
 _config_option = click.option(
     "--config",
@@ -50,6 +51,14 @@ _log_level_option = click.option(
     default="info",
     show_default=True,
 )
+_log_format_option = click.option(
+    "--log-format",
+    envvar="GFS_LOG_FORMAT",
+    type=click.Choice(_FORMATS),
+    default="text",
+    show_default=True,
+    help="Lines for people, or one JSON object per line.",
+)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,6 +78,7 @@ _log_level_option = click.option(
 @_insecure_option
 @_log_file_option
 @_log_level_option
+@_log_format_option
 def master(
     config_file: str | None,
     bootstrap: bool,
@@ -77,6 +87,7 @@ def master(
     insecure: bool,
     log_file: str | None,
     log_level: str,
+    log_format: str,
 ) -> None:
     """Run one master of a gfs-ha cluster until SIGTERM.
 
@@ -101,7 +112,7 @@ def master(
             raise ConfigError(f"{config.path}: has no [master]; this file is not one of a master")
         if check_config:
             return _say_right(config)
-        _settle(config, config.master.name, log_level, log_file)
+        _settle(config, config.master.name, log_level, log_format, log_file)
         from gfs_ha.master.server import recover_master, run_master
 
         if recover:
@@ -117,12 +128,14 @@ def master(
 @_insecure_option
 @_log_file_option
 @_log_level_option
+@_log_format_option
 def chunkserver(
     config_file: str | None,
     check_config: bool,
     insecure: bool,
     log_file: str | None,
     log_level: str,
+    log_format: str,
 ) -> None:
     """Run one chunkserver of a gfs-ha cluster until SIGTERM.
 
@@ -140,7 +153,7 @@ def chunkserver(
             )
         if check_config:
             return _say_right(config)
-        _settle(config, config.chunkserver.name, log_level, log_file)
+        _settle(config, config.chunkserver.name, log_level, log_format, log_file)
         from gfs_ha.chunk.server import run_chunkserver
 
         return run_chunkserver(config, insecure=insecure)
@@ -172,11 +185,11 @@ def _say_right(config: Config) -> int:
     return 0
 
 
-def _settle(config: Config, name: str, level: str, file: str | None) -> None:
+def _settle(config: Config, name: str, level: str, form: str, file: str | None) -> None:
     """Open the log, and leave the directory of whoever started us: it may have to go away."""
-    from gfs_ha.logs import start_logging
+    from gfs_ha.logs.start import start_logging
 
-    start_logging(name, level, Path(file).absolute() if file else None)
+    start_logging(name, level, Path(file).absolute() if file else None, form, keep=True)
     os.chdir(config.path.parent)
 
 

@@ -89,7 +89,7 @@ class Session:
         import logging
 
         if self.options.verbose:
-            from gfs_ha.logs import start_logging
+            from gfs_ha.logs.start import start_logging
 
             start_logging("gfsctl")
         else:

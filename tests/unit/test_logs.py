@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gfs_ha import logs
 from gfs_ha.errors import ConfigError
+from gfs_ha.logs import start as logs
+from gfs_ha.logs.facts import LINE_CHARACTERS_MAX
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def test_what_comes_from_outside_begins_no_line_and_floods_none(tmp_path: Path) 
     logging.getLogger("x").info("name=%s", "a\n2026 ERROR forged\x1b[31m" + "y" * 10_000)
     (line,) = path.read_text().splitlines()
     assert "name=a\\x0a2026 ERROR forged\\x1b[31m" in line
-    assert len(line) < logs.LINE_CHARACTERS_MAX + 200
+    assert len(line) < LINE_CHARACTERS_MAX + 200
 
 
 def test_an_error_keeps_its_traceback(tmp_path: Path) -> None:

@@ -8,39 +8,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from gfs_ha.errors import ConfigError
 from gfs_ha.limits import MIB
+from gfs_ha.logs.formats import FORMATS, TEXT, formatter
+from gfs_ha.logs.ring import LogRing
 
 LOG_BYTES_MAX = 8 * MIB  # Of one file; with the files kept behind it a log is 4 times that.
 LOG_FILES_KEPT = 3
-LINE_CHARACTERS_MAX = 4000
 LEVELS = ("debug", "info", "warning", "error")
-
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
-
-
-class LineFormatter(logging.Formatter):
-    """One line per record: UTC time, level, process, module, message. A traceback follows it."""
-
-    def __init__(self, process_name: str) -> None:
-        super().__init__()
-        self._process_name = process_name
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line. What came from outside cannot begin a line of its own."""
-        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        message = record.getMessage().translate(_CONTROL)
-        if len(message) > LINE_CHARACTERS_MAX:
-            message = f"{message[:LINE_CHARACTERS_MAX]}… ({len(message)} characters)"
-        module = record.name.removeprefix("gfs_ha.")
-        line = f"{when[:-6]}Z {record.levelname} {self._process_name} {module}: {message}"
-        if record.exc_info:
-            line = f"{line}\n{self.formatException(record.exc_info)}"
-        return line
 
 
 class BoundedFileHandler(RotatingFileHandler):
@@ -71,11 +49,21 @@ class BoundedFileHandler(RotatingFileHandler):
             print(f"the log {self.baseFilename} cannot be written: {error}", file=sys.stderr)
 
 
-def start_logging(process_name: str, level: str = "info", file: Path | None = None) -> None:
+def start_logging(
+    process_name: str,
+    level: str = "info",
+    file: Path | None = None,
+    form: str = TEXT,
+    keep: bool = False,
+) -> None:
     """Send the log of this process to `file`, or to standard error. Later calls replace it.
+
+    Args: `form` is one of FORMATS; with `keep` the newest lines are kept in memory as well, for
+    who asks for them by the network.
 
     Raises: ConfigError when the file cannot be opened, or for a level that is none of LEVELS.
     """
+    assert form in FORMATS, form
     if level not in LEVELS:
         raise ConfigError(f"{level!r} is no log level; levels are {', '.join(LEVELS)}")
     handler: logging.Handler
@@ -87,11 +75,13 @@ def start_logging(process_name: str, level: str = "info", file: Path | None = No
             handler = BoundedFileHandler(file)
         except OSError as error:
             raise ConfigError(f"{file}: cannot write the log: {error.strerror}") from error
-    handler.setFormatter(LineFormatter(process_name))
+    handler.setFormatter(formatter(form, process_name))
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
         old.close()
     root.addHandler(handler)
+    if keep:
+        root.addHandler(LogRing())
     root.setLevel(level.upper())
     logging.captureWarnings(True)

@@ -1,0 +1,88 @@
+"""What one log line says: its constant words, its facts by name, and whose trace it belongs to."""
+
+from __future__ import annotations
+
+import logging
+import re
+from functools import lru_cache
+
+from gfs_ha.ids import NO_TRACE, TraceId
+from gfs_ha.logs.trace import current_trace
+
+LINE_CHARACTERS_MAX = 4000
+
+# A number beyond this is not the same any more after most readers of JSON.
+_EXACT_MAX = 1 << 53
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
+_PLACE = re.compile(r"(?:(\w+)=)?(%[-#0 +]*\d*(?:\.\d+)?([diouxXeEfFgGcrsa%]))")
+
+Fact = str | int | float
+
+
+def line_text(record: logging.LogRecord) -> str:
+    """Return the message with its facts, in one line and bounded.
+
+    What came from outside cannot begin a line of its own.
+    """
+    return _bounded(record.getMessage())
+
+
+def trace_of(record: logging.LogRecord) -> TraceId:
+    """Return the trace id that the record was given, or that of the present thread."""
+    return getattr(record, "trace_id", NO_TRACE) or current_trace()
+
+
+def words_and_facts(record: logging.LogRecord) -> tuple[str, dict[str, Fact]]:
+    """Return the constant words of a message, and what stands in it as key=value, by key.
+
+    Where the places in the message are not of that kind the words are the whole message.
+    """
+    args = record.args
+    if not isinstance(args, tuple) or not isinstance(record.msg, str):
+        return line_text(record), {}
+    pieces, places = _taken_apart(record.msg)
+    if places != len(args):
+        return line_text(record), {}
+    given = iter(args)
+    words: list[str] = []
+    facts: dict[str, Fact] = {}
+    for text, key, form in pieces:
+        words.append(text)
+        if form == "%%":
+            words.append("%")
+        elif form and key and key not in facts:
+            facts[key] = _fact(form, next(given))
+        elif form:
+            words.append((f"{key}=" if key else "") + form % (next(given),))
+    return _bounded(" ".join("".join(words).split())), facts
+
+
+@lru_cache(maxsize=512)
+def _taken_apart(message: str) -> tuple[list[tuple[str, str, str]], int]:
+    """Return (text before it, key, form) of each place in a message, and how many take a value."""
+    pieces: list[tuple[str, str, str]] = []
+    at = places = 0
+    for match in _PLACE.finditer(message):
+        key, form, kind = match.group(1) or "", match.group(2), match.group(3)
+        places += kind != "%"
+        pieces.append((message[at : match.start()], key, "%%" if kind == "%" else form))
+        at = match.end()
+    pieces.append((message[at:], "", ""))
+    return pieces, places
+
+
+def _fact(form: str, value: object) -> Fact:
+    text = form % (value,)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if form[-1] in "di" and abs(value) <= _EXACT_MAX:
+            return int(value)
+        if form[-1] in "fFgGeE":
+            return float(text)
+    return _bounded(text)
+
+
+def _bounded(text: str) -> str:
+    text = text.translate(_CONTROL)
+    if len(text) > LINE_CHARACTERS_MAX:
+        return f"{text[:LINE_CHARACTERS_MAX]}… ({len(text)} characters)"
+    return text
