@@ -30,6 +30,14 @@ def count_text(count: int, one: str = "", many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def least_text(milliseconds: float) -> str:
+    """Return how long something takes at least; what is shorter than a second is no more than it.
+
+    Nobody waits for less, and `0.0 s` would say that it takes no time.
+    """
+    return duration_text(max(1000, milliseconds))
+
+
 def age_text(milliseconds: int) -> str:
     """Return `3.0 s ago`, or `never` for a negative age."""
     return "never" if milliseconds < 0 else f"{duration_text(milliseconds)} ago"

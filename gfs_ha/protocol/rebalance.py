@@ -32,13 +32,15 @@ class BalanceRow(Word, frozen=True):
 
 
 class PlannedMove(Word, frozen=True):
-    """One copy that would go, and why just there."""
+    """One copy that would go, and why just there; disks are named where a server has several."""
 
     chunk_id: ChunkId
     length: int
     source: str
     target: str
     why: str
+    source_disk: DiskId = DiskId(0)  # 0: its server has only one.
+    target_disk: DiskId = DiskId(0)
 
 
 class RebalancePlan(Word, frozen=True, tag="rebalance_plan"):

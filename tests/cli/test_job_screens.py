@@ -11,7 +11,9 @@ from golden_screen import compare, screen
 
 from gfs_ha.cli.admin import rebalance_screens as rebalance_screens
 from gfs_ha.cli.admin.job_screens import JobHistory, OneJob, said_text
-from gfs_ha.cli.admin.jobs_wait import bar_text, check_ended, ended_text
+from gfs_ha.cli.admin.jobs_wait import bar_text, blocked_text, check_ended, ended_text
+from gfs_ha.cli.document import report_document
+from gfs_ha.cli.render import names
 from gfs_ha.errors import PartlyDone, Unhealthy
 from gfs_ha.ids import ChunkId, DiskId
 from gfs_ha.limits import GIB, MIB
@@ -218,6 +220,42 @@ def test_the_exit_status_of_a_wait_says_how_the_job_ended() -> None:
         check_ended(ended(FAILED))
     assert ended_text(ended(DONE)).startswith("r-19 is done: 10,720 moves, 670.0 GiB in 1 m 0 s")
     assert "paused" in bar_text(ended(PAUSED), 119)
+
+
+def test_a_wait_says_once_what_blocks_a_job_and_the_first_way_out() -> None:
+    away = Blocker(ChunkId(1), "", "cs07 is away: no heartbeat for 4 s", ("bring cs07 back",))
+    row = msgspec.structs.replace(
+        DRAIN, last_error="blocked: cs07 is away", blockers=(away,), blocked=3
+    )
+    assert blocked_text(row) == "blocked: cs07 is away; bring cs07 back"
+    assert blocked_text(msgspec.structs.replace(row, last_error="", blockers=())) == (
+        "3 chunks blocked"
+    )
+    assert blocked_text(msgspec.structs.replace(row, blocked=0)) == ""
+
+
+def test_the_end_of_a_drain_says_what_became_of_its_disk() -> None:
+    of_disk = msgspec.structs.replace(ended(DONE), disk_id=DiskId(1), end="is done: it is lost")
+    assert ended_text(of_disk).endswith("/s); it is lost")
+    assert ended_text(msgspec.structs.replace(of_disk, end="is done")).endswith("/s)")
+
+
+def test_moves_between_disks_of_a_server_name_the_disks_and_no_time_is_none() -> None:
+    within = PlannedMove(
+        *(ChunkId(1), MIB, "cs02", "cs02", "9.0 % full to 2.0 %, its server keeps it"),
+        source_disk=DiskId(0xA1),
+        target_disk=DiskId(0xB2),
+    )
+    plan = msgspec.structs.replace(PLAN, moves=(within,), eta_ms=3)
+    shown = screen(plan, 120)
+    assert "cs02:0xa1" in shown and "cs02:0xb2" in shown
+    assert "at least 1.0 s" in shown and "0.0 s" not in shown
+    (row,) = report_document(plan, {})["moves"]
+    assert (row["source"], row["source_disk"], row["target_disk"]) == ("cs02", "0xa1", "0xb2")
+
+
+def test_names_of_disks_in_a_rebalance_are_those_that_commands_take() -> None:
+    assert next(iter(names(REPORTS["status"]))) == "cs01:0x7001"
 
 
 def test_the_drain_of_a_disk_names_the_disk() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 from gfs_ha.cli import output
+from gfs_ha.cli.names import printable
 from gfs_ha.cli.session import Session
 from gfs_ha.cli.units import count_text, duration_text, share_text, size_text
 from gfs_ha.client.jobs import number_of
@@ -26,15 +27,16 @@ def wait_for_job(session: Session, job: str) -> JobRow:
 
     def look(row: JobRow) -> None:
         nonlocal said
+        # What changes, once; in a file or a log nothing that only moves on.
+        told = blocked_text(row) if shown or row.blocked else row.waits or row.last_error
+        if told and told != said and row.phase not in FINAL:
+            if shown:
+                output.overwrite("")
+            session.warn(f"{row.id} waits: {told}")
+        said = told
         if shown:
             columns = shutil.get_terminal_size().columns
             output.overwrite(bar_text(row, columns - 1))
-            return
-        # In a file or a log: what changes, not what moves on.
-        told = row.waits or row.last_error
-        if told and told != said and row.phase not in FINAL:
-            session.warn(f"{row.id} waits: {told}")
-        said = told
 
     try:
         row = session.operations.jobs.wait(number_of(job), ThreadedRuntime(), look)
@@ -56,6 +58,18 @@ def wait_for_job(session: Session, job: str) -> JobRow:
     return row
 
 
+def blocked_text(row: JobRow) -> str:
+    """Return what keeps chunks where they are, and the first way out; empty: nothing does.
+
+    It stays the same while the reason does, whatever is said of how long it has been so.
+    """
+    if not row.blocked:
+        return ""
+    why = row.last_error or f"{count_text(row.blocked, 'chunk')} blocked"
+    ways = [way for one in row.blockers for way in one.ways[:1]]
+    return f"{why}; {ways[0]}" if ways else why
+
+
 def _attach_text(job: str) -> str:
     return f"{job} goes on; to attach again: gfsctl admin jobs wait {job}"
 
@@ -74,7 +88,9 @@ def ended_text(row: JobRow) -> str:
     took_s = max(0.0, (row.ended_ns - row.made_ns) / 1e9)
     if row.phase == DONE:
         rate = f" ({size_text(row.moved_bytes / took_s)}/s)" if took_s >= 1 and row.moves else ""
-        return f"{row.id} is done: {moved} in {duration_text(took_s * 1000)}{rate}"
+        how = row.end.removeprefix("is done: ") if row.disk_id and ": " in row.end else ""
+        said = f"; {printable(how)}" if how else ""
+        return f"{row.id} is done: {moved} in {duration_text(took_s * 1000)}{rate}{said}"
     if row.phase == CANCELLED:
         return f"{row.id} was cancelled after {moved}; what was moved stays where it is"
     said = row.last_error or f"gfsctl admin jobs logs {row.id} says why"

@@ -15,8 +15,15 @@ from gfs_ha.cli.admin.jobs_wait import progress_text
 from gfs_ha.cli.listing import listing
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.render import names, render
-from gfs_ha.cli.units import count_text, duration_text, share_text, size_text, time_text
-from gfs_ha.ids import format_id
+from gfs_ha.cli.units import (
+    count_text,
+    duration_text,
+    least_text,
+    share_text,
+    size_text,
+    time_text,
+)
+from gfs_ha.ids import DiskId, format_id
 from gfs_ha.protocol.jobs import DONE, FINAL, RUNNING, JobRow
 from gfs_ha.protocol.rebalance import BalanceRow, PlannedMove, RebalancePlan, RebalanceStatus
 
@@ -33,8 +40,8 @@ def _(report: RebalancePlan) -> Iterator[str]:
 
 @names.register
 def _(report: RebalanceStatus) -> Iterator[str]:
-    for row in report.items:
-        yield disk_name(row)
+    for row in report.items:  # As the commands of disks take them.
+        yield f"{row.name}:{format_id(row.disk_id)}"
 
 
 @render.register
@@ -73,7 +80,7 @@ def _headline(report: RebalancePlan) -> Text:
     text = Text(f"{size_text(report.moved_bytes)} in {count_text(report.move_count, 'move')}")
     if report.eta_ms >= 0:
         rate = f"{size_text(report.bytes_per_s)}/s"
-        text.append(f", at least {duration_text(report.eta_ms)} (at {rate})")
+        text.append(f", at least {least_text(report.eta_ms)} (at {rate})")
     text.append(f", to bring all disks {near}")
     if not report.whole:
         text.append("; it is more than could be played through in time", "yellow")
@@ -113,9 +120,18 @@ def _moves_table(moves: tuple[PlannedMove, ...]) -> Table:
     table = listing("=Chunk", ">Length", "From", "To", "Why")
     for move in moves:
         table.add_row(
-            format_id(move.chunk_id), size_text(move.length), move.source, move.target, move.why
+            format_id(move.chunk_id),
+            size_text(move.length),
+            _place(move.source, move.source_disk),
+            _place(move.target, move.target_disk),
+            move.why,
         )
     return table
+
+
+def _place(server: str, disk_id: DiskId) -> str:
+    """Return a server, with the disk where it has several."""
+    return f"{server}:{format_id(disk_id)}" if disk_id else server
 
 
 @render.register
@@ -196,7 +212,7 @@ def _status_table(report: RebalanceStatus, bar: int) -> Table:
 
 def disk_name(row: BalanceRow) -> str:
     """Return the server's name, with the disk where it has several."""
-    return f"{row.name}:{format_id(row.disk_id)}" if row.several else row.name
+    return _place(row.name, row.disk_id if row.several else DiskId(0))
 
 
 def _share(share: float) -> str:

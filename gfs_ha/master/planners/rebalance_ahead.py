@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.master.planners.balance import Balance, Disk, DiskKey, Movable
 from gfs_ha.master.planners.fullness import NOT_WHOLE, movable
 from gfs_ha.master.planners.rebalance import LARGE, NO_TARGET
@@ -50,6 +50,7 @@ class Ahead:
         self._after: dict[DiskKey, ChunkId] = {}
         self._pages: dict[DiskKey, list[ChunkId]] = {}
         self._through: set[DiskKey] = set()
+        self._counts = Counter(server_id for server_id, _ in balance.disks)
 
     def step(self, view: View, scene: Scene, rows: int) -> bool:
         """Play on until so many copies were looked at; return whether there is more to play."""
@@ -117,20 +118,30 @@ class Ahead:
         self.move_count += 1
         self.moved_bytes += chunk.length
         if len(self.moves) < self._listed:
-            racks = f"{source.rack} to {target.rack}" if source.rack != target.rack else source.rack
-            why = f"{share_text(before[0], 1)} full to {share_text(before[1], 1)}, rack {racks}"
-            length = chunk.length
-            self.moves.append(PlannedMove(chunk.chunk_id, length, source.name, target.name, why))
+            where = f"rack {source.rack}"
+            if source.server_id == target.server_id:
+                where = "its server keeps it"
+            elif source.rack != target.rack:
+                where += f" to {target.rack}"
+            why = f"{share_text(before[0], 1)} full to {share_text(before[1], 1)}, {where}"
+            names = (source.name, target.name)
+            disks = (self._shown(source), self._shown(target))
+            self.moves.append(PlannedMove(chunk.chunk_id, chunk.length, *names, why, *disks))
+
+    def _several(self, disk: Disk) -> bool:
+        return self._counts[disk.server_id] > 1
+
+    def _shown(self, disk: Disk) -> DiskId:
+        return disk.disk_id if self._several(disk) else DiskId(0)
 
     # What it came to ----------------------------------------------------------------------------
 
     def rows_of_disks(self) -> tuple[BalanceRow, ...]:
         """Return every disk before and after, in the order of names."""
-        several = Counter(server_id for server_id, _ in self.balance.disks)
         found = []
         for disk in sorted(self.balance.disks.values(), key=lambda one: (one.name, one.disk_id)):
             flow = self._flows[disk.key]
-            row = balance_row(self.balance, disk, several[disk.server_id] > 1)
+            row = balance_row(self.balance, disk, self._several(disk))
             found.append(
                 msgspec.structs.replace(
                     row,

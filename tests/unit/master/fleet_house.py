@@ -30,6 +30,7 @@ class Fleet(House):
     day_minute: int = 12 * 60
     most: dict[int, float] = field(default_factory=dict)
     unheard: set[int] = field(default_factory=set)  # Have not told this leader how full they are.
+    empty_disks: dict[int, int] = field(default_factory=dict)  # Second disks, by server.
 
     def used(self, server: int) -> int:
         """Return how many bytes lie on a server's disk."""
@@ -55,8 +56,11 @@ class Fleet(House):
                 replace(one, total_bytes=total, free_bytes=free, used_share=1 - free / total)
             )
             if one.server_id not in self.dead | self.unheard:
-                key = (ServerId(one.server_id), DiskId(one.disk_id))
-                disks[key] = DiskFacts(one.disk_id, total, free, 0)
+                first = DiskId(100 + one.server_id)
+                disks[one.server_id, first] = DiskFacts(first, total, free, 0)
+        for server, disk in self.empty_disks.items():
+            total = self.totals[server] * LENGTH
+            disks[ServerId(server), DiskId(disk)] = DiskFacts(DiskId(disk), total, total, 0)
         repair = replace(known.repair, candidates=tuple(candidates), disks=disks)
         return replace(known, now_s=self.now_s, repair=repair, day_minute=self.day_minute)
 

@@ -22,7 +22,7 @@ from gfs_ha.master.planners.rebalance_ahead import Ahead
 from gfs_ha.master.planners.rebalance_end import in_use
 from gfs_ha.master.planners.replication import plan_replication
 from gfs_ha.master.planners.scene import Scene
-from gfs_ha.master.state.commands import PlaceCopy
+from gfs_ha.master.state.commands import EnrolledDisk, EnrollServer, PlaceCopy
 from gfs_ha.master.state.job_commands import StartJob
 from gfs_ha.protocol.jobs import (
     CANCELLED,
@@ -446,6 +446,18 @@ def test_a_move_is_never_turned_round() -> None:
     full, empty = alone(1, 56), alone(2, 44)
     assert balance(full, empty).target(full, ONE_CHUNK, nobody) is empty
     assert balance(full, empty).target(full, big, nobody) is None
+
+
+def test_moves_of_a_plan_name_disks_where_a_server_has_several() -> None:
+    fleet = uneven()
+    one = foreseen(fleet).moves[0]
+    assert (one.source_disk, one.target_disk) == (0, 0)
+    disks = (EnrolledDisk(101, 1 << 40), EnrolledDisk(901, 1 << 40))
+    fleet.tables.do(EnrollServer("cs1", 0, "127.0.0.1", 7301, "r1", "h1", 2, 1, disks))
+    fleet.empty_disks = {1: 901}
+    within = [move for move in foreseen(fleet).moves if move.source == move.target]
+    assert within and {(move.source_disk, move.target_disk) for move in within} == {(101, 901)}
+    assert all(move.why.endswith("its server keeps it") for move in within)
 
 
 def test_several_disks_of_a_server_are_as_full_as_each_other_too() -> None:
