@@ -154,6 +154,10 @@ def test_paths_and_ids_are_those_of_the_cluster(gfsctl: Gfsctl, home: str) -> No
     named = f"cs1:0x{disk.disk_id:x}"
     for words in ("drain cs1:", "undrain cs1:0x", "replace cs1"):
         assert named in ask(gfsctl, f"gfsctl admin disks {words}", "zsh")
+    (bare,) = ask(gfsctl, f"gfsctl admin disks drain {named[4:-1]}", "zsh")[1:]
+    assert bare == named[4:], "an id alone is a name, too"
+    (placed,) = ask(gfsctl, "gfsctl admin disks drain cs1:/", "zsh")[1:]
+    assert placed == f"cs1:{disk.directory}"
     assert ask(gfsctl, "gfsctl admin disks ls cs")[1:] == ["cs1", "cs2", "cs3", "cs4"]
     assert ask(gfsctl, "gfsctl admin masters show ")[1:] == ["m1", "m2", "m3"]
     assert ask(gfsctl, "gfsctl put --context=x")[1:] == []

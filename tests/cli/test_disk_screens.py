@@ -14,7 +14,7 @@ from gfs_ha.cli.admin.replace_steps import MissedThere, guide_of
 from gfs_ha.cli.document import report_document
 from gfs_ha.cli.render import render, text_of
 from gfs_ha.client.disks import DiskReport
-from gfs_ha.errors import NotFound
+from gfs_ha.errors import NotFound, PreconditionFailed
 from gfs_ha.ids import DiskId, ServerId
 from gfs_ha.protocol.disks import FAILED, LOST, SILENT, DiskStanding
 from gfs_ha.protocol.server_modes import DRAINED, DRAINING, IN_SERVICE, PlaceRow
@@ -93,7 +93,10 @@ def test_why_a_disk_does_not_serve_is_said_below_the_table() -> None:
 
 @pytest.mark.parametrize(
     ("word", "disk"),
-    [("cs1:0xa1", A), ("0xB2", B), ("cs1:/disks/b", B), ("cs1:/disks/b/", B), ("cs10:0xc3", OTHER)],
+    [
+        *(("cs1:0xa1", A), ("0xB2", B), ("cs1:/disks/b", B), ("cs1:/disks/b/", B)),
+        *(("cs10:0xc3", OTHER), ("cs1:b", B), ("cs1:disks/b", B), ("cs10:a", OTHER)),
+    ],
 )
 def test_a_disk_is_named_by_its_id_or_by_where_it_is(word: str, disk: DiskStanding) -> None:
     assert named_disks(ROWS, (word,)) == [disk]
@@ -108,7 +111,10 @@ def test_a_disk_is_named_by_its_id_or_by_where_it_is(word: str, disk: DiskStandi
         ("cs10:0xa1", "there are cs10:0xc3"),
         ("161", "there are cs1:0xa1"),
         ("cs1:", "there are cs1:0xa1"),
-        ("cs1", "there are cs1:0xa1, cs1:0xb2"),
+        ("cs1", "cs1 is a chunkserver, and no disk; there are cs1:0xa1, cs1:0xb2"),
+        ("cs1:/b", "there is no disk cs1:/b; there are cs1:0xa1"),
+        ("b", "there is no disk b; there are cs1:0xa1"),
+        ("cs1:isks/b", "there is no disk cs1:isks/b; there are"),
         ("", "there are cs1:0xa1"),
     ],
 )
@@ -122,7 +128,49 @@ def test_two_disks_in_one_directory_are_told_apart_by_their_ids() -> None:
     twin = replace(B, directory="/disks/a", state=LOST)
     with pytest.raises(NotFound) as refused:
         named_disks((A, twin), ("cs1:/disks/a",))
-    assert "names 2 disks" in str(refused.value)
+    assert "names 2 disks; say which one: cs1:0xa1, cs1:0xb2" in str(refused.value)
+
+
+def test_the_last_part_of_a_directory_is_no_name_where_two_end_so() -> None:
+    twin = replace(B, directory="/more/a")
+    with pytest.raises(NotFound) as refused:
+        named_disks((A, twin), ("cs1:a",))
+    assert "say which one: cs1:0xa1, cs1:0xb2" in str(refused.value)
+    assert named_disks((A, twin), ("cs1:more/a",)) == [twin]
+    bare = replace(B, directory="a")
+    assert named_disks((A, bare), ("cs1:a",)) == [bare], "a whole name comes first"
+    assert named_disks((A, replace(B, directory="/x/0xa1")), ("cs1:0xa1",)) == [A]
+
+
+def test_a_whole_server_in_the_place_of_a_disk_is_told_how_it_is_drained() -> None:
+    with pytest.raises(NotFound) as refused:
+        named_disks(ROWS, ("cs1",), "gfsctl admin chunkservers drain")
+    assert str(refused.value).endswith("; for all of it: gfsctl admin chunkservers drain cs1")
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (replace(A, state=FAILED, why="EIO"), "disk cs1:0xa1 is failed (EIO)"),
+        (replace(A, state=LOST, why="gone"), "gfsctl admin disks replace cs1:0xa1"),
+        (replace(A, state=DRAINED, mode=DRAINED), "disk cs1:0xa1 is drained already"),
+        (replace(A, state=SILENT, mode=DRAINED), "disk cs1:0xa1 is drained already"),
+        (B, "job x-4 is emptying disk cs1:0xb2 already"),
+    ],
+)
+def test_what_would_not_begin_is_refused_before_it_is_planned(row: DiskStanding, said: str) -> None:
+    with pytest.raises(PreconditionFailed) as refused:
+        disk_drain.check_drainable([OTHER, row])
+    assert said in str(refused.value)
+
+
+def test_other_disks_of_the_server_that_were_drained_are_the_way_out() -> None:
+    disk_drain.check_drainable([A, OTHER])
+    drained = replace(B, state=DRAINED, mode=DRAINED)
+    lost = replace(B, disk_id=DiskId(0xE5), state=LOST, mode=DRAINED)
+    elsewhere = replace(OTHER, state=DRAINED, mode=DRAINED)
+    found = list(disk_drain.ways_out([A], (A, drained, lost, elsewhere)))
+    assert found == ["cs1:0xb2 is drained and could take them: gfsctl admin disks undrain cs1:0xb2"]
 
 
 def test_a_disk_that_works_is_emptied_before_it_is_changed() -> None:
@@ -175,6 +223,12 @@ def test_a_lost_disk_comes_back_or_is_forgotten() -> None:
     assert "mount it and restart cs1" in guide.steps[0]
     away = guide_of(replace(A, state=SILENT, why="cs1 is dead"), missed(place(1, (2, 3))))
     assert not away.ready and "chunkservers show cs1" in away.steps[0]
+
+
+def test_the_guide_says_where_the_server_told_of_other_chunks_than_the_tables_have() -> None:
+    assert "1 (1000 B) by the tables; its server told of 12 last" in shown(A, place(1, (1, 2, 3)))
+    assert "by the tables" not in shown(replace(A, chunk_count=1), place(1, (1, 2, 3)))
+    assert "by the tables" not in shown(replace(A, state=LOST), place(1, (1, 2, 3)))
 
 
 def test_the_guide_is_a_document_for_programs() -> None:

@@ -40,7 +40,7 @@ def test_the_only_disk_of_a_server_is_drained_and_taken_back(disks: Gfsctl, home
     disks.library.write_bytes(f"{home}/f", b"x" * 3000)
     name = f"cs4:{disk_of(disks, 'cs4')['disk_id']}"
     planned = disks.ok(*DISKS, "drain", name, "-n", "-o", "json").json
-    assert planned["kind"] == "DrainPlan" and planned["servers"] == [name]
+    assert planned["kind"] == "DrainPlan" and planned["disks"] == [name]
     assert planned["left_in_service"] == 3, "its server is left without a disk"
     slow = disks.ok(*DISKS, "drain", name, "-n", "--bwlimit", "1KiB/s", "-o", "json").json
     assert slow["eta_ms"] >= slow["move_bytes"] * 1000 // 1024
@@ -67,6 +67,34 @@ def test_the_only_disk_of_a_server_is_drained_and_taken_back(disks: Gfsctl, home
     assert "in service already" in disks.refused(4, *DISKS, "undrain", name)
     assert disks("admin", "jobs", "wait", job).status in (0, 11)
     assert disks.library.read_bytes(f"{home}/f") == b"x" * 3000
+
+
+def test_what_cannot_begin_ends_as_the_drain_would_also_if_it_is_only_asked_for(
+    disks: Gfsctl,
+) -> None:
+    servers = ["cs4", "cs3", "cs2"]
+    name, *more = (f"{one}:{disk_of(disks, one)['disk_id']}" for one in servers)
+    for words in ((), ("-o", "json")):
+        ended = disks(*DISKS, "drain", name, *more, "-n", *words)
+        assert ended.status == 4 and "without -y it would not begin" in ended.err
+    planned = disks.ok(*DISKS, "drain", name, *more, "-n", "-y", "-o", "json").json
+    assert planned["servers"] == servers and planned["disks"] == [name, *more]
+    assert disks.ok(*DISKS, "drain", name, "-n", "-o", "name").out.decode().split() == [name]
+    disks.ok(*DISKS, "drain", name, "-y", "--wait", "-q")
+    for option in ((), ("-n",)):
+        assert "drained already" in disks.refused(4, *DISKS, "drain", name, "-y", *option)
+
+
+def test_a_disk_is_named_by_the_end_of_its_directory_and_a_server_is_told_apart(
+    disks: Gfsctl,
+) -> None:
+    where = str(disk_of(disks, "cs2")["directory"])
+    name = f"cs2:{disk_of(disks, 'cs2')['disk_id']}"
+    guide = disks.ok(*DISKS, "replace", f"cs2:{where.rpartition('/')[2]}", "-o", "name")
+    assert guide.out.decode().split() == [name]
+    for verb in ("drain", "undrain"):
+        said = disks.refused(3, *DISKS, verb, "cs2")
+        assert "cs2 is a chunkserver" in said and f"chunkservers {verb} cs2" in said
 
 
 def test_programs_get_one_document_for_several_disks(disks: Gfsctl) -> None:

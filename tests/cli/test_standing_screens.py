@@ -9,7 +9,7 @@ from placed import place
 from gfs_ha.cli.admin.chunkservers import labels_text, standing_text
 from gfs_ha.cli.admin.drain_plan import DrainPlan, lines_of
 from gfs_ha.cli.admin.stopping import APPENDED, BELOW_MIN, NO_COPY, StopVerdict, judge
-from gfs_ha.cli.render import render, text_of
+from gfs_ha.cli.render import names, render, text_of
 from gfs_ha.cli.spans import read_span_ms
 from gfs_ha.ids import ChunkId
 from gfs_ha.protocol.reports import ServerRow
@@ -126,6 +126,36 @@ def test_a_plan_says_what_it_moves_and_what_stands_still() -> None:
     assert "a server more" in lines[4], "one way out"
     assert "gfsctl setrep N FILE" in " ".join(lines[4:6]), "the other one"
     assert lines[-1] == "only 1 server would take new chunks: nothing could be written any more"
+
+
+def test_a_plan_of_disks_names_them_and_counts_what_stays_within_among_all() -> None:
+    plan = DrainPlan(
+        items=(),
+        servers=("cs7",),
+        move_count=3,
+        move_bytes=3 << 20,
+        open_count=0,
+        blocked_count=0,
+        blocked=(),
+        reasons=(),
+        eta_ms=12,
+        left_in_service=3,
+        writable=True,
+        within_count=2,
+        within_bytes=2 << 20,
+        disks=("cs7:0xa1",),
+    )
+    assert list(lines_of(plan)) == [
+        "to move from cs7:0xa1: 3 copies (3.0 MiB), at least 1.0 s",
+        "of them to other disks of their server: 2 (2.0 MiB)",
+    ]
+    assert list(names(plan)) == ["cs7:0xa1"] and not plan.doubtful
+    blocked = replace(plan, blocked_count=1, blocked=(ChunkId(1),), ways=("undrain cs7:0xb2",))
+    assert list(lines_of(blocked))[-1] == "undrain cs7:0xb2"
+    assert any("a server or a disk more" in line for line in lines_of(blocked))
+    assert blocked.doubtful == "1 chunk cannot be moved"
+    bare = replace(plan, writable=False, left_in_service=1)
+    assert bare.doubtful.startswith("only 1 server would take new chunks")
 
 
 def test_how_a_server_stands_is_one_short_text() -> None:

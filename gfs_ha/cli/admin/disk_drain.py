@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import click
@@ -12,7 +12,7 @@ from gfs_ha.cli import output
 from gfs_ha.cli.admin import job_screens as job_screens  # What reports of jobs look like.
 from gfs_ha.cli.admin.changed_servers import telling
 from gfs_ha.cli.admin.disks import disk_name, named_disks
-from gfs_ha.cli.admin.drain import Emptying, ask_to_drain, bwlimit_option
+from gfs_ha.cli.admin.drain import Emptying, ask_to_drain, bwlimit_option, show_plan
 from gfs_ha.cli.admin.drain_plan import DrainPlan, Part, gather, plan_of, usable
 from gfs_ha.cli.admin.dry_run import dry_run_option
 from gfs_ha.cli.admin.jobs_wait import wait_for_job
@@ -25,9 +25,9 @@ from gfs_ha.errors import PreconditionFailed
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.limits import MIN_COPIES_DEFAULT
 from gfs_ha.master.placement import HIGH_WATER
-from gfs_ha.protocol.disks import DiskStanding
+from gfs_ha.protocol.disks import FAILED, LOST, DiskStanding
 from gfs_ha.protocol.jobs import JobReport, JobStarted
-from gfs_ha.protocol.server_modes import IN_SERVICE, LEAVING, PlaceRow
+from gfs_ha.protocol.server_modes import DRAINED, DRAINING, IN_SERVICE, LEAVING, PlaceRow
 
 DISK_CHANGED = "DiskChanged"  # Kind of the documents that programs get.
 _STAYS = "a disk leaves"  # What becomes of a server that goes on with others.
@@ -53,15 +53,17 @@ def drain_disk(session: Session, /, **more: Any) -> None:
     """Move everything off a disk, which takes nothing new; its server goes on with the others.
 
     Each copy is made elsewhere before the old one goes. `replace` says what to do when it is empty.
-    Exit status 4: it is empty already, failed or lost.
+    Exit status 4: it is empty already, failed or lost, or a job empties it; with -n also: it would
+    not begin without -y, since chunks cannot be moved.
     """
     known = session.operations.disks.all().items
-    rows = named_disks(known, more.pop("disks"))
+    rows = named_disks(known, more.pop("disks"), "gfsctl admin chunkservers drain")
     how = Emptying(**more)
+    check_drainable(rows)
     found, parts = plan_disks(session, rows, known)
     plan = how.limited(found)
     if how.dry_run:
-        session.show(plan)
+        show_plan(session, plan, how.yes)
         return
     ask_to_drain(session, plan, how.yes)
     started = [begin_drain(session, row, parts[disk_name(row)], how) for row in rows]
@@ -82,6 +84,27 @@ def begin_drain(session: Session, row: DiskStanding, part: Part, how: Emptying) 
         how_far = "" if how.wait else f"; how far it is: gfsctl admin jobs show {asked.id}"
         output.write_lines([f"{asked.id}  {disk_name(row)} is being drained: {what}{how_far}"])
     return asked
+
+
+def check_drainable(rows: Collection[DiskStanding]) -> None:
+    """Raises: PreconditionFailed when the drain of one of these disks would not begin."""
+    for row in rows:
+        name = disk_name(row)
+        if row.state in (FAILED, LOST):
+            raise PreconditionFailed(
+                f"disk {name} is {row.state} ({row.why}): what it held is made anew from other"
+                f" copies, and nothing can be moved off it; what to do: gfsctl admin disks"
+                f" replace {name}"
+            )
+        if row.mode == DRAINED:
+            raise PreconditionFailed(
+                f"disk {name} is drained already; how to change it: gfsctl admin disks replace"
+                f" {name}, to take it back: gfsctl admin disks undrain {name}"
+            )
+        if row.mode in LEAVING:
+            raise PreconditionFailed(
+                f"job {row.job} is emptying disk {name} already: gfsctl admin jobs show {row.job}"
+            )
 
 
 def plan_disks(
@@ -110,8 +133,29 @@ def plan_disks(
         replace(one, fate=_STAYS) if one.fate == "leaves" and one.name in staying else one
         for one in plan.items
     )
-    plan = replace(plan, items=items, left_in_service=stay, writable=stay >= least)
-    return replace(plan, within_count=rooms.count, within_bytes=rooms.size), parts
+    plan = replace(
+        plan,
+        items=items,
+        servers=tuple(dict.fromkeys(row.server for row in rows)),
+        disks=tuple(parts),
+        left_in_service=stay,
+        writable=stay >= least,
+        move_count=plan.move_count + rooms.count,
+        move_bytes=plan.move_bytes + rooms.size,
+        within_count=rooms.count,
+        within_bytes=rooms.size,
+    )
+    return replace(plan, ways=tuple(ways_out(rows, known)) if plan.doubtful else ()), parts
+
+
+def ways_out(leaving: Collection[DiskStanding], known: Collection[DiskStanding]) -> Iterator[str]:
+    """Yield which disks beside those that are to be emptied would take chunks again."""
+    names, owners = {disk_name(row) for row in leaving}, {row.server_id for row in leaving}
+    for row in known:
+        out = row.state in (DRAINED, DRAINING) and disk_name(row) not in names
+        if out and row.server_id in owners:
+            name = disk_name(row)
+            yield f"{name} is {row.state} and could take them: gfsctl admin disks undrain {name}"
 
 
 class OwnRooms:
@@ -168,7 +212,8 @@ def undrain_disk(session: Session, disks: tuple[str, ...], dry_run: bool) -> Non
     who = own_name(session.config.client.machine)
     idle: list[str] = []
     states: set[str] = set()
-    rows = named_disks(session.operations.disks.all().items, disks)
+    known = session.operations.disks.all().items
+    rows = named_disks(known, disks, "gfsctl admin chunkservers undrain")
     with telling(session, dry_run, DISK_CHANGED) as tell:
         for row in rows:
             name = disk_name(row)

@@ -13,7 +13,7 @@ from gfs_ha.cli import output
 from gfs_ha.cli.admin.changed_servers import telling
 from gfs_ha.cli.admin.disk_drain import DISK_CHANGED, begin_drain, plan_disks
 from gfs_ha.cli.admin.disks import disk_name, disk_state_text, named_disks
-from gfs_ha.cli.admin.drain import Emptying, ask_to_drain
+from gfs_ha.cli.admin.drain import Emptying, ask_to_drain, show_plan
 from gfs_ha.cli.admin.jobs_wait import wait_for_job
 from gfs_ha.cli.admin.replace_steps import DiskGuide, MissedThere, guide_of
 from gfs_ha.cli.names import printable
@@ -63,7 +63,7 @@ def replace_disk(
     if wait and row.state == IN_SERVICE:
         plan, parts = plan_disks(session, [row], session.operations.disks.all().items)
         if dry_run:
-            session.show(plan)
+            show_plan(session, plan, yes)
             return
         ask_to_drain(session, plan, yes)
         how = Emptying(dry_run, wait, yes)
@@ -182,7 +182,7 @@ def _(report: DiskGuide, wide: bool) -> Group:
         ("Why", printable(row.why) or "-"),
         ("Used", used + share if row.total_bytes and row.state != LOST else "-"),
         ("Other disks there", f"{count_text(row.serving)} in service"),
-        ("Chunks there", f"{count_text(report.places)} ({size_text(report.length)})"),
+        ("Chunks there", f"{count_text(report.places)} ({size_text(report.length)}){_lag(report)}"),
         ("Only there", _ids_text(report.alone_count, report.alone)),
         (short, _ids_text(report.short_count, report.short)),
         ("Being written", count_text(report.open_count)),
@@ -192,6 +192,17 @@ def _(report: DiskGuide, wide: bool) -> Group:
     parts: list[RenderableType] = [table, Text(), Text(report.verdict)]
     parts += [Text(f"  {at}. {step}") for at, step in enumerate(report.steps, start=1)]
     return Group(*parts)
+
+
+def _lag(report: DiskGuide) -> str:
+    """Return what the server said last of how many chunks lie there, where that is another number.
+
+    The tables know of a chunk before its server has told of it, and forget it sooner.
+    """
+    told = report.items[0].chunk_count
+    if report.items[0].state in (FAILED, LOST) or told == report.places:
+        return ""
+    return f" by the tables; its server told of {count_text(told)} last"
 
 
 def _ids_text(count: int, shown: tuple[int, ...]) -> str:

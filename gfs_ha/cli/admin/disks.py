@@ -61,6 +61,7 @@ disks = Family(
 def list_disks(session: Session, servers: tuple[str, ...]) -> None:
     """List the disks of all chunkservers, or of some: how each stands, where it is, how full.
 
+    Chunks are what its server told of last, some seconds ago; Left is what the tables place there.
     Exit status 3: no such chunkserver.
     """
     rows = session.operations.disks.all().items
@@ -82,35 +83,50 @@ def disk_name(row: DiskStanding) -> str:
     return f"{row.server}:{format_id(row.disk_id)}"
 
 
-def named_disks(rows: Collection[DiskStanding], wanted: Collection[str]) -> list[DiskStanding]:
-    """Return the disks that words name: SERVER:ID, SERVER:/DIRECTORY, or an id alone.
+def named_disks(
+    rows: Collection[DiskStanding], wanted: Collection[str], whole: str = ""
+) -> list[DiskStanding]:
+    """Return the disks that words name: SERVER:ID, SERVER:/DIRECTORY, its last part, or an id.
 
-    Raises: NotFound.
+    Args: `whole` is the command that is meant where a word names a whole server. Raises: NotFound.
     """
     found = {}
     for word in wanted:
         server, colon, which = word.partition(":") if ":" in word else ("", "", word)
-        directory = which.rstrip("/") or which
-        fitting = [
-            row
-            for row in rows
-            if (not colon or row.server == server)
-            and (_is_id(which, row) or (colon and directory and row.directory == directory))
-        ]
+        fitting = _fitting([row for row in rows if not colon or row.server == server], which, colon)
         if len(fitting) != 1:
-            raise NotFound(_not_found(rows, word, server, len(fitting)))
+            raise NotFound(_not_found(rows, word, server, fitting, whole))
         found[fitting[0].disk_id] = fitting[0]
     return list(found.values())
+
+
+def _fitting(rows: list[DiskStanding], which: str, colon: str) -> list[DiskStanding]:
+    """Return the disks that a name means: ids come before directories, whole ones before parts."""
+    directory = which.rstrip("/") or which
+    ids = [row for row in rows if _is_id(which, row)]
+    if ids or not colon or not directory:
+        return ids
+    whole = [row for row in rows if row.directory == directory]
+    if whole or directory.startswith("/"):
+        return whole
+    return [row for row in rows if row.directory.endswith(f"/{directory}")]
 
 
 def _is_id(text: str, row: DiskStanding) -> bool:
     return _ID.fullmatch(text) is not None and int(text, 16) == row.disk_id
 
 
-def _not_found(rows: Collection[DiskStanding], word: str, server: str, count: int) -> str:
+def _not_found(
+    rows: Collection[DiskStanding],
+    word: str,
+    server: str,
+    fitting: list[DiskStanding],
+    whole: str,
+) -> str:
     shown = printable(word)
-    if count:
-        return f"{shown} names {count} disks; say SERVER:ID, as gfsctl admin disks ls does"
+    if fitting:
+        several = ", ".join(disk_name(row) for row in fitting[:_NAMED_MAX])
+        return f"{shown} names {len(fitting)} disks; say which one: {several}"
     servers = dict.fromkeys(row.server for row in sorted(rows, key=_order))
     if server and server not in servers:
         return f"there is no chunkserver {printable(server)!r}; there are {', '.join(servers)}"
@@ -118,6 +134,9 @@ def _not_found(rows: Collection[DiskStanding], word: str, server: str, count: in
     known = [disk_name(row) for row in sorted(own or rows, key=_order)]
     more = f" and {len(known) - _NAMED_MAX} more" if len(known) > _NAMED_MAX else ""
     there = ", ".join(known[:_NAMED_MAX]) + more
+    if word in servers:
+        meant = f"; for all of it: {whole} {shown}" if whole else ""
+        return f"{shown} is a chunkserver, and no disk; there are {there}{meant}"
     return f"there is no disk {shown}; there are {there or 'none yet'}"
 
 

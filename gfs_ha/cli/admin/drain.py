@@ -94,8 +94,7 @@ class Emptying:
 
     def limited(self, plan: DrainPlan) -> DrainPlan:
         """Return a plan that takes as long as the limit has it take, at least."""
-        moved = plan.move_bytes + plan.within_bytes
-        least = moved * 1000 // self.bwlimit if self.bwlimit else 0
+        least = plan.move_bytes * 1000 // self.bwlimit if self.bwlimit else 0
         return replace(plan, eta_ms=max(plan.eta_ms, least))
 
 
@@ -103,7 +102,7 @@ def _empty(session: Session, servers: tuple[str, ...], how: Emptying) -> None:
     found, parts = plan_drain(session, servers)
     plan = how.limited(found)
     if how.dry_run:
-        session.show(plan)
+        show_plan(session, plan, how.yes)
         return
     ask_to_drain(session, plan, how.yes)
     who = own_name(session.config.client.machine)
@@ -127,9 +126,17 @@ def _empty(session: Session, servers: tuple[str, ...], how: Emptying) -> None:
             wait_for_job(session, one.id)
 
 
+def show_plan(session: Session, plan: DrainPlan, yes: bool) -> None:
+    """Show what would be moved. Raises: PreconditionFailed when it would not begin without -y."""
+    session.show(plan)
+    if plan.doubtful and not yes:
+        output.flush()
+        raise PreconditionFailed(f"{plan.doubtful}; without -y it would not begin")
+
+
 def ask_to_drain(session: Session, plan: DrainPlan, yes: bool) -> None:
     """Ask before what would stand still, or stop all writing. Raises: PreconditionFailed."""
-    if yes or (plan.writable and not plan.blocked_count):
+    if yes or not plan.doubtful:
         return
     if session.options.output in (TABLE, WIDE):
         session.show(plan)

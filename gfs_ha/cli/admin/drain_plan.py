@@ -12,7 +12,7 @@ from rich.text import Text
 from gfs_ha.cli.admin.simulate import candidates_of, fills_table
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session
-from gfs_ha.cli.units import count_text, duration_text, size_text
+from gfs_ha.cli.units import count_text, least_text, size_text
 from gfs_ha.errors import NotFound
 from gfs_ha.ids import ChunkId, ServerId, format_id
 from gfs_ha.limits import MIN_COPIES_DEFAULT
@@ -30,8 +30,8 @@ class DrainPlan(msgspec.Struct, frozen=True):
     """-> kind DrainPlan; an item is a server before and after. Nothing of it is done."""
 
     items: tuple[FillRow, ...]
-    servers: tuple[str, ...]
-    move_count: int  # Copies that are made elsewhere,
+    servers: tuple[str, ...]  # That are emptied, or whose disks are.
+    move_count: int  # Copies that are made elsewhere, be it on another disk of their server.
     move_bytes: int
     open_count: int  # Chunks that are being written: they are waited for, or handed on.
     blocked_count: int  # Chunks that cannot be moved: they keep their server.
@@ -40,8 +40,24 @@ class DrainPlan(msgspec.Struct, frozen=True):
     eta_ms: int  # At what repair may take; -1: there is no limit to reckon with.
     left_in_service: int  # Servers that take new chunks then.
     writable: bool  # They are enough for new chunks.
-    within_count: int = 0  # Copies that only go to another disk of their server,
-    within_bytes: int = 0  # beside those above.
+    within_count: int = 0  # Of these copies: only to another disk of their server.
+    within_bytes: int = 0
+    disks: tuple[str, ...] = ()  # That are emptied, if it is single ones.
+    ways: tuple[
+        str, ...
+    ] = ()  # What would let those go that cannot be moved, if anything is known.
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return what is emptied, as commands take it."""
+        return self.disks or self.servers
+
+    @property
+    def doubtful(self) -> str:
+        """Return why a person is asked before it is begun; empty: nothing speaks against it."""
+        if self.blocked_count:
+            return f"{count_text(self.blocked_count, 'chunk')} cannot be moved"
+        return "" if self.writable else _unwritable(self)
 
 
 def named_rows(rows: Collection[ServerRow], wanted: Collection[str]) -> list[ServerRow]:
@@ -139,11 +155,10 @@ def _eta_ms(session: Session, items: tuple[FillRow, ...], total: int) -> int:
 
 def lines_of(plan: DrainPlan) -> Iterator[str]:
     """Yield what people read of a plan before its table."""
-    moves = plan.move_count + plan.within_count
-    copies = count_text(moves, "copy", "copies")
-    size = size_text(plan.move_bytes + plan.within_bytes)
-    eta = f", at least {duration_text(plan.eta_ms)}" if plan.eta_ms > 0 and moves else ""
-    yield f"to move from {', '.join(plan.servers)}: {copies} ({size}){eta}"
+    copies = count_text(plan.move_count, "copy", "copies")
+    size = size_text(plan.move_bytes)
+    eta = f", at least {least_text(plan.eta_ms)}" if plan.eta_ms > 0 and plan.move_count else ""
+    yield f"to move from {', '.join(plan.names)}: {copies} ({size}){eta}"
     if plan.within_count:
         within = size_text(plan.within_bytes)
         yield f"of them to other disks of their server: {count_text(plan.within_count)} ({within})"
@@ -154,24 +169,30 @@ def lines_of(plan: DrainPlan) -> Iterator[str]:
         more = ", …" if plan.blocked_count > _NAMED else ""
         yield f"cannot be moved: {count_text(plan.blocked_count, 'chunk')} ({named}{more})"
         yield from (f"  {reason}" for reason in plan.reasons)
+        less = "server or a disk more, or one" if plan.disks else "server more, or one"
         yield (
-            "  they keep the job waiting until there is a server more, or one less to be emptied,"
+            f"  they keep the job waiting until there is a {less} less to be emptied,"
             " or until fewer copies are wanted: gfsctl setrep N FILE (gfsctl admin jobs show names"
             " the files)"
         )
     if not plan.writable:
-        left = count_text(plan.left_in_service, "server")
-        yield f"only {left} would take new chunks: nothing could be written any more"
+        yield _unwritable(plan)
+    yield from plan.ways
+
+
+def _unwritable(plan: DrainPlan) -> str:
+    left = count_text(plan.left_in_service, "server")
+    return f"only {left} would take new chunks: nothing could be written any more"
 
 
 @names.register
 def _(report: DrainPlan) -> Iterator[str]:
-    yield from report.servers
+    yield from report.names
 
 
 @render.register
 def _(report: DrainPlan, wide: bool) -> Group:
     parts: list[RenderableType] = [Text(line) for line in lines_of(report)]
-    if report.move_count or not report.within_count:
+    if report.move_count > report.within_count or not report.within_count:
         parts.append(fills_table(report.items))
     return Group(*parts)

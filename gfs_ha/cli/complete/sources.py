@@ -92,7 +92,7 @@ class _Masters:
             return self._paths(text)
         if kind == words.CHUNK:
             return self._chunks(text)
-        found = list(self._others(kind))
+        found = list(self._disks(text) if kind == words.DISK else self._others(kind))
         if kind != words.JOB:  # Those come with the newest first.
             found.sort(key=_by_number)
         return [one for one in found if one.value.startswith(text)]
@@ -148,8 +148,6 @@ class _Masters:
         from gfs_ha.protocol.jobs import JobReport, ListJobs
         from gfs_ha.protocol.reports import GetServers, ServerReport
 
-        if kind == words.DISK:
-            yield from self._disks()
         if kind in (words.MASTER, words.MEMBER):
             for one in self._addressed.config.cluster.masters:
                 yield Candidate(one.name, f"{one.host}:{one.port}")
@@ -165,14 +163,22 @@ class _Masters:
             rows = (Candidate(row.name, f"{row.rack}, {row.state}") for row in servers.items)
             yield from racks.values() if kind == words.RACK else rows
 
-    def _disks(self) -> Iterator[Candidate]:
+    def _disks(self, text: str) -> Iterator[Candidate]:
+        """Yield disks in the way that a text begins to name one: by id alone, by directory."""
         from gfs_ha.protocol.disks import DisksListed, ListDisks
 
         (listed,) = self._ask([ListDisks()])
         assert isinstance(listed, DisksListed), listed
         for row in listed.items:
-            name = f"{row.server}:{format_id(row.disk_id)}"
-            yield Candidate(name, f"{row.directory or row.rack}, {row.state}")
+            shown = format_id(row.disk_id)
+            place = f"{row.server}:{row.directory}" if row.directory else ""
+            if text.startswith("0x"):
+                name, meaning = shown, place or row.server
+            elif ":/" in text:
+                name, meaning = place, shown
+            else:
+                name, meaning = f"{row.server}:{shown}", row.directory or row.rack
+            yield Candidate(name, f"{meaning}, {row.state}")
 
     def _ask(self, requests: Sequence[Request], anywhere: bool = False) -> list[Reply]:
         """Return the answers. Raises: what keeps the masters from answering; soon."""
