@@ -181,15 +181,32 @@ def _put_right(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], disk: Dis
 def _adopt_late(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], disk: Disk) -> None:
     """Count a copy again that was lost with its disk, when one is missing: that disk is back (D6).
 
-    It was sealed as the tables say, before it was lost. It may be the only one by now.
+    It was sealed as the tables say, before it was lost. It may be the only one by now. If a copy
+    was to come to another disk of the server meanwhile, and none did, its place is this one again.
     """
     chunk_id, chunk = known
-    place = Replica(*disk)
-    if place not in chunk.late or not scene.live(place.server_id) or scene.bad(chunk_id, place):
+    server_id, disk_id = disk
+    placed = [one.disk_id for one in chunk.late if one.server_id == server_id]
+    if not placed or not scene.live(server_id) or scene.bad(chunk_id, Replica(*disk)):
         return
-    if len(scene.good(chunk_id, chunk)) + len(scene.coming(chunk)) < chunk.goal:
+    if len(scene.good(chunk_id, chunk)) + len(scene.coming(chunk)) >= chunk.goal:
+        return
+    if placed == [disk_id]:
         end = (chunk.length, chunk.digest)
         made.proposals.append(ConfirmCopy(chunk_id, chunk.sealed_index, *disk, *end))
+    else:
+        _place(made, scene, known, disk)
+
+
+def _place(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], disk: Disk) -> None:
+    """Have a copy verified where a server says that it has one, and counted if it is whole."""
+    chunk_id, chunk = known
+    emptied = _emptied(scene, disk)
+    if emptied:
+        made.waits[chunk_id] = emptied
+        return
+    seen = len(chunk.holders) + len(chunk.copying)
+    made.proposals.append(PlaceCopy(chunk_id, chunk.sealed_index, *disk, seen))
 
 
 def _unsealed_strays(
@@ -235,12 +252,8 @@ def _stray(
     count = len(scene.good(chunk_id, chunk)) + len(scene.coming(chunk))
     sure = evidence(scene, chunk_id, chunk, server_id)
     seen_there = [one for one in sure if _holds(scene, walk, known, one)]
-    emptied = _emptied(scene, disk) if count < chunk.goal else ""
-    if emptied:
-        made.waits[chunk_id] = emptied
-    elif count < chunk.goal:
-        seen = len(chunk.holders) + len(chunk.copying)
-        made.proposals.append(PlaceCopy(chunk_id, chunk.sealed_index, server_id, disk_id, seen))
+    if count < chunk.goal:
+        _place(made, scene, known, disk)
     elif len(seen_there) >= chunk.goal:
         shown = tuple(seen_there[: chunk.goal])
         made.proposals.append(DropReplica(chunk_id, chunk.sealed_index, server_id, disk_id, shown))

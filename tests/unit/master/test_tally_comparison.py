@@ -9,10 +9,20 @@ import pytest
 from repair_house import LENGTH, House
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId, StartId
+from gfs_ha.master.planners.copies import plan_copies
 from gfs_ha.master.planners.plan import Plan, Seen
 from gfs_ha.master.planners.tally import RECHECK_S, plan_tally
 from gfs_ha.master.planners.walk import NUMBERS, STREAK_S
-from gfs_ha.master.state.commands import ConfirmCopy, DropReplica, LoseHolder, PlaceCopy
+from gfs_ha.master.state.commands import (
+    ConfirmCopy,
+    DropReplica,
+    EndCopy,
+    EnrolledDisk,
+    EnrollServer,
+    LoseHolder,
+    PlaceCopy,
+)
+from gfs_ha.master.state.records import Replica
 from gfs_ha.master.state.server_mode_commands import SetServerMode
 from gfs_ha.protocol.control import (
     BucketListing,
@@ -338,3 +348,33 @@ def test_what_came_back_with_a_disk_that_was_lost_counts_again(others: tuple[int
     assert made.proposals == [ConfirmCopy(chunk_id, index, *place, *end)]
     house.tables.do(made.proposals[0])
     assert house.row(chunk_id).holders == (1, 2, 3)
+
+
+def come_with(house: Compared, start: int, *disks: int) -> None:
+    """Have server 2 start again with these disks."""
+    told = tuple(EnrolledDisk(DiskId(one), 1 << 40) for one in disks)
+    house.tables.do(EnrollServer("cs2", 0, "127.0.0.1", 7302, "r1", "h", start, 1, told))
+
+
+@pytest.mark.parametrize("others", [(1, 3), ()])
+def test_what_came_back_counts_again_although_a_copy_was_to_come_to_another_disk(
+    others: tuple[int, ...],
+) -> None:
+    """Nothing came there, and those that held it meanwhile may be gone by now."""
+    house = Compared()
+    chunk_id = house.chunk((1, 2, 3))
+    index = house.row(chunk_id).sealed_index
+    come_with(house, 2, 202)
+    house.tables.do(LoseHolder(chunk_id, index, ServerId(2), "its disk is lost"))
+    house.tables.do(PlaceCopy(chunk_id, index, ServerId(2), DiskId(202), 2))
+    (order,) = house.row(chunk_id).copying
+    house.tables.do(EndCopy(chunk_id, ServerId(2), order.order_index, "its sources are gone"))
+    house.dead |= {1, 3} - set(others)
+    come_with(house, 3, 102, 202)
+    for _ in range(60):
+        house.now_s += RECHECK_S / 20  # What is under way is explained for so long.
+        for made in (house.compare(), house.plan(plan_copies)):
+            house.apply(made)
+            house.obey(made)
+    assert Replica(ServerId(2), DiskId(102)) in house.row(chunk_id).replicas
+    assert house.row(chunk_id).holders == (1, 3, 2)
