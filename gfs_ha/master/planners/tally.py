@@ -151,8 +151,10 @@ def _compare(
             continue
         elif chunk_id not in listed:
             here = bucket_of(replica_hash(chunk_id, chunk.length)) == listing.bucket
-            missing |= server_id in chunk.holders
-            if here and server_id in chunk.holders and chunk_id not in unsettled:
+            # It may have moved to another disk since it was counted.
+            held = server_id in chunk.holders and scene.disk_of(chunk, server_id) == disk_id
+            missing |= held
+            if here and held and chunk_id not in unsettled:
                 end = (chunk.sealed_index, chunk.length, chunk.digest)
                 made.doubts.append((chunk_id, server_id))
                 made.orders.append((server_id, CompareReplica(chunk_id, chunk.birth, *end)))

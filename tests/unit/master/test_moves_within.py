@@ -9,7 +9,7 @@ import pytest
 from drain_house import DrainHouse
 from repair_house import DIGEST, LENGTH
 
-from gfs_ha.ids import DiskId, ServerId
+from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.master.planners.copies import plan_copies
 from gfs_ha.master.planners.tally import plan_tally
 from gfs_ha.master.state.commands import (
@@ -128,6 +128,24 @@ def test_a_row_that_names_the_wrong_disk_is_put_right(damaged: bool) -> None:
     with house.tables.view() as view:
         made = plan_tally(view, seen, house.limits, house.cursors)
     assert list(made.proposals) == ([] if damaged else [house.place()])
+
+
+def test_what_was_moved_since_the_count_is_not_read_again_for_want_of_it_on_the_old_disk() -> None:
+    house = TwoDisks()
+    bucket = bucket_of(replica_hash(house.number, LENGTH))
+    house.cursors.tally.members[ServerId(3), OLD] = {bucket: {house.number}}  # As it was counted.
+    seen = house.seen()
+    listings = ((ServerId(3), BucketListing(OLD, bucket, ())),)
+    seen = replace(seen, repair=replace(seen.repair, listings=listings))
+
+    def doubts() -> list[tuple[ChunkId, ServerId]]:
+        with house.tables.view() as view:
+            return list(plan_tally(view, seen, house.limits, house.cursors).doubts)
+
+    assert doubts() == [(house.number, 3)]
+    house.tables.do(house.place())
+    house.tables.do(house.confirm())
+    assert not doubts()
 
 
 def without_new(house: TwoDisks) -> None:
