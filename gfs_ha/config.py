@@ -19,7 +19,8 @@ _LOG_BYTES_MIN = 256 * limits.KIB
 
 LOOPBACK = "loopback"  # Security modes: `none` opens the ports to the network, with --insecure.
 NONE = "none"
-_SECURITY_MODES = (LOOPBACK, NONE)
+TLS = "tls"
+_SECURITY_MODES = (LOOPBACK, NONE, TLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class SettingsConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """One file, checked. `security` is `loopback` or `none`."""
+    """One file, checked. `security` is `loopback`, `none` or `tls`."""
 
     path: Path
     cluster: ClusterConfig
@@ -108,6 +109,7 @@ class Config:
     client: ClientConfig
     settings: SettingsConfig
     security: str
+    tls_directory: Path | None = None  # With mode `tls`: where key and certificates are.
 
 
 def find(explicit: str | None, environ: Mapping[str, str], context: str | None = None) -> Path:
@@ -130,6 +132,7 @@ def parse(text: str, path: Path) -> Config:
     root = read_root(text, path)
     root.only("cluster", "master", "chunkserver", "client", "settings", "security")
     cluster = _read_cluster(root.table("cluster", required=True))
+    security, tls_directory = _read_security(root, path)
     return Config(
         path=path,
         cluster=cluster,
@@ -139,14 +142,15 @@ def parse(text: str, path: Path) -> Config:
         else None,
         client=_read_client(root.table("client")),
         settings=_read_settings(root.table("settings")),
-        security=_read_security(root),
+        security=security,
+        tls_directory=tls_directory,
     )
 
 
-def check_exposure(config: Config, host: str, insecure: bool) -> None:
-    """Refuse to listen beyond this machine unless file and command line both ask for it (M10).
+def check_exposure(config: Config, host: str, insecure: bool, plain: bool = False) -> None:
+    """Refuse to listen beyond this machine without TLS unless it is asked for (M10).
 
-    Raises: ConfigError.
+    Args: `plain` says that what listens there does not speak TLS in any mode. Raises: ConfigError.
     """
     try:
         loopback = ipaddress.ip_address(host).is_loopback
@@ -154,9 +158,18 @@ def check_exposure(config: Config, host: str, insecure: bool) -> None:
         loopback = host == "localhost"
     if loopback or (insecure and config.security == NONE):
         return
+    if config.security == TLS:
+        if insecure or not plain:
+            return
+        raise ConfigError(
+            f"{config.path}: {host} is reachable from the network and the data port has no TLS yet:"
+            " who reaches it can read and write chunks; listen where you trust everybody, and say"
+            " so with --insecure"
+        )
     raise ConfigError(
-        f"{config.path}: {host} is reachable from the network and there is no TLS yet; "
-        'listen on 127.0.0.1, or give both security = "none" in the file and --insecure'
+        f"{config.path}: {host} is reachable from the network and security is"
+        f' "{config.security}"; listen on 127.0.0.1, set mode = "tls", or give both security ='
+        ' "none" in the file and --insecure'
     )
 
 
@@ -291,12 +304,17 @@ def _read_settings(section: Section) -> SettingsConfig:
     return SettingsConfig(chunk_bytes, goal, min_copies, rule)
 
 
-def _read_security(root: Section) -> str:
+def _read_security(root: Section, file: Path) -> tuple[str, Path | None]:
     if isinstance(root.raw("security"), str):
         holder, key = root, "security"  # security = "none", without a table.
     else:
-        holder, key = root.table("security").only("mode"), "mode"
+        holder, key = root.table("security").only("mode", "directory"), "mode"
     mode = holder.text(key, default=LOOPBACK)
     if mode not in _SECURITY_MODES:
         holder.fail(key, f"{mode!r} is none of {', '.join(_SECURITY_MODES)}")
-    return mode
+    given = holder is not root and holder.has("directory")
+    if given and mode != TLS:
+        holder.fail("directory", f"is for mode {TLS!r}, not for {mode!r}")
+    if mode != TLS:
+        return mode, None
+    return mode, holder.directory("directory", file) if given else file.absolute().parent / "tls"

@@ -151,6 +151,26 @@ def test_the_open_network_is_said_in_either_form() -> None:
     assert config.parse(table, Path("x")).security == config.NONE
 
 
+def test_tls_names_the_directory_of_key_and_certificates() -> None:
+    for text in ('security = "tls"\n' + GOOD, GOOD + '[security]\nmode = "tls"\n'):
+        read = config.parse(text, Path("/etc/gfs/m1.toml"))
+        assert (read.security, read.tls_directory) == (config.TLS, Path("/etc/gfs/tls"))
+    table = GOOD + '[security]\nmode = "tls"\ndirectory = "keys/m1"\n'
+    assert config.parse(table, Path("/etc/gfs/m1.toml")).tls_directory == Path("/etc/gfs/keys/m1")
+    assert config.parse(GOOD, Path("x")).tls_directory is None
+    with pytest.raises(ConfigError, match=r"security\.directory: is for mode 'tls', not for 'none'"):
+        config.parse(GOOD + '[security]\nmode = "none"\ndirectory = "x"\n', Path("x"))
+
+
+def test_with_tls_the_network_is_open_to_what_speaks_it() -> None:
+    read = config.parse('security = "tls"\n' + GOOD, Path("x"))
+    config.check_exposure(read, "0.0.0.0", insecure=False)
+    config.check_exposure(read, "127.0.0.1", insecure=False, plain=True)
+    with pytest.raises(ConfigError, match=r"0\.0\.0\.0 is reachable .* no TLS yet .* --insecure"):
+        config.check_exposure(read, "0.0.0.0", insecure=False, plain=True)
+    config.check_exposure(read, "0.0.0.0", insecure=True, plain=True)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "localhost"])
 def test_a_server_may_always_listen_on_loopback(host: str) -> None:
     config.check_exposure(config.parse(GOOD, Path("x")), host, insecure=False)
