@@ -158,7 +158,7 @@ def test_tls_names_the_directory_of_key_and_certificates() -> None:
     table = GOOD + '[security]\nmode = "tls"\ndirectory = "keys/m1"\n'
     assert config.parse(table, Path("/etc/gfs/m1.toml")).tls_directory == Path("/etc/gfs/keys/m1")
     assert config.parse(GOOD, Path("x")).tls_directory is None
-    with pytest.raises(ConfigError, match=r"security\.directory: is for mode 'tls', not for 'none'"):
+    with pytest.raises(ConfigError, match=r"security\.directory: is for mode 'tls'"):
         config.parse(GOOD + '[security]\nmode = "none"\ndirectory = "x"\n', Path("x"))
 
 
@@ -166,7 +166,7 @@ def test_with_tls_the_network_is_open_to_what_speaks_it() -> None:
     read = config.parse('security = "tls"\n' + GOOD, Path("x"))
     config.check_exposure(read, "0.0.0.0", insecure=False)
     config.check_exposure(read, "127.0.0.1", insecure=False, plain=True)
-    with pytest.raises(ConfigError, match=r"0\.0\.0\.0 is reachable .* no TLS yet .* --insecure"):
+    with pytest.raises(ConfigError, match=r"0\.0\.0\.0 is reachable .* no TLS yet.*--insecure"):
         config.check_exposure(read, "0.0.0.0", insecure=False, plain=True)
     config.check_exposure(read, "0.0.0.0", insecure=True, plain=True)
 
