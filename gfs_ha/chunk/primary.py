@@ -169,7 +169,9 @@ class Primary:
         Raises: why it takes none; Unreachable when the peer is done.
         """
         tail = self._led(request.chunk_id, request.birth, request.start_id)
-        stream = AppendStream(upstream, request.op_id, tail.disk, self._runtime, request.label)
+        stream = AppendStream(
+            *(upstream, request.op_id, tail.disk, self._runtime), request.label, request.trace_id
+        )
         try:
             self.turns.enter()
         except Overloaded as error:

@@ -47,6 +47,8 @@ _NO_NUMBERS = (  # In click's words, and in ours.
     ("is not a valid integer", "is no whole number"),
 )
 
+_TRACE_NOTE = "trace "
+
 # What is wrong with the cluster rather than with the command: the cause lies elsewhere.
 _WORTH_EXPLAINING = {
     *("NoLeader", "NoServers", "NoSpace", "TooFewCopies", "UnknownOutcome", "DeadlineExceeded"),
@@ -63,19 +65,36 @@ def conclude(error: BaseException, machine_readable: bool, verbose: bool) -> int
     if verbose and not isinstance(error, click.ClickException):
         traceback.print_exception(error, file=sys.stderr)
     code, message, status, retryable = _described(error)
+    trace = _trace_of(error)
     if machine_readable:
         told = {"error": {"code": code, "message": message, "retryable": retryable}}
         if isinstance(error, GfsError) and error.details:
             told["error"]["details"] = dict(error.details)
+        if trace:
+            told["error"]["trace"] = trace
         sys.stderr.write(json.dumps(told, ensure_ascii=True) + "\n")
     else:
-        output.say(f"{message} ({code})" if verbose else f"{message}{_hint(code)}")
+        behind = [code] if verbose else _hint(code)
+        if trace and behind:
+            behind.append(f"trace {trace}")
+        output.say(f"{message} ({'; '.join(behind)})" if behind else message)
     return status
 
 
-def _hint(code: str) -> str:
+def note_trace(error: BaseException, trace: str) -> None:
+    """Note by which trace id the servers' logs tell of the command that an error ended."""
+    error.add_note(f"{_TRACE_NOTE}{trace}")
+
+
+def _trace_of(error: BaseException) -> str:
+    """Return the trace id that was noted, or an empty string."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    return next((n.removeprefix(_TRACE_NOTE) for n in notes if n.startswith(_TRACE_NOTE)), "")
+
+
+def _hint(code: str) -> list[str]:
     """Return where more is said about an error whose line alone does not say what to do."""
-    return f" (gfsctl explain {code})" if code in _WORTH_EXPLAINING else ""
+    return [f"gfsctl explain {code}"] if code in _WORTH_EXPLAINING else []
 
 
 def _described(error: BaseException) -> tuple[str, str, int, bool]:

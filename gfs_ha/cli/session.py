@@ -15,7 +15,7 @@ import click
 from gfs_ha.cli import output
 from gfs_ha.cli.addressed import Addressed
 from gfs_ha.cli.ages import age_facts, degraded_text
-from gfs_ha.cli.failure import conclude
+from gfs_ha.cli.failure import conclude, note_trace
 from gfs_ha.cli.names import without_slash
 from gfs_ha.cli.options import JSON, JSONL, NAME, WIDE, NumberRange, Options
 from gfs_ha.cli.verb import WATCH_S
@@ -51,6 +51,8 @@ class Session:
         trace: TracebackType | None,
     ) -> None:
         if self._cluster is not None:
+            if isinstance(error, GfsError) and self._cluster.trace:
+                note_trace(error, self._cluster.trace)
             self._warn_of_age()
             self._cluster.close()
 

@@ -72,6 +72,7 @@ class AppendStream:
                 durability=Durability.MEMORY if grant.durability == MEMORY else Durability.DISK,
                 start_id=tail.start_id,
                 label=room.label,
+                trace_id=room.trace_id,
             )
         )
         self._stream = room.streams.take((primary.host, primary.port))
@@ -197,6 +198,7 @@ def ask_tail_length(room: DataRoom, tail: FileTail, hop: Hop, deadline_s: float)
         op_id=room.runtime.random_u64() or 1,
         kind=ChunkKind.TAIL,
         start_id=tail.start_id,
+        trace_id=room.trace_id,
     )
     address = (hop.host, hop.port)
     stream = room.streams.take(address)

@@ -28,7 +28,9 @@ from gfs_ha.client.session import Session
 from gfs_ha.client.shipment import WriterParts
 from gfs_ha.config import Config
 from gfs_ha.errors import GfsError
+from gfs_ha.ids import NO_TRACE
 from gfs_ha.limits import CHUNK_BYTES_MAX, PROTOCOL_VERSION
+from gfs_ha.logs.trace import new_trace
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.network import Network
 from gfs_ha.net.streams import TcpStreams
@@ -52,13 +54,17 @@ class ClusterConnection:
         name: str = "",
     ) -> None:
         """Args: `name` is how this client calls itself; without it that of the configuration."""
+        # Who brings a time and chance of its own (a simulation) has an id for each call instead.
+        self.trace_id = NO_TRACE if runtime is not None else new_trace(ThreadedRuntime())
         self.runtime = runtime = runtime or ThreadedRuntime()
         self.config = config
         timeout_s = config.client.timeout_s if timeout_s is None else timeout_s
         name = name or config.client.name or own_name(config.client.machine)
         hello = Hello(config.cluster.id, PROTOCOL_VERSION, "client", name)
         network = network or TcpNetwork(runtime)
-        link = LeaderLink(config.cluster.masters, network, hello, runtime)
+        link = LeaderLink(
+            *(config.cluster.masters, network, hello, runtime), trace_id=self.trace_id
+        )
         link.keep_learning()
         here = Here(config.client.machine, config.client.rack)
 
@@ -69,7 +75,9 @@ class ClusterConnection:
         self.locations = locations = Locations(calls, here, runtime)
         if plane is None:
             plane = DataPorts(
-                config.cluster.id, TcpStreams(runtime), runtime, label=clean_label(name)
+                *(config.cluster.id, TcpStreams(runtime), runtime),
+                label=clean_label(name),
+                trace_id=self.trace_id,
             )
         self._plane = plane
         supply = ChunkSupply(session, here, runtime, timeout_s)

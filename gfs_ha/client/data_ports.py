@@ -10,6 +10,7 @@ from gfs_ha.client.data_room import DataRoom
 from gfs_ha.client.fetch import Fetch, FetchTarget
 from gfs_ha.client.push import Push, PushTarget
 from gfs_ha.errors import UnknownOutcome
+from gfs_ha.ids import NO_TRACE, TraceId
 from gfs_ha.limits import OPERATION_TIMEOUT_S
 from gfs_ha.net.streams import StreamNetwork
 from gfs_ha.protocol.append import AppendGrant
@@ -66,8 +67,9 @@ class DataPorts:
         runtime: Runtime,
         read_deadline_s: float = OPERATION_TIMEOUT_S,
         label: str = "",
+        trace_id: TraceId = NO_TRACE,
     ) -> None:
-        self._room = DataRoom(cluster_id, network, runtime, label)
+        self._room = DataRoom(cluster_id, network, runtime, label, trace_id)
         self._read_deadline_s = read_deadline_s
 
     def push(self, chunk: ChunkAllocated, offset: int, length_max: int) -> PushStream:

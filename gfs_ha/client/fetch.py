@@ -158,6 +158,7 @@ class Fetch:
             op_id=self._room.runtime.random_u64() or 1,
             flags=flags,
             label=self._room.label,
+            trace_id=self._room.trace_id,
         )
         header = encode_request(request)
         self._deadline.check()

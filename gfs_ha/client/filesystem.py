@@ -34,6 +34,7 @@ from gfs_ha.client.trees import Trees
 from gfs_ha.client.upload import ByteSource
 from gfs_ha.config import Config
 from gfs_ha.errors import UsageError
+from gfs_ha.ids import format_trace
 from gfs_ha.protocol.calls import LINEARIZABLE, AsOf
 
 FILE_MODE = 0o644
@@ -91,6 +92,15 @@ class Cluster(Names):
     def leader(self) -> str:
         """Return the name of the master that led at the last answer, or an empty string."""
         return self._connection.calls.leader
+
+    @property
+    def trace(self) -> str:
+        """Return the id by which servers' logs tell what was done on this connection; may be empty.
+
+        `gfsctl admin trace ID` shows it.
+        """
+        trace_id = self._connection.trace_id
+        return format_trace(trace_id) if trace_id else ""
 
     @property
     def as_of(self) -> AsOf | None:

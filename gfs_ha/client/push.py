@@ -214,5 +214,6 @@ class Push:
             capacity=target.capacity,
             hops=target.chain[1:],
             label=self._room.label,
+            trace_id=self._room.trace_id,
         )
         return PushStream(self._room.streams, target.chain[0], request, self._deadline)

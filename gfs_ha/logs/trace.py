@@ -7,8 +7,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from gfs_ha.ids import NO_TRACE, TraceId
+from gfs_ha.runtime import Runtime
 
 _current: ContextVar[TraceId] = ContextVar("trace", default=NO_TRACE)
+
+
+def new_trace(runtime: Runtime) -> TraceId:
+    """Return a trace id for one command: 63 random bits, never NO_TRACE."""
+    return TraceId(runtime.random_u64() >> 1 or 1)
 
 
 def current_trace() -> TraceId:

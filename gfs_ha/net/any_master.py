@@ -76,7 +76,8 @@ class AnyMasterLink:
         try:
             caller = self._connections.caller(name)
             patient_s = min(deadline_s, self._runtime.monotonic_s() + PATIENCE_S)
-            context = call_context(self._runtime, patient_s, terms)
+            trace_id = self._connections.trace_id
+            context = call_context(self._runtime, patient_s, terms, trace_id)
             left_s = patient_s - self._runtime.monotonic_s()
             data = caller.call(SERVE_METHOD, context, encode(body), left_s)
             answer = read_answer(data, len(body), dated=True)

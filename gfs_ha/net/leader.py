@@ -16,6 +16,7 @@ from gfs_ha.errors import (
     ProtocolError,
     Unreachable,
 )
+from gfs_ha.ids import NO_TRACE, TraceId
 from gfs_ha.net.masters import (
     PROBE_TIMEOUT_S,
     Answer,
@@ -26,13 +27,7 @@ from gfs_ha.net.masters import (
 )
 from gfs_ha.net.network import Network
 from gfs_ha.net.roster import Roster
-from gfs_ha.protocol.calls import (
-    HELLO_METHOD,
-    SERVE_METHOD,
-    CallBody,
-    CallReply,
-    ReadTerms,
-)
+from gfs_ha.protocol.calls import HELLO_METHOD, SERVE_METHOD, CallBody, CallReply, ReadTerms
 from gfs_ha.protocol.codec import Failure, Hello, encode
 from gfs_ha.protocol.reports import MasterFacts
 from gfs_ha.runtime import Future, Runtime
@@ -62,7 +57,7 @@ class LeaderLink:
     """One attempt per call, at whoever leads now; retrying is the caller's business. Thread-safe.
 
     A call that fails says in `details["sent"]` whether the request can have reached a master:
-    0 = certainly not, 1 = perhaps.
+    0 = certainly not, 1 = perhaps. `trace_id`: see MasterConnections.
     """
 
     def __init__(
@@ -72,8 +67,9 @@ class LeaderLink:
         hello: Hello,
         runtime: Runtime,
         patience_s: float = PATIENCE_S,
+        trace_id: TraceId = NO_TRACE,
     ) -> None:
-        self.connections = MasterConnections(masters, network, hello, runtime)
+        self.connections = MasterConnections(masters, network, hello, runtime, trace_id)
         self._runtime = runtime
         self._patience_s = patience_s
         self._changed = runtime.condition()
@@ -113,7 +109,7 @@ class LeaderLink:
         self._note_tried(name)
         try:
             caller = self.connections.caller(name)
-            context = call_context(self._runtime, deadline_s, terms)
+            context = call_context(self._runtime, deadline_s, terms, self.connections.trace_id)
             left_s = deadline_s - self._runtime.monotonic_s()
             future = caller.call_async(SERVE_METHOD, context, encode(body), left_s)
             data = self._wait(name, future, deadline_s)

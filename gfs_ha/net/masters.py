@@ -9,7 +9,9 @@ from typing import cast
 
 from gfs_ha.config import MasterAddress
 from gfs_ha.errors import DeadlineExceeded, GfsError, ProtocolError, Unreachable
+from gfs_ha.ids import NO_TRACE, TraceId
 from gfs_ha.limits import CONNECT_TIMEOUT_S
+from gfs_ha.logs.trace import new_trace
 from gfs_ha.net.network import Caller, Network
 from gfs_ha.net.network import Hello as NetworkHello
 from gfs_ha.protocol.calls import (
@@ -41,8 +43,15 @@ class MasterConnections:
     """Open connections by the master's name, dialled when they are needed. Thread-safe."""
 
     def __init__(
-        self, masters: Sequence[MasterAddress], network: Network, hello: Hello, runtime: Runtime
+        self,
+        masters: Sequence[MasterAddress],
+        network: Network,
+        hello: Hello,
+        runtime: Runtime,
+        trace_id: TraceId = NO_TRACE,
     ) -> None:
+        """Args: `trace_id` goes with every call; without one each call has an id of its own."""
+        self.trace_id = trace_id
         self._masters = {master.name: master for master in masters}
         self._network = network
         self._plain_hello = hello
@@ -74,7 +83,9 @@ class MasterConnections:
 
     def apart(self, master: MasterAddress) -> MasterConnections:
         """Return connections, in the same name, to one master that these do not know."""
-        return MasterConnections((master,), self._network, self._plain_hello, self._runtime)
+        return MasterConnections(
+            (master,), self._network, self._plain_hello, self._runtime, self.trace_id
+        )
 
     @property
     def closed(self) -> bool:
@@ -152,12 +163,20 @@ class MasterConnections:
             caller.close()
 
 
-def call_context(runtime: Runtime, deadline_s: float, terms: ReadTerms | None = None) -> bytes:
-    """Return the context of a call that ends at `deadline_s`. Raises: DeadlineExceeded."""
+def call_context(
+    runtime: Runtime,
+    deadline_s: float,
+    terms: ReadTerms | None = None,
+    trace_id: TraceId = NO_TRACE,
+) -> bytes:
+    """Return the context of a call that ends at `deadline_s`. Raises: DeadlineExceeded.
+
+    A call that belongs to no command has a trace id of its own.
+    """
     left_s = deadline_s - runtime.monotonic_s()
     if left_s <= 0:
         raise DeadlineExceeded("the deadline passed before the request was sent", sent=0)
-    return encode(CallContext(max(1, int(left_s * 1000)), runtime.random_u64() >> 1, terms))
+    return encode(CallContext(max(1, int(left_s * 1000)), trace_id or new_trace(runtime), terms))
 
 
 def read_answer(answer: bytes, count: int, dated: bool = False) -> Answer:
@@ -186,7 +205,7 @@ def read_answer(answer: bytes, count: int, dated: bool = False) -> Answer:
 
 def ask_facts(connections: MasterConnections, name: str) -> MasterFacts:
     """Return what one master says of itself. Raises: Unreachable, DeadlineExceeded, Denied…"""
-    context = encode(CallContext(int(PROBE_TIMEOUT_S * 1000)))
+    context = encode(CallContext(int(PROBE_TIMEOUT_S * 1000), connections.trace_id))
     body = encode((Asked(GetMasterFacts()),))
     caller = connections.caller(name)
     try:

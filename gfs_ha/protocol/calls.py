@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gfs_ha.ids import NO_SESSION, SessionId
+from gfs_ha.ids import NO_SESSION, NO_TRACE, SessionId, TraceId
 from gfs_ha.protocol.append import AppendReply, AppendRequest
 from gfs_ha.protocol.codec import Failure, Word, prepare
 from gfs_ha.protocol.control import (
@@ -104,7 +104,7 @@ class CallContext(Word, frozen=True):
     """What belongs to the whole call: the rest of its time, a trace id, terms of its reads."""
 
     deadline_ms: int
-    trace_id: int = 0
+    trace_id: TraceId = NO_TRACE  # Of the command of a client that asks.
     terms: ReadTerms | None = None  # None: the leader answers, all reads are linearizable.
 
 

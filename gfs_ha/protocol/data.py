@@ -20,7 +20,17 @@ import msgspec
 
 from gfs_ha.checksum import crc32c
 from gfs_ha.errors import ProtocolError
-from gfs_ha.ids import ANY_DISK, Birth, ChunkId, DiskId, ServerId, StartId, unpack_epoch
+from gfs_ha.ids import (
+    ANY_DISK,
+    NO_TRACE,
+    Birth,
+    ChunkId,
+    DiskId,
+    ServerId,
+    StartId,
+    TraceId,
+    unpack_epoch,
+)
 from gfs_ha.limits import CHUNK_BYTES_MAX, DATA_HEADER_BYTES_MAX, GOAL_MAX, PROTOCOL_VERSION
 from gfs_ha.protocol.usage import LABEL_BYTES_MAX, clean_label
 
@@ -100,6 +110,7 @@ class DataRequest(msgspec.Struct, frozen=True):
     committed: int = 0  # RECORDS: how much of the tail every replica acknowledged before.
     label: str = ""  # How the client calls itself: for people, proves nothing. From others none.
     disk_id: DiskId = ANY_DISK  # Of the target, for a replica that the push makes.
+    trace_id: TraceId = NO_TRACE  # Which command of a client asks, for people.
 
     @property
     def creates(self) -> bool:
@@ -117,6 +128,8 @@ _PREFIX = struct.Struct("<4sBBHHH")
 # flags, durability, kind, hop count, reserved, deadline, cluster, target, chunk, birth, offset,
 # length, op id, capacity, start id, committed
 _FIXED = struct.Struct("<HBBB3xIQQQQQQQQQQ")
+# Behind them if there is one: the trace id. Releases that know none skip it.
+_TRACE = struct.Struct("<Q")
 _HOP = struct.Struct("<QHB")  # server id, port, length of the host that follows
 _CRC = struct.Struct("<I")
 _MAGIC = b"GFSD"
@@ -138,12 +151,13 @@ def encode_request(request: DataRequest) -> bytes:
         hops += _encode_label(request.label)
     if any(disks):
         hops += _encode_disks(disks)
-    length = _FIXED_LENGTH + len(request.ticket) + len(hops) + _CRC.size
+    fixed_length = _FIXED_LENGTH + (_TRACE.size if request.trace_id else 0)
+    length = fixed_length + len(request.ticket) + len(hops) + _CRC.size
     if length > DATA_HEADER_BYTES_MAX or len(request.hops) > HOPS_MAX:
         raise ProtocolError(f"a request header of {length} bytes, {len(request.hops)} hops")
     try:
         head = _PREFIX.pack(
-            _MAGIC, PROTOCOL_VERSION, request.op, length, _FIXED_LENGTH, len(request.ticket)
+            _MAGIC, PROTOCOL_VERSION, request.op, length, fixed_length, len(request.ticket)
         ) + _FIXED.pack(
             request.flags,
             request.durability,
@@ -161,6 +175,8 @@ def encode_request(request: DataRequest) -> bytes:
             request.start_id,
             request.committed,
         )
+        if request.trace_id:
+            head += _TRACE.pack(request.trace_id)
     except struct.error as error:
         raise ProtocolError(f"a field of a data request does not fit: {error}") from error
     whole = head + request.ticket + hops
@@ -217,6 +233,8 @@ def decode_request(data: bytes | memoryview) -> DataRequest:
     _, _, op, _, fixed_length, ticket_length = _PREFIX.unpack_from(data)
     flags, durability, kind, hop_count, deadline, *rest = _FIXED.unpack_from(data, PREFIX_BYTES)
     cluster, target, chunk, birth, offset, length, op_id, capacity, start_id, committed = rest
+    traced = fixed_length >= _FIXED_LENGTH + _TRACE.size
+    trace_id = _TRACE.unpack_from(data, _FIXED_LENGTH)[0] if traced else NO_TRACE
     hops_at = fixed_length + ticket_length
     hops, beyond = _decode_hops(data[hops_at : -_CRC.size], hop_count)
     label, disks = _decode_beyond(beyond, 1 + hop_count) if beyond else ("", ())
@@ -243,6 +261,7 @@ def decode_request(data: bytes | memoryview) -> DataRequest:
         committed=committed,
         label=label,
         disk_id=disks[0] if disks else ANY_DISK,
+        trace_id=TraceId(trace_id),
     )
     if offset + length > CHUNK_BYTES_MAX or capacity > CHUNK_BYTES_MAX:
         raise ProtocolError(f"a range beyond any chunk: offset {offset} length {length}")

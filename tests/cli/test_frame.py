@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from gfs_ha.cli.failure import conclude
+from gfs_ha.cli.failure import conclude, note_trace
 from gfs_ha.cli.interrupt import Interrupted, resend
 from gfs_ha.cli.output import ClosedPipe
 from gfs_ha.cli.render import text_of
@@ -146,6 +146,23 @@ def test_errors_become_one_line_and_their_status(capsys: pytest.CaptureFixture[s
         "message": "no leader for 4.2 s; tried m1, m2, m3",
         "retryable": True,
     }
+
+
+def test_an_error_of_the_cluster_names_the_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    error = NoLeader("no leader for 4.2 s")
+    note_trace(error, "3f2a00000000beef")
+    conclude(error, False, False)
+    told = capsys.readouterr().err
+    hint = "gfsctl explain NoLeader; trace 3f2a00000000beef"
+    assert told == f"gfsctl: no leader for 4.2 s ({hint})\n"
+    conclude(error, True, False)
+    assert json.loads(capsys.readouterr().err)["error"]["trace"] == "3f2a00000000beef"
+    plain = NotFound("/x: not there")
+    note_trace(plain, "3f2a00000000beef")
+    conclude(plain, False, False)
+    assert capsys.readouterr().err == "gfsctl: /x: not there\n"
+    conclude(plain, False, True)
+    assert "/x: not there (NotFound; trace 3f2a00000000beef)\n" in capsys.readouterr().err
 
 
 def test_what_is_no_number_is_said_in_plain_words(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gfs_ha.chunk.progress import DiskWatch
 from gfs_ha.errors import GfsError
+from gfs_ha.ids import NO_TRACE, TraceId
 from gfs_ha.net.streams import Stream
 from gfs_ha.protocol.frames import FrameKind, encode_error, encode_frame
 from gfs_ha.protocol.records import RecordAck, encode_record_acks
@@ -22,10 +23,17 @@ class AppendStream:
     """
 
     def __init__(
-        self, stream: Stream, op_id: int, disk: DiskWatch, runtime: Runtime, client: str = ""
+        self,
+        stream: Stream,
+        op_id: int,
+        disk: DiskWatch,
+        runtime: Runtime,
+        client: str = "",
+        trace_id: TraceId = NO_TRACE,
     ) -> None:
         """Args: `disk` is that of the tail: nobody is told of progress while it hangs."""
         self.client = client  # How it calls itself.
+        self.trace_id = trace_id  # Which command of it asks.
         self._disk = disk
         self._stream = stream
         self._op_id = op_id

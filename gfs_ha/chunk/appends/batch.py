@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gfs_ha.chunk.appends.append_stream import AppendStream
 from gfs_ha.chunk.appends.known_records import Arrival
+from gfs_ha.ids import NO_TRACE, TraceId
 from gfs_ha.protocol.records import RecordEntry
 
 
@@ -18,3 +19,8 @@ class Batch:
     offset: int
     length: int
     committed: int
+
+    @property
+    def trace_id(self) -> TraceId:
+        """Return which command of a client brought the first of the records."""
+        return next((who.trace_id for one in self.arrivals for who in one.asking), NO_TRACE)

@@ -66,6 +66,7 @@ def _request(room: PushRoom, tail: Tail, batch: Batch) -> DataRequest:
         kind=ChunkKind.TAIL,
         hops=tail.hops,
         committed=batch.committed,
+        trace_id=batch.trace_id,
     )
 
 
