@@ -472,6 +472,21 @@ def test_an_open_replica_that_comes_back_takes_no_appends_and_answers_its_fence(
     assert where(store) == A
 
 
+def test_what_came_back_does_not_hide_a_copy_that_was_moved_beside_it_since() -> None:
+    """Written often, its header counts more changes than that of the copy, which is newer."""
+    disks = blank(A, B)
+    replica = open_disks({A: disks[A]}).create_replica(PUT, disk_id=A)
+    for at in range(0, 90, 10):
+        append(replica, DATA[at : at + 10])
+    copy_to(open_disks({B: disks[B]}), B)
+    store = open_disks(disks, BOOT_ID + 1)
+    copy_to(store, A, LATER)
+    assert where(store) == A and not slots(disks[B])
+    store = open_disks(disks, BOOT_ID + 2)
+    assert readable(store.get(CHUNK), disks[A], len(DATA)) == DATA
+    assert store.list_sealed() == ((CHUNK, len(DATA)),)
+
+
 def test_one_that_is_quarantined_does_not_hide_a_good_one_on_a_disk_that_comes_back() -> None:
     disks = blank(A, B)
     sealed_on(open_disks({A: disks[A]}), A)

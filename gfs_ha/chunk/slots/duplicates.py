@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from gfs_ha.chunk.slots.format import Header, SlotFlag, State
 from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.chunk.slots.slot import Slot
-from gfs_ha.chunk.slots.start import was_replaced
+from gfs_ha.chunk.slots.start import rank, was_replaced
 from gfs_ha.ids import ChunkId
 from gfs_ha.net.buffers import BufferPool
 
@@ -35,7 +35,7 @@ def put_together(shelves: Sequence[Shelf], buffers: BufferPool) -> tuple[list[Pl
     for shelf in shelves:
         for chunk_id, slot in shelf.take_slots().items():
             known = found.get(chunk_id)
-            if known is None or _rank(slot.header) > _rank(known[1].header):
+            if known is None or rank(slot.header) > rank(known[1].header):
                 found[chunk_id] = (shelf, slot)
                 if known is not None:
                     beside.append(known)
@@ -44,8 +44,7 @@ def put_together(shelves: Sequence[Shelf], buffers: BufferPool) -> tuple[list[Pl
     twins: Twins = {}
     for shelf, slot in beside:
         _, winner = found[slot.header.chunk_id]
-        newer = winner.header.order_index >= slot.header.order_index
-        if newer and was_replaced(slot, winner, buffers):
+        if was_replaced(slot, winner, buffers):
             _remove(shelf, slot)
             what = "a replica gave way to its copy on another disk"
         else:
@@ -79,8 +78,3 @@ def _remove(shelf: Shelf, slot: Slot) -> None:
     """Unlink a slot for good: it may not be back when the other one is deleted."""
     shelf.disk.unlink(slot.name)
     shelf.disk.sync_names()
-
-
-def _rank(header: Header) -> tuple[bool, int, bool, int]:
-    served = not header.flags & SlotFlag.QUARANTINED
-    return served, header.order_index, header.state is State.SEALED, header.generation

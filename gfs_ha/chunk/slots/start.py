@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from gfs_ha.checksum import chunk_digest
 from gfs_ha.chunk.disk import Disk, opened
-from gfs_ha.chunk.slots.format import SlotFlag, State
+from gfs_ha.chunk.slots.format import Header, SlotFlag, State
 from gfs_ha.chunk.slots.slot import Slot, Verified, read_header, verified_end
 from gfs_ha.chunk.slots.tombstones import Tombstones
 from gfs_ha.errors import DiskFailed
@@ -52,7 +52,7 @@ def read_slots(disk: Disk, buffers: BufferPool) -> Found:
         if slot is None:
             continue
         known = found.slots.get(slot.header.chunk_id)
-        if known is not None and known.header.generation >= slot.header.generation:
+        if known is not None and rank(known.header) >= rank(slot.header):
             beside.append(slot)
             continue
         if known is not None:
@@ -106,12 +106,21 @@ def _read_slot(disk: Disk, name: str, found: Found) -> Slot | None:
     return slot
 
 
+def rank(header: Header) -> tuple[bool, int, bool, int]:
+    """Return what decides which of two replicas of a chunk counts: the newest order that it obeyed.
+
+    One that is quarantined counts only if there is no other.
+    """
+    served = not header.flags & SlotFlag.QUARANTINED
+    return served, header.order_index, header.state is State.SEALED, header.generation
+
+
 def was_replaced(old: Slot, new: Slot, buffers: BufferPool) -> bool:
     """Return whether a verified copy was made to replace a replica, and is still whole (D3)."""
     header = new.header
     if not header.flags & SlotFlag.REPLACES or header.state is not State.SEALED:
         return False
-    if old.header.birth != header.birth:
+    if old.header.birth != header.birth or old.header.order_index > header.order_index:
         return False
     with opened(new.disk, new.name) as file, buffers.borrow() as buffer:
         claim = Verified(header.end, new.table)
