@@ -50,6 +50,7 @@ class RegisterServer(Word, frozen=True, tag="register_server"):
 class ServerRegistered(Word, frozen=True, tag="server_registered"):
     server_id: ServerId
     epoch: Epoch
+    lost_disks: int = 0  # Of the server, with places of chunks, that it did not name.
 
 
 class OpenReplica(Word, frozen=True):
