@@ -73,6 +73,10 @@ HANDSHAKE_DEADLINE_S = 3.0
 WRITE_STALL_S = 10.0
 OUTPUT_BYTES_MAX = 8 * MIB
 HELLO_BYTES_MAX = 4 * KIB  # Of a frame before the peer has said who it is.
+TLS_HANDSHAKE_BYTES_MAX = 32 * KIB  # Of a peer, with what it already says to us behind it.
+TLS_HANDSHAKES_PER_TURN = 16  # Of strangers, whose cost is ours; then who is known has its turn.
+TRUST_LOOK_S = 1.0  # Between two questions whether there is news of who is trusted …
+TRUST_JUDGE_S = 30.0  # … and between two judgements of all peers without any: they run out, too.
 CALL_DEADLINE_MAX_S = 60.0
 CONNECTION_IDLE_S = 600.0  # A door hangs up on a silent peer without calls in flight...
 CHANNEL_IDLE_S = 60.0  # ...which a pooled channel does long before.
@@ -221,6 +225,7 @@ assert HEARTBEAT_PARK_S + REPAIR_ALLOWANCE_S <= SUSPECT_S, "who is suspect has n
 assert SUSPECT_S < DEAD_MIN_S <= DEAD_S <= DEAD_MAX_S
 assert COMMAND_BYTES_MAX < FRAME_BYTES_MAX < RAFT_FRAME_BYTES_MAX
 assert CHANNEL_IDLE_S < CONNECTION_IDLE_S and REQUEST_DEADLINE_S < CALL_DEADLINE_MAX_S
+assert HELLO_BYTES_MAX < TLS_HANDSHAKE_BYTES_MAX
 assert HELLO_BYTES_MAX < FRAME_BYTES_MAX < OUTPUT_BYTES_MAX < DOOR_BYTES_MAX
 assert 2 * TAIL_APPENDERS_MAX + 64 <= ROWS_PER_COMMAND_MAX, "a seal adds one, drops another"
 assert MIN_COPIES_DEFAULT <= GOAL_DEFAULT <= GOAL_MAX

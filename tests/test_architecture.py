@@ -24,7 +24,7 @@ DOORS = {
     },
     "crc32c": {"checksum.py"},
     "cryptography": {"pki/"},
-    "ssl": {"net/tls.py"},
+    "ssl": {"net/tls.py", "net/tls_session.py"},
     "click": {"cli/"},
     "rich": {"cli/"},
 }

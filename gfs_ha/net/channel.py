@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import select
-import socket
 import threading
 from dataclasses import dataclass
 
@@ -33,7 +32,10 @@ from gfs_ha.limits import (
 )
 from gfs_ha.net.network import Address, Hello
 from gfs_ha.net.rpc import HELLO_METHOD, FrameReader, Reply, encode_request, payload_bytes
-from gfs_ha.net.sockets import SEND_FLAGS, connect, format_address, wait_for
+from gfs_ha.net.sockets import format_address, wait_for
+from gfs_ha.net.tls import Credentials
+from gfs_ha.net.wire import Wire
+from gfs_ha.pki.names import PeerName
 from gfs_ha.runtime import Future, Runtime
 
 logger = logging.getLogger(__name__)
@@ -71,7 +73,10 @@ class _Flight:
 class Channel:
     """One connection to a door; made connected, dead once dropped. Thread-safe.
 
-    Raises: Unreachable (sent=0) when nobody answers in time, and what `hello.accept` raises.
+    With `credentials` it is TLS, and the server must be a master of our cluster at that host.
+
+    Raises: Unreachable (sent=0) when nobody answers in time, or nobody who is good; Denied when the
+    server finds us not good; what `hello.accept` raises.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class Channel:
         hello: Hello,
         runtime: Runtime,
         limits: ChannelLimits | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self._limits = limits or ChannelLimits()
         self._runtime = runtime
@@ -98,20 +104,23 @@ class Channel:
         self._heard_s = now_s
         self._used_s = now_s
         self._partial_since_s: float | None = None
-        deadline_s = now_s + self._limits.connect_timeout_s
-        self._socket = connect(address, runtime, self._limits.connect_timeout_s)
+        self._wire = Wire(address, runtime, self._limits.connect_timeout_s, credentials)
         try:
-            answer = self._greet(hello, deadline_s)
-            hello.accept(answer)
+            hello.accept(self._greet(hello))
             self._reader.frame_bytes_max = self._limits.frame_bytes_max
             self._task = runtime.spawn(f"channel {self._where}", self._read)
         except BaseException:
-            self._socket.close()
+            self._wire.close()
             raise
 
     @property
     def closed(self) -> bool:
         return self._dead is not None
+
+    @property
+    def certificate(self) -> PeerName | None:
+        """Return who the server is by its certificate; None without TLS."""
+        return self._wire.certificate
 
     @property
     def in_flight(self) -> int:
@@ -197,6 +206,7 @@ class Channel:
             self._forget(flight, self._late(flight))
             return
         try:
+            frame = self._wire.seal(frame)
             at = self._send(flight, frame)
         except OSError as error:
             reason = error.strerror or str(error)
@@ -204,10 +214,10 @@ class Channel:
             return
         finally:
             self._write_lock.release()
-        if at == 0:
+        if at == 0 and not self._wire.secured:
             self._forget(flight, self._late(flight))
         elif at < len(frame):
-            # Half a frame is out: nothing can follow it.
+            # Half a frame is out, or none of one that is sealed: nothing can follow it.
             self._drop(Unreachable(f"{self._where} takes no more bytes"))
 
     def _send(self, flight: _Flight, frame: bytes) -> int:
@@ -219,11 +229,11 @@ class Channel:
                 return at
             flight.sent = True
             try:
-                at += self._socket.send(view[at:], SEND_FLAGS)
+                at += self._wire.send(view[at:])
             except BlockingIOError:
                 flight.sent = False
                 left_s = flight.deadline_s - self._runtime.monotonic_s()
-                if left_s <= 0 or not wait_for(self._socket, select.POLLOUT, left_s):
+                if left_s <= 0 or not wait_for(self._wire.socket, select.POLLOUT, left_s):
                     return at
             else:
                 flight.sent = at == len(frame)
@@ -265,7 +275,7 @@ class Channel:
 
     def _read(self) -> None:
         poller = select.poll()
-        poller.register(self._socket, select.POLLIN)
+        poller.register(self._wire.socket, select.POLLIN)
         next_sweep_s = 0.0
         reason: GfsError = Unreachable(f"{self._where} hung up")
         try:
@@ -287,13 +297,14 @@ class Channel:
             self._drop(reason)
             # Only now, and only without a writer, can nobody use the descriptor any more.
             with self._write_lock:
-                self._socket.close()
+                self._wire.close()
 
     def _receive(self, now_s: float) -> bool:
-        """Read once; return False at the end of the stream. Raises: OSError, ProtocolError."""
-        try:
-            data = self._socket.recv(self._reader.wants)
-        except BlockingIOError:
+        """Read once; return False at the end of the stream. Raises: OSError, GfsError."""
+        data = self._wire.receive(self._reader.wants)
+        if data is None:
+            if self._wire.partial and self._partial_since_s is None:
+                self._partial_since_s = now_s
             return True
         if not data:
             return False
@@ -302,7 +313,7 @@ class Channel:
         while (reply := self._reader.next_reply()) is not None:
             self._partial_since_s = None
             self._complete(reply)
-        if not self._reader.buffered:
+        if not self._reader.buffered and not self._wire.partial:
             self._partial_since_s = None
         elif self._partial_since_s is None:
             self._partial_since_s = now_s
@@ -326,6 +337,7 @@ class Channel:
         since_s = self._partial_since_s
         if since_s is not None and now_s - since_s > self._limits.frame_deadline_s:
             raise ProtocolError("did not finish a frame")
+        self._wire.check_trust(now_s)
         idle_s = self._limits.idle_close_s
         if idle_s is not None and now_s - self._used_s > idle_s:
             with self._state:
@@ -341,10 +353,7 @@ class Channel:
             self._flights.clear()
             self._expired.clear()
             self._state.notify_all()
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)  # Wakes the reader and a writer that waits.
-        except OSError:
-            pass  # The peer was faster.
+        self._wire.shut()  # Wakes the reader and a writer that waits.
         for flight in flights:
             flight.future.fail(self._failure(self._dead, flight.sent))
 
@@ -353,35 +362,9 @@ class Channel:
 
     # The hello.
 
-    def _greet(self, hello: Hello, deadline_s: float) -> bytes:
+    def _greet(self, hello: Hello) -> bytes:
         frame = encode_request(_HELLO_SEQUENCE, HELLO_METHOD, b"", hello.body)
-        try:
-            self._transfer_hello(frame, deadline_s)
-            while (reply := self._reader.next_reply()) is None:
-                left_s = deadline_s - self._runtime.monotonic_s()
-                if left_s <= 0 or not wait_for(self._socket, select.POLLIN, left_s):
-                    raise Unreachable(f"{self._where} does not answer the hello", sent=0)
-                data = self._socket.recv(self._reader.wants)
-                if not data:
-                    raise Unreachable(f"{self._where} hung up on the hello", sent=0)
-                self._reader.feed(data)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise Unreachable(f"{self._where} hung up on the hello: {reason}", sent=0) from error
-        except ProtocolError as error:
-            raise Unreachable(
-                f"{self._where} is no gfs-ha port: {error.message}", sent=0
-            ) from error
+        reply = self._wire.greet(frame, self._reader)
         if reply.sequence != _HELLO_SEQUENCE:
             raise Unreachable(f"{self._where} is no gfs-ha port: it did not answer", sent=0)
         return reply.body
-
-    def _transfer_hello(self, frame: bytes, deadline_s: float) -> None:
-        at = 0
-        while at < len(frame):
-            try:
-                at += self._socket.send(frame[at:], SEND_FLAGS)
-            except BlockingIOError:
-                left_s = deadline_s - self._runtime.monotonic_s()
-                if left_s <= 0 or not wait_for(self._socket, select.POLLOUT, left_s):
-                    raise Unreachable(f"{self._where} takes no hello", sent=0) from None

@@ -7,7 +7,7 @@ import struct
 from collections import deque
 from dataclasses import dataclass
 
-from gfs_ha.errors import ProtocolError
+from gfs_ha.errors import GfsError, ProtocolError
 from gfs_ha.limits import (
     CALL_DEADLINE_MAX_S,
     CALLS_IN_FLIGHT_DEFAULT,
@@ -25,6 +25,8 @@ from gfs_ha.limits import (
 from gfs_ha.net.network import Deferred
 from gfs_ha.net.rpc import FrameReader, Request, encode_reply
 from gfs_ha.net.sockets import SEND_FLAGS
+from gfs_ha.net.tls_session import TlsSession
+from gfs_ha.pki.names import PeerName
 
 _SEND_BYTES = 256 * KIB
 # A peer that takes less than this in one stall period is not slow, it plays for time.
@@ -69,10 +71,20 @@ class DoorConnection:
     the answer is flushed, the sending side shut, and what still comes is thrown away until the
     peer closes. (A plain close with unread input makes the kernel reset the connection, and the
     peer would lose the answer that tells it why.)
+
+    With a TLS session only that is on the wire what it seals; every limit counts as without.
     """
 
-    def __init__(self, sock: socket.socket, peer: str, limits: DoorLimits, now_s: float) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        peer: str,
+        limits: DoorLimits,
+        now_s: float,
+        tls: TlsSession | None = None,
+    ) -> None:
         self.sock = sock
+        self.tls = tls
         self.descriptor = sock.fileno()
         self.identity: object = None
         self.calls: dict[int, Call] = {}
@@ -82,7 +94,8 @@ class DoorConnection:
         self._peer = peer
         self._limits = limits
         self._reader = FrameReader(limits.hello_bytes_max)
-        self._output: deque[bytes | memoryview] = deque()
+        self._output: deque[bytes] = deque()
+        self._wire: bytes | memoryview = b""  # Of the output, what the socket is to take next.
         self._output_bytes = 0
         self._call_bytes = 0
         self._closed = False
@@ -107,12 +120,28 @@ class DoorConnection:
     @property
     def held_bytes(self) -> int:
         """Return the memory that this peer makes the door hold."""
-        return self._reader.buffered + self._call_bytes + self._output_bytes
+        held = self._reader.buffered + self._call_bytes + self._output_bytes
+        return held if self.tls is None else held + self.tls.held_bytes
 
     @property
     def owed(self) -> bool:
         """Return True while output waits for the socket."""
-        return bool(self._output)
+        return bool(self._output or self._wire)
+
+    @property
+    def certificate(self) -> PeerName | None:
+        """Return who the peer is by its certificate; None without TLS."""
+        return None if self.tls is None or self.tls.peer is None else self.tls.peer.name
+
+    @property
+    def shaking(self) -> bool:
+        """Return True while a TLS handshake goes on."""
+        return self.tls is not None and not self.tls.up
+
+    @property
+    def unknown(self) -> GfsError | None:
+        """Return why the peer is nobody of ours, though its certificate is genuine."""
+        return None if self.tls is None else self.tls.refusal
 
     @property
     def takes_calls(self) -> bool:
@@ -137,7 +166,10 @@ class DoorConnection:
         self._reader.frame_bytes_max = self._limits.frame_bytes_max
 
     def receive(self, now_s: float) -> bool:
-        """Read the socket once; return False at the end of the stream. Raises: OSError."""
+        """Read the socket once; return False at the end of the stream.
+
+        Raises: OSError; Denied, ProtocolError of a TLS session, which may still have a last word.
+        """
         try:
             data = self.sock.recv(self._reader.wants)
         except (BlockingIOError, InterruptedError):
@@ -146,15 +178,28 @@ class DoorConnection:
             return False
         if self._hanging_up:
             return True
+        if self.tls is not None:
+            data = self._open(self.tls, data)
+            if not data:
+                return not self.tls.ended
         self._active_s = now_s
         self._reader.feed(data)
         return True
+
+    def _open(self, tls: TlsSession, data: bytes) -> bytes:
+        try:
+            return tls.open(data)
+        finally:
+            own = tls.take()
+            if own:
+                self._wire = bytes(self._wire) + own
+                self._output_bytes += len(own)
 
     def next_request(self, now_s: float) -> Request | None:
         """Return the next whole request. Raises: ProtocolError."""
         request = self._reader.next_request()
         if request is None:
-            if not self._reader.buffered:
+            if not self._reader.buffered and (self.tls is None or not self.tls.partial):
                 self._partial_since_s = None
             elif self._partial_since_s is None:
                 self._partial_since_s = now_s
@@ -188,20 +233,20 @@ class DoorConnection:
 
     def flush(self, now_s: float) -> None:
         """Send what the socket takes. Raises: OSError."""
-        while self._output:
-            chunk = self._output[0] if len(self._output) == 1 else self._gather()
+        while chunk := self._wire or self._load():
             try:
                 sent = self.sock.send(chunk, SEND_FLAGS)
             except (BlockingIOError, InterruptedError):
+                self._wire = chunk
                 break
             self._output_bytes -= sent
             self._stall_sent += sent
             self._active_s = now_s
             if sent < len(chunk):
-                self._output[0] = memoryview(chunk)[sent:]
+                self._wire = memoryview(chunk)[sent:]
                 break
-            self._output.popleft()
-        if not self._output:
+            self._wire = b""
+        if not self._wire:
             self._stall_since_s = None
             if self._hanging_up and not self._shut:
                 self._shut = True
@@ -210,19 +255,25 @@ class DoorConnection:
             self._stall_since_s = now_s
             self._stall_sent = 0
 
-    def _gather(self) -> bytes | memoryview:
-        """Join the small answers at the front of the queue into one chunk, and return it."""
+    def _load(self) -> bytes:
+        """Take small answers off the front of the queue, or a big one; return them for the wire."""
+        output = self._output
+        if not output:
+            return b""
         size = 0
         count = 0
-        for part in self._output:
+        for part in output:
             if count and size + len(part) > _SEND_BYTES:
                 break
             size += len(part)
             count += 1
         if count == 1:
-            return self._output[0]
-        chunk = b"".join([self._output.popleft() for _ in range(count)])
-        self._output.appendleft(chunk)
+            chunk = output.popleft()
+        else:
+            chunk = b"".join([output.popleft() for _ in range(count)])
+        if self.tls is not None:
+            chunk = self.tls.seal(chunk)
+            self._output_bytes += len(chunk) - size
         return chunk
 
     def hang_up(self, now_s: float) -> None:
@@ -244,7 +295,7 @@ class DoorConnection:
             return f"did not finish a frame within {limits.frame_deadline_s:g} s"
         if self._stalled(now_s):
             return f"took no answers for {limits.write_stall_s:g} s"
-        busy = self.calls or self._output
+        busy = self.calls or self.owed
         if not busy and now_s - self._active_s > limits.idle_s:
             return f"was idle for {limits.idle_s:g} s"
         return None
@@ -276,5 +327,6 @@ class DoorConnection:
         if reset:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
         self._output.clear()
+        self._wire = b""
         self._output_bytes = 0
         self.sock.close()

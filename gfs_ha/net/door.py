@@ -14,16 +14,21 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from gfs_ha.errors import DeadlineExceeded, NotReady, Overloaded, ProtocolError
+from gfs_ha.errors import DeadlineExceeded, Denied, GfsError, ProtocolError
+from gfs_ha.limits import TLS_HANDSHAKES_PER_TURN
 from gfs_ha.net.connection import Call, DoorConnection, DoorLimits
 from gfs_ha.net.deadlines import Deadlines
 from gfs_ha.net.doorbook import DoorBook, DoorStats
 from gfs_ha.net.guarded import GuardedHandler
 from gfs_ha.net.listener import Listener, Starved
 from gfs_ha.net.network import Address, Handler, HelloCheck
+from gfs_ha.net.postbox import Postbox
 from gfs_ha.net.rpc import HELLO_METHOD, Request
 from gfs_ha.net.sockets import format_address
+from gfs_ha.net.tls import Credentials
+from gfs_ha.net.trust import TrustWatch
 from gfs_ha.net.wakeup import Wakeup
+from gfs_ha.pki.names import EVERYBODY
 from gfs_ha.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -32,7 +37,6 @@ _EVENTS_MAX = 256
 _CALLS_PER_TURN = 64  # Of one peer, then the others have their turn.
 _SWEEP_S = 0.25
 _ACCEPT_PAUSE_S = 0.1
-_POSTED_MAX = 65_536
 _READ = select.EPOLLIN | select.EPOLLRDHUP
 _GONE = select.EPOLLHUP | select.EPOLLERR
 
@@ -41,7 +45,8 @@ class Door:
     """A server of calls on one port. `run` belongs to one thread; `stop` and `post` to all.
 
     Args: `listen` is (host, port), port 0 takes a free one; `hello` judges each peer's first call;
-    `handler` answers the rest. Raises: PortTaken, ConfigError.
+    `handler` answers the rest; with `credentials` peers come in by TLS, and with a certificate of
+    the cluster. Raises: PortTaken, ConfigError.
     """
 
     def __init__(
@@ -51,8 +56,10 @@ class Door:
         hello: HelloCheck,
         handler: Handler,
         limits: DoorLimits | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self._runtime = runtime
+        self._trust = TrustWatch(credentials, runtime.monotonic_s())
         self._limits = limits or DoorLimits()
         self._handler = GuardedHandler(hello, handler, self._limits.frame_bytes_max)
         self._listener = Listener(listen)
@@ -61,7 +68,7 @@ class Door:
         self._connections: dict[int, DoorConnection] = {}
         self._strangers: dict[int, DoorConnection] = {}  # Have not said hello; oldest first.
         self._ready: dict[DoorConnection, None] = {}  # Have more whole frames than one turn took.
-        self._posted: deque[Callable[[], None]] = deque()
+        self._posted = Postbox(self._wakeup, format_address(self._listener.address))
         self._answers: deque[tuple[Call, bytes]] = deque()
         self._deadlines: Deadlines[Call] = Deadlines()
         self._held_bytes = 0
@@ -102,12 +109,7 @@ class Door:
 
     def post(self, action: Callable[[], None]) -> None:
         """Run `action` on the door's thread, soon. Thread-safe. Raises: Overloaded, NotReady."""
-        if self._wakeup.closed:
-            raise NotReady(f"the door on {format_address(self._listener.address)} is closed")
-        if len(self._posted) >= _POSTED_MAX:
-            raise Overloaded(f"{_POSTED_MAX} actions wait for the door; try again later")
-        self._posted.append(action)
-        self._wakeup.set()
+        self._posted.put(action)
 
     # The loop.
 
@@ -118,9 +120,14 @@ class Door:
         now_s = self._runtime.monotonic_s()
         ready, self._ready = self._ready, {}
         accept = False
+        shakes = 0
         for descriptor, event in events:
             connection = self._connections.get(descriptor)
             if connection is not None:
+                if connection.shaking:
+                    shakes += 1
+                    if shakes > TLS_HANDSHAKES_PER_TURN:
+                        continue  # The next poll says so again.
                 self._guard(connection, partial(self._on_socket, connection, event, now_s), now_s)
             elif descriptor == self._wakeup.descriptor:
                 self._wakeup.clear()
@@ -128,7 +135,7 @@ class Door:
                 accept = True
         for connection in ready:
             self._guard(connection, partial(self._serve, connection, now_s), now_s)
-        self._run_posted()
+        self._posted.run()
         self._send_answers(now_s)
         self._expire_calls(now_s)
         # Last: a descriptor that was closed above may come back here as a new connection, and
@@ -148,6 +155,9 @@ class Door:
         except ProtocolError as error:
             self._book.counts.broke_protocol += 1
             self._drop(connection, error.message)
+        except Denied as error:  # Of a certificate.
+            self._refuse(connection, error, now_s)
+            self._guard(connection, partial(connection.flush, now_s), now_s)
         except OSError:
             self._part(connection)  # The network's doing.
         except Exception:
@@ -202,14 +212,23 @@ class Door:
     def _greet(self, connection: DoorConnection, request: Request, now_s: float) -> None:
         if request.method != HELLO_METHOD:
             raise ProtocolError("the peer called before it said hello")
-        answer, refusal = self._handler.greet(connection, request.body)
+        refusal = connection.unknown
+        if refusal is None:
+            answer, refusal = self._handler.greet(connection, request.body)
+        else:
+            answer = self._handler.error_reply(refusal)
         connection.send(request.sequence, answer)
         if refusal is not None:
-            self._book.note(f"refused peer={connection.peer}: {refusal.message}")
-            connection.hang_up(now_s)
+            self._refuse(connection, refusal, now_s)
             return
         connection.greet()
         self._strangers.pop(connection.descriptor, None)
+
+    def _refuse(self, connection: DoorConnection, error: GfsError, now_s: float) -> None:
+        """End a connection once the peer has heard why."""
+        self._book.counts.refused += 1
+        self._book.note(f"refused peer={connection.peer}: {error.message}")
+        connection.hang_up(now_s)
 
     # Answers that come later.
 
@@ -250,14 +269,6 @@ class Door:
             logger.exception("on_close failed peer=%s", call.connection.peer)
             return True
 
-    def _run_posted(self) -> None:
-        for _ in range(len(self._posted)):
-            action = self._posted.popleft()
-            try:
-                action()
-            except Exception:
-                logger.exception("posted action failed")
-
     # Connections come and go.
 
     def _accept(self, now_s: float) -> None:
@@ -272,7 +283,8 @@ class Door:
                 self._book.counts.turned_away += 1
                 self._book.note(f"turned away peer={peer}: {len(self._connections)} connections")
                 continue
-            connection = DoorConnection(sock, peer, self._limits, now_s)
+            tls = self._trust.accepted(EVERYBODY)
+            connection = DoorConnection(sock, peer, self._limits, now_s, tls)
             self._connections[connection.descriptor] = connection
             self._strangers[connection.descriptor] = connection
             self._epoll.register(connection.descriptor, _READ)
@@ -346,6 +358,12 @@ class Door:
             if reason is not None:
                 self._book.counts.overdue += 1
                 self._drop(connection, reason)
+        if self._trust.due(now_s):
+            for connection in list(self._connections.values()):
+                error = self._trust.judge(connection.tls)
+                if error is not None:
+                    self._book.counts.refused += 1
+                    self._drop(connection, error.message)
         if self._accept_again_s is not None and now_s >= self._accept_again_s:
             self._accept_again_s = None
             self._epoll.register(self._listener.descriptor, select.EPOLLIN)

@@ -15,6 +15,7 @@ class DoorStats:
     accepted: int = 0
     turned_away: int = 0  # No descriptor or no place for them.
     broke_protocol: int = 0
+    refused: int = 0  # By their hello or their certificate.
     overdue: int = 0  # Dropped for a deadline of the connection.
     calls: int = 0
     calls_expired: int = 0

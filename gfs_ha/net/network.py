@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gfs_ha.errors import GfsError
+from gfs_ha.pki.names import PeerName
 from gfs_ha.runtime import Future
 
 Address = tuple[str, int]
@@ -21,6 +22,11 @@ class Connection(Protocol):
     @property
     def peer(self) -> str:
         """Return where the peer calls from, `host:port`."""
+        ...
+
+    @property
+    def certificate(self) -> PeerName | None:
+        """Return who the peer is by its certificate; None where there is no TLS."""
         ...
 
     @property

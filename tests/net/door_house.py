@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from gfs_ha.net.connection import DoorLimits
 from gfs_ha.net.door import Door
 from gfs_ha.net.network import Address, Connection, Deferred, Hello
 from gfs_ha.net.rpc import FrameReader, Reply, encode_request
+from gfs_ha.net.tls import Credentials
 from gfs_ha.runtime import ThreadedRuntime
 
 PATIENCE_S = 60.0  # Only a broken test waits so long.
@@ -87,19 +89,27 @@ class Service:
 class Peer:
     """A raw socket at a door: says whatever a test wants, reads frames."""
 
-    def __init__(self, address: Address, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        receive_buffer: int | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.sock = socket.socket()
         if receive_buffer is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(PATIENCE_S)
         self.sock.connect(address)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.sock = tls.wrap_socket(self.sock, server_hostname=address[0])
         self._reader = FrameReader()
 
     def send(self, data: bytes) -> bool:
         """Send all of it; return False if the door hung up meanwhile."""
         try:
             self.sock.sendall(data)
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
             return False
         return True
 
@@ -111,7 +121,10 @@ class Peer:
     def reply(self) -> Reply:
         """Return the next answer. Raises: EOFError when the door hung up."""
         while (reply := self._reader.next_reply()) is None:
-            data = self.sock.recv(65_536)
+            try:
+                data = self.sock.recv(65_536)
+            except ssl.SSLEOFError:
+                raise EOFError from None  # The door hangs up without a word of TLS.
             if not data:
                 raise EOFError
             self._reader.feed(data)
@@ -122,7 +135,7 @@ class Peer:
         try:
             while self.sock.recv(65_536):
                 pass
-        except ConnectionResetError:
+        except (ConnectionResetError, ssl.SSLEOFError):
             pass
         return True
 
@@ -131,15 +144,25 @@ class Peer:
 
 
 class House:
-    """Everything a test opened, closed in the end whatever happened."""
+    """Everything a test opened, closed in the end whatever happened.
 
-    def __init__(self, stack: ExitStack) -> None:
+    With credentials everything in it is TLS.
+    """
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        server: Credentials | None = None,
+        client: Credentials | None = None,
+    ) -> None:
         self.stack = stack
+        self.server = server
+        self.client = client
         self.crashes: list[tuple[str, BaseException]] = []
         self.runtime = ThreadedRuntime(lambda name, error: self.crashes.append((name, error)))
 
     def open_door(self, service: Service, limits: DoorLimits | None = None, port: int = 0) -> Door:
-        door = Door(self.runtime, ("127.0.0.1", port), service.hello, service, limits)
+        door = Door(self.runtime, ("127.0.0.1", port), service.hello, service, limits, self.server)
         task = self.runtime.spawn("door", door.run)
 
         def close() -> None:
@@ -153,7 +176,9 @@ class House:
         self, port: int, limits: ChannelLimits | None = None, hello: Hello | None = None
     ) -> Channel:
         limits = limits or ChannelLimits(connect_timeout_s=PATIENCE_S)
-        channel = Channel(("127.0.0.1", port), hello or Hello(GREETING), self.runtime, limits)
+        channel = Channel(
+            ("127.0.0.1", port), hello or Hello(GREETING), self.runtime, limits, self.client
+        )
 
         def close() -> None:
             channel.close()
@@ -163,7 +188,14 @@ class House:
         return channel
 
     def peer(self, port: int, receive_buffer: int | None = None) -> Peer:
-        peer = Peer(("127.0.0.1", port), receive_buffer)
+        tls = None if self.client is None else self.client.client_context()
+        peer = Peer(("127.0.0.1", port), receive_buffer, tls)
+        self.stack.callback(peer.close)
+        return peer
+
+    def stranger(self, port: int) -> Peer:
+        """Return a peer that says nothing by itself, not even that it wants TLS."""
+        peer = Peer(("127.0.0.1", port))
         self.stack.callback(peer.close)
         return peer
 
@@ -175,8 +207,10 @@ class House:
 
         def serve() -> None:
             sock, _ = listener.accept()
+            sock.settimeout(PATIENCE_S)
+            if self.server is not None:
+                sock = self.server.server_context().wrap_socket(sock, server_side=True)
             with sock:
-                sock.settimeout(PATIENCE_S)
                 script(sock)
 
         thread = threading.Thread(target=serve, daemon=True)

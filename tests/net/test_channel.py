@@ -407,7 +407,9 @@ def test_a_closed_channel_leaves_neither_thread_nor_descriptor(house: House, doo
     threads = threading.active_count()
     mine = []
     for _ in range(20):
-        channel = Channel(("127.0.0.1", door.port), Hello(GREETING), house.runtime)
+        channel = Channel(
+            ("127.0.0.1", door.port), Hello(GREETING), house.runtime, credentials=house.client
+        )
         channel.call(BIG, b"", b"100000", PATIENCE_S)
         mine.append(channel)
     for channel in mine:

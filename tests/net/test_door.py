@@ -281,7 +281,7 @@ def test_a_full_door_prefers_peers_that_said_hello(house: House) -> None:
     stranger = house.peer(door.port)
     peers = [house.peer(door.port).greet() for _ in range(3)]
     assert stranger.dropped(), "it was there first, but never said who it is"
-    late = house.peer(door.port)
+    late = house.stranger(door.port)
     assert late.dropped(), "no stranger is left to make room"
     for peer in peers:
         peer.send(encode_request(1, ECHO, b"", b"x"))
@@ -328,7 +328,7 @@ def test_a_posted_action_runs_on_the_thread_of_the_door(house: House, door: Door
 
 def test_a_stopped_door_closes_its_port_and_its_connections(house: House) -> None:
     service = Service()
-    door = Door(house.runtime, ("127.0.0.1", 0), service.hello, service)
+    door = Door(house.runtime, ("127.0.0.1", 0), service.hello, service, credentials=house.server)
     task = house.runtime.spawn("door", door.run)
     channel = house.dial(door.port)
     future = channel.call_async(LATER, b"", b"a", PATIENCE_S)
@@ -346,7 +346,7 @@ def test_a_stopped_door_closes_its_port_and_its_connections(house: House) -> Non
 
 def test_a_draining_door_answers_what_is_in_flight_and_takes_nothing_new(house: House) -> None:
     service = Service()
-    door = Door(house.runtime, ("127.0.0.1", 0), service.hello, service)
+    door = Door(house.runtime, ("127.0.0.1", 0), service.hello, service, credentials=house.server)
     task = house.runtime.spawn("door", door.run)
     idle = house.dial(door.port)
     channel = house.dial(door.port)
@@ -375,7 +375,10 @@ def test_a_stock_rpyc_connection_with_the_one_opcode_is_understood(
     house: House, door: Door
 ) -> None:
     rpyc = pytest.importorskip("rpyc")
-    stream = rpyc.core.SocketStream(socket.create_connection(("127.0.0.1", door.port)))
+    sock = socket.create_connection(("127.0.0.1", door.port))
+    if house.client is not None:
+        sock = house.client.client_context().wrap_socket(sock, server_hostname="127.0.0.1")
+    stream = rpyc.core.SocketStream(sock)
     channel = rpyc.core.Channel(stream, compress=False)
     connection = rpyc.core.protocol.Connection(rpyc.VoidService(), channel, {})
     try:
@@ -388,14 +391,13 @@ def test_a_stock_rpyc_connection_with_the_one_opcode_is_understood(
 
 def test_ipv6_works_the_same(house: House, service: Service) -> None:
     try:
-        door = Door(house.runtime, ("::1", 0), service.hello, service)
+        door = Door(house.runtime, ("::1", 0), service.hello, service, credentials=house.server)
     except Exception as error:  # A machine without IPv6.
         pytest.skip(str(error))
     task = house.runtime.spawn("door", door.run)
     try:
-        channel = Channel(
-            ("::1", door.port), Hello(GREETING), house.runtime, ChannelLimits(PATIENCE_S)
-        )
+        limits = ChannelLimits(PATIENCE_S)
+        channel = Channel(("::1", door.port), Hello(GREETING), house.runtime, limits, house.client)
         assert channel.call(ECHO, b"", b"six", PATIENCE_S) == b"/six"
         channel.close()
         assert channel.join(PATIENCE_S)

@@ -58,6 +58,9 @@ class Victim:
         times = psutil.Process(self.process.pid).cpu_times()
         return float(times.user + times.system)
 
+    def descriptors(self) -> int:
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
     def serves_honest(self, house: House) -> bool:
         channel = house.dial(self.port)
         served = channel.call(ECHO, b"", b"honest", PATIENCE_S) == b"/honest"
@@ -77,21 +80,35 @@ class Victim:
 
 
 @pytest.fixture(scope="module")
-def victim() -> Iterator[Victim]:
-    made = Victim()
+def victims() -> Iterator[dict[bool, Victim]]:
+    """One door in the clear and one in TLS, as the tests come to need them."""
+    made: dict[bool, Victim] = {}
     yield made
-    made.close()
+    for victim in made.values():
+        victim.close()
 
 
 @pytest.fixture
-def own_victim() -> Iterator[Victim]:
-    made = Victim()
+def victim(house: House, victims: dict[bool, Victim], master_directory: Path) -> Victim:
+    secured = house.server is not None
+    if secured not in victims:
+        victims[secured] = Victim(*arguments(house, master_directory))
+    return victims[secured]
+
+
+@pytest.fixture
+def own_victim(house: House, master_directory: Path) -> Iterator[Victim]:
+    made = Victim(*arguments(house, master_directory))
     yield made
     made.process.kill()
     made.process.wait()
     assert made.process.stdin is not None and made.process.stdout is not None
     made.process.stdin.close()
     made.process.stdout.close()
+
+
+def arguments(house: House, master_directory: Path) -> list[str]:
+    return ["--tls", str(master_directory)] if house.server is not None else []
 
 
 # The wire by hand, as the stock library writes it.
@@ -187,13 +204,13 @@ PACKETS: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("greeted", [False, True], ids=["stranger", "greeted"])
+@pytest.mark.parametrize("who", ["stranger", "without a word", "greeted"])
 @pytest.mark.parametrize("name", PACKETS)
 def test_a_packet_that_is_no_call_costs_its_sender_the_connection(
-    victim: Victim, house: House, name: str, greeted: bool
+    victim: Victim, house: House, name: str, who: str
 ) -> None:
-    peer = house.peer(victim.port)
-    if greeted:
+    peer = house.stranger(victim.port) if who == "without a word" else house.peer(victim.port)
+    if who == "greeted":
         peer.greet()
     peer.send(PACKETS[name])
     assert peer.dropped()
@@ -342,8 +359,8 @@ def test_a_reset_in_the_middle_of_a_call_costs_nothing(victim: Victim, house: Ho
 
 class TestWithoutDescriptors:
     @pytest.fixture
-    def poor(self) -> Iterator[Victim]:
-        made = Victim("64")
+    def poor(self, house: House, master_directory: Path) -> Iterator[Victim]:
+        made = Victim("--files", "64", *arguments(house, master_directory))
         yield made
         made.close()
 

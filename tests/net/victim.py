@@ -1,17 +1,22 @@
 """A door in a process of its own, for tests that flood, starve, stop or kill it.
 
-`python victim.py [NOFILE]` prints its port and serves until standard input ends.
+`python victim.py [--files N] [--tls DIRECTORY]` prints its port and serves until standard input
+ends.
 """
 
 from __future__ import annotations
 
+import argparse
 import resource
 import sys
+from pathlib import Path
 
 from door_house import Service
+from tls_house import CLUSTER
 
 from gfs_ha.net.connection import DoorLimits
 from gfs_ha.net.door import Door
+from gfs_ha.net.tls import Credentials
 from gfs_ha.runtime import ThreadedRuntime
 
 LIMITS = DoorLimits(
@@ -33,12 +38,17 @@ class Forgetful(Service):
 
 
 def main() -> None:
-    if len(sys.argv) > 1:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--files", type=int)
+    parser.add_argument("--tls", type=Path)
+    given = parser.parse_args()
+    if given.files is not None:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (given.files, hard))
     runtime = ThreadedRuntime()
+    credentials = None if given.tls is None else Credentials(given.tls, CLUSTER, runtime)
     service = Forgetful()
-    door = Door(runtime, ("127.0.0.1", 0), service.hello, service, LIMITS)
+    door = Door(runtime, ("127.0.0.1", 0), service.hello, service, LIMITS, credentials)
     task = runtime.spawn("door", door.run)
     print(door.port, flush=True)
     sys.stdin.read()

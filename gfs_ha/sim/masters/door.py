@@ -14,6 +14,7 @@ from gfs_ha.limits import CALL_DEADLINE_MAX_S, FRAME_BYTES_MAX
 from gfs_ha.net.guarded import GuardedHandler
 from gfs_ha.net.network import Deferred, Handler, HelloCheck
 from gfs_ha.net.rpc import Request
+from gfs_ha.pki.names import PeerName
 from gfs_ha.sim.masters.process import Process
 
 _TURN_S = 0.00003  # From the word that there is something to the thread that takes it.
@@ -26,6 +27,7 @@ class Visitor:
         self, peer: str, send: Callable[[int, bytes], None], hang_up: Callable[[], None]
     ) -> None:
         self.identity: object = None
+        self.certificate: PeerName | None = None  # There is no TLS in virtual time.
         self.peer = peer
         self.closed = False
         self.greeted = False
