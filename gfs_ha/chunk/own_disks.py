@@ -65,6 +65,7 @@ class OwnDisks:
     known: list[OwnDisk] = field(default_factory=list)
     fresh: list[FoundDisk] = field(default_factory=list)  # Never used before.
     broken: list[BrokenDisk] = field(default_factory=list)
+    _adopted: set[str] = field(default_factory=set)  # Directories that were new at this start.
 
     @property
     def server_id(self) -> ServerId:
@@ -91,6 +92,7 @@ class OwnDisks:
             for one in self.broken
             for disk_id in (told.get(one.directory, ANY_DISK),)
         ]
+        self._tell_swapped(told, here)
         everyone = [_Neighbour(one.identity.disk_id, one.directory) for one in self.known]
         everyone += [_Neighbour(one.disk_id, one.directory) for one in self.broken if one.disk_id]
         for one in self.known:
@@ -100,6 +102,18 @@ class OwnDisks:
                     write_signed(one.disk, NEIGHBOURS_NAME, text.encode())
             except (DiskFull, DiskFailed) as error:
                 logger.warning("the other disks are not written down why=%s", error.message)
+
+    def _tell_swapped(self, told: dict[str, DiskId], here: set[DiskId]) -> None:
+        """Say which new directories are where another disk lay: it may only not be mounted."""
+        for one in self.known:
+            before = told.get(one.directory, ANY_DISK)
+            if one.directory in self._adopted and before and before not in here:
+                logger.warning(
+                    "an empty directory is where another disk was, and is taken for a new one: if"
+                    " that is only not mounted, stop the server and mount it, and say mounted ="
+                    " true directory=%s was=%#x is=%#x",
+                    *(one.directory, before, one.identity.disk_id),
+                )
 
     def settle(self, cluster_id: str, name: str, server_id: ServerId, runtime: Runtime) -> None:
         """Make the new directories those of the server. Raises: DiskFailed when none is left."""
@@ -118,6 +132,7 @@ class OwnDisks:
             return
         self.fresh.remove(found)
         self.known.append(OwnDisk(found.disk, found.directory, identity))
+        self._adopted.add(found.directory)
         logger.info("a new disk directory=%s id=%#x", found.directory, identity.disk_id)
 
 

@@ -88,6 +88,11 @@ class ServerFacts:
         """Return what is free on the disks that serve, in bytes."""
         return sum(disk.free_bytes for disk in self.disks if not disk.failed)
 
+    @property
+    def without_disks(self) -> bool:
+        """Return whether it said that all its disks failed: it ends then."""
+        return bool(self.disks) and all(disk.failed for disk in self.disks)
+
 
 @dataclass(slots=True)
 class Observed:
@@ -215,6 +220,8 @@ class Observed:
             silent = f"not heard since this leader was elected {seconds_text(age_s)} ago"
         elif self.servers[server_id].heard_s < self.elected_s:
             silent += " (since this leader was elected)"
+        elif self.servers[server_id].without_disks:
+            silent = f"it ended when its last disk failed, {silent}"
         if state == DEAD:
             return f"{silent}, over {self.dead_s:.0f} s: its copies are made anew elsewhere"
         return f"{silent}: it gets no new chunks; after {self.dead_s:.0f} s it counts as dead"

@@ -124,7 +124,11 @@ def _serves(server: ServerRow) -> bool:
 def _away(server: ServerRow, under_count: int) -> Finding:
     age_ms, state = server.heartbeat_age_ms, server.state
     since = f"no heartbeat for {seconds_text(age_ms // 1000)}" if age_ms >= 0 else "not heard yet"
+    said = f"is {state} ({since})"
     advice = f"start {server.name} or mend its network"
+    if server.disks and all(one.failed for one in server.disks):
+        said = f"ended when its last disk failed; it is {state} ({since})"
+        advice = f"give {server.name} disks that work, or mend these, and start it"
     severity = ERROR
     if state == "dead" and not under_count:
         # Its copies were made anew elsewhere: nothing rests on its return.
@@ -136,7 +140,7 @@ def _away(server: ServerRow, under_count: int) -> Finding:
     return Finding(
         _AWAY[state],
         severity,
-        f"chunkserver {server.name} is {state} ({since})",
+        f"chunkserver {server.name} {said}",
         advice,
         subject=server.name,
         facts=(
@@ -166,7 +170,7 @@ def _disks(server: ServerRow, under_count: int, gone: Sequence[GoneDisk]) -> Ite
                     ("disk", format_id(disk.disk_id)),
                     ("directory", disk.directory or "not told"),
                     ("what failed", disk.failed),
-                    ("other disks", str(len(server.disks) - 1)),
+                    ("other disks in service", str(sum(not one.failed for one in server.disks))),
                     ("places of chunks left there", _count_text(left)),
                     ("chunks below their goal now", f"{under_count:,}"),
                     *_facts(server),
@@ -180,7 +184,8 @@ def _disks(server: ServerRow, under_count: int, gone: Sequence[GoneDisk]) -> Ite
                 WARNING,
                 f"{server.name} came back without disk {format_id(one.disk_id)};"
                 f" {_left_text(one.places)}",
-                f"{_REPLACE} {server.name}:{format_id(one.disk_id)}",
+                f"if it is only not mounted, mount it and restart {server.name}; else {_REPLACE}"
+                f" {server.name}:{format_id(one.disk_id)}",
                 subject=server.name,
                 facts=(
                     ("disk", format_id(one.disk_id)),

@@ -156,3 +156,24 @@ def test_a_disk_that_dies_while_nobody_uses_it_is_taken_out_too(fs: gfs_ha.Clust
 
     wait_until(out, "the disk is out of service")
     check_files(fs, FILES)
+
+
+def test_a_server_whose_disks_all_died_ends_with_a_word_and_comes_back_with_new_ones(
+    cluster: LocalCluster, fs: gfs_ha.Cluster
+) -> None:
+    for disk in disks(fs, "cs3"):
+        shutil.rmtree(disk.directory, ignore_errors=True)
+
+    def told() -> bool:
+        said = [one for one in fs.operations.health().items if one.subject == "cs3"]
+        away = [one for one in said if one.code in ("SERVER_SUSPECT", "SERVER_DEAD")]
+        assert all("ended when its last disk failed" in one.message for one in away), away
+        return bool(away) and sum(one.code == "DISK_FAILED" for one in said) >= 2
+
+    wait_until(told, "it has said why it ends")
+    cluster.start("cs3")
+    log = next(one.log for one in cluster.status() if one.name == "cs3")
+    assert "all data directories are new, and chunks lie on other disks" in log.read_text()
+    wait_until(lambda: good_copies(fs) == {3}, "its copies are made anew")
+    wait_for_health(fs)
+    check_files(fs, FILES)

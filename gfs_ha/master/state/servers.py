@@ -63,7 +63,7 @@ def enroll_server(draft: Draft, command: EnrollServer) -> ServerRegistered:
         draft.counters.servers += 1
     for disk in command.disks:
         draft.rows.put(DISKS, id_key(disk.disk_id), DiskOwner(server_id))
-    return ServerRegistered(server_id, draft.epoch)
+    return ServerRegistered(server_id, draft.epoch, sum(one.lost for one in server.disks))
 
 
 def _identify(draft: Draft, command: EnrollServer) -> ServerId:
@@ -107,6 +107,11 @@ def _tell(draft: Draft, before: Server | None, server: Server) -> None:
         return
     note_often(draft, SERVER, server.name, "started again")
     known = {disk.disk_id: disk for disk in before.disks}
+    lost = sum(disk.lost for disk in server.disks)
+    if lost and all(disk.lost or disk.disk_id not in known for disk in server.disks):
+        whose = "its disk" if lost == 1 else f"its {lost} disks"
+        text = f"came with new directories only, without {whose}: mount them if they are not"
+        note_often(draft, SERVER, server.name, text, WARNING)
     for disk in server.disks:
         said = ""
         if disk.lost and not known[disk.disk_id].lost:

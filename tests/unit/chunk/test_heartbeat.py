@@ -245,6 +245,27 @@ def test_the_next_beat_lists_the_buckets_that_were_asked_for(registered: Server)
     assert registered.next_beat()[1].listed == ()
 
 
+def test_the_last_word_is_a_heartbeat_of_its_own_and_comes_again_if_it_is_lost(
+    registered: Server,
+) -> None:
+    parked, first = registered.next_beat()
+    said = RUNTIME.future()
+    RUNTIME.spawn("last word", lambda: said.set(registered.lanes.say_last(PATIENCE_S)))
+    call, beat = registered.next_beat()
+    assert not parked.future.done() and beat.beat > first.beat and beat.disks == first.disks
+    call.fail(NotLeader("deposed", leader="m2"))
+    call, again = registered.next_beat()
+    assert again.beat > beat.beat
+    call.reply(HeartbeatReply(EPOCH))
+    assert said.result(PATIENCE_S) is True
+
+
+def test_a_last_word_that_nobody_hears_ends_by_itself(registered: Server) -> None:
+    registered.next_beat()
+    registered.leader.close()
+    assert registered.lanes.say_last(0.3) is False
+
+
 def test_an_answered_heartbeat_is_followed_by_the_next(registered: Server) -> None:
     for number in range(1, 4):
         call, beat = registered.next_beat()

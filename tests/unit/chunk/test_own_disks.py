@@ -81,6 +81,27 @@ def test_a_power_cut_amid_the_adoption_leaves_a_directory_that_can_be_used(momen
     assert len(seen.known) + len(seen.fresh) == 1
 
 
+def test_an_empty_directory_in_the_place_of_another_disk_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    a, b = disk(), disk()
+    before = ids(settled(a=a, b=b))
+    assert not swapped(caplog)
+    c = disk()
+    now = ids(settled(a=a, b=c))
+    (said,) = swapped(caplog)
+    assert "directory=/b" in said and f"was={before['/b']:#x} is={now['/b']:#x}" in said
+    settled(a=a, b=c)  # It is known from now on.
+    settled(a=a, b=c, d=disk())  # Nothing was there.
+    settled(a=a, x=c, b=disk(), c=disk())  # That one is somewhere else now.
+    assert len(swapped(caplog)) == 1
+
+
+def swapped(caplog: pytest.LogCaptureFixture) -> list[str]:
+    said = [record.getMessage() for record in caplog.records]
+    return [text for text in said if "where another disk was" in text]
+
+
 def test_a_broken_directory_is_named_by_what_the_others_remember() -> None:
     a, b = disk(), disk()
     before = ids(settled(a=a, b=b))

@@ -230,6 +230,27 @@ def test_a_dead_server_on_which_nothing_rests_any_more_is_only_a_warning() -> No
     assert found.severity == "error" and "cs5 is dead (no heartbeat for 42 s)" in found.message
 
 
+@pytest.mark.parametrize("state", ["suspect", "dead"])
+def test_a_server_that_ended_for_its_disks_is_not_told_to_have_a_bad_network(state: str) -> None:
+    broken = (
+        msgspec.structs.replace(BAD_DISK.disks[0], disk_id=1),
+        msgspec.structs.replace(BAD_DISK.disks[0], disk_id=2),
+    )
+    gone = server(5, state=state, heartbeat_age_ms=4000, disks=broken)
+    report = examine(replace(WELL, servers=(*WELL.servers, gone)))
+    (away,) = [one for one in report.items if one.code == f"SERVER_{state.upper()}"]
+    assert "ended when its last disk failed" in away.message
+    assert "network" not in away.advice and "disks that work" in away.advice
+    failed = [dict(one.facts) for one in report.items if one.code == "DISK_FAILED"]
+    assert [one["other disks in service"] for one in failed] == ["0", "0"]
+    half = (broken[0], msgspec.structs.replace(broken[1], failed=""))
+    report = examine(replace(WELL, servers=(*WELL.servers, server(5, state=state, disks=half))))
+    (away,) = [one for one in report.items if one.code == f"SERVER_{state.upper()}"]
+    assert "disk" not in away.message and "network" in away.advice
+    (failed,) = [dict(one.facts) for one in report.items if one.code == "DISK_FAILED"]
+    assert failed["other disks in service"] == "1"
+
+
 def test_a_server_that_beats_and_that_others_do_not_reach_is_told() -> None:
     cut_off = server(5, reason="it beats, but others cannot reach it: it is avoided for 9 s")
     [found] = examine(replace(WELL, servers=(*WELL.servers, cut_off))).items

@@ -6,7 +6,14 @@ from gfs_ha.ids import Epoch
 from gfs_ha.limits import MIB, TAILS_PER_SERVER_MAX
 from gfs_ha.master import observed
 from gfs_ha.master.observed import DEAD, LIVE, SUSPECT, Observed
-from gfs_ha.protocol.control import DamageFound, Heartbeat, LedTail, OpenReplica, RegisterServer
+from gfs_ha.protocol.control import (
+    DamageFound,
+    DiskFacts,
+    Heartbeat,
+    LedTail,
+    OpenReplica,
+    RegisterServer,
+)
 from gfs_ha.protocol.rates import LoadFacts
 from gfs_ha.protocol.usage import UsageFacts
 
@@ -58,6 +65,11 @@ def test_why_a_server_is_suspect_or_dead_is_told_with_what_follows() -> None:
     dead = "no heartbeat for 41 s, over 30 s: its copies are made anew elsewhere"
     assert seen.reason(1, 241.0) == dead
     assert seen.reason(7, 104.0).startswith("not heard since this leader was elected 4 s ago:")
+    broken = tuple(DiskFacts(disk_id, 0, 0, 0, failed="read error") for disk_id in (1, 2))
+    seen.heard(beat(1, disks=(broken[0], DiskFacts(2, 1, 1, 0))), 250.0, 0)
+    assert seen.reason(1, 255.0) == suspect
+    seen.heard(beat(2, disks=broken), 250.0, 0)
+    assert seen.reason(1, 255.0) == f"it ended when its last disk failed, {suspect}"
 
 
 def test_a_young_leader_gathers_its_servers_before_it_makes_do_with_fewer() -> None:

@@ -8,6 +8,7 @@ from state_driver import Driver, server
 from gfs_ha.ids import Epoch
 from gfs_ha.limits import DISKS_PER_SERVER_MAX
 from gfs_ha.master.state.commands import EnrolledDisk, PlaceChunk, ReplicasDeleted
+from gfs_ha.master.state.events import events_after
 from gfs_ha.protocol.metadata import ReleaseChunks
 
 OLD, NEW = EnrolledDisk(101, 1 << 40), EnrolledDisk(201, 1 << 41)
@@ -106,6 +107,21 @@ def test_an_empty_directory_under_a_known_name_loses_the_old_disk_until_it_comes
     driver.ok(server(1, disks=(OLD, NEW)))
     with driver.view() as view:
         assert all(location.live for location in view.locate([chunk_id])[0].replicas)
+    driver.check()
+
+
+def test_a_server_that_comes_with_new_directories_only_hears_and_tells_what_it_lacks() -> None:
+    driver = Driver()
+    driver.chunk(driver.open_session())
+    assert driver.ok(server(1, start_id=2, disks=(OLD, NEW))).lost_disks == 0
+    other = EnrolledDisk(301, 1 << 41)
+    assert driver.ok(server(1, start_id=3, disks=(NEW, other))).lost_disks == 1
+    with driver.view() as view:
+        assert not any("new directories only" in row.text for _, row in events_after(view, 0))
+    assert driver.ok(server(1, start_id=4, disks=(EnrolledDisk(401, 1),))).lost_disks == 1
+    with driver.view() as view:
+        (told,) = [row for _, row in events_after(view, 0) if "new directories only" in row.text]
+    assert (told.subject, told.severity) == ("cs1", "warning") and "its disk" in told.text
     driver.check()
 
 
