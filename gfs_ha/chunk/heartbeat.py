@@ -186,6 +186,11 @@ class HeartbeatLanes:
         self._tallies_told: tuple[DiskTally, ...] = ()  # What the leader has heard.
         self._buckets_wanted: tuple[tuple[DiskId, int], ...] = ()
 
+    @property
+    def heard(self) -> bool:
+        """Return whether a leader knows this start of the server and answers it."""
+        return self._registered and not self._outages.lasting
+
     def start(self, on_final: Callable[[GfsError], object], registered: bool = False) -> None:
         """Start the lanes; `on_final` is told of an error that ends the server.
 

@@ -36,6 +36,7 @@ from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.limits import PROTOCOL_VERSION
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.stream_pool import StreamPool
+from gfs_ha.notify import ServiceNotes, service_notes
 from gfs_ha.protocol.codec import Hello
 from gfs_ha.protocol.control import DamageFound
 from gfs_ha.pulse import Pulse
@@ -92,6 +93,7 @@ class Chunkserver:
         self._leader.keep_learning()
         self._changed = runtime.condition()
         self._stopping = False
+        self._enrolling = False
         self._starting: Task | None = None
         self._serving: Task | None = None
         self.store: ChunkStore | None = None  # Once it serves.
@@ -110,6 +112,23 @@ class Chunkserver:
     def start(self) -> None:
         """Begin; a directory that is new waits for the masters to give the server its id."""
         self._starting = self._runtime.spawn("start", self._start)
+
+    @property
+    def enrolling(self) -> bool:
+        """Return whether it waits for masters to give it an id, for as long as that takes."""
+        return self._enrolling
+
+    def standing(self) -> str:
+        """Return in a few words what this server does; for the service manager."""
+        if self._enrolling:
+            return "waits for a leader that gives it an id"
+        store, lanes = self.store, self._lanes
+        if store is None or lanes is None or not self.ready.done():
+            return "looks at its data directories"
+        count = len(store.shelves)
+        working = sum(not one.failed for one in store.shelves)
+        what = "serves" if working == count else f"serves {working} of {count} disks"
+        return what if lanes.heard else f"{what}, but no leader answers"
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
         """End everything; False when something still runs after `timeout_s`."""
@@ -139,8 +158,9 @@ class Chunkserver:
 
     def _start(self) -> None:
         try:
-            enrolled = not self._disks.known
+            enrolled = self._enrolling = not self._disks.known
             server_id = self._disks.server_id or self._enrol()
+            self._enrolling = False
             if server_id is not None:
                 cluster_id = self._config.cluster.id
                 self._disks.settle(cluster_id, self._own.name, server_id, self._runtime)
@@ -324,10 +344,12 @@ def run_chunkserver(config: Config, insecure: bool = False) -> int:
     runtime = ThreadedRuntime(note_crash)
     stop = watch_stop_signals(runtime)
     server = build_chunkserver(config, runtime)
+    notes = service_notes(server.pulse, runtime)
     try:
         server.start()
-        _wait_for_end(server, crashed, stop)
+        _wait_for_end(server, crashed, stop, notes)
     finally:
+        notes.stopping("ends what is under way")
         clean = server.stop()
     if crashed:
         raise GfsError(f"a task of {own.name} crashed: {crashed[0]!r}") from crashed[0]
@@ -338,16 +360,24 @@ def run_chunkserver(config: Config, insecure: bool = False) -> int:
 
 
 def _wait_for_end(
-    server: Chunkserver, crashed: list[BaseException], stop: Future[signal.Signals]
+    server: Chunkserver,
+    crashed: list[BaseException],
+    stop: Future[signal.Signals],
+    notes: ServiceNotes,
 ) -> None:
     said = False
     while not crashed and not server.ended.done():
         if not said and server.ready.done():
             print(f"ready name={server.name} port={server.ready.result(0.0)}", flush=True)
+            notes.ready(server.standing())
             said = True
         try:
             number = stop.result(_LOOK_S if said else _LOOK_S / 10)
         except DeadlineExceeded:
+            if said:
+                notes.look(server.standing())
+            else:
+                notes.starting(server.standing(), within_limit=not server.enrolling)
             continue
         logger.info("stopping signal=%s", number.name)
         return

@@ -45,6 +45,7 @@ from gfs_ha.master.verifier import Verifier
 from gfs_ha.net.door import Door
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.tcp import TcpNetwork
+from gfs_ha.notify import service_notes
 from gfs_ha.protocol.codec import Hello
 from gfs_ha.protocol.reports import MasterFacts
 from gfs_ha.pulse import Pulse
@@ -127,6 +128,13 @@ class MasterServer:
             spawn("raft", self._raft.run),
             spawn("housekeeping", self.housekeeper.run),
         ]
+
+    def standing(self) -> str:
+        """Return in a few words what this master does; for the service manager."""
+        status = self._raft.status()
+        if status.role == LEADER:
+            return f"leads in term {status.term}"
+        return f"follows {status.leader}" if status.leader else "knows no leader"
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
         """Hand over if this master leads, answer who waits, stop the loops, close the store.
@@ -306,15 +314,19 @@ def run_master(config: Config, bootstrap: bool = False, insecure: bool = False) 
     server = build_master(config, runtime, bootstrap)
     server.start()
     print(f"ready name={own.name} port={server.port}", flush=True)
+    notes = service_notes(server.pulse, runtime)
+    notes.ready(server.standing())
     while not crashed:
         try:
             number = stop.result(_LOOK_S)
         except DeadlineExceeded:
+            notes.look(server.standing())
             continue
         logger.info("stopping signal=%s", number.name)
         break
     if crashed:
         _die(crashed[0])
+    notes.stopping("hands over what it leads, and ends")
     clean = server.stop()
     logger.info("stopped master=%s clean=%s", own.name, clean)
     return 0
