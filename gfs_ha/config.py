@@ -89,6 +89,14 @@ class ClientConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """Where this daemon answers machines that watch it."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class SettingsConfig:
     """What the first leader proposes in InitCluster; later changes are commands."""
 
@@ -258,10 +266,25 @@ def _read_disks(section: Section, file: Path) -> tuple[DiskConfig, ...]:
     disks: list[DiskConfig] = []
     for one in tables:
         disk = _read_disk(one.only("directory", "capacity", "mounted"), file)
-        if any(disk.directory == other.directory for other in disks):
-            one.fail("directory", f"{disk.directory} is given twice")
+        for other in disks:
+            if why := _why_not_both(disk.directory, other.directory):
+                one.fail("directory", why)
         disks.append(disk)
     return tuple(disks)
+
+
+def _why_not_both(one: Path, other: Path) -> str:
+    """Return why two directories are no two disks, also by way of links; else empty."""
+    if one == other:
+        return f"{one} is given twice"
+    real, real_other = (Path(os.path.realpath(directory)) for directory in (one, other))
+    if real == real_other:
+        return f"{one} and {other} are the same directory: give each disk its own"
+    if real_other in real.parents:
+        return f"{one} lies in {other}: give each disk a directory outside of the others"
+    if real in real_other.parents:
+        return f"{other} lies in {one}: give each disk a directory outside of the others"
+    return ""
 
 
 def _read_disk(section: Section, file: Path) -> DiskConfig:

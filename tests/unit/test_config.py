@@ -274,6 +274,33 @@ def test_a_server_may_have_several_disks(tmp_path: Path) -> None:
             read(*wrong.split("\n"))
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "what"),
+    [
+        ("d1", "./d1/../d1", "are the same directory"),
+        ("d1", "link", "are the same directory"),
+        ("link/x", "d1/x", "are the same directory"),
+        ("d1", "d1/y", "d1/y lies in .*d1:"),
+        ("d1/y", "d1", "d1/y lies in .*d1:"),
+        ("link", "d1/y/z", "d1/y/z lies in .*link:"),
+        (".", "d1", "d1 lies in "),
+    ],
+)
+def test_directories_that_are_no_two_disks_are_both_named_and_none_is_made(
+    tmp_path: Path, one: str, other: str, what: str
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "d1")
+    disks = f'disks = [{{directory = "{one}"}}, {{directory = "{other}"}}]\n'
+    with pytest.raises(ConfigError, match=what) as caught:
+        config.parse(GOOD.replace('directory = "data"\n', disks, 1), tmp_path / "x.toml")
+    # As they are written, with the place of the second one.
+    named = [str(tmp_path / one), str(tmp_path / other), "chunkserver.disks[1].directory"]
+    assert all(text in str(caught.value) for text in named)
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+    sound = disks.replace(f'"{other}"', '"d10"').replace('"."', '"d1"')
+    config.parse(GOOD.replace('directory = "data"\n', sound, 1), tmp_path / "x.toml")
+
+
 def test_the_log_for_masters_that_are_away_has_bounds() -> None:
     def read(*keys: str) -> config.MasterConfig:
         own = "\n".join(["[master]", 'name = "m1"', 'directory = "m1"', *keys])
