@@ -66,6 +66,19 @@ class Issued:
     revoked: datetime | None
     outdated: bool  # Signed by the authority before; it ends with the rotation.
 
+    def in_use(self, issued: Iterable[Issued], now: datetime) -> bool:
+        """Return whether its holder may depend on it: good, and none newer was issued to it."""
+        return (
+            self.revoked is None
+            and self.certificate.expires > now
+            and not any(self._followed_by(other) for other in issued)
+        )
+
+    def _followed_by(self, other: Issued) -> bool:
+        same = other.certificate.name == self.certificate.name and other.revoked is None
+        newer = (not other.outdated, other.certificate.expires)
+        return same and newer > (not self.outdated, self.certificate.expires)
+
 
 class Authority:
     """The authority in a directory. Open it with `opened`, make it with `create`."""
@@ -192,12 +205,9 @@ class Authority:
         self.renew_lists(now)
 
     def outdated(self, now: datetime) -> list[Issued]:
-        """Return the good certificates that end with the rotation."""
-        return [
-            one
-            for one in self.issued()
-            if one.outdated and one.revoked is None and one.certificate.expires > now
-        ]
+        """Return the certificates in use that end with the rotation."""
+        issued = self.issued()
+        return [one for one in issued if one.outdated and one.in_use(issued, now)]
 
     def _signers(self) -> list[Signer]:
         return [self.current] if self.previous is None else [self.current, self.previous]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gfs_ha.pki import files
 from gfs_ha.pki.authority import Authority
+from gfs_ha.pki.certificates import load_key
 from gfs_ha.pki.names import PeerName
 from gfs_ha.pki.requests import key_pem, make_key, make_request, read_request
 from gfs_ha.pki.signing import CERTIFICATE_DAYS_DEFAULT
@@ -41,13 +42,17 @@ def give_trust(authority: Authority, out: Path) -> None:
     files.write_public(out / files.REVOKED, authority.lists_pem)
 
 
-def request(name: PeerName, hosts: Sequence[str], out: Path) -> None:
-    """Make a key on the node that will use it, and the request to sign. Raises: AlreadyExists."""
+def ask(name: PeerName, hosts: Sequence[str], out: Path, same_key: bool = False) -> None:
+    """Make a key on the node that will use it, or take the one there, and the request to sign.
+
+    Raises: UsageError, ConfigError.
+    """
     files.make_directory(out)
-    files.refuse_existing(out / files.KEY, "another --out, or remove it if nothing uses it")
-    key = make_key()
+    where = out / files.KEY
+    key = load_key(files.read_secret(where), where) if same_key else make_key()
     asked = make_request(key, name, hosts)
-    files.write_secret(out / files.KEY, key_pem(key))
+    if not same_key:
+        files.write_secret(where, key_pem(key))
     files.write_public(out / files.REQUEST, asked)
 
 

@@ -16,7 +16,7 @@ LOOKS = {
     *("leases ls", "leases show", "masters ls", "masters show", "masters verify-state"),
     *("placement explain", "placement show", "placement simulate", "rebalance history"),
     *("rebalance plan", "rebalance status", "repair queue", "repair status", "scrub found"),
-    *("scrub status", "sim plans", "sim replay", "sim run", "status", "top"),
+    *("scrub status", "sim plans", "sim replay", "sim run", "status", "tls status", "top"),
 }
 
 

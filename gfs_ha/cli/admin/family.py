@@ -35,6 +35,7 @@ admin = Family(
         ),
         "rebalance": Row(f"{_HERE}.rebalance", "rebalance", "Even out how full the servers are"),
         "placement": Row(f"{_HERE}.placement", "placement", "Where the bytes of a file lie"),
+        "tls": Row(f"{_HERE}.tls", "tls", "Certificates: who belongs to the cluster, how long"),
         "sim": Row(f"{_HERE}.sim", "sim", "Simulate masters and clients from seeds (exit 8)"),
     },
 )

@@ -1,0 +1,228 @@
+"""Certificates by the commands of operators: made, signed, listed, replaced, revoked."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gfs_ha.cli.shell import run
+from gfs_ha.net.tls import Credentials
+from gfs_ha.runtime import ThreadedRuntime
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("GFS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+
+class Tls:
+    """`gfsctl admin tls` in this process, with the authority in ./gfs-ca."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def run(self, *words: str) -> tuple[int, str, str]:
+        """Return status, output and errors of a command."""
+        status = run(["admin", "tls", *words])
+        told = self._capsys.readouterr()
+        return status, told.out, told.err
+
+    def ok(self, *words: str) -> str:
+        status, out, err = self.run(*words)
+        assert status == 0, err
+        return out
+
+    def refused(self, expected: int, *words: str) -> str:
+        status, out, err = self.run(*words)
+        assert status == expected, (status, out, err)
+        return err
+
+    def document(self, *words: str, status: int = 0) -> dict[str, Any]:
+        """Return what programs get."""
+        found, out, err = self.run(*words, "-o", "json")
+        assert found == status, err
+        return dict(json.loads(out))
+
+
+@pytest.fixture
+def tls(capsys: pytest.CaptureFixture[str]) -> Tls:
+    made = Tls(capsys)
+    made.ok("init", "--cluster", "prod")
+    return made
+
+
+def test_an_authority_is_made_once_and_its_key_is_its_owners(tls: Tls, tmp_path: Path) -> None:
+    assert "holds an authority already" in tls.refused(4, "init", "--cluster", "prod")
+    assert "no cluster id" in tls.refused(2, "init", "--ca", "x", "--cluster", "a b")
+    for place in ("now.key", ".lock"):
+        assert (tmp_path / "gfs-ca" / place).stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "gfs-ca").stat().st_mode & 0o777 == 0o700
+    assert "would make" in tls.ok("init", "--ca", "other", "--cluster", "prod", "-n")
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_cluster_is_that_of_the_configuration(tls: Tls, tmp_path: Path) -> None:
+    file = tmp_path / "gfs.toml"
+    file.write_text(
+        'security = "tls"\n[cluster]\nid = "arch"\n[[cluster.masters]]\n'
+        'name = "m1"\nhost = "127.0.0.1"\nport = 1\nraft_port = 2\n'
+    )
+    assert tls.document("init", "--ca", "arch")["cluster"] == "arch"
+    tls.ok("issue", "ann", "--role", "client", "--out", "tls", "--ca", "arch")
+    status = tls.document("status")
+    assert status["directory"] == str(tmp_path / "tls")
+    assert [row["name"] for row in status["items"]] == ["ann"]
+
+
+def test_a_certificate_comes_with_its_key_and_is_good(tls: Tls, tmp_path: Path) -> None:
+    words = ("issue", "m1", "--role", "master", "--host", "m1.example", "--host", "10.0.0.1")
+    assert "would issue a certificate of master m1" in tls.ok(*words, "--out", "m1", "-n")
+    assert not (tmp_path / "m1").exists()
+    told = tls.document(*words, "--out", "m1")
+    assert told["kind"] == "TlsChange" and told["done"] is True
+    (row,) = told["items"]
+    assert row["hosts"] == ["m1.example", "10.0.0.1"] and row["days_left"] == 364
+    assert (tmp_path / "m1/key.pem").stat().st_mode & 0o777 == 0o600
+    held = Credentials(tmp_path / "m1", "prod", ThreadedRuntime())
+    assert held.own.uri == "gfs://prod/master/m1"
+    assert f"{held.certificate.serial:x}" == row["serial"]
+
+
+def test_what_makes_no_sense_is_refused(tls: Tls, tmp_path: Path) -> None:
+    issue = ("issue", "m1", "--role", "master", "--out", "m1")
+    assert "give its --host" in tls.refused(2, *issue)
+    assert "no host" in tls.refused(2, *issue, "--host", "*.example")
+    assert "no host" in tls.refused(2, *issue, "--host", "a b")
+    assert "no name" in tls.refused(2, "issue", "a@b", "--role", "client", "--out", "x")
+    tls.refused(2, *issue, "--host", "a", "--days", "399")
+    tls.refused(2, "issue", "m1", "--role", "king", "--out", "x")
+    assert "authority's directory" in tls.refused(
+        2, "issue", "ann", "--role", "client", "--out", "gfs-ca"
+    )
+    tls.ok(*issue, "--host", "a")
+    assert "directory of gfs://prod/master/m1" in tls.refused(
+        4, "issue", "ann", "--role", "client", "--out", "m1"
+    )
+    assert "holds no authority" in tls.refused(
+        3, "issue", "ann", "--role", "client", "--out", "x", "--ca", "nowhere"
+    )
+
+
+def test_a_key_never_leaves_the_node_that_made_it(tls: Tls, tmp_path: Path) -> None:
+    request = ("request", "cs7", "--role", "chunkserver", "--host", "cs7", "--cluster", "prod")
+    tls.ok(*request, "--out", "node")
+    assert sorted(one.name for one in (tmp_path / "node").iterdir()) == ["key.pem", "request.pem"]
+    assert "--same-key" in tls.refused(4, *request, "--out", "node")
+    sign = ("issue", "cs7", "--role", "chunkserver", "--csr", "node/request.pem", "--out")
+    assert "asks for gfs://prod/chunkserver/cs7, not for gfs://prod/master/cs7" in tls.refused(
+        2, "issue", "cs7", "--role", "master", "--csr", "node/request.pem", "--out", "signed"
+    )
+    assert "ask anew" in tls.refused(2, *sign, "signed", "--host", "other")
+    tls.ok(*sign, "signed")
+    assert not (tmp_path / "signed/key.pem").exists()
+    for one in (tmp_path / "signed").iterdir():
+        (tmp_path / "node" / one.name).write_bytes(one.read_bytes())
+    first = Credentials(tmp_path / "node", "prod", ThreadedRuntime()).certificate
+    # A year later: the same key, and straight into the directory.
+    tls.ok(*request, "--out", "node", "--same-key")
+    tls.ok(*sign, "node")
+    again = Credentials(tmp_path / "node", "prod", ThreadedRuntime()).certificate
+    assert again.name == first.name and again.serial != first.serial
+
+
+def test_a_request_that_was_changed_is_refused(tls: Tls, tmp_path: Path) -> None:
+    tls.ok("request", "ann", "--role", "client", "--cluster", "prod", "--out", "node")
+    file = tmp_path / "node/request.pem"
+    lines = file.read_text().splitlines()
+    lines[-2] = lines[-2][::-1]
+    file.write_text("\n".join(lines))
+    told = tls.refused(2, "issue", "ann", "--role", "client", "--csr", str(file), "--out", "x")
+    assert "request.pem: " in told
+    file.write_text("nothing")
+    assert "is no request" in tls.refused(
+        2, "issue", "ann", "--role", "client", "--csr", str(file), "--out", "x"
+    )
+
+
+def test_status_counts_days_and_ends_with_8_before_they_are_over(tls: Tls) -> None:
+    tls.ok("issue", "ann", "--role", "client", "--out", "ann")
+    assert "364" in tls.ok("status", "ann")
+    tls.ok("issue", "bob", "--role", "client", "--out", "bob", "--days", "29")
+    assert "client bob runs out in 28 days: issue a new one" in tls.refused(8, "status", "bob")
+    assert tls.document("status", "bob", status=8)["items"][0]["state"] == "expiring"
+    assert "client bob" in tls.refused(8, "status", "gfs-ca")
+    tls.ok("issue", "bob", "--role", "client", "--out", "bob")
+    tls.ok("status", "gfs-ca")  # He has a newer one.
+    assert len(tls.document("status", "gfs-ca")["items"]) == 3
+
+
+def test_who_is_revoked_is_shut_out_where_the_list_arrives(tls: Tls) -> None:
+    for name in ("ann", "bob"):
+        tls.ok("issue", name, "--role", "client", "--out", name)
+    tls.ok("issue", "ann", "--role", "admin", "--out", "ann2")
+    assert "give --role" in tls.refused(2, "revoke", "ann", "-y")
+    assert "no terminal to ask at" in tls.refused(2, "revoke", "bob")
+    would = tls.document("revoke", "ann", "--role", "client", "-n")
+    assert would["done"] is False
+    tls.ok("status", "ann")
+    tls.ok("revoke", "ann", "--role", "client", "-y")
+    tls.ok("status", "ann")  # Nobody has told it yet.
+    tls.ok("trust", "ann", "bob")
+    assert "client ann is revoked" in tls.refused(8, "status", "ann")
+    tls.ok("status", "bob")
+    assert tls.document("status", "bob")["revoked"] == 1
+    tls.ok("status", "ann2")
+    assert "all of it are revoked" in tls.refused(3, "revoke", "ann", "--role", "client", "-y")
+    assert "never issued" in tls.refused(3, "revoke", "eve", "-y")
+    serial = tls.document("status", "bob")["items"][0]["serial"]
+    tls.ok("revoke", serial, "-y")
+    states = {
+        (row["name"], row["role"]): row["state"]
+        for row in tls.document("status", "gfs-ca")["items"]
+    }
+    assert states == {
+        ("ann", "client"): "revoked",
+        ("ann", "admin"): "good",
+        ("bob", "client"): "revoked",
+    }
+
+
+def test_an_authority_is_replaced_in_steps(tls: Tls, tmp_path: Path) -> None:
+    for name in ("ann", "bob", "eve"):
+        tls.ok("issue", name, "--role", "client", "--out", name)
+    tls.ok("revoke", "eve", "-y")
+    before = (tmp_path / "gfs-ca/ca.pem").read_bytes()
+    assert "no rotation" in tls.refused(4, "rotate", "--finish")
+    tls.ok("rotate", "-n")
+    assert (tmp_path / "gfs-ca/ca.pem").read_bytes() == before
+    tls.ok("rotate")
+    assert "under way" in tls.refused(4, "rotate")
+    tls.ok("trust", "ann", "bob")
+    assert "of the old authority" in tls.refused(8, "status", "bob")
+    status = tls.document("status", "bob", status=8)
+    assert [one["current"] for one in status["authorities"]] == [True, False]
+    assert status["revoked"] == 1, "what was revoked stays so while a rotation lasts"
+    tls.ok("issue", "ann", "--role", "client", "--out", "ann")
+    assert "client bob still use" in tls.refused(4, "rotate", "--finish")
+    assert "shut out client bob" in tls.ok("rotate", "--finish", "-n")
+    tls.ok("rotate", "--finish", "-y")
+    tls.ok("trust", "ann", "bob")
+    tls.ok("status", "ann")
+    assert "not issued by an authority" in tls.refused(2, "status", "bob")
+    assert not (tmp_path / "gfs-ca/old.key").exists()
+
+
+def test_trust_writes_only_into_directories_of_nodes(tls: Tls, tmp_path: Path) -> None:
+    assert "authority's directory" in tls.refused(2, "trust", "gfs-ca")
+    assert "no directory" in tls.refused(3, "trust", "nowhere")
+    (tmp_path / "node").mkdir()
+    assert "would write" in tls.ok("trust", "node", "-n")
+    assert not list((tmp_path / "node").iterdir())

@@ -1,0 +1,158 @@
+"""An authority on its disk: one at a time, whole after every crash, bounded."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gfs_ha.errors import Busy, ConfigError, Denied, LimitExceeded, NotFound, UsageError
+from gfs_ha.pki import authority as module
+from gfs_ha.pki import files
+from gfs_ha.pki.authority import Authority, create, opened
+from gfs_ha.pki.certificates import (
+    Revocations,
+    describe,
+    load_authorities,
+    load_certificate,
+    load_revocations,
+)
+from gfs_ha.pki.names import PeerName, Role, parse_uri
+from gfs_ha.pki.requests import make_key
+from gfs_ha.pki.standing import ending, troubles
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+ANN = PeerName("prod", Role.CLIENT, "ann")
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Iterator[Authority]:
+    create(tmp_path / "ca", "prod", NOW)
+    with opened(tmp_path / "ca") as found:
+        yield found
+
+
+def issue(authority: Authority, name: PeerName = ANN, days: int = 30) -> bytes:
+    return authority.issue(make_key().public_key(), name, [], NOW, days)
+
+
+def test_one_process_at_a_time_has_it(authority: Authority) -> None:
+    with pytest.raises(Busy, match="another command"), opened(authority.directory):
+        pass
+
+
+def test_nothing_is_opened_where_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="tls init"), opened(tmp_path):
+        pass
+
+
+def test_certificates_say_who_for_how_long_and_never_outlive_the_authority(
+    authority: Authority,
+) -> None:
+    one = describe(load_certificate(issue(authority), "ann"))
+    assert one.name == ANN and one.expires == NOW + timedelta(days=30)
+    assert one.authority == authority.current.id
+    late = authority.current.certificate.not_valid_after_utc - timedelta(days=5)
+    pem = authority.issue(make_key().public_key(), ANN, [], late, 365)
+    assert describe(load_certificate(pem, "ann")).expires == late + timedelta(days=5)
+    with pytest.raises(UsageError, match="1 to 398"):
+        issue(authority, days=399)
+    with pytest.raises(UsageError, match="is of another cluster"):
+        issue(authority, PeerName("test", Role.CLIENT, "ann"))
+
+
+@pytest.mark.parametrize("done", [1, 2, 3])
+def test_a_rotation_that_a_crash_cut_short_is_whole_when_it_is_opened_next(
+    tmp_path: Path, done: int
+) -> None:
+    create(tmp_path / "ca", "prod", NOW)
+    before = tmp_path / "before"
+    shutil.copytree(tmp_path / "ca", before)
+    with opened(tmp_path / "ca") as whole:
+        ann = describe(load_certificate(issue(whole), "ann"))
+        whole.revoke([ann], NOW)
+        shutil.copy(whole.directory / files.REVOKED, before)
+        whole.rotate(NOW)
+    # The files of a rotation in the order in which they are written.
+    for name in ("old.key", "now.key", files.REVOKED, files.TRUSTED)[:done]:
+        shutil.copy(tmp_path / "ca" / name, before / name)
+    with opened(before) as found:
+        assert (found.previous is None) == (done < 2)
+        trusted = load_authorities((before / files.TRUSTED).read_bytes(), "x")
+        assert found.current.id in trusted.ids and len(trusted.ids) == (1 if done < 2 else 2)
+        found.renew_lists(NOW)
+        assert load_revocations(found.lists_pem, trusted, "x").has(ann)
+
+
+def test_what_a_finish_left_undone_is_done_when_it_is_opened_next(authority: Authority) -> None:
+    authority.rotate(NOW)
+    (authority.directory / "old.key").unlink()
+    # Opened again as after a crash; the lock is this process's own.
+    shutil.copytree(authority.directory, authority.directory.parent / "copy")
+    with opened(authority.directory.parent / "copy") as found:
+        assert found.previous is None
+        trusted = load_authorities((found.directory / files.TRUSTED).read_bytes(), "x")
+        assert trusted.ids == {found.current.id}
+
+
+def test_the_number_of_kept_certificates_is_bounded(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ISSUED_MAX", 2)
+    issue(authority)
+    issue(authority)
+    with pytest.raises(LimitExceeded, match="2 certificates are in use"):
+        issue(authority)
+    later = NOW + timedelta(days=30 + 91)
+    authority.issue(make_key().public_key(), ANN, [], later, 1)
+    assert len(authority.issued()) == 1
+
+
+def test_a_list_that_nobody_trusted_signed_says_nothing_and_a_forged_one_is_an_error(
+    authority: Authority, tmp_path: Path
+) -> None:
+    ann = describe(load_certificate(issue(authority), "ann"))
+    authority.revoke([ann], NOW)
+    trusted = load_authorities(authority.trusted_pem, "x")
+    assert load_revocations(authority.lists_pem, trusted, "x").has(ann)
+    other = create(tmp_path / "other", "prod", NOW)
+    theirs = load_authorities(other.trusted_pem, "x")
+    assert load_revocations(authority.lists_pem, theirs, "x") == Revocations()
+    lines = authority.lists_pem.decode().splitlines()
+    lines[-2] = lines[-2][:-8] + lines[-2][-8:-4][::-1] + lines[-2][-4:]
+    with pytest.raises(ConfigError, match="x: "):
+        load_revocations("\n".join(lines).encode() + b"\n", trusted, "x")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("", "gfs://", "gfs://prod/king/x", "gfs://prod/client", "gfs://prod/client/a/b"),
+        *("gfs://prod/client/", "gfs:///client/a", "gfs://prod/client/a b", "http://x"),
+        "gfs://prod/CLIENT/a",
+    ],
+)
+def test_a_name_that_is_none_of_ours_is_denied(uri: str) -> None:
+    with pytest.raises(Denied, match="which is no gfs://CLUSTER/ROLE/NAME"):
+        parse_uri(uri)
+    assert parse_uri(ANN.uri) == ANN
+
+
+def test_what_ends_soon_is_said_in_words(authority: Authority) -> None:
+    trusted = load_authorities(authority.trusted_pem, "x")
+    lists = load_revocations(authority.lists_pem, trusted, "x")
+    one = describe(load_certificate(issue(authority, days=60), "ann"))
+    assert list(troubles(one, trusted, lists, NOW)) == []
+    later = NOW + timedelta(days=31)
+    assert list(troubles(one, trusted, lists, later)) == [
+        "the certificate of client ann runs out in 29 days: issue a new one",
+        "the list of revoked certificates has run out 1 day ago: give out a new one (tls trust)",
+    ]
+    assert "authority" in next(troubles(None, trusted, lists, NOW + timedelta(days=3640)))
+    none = list(troubles(one, trusted, Revocations(), NOW))
+    assert none == ["there is no list of revoked certificates (crl.pem): nobody can be locked out"]
+    assert ending(NOW, NOW) == "has run out less than a day ago"
+    assert ending(NOW + timedelta(hours=30), NOW) == "runs out in 1 day"
