@@ -34,6 +34,7 @@ class OneChunk(RuleBasedStateMachine):
         self.acked = 0
         self.made_in_this_run = self.ever_made = self.refused = False
         self.sealed = self.dead = False
+        self.newest: DiskId | None = None  # Where it was sealed or copied last.
         self.emptied: set[DiskId] = set()  # Where nothing may be after the deletion.
         self.boots = 0
 
@@ -112,6 +113,7 @@ class OneChunk(RuleBasedStateMachine):
             self.store.finish_seal(CHUNK, self.order(), self.acked, digest_of(data))
         except GfsError:
             return
+        self.newest = self.store.get(CHUNK).disk_id
 
     @precondition(lambda self: self.sealed and not self.dead)
     @rule(disk_id=DISKS, out=st.none() | DISKS, wanted=st.booleans())
@@ -121,6 +123,7 @@ class OneChunk(RuleBasedStateMachine):
         try:
             if self.store.confirm(CHUNK, BIRTH, end, disk_id=disk_id):
                 assert self.store.get(CHUNK).disk_id == disk_id
+                self.newest = disk_id
                 return
             copy = begin_copy(self.store, disk_id, order, data=data)
         except GfsError:
@@ -134,6 +137,8 @@ class OneChunk(RuleBasedStateMachine):
             pass
         finally:
             self.store.drop_copy(copy)
+            if copy.installed:
+                self.newest = disk_id
 
     @precondition(lambda self: self.sealed)
     @rule(late=st.booleans())
@@ -176,6 +181,8 @@ class OneChunk(RuleBasedStateMachine):
         self.store = open_disks(here, BOOT_ID + self.boots)
         self.made_in_this_run = False
         replica = self.replica()
+        if self.newest in here and not self.dead:
+            assert replica is not None and replica.header.state is State.SEALED
         if replica is not None:
             assert replica.gate.closed
         elif away and not any(CHUNK in shelf.tombstones for shelf in self.store.shelves):
