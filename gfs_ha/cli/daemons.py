@@ -5,6 +5,7 @@ Everything heavy is imported when a server really starts, so that --help is inst
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import sys
@@ -191,6 +192,8 @@ def _settle(config: Config, name: str, level: str, form: str, file: str | None) 
 
     start_logging(name, level, Path(file).absolute() if file else None, form, keep=True)
     os.chdir(config.path.parent)
+    # A watchdog ends what hangs by SIGABRT: where each thread hung is the only thing it leaves.
+    faulthandler.enable(all_threads=True)
 
 
 def _run(serve: Callable[[], int]) -> None:

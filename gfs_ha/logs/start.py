@@ -7,6 +7,7 @@ INFO: a person may want it tomorrow. WARNING: handled, but odd. ERROR: someone m
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from gfs_ha.errors import ConfigError
 from gfs_ha.limits import MIB
 from gfs_ha.logs.formats import FORMATS, TEXT, formatter
+from gfs_ha.logs.priorities import PriorityFormatter, is_journal
 from gfs_ha.logs.ring import LogRing
 
 LOG_BYTES_MAX = 8 * MIB  # Of one file; with the files kept behind it a log is 4 times that.
@@ -75,7 +77,10 @@ def start_logging(
             handler = BoundedFileHandler(file)
         except OSError as error:
             raise ConfigError(f"{file}: cannot write the log: {error.strerror}") from error
-    handler.setFormatter(formatter(form, process_name))
+    lines = formatter(form, process_name)
+    if file is None and is_journal(os.environ, 2):
+        lines = PriorityFormatter(lines)
+    handler.setFormatter(lines)
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)

@@ -172,3 +172,15 @@ def test_a_leader_that_is_told_to_end_hands_over_before_it_goes(three: Manager) 
     first, second = (name for name in names if name != leader)
     successor = follows.get(three.wait_for(first, *leads, f"STATUS=follows {second}"), first)
     assert successor != leader
+
+
+def test_a_daemon_that_its_watchdog_ends_leaves_where_each_thread_was(manager: Manager) -> None:
+    manager.begin("m1", "--bootstrap")
+    manager.wait_for("m1", "READY=1")
+    process = manager.processes["m1"]
+    process.send_signal(signal.SIGABRT)
+    assert process.wait(PATIENCE_S) == -signal.SIGABRT
+    log = (manager.directory / "m1.log").read_text()
+    assert "Fatal Python error: Aborted" in log
+    for loop in ("raft/node.py", "net/door.py", "master/housekeeping.py"):
+        assert loop in log, log
