@@ -118,6 +118,7 @@ class Config:
     settings: SettingsConfig
     security: str
     tls_directory: Path | None = None  # With mode `tls`: where key and certificates are.
+    metrics: MetricsConfig | None = None  # None: it has no such port.
 
 
 def find(explicit: str | None, environ: Mapping[str, str], context: str | None = None) -> Path:
@@ -138,7 +139,7 @@ def load(path: str | Path) -> Config:
 def parse(text: str, path: Path) -> Config:
     """Return what the text of a file says; relative directories count from the file's folder."""
     root = read_root(text, path)
-    root.only("cluster", "master", "chunkserver", "client", "settings", "security")
+    root.only("cluster", "master", "chunkserver", "client", "settings", "security", "metrics")
     cluster = _read_cluster(root.table("cluster", required=True))
     security, tls_directory = _read_security(root, path)
     return Config(
@@ -152,6 +153,7 @@ def parse(text: str, path: Path) -> Config:
         settings=_read_settings(root.table("settings")),
         security=security,
         tls_directory=tls_directory,
+        metrics=_read_metrics(root.table("metrics")) if root.has("metrics") else None,
     )
 
 
@@ -160,6 +162,12 @@ def check_exposure(config: Config, host: str, insecure: bool, plain: bool = Fals
 
     Args: `plain` says that what listens there does not speak TLS in any mode. Raises: ConfigError.
     """
+    if config.metrics is not None:
+        _check_host(config, config.metrics.host, insecure, plain=False)
+    _check_host(config, host, insecure, plain)
+
+
+def _check_host(config: Config, host: str, insecure: bool, plain: bool) -> None:
     try:
         loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -238,10 +246,7 @@ def _read_master(section: Section, cluster: ClusterConfig, file: Path) -> Master
 def _read_chunkserver(section: Section, file: Path) -> ChunkserverConfig:
     section.only("name", "directory", "listen", "rack", "machine", "capacity", "mounted", "disks")
     disks = _read_disks(section, file)
-    try:
-        host, port = parse_address(section.text("listen"))
-    except ValueError as error:
-        section.fail("listen", str(error))
+    host, port = _read_listen(section)
     return ChunkserverConfig(
         name=section.name("name"),
         disks=disks,
@@ -304,6 +309,18 @@ def _read_client(section: Section) -> ClientConfig:
         timeout_s=section.number("timeout_s", 0.1, 86_400, limits.OPERATION_TIMEOUT_S),
         name=section.name("name", default=""),
     )
+
+
+def _read_metrics(section: Section) -> MetricsConfig:
+    section.only("listen")
+    return MetricsConfig(*_read_listen(section))
+
+
+def _read_listen(section: Section) -> tuple[str, int]:
+    try:
+        return parse_address(section.text("listen"))
+    except ValueError as error:
+        section.fail("listen", str(error))
 
 
 def _read_settings(section: Section) -> SettingsConfig:

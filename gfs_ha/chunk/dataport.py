@@ -92,9 +92,9 @@ class DataPort:
         self._server_id = store.server_id
         self._pool = StreamPool(network, runtime)
         self._ticker = ProgressTicker(runtime)
-        self._rates = Rates(runtime)
+        self.rates = Rates(runtime)
         self._pushes = PushRoom(
-            *(store, self._pool, self._ticker, runtime), server_run.pace, self._rates
+            *(store, self._pool, self._ticker, runtime), server_run.pace, self.rates
         )
         self.primary = Primary(
             self._pushes, server_run.start_id, server_run.newest_epoch, server_run.on_end
@@ -126,11 +126,11 @@ class DataPort:
 
     def load(self) -> LoadFacts:
         """Return what it served to clients, and what is under way."""
-        return self._rates.facts(self.primary.waiting_count())
+        return self.rates.facts(self.primary.waiting_count())
 
     def usage(self) -> UsageFacts | None:
         """Return whom it served, when that is to be told again."""
-        return self._rates.usage.news()
+        return self.rates.usage.news()
 
     def run(self) -> None:
         """Serve until `stop`."""
@@ -253,23 +253,23 @@ class DataPort:
     def _serve_push(self, request: DataRequest, stream: Stream) -> bool:
         if request.brings_records:
             return serve_push(self._pushes, request, stream)
-        self._rates.write.begin()
+        self.rates.write.begin()
         try:
             return serve_push(self._pushes, request, stream)
         finally:
-            self._rates.write.end()
+            self.rates.write.end()
 
     def _serve_fetch(self, request: DataRequest, stream: Stream) -> None:
         if request.flags & RequestFlag.REPAIR:
             serve_fetch(self._reads, request, stream)
             return
-        self._rates.read.begin()
+        self.rates.read.begin()
         begun_s = self._runtime.monotonic_s()
         try:
             serve_fetch(self._reads, request, stream)
         finally:
-            self._rates.read.end()
-        self._rates.note_read(request, self._runtime.monotonic_s() - begun_s)
+            self.rates.read.end()
+        self.rates.note_read(request, self._runtime.monotonic_s() - begun_s)
 
     def _receive_request(self, stream: Stream) -> DataRequest:
         deadline = Deadline(self._runtime, FRAME_DEADLINE_S)

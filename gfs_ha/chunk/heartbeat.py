@@ -173,7 +173,7 @@ class HeartbeatLanes:
         self._leader = leader
         self._runtime = runtime
         self._changed = obedience.outbox.changed
-        self._outages = Outages(runtime)
+        self.outages = Outages(runtime)
         self._registration = 0  # Counts; a reply to a beat of an earlier one is old news.
         self._registered = False
         self._changes = 0  # Counts too: a registration under way may not know of the last one.
@@ -189,7 +189,7 @@ class HeartbeatLanes:
     @property
     def heard(self) -> bool:
         """Return whether a leader knows this start of the server and answers it."""
-        return self._registered and not self._outages.lasting
+        return self._registered and not self.outages.lasting
 
     def start(self, on_final: Callable[[GfsError], object], registered: bool = False) -> None:
         """Start the lanes; `on_final` is told of an error that ends the server.
@@ -202,6 +202,11 @@ class HeartbeatLanes:
             self._runtime.spawn(f"heartbeat {number}", lambda: self._run(on_final))
             for number in range(LANES)
         ]
+
+    @property
+    def registered(self) -> bool:
+        """Return whether the leader knows this start of the server, with the disks it has."""
+        return self._registered
 
     def stop(self, timeout_s: float) -> bool:
         """End the lanes and hang up; False when one still runs."""
@@ -242,7 +247,7 @@ class HeartbeatLanes:
                 return
             try:
                 turn()
-                self._outages.ended()
+                self.outages.ended()
             except GfsError as error:
                 if self._stopping:
                     return
@@ -250,7 +255,7 @@ class HeartbeatLanes:
                     on_final(error)
                     return
                 # Before the turn ends: the other lanes are not to try meanwhile.
-                self._pause(self._outages.failed(error))
+                self._pause(self.outages.failed(error))
             finally:
                 self._end_turn()
 
@@ -268,7 +273,7 @@ class HeartbeatLanes:
         if not self._in_flight:
             return True  # One is always there for orders.
         # While the leader is lost or must know us first, one lane alone tries.
-        return self._registered and not self._outages.lasting and self._outbox.waiting()
+        return self._registered and not self.outages.lasting and self._outbox.waiting()
 
     def _end_turn(self) -> None:
         with self._changed:

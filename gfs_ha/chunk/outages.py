@@ -20,6 +20,9 @@ class Outages:
         self._runtime = runtime
         self._since_s: float | None = None
         self._pause_s = _PAUSE_MIN_S
+        self.answered_s: float | None = None  # When a leader last answered ...
+        self.answered_count = 0  # ... how often one did, and how often none did.
+        self.failed_count = 0
 
     @property
     def lasting(self) -> bool:
@@ -27,6 +30,7 @@ class Outages:
 
     def failed(self, error: GfsError) -> float:
         """Note a failure; return the seconds to wait before the next try."""
+        self.failed_count += 1
         if self._since_s is None:
             self._since_s = self._runtime.monotonic_s()
             logger.warning("no heartbeat is answered error=%s reason=%s", error.code, error.message)
@@ -35,6 +39,8 @@ class Outages:
 
     def ended(self) -> None:
         """Note that the leader answered."""
+        self.answered_s = self._runtime.monotonic_s()
+        self.answered_count += 1
         if self._since_s is not None:
             lasted_s = self._runtime.monotonic_s() - self._since_s
             self._since_s = None

@@ -153,6 +153,11 @@ class Primary:
         except UnknownReplica:
             return True
 
+    @property
+    def tail_count(self) -> int:
+        """Return how many tails it is the primary of."""
+        return len(self._tails)
+
     def waiting_count(self) -> int:
         """Return how many records wait to be written."""
         return sum(tail.waiting_count for tail in self._all())

@@ -51,6 +51,11 @@ class Rates:
         for client, (count, length) in served.items():
             self.usage.note(client, APPEND, length, took_s, count)
 
+    @property
+    def put_bytes(self) -> int:
+        """Return the bytes of clients' puts whose chain ends here."""
+        return self._put_bytes
+
     def facts(self, waiting: int) -> LoadFacts:
         """Return the counters; `waiting` records of appends are not on any disk yet."""
         return LoadFacts(

@@ -20,6 +20,7 @@ from gfs_ha.chunk.heartbeat import (
 )
 from gfs_ha.chunk.inventory import StoreInventory, disk_facts
 from gfs_ha.chunk.machine import Machine, close_all, this_machine
+from gfs_ha.chunk.measures import ServerMeasures
 from gfs_ha.chunk.obey import Obedience
 from gfs_ha.chunk.outages import Outages
 from gfs_ha.chunk.outbox import Outbox
@@ -34,6 +35,7 @@ from gfs_ha.config import ChunkserverConfig, Config, check_exposure
 from gfs_ha.errors import ConfigError, DeadlineExceeded, DiskFailed, GfsError, UnknownReplica
 from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.limits import PROTOCOL_VERSION
+from gfs_ha.metrics.port import MetricsPort, Watched
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.notify import ServiceNotes, service_notes
@@ -85,6 +87,7 @@ class Chunkserver:
         self._start_id = machine.start_id
         try:
             self._disks = look_at(machine.disks, config.cluster.id, own.name)
+            self._metrics = MetricsPort(runtime, config.metrics)
         except BaseException:
             close_all(machine.disks)
             raise
@@ -104,6 +107,7 @@ class Chunkserver:
         self._wardens: list[DiskWarden] = []
         self._obedience: Obedience | None = None
         self._lanes: HeartbeatLanes | None = None
+        self._measures = ServerMeasures(runtime)
 
     @property
     def name(self) -> str:
@@ -112,6 +116,8 @@ class Chunkserver:
     def start(self) -> None:
         """Begin; a directory that is new waits for the masters to give the server its id."""
         self._starting = self._runtime.spawn("start", self._start)
+        about = (self._config.cluster.id, "chunkserver", self.name, self.pulse)
+        self._metrics.start(Watched(*about, self._measures.unready, self._measures.collect))
 
     @property
     def enrolling(self) -> bool:
@@ -135,6 +141,7 @@ class Chunkserver:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
+        self._measures.end()
         self._leader.close()
         ended = self._starting is None or self._starting.join(timeout_s)
         if self._lanes is not None:
@@ -152,6 +159,7 @@ class Chunkserver:
             ended &= scrubber.stop(timeout_s)
         for warden in self._wardens:
             ended &= warden.stop(timeout_s)
+        ended &= self._metrics.stop()
         if ended:
             close_all(self._found)
         return ended
@@ -197,6 +205,7 @@ class Chunkserver:
         self._lanes = HeartbeatLanes(
             self._facts(server_id), inventory, self._obedience, self._leader, runtime
         )
+        self._measures.begin(store, self._data_port, self._copies, inventory, self._lanes)
         self._wardens = [DiskWarden(one, self._take_out, runtime) for one in store.shelves]
         self._serving = runtime.spawn("data port", self._data_port.run)
         self._copies.start()

@@ -47,6 +47,7 @@ class MemberStatus:
     port: int
     rack: str
     log: Path
+    metrics_port: int = 0  # 0: it has none.
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,7 @@ class LocalCluster:
                     member.port,
                     member.rack,
                     member.home.files.log,
+                    member.metrics_port,
                 )
             )
         return tuple(found)
@@ -226,7 +228,7 @@ class LocalCluster:
                     f" with `gfsctl local replace-master {', '.join(begun)}`"
                 )
             if new is None:
-                new = self._layout.lay_out_master(old, choose_ports(HOST, 2, self._runtime))
+                new = self._layout.lay_out_master(old, choose_ports(HOST, 3, self._runtime))
             if launcher.find(new.home) is None:
                 self._start((new,), bootstrap=False, wait=True)
                 yield f"{new.name} runs, on an empty directory"

@@ -82,7 +82,7 @@ class Plan:
             raise UsageError(error.message.partition(": ")[2]) from error
 
     def ports_needed(self) -> int:
-        return 2 * self.masters + self.chunkservers
+        return 3 * self.masters + 2 * self.chunkservers
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +122,7 @@ class Member:
     rack: str  # Of a chunkserver, else empty.
     capacity: int = 0  # Bytes that a chunkserver may take of each of its disks; 0: all of it.
     disks: int = 1  # Data directories of a chunkserver.
+    metrics_port: int = 0  # For who watches it; 0: laid out by a release without one.
 
     @property
     def name(self) -> str:
@@ -173,15 +174,16 @@ class Layout:
     def write(self, plan: Plan, cluster_id: str, ports: Sequence[int]) -> None:
         """Write all configurations; the clients' one comes last and makes the cluster exist."""
         cluster = _cluster_text(plan, cluster_id, ports)
+        watched = ports[2 * plan.masters + plan.chunkservers :]
         for index in range(plan.masters):
             name = f"m{index + 1}"
-            own = f'\n[master]\nname = "{name}"\ndirectory = "{_DATA_NAME}"\n'
-            self._write_member(name, cluster + own)
-        for index, port in enumerate(ports[2 * plan.masters :]):
+            self._write_member(name, cluster + _master_text(name, watched[index]))
+        for index in range(plan.chunkservers):
             name = f"cs{index + 1}"
             rack = plan.racks[index % len(plan.racks)]
             capacity = plan.capacities[index % len(plan.capacities)]
-            own = _server_text(name, port, rack) + _disks_text(plan.disks, capacity)
+            own = _server_text(name, ports[2 * plan.masters + index], rack)
+            own += _disks_text(plan.disks, capacity) + _metrics_text(watched[plan.masters + index])
             self._write_member(name, cluster + own)
         _replace(self.client_config, cluster)
 
@@ -211,12 +213,14 @@ class Layout:
         return f"{old} is replaced already; the masters are {', '.join(names)}"
 
     def lay_out_master(self, old: str, ports: Sequence[int]) -> Member:
-        """Write the configuration of a new master that names it in the place of an old one."""
+        """Write the configuration of a new master that names it in the place of an old one.
+
+        Args: `ports` are that for clients, that for the other masters, that for who watches it.
+        """
         numbers = [int(home.name[1:]) for home in self.homes() if home.name[1:].isdigit()]
         name = f"m{max(numbers) + 1}"
         text = _with_master(self.client_config.read_text(encoding="utf-8"), old, name, ports)
-        own = f'\n[master]\nname = "{name}"\ndirectory = "{_DATA_NAME}"\n'
-        self._write_member(name, text + own)
+        self._write_member(name, text + _master_text(name, ports[2]))
         return _read_member(Home(self.directory / name))
 
     def put_in_place(self, old: str, new: Member) -> None:
@@ -276,14 +280,15 @@ class Layout:
 
 def _read_member(home: Home) -> Member:
     read = config.load(home.config_path)
+    watched = read.metrics.port if read.metrics is not None else 0
     if read.chunkserver is not None:
         own = read.chunkserver
-        disks = own.disks
-        return Member(home, CHUNKSERVER, own.port, own.rack, disks[0].capacity, len(disks))
+        disks = (own.disks[0].capacity, len(own.disks))
+        return Member(home, CHUNKSERVER, own.port, own.rack, *disks, metrics_port=watched)
     address = read.cluster.master(read.master.name) if read.master else None
     if address is None:
         raise WrongDirectory(f"{home.config_path} is neither a master's nor a chunkserver's")
-    return Member(home, MASTER, address.port, "")
+    return Member(home, MASTER, address.port, "", metrics_port=watched)
 
 
 def _cluster_text(plan: Plan, cluster_id: str, ports: Sequence[int]) -> str:
@@ -309,6 +314,15 @@ def _with_master(text: str, old: str, new: str, ports: Sequence[int]) -> str:
     )
     fresh = f'name = "{new}"\nhost = "{HOST}"\nport = {ports[0]}\nraft_port = {ports[1]}\n'
     return block.sub(fresh, text)
+
+
+def _master_text(name: str, watched: int) -> str:
+    own = f'\n[master]\nname = "{name}"\ndirectory = "{_DATA_NAME}"\n'
+    return own + _metrics_text(watched)
+
+
+def _metrics_text(port: int) -> str:
+    return f'\n[metrics]\nlisten = "{HOST}:{port}"\n'
 
 
 def _server_text(name: str, port: int, rack: str) -> str:

@@ -27,6 +27,7 @@ from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.dispatch import Dispatcher
 from gfs_ha.master.health import space_low
 from gfs_ha.master.housekeeping import Housekeeper
+from gfs_ha.master.measures import MasterMeasures
 from gfs_ha.master.proposals import Proposer
 from gfs_ha.master.raft.contract import LEADER, RaftConfig
 from gfs_ha.master.raft.identity import DATABASES as RAFT_DATABASES
@@ -42,6 +43,7 @@ from gfs_ha.master.roles import RoleKeeper
 from gfs_ha.master.state.machine import Machine
 from gfs_ha.master.state.tables import DATABASES as STATE_DATABASES
 from gfs_ha.master.verifier import Verifier
+from gfs_ha.metrics.port import MetricsPort, Watched
 from gfs_ha.net.door import Door
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.tcp import TcpNetwork
@@ -90,6 +92,8 @@ class MasterServer:
             undo.callback(self._close_door)
             transport = tcp_transport(raft_config, runtime)
             undo.callback(transport.close)
+            self._metrics = MetricsPort(runtime, config.metrics)
+            undo.callback(self._metrics.close)
             self._kv = LmdbKV(self._directory.store, _DATABASES, own.map_bytes)
             undo.callback(self._kv.close)
             if bootstrap:
@@ -128,6 +132,7 @@ class MasterServer:
             spawn("raft", self._raft.run),
             spawn("housekeeping", self.housekeeper.run),
         ]
+        self._metrics.start(self._watched)
 
     def standing(self) -> str:
         """Return in a few words what this master does; for the service manager."""
@@ -155,6 +160,7 @@ class MasterServer:
         if not self._tasks:
             self._close_door()
             self._raft.close()
+        stopped &= self._metrics.stop()
         if stopped:
             self._kv.close()
             self._directory.close()
@@ -212,6 +218,11 @@ class MasterServer:
         self._dispatcher.furnish(self._desk)
         self._roles = RoleKeeper(self._desk, self._make_reign)
         self.housekeeper = Housekeeper(self._desk, self._roles, self._every_minute)
+        measures = MasterMeasures(self._desk, self._door.stats, self._raft.commit_times)
+        self._watched = Watched(
+            *(config.cluster.id, "master", own.name, self.pulse),
+            *(measures.unready, measures.collect),
+        )
         self._raft.on_role_change(self._roles.role_changed)
         self._raft.space_low_source = self._space_low
 

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from gfs_ha.protocol.rates import TIME_CLASSES, Served, time_class
 from gfs_ha.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was served since the start: how many bytes, how many by class of time, how long."""
+
+    length: int
+    times: tuple[int, ...]
+    total_s: float
 
 
 class ServedCounter:
@@ -13,6 +24,7 @@ class ServedCounter:
         self._lock = runtime.lock()
         self._count = self._length = self._under_way = 0
         self._times = [0] * TIME_CLASSES
+        self._total_s = 0.0
 
     @property
     def under_way(self) -> int:
@@ -36,6 +48,7 @@ class ServedCounter:
             self._count += count
             self._length += length
             self._times[number] += count
+            self._total_s += took_s * count
 
     def facts(self) -> Served:
         """Return all that was served since the start."""
@@ -44,3 +57,8 @@ class ServedCounter:
         while times and not times[-1]:
             times.pop()
         return Served(count, length, tuple(times))
+
+    def measured(self) -> Measured:
+        """Return the same as it is measured, with the time that all of them took together."""
+        with self._lock:
+            return Measured(self._length, tuple(self._times), self._total_s)

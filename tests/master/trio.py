@@ -15,6 +15,7 @@ from gfs_ha.config import (
     Config,
     MasterAddress,
     MasterConfig,
+    MetricsConfig,
     SettingsConfig,
 )
 from gfs_ha.errors import DeadlineExceeded, GfsError
@@ -60,6 +61,7 @@ class Trio:
         self.directory = directory
         self.settings = settings or SettingsConfig(chunk_bytes=MIB)
         self.dead_after_s = DEAD_S
+        self.watched: dict[str, MetricsConfig] = {}  # Where they answer who watches them.
         self.masters = tuple(
             MasterAddress(name, "127.0.0.1", ports[2 * position], ports[2 * position + 1])
             for position, name in enumerate(NAMES)
@@ -79,6 +81,7 @@ class Trio:
             client=ClientConfig("here", "r1"),
             settings=self.settings,
             security="loopback",
+            metrics=self.watched.get(name),
         )
 
     def start(self, *names: str, bootstrap: bool = False) -> None:

@@ -167,8 +167,9 @@ def test_a_first_up_that_was_broken_off_is_begun_anew(new_cluster: NewCluster) -
     half = new_cluster("half")
     layout = Layout(half.directory)
     layout.claim()
-    ports = cluster_module.choose_ports(HOST, 3, ThreadedRuntime())
-    layout.write(Plan(masters=1, chunkservers=1, chunk_bytes=MIB), "local-half", ports)
+    plan = Plan(masters=1, chunkservers=1, chunk_bytes=MIB)
+    ports = cluster_module.choose_ports(HOST, plan.ports_needed(), ThreadedRuntime())
+    layout.write(plan, "local-half", ports)
     assert half.start("m1")  # It was never bootstrapped: it waits to be let in.
     report = half.up(masters=1, chunkservers=2, chunk_bytes=MIB)
     assert report.created and report.started == ("m1", "cs1", "cs2")

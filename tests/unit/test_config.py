@@ -145,6 +145,25 @@ def test_a_goal_of_one_needs_one_copy() -> None:
     assert config.parse(text, Path("x")).settings == config.SettingsConfig(1 << 20, 1, 1)
 
 
+def test_a_daemon_answers_who_watches_it_where_its_file_says() -> None:
+    assert config.parse(GOOD, Path("x")).metrics is None
+    read = config.parse(GOOD + '[metrics]\nlisten = "[::1]:9701"\n', Path("x"))
+    assert read.metrics == config.MetricsConfig("::1", 9701)
+    assert "metrics.listen: '9701' is no address" in refused(GOOD + '[metrics]\nlisten = "9701"\n')
+    assert "metrics.listen" in refused(GOOD + "[metrics]\n")
+    assert "metrics.port: unknown" in refused(GOOD + "[metrics]\nport = 1\n")
+
+
+def test_who_watches_from_the_network_needs_it_to_be_open() -> None:
+    watched = GOOD + '[metrics]\nlisten = "0.0.0.0:9701"\n'
+    read = config.parse(watched, Path("x"))
+    with pytest.raises(ConfigError, match=r"0\.0\.0\.0 is reachable"):
+        config.check_exposure(read, "127.0.0.1", insecure=True)
+    opened = config.parse('security = "none"\n' + watched, Path("x"))
+    config.check_exposure(opened, "127.0.0.1", insecure=True)
+    config.check_exposure(config.parse('security = "tls"\n' + watched, Path("x")), "::1", False)
+
+
 def test_the_open_network_is_said_in_either_form() -> None:
     assert config.parse('security = "none"\n' + GOOD, Path("x")).security == config.NONE
     table = GOOD + '[security]\nmode = "none"\n'

@@ -24,3 +24,7 @@ class LeaseClock:
     def holds(self, first_until_s: float) -> bool:
         """Return whether appends may be ordered now; `first_until_s` is that of the tail."""
         return self._runtime.monotonic_s() < max(self._until_s, first_until_s)
+
+    def left_s(self) -> float:
+        """Return for how long the leader's grant still holds; 0 without one."""
+        return max(0.0, self._until_s - self._runtime.monotonic_s())

@@ -118,6 +118,11 @@ class ReplicaIndex:
         """Return how many replicas are here."""
         return len(self._replicas)
 
+    @property
+    def unsettled_count(self) -> int:
+        """Return how many replicas may not be sealed and whole, as far as was looked lately."""
+        return len(self._unsettled)
+
     def count_on(self, shelf: Shelf) -> int:
         """Return how many replicas are on a disk."""
         return self._counts[shelf.disk_id]

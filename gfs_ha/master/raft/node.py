@@ -78,7 +78,7 @@ class RaftNode:
         self.turned_s = runtime.monotonic_s()  # When a tick last came to its end.
         self._readable_until_s = float("-inf")
         self._announcer = Announcer(self.call)
-        self._commit_times = CommitTimes()
+        self.commit_times = CommitTimes()
         self._replica = self.replica_type(config, self._journal, machine, self, runtime.lock())
         self._reporter = Reporter(config, self._replica, self._journal, transport)
         self._status = self._describe()
@@ -264,7 +264,7 @@ class RaftNode:
         self._transaction = None
         transaction.commit()
         seconds = self.now_s() - began
-        self._commit_times.add(seconds)
+        self.commit_times.add(seconds)
         self._journal.committed()
         self._identity.committed()
         self._replica.committed(seconds)
@@ -325,7 +325,7 @@ class RaftNode:
 
     def _describe(self) -> RaftStatus:
         leading = self._visibly_leading()
-        return self._reporter.describe(self.now_s(), leading, self._space_low, self._commit_times)
+        return self._reporter.describe(self.now_s(), leading, self._space_low, self.commit_times)
 
     def _ask_space(self) -> None:
         self._space_low = self.space_low_source()

@@ -32,7 +32,16 @@ def test_what_was_planned_is_read_back(layout: Layout) -> None:
     used = {one.port for one in members}
     client = config.load(layout.client_config)
     used |= {one.raft_port for one in client.cluster.masters}
-    assert used == set(PORTS)
+    used |= {one.metrics_port for one in members}
+    assert used == set(PORTS), "each port is used once"
+
+
+def test_a_cluster_of_a_release_without_ports_for_watchers_is_read(layout: Layout) -> None:
+    for home in layout.homes():
+        text = home.config_path.read_text()
+        home.config_path.write_text(text.partition("\n[metrics]")[0])
+    assert layout.plan() == PLAN
+    assert {one.metrics_port for one in layout.members()} == {0}
 
 
 @pytest.mark.parametrize("sizes", [(1 << 30, 2 << 30), (1 << 30,), (0, 1 << 30, 0), (0,)])

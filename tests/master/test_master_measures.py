@@ -1,0 +1,186 @@
+"""What masters tell those who watch them, and that only the leader speaks for the cluster."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from peers import ScriptedServer
+from prometheus_client.parser import text_string_to_metric_families
+from trio import NAMES, WAIT_S, Trio, free_ports, wait_until
+
+from gfs_ha.chunk.server import Chunkserver, build_chunkserver
+from gfs_ha.config import ChunkserverConfig, DiskConfig, MetricsConfig
+
+HOST = "127.0.0.1"
+Values = dict[str, dict[tuple[tuple[str, str], ...], float]]
+
+
+@pytest.fixture
+def trio(tmp_path: Path) -> Iterator[Trio]:
+    """Three masters, each with a port for who watches it."""
+    cluster = Trio(tmp_path)
+    for name, port in zip(NAMES, free_ports(3), strict=True):
+        cluster.watched[name] = MetricsConfig(HOST, port)
+    try:
+        cluster.start(bootstrap=True)
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(HOST, port, timeout=WAIT_S)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def measured(port: int) -> Values:
+    status, text = get(port, "/metrics")
+    assert status == 200, text
+    found: Values = {}
+    for family in text_string_to_metric_families(text):
+        for one in family.samples:
+            found.setdefault(one.name, {})[tuple(sorted(one.labels.items()))] = one.value
+    return found
+
+
+def ready(trio: Trio, name: str) -> bool:
+    return get(trio.watched[name].port, "/readyz") == (200, "ready\n")
+
+
+def speaks_for_the_cluster(trio: Trio) -> list[str]:
+    """Return the masters that tell anything of the cluster."""
+    return [
+        name
+        for name in trio.servers
+        if any(one.startswith("gfs_cluster_") for one in measured(trio.watched[name].port))
+    ]
+
+
+def test_every_master_becomes_ready_and_one_leads(trio: Trio) -> None:
+    for name in NAMES:
+        wait_until(lambda name=name: ready(trio, name), f"{name} to be ready")
+    values = {name: measured(trio.watched[name].port) for name in NAMES}
+    leader = trio.leader()
+    for name, told in values.items():
+        assert told["gfs_master_leads"][()] == (name == leader)
+        assert told["gfs_master_leader_known"][()] == 1 and told["gfs_master_votes"][()] == 1
+        assert told["gfs_master_commit_duration_seconds_count"][()] > 0
+        assert told["gfs_master_state_age_seconds"][()] < 60
+        assert set(told["gfs_loop_silence_seconds"]) == {
+            (("loop", loop),) for loop in ("door", "raft", "housekeeping")
+        }
+        peers = {dict(labels)["peer"] for labels in told["gfs_master_peer_connected"]}
+        assert peers == set(NAMES) - {name}
+        assert ("gfs_master_peer_lag_entries" in told) == (name == leader)
+
+
+def test_only_the_leader_speaks_for_the_cluster_also_after_another_one_was_elected(
+    trio: Trio,
+) -> None:
+    former = trio.leader()
+    wait_until(lambda: speaks_for_the_cluster(trio) == [former], "the leader to speak")
+    trio.stop(former)
+    leader = trio.leader()
+    wait_until(lambda: speaks_for_the_cluster(trio) == [leader], "its successor to speak")
+    told = measured(trio.watched[leader].port)
+    assert told["gfs_master_failovers_total"][()] == 1
+    findings = told["gfs_cluster_findings"]
+    assert findings[(("code", "TOO_FEW_SERVERS"), ("severity", "error"))] == 1
+    assert told["gfs_cluster_healthy"][()] == 0
+
+
+def test_a_master_without_a_majority_is_alive_and_not_ready(trio: Trio) -> None:
+    leader = trio.leader()
+    for name in [one for one in NAMES if one != leader]:
+        trio.stop(name)
+    port = trio.watched[leader].port
+    wait_until(lambda: get(port, "/readyz")[0] == 503, "it to say that it does not serve")
+    assert get(port, "/livez") == (200, "alive\n")
+    told = measured(port)
+    assert told["gfs_ready"][()] == 0 and told["gfs_alive"][()] == 1
+    assert told["gfs_master_leads"][()] == 0
+    assert speaks_for_the_cluster(trio) == []
+
+
+def test_servers_are_told_by_name_and_state(trio: Trio) -> None:
+    port = trio.watched[trio.leader()].port
+    for number in (1, 2, 3):
+        ScriptedServer(trio, f"cs{number}", f"r{number % 2}").start()
+
+    def live() -> bool:
+        told = measured(port)
+        return told.get("gfs_cluster_servers", {}).get((("state", "live"),)) == 3
+
+    wait_until(live, "three live servers")
+    states = measured(port)["gfs_cluster_server_state"]
+    assert {dict(labels)["server"]: value for labels, value in states.items()} == {
+        "cs1": 0,
+        "cs2": 0,
+        "cs3": 0,
+    }
+
+
+def chunkserver(trio: Trio, directories: list[Path]) -> tuple[Chunkserver, int]:
+    """Return a chunkserver that starts, and the port for who watches it."""
+    port, data_port = free_ports(2)
+    disks = tuple(DiskConfig(one) for one in directories)
+    own = ChunkserverConfig("cs1", disks, HOST, data_port, "r1", "here")
+    watched = MetricsConfig(HOST, port)
+    config = replace(trio.config("m1"), master=None, chunkserver=own, metrics=watched)
+    server = build_chunkserver(config, trio.runtime)
+    server.start()
+    trio.at_close(lambda: server.stop(WAIT_S))
+    return server, port
+
+
+def test_a_chunkserver_is_ready_while_a_leader_answers_it(trio: Trio, tmp_path: Path) -> None:
+    _, port = chunkserver(trio, [tmp_path / "d1", tmp_path / "d2"])
+    wait_until(lambda: get(port, "/readyz") == (200, "ready\n"), "it to be ready")
+    told = measured(port)
+    assert told["gfs_chunkserver_registered"][()] == 1
+    assert told["gfs_chunkserver_heartbeats_total"][()] >= 1
+    assert told["gfs_chunkserver_disk_in_service"] == {
+        (("directory", str(tmp_path / one)),): 1.0 for one in ("d1", "d2")
+    }
+    assert all(value > 0 for value in told["gfs_chunkserver_disk_size_bytes"].values())
+    assert told["gfs_chunkserver_operation_duration_seconds_count"] == {
+        (("operation", one),): 0.0 for one in ("read", "write", "append")
+    }
+    for name in list(trio.servers):
+        trio.stop(name)
+    wait_until(lambda: get(port, "/readyz")[0] == 503, "it to miss its leader")
+    assert get(port, "/livez")[0] == 200
+    assert measured(port)["gfs_chunkserver_heartbeats_failed_total"][()] >= 1
+
+
+def test_a_chunkserver_that_no_leader_took_is_alive_and_not_ready(
+    trio: Trio, tmp_path: Path
+) -> None:
+    for name in list(trio.servers):
+        trio.stop(name)
+    _, port = chunkserver(trio, [tmp_path / "d1"])
+    assert get(port, "/readyz") == (503, "it starts\n")
+    assert get(port, "/livez")[0] == 200
+    assert measured(port)["gfs_ready"][()] == 0
+
+
+def test_a_chunkserver_without_a_disk_is_not_ready(trio: Trio, tmp_path: Path) -> None:
+    server, port = chunkserver(trio, [tmp_path / "d1"])
+    wait_until(lambda: get(port, "/readyz") == (200, "ready\n"), "it to be ready")
+    assert server.store is not None
+    server.store.take_out(server.store.shelves[0], "it died")
+    assert get(port, "/readyz") == (503, "no disk is in service\n")
+    directory = (("directory", str(tmp_path / "d1")),)
+    wait_until(
+        lambda: measured(port)["gfs_chunkserver_disk_in_service"] == {directory: 0.0},
+        "the disk to be told",
+    )
