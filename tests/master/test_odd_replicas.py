@@ -6,7 +6,7 @@ from peers import ScriptedServer, digest_of
 from test_chunks import allocate, push
 from trio import Client, Trio, wait_until
 
-from gfs_ha.protocol.control import CompareReplica, DeleteReplica
+from gfs_ha.protocol.control import CompareReplica, DeleteReplica, FinishReplica
 from gfs_ha.protocol.metadata import (
     ChunkAllocated,
     ChunkSealed,
@@ -95,6 +95,24 @@ def test_an_equal_replica_that_came_late_is_adopted(
     wait_until(lambda: compares(late), "the order")
     wait_until(lambda: late.replicas[chunk.chunk_id].state == "sealed", "the stamp")
     assert health_of(client) == {server.name: "live" for server in chain}
+
+
+def test_a_holder_whose_replica_went_before_it_was_stamped_counts_no_more(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    """Its disk broke: asked for the stamp again and again it says that it knows of nothing."""
+    chunk = allocate(client)
+    chain = push(servers, chunk, 500)
+    lost = chain[2]
+    lost.deaf = True
+    holders = tuple(server.server_id for server in chain)
+    sealed = client.ask(FinishChunk(chunk.chunk_id, 500, digest_of(500), holders))
+    assert isinstance(sealed, ChunkSealed), sealed
+    wait_until(lambda: any(isinstance(one, FinishReplica) for one in lost.orders), "the order")
+    del lost.replicas[chunk.chunk_id]
+    lost.deaf = False
+    wait_until(lambda: compares(lost), "the question")
+    wait_until(lambda: client.ask(GetChunks()).items[0].copies == 2, "what came of it")
 
 
 def test_a_refusal_is_forgotten_once_nobody_can_write_the_chunk_any_more(

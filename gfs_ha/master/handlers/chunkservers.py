@@ -304,6 +304,9 @@ def _repair_failed(desk: Desk, reign: Reign, server_id: ServerId, answer: OrderF
         # It lost bytes before it could stamp them: no holder, but a place to be healed.
         strike(answer.kind, answer.order_index)
         reign.observed.short(answer.chunk_id, server_id)
+    elif answer.kind == FINISH and code == UnknownReplica.__name__:
+        strike(answer.kind, answer.order_index)
+        reign.repairs.doubt(answer.chunk_id, server_id)  # It went, with its disk perhaps.
     elif answer.kind == COMPARE and code == StaleOrder.__name__:
         # It is there, and has obeyed a newer order.
         strike(answer.kind, answer.order_index)
