@@ -13,6 +13,7 @@ from gfs_ha.ids import StartId
 from gfs_ha.net.network import Network
 from gfs_ha.net.streams import StreamNetwork, TcpStreams
 from gfs_ha.net.tcp import TcpNetwork
+from gfs_ha.net.tls import Credentials
 from gfs_ha.runtime import Runtime, boot_id, process_start_id
 
 
@@ -39,8 +40,10 @@ class Machine:
     start_id: StartId
 
 
-def this_machine(own: ChunkserverConfig, runtime: Runtime) -> Machine:
-    """Take the data directories of a process of this machine.
+def this_machine(
+    own: ChunkserverConfig, runtime: Runtime, credentials: Credentials | None = None
+) -> Machine:
+    """Take the data directories of a process of this machine; masters are met with credentials.
 
     Raises: WrongDirectory when another process has one; DiskFailed when none can be used.
     """
@@ -57,7 +60,8 @@ def this_machine(own: ChunkserverConfig, runtime: Runtime) -> Machine:
     except BaseException:
         close_all(found)
         raise
-    return Machine(tuple(found), TcpNetwork(runtime), TcpStreams(runtime), boot, start)
+    network = TcpNetwork(runtime, credentials=credentials)
+    return Machine(tuple(found), network, TcpStreams(runtime), boot, start)
 
 
 def close_all(found: list[FoundDisk] | tuple[FoundDisk, ...]) -> None:

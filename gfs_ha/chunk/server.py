@@ -36,9 +36,11 @@ from gfs_ha.errors import ConfigError, DeadlineExceeded, DiskFailed, GfsError, U
 from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.limits import PROTOCOL_VERSION
 from gfs_ha.metrics.port import MetricsPort, Watched
+from gfs_ha.net.entry import server_credentials
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.notify import ServiceNotes, service_notes
+from gfs_ha.pki.names import Role
 from gfs_ha.protocol.codec import Hello
 from gfs_ha.protocol.control import DamageFound
 from gfs_ha.pulse import Pulse
@@ -74,7 +76,9 @@ class Chunkserver:
 
         Raises: WrongDirectory, DiskFailed.
         """
-        machine = machine or this_machine(own, runtime)
+        if machine is None:
+            credentials = server_credentials(config, Role.CHUNKSERVER, own.name, runtime)
+            machine = this_machine(own, runtime, credentials)
         self.ready: Future[int] = runtime.future()
         self.ended: Future[GfsError] = runtime.future()
         self.pulse = Pulse(runtime)  # Whether the loops turn that serve; none before it is ready.

@@ -31,10 +31,10 @@ from gfs_ha.errors import GfsError
 from gfs_ha.ids import NO_TRACE
 from gfs_ha.limits import CHUNK_BYTES_MAX, PROTOCOL_VERSION
 from gfs_ha.logs.trace import new_trace
+from gfs_ha.net.entry import enter_as_person
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.network import Network
 from gfs_ha.net.streams import TcpStreams
-from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.protocol.codec import Hello
 from gfs_ha.protocol.usage import clean_label
 from gfs_ha.runtime import Runtime, ThreadedRuntime
@@ -61,7 +61,9 @@ class ClusterConnection:
         timeout_s = config.client.timeout_s if timeout_s is None else timeout_s
         name = name or config.client.name or own_name(config.client.machine)
         hello = Hello(config.cluster.id, PROTOCOL_VERSION, "client", name)
-        network = network or TcpNetwork(runtime)
+        if network is None:
+            entry = enter_as_person(config, name, runtime)
+            network, hello, name = entry.network, entry.hello, entry.hello.name
         link = LeaderLink(
             *(config.cluster.masters, network, hello, runtime), trace_id=self.trace_id
         )

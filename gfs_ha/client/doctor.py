@@ -17,10 +17,10 @@ from gfs_ha.errors import DeadlineExceeded, GfsError, ProtocolError, Unreachable
 from gfs_ha.ids import Birth, ChunkId, LogIndex, StartId
 from gfs_ha.limits import PROTOCOL_VERSION
 from gfs_ha.net import sockets
+from gfs_ha.net.entry import enter_as_person
 from gfs_ha.net.masters import MasterConnections, ask_facts, call_context, read_answer
 from gfs_ha.net.network import Network
 from gfs_ha.net.streams import TcpStreams
-from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.protocol.calls import SERVE_METHOD, Asked
 from gfs_ha.protocol.codec import Hello, encode
 from gfs_ha.protocol.data import Hop
@@ -84,10 +84,12 @@ class Doctor:
     def __init__(self, config: Config, runtime: Runtime, network: Network | None = None) -> None:
         self._cluster = config.cluster
         self._runtime = runtime
-        self._network = network or TcpNetwork(runtime)
-        self._hello = Hello(
-            config.cluster.id, PROTOCOL_VERSION, "client", f"{config.client.machine}:doctor"
-        )
+        name = f"{config.client.machine}:doctor"
+        self._hello = Hello(config.cluster.id, PROTOCOL_VERSION, "client", name)
+        if network is None:
+            entry = enter_as_person(config, name, runtime)
+            network, self._hello = entry.network, entry.hello
+        self._network: Network = network
 
     def look(self) -> Seen:
         """Return what is there. Takes at most some four seconds; never raises for what it finds."""

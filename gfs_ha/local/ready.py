@@ -7,12 +7,11 @@ from pathlib import Path
 
 from gfs_ha import config
 from gfs_ha.errors import DeadlineExceeded, Denied, GfsError
-from gfs_ha.limits import PROTOCOL_VERSION
 from gfs_ha.local.layout import CHUNKSERVER, Member
+from gfs_ha.net.entry import enter_as_person
 from gfs_ha.net.leader import LeaderLink
-from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.protocol.calls import Asked
-from gfs_ha.protocol.codec import Failure, Hello
+from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.reports import GetServers, ServerReport
 from gfs_ha.runtime import Runtime
 
@@ -33,9 +32,9 @@ def wait_serving(
     Args: `check` is called again and again, and raises when waiting is in vain.
     Raises: DeadlineExceeded that says what was missing last.
     """
-    cluster = config.load(client_config).cluster
-    hello = Hello(cluster.id, PROTOCOL_VERSION, "admin", "local")
-    link = LeaderLink(cluster.masters, TcpNetwork(runtime), hello, runtime)
+    loaded = config.load(client_config)
+    entry = enter_as_person(loaded, "local", runtime)
+    link = LeaderLink(loaded.cluster.masters, entry.network, entry.hello, runtime)
     deadline_s = runtime.monotonic_s() + timeout_s
     try:
         while True:

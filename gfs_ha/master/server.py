@@ -21,7 +21,7 @@ from gfs_ha.errors import (
 )
 from gfs_ha.ids import Epoch, LogIndex
 from gfs_ha.kv.lmdb_kv import LmdbKV
-from gfs_ha.limits import PROTOCOL_VERSION, RAFT_LOG_BYTES_MAX
+from gfs_ha.limits import RAFT_LOG_BYTES_MAX
 from gfs_ha.master.directory import MasterDirectory
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.dispatch import Dispatcher
@@ -45,10 +45,10 @@ from gfs_ha.master.state.tables import DATABASES as STATE_DATABASES
 from gfs_ha.master.verifier import Verifier
 from gfs_ha.metrics.port import MetricsPort, Watched
 from gfs_ha.net.door import Door
+from gfs_ha.net.entry import enter_as_server
 from gfs_ha.net.leader import LeaderLink
-from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.notify import service_notes
-from gfs_ha.protocol.codec import Hello
+from gfs_ha.pki.names import Role
 from gfs_ha.protocol.reports import MasterFacts
 from gfs_ha.pulse import Pulse
 from gfs_ha.runtime import Future, Runtime, Task, ThreadedRuntime, watch_stop_signals
@@ -82,13 +82,14 @@ class MasterServer:
         self._dispatcher = Dispatcher()
         raft_config = _raft_config(config, own)
         raft_config.check()
+        self._entry = enter_as_server(config, Role.MASTER, own.name, runtime)
         with ExitStack() as undo:
             self._directory = MasterDirectory(own.directory)
             undo.callback(self._directory.close)
             self._directory.check()
             # The ports first: who cannot have them has not touched the store.
-            greet = self._dispatcher.greet
-            self._door = Door(runtime, (address.host, address.port), greet, self._dispatcher)
+            where = (address.host, address.port)
+            self._door = self._entry.network.listen(where, self._dispatcher.greet, self._dispatcher)
             undo.callback(self._close_door)
             transport = tcp_transport(raft_config, runtime)
             undo.callback(transport.close)
@@ -196,8 +197,7 @@ class MasterServer:
         """Build what stands between the consensus loop and the peers."""
         masters = {master.name: master for master in config.cluster.masters}
         proposer = Proposer(self._raft, self._runtime, masters)
-        hello = Hello(config.cluster.id, PROTOCOL_VERSION, "master", own.name)
-        network = TcpNetwork(self._runtime)
+        network, hello = self._entry.network, self._entry.hello
         self._link = LeaderLink(config.cluster.masters, network, hello, self._runtime)
         self.verifier = Verifier(
             self._voters, self._kv, proposer, self._runtime, self._facts_of_all
@@ -278,8 +278,8 @@ def recover_master(config: Config, ask: Callable[[str], str], insecure: bool = F
 
     def look(masters: Sequence[MasterAddress]) -> Facts:
         runtime = ThreadedRuntime()
-        hello = Hello(config.cluster.id, PROTOCOL_VERSION, "client", own.name)
-        link = LeaderLink(masters, TcpNetwork(runtime), hello, runtime)
+        entry = enter_as_server(config, Role.MASTER, own.name, runtime)
+        link = LeaderLink(masters, entry.network, entry.hello, runtime)
         try:
             return link.facts() if masters else {}
         finally:

@@ -124,7 +124,9 @@ class Credentials:
             raise Denied(f"the certificate of {peer.name} is of an authority not trusted any more")
         if peer.name.role not in roles:
             wanted = " or ".join(sorted(roles))
-            raise Denied(f"the certificate is that of {peer.name}; here it must be that of a {wanted}")
+            raise Denied(
+                f"the certificate is that of {peer.name}; here it must be that of a {wanted}"
+            )
         return peer
 
     def still_good(self, peer: PeerCertificate) -> bool:

@@ -184,16 +184,14 @@ class _Masters:
         """Return the answers. Raises: what keeps the masters from answering; soon."""
         from gfs_ha.client.cluster import ClusterCalls
         from gfs_ha.client.consistency import consistency_of
-        from gfs_ha.limits import PROTOCOL_VERSION
+        from gfs_ha.net.entry import enter_as_person
         from gfs_ha.net.leader import LeaderLink
-        from gfs_ha.net.tcp import TcpNetwork
-        from gfs_ha.protocol.codec import Hello
         from gfs_ha.runtime import ThreadedRuntime
 
-        cluster = self._addressed.config.cluster
+        config = self._addressed.config
         runtime = ThreadedRuntime()
-        hello = Hello(cluster.id, PROTOCOL_VERSION, "client", f"completion:{os.getpid()}")
-        link = LeaderLink(cluster.masters, TcpNetwork(runtime), hello, runtime)
+        entry = enter_as_person(config, f"completion:{os.getpid()}", runtime)
+        link = LeaderLink(config.cluster.masters, entry.network, entry.hello, runtime)
         half_s = _timeout_s() / 2
         calls = ClusterCalls(link, runtime, half_s if anywhere else 2 * half_s)
         asked = [Asked(request) for request in requests]

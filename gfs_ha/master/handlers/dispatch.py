@@ -36,6 +36,7 @@ from gfs_ha.master.handlers import (
     server_modes,
     verification,
 )
+from gfs_ha.master.handlers.access import admit, check_hello
 from gfs_ha.master.handlers.call import Call, Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.holds import TAKES_TAILS, propose_without_tails
@@ -109,7 +110,7 @@ class Dispatcher:
         self._desk = desk
 
     def greet(self, connection: Connection, body: bytes) -> bytes:
-        """Judge the first words of a peer. Raises: ProtocolError, WrongCluster."""
+        """Judge the first words of a peer. Raises: ProtocolError, WrongCluster, Denied."""
         hello = decode(Hello, body)
         if hello.protocol_version != PROTOCOL_VERSION:
             raise ProtocolError(
@@ -122,6 +123,7 @@ class Dispatcher:
                 f"this is a master of cluster {own}, not of {hello.cluster_id}; "
                 "look at the cluster id and the masters' addresses in your configuration"
             )
+        check_hello(connection.certificate, hello)
         connection.identity = hello
         incarnation = self._desk.proposer.incarnation
         return encode(HelloReply(self._desk.name, PROTOCOL_VERSION, incarnation))
@@ -150,6 +152,7 @@ class Dispatcher:
         for position, one in enumerate(asked):
             slot = Slot(call, position, one.session_id, one.sequence, one.window_start)
             try:
+                admit(self._desk, connection.certificate, one.request)
                 self._route(slot, one.request, reading)
             except GfsError as error:
                 slot.fail(self._desk.weigh(error))
