@@ -62,7 +62,7 @@ def serve_fetch(room: ReadRoom, request: DataRequest, stream: Stream) -> None:
         return replica, plan, replica.disk.open(plan.name)
 
     replica, plan, opened = _ask(room, request, begin)
-    reader = _RangeReader(room, request, plan)
+    reader = _RangeReader(room, request, replica, plan)
     doubted = replica.condition == "damaged"  # Then nothing leaves that was not looked at.
     with closing(opened) as file, room.store.buffers.borrow() as buffer:
         space = buffer.data[: len(buffer.data) - 2 * BLOCK_BYTES]
@@ -119,9 +119,12 @@ def _ask(room: ReadRoom, request: DataRequest, ask: Callable[[Replica], T]) -> T
 class _RangeReader:
     """The blocks under one range: read, checked against the replica's CRCs, cut to the range."""
 
-    def __init__(self, room: ReadRoom, request: DataRequest, plan: ReadPlan) -> None:
+    def __init__(
+        self, room: ReadRoom, request: DataRequest, replica: Replica, plan: ReadPlan
+    ) -> None:
         self._room = room
         self._request = request
+        self._replica = replica
         self._plan = plan
         self._first = plan.offset // BLOCK_BYTES
 
@@ -198,8 +201,9 @@ class _RangeReader:
     def _damaged(self, index: int) -> None:
         block = self._first + index
         # Given back while it was read, it is no damage: it lacks a mark in the plan only.
-        self._room.store.get(self._request.chunk_id).plan_read(block * BLOCK_BYTES, 1)
-        if self._plan.sealed:
+        there = self._room.store.get(self._request.chunk_id)
+        there.plan_read(block * BLOCK_BYTES, 1)
+        if self._plan.sealed and there is self._replica:  # Else a copy took its place meanwhile.
             self._room.on_damage(self._request.chunk_id, block)
         raise CorruptData(
             f"block {block} of chunk {self._request.chunk_id:#x} is damaged on this server; "

@@ -42,6 +42,7 @@ from gfs_ha.client.fetch import Fetch, FetchTarget
 from gfs_ha.errors import (
     AlreadyExists,
     Cancelled,
+    CorruptData,
     DiskFailed,
     Fenced,
     GfsError,
@@ -565,5 +566,36 @@ def test_a_read_finds_a_chunk_that_moves_to_another_disk_in_that_moment(asked: s
                 where_to = FetchTarget(made.hop, CHUNK, BIRTH)
                 assert Fetch(room, where_to, 20.0).read_blocks().digest == DIGEST
         assert where(store) == B and first.opening is None
+    finally:
+        made.stop()
+
+
+class LateDisk(MemoryDisk):
+    """Does what it is told to, once each, after a slot was opened."""
+
+    def __init__(self) -> None:
+        super().__init__(RUNTIME)
+        self.after: list[Callable[[], object]] = []
+
+    def open(self, name: str) -> MemoryFile:
+        file = super().open(name)
+        if self.after:
+            self.after.pop(0)()
+        return file
+
+
+def test_damage_that_a_read_finds_is_not_laid_to_the_copy_that_came_meanwhile() -> None:
+    first = LateDisk()
+    store = open_disks({A: first, B: MemoryDisk(RUNTIME)})
+    sealed_on(store, A)
+    first.flip(store.get(CHUNK).name, DATA_OFFSET + 7)
+    made = house_of(store, RUNTIME, None, 8, ServerRun(StartId(100), lambda: BIRTH))
+    try:
+        first.after = [lambda: None, lambda: copy_to(store, B)]  # Its CRCs are read first.
+        with client_room() as room:
+            with pytest.raises(CorruptData):
+                fetch(room, made, 0, 100)
+            assert where(store) == B and not first.after and not made.damage
+            assert fetch(room, made, 0, 100)[0] == DATA[:100]
     finally:
         made.stop()
