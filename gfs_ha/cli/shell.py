@@ -74,6 +74,8 @@ def root() -> Family:
 
 def run(words: list[str]) -> int:
     """Run one command line; return its exit status. Every error ends as one line here."""
+    if words[:1] == ["--version"]:
+        words = ["version", *words[1:]]  # What everybody tries first.
     options = Options(color="NO_COLOR" not in os.environ)
     try:
         with root().make_context("gfsctl", list(words), obj=options) as context:

@@ -136,6 +136,16 @@ def test_a_verb_takes_the_common_options_before_and_after_it(
     assert json.loads(capsys.readouterr().out)["version"] == "0.1.0"
 
 
+def test_the_version_is_shown_as_everybody_asks_for_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["version"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("gfs-ha 0.1.0 ")
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == shown
+    assert run(["--version", "-o", "name"]) == 0
+    assert capsys.readouterr().out == "0.1.0\n"
+
+
 def test_errors_become_one_line_and_their_status(capsys: pytest.CaptureFixture[str]) -> None:
     assert conclude(NotFound("/x: no such\nfile"), False, False) == 3
     assert capsys.readouterr().err == "gfsctl: /x: no such file\n"
