@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from peers import ScriptedServer
 from test_chunks import allocate, put
@@ -21,6 +23,7 @@ from gfs_ha.protocol.disks import (
 )
 from gfs_ha.protocol.jobs import GetJob, JobStarted
 from gfs_ha.protocol.metadata import Done
+from gfs_ha.protocol.rebalance import GetRebalance, RebalanceStatus
 from gfs_ha.protocol.reports import GetChunks, GetHealth, HealthReport
 from gfs_ha.protocol.server_modes import ListPlaces, RemovalStep
 
@@ -108,6 +111,12 @@ def test_a_draining_disk_takes_nothing_new_although_its_server_goes_on(
     found = row(client, leaving.second)
     assert found.state in ("draining", "drained") and found.job == started.id
     assert row(client, leaving.first).state == "in-service"
+    balance = client.ask(GetRebalance())
+    assert isinstance(balance, RebalanceStatus)
+    (left_out,) = balance.left_out
+    assert left_out.startswith(f"cs1:0x{leaving.second:x} is ")
+    (stays,) = (one for one in balance.items if one.name == "cs1")
+    assert stays.several, "it is named, although the other one takes no part"
     other = shelved[2]
     assert isinstance(client.ask(DrainDisk("cs3", other.second)), JobStarted)
     wait_until(lambda: row(client, other.second).state != "in-service", "the leader sees it")
@@ -204,6 +213,17 @@ def test_a_lost_disk_stays_until_nothing_is_missed_and_is_then_forgotten(
     assert {one.disk_id for one in rows(client) if one.server == ill.name} == {anew.first}
     left = client.ask(GetChunks(after=ChunkId(chunk.chunk_id - 1), limit=1)).items[0]
     assert left.copies == 3 and all(one.disk_id != ill.second for one in left.replicas)
+
+
+def test_a_disk_whose_server_is_away_says_for_how_long(
+    client: Client, shelved: list[Shelved]
+) -> None:
+    shelved[0].stop()
+    away = wait_until(
+        lambda: (one := row(client, shelved[0].first)).state != "in-service" and one, "it is missed"
+    )
+    assert away.state == "not reported"
+    assert re.fullmatch(r"cs1 is suspect \(no heartbeat for \d+ s\)", away.why), away.why
 
 
 @pytest.mark.parametrize(

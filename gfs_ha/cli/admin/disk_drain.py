@@ -25,12 +25,13 @@ from gfs_ha.errors import PreconditionFailed
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.limits import MIN_COPIES_DEFAULT
 from gfs_ha.master.placement import HIGH_WATER
-from gfs_ha.protocol.disks import FAILED, LOST, DiskStanding
+from gfs_ha.protocol.disks import FAILED, LOST, SILENT, DiskStanding
 from gfs_ha.protocol.jobs import JobReport, JobStarted
 from gfs_ha.protocol.server_modes import DRAINED, DRAINING, IN_SERVICE, LEAVING, PlaceRow
 
 DISK_CHANGED = "DiskChanged"  # Kind of the documents that programs get.
-_STAYS = "a disk leaves"  # What becomes of a server that goes on with others.
+_STAYS = "a disk leaves"  # What becomes of a server that goes on with others,
+_FATES = ("leaves", "stays")  # in the place of these.
 
 
 @click.command(
@@ -117,20 +118,22 @@ def plan_disks(
     rooms = OwnRooms(rows, known)
     elsewhere: dict[ChunkId, PlaceRow] = {}
     parts = {}
+    bare = left_without(rows)
+    leaving = set(bare)  # Servers that are no targets: of one that has room copies do not leave.
     for row in rows:
         there: dict[ChunkId, PlaceRow] = {}
         places = session.operations.server_modes.places(row.server_id, row.disk_id)
         parts[disk_name(row)] = gather(places, there)
-        elsewhere |= {key: one for key, one in there.items() if not rooms.take(row, one)}
-    owners = frozenset(row.server_id for row in rows)
+        out = {key: one for key, one in there.items() if not rooms.take(row, one)}
+        leaving |= {row.server_id} if out else set()
+        elsewhere |= out
     servers = session.operations.servers().items
-    plan = plan_of(session, servers, (tuple(parts), owners), elsewhere)
-    bare = left_without(rows)
-    staying = {one.name for one in servers if one.server_id not in bare}
+    plan = plan_of(session, servers, (tuple(parts), frozenset(leaving)), elsewhere)
+    staying = {row.server for row in rows if row.server_id not in bare}
     stay = sum(usable(one) for one in servers if one.server_id not in bare)
     least = max((one.min_copies for one in elsewhere.values()), default=MIN_COPIES_DEFAULT)
     items = tuple(
-        replace(one, fate=_STAYS) if one.fate == "leaves" and one.name in staying else one
+        replace(one, fate=_STAYS) if one.name in staying and one.fate in _FATES else one
         for one in plan.items
     )
     plan = replace(
@@ -149,8 +152,11 @@ def plan_disks(
 
 
 def ways_out(leaving: Collection[DiskStanding], known: Collection[DiskStanding]) -> Iterator[str]:
-    """Yield which disks beside those that are to be emptied would take chunks again."""
+    """Yield what would let copies stay on their servers: these back, or other disks of them."""
     names, owners = {disk_name(row) for row in leaving}, {row.server_id for row in leaving}
+    for why, server in {row.why: row.server for row in leaving if row.state == SILENT}.items():
+        show = f"gfsctl admin chunkservers show {server}"
+        yield f"{why}: its other disks take nothing until it is back: {show}"
     for row in known:
         out = row.state in (DRAINED, DRAINING) and disk_name(row) not in names
         if out and row.server_id in owners:

@@ -74,7 +74,8 @@ def replace_disk(
     missed = missed_there(session, row)
     session.show(guide_of(row, missed))
     if wait and not dry_run and not may_go(row, missed):
-        raise PreconditionFailed(f"{disk_name(row)} may not be taken out, it is {row.state}")
+        why = f": {row.why}" if row.why else ""
+        raise PreconditionFailed(f"{disk_name(row)} may not be taken out, it is {row.state}{why}")
 
 
 def _look(session: Session, disk: str) -> DiskStanding:

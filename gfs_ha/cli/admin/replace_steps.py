@@ -125,6 +125,10 @@ def _steps(row: DiskStanding, missed: MissedThere) -> Iterator[str]:
         yield from _gone(row, missed)
     else:
         yield f"see to {row.server} first: gfsctl admin chunkservers show {row.server}"
+        yield (
+            f"a server that does not come back goes with all its disks: gfsctl admin chunkservers"
+            f" remove {row.server}"
+        )
 
 
 def _gone(row: DiskStanding, missed: MissedThere) -> Iterator[str]:

@@ -49,6 +49,7 @@ from gfs_ha.protocol.disks import (
     UndrainDisk,
 )
 from gfs_ha.protocol.jobs import CANCELLED, DISK_DRAIN, JobOptions, job_id
+from gfs_ha.protocol.measures import seconds_text
 from gfs_ha.protocol.scrub import ScrubFacts
 from gfs_ha.protocol.server_modes import (
     IN_SERVICE,
@@ -123,6 +124,9 @@ class _Lister:
         facts, scrub = known
         mode = self.view.disk_mode(server_id, disk.disk_id)
         state, why = _state_of(server, server_state, disk, facts)
+        if why and state == words.SILENT and server_state != LIVE:
+            observed, now_s = self.desk.leading().observed, self.desk.now_s()
+            why += f" (no heartbeat for {seconds_text(observed.age_s(server_id, now_s))})"
         places = -1
         if mode is not None or state in (words.FAILED, words.LOST):
             places = self._count(server_id, disk.disk_id)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import partial
 
 import msgspec
 
 from gfs_ha.errors import Busy, GfsError, InvalidArgument, NotLeader
+from gfs_ha.ids import format_id
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.jobs import job_row
@@ -32,6 +32,7 @@ from gfs_ha.protocol.rebalance import (
     RebalanceStatus,
     StartRebalance,
 )
+from gfs_ha.protocol.server_modes import LEAVING
 
 _LEFT_OUT_MAX = 100
 
@@ -83,9 +84,8 @@ def get_rebalance(desk: Desk, view: View, request: GetRebalance, slot: Slot) -> 
         threshold = newest[1].options.threshold or threshold
     balance = _balance_now(desk, view, threshold)
     disks = sorted(balance.disks.values(), key=lambda one: (one.name, one.disk_id))
-    counts = Counter(one.server_id for one in disks)
     return RebalanceStatus(
-        items=tuple(balance_row(balance, one, counts[one.server_id] > 1) for one in disks),
+        items=tuple(balance_row(balance, one) for one in disks),
         mean=round(balance.mean, 4),
         threshold=balance.threshold,
         left_bytes=balance.left_bytes(),
@@ -120,11 +120,18 @@ def _balance_now(desk: Desk, view: View, threshold: float) -> Balance:
 
 
 def _left_out(desk: Desk, view: View) -> tuple[str, ...]:
-    """Return the servers that give and take nothing, and why."""
+    """Return the servers and disks that give and take nothing, and why."""
     scene = scene_now(desk, view)
     found = []
+    modes = scene.roster.disk_modes
     for server_id, server in scene.roster.servers:
         why = scene.roster.trouble(server_id) or ("" if scene.there(server_id) else "is dead")
         if why:
             found.append(f"{server.name} {why}")
+            continue
+        for disk in server.disks:
+            row = modes.get((server_id, disk.disk_id))
+            if row is not None:
+                how = "is being drained" if row.mode in LEAVING else f"is {row.mode}"
+                found.append(f"{server.name}:{format_id(disk.disk_id)} {how}")
     return tuple(sorted(found)[:_LEFT_OUT_MAX])

@@ -36,6 +36,7 @@ class Disk:
         lacking: of these, what certainly is not in `used` yet.
         going: bytes in `used` of copies that leave.
         freeing: bytes of copies that are being deleted, in `used` or gone from it already.
+        several: its server has more disks, be they in service or not.
     """
 
     server_id: ServerId
@@ -51,6 +52,7 @@ class Disk:
     freeing: int = 0
     trouble: str = ""
     gives: bool = True
+    several: bool = False
 
     @property
     def key(self) -> DiskKey:

@@ -104,6 +104,7 @@ def _disks(view: View, scene: Scene, traffic: Traffic) -> list[Disk]:
                 freeing=traffic.freeing[key],
                 trouble=candidate.trouble or cut_off,
                 gives=live,
+                several=len(own) > 1,
             )
         )
     return found

@@ -50,7 +50,6 @@ class Ahead:
         self._after: dict[DiskKey, ChunkId] = {}
         self._pages: dict[DiskKey, list[ChunkId]] = {}
         self._through: set[DiskKey] = set()
-        self._counts = Counter(server_id for server_id, _ in balance.disks)
 
     def step(self, view: View, scene: Scene, rows: int) -> bool:
         """Play on until so many copies were looked at; return whether there is more to play."""
@@ -125,14 +124,8 @@ class Ahead:
                 where += f" to {target.rack}"
             why = f"{share_text(before[0], 1)} full to {share_text(before[1], 1)}, {where}"
             names = (source.name, target.name)
-            disks = (self._shown(source), self._shown(target))
+            disks = (one.disk_id if one.several else DiskId(0) for one in (source, target))
             self.moves.append(PlannedMove(chunk.chunk_id, chunk.length, *names, why, *disks))
-
-    def _several(self, disk: Disk) -> bool:
-        return self._counts[disk.server_id] > 1
-
-    def _shown(self, disk: Disk) -> DiskId:
-        return disk.disk_id if self._several(disk) else DiskId(0)
 
     # What it came to ----------------------------------------------------------------------------
 
@@ -141,7 +134,7 @@ class Ahead:
         found = []
         for disk in sorted(self.balance.disks.values(), key=lambda one: (one.name, one.disk_id)):
             flow = self._flows[disk.key]
-            row = balance_row(self.balance, disk, self._several(disk))
+            row = balance_row(self.balance, disk)
             found.append(
                 msgspec.structs.replace(
                     row,
@@ -166,13 +159,13 @@ class Ahead:
         return flow.reasons.most_common(1)[0][0] if flow.reasons else "it holds no copies to move"
 
 
-def balance_row(balance: Balance, disk: Disk, several: bool) -> BalanceRow:
-    """Return how full a disk is, as it is shown; `several`: its server has more than this one."""
+def balance_row(balance: Balance, disk: Disk) -> BalanceRow:
+    """Return how full a disk is, as it is shown."""
     return BalanceRow(
         name=disk.name,
         rack=disk.rack,
         disk_id=disk.disk_id,
-        several=several,
+        several=disk.several,
         total_bytes=disk.total,
         used_bytes=disk.used,
         share=round(disk.share, 4),
