@@ -14,6 +14,7 @@ from gfs_ha.chunk.push import PushRoom, serve_push
 from gfs_ha.chunk.rates import Rates
 from gfs_ha.chunk.read import OnDamage, ReadRoom, serve_blocks, serve_fetch
 from gfs_ha.chunk.repair_pace import RepairPace
+from gfs_ha.chunk.request_lines import DataLines
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import (
     GfsError,
@@ -25,6 +26,8 @@ from gfs_ha.errors import (
 )
 from gfs_ha.ids import Epoch, StartId
 from gfs_ha.limits import FRAME_DEADLINE_S, STREAMS_MAX
+from gfs_ha.logs.requests import RequestLog
+from gfs_ha.logs.trace import traced
 from gfs_ha.net.answers import Deadline
 from gfs_ha.net.network import Address
 from gfs_ha.net.stream_pool import StreamPool
@@ -62,6 +65,7 @@ class ServerRun:
     newest_epoch: Callable[[], Epoch] = lambda: NO_EPOCH
     on_end: Callable[[FinishedTail], None] = lambda tail: None
     pace: RepairPace | None = None  # Is told how clients fare, says when others may copy from here.
+    requests: RequestLog | None = None  # Is told what is served; nobody is in simulations.
 
 
 NOBODY = ServerRun(StartId(0))
@@ -93,8 +97,11 @@ class DataPort:
         self._pool = StreamPool(network, runtime)
         self._ticker = ProgressTicker(runtime)
         self.rates = Rates(runtime)
+        self._requests = server_run.requests
+        self._lines = DataLines(self._requests, runtime) if self._requests else None
         self._pushes = PushRoom(
-            *(store, self._pool, self._ticker, runtime), server_run.pace, self.rates
+            *(store, self._pool, self._ticker, runtime),
+            *(server_run.pace, self.rates, self._lines),
         )
         self.primary = Primary(
             self._pushes, server_run.start_id, server_run.newest_epoch, server_run.on_end
@@ -135,6 +142,8 @@ class DataPort:
     def run(self) -> None:
         """Serve until `stop`."""
         ticking = self._runtime.spawn("data progress", self._ticker.run)
+        if self._requests is not None:
+            self._requests.start()
         for keeper in self._keepers:
             keeper.start()
         self.primary.start()
@@ -155,6 +164,8 @@ class DataPort:
                 keeper.stop(_STOP_S)
             self._ticker.stop()
             ticking.join(_STOP_S)
+            if self._requests is not None:
+                self._requests.stop()
 
     def stop(self) -> None:
         """End `run` and break off what is under way. Thread-safe."""
@@ -218,37 +229,52 @@ class DataPort:
 
     def _serve_one(self, stream: Stream) -> bool:
         """Serve one request; return whether the stream can take another."""
-        op_id = 0
+        request: DataRequest | None = None
+        begun_s = 0.0
         try:
             request = self._receive_request(stream)
-            op_id = request.op_id
+            begun_s = self._runtime.monotonic_s()
             self._check(request)
-            if request.op is Op.PUSH:
-                return self._serve_push(request, stream)
-            if request.op is Op.APPEND:
-                self.primary.serve_append(request, stream)
-                return False
-            if request.op is Op.TAIL_LENGTH:
-                told = encode_tail_length(self.primary.tail_length(request))
-                stream.send_now(encode_frame(FrameKind.TAIL, op_id, told))
-                return True
-            if request.flags & RequestFlag.REPAIR and self._pace is not None:
-                deadline = Deadline(self._runtime, request.deadline_ms / 1000)
-                with self._ticker.working(stream, op_id):
-                    self._pace.wait_to_serve(request.length, deadline)
-            if request.op is Op.FETCH:
-                self._serve_fetch(request, stream)
-            else:
-                serve_blocks(self._reads, request, stream)
-            return True
-        except Unreachable:
-            raise
+            with traced(request.trace_id):
+                return self._serve_request(request, stream, begun_s)
         except GfsError as error:
+            gone = isinstance(error, Unreachable)
+            # The usual end of an append, which was told of, is that its peer is done.
+            told = gone and request is not None and request.op is Op.APPEND
+            if request is not None and self._lines is not None and not told:
+                self._lines.failed(request, error, begun_s)
+            if gone:
+                raise
             # Once an answer has begun, what goes wrong is an Unreachable: nothing can be added.
+            op_id = 0 if request is None else request.op_id
             stream.send_now(encode_frame(FrameKind.FAILED, op_id, encode_error(error)))
             if isinstance(error, ProtocolError):
                 logger.info("bad request peer=%s: %s", stream.peer, error)
             return False
+
+    def _serve_request(self, request: DataRequest, stream: Stream, begun_s: float) -> bool:
+        """Serve what was asked; return whether the stream can take another request."""
+        op_id = request.op_id
+        if request.op is Op.PUSH:
+            return self._serve_push(request, stream)
+        if request.op is Op.APPEND:
+            self.primary.serve_append(request, stream)
+            return False
+        if request.op is Op.TAIL_LENGTH:
+            told = encode_tail_length(self.primary.tail_length(request))
+            stream.send_now(encode_frame(FrameKind.TAIL, op_id, told))
+            return True
+        if request.flags & RequestFlag.REPAIR and self._pace is not None:
+            deadline = Deadline(self._runtime, request.deadline_ms / 1000)
+            with self._ticker.working(stream, op_id):
+                self._pace.wait_to_serve(request.length, deadline)
+        if request.op is Op.FETCH:
+            self._serve_fetch(request, stream)
+        else:
+            serve_blocks(self._reads, request, stream)
+        if self._lines is not None:
+            self._lines.read(request, begun_s)
+        return True
 
     def _serve_push(self, request: DataRequest, stream: Stream) -> bool:
         if request.brings_records:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from gfs_ha.chunk.disk import Disk, PosixDisk
 from gfs_ha.config import ChunkserverConfig, DiskConfig
 from gfs_ha.errors import DiskFailed
 from gfs_ha.ids import StartId
+from gfs_ha.logs.requests import RequestLog
 from gfs_ha.net.network import Network
 from gfs_ha.net.streams import StreamNetwork, TcpStreams
 from gfs_ha.net.tcp import TcpNetwork
@@ -38,6 +40,7 @@ class Machine:
     streams: StreamNetwork
     boot_id: int
     start_id: StartId
+    requests: RequestLog | None = None  # What is told of requests; nothing in simulations.
 
 
 def this_machine(
@@ -61,7 +64,8 @@ def this_machine(
         close_all(found)
         raise
     network = TcpNetwork(runtime, credentials=credentials)
-    return Machine(tuple(found), network, TcpStreams(runtime), boot, start)
+    requests = RequestLog(runtime, logging.getLogger(f"{__package__}.requests"))
+    return Machine(tuple(found), network, TcpStreams(runtime), boot, start, requests)
 
 
 def close_all(found: list[FoundDisk] | tuple[FoundDisk, ...]) -> None:

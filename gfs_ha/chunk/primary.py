@@ -177,6 +177,7 @@ class Primary:
         stream = AppendStream(
             *(upstream, request.op_id, tail.disk, self._runtime), request.label, request.trace_id
         )
+        begun_s = self._runtime.monotonic_s()
         try:
             self.turns.enter()
         except Overloaded as error:
@@ -199,6 +200,8 @@ class Primary:
         finally:
             tail.leave(stream)
             self.turns.leave()
+            if self._room.lines is not None:
+                self._room.lines.appended(request, stream.record_count, stream.error, begun_s)
 
     def tail_length(self, request: DataRequest) -> TailLength:
         """Return how much of a tail counts, exactly if it is led here.

@@ -13,6 +13,7 @@ from gfs_ha.chunk.local_end import LocalEnd
 from gfs_ha.chunk.progress import ProgressTicker
 from gfs_ha.chunk.rates import Rates
 from gfs_ha.chunk.repair_pace import RepairPace
+from gfs_ha.chunk.request_lines import DataLines
 from gfs_ha.chunk.service_times import PUSH
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import CorruptData, ProtocolError
@@ -43,6 +44,7 @@ class PushRoom:
     runtime: Runtime
     pace: RepairPace | None = None  # Is told how long clients wait.
     rates: Rates | None = None  # Is told how much is served.
+    lines: DataLines | None = None  # Are told of every push.
 
 
 def serve_push(room: PushRoom, request: DataRequest, upstream: Stream) -> bool:
@@ -54,6 +56,7 @@ def serve_push(room: PushRoom, request: DataRequest, upstream: Stream) -> bool:
     counts here then, and those below are broken off.
     """
     deadline = Deadline(room.runtime, request.deadline_ms / 1000)
+    begun_s = room.runtime.monotonic_s()
     chain: Chain | None = None
     block = _receive_entries(request, upstream, deadline)
     local = LocalEnd(room.store, request, block[BLOCK_HEAD_BYTES:])
@@ -77,6 +80,8 @@ def serve_push(room: PushRoom, request: DataRequest, upstream: Stream) -> bool:
             acks = (local.ack(), *below)
             # Before the answer: the next push may come by another stream as soon as it is read.
             local.close()
+        if room.lines is not None:
+            room.lines.pushed(request, packets.length, acks, begun_s)
         kind = FrameKind.PUSHED if whole else FrameKind.ENDED
         upstream.send([encode_frame(kind, request.op_id, encode_acks(acks))], deadline.hang_up)
         return whole

@@ -89,6 +89,7 @@ class Chunkserver:
         self._found = machine.disks
         self._boot_id = machine.boot_id
         self._start_id = machine.start_id
+        self._requests = machine.requests
         try:
             self._disks = look_at(machine.disks, config.cluster.id, own.name)
             self._metrics = MetricsPort(runtime, config.metrics)
@@ -193,7 +194,9 @@ class Chunkserver:
         listen = (self._own.host, self._own.port)
         self._data_port = DataPort(
             *(listen, store, self._network, runtime, self._report_damage(outbox)),
-            server_run=ServerRun(self._start_id, lambda: epochs.newest, outbox.add_finished, pace),
+            server_run=ServerRun(
+                *(self._start_id, lambda: epochs.newest, outbox.add_finished, pace, self._requests)
+            ),
         )
         streams = StreamPool(self._network, runtime)
         self._copies = Copies(store, streams, epochs, outbox, pace, runtime)

@@ -21,6 +21,8 @@ WRITE_PERIOD_S = 0.2
 TOLD_PERIOD_S = 10.0  # How often it is told, at most, what was left out.
 BEATS_PERIOD_S = 60.0
 _NAMES_MAX = 4_096
+_LEFT_OUT = "lines left out count=%d kind=%s"
+_BEATS = "heartbeats count=%d from=%d s=%.0f"
 _STOP_S = 2.0
 
 
@@ -66,18 +68,14 @@ class RequestLog:
         self._stopping = False
         self._task: Task | None = None
 
-    def note(
-        self,
-        kind: str,
-        level: int,
-        message: str,
-        args: tuple[object, ...],
-        trace_id: TraceId,
-    ) -> None:
-        """Have a line written soon, with the time of now. Never blocks on a disk."""
+    def admits(self, kind: str, level: int) -> bool:
+        """Return whether a line of a kind may be written now; what may not is counted.
+
+        For before a line is made: only then it costs something.
+        """
         if not self._logger.isEnabledFor(level):
-            return
-        now_s, wall_ns = self._runtime.monotonic_s(), self._runtime.wall_ns()
+            return False
+        now_s = self._runtime.monotonic_s()
         kind = kind if level < logging.WARNING else f"{kind}!"
         with self._changed:
             bucket = self._buckets.get(kind)
@@ -85,9 +83,17 @@ class RequestLog:
                 bucket = self._buckets[kind] = _Bucket(now_s)
             allowed = level >= logging.ERROR or bucket.take(now_s)
             if allowed and len(self._noted) < QUEUE_LINES_MAX:
-                self._noted.append(_Noted(wall_ns, level, message, args, trace_id))
-            else:
-                self._left_out[kind] = self._left_out.get(kind, 0) + 1
+                return True
+            self._left_out[kind] = self._left_out.get(kind, 0) + 1
+            return False
+
+    def note(
+        self, level: int, message: str, args: tuple[object, ...], trace_id: TraceId = NO_TRACE
+    ) -> None:
+        """Have a line that was admitted written soon, with the time of now; waits for no disk."""
+        wall_ns = self._runtime.wall_ns()
+        with self._changed:
+            self._noted.append(_Noted(wall_ns, level, message, args, trace_id))
 
     def beat(self, name: str) -> None:
         """Count a heartbeat; all of a minute are one line."""
@@ -130,13 +136,11 @@ class RequestLog:
         for one in noted:
             self._write(one)
         for kind, count in left_out.items():
-            args: tuple[object, ...] = (count, kind)
-            message = "lines left out count=%d kind=%s"
-            self._write(_Noted(wall_ns, logging.INFO, message, args, NO_TRACE))
+            told = (count, kind)
+            self._write(_Noted(wall_ns, logging.INFO, _LEFT_OUT, told, NO_TRACE))
         if beats:
-            args = (sum(beats.values()), len(beats), since_s)
-            message = "heartbeats count=%d from=%d s=%.0f"
-            self._write(_Noted(wall_ns, logging.INFO, message, args, NO_TRACE))
+            facts = (sum(beats.values()), len(beats), since_s)
+            self._write(_Noted(wall_ns, logging.INFO, _BEATS, facts, NO_TRACE))
 
     def _write(self, one: _Noted) -> None:
         logger = self._logger

@@ -22,6 +22,7 @@ from gfs_ha.errors import (
 from gfs_ha.ids import Epoch, LogIndex
 from gfs_ha.kv.lmdb_kv import LmdbKV
 from gfs_ha.limits import RAFT_LOG_BYTES_MAX
+from gfs_ha.logs.requests import RequestLog
 from gfs_ha.master.directory import MasterDirectory
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.dispatch import Dispatcher
@@ -133,6 +134,7 @@ class MasterServer:
             spawn("raft", self._raft.run),
             spawn("housekeeping", self.housekeeper.run),
         ]
+        self._requests.start()
         self._metrics.start(self._watched)
 
     def standing(self) -> str:
@@ -158,6 +160,7 @@ class MasterServer:
         stopped = not [task for task in self._tasks if not task.join(timeout_s)]
         stopped &= self._recounter.stop(timeout_s)
         stopped &= self.verifier.stop(timeout_s)
+        self._requests.stop()
         if not self._tasks:
             self._close_door()
             self._raft.close()
@@ -202,6 +205,7 @@ class MasterServer:
         self.verifier = Verifier(
             self._voters, self._kv, proposer, self._runtime, self._facts_of_all
         )
+        self._requests = RequestLog(self._runtime, logging.getLogger(f"{__package__}.requests"))
         self._desk = Desk(
             config=config,
             name=own.name,
@@ -214,6 +218,7 @@ class MasterServer:
             rss_bytes=_rss_bytes,
             recounter=self._recounter,
             verifier=self.verifier,
+            requests=self._requests,
         )
         self._dispatcher.furnish(self._desk)
         self._roles = RoleKeeper(self._desk, self._make_reign)

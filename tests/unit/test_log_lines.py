@@ -155,6 +155,18 @@ def test_a_line_that_cannot_be_made_stops_nobody(monkeypatch: pytest.MonkeyPatch
     assert not ring.entries() and "TypeError" in said.getvalue()
 
 
+def note(
+    requests: RequestLog,
+    kind: str,
+    level: int,
+    message: str,
+    args: tuple[object, ...],
+    trace_id: TraceId,
+) -> None:
+    if requests.admits(kind, level):
+        requests.note(level, message, args, trace_id)
+
+
 def request_log() -> tuple[RequestLog, LogRing, HandClock]:
     logging.getLogger().handlers = [ring := LogRing()]
     logging.getLogger().setLevel("INFO")
@@ -164,7 +176,7 @@ def request_log() -> tuple[RequestLog, LogRing, HandClock]:
 
 def test_a_request_is_told_with_the_time_and_trace_it_had() -> None:
     requests, ring, runtime = request_log()
-    requests.note("rpc", logging.INFO, "request what=%s", ("publish",), TRACE)
+    note(requests, "rpc", logging.INFO, "request what=%s", ("publish",), TRACE)
     runtime.now_s += 5
     assert not ring.entries()  # Who serves does not wait for a disk.
     requests.write()
@@ -175,9 +187,9 @@ def test_a_request_is_told_with_the_time_and_trace_it_had() -> None:
 def test_many_requests_leave_lines_out_and_say_how_many() -> None:
     requests, ring, runtime = request_log()
     for index in range(BURST_LINES + 500):
-        requests.note("rpc", logging.INFO, "request number=%d", (index,), TRACE)
-    requests.note("push", logging.INFO, "push", (), TRACE)
-    requests.note("rpc", logging.WARNING, "odd", (), TRACE)
+        note(requests, "rpc", logging.INFO, "request number=%d", (index,), TRACE)
+    note(requests, "push", logging.INFO, "push", (), TRACE)
+    note(requests, "rpc", logging.WARNING, "odd", (), TRACE)
     requests.write()
     texts = [entry.text for entry in ring.entries()]
     assert len(texts) == BURST_LINES + 2 and texts[-2:] == ["push", "odd"]
@@ -185,7 +197,7 @@ def test_many_requests_leave_lines_out_and_say_how_many() -> None:
     requests.write()
     assert ring.entries()[-1].text == "lines left out count=500 kind=rpc"
     for index in range(BURST_LINES):
-        requests.note("rpc", logging.INFO, "again number=%d", (index,), TRACE)
+        note(requests, "rpc", logging.INFO, "again number=%d", (index,), TRACE)
     requests.write()
     again = [entry for entry in ring.entries() if entry.text.startswith("again")]
     assert len(again) == TOLD_PERIOD_S * LINES_PER_S
@@ -194,8 +206,8 @@ def test_many_requests_leave_lines_out_and_say_how_many() -> None:
 def test_errors_are_never_left_out() -> None:
     requests, ring, _ = request_log()
     for index in range(BURST_LINES + 50):
-        requests.note("rpc", logging.INFO, "request number=%d", (index,), TRACE)
-        requests.note("rpc", logging.ERROR, "failed number=%d", (index,), TRACE)
+        note(requests, "rpc", logging.INFO, "request number=%d", (index,), TRACE)
+        note(requests, "rpc", logging.ERROR, "failed number=%d", (index,), TRACE)
     requests.write()
     failed = [one for one in ring.entries() if one.level == logging.ERROR]
     assert len(failed) == BURST_LINES + 50
@@ -204,7 +216,7 @@ def test_errors_are_never_left_out() -> None:
 def test_what_waits_to_be_written_is_bounded() -> None:
     requests, ring, _ = request_log()
     for index in range(QUEUE_LINES_MAX + 7):
-        requests.note("rpc", logging.ERROR, "failed number=%d", (index,), TRACE)
+        note(requests, "rpc", logging.ERROR, "failed number=%d", (index,), TRACE)
     requests.write(all_of_it=True)
     assert ring.newest == QUEUE_LINES_MAX + 1
     assert ring.entries()[-1].text == "lines left out count=7 kind=rpc!"
@@ -229,7 +241,7 @@ def test_heartbeats_are_one_line_a_minute() -> None:
 def test_what_was_noted_is_written_at_the_end() -> None:
     requests, ring, _ = request_log()
     requests.start()
-    requests.note("rpc", logging.INFO, "last", (), TRACE)
+    note(requests, "rpc", logging.INFO, "last", (), TRACE)
     assert requests.stop()
     assert [entry.text for entry in ring.entries()] == ["last"]
 
@@ -237,7 +249,7 @@ def test_what_was_noted_is_written_at_the_end() -> None:
 def test_a_level_that_is_not_wanted_costs_no_memory() -> None:
     requests, ring, _ = request_log()
     logging.getLogger().setLevel("WARNING")
-    requests.note("rpc", logging.INFO, "request", (), TRACE)
+    note(requests, "rpc", logging.INFO, "request", (), TRACE)
     logging.getLogger().setLevel("INFO")
     requests.write(all_of_it=True)
     assert not ring.entries()

@@ -34,6 +34,8 @@ class AppendStream:
         """Args: `disk` is that of the tail: nobody is told of progress while it hangs."""
         self.client = client  # How it calls itself.
         self.trace_id = trace_id  # Which command of it asks.
+        self.record_count = 0  # That were acknowledged here.
+        self.error = ""  # The code of the one that ended it.
         self._disk = disk
         self._stream = stream
         self._op_id = op_id
@@ -66,12 +68,14 @@ class AppendStream:
             frames.append(encode_frame(FrameKind.RECORDED, self._op_id, body))
         with self._lock:
             self._waiting -= len(acks)
+            self.record_count += len(acks)
             self._send(frames)
 
     def fail(self, error: GfsError) -> None:
         """Tell why nothing more is answered here."""
         with self._lock:
             if not self._ended:
+                self.error = error.code
                 self._send([encode_frame(FrameKind.FAILED, self._op_id, encode_error(error))])
                 self._ended = True
 

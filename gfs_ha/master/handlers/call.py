@@ -28,6 +28,10 @@ class Meter(Protocol):
         """Note of how many bytes of files one request is."""
         ...
 
+    def answered(self, position: int, reply: bytes, failed: bool) -> None:
+        """Hear the encoded reply to one request."""
+        ...
+
     def note(self, length: int, took_s: float) -> None:
         """Count the call: the bytes of its answer, and how long that took."""
         ...
@@ -92,8 +96,8 @@ class Call:
             if self._replies[position] is not None:
                 return False
             self._replies[position] = msgspec.Raw(reply)
-            if self._meter is not None and reply[1:9] == _FAILURE:
-                self._meter.concerns(position, 0)
+            if self._meter is not None:
+                self._meter.answered(position, reply, reply[1:9] == _FAILURE)
             self._missing -= 1
             if self._missing:
                 return True

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from gfs_ha.config import Config, MasterAddress
 from gfs_ha.errors import DiskFailed, GfsError, NotReady
 from gfs_ha.kv.ordered import OrderedKV
+from gfs_ha.logs.requests import RequestLog
 from gfs_ha.master.opener import Opener
 from gfs_ha.master.proposals import Proposer
 from gfs_ha.master.raft.contract import RaftStatus
@@ -43,6 +44,7 @@ class Desk:
     opener: Opener | None = None
     recounter: Recounter | None = None
     verifier: Verifier | None = None
+    requests: RequestLog | None = None  # What is told of requests; nothing in simulations.
     calls: ServedCounter = field(init=False)
     usage: UsageBook = field(init=False)
     _leader: str = ""

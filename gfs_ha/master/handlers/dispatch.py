@@ -146,7 +146,10 @@ class Dispatcher:
         check_terms(told.terms)
         dated_by = "" if told.terms is None else self._desk.name
         parked = any(type(one.request) is control.Heartbeat for one in asked)
-        meter = None if parked else CallMeter(self._desk, client_of(connection.identity), asked)
+        client = client_of(connection.identity)
+        meter = None if parked else CallMeter(self._desk, client, asked, told.trace_id)
+        if parked and self._desk.requests is not None:
+            self._desk.requests.beat(client)
         call = Call(self._desk.runtime, len(asked), timeout_s, dated_by, meter)
         reading = Reading(self._desk, call, told.terms)
         for position, one in enumerate(asked):

@@ -1,11 +1,13 @@
-"""Counts the calls that a master answers: for whom, of which kind, below which directory."""
+"""Counts and tells the calls that a master answers: for whom, which kind, below which directory."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import Any
 
+from gfs_ha.ids import TraceId
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.request_lines import CallLines
 from gfs_ha.protocol.calls import CallBody
 from gfs_ha.protocol.codec import Hello
 from gfs_ha.protocol.extents import ReplaceContent
@@ -16,19 +18,30 @@ from gfs_ha.protocol.usage import UNNAMED, clean_label, path_prefix
 class CallMeter:
     """What one call is counted as, once it is answered; each request took as long as the call."""
 
-    def __init__(self, desk: Desk, client: str, asked: CallBody) -> None:
+    def __init__(self, desk: Desk, client: str, asked: CallBody, trace_id: TraceId) -> None:
         self._calls = desk.calls
         self._usage = desk.usage
         self._client = client
         self._asked = asked
         self._lengths: dict[int, int] = {}
+        requests = desk.requests
+        self._lines = None if requests is None else CallLines(requests, client, trace_id, asked)
 
     def concerns(self, position: int, length: int) -> None:
         """Note of how many bytes of files one request is; it may say less than the request did."""
         self._lengths[position] = length
 
+    def answered(self, position: int, reply: bytes, failed: bool) -> None:
+        """Hear the encoded reply to one request; one that failed concerns no bytes."""
+        if failed:
+            self._lengths[position] = 0
+        if self._lines is not None:
+            self._lines.answered(position, reply, failed)
+
     def note(self, length: int, took_s: float) -> None:
-        """Count the call. Thread-safe; once."""
+        """Count the call, and tell of it. Thread-safe; once."""
+        if self._lines is not None:
+            self._lines.note(took_s)
         self._calls.note(length, took_s)
         kinds: dict[type, int] = {}
         named = []
