@@ -429,6 +429,24 @@ def test_what_came_back_beside_its_copy_goes_once_the_copy_was_read_whole() -> N
     assert where(open_disks(disks, BOOT_ID + 1)) == B
 
 
+def test_two_who_read_a_chunk_that_moved_remove_what_came_back_once() -> None:
+    """Each disk has its scrub, and one may come to a chunk that went to the disk of another."""
+    disks = blank(A, B)
+    sealed_on(open_disks({A: disks[A]}), A)
+    copy_to(open_disks({B: disks[B]}), B)
+    store = open_disks(disks)
+    unlink, others = disks[A].unlink, [lambda: store.drop_twins(CHUNK)]
+
+    def unlink_beside_another(name: str) -> None:
+        if others:
+            others.pop()()
+        unlink(name)
+
+    disks[A].unlink = unlink_beside_another  # type: ignore[method-assign]
+    store.drop_twins(CHUNK)
+    assert not slots(disks[A]) and store.unidentified == ()
+
+
 @pytest.mark.parametrize("harm", ["damaged", "quarantined"])
 def test_one_that_may_be_missed_stays(harm: str) -> None:
     disks = blank(A, B)

@@ -386,8 +386,14 @@ class ChunkStore(ReplicaIndex):
         Raises: DiskFailed.
         """
         kept = self._replicas.get(chunk_id)
-        if kept is not None and chunk_id in self._twins:
-            drop_outlived(kept.header, self._twins[chunk_id])
+        with self._lock:
+            twins = self._twins.pop(chunk_id, [])  # Whoever takes them sees to them alone.
+        try:
+            if kept is not None:
+                drop_outlived(kept.header, twins)
+        finally:
+            with self._lock:
+                self._twins |= {chunk_id: twins} if twins else {}
 
     def quarantine(self, chunk_id: ChunkId) -> None:
         """Keep a replica but serve it no more. Raises: UnknownReplica, DiskFailed."""
