@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from gfs_ha.errors import GfsError
+from gfs_ha.pki.names import PeerName
+
 Address = tuple[str, int]
 
 
@@ -19,6 +22,13 @@ class LinkOwner(Protocol):
 
     def received(self, link: Link, frame: bytes) -> None:
         """Take one frame; empty means keep-alive."""
+        ...
+
+    def refused(self, link: Link, error: GfsError) -> None:
+        """Hear that the peer is not good enough for TLS, or finds us so. `closed` follows.
+
+        A peer that proved who it is, and is nobody for us, can still be told something.
+        """
         ...
 
     def closed(self, link: Link, reason: str) -> None: ...
@@ -34,6 +44,11 @@ class Link(Protocol):
 
     @property
     def remote(self) -> str: ...
+
+    @property
+    def certificate(self) -> PeerName | None:
+        """Return who the peer is by its certificate; None where there is no TLS."""
+        ...
 
     def send(self, frame: bytes) -> None:
         """Queue a frame for the next flush. A queue that grows beyond its limit closes the link."""

@@ -84,7 +84,7 @@ class TlsSession:
             return self._taken_bytes
         return _RECORD_BYTES if self.partial else 0
 
-    def open(self, data: bytes) -> bytes:
+    def open(self, data: bytes | memoryview) -> bytes:
         """Take bytes of the wire; return what the peer says in them, b"" if that is not whole.
 
         What is to be sent meanwhile is in `take`, also after an error: it tells the peer why.

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from gfs_ha.errors import ProtocolError
 from gfs_ha.net.links import Address, Link, LinkOwner
+from gfs_ha.pki.names import PeerName
 from gfs_ha.sim.scheduler import Scheduler
 
 
@@ -69,6 +70,7 @@ class SimLink:
 
     def __init__(self, links: SimLinks, remote: str) -> None:
         self.remote = remote
+        self.certificate: PeerName | None = None  # There is no TLS in virtual time.
         self.owner: LinkOwner | None = None
         self.other: SimLink | None = None
         self.open = False

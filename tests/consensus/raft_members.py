@@ -1,4 +1,4 @@
-"""A cluster of real members in one process: threads, LMDB, TCP on loopback."""
+"""A cluster of real members in one process: threads, LMDB, TCP on loopback, in TLS if wanted."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tls_house import TlsHouse
+
 from gfs_ha.errors import GfsError
 from gfs_ha.kv.lmdb_kv import LmdbKV
 from gfs_ha.kv.ordered import Table, Writer
@@ -15,6 +17,8 @@ from gfs_ha.master.raft.contract import Outcome, RaftConfig
 from gfs_ha.master.raft.identity import bootstrap
 from gfs_ha.master.raft.node import RaftNode
 from gfs_ha.master.raft.transport import tcp_transport
+from gfs_ha.net.tls import Credentials
+from gfs_ha.pki.names import Role
 from gfs_ha.runtime import Future, ThreadedRuntime
 
 STATE = Table("state", "state")
@@ -51,17 +55,20 @@ def wait_until(predicate: Callable[[], object], what: str) -> None:
 class Member:
     """One running member and what its loop raised at its end."""
 
-    def __init__(self, config: RaftConfig, directory: Path, fresh: bool = False) -> None:
+    def __init__(
+        self, config: RaftConfig, directory: Path, fresh: bool = False, tls: Path | None = None
+    ) -> None:
         self.config = config
         self.directory = directory
         self.error: BaseException | None = None
         self.runtime = ThreadedRuntime(on_crash=self._crashed)
+        credentials = None if tls is None else Credentials(tls, config.cluster_id, self.runtime)
         self.kv = LmdbKV(directory, DATABASES, 1 << 28)
         if fresh:
             bootstrap(self.kv, config)
         with ExitStack() as undo:
             undo.callback(self.kv.close)
-            self.transport = tcp_transport(config, self.runtime)
+            self.transport = tcp_transport(config, self.runtime, credentials)
             undo.callback(self.transport.close)
             self.node = RaftNode(config, self.kv, Register(), self.transport, self.runtime)
             undo.pop_all()
@@ -93,8 +100,12 @@ class Member:
 class Cluster:
     """Members m1, m2, … of one cluster."""
 
-    def __init__(self, root: Path, count: int = 3, cluster_id: str = "test") -> None:
+    def __init__(
+        self, root: Path, count: int = 3, cluster_id: str = "test", secured: bool = False
+    ) -> None:
         self.root = root
+        self.tls = TlsHouse(root / "tls", cluster_id) if secured else None
+        self.directories: dict[str, Path] = {}  # For TLS, by member.
         names = [f"m{number}" for number in range(1, count + 1)]
         self.addresses = dict(zip(names, free_addresses(count), strict=True))
         self.cluster_id = cluster_id
@@ -106,7 +117,10 @@ class Cluster:
         return RaftConfig(self.cluster_id, 1, name, self.addresses)
 
     def start(self, name: str, fresh: bool = False) -> Member:
-        member = Member(self.config(name), self.root / name, fresh)
+        if self.tls is not None and name not in self.directories:
+            self.directories[name] = self.tls.enrol(Role.MASTER, name)
+        tls = self.directories.get(name)
+        member = Member(self.config(name), self.root / name, fresh, tls)
         self.members[name] = member
         return member
 
@@ -133,8 +147,8 @@ class Cluster:
 
 
 @contextmanager
-def running(root: Path, count: int = 3) -> Iterator[Cluster]:
-    cluster = Cluster(root, count)
+def running(root: Path, count: int = 3, secured: bool = False) -> Iterator[Cluster]:
+    cluster = Cluster(root, count, secured=secured)
     try:
         yield cluster
     finally:

@@ -11,8 +11,7 @@ import resource
 import sys
 from pathlib import Path
 
-from door_house import Service
-from tls_house import CLUSTER
+from door_house import GREETING, Service
 
 from gfs_ha.net.connection import DoorLimits
 from gfs_ha.net.door import Door
@@ -46,7 +45,7 @@ def main() -> None:
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (given.files, hard))
     runtime = ThreadedRuntime()
-    credentials = None if given.tls is None else Credentials(given.tls, CLUSTER, runtime)
+    credentials = None if given.tls is None else Credentials(given.tls, GREETING.decode(), runtime)
     service = Forgetful()
     door = Door(runtime, ("127.0.0.1", 0), service.hello, service, LIMITS, credentials)
     task = runtime.spawn("door", door.run)

@@ -72,6 +72,7 @@ class Handshake:
         self.peer = target
         self.claimed = ""  # Who the peer says it is, be it true or not.
         self.peer_start: Start | None = None
+        self.certified: str | None = None  # Who the peer is by its certificate, if it has one.
         self._identity = identity
         self._admits = admits
         self._dialled = bool(target)
@@ -165,6 +166,10 @@ class Handshake:
         name = hello.member_id
         if name == self._identity.member_id or not 0 < len(name) <= _NAME_BYTES_MAX:
             raise Denied(f"{name[:_NAME_BYTES_MAX]!r} is no other member")
+        if self.certified is not None and name != self.certified:
+            raise Denied(
+                f"the peer says it is {name!r}, its certificate that it is {self.certified!r}"
+            )
         if not self._admits(name):
             raise Denied(f"{name!r} is no member, and no more of those are let in")
         if self._dialled and hello.member_id != self.peer:

@@ -8,10 +8,11 @@ an older one to the same member, which is closed first: what was sent on it is n
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from gfs_ha.errors import Denied, GfsError, ProtocolError
+from gfs_ha.errors import GfsError
 from gfs_ha.limits import (
     RAFT_DIAL_PATIENCE_S,
     RAFT_FRAME_BYTES_MAX,
@@ -23,13 +24,15 @@ from gfs_ha.limits import (
     RAFT_RECONNECT_S,
 )
 from gfs_ha.master.raft.contract import RaftConfig
-from gfs_ha.master.raft.handshake import FRAME_BYTES_MAX, Condemned, Handshake
+from gfs_ha.master.raft.handshake import Handshake
 from gfs_ha.master.raft.identity import Identity
 from gfs_ha.master.raft.introductions import Introductions
 from gfs_ha.master.raft.members import Address
 from gfs_ha.master.raft.refusals import Refusals
+from gfs_ha.master.raft.session import Session
 from gfs_ha.net.links import Link, LinkOwner, Links
 from gfs_ha.net.tcp_links import TcpLinks
+from gfs_ha.net.tls import Credentials
 from gfs_ha.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -103,9 +106,9 @@ class LinkTransport:
         self._links = links
         self._peers = dict(peers)
         self._runtime = runtime
-        self._up: dict[str, _Session] = {}
-        self._dialling: dict[str, _Session] = {}
-        self._sessions: dict[_Session, None] = {}  # Ordered, as runs must be repeatable.
+        self._up: dict[str, Session] = {}
+        self._dialling: dict[str, Session] = {}
+        self._sessions: dict[Session, None] = {}  # Ordered, as runs must be repeatable.
         self._dialled_s: dict[str, float] = {}
         self._missing_s: dict[str, float] = {}  # Since when there is no link.
         self._refusals = Refusals()
@@ -173,7 +176,7 @@ class LinkTransport:
 
     # What sessions report.
 
-    def came_up(self, session: _Session) -> None:
+    def came_up(self, session: Session) -> None:
         peer = session.handshake.peer
         old = self._up.pop(peer, None)
         if old is not None:
@@ -185,7 +188,7 @@ class LinkTransport:
         logger.info("link up peer=%s remote=%s", peer, session.remote)
         self._user.peer_up(peer)
 
-    def went_down(self, session: _Session, reason: str) -> None:
+    def went_down(self, session: Session, reason: str) -> None:
         self._sessions.pop(session, None)
         peer = session.handshake.peer
         if self._dialling.get(peer) is session:
@@ -199,13 +202,13 @@ class LinkTransport:
             logger.info("link down peer=%s reason=%s", peer, reason)
             self._user.peer_down(peer)
 
-    def refused(self, session: _Session, error: GfsError) -> None:
+    def refused(self, session: Session, error: GfsError) -> None:
         handshake = session.handshake
         self._introductions.heard(handshake.peer)
         name = handshake.peer or handshake.claimed
         self._refusals.note(name, session.remote, error, self._runtime.monotonic_s())
 
-    def heard(self, session: _Session) -> None:
+    def heard(self, session: Session) -> None:
         """Hear the first words of a peer that nothing is held against."""
         self._introductions.heard(session.handshake.peer)
 
@@ -219,11 +222,14 @@ class LinkTransport:
     # Housekeeping.
 
     def _accepted(self, link: Link) -> LinkOwner:
-        session = _Session(self, self._user, Handshake(self._identity, self._admits))
+        session = Session(self, self._user, Handshake(self._identity, self._admits))
         session.link = link
-        strangers = [known for known in self._sessions if not known.handshake.up]
+        sessions = self._sessions
+        strangers = [one for one in sessions if not one.handshake.up and not one.dialled]
         if len(strangers) >= _STRANGERS_MAX:
-            strangers[0].close("too many connections that do not say who they are")
+            _most_from_one_host(strangers).close(
+                "too many connections that do not say who they are"
+            )
         self._sessions[session] = None
         return session
 
@@ -231,7 +237,7 @@ class LinkTransport:
         """Ask whoever is known, also whose turn it is to dial: an own start is news to all."""
         for peer, address in self._introductions.due(now).items():
             if self._free(peer) and not (peer in self._peers and peer < self._identity.member_id):
-                session = _Session(self, self._user, Handshake(self._identity, self._admits, peer))
+                session = Session(self, self._user, Handshake(self._identity, self._admits, peer))
                 session.asks_only = True
                 self._sessions[session] = None
                 session.link = self._links.dial(address, session)
@@ -249,7 +255,7 @@ class LinkTransport:
             if turn and due and self._free(peer):
                 self._dialled_s[peer] = now
                 handshake = Handshake(self._identity, self._admits, peer)
-                session = _Session(self, self._user, handshake)
+                session = Session(self, self._user, handshake)
                 self._sessions[session] = None
                 self._dialling[peer] = session
                 session.link = self._links.dial(address, session)
@@ -284,114 +290,32 @@ class LinkTransport:
     def runtime(self) -> Runtime:
         return self._runtime
 
-    def note(self, session: _Session) -> bool:
+    def note(self, session: Session) -> bool:
         """Note the proved start of a peer; return whether it is durable already."""
         start = session.handshake.peer_start
         assert start is not None
         return not self._identity.note_seen(session.handshake.peer, start)
 
 
-def tcp_transport(config: RaftConfig, runtime: Runtime) -> LinkTransport:
-    """Return the transport of a member, listening on its own address. Raises: PortTaken."""
+def _most_from_one_host(strangers: list[Session]) -> Session:
+    """Return the oldest of the host with the most: a flood from one keeps no other one out."""
+    hosts = Counter(one.remote.rpartition(":")[0] for one in strangers)
+    return max(strangers, key=lambda one: hosts[one.remote.rpartition(":")[0]])
+
+
+def tcp_transport(
+    config: RaftConfig, runtime: Runtime, credentials: Credentials | None = None
+) -> LinkTransport:
+    """Return the transport of a member, listening on its own address; in TLS with `credentials`.
+
+    Raises: PortTaken, ConfigError.
+    """
     links = TcpLinks(
         runtime,
         config.members[config.member_id],
         RAFT_FRAME_BYTES_MAX,
         RAFT_LINK_QUEUE_BYTES,
+        credentials,
     )
     peers = {name: where for name, where in config.members.items() if name != config.member_id}
     return LinkTransport(links, peers, runtime)
-
-
-class _Session:
-    """One link from its first byte to its end."""
-
-    def __init__(self, transport: LinkTransport, user: TransportUser, handshake: Handshake) -> None:
-        self.handshake = handshake
-        self.incarnation = transport.incarnation
-        self.link: Link | None = None
-        self.dialled = bool(handshake.peer)
-        self.asks_only = False  # It ends with the first words of the peer.
-        self.heard = False  # The peer said something.
-        self.began_s = self.heard_s = self.sent_s = transport.runtime.monotonic_s()
-        self._transport = transport
-        self._user = user
-        self._noting = False
-        self._noted = False
-
-    @property
-    def remote(self) -> str:
-        return "?" if self.link is None else self.link.remote
-
-    def opened(self, link: Link) -> None:
-        self.link = link
-        link.limit_frames(FRAME_BYTES_MAX)
-        if self.handshake.peer:
-            link.send(self.handshake.hello())
-
-    def received(self, link: Link, frame: bytes) -> None:
-        self.heard_s = self._transport.runtime.monotonic_s()
-        if self.handshake.up:
-            if frame:
-                self._user.received(self.handshake.peer, frame)
-        elif frame:
-            self._greet(link, frame)
-
-    def closed(self, link: Link, reason: str) -> None:
-        self.link = None
-        self._transport.went_down(self, reason)
-
-    def close(self, reason: str) -> None:
-        if self.link is not None:
-            self.link.close(reason)
-        else:
-            self._transport.went_down(self, reason)
-
-    def noted(self) -> None:
-        """Hear that the start of the peer is durable here."""
-        if self._noting:
-            self._noting, self._noted = False, True
-            self.go_on()
-
-    def go_on(self) -> None:
-        """Say that this side is ready, if it is; nothing is voted or acknowledged before."""
-        if self.link is not None and self._noted and self._transport.introduced():
-            self._noted = False
-            self.link.send(self.handshake.ready())
-            if self.handshake.up:
-                self._come_up(self.link)
-
-    def _greet(self, link: Link, frame: bytes) -> None:
-        proved, self.heard = self.handshake.proved, True
-        try:
-            answers = self.handshake.receive(frame)
-        except Condemned as condemned:
-            self._refuse(link, condemned.error)
-            self._user.condemned(condemned.error)
-            return
-        except (Denied, ProtocolError) as error:
-            self._transport.refused(self, error)
-            self._refuse(link, error)
-            self._transport.close_outdated()
-            return
-        self._transport.heard(self)
-        if self.asks_only:
-            link.close("it was heard")
-            return
-        for answer in answers:
-            link.send(answer)
-        if self.handshake.proved and not proved:
-            self._noted = self._transport.note(self)
-            self._noting = not self._noted
-            self.go_on()
-        elif self.handshake.up:
-            self._come_up(link)
-
-    def _come_up(self, link: Link) -> None:
-        link.limit_frames(RAFT_FRAME_BYTES_MAX)
-        self._transport.came_up(self)
-
-    def _refuse(self, link: Link, error: GfsError) -> None:
-        link.send(self.handshake.refusal(error))
-        self._transport.flush()
-        link.close(error.message)

@@ -10,8 +10,11 @@ from pathlib import Path
 from gfs_ha.net.tls import Credentials
 from gfs_ha.pki import authority as authorities
 from gfs_ha.pki import files
+from gfs_ha.pki.certificates import to_pem
 from gfs_ha.pki.enrolment import enrol, give_trust
 from gfs_ha.pki.names import PeerName, Role
+from gfs_ha.pki.requests import key_pem, make_key
+from gfs_ha.pki.signing import sign_certificate
 from gfs_ha.runtime import Runtime, ThreadedRuntime
 
 CLUSTER = "cluster-1"
@@ -39,6 +42,19 @@ class TlsHouse:
         with authorities.opened(self.root / "ca") as authority:
             who = PeerName(self.cluster, role, name)
             enrol(authority, who, hosts, out, now or datetime.now(UTC), days)
+        return out
+
+    def forge(self, who: PeerName) -> Path:
+        """Return a TLS directory of somebody whom the authority itself would never certify."""
+        out = self.root / f"forged-{who.cluster}-{who.role}-{who.name}"
+        now = datetime.now(UTC)
+        key = make_key()
+        files.make_directory(out)
+        with authorities.opened(self.root / "ca") as authority:
+            give_trust(authority, out)
+            certificate = sign_certificate(authority.current, key.public_key(), who, HOSTS, now, 30)
+        files.write_secret(out / files.KEY, key_pem(key))
+        files.write_public(out / files.CERTIFICATE, to_pem(certificate))
         return out
 
     def credentials(
