@@ -17,6 +17,7 @@ from gfs_ha.client.disks import DiskReport
 from gfs_ha.errors import NotFound, PreconditionFailed
 from gfs_ha.ids import DiskId, ServerId
 from gfs_ha.protocol.disks import FAILED, LOST, SILENT, DiskStanding
+from gfs_ha.protocol.reports import ServerRow
 from gfs_ha.protocol.server_modes import DRAINED, DRAINING, IN_SERVICE, PlaceRow
 
 A = DiskStanding(
@@ -160,12 +161,21 @@ def test_a_whole_server_in_the_place_of_a_disk_is_told_how_it_is_drained() -> No
 )
 def test_what_would_not_begin_is_refused_before_it_is_planned(row: DiskStanding, said: str) -> None:
     with pytest.raises(PreconditionFailed) as refused:
-        disk_drain.check_drainable([OTHER, row])
+        disk_drain.check_drainable([OTHER, row], ())
     assert said in str(refused.value)
 
 
+def test_a_disk_of_a_server_that_is_being_emptied_is_left_to_that_job() -> None:
+    where = ("127.0.0.1", 7301, "r1", "h1")
+    counts = (0.1, 5, 5, 90 << 30, 100 << 30, 100, 0)
+    server = ServerRow(ServerId(1), "cs1", *where, "live", *counts, (), mode=DRAINING, job="d-7")
+    with pytest.raises(PreconditionFailed) as refused:
+        disk_drain.check_drainable([A], [server])
+    assert "job d-7 is emptying all of cs1 already" in str(refused.value)
+
+
 def test_other_disks_of_the_server_that_were_drained_are_the_way_out() -> None:
-    disk_drain.check_drainable([A, OTHER])
+    disk_drain.check_drainable([A, OTHER], ())
     drained = replace(B, state=DRAINED, mode=DRAINED)
     lost = replace(B, disk_id=DiskId(0xE5), state=LOST, mode=DRAINED)
     elsewhere = replace(OTHER, state=DRAINED, mode=DRAINED)

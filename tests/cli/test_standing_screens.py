@@ -7,13 +7,15 @@ from msgspec.structs import replace
 from placed import place
 
 from gfs_ha.cli.admin.chunkservers import labels_text, standing_text
+from gfs_ha.cli.admin.drain import check_emptying
 from gfs_ha.cli.admin.drain_plan import DrainPlan, lines_of
 from gfs_ha.cli.admin.stopping import APPENDED, BELOW_MIN, NO_COPY, StopVerdict, judge
 from gfs_ha.cli.render import names, render, text_of
 from gfs_ha.cli.spans import read_span_ms
+from gfs_ha.errors import PreconditionFailed
 from gfs_ha.ids import ChunkId
 from gfs_ha.protocol.reports import ServerRow
-from gfs_ha.protocol.server_modes import DRAINED, DRAINING, PlaceRow
+from gfs_ha.protocol.server_modes import DECOMMISSIONED, DRAINED, DRAINING, PlaceRow
 
 ROWS = tuple(
     ServerRow(
@@ -156,6 +158,23 @@ def test_a_plan_of_disks_names_them_and_counts_what_stays_within_among_all() -> 
     assert blocked.doubtful == "1 chunk cannot be moved"
     bare = replace(plan, writable=False, left_in_service=1)
     assert bare.doubtful.startswith("only 1 server would take new chunks")
+
+
+@pytest.mark.parametrize(
+    ("more", "decommission", "said"),
+    [
+        ({"mode": DRAINED}, False, "cs1 is drained already"),
+        ({"mode": DECOMMISSIONED}, True, "cs1 is decommissioned already"),
+        ({"mode": DRAINING, "job": "d-7"}, False, "job d-7 is emptying cs1"),
+    ],
+)
+def test_a_drain_that_would_not_begin_is_refused_before_it_is_planned(
+    more: dict[str, object], decommission: bool, said: str
+) -> None:
+    with pytest.raises(PreconditionFailed) as refused:
+        check_emptying([ROWS[1], replace(ROWS[0], **more)], (), decommission)
+    assert said in str(refused.value)
+    check_emptying([replace(ROWS[0], mode=DRAINED)], (), decommission=True)
 
 
 def test_how_a_server_stands_is_one_short_text() -> None:

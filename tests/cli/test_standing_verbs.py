@@ -31,7 +31,7 @@ def row(gfsctl: Gfsctl, name: str) -> dict[str, object]:
 
 def test_a_server_is_drained_and_taken_back(standing: Gfsctl, home: str) -> None:
     standing.library.write_bytes(f"{home}/f", b"x" * 3000)
-    planned = standing.ok(*ADMIN, "drain", "cs4", "-n", "-o", "json").json
+    planned = standing.ok(*ADMIN, "drain", "cs4", "-n", "-y", "-o", "json").json
     assert planned["kind"] == "DrainPlan" and planned["servers"] == ["cs4"]
     assert row(standing, "cs4")["mode"] == "in-service", "a plan changes nothing"
     # Chunks of other tests may want more copies than there are servers then: -y.
@@ -40,6 +40,8 @@ def test_a_server_is_drained_and_taken_back(standing: Gfsctl, home: str) -> None
     assert began in standing.ok("admin", "jobs", "ls", "-o", "name").out.decode()
     again = standing(*ADMIN, "drain", "cs4", "-y")  # It may be done by now.
     assert again.status == 4 and ("cs4 is drained" in again.err or began in again.err)
+    planned_again = standing(*ADMIN, "drain", "cs4", "-y", "-n")
+    assert planned_again.status == 4 and planned_again.err.startswith("gfsctl: ")
     assert b"would take back cs4" in standing.ok(*ADMIN, "undrain", "cs4", "-n").out
     assert row(standing, "cs4")["mode"] != "in-service"
     mixed = standing.refused(4, *ADMIN, "undrain", "cs3", "cs4")

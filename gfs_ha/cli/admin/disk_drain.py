@@ -27,6 +27,7 @@ from gfs_ha.limits import MIN_COPIES_DEFAULT
 from gfs_ha.master.placement import HIGH_WATER
 from gfs_ha.protocol.disks import FAILED, LOST, SILENT, DiskStanding
 from gfs_ha.protocol.jobs import JobReport, JobStarted
+from gfs_ha.protocol.reports import ServerRow
 from gfs_ha.protocol.server_modes import DRAINED, DRAINING, IN_SERVICE, LEAVING, PlaceRow
 
 DISK_CHANGED = "DiskChanged"  # Kind of the documents that programs get.
@@ -60,7 +61,7 @@ def drain_disk(session: Session, /, **more: Any) -> None:
     known = session.operations.disks.all().items
     rows = named_disks(known, more.pop("disks"), "gfsctl admin chunkservers drain")
     how = Emptying(**more)
-    check_drainable(rows)
+    check_drainable(rows, session.operations.servers().items)
     found, parts = plan_disks(session, rows, known)
     plan = how.limited(found)
     if how.dry_run:
@@ -87,10 +88,16 @@ def begin_drain(session: Session, row: DiskStanding, part: Part, how: Emptying) 
     return asked
 
 
-def check_drainable(rows: Collection[DiskStanding]) -> None:
+def check_drainable(rows: Collection[DiskStanding], servers: Collection[ServerRow]) -> None:
     """Raises: PreconditionFailed when the drain of one of these disks would not begin."""
+    emptied = {one.server_id: one.job for one in servers if one.mode in LEAVING}
     for row in rows:
         name = disk_name(row)
+        if row.server_id in emptied:
+            job = emptied[row.server_id]
+            raise PreconditionFailed(
+                f"job {job} is emptying all of {row.server} already: gfsctl admin jobs show {job}"
+            )
         if row.state in (FAILED, LOST):
             raise PreconditionFailed(
                 f"disk {name} is {row.state} ({row.why}): what it held is made anew from other"

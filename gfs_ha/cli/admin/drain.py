@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +22,10 @@ from gfs_ha.cli.units import count_text, size_text
 from gfs_ha.cli.verb import Verb
 from gfs_ha.client.jobs import own_name
 from gfs_ha.errors import PreconditionFailed, UsageError
+from gfs_ha.protocol.disks import DiskStanding
 from gfs_ha.protocol.jobs import JobReport
-from gfs_ha.protocol.server_modes import IN_SERVICE, LEAVING
+from gfs_ha.protocol.reports import ServerRow
+from gfs_ha.protocol.server_modes import DECOMMISSIONED, DRAINED, IN_SERVICE, LEAVING
 
 _DRY = click.option("-n", "--dry-run", is_flag=True, help="Only show what would be moved.")
 _WAIT = click.option("--wait", is_flag=True, help="Come back when it is done; Ctrl-C detaches.")
@@ -100,6 +103,8 @@ class Emptying:
 
 def _empty(session: Session, servers: tuple[str, ...], how: Emptying) -> None:
     found, parts = plan_drain(session, servers)
+    chosen = named_rows(session.operations.servers().items, servers)
+    check_emptying(chosen, session.operations.disks.all().items, how.decommission)
     plan = how.limited(found)
     if how.dry_run:
         show_plan(session, plan, how.yes)
@@ -124,6 +129,25 @@ def _empty(session: Session, servers: tuple[str, ...], how: Emptying) -> None:
     if how.wait:
         for one in started:
             wait_for_job(session, one.id)
+
+
+def check_emptying(
+    rows: Collection[ServerRow], disks: Collection[DiskStanding], decommission: bool
+) -> None:
+    """Raises: PreconditionFailed when the drain of one of these servers would not begin."""
+    for row in rows:
+        if row.mode == DECOMMISSIONED or (row.mode == DRAINED and not decommission):
+            raise PreconditionFailed(
+                f"{row.name} is {row.mode} already; to take it back: gfsctl admin chunkservers"
+                f" undrain {row.name}"
+            )
+        jobs = [row.job] if row.mode in LEAVING else []
+        jobs += [one.job for one in disks if one.server == row.name and one.mode in LEAVING]
+        if jobs:
+            raise PreconditionFailed(
+                f"job {jobs[0]} is emptying {row.name} or a disk of it already: gfsctl admin jobs"
+                f" show {jobs[0]}"
+            )
 
 
 def show_plan(session: Session, plan: DrainPlan, yes: bool) -> None:
