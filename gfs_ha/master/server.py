@@ -92,7 +92,7 @@ class MasterServer:
             where = (address.host, address.port)
             self._door = self._entry.network.listen(where, self._dispatcher.greet, self._dispatcher)
             undo.callback(self._close_door)
-            transport = tcp_transport(raft_config, runtime)
+            transport = tcp_transport(raft_config, runtime, self._entry.credentials)
             undo.callback(transport.close)
             self._metrics = MetricsPort(runtime, config.metrics)
             undo.callback(self._metrics.close)
