@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo demo-heal heal rebalance test check quick properties bench fuzz sim bulk bench-etcd bench-append chaos-masters leader-kills append-kills power-cuts many-files format clean
+.PHONY: help setup wheel wheelhouse zipapp demo demo-heal heal rebalance test check quick properties bench fuzz sim bulk bench-etcd bench-append chaos-masters leader-kills append-kills power-cuts many-files format clean
 
 help:
 	@echo "make demo    a real file into a three-master cluster and back, through the loss of the leader"
@@ -25,6 +25,9 @@ help:
 	@echo "make rebalance  uneven servers evened out under load, with kills: plan against outcome"
 	@echo "make heal    servers, racks, disks, links and leaders lost under load: how fast all is whole"
 	@echo "make power-cuts  power cuts and failing disks below the masters, in a model and real (CUTS=30)"
+	@echo "make wheel   the wheel of the last commit in dist/, the same bytes from every build"
+	@echo "make wheelhouse  with all wheels that it needs, for hosts without an index"
+	@echo "make zipapp  gfsctl in one file, dist/gfsctl.pyz"
 	@echo "make bulk    three masters beside full-speed bulk writers (SECONDS=3600)"
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
@@ -34,6 +37,17 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	touch $(STAMP)
 
 setup: $(STAMP)
+
+# What is installed on hosts (docs/install.md).
+wheel: setup
+	$(BIN)/python deploy/packaging/build.py wheel
+
+wheelhouse: setup
+	$(BIN)/python deploy/packaging/build.py wheelhouse
+
+zipapp: setup
+	$(BIN)/python deploy/packaging/build.py zipapp
+	GFS_ZIPAPP=dist/gfsctl.pyz $(BIN)/python -m pytest tests/deploy/test_zipapp.py
 
 demo: setup
 	$(BIN)/python benchmarks/demo.py
@@ -48,8 +62,8 @@ rebalance: setup
 	$(BIN)/python benchmarks/rebalance.py --kill
 
 check: setup
-	$(BIN)/ruff format --check gfs_ha tests benchmarks
-	$(BIN)/ruff check gfs_ha tests benchmarks
+	$(BIN)/ruff format --check gfs_ha tests benchmarks deploy
+	$(BIN)/ruff check gfs_ha tests benchmarks deploy
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests/test_architecture.py
@@ -117,8 +131,8 @@ bench-append: setup
 	$(BIN)/python benchmarks/beside_append.py --peers $(PEERS) --rounds $(ROUNDS)
 
 format: setup
-	$(BIN)/ruff format gfs_ha tests benchmarks
-	$(BIN)/ruff check --fix gfs_ha tests benchmarks
+	$(BIN)/ruff format gfs_ha tests benchmarks deploy
+	$(BIN)/ruff check --fix gfs_ha tests benchmarks deploy
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
