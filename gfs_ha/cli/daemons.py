@@ -37,7 +37,7 @@ _check_option = click.option(
 _insecure_option = click.option(
     "--insecure",
     is_flag=True,
-    help='Listen beyond loopback without TLS; the file must say security = "none" as well.',
+    help='Listen beyond loopback without TLS: with security = "none", data ports with "tls".',
 )
 _log_file_option = click.option(
     "--log-file",
