@@ -152,7 +152,7 @@ def test_a_whole_server_in_the_place_of_a_disk_is_told_how_it_is_drained() -> No
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (replace(A, state=FAILED, why="EIO"), "disk cs1:0xa1 is failed (EIO)"),
+        (replace(A, state=FAILED, why="EIO"), "disk cs1:0xa1 has failed (EIO)"),
         (replace(A, state=LOST, why="gone"), "gfsctl admin disks replace cs1:0xa1"),
         (replace(A, state=DRAINED, mode=DRAINED), "disk cs1:0xa1 is drained already"),
         (replace(A, state=SILENT, mode=DRAINED), "disk cs1:0xa1 is drained already"),

@@ -142,6 +142,7 @@ def test_a_failed_disk_counts_as_lost_while_its_server_lives(
     assert row(client, ill.second).why == "EIO on sync"
     assert row(client, ill.first).serving == 0, "no other one is left there"
     assert all(ill.second not in places(client) for _ in range(4))
+    assert client.ask(GetRebalance()).left_out == (f"{ill.name}:0x{ill.second:x} has failed",)
     listed = client.ask(GetChunks(after=ChunkId(chunk.chunk_id - 1), limit=1)).items[0]
     if any(one.disk_id == ill.second for one in listed.replicas):
         assert listed.copies < 3

@@ -176,7 +176,9 @@ def _cells(server: ServerRow, wide: bool) -> list[str | Text]:
             f"{server.host}:{server.port}",
             server.machine,
             format_id(server.server_id),
-            ", ".join(disk.failed or format_id(disk.disk_id) for disk in server.disks),
+            ", ".join(
+                f"{format_id(one.disk_id)}{' failed' * bool(one.failed)}" for one in server.disks
+            ),
             ", ".join(journal_text(disk) for disk in server.disks),
         ]
     return cells

@@ -99,8 +99,9 @@ def check_drainable(rows: Collection[DiskStanding], servers: Collection[ServerRo
                 f"job {job} is emptying all of {row.server} already: gfsctl admin jobs show {job}"
             )
         if row.state in (FAILED, LOST):
+            gone = "has failed" if row.state == FAILED else "is lost"
             raise PreconditionFailed(
-                f"disk {name} is {row.state} ({row.why}): what it held is made anew from other"
+                f"disk {name} {gone} ({row.why}): what it held is made anew from other"
                 f" copies, and nothing can be moved off it; what to do: gfsctl admin disks"
                 f" replace {name}"
             )

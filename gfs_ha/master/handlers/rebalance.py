@@ -130,8 +130,14 @@ def _left_out(desk: Desk, view: View) -> tuple[str, ...]:
             found.append(f"{server.name} {why}")
             continue
         for disk in server.disks:
-            row = modes.get((server_id, disk.disk_id))
-            if row is not None:
-                how = "is being drained" if row.mode in LEAVING else f"is {row.mode}"
+            key = (server_id, disk.disk_id)
+            how = ""
+            if key in scene.repair.failed_disks:
+                how = "has failed"
+            elif disk.lost:
+                how = "is lost"
+            elif key in modes:
+                how = "is being drained" if modes[key].mode in LEAVING else f"is {modes[key].mode}"
+            if how:
                 found.append(f"{server.name}:{format_id(disk.disk_id)} {how}")
     return tuple(sorted(found)[:_LEFT_OUT_MAX])

@@ -33,7 +33,10 @@ MOVES_DEFAULT = 64  # Under way at once, all servers together.
 PAID_AHEAD_S = 0.5  # What a rate allows for so long begins at once: a plan comes twice within it.
 LACKING_S = 30.0  # So long nothing begins after a chunk that lacked a copy was given one.
 UNFREED = "copies that were moved still have to be deleted where they were"
-NO_TARGET = "no emptier server has room for its copies and may have them by the rule of placement"
+NO_TARGET = (
+    "no emptier disk takes one of its copies: it would be too full then, or the rule of placement"
+    " forbids it"
+)
 LARGE = "its copies are larger than what it is off the mean"
 
 

@@ -153,7 +153,7 @@ class Ahead:
     def _outside(self, disk: Disk, flow: _Flow) -> str:
         """Return why a disk stays outside the threshold; empty when it does not."""
         if self.balance.under(disk):
-            return disk.trouble or "the copies of fuller servers may not lie there by the rule"
+            return disk.trouble or "the copies of fuller disks may not lie there by the rule"
         if not self.balance.over(disk):
             return ""
         return flow.reasons.most_common(1)[0][0] if flow.reasons else "it holds no copies to move"
