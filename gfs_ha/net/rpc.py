@@ -200,6 +200,9 @@ class FrameReader:
         if at != end:
             raise ProtocolError("the peer's frame holds more than one call or answer")
         self._at = end + 1
+        if self._at == len(self._data):
+            # Else an idle peer would have us keep its last frame, of any size and not counted.
+            self._data, self._at = b"", 0
 
 
 # The three readers never look beyond the newline at `end`: it is neither an int's tag nor long

@@ -102,8 +102,15 @@ class Peer:
         self.sock.connect(address)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
-            self.sock = tls.wrap_socket(self.sock, server_hostname=address[0])
+            self.sock = self._secure(tls, address[0])
         self._reader = FrameReader()
+
+    def _secure(self, tls: ssl.SSLContext, host: str) -> ssl.SSLSocket:
+        """Shake hands. Raises: EOFError when the door hangs up instead."""
+        try:
+            return tls.wrap_socket(self.sock, server_hostname=host)
+        except ssl.SSLEOFError:
+            raise EOFError from None
 
     def send(self, data: bytes) -> bool:
         """Send all of it; return False if the door hung up meanwhile."""

@@ -328,6 +328,15 @@ def test_a_thousand_idle_connections_do_not_disturb_an_honest_one(
         peer.close()
 
 
+def test_what_was_served_is_not_kept_for_idle_peers(house: House, own_victim: Victim) -> None:
+    peers = [house.peer(own_victim.port).greet() for _ in range(30)]
+    for peer in peers:
+        peer.send(encode_request(1, BIG, b"x" * 4_000_000, b"1"))
+        assert peer.reply().body == b"x"
+    assert own_victim.serves_honest(house)
+    assert own_victim.memory_growth() < 48 * MIB  # 30 times 4 MB were sent.
+
+
 def test_peers_that_never_read_their_answers_are_dropped(house: House, own_victim: Victim) -> None:
     peers = [house.peer(own_victim.port, receive_buffer=4096).greet() for _ in range(25)]
     asking = b"".join(encode_request(i, BIG, b"", b"1000000") for i in range(1, 61))
