@@ -74,7 +74,7 @@ WRITE_STALL_S = 10.0
 OUTPUT_BYTES_MAX = 8 * MIB
 HELLO_BYTES_MAX = 4 * KIB  # Of a frame before the peer has said who it is.
 TLS_HANDSHAKE_BYTES_MAX = 32 * KIB  # Of a peer, with what it already says to us behind it.
-TLS_HANDSHAKES_PER_TURN = 16  # Of strangers, whose cost is ours; then who is known has its turn.
+TLS_HANDSHAKES_PER_TURN = 4  # Of strangers, 1 ms each; then who is known has its turn.
 TRUST_LOOK_S = 1.0  # Between two questions whether there is news of who is trusted …
 TRUST_JUDGE_S = 30.0  # … and between two judgements of all peers without any: they run out, too.
 CALL_DEADLINE_MAX_S = 60.0
@@ -132,6 +132,7 @@ MAP_BYTES_DEFAULT = 64 * GIB
 # Heartbeats and liveness (G1, G6).
 SERVERS_MAX = 4096
 DISKS_PER_SERVER_MAX = 64
+FAILED_DISKS_MAX = 1_000  # That one request names and that are heeded.
 LED_TERMS_MAX = 1000  # Terms that led, kept for people.
 HEARTBEAT_PARK_S = 1.0
 SUSPECT_S = 3.0
