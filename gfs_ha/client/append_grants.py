@@ -138,6 +138,7 @@ class AppendGrants:
             rack=self._here.rack,
             durability=target.durability,
             inode_id=doubt.inode_id,
+            failed_disks=self._supply.failed_disks(),
         )
         for attempt in range(_CREATIONS_MAX):
             try:
@@ -184,12 +185,12 @@ class AppendGrants:
         return self._settle(request, RecordsFound, timeout_s)
 
     def _ask(self, request: GrantAppend, timeout_s: float) -> AppendGrant:
-        if request.failed:
+        if request.failed or request.failed_disks:
             try:
                 return self._settle(request, AppendGrant, timeout_s, (NoServers,))
             except NoServers:
                 # Better a server that may have recovered than none.
-                request = structs.replace(request, failed=())
+                request = structs.replace(request, failed=(), failed_disks=())
         return self._settle(request, AppendGrant, timeout_s)
 
     def _settle(

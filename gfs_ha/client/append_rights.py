@@ -16,6 +16,8 @@ from gfs_ha.client.chunk_supply import ChunkSupply
 from gfs_ha.client.data_plane import DataPlane, primary_of
 from gfs_ha.errors import (
     Busy,
+    DiskFailed,
+    DiskFull,
     FileChanged,
     GfsError,
     NotFound,
@@ -26,7 +28,7 @@ from gfs_ha.errors import (
     UnknownOutcome,
     Unreachable,
 )
-from gfs_ha.ids import ChunkId, InodeId, ServerId, format_id
+from gfs_ha.ids import ANY_DISK, ChunkId, InodeId, ServerId, format_id
 from gfs_ha.protocol.append import AppendGrant, AppendResult
 from gfs_ha.protocol.metadata import DISK
 from gfs_ha.runtime import Runtime
@@ -139,7 +141,10 @@ class AppendRights:
         if not isinstance(error, ReplicaError | ProtocolError):
             named = error.details.get("server", 0)
             server = ServerId(named) if isinstance(named, int) and named else grant.tail.primary
-            self._parts.supply.note_failed((server,))
+            of_disk = isinstance(error, DiskFailed | DiskFull)
+            places = {one.server_id: one.disk_id for one in grant.tail.replicas if of_disk}
+            disk_id = places.get(server, ANY_DISK)
+            self._parts.supply.note_failed(*(((), (disk_id,)) if disk_id else ((server,), ())))
 
     def _ask(self, timeout_s: float) -> AppendGrant | None:
         """Return a grant, with what it tells taken in; None when nothing came of it.

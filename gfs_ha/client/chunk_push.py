@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from gfs_ha.client.data_plane import DataPlane, PushStream
-from gfs_ha.errors import DiskFull, GfsError, NoSpace, TooFewCopies, UnknownOutcome
-from gfs_ha.ids import ServerId, format_id
+from gfs_ha.errors import DiskFailed, DiskFull, GfsError, NoSpace, TooFewCopies, UnknownOutcome
+from gfs_ha.ids import DiskId, ServerId, format_id
 from gfs_ha.protocol.frames import ReplicaAck
 from gfs_ha.protocol.metadata import ChunkAllocated
+
+_OF_A_DISK = (DiskFailed.__name__, DiskFull.__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class PushOutcome:
-    """Who has everything, who failed, and the reason in words if not all have it."""
+    """Who has everything, who failed, and the reason in words if not all have it.
+
+    Fields:
+        failed_disks: of servers in `failed` that say that it is their disk that does not take it.
+    """
 
     complete: tuple[ServerId, ...]
     failed: tuple[ServerId, ...]
     error: GfsError | None
+    failed_disks: Mapping[ServerId, DiskId] = field(default_factory=dict)
+
+    @property
+    def cut_off(self) -> tuple[ServerId, ...]:
+        """Return those of `failed` that are to be avoided, and not only one of their disks."""
+        return tuple(one for one in self.failed if one not in self.failed_disks)
 
     def everywhere(self, chunk: ChunkAllocated) -> bool:
         """Return True when every replica of the chunk's set acknowledged everything (C1)."""
@@ -106,7 +118,9 @@ def read_acks(
             f"chunk {format_id(chunk.chunk_id)} reached {len(holders)} of "
             f"{len(chunk.replicas)} servers ({why or 'the others did not answer'})"
         )
-    return PushOutcome(holders, failed, error)
+    on_disk = {ack.server_id for ack in failures if ack.code in _OF_A_DISK}
+    disks = {one.server_id: one.disk_id for one in chunk.replicas if one.server_id in on_disk}
+    return PushOutcome(holders, failed, error, {key: one for key, one in disks.items() if one})
 
 
 def _name(chunk: ChunkAllocated, server_id: ServerId) -> str:

@@ -6,11 +6,12 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from gfs_ha.client.locations import Here
 from gfs_ha.client.session import Session
 from gfs_ha.errors import GfsError, NoServers
-from gfs_ha.ids import ChunkId, ServerId, format_id
+from gfs_ha.ids import ChunkId, DiskId, ServerId, format_id
 from gfs_ha.limits import ITEMS_PER_COMMAND_MAX
 from gfs_ha.protocol.metadata import (
     DISK,
@@ -24,6 +25,8 @@ from gfs_ha.protocol.metadata import (
     SealChunk,
 )
 from gfs_ha.runtime import Future, Runtime
+
+K = TypeVar("K", ServerId, DiskId)
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +63,7 @@ class ChunkSupply:
         self._lock = runtime.lock()
         self._spares: dict[ChunkSpec, _Spare] = {}
         self._failed_until_s: dict[ServerId, float] = {}
+        self._disks_until_s: dict[DiskId, float] = {}
 
     def take(self, spec: ChunkSpec) -> ChunkAllocated:
         """Return a fresh open chunk, claimed by the session. Raises: NoServers, NoSpace."""
@@ -109,7 +113,7 @@ class ChunkSupply:
         Args: `failed` are the servers that the leader need not wait long for. Raises: Busy while
         the seal is blocked, and what keeps the leader from it.
         """
-        request = SealChunk(chunk.chunk_id, tuple(failed))
+        request = SealChunk(chunk.chunk_id, tuple(failed), self.failed_disks())
         return self._session.change(request, ChunkSealed, timeout_s=timeout_s)
 
     def release(self, chunk_ids: Iterable[ChunkId]) -> None:
@@ -135,34 +139,43 @@ class ChunkSupply:
         except GfsError as error:
             logger.info("chunks left to the session's end error=%s", error.message)
 
-    def note_failed(self, server_ids: Iterable[ServerId]) -> None:
-        """Remember servers that failed just now: the next chunks go elsewhere (G6)."""
+    def note_failed(self, server_ids: Iterable[ServerId], disk_ids: Iterable[DiskId] = ()) -> None:
+        """Remember servers and disks that failed just now: the next chunks go elsewhere (G6)."""
         until_s = self._runtime.monotonic_s() + FAILED_S
         with self._lock:
-            for server_id in server_ids:
-                self._failed_until_s[server_id] = until_s
+            self._failed_until_s.update(dict.fromkeys(server_ids, until_s))
+            self._disks_until_s.update(dict.fromkeys(disk_ids, until_s))
 
     def failed(self) -> tuple[ServerId, ...]:
         """Return the servers that failed lately."""
-        now_s = self._runtime.monotonic_s()
         with self._lock:
-            for server_id, until_s in list(self._failed_until_s.items()):
-                if until_s <= now_s:
-                    del self._failed_until_s[server_id]
-            return tuple(sorted(self._failed_until_s))
+            return self._still(self._failed_until_s)
+
+    def failed_disks(self) -> tuple[DiskId, ...]:
+        """Return the disks that failed lately, of servers that did not."""
+        with self._lock:
+            return self._still(self._disks_until_s)
+
+    def _still(self, until_s: dict[K, float]) -> tuple[K, ...]:
+        """Return what failed lately, and forget the rest. Needs the lock."""
+        now_s = self._runtime.monotonic_s()
+        for key in [key for key, end_s in until_s.items() if end_s <= now_s]:
+            del until_s[key]
+        return tuple(sorted(until_s))
 
     def _allocate(self, spec: ChunkSpec) -> ChunkAllocated:
-        failed = self.failed()
+        failed, disks = self.failed(), self.failed_disks()
         try:
-            return self._claim(spec, failed, give_up=(NoServers,) if failed else ())
+            give_up = (NoServers,) if failed or disks else ()
+            return self._claim(spec, (failed, disks), give_up)
         except NoServers:
             # Better a server that may have recovered than none.
-            return self._claim(spec, (), give_up=())
+            return self._claim(spec, ((), ()), give_up=())
 
     def _claim(
         self,
         spec: ChunkSpec,
-        failed: tuple[ServerId, ...],
+        failed: tuple[tuple[ServerId, ...], tuple[DiskId, ...]],
         give_up: tuple[type[GfsError], ...],
     ) -> ChunkAllocated:
         request = AllocateChunk(
@@ -171,9 +184,10 @@ class ChunkSupply:
             goal=spec.goal,
             machine=self._here.machine,
             rack=self._here.rack,
-            failed=failed,
+            failed=failed[0],
             rule=spec.rule,
             chunk_bytes=spec.chunk_bytes,
+            failed_disks=failed[1],
         )
         chunk = self._session.change(request, ChunkAllocated, give_up)
         self._session.claim(chunk.chunk_id)
@@ -195,8 +209,9 @@ class ChunkSupply:
                 return None  # The caller asks anew, and hears how it is now.
             raise
         age_s = self._runtime.monotonic_s() - spare.asked_s
-        failed = set(self.failed())
-        if age_s > SPARE_S or any(one.server_id in failed for one in chunk.replicas):
+        failed, disks = set(self.failed()), set(self.failed_disks())
+        spoilt = any(one.server_id in failed or one.disk_id in disks for one in chunk.replicas)
+        if age_s > SPARE_S or spoilt:
             self.discard((chunk.chunk_id,))
             return None
         return chunk

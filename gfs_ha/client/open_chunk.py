@@ -55,7 +55,7 @@ class OpenChunk:
         for start in range(0, len(data), PACKET_BYTES_DEFAULT):
             push.send(data[start : start + PACKET_BYTES_DEFAULT])
         outcome = push.finish()
-        self._parts.supply.note_failed(outcome.failed)
+        self._parts.supply.note_failed(outcome.cut_off, outcome.failed_disks.values())
         if not outcome.enough(self.chunk):
             self._give_up(outcome)
             return None

@@ -135,7 +135,7 @@ class Shipment:
         """Finish the chunk of a push with those that took it; return how many bytes are safe."""
         outcome = push.finish()
         chunk = push.chunk
-        self._parts.supply.note_failed(outcome.failed)
+        self._parts.supply.note_failed(outcome.cut_off, outcome.failed_disks.values())
         if not outcome.everywhere(chunk):
             self._error = outcome.error
             logger.info("push incomplete chunk=%s why=%s", format_id(chunk.chunk_id), outcome.error)

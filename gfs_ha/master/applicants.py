@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gfs_ha.errors import Busy
-from gfs_ha.ids import ChunkId, InodeId, ServerId
+from gfs_ha.ids import ChunkId, DiskId, InodeId, ServerId
 from gfs_ha.master.creation import Creation
 from gfs_ha.master.waiting import Waiting
 from gfs_ha.protocol.append import GrantAppend
@@ -43,6 +43,7 @@ class Opening:
     condemned: dict[ChunkId, str]  # Tails that are to be sealed, and why.
     failed: set[ServerId]  # As clients saw.
     unable: set[ServerId] = field(default_factory=set)  # To create a replica.
+    failed_disks: set[DiskId] = field(default_factory=set)  # As clients saw, or as was answered.
     path: str = ""  # That leads to the file.
     tries: int = 0
     step: int = 0  # What an earlier step waited for is void.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from gfs_ha.errors import Busy, NoServers, NoSpace
-from gfs_ha.ids import ServerId
+from gfs_ha.ids import DiskId, ServerId
 from gfs_ha.master.observed import LIVE, DiskKey, Observed
 from gfs_ha.master.placement import Candidate, Placement, Wanted, place
 from gfs_ha.master.roster import Roster
@@ -33,7 +33,7 @@ def choose(
     NoSpace; Busy while this leader is new and still hears its servers.
     """
     chosen, missing = None, None
-    found = candidates(known, observed, now_s)
+    found = candidates(known, observed, now_s, wanted.failed_disks)
     try:
         chosen = _without(found, wanted, hung_up) or place(found, wanted)
     except (NoServers, NoSpace) as error:
@@ -63,11 +63,16 @@ def _without(
     return chosen if len(chosen.replicas) == wanted.goal else None
 
 
-def candidates(known: Roster, observed: Observed, now_s: float) -> list[Candidate]:
-    """Return the servers as placement sees them: what is registered, and what was heard."""
+def candidates(
+    known: Roster, observed: Observed, now_s: float, avoided: frozenset[DiskId] = frozenset()
+) -> list[Candidate]:
+    """Return the servers as placement sees them: what is registered, and what was heard.
+
+    Args: `avoided` are disks that failed whoever asks; their servers are seen without them.
+    """
     pending = observed.pending_bytes(now_s)
     found = [
-        _candidate(known, (server_id, server), observed, pending, now_s)
+        _candidate(known, (server_id, server), observed, (pending, avoided), now_s)
         for server_id, server in known.servers
     ]
     if len({server.machine for _, server in known.servers}) > 1:
@@ -79,10 +84,11 @@ def _candidate(
     known: Roster,
     about: tuple[ServerId, Server],
     observed: Observed,
-    pending: Mapping[DiskKey, int],
+    disks_now: tuple[Mapping[DiskKey, int], frozenset[DiskId]],
     now_s: float,
 ) -> Candidate:
     server_id, server = about
+    pending, avoided = disks_now
 
     def room(disk: DiskFacts) -> int:
         """Return what is left of a disk once all is written: so they take chunks in turns."""
@@ -93,7 +99,8 @@ def _candidate(
     own = {disk.disk_id for disk in server.disks if not disk.lost}
     told = () if facts is None else facts.disks
     working = [disk for disk in told if disk.disk_id in own and not disk.failed]
-    disks = [disk for disk in working if known.serves(server_id, disk.disk_id)]
+    serving = [disk for disk in working if known.serves(server_id, disk.disk_id)]
+    disks = [disk for disk in serving if disk.disk_id not in avoided]
     best = max(disks, key=room, default=None)
     standing = known.trouble(server_id)
     if standing:
@@ -103,6 +110,8 @@ def _candidate(
     elif state != LIVE:
         silent = seconds_text(observed.age_s(server_id, now_s))
         trouble = f"is {state} (no heartbeat for {silent})"
+    elif best is None and serving:
+        trouble = "failed just now, on every disk that it has"
     elif best is None:
         trouble = "is left without a disk: all are drained" if working else "has no working disk"
     else:

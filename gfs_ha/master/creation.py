@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gfs_ha.errors import DiskFailed, DiskFull
 from gfs_ha.ids import DiskId, LogIndex, ServerId, StartId
 from gfs_ha.protocol.control import CopySource, CreateReplica
 from gfs_ha.protocol.metadata import ChunkAllocated
@@ -38,3 +39,10 @@ class Creation:
             )
             for one in chunk.replicas
         }
+
+    def disks_of(self, server_id: ServerId, error: str) -> frozenset[DiskId]:
+        """Return the disk on which a server could not create its replica, if that is why."""
+        if error not in (DiskFailed.__name__, DiskFull.__name__):
+            return frozenset()
+        places = [one for one in self.chunk.replicas if one.server_id == server_id]
+        return frozenset(one.disk_id for one in places if one.disk_id)

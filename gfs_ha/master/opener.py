@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from gfs_ha.errors import Busy, GfsError, Held, NoServers, NoSpace, NotFound
-from gfs_ha.ids import ChunkId, InodeId, ServerId
-from gfs_ha.limits import REQUEST_DEADLINE_S
+from gfs_ha.ids import ChunkId, DiskId, InodeId, ServerId, format_id
+from gfs_ha.limits import FAILED_DISKS_MAX, REQUEST_DEADLINE_S
 from gfs_ha.master.applicants import RETRY_MS, Applicant, Opening
 from gfs_ha.master.creation import Creation
 from gfs_ha.master.leader_parts import LeaderParts
@@ -73,15 +73,17 @@ class Opener:
         Raises: Busy.
         """
         failed = set(applicant.request.failed)
+        disks = set(applicant.request.failed_disks[:FAILED_DISKS_MAX])
         opening = self._openings.get(inode_id)
         if opening is not None:
             opening.waiting.append(applicant)
             opening.condemned.update(condemned)
             opening.failed |= failed
+            opening.failed_disks |= disks
             return
         if len(self._openings) >= OPENINGS_MAX:
             raise Busy(f"{OPENINGS_MAX} tails are being opened; ask again", retry_ms=RETRY_MS)
-        opening = Opening(inode_id, [applicant], dict(condemned), failed)
+        opening = Opening(inode_id, [applicant], dict(condemned), failed, failed_disks=disks)
         self._openings[inode_id] = opening
         self._next(opening)
         self._guarded(opening, self._look)
@@ -96,7 +98,8 @@ class Opener:
         if opening is None or creation is None or answer.order_index != creation.index:
             return
         if isinstance(answer, OrderFailed):
-            self._try_elsewhere(opening, creation, {server_id})
+            disks = creation.disks_of(server_id, answer.failure.error)
+            self._try_elsewhere(opening, creation, set() if disks else {server_id}, disks)
             return
         creation.missing.discard(server_id)
         if not creation.missing:
@@ -223,7 +226,9 @@ class Opener:
             return False
         request = opening.waiting[0].request
         avoided = opening.failed | opening.unable
-        creation = self._spares.take(opening.inode_id, request.durability, avoided)
+        creation = self._spares.take(
+            opening.inode_id, request.durability, avoided, opening.failed_disks
+        )
         if creation is None:
             return False
         opening.path = request.path
@@ -272,13 +277,14 @@ class Opener:
         """Return where the tail is to lie. Raises: NoServers, NoSpace, Busy."""
         request = opening.waiting[0].request
         avoided = frozenset(opening.failed | opening.unable)
-        wishes = Wishes(request.machine, request.rack, avoided)
+        disks = frozenset(opening.failed_disks)
+        wishes = Wishes(request.machine, request.rack, avoided, disks)
         try:
             return choose_places(self._reign, self._runtime, view, about, wishes)
         except NoServers as error:
-            if opening.failed:
+            if opening.failed or opening.failed_disks:
                 # Better one that some client saw failing than none.
-                opening.failed = set()
+                opening.failed, opening.failed_disks = set(), set()
                 return self._choose(opening, view, about)
             if not opening.unable:
                 raise
@@ -295,13 +301,20 @@ class Opener:
         self._by_chunk[reply.chunk_id] = opening
         self._next(opening)
 
-    def _try_elsewhere(self, opening: Opening, creation: Creation, failed: set[ServerId]) -> None:
-        """Give up a placement and make another without the servers that failed it."""
-        logger.warning(
-            "tail not created chunk=%#x servers=%s", creation.chunk.chunk_id, sorted(failed)
-        )
+    def _try_elsewhere(
+        self,
+        opening: Opening,
+        creation: Creation,
+        failed: set[ServerId],
+        disks: frozenset[DiskId] = frozenset(),
+    ) -> None:
+        """Give up a placement and make another without the servers, or disks, that failed it."""
+        chunk_id = creation.chunk.chunk_id
+        told = (sorted(failed), [format_id(one) for one in disks])
+        logger.warning("tail not created chunk=%#x servers=%s disks=%s", chunk_id, *told)
         opening.creation = None
         opening.unable |= failed
+        opening.failed_disks |= disks
         self._abandon(creation.chunk.chunk_id)
         self._next(opening)
         self._guarded(opening, self._look)

@@ -61,6 +61,7 @@ class Wanted:
     failed: frozenset[ServerId]
     spread: int
     rule: str = SEED
+    failed_disks: frozenset[DiskId] = frozenset()  # Other disks of their servers may do.
 
 
 @dataclass(frozen=True, slots=True)

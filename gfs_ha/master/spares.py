@@ -9,11 +9,12 @@ that only this epoch may open. One that is not used is given up. Runs on the doo
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
 from gfs_ha.errors import GfsError
-from gfs_ha.ids import ChunkId, InodeId, ServerId, StartId
+from gfs_ha.ids import ChunkId, DiskId, InodeId, ServerId, StartId
 from gfs_ha.limits import REQUEST_DEADLINE_S
 from gfs_ha.master.creation import Creation
 from gfs_ha.master.leader_parts import LeaderParts
@@ -81,12 +82,20 @@ class Spares:
         except GfsError as error:
             logger.info("no spare tail inode=%d because=%s", inode_id, error.message)
 
-    def take(self, inode_id: InodeId, durability: str, avoided: set[ServerId]) -> Creation | None:
+    def take(
+        self,
+        inode_id: InodeId,
+        durability: str,
+        avoided: set[ServerId],
+        disks: Collection[DiskId] = (),
+    ) -> Creation | None:
         """Return the spare of a file, created, if it is as good as one that is placed now."""
         spare = self._spares.get(inode_id)
         if spare is None:
             return None
         usable = spare.ready and spare.durability == durability and self._stands(spare, avoided)
+        if usable and spare.creation is not None:
+            usable = not any(one.disk_id in disks for one in spare.creation.chunk.replicas)
         if not usable:
             self._give_up(spare)
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gfs_ha.ids import LogIndex, ServerId, StartId, order_index
+from gfs_ha.ids import DiskId, LogIndex, ServerId, StartId, order_index
 from gfs_ha.limits import TAILS_PER_SERVER_MAX
 from gfs_ha.master.candidates import choose
 from gfs_ha.master.creation import Creation
@@ -25,6 +25,7 @@ class Wishes:
     machine: str
     rack: str
     avoided: frozenset[ServerId] = frozenset()
+    avoided_disks: frozenset[DiskId] = frozenset()
 
 
 def choose_places(
@@ -42,6 +43,7 @@ def choose_places(
         failed=wishes.avoided | full,
         spread=runtime.random_u64(),
         rule=inode.rule or settings.rule,
+        failed_disks=wishes.avoided_disks,
     )
     now_s = runtime.monotonic_s()
     known = roster(view, now_s - reign.elected_s)

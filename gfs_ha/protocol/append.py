@@ -9,6 +9,7 @@ from __future__ import annotations
 from gfs_ha.ids import (
     NO_SESSION,
     ChunkId,
+    DiskId,
     Epoch,
     InodeId,
     LogIndex,
@@ -46,6 +47,7 @@ class GrantAppend(Word, frozen=True, tag="grant_append"):
     rack: str = ""
     durability: str = DISK  # Of a tail that is opened now.
     inode_id: InodeId = InodeId(0)  # 0: whatever the path names.
+    failed_disks: tuple[DiskId, ...] = ()  # As in AllocateChunk.
 
 
 class AppendGrant(Word, frozen=True, tag="append_grant"):

@@ -356,6 +356,7 @@ class AllocateChunk(Word, frozen=True, tag="allocate_chunk"):
     failed: tuple[ServerId, ...] = ()  # Servers that this client saw fail lately (G6).
     rule: str = ""  # Of placement; empty: the cluster's setting.
     chunk_bytes: int = 0  # 0: the cluster's setting.
+    failed_disks: tuple[DiskId, ...] = ()  # The same of disks: others of their servers may do.
 
 
 class SealChunk(Word, frozen=True, tag="seal_my_chunk"):
@@ -363,6 +364,7 @@ class SealChunk(Word, frozen=True, tag="seal_my_chunk"):
 
     chunk_id: ChunkId
     failed: tuple[ServerId, ...] = ()
+    failed_disks: tuple[DiskId, ...] = ()  # Of servers in `failed` that could be reached.
 
 
 ReadRequest = (

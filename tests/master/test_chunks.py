@@ -6,7 +6,7 @@ import pytest
 from peers import Held, ScriptedServer, digest_of
 from trio import CALL_S, Client, Trio, wait_until
 
-from gfs_ha.ids import SessionId
+from gfs_ha.ids import ServerId, SessionId
 from gfs_ha.master import observed, unreached
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.codec import Failure
@@ -99,6 +99,35 @@ def test_a_server_that_only_the_masters_reach_gets_nothing_new_and_is_read_from_
     assert {one.server_id for one in places if not one.live} == {cut_off}
     codes = [finding.code for finding in client.ask(GetHealth()).items]
     assert "SERVER_CUT_OFF" in codes and "SERVER_SUSPECT" not in codes
+
+
+def test_a_server_that_answers_that_its_disk_failed_is_not_taken_for_one_that_is_cut_off(
+    trio: Trio,
+    client: Client,
+    servers: list[ScriptedServer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unreached, "DEAF_S", 0.0)
+    place = put(client, servers, "/file", 1000).replicas[0]
+    for witness in [Client(trio), Client(trio)]:
+        chunk = allocate_on(witness, place.server_id)
+        push(servers, chunk, 10)
+        ended = SealChunk(chunk.chunk_id, (place.server_id,), failed_disks=(place.disk_id,))
+        assert isinstance(witness.ask(ended), ChunkSealed)
+        told = allocate(witness, failed_disks=(place.disk_id,)).replicas
+        assert place.disk_id not in [one.disk_id for one in told]
+    codes = [finding.code for finding in client.ask(GetHealth()).items]
+    assert "SERVER_CUT_OFF" not in codes
+    allocate_on(client, place.server_id)
+
+
+def allocate_on(client: Client, server_id: ServerId) -> ChunkAllocated:
+    """Return a chunk with a replica on a server, which is no worse than the others."""
+    for _ in range(50):
+        chunk = allocate(client)
+        if server_id in [one.server_id for one in chunk.replicas]:
+            return chunk
+    pytest.fail(f"nothing is placed on server {server_id}")
 
 
 def test_the_replicas_of_a_removed_file_are_deleted_and_forgotten(

@@ -16,7 +16,7 @@ from gfs_ha.errors import (
     SessionExpired,
     Unreachable,
 )
-from gfs_ha.limits import GOAL_MAX, SERVERS_MAX
+from gfs_ha.limits import FAILED_DISKS_MAX, GOAL_MAX, SERVERS_MAX
 from gfs_ha.master.candidates import choose
 from gfs_ha.master.complaints import take_complaint
 from gfs_ha.master.handlers.call import Slot
@@ -65,6 +65,7 @@ def allocate_chunk(desk: Desk, request: AllocateChunk, slot: Slot) -> None:
         failed=frozenset(request.failed),
         spread=desk.runtime.random_u64(),
         rule=request.rule or settings.rule,
+        failed_disks=frozenset(request.failed_disks[:FAILED_DISKS_MAX]),
     )
     try:
         away = reign.all_hung_up() | reign.observed.unreached.all_believed(now_s)
@@ -120,7 +121,11 @@ def _begin_seal(desk: Desk, request: SealChunk, slot: Slot) -> None:
     if chunk.claimed_by != slot.session_id:
         raise NotClaimed(f"chunk {request.chunk_id:#x} is not claimed by this session")
     failed = frozenset(request.failed) & {replica.server_id for replica in chunk.replicas}
-    take_complaint(desk.leading(), failed, (SESSION, slot.session_id), desk.now_s())
+    named = set(request.failed_disks[:FAILED_DISKS_MAX])
+    # Who answered that its disk does not take it can be reached.
+    answered = {one.server_id for one in chunk.replicas if one.disk_id in named}
+    missed = failed - answered
+    take_complaint(desk.leading(), missed, (SESSION, slot.session_id), desk.now_s())
     if chunk.state != OPEN:
         sealer.wait_for(request.chunk_id, slot, failed)
         sealer.look_at(request.chunk_id, chunk)

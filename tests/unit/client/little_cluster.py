@@ -192,6 +192,7 @@ class LittleMasters:
 
     def _allocate(self, asked: Asked, request: AllocateChunk) -> Reply:
         free = [one for one in self.locations() if one.server_id not in request.failed]
+        free = [one for one in free if one.server_id + 100 not in request.failed_disks]
         if len(free) < 2:
             raise NoServers("too few servers")
         start = self.index % len(free)

@@ -12,6 +12,7 @@ from gfs_ha.client.cluster import ClusterCalls
 from gfs_ha.client.locations import Here
 from gfs_ha.client.session import Session
 from gfs_ha.errors import Denied, GfsError
+from gfs_ha.ids import DiskId, ServerId
 from gfs_ha.limits import PROTOCOL_VERSION
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.protocol.calls import CallBody
@@ -95,5 +96,27 @@ def test_trouble_of_the_past_is_not_believed() -> None:
         supplied.ask_ahead(answered=now)
         supplied.runtime.failed.result(WAIT_S)
         assert supplied.supply.take(SPEC).replicas
+    finally:
+        supplied.close()
+
+
+def test_disks_that_failed_are_named_for_a_while_and_their_servers_are_not() -> None:
+    supplied = Supplied()
+    try:
+        supply = supplied.supply
+
+        def asked() -> AllocateChunk:
+            return supplied.masters.requests(AllocateChunk)[-1].request
+
+        supply.note_failed((), (DiskId(101),))
+        supply.note_failed((ServerId(2),))
+        chunk = supply.take(SPEC)
+        assert (asked().failed, asked().failed_disks) == ((2,), (101,))
+        assert {one.server_id for one in chunk.replicas}.isdisjoint({1, 2})
+        # A chunk that was got ahead and lies there is not used any more.
+        supply.ask_ahead(SPEC)
+        supply.note_failed((), [DiskId(number) for number in range(101, 110)])
+        assert supply.take(SPEC).replicas, "better one that may have recovered than none"
+        assert asked().failed == asked().failed_disks == ()
     finally:
         supplied.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 
+import msgspec
 import pytest
 from little_cluster import LittleCluster
 
@@ -210,6 +211,19 @@ def test_the_blame_goes_to_whom_the_hop_above_names() -> None:
     lost = read_acks(allocated(), (), 10, Unreachable("hung up"))
     assert lost.failed == (1,)
     assert lost.complete == ()
+
+
+@pytest.mark.parametrize("code", ["DiskFailed", "DiskFull"])
+def test_of_a_server_that_answers_for_its_disk_only_the_disk_is_to_blame(code: str) -> None:
+    chunk = allocated()
+    second = msgspec.structs.replace(chunk.replicas[1], disk_id=77)
+    known = msgspec.structs.replace(chunk, replicas=(chunk.replicas[0], second, chunk.replicas[2]))
+    acks = (ReplicaAck(1, "", 10), ReplicaAck(2, code, 0, "x"), ReplicaAck(3, "Unreachable", 0))
+    outcome = read_acks(known, acks, 10, None)
+    assert (outcome.failed, outcome.cut_off, outcome.failed_disks) == ((2, 3), (3,), {2: 77})
+    # Masters of an earlier release do not say on which disk it was to lie.
+    outcome = read_acks(chunk, acks, 10, None)
+    assert (outcome.failed, outcome.cut_off, outcome.failed_disks) == ((2, 3), (2, 3), {})
 
 
 def test_short_extents_are_read_whole_and_long_ones_in_pieces() -> None:

@@ -109,3 +109,23 @@ def test_a_server_whose_disks_are_all_on_their_way_out_says_so() -> None:
     )
     (found,) = candidates(known, heard((1,)), NOW_S)
     assert found.trouble == "is left without a disk: all are drained"
+
+
+def test_a_disk_that_failed_a_client_gives_way_to_another_one_of_its_server() -> None:
+    (number, first), *_ = servers()
+    (disk,) = first.disks
+    row = msgspec.structs.replace(
+        first, disks=(disk, msgspec.structs.replace(disk, disk_id=DiskId(201)))
+    )
+    known, seen = Roster([(number, row)]), heard((1,), disk_count=2)
+    for failed, places in (
+        ((101,), {(1, 201)}),
+        ((201,), {(1, 101)}),
+        ((9,), {(1, 101), (1, 201)}),
+    ):
+        asked = Wanted(1, 1, MIB, "", "", frozenset(), 7, failed_disks=frozenset(failed))
+        chosen = {choose(known, seen, asked, NOW_S).replicas[0] for _ in range(4)}
+        assert chosen == places
+    asked = Wanted(1, 1, MIB, "", "", frozenset(), 7, failed_disks=frozenset({101, 201}))
+    with pytest.raises(NoServers, match="failed just now, on every disk that it has"):
+        choose(known, seen, asked, NOW_S)
