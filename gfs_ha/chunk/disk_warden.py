@@ -63,6 +63,7 @@ class DiskWarden:
             due_s = self._next_s()
             seen = self._shelf.disk.error_count
             failed = failed + 1 if why else 0
+            self._shelf.ailing = why  # The masters place nothing there meanwhile.
             if why:
                 logger.warning(
                     "a disk fails id=%#x probe=%d why=%s", self._shelf.disk_id, failed, why

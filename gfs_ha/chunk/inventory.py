@@ -69,6 +69,7 @@ class StoreInventory:
             journal_bytes=journal.file_bytes,
             journal_used_bytes=journal.used_bytes,
             journal_trouble=journal.broken,
+            ailing=shelf.ailing,
         )
 
     def open_replicas(self) -> tuple[OpenReplica, ...]:

@@ -100,7 +100,7 @@ def _candidate(
     told = () if facts is None else facts.disks
     working = [disk for disk in told if disk.disk_id in own and not disk.failed]
     serving = [disk for disk in working if known.serves(server_id, disk.disk_id)]
-    disks = [disk for disk in serving if disk.disk_id not in avoided]
+    disks = [disk for disk in serving if disk.disk_id not in avoided and not disk.ailing]
     best = max(disks, key=room, default=None)
     standing = known.trouble(server_id)
     if standing:
@@ -111,7 +111,8 @@ def _candidate(
         silent = seconds_text(observed.age_s(server_id, now_s))
         trouble = f"is {state} (no heartbeat for {silent})"
     elif best is None and serving:
-        trouble = "failed just now, on every disk that it has"
+        ailing = next((f": {disk.ailing}" for disk in serving if disk.ailing), "")
+        trouble = f"failed just now, on every disk that it has{ailing}"
     elif best is None:
         trouble = "is left without a disk: all are drained" if working else "has no working disk"
     else:

@@ -28,6 +28,7 @@ class DiskFacts(Word, frozen=True):
     journal_used_bytes: int = 0  # That cannot be used again yet.
     journal_trouble: str = ""  # Why its journal takes nothing any more, else empty.
     directory: str = ""  # Where it is on its machine, for people.
+    ailing: str = ""  # What it refuses just now; it may be out of service in a moment.
 
 
 class RegisterServer(Word, frozen=True, tag="register_server"):

@@ -23,7 +23,9 @@ class Shelf:
 
     Fields:
         failed: why it is out of service; empty while it serves.
+        ailing: what it refused when it was looked at last; empty while it works.
         directory: where it is mounted, for people.
+        beside: second replicas that the start found, of chunks of which another one is here.
         unidentified: slot files that no chunk claims; they are kept until a person decides.
     """
 
@@ -42,7 +44,7 @@ class Shelf:
         Raises: DiskFailed, DiskFull.
         """
         self.disk, self.identity, self.directory = disk, identity, directory
-        self.failed = ""
+        self.failed = self.ailing = ""
         self.buffers = buffers
         self.tally = Tally(runtime)
         self.journal = Journal(disk, (identity.disk_id, boot_id), runtime, shape)
@@ -51,7 +53,7 @@ class Shelf:
         recover(disk, found.slots, self.journal)
         self.tombstones, self.unidentified = found.tombstones, found.unidentified
         self._next_number = found.next_number
-        self._found = found.slots
+        self._found, self.beside = found.slots, found.beside
 
     @property
     def disk_id(self) -> DiskId:

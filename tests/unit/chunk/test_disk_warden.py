@@ -104,8 +104,9 @@ def ward() -> Iterator[Ward]:
 
 def test_a_disk_that_takes_nothing_any_more_is_given_up_once_with_what_it_says(ward: Ward) -> None:
     ward.fail(BROKEN)
+    assert ward.shelf.ailing == ""
     ward.look(PROBES - 1)
-    assert ward.dead == []
+    assert ward.dead == [] and ward.shelf.ailing == BROKEN.message
     ward.look()
     assert ward.dead == [(ward.shelf, BROKEN.message)]
 
@@ -116,6 +117,7 @@ def test_one_that_works_again_after_some_failures_stays(ward: Ward) -> None:
         ward.look(PROBES - 1)
         ward.fail(None)
         ward.look(2)
+        assert ward.shelf.ailing == ""
     assert ward.dead == []
     # They are not added up.
     ward.fail(BROKEN)

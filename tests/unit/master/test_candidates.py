@@ -81,13 +81,16 @@ def test_a_new_leader_waits_for_its_servers_and_an_old_one_says_what_is_missing(
     assert sum(seen.pending_bytes(NOW_S).values()) == 3 * MIB
 
 
-@pytest.mark.parametrize("how", ["draining", "drained", "failed", "lost"])
+@pytest.mark.parametrize("how", ["draining", "drained", "failed", "ailing", "lost"])
 def test_a_disk_that_is_on_its_way_out_takes_nothing_although_it_is_the_emptiest(how: str) -> None:
     (number, first), *_ = servers()
     seen = heard((1,), disk_count=3)
     told = seen.servers[number].disks
     emptiest = msgspec.structs.replace(
-        told[2], free_bytes=99 * GIB, failed="EIO" if how == "failed" else ""
+        told[2],
+        free_bytes=99 * GIB,
+        failed="EIO" if how == "failed" else "",
+        ailing="EIO" if how == "ailing" else "",
     )
     seen.servers[number].disks = (*told[:2], emptiest)
     disks = tuple(Disk(one.disk_id, 1 << 40) for one in told[:2])
@@ -129,3 +132,12 @@ def test_a_disk_that_failed_a_client_gives_way_to_another_one_of_its_server() ->
     asked = Wanted(1, 1, MIB, "", "", frozenset(), 7, failed_disks=frozenset({101, 201}))
     with pytest.raises(NoServers, match="failed just now, on every disk that it has"):
         choose(known, seen, asked, NOW_S)
+
+
+def test_what_ails_the_only_disk_of_a_server_is_said() -> None:
+    (number, first), *_ = servers()
+    seen = heard((1,))
+    (disk,) = seen.servers[number].disks
+    seen.servers[number].disks = (msgspec.structs.replace(disk, ailing="cannot write: EIO"),)
+    (found,) = candidates(Roster([(number, first)]), seen, NOW_S)
+    assert found.trouble == "failed just now, on every disk that it has: cannot write: EIO"
