@@ -429,6 +429,19 @@ def test_what_came_back_beside_its_copy_goes_once_the_copy_was_read_whole() -> N
     assert where(open_disks(disks, BOOT_ID + 1)) == B
 
 
+def test_what_came_back_goes_too_when_the_copy_was_made_beside_it_on_its_own_disk() -> None:
+    disks = blank(A, B)
+    append(open_disks({A: disks[A]}).create_replica(PUT, disk_id=A), DATA)
+    copy_to(open_disks({B: disks[B]}), B)
+    store = open_disks(disks)
+    take_out(store, B)
+    copy_to(store, A, LATER)
+    store = open_disks({A: disks[A]}, BOOT_ID + 1)
+    assert len(store.unidentified) == 1 and len(slots(disks[A])) == 2
+    store.drop_twins(CHUNK)
+    assert store.unidentified == () and slots(disks[A]) == [store.get(CHUNK).name]
+
+
 def test_two_who_read_a_chunk_that_moved_remove_what_came_back_once() -> None:
     """Each disk has its scrub, and one may come to a chunk that went to the disk of another."""
     disks = blank(A, B)

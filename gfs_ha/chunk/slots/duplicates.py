@@ -42,6 +42,9 @@ def put_together(shelves: Sequence[Shelf], buffers: BufferPool) -> tuple[list[Pl
             else:
                 beside.append((shelf, slot))
     twins: Twins = {}
+    for shelf in shelves:
+        for slot in shelf.beside:
+            twins.setdefault(slot.header.chunk_id, []).append((shelf, slot))
     for shelf, slot in beside:
         _, winner = found[slot.header.chunk_id]
         if was_replaced(slot, winner, buffers):

@@ -26,11 +26,13 @@ class Found:
     """The slots of one disk.
 
     Fields:
+        beside: second replicas of chunks of which another one counts; kept, and unidentified, too.
         unidentified: files that no chunk claims; nobody may destroy them (G2).
     """
 
     tombstones: Tombstones
     slots: dict[ChunkId, Slot] = field(default_factory=dict)
+    beside: list[Slot] = field(default_factory=list)
     unidentified: list[str] = field(default_factory=list)
     unreadable: int = 0  # How many of them the disk does not read at all.
     next_number: int = 1
@@ -61,11 +63,12 @@ def read_slots(disk: Disk, buffers: BufferPool) -> Found:
     for other in beside:
         winner = found.slots[other.header.chunk_id]
         if was_replaced(other, winner, buffers):
-            logger.info("a damaged replica gave way to its copy chunk=%#x", other.header.chunk_id)
+            logger.info("a replica gave way to its copy chunk=%#x", other.header.chunk_id)
             disk.unlink(other.name)
             disk.sync_names()  # Else it may be back when the copy is deleted.
         else:
             found.unidentified.append(other.name)
+            found.beside.append(other)
     return found
 
 
