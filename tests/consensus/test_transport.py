@@ -64,6 +64,9 @@ def hello(cluster: Cluster, **changes: object) -> bytes:
     return word("gfs-ha hello", *fields.values())
 
 
+NO_TEXT = word("append").replace(b"app", b"ap\xff")
+
+
 class Touch:
     """A pickle that makes a directory when it is loaded."""
 
@@ -138,11 +141,14 @@ def test_ours_runs_no_code_that_a_stranger_sends(steady: Cluster, tmp_path: Path
         frame(word("proof")),
         frame(word("append", 1, 1, 1, 1, 1, 1, [], 0)),
         frame(word("gfs-ha hello", 1)),
+        frame(word("gfs-ha hello").replace(b"hello", b"hell\xff")),
+        frame(word("refusal", "Denied", "why", 1).replace(b"why", b"wh\xff")),
     ],
 )
 def test_what_is_no_handshake_is_dropped(steady: Cluster, data: bytes) -> None:
     dropped(steady.addresses["m1"], data)
     assert steady.leader().propose(b"fine").error is None
+    assert steady.members["m1"].task.running()
 
 
 @pytest.mark.parametrize(
@@ -180,7 +186,13 @@ def test_a_message_that_is_none_drops_a_link_that_is_up(tmp_path: Path) -> None:
     with running(tmp_path, count=2) as cluster:
         cluster.leader()
         cluster.stop("m2")
-        for bad in (b"\xc1", word("append", -1), word("vote", 1, True, "extra"), word("nothing")):
+        for bad in (
+            b"\xc1",
+            word("append", -1),
+            word("vote", 1, True, "extra"),
+            word("nothing"),
+            NO_TEXT,
+        ):
             with socket.create_connection(cluster.addresses["m1"], timeout=WAIT_S) as sock:
                 sock.settimeout(WAIT_S)
                 member = Impostor(sock)

@@ -87,7 +87,7 @@ def stage_rows(writer: Writer, databases: Sequence[str], chunk: bytes) -> None:
     """Put the rows of a chunk into the staged places of the databases. Raises: CorruptData."""
     try:
         found = _decoder.decode(chunk)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptData(f"a chunk of a snapshot does not decode: {error}") from error
     for number, rows in found:
         if not 0 <= number < len(databases):

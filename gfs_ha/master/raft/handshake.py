@@ -124,7 +124,7 @@ class Handshake:
         """
         try:
             word = _decoder.decode(frame)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ProtocolError(f"no handshake of a member of ours: {error}") from error
         if isinstance(word, _Hello):
             return self._on_hello(word)

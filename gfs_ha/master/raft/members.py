@@ -139,7 +139,7 @@ def decode_configuration(command: bytes) -> Configuration:
         raise CorruptData("a configuration of masters has a format that is not known here")
     try:
         return msgspec.msgpack.decode(command[2:], type=Configuration)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptData(f"a configuration of masters does not decode: {error}") from error
 
 

@@ -172,5 +172,5 @@ def decode(frame: bytes) -> Message:
     """Return the message in a frame. Raises: ProtocolError."""
     try:
         return _decoder.decode(frame)  # type: ignore[no-any-return]
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ProtocolError(f"a member sent what is no message: {error}") from error
