@@ -72,7 +72,7 @@ class TlsSession:
             session = cls(
                 credentials.client_context(), lambda tls: credentials.identify(tls, roles), host
             )
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise ProtocolError(f"no certificate can name the host {host[:64]!r}") from error
         session._shake()
         return session
