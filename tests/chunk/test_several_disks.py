@@ -630,3 +630,32 @@ def test_damage_that_a_read_finds_is_not_laid_to_the_copy_that_came_meanwhile() 
             assert fetch(room, made, 0, 100)[0] == DATA[:100]
     finally:
         made.stop()
+
+
+# What heartbeats list ---------------------------------------------------------------------------
+
+
+class LateLock:
+    """A lock before which something happens when it is taken for the second time."""
+
+    def __init__(self, store: ChunkStore, happens: Callable[[], object]) -> None:
+        self._store, self._lock, self._happens = store, store._lock, happens
+        self._count = 0
+
+    def __enter__(self) -> None:
+        self._count += 1
+        if self._count == 2:
+            self._store._lock = self._lock
+            self._happens()
+        self._lock.__enter__()
+
+    def __exit__(self, *about: object) -> None:
+        self._lock.__exit__(None, None, None)
+
+
+def test_damage_that_is_found_amid_a_heartbeat_is_listed_with_the_next() -> None:
+    store = open_disks(blank(A))
+    sealed_on(store, A)
+    store._lock = LateLock(store, lambda: store.note_damage(CHUNK))  # type: ignore[assignment]
+    store.list_open()
+    assert [one.state for one in store.list_open()] == ["damaged"]

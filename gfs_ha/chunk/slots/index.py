@@ -77,18 +77,16 @@ class ReplicaIndex:
     def list_open(self) -> tuple[OpenReplica, ...]:
         """Return the replicas that are not sealed, or sealed but not whole, and the tombstones."""
         with self._lock:
-            unsettled = list(self._unsettled.items())
+            here = self._unsettled.items()
+            kept = {key: one for key, one in here if one.condition != listing.SETTLED}
+            self._unsettled = kept
             found = [
                 listing.open_tombstone(header, shelf.disk_id)
                 for shelf in self.shelves
                 if not shelf.failed
                 for header in shelf.tombstones
             ]
-        skip = {key for key, one in unsettled if one.condition == listing.SETTLED}
-        found += [listing.open_replica(one) for key, one in unsettled if key not in skip]
-        with self._lock:
-            self._unsettled = {key: one for key, one in self._unsettled.items() if key not in skip}
-        return tuple(found)
+            return (*found, *map(listing.open_replica, kept.values()))
 
     def list_sealed(self) -> tuple[tuple[ChunkId, int], ...]:
         """Return (chunk, length) of every sealed replica that is not quarantined."""
