@@ -225,8 +225,8 @@ def _facts(row: JobRow) -> Iterator[tuple[str, str]]:
         yield "ended", f"{time_text(row.ended_ns)}, after {took}"
     if row.phase == PAUSED:
         yield "to go on", f"gfsctl admin jobs resume {row.id}"
-    if row.end and row.phase in FINAL:
-        yield "how", ended_how(row) or printable(row.end)
+    if ended_how(row) and row.phase in FINAL:
+        yield "how", ended_how(row)
     if row.last_error and row.last_error not in row.end:
         yield "last error", f"{printable(row.last_error)} ({time_text(row.last_error_ns)})"
 

@@ -172,7 +172,7 @@ def _left(job: Job, seen: JobLeft) -> tuple[int, int]:
     if job.phase == DONE:
         return 0, 0
     if seen.left_bytes >= 0:
-        return seen.left_bytes, seen.left_moves
+        return seen.after(job.moved_bytes, job.moves)
     if not job.planned_bytes:
         return -1, -1
     left_bytes = max(0, job.planned_bytes - job.moved_bytes)

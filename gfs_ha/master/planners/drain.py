@@ -94,6 +94,8 @@ def _tell(view: View, seen: Seen, cursors: Cursors, jobs: list[tuple[int, Job]])
                     waits=found.waiting_for,
                     blocked=found.blocked_count,
                     blockers=found.blockers(walks.paths.found),
+                    moved_bytes=found.moved_bytes,
+                    moves=found.moves,
                 ),
             )
 
@@ -124,6 +126,8 @@ class _Drain:
             self._say(DIED)
         elif self._disk_lost():
             self._say(DISK_LEFT if self._left_behind() else DISK_BROKEN)
+        if walk.after is None:
+            walk.running.moved_bytes, walk.running.moves = self._job.moved_bytes, self._job.moves
         start = walk.after or (self._job.disk_id, ChunkId(0))
         page = self._view.replicas_of(self._server_id, start, limits.rows)
         here = [one for one in page if self._job.disk_id in (0, one[0])]

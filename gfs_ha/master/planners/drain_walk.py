@@ -52,6 +52,8 @@ class DrainRound:
     blocked: list[Blocked] = field(default_factory=list)
     blocked_count: int = 0
     reasons: Counter[str] = field(default_factory=Counter)  # Blocked chunks by what blocks them.
+    moved_bytes: int = 0  # What the job had moved at its beginning.
+    moves: int = 0
 
     @property
     def waiting_for(self) -> str:

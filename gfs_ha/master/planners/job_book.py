@@ -26,6 +26,19 @@ class JobLeft:
     waits: str = ""  # Why nothing of it is begun now, else empty.
     blocked: int = 0
     blockers: tuple[Blocker, ...] = ()
+    moved_bytes: int = -1  # What the job had moved when that was the rest; -1: not said.
+    moves: int = -1
+
+    def after(self, moved_bytes: int, moves: int) -> tuple[int, int]:
+        """Return what is left (bytes, moves) when a job has moved so much; -1: it cannot tell.
+
+        A look is some time old when it is told: what was moved since is no more in the rest.
+        """
+        left_bytes, left_moves = self.left_bytes, self.left_moves
+        if self.moved_bytes >= 0 and left_bytes >= 0:
+            left_bytes = max(0, left_bytes - max(0, moved_bytes - self.moved_bytes))
+            left_moves = max(0, left_moves - max(0, moves - self.moves))
+        return left_bytes, left_moves
 
 
 @dataclass(slots=True)

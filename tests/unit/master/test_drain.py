@@ -599,6 +599,20 @@ def test_a_drain_with_a_limit_begins_no_more_than_that_allows() -> None:
     assert house.job(number).moves == 15
 
 
+def test_what_was_moved_since_a_look_is_no_more_in_the_rest() -> None:
+    house = DrainHouse(5)
+    filled(house, 6)
+    number, shares = house.begin(3, bytes_per_s=LENGTH), [0.0]
+    while not house.done(number):
+        house.tick()
+        job = house.job(number)
+        left_bytes, left_moves = house.cursors.jobs.of(number).after(job.moved_bytes, job.moves)
+        if left_bytes >= 0:
+            assert (job.moved_bytes + left_bytes, job.moves + left_moves) == (6 * LENGTH, 6)
+            shares.append(job.moved_bytes / (6 * LENGTH))
+    assert shares == sorted(shares) and len(set(shares)) > 3, "it only goes on"
+
+
 def test_a_limit_of_one_drain_holds_no_other_one_back() -> None:
     house = DrainHouse(6)
     filled(house, 10, (1, 2, 3))
