@@ -154,6 +154,7 @@ class Scrubber:
                 ScrubFinding(one.found_ms, ChunkId(one.chunk_id), one.why) for one in state.finds
             ),
             unidentified=len(self._shelf.unidentified),
+            second=self._store.twins_on(self._shelf),
         )
 
     def _told(self, shown: str, note: str) -> str:
@@ -171,6 +172,7 @@ class Scrubber:
             try:
                 if recheck:
                     self._check_suspects()
+                    self._check_twins()
                     recheck = False
                 self._step()
             except Cancelled:
@@ -299,6 +301,11 @@ class Scrubber:
         for chunk_id in suspects:
             self._judge(chunk_id, check_replica(self._store, chunk_id, self._read_piece))
         self._drop_healed()
+
+    def _check_twins(self) -> None:
+        """Look at replicas beside which a disk brought back older ones: these are to go soon."""
+        for chunk_id in self._store.twins_of(self._shelf):
+            self._judge(chunk_id, check_replica(self._store, chunk_id, self._read_piece))
 
     def _drop_healed(self) -> None:
         with self._changed:

@@ -62,17 +62,43 @@ def _since(disk: ScrubFacts, wall_ms: int) -> str:
     return f"the first one began {(wall_ms - disk.began_ms) // _DAY_MS} days ago"
 
 
+def kept_text(disk: ScrubFacts) -> str:
+    """Return what slot files lie on a disk that no chunk claims; empty without any."""
+    second, other = disk.second, disk.unidentified - disk.second
+    parts = []
+    if second:
+        files = "1 slot file is a second replica" if second == 1 else f"{second} slot files are"
+        files += "" if second == 1 else " second replicas"
+        parts.append(f"{files}, older than what lies on this server, as a disk brings back")
+    if other:
+        files = "1 slot file" if other == 1 else f"{other} slot files"
+        parts.append(f"{files} no chunk claims: neither copy of the header can be read")
+    return "; ".join(parts)
+
+
 def _unidentified(name: str, disk: ScrubFacts) -> Finding:
-    files = "1 slot file" if disk.unidentified == 1 else f"{disk.unidentified} slot files"
+    ways = []
+    if disk.second:
+        ways.append(
+            "second replicas go by themselves, each once the newer one was read whole (soon after"
+            f" the start of {name}, or with the next scrub)"
+        )
+    if disk.unidentified > disk.second:
+        ways.append(
+            "what no chunk claims is kept: look at the disk, and move it away once no chunk is"
+            " below its goal"
+        )
     return Finding(
         "SLOTS_UNIDENTIFIED",
         WARNING,
-        f"{files} on disk {disk.disk_id:#x} of {name} no chunk claims: both copies of a header are"
-        " damaged, or another replica has its place",
-        "they are kept; what a disk brought back beside a newer copy goes with the next scrub; of"
-        " the others, look at the disk, and move them away once no chunk is below its goal",
+        f"disk {format_id(disk.disk_id)} of {name}: {kept_text(disk)}",
+        "; ".join(ways),
         subject=name,
-        facts=(("disk", format_id(disk.disk_id)), ("slot files", str(disk.unidentified))),
+        facts=(
+            ("disk", format_id(disk.disk_id)),
+            ("slot files", str(disk.unidentified)),
+            ("second replicas", str(disk.second)),
+        ),
     )
 
 

@@ -54,7 +54,8 @@ class ScrubFacts(Word, frozen=True):
     found_ever: int = 0  # Damaged replicas in the life of the disk, also those that reads found.
     begun: int = 0  # The number of the newest asked round that it has begun.
     finds: tuple[ScrubFinding, ...] = ()  # The newest, at most 16, oldest first.
-    unidentified: int = 0  # Slot files of which neither header tells the chunk; they are kept.
+    unidentified: int = 0  # Slot files that no chunk claims; they are kept.
+    second: int = 0  # Those of them that are second replicas; they go beside one that is whole.
 
 
 class GetScrub(Word, frozen=True, tag="get_scrub"):

@@ -35,6 +35,8 @@ from gfs_ha.chunk.dataport import ServerRun
 from gfs_ha.chunk.disk_memory import MemoryDisk, MemoryFile, PowerCut
 from gfs_ha.chunk.scrub import Scrubber
 from gfs_ha.chunk.scrub_check import check_replica
+from gfs_ha.chunk.scrub_plan import Round
+from gfs_ha.chunk.scrub_state import ScrubBook
 from gfs_ha.chunk.slots.format import DATA_OFFSET, State
 from gfs_ha.chunk.slots.spec import ReplicaSpec
 from gfs_ha.chunk.slots.store import ChunkStore
@@ -427,6 +429,42 @@ def test_what_came_back_beside_its_copy_goes_once_the_copy_was_read_whole() -> N
     scrubber._judge(CHUNK, checked)
     assert not slots(disks[A]) and store.unidentified == ()
     assert where(open_disks(disks, BOOT_ID + 1)) == B
+
+
+def test_what_came_back_goes_soon_after_the_start_and_not_with_the_next_round() -> None:
+    disks = blank(A, B)
+    sealed_on(open_disks({A: disks[A]}), A)
+    copy_to(open_disks({B: disks[B]}), B)
+    now_ms = RUNTIME.wall_ns() // 1_000_000
+    ScrubBook(disks[B]).keep(Round(number=1, began_ms=now_ms, ended_ms=now_ms))
+    store = open_disks(disks)
+    scrubber = Scrubber(store, lambda chunk_id, block: None, RUNTIME, shelf=shelf_of(store, B))
+    assert (store.twins_of(shelf_of(store, B)), store.twins_on(shelf_of(store, A))) == ([CHUNK], 1)
+    assert store.twins_of(shelf_of(store, A)) == [] and store.twins_on(shelf_of(store, B)) == 0
+    scrubber.start()
+    try:
+        deadline_s = RUNTIME.monotonic_s() + 60.0
+        while slots(disks[A]) and RUNTIME.monotonic_s() < deadline_s:
+            RUNTIME.sleep(0.01)
+        assert not slots(disks[A]) and store.unidentified == ()
+    finally:
+        assert scrubber.stop(60.0)
+    assert scrubber.facts().number == 1, "no round was needed"
+    assert store.twins_of(shelf_of(store, B)) == [] and store.twins_on(shelf_of(store, A)) == 0
+
+
+def test_second_replicas_are_counted_among_what_no_chunk_claims() -> None:
+    disks = blank(A, B)
+    sealed_on(open_disks({A: disks[A]}), A)
+    copy_to(open_disks({B: disks[B]}), B)
+    disks[A].create("00000077.slot").write(0, b"no header")
+    store = open_disks(disks)
+    told = {}
+    for disk_id in (A, B):
+        scrubber = Scrubber(store, lambda *_: None, RUNTIME, shelf=shelf_of(store, disk_id))
+        facts = scrubber.facts()
+        told[disk_id] = facts.unidentified, facts.second
+    assert told == {A: (2, 1), B: (0, 0)}
 
 
 def test_what_came_back_goes_too_when_the_copy_was_made_beside_it_on_its_own_disk() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from msgspec import structs
 from peers import ScriptedServer
 from test_chunks import allocate, put
 from trio import Client, Trio, wait_until
@@ -25,6 +26,7 @@ from gfs_ha.protocol.jobs import GetJob, JobStarted
 from gfs_ha.protocol.metadata import Done
 from gfs_ha.protocol.rebalance import GetRebalance, RebalanceStatus
 from gfs_ha.protocol.reports import GetChunks, GetHealth, HealthReport
+from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
 from gfs_ha.protocol.server_modes import ListPlaces, RemovalStep
 
 
@@ -35,6 +37,7 @@ class Shelved(ScriptedServer):
         super().__init__(trio, name, rack, start_id)
         self.first, self.second = self.disk_id, DiskId(self.disk_id + 1000)
         self.failed: dict[DiskId, str] = {}
+        self.ailing: dict[DiskId, str] = {}
         self.mounted = [self.first, self.second]
         self.registers_failed = True
 
@@ -52,6 +55,7 @@ class Shelved(ScriptedServer):
                 0,
                 self.failed.get(one, ""),
                 directory=f"/disks/{one}",
+                ailing=self.ailing.get(one, ""),
             )
             for one in self.mounted
         )
@@ -130,6 +134,27 @@ def test_a_draining_disk_takes_nothing_new_although_its_server_goes_on(
     assert client.ask(UndrainDisk("cs1", leaving.second)).error == "PreconditionFailed"
     job = client.ask(GetJob(started.number)).items[0]
     assert job.phase in ("cancelled", "done") and job.disk_id == leaving.second
+
+
+def test_what_ails_a_disk_and_what_it_keeps_is_told_with_it_and_it_takes_nothing_meanwhile(
+    client: Client, shelved: list[Shelved]
+) -> None:
+    ill = shelved[0]
+    nothing = (0,) * 9
+    read = ScrubFacts(ill.first, ScrubWanted(0, 0), "idle", "", 0, 0, False, *nothing)
+    ill.scrub = structs.replace(read, unidentified=2, second=2)
+    wait_until(lambda: row(client, ill.first).why, "it is told")
+    found = row(client, ill.first)
+    assert (found.state, found.why.split(",")[0]) == (
+        "in-service",
+        "2 slot files are second replicas",
+    )
+    ill.ailing = {ill.second: "EIO on sync"}
+    wait_until(lambda: row(client, ill.second).why, "it is told")
+    found = row(client, ill.second)
+    assert (found.state, found.why) == ("in-service", "it is looked whether it works: EIO on sync")
+    assert all(ill.second not in places(client) for _ in range(4))
+    assert any(ill.first in places(client) for _ in range(8)), "its server takes part"
 
 
 def test_a_failed_disk_counts_as_lost_while_its_server_lives(

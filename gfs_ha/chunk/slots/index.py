@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from gfs_ha.chunk.slots import listing
+from gfs_ha.chunk.slots.duplicates import Twins, drop_outlived
 from gfs_ha.chunk.slots.replica import Replica
 from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.errors import DiskFailed, UnknownReplica, WrongBirth
@@ -27,6 +28,7 @@ class ReplicaIndex:
         self._counts: Counter[DiskId] = Counter()
         # Those that heartbeats list in full: a million sealed ones must cost them nothing.
         self._unsettled: dict[ChunkId, Replica] = {}
+        self._twins: Twins = {}
 
     def _add(self, replica: Replica) -> None:
         """Have it here, instead of the one that was. Needs the lock."""
@@ -110,6 +112,32 @@ class ReplicaIndex:
     def unidentified(self) -> tuple[str, ...]:
         """Return the slot files that no chunk claims; they are kept until a person decides."""
         return tuple(name for shelf in self.shelves for name in shelf.unidentified)
+
+    def twins_of(self, shelf: Shelf) -> list[ChunkId]:
+        """Return the chunks of a disk that have a second replica on this server."""
+        with self._lock:
+            found = [self._replicas.get(chunk_id) for chunk_id in self._twins]
+        return [one.header.chunk_id for one in found if one and one.disk_id == shelf.disk_id]
+
+    def twins_on(self, shelf: Shelf) -> int:
+        """Return how many second replicas lie on a disk; they are unidentified, too."""
+        with self._lock:
+            return sum(place[0] is shelf for places in self._twins.values() for place in places)
+
+    def drop_twins(self, chunk_id: ChunkId) -> None:
+        """Remove what other disks have of a chunk whose replica was read whole (D6).
+
+        Raises: DiskFailed.
+        """
+        kept = self._replicas.get(chunk_id)
+        with self._lock:
+            twins = self._twins.pop(chunk_id, [])  # Whoever takes them sees to them alone.
+        try:
+            if kept is not None:
+                drop_outlived(kept.header, twins)
+        finally:
+            with self._lock:
+                self._twins |= {chunk_id: twins} if twins else {}
 
     @property
     def chunk_count(self) -> int:

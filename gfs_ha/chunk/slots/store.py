@@ -12,7 +12,7 @@ from gfs_ha.chunk.disk import Disk
 from gfs_ha.chunk.journal.journal import JOURNAL_SHAPE, JournalShape
 from gfs_ha.chunk.slots.answers import Proof
 from gfs_ha.chunk.slots.copy_slot import CopySlot
-from gfs_ha.chunk.slots.duplicates import drop_outlived, put_together
+from gfs_ha.chunk.slots.duplicates import put_together
 from gfs_ha.chunk.slots.format import Header, State
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.index import ReplicaIndex
@@ -379,21 +379,6 @@ class ChunkStore(ReplicaIndex):
         if replica is not None:
             replica.doubt("a block was found damaged")
             self._list_if_unsettled(chunk_id, replica)
-
-    def drop_twins(self, chunk_id: ChunkId) -> None:
-        """Remove what other disks have of a chunk whose replica was read whole (D6).
-
-        Raises: DiskFailed.
-        """
-        kept = self._replicas.get(chunk_id)
-        with self._lock:
-            twins = self._twins.pop(chunk_id, [])  # Whoever takes them sees to them alone.
-        try:
-            if kept is not None:
-                drop_outlived(kept.header, twins)
-        finally:
-            with self._lock:
-                self._twins |= {chunk_id: twins} if twins else {}
 
     def quarantine(self, chunk_id: ChunkId) -> None:
         """Keep a replica but serve it no more. Raises: UnknownReplica, DiskFailed."""

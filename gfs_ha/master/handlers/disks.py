@@ -27,6 +27,7 @@ from gfs_ha.master.muting import disk_key
 from gfs_ha.master.observed import DEAD as GONE
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.repairing import scene_now
+from gfs_ha.master.scrub_health import kept_text
 from gfs_ha.master.state.bounds import U64_MAX, check_range, fitting_text
 from gfs_ha.master.state.commands import LeaderCommand
 from gfs_ha.master.state.events import noted
@@ -127,6 +128,8 @@ class _Lister:
         if why and state == words.SILENT and server_state != LIVE:
             observed, now_s = self.desk.leading().observed, self.desk.now_s()
             why += f" (no heartbeat for {seconds_text(observed.age_s(server_id, now_s))})"
+        if not state and not why and scrub is not None:
+            why = kept_text(scrub)
         places = -1
         if mode is not None or state in (words.FAILED, words.LOST):
             places = self._count(server_id, disk.disk_id)
@@ -185,6 +188,8 @@ def _state_of(
         return words.SILENT, f"{server.name} is {server_state}"
     if facts is None:
         return words.SILENT, f"{server.name} has not told of it yet"
+    if facts.ailing:
+        return "", f"it is looked whether it works: {facts.ailing}"
     return "", facts.journal_trouble and f"its journal takes nothing: {facts.journal_trouble}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec import structs
 
 from gfs_ha.ids import DiskId, ServerId
@@ -89,12 +90,24 @@ def test_a_disk_with_much_damage_in_its_life_is_named() -> None:
     assert finding.code == "DISK_WORN" and "0x2 of cs2" in finding.message
 
 
-def test_slot_files_that_no_chunk_claims_are_told() -> None:
-    [finding] = scrub_findings(report(disk(1, unidentified=2)), NOW)
-    assert (
-        finding.code == "SLOTS_UNIDENTIFIED"
-        and "2 slot files on disk 0x1 of cs1" in finding.message
-    )
+@pytest.mark.parametrize(
+    ("unidentified", "second", "said", "not_said"),
+    [
+        (2, 0, "disk 0x1 of cs1: 2 slot files no chunk claims: neither", "second"),
+        (3, 3, "disk 0x1 of cs1: 3 slot files are second replicas, older", "neither copy"),
+        (1, 1, "disk 0x1 of cs1: 1 slot file is a second replica, older", "neither copy"),
+        (3, 2, "2 slot files are second replicas, ", "3 slot"),
+        (3, 2, "; 1 slot file no chunk claims: neither", "3 slot"),
+    ],
+)
+def test_slot_files_that_no_chunk_claims_are_told_as_what_they_are(
+    unidentified: int, second: int, said: str, not_said: str
+) -> None:
+    [finding] = scrub_findings(report(disk(1, unidentified=unidentified, second=second)), NOW)
+    assert finding.code == "SLOTS_UNIDENTIFIED"
+    assert said in finding.message and not_said not in finding.message
+    assert ("go by themselves" in finding.advice) == bool(second)
+    assert ("is kept" in finding.advice) == (unidentified > second)
 
 
 def test_very_many_late_disks_are_named_in_part() -> None:
