@@ -101,6 +101,13 @@ DISKS = (
     disk(1, failed="Input/output error, out since 14:02"),
     disk(2, mode="draining"),
 )
+
+
+def test_a_failed_disk_keeps_its_id_among_those_of_its_server() -> None:
+    shown = screen(ServerReport((replace(SERVERS[1], disks=DISKS),)), 400, wide=True)
+    assert "0xdfcaf9bf2ca56357, 0xdfcaf9bf2ca56358 failed, 0xdfcaf9bf2ca56359" in shown
+
+
 LEASE = LeaseRow(
     *(
         ChunkId(0x10000000001F2),

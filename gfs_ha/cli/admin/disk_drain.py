@@ -41,7 +41,7 @@ _FATES = ("leaves", "stays")  # in the place of these.
     examples="""
     gfsctl admin disks drain cs7:0x3f2a -n      # what would be moved, what cannot
     gfsctl admin disks drain cs7:0x3f2a         # begin; prints the job's id
-    gfsctl admin disks drain cs7:/disks/b       # named by its directory
+    gfsctl admin disks drain cs7:/disks/b       # named by its directory, or the end of it: cs7:b
     gfsctl admin disks drain 0x3f2a --wait      # with a bar; Ctrl-C only ends the waiting
     """,
 )

@@ -56,7 +56,8 @@ def drain(session: Session, /, **how: Any) -> None:
 
     Each copy is made elsewhere before the old one goes, so no chunk has fewer copies for it, and
     reads and writes go on. Appends are handed on to other servers. The job is done when the tables
-    place nothing there and the server's own tally says the same.
+    place nothing there and the server's own tally says the same. Exit status 4: it is empty, or a
+    job empties it; with -n also: it would not begin without -y.
     """
     _empty(session, how.pop("servers"), Emptying(**how))
 
