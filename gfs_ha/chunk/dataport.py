@@ -29,6 +29,7 @@ from gfs_ha.limits import FRAME_DEADLINE_S, STREAMS_MAX
 from gfs_ha.logs.requests import RequestLog
 from gfs_ha.logs.trace import traced
 from gfs_ha.net.answers import Deadline
+from gfs_ha.net.log_pages import own_page
 from gfs_ha.net.network import Address
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.net.streams import Stream, StreamNetwork
@@ -43,6 +44,7 @@ from gfs_ha.protocol.data import (
     request_length,
 )
 from gfs_ha.protocol.frames import FrameKind, encode_error, encode_frame
+from gfs_ha.protocol.logs import QUERY_BYTES_MAX, decode_query, encode_page
 from gfs_ha.protocol.rates import LoadFacts
 from gfs_ha.protocol.records import encode_tail_length
 from gfs_ha.protocol.usage import UsageFacts
@@ -264,6 +266,9 @@ class DataPort:
             told = encode_tail_length(self.primary.tail_length(request))
             stream.send_now(encode_frame(FrameKind.TAIL, op_id, told))
             return True
+        if request.op is Op.LOG:
+            self._serve_log(request, stream)
+            return True
         if request.flags & RequestFlag.REPAIR and self._pace is not None:
             deadline = Deadline(self._runtime, request.deadline_ms / 1000)
             with self._ticker.working(stream, op_id):
@@ -275,6 +280,17 @@ class DataPort:
         if self._lines is not None:
             self._lines.read(request, begun_s)
         return True
+
+    def _serve_log(self, request: DataRequest, stream: Stream) -> None:
+        """Answer with a page of log lines, which is small and comes from memory."""
+        if request.length > QUERY_BYTES_MAX:
+            raise ProtocolError(f"a question about a log of {request.length} bytes")
+        deadline = Deadline(self._runtime, min(FRAME_DEADLINE_S, request.deadline_ms / 1000))
+        query = memoryview(bytearray(request.length))
+        stream.receive(query, deadline.stall)
+        page = own_page(f"server {self._server_id}", decode_query(bytes(query)))
+        frame = encode_frame(FrameKind.LOG, request.op_id, encode_page(page))
+        stream.send([frame], deadline.hang_up)
 
     def _serve_push(self, request: DataRequest, stream: Stream) -> bool:
         if request.brings_records:

@@ -30,6 +30,7 @@ from gfs_ha.errors import (
 from gfs_ha.limits import OPERATION_TIMEOUT_S
 from gfs_ha.net.any_master import AnyMasterLink
 from gfs_ha.net.leader import LeaderLink
+from gfs_ha.net.masters import ask_master
 from gfs_ha.protocol.calls import Asked, AsOf, CallBody, CallReply, Reply, Request
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.reports import MasterFacts
@@ -126,6 +127,13 @@ class ClusterCalls:
     def facts_at(self, master: MasterAddress) -> MasterFacts:
         """Return what the master at an address says of itself. Raises: Unreachable, Denied…"""
         return self._link.facts_at(master)
+
+    def ask_master(self, name: str, request: Request, kind: type[T], timeout_s: float) -> T:
+        """Return what one master answers, whether it leads or not; not tried again.
+
+        Raises: Unreachable, Denied…, what it refuses.
+        """
+        return expect(ask_master(self._link.connections, name, request, timeout_s), kind)
 
     @property
     def consistency(self) -> Consistency:

@@ -19,6 +19,7 @@ from gfs_ha.client.extent_changes import ExtentChanges
 from gfs_ha.client.files import RemoteReader, RemoteWriter
 from gfs_ha.client.follower import Follower
 from gfs_ha.client.lanes import Lanes
+from gfs_ha.client.logs import Logs
 from gfs_ha.client.names import Names
 from gfs_ha.client.namespace import check_path
 from gfs_ha.client.operations import Operations
@@ -86,6 +87,9 @@ class Cluster(Names):
         self.config = config
         self.operations = Operations(connection.calls)
         self.policies = connection.policies  # How files are kept; see client/policies.py.
+        self.logs = Logs(  # The newest log lines of every process.
+            connection.calls, config.cluster.id, connection.runtime, connection.trace_id
+        )
         self.trees = Trees(connection)  # Checksums, comparison, one-way copying.
 
     @property
@@ -321,6 +325,7 @@ class Cluster(Names):
 
     def close(self) -> None:
         """End the session and hang up; what was not published is discarded."""
+        self.logs.close()
         self._connection.close()
 
     def __enter__(self) -> Cluster:

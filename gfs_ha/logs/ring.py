@@ -11,6 +11,7 @@ from gfs_ha.ids import TraceId
 from gfs_ha.limits import KIB, MIB
 from gfs_ha.logs.facts import line_text, trace_of
 from gfs_ha.logs.formats import module_of
+from gfs_ha.runtime import process_start_id
 
 RING_LINES_MAX = 16_000
 RING_CHARACTERS_MAX = 4 * MIB
@@ -53,6 +54,7 @@ class LogRing(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
+        self.run = process_start_id() >> 1 or 1  # Random, of this run of the process.
         self._number = 0
         self._all = _Kept(RING_LINES_MAX, RING_CHARACTERS_MAX)
         self._bad = _Kept(KEPT_LINES_MAX, KEPT_CHARACTERS_MAX)

@@ -22,6 +22,8 @@ from gfs_ha.protocol.calls import (
     CallReply,
     DatedReply,
     ReadTerms,
+    Reply,
+    Request,
 )
 from gfs_ha.protocol.codec import Failure, Hello, HelloReply, decode, encode
 from gfs_ha.protocol.reports import GetMasterFacts, MasterFacts
@@ -205,19 +207,30 @@ def read_answer(answer: bytes, count: int, dated: bool = False) -> Answer:
 
 def ask_facts(connections: MasterConnections, name: str) -> MasterFacts:
     """Return what one master says of itself. Raises: Unreachable, DeadlineExceeded, Denied…"""
-    context = encode(CallContext(int(PROBE_TIMEOUT_S * 1000), connections.trace_id))
-    body = encode((Asked(GetMasterFacts()),))
+    reply = ask_master(connections, name, GetMasterFacts(), PROBE_TIMEOUT_S)
+    if not isinstance(reply, MasterFacts):
+        raise ProtocolError(f"master {name} answered {type(reply).__name__} instead of facts")
+    return reply
+
+
+def ask_master(
+    connections: MasterConnections, name: str, request: Request, timeout_s: float
+) -> Reply:
+    """Return what one master answers, whether it leads or not.
+
+    Raises: Unreachable, DeadlineExceeded, Denied…, what it refuses.
+    """
+    context = encode(CallContext(int(timeout_s * 1000), connections.trace_id))
+    body = encode((Asked(request),))
     caller = connections.caller(name)
     try:
-        answer = caller.call(SERVE_METHOD, context, body, PROBE_TIMEOUT_S)
+        answer = caller.call(SERVE_METHOD, context, body, timeout_s)
         reply = read_answer(answer, 1).replies[0]
     except (Unreachable, ProtocolError):
         connections.drop(name)
         raise
     if isinstance(reply, Failure):
         raise reply.raised()
-    if not isinstance(reply, MasterFacts):
-        raise ProtocolError(f"master {name} answered {type(reply).__name__} instead of facts")
     return reply
 
 

@@ -19,6 +19,7 @@ from gfs_ha.protocol.fsck import FsckReply, FsckRequest
 from gfs_ha.protocol.garbage import GarbageReply, GarbageRequest
 from gfs_ha.protocol.jobs import JobReply, JobRequest
 from gfs_ha.protocol.live import LiveReply, LiveRequest
+from gfs_ha.protocol.logs import LogReply, LogRequest
 from gfs_ha.protocol.losses import LossReply, LossRequest
 from gfs_ha.protocol.metadata import LedMutation, MetadataReply, PureMutation, ReadRequest
 from gfs_ha.protocol.placement import PlacementReply, PlacementRequest
@@ -48,6 +49,7 @@ Request = (
     | DamageRequest
     | FsckRequest
     | LossRequest
+    | LogRequest
     | ScrubRequest
     | ServersRequest
     | ServerModeRequest
@@ -72,6 +74,7 @@ Reply = (
     | DamageReply
     | FsckReply
     | LossReply
+    | LogReply
     | ScrubReply
     | ServersReply
     | ServerModeReply

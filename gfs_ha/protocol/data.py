@@ -51,6 +51,7 @@ class Op(enum.IntEnum):
     BLOCKS = 3  # Read the whole CRC array of a sealed chunk.
     APPEND = 4  # Take the records that follow, as the primary of a tail; see records.py.
     TAIL_LENGTH = 5  # Tell how much of a tail every replica acknowledged.
+    LOG = 6  # Tell the newest log lines, as the `length` bytes say that follow; see logs.py.
 
 
 class Durability(enum.IntEnum):

@@ -30,6 +30,7 @@ class FrameKind(enum.IntEnum):
     ENDED = 6  # As PUSHED, but not all packets were taken: the stream ends with it.
     RECORDED = 7  # Records of an APPEND stream are on every replica: where each lies.
     TAIL = 8  # How much of a tail counts.
+    LOG = 9  # A page of log lines.
 
 
 class ReplicaAck(Word, frozen=True):

@@ -21,6 +21,8 @@ admin = Family(
         "top": Row(f"{_HERE}.top", "top", "The cluster live: servers, chunks, jobs, leases"),
         "health": Row(f"{_HERE}.health", "health", "What is not as it should be (exit 8)"),
         "events": Row(f"{_HERE}.events", "events", "What happened, in words; -f follows"),
+        "logs": Row(f"{_HERE}.logs", "logs", "What masters and chunkservers log; -f follows"),
+        "trace": Row(f"{_HERE}.trace", "trace", "One command's way through all of them"),
         "masters": Row(f"{_HERE}.masters", "masters", "The masters and every term that led"),
         "chunkservers": Row(f"{_HERE}.chunkservers", "chunkservers", "The chunkservers"),
         "disks": Row(f"{_HERE}.disks", "disks", "The disks of the chunkservers, one by one"),

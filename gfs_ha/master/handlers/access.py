@@ -22,6 +22,7 @@ from gfs_ha.protocol import (
     garbage,
     jobs,
     live,
+    logs,
     losses,
     metadata,
     placement,
@@ -112,6 +113,7 @@ ALLOWED: dict[type, frozenset[Role]] = {
     events.GetEvents: _ADMINS,
     live.GetLive: _ADMINS,
     usage.GetUsage: _ADMINS,
+    logs.ReadLog: _ADMINS,
     append.ListLeases: _ADMINS,
     append.ListLeaseHistory: _ADMINS,
     # Operators: what changes it.

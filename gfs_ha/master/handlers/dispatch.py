@@ -45,6 +45,7 @@ from gfs_ha.master.handlers.mutations import propose_for_client
 from gfs_ha.master.handlers.reading import READS, Reading, check_terms
 from gfs_ha.master.observed import Observed
 from gfs_ha.master.state.view import View
+from gfs_ha.net.log_pages import own_page
 from gfs_ha.net.network import Connection, Deferred
 from gfs_ha.protocol import append, control, metadata, reports, state_checks
 from gfs_ha.protocol import server_modes as mode_words
@@ -54,6 +55,7 @@ from gfs_ha.protocol.damage import VerifyChunk
 from gfs_ha.protocol.disks import DrainDisk, RemoveDisk, UndrainDisk
 from gfs_ha.protocol.events import MuteFinding
 from gfs_ha.protocol.jobs import ChangeJob
+from gfs_ha.protocol.logs import ReadLog
 from gfs_ha.protocol.losses import AcceptLoss
 from gfs_ha.protocol.rebalance import PlanRebalance, StartRebalance
 from gfs_ha.protocol.repair import SetBudget
@@ -166,6 +168,9 @@ class Dispatcher:
         kind = type(request)
         if kind is reports.GetMasterFacts:
             slot.reply(masters.master_facts(self._desk))
+            return
+        if kind is ReadLog:
+            slot.reply(own_page(self._desk.name, request))
             return
         if self._desk.reign is None and reading.takes(kind):
             reading.add(slot, request)

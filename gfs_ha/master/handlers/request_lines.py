@@ -26,6 +26,7 @@ from gfs_ha.protocol.append import FindRecords
 from gfs_ha.protocol.calls import Asked, CallBody
 from gfs_ha.protocol.codec import Failure, Word, decode, prepare
 from gfs_ha.protocol.garbage import RunGarbage
+from gfs_ha.protocol.logs import ReadLog
 from gfs_ha.protocol.metadata import (
     AllocateChunk,
     ChunkAllocated,
@@ -47,6 +48,7 @@ DONE = "done"
 # What changes nothing is told only when it fails or takes long.
 QUIET = (frozenset(READS) - {ReportReplica, RunGarbage}) | {
     GetMasterFacts,
+    ReadLog,
     FindRecords,
     PlanRebalance,
     CheckStates,

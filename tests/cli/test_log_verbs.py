@@ -1,0 +1,143 @@
+"""`gfsctl admin logs` and `admin trace`, asked of real masters and chunkservers."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+
+import pytest
+from gfsctl_program import Ended, Gfsctl
+
+from gfs_ha.client.data_room import DataRoom
+from gfs_ha.errors import ProtocolError
+from gfs_ha.ids import ChunkId, Epoch
+from gfs_ha.net.answers import AnswerReader, Deadline
+from gfs_ha.net.streams import TcpStreams
+from gfs_ha.protocol.data import DataRequest, Op, encode_request
+from gfs_ha.runtime import ThreadedRuntime
+
+SOON_S = 15.0  # Lines about requests are written within 0.2 s; a busy machine needs longer.
+
+
+def wait_for_line(gfsctl: Gfsctl, pattern: str, count: int = 1) -> list[dict[str, object]]:
+    """Return the lines with a text in them, once there are so many."""
+    until_s = time.monotonic() + SOON_S
+    while True:
+        items = gfsctl.ok("admin", "logs", "--grep", pattern, "-o", "json", "-n", "1000").json
+        found: list[dict[str, object]] = items["items"]
+        if len(found) >= count or time.monotonic() > until_s:
+            return found
+        time.sleep(0.1)
+
+
+def put(gfsctl: Gfsctl, path: str, length: int = 100_000) -> str:
+    """Put a file; return the trace of the command, as all processes tell it."""
+    (gfsctl.directory / "bytes").write_bytes(b"x" * length)
+    gfsctl.ok("put", "bytes", path)
+    lines = wait_for_line(gfsctl, f"what=publish on={path} ")
+    (trace,) = {str(line["trace"]) for line in lines}
+    return trace
+
+
+def test_a_put_is_traced_through_the_leader_and_every_server_of_its_chain(
+    gfsctl: Gfsctl, home: str
+) -> None:
+    trace = put(gfsctl, f"{home}/file")
+    wait_for_line(gfsctl, trace)
+    told = gfsctl.ok("admin", "trace", trace, "-o", "json").json
+    assert told["kind"] == "Trace" and {item["trace"] for item in told["items"]} == {trace}
+    pushed = [item["node"] for item in told["items"] if item["text"].startswith("push ")]
+    holders = gfsctl.library.operations.placement(f"{home}/file").items[0].chunk.replicas
+    assert sorted(pushed) == sorted(holder.name for holder in holders) and len(pushed) == 3
+    told_by_master = [item["text"] for item in told["items"] if item["node"].startswith("m")]
+    kinds = [re.findall(r"what=(\w+)", text)[0] for text in told_by_master]
+    for kind in ("open_session", "allocate_chunk", "finish_chunk", "publish"):
+        assert kind in kinds, kinds
+    times = [item["time_ms"] for item in told["items"]]
+    assert times == sorted(times)
+    screen = gfsctl.ok("admin", "trace", f"0x{trace.upper()}").out.decode()
+    assert f"trace   {trace}" in screen and "copies=3/3" in screen and "client=" not in screen
+
+
+def test_records_are_traced_to_the_servers_below_their_primary(gfsctl: Gfsctl, home: str) -> None:
+    gfsctl.ok("append", f"{home}/log", "--stdin-lines", stdin=b"one\ntwo\n")
+    (granted, *_) = wait_for_line(gfsctl, f"what=grant_append on={home}/log ")
+    lines = wait_for_line(gfsctl, "records=2 outcome=done")
+    assert granted["trace"] in {line["trace"] for line in lines}
+    told = gfsctl.ok("admin", "trace", str(granted["trace"]), "-o", "json").json["items"]
+    below = [item for item in told if item["text"].startswith("push ")]
+    assert len({item["node"] for item in below}) == 2
+
+
+def test_an_error_names_a_trace_that_can_be_looked_up(gfsctl: Gfsctl, home: str) -> None:
+    ended = gfsctl("mkdir", home, "-o", "json")
+    assert ended.status == 4
+    trace = json.loads(ended.err)["error"]["trace"]
+    wait_for_line(gfsctl, f"what=mkdir on={home} ", 2)
+    items = gfsctl.ok("admin", "trace", trace, "-o", "json").json["items"]
+    assert any("outcome=AlreadyExists" in item["text"] for item in items)
+    verbose = gfsctl("ls", f"{home}/none", "-v")
+    assert re.search(r"\(NotFound; trace [0-9a-f]{16}\)$", verbose.err.strip())
+    assert "; trace" not in gfsctl.refused(3, "ls", f"{home}/none")
+
+
+def test_logs_are_of_the_wanted_processes_and_in_order_of_time(gfsctl: Gfsctl, home: str) -> None:
+    put(gfsctl, f"{home}/file")
+    every = gfsctl.ok("admin", "logs", "--since", "1d", "-o", "json").json["items"]
+    assert {item["node"] for item in every} >= {"m1", "m2", "m3", "cs1", "cs2", "cs3", "cs4"}
+    assert [item["time_ms"] for item in every] == sorted(item["time_ms"] for item in every)
+    two = gfsctl.ok("admin", "logs", "m1", "cs2", "-o", "jsonl", "-n", "500").lines
+    assert {json.loads(line)["node"] for line in two} == {"m1", "cs2"}
+    few = gfsctl.ok("admin", "logs", "-n", "5", "-o", "json").json["items"]
+    assert len(few) == 5
+    assert gfsctl.ok("admin", "logs", "-n", "0").out == b""
+    line = gfsctl.ok("admin", "logs", "cs2", "-n", "1").out.decode()
+    assert re.match(r"\d{4}-\d\d-\d\dT\S+Z [A-Z]+ cs2 [a-z._]+: ", line)
+    levels = gfsctl.ok("admin", "logs", "--level", "warning", "-o", "json").json["items"]
+    assert levels and {item["level"] for item in levels} <= {"warning", "error", "critical"}
+
+
+def test_following_shows_what_is_logged_and_a_signal_ends_it_quietly(
+    gfsctl: Gfsctl, home: str
+) -> None:
+    follower = gfsctl.begin("admin", "logs", "-f", "-n", "1", "-o", "jsonl", "--grep", "what=")
+    assert follower.stdout is not None
+    seen = [json.loads(follower.stdout.readline())]
+    gfsctl.ok("mkdir", f"{home}/seen")
+    while f"what=mkdir on={home}/seen" not in seen[-1]["text"]:
+        seen.append(json.loads(follower.stdout.readline()))
+    numbers = [(line["node"], line["number"]) for line in seen]
+    assert len(set(numbers)) == len(numbers)
+    follower.send_signal(signal.SIGINT)
+    ended: Ended = gfsctl.end(follower)
+    assert ended.status == 130 and ended.err == ""
+
+
+def test_what_is_not_there_is_said_plainly(gfsctl: Gfsctl) -> None:
+    assert "there are m1" in gfsctl.refused(3, "admin", "logs", "nobody")
+    assert "no trace id" in gfsctl.refused(2, "admin", "trace", "3f2a")
+    assert "too old" in gfsctl.refused(3, "admin", "trace", "00000000000000ff")
+    assert "say 1h" in gfsctl.refused(2, "admin", "logs", "--since", "yesterday")
+    assert "characters" in gfsctl.refused(2, "admin", "logs", "--grep", "x" * 201)
+
+
+def test_a_data_port_refuses_questions_that_are_none(gfsctl: Gfsctl) -> None:
+    server = gfsctl.library.operations.servers().items[0]
+    runtime = ThreadedRuntime()
+    room = DataRoom(gfsctl.library.config.cluster.id, TcpStreams(runtime), runtime)
+    try:
+        for query, words in ((b"x" * 5000, "question about a log"), (b"\xc1", "no valid ReadLog")):
+            request = DataRequest(
+                *(Op.LOG, room.cluster, server.server_id, ChunkId(0), Epoch(0, 0), 0, len(query)),
+                *(3000, 1),
+            )
+            stream = room.streams.take((server.host, server.port))
+            reader = AnswerReader(stream, 1, Deadline(runtime, 3.0))
+            stream.send([encode_request(request), query], reader.stall)
+            with pytest.raises(ProtocolError, match=words):
+                reader.wait()
+            stream.close()
+    finally:
+        room.close()
