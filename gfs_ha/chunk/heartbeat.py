@@ -19,6 +19,7 @@ from gfs_ha.chunk.outbox import News
 from gfs_ha.errors import Denied, GfsError, ProtocolError, StaleEpoch, WrongDirectory
 from gfs_ha.ids import DiskId, ServerId, StartId
 from gfs_ha.limits import HEARTBEAT_PARK_S, LEASE_MS
+from gfs_ha.net.tls import Credentials
 from gfs_ha.protocol.calls import Asked, CallBody, CallReply, Request
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.control import (
@@ -113,6 +114,7 @@ class ServerFacts:
     machine: str
     start_id: StartId
     boot_id: int
+    credentials: Credentials | None = None
 
 
 def register(
@@ -352,6 +354,7 @@ class HeartbeatLanes:
                 tallies = ()
             # One that gets lost is asked for again.
             wanted, self._buckets_wanted = self._buckets_wanted, ()
+        credentials = self._facts.credentials
         return Heartbeat(
             server_id=self._facts.server_id,
             start_id=self._facts.start_id,
@@ -374,6 +377,7 @@ class HeartbeatLanes:
             repair=self._inventory.repair(),
             load=self._inventory.load(),
             usage=self._inventory.usage(),
+            certificate_until_ms=credentials.until_ms if credentials is not None else 0,
         )
 
     def _list_open(self) -> tuple[OpenReplica, ...]:

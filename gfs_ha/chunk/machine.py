@@ -41,6 +41,7 @@ class Machine:
     boot_id: int
     start_id: StartId
     requests: RequestLog | None = None  # What is told of requests; nothing in simulations.
+    credentials: Credentials | None = None
 
 
 def this_machine(
@@ -65,7 +66,8 @@ def this_machine(
         raise
     network = TcpNetwork(runtime, credentials=credentials)
     requests = RequestLog(runtime, logging.getLogger(f"{__package__}.requests"))
-    return Machine(tuple(found), network, TcpStreams(runtime), boot, start, requests)
+    streams = TcpStreams(runtime)
+    return Machine(tuple(found), network, streams, boot, start, requests, credentials)
 
 
 def close_all(found: list[FoundDisk] | tuple[FoundDisk, ...]) -> None:

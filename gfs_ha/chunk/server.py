@@ -89,6 +89,7 @@ class Chunkserver:
         self._found = machine.disks
         self._boot_id = machine.boot_id
         self._start_id = machine.start_id
+        self._credentials = machine.credentials
         self._requests = machine.requests
         try:
             self._disks = look_at(machine.disks, config.cluster.id, own.name)
@@ -316,14 +317,9 @@ class Chunkserver:
     def _facts(self, server_id: ServerId) -> ServerFacts:
         own = self._own
         return ServerFacts(
-            own.name,
-            server_id,
-            own.host,
-            own.port,
-            own.rack,
-            own.machine,
-            self._start_id,
-            self._boot_id,
+            *(own.name, server_id, own.host, own.port, own.rack, own.machine),
+            *(self._start_id, self._boot_id),
+            credentials=self._credentials,
         )
 
     def _pause(self, pause_s: float) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from gfs_ha.config import SettingsConfig
 from gfs_ha.limits import SPACE_FREE_BYTES_MIN, SPACE_FREE_SHARE_MIN
+from gfs_ha.master.certificate_health import TlsSymptoms, certificate_findings
 from gfs_ha.master.garbage_health import garbage_findings
 from gfs_ha.master.planner_guard import PlannerFault, planner_findings
 from gfs_ha.master.quorum import ERROR, WARNING, members_found, short_of_room
@@ -51,6 +52,7 @@ class Symptoms:
     planner_faults: tuple[PlannerFault, ...] = ()
     now_s: float = 0.0  # Of the clock that those are dated with.
     gone_disks: tuple[GoneDisk, ...] = ()  # That failed, or are lost.
+    tls: TlsSymptoms | None = None  # None: nobody shows certificates.
 
 
 def space_low(
@@ -82,6 +84,7 @@ def examine(symptoms: Symptoms) -> HealthReport:
         *_mistakes(symptoms),
         *planner_findings(symptoms.planner_faults, symptoms.now_s),
         *_settings(symptoms),
+        *certificate_findings(symptoms.tls, symptoms.wall_ns // 1_000_000),
     ]
     found.sort(key=lambda finding: finding.severity != ERROR)
     healthy = all(finding.severity != ERROR for finding in found)

@@ -77,6 +77,7 @@ class ServerFacts:
     led: Mapping[ChunkId, LedTail] = field(default_factory=dict)  # Tails whose appends it orders.
     scrub: tuple[ScrubFacts, ...] = ()  # Of its disks.
     repair: RepairFacts | None = None
+    certificate_until_ms: int = 0  # Wall time; 0: it shows none.
 
     @property
     def total_bytes(self) -> int:
@@ -155,6 +156,7 @@ class Observed:
         facts.led = {tail.chunk_id: tail for tail in beat.led[:TAILS_PER_SERVER_MAX]}
         facts.scrub = beat.scrub[:DISKS_PER_SERVER_MAX]
         facts.repair = beat.repair
+        facts.certificate_until_ms = beat.certificate_until_ms
         if beat.load is not None:
             self.loads.heard(beat.server_id, beat.load, now_s)
         if beat.usage is not None:

@@ -23,6 +23,7 @@ from gfs_ha.ids import Epoch, LogIndex
 from gfs_ha.kv.lmdb_kv import LmdbKV
 from gfs_ha.limits import RAFT_LOG_BYTES_MAX
 from gfs_ha.logs.requests import RequestLog
+from gfs_ha.master.certificates import CertificateWatch
 from gfs_ha.master.directory import MasterDirectory
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.dispatch import Dispatcher
@@ -160,6 +161,8 @@ class MasterServer:
         stopped = not [task for task in self._tasks if not task.join(timeout_s)]
         stopped &= self._recounter.stop(timeout_s)
         stopped &= self.verifier.stop(timeout_s)
+        if self._desk.certificates is not None:
+            stopped &= self._desk.certificates.stop(timeout_s)
         self._requests.stop()
         if not self._tasks:
             self._close_door()
@@ -221,6 +224,9 @@ class MasterServer:
             requests=self._requests,
         )
         self._dispatcher.furnish(self._desk)
+        if self._entry.credentials is not None:
+            watch = CertificateWatch(self._entry.credentials, self._facts_of_all, self._runtime)
+            self._desk.certificates = watch
         self._roles = RoleKeeper(self._desk, self._make_reign)
         self.housekeeper = Housekeeper(self._desk, self._roles, self._every_minute)
         measures = MasterMeasures(self._desk, self._door.stats, self._raft.commit_times)
@@ -234,6 +240,8 @@ class MasterServer:
     def _every_minute(self) -> None:
         self._kv.forget_dead_readers()
         self.verifier.every_minute()
+        if self._desk.certificates is not None and self._desk.reign is not None:
+            self._desk.certificates.look_around()
 
     def _stop_for_good(self, error: GfsError) -> None:
         self._raft.condemned(error)

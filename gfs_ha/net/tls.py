@@ -77,6 +77,11 @@ class Credentials:
         return self._newest().own
 
     @property
+    def until_ms(self) -> int:
+        """Return until when our own certificate is good, in milliseconds of wall time."""
+        return int(self.certificate.expires.timestamp() * 1000)
+
+    @property
     def revocations(self) -> Revocations:
         """Return what is revoked, as of the newest files."""
         return self._newest().revocations

@@ -375,6 +375,7 @@ class Heartbeat(Word, frozen=True, tag="heartbeat"):
     repair: RepairFacts | None = None
     load: LoadFacts | None = None  # None: by an older release.
     usage: UsageFacts | None = None  # Every few seconds.
+    certificate_until_ms: int = 0  # Wall time; 0: it shows none.
 
 
 class HeartbeatReply(Word, frozen=True, tag="heartbeat_reply"):

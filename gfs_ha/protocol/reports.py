@@ -59,6 +59,7 @@ class MasterFacts(Word, frozen=True, tag="master_facts"):
     members: tuple[MemberPlace, ...] = ()  # By its log; of one that has none yet, by its file.
     calls: CallFacts | None = None
     wall_ns: int = 0  # Its clock when it said this.
+    certificate_until_ms: int = 0  # Wall time; 0: it shows none.
 
 
 class LedTerm(Word, frozen=True):

@@ -67,9 +67,9 @@ class Closed:
         config.write_text(TLS + config.read_text())
         self.issue(PeerName(self.id, role, name), config.parent / "tls")
 
-    def issue(self, name: PeerName, place: Path) -> None:
+    def issue(self, name: PeerName, place: Path, days: int = 365) -> None:
         with authorities.opened(self.ca) as authority:
-            enrol(authority, name, [HOST], place, datetime.now(UTC))
+            enrol(authority, name, [HOST], place, datetime.now(UTC), days)
         self.places[name] = place
 
     def person(self, role: Role, name: str) -> Config:
@@ -244,6 +244,25 @@ def test_new_certificates_for_all_are_taken_over_while_they_run(closed: Closed) 
         held = Credentials(closed.places[name], closed.id, RUNTIME)
         assert held.certificate.serial not in {one.serial for one in before}
         assert not held.revocations.has(held.certificate)
+
+
+def test_an_end_that_is_near_is_found_while_it_can_be_mended(closed: Closed) -> None:
+    ends = {"m1", "m2", "m3", "cs1"}
+    short = [name for name in closed.members() if name.name in ends]
+    with gfs_ha.connect(closed.cluster.config_path) as root:
+
+        def found() -> set[str]:
+            items = root.operations.health().items
+            return {one.subject for one in items if one.code == "CERT_EXPIRES"}
+
+        assert not found()
+        for name in short:
+            closed.issue(name, closed.places[name], days=20)
+        # Masters are asked once a minute.
+        wait_until(lambda: found() == ends, "all four are found", 100.0)
+        for name in short:
+            closed.issue(name, closed.places[name])
+        wait_until(lambda: not found(), "new ones are heard of", 100.0)
 
 
 def test_a_daemon_does_not_start_with_what_is_not_its_own(closed: Closed) -> None:

@@ -11,6 +11,7 @@ from gfs_ha.errors import NotInitialized
 from gfs_ha.ids import ChunkId, ServerId, format_id
 from gfs_ha.limits import REPAIR_COPIES_MAX
 from gfs_ha.master.census import Presence, under_goal
+from gfs_ha.master.certificate_health import TlsSymptoms
 from gfs_ha.master.garbage_count import GarbageCount
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.chunk_reports import Describer
@@ -21,6 +22,7 @@ from gfs_ha.master.handlers.repair import repair_report
 from gfs_ha.master.handlers.scrub import scrub_report
 from gfs_ha.master.health import Symptoms, examine
 from gfs_ha.master.muting import told
+from gfs_ha.master.observed import Observed
 from gfs_ha.master.planners.plan import cluster_ms
 from gfs_ha.master.planners.queue import Tally
 from gfs_ha.master.reign import Reign
@@ -213,6 +215,7 @@ def health_of(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[H
         planner_faults=reign.guard.faults,
         now_s=desk.now_s(),
         gone_disks=tuple(islice(_gone_disks(view, reign), _GONE_DISKS_MAX)),
+        tls=_tls(desk, servers, observed),
     )
     found = told(
         examine(symptoms),
@@ -249,6 +252,15 @@ def _gone_disks(view: View, reign: Reign) -> Iterator[GoneDisk]:
                 page = view.replicas_of(server_id, (disk.disk_id, ChunkId(0)), PLACES_COUNTED_MAX)
                 places = sum(one == disk.disk_id for one, _ in page)
                 yield GoneDisk(server.name, disk.disk_id, places, disk.lost)
+
+
+def _tls(desk: Desk, servers: tuple[ServerRow, ...], observed: Observed) -> TlsSymptoms | None:
+    if desk.certificates is None:
+        return None
+    heard = ((one.name, observed.servers.get(one.server_id)) for one in servers)
+    return desk.certificates.symptoms(
+        (name, facts.certificate_until_ms) for name, facts in heard if facts is not None
+    )
 
 
 def _excused(

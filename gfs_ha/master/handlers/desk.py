@@ -10,6 +10,7 @@ from gfs_ha.config import Config, MasterAddress
 from gfs_ha.errors import DiskFailed, GfsError, NotReady
 from gfs_ha.kv.ordered import OrderedKV
 from gfs_ha.logs.requests import RequestLog
+from gfs_ha.master.certificates import CertificateWatch
 from gfs_ha.master.opener import Opener
 from gfs_ha.master.proposals import Proposer
 from gfs_ha.master.raft.contract import RaftStatus
@@ -44,6 +45,7 @@ class Desk:
     opener: Opener | None = None
     recounter: Recounter | None = None
     verifier: Verifier | None = None
+    certificates: CertificateWatch | None = None
     requests: RequestLog | None = None  # What is told of requests; nothing in simulations.
     calls: ServedCounter = field(init=False)
     usage: UsageBook = field(init=False)

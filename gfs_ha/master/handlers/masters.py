@@ -78,6 +78,7 @@ def master_facts(desk: Desk) -> MasterFacts:
         members=_places(desk, raft),
         calls=CallFacts(desk.calls.facts()),
         wall_ns=desk.runtime.wall_ns(),
+        certificate_until_ms=desk.certificates.until_ms if desk.certificates is not None else 0,
     )
 
 
