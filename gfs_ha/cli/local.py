@@ -168,6 +168,7 @@ def status(session: Session, directory: str | None) -> None:
                 "port": member.port,
                 "rack": member.rack or None,
                 "log": str(member.log),
+                "metrics_port": member.metrics_port or None,
             }
             for member in members
         ]

@@ -31,8 +31,8 @@ FINDINGS = gauge(
     *("code", "severity"),
 )
 MUTED = gauge("gfs_cluster_findings_muted", "Findings that an operator muted.")
-FILES = gauge("gfs_cluster_files", "Files.")
-DIRECTORIES = gauge("gfs_cluster_directories", "Directories.")
+FILES = gauge("gfs_cluster_files", "Files of all users.")
+DIRECTORIES = gauge("gfs_cluster_directories", "Directories, the root included.")
 SESSIONS = gauge("gfs_cluster_sessions", "Sessions of clients.")
 CHUNKS = gauge("gfs_cluster_chunks", "Chunks by state.", "state")
 COPIES = gauge(
@@ -108,8 +108,6 @@ def see_cluster(desk: Desk) -> ClusterSeen | None:
     now_s, observed = desk.now_s(), reign.observed
     with desk.kv.read() as reader:
         view = View(reader)
-        if view.settings() is None:
-            return None  # The first leader of all writes them in a moment.
         health, under = reign.board.health.get(
             desk.now_s, lambda: health_of(desk, view, server_rows(desk, view))
         )

@@ -30,7 +30,7 @@ _STOP_S = 2.0
 
 BUILD = gauge(
     *("gfs_build_info", "Always 1; what runs here, as labels."),
-    *("cluster", "role", "name", "version"),
+    *("cluster_id", "role", "name", "version"),
 )
 ALIVE = gauge("gfs_alive", "1 while all loops of the daemon turn, else 0; as /livez says.")
 READY = gauge("gfs_ready", "1 while the daemon serves what it is for, else 0; as /readyz says.")
