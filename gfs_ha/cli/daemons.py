@@ -204,7 +204,7 @@ def _run(serve: Callable[[], int]) -> None:
         logger = logging.getLogger(__name__)
         if logger.hasHandlers():  # Else it is said below, and nowhere else.
             logger.error("stopped error=%s reason=%s", error.code, error.message)
-        print(f"{error.code}: {error.message}", file=sys.stderr)
+        print(f"{_mark()}{error.code}: {error.message}", file=sys.stderr)
         status = error.exit_status
     except KeyboardInterrupt:
         status = 130
@@ -212,10 +212,17 @@ def _run(serve: Callable[[], int]) -> None:
         # The top of the process: whatever comes here is a mistake of ours.
         logging.getLogger(__name__).exception("stopped by an unexpected error")
         traceback.print_exc()
-        print(f"InternalError: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"{_mark()}InternalError: {type(error).__name__}: {error}", file=sys.stderr)
         status = 1
     sys.stdout.flush()
     sys.exit(status)
+
+
+def _mark() -> str:
+    """Return what tells the journal that a line is an error; nothing where nobody wants it."""
+    from gfs_ha.logs.priorities import is_journal, priority
+
+    return f"<{priority(logging.ERROR)}>" if is_journal(os.environ, 2) else ""
 
 
 def main() -> None:

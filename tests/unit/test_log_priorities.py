@@ -54,6 +54,21 @@ def test_a_json_line_is_one_document_behind_its_mark() -> None:
     assert [json.loads(line[3:])["message"] for line in found] == ["a", "b", "c", "d", "e", "f"]
 
 
+def test_why_a_daemon_did_not_start_is_an_error_in_the_journal() -> None:
+    reading, writing = os.pipe()
+    told = os.fstat(writing)
+    environ = os.environ | {"JOURNAL_STREAM": f"{told.st_dev}:{told.st_ino}"}
+    command = [sys.executable, "-m", "gfs_ha.cli.daemons", "master", "--config", "/nowhere.toml"]
+    with os.fdopen(reading) as journal:
+        try:
+            status = subprocess.run(command, stderr=writing, env=environ, timeout=60).returncode
+        finally:
+            os.close(writing)
+        assert status == 2
+        (line,) = journal.read().splitlines()
+    assert line.startswith("<3>ConfigError: /nowhere.toml: ")
+
+
 @pytest.mark.parametrize("where", ["nowhere", "other"])
 def test_no_line_to_anything_else_is_marked(where: str) -> None:
     assert all(not line.startswith("<") for line in lines(where, "text"))
