@@ -174,6 +174,21 @@ def test_a_disk_of_a_server_that_is_being_emptied_is_left_to_that_job() -> None:
     assert "job d-7 is emptying all of cs1 already" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("state", "why", "said"),
+    [
+        (DRAINED, "", "is in service"),
+        (FAILED, "EIO", "is not drained any more, and has failed"),
+        (LOST, "gone", "is not drained any more, and is lost"),
+        (SILENT, "cs1 is dead", "is in service once it is back: cs1 is dead"),
+    ],
+)
+def test_a_disk_that_is_taken_back_is_not_said_to_serve_if_it_does_not(
+    state: str, why: str, said: str
+) -> None:
+    assert disk_drain.back_text(replace(A, state=state, why=why, mode=DRAINED)) == said
+
+
 def test_other_disks_of_the_server_that_were_drained_are_the_way_out() -> None:
     disk_drain.check_drainable([A, OTHER], ())
     drained = replace(B, state=DRAINED, mode=DRAINED)

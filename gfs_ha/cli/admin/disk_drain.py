@@ -239,10 +239,21 @@ def undrain_disk(session: Session, disks: tuple[str, ...], dry_run: bool) -> Non
                 tell(name, f"would take back {name}, {row.mode}{job}")
             else:
                 session.operations.disks.undrain(row.server, row.disk_id, who)
-                tell(name, f"{name} is in service{job}")
+                tell(name, f"{name} {back_text(row)}{job}")
     if idle:
-        are = "is" if len(idle) == 1 else "are"
-        if states != {IN_SERVICE}:
-            how = f"no drain of it to take back ({', '.join(sorted(states))})"
-            raise PreconditionFailed(f"{', '.join(idle)}: {how}; see gfsctl admin disks ls")
-        raise PreconditionFailed(f"{', '.join(idle)} {are} in service already")
+        _refuse_idle(idle, states)
+
+
+def back_text(row: DiskStanding) -> str:
+    """Return how a disk stands that is not to be emptied any more."""
+    if row.state in (FAILED, LOST):
+        return f"is not drained any more, and {'has failed' if row.state == FAILED else 'is lost'}"
+    return f"is in service once it is back: {row.why}" if row.state == SILENT else "is in service"
+
+
+def _refuse_idle(idle: list[str], states: set[str]) -> None:
+    are = "is" if len(idle) == 1 else "are"
+    if states != {IN_SERVICE}:
+        how = f"no drain of it to take back ({', '.join(sorted(states))})"
+        raise PreconditionFailed(f"{', '.join(idle)}: {how}; see gfsctl admin disks ls")
+    raise PreconditionFailed(f"{', '.join(idle)} {are} in service already")

@@ -125,7 +125,7 @@ class _Drain:
         if self._state == GONE:
             self._say(DIED)
         elif self._disk_lost():
-            self._say(DISK_LEFT if self._left_behind() else DISK_BROKEN)
+            self._say(DISK_BROKEN if self._disk_failed() else DISK_LEFT)
         if walk.after is None:
             walk.running.moved_bytes, walk.running.moves = self._job.moved_bytes, self._job.moves
         start = walk.after or (self._job.disk_id, ChunkId(0))
@@ -162,7 +162,7 @@ class _Drain:
             return
         text = "its server is dead, and nothing is missed of it" if self._state == GONE else ""
         if not text and self._disk_lost():
-            text = DISK_GONE if self._left_behind() else DISK_FAILED
+            text = DISK_FAILED if self._disk_failed() else DISK_GONE
         self._made.proposals.append(SetJobPhase(self._number, RUNNING, DONE, text))
 
     def _disk_lost(self) -> bool:
@@ -170,6 +170,10 @@ class _Drain:
         disk_id = self._job.disk_id
         lost = self._scene.lost(Replica(self._server_id, disk_id))
         return bool(disk_id) and (lost or self._left_behind())
+
+    def _disk_failed(self) -> bool:
+        """Return whether its server tells of the disk as broken, be it in the tables or not."""
+        return (self._server_id, self._job.disk_id) in self._scene.repair.failed_disks
 
     def _left_behind(self) -> bool:
         """Return whether its server came back without the disk; it may be forgotten already."""
@@ -310,7 +314,12 @@ class _Drain:
         self._walk.pay(self._scene.seen.now_s, chunk.length, self._job.options.bytes_per_s)
 
     def _paid_ahead(self) -> bool:
-        """Return whether as much was begun as the limit of the job allows for now."""
+        """Return whether as much was begun as the limit of the job allows for now.
+
+        Nothing is moved off what is gone: there is nothing to hold back.
+        """
+        if self._state == GONE or self._disk_lost():
+            return False
         until_s = self._scene.seen.now_s + PAID_AHEAD_S
         return bool(self._job.options.bytes_per_s) and self._walk.paid_until_s > until_s
 

@@ -569,6 +569,19 @@ def test_a_drain_of_a_disk_that_fails_on_the_way_says_how_it_ended() -> None:
     assert drain.DISK_BROKEN in texts and texts[-1] == f"is done: {drain.DISK_FAILED}"
 
 
+def test_a_disk_that_its_server_registers_without_and_tells_of_as_failed_has_failed() -> None:
+    house = DrainHouse(4)
+    filled(house, 10)
+    number = house.begin(3, DISK_DRAIN, 103, bytes_per_s=1)
+    house.tick()
+    enroll(house, 3, 203)
+    house.on_disk[3] = set()
+    house.failed_disks.add((3, 103))
+    house.until(number, 20)
+    assert drain.DISK_LEFT not in told(house, number), "nor is it held back by the limit"
+    assert told(house, number)[-1] == f"is done: {drain.DISK_FAILED}"
+
+
 def test_a_drain_of_a_disk_that_was_empty_when_its_server_left_it_says_so() -> None:
     house = DrainHouse(4)
     number = house.begin(3, DISK_DRAIN, 103)
