@@ -113,7 +113,7 @@ def test_an_explanation_names_every_server_once_and_who_comes_next() -> None:
     assert rejected == {
         "cs4": "is above the high-water mark (99 %)",
         "cs5": "is on the machine of cs1",
-        "cs8": "is suspect",
+        "cs8": "is suspect (no heartbeat for 7 s)",
     }
     assert {row.name for row in told.open_to} == {"cs6", "cs7"}
     assert not told.misplaced
@@ -144,8 +144,8 @@ def test_a_chunk_that_lies_against_its_rule_is_told_with_what_will_be_done() -> 
     assert {row.why for row in told.if_lost if row.lost == "cs3"} == {"no good copy would be left"}
     assert {row.why for row in told.if_lost if row.lost == "cs1"} == {"its copy does not count now"}
     assert [row.why for row in told.holders] == [
-        "head of the chain; it is dead",
-        "same rack; it is dead",
+        "head of the chain; it is dead (no heartbeat for 7 s)",
+        "same rack; it is dead (no heartbeat for 7 s)",
         "same rack",
     ]
 

@@ -311,7 +311,7 @@ def test_what_the_rule_forbids_is_not_done_and_named() -> None:
     assert not any(breaks_of(fleet).values())
     job = fleet.job(number)
     assert job.phase == DONE and "cs1 at 50.0 %" in job.last_error
-    assert "by the rule of placement" in job.last_error and fleet.share(1) == 0.5
+    assert "the rule of placement" in job.last_error and fleet.share(1) == 0.5
 
 
 def test_a_server_in_maintenance_neither_gives_nor_takes() -> None:
