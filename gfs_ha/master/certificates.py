@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping
 from gfs_ha.errors import GfsError
 from gfs_ha.master.certificate_health import CertificateEnd, TlsSymptoms
 from gfs_ha.net.tls import Credentials
-from gfs_ha.pki.certificates import key_id
 from gfs_ha.protocol.reports import MasterFacts
 from gfs_ha.runtime import Runtime, Task
 
@@ -52,11 +51,8 @@ class CertificateWatch:
             if until_ms
         ]
         ends += [
-            CertificateEnd(
-                f"authority {key_id(one).hex()[:16]}",
-                int(one.not_valid_after_utc.timestamp() * 1000),
-            )
-            for one in self._credentials.authorities.certificates
+            CertificateEnd(f"authority {key_id.hex()[:16]}", int(ends_at.timestamp() * 1000))
+            for key_id, ends_at in self._credentials.trusted.items()
         ]
         expires = self._credentials.revocations.expires
         until_ms = 0 if expires is None else int(expires.timestamp() * 1000)

@@ -12,22 +12,16 @@ import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gfs_ha.errors import ConfigError, Denied, WrongCluster
 from gfs_ha.pki import files
-from gfs_ha.pki.certificates import (
-    Authorities,
-    PeerCertificate,
-    Revocations,
-    check_own,
-    describe_der,
-    load_authorities,
-    load_certificate,
-    load_key,
-    load_revocations,
-)
 from gfs_ha.pki.names import PeerName, Role
+from gfs_ha.pki.peers import PeerCertificate, Revocations
 from gfs_ha.runtime import Runtime
+
+if TYPE_CHECKING:
+    from gfs_ha.pki.certificates import Authorities
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +35,7 @@ _Signature = tuple[tuple[str, int, int, int], ...]
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     own: PeerCertificate
-    authorities: Authorities
+    trusted: dict[bytes, datetime]  # Key ids of authorities, the current one first; their ends.
     revocations: Revocations
     server: ssl.SSLContext
     client: ssl.SSLContext
@@ -87,9 +81,12 @@ class Credentials:
         return self._newest().revocations
 
     @property
-    def authorities(self) -> Authorities:
-        """Return who is trusted, as of the newest files."""
-        return self._newest().authorities
+    def trusted(self) -> dict[bytes, datetime]:
+        """Return the key ids of the authorities that are trusted and their ends, the newest first.
+
+        As of the newest files.
+        """
+        return dict(self._newest().trusted)
 
     @property
     def generation(self) -> int:
@@ -113,6 +110,8 @@ class Credentials:
         Raises: Denied when its certificate is none of ours, revoked or for another role;
         WrongCluster when it is of another cluster.
         """
+        from gfs_ha.pki.certificates import describe_der
+
         data = sock.getpeercert(binary_form=True)
         if data is None:
             raise Denied("the peer showed no certificate")
@@ -125,7 +124,7 @@ class Credentials:
         loaded = self._newest()
         if loaded.revocations.has(peer):
             raise Denied(f"the certificate of {peer.name} (serial {peer.serial:x}) is revoked")
-        if peer.authority not in loaded.authorities.ids:
+        if peer.authority not in loaded.trusted:
             raise Denied(f"the certificate of {peer.name} is of an authority not trusted any more")
         if peer.name.role not in roles:
             wanted = " or ".join(sorted(roles))
@@ -139,7 +138,7 @@ class Credentials:
         loaded = self._newest()
         return (
             not loaded.revocations.has(peer)
-            and peer.authority in loaded.authorities.ids
+            and peer.authority in loaded.trusted
             and peer.expires > self._now()
         )
 
@@ -185,18 +184,21 @@ class Credentials:
             self._directory,
             loaded.own.serial,
             loaded.own.expires.isoformat(),
-            len(loaded.authorities.certificates),
+            len(loaded.trusted),
             len(loaded.revocations.revoked),
         )
         self._check_list(loaded)
 
     def _load(self) -> _Loaded:
+        from gfs_ha.pki import certificates as pem
+
         at = self._directory
-        authorities = load_authorities(files.read(at / files.TRUSTED), at / files.TRUSTED)
-        certificate = load_certificate(files.read(at / files.CERTIFICATE), at / files.CERTIFICATE)
-        key = load_key(files.read_secret(at / files.KEY), at / files.KEY)
+        authorities = pem.load_authorities(files.read(at / files.TRUSTED), at / files.TRUSTED)
+        where = at / files.CERTIFICATE
+        certificate = pem.load_certificate(files.read(where), where)
+        key = pem.load_key(files.read_secret(at / files.KEY), at / files.KEY)
         try:
-            own = check_own(certificate, key, authorities)
+            own = pem.check_own(certificate, key, authorities)
         except ConfigError as error:
             raise ConfigError(f"{at / files.CERTIFICATE}: {error.message}") from error
         if own.name.cluster != self._cluster:
@@ -207,10 +209,10 @@ class Credentials:
         revocations = Revocations()
         if (at / files.REVOKED).exists():
             where = at / files.REVOKED
-            revocations = load_revocations(files.read(where), authorities, where)
+            revocations = pem.load_revocations(files.read(where), authorities, where)
         return _Loaded(
             own=own,
-            authorities=authorities,
+            trusted={pem.key_id(one): one.not_valid_after_utc for one in authorities.certificates},
             revocations=revocations,
             server=self._context(ssl.PROTOCOL_TLS_SERVER, authorities),
             client=self._context(ssl.PROTOCOL_TLS_CLIENT, authorities),

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from gfs_ha.errors import Denied, GfsError, ProtocolError
 from gfs_ha.limits import KIB, TLS_HANDSHAKE_BYTES_MAX
 from gfs_ha.net.tls import Credentials
-from gfs_ha.pki.certificates import PeerCertificate
 from gfs_ha.pki.names import Role
+from gfs_ha.pki.peers import PeerCertificate
 
 # The most that one record carries. Reading so much at once leaves nothing decrypted in OpenSSL;
 # feeding and sealing no more at once keeps its buffers, which never shrink, at this size.

@@ -31,15 +31,9 @@ from gfs_ha.errors import (
     UsageError,
 )
 from gfs_ha.pki import files
-from gfs_ha.pki.certificates import (
-    PeerCertificate,
-    describe,
-    load_certificate,
-    load_key,
-    load_lists,
-    to_pem,
-)
+from gfs_ha.pki.certificates import describe, load_certificate, load_key, load_lists, to_pem
 from gfs_ha.pki.names import PeerName, Role, make_name
+from gfs_ha.pki.peers import PeerCertificate
 from gfs_ha.pki.requests import key_pem
 from gfs_ha.pki.signing import (
     CERTIFICATE_DAYS_MAX,

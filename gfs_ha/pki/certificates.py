@@ -12,21 +12,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gfs_ha.errors import ConfigError, Denied
-from gfs_ha.pki.names import PeerName, parse_uri
+from gfs_ha.pki.names import parse_uri
+from gfs_ha.pki.peers import PeerCertificate, Revocations
 
 TRUSTED_MAX = 8  # Certificates in one ca.pem; a rotation needs two.
 WARN_BEFORE = timedelta(days=30)
-
-
-@dataclass(frozen=True, slots=True)
-class PeerCertificate:
-    """A certificate that was verified: whose it is, and what decides whether it stays good."""
-
-    name: PeerName
-    serial: int
-    authority: bytes  # Key id of the authority that signed it.
-    expires: datetime
-    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +37,6 @@ class Authorities:
     def issuer_of(self, authority: bytes) -> x509.Certificate | None:
         """Return the one of that key id."""
         return next((one for one in self.certificates if key_id(one) == authority), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Revocations:
-    """What the lists of revoked certificates say. A list is for the authority that signed it.
-
-    One that has run out still counts: what it revokes stays revoked, only news may be missing.
-    """
-
-    revoked: frozenset[tuple[bytes, int]] = frozenset()  # (authority, serial)
-    expires: datetime | None = None  # The earliest end of a list; None: there is no list.
-
-    def has(self, certificate: PeerCertificate) -> bool:
-        """Return True when the certificate is revoked."""
-        return (certificate.authority, certificate.serial) in self.revoked
 
 
 def to_pem(certificate: x509.Certificate) -> bytes:

@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from gfs_ha.pki.certificates import (
-    WARN_BEFORE,
-    Authorities,
-    PeerCertificate,
-    Revocations,
-    days_left,
-    key_id,
-)
+from gfs_ha.pki.certificates import WARN_BEFORE, Authorities, days_left, key_id
+from gfs_ha.pki.peers import PeerCertificate, Revocations
 
 LIST_WARN_BEFORE = timedelta(days=7)
 _DAY = timedelta(days=1)

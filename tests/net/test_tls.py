@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -17,9 +19,9 @@ from gfs_ha.net.tls import LOOK_S, Credentials
 from gfs_ha.pki import authority as authorities
 from gfs_ha.pki import files
 from gfs_ha.pki.authority import Authority
-from gfs_ha.pki.certificates import PeerCertificate
 from gfs_ha.pki.enrolment import enrol, give_trust
 from gfs_ha.pki.names import EVERYBODY, PeerName, Role
+from gfs_ha.pki.peers import PeerCertificate
 from gfs_ha.runtime import ThreadedRuntime
 
 NOW = datetime.now(UTC)
@@ -344,3 +346,11 @@ def test_credentials_become_nobody_else_while_they_run(
     watch.ahead_s += LOOK_S
     assert m1.generation == 1 and m1.own.name == "m1"
     assert "is that of master m2, not of master m1" in caplog.text
+
+
+def test_who_shows_no_certificates_does_not_wait_for_the_library_that_reads_them() -> None:
+    code = (
+        "import sys, gfs_ha.client.filesystem, gfs_ha.chunk.server;"
+        "sys.exit('cryptography' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

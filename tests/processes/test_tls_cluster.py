@@ -23,9 +23,10 @@ from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.net.tls import Credentials
 from gfs_ha.pki import authority as authorities
 from gfs_ha.pki import files
-from gfs_ha.pki.certificates import PeerCertificate, describe, load_certificate
+from gfs_ha.pki.certificates import describe, load_certificate
 from gfs_ha.pki.enrolment import enrol, give_trust
 from gfs_ha.pki.names import PeerName, Role
+from gfs_ha.pki.peers import PeerCertificate
 from gfs_ha.protocol.calls import Asked, Request
 from gfs_ha.protocol.codec import Failure, Hello
 from gfs_ha.protocol.control import Heartbeat

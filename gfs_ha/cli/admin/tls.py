@@ -14,8 +14,9 @@ from gfs_ha.cli.names import printable
 from gfs_ha.cli.options import TABLE, WIDE
 from gfs_ha.cli.session import Session
 from gfs_ha.cli.verb import Family, Row
-from gfs_ha.pki.certificates import PeerCertificate, days_left
+from gfs_ha.pki.certificates import days_left
 from gfs_ha.pki.names import Role
+from gfs_ha.pki.peers import PeerCertificate
 from gfs_ha.protocol.codec import Word
 
 P = ParamSpec("P")

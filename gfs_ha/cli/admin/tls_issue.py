@@ -13,9 +13,10 @@ from gfs_ha.cli.verb import Verb
 from gfs_ha.errors import AlreadyExists, UsageError
 from gfs_ha.pki import files
 from gfs_ha.pki.authority import Authority, create, is_authority, opened
-from gfs_ha.pki.certificates import PeerCertificate, describe, load_certificate
+from gfs_ha.pki.certificates import describe, load_certificate
 from gfs_ha.pki.enrolment import answer, ask, enrol
 from gfs_ha.pki.names import SERVING, PeerName, Role, make_name
+from gfs_ha.pki.peers import PeerCertificate
 from gfs_ha.pki.requests import alternatives, read_request
 from gfs_ha.pki.signing import CERTIFICATE_DAYS_DEFAULT, CERTIFICATE_DAYS_MAX
 

@@ -21,7 +21,6 @@ from gfs_ha.pki.authority import is_authority, opened
 from gfs_ha.pki.certificates import (
     WARN_BEFORE,
     Authorities,
-    Revocations,
     check_own,
     days_left,
     key_id,
@@ -30,6 +29,7 @@ from gfs_ha.pki.certificates import (
     load_key,
     load_revocations,
 )
+from gfs_ha.pki.peers import Revocations
 from gfs_ha.pki.standing import certificate_troubles, troubles
 from gfs_ha.protocol.codec import Word
 

@@ -13,14 +13,9 @@ from gfs_ha.errors import Busy, ConfigError, Denied, LimitExceeded, NotFound, Us
 from gfs_ha.pki import authority as module
 from gfs_ha.pki import files
 from gfs_ha.pki.authority import Authority, create, opened
-from gfs_ha.pki.certificates import (
-    Revocations,
-    describe,
-    load_authorities,
-    load_certificate,
-    load_revocations,
-)
+from gfs_ha.pki.certificates import describe, load_authorities, load_certificate, load_revocations
 from gfs_ha.pki.names import PeerName, Role, parse_uri
+from gfs_ha.pki.peers import Revocations
 from gfs_ha.pki.requests import make_key
 from gfs_ha.pki.standing import ending, troubles
 
