@@ -21,6 +21,11 @@ _SERVERS = frozenset({Role.MASTER})  # Who has a door.
 
 _SHAKE_BYTES = 16 * KIB
 _TLS, _HELLO = "TLS handshake", "hello"
+# What a port does to a peer whose `security` is not its own.
+_HINTS = {
+    _TLS: " (as a port without TLS does)",
+    _HELLO: " (at a port with TLS, peers without it are reset)",
+}
 
 
 class Wire:
@@ -195,4 +200,7 @@ class Wire:
 
     def _hung_up(self, what: str, error: OSError | None) -> Unreachable:
         reason = "" if error is None else f": {error.strerror or error}"
-        return Unreachable(f"{self._where} hung up on the {what}{reason}", sent=0)
+        hint = ""
+        if isinstance(error, ConnectionResetError) and (what == _TLS or self._tls is None):
+            hint = _HINTS[what]
+        return Unreachable(f"{self._where} hung up on the {what}{reason}{hint}", sent=0)

@@ -7,10 +7,12 @@ import os
 import socket
 import ssl
 import struct
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -19,6 +21,7 @@ from tls_house import TlsHouse
 
 from gfs_ha.checksum import crc32c
 from gfs_ha.limits import PROTOCOL_VERSION, RAFT_FRAME_BYTES_MAX
+from gfs_ha.master.raft.transport import _most_from_one_host
 from gfs_ha.pki.names import PeerName, Role
 
 
@@ -120,7 +123,7 @@ def revoked(house: TlsHouse) -> ssl.SSLContext:
 
 
 def of_another_authority(house: TlsHouse) -> ssl.SSLContext:
-    other = TlsHouse(house.root / "another", house.cluster)
+    other = TlsHouse(Path(tempfile.mkdtemp(dir=house.root)), house.cluster)
     return other.careless(other.enrol(Role.MASTER, "m3"))
 
 
@@ -211,6 +214,13 @@ def test_what_a_master_says_that_is_no_handshake_is_dropped(steady: Cluster, dat
     context = house(steady).careless(house(steady).root / "master-m2")
     Stranger(steady, context).says(data)
     assert steady.leader().propose(b"fine").error is None
+
+
+def test_of_too_many_strangers_the_oldest_of_the_busiest_host_goes() -> None:
+    remotes = ["10.0.0.9:1", "10.0.0.7:5", "10.0.0.7:6", "10.0.0.8:1", "10.0.0.7:7"]
+    strangers = [SimpleNamespace(remote=remote) for remote in remotes]
+    assert _most_from_one_host(strangers).remote == "10.0.0.7:5"  # type: ignore[arg-type]
+    assert _most_from_one_host(strangers[:1]).remote == "10.0.0.9:1"  # type: ignore[arg-type]
 
 
 HALVES = {
