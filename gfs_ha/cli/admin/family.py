@@ -23,6 +23,7 @@ admin = Family(
         "events": Row(f"{_HERE}.events", "events", "What happened, in words; -f follows"),
         "logs": Row(f"{_HERE}.logs", "logs", "What masters and chunkservers log; -f follows"),
         "trace": Row(f"{_HERE}.trace", "trace", "One command's way through all of them"),
+        "bundle": Row(f"{_HERE}.bundle", "bundle", "One archive for support, without secrets"),
         "masters": Row(f"{_HERE}.masters", "masters", "The masters and every term that led"),
         "chunkservers": Row(f"{_HERE}.chunkservers", "chunkservers", "The chunkservers"),
         "disks": Row(f"{_HERE}.disks", "disks", "The disks of the chunkservers, one by one"),

@@ -16,8 +16,9 @@ from gfs_ha.errors import (
     ProtocolError,
     WrongCluster,
 )
-from gfs_ha.ids import NO_SESSION, SessionId
+from gfs_ha.ids import NO_SESSION, SessionId, TraceId
 from gfs_ha.limits import PROTOCOL_VERSION, REQUEST_DEADLINE_S, REQUESTS_PER_CALL_MAX
+from gfs_ha.logs.trace import traced
 from gfs_ha.master.handlers import (
     appended,
     appends,
@@ -62,6 +63,8 @@ from gfs_ha.protocol.repair import SetBudget
 from gfs_ha.protocol.scrub import ChangeScrub, StartScrub
 
 logger = logging.getLogger(__name__)
+
+_TRACE_MASK = (1 << 63) - 1
 
 Led = Callable[[Desk, Any, Slot], None]
 
@@ -149,19 +152,21 @@ class Dispatcher:
         dated_by = "" if told.terms is None else self._desk.name
         parked = any(type(one.request) is control.Heartbeat for one in asked)
         client = client_of(connection.identity)
-        meter = None if parked else CallMeter(self._desk, client, asked, told.trace_id)
+        trace_id = TraceId(told.trace_id & _TRACE_MASK)  # Whatever a peer sends.
+        meter = None if parked else CallMeter(self._desk, client, asked, trace_id)
         if parked and self._desk.requests is not None:
             self._desk.requests.beat(client)
         call = Call(self._desk.runtime, len(asked), timeout_s, dated_by, meter)
         reading = Reading(self._desk, call, told.terms)
-        for position, one in enumerate(asked):
-            slot = Slot(call, position, one.session_id, one.sequence, one.window_start)
-            try:
-                admit(self._desk, connection.certificate, one.request)
-                self._route(slot, one.request, reading)
-            except GfsError as error:
-                slot.fail(self._desk.weigh(error))
-        reading.begin()
+        with traced(trace_id):
+            for position, one in enumerate(asked):
+                slot = Slot(call, position, one.session_id, one.sequence, one.window_start)
+                try:
+                    admit(self._desk, connection.certificate, one.request)
+                    self._route(slot, one.request, reading)
+                except GfsError as error:
+                    slot.fail(self._desk.weigh(error))
+            reading.begin()
         return call.deferred
 
     def _route(self, slot: Slot, request: Any, reading: Reading) -> None:
