@@ -112,7 +112,7 @@ def master(
         if config.master is None:
             raise ConfigError(f"{config.path}: has no [master]; this file is not one of a master")
         if check_config:
-            return _say_right(config)
+            return _say_right(config, "master", config.master.name)
         _settle(config, config.master.name, log_level, log_format, log_file)
         from gfs_ha.master.server import recover_master, run_master
 
@@ -153,7 +153,7 @@ def chunkserver(
                 f"{config.path}: has no [chunkserver]; this file is not one of a chunkserver"
             )
         if check_config:
-            return _say_right(config)
+            return _say_right(config, "chunkserver", config.chunkserver.name)
         _settle(config, config.chunkserver.name, log_level, log_format, log_file)
         from gfs_ha.chunk.server import run_chunkserver
 
@@ -181,8 +181,17 @@ def _ask(text: str) -> str:
     return line
 
 
-def _say_right(config: Config) -> int:
-    click.echo(f"{config.path}: right (cluster {config.cluster.id})")
+def _say_right(config: Config, role: str, name: str) -> int:
+    until = ""
+    if config.tls_directory is not None:
+        from gfs_ha.net.entry import server_credentials
+        from gfs_ha.pki.names import Role
+        from gfs_ha.runtime import ThreadedRuntime
+
+        credentials = server_credentials(config, Role(role), name, ThreadedRuntime())
+        assert credentials is not None, "there is a directory"
+        until = f"; its certificate is good until {credentials.certificate.expires:%Y-%m-%d}"
+    click.echo(f"{config.path}: right (cluster {config.cluster.id}){until}")
     return 0
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -226,3 +228,29 @@ def test_trust_writes_only_into_directories_of_nodes(tls: Tls, tmp_path: Path) -
     (tmp_path / "node").mkdir()
     assert "would write" in tls.ok("trust", "node", "-n")
     assert not list((tmp_path / "node").iterdir())
+
+
+def test_a_daemon_says_beforehand_whether_its_certificate_is_right(
+    tls: Tls, tmp_path: Path
+) -> None:
+    (tmp_path / "m1.toml").write_text(
+        'security = "tls"\n[cluster]\nid = "prod"\n[[cluster.masters]]\nname = "m1"\n'
+        'host = "127.0.0.1"\nport = 1\nraft_port = 2\n[master]\nname = "m1"\ndirectory = "data"\n'
+    )
+
+    def check() -> tuple[int, str]:
+        command = [sys.executable, "-m", "gfs_ha.cli.daemons", "master", "--check-config"]
+        done = subprocess.run(
+            [*command, "--config", "m1.toml"], capture_output=True, text=True, timeout=60
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    status, told = check()
+    assert status == 2 and "tls/ca.pem: cannot be read" in told
+    tls.ok("issue", "m2", "--role", "master", "--host", "127.0.0.1", "--out", "tls")
+    status, told = check()
+    assert status == 2 and "holds the certificate of master m2, this is master m1" in told
+    (tmp_path / "tls/cert.pem").unlink()
+    tls.ok("issue", "m1", "--role", "master", "--host", "127.0.0.1", "--out", "tls")
+    status, told = check()
+    assert status == 0 and "right (cluster prod); its certificate is good until 20" in told
