@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 LOOK_S = 2.0  # Between two looks at the files.
 _NAMES = (files.TRUSTED, files.REVOKED, files.CERTIFICATE, files.KEY)
 
-# (name, modification time in ns, length, inode) of each file that is there.
+# (name, time of change in ns, length, inode) of each file that is there; a chmod is a change, too.
 _Signature = tuple[tuple[str, int, int, int], ...]
 
 
@@ -55,7 +55,7 @@ class Credentials:
         self._runtime = runtime
         self._lock = runtime.lock()
         self._generation = 1
-        self._signature = self._sign()
+        self._signature = self._doubted = self._sign()
         self._loaded = self._load()
         self._look_again_s = runtime.monotonic_s() + LOOK_S
         self._check_clock(self._loaded)
@@ -166,16 +166,18 @@ class Credentials:
             if self._loaded.revocations.expires and not loaded.revocations.expires:
                 raise ConfigError(f"{files.REVOKED} is gone, or of nobody who is trusted")
         except ConfigError as error:
-            if self._sign() == signature:  # Else they were being written: the next look.
+            # One file is written after the other: what is wrong at two looks stays so.
+            if signature == self._doubted:
                 self._signature = signature
                 logger.error(
                     "new credentials not taken, the ones before stay directory=%s reason=%s",
                     self._directory,
                     error.message,
                 )
+            self._doubted = signature
             return
         if self._sign() != signature:
-            return
+            return  # They are being written: the next look.
         self._signature = signature
         self._loaded = loaded
         self._generation += 1
@@ -248,7 +250,7 @@ class Credentials:
                 facts = (self._directory / name).stat()
             except OSError:
                 continue
-            found.append((name, facts.st_mtime_ns, facts.st_size, facts.st_ino))
+            found.append((name, facts.st_ctime_ns, facts.st_size, facts.st_ino))
         return tuple(found)
 
     def _check_clock(self, loaded: _Loaded) -> None:
