@@ -59,6 +59,7 @@ def test_without_descriptors_a_peer_is_turned_away_with_the_reserve() -> None:
         port.close()
 
 
+@pytest.mark.parametrize("house", ["clear"], indirect=True)  # It speaks by hand.
 def test_a_port_that_lost_its_reserve_is_left_alone_for_a_moment(
     house: House, door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,7 +144,7 @@ def test_a_door_refuses_a_stranger_and_says_so(
     assert reason in caplog.text
     assert honest.call(ECHO, b"", b"x", PATIENCE_S) == b"/x"
     assert [method for method, _, _ in service.asked] == [ECHO], "nothing of it was served"
-    assert door.stats().connections == 1
+    wait_for(lambda: door.stats().connections == 1, "it to be gone")
 
 
 def knock(port: int, context: ssl.SSLContext) -> bytes:
