@@ -12,13 +12,14 @@ from gfs_ha.ids import ServerId
 from gfs_ha.master.census import BUCKETS
 from gfs_ha.master.handlers.admin import health_of, server_rows
 from gfs_ha.master.handlers.desk import Desk
-from gfs_ha.master.handlers.overview import overview_of
+from gfs_ha.master.handlers.overview import lease_totals, repair_totals, server_totals
 from gfs_ha.master.observed import DEAD, LIVE, SUSPECT
 from gfs_ha.master.planner_guard import PlannerFault
+from gfs_ha.master.state.jobs import running_jobs
 from gfs_ha.master.state.records import Counters
 from gfs_ha.master.state.view import View
 from gfs_ha.metrics.exposition import Samples, counter, gauge
-from gfs_ha.protocol.overview import Overview
+from gfs_ha.protocol.overview import LeaseTotals, RepairTotals, ServerTotals
 from gfs_ha.protocol.reports import HealthReport
 
 SERVERS_LISTED_MAX = 512  # With metrics of their own here; all have an endpoint of their own.
@@ -88,7 +89,11 @@ class SeenServer:
 class ClusterSeen:
     """What the leader knows at one moment."""
 
-    overview: Overview
+    totals: ServerTotals
+    leases: LeaseTotals
+    repair: RepairTotals
+    goals: tuple[tuple[int, tuple[int, ...]], ...]  # Chunks by copies (BUCKETS), by their goal.
+    jobs: int
     health: HealthReport
     under_count: int
     counters: Counters
@@ -111,21 +116,34 @@ def see_cluster(desk: Desk) -> ClusterSeen | None:
         health, under = reign.board.health.get(
             desk.now_s, lambda: health_of(desk, view, server_rows(desk, view))
         )
-        overview = reign.board.overview.get(desk.now_s, lambda: overview_of(desk, view))
+        rows = view.servers()
+        totals, leases, repair = reign.board.totals.get(
+            desk.now_s,
+            lambda: (
+                server_totals(desk, view, rows),
+                lease_totals(desk, view),
+                repair_totals(desk, view),
+            ),
+        )
 
         def seen(server_id: ServerId, name: str, rack: str) -> SeenServer:
             state, age_s = observed.state(server_id, now_s), observed.age_s(server_id, now_s)
             return SeenServer(name, rack, state, age_s)
 
-        listed = view.servers()[:SERVERS_LISTED_MAX]
         return ClusterSeen(
-            overview=overview,
+            totals=totals,
+            leases=leases,
+            repair=repair,
+            goals=tuple((goal, tuple(counts)) for goal, counts in reign.census.goals.items()),
+            jobs=sum(1 for _ in running_jobs(view)),
             health=health,
             under_count=under,
             counters=view.counters(),
             copies_made=reign.repairs.done_copies,
             faults=reign.guard.faults,
-            servers=tuple(seen(server_id, one.name, one.rack) for server_id, one in listed),
+            servers=tuple(
+                seen(server_id, one.name, one.rack) for server_id, one in rows[:SERVERS_LISTED_MAX]
+            ),
         )
 
 
@@ -135,7 +153,7 @@ def add_cluster(samples: Samples, seen: ClusterSeen) -> None:
     _add_counts(samples, seen)
     _add_servers(samples, seen)
     _add_repair(samples, seen)
-    samples.set(JOBS, seen.overview.jobs)
+    samples.set(JOBS, seen.jobs)
     for fault in seen.faults:
         samples.set(PLANNER_FAULTS, fault.count, fault.name)
 
@@ -161,18 +179,17 @@ def _add_counts(samples: Samples, seen: ClusterSeen) -> None:
         ("dead", counters.dead_chunks),
     ):
         samples.set(CHUNKS, count, state)
-    for row in seen.overview.goals:
-        for copies, count in zip(BUCKETS, row.chunks, strict=True):
-            samples.set(COPIES, count, str(row.goal), copies)
+    for goal, chunks in sorted(seen.goals):
+        for copies, count in zip(BUCKETS, chunks, strict=True):
+            samples.set(COPIES, count, str(goal), copies)
     samples.set(UNDER, seen.under_count)
-    leases = seen.overview.leases
-    samples.set(TAILS, leases.tails)
-    samples.set(LEASES, leases.holders)
-    samples.set(ENDING, leases.ending)
+    samples.set(TAILS, seen.leases.tails)
+    samples.set(LEASES, seen.leases.holders)
+    samples.set(ENDING, seen.leases.ending)
 
 
 def _add_servers(samples: Samples, seen: ClusterSeen) -> None:
-    totals = seen.overview.servers
+    totals = seen.totals
     for state, count in ((LIVE, totals.live), (SUSPECT, totals.suspect), (DEAD, totals.dead)):
         samples.set(SERVERS, count, state)
     samples.set(LEAVING, totals.leaving)
@@ -185,7 +202,7 @@ def _add_servers(samples: Samples, seen: ClusterSeen) -> None:
 
 
 def _add_repair(samples: Samples, seen: ClusterSeen) -> None:
-    repair = seen.overview.repair
+    repair = seen.repair
     samples.set(LOST, repair.lost)
     samples.set(MISPLACED, repair.misplaced)
     samples.set(REPAIR_COPIES, repair.copies)

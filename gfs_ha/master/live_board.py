@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from gfs_ha.ids import ServerId
-from gfs_ha.protocol.overview import Overview
+from gfs_ha.protocol.overview import LeaseTotals, Overview, RepairTotals, ServerTotals
 from gfs_ha.protocol.reports import HealthReport
 from gfs_ha.sketch import Sketch
 
@@ -45,6 +45,8 @@ class LiveBoard:
     def __init__(self) -> None:
         self.health: Kept[tuple[HealthReport, int]] = Kept(_HEALTH_FRESH_S)
         self.overview: Kept[Overview] = Kept(_FRESH_S)
+        # The part of it that who watches is told: servers tell of their load themselves.
+        self.totals: Kept[tuple[ServerTotals, LeaseTotals, RepairTotals]] = Kept(_FRESH_S)
         self.latencies: Kept[dict[ServerId, float]] = Kept(_FRESH_S)  # By which it is sorted.
         self._usage: dict[tuple[str, str], Kept[tuple[Sketch, float]]] = {}
 

@@ -90,9 +90,16 @@ class MasterMeasures:
         self._desk = desk
         self._door_stats = door_stats
         self._commits = commits
+        self._stopping = False
+
+    def end(self) -> None:
+        """Say from now on that this master stops."""
+        self._stopping = True
 
     def unready(self) -> str:
         """Return why this master does not serve now; nothing when it does. Waits for nothing."""
+        if self._stopping:
+            return "it stops"
         desk = self._desk
         raft = desk.proposer.status()
         if raft.too_far_behind is not None:

@@ -150,6 +150,7 @@ class MasterServer:
 
         Returns False when something still runs after `timeout_s`; the store stays open then.
         """
+        self._measures.end()
         if self._tasks:
             self._hand_over()
         self.housekeeper.stop()
@@ -229,10 +230,10 @@ class MasterServer:
             self._desk.certificates = watch
         self._roles = RoleKeeper(self._desk, self._make_reign)
         self.housekeeper = Housekeeper(self._desk, self._roles, self._every_minute)
-        measures = MasterMeasures(self._desk, self._door.stats, self._raft.commit_times)
+        self._measures = MasterMeasures(self._desk, self._door.stats, self._raft.commit_times)
         self._watched = Watched(
             *(config.cluster.id, "master", own.name, self.pulse),
-            *(measures.unready, measures.collect),
+            *(self._measures.unready, self._measures.collect),
         )
         self._raft.on_role_change(self._roles.role_changed)
         self._raft.space_low_source = self._space_low

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +131,40 @@ def test_a_master_without_a_majority_is_alive_and_not_ready(trio: Trio) -> None:
     assert told["gfs_ready"][()] == 0 and told["gfs_alive"][()] == 1
     assert told["gfs_master_leads"][()] == 0
     assert speaks_for_the_cluster(trio) == []
+
+
+def test_a_master_that_stops_is_not_ready_from_its_first_moment_on(trio: Trio) -> None:
+    name = next(one for one in NAMES if one != trio.leader())
+    wait_until(lambda: ready(trio, name), f"{name} to be ready")
+    server = trio.servers[name]
+    said: list[str] = []
+    go_on = server.housekeeper.stop
+
+    def note() -> None:
+        said.append(get(trio.watched[name].port, "/readyz")[1])
+        go_on()
+
+    server.housekeeper.stop = note  # type: ignore[method-assign]
+    trio.stop(name)
+    assert said == ["it stops\n"]
+
+
+def test_a_master_whose_consensus_loop_hangs_says_so_while_it_hangs(trio: Trio) -> None:
+    name = trio.leader()
+    server, port = trio.servers[name], trio.watched[name].port
+    server.pulse.add("raft", server.raft, limit_s=1.0)  # Half a minute in earnest.
+    gate = threading.Event()
+    server.raft.read_index(WAIT_S, lambda error: gate.wait(WAIT_S) and None)
+    try:
+        wait_until(lambda: get(port, "/livez")[0] == 503, "it to be found")
+        assert get(port, "/livez")[1].startswith("raft hangs for ")
+        assert get(port, "/readyz") == (503, "a loop hangs, see /livez\n")
+        told = measured(port)  # What needs the loop is as it was; nobody waits for it.
+        assert told["gfs_alive"][()] == 0
+        assert told["gfs_loop_silence_seconds"][(("loop", "raft"),)] > 1.0
+    finally:
+        gate.set()
+    wait_until(lambda: get(port, "/livez") == (200, "alive\n"), "it to turn again")
 
 
 def test_servers_are_told_by_name_and_state(trio: Trio) -> None:

@@ -9,6 +9,8 @@ from contextlib import ExitStack
 
 import pytest
 from door_house import PATIENCE_S
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gfs_ha.net.http_port import HttpLimits, HttpPort, Page, Route, text_page
 from gfs_ha.runtime import Future, ThreadedRuntime
@@ -193,3 +195,25 @@ def test_a_port_that_ended_is_free_again(served: Open) -> None:
     again = HttpPort(RUNTIME, (HOST, port.port), lambda path: text_page(path), HttpLimits())
     again.stop()
     again.run()
+
+
+@given(st.lists(st.binary(max_size=200), max_size=6))
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_whatever_bytes_come_the_next_probe_is_answered(
+    anything: Served, pieces: list[bytes]
+) -> None:
+    with anything.dial() as peer:
+        for piece in pieces:
+            try:
+                peer.sendall(piece)
+            except OSError:
+                break  # It was answered, or hung up on, already.
+    assert anything.get("/livez") == (200, b"/livez\n")
+
+
+@pytest.fixture
+def anything(served: Open) -> Served:
+    """A port that the attacks of one test share."""
+    return served()

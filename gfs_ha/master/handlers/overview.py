@@ -45,18 +45,19 @@ def overview_of(desk: Desk, view: View) -> Overview:
     running = sorted(running_jobs(view), reverse=True)
     return Overview(
         wall_ns=desk.runtime.wall_ns(),
-        servers=_server_totals(desk, view, servers),
+        servers=server_totals(desk, view, servers),
         load=load,
         measured=measured,
         goals=tuple(GoalRow(goal, tuple(chunks)) for goal, chunks in counts),
-        leases=_lease_totals(desk, view),
-        repair=_repair_totals(desk, view),
+        leases=lease_totals(desk, view),
+        repair=repair_totals(desk, view),
         jobs=len(running),
         running=tuple(job_rows(desk, view, running[:_JOBS_SHOWN])),
     )
 
 
-def _server_totals(desk: Desk, view: View, servers: list[tuple[ServerId, Server]]) -> ServerTotals:
+def server_totals(desk: Desk, view: View, servers: list[tuple[ServerId, Server]]) -> ServerTotals:
+    """Return the chunkservers by state and mode, and their room. Raises: NotLeader."""
     reign, now_s = desk.leading(), desk.now_s()
     observed = reign.observed
     now_ms = cluster_ms(view.counters(), now_s - reign.elected_s)
@@ -110,7 +111,8 @@ def job_rows(desk: Desk, view: View, jobs: Iterable[tuple[int, Job]]) -> list[Jo
     ]
 
 
-def _lease_totals(desk: Desk, view: View) -> LeaseTotals:
+def lease_totals(desk: Desk, view: View) -> LeaseTotals:
+    """Return how many may order appends now. Raises: NotLeader."""
     held = leases_by_end(desk, view)
     return LeaseTotals(
         tails=view.counters().tails,
@@ -139,7 +141,8 @@ def ending_leases(desk: Desk, view: View, limit: int) -> list[LeaseRow]:
     return rows
 
 
-def _repair_totals(desk: Desk, view: View) -> RepairTotals:
+def repair_totals(desk: Desk, view: View) -> RepairTotals:
+    """Return what repair still has to do. Raises: NotLeader."""
     report = repair_report(desk, view, REPAIR_COPIES_MAX)
     return RepairTotals(
         chunks=report.chunk_count,
