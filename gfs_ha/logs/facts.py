@@ -14,6 +14,7 @@ LINE_CHARACTERS_MAX = 4000
 # A number beyond this is not the same any more after most readers of JSON.
 _EXACT_MAX = 1 << 53
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
+_ANY_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PLACE = re.compile(r"(?:(\w+)=)?(%[-#0 +]*\d*(?:\.\d+)?([diouxXeEfFgGcrsa%]))")
 
 Fact = str | int | float
@@ -22,9 +23,12 @@ Fact = str | int | float
 def line_text(record: logging.LogRecord) -> str:
     """Return the message with its facts, in one line and bounded.
 
-    What came from outside cannot begin a line of its own.
+    What came from outside cannot begin a line of its own. It is made once for all handlers.
     """
-    return _bounded(record.getMessage())
+    made: str | None = record.__dict__.get("line_text")
+    if made is None:
+        made = record.__dict__["line_text"] = _bounded(record.getMessage())
+    return made
 
 
 def trace_of(record: logging.LogRecord) -> TraceId:
@@ -82,7 +86,8 @@ def _fact(form: str, value: object) -> Fact:
 
 
 def _bounded(text: str) -> str:
-    text = text.translate(_CONTROL)
+    if _ANY_CONTROL.search(text):  # Most have none: a look is cheap, a translation is not.
+        text = text.translate(_CONTROL)
     if len(text) > LINE_CHARACTERS_MAX:
         return f"{text[:LINE_CHARACTERS_MAX]}… ({len(text)} characters)"
     return text

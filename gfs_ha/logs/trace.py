@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 from gfs_ha.ids import NO_TRACE, TraceId
@@ -22,11 +20,16 @@ def current_trace() -> TraceId:
     return _current.get()
 
 
-@contextmanager
-def traced(trace_id: TraceId) -> Iterator[None]:
-    """Have the log lines that this thread writes meanwhile bear a trace id."""
-    token = _current.set(trace_id)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+class traced:
+    """Has the log lines that this thread writes meanwhile bear a trace id; used with `with`."""
+
+    __slots__ = ("_before", "_trace_id")
+
+    def __init__(self, trace_id: TraceId) -> None:
+        self._trace_id = trace_id
+
+    def __enter__(self) -> None:
+        self._before = _current.set(self._trace_id)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._before)

@@ -84,3 +84,16 @@ def test_a_place_or_level_that_cannot_be_is_refused(tmp_path: Path) -> None:
         logs.start_logging("m1", file=tmp_path)
     with pytest.raises(ConfigError, match="no log level"):
         logs.start_logging("m1", level="loud")
+
+
+def test_a_log_that_was_there_goes_on_and_still_turns_over_in_time(tmp_path: Path) -> None:
+    path = tmp_path / "m1.log"
+    path.write_text("x" * 990 + "\n")
+    logs.start_logging("m1", file=path)
+    (handler,) = logging.getLogger().handlers
+    assert isinstance(handler, logs.BoundedFileHandler)
+    handler.maxBytes = 1000
+    logging.getLogger("x").info("a line that does not fit any more, with ü and \ud800")
+    assert (tmp_path / "m1.log.1").read_text().startswith("xxx")
+    (line,) = path.read_text(encoding="utf-8").splitlines()
+    assert line.endswith("with ü and \\ud800")
