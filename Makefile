@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup wheel wheelhouse zipapp demo demo-heal heal rebalance test check quick properties bench fuzz sim bulk bench-etcd bench-append chaos-masters leader-kills append-kills power-cuts many-files format clean
+.PHONY: help setup wheel wheelhouse zipapp test-deploy demo demo-heal heal rebalance test check quick properties bench fuzz sim bulk bench-etcd bench-append chaos-masters leader-kills append-kills power-cuts many-files format clean
 
 help:
 	@echo "make demo    a real file into a three-master cluster and back, through the loss of the leader"
@@ -28,6 +28,7 @@ help:
 	@echo "make wheel   the wheel of the last commit in dist/, the same bytes from every build"
 	@echo "make wheelhouse  with all wheels that it needs, for hosts without an index"
 	@echo "make zipapp  gfsctl in one file, dist/gfsctl.pyz"
+	@echo "make test-deploy  booted Debian hosts: units, playbooks (root; apt: systemd-container debootstrap; minutes)"
 	@echo "make bulk    three masters beside full-speed bulk writers (SECONDS=3600)"
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
@@ -70,6 +71,11 @@ check: setup
 
 quick: setup
 	$(BIN)/python -m pytest -m 'not processes'
+
+# Needs root and Debian's systemd-container, debootstrap, iproute2, openssh-client. The image of the
+# hosts is made once (about 70 s) and kept in ~/.cache/gfs-ha/lab (GFS_LAB for another place).
+test-deploy: setup
+	GFS_TEST_DEPLOY=1 $(BIN)/python -m pytest tests/deploy
 
 # Most tests wait for processes: two files at a time, each with processes and ports of its own.
 test: WORKERS ?= 2
