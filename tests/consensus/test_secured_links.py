@@ -20,9 +20,14 @@ from raft_members import WAIT_S, Cluster, running, wait_until
 from tls_house import TlsHouse
 
 from gfs_ha.checksum import crc32c
+from gfs_ha.errors import GfsError
 from gfs_ha.limits import PROTOCOL_VERSION, RAFT_FRAME_BYTES_MAX
 from gfs_ha.master.raft.transport import _most_from_one_host
-from gfs_ha.pki.names import PeerName, Role
+from gfs_ha.net.links import Link
+from gfs_ha.net.tcp_links import TcpLinks
+from gfs_ha.net.tls_session import TlsSession
+from gfs_ha.pki.names import EVERYBODY, PeerName, Role
+from gfs_ha.runtime import ThreadedRuntime
 
 
 @pytest.fixture
@@ -252,6 +257,36 @@ def test_a_flood_of_half_handshakes_does_no_harm(steady: Cluster, name: str) -> 
                 pass
     assert steady.leader().node.status().term == term, "nobody lost the leader over it"
     wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before, "the descriptors to be free")
+
+
+class Nobody:
+    """Owns a link and wants nothing."""
+
+    def opened(self, link: Link) -> None: ...
+
+    def received(self, link: Link, frame: bytes) -> None: ...
+
+    def refused(self, link: Link, error: GfsError) -> None: ...
+
+    def closed(self, link: Link, reason: str) -> None: ...
+
+
+def test_one_handshake_has_its_turn_before_the_loop_goes_on(tmp_path: Path) -> None:
+    made = TlsHouse(tmp_path)
+    credentials = made.credentials(Role.MASTER, "m1")
+    links = TcpLinks(ThreadedRuntime(), ("127.0.0.1", 0), 4096, 1 << 20, credentials)
+    links.listen(lambda link: Nobody())
+    with ExitStack() as stack:
+        stack.callback(links.close)
+        for _ in range(6):
+            sock = stack.enter_context(socket.create_connection(links.address, timeout=WAIT_S))
+            sock.sendall(TlsSession.dialled(credentials, EVERYBODY, "127.0.0.1").take())
+        links.poll(WAIT_S, lambda: False)  # Accepts them all.
+        begun = []
+        for _ in range(4):
+            links.poll(WAIT_S, lambda: False)
+            begun.append(sum(bool(one.tls and one.tls.held_bytes) for one in links._links.values()))
+    assert begun == [1, 2, 3, 4]
 
 
 def test_a_member_at_another_host_than_its_certificate_names_gets_no_link(tmp_path: Path) -> None:

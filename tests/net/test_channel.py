@@ -254,6 +254,25 @@ def test_a_late_answer_is_thrown_away_and_the_connection_goes_on(
     assert channel.in_flight == 0
 
 
+def test_a_call_that_never_got_out_leaves_a_channel_that_works_or_none(
+    house: House, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(data: memoryview) -> int:
+        raise BlockingIOError
+
+    channel = house.dial(door.port)
+    with monkeypatch.context() as patch:
+        patch.setattr(channel._wire, "send", full)
+        with pytest.raises((DeadlineExceeded, Unreachable)) as caught:
+            channel.call(ECHO, b"", b"lost", SHORT_S)
+    assert caught.value.details["sent"] == 0
+    if house.client is None:
+        assert channel.call(ECHO, b"", b"next", PATIENCE_S) == b"/next"
+    else:
+        # It is sealed already, and what is sealed after it makes no sense without.
+        assert channel.closed and channel.join(PATIENCE_S)
+
+
 def test_the_deadline_of_an_asynchronous_call_ends_it(channel: Channel) -> None:
     future = channel.call_async(LATER, b"", b"a", SHORT_S)
     error = failure(future)
