@@ -38,7 +38,8 @@ def hosts() -> Iterator[Hosts]:
 
 def test_the_configurations_say_who_is_on_which_host(hosts: Hosts, tmp_path: Path) -> None:
     layout = Layout(tmp_path)
-    layout.write(Plan(3, 2, ("r1", "r2")), "c", range(10_000, 10_008))
+    plan = Plan(3, 2, ("r1", "r2"))
+    layout.write(plan, "c", range(10_000, 10_000 + plan.ports_needed()))
     for _ in range(2):  # A daemon that starts again finds it as it is.
         for home in layout.homes():
             hosts.settle(home, MASTER if home.name.startswith("m") else CHUNKSERVER)
