@@ -55,6 +55,7 @@ class Session:
                 note_trace(error, self._cluster.trace)
             self._warn_of_age()
             self._cluster.close()
+            self._bear_trace("")
 
     @property
     def config(self) -> Config:
@@ -79,6 +80,7 @@ class Session:
                 timeout_s=self.options.timeout_s,
                 consistency=self.options.consistency or "linearizable",
             )
+            self._bear_trace(self._cluster.trace)
         return self._cluster
 
     @property
@@ -96,6 +98,14 @@ class Session:
             start_logging("gfsctl")
         else:
             logging.getLogger("gfs_ha").addHandler(logging.NullHandler())
+
+    def _bear_trace(self, trace: str) -> None:
+        """Have the library's log lines, if they are shown, end with the trace of this command."""
+        if self.options.verbose:
+            from gfs_ha.ids import NO_TRACE, parse_trace
+            from gfs_ha.logs.trace import trace_process
+
+            trace_process(parse_trace(trace) or NO_TRACE)
 
     def path(self, text: str) -> str:
         """Return the remote path of a word, without a slash at its end. Raises: UsageError."""

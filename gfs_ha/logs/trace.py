@@ -8,6 +8,7 @@ from gfs_ha.ids import NO_TRACE, TraceId
 from gfs_ha.runtime import Runtime
 
 _current: ContextVar[TraceId] = ContextVar("trace", default=NO_TRACE)
+_of_process = NO_TRACE  # Of a process that runs one command, in all of its threads.
 
 
 def new_trace(runtime: Runtime) -> TraceId:
@@ -16,8 +17,14 @@ def new_trace(runtime: Runtime) -> TraceId:
 
 
 def current_trace() -> TraceId:
-    """Return the trace id of what this thread works on, or NO_TRACE."""
-    return _current.get()
+    """Return the trace id of what this thread, or this process, works on, or NO_TRACE."""
+    return _current.get() or _of_process
+
+
+def trace_process(trace_id: TraceId) -> None:
+    """Have all log lines of this process bear a trace id; NO_TRACE ends that."""
+    global _of_process
+    _of_process = trace_id
 
 
 class traced:

@@ -28,7 +28,7 @@ from gfs_ha.logs.ring import (
     ring_of_process,
 )
 from gfs_ha.logs.start import start_logging
-from gfs_ha.logs.trace import current_trace, traced
+from gfs_ha.logs.trace import current_trace, trace_process, traced
 from gfs_ha.runtime import ThreadedRuntime
 
 TRACE = TraceId(0x3F2A00000000BEEF)
@@ -253,3 +253,17 @@ def test_a_level_that_is_not_wanted_costs_no_memory() -> None:
     logging.getLogger().setLevel("INFO")
     requests.write(all_of_it=True)
     assert not ring.entries()
+
+
+def test_a_process_of_one_command_has_its_trace_in_all_threads(tmp_path: Path) -> None:
+    path = tmp_path / "gfsctl.log"
+    start_logging("gfsctl", file=path)
+    try:
+        trace_process(TRACE)
+        runtime = ThreadedRuntime()
+        assert runtime.spawn("worker", lambda: logging.getLogger("x").info("there")).join(5.0)
+    finally:
+        trace_process(NO_TRACE)
+    logging.getLogger("x").info("after it")
+    first, second = path.read_text().splitlines()
+    assert first.endswith("there trace=3f2a00000000beef") and second.endswith("after it")
