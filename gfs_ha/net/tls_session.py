@@ -46,6 +46,7 @@ class TlsSession:
         """Args: `host` is the dialled one, which the peer's certificate must name; None accepts."""
         self.up = False  # The handshake is over.
         self.ended = False  # The peer said that nothing follows.
+        self.distrusted = False  # The peer does not know the authority that certified us.
         self.partial = False  # A record has begun whose rest is still to come.
         self.peer: PeerCertificate | None = None  # Whoever it is, once it was found good.
         self.refusal: GfsError | None = None  # Why it was not, though its certificate is genuine.
@@ -132,7 +133,7 @@ class TlsSession:
                 ) from None
             return
         except ssl.SSLError as error:
-            raise _explain(error) from error
+            raise self._explain(error) from error
         self.up = True
         try:
             self.peer = self._identify(self._tls)
@@ -156,21 +157,21 @@ class TlsSession:
         except ssl.SSLZeroReturnError:
             self.ended = True
         except ssl.SSLError as error:
-            raise _explain(error) from error
+            raise self._explain(error) from error
         if self._outgoing.pending > owed:
             # New keys on demand are work that a peer could ask for without an end.
             raise ProtocolError("the peer asks for new keys of TLS; ours never do")
 
-
-def _explain(error: ssl.SSLError) -> GfsError:
-    """Return what OpenSSL says, as whose fault it is."""
-    reason = error.reason or str(error)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return Denied(f"the peer's certificate is not good: {error.verify_message}")
-    if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
-        return Denied("the peer shows no certificate")
-    alert = reason.partition("_ALERT_")[2]
-    if "CERTIFICATE" in alert or alert == "UNKNOWN_CA":
-        return Denied(f"the peer refuses our certificate: {alert.replace('_', ' ').lower()}")
-    words = _WORDS.get(reason, reason.replace("_", " ").lower())
-    return ProtocolError(f"no TLS with the peer: {words}")
+    def _explain(self, error: ssl.SSLError) -> GfsError:
+        """Return what OpenSSL says, as whose fault it is."""
+        reason = error.reason or str(error)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return Denied(f"the peer's certificate is not good: {error.verify_message}")
+        if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+            return Denied("the peer shows no certificate")
+        alert = reason.partition("_ALERT_")[2]
+        self.distrusted = alert == "UNKNOWN_CA"
+        if "CERTIFICATE" in alert or self.distrusted:
+            return Denied(f"the peer refuses our certificate: {alert.replace('_', ' ').lower()}")
+        words = _WORDS.get(reason, reason.replace("_", " ").lower())
+        return ProtocolError(f"no TLS with the peer: {words}")

@@ -125,6 +125,11 @@ class Wire:
             raise Unreachable(
                 f"{self._where} is no gfs-ha port: {error.message}", sent=0
             ) from error
+        except Denied as error:
+            if self._tls is not None and self._tls.distrusted:
+                # We trust its authority: that is a rotation which has not come to it yet.
+                raise Unreachable(f"{self._where}: {error.message}", sent=0) from error
+            raise
         return reply
 
     def shut(self) -> None:
