@@ -37,6 +37,7 @@ from gfs_ha.protocol.damage import SHOWN_MAX, ChunkDetail, ChunkDetails, ShowChu
 from gfs_ha.protocol.garbage import GarbageReport, GetGarbage, RunGarbage
 from gfs_ha.protocol.losses import AcceptLoss, GetLoss, LossPlan
 from gfs_ha.protocol.metadata import ChunkSealed, FileStatus
+from gfs_ha.protocol.metrics import MetricsText, ReadMetrics
 from gfs_ha.protocol.placement import (
     ExplainNewPlacement,
     ExplainPlacement,
@@ -74,6 +75,7 @@ from gfs_ha.protocol.state_checks import StateReport
 from gfs_ha.runtime import Runtime
 
 PAGE = 200
+METRICS_S = 5.0  # Until a master has looked at what it measures.
 
 
 class Operations:
@@ -144,6 +146,10 @@ class Operations:
     def master_facts(self) -> dict[str, MasterFacts | GfsError]:
         """Return what each master says of itself, or why it does not; needs no leader."""
         return self._calls.facts()
+
+    def master_metrics(self, name: str) -> MetricsText:
+        """Return what one master measures; needs no leader. Raises: Unreachable, NotReady."""
+        return self._calls.ask_master(name, ReadMetrics(), MetricsText, METRICS_S)
 
     def servers(self) -> ServerReport:
         """Return the chunkservers, their load and their last heartbeat."""

@@ -130,13 +130,13 @@ class MasterServer:
     def start(self) -> None:
         """Begin to vote, replicate and serve."""
         spawn = self._runtime.spawn
+        self._metrics.start(self._watched)
         self._tasks = [
             spawn("door", self._door.run),
             spawn("raft", self._raft.run),
             spawn("housekeeping", self.housekeeper.run),
         ]
         self._requests.start()
-        self._metrics.start(self._watched)
 
     def standing(self) -> str:
         """Return in a few words what this master does; for the service manager."""
@@ -230,6 +230,7 @@ class MasterServer:
             self._desk.certificates = watch
         self._roles = RoleKeeper(self._desk, self._make_reign)
         self.housekeeper = Housekeeper(self._desk, self._roles, self._every_minute)
+        self._desk.metrics = self._metrics.page
         self._measures = MasterMeasures(self._desk, self._door.stats, self._raft.commit_times)
         self._watched = Watched(
             *(config.cluster.id, "master", own.name, self.pulse),

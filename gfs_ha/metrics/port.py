@@ -78,6 +78,7 @@ class MetricsPort:
         self._runtime = runtime
         self._limits = limits or HttpLimits()
         self._process = Process()
+        self._lock = runtime.lock()
         self._http: HttpPort | None = None
         if listen is not None:
             self._http = HttpPort(runtime, (listen.host, listen.port), self._route, self._limits)
@@ -112,7 +113,7 @@ class MetricsPort:
 
     def _route(self, path: str) -> Page | Future[Page]:
         if path == "/metrics":
-            return self._metrics()
+            return self.page()
         if path == "/livez":
             return self._livez()
         if path == "/readyz":
@@ -137,7 +138,15 @@ class MetricsPort:
             return "a loop hangs, see /livez"
         return self._watched.unready()
 
-    def _metrics(self) -> Page | Future[Page]:
+    def page(self) -> Page | Future[Page]:
+        """Return the page `/metrics`, made now or within a second. Thread-safe, once it is started.
+
+        It waits for nothing: a look that hangs is a page that says so.
+        """
+        with self._lock:
+            return self._page()
+
+    def _page(self) -> Page | Future[Page]:
         now_s = self._runtime.monotonic_s()
         coming = self._coming
         if coming is not None:

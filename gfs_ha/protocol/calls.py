@@ -22,6 +22,7 @@ from gfs_ha.protocol.live import LiveReply, LiveRequest
 from gfs_ha.protocol.logs import LogReply, LogRequest
 from gfs_ha.protocol.losses import LossReply, LossRequest
 from gfs_ha.protocol.metadata import LedMutation, MetadataReply, PureMutation, ReadRequest
+from gfs_ha.protocol.metrics import MetricsReply, MetricsRequest
 from gfs_ha.protocol.placement import PlacementReply, PlacementRequest
 from gfs_ha.protocol.policy import PolicyReply, PolicyRequest
 from gfs_ha.protocol.rebalance import RebalanceReply, RebalanceRequest
@@ -50,6 +51,7 @@ Request = (
     | FsckRequest
     | LossRequest
     | LogRequest
+    | MetricsRequest
     | ScrubRequest
     | ServersRequest
     | ServerModeRequest
@@ -75,6 +77,7 @@ Reply = (
     | FsckReply
     | LossReply
     | LogReply
+    | MetricsReply
     | ScrubReply
     | ServersReply
     | ServerModeReply

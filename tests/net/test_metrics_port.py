@@ -14,7 +14,7 @@ from gfs_ha.config import MetricsConfig
 from gfs_ha.errors import PortTaken
 from gfs_ha.metrics.exposition import Samples, gauge
 from gfs_ha.metrics.port import KEPT_S, MetricsPort, Watched
-from gfs_ha.net.http_port import HttpLimits
+from gfs_ha.net.http_port import HttpLimits, Page
 from gfs_ha.pulse import Pulse
 from gfs_ha.runtime import ThreadedRuntime
 
@@ -162,7 +162,10 @@ def test_a_taken_port_is_named_before_anything_begins() -> None:
         MetricsPort(ThreadedRuntime(), MetricsConfig(HOST, port.port))
 
 
-def test_without_a_place_to_listen_there_is_nothing_to_do() -> None:
+def test_without_a_place_to_listen_it_is_told_to_who_asks_otherwise() -> None:
     none = MetricsPort(ThreadedRuntime(), None)
     none.start(Daemon().watched())
+    found = none.page()
+    page = found if isinstance(found, Page) else found.result(PATIENCE_S)
+    assert value(page.body.decode(), "gfs_test_looked") == 1
     assert none.port == 0 and none.stop()

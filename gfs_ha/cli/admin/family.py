@@ -22,6 +22,7 @@ admin = Family(
         "health": Row(f"{_HERE}.health", "health", "What is not as it should be (exit 8)"),
         "events": Row(f"{_HERE}.events", "events", "What happened, in words; -f follows"),
         "logs": Row(f"{_HERE}.logs", "logs", "What masters and chunkservers log; -f follows"),
+        "metrics": Row(f"{_HERE}.metrics", "metrics", "What a master measures, for Prometheus"),
         "trace": Row(f"{_HERE}.trace", "trace", "One command's way through all of them"),
         "bundle": Row(f"{_HERE}.bundle", "bundle", "One archive for support, without secrets"),
         "masters": Row(f"{_HERE}.masters", "masters", "The masters and every term that led"),

@@ -25,6 +25,7 @@ from gfs_ha.protocol import (
     logs,
     losses,
     metadata,
+    metrics,
     placement,
     policy,
     rebalance,
@@ -114,6 +115,7 @@ ALLOWED: dict[type, frozenset[Role]] = {
     live.GetLive: _ADMINS,
     usage.GetUsage: _ADMINS,
     logs.ReadLog: _ADMINS,
+    metrics.ReadMetrics: _ADMINS,
     append.ListLeases: _ADMINS,
     append.ListLeaseHistory: _ADMINS,
     # Operators: what changes it.

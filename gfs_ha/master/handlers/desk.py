@@ -18,9 +18,10 @@ from gfs_ha.master.recount import Recounter
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.sealer import Sealer
 from gfs_ha.master.verifier import Verifier
+from gfs_ha.net.http_port import Page
 from gfs_ha.net.served import ServedCounter
 from gfs_ha.net.usage_book import UsageBook
-from gfs_ha.runtime import Runtime
+from gfs_ha.runtime import Future, Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Desk:
     opener: Opener | None = None
     recounter: Recounter | None = None
     verifier: Verifier | None = None
+    metrics: Callable[[], Page | Future[Page]] | None = None  # What there is to measure.
     certificates: CertificateWatch | None = None
     requests: RequestLog | None = None  # What is told of requests; nothing in simulations.
     calls: ServedCounter = field(init=False)

@@ -42,6 +42,7 @@ from gfs_ha.master.handlers.call import Call, Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.holds import TAKES_TAILS, propose_without_tails
 from gfs_ha.master.handlers.metering import CallMeter, client_of
+from gfs_ha.master.handlers.metrics import read_metrics
 from gfs_ha.master.handlers.mutations import propose_for_client
 from gfs_ha.master.handlers.reading import READS, Reading, check_terms
 from gfs_ha.master.observed import Observed
@@ -58,6 +59,7 @@ from gfs_ha.protocol.events import MuteFinding
 from gfs_ha.protocol.jobs import ChangeJob
 from gfs_ha.protocol.logs import ReadLog
 from gfs_ha.protocol.losses import AcceptLoss
+from gfs_ha.protocol.metrics import ReadMetrics
 from gfs_ha.protocol.rebalance import PlanRebalance, StartRebalance
 from gfs_ha.protocol.repair import SetBudget
 from gfs_ha.protocol.scrub import ChangeScrub, StartScrub
@@ -176,6 +178,9 @@ class Dispatcher:
             return
         if kind is ReadLog:
             slot.reply(own_page(self._desk.name, request))
+            return
+        if kind is ReadMetrics:
+            read_metrics(self._desk, slot)
             return
         if self._desk.reign is None and reading.takes(kind):
             reading.add(slot, request)

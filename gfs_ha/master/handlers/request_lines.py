@@ -37,6 +37,7 @@ from gfs_ha.protocol.metadata import (
     ReportReplica,
     SessionOpened,
 )
+from gfs_ha.protocol.metrics import ReadMetrics
 from gfs_ha.protocol.rebalance import PlanRebalance
 from gfs_ha.protocol.reports import GetMasterFacts
 from gfs_ha.protocol.state_checks import CheckStates, CountStates
@@ -49,6 +50,7 @@ DONE = "done"
 QUIET = (frozenset(READS) - {ReportReplica, RunGarbage}) | {
     GetMasterFacts,
     ReadLog,
+    ReadMetrics,
     FindRecords,
     PlanRebalance,
     CheckStates,
