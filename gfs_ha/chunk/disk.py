@@ -95,7 +95,7 @@ class Disk(Protocol):
         ...
 
     def open(self, name: str) -> File:
-        """Open a file that is there. Raises: NotFound."""
+        """Open a file that is there. Raises: NotFound; DiskFailed when it went with its place."""
         ...
 
     def unlink(self, name: str) -> None:
@@ -282,6 +282,7 @@ class PosixDisk:
             try:
                 number = os.open(name, os.O_RDWR | os.O_CLOEXEC, dir_fd=self._number)
             except FileNotFoundError as error:
+                self.check_place()
                 raise NotFound(f"there is no {self._directory}/{name}") from error
         return PosixFile(number, name, self._errors)
 

@@ -289,6 +289,15 @@ def test_a_failed_sync_ends_trust(disk: MemoryDisk) -> None:
 # After a restart --------------------------------------------------------------------------------
 
 
+def test_a_slot_that_is_gone_from_its_disk_is_a_failure_of_the_disk(disk: MemoryDisk) -> None:
+    replica = make_replica(open_store(disk))
+    append(replica, b"abc")
+    disk.unlink(replica.name)
+    for _ in range(2):
+        with pytest.raises(DiskFailed, match=replica.name):
+            replica.begin_push(3, 1)
+
+
 def test_a_replica_takes_no_append_after_a_restart(disk: MemoryDisk) -> None:
     append(make_replica(open_store(disk)), b"abc")
     replica = open_store(disk).get(CHUNK)

@@ -188,6 +188,10 @@ def test_a_directory_that_is_another_one_now_is_not_at_its_place(
     with pytest.raises(DiskFailed, match=str(place)):
         disk.check_place()
     assert disk.error_count == 1
+    # Who looks for a file that went with it hears of the directory, not of a file.
+    with pytest.raises(DiskFailed, match=str(place)):
+        disk.open("b")
+    assert disk.error_count == 2
     file.close()
     disk.close()
 

@@ -96,7 +96,7 @@ class Replica:
 
         Args: `entries` are those of the records that make up all of it, packed; of a tail only.
         Raises: Fenced when it takes no appends (any more), WrongOffset, ReplicaBusy, LimitExceeded,
-        ProtocolError, DiskFull.
+        ProtocolError, DiskFull, DiskFailed.
         """
         with self._lock:
             header = self._slot.header
@@ -109,7 +109,7 @@ class Replica:
             kept = self._commits.goes_to_journal(length_max, entries)
             tail = self._slot.table[-1] if offset % BLOCK_BYTES else None
         try:
-            file = self._slot.disk.open(self._slot.name)
+            file = self._slot.open()
             try:
                 self._reserve.reach(file, offset + length_max)
                 return OpenPush(self, file, PushPlan(offset, length_max, tail, entries, kept))

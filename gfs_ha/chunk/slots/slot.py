@@ -27,7 +27,7 @@ from gfs_ha.chunk.slots.format import (
     encode_header,
     weigh,
 )
-from gfs_ha.errors import DiskFailed, ReplicaDamaged
+from gfs_ha.errors import DiskFailed, NotFound, ReplicaDamaged
 from gfs_ha.limits import BLOCK_BYTES
 from gfs_ha.protocol.data import ChunkKind
 from gfs_ha.protocol.grid import block_count
@@ -68,6 +68,14 @@ class Slot:
         if reading is None or reading.header.end != self.header.end:
             raise ReplicaDamaged(f"chunk {self.header.chunk_id:#x}: its header cannot be read")
         return reading.table
+
+    def open(self) -> File:
+        """Open the file, to write to what is here. Raises: DiskFailed, also when it is gone."""
+        try:
+            return self.disk.open(self.name)
+        except NotFound as error:
+            # On another disk of this server there is room: it is not the server that fails.
+            raise DiskFailed(f"chunk {self.header.chunk_id:#x}: {error.message}") from error
 
     def forget_table(self) -> None:
         """Keep the CRCs on the disk only: a million sealed chunks must not fill the memory."""
