@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -251,6 +252,20 @@ def test_the_log_goes_to_a_file_when_asked(server: Daemon) -> None:
     _, errors = process.communicate(timeout=PATIENCE_S)
     assert errors == ""
     assert "INFO cs1 chunk.server: serving server=cs1 id=7" in log.read_text()
+
+
+def test_the_log_is_json_when_asked(server: Daemon) -> None:
+    log = server.directory / "cs1.log"
+    process = server.begin("--log-file", str(log), "--log-format", "json")
+    wait_ready(process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=PATIENCE_S)
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    (serving,) = [line for line in lines if line["message"] == "serving"]
+    assert serving["process"] == "cs1" and serving["module"] == "chunk.server"
+    assert serving["fields"]["server"] == "cs1" and serving["fields"]["id"] == 7
+    status, _, error = server.run("--log-format", "loud")
+    assert status == 2 and "json" in error
 
 
 def test_help_needs_nothing_heavy() -> None:
