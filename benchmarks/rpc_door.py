@@ -252,7 +252,8 @@ def _both_ways(
 
 
 def _median(rows: tuple[dict[str, float], ...]) -> dict[str, float]:
-    return {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+    found = {key: round(statistics.median(row[key] for row in rows), 1) for key in rows[0]}
+    return {**found, "calls_per_s": round(found["calls_per_s"])}
 
 
 def main() -> None:
