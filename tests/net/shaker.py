@@ -28,7 +28,10 @@ def main() -> None:
             sockets.append(sock)
         for sock in sockets:
             with sock:
-                sock.recv(1)  # The door has done its part.
+                try:
+                    sock.recv(1)  # The door has done its part.
+                except ConnectionResetError:
+                    pass  # It lost its patience.
 
 
 if __name__ == "__main__":
