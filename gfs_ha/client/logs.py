@@ -9,7 +9,7 @@ import msgspec
 
 from gfs_ha.client.cluster import ClusterCalls
 from gfs_ha.client.data_room import DataRoom
-from gfs_ha.errors import GfsError, NotFound, ProtocolError
+from gfs_ha.errors import DeadlineExceeded, GfsError, NotFound, ProtocolError, Unreachable
 from gfs_ha.ids import ChunkId, Epoch, TraceId
 from gfs_ha.net.answers import AnswerReader, Deadline
 from gfs_ha.net.streams import StreamNetwork, TcpStreams
@@ -183,6 +183,9 @@ class Logs:
             if kind is not FrameKind.LOG:
                 raise ProtocolError(f"a {kind.name} frame where LOG was expected")
             page = decode_page(body)
+        except DeadlineExceeded as error:
+            stream.close()
+            raise Unreachable(f"no answer within {ASK_S:g} s: is it running, or paused?") from error
         except BaseException:
             stream.close()
             raise

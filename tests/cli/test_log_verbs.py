@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import time
@@ -13,6 +14,7 @@ from gfsctl_program import Ended, Gfsctl
 from gfs_ha.client.data_room import DataRoom
 from gfs_ha.errors import ProtocolError
 from gfs_ha.ids import ChunkId, Epoch
+from gfs_ha.local.cluster import LocalCluster
 from gfs_ha.net.answers import AnswerReader, Deadline
 from gfs_ha.net.streams import TcpStreams
 from gfs_ha.protocol.data import DataRequest, Op, encode_request
@@ -113,6 +115,23 @@ def test_following_shows_what_is_logged_and_a_signal_ends_it_quietly(
     follower.send_signal(signal.SIGINT)
     ended: Ended = gfsctl.end(follower)
     assert ended.status == 130 and ended.err == ""
+
+
+def test_who_does_not_answer_is_named_and_the_others_are_shown(
+    whole_cluster: LocalCluster, gfsctl: Gfsctl
+) -> None:
+    paused = int((whole_cluster.directory / "cs3/pid").read_text().split()[0])
+    os.kill(paused, signal.SIGSTOP)
+    whole_cluster.kill("cs4")
+    try:
+        ended = gfsctl.ok("admin", "logs", "-n", "2000", "-o", "json")
+        assert "cs3 did not answer: no answer within 3 s" in ended.err
+        assert "cs4 did not answer" in ended.err and ended.err.count("\n") == 2
+        nodes = {item["node"] for item in ended.json["items"]}
+        assert nodes >= {"m1", "m2", "m3", "cs1", "cs2"} and not nodes & {"cs3", "cs4"}
+        assert "cs4" in gfsctl.refused(5, "admin", "logs", "cs4").splitlines()[-1]
+    finally:
+        os.kill(paused, signal.SIGCONT)
 
 
 def test_what_is_not_there_is_said_plainly(gfsctl: Gfsctl) -> None:

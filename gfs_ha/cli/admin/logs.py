@@ -67,8 +67,8 @@ def logs(
     )
     sources, no_servers = session.cluster.logs.sources(nodes)
     found = session.cluster.logs.read(sources, wanted)
-    warn_of_gaps(session, found, no_servers)
     _check_any(found)
+    warn_of_gaps(session, found, no_servers)
     lines = merged(found)
     show_lines(session, lines[-count:] if count else [], streamed=follow)
     if not follow:
@@ -92,10 +92,12 @@ def _since_ms(text: str | None) -> int:
 
 
 def _check_any(found: list[NodeLines]) -> None:
-    """Raise the first error when nobody answered at all."""
-    errors = [one.error for one in found if one.error is not None]
-    if errors and len(errors) == len(found):
-        raise errors[0]
+    """Raise why nobody answered, if nobody did."""
+    failed = [(one.source.name, one.error) for one in found if one.error is not None]
+    if failed and len(failed) == len(found):
+        name, error = failed[0]
+        others = f" (nor did {', '.join(other for other, _ in failed[1:])})" if failed[1:] else ""
+        raise type(error)(f"{name} did not answer{others}: {error.message}", **error.details)
 
 
 def _follow(session: Session, found: list[NodeLines], wanted: ReadLog) -> None:
