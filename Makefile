@@ -75,6 +75,7 @@ quick: setup
 # Needs root and Debian's systemd-container, debootstrap, iproute2, openssh-client. The image of the
 # hosts is made once (about 70 s) and kept in ~/.cache/gfs-ha/lab (GFS_LAB for another place).
 test-deploy: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[deploy]'
 	GFS_TEST_DEPLOY=1 $(BIN)/python -m pytest tests/deploy
 
 # Most tests wait for processes: two files at a time, each with processes and ports of its own.

@@ -1,0 +1,92 @@
+"""Runs the playbooks against the hosts of a lab."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import Host, Lab, inventory
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAYBOOKS = ROOT / "deploy" / "ansible"
+_PLAY_S = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What a playbook did: per host how many tasks were ok, changed, failed…"""
+
+    hosts: dict[str, dict[str, int]]
+    text: str
+
+    @property
+    def changed(self) -> int:
+        """Return how many tasks changed something, on all hosts."""
+        return sum(host["changed"] for host in self.hosts.values())
+
+
+class Site:
+    """An inventory of a lab's hosts, with the playbooks of the project."""
+
+    def __init__(
+        self,
+        lab: Lab,
+        wheelhouse: Path,
+        groups: Mapping[str, Sequence[Host]],
+        variables: Mapping[str, object],
+    ) -> None:
+        self._lab = lab
+        self._directory = lab.home / "inventory"
+        self._directory.mkdir()
+        (self._directory / "group_vars").mkdir()
+        (self._directory / "hosts.ini").write_text(inventory(lab, dict(groups)), encoding="utf-8")
+        own = {
+            "gfs_wheelhouse": str(wheelhouse),
+            "gfs_local_gfsctl": str(Path(sys.executable).with_name("gfsctl")),
+            **variables,
+        }
+        (self._directory / "group_vars/all.json").write_text(json.dumps(own), encoding="utf-8")
+
+    def play(self, name: str, *options: str) -> Played:
+        """Run a playbook. Raises: RuntimeError with what it said when it failed."""
+        program = str(Path(sys.executable).with_name("ansible-playbook"))
+        inventory = str(self._directory / "hosts.ini")
+        log = self._lab.home / f"{name}.log"
+        environ = {
+            **os.environ,
+            "ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg"),
+            "ANSIBLE_LOCAL_TEMP": str(self._lab.home / "ansible"),
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._lab.home / "cp"),
+            "ANSIBLE_NOCOLOR": "1",
+        }
+        command = self._lab.on_network(program, "-i", inventory, name, *options)
+        with log.open("w") as file:  # A pipe would be held by the connections that ssh keeps.
+            ended = subprocess.run(
+                command,
+                cwd=PLAYBOOKS,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                timeout=_PLAY_S,
+            )
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if ended.returncode:
+            raise RuntimeError(f"{name} ended with {ended.returncode}:\n{text[-6000:]}")
+        return Played(_recap(text), text)
+
+
+def _recap(text: str) -> dict[str, dict[str, int]]:
+    _, _, recap = text.rpartition("PLAY RECAP")
+    found = {}
+    for line in recap.splitlines()[1:]:
+        name, colon, counts = line.partition(":")
+        if colon and "ok=" in counts:
+            pairs = (pair.split("=") for pair in counts.split())
+            found[name.strip()] = {key: int(value) for key, value in pairs}
+    return found
