@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gfs_ha.errors import DiskFailed
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.master.sealing import Fence, Prove, SealingChunk, is_conclusive
 from gfs_ha.master.state.records import Chunk
@@ -27,6 +28,19 @@ class Attempt:
     chain: tuple[ServerId, ...] = ()  # Of a tail: its servers, the primary first.
     given_up: frozenset[ServerId] = frozenset()  # By a person, who was told this length:
     accepted: int = 0
+
+    def unheard(self) -> frozenset[ServerId]:
+        """Return the replicas that have not said yet all that they can say about their end."""
+        done = {server for server, answer in self.fences.items() if is_conclusive(answer)}
+        return self.chunk.replicas - done
+
+    def disk_failed(self, server_id: ServerId) -> bool:
+        """Return whether a server said last that the disk of its replica fails.
+
+        It is asked on, as one out of reach is; but the next answer is hardly a better one.
+        """
+        answer = self.fences.get(server_id)
+        return isinstance(answer, OrderFailed) and answer.failure.error == DiskFailed.__name__
 
     def heard(self, decision: Fence | Prove) -> set[ServerId]:
         """Return whose answer of this round is there."""

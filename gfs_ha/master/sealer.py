@@ -250,9 +250,9 @@ class Sealer:
                 return
         orders = {one: order_of(chunk, decision, one) for one in decision.servers}
         if isinstance(decision, Prove):
-            # Who did not answer the fence is not waited for any more, and stays asked: taken back,
-            # the order would look fresh at the next decision, and be waited for again.
-            asked = Fence(chunk.replicas - attempt.fences.keys())
+            # Who did not answer the fence, or failed, is not waited for any more, and stays asked:
+            # taken back, the order would look fresh at the next decision, and be waited for again.
+            asked = Fence(attempt.unheard())
             orders.update({one: order_of(chunk, asked, one) for one in asked.servers})
         self._reign.orders.want_only(chunk.chunk_id, orders)
         for server_id in orders:
@@ -266,7 +266,7 @@ class Sealer:
             doubted = server_id in attempt.doubted
             patience_s = PATIENCE_DOUBTED_S if doubted else PATIENCE_S
             silent = observed.age_s(server_id, now_s) >= SILENCE_DOUBTED_S
-            if observed.state(server_id, now_s) != LIVE:
+            if observed.state(server_id, now_s) != LIVE or attempt.disk_failed(server_id):
                 continue
             if doubted and (silent or self._reign.hung_up(server_id)):
                 continue

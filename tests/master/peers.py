@@ -84,6 +84,7 @@ class ScriptedServer:
         self.replicas: dict[ChunkId, Held] = {}
         self.orders: list[Order] = []
         self.deaf = False  # Takes orders and never answers them.
+        self.failing: GfsError | None = None  # What it answers to fences and proofs.
         self.creates = True  # Makes empty replicas of tails; else its disk is full.
         self.lease_ms = 0  # As it was told last.
         self.copies = False  # Makes copies when it is ordered to; else its disk is full.
@@ -229,6 +230,8 @@ class ScriptedServer:
             return OrderDone(chunk_id, index, kind_of(order))
         if isinstance(order, CreateReplica):
             return self._create(order)
+        if self.failing is not None and isinstance(order, FenceReplica | ProveReplica):
+            return OrderFailed(chunk_id, index, kind_of(order), failure(self.failing))
         if held is None and isinstance(order, FenceReplica):
             held = self.replicas[chunk_id] = Held(order.birth, 0, "tombstone", order_index=index)
         if held is None or held.state == "tombstone":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from peers import ScriptedServer
 from test_chunks import allocate, push, put
 from trio import CALL_S, Client, Trio, wait_until
 
+from gfs_ha.errors import DiskFailed
 from gfs_ha.ids import SessionId
+from gfs_ha.master import sealer
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.metadata import (
@@ -108,3 +111,31 @@ def test_a_seal_that_takes_too_long_is_busy_before_the_deadline(
     for server in servers:
         server.deaf = False
     wait_until(lambda: isinstance(client.ask(SealChunk(chunk.chunk_id)), ChunkSealed), "the seal")
+
+
+def test_nobody_waits_for_a_server_that_says_that_its_disk_fails(
+    monkeypatch: pytest.MonkeyPatch, client: Client, servers: list[ScriptedServer]
+) -> None:
+    monkeypatch.setattr(sealer, "PATIENCE_S", 1000.0)
+    chunk = allocate(client)
+    chain = push(servers, chunk, 500)
+    chain[0].failing = DiskFailed("cannot write: Input/output error")
+    answer = client.ask(SealChunk(chunk.chunk_id))
+    assert isinstance(answer, ChunkSealed) and answer.length == 500, answer
+    assert set(answer.holders) == {one.server_id for one in chain[1:]}
+
+
+def test_disks_that_fail_everywhere_are_no_proof_and_are_asked_until_one_answers(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    chunk = allocate(client)
+    chain = push(servers, chunk, 500)
+    for one in chain:
+        one.failing = DiskFailed("cannot write: Input/output error")
+    client.post(client.asked(SealChunk(chunk.chunk_id)))
+    wait_until(lambda: [row for row in client.ask(GetChunks()).items if row.blocked], "the block")
+    chain[1].failing = None
+    (sealed,) = wait_until(
+        lambda: [row for row in client.ask(GetChunks()).items if row.state == "sealed"], "the seal"
+    )
+    assert (sealed.length, sealed.copies) == (500, 1)

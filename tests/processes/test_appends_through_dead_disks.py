@@ -1,0 +1,116 @@
+"""Records of a writer that goes on while a disk under its tail dies: each is there exactly once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+
+import pytest
+from killing import MIB, RUNTIME, wait_until
+
+import gfs_ha
+from gfs_ha.client.append_records import Appended
+from gfs_ha.client.appender import Appender
+from gfs_ha.local.cluster import LocalCluster
+from gfs_ha.protocol.reports import ChunkRow
+from gfs_ha.runtime import Future
+
+pytestmark = pytest.mark.processes
+
+RECORDS_MAX = 100_000
+ACKNOWLEDGED_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
+    """Three servers with three disks: whoever avoids one of the servers gets too few copies."""
+    made = LocalCluster(tmp_path_factory.mktemp("appends") / "cluster")
+    try:
+        racks = ("r1", "r2", "r3")
+        made.up(chunkservers=3, racks=racks, chunk_bytes=MIB, capacities=(256 * MIB,), disks=3)
+        yield made
+    finally:
+        made.down(wipe=True)
+
+
+class Writer:
+    """Appends records to a file, several at a time, and knows which ones."""
+
+    def __init__(self, appender: Appender) -> None:
+        self._appender = appender
+        self._under_way: list[Future[Appended]] = []
+        self.records: list[bytes] = []
+        self.offsets: list[int] = []
+
+    def go_on(self, count: int) -> None:
+        """Append that many records more, and return when all but a few are acknowledged."""
+        assert len(self.records) + count <= RECORDS_MAX
+        for _ in range(count):
+            number = len(self.records)
+            self.records.append(f"record {number:06d} {'x' * (number % 700)}\n".encode())
+            self._under_way.append(self._appender.append(self.records[-1]))
+            self._settle(8)
+
+    def finish(self) -> None:
+        """Return when all are acknowledged."""
+        self._settle(0)
+
+    def _settle(self, left: int) -> None:
+        while len(self._under_way) > left:
+            told = self._under_way.pop(0).result(ACKNOWLEDGED_S)
+            self.offsets.append(told.offset)
+
+
+def tails(fs: gfs_ha.Cluster) -> dict[int, ChunkRow]:
+    return {row.chunk_id: row for row in fs.operations.chunks() if row.kind == "tail"}
+
+
+def open_tail(fs: gfs_ha.Cluster, known: dict[int, ChunkRow]) -> ChunkRow:
+    """Return the newest tail that takes records, of those that were not known before."""
+    found: list[ChunkRow] = []
+
+    def look() -> bool:
+        rows = [one for key, one in tails(fs).items() if key not in known and one.state == "open"]
+        found[:] = sorted(rows, key=lambda one: one.chunk_id)
+        return bool(found)
+
+    wait_until(look, "a tail is open")
+    return found[-1]
+
+
+def directory_of(fs: gfs_ha.Cluster, server: str, disk_id: int) -> Path:
+    (found,) = [one for one in fs.operations.disks.all().items if one.disk_id == disk_id]
+    assert found.server == server and found.state == "in-service"
+    return Path(found.directory)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["of the primary", "below it", "of the last"])
+def test_records_go_on_with_all_copies_while_a_disk_dies(cluster: LocalCluster, place: int) -> None:
+    path = f"/log{place}"
+    with gfs_ha.connect(cluster.config_path) as fs, fs.appender(path) as appender:
+        known = tails(fs)
+        writer = Writer(appender)
+        writer.go_on(200)
+        tail = open_tail(fs, known)
+        assert len(tail.replicas) == tail.goal == 3
+        lost = tail.replicas[place]
+        shutil.rmtree(directory_of(fs, lost.name, lost.disk_id))
+        deadline_s = RUNTIME.monotonic_s() + ACKNOWLEDGED_S
+        while tails(fs)[tail.chunk_id].state == "open":
+            assert RUNTIME.monotonic_s() < deadline_s, "the tail goes on without its disk"
+            writer.go_on(20)
+        writer.go_on(200)
+        writer.finish()
+        whole = b"".join(writer.records)
+        assert fs.read_bytes(path) == whole
+        ends = list(accumulate(map(len, writer.records)))
+        assert writer.offsets == [0, *ends[:-1]]
+        # The server lives: only its disk is to be avoided.
+        later = [row for key, row in tails(fs).items() if key > tail.chunk_id]
+        assert later
+        for row in later:
+            places = {one.name: one.disk_id for one in row.replicas}
+            assert set(places) == {"cs1", "cs2", "cs3"}, row
+            assert places[lost.name] != lost.disk_id
