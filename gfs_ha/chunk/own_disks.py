@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from gfs_ha.chunk.disk import Disk
-from gfs_ha.chunk.epochs import read_epoch
+from gfs_ha.chunk.epochs import EpochBook, read_epoch
 from gfs_ha.chunk.machine import FoundDisk
 from gfs_ha.chunk.slots.identity import (
     Identity,
@@ -26,7 +26,8 @@ from gfs_ha.chunk.slots.identity import (
 from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import DiskFailed, DiskFull, WrongDirectory
-from gfs_ha.ids import ANY_DISK, DiskId, ServerId
+from gfs_ha.ids import ANY_DISK, DiskId, Epoch, ServerId
+from gfs_ha.limits import OPERATION_TIMEOUT_S
 from gfs_ha.net.buffers import BufferPool
 from gfs_ha.runtime import Runtime
 
@@ -80,6 +81,17 @@ class OwnDisks:
         self.broken.append(BrokenDisk(directory, why))
         if not self.known and not self.fresh:
             raise DiskFailed("; ".join(one.why for one in self.broken))
+
+    def keep_epoch(self, epoch: Epoch, runtime: Runtime) -> None:
+        """Have each disk keep the epoch of the masters that took the server in.
+
+        Raises: DiskFailed when none is left that does.
+        """
+        for one in list(self.known):
+            try:
+                EpochBook([one.disk], runtime).told(epoch, OPERATION_TIMEOUT_S)
+            except (DiskFull, DiskFailed) as error:
+                self.give_up(one.directory, error.message)
 
     def remember(self) -> None:
         """Have each disk know the others, and learn from them whose the broken ones were."""
@@ -186,9 +198,9 @@ def _neighbours(disk: Disk) -> list[_Neighbour]:
 
 
 def open_store(disks: OwnDisks, runtime: Runtime, boot_id: int) -> ChunkStore:
-    """Return the replicas of all disks; one that cannot be read is given up.
+    """Return the replicas of all disks; one that cannot be read or mended is given up.
 
-    Raises: DiskFailed when none is left, DiskFull.
+    Raises: DiskFailed when none is left.
     """
     buffers = BufferPool(runtime)
     shelves: list[Shelf] = []
@@ -196,7 +208,7 @@ def open_store(disks: OwnDisks, runtime: Runtime, boot_id: int) -> ChunkStore:
         try:
             about = (one.disk, one.identity, buffers, runtime, boot_id)
             shelf = Shelf(*about, directory=one.directory)
-        except DiskFailed as error:
+        except (DiskFull, DiskFailed) as error:
             disks.give_up(one.directory, error.message)
             continue
         shelves.append(shelf)

@@ -16,6 +16,7 @@ from gfs_ha.chunk.slots.format import Header, SlotFlag, State
 from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.chunk.slots.slot import Slot
 from gfs_ha.chunk.slots.start import rank, was_replaced
+from gfs_ha.errors import DiskFailed, DiskFull
 from gfs_ha.ids import ChunkId
 from gfs_ha.net.buffers import BufferPool
 
@@ -26,10 +27,7 @@ Twins = dict[ChunkId, list[Place]]  # Second replicas that are left where they a
 
 
 def put_together(shelves: Sequence[Shelf], buffers: BufferPool) -> tuple[list[Place], Twins]:
-    """Return the slot that counts of each chunk, with its disk, and what else there is of some.
-
-    Raises: DiskFailed.
-    """
+    """Return the slot that counts of each chunk, with its disk, and what else there is of some."""
     found: dict[ChunkId, Place] = {}
     beside: list[Place] = []
     for shelf in shelves:
@@ -47,8 +45,7 @@ def put_together(shelves: Sequence[Shelf], buffers: BufferPool) -> tuple[list[Pl
             twins.setdefault(slot.header.chunk_id, []).append((shelf, slot))
     for shelf, slot in beside:
         _, winner = found[slot.header.chunk_id]
-        if was_replaced(slot, winner, buffers):
-            _remove(shelf, slot)
+        if _gave_way((shelf, slot), winner, buffers):
             what = "a replica gave way to its copy on another disk"
         else:
             shelf.unidentified.append(slot.name)
@@ -56,6 +53,19 @@ def put_together(shelves: Sequence[Shelf], buffers: BufferPool) -> tuple[list[Pl
             what = "a second replica of a chunk is left where it is"
         logger.warning("%s chunk=%#x slot=%s", what, slot.header.chunk_id, slot.name)
     return list(found.values()), twins
+
+
+def _gave_way(place: Place, winner: Slot, buffers: BufferPool) -> bool:
+    """Remove a replica that its copy was to replace; False when it was not, or cannot be."""
+    shelf, slot = place
+    try:
+        if was_replaced(slot, winner, buffers):
+            _remove(shelf, slot)
+            return True
+    except (DiskFailed, DiskFull) as error:
+        # One of two disks is bad. If that is for good its warden says so; the other one goes on.
+        logger.error("a second replica cannot be removed slot=%s why=%s", slot.name, error)
+    return False
 
 
 def drop_outlived(kept: Header, twins: list[Place]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from hanging_disk import HangingDisk
 
-from gfs_ha.chunk.disk_memory import MemoryDisk, PowerCut
-from gfs_ha.chunk.epochs import EPOCH_NAME, NO_EPOCH, EpochBook
-from gfs_ha.errors import DiskFailed
+from gfs_ha.chunk.disk_memory import MemoryDisk, MemoryFile, PowerCut
+from gfs_ha.chunk.epochs import EPOCH_NAME, NO_EPOCH, STALL_S, EpochBook, read_epoch
+from gfs_ha.errors import DiskFailed, DiskFull, GfsError
 from gfs_ha.ids import Epoch
 from gfs_ha.runtime import ThreadedRuntime
 
@@ -118,3 +119,124 @@ def test_no_order_counts_before_each_disk_knows_the_epoch() -> None:
             both.told(Epoch(1, 7))
     both.drop(new)
     assert both.told(Epoch(1, 7))
+
+
+# One of several that does not keep it -----------------------------------------------------------
+
+
+class Ahead(ThreadedRuntime):
+    """A runtime whose clock the test sets forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ahead_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.ahead_s
+
+
+class Stubborn(MemoryDisk):
+    """A disk that takes everything but its epoch."""
+
+    def __init__(self, error: GfsError | None = None) -> None:
+        super().__init__(RUNTIME)
+        self.error = error
+
+    def open(self, name: str) -> MemoryFile:
+        if name == EPOCH_NAME and self.error is not None:
+            raise self.error
+        return super().open(name)
+
+
+def test_a_disk_that_refuses_its_epoch_only_is_told_of_until_it_takes_it() -> None:
+    good, bad = MemoryDisk(RUNTIME), Stubborn()
+    book = EpochBook([good, bad], RUNTIME)
+    bad.error = DiskFailed("cannot open epoch: Input/output error")
+    for count in range(1, 4):
+        with pytest.raises(DiskFailed, match="Input/output error"):
+            book.told(Epoch(1, 7))
+        assert book.refused(bad) == (count, bad.error.message)
+    assert book.refused(good) == (0, "") and book.newest == NO_EPOCH
+    bad.error = None
+    assert book.told(Epoch(1, 7)) and book.refused(bad) == (0, "")
+
+
+def test_a_server_goes_on_with_the_epoch_on_its_other_disks() -> None:
+    good, bad = MemoryDisk(RUNTIME), Stubborn()
+    book = EpochBook([good, bad], RUNTIME)
+    assert book.told(Epoch(1, 6))
+    bad.error = DiskFailed("cannot open epoch: Input/output error")
+    with pytest.raises(DiskFailed):
+        book.told(Epoch(1, 7))
+    book.drop(bad)
+    assert book.told(Epoch(1, 7)) and book.newest == Epoch(1, 7)
+    assert EpochBook([good], RUNTIME).newest == Epoch(1, 7)
+    assert not book.told(Epoch(1, 6))
+
+
+def test_without_any_disk_no_epoch_counts() -> None:
+    only = Stubborn()
+    book = EpochBook([only], RUNTIME)
+    assert book.told(Epoch(1, 6))
+    book.drop(only)
+    with pytest.raises(DiskFailed, match="no disk"):
+        book.told(Epoch(1, 7))
+    assert book.newest == Epoch(1, 6)
+
+
+def test_a_full_disk_is_to_blame_only_if_another_one_has_room() -> None:
+    first, second = (Stubborn(DiskFull("the disk is full")) for _ in range(2))
+    first.error, second.error = None, None
+    book = EpochBook([first, second], RUNTIME)
+    first.error = second.error = DiskFull("the disk is full")
+    with pytest.raises(DiskFull):
+        book.told(Epoch(1, 7))
+    assert book.refused(first) == book.refused(second) == (0, ""), "there is no room at all"
+    first.error = None
+    with pytest.raises(DiskFull):
+        book.told(Epoch(1, 7))
+    assert book.refused(second)[1] == "the disk is full" and book.refused(first) == (0, "")
+
+
+def test_a_disk_that_hangs_keeps_no_heartbeat_and_no_other_disk_from_the_epoch() -> None:
+    runtime = Ahead()
+    good, bad = MemoryDisk(RUNTIME), HangingDisk(RUNTIME)
+    book = EpochBook([bad, good], runtime)
+    assert book.told(Epoch(1, 6))
+    bad.hang()
+    try:
+        for _ in range(2):
+            with pytest.raises(DiskFailed, match="did not keep"):
+                book.told(Epoch(1, 7), timeout_s=0.05)
+        assert book.newest == Epoch(1, 6), "one that was not kept everywhere does not count"
+        assert book.refused(bad) == (0, ""), "it may only be slow"
+        for count in (1, 2):
+            runtime.ahead_s += STALL_S
+            assert book.refused(bad)[0] == count and "cannot be written" in book.refused(bad)[1]
+        assert bad.hanging == 1, "nobody else waits there"
+        assert book.refused(good) == (0, "") and read_epoch(good) == Epoch(1, 7)
+        book.drop(bad)
+        assert book.told(Epoch(1, 7), timeout_s=0.05) and book.told(Epoch(1, 8))
+    finally:
+        bad.let_go()
+
+
+def test_one_that_is_slow_is_found_to_have_it_by_who_tells_again() -> None:
+    slow = HangingDisk(RUNTIME)
+    book = EpochBook([slow], RUNTIME)
+    slow.hang()
+    with pytest.raises(DiskFailed):
+        book.told(Epoch(1, 7), timeout_s=0.05)
+    slow.let_go()
+    assert book.told(Epoch(1, 7)) and read_epoch(slow) == Epoch(1, 7)
+
+
+def test_who_was_deposed_while_it_was_written_down_is_not_obeyed() -> None:
+    slow = HangingDisk(RUNTIME)
+    book = EpochBook([slow], RUNTIME)
+    slow.hang()
+    with pytest.raises(DiskFailed):
+        book.told(Epoch(1, 8), timeout_s=0.05)
+    assert not book.told(Epoch(1, 7), timeout_s=0.05), "a newer one was heard"
+    slow.let_go()
+    assert book.told(Epoch(1, 8)) and read_epoch(slow) == Epoch(1, 8)

@@ -218,14 +218,29 @@ def test_a_new_directory_that_takes_no_identity_is_given_up(why: DiskFailed | Di
         alone.settle(CLUSTER, NAME, ID, RUNTIME)
 
 
-def test_a_disk_whose_slots_cannot_be_listed_is_given_up_and_the_others_serve() -> None:
+@pytest.mark.parametrize("why", [BROKEN, DiskFull("no room to bring in what the journal has")])
+def test_a_disk_whose_slots_cannot_be_brought_in_is_given_up_and_the_others_serve(
+    why: DiskFailed | DiskFull,
+) -> None:
     a, b = disk(), disk()
     seen = settled(a=a, b=b)
-    b.failing = BROKEN
+    b.failing = why
     store = open_store(seen, RUNTIME, 1)
     assert [one.directory for one in store.shelves] == ["/a"]
-    assert seen.broken[0].directory == "/b"
+    assert seen.broken[0].directory == "/b" and seen.broken[0].why == why.message
     seen = settled(a=a)
-    a.failing = BROKEN
+    a.failing = why
     with pytest.raises(DiskFailed):
         open_store(seen, RUNTIME, 1)
+
+
+@pytest.mark.parametrize("why", [BROKEN, DiskFull("full")])
+def test_a_new_disk_that_does_not_keep_the_epoch_is_given_up(why: DiskFailed | DiskFull) -> None:
+    a, b = disk(), disk()
+    seen = settled(a=a, b=b)
+    b.failing = why
+    seen.keep_epoch(Epoch(1, 7), RUNTIME)
+    assert list(ids(seen)) == ["/a"] and EpochBook([a], RUNTIME).newest == Epoch(1, 7)
+    a.failing = why
+    with pytest.raises(DiskFailed):
+        seen.keep_epoch(Epoch(1, 8), RUNTIME)
