@@ -49,6 +49,10 @@ class CappedDisk:
     def error_count(self) -> int:
         return self._inner.error_count
 
+    @property
+    def answer_count(self) -> int:
+        return self._inner.answer_count
+
     def names(self) -> list[str]:
         return self._inner.names()
 

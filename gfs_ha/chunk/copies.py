@@ -1,6 +1,7 @@
 """The copies that this server makes: two at once, in workers of their own, one per chunk.
 
-So a slow copy never delays a fence or a seal. They share one pace: while a copy begins or ends, the
+So a slow copy never delays a fence or a seal. Those that hang on a disk that does not answer count
+for none: copies to other disks go on. They share one pace: while a copy begins or ends, the
 other one has all of it. The leader sends an order every second until it is answered; that changes
 the limit of the copy itself, and nothing else.
 """
@@ -17,7 +18,7 @@ from gfs_ha.chunk.repair_pace import RepairPace
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.chunk.source import SourceRoom
 from gfs_ha.errors import Cancelled, GfsError, StaleOrder
-from gfs_ha.ids import ChunkId, Epoch, LogIndex
+from gfs_ha.ids import ChunkId, DiskId, Epoch, LogIndex
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.protocol.codec import failure
 from gfs_ha.protocol.control import CopyProgress, CopyReplica, OrderAnswer, OrderDone, OrderFailed
@@ -57,6 +58,7 @@ class Copies:
         self._changed = runtime.condition()
         self._waiting: OrderedDict[ChunkId, tuple[Epoch, CopyReplica]] = OrderedDict()
         self._running: dict[ChunkId, Copying] = {}
+        self._disks: dict[Copying, frozenset[DiskId]] = {}  # What those that run touch.
         self._ended: OrderedDict[ChunkId, LogIndex] = OrderedDict()
         self._failed: OrderedDict[ChunkId, str] = OrderedDict()  # Told to a person once.
         self._stopping = False
@@ -65,7 +67,8 @@ class Copies:
     def start(self) -> None:
         """Start the workers."""
         self._workers = [
-            self._runtime.spawn(f"copy {number}", self._work) for number in range(WORKERS)
+            self._runtime.spawn(f"copy {number}", self._work)
+            for number in range(WORKERS * self._store.disk_count)
         ]
 
     def stop(self, timeout_s: float) -> bool:
@@ -162,21 +165,43 @@ class Copies:
                 answer = self._carry_out(found)
             finally:
                 with self._changed:
-                    del self._running[found.order.chunk_id]
+                    awaited = self._running.get(found.order.chunk_id) is found
+                    if awaited:
+                        del self._running[found.order.chunk_id]
+                    self._disks.pop(found, None)
                     self._changed.notify_all()
-            if answer is not None and not self._stopping:
+            if answer is not None and awaited and not self._stopping:
                 self._outbox.add_answer(answer)
 
+    def give_up(self, disk_id: DiskId) -> None:
+        """Wait no more for the copies that touch a disk which is out of service.
+
+        A worker that hangs there is left alone; its copy is stopped, and its chunk may be copied.
+        """
+        with self._changed:
+            for chunk_id, copying in list(self._running.items()):
+                if disk_id in self._disks[copying]:
+                    copying.stop()
+                    del self._running[chunk_id], self._disks[copying]
+            self._changed.notify_all()
+
     def _next(self) -> Copying | None:
-        """Take the copy that waits longest and whose chunk no other worker is busy with."""
+        """Take the copy that waits longest and whose chunk no other worker is busy with.
+
+        One to or from a disk that does not answer waits until it does, or is out of service.
+        """
+        silent = self._store.silent_disks
+        if sum(not disks & silent for disks in self._disks.values()) >= WORKERS:
+            return None
         for chunk_id, (epoch, order) in list(self._waiting.items()):
-            if chunk_id in self._running:
+            disks = self._store.disks_of(chunk_id, order.disk_id)
+            if chunk_id in self._running or disks & silent:
                 continue
             del self._waiting[chunk_id]
             # Its leader may have been deposed while it waited; the new one orders anew.
             if epoch == self._epochs.newest:
                 copying = Copying(self._store, self._room, order, self._pause)
-                self._running[chunk_id] = copying
+                self._running[chunk_id], self._disks[copying] = copying, disks
                 return copying
         return None
 

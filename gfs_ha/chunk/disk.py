@@ -86,6 +86,14 @@ class Disk(Protocol):
         """Return how often it refused something as broken (DiskFailed) since it was taken."""
         ...
 
+    @property
+    def answer_count(self) -> int:
+        """Return how often it did what the device itself has to do, since it was taken.
+
+        That is `sync`, `write_back` and `sync_names`: all else may be done in memory.
+        """
+        ...
+
     def names(self) -> list[str]:
         """Return the names of all files, sorted."""
         ...
@@ -138,20 +146,21 @@ _libc.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, 
 
 
 @dataclass(slots=True)
-class Errors:
-    """What a disk and its files count together."""
+class Counts:
+    """What a disk and its files count together. Threads may lose one: who looks asks for change."""
 
-    count: int = 0
+    errors: int = 0
+    answers: int = 0
 
 
 class _Translated:
     """Says in our words what the system refuses. No generator: ten of these make a small append."""
 
-    __slots__ = ("_errors", "_what")
+    __slots__ = ("_counts", "_what")
 
-    def __init__(self, what: str, errors: Errors) -> None:
+    def __init__(self, what: str, counts: Counts) -> None:
         self._what = what
-        self._errors = errors
+        self._counts = counts
 
     def __enter__(self) -> None:
         pass
@@ -167,21 +176,21 @@ class _Translated:
         reason = error.strerror or str(error)
         if error.errno in _FULL:
             raise DiskFull(f"the disk is full: {self._what}") from error
-        self._errors.count += 1
+        self._counts.errors += 1
         raise DiskFailed(f"{self._what}: {reason}") from error
 
 
 class PosixFile:
     """A file on a local file system."""
 
-    def __init__(self, number: int, name: str, errors: Errors) -> None:
+    def __init__(self, number: int, name: str, counts: Counts) -> None:
         self._number = number
         self._name = name
-        self._errors = errors
+        self._counts = counts
 
     def read(self, offset: int, into: memoryview) -> int:
         filled = 0
-        with _Translated(f"cannot read {self._name} at {offset}", self._errors):
+        with _Translated(f"cannot read {self._name} at {offset}", self._counts):
             while filled < len(into):
                 count = os.preadv(self._number, [into[filled:]], offset + filled)
                 if not count:
@@ -190,21 +199,24 @@ class PosixFile:
         return filled
 
     def write(self, offset: int, data: Bytes) -> None:
-        with _Translated(f"cannot write {self._name} at {offset}", self._errors):
+        with _Translated(f"cannot write {self._name} at {offset}", self._counts):
             written = os.pwrite(self._number, data, offset)
             while written < len(data):
                 written += os.pwrite(self._number, memoryview(data)[written:], offset + written)
 
     def sync(self) -> None:
-        with _Translated(f"cannot sync {self._name}", self._errors):
+        with _Translated(f"cannot sync {self._name}", self._counts):
             os.fdatasync(self._number)
+        self._counts.answers += 1
 
     def write_back(self, offset: int, length: int) -> None:
         if _libc.sync_file_range(self._number, offset, length, _WAIT_WRITE_WAIT):
             self._fail("cannot write back")
+        else:
+            self._counts.answers += 1
 
     def drop_cache(self) -> None:
-        with _Translated(f"cannot drop the cache of {self._name}", self._errors):
+        with _Translated(f"cannot drop the cache of {self._name}", self._counts):
             os.posix_fadvise(self._number, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def allocate(self, length: int) -> None:
@@ -212,7 +224,7 @@ class PosixFile:
             self._fail(f"cannot reserve {length} bytes for")
 
     def truncate(self, length: int) -> None:
-        with _Translated(f"cannot cut {self._name}", self._errors):
+        with _Translated(f"cannot cut {self._name}", self._counts):
             if os.fstat(self._number).st_size < length:
                 os.ftruncate(self._number, length)
             # ext4 gives back what was reserved beyond only if this does not make the file bigger.
@@ -223,11 +235,11 @@ class PosixFile:
             self._fail("cannot give back a range of")
 
     def size(self) -> int:
-        with _Translated(f"cannot look at {self._name}", self._errors):
+        with _Translated(f"cannot look at {self._name}", self._counts):
             return os.fstat(self._number).st_size
 
     def room(self) -> int:
-        with _Translated(f"cannot look at {self._name}", self._errors):
+        with _Translated(f"cannot look at {self._name}", self._counts):
             return os.fstat(self._number).st_blocks * _STAT_BLOCK_BYTES
 
     def number(self) -> int:
@@ -242,7 +254,7 @@ class PosixFile:
         code = ctypes.get_errno()
         if code in _NOT_SUPPORTED:
             return  # A file system without it: slower or bigger, not wrong.
-        with _Translated(f"{what} {self._name}", self._errors):
+        with _Translated(f"{what} {self._name}", self._counts):
             raise OSError(code, os.strerror(code))
 
 
@@ -252,8 +264,8 @@ class PosixDisk:
     def __init__(self, directory: Path) -> None:
         """Take the directory, made if missing. Raises: WrongDirectory if another process has it."""
         self._directory = str(directory)
-        self._errors = Errors()
-        with _Translated(f"cannot use {directory}", self._errors):
+        self._counts = Counts()
+        with _Translated(f"cannot use {directory}", self._counts):
             os.makedirs(directory, mode=0o700, exist_ok=True)
             self._number = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -266,40 +278,45 @@ class PosixDisk:
 
     @property
     def error_count(self) -> int:
-        return self._errors.count
+        return self._counts.errors
+
+    @property
+    def answer_count(self) -> int:
+        return self._counts.answers
 
     def names(self) -> list[str]:
-        with _Translated(f"cannot list {self._directory}", self._errors):
+        with _Translated(f"cannot list {self._directory}", self._counts):
             return sorted(os.listdir(self._number))
 
     def create(self, name: str) -> PosixFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with _Translated(f"cannot create {self._directory}/{name}", self._errors):
-            return PosixFile(os.open(name, flags, 0o600, dir_fd=self._number), name, self._errors)
+        with _Translated(f"cannot create {self._directory}/{name}", self._counts):
+            return PosixFile(os.open(name, flags, 0o600, dir_fd=self._number), name, self._counts)
 
     def open(self, name: str) -> PosixFile:
-        with _Translated(f"cannot open {self._directory}/{name}", self._errors):
+        with _Translated(f"cannot open {self._directory}/{name}", self._counts):
             try:
                 number = os.open(name, os.O_RDWR | os.O_CLOEXEC, dir_fd=self._number)
             except FileNotFoundError as error:
                 self.check_place()
                 raise NotFound(f"there is no {self._directory}/{name}") from error
-        return PosixFile(number, name, self._errors)
+        return PosixFile(number, name, self._counts)
 
     def unlink(self, name: str) -> None:
-        with _Translated(f"cannot remove {self._directory}/{name}", self._errors):
+        with _Translated(f"cannot remove {self._directory}/{name}", self._counts):
             try:
                 os.unlink(name, dir_fd=self._number)
             except FileNotFoundError:
                 pass
 
     def sync_names(self) -> None:
-        with _Translated(f"cannot sync {self._directory}", self._errors):
+        with _Translated(f"cannot sync {self._directory}", self._counts):
             os.fsync(self._number)
+        self._counts.answers += 1
 
     def check_place(self) -> None:
         # Open files of a directory that was removed, or is hidden by another one, go on to work.
-        with _Translated(f"cannot look at {self._directory}", self._errors):
+        with _Translated(f"cannot look at {self._directory}", self._counts):
             held = os.fstat(self._number)
             try:
                 there = os.stat(self._directory)
@@ -312,7 +329,7 @@ class PosixDisk:
                 )
 
     def usage(self) -> DiskUsage:
-        with _Translated(f"cannot look at {self._directory}", self._errors):
+        with _Translated(f"cannot look at {self._directory}", self._counts):
             facts = os.fstatvfs(self._number)
         size = facts.f_frsize
         used = (facts.f_blocks - facts.f_bfree) * size

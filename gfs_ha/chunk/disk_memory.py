@@ -94,7 +94,7 @@ class MemoryDisk:
         self.cut_after: int | None = None
         self.failing: GfsError | None = None
         self.operations = 0
-        self.error_count = 0
+        self.error_count = self.answer_count = 0
 
     def names(self) -> list[str]:
         with self._lock:
@@ -125,6 +125,7 @@ class MemoryDisk:
         with self._lock:
             self._change()
             self._durable_names = dict(self._names)
+            self.answer_count += 1
 
     def check_place(self) -> None:
         with self._lock:
@@ -222,10 +223,12 @@ class MemoryFile:
         with self._disk._lock:
             self._disk._change()
             self._inode.settle()
+            self._disk.answer_count += 1
 
     def write_back(self, offset: int, length: int) -> None:
         with self._disk._lock:
             self._disk._check()
+            self._disk.answer_count += 1
 
     def drop_cache(self) -> None:
         pass

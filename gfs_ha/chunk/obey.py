@@ -2,12 +2,17 @@
 
 An order that is already waiting or running is not taken twice, although the leader sends it every
 second until it is answered. What finds no place is dropped for the same reason: it comes again.
+
+Each disk has so many workers and no more: one that hangs holds up the orders for itself. Once it is
+out of service nobody waits for those any more.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from gfs_ha.chunk.compactions import Compacter
@@ -16,7 +21,7 @@ from gfs_ha.chunk.freed import Freed
 from gfs_ha.chunk.outbox import Outbox
 from gfs_ha.chunk.slots.answers import Proof
 from gfs_ha.errors import GfsError, UnknownReplica
-from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, LogIndex
+from gfs_ha.ids import ANY_DISK, Birth, ChunkId, DiskId, Epoch, LogIndex
 from gfs_ha.protocol.codec import failure
 from gfs_ha.protocol.control import (
     CompactChunk,
@@ -41,7 +46,7 @@ from gfs_ha.protocol.control import (
 from gfs_ha.protocol.gone import unpack_blocks
 from gfs_ha.runtime import Runtime, Task, join_all
 
-WORKERS = 2  # One replica that is slow to verify does not hold up all others.
+WORKERS = 2  # Of each disk: one replica that is slow to verify does not hold up all others.
 WAITING_MAX = 4096
 FAILURES_MAX = 1000  # Orders whose failure is remembered, so that it is not logged each time.
 _LOOK_S = 1.0
@@ -77,6 +82,11 @@ class Replicas(Protocol):
 
     def check_disk(self, chunk_id: ChunkId, disk_id: DiskId) -> None: ...
 
+    @property
+    def disk_count(self) -> int: ...
+
+    def disks_of(self, chunk_id: ChunkId, disk_id: DiskId = ANY_DISK) -> frozenset[DiskId]: ...
+
     def prove(self, chunk_id: ChunkId, order_index: LogIndex, length: int) -> Proof: ...
 
     def finish_seal(
@@ -111,6 +121,17 @@ class Copier(Protocol):
 
     def check_newest(self, chunk_id: ChunkId, order_index: LogIndex) -> None: ...
 
+    def give_up(self, disk_id: DiskId) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """An order that a worker carries out, and the disks that it touches."""
+
+    order: Order
+    epoch: Epoch
+    disks: frozenset[DiskId]
+
 
 class Obedience:
     """The orders that wait, and the workers that carry them out."""
@@ -133,7 +154,7 @@ class Obedience:
         self._changed = runtime.condition()
         self._waiting: dict[ChunkId, list[tuple[Epoch, Order]]] = {}
         self._waiting_count = 0
-        self._running: dict[ChunkId, Order] = {}
+        self._running: dict[ChunkId, _Running] = {}
         self._failed: dict[ChunkId, tuple[Order, str]] = {}
         self._freed = Freed(runtime)
         self.compactions: Compacter | None = None  # Set once it is there; until then none is done.
@@ -143,7 +164,8 @@ class Obedience:
     def start(self) -> None:
         """Start the workers."""
         self._workers = [
-            self._runtime.spawn(f"obey {number}", self._work) for number in range(WORKERS)
+            self._runtime.spawn(f"obey {number}", self._work)
+            for number in range(WORKERS * self._replicas.disk_count)
         ]
 
     def stop(self, timeout_s: float) -> bool:
@@ -185,7 +207,8 @@ class Obedience:
 
     def _line_up(self, epoch: Epoch, order: Order) -> None:
         line = self._waiting.get(order.chunk_id, [])
-        if self._running.get(order.chunk_id) == order:
+        running = self._running.get(order.chunk_id)
+        if running is not None and running.order == order:
             return
         for index, (_, other) in enumerate(line):
             if other == order:
@@ -207,30 +230,54 @@ class Obedience:
                         return
                     self._changed.wait(_LOOK_S)
                     found = self._next()
-            epoch, order = found
             answer: OrderAnswer | None = None
             try:
                 # Its leader may have been deposed while it waited; the new one orders anew.
-                if epoch == self.epochs.newest:
-                    answer = self._obey(order)
+                if found.epoch == self.epochs.newest:
+                    answer = self._obey(found.order)
             finally:
                 with self._changed:
-                    del self._running[order.chunk_id]
+                    awaited = self._running.get(found.order.chunk_id) is found
+                    if awaited:
+                        del self._running[found.order.chunk_id]
                     self._changed.notify_all()
             # Told when it no longer runs: who hears it may ask the same again at once.
-            if answer is not None:
+            if answer is not None and awaited:
                 self.outbox.add_answer(answer)
 
-    def _next(self) -> tuple[Epoch, Order] | None:
-        """Take the first order of a chunk that no other worker is busy with."""
+    def give_up(self, disk_id: DiskId) -> None:
+        """Wait no more for the orders that touch a disk which is out of service.
+
+        A worker that hangs there is left alone, and its chunk takes orders again: what it does if
+        the disk answers after all counts no more, and is not told.
+        """
+        with self._changed:
+            stuck = [key for key, one in self._running.items() if disk_id in one.disks]
+            for chunk_id in stuck:
+                del self._running[chunk_id]
+            self._changed.notify_all()
+        self._copies.give_up(disk_id)
+
+    def _next(self) -> _Running | None:
+        """Take the first order of a chunk and of disks that no other workers are busy with."""
+        busy = Counter(disk_id for one in self._running.values() for disk_id in one.disks)
+        full = {disk_id for disk_id, count in busy.items() if count >= WORKERS}
         for chunk_id, line in self._waiting.items():
-            if chunk_id not in self._running:
-                found = line.pop(0)
-                self._waiting_count -= 1
-                if not line:
-                    del self._waiting[chunk_id]
-                self._running[chunk_id] = found[1]
-                return found
+            if chunk_id in self._running:
+                continue
+            epoch, order = line[0]
+            named = ANY_DISK
+            if isinstance(order, FenceReplica | ProveReplica | CreateReplica):
+                named = order.disk_id
+            disks = self._replicas.disks_of(chunk_id, named)
+            if disks & full:
+                continue
+            del line[0]
+            self._waiting_count -= 1
+            if not line:
+                del self._waiting[chunk_id]
+            found = self._running[chunk_id] = _Running(order, epoch, disks)
+            return found
         return None
 
     def _obey(self, order: Order) -> OrderAnswer:

@@ -214,7 +214,9 @@ class Chunkserver:
             self._facts(server_id), inventory, self._obedience, self._leader, runtime
         )
         self._measures.begin(store, self._data_port, self._copies, inventory, self._lanes)
-        self._wardens = [DiskWarden(one, self._take_out, runtime) for one in store.shelves]
+        self._wardens = [
+            DiskWarden(one, self._take_out, runtime, epochs.refused) for one in store.shelves
+        ]
         self._serving = runtime.spawn("data port", self._data_port.run)
         self._copies.start()
         self._compactions.start()
@@ -255,14 +257,15 @@ class Chunkserver:
 
     def _take_out(self, shelf: Shelf, why: str) -> None:
         """Go on without a disk; without the last one the server ends (D6)."""
-        store, lanes = self.store, self._lanes
-        assert store is not None and lanes is not None, "a disk fails before it serves"
+        store, lanes, obedience = self.store, self._lanes, self._obedience
+        assert store and lanes and obedience, "a disk fails before it serves"
         left = store.take_out(shelf, why)
         logger.critical(
             "a disk is out of service directory=%s id=%#x replicas=%d why=%s",
             *(shelf.directory, shelf.disk_id, left, why),
         )
         self._epochs.drop(shelf.disk)
+        obedience.give_up(shelf.disk_id)
         self._scrubbers[shelf.disk_id].stop(0.0)
         if all(one.failed for one in store.shelves):
             # Else they hear silence, and wait for it to be long before they make copies anew.
@@ -301,7 +304,7 @@ class Chunkserver:
             for one in list(self._disks.fresh):
                 disk_id = ids[one.directory]
                 self._disks.adopt(one, Identity(cluster_id, reply.server_id, disk_id, own.name))
-            EpochBook([one.disk for one in self._disks.known], runtime).told(reply.epoch)
+            self._disks.keep_epoch(reply.epoch, runtime)
             if reply.lost_disks:
                 logger.error(
                     "all data directories are new, and chunks lie on other disks of this server:"

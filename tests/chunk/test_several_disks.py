@@ -603,6 +603,36 @@ def test_a_tail_that_went_with_its_disk_takes_no_record_and_ends(
     assert house.port.primary.led() == ()
 
 
+# What is found at a start ------------------------------------------------------------------------
+
+
+class Sticky(MemoryDisk):
+    """A disk that removes nothing while it sticks."""
+
+    sticks = False
+
+    def unlink(self, name: str) -> None:
+        if self.sticks:
+            self.error_count += 1
+            raise DiskFailed(f"cannot remove {name}: Structure needs cleaning")
+        super().unlink(name)
+
+
+def test_a_disk_that_keeps_what_gave_way_ends_no_start() -> None:
+    first = Sticky(RUNTIME)
+    disks: Disks = {A: first, B: MemoryDisk(RUNTIME)}
+    store = open_disks(disks)
+    sealed_on(store, A)
+    first.sticks = True
+    with pytest.raises(DiskFailed):
+        copy_to(store, B)
+    store = open_disks(disks)
+    assert where(store) == B and store.twins_on(shelf_of(store, A)) == 1
+    first.sticks = False
+    store = open_disks(disks)
+    assert where(store) == B and not slots(first)
+
+
 # Reads amid a move -----------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from gfs_ha.chunk.slots import listing
 from gfs_ha.chunk.slots.duplicates import Twins, drop_outlived
 from gfs_ha.chunk.slots.replica import Replica
-from gfs_ha.chunk.slots.shelf import Shelf
+from gfs_ha.chunk.slots.shelf import Shelf, steady_shelf
 from gfs_ha.errors import DiskFailed, UnknownReplica, WrongBirth
 from gfs_ha.ids import ANY_DISK, Birth, ChunkId, DiskId, format_id
 from gfs_ha.protocol.control import BucketListing, OpenReplica
@@ -69,6 +69,26 @@ class ReplicaIndex:
             if out and chunk_id not in self._replicas:
                 why = f"its disk {format_id(disk_id)} is out of service"
                 raise DiskFailed(f"nobody knows what is here of chunk {chunk_id:#x}: {why}")
+
+    def disks_of(self, chunk_id: ChunkId, disk_id: DiskId = ANY_DISK) -> frozenset[DiskId]:
+        """Return the disks that an order about a chunk touches, and `disk_id` if it names one."""
+        with self._lock:
+            found = {disk_id} if disk_id else set()
+            replica = self._replicas.get(chunk_id)
+            if replica is not None:
+                found.add(replica.disk_id)
+            found |= {one.disk_id for one in self.shelves if chunk_id in one.tombstones}
+        return frozenset(found or {steady_shelf(self.shelves).disk_id})
+
+    @property
+    def silent_disks(self) -> frozenset[DiskId]:
+        """Return the disks in service that fail, or do not answer, and may be out of it soon."""
+        return frozenset(one.disk_id for one in self.shelves if one.ailing and not one.failed)
+
+    @property
+    def disk_count(self) -> int:
+        """Return how many disks there are, in service or out of it."""
+        return len(self.shelves)
 
     def _list_if_unsettled(self, chunk_id: ChunkId, replica: Replica) -> None:
         if replica.condition != listing.SETTLED:

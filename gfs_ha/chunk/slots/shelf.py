@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gfs_ha.chunk.disk import Disk
+from gfs_ha.chunk.disk import Disk, DiskUsage
 from gfs_ha.chunk.journal.journal import JOURNAL_SHAPE, Journal, JournalShape
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.recovery import recover
@@ -23,7 +23,9 @@ class Shelf:
 
     Fields:
         failed: why it is out of service; empty while it serves.
-        ailing: what it refused when it was looked at last; empty while it works.
+        ailing: what it refused when it was looked at last, or how long it has said nothing; empty
+            while it works.
+        usage: how full it was when that was asked last: a disk that hangs would never tell.
         directory: where it is mounted, for people.
         beside: second replicas that the start found, of chunks of which another one is here.
         unidentified: slot files that no chunk claims; they are kept until a person decides.
@@ -45,6 +47,7 @@ class Shelf:
         """
         self.disk, self.identity, self.directory = disk, identity, directory
         self.failed = self.ailing = ""
+        self.usage = disk.usage()
         self.buffers = buffers
         self.tally = Tally(runtime)
         self.journal = Journal(disk, (identity.disk_id, boot_id), runtime, shape)
@@ -69,9 +72,14 @@ class Shelf:
         self._next_number += 1
         return f"{self._next_number - 1:08x}.slot"
 
+    def look_at_usage(self) -> DiskUsage:
+        """Ask the disk how full it is, remember that, and return it. Raises: DiskFailed."""
+        usage = self.usage = self.disk.usage()
+        return usage
+
     def check_room(self, length: int) -> None:
         """Raise DiskFull when there is none for a replica of that length; DiskFailed."""
-        if self.disk.usage().free < _FREE_BYTES_MIN + length:
+        if self.look_at_usage().free < _FREE_BYTES_MIN + length:
             raise DiskFull("the disk is full: no room for a new replica")
 
 
@@ -90,11 +98,9 @@ def pick_shelf(shelves: tuple[Shelf, ...], disk_id: DiskId) -> Shelf:
     serving = [one for one in shelves if not one.failed]
     if not serving:
         raise DiskFailed("no disk of this server is in service")
-    return serving[0] if len(serving) == 1 else max(serving, key=_free)
+    return max(serving, key=lambda one: (not one.ailing, one.usage.free))
 
 
-def _free(shelf: Shelf) -> int:
-    try:
-        return shelf.disk.usage().free
-    except DiskFailed:
-        return -1
+def steady_shelf(shelves: tuple[Shelf, ...]) -> Shelf:
+    """Return the first shelf that works as far as is known; the first one of all if none does."""
+    return min(shelves, key=lambda one: (bool(one.failed), bool(one.ailing)))

@@ -18,7 +18,7 @@ from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.index import ReplicaIndex
 from gfs_ha.chunk.slots.punching import punch, room_of
 from gfs_ha.chunk.slots.replica import Replica
-from gfs_ha.chunk.slots.shelf import Shelf, pick_shelf
+from gfs_ha.chunk.slots.shelf import Shelf, pick_shelf, steady_shelf
 from gfs_ha.chunk.slots.slot import create_slot
 from gfs_ha.chunk.slots.spec import ReplicaSpec, first_header
 from gfs_ha.chunk.slots.tombstones import tombstone_header
@@ -53,15 +53,13 @@ class ChunkStore(ReplicaIndex):
     ) -> None:
         """Args: `shelves` are the disks in service, at least one, with one pool of buffers;
         `broken` could not be used from the start, ANY_DISK for one that nobody remembers.
-
-        Raises: DiskFailed, DiskFull.
         """
         super().__init__(shelves, runtime, broken)
         self.cluster_id = shelves[0].identity.cluster_id
         self.server_id = shelves[0].identity.server_id
         self.buffers = shelves[0].buffers
         self._runtime = runtime
-        self._making: set[ChunkId] = set()
+        self._making: dict[ChunkId, Shelf] = {}
         self._lost: set[ChunkId] = set()  # Went with a disk in this run, with all that they said.
         counting, self._twins = put_together(self.shelves, self.buffers)
         for shelf, slot in counting:
@@ -94,6 +92,8 @@ class ChunkStore(ReplicaIndex):
             self._lost.update(gone)
             for chunk_id in gone:
                 self._remove(chunk_id)
+            # Who makes one there may never come back, and is told then that it does not count.
+            self._making = {key: one for key, one in self._making.items() if one is not shelf}
         for replica in gone.values():
             replica.gate.close(f"its disk is out of service: {why}")
         return len(gone)
@@ -121,7 +121,7 @@ class ChunkStore(ReplicaIndex):
                 self._check_serves(shelf)
                 self._add(replica)
         finally:
-            self._end_making(spec.chunk_id)
+            self._end_making(shelf, spec.chunk_id)
         return replica
 
     def _check_may_come(self, chunk_id: ChunkId) -> None:
@@ -159,7 +159,7 @@ class ChunkStore(ReplicaIndex):
 
     def _begin_making(self, shelf: Shelf, chunk_id: ChunkId) -> str:
         """Return the name of a new slot; nobody else makes one for the chunk. Needs the lock."""
-        self._making.add(chunk_id)
+        self._making[chunk_id] = shelf
         return shelf.next_name()
 
     def _first_header(self, shelf: Shelf, spec: ReplicaSpec) -> Header:
@@ -186,7 +186,7 @@ class ChunkStore(ReplicaIndex):
             if chunk_id not in self._replicas and not self._refuses(chunk_id):
                 if chunk_id in self._making:
                     raise ReplicaBusy(f"chunk {chunk_id:#x} is just coming to this server")
-                shelf = next((one for one in self.shelves if not one.failed), self.shelves[0])
+                shelf = steady_shelf(self.shelves)
                 self._check_serves(shelf)
                 shelf.tombstones.check_room()
                 name = self._begin_making(shelf, chunk_id)
@@ -205,16 +205,26 @@ class ChunkStore(ReplicaIndex):
             with self._lock:
                 shelf.tombstones.add(name, header)
         finally:
-            self._end_making(chunk_id)
+            self._end_making(shelf, chunk_id)
 
     def forget_tombstone(self, chunk_id: ChunkId, order_index: LogIndex) -> None:
         """Refuse a chunk no longer that nobody can write any more; a replica of it stays.
 
         Raises: StaleOrder, DiskFailed.
         """
-        with self._lock:
-            for shelf in self.shelves:
-                shelf.tombstones.remove(chunk_id, order_index, on_disk=not shelf.failed)
+        for shelf in self.shelves:
+            with self._lock:
+                forgotten = shelf.tombstones.forget(chunk_id, order_index)
+            # A disk that is silent would hold up the order for ever. The file may be back after a
+            # power cut anyway: it refuses a chunk that nobody writes any more.
+            if forgotten is None or shelf.failed or shelf.ailing:
+                continue
+            try:
+                shelf.disk.unlink(forgotten[0])
+            except DiskFailed:
+                with self._lock:
+                    shelf.tombstones.add(*forgotten)
+                raise
 
     def prove(self, chunk_id: ChunkId, order_index: LogIndex, length: int) -> Proof:
         """Return what the first `length` bytes are (C4).
@@ -293,7 +303,7 @@ class ChunkStore(ReplicaIndex):
             )
             return CopySlot(shelf, create_slot(shelf.disk, name, header), length)
         except BaseException:
-            self._end_making(spec.chunk_id)
+            self._end_making(shelf, spec.chunk_id)
             raise
 
     def install_copy(self, copy: CopySlot, digest: int, still_wanted: Callable[[], bool]) -> None:
@@ -313,7 +323,7 @@ class ChunkStore(ReplicaIndex):
                     raise Cancelled(f"the copy of chunk {chunk_id:#x} is not wanted any more")
                 self._check_serves(copy.shelf)
                 copy.installed = True
-                self._making.discard(chunk_id)
+                self._making.pop(chunk_id, None)
                 self._add(Replica(slot, copy.shelf.around, made_here=False))
         if known is not None:
             known.disk.sync_names()  # Else it may be back when the new one is deleted.
@@ -322,15 +332,16 @@ class ChunkStore(ReplicaIndex):
         """Remove a copy that does not count. Raises: DiskFailed."""
         try:
             copy.close()
-            if not copy.installed:
+            if not copy.installed and not copy.shelf.failed:
                 copy.shelf.disk.unlink(copy.name)
         finally:
             if not copy.installed:
-                self._end_making(copy.header.chunk_id)
+                self._end_making(copy.shelf, copy.header.chunk_id)
 
-    def _end_making(self, chunk_id: ChunkId) -> None:
+    def _end_making(self, shelf: Shelf, chunk_id: ChunkId) -> None:
         with self._lock:
-            self._making.discard(chunk_id)
+            if self._making.get(chunk_id) is shelf:
+                del self._making[chunk_id]
 
     def keep(self, chunk_id: ChunkId, order_index: LogIndex) -> None:
         """Refuse deletes up to this index (G3). Raises: UnknownReplica, DiskFailed, DiskFull."""

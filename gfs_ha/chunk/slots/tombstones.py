@@ -69,20 +69,17 @@ class Tombstones:
         self._held[header.chunk_id] = (name, header)
         return True
 
-    def remove(self, chunk_id: ChunkId, order_index: LogIndex, on_disk: bool = True) -> None:
-        """Forget one; none there is no error. Raises: StaleOrder, DiskFailed.
+    def forget(self, chunk_id: ChunkId, order_index: LogIndex) -> tuple[str, Header] | None:
+        """Count one no more, and return it with the file that is to go; None when there is none.
 
-        After a power cut the file may be back: it refuses a chunk that nobody writes any more. So
-        may that of a disk which is out of service: it is not `on_disk` that it is forgotten.
+        Raises: StaleOrder.
         """
         if chunk_id not in self._held:
-            return
-        name, header = self._held[chunk_id]
+            return None
+        _, header = self._held[chunk_id]
         if order_index < header.order_index:
             raise StaleOrder(
                 f"chunk {chunk_id:#x}: order {order_index} is older than {header.order_index}, "
                 "by which it was fenced before it came here"
             )
-        if on_disk:
-            self._disk.unlink(name)
-        del self._held[chunk_id]
+        return self._held.pop(chunk_id)

@@ -38,6 +38,10 @@ class ProcessDisk:
     def error_count(self) -> int:
         return self._inner.error_count + self._bay.errors
 
+    @property
+    def answer_count(self) -> int:
+        return self._inner.answer_count
+
     def names(self) -> list[str]:
         self.check()
         return [name for name in self._inner.names() if name != BALLAST]

@@ -6,13 +6,24 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from hanging_disk import HangingDisk
 
-from gfs_ha.chunk.disk_memory import MemoryDisk
-from gfs_ha.chunk.disk_warden import PROBE_NAME, PROBES, REST_MAX_S, REST_MIN_S, DiskWarden, probe
+from gfs_ha.chunk import disk_warden
+from gfs_ha.chunk.disk_memory import MemoryFile
+from gfs_ha.chunk.disk_warden import (
+    PROBE_NAME,
+    PROBES,
+    REST_MAX_S,
+    REST_MIN_S,
+    SILENT_S,
+    DiskWarden,
+    probe,
+)
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.errors import DiskFailed, DiskFull, GfsError
 from gfs_ha.ids import DiskId, ServerId
+from gfs_ha.limits import MIB
 from gfs_ha.net.buffers import BufferPool
 from gfs_ha.runtime import Condition, ThreadedRuntime
 
@@ -66,13 +77,14 @@ class Ward:
 
     def __init__(self) -> None:
         runtime = ThreadedRuntime()
-        self.disk = MemoryDisk(runtime)
+        self.disk = HangingDisk(runtime)
+        self.refused = (0, "")
         identity = Identity("c1", ServerId(1), DiskId(7), "one")
         self.shelf = Shelf(self.disk, identity, BufferPool(runtime), runtime, boot_id=1)
         self.dead: list[tuple[Shelf, str]] = []
         clockwork = self.clockwork = Clockwork()
         self.turnstile = clockwork.turnstile
-        self.warden = DiskWarden(self.shelf, self._on_dead, clockwork)
+        self.warden = DiskWarden(self.shelf, self._on_dead, clockwork, lambda _: self.refused)
         self.warden.start()
         assert self.turnstile.idle.acquire(timeout=PATIENCE_S)
 
@@ -99,6 +111,8 @@ def ward() -> Iterator[Ward]:
     try:
         yield made
     finally:
+        made.disk.let_go()
+        made.shelf.failed = ""  # Or nobody waits for its hand.
         assert made.warden.stop(PATIENCE_S)
 
 
@@ -159,12 +173,129 @@ def test_a_disk_without_trouble_is_written_to_now_and_then_and_not_before(ward: 
 
 
 def test_a_disk_that_dies_while_nobody_uses_it_is_given_up_too(ward: Ward) -> None:
-    ward.disk.failing = BROKEN
+    ward.disk.failing = BROKEN  # Also what is asked each second anyway.
+    ward.look(1 + PROBES)
+    assert ward.dead == [(ward.shelf, BROKEN.message)]
+
+
+def test_one_that_went_away_while_nobody_used_it_is_found_by_the_next_probe(ward: Ward) -> None:
+    ward.disk.away = BROKEN
     ward.look(2 * PROBES)
-    assert ward.dead == [], "nobody has looked"
+    assert ward.dead == [], "how full it is the system knows by itself"
     ward.clockwork.now_s += REST_MAX_S
     ward.look(PROBES)
     assert ward.dead == [(ward.shelf, BROKEN.message)]
+
+
+# Disks that say nothing ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look soon for an answer that does not come; the clock is the test's."""
+    monkeypatch.setattr(disk_warden, "LOOK_S", 0.01)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_disk_that_does_not_answer_is_given_up_and_not_waited_for(
+    ward: Ward, whole: bool
+) -> None:
+    ward.disk.hang(whole)
+    ward.clockwork.now_s += REST_MAX_S
+    ward.look(2)
+    ward.disk.wait_until_it_hangs()
+    ward.clockwork.now_s += SILENT_S - 0.1
+    ward.look(2)
+    assert ward.shelf.ailing == "" and ward.dead == [], "it may only be slow"
+    ward.clockwork.now_s += 0.2
+    ward.look()
+    assert "does not answer" in ward.shelf.ailing and ward.dead == []
+    ward.clockwork.now_s += SILENT_S * (PROBES - 2)
+    ward.look()
+    assert ward.dead == []
+    ward.clockwork.now_s += SILENT_S
+    ward.look()
+    ((shelf, why),) = ward.dead
+    assert shelf is ward.shelf and f"for {PROBES * SILENT_S:.0f} s" in why
+    shelf.failed = why
+    ward.warden.stop(PATIENCE_S)
+    assert ward.disk.hanging == 1, "it was left alone"
+    ward.disk.let_go()
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_disk_that_still_does_something_is_only_slow(ward: Ward) -> None:
+    file = ward.disk.create("00000001.slot")
+    ward.disk.hang()
+    ward.clockwork.now_s += REST_MAX_S
+    ward.look(2)
+    ward.disk.wait_until_it_hangs()
+    for _ in range(2 * PROBES):
+        ward.clockwork.now_s += SILENT_S - 0.1
+        MemoryFile.write_back(file, 0, 4096)  # That of somebody else, which comes through.
+        ward.look()
+    assert ward.dead == [] and ward.shelf.ailing == ""
+    ward.clockwork.now_s += SILENT_S
+    ward.look()
+    assert ward.shelf.ailing != "" and ward.dead == []
+    ward.disk.let_go()
+    while ward.shelf.ailing:
+        ward.look()
+    # The silence is not added up, either.
+    assert ward.dead == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_the_system_does_in_memory_is_no_sign_of_life(ward: Ward) -> None:
+    file = ward.disk.create("00000001.slot")
+    ward.disk.hang()
+    ward.clockwork.now_s += REST_MAX_S
+    ward.look(2)
+    ward.disk.wait_until_it_hangs()
+    for _ in range(PROBES):
+        ward.clockwork.now_s += SILENT_S
+        file.write(0, bytes(100))
+        file.read(0, memoryview(bytearray(100)))
+        ward.disk.usage()
+        ward.look()
+    assert len(ward.dead) == 1
+
+
+def test_how_full_a_disk_is_comes_from_its_last_answer(ward: Ward) -> None:
+    file = ward.disk.create("00000001.slot")
+    file.write(0, bytes(MIB))
+    ward.look(2)
+    assert ward.shelf.usage == ward.disk.usage()
+    before = ward.shelf.usage
+    ward.fail(BROKEN)
+    ward.look(PROBES - 1)
+    assert ward.shelf.usage == before and ward.shelf.failed == ""
+
+
+# What is refused although the disk works ---------------------------------------------------------
+
+
+def test_a_disk_that_goes_on_to_refuse_what_its_server_needs_is_given_up(ward: Ward) -> None:
+    for count in range(1, PROBES + 1):
+        assert ward.dead == []
+        ward.refused = (count, "cannot sync epoch: Input/output error")
+        ward.look()
+        assert ward.shelf.ailing == ward.refused[1]
+        if count < PROBES:
+            ward.look(3)  # Nobody tried again: that counts neither way.
+            assert ward.shelf.ailing == ward.refused[1]
+    assert ward.dead == [(ward.shelf, ward.refused[1])]
+
+
+def test_one_that_takes_it_after_all_stays(ward: Ward) -> None:
+    for _ in range(3):
+        ward.refused = (PROBES - 1, "cannot sync epoch: Input/output error")
+        ward.look(2 * PROBES)
+        assert ward.shelf.ailing == ward.refused[1]
+        ward.refused = (0, "")
+        ward.look()
+        assert ward.shelf.ailing == "" and ward.dead == []
 
 
 def test_a_probe_leaves_nothing_and_takes_away_what_an_earlier_one_left(ward: Ward) -> None:

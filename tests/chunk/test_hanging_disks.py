@@ -1,0 +1,222 @@
+"""One disk of several that neither fails nor answers: what is on the others goes on (D6)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+from append_house import primary_of
+from chunk_house import BIRTH, street
+from copy_house import DATA, EPOCH, PATIENCE_S, Target, order, seal, source, working_copies
+from disks_house import A, B, open_disks, shelf_of
+from hanging_disk import HangingDisk
+from replica_house import RUNTIME
+
+from gfs_ha.chunk.disk_memory import MemoryDisk
+from gfs_ha.chunk.epochs import EpochBook
+from gfs_ha.chunk.obey import WORKERS, Obedience
+from gfs_ha.chunk.slots.spec import ReplicaSpec
+from gfs_ha.chunk.slots.store import ChunkStore
+from gfs_ha.errors import DiskFailed, Fenced, UnknownReplica
+from gfs_ha.ids import ChunkId, DiskId, LogIndex
+from gfs_ha.limits import MIB
+from gfs_ha.protocol.control import (
+    CreateReplica,
+    FenceAnswer,
+    FenceReplica,
+    ForgetTombstone,
+    Order,
+    OrderAnswer,
+    OrderDone,
+    OrderFailed,
+)
+from gfs_ha.protocol.data import ChunkKind, Durability
+
+ORDER, LATER = LogIndex(50), LogIndex(60)
+OUT = "the disk does not answer"
+
+
+@dataclass
+class Server:
+    """The orders and copies of a server whose first disk hangs when the test says so."""
+
+    disk: HangingDisk
+    store: ChunkStore
+    target: Target
+    obedience: Obedience
+
+    def make(self, number: int, disk_id: DiskId) -> ChunkId:
+        spec = ReplicaSpec(ChunkId(number), BIRTH, ChunkKind.PUT, MIB, Durability.DISK)
+        self.store.create_replica(spec, disk_id=disk_id)
+        return ChunkId(number)
+
+    def take(self, *orders: Order) -> None:
+        self.obedience.take(EPOCH, orders)
+
+    def answers(self, count: int = 1) -> list[OrderAnswer]:
+        """Return the next answers; fails when they do not come."""
+        found: list[OrderAnswer] = []
+        while len(found) < count:
+            with self.target.outbox.changed:
+                while not self.target.outbox.waiting():
+                    assert self.target.outbox.changed.wait(PATIENCE_S), "no answer"
+            found += self.target.outbox.take().answers
+        return found
+
+    def ask(self, wanted: Order) -> OrderAnswer:
+        self.take(wanted)
+        (answer,) = self.answers()
+        return answer
+
+    def take_out(self) -> None:
+        """Do what the server does when the warden gives the disk up."""
+        self.store.take_out(shelf_of(self.store, A), OUT)
+        self.obedience.give_up(A)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    disk = HangingDisk(RUNTIME)
+    store = open_disks({A: disk, B: MemoryDisk(RUNTIME)})
+    with working_copies(store) as target:
+        epochs = EpochBook([MemoryDisk(RUNTIME)], RUNTIME)
+        primary = primary_of(store)
+        made = Obedience(store, primary, target.copies, epochs, target.outbox, RUNTIME)
+        made.start()
+        try:
+            yield Server(disk, store, target, made)
+        finally:
+            disk.let_go()
+            assert made.stop(PATIENCE_S)
+
+
+def fence(chunk_id: ChunkId, disk_id: DiskId, index: LogIndex = ORDER) -> FenceReplica:
+    return FenceReplica(chunk_id, BIRTH, index, 0, disk_id)
+
+
+def create(number: int, disk_id: DiskId) -> CreateReplica:
+    return CreateReplica(ChunkId(number), BIRTH, ORDER, disk_id, "disk", MIB)
+
+
+def stuck_fences(server: Server) -> list[ChunkId]:
+    """Order more of a disk that hangs than it has workers."""
+    chunks = [server.make(number, A) for number in range(1, 3 * WORKERS + 1)]
+    server.disk.hang()
+    server.take(*(fence(one, A) for one in chunks))
+    server.disk.wait_until_it_hangs(WORKERS)
+    return chunks
+
+
+def test_orders_for_a_disk_that_hangs_hold_up_none_for_another_one(server: Server) -> None:
+    good = server.make(100, B)
+    stuck_fences(server)
+    for index in range(ORDER, ORDER + 5):
+        answer = server.ask(fence(good, B, LogIndex(index)))
+        assert isinstance(answer, FenceAnswer) and answer.order_index == index
+    assert server.ask(create(200, B)) == OrderDone(ChunkId(200), ORDER, "create")
+    assert server.disk.hanging == WORKERS, "no more wait there than it has workers"
+
+
+def test_once_it_is_out_of_service_its_chunks_take_orders_again(server: Server) -> None:
+    chunks = stuck_fences(server)
+    server.take_out()
+    waited = {one.chunk_id for one in server.answers(len(chunks) - WORKERS)}
+    assert waited == set(chunks[WORKERS:]), "those that waited fail at once"
+    for chunk_id in chunks:
+        failed = server.ask(fence(chunk_id, A, LATER))
+        assert isinstance(failed, OrderFailed) and failed.failure.error == "DiskFailed"
+    assert server.disk.hanging == WORKERS, "it was not touched"
+    server.disk.let_go()
+    assert server.obedience.stop(PATIENCE_S)
+    assert not server.target.outbox.waiting(), "what it did after all counts no more"
+
+
+def test_a_tail_that_was_being_made_on_it_is_refused_elsewhere_and_never_there(
+    server: Server,
+) -> None:
+    server.disk.hang()
+    server.take(create(7, A))
+    server.disk.wait_until_it_hangs()
+    server.take_out()
+    answer = server.ask(fence(ChunkId(7), B))
+    assert isinstance(answer, OrderFailed) and answer.failure.error == "UnknownReplica"
+    server.disk.let_go()
+    assert server.obedience.stop(PATIENCE_S)
+    with pytest.raises(UnknownReplica):
+        server.store.get(ChunkId(7))
+    with pytest.raises(Fenced):
+        server.make(7, B)
+
+
+def test_what_is_forgotten_on_a_disk_that_hangs_holds_up_no_lookup(server: Server) -> None:
+    chunk_id, good = ChunkId(9), server.make(100, B)
+    assert isinstance(server.ask(fence(chunk_id, A)), OrderFailed)  # Unknown: refused from now on.
+    assert chunk_id in shelf_of(server.store, A).tombstones
+    server.disk.hang()
+    server.take(ForgetTombstone(chunk_id, LATER))
+    server.disk.wait_until_it_hangs()
+    found: list[object] = []
+    asking = threading.Thread(target=lambda: found.append(server.store.get(good)), daemon=True)
+    asking.start()
+    asking.join(5.0)
+    assert found, "the lock of the store is held by who waits for the disk"
+    # Once it is known to be silent nobody waits for it.
+    shelf_of(server.store, A).ailing = OUT
+    server.store.forget_tombstone(chunk_id, LATER)
+
+
+def test_a_tombstone_that_cannot_be_removed_goes_on_to_refuse(server: Server) -> None:
+    chunk_id = ChunkId(9)
+    server.ask(fence(chunk_id, A))
+    server.disk.failing = DiskFailed("Input/output error")
+    with pytest.raises(DiskFailed):
+        server.store.forget_tombstone(chunk_id, LATER)
+    server.disk.failing = None
+    with pytest.raises(Fenced):
+        server.make(9, B)
+    server.store.forget_tombstone(chunk_id, LATER)
+    assert server.make(9, B) == chunk_id
+
+
+def test_who_names_no_disk_gets_one_that_answers(server: Server) -> None:
+    assert server.store.shelves[0].disk_id == A
+    server.disk.hang(whole=True)
+    shelf_of(server.store, A).ailing = OUT
+    made = server.store.create_replica(
+        ReplicaSpec(ChunkId(1), BIRTH, ChunkKind.PUT, MIB, Durability.DISK)
+    )
+    assert made.disk_id == B
+    answer = server.ask(FenceReplica(ChunkId(2), BIRTH, ORDER, 0))
+    assert isinstance(answer, OrderFailed) and answer.failure.error == "UnknownReplica"
+    assert server.disk.hanging == 0
+
+
+def test_copies_go_on_to_another_disk_once_one_is_silent(server: Server, tmp_path: Path) -> None:
+    with street(tmp_path, 1) as (house,):
+        chunks = [ChunkId(number) for number in range(1, 7)]
+        for chunk_id in chunks:
+            seal(house.store, DATA, chunk_id)
+
+        def copy_to(number: int, disk_id: DiskId, index: LogIndex = ORDER) -> None:
+            wanted = order([source(house)], index, disk_id=disk_id)
+            server.take(msgspec.structs.replace(wanted, chunk_id=chunks[number]))
+
+        server.disk.hang()
+        for number in range(3):
+            copy_to(number, A)
+        server.disk.wait_until_it_hangs(2)
+        shelf_of(server.store, A).ailing = OUT
+        copy_to(3, B)
+        assert server.answers() == [OrderDone(chunks[3], ORDER, "copy")]
+        assert server.disk.hanging == 2, "the third one waits: nobody knows yet"
+        server.take_out()
+        (failed,) = server.answers()
+        assert isinstance(failed, OrderFailed) and failed.chunk_id == chunks[2]
+        for number in (0, 1, 4):
+            copy_to(number, B, LATER)
+            assert server.answers() == [OrderDone(chunks[number], LATER, "copy")]
+        server.disk.let_go()
