@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +30,8 @@ from gfs_ha.logs.start import start_logging
 from gfs_ha.logs.trace import current_trace, trace_process, traced
 from gfs_ha.runtime import ThreadedRuntime
 
+pytestmark = pytest.mark.usefixtures("logging_put_back")
+
 TRACE = TraceId(0x3F2A00000000BEEF)
 
 
@@ -44,18 +45,6 @@ class HandClock(ThreadedRuntime):
 
     def wall_ns(self) -> int:
         return int(self.now_s * 1e9)
-
-
-@pytest.fixture(autouse=True)
-def put_back() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    for handler in set(root.handlers) - set(handlers):
-        handler.close()
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
 
 
 def json_lines(path: Path) -> list[dict[str, object]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,17 +11,7 @@ from gfs_ha.errors import ConfigError
 from gfs_ha.logs import start as logs
 from gfs_ha.logs.facts import LINE_CHARACTERS_MAX
 
-
-@pytest.fixture(autouse=True)
-def put_back() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    for handler in set(root.handlers) - set(handlers):
-        handler.close()
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
+pytestmark = pytest.mark.usefixtures("logging_put_back")
 
 
 def test_a_line_says_when_how_bad_who_and_what(tmp_path: Path) -> None:
