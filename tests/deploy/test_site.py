@@ -31,10 +31,10 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("wheels")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"]
-    command += ["-c", str(ROOT / "constraints.txt"), "-w", str(place), str(ROOT)]
+    build = str(ROOT / "deploy" / "packaging" / "build.py")
+    command = [sys.executable, build, "wheelhouse", "--out", str(place)]
     subprocess.run(command, check=True, timeout=600)
-    return place
+    return place / "wheelhouse"
 
 
 @pytest.fixture(scope="module")
