@@ -180,7 +180,9 @@ def burying(dead_after_s: float, launch: Launch = launcher.launch) -> Launch:
     def started(home: Home, role: str, options: Sequence[str] = ()) -> Process:
         text = home.config_path.read_text(encoding="utf-8")
         if role == MASTER and "dead_after_s" not in text:
-            home.config_path.write_text(f"{text}dead_after_s = {dead_after_s}\n", encoding="utf-8")
+            before, head, after = text.partition("[master]\n")
+            text = f"{before}{head}dead_after_s = {dead_after_s}\n{after}"
+            home.config_path.write_text(text, encoding="utf-8")
         return launch(home, role, options)
 
     return started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ import pytest
 
 import gfs_ha
 from gfs_ha.errors import GfsError, NoLeader, Unavailable
+from gfs_ha.limits import DEAD_MIN_S
 from gfs_ha.local.cluster import LocalCluster
 from gfs_ha.protocol.reports import ChunkRow
 from gfs_ha.runtime import ThreadedRuntime
@@ -114,6 +116,19 @@ def settle(fs: gfs_ha.Cluster) -> None:
         return all(row.state == "sealed" and not row.blocked for row in rows)
 
     wait_until(settled, "all chunks are sealed")
+
+
+def bury_early(cluster: LocalCluster, masters: int = 3) -> None:
+    """Have masters take a server for dead as early as they may; they start anew with that."""
+    for number in range(1, masters + 1):
+        name = f"m{number}"
+        place = Path(cluster.directory, name, "gfs.toml")
+        before, head, after = place.read_text().partition("[master]\n")
+        assert head, "no section to put it into"
+        place.write_text(f"{before}{head}dead_after_s = {DEAD_MIN_S}\n{after}")
+        cluster.kill(name, signal.SIGTERM)
+        cluster.start(name)
+    cluster.wait_serving()
 
 
 def leader_of(fs: gfs_ha.Cluster) -> str:

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from killing import MIB, check_files, content, leader_of, settle, wait_until
+from killing import MIB, bury_early, check_files, content, leader_of, settle, wait_until
 
 import gfs_ha
 from gfs_ha.client.jobs import own_name
 from gfs_ha.errors import PreconditionFailed
-from gfs_ha.limits import DEAD_MIN_S
 from gfs_ha.local.cluster import LocalCluster
 from gfs_ha.protocol.jobs import DONE, JobRow
 from gfs_ha.protocol.reports import ServerRow
@@ -29,12 +28,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     made = LocalCluster(tmp_path_factory.mktemp("emptied") / "cluster")
     try:
         made.up(masters=3, chunkservers=5, racks=("r1", "r2"), chunk_bytes=MIB)
-        for number in range(1, 4):
-            with Path(made.directory, f"m{number}", "gfs.toml").open("a") as file:
-                file.write(f"dead_after_s = {DEAD_MIN_S}\n")
-            made.kill(f"m{number}", signal.SIGTERM)
-            made.start(f"m{number}")
-        made.wait_serving()
+        bury_early(made)
         with gfs_ha.connect(made.config_path) as fs:
             for path, data in FILES.items():
                 fs.write_bytes(path, data)

@@ -12,11 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from killing import MIB, wait_until
+from killing import MIB, bury_early, wait_until
 
 import gfs_ha
 from gfs_ha.errors import GfsError
-from gfs_ha.limits import DEAD_MIN_S
 from gfs_ha.local.cluster import LocalCluster
 
 pytestmark = pytest.mark.processes
@@ -36,11 +35,7 @@ def test_a_tail_is_ended_without_its_last_replica_which_brings_nothing_back(
 ) -> None:
     cluster = new_cluster("cluster")
     cluster.up(masters=1, chunkservers=3, chunk_bytes=MIB)
-    with Path(cluster.directory, "m1", "gfs.toml").open("a") as file:
-        file.write(f"dead_after_s = {DEAD_MIN_S}\n")
-    cluster.kill("m1", signal.SIGTERM)
-    cluster.start("m1")
-    cluster.wait_serving()
+    bury_early(cluster, masters=1)
     with gfs_ha.connect(cluster.config_path) as fs:
         fs.write_bytes("/log", b"old;")
         with fs.open("/log", "ab") as log:

@@ -9,14 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from killing import MIB, check_files, content, leader_of, settle, wait_until
+from killing import MIB, bury_early, check_files, content, leader_of, settle, wait_until
 from test_corrupt import stamped
 
 import gfs_ha
 from gfs_ha import config
 from gfs_ha.chunk.slots.format import DATA_OFFSET
 from gfs_ha.errors import GfsError
-from gfs_ha.limits import DEAD_MIN_S
 from gfs_ha.local.cluster import LocalCluster
 from gfs_ha.protocol.reports import ChunkRow
 
@@ -28,13 +27,7 @@ FILES = {f"/f{number}": content(MIB + 300_000, seed=number) for number in range(
 def repairing(cluster: LocalCluster, masters: int, chunkservers: int) -> LocalCluster:
     """Return a cluster whose masters take a server for dead as early as they may, with files."""
     cluster.up(masters=masters, chunkservers=chunkservers, racks=("r1", "r2"), chunk_bytes=MIB)
-    for number in range(1, masters + 1):
-        name = f"m{number}"
-        with Path(cluster.directory, name, "gfs.toml").open("a") as file:
-            file.write(f"dead_after_s = {DEAD_MIN_S}\n")
-        cluster.kill(name, signal.SIGTERM)
-        cluster.start(name)
-    cluster.wait_serving()
+    bury_early(cluster, masters)
     with gfs_ha.connect(cluster.config_path) as fs:
         for path, data in FILES.items():
             fs.write_bytes(path, data)

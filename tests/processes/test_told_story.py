@@ -10,11 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from killing import MIB, content, leader_of, settle, wait_until
+from killing import MIB, bury_early, content, leader_of, settle, wait_until
 
 import gfs_ha
 from gfs_ha.errors import GfsError
-from gfs_ha.limits import DEAD_MIN_S
 from gfs_ha.local.cluster import LocalCluster
 from gfs_ha.protocol.events import EventItem, GetEvents
 from gfs_ha.protocol.reports import Finding
@@ -27,12 +26,7 @@ VICTIM = "cs2"
 def dying_early(cluster: LocalCluster) -> None:
     """Let masters take a server for dead as early as they may."""
     cluster.up(masters=3, chunkservers=5, racks=("r1", "r2"), chunk_bytes=MIB)
-    for name in ("m1", "m2", "m3"):
-        with Path(cluster.directory, name, "gfs.toml").open("a") as file:
-            file.write(f"dead_after_s = {DEAD_MIN_S}\n")
-        cluster.kill(name, signal.SIGTERM)
-        cluster.start(name)
-    cluster.wait_serving()
+    bury_early(cluster)
 
 
 def all_told(fs: gfs_ha.Cluster) -> list[EventItem]:
