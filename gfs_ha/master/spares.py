@@ -127,6 +127,7 @@ class Spares:
                 else:
                     late = now_s - spare.since_s > UNUSED_S
                 handed_on = any(known.trouble(one) for one, _ in spare.starts)
+                handed_on = handed_on or self._on_failing_disk(spare)
                 if late or handed_on or _wanted_of(view, spare.inode_id) != spare.wanted:
                     self._give_up(spare)
 
@@ -177,16 +178,33 @@ class Spares:
         self._by_chunk[reply.chunk_id] = spare
 
     def _stands(self, spare: _Spare, avoided: set[ServerId]) -> bool:
-        """Return whether all its servers live, in the run that created it: else it is no tail."""
+        """Return whether all its servers live, in the run that created it, and their disks.
+
+        Else it is no tail.
+        """
         assert spare.creation is not None
         observed, now_s = self._reign.observed, self._runtime.monotonic_s()
         starts = dict(spare.starts)
         servers = [one.server_id for one in spare.creation.chunk.replicas]
-        return not avoided & set(servers) and all(
+        if avoided & set(servers) or self._on_failing_disk(spare):
+            return False
+        return all(
             observed.state(one, now_s) == LIVE
             and not self._reign.hung_up(one)
             and starts.get(one) == observed.servers[one].start_id
             for one in servers
+        )
+
+    def _on_failing_disk(self, spare: _Spare) -> bool:
+        """Return whether a server says of the disk of its replica that it takes nothing now."""
+        if spare.creation is None:
+            return False
+        observed = self._reign.observed.servers
+        return any(
+            disk.disk_id == one.disk_id and (disk.failed or disk.ailing)
+            for one in spare.creation.chunk.replicas
+            if one.server_id in observed
+            for disk in observed[one.server_id].disks
         )
 
     def _give_up(self, spare: _Spare) -> None:

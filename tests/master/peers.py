@@ -87,6 +87,7 @@ class ScriptedServer:
         self.failing: GfsError | None = None  # What it answers to fences and proofs.
         self.creates = True  # Makes empty replicas of tails; else its disk is full.
         self.lease_ms = 0  # As it was told last.
+        self.ailing = ""  # What its disk refuses just now.
         self.copies = False  # Makes copies when it is ordered to; else its disk is full.
         self.epoch = Epoch(0, 0)
         self.beats = 0
@@ -120,7 +121,8 @@ class ScriptedServer:
             self._thread.join(20)
 
     def disks(self) -> tuple[DiskFacts, ...]:
-        return (DiskFacts(self.disk_id, 100 * GIB, 90 * GIB, len(self.replicas)),)
+        count = len(self.replicas)
+        return (DiskFacts(self.disk_id, 100 * GIB, 90 * GIB, count, ailing=self.ailing),)
 
     def enrolled(self) -> tuple[DiskFacts, ...]:
         """Return the disks that it registers with."""

@@ -68,6 +68,20 @@ def test_a_spare_with_a_server_that_is_gone_or_came_back_is_given_up_and_another
     wait_until(lambda: ready not in chunk_ids(client), "the end of what is not used")
 
 
+def test_a_spare_on_a_disk_that_fails_is_given_up_and_another_placed(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    first = grown(client, servers, MORE_THAN_HALF)
+    ready = spare(servers, first)
+    failing = next(server for server in servers if ready in server.replicas)
+    failing.ailing = "cannot write: Input/output error"
+    # The file is still filling its tail: it has a spare that nobody has to find out about.
+    wait_until(lambda: ready not in chunk_ids(client), "the end of what is not used")
+    second = grant(client, refused=first.tail.chunk_id)
+    assert second.tail.chunk_id != ready
+    assert failing not in members(servers, second)
+
+
 def test_a_spare_ends_with_its_file_and_with_its_leader(
     trio: Trio, client: Client, servers: list[ScriptedServer]
 ) -> None:
