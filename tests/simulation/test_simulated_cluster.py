@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
+
 import pytest
 from other_processes import printed
 
 from gfs_ha.sim.checkers import Violation
+from gfs_ha.sim.cluster.plans import draw_plan, with_disks
 from gfs_ha.sim.cluster.records_model import RecordHistory
 from gfs_ha.sim.cluster.run import ClusterRun
 from gfs_ha.sim.cluster.search import find, plan_of
@@ -32,6 +36,18 @@ def test_after_the_last_fault_all_is_whole_again_and_everybody_rests(seed: int) 
     assert report.operations > 30
     # Every fourth seed has servers with several disks, which fail and are drained.
     assert bool(report.disk_faults) == (seed % 4 == 1)
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_a_disk_that_hangs_takes_nobody_along(seed: int) -> None:
+    """Some are given up, some answer again; what waited there is done then, and counts no more."""
+    drawn = with_disks(draw_plan(random.Random(f"hanging {seed}")), seed)
+    kinds = ("disk-hangs",) if seed % 2 else ("disk-hangs", "disk-dies", "kill-server")
+    plan = replace(drawn, fault_kinds=kinds, fault_mean_s=15.0, run_s=90.0)
+    report = ClusterRun(seed, plan).run()
+    assert report.violation is None, report.violation
+    assert report.disk_faults["hung"] and report.disk_faults["given up"]
+    assert report.operations > 100
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -12,6 +12,7 @@ from gfs_ha.sim.cluster.runtime import BusyRuntime
 
 _WHY = "Input/output error"
 _READ_ONLY_WHY = "Read-only file system"
+_HANGS = "it does not answer"
 
 
 class Bay:
@@ -55,6 +56,15 @@ class Bay:
         """Have the disk refuse everything, or every change."""
         self._failure = _READ_ONLY_WHY if read_only else _WHY
         self.episode += 1
+
+    def hang(self) -> None:
+        """Have the disk answer nothing, until it works again or is renewed."""
+        self._failure = _HANGS
+        self.episode += 1
+
+    @property
+    def hangs(self) -> bool:
+        return self._failure == _HANGS
 
     def pull(self) -> None:
         self.pulled = True

@@ -12,6 +12,8 @@ from gfs_ha.sim.masters.tasks import Killed
 
 BALLAST = "ballast"  # What somebody else has on the disk, outside of the data directory.
 
+_HANGING_S = 0.25  # So often who waits for a disk that hangs looks at it.
+
 # Told the name of a file that is about to go.
 OnUnlink = Callable[[str], None]
 
@@ -74,7 +76,12 @@ class ProcessDisk:
         pass
 
     def check(self, changing: bool = False) -> None:
-        """Raise Killed in a task whose process is gone, DiskFailed while the disk does not work."""
+        """Raise Killed in a task whose process is gone, DiskFailed while the disk does not work.
+
+        Nothing is done of what the system could do in memory while it hangs.
+        """
+        while self._bay.hangs and self._runtime.process.alive:
+            self._runtime.sleep(_HANGING_S)
         if not self._runtime.process.alive:
             raise Killed
         self._bay.check(changing)

@@ -48,6 +48,16 @@ class DiskFaults:
             self.count["blinked"] += 1
             self._later(0.1, 4.0, partial(self._works_again, server, bay))
 
+    def hangs(self, server: SimServer) -> None:
+        """A disk answers nothing, perhaps too shortly to be given up; what waits is done then."""
+        bay = self._to_break(server)
+        if bay is not None:
+            bay.hang()
+            self._world.trace.note(f"the disk of {bay.name} hangs")
+            self.count["hung"] += 1
+            longest_s = self._chance.choice([5.0, 60.0, 100.0])
+            self._later(1.0, longest_s, partial(self._care_for, server, bay))
+
     def absent(self, server: SimServer) -> None:
         """The machine starts without one of its disks, and finds it at a later start."""
         bay = self._to_break(server)

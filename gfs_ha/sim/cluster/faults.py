@@ -152,6 +152,9 @@ class Faults:
     def _disk_blinks(self, server: SimServer) -> None:
         self.disks.blinks(server)
 
+    def _disk_hangs(self, server: SimServer) -> None:
+        self.disks.hangs(server)
+
     def _disk_absent(self, server: SimServer) -> None:
         self.disks.absent(server)
 
@@ -338,6 +341,7 @@ KINDS: dict[str, _Kind] = {
     "disk-dies": Faults._disk_dies,
     "disk-blinks": Faults._disk_blinks,
     "disk-absent": Faults._disk_absent,
+    "disk-hangs": Faults._disk_hangs,
     "server-island": Faults._server_island,
     "server-alone": Faults._server_alone,
     "server-off": Faults._server_off,

@@ -153,7 +153,7 @@ class SimServer:
         """Have a disk be there and work, for a process that has not begun without it."""
         if not bay.works:
             self._world.trace.note(f"the disk of {bay.name} works")
-            if self.disks_forget and (self.left_out(bay) or not self.running):
+            if self.disks_forget and not bay.hangs and (self.left_out(bay) or not self.running):
                 bay.forget_unsynced(self._world.chance)
             bay.heal(self._world.scheduler.now_s)
 
