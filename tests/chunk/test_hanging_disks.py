@@ -10,19 +10,21 @@ from pathlib import Path
 import msgspec
 import pytest
 from append_house import primary_of
-from chunk_house import BIRTH, street
+from chunk_house import BIRTH, house_of, street
 from copy_house import DATA, EPOCH, PATIENCE_S, Target, order, seal, source, working_copies
 from disks_house import A, B, open_disks, shelf_of
 from hanging_disk import HangingDisk
 from replica_house import RUNTIME
 
+from gfs_ha.chunk.dataport import ServerRun
 from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.epochs import EpochBook
+from gfs_ha.chunk.inventory import StoreInventory
 from gfs_ha.chunk.obey import WORKERS, Obedience
 from gfs_ha.chunk.slots.spec import ReplicaSpec
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import DiskFailed, Fenced, UnknownReplica
-from gfs_ha.ids import ChunkId, DiskId, LogIndex
+from gfs_ha.ids import ChunkId, DiskId, LogIndex, StartId
 from gfs_ha.limits import MIB
 from gfs_ha.protocol.control import (
     CreateReplica,
@@ -220,3 +222,24 @@ def test_copies_go_on_to_another_disk_once_one_is_silent(server: Server, tmp_pat
             copy_to(number, B, LATER)
             assert server.answers() == [OrderDone(chunks[number], LATER, "copy")]
         server.disk.let_go()
+
+
+@pytest.mark.parametrize("trouble", ["hangs", "fails once"])
+def test_only_what_its_warden_says_makes_a_disk_a_failed_one(server: Server, trouble: str) -> None:
+    house = house_of(server.store, RUNTIME, None, 8, ServerRun(StartId(100), lambda: BIRTH))
+    inventory = StoreInventory(server.store, house.port, server.target.copies, {})
+    try:
+        before = inventory.disks()
+        assert all(one.total_bytes and not one.failed for one in before)
+        if trouble == "hangs":
+            server.disk.hang(whole=True)
+        else:
+            server.disk.failing = DiskFailed("cannot look at /d: Input/output error")
+        assert inventory.disks() == before == inventory.serving()
+        assert server.disk.hanging == 0, "a heartbeat waits for no disk"
+        server.take_out()
+        assert [one.failed for one in inventory.disks()] == [OUT, ""]
+    finally:
+        server.disk.failing = None
+        server.disk.let_go()
+        house.stop()
