@@ -94,7 +94,9 @@ def test_an_acknowledgement_of_another_server_is_none(tmp_path: Path) -> None:
 
 def test_what_a_later_release_adds_to_a_header_does_not_move_the_hops() -> None:
     hops = (Hop(ServerId(2), "cs2.example", 7302), Hop(ServerId(3), "cs3", 7303))
-    request = DataRequest(Op.PUSH, 5, ServerId(1), CHUNK, BIRTH, 0, 10, 1000, 7, hops=hops)
+    request = DataRequest(
+        *(Op.PUSH, 5, ServerId(1), CHUNK, BIRTH, 0, 10, 1000, 7), hops=hops, trace_id=9
+    )
     whole = bytearray(encode_request(request)[:-4])
     fixed = int.from_bytes(whole[8:10], "little")
     whole[fixed:fixed] = b"new field"

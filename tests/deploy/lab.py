@@ -82,7 +82,13 @@ class Host:
         # Joined without what a host may not do either: the clock is that of this machine.
         joined = ["nsenter", "-t", str(self.first), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w"]
         joined += ["setpriv", "--bounding-set=-sys_time,-sys_rawio,-mac_admin,-mac_override"]
-        joined += ["env", "-i", "HOME=/root", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", *command]
+        joined += [
+            "env",
+            "-i",
+            "HOME=/root",
+            "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            *command,
+        ]
         return run(joined, timeout_s)
 
     def halt(self) -> None:
