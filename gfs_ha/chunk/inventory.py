@@ -48,13 +48,13 @@ class StoreInventory:
     def disks(self) -> tuple[DiskFacts, ...]:
         """Return what is to be said of each disk, also of those that are out of service."""
         serving = tuple(self._shelf_facts(shelf) for shelf in self._store.shelves)
-        named = [one for one in self._broken if one.disk_id]
-        return serving + tuple(out_of_service(one.disk_id, one.why, one.directory) for one in named)
+        broken = (out_of_service(one.told_id, one.why, one.directory) for one in self._broken)
+        return (*serving, *broken)
 
     def serving(self) -> tuple[DiskFacts, ...]:
         """Return the same of the disks that are in service: the others are lost (D6)."""
         failed = {shelf.disk_id for shelf in self._store.shelves if shelf.failed}
-        failed |= {one.disk_id for one in self._broken}
+        failed |= {one.told_id for one in self._broken}
         return tuple(one for one in self.disks() if one.disk_id not in failed)
 
     def _shelf_facts(self, shelf: Shelf) -> DiskFacts:

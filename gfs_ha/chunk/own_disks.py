@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 import msgspec
 
@@ -57,6 +58,14 @@ class BrokenDisk:
     directory: str
     why: str
     disk_id: DiskId = ANY_DISK
+
+    @property
+    def told_id(self) -> DiskId:
+        """Return by which id people hear of it: without one of its own, one by its directory."""
+        if self.disk_id:
+            return self.disk_id
+        digest = blake2b(self.directory.encode(errors="surrogateescape"), digest_size=8).digest()
+        return DiskId(int.from_bytes(digest, "little") or 1)
 
 
 @dataclass(slots=True)
@@ -156,6 +165,7 @@ def look_at(found: Sequence[FoundDisk], cluster_id: str, name: str) -> OwnDisks:
     disks = OwnDisks()
     for one in found:
         if one.disk is None:
+            logger.error("a disk cannot be used directory=%s why=%s", one.directory, one.trouble)
             disks.broken.append(BrokenDisk(one.directory, one.trouble))
             continue
         try:

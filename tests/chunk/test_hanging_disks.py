@@ -21,6 +21,7 @@ from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.inventory import StoreInventory
 from gfs_ha.chunk.obey import WORKERS, Obedience
+from gfs_ha.chunk.own_disks import BrokenDisk
 from gfs_ha.chunk.slots.spec import ReplicaSpec
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import DiskFailed, Fenced, UnknownReplica
@@ -242,4 +243,19 @@ def test_only_what_its_warden_says_makes_a_disk_a_failed_one(server: Server, tro
     finally:
         server.disk.failing = None
         server.disk.let_go()
+        house.stop()
+
+
+def test_a_directory_that_was_never_a_disk_is_told_as_failed_and_not_as_serving(
+    server: Server,
+) -> None:
+    house = house_of(server.store, RUNTIME, None, 8, ServerRun(StartId(100), lambda: BIRTH))
+    unknown = BrokenDisk("/new", "nothing is mounted on /new")
+    inventory = StoreInventory(server.store, house.port, server.target.copies, {}, [unknown])
+    try:
+        *serving, told = inventory.disks()
+        assert told.failed == unknown.why and told.directory == "/new" and told.disk_id
+        assert told.disk_id not in {one.disk_id for one in serving}
+        assert inventory.serving() == tuple(serving)
+    finally:
         house.stop()

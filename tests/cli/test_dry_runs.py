@@ -10,6 +10,7 @@ from gfs_ha.cli.shell import root
 
 # These only look, wait, or work on nothing but their own output.
 LOOKS = {
+    *("bundle", "logs", "metrics", "trace"),
     *("chunks ls", "chunks show", "chunks verify", "chunkservers ls", "chunkservers show"),
     *("chunkservers ok-to-stop", "disks ls", "events", "fsck", "gc status", "health"),
     *("health detail", "jobs logs", "jobs ls", "jobs show", "jobs wait", "leases history"),

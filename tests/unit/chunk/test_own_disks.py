@@ -244,3 +244,20 @@ def test_a_new_disk_that_does_not_keep_the_epoch_is_given_up(why: DiskFailed | D
     a.failing = why
     with pytest.raises(DiskFailed):
         seen.keep_epoch(Epoch(1, 8), RUNTIME)
+
+
+def test_a_directory_that_cannot_be_used_is_said_and_known_again_by_its_name(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    a = disk()
+    settled(a=a)
+    there = [*found(a=a), FoundDisk("/new", None, "nothing is mounted on /new")]
+    first, second = (look_at(there, CLUSTER, NAME) for _ in range(2))
+    assert "directory=/new why=nothing is mounted" in caplog.text
+    (broken,) = first.broken
+    assert not broken.disk_id and broken.told_id == second.broken[0].told_id
+    assert broken.told_id not in ids(first).values()
+    assert BrokenDisk("/c", "", DiskId(7)).told_id == 7, "one that the others remember"
+    first.remember()
+    settled(a=a, new=disk())
+    assert "where another disk was" not in caplog.text, "it never was a disk"
