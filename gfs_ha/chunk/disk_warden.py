@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable
 
 from gfs_ha.chunk.disk import Disk
+from gfs_ha.chunk.slots.identity import IDENTITY_NAME
 from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.errors import DeadlineExceeded, DiskFailed, DiskFull, Overloaded
 from gfs_ha.runtime import Future, Queue, Runtime, Task, join_all
@@ -197,7 +198,9 @@ def probe(disk: Disk) -> str:
     """Return why a disk takes nothing, or "" when it works; a full one does."""
     try:
         disk.check_place()
-        disk.names()
+        if IDENTITY_NAME not in disk.names():
+            # Whoever removes all files of a directory that is in use may not get the directory.
+            return f"its {IDENTITY_NAME} is gone: its files were removed"
         disk.unlink(PROBE_NAME)
         file = disk.create(PROBE_NAME)
         try:

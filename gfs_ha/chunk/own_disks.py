@@ -84,12 +84,16 @@ class OwnDisks:
 
     def give_up(self, directory: str, why: str) -> None:
         """Go on without a directory. Raises: DiskFailed when no other is left."""
-        logger.error("a disk cannot be used directory=%s why=%s", directory, why)
         self.known = [one for one in self.known if one.directory != directory]
         self.fresh = [one for one in self.fresh if one.directory != directory]
-        self.broken.append(BrokenDisk(directory, why))
+        self.leave_out(directory, why)
         if not self.known and not self.fresh:
             raise DiskFailed("; ".join(one.why for one in self.broken))
+
+    def leave_out(self, directory: str, why: str) -> None:
+        """Go on without a directory, and say so."""
+        logger.error("a disk cannot be used directory=%s why=%s", directory, why)
+        self.broken.append(BrokenDisk(directory, why))
 
     def keep_epoch(self, epoch: Epoch, runtime: Runtime) -> None:
         """Have each disk keep the epoch of the masters that took the server in.
@@ -160,20 +164,22 @@ class OwnDisks:
 def look_at(found: Sequence[FoundDisk], cluster_id: str, name: str) -> OwnDisks:
     """Return what the directories are.
 
-    Raises: WrongDirectory when one belongs to somebody else; DiskFailed when none can be used.
+    Raises: WrongDirectory when one belongs to somebody else, or to nobody knows whom while none is
+    known to be ours; DiskFailed when none can be used.
     """
     disks = OwnDisks()
+    strange: list[WrongDirectory] = []
     for one in found:
         if one.disk is None:
-            logger.error("a disk cannot be used directory=%s why=%s", one.directory, one.trouble)
-            disks.broken.append(BrokenDisk(one.directory, one.trouble))
+            disks.leave_out(one.directory, one.trouble)
             continue
         try:
             identity = read_identity(one.disk, one.directory)
             read_epoch(one.disk)
-        except DiskFailed as error:
-            logger.error("a disk cannot be used directory=%s why=%s", one.directory, error.message)
-            disks.broken.append(BrokenDisk(one.directory, error.message))
+        except (DiskFailed, WrongDirectory) as error:
+            if isinstance(error, WrongDirectory):
+                strange.append(error)
+            disks.leave_out(one.directory, error.message)
             continue
         if identity is None:
             disks.fresh.append(one)
@@ -181,6 +187,9 @@ def look_at(found: Sequence[FoundDisk], cluster_id: str, name: str) -> OwnDisks:
         check_identity(identity, cluster_id, name)
         _check_fits(disks, one.directory, identity)
         disks.known.append(OwnDisk(one.disk, one.directory, identity))
+    # Beside disks that are ours it has lost its files; alone it may be anybody's.
+    if strange and not disks.known:
+        raise strange[0]
     if not disks.known and not disks.fresh:
         raise DiskFailed("; ".join(one.why for one in disks.broken))
     return disks

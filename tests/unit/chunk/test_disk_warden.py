@@ -19,7 +19,7 @@ from gfs_ha.chunk.disk_warden import (
     DiskWarden,
     probe,
 )
-from gfs_ha.chunk.slots.identity import Identity
+from gfs_ha.chunk.slots.identity import IDENTITY_NAME, Identity, write_identity
 from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.errors import DiskFailed, DiskFull, GfsError
 from gfs_ha.ids import DiskId, ServerId
@@ -80,6 +80,7 @@ class Ward:
         self.disk = HangingDisk(runtime)
         self.refused = (0, "")
         identity = Identity("c1", ServerId(1), DiskId(7), "one")
+        write_identity(self.disk, identity)
         self.shelf = Shelf(self.disk, identity, BufferPool(runtime), runtime, boot_id=1)
         self.dead: list[tuple[Shelf, str]] = []
         clockwork = self.clockwork = Clockwork()
@@ -147,7 +148,7 @@ def test_a_bad_sector_is_no_dead_disk(ward: Ward) -> None:
         with pytest.raises(DiskFailed):
             file.read(0, memoryview(bytearray(4096)))
         ward.look()
-    assert ward.dead == [] and ward.disk.names() == ["00000001.slot"]
+    assert ward.dead == [] and ward.disk.names() == ["00000001.slot", IDENTITY_NAME]
 
 
 def test_a_full_disk_is_no_dead_one(ward: Ward) -> None:
@@ -169,7 +170,7 @@ def test_a_disk_without_trouble_is_written_to_now_and_then_and_not_before(ward: 
         ward.clockwork.now_s += REST_MAX_S - REST_MIN_S + 0.2
         ward.look()
         assert ward.disk.operations > before
-    assert ward.dead == [] and ward.disk.names() == []
+    assert ward.dead == [] and ward.disk.names() == [IDENTITY_NAME]
 
 
 def test_a_disk_that_dies_while_nobody_uses_it_is_given_up_too(ward: Ward) -> None:
@@ -301,9 +302,15 @@ def test_one_that_takes_it_after_all_stays(ward: Ward) -> None:
 def test_a_probe_leaves_nothing_and_takes_away_what_an_earlier_one_left(ward: Ward) -> None:
     ward.disk.create(PROBE_NAME)
     assert probe(ward.disk) == ""
-    assert ward.disk.names() == []
+    assert ward.disk.names() == [IDENTITY_NAME]
     ward.disk._capacity = 0
     probe(ward.disk)
-    assert ward.disk.names() in ([], [PROBE_NAME])
+    assert set(ward.disk.names()) - {PROBE_NAME} == {IDENTITY_NAME}
     ward.disk._capacity = 1 << 40
-    assert probe(ward.disk) == "" and ward.disk.names() == []
+    assert probe(ward.disk) == "" and ward.disk.names() == [IDENTITY_NAME]
+
+
+def test_a_disk_whose_files_were_removed_below_it_fails(ward: Ward) -> None:
+    assert probe(ward.disk) == ""
+    ward.disk.unlink(IDENTITY_NAME)
+    assert "identity.json is gone" in probe(ward.disk)

@@ -175,17 +175,24 @@ def test_a_copied_directory_ends_the_start() -> None:
         look(a=a, b=b)
 
 
-def test_a_directory_with_files_and_no_or_a_damaged_identity_ends_the_start() -> None:
+@pytest.mark.parametrize("trouble", ["no identity", "damaged"])
+def test_a_disk_that_lost_its_identity_is_left_out_beside_others_and_ends_a_start_alone(
+    trouble: str,
+) -> None:
     a, b = disk(), disk()
-    settled(a=a)
-    b.create("00000001.slot")
-    with pytest.raises(WrongDirectory, match="no identity"):
-        look(a=a, b=b)
-    b = disk()
-    settled(b=b)
-    b.flip(IDENTITY_NAME, 20)
-    with pytest.raises(WrongDirectory, match="damaged"):
-        look(a=a, b=b)
+    if trouble == "damaged":
+        settled(a=a, b=b)
+        b.flip(IDENTITY_NAME, 20)
+    else:
+        settled(a=a)
+        b.create("00000001.slot")
+    for order in ({"a": a, "b": b}, {"b": b, "a": a}):
+        seen = look(**order)
+        (broken,) = seen.broken
+        assert list(ids(seen)) == ["/a"] and broken.directory == "/b" and trouble in broken.why
+    for alone in ({"b": b}, {"b": b, "new": disk()}):
+        with pytest.raises(WrongDirectory, match=trouble):
+            look(**alone)
 
 
 def test_a_disk_whose_epoch_cannot_be_trusted_is_left_out_and_the_others_serve() -> None:
