@@ -135,7 +135,7 @@ def _chunks(symptoms: Symptoms) -> list[Finding]:
                 "CHUNKS_UNDER",
                 ERROR,
                 f"{at_least}{_counted(symptoms.under_count)} with fewer live copies than the goal"
-                f"{_under_way(symptoms.repair)}",
+                f"{_under_way(symptoms)}",
                 "they are copied by themselves: gfsctl admin repair status tells how far and what"
                 " waits (gfsctl admin chunks ls --under lists them)",
                 facts=_repair_facts(symptoms),
@@ -210,14 +210,20 @@ def _scrub(symptoms: Symptoms) -> list[Finding]:
     return scrub_findings(symptoms.scrub, symptoms.wall_ns // 1_000_000)
 
 
-def _under_way(repair: RepairReport | None) -> str:
+def _under_way(symptoms: Symptoms) -> str:
     """Return how far repair is, as it is added to a message."""
+    repair = symptoms.repair
     if repair is None:
         return ""
     if repair.hold:
         return f"; repair waits: {repair.hold}"
-    eta = f", about {repair.eta_ms // 1000 + 1} s to go" if repair.eta_ms >= 0 else ""
-    return f"; {len(repair.copying)} copies under way, {repair.made_count} made{eta}"
+    under_way = f"; {len(repair.copying)} copies under way, {repair.made_count} made by this leader"
+    silent = ", ".join(one.name for one in symptoms.servers if one.state == "suspect")
+    if silent:
+        return f"{under_way}; copies of {silent} are made anew only once that counts as dead"
+    if not repair.copying or repair.eta_ms < 0:
+        return under_way
+    return f"{under_way}, about {repair.eta_ms // 1000 + 1} s to go"
 
 
 def _space(symptoms: Symptoms) -> list[Finding]:

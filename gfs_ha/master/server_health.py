@@ -161,7 +161,8 @@ def _disks(server: ServerRow, under_count: int, gone: Sequence[GoneDisk]) -> Ite
             left = places.get(disk.disk_id, 0)
             yield Finding(
                 "DISK_FAILED",
-                ERROR,
+                # Once all its copies were made anew elsewhere nothing rests on it, as on a server.
+                ERROR if left or under_count else WARNING,
                 f"disk {format_id(disk.disk_id)}{where} of {server.name} failed: {disk.failed};"
                 f" {_left_text(left)}",
                 f"{_REPLACE} {server.name}:{format_id(disk.disk_id)}",

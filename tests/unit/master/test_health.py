@@ -133,7 +133,6 @@ BAD_DISK = server(4, disks=(DiskRow(5, 1, 1, 0, "read error"),))
             "TOO_FEW_SERVERS",
             "1 live chunkservers in service, 2",
         ),
-        (replace(WELL, servers=(*WELL.servers, BAD_DISK)), "DISK_FAILED", "read error"),
         (replace(WELL, under_count=7), "CHUNKS_UNDER", "7 chunks"),
         (replace(WELL, under_count=7, under_more=True), "CHUNKS_UNDER", "at least 7 chunks"),
         (replace(WELL, blocked={"0x7": "no answer from 3"}), "CHUNKS_BLOCKED", "0x7 (no answer"),
@@ -200,7 +199,14 @@ REPAIR = RepairReport(
 
 def test_repair_under_way_is_told_with_its_count_and_the_time_to_go() -> None:
     [found] = examine(replace(WELL, under_count=9, repair=REPAIR)).items
-    assert "1 copies under way, 3 made, about 9 s to go" in found.message
+    assert "1 copies under way, 3 made by this leader, about 9 s to go" in found.message
+    silent = server(5, state="suspect", heartbeat_age_ms=4000)
+    waits = replace(WELL, servers=(*WELL.servers, silent), under_count=9, repair=REPAIR)
+    [found] = [one for one in examine(waits).items if one.code == "CHUNKS_UNDER"]
+    assert "to go" not in found.message and "cs5 are made anew only once that" in found.message
+    idle = msgspec.structs.replace(REPAIR, copying=())
+    [found] = examine(replace(WELL, under_count=9, repair=idle)).items
+    assert "to go" not in found.message, "nothing is under way"
     held = msgspec.structs.replace(REPAIR, hold="3 of 4 chunkservers are dead")
     [found] = examine(replace(WELL, under_count=9, repair=held)).items
     assert "repair waits: 3 of 4" in found.message
@@ -247,8 +253,12 @@ def test_a_server_that_ended_for_its_disks_is_not_told_to_have_a_bad_network(sta
     report = examine(replace(WELL, servers=(*WELL.servers, server(5, state=state, disks=half))))
     (away,) = [one for one in report.items if one.code == f"SERVER_{state.upper()}"]
     assert "disk" not in away.message and "network" in away.advice
-    (failed,) = [dict(one.facts) for one in report.items if one.code == "DISK_FAILED"]
-    assert failed["other disks in service"] == "1"
+    (failed,) = [one for one in report.items if one.code == "DISK_FAILED"]
+    assert dict(failed.facts)["other disks in service"] == "1"
+    assert failed.severity == "warning", "nothing is missed of it"
+    report = examine(replace(WELL, servers=(*WELL.servers, BAD_DISK), under_count=1))
+    (failed,) = [one for one in report.items if one.code == "DISK_FAILED"]
+    assert failed.severity == "error" and "read error" in failed.message
 
 
 def test_a_server_that_beats_and_that_others_do_not_reach_is_told() -> None:
