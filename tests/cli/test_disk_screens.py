@@ -238,7 +238,8 @@ def test_a_failed_disk_may_go_once_its_chunks_have_their_copies_elsewhere() -> N
     assert "wait for the repair" in waits.steps[0]
     ready = guide_of(row, missed(place(2, (2, 3, 4))))
     assert ready.ready and "nothing on it is missed" in ready.verdict
-    assert "stop the chunkserver" in ready.steps[0]
+    assert "restart cs1: what it has counts again" in ready.steps[0]
+    assert "stop the chunkserver" in ready.steps[1]
 
 
 def test_a_lost_disk_comes_back_or_is_forgotten() -> None:
@@ -298,3 +299,16 @@ def test_copies_go_to_other_disks_of_their_server_while_these_have_room() -> Non
 )
 def test_a_disk_may_go_when_nothing_on_it_is_missed(state: str, alone: int, may: bool) -> None:
     assert disk_replace.may_go(replace(A, state=state), MissedThere(alone_count=alone)) == may
+
+
+def test_the_first_digits_of_an_id_do_where_they_mean_one_disk() -> None:
+    long = replace(A, disk_id=DiskId(0x3F2A_0000_0000_0001))
+    like = replace(B, disk_id=DiskId(0x3F2A_7000_0000_0001))
+    for word in ("cs1:0x3f2a0", "0x3F2A0", "cs1:0x3f2a000000000001"):
+        assert named_disks((long, like), (word,)) == [long]
+    with pytest.raises(NotFound, match="names 2 disks; say which one"):
+        named_disks((long, like), ("cs1:0x3f2a",))
+    with pytest.raises(NotFound, match="there is no disk cs1:0x3f2"):
+        named_disks((long,), ("cs1:0x3f2",))
+    named = replace(like, directory="/x/0x3f2a0")
+    assert named_disks((long, named), ("cs1:0x3f2a0",)) == [named], "a directory comes first"

@@ -25,6 +25,7 @@ from gfs_ha.protocol.server_modes import DRAINED, DRAINING
 _ADMIN = "gfs_ha.cli.admin"
 _STYLES = {FAILED: "red", LOST: "red", SILENT: "yellow", DRAINING: "yellow", DRAINED: "yellow"}
 _NAMED_MAX = 12
+_PREFIX_MIN = len("0x") + 4  # Shorter ones are more likely mistakes.
 _ID = re.compile(r"0x[0-9a-f]{1,16}", re.IGNORECASE)
 
 disks = Family(
@@ -101,15 +102,25 @@ def named_disks(
 
 
 def _fitting(rows: list[DiskStanding], which: str, colon: str) -> list[DiskStanding]:
-    """Return the disks that a name means: ids come before directories, whole ones before parts."""
+    """Return the disks that a name means: ids before directories, whole ones before parts of them.
+
+    The first digits of an id do, too, where nothing else is meant.
+    """
     directory = which.rstrip("/") or which
     ids = [row for row in rows if _is_id(which, row)]
-    if ids or not colon or not directory:
+    if ids or not directory:
         return ids
-    whole = [row for row in rows if row.directory == directory]
+    whole = [row for row in rows if row.directory == directory] if colon else []
     if whole or directory.startswith("/"):
         return whole
-    return [row for row in rows if row.directory.endswith(f"/{directory}")]
+    parts = [row for row in rows if row.directory.endswith(f"/{directory}")] if colon else []
+    return parts or [row for row in rows if _begins_id(which, row)]
+
+
+def _begins_id(text: str, row: DiskStanding) -> bool:
+    if len(text) < _PREFIX_MIN or _ID.fullmatch(text) is None:
+        return False
+    return format_id(row.disk_id).startswith(text.lower())
 
 
 def _is_id(text: str, row: DiskStanding) -> bool:

@@ -144,6 +144,7 @@ def _gone(row: DiskStanding, missed: MissedThere) -> Iterator[str]:
     if missed.waited_for:
         yield f"wait for the repair: {_REPLACE} {name} --wait (gfsctl admin repair status)"
     if row.state == FAILED:
+        yield f"if it works again (cable, mount), restart {row.server}: what it has counts again"
         yield from _change(row)
         return
     yield f"if it comes back, mount it and restart {row.server}: it counts again by itself"
