@@ -14,8 +14,8 @@ import msgspec
 import pytest
 from pysyncobj import SyncObj, SyncObjConf
 from raft_members import WAIT_S, Cluster, Member, free_addresses, running, wait_until
+from raft_words import NO_HANDSHAKE, frame, frames_of, word
 
-from gfs_ha.checksum import crc32c
 from gfs_ha.errors import NewerIncarnation, OldCopy
 from gfs_ha.kv.ordered import MemoryKV
 from gfs_ha.limits import PROTOCOL_VERSION, RAFT_FRAME_BYTES_MAX
@@ -36,19 +36,6 @@ def steady(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster that the tests of this file do not change."""
     with running(tmp_path_factory.mktemp("steady")) as cluster:
         yield cluster
-
-
-def frame(data: bytes, length: int | None = None, crc: int | None = None) -> bytes:
-    return (
-        struct.pack(
-            "!II", len(data) if length is None else length, crc32c(data) if crc is None else crc
-        )
-        + data
-    )
-
-
-def word(tag: str, *fields: object) -> bytes:
-    return msgspec.msgpack.encode([tag, *fields])
 
 
 def hello(cluster: Cluster, **changes: object) -> bytes:
@@ -87,12 +74,7 @@ def dropped(address: tuple[str, int], data: bytes) -> list[bytes]:
                 received += chunk
         except ConnectionResetError:
             pass
-    frames = []
-    while len(received) >= 8:
-        (length,) = struct.unpack_from("!I", received)
-        frames.append(received[8 : 8 + length])
-        received = received[8 + length :]
-    return frames
+    return frames_of(received)
 
 
 def refusal(frames: list[bytes]) -> str:
@@ -128,23 +110,7 @@ def test_ours_runs_no_code_that_a_stranger_sends(steady: Cluster, tmp_path: Path
     assert steady.leader().propose(b"fine").error is None
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"GET / HTTP/1.1\r\nHost: m1\r\n\r\n",
-        bytes(64),
-        frame(b"x" * 5000),
-        frame(b"", length=0xFFFFFFFF),
-        frame(b"\xc1" * 10),
-        frame(b"hello", crc=1),
-        frame(word("ready")),
-        frame(word("proof")),
-        frame(word("append", 1, 1, 1, 1, 1, 1, [], 0)),
-        frame(word("gfs-ha hello", 1)),
-        frame(word("gfs-ha hello").replace(b"hello", b"hell\xff")),
-        frame(word("refusal", "Denied", "why", 1).replace(b"why", b"wh\xff")),
-    ],
-)
+@pytest.mark.parametrize("data", NO_HANDSHAKE)
 def test_what_is_no_handshake_is_dropped(steady: Cluster, data: bytes) -> None:
     dropped(steady.addresses["m1"], data)
     assert steady.leader().propose(b"fine").error is None
