@@ -22,7 +22,7 @@ from gfs_ha.metrics.exposition import (
 )
 from gfs_ha.net.http_port import HttpLimits, HttpPort, Page, text_page
 from gfs_ha.pulse import Pulse
-from gfs_ha.runtime import Future, Runtime, Task
+from gfs_ha.runtime import Future, Runtime, Task, join_all
 from gfs_ha.version import VERSION
 
 KEPT_S = 1.0
@@ -84,6 +84,8 @@ class MetricsPort:
             self._http = HttpPort(runtime, (listen.host, listen.port), self._route, self._limits)
         self._task: Task | None = None
         self._coming: Future[Page] | None = None  # The page that is being made, or was last.
+        self._maker: Task | None = None  # Who makes it.
+        self._stopping = False
         self._began_s = 0.0
 
     @property
@@ -104,12 +106,18 @@ class MetricsPort:
             self._http.run()
 
     def stop(self, timeout_s: float = _STOP_S) -> bool:
-        """Hang up and give the port back; False when it still runs after `timeout_s`."""
-        if self._http is None or self._task is None:
+        """Hang up and give the port back; False when it still runs after `timeout_s`.
+
+        So it does while somebody looks at what is measured: the store must not go from under it.
+        """
+        with self._lock:
+            self._stopping = True
+            tasks = [one for one in (self._task, self._maker) if one is not None]
+        if self._http is not None and self._task is not None:
+            self._http.stop()
+        else:
             self.close()
-            return True
-        self._http.stop()
-        return self._task.join(timeout_s)
+        return join_all(tasks, timeout_s, self._runtime)
 
     def _route(self, path: str) -> Page | Future[Page]:
         if path == "/metrics":
@@ -147,6 +155,8 @@ class MetricsPort:
             return self._page()
 
     def _page(self) -> Page | Future[Page]:
+        if self._stopping:
+            return text_page("it stops", 503)
         now_s = self._runtime.monotonic_s()
         coming = self._coming
         if coming is not None:
@@ -157,7 +167,7 @@ class MetricsPort:
                 return coming
         made: Future[Page] = self._runtime.future()
         self._coming, self._began_s = made, now_s
-        self._runtime.spawn("metrics page", lambda: self._make(made))
+        self._maker = self._runtime.spawn("metrics page", lambda: self._make(made))
         return made
 
     def _make(self, made: Future[Page]) -> None:

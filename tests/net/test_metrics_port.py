@@ -142,6 +142,22 @@ def test_a_look_that_hangs_keeps_no_probe_waiting_and_is_not_begun_twice() -> No
             threading.Event().wait(0.01)
 
 
+def test_it_has_not_stopped_while_somebody_still_looks_and_nobody_looks_after_that() -> None:
+    daemon = Daemon()
+    for listen in (ANYWHERE, None):  # By its own port, and for who asks otherwise.
+        daemon.gate.clear()
+        port = MetricsPort(daemon.runtime, listen)
+        port.start(daemon.watched())
+        looked = daemon.looked
+        coming = port.page()
+        assert not port.stop(0.05), "what it looks at would be closed"
+        daemon.gate.set()
+        assert port.stop(PATIENCE_S) and not isinstance(coming, Page) and coming.done()
+        page = port.page()
+        assert isinstance(page, Page) and page.status == 503
+        assert daemon.looked == looked + 1
+
+
 def test_a_look_that_fails_is_told_and_the_probes_go_on() -> None:
     daemon = Daemon()
     broken = MetricsPort(daemon.runtime, ANYWHERE)
