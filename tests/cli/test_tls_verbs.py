@@ -254,3 +254,17 @@ def test_a_daemon_says_beforehand_whether_its_certificate_is_right(
     tls.ok("issue", "m1", "--role", "master", "--host", "127.0.0.1", "--out", "tls")
     status, told = check()
     assert status == 0 and "right (cluster prod); its certificate is good until 20" in told
+
+
+def test_nodes_of_another_cluster_are_not_told_whom_to_trust(tls: Tls, tmp_path: Path) -> None:
+    tls.ok("init", "--ca", "other", "--cluster", "test")
+    tls.ok("issue", "ann", "--role", "client", "--out", "ours")
+    tls.ok("issue", "bob", "--role", "client", "--out", "theirs", "--ca", "other")
+    before = {one: one.read_bytes() for one in (tmp_path / "ours").iterdir()}
+    kept = (tmp_path / "theirs/ca.pem").read_bytes()
+    for words in (("trust", "ours", "theirs"), ("trust", "ours", "theirs", "-n")):
+        assert "gfs://test/client/bob" in tls.refused(4, *words)
+    assert (tmp_path / "theirs/ca.pem").read_bytes() == kept
+    # Nothing is half done: the one before it is as it was, too.
+    assert {one: one.read_bytes() for one in (tmp_path / "ours").iterdir()} == before
+    Credentials(tmp_path / "theirs", "test", ThreadedRuntime())

@@ -11,9 +11,10 @@ from gfs_ha.cli.admin.tls import TlsChange, ca_option, now, role_option, row_of,
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.units import count_text
 from gfs_ha.cli.verb import Verb
-from gfs_ha.errors import NotFound, PreconditionFailed, UsageError
+from gfs_ha.errors import AlreadyExists, NotFound, PreconditionFailed, UsageError
 from gfs_ha.pki import files
 from gfs_ha.pki.authority import Authority, Issued, is_authority, opened
+from gfs_ha.pki.certificates import describe, load_certificate
 from gfs_ha.pki.enrolment import give_trust
 from gfs_ha.pki.names import Role
 
@@ -37,7 +38,8 @@ def trust(session: Session, directories: tuple[str, ...], ca: Path, dry_run: boo
     """Write into TLS directories whom to trust and what is revoked; keys stay as they are.
 
     The list of what is revoked is signed anew, for 30 days: do this at least once a month. A
-    process that runs with a directory takes it over within seconds.
+    process that runs with a directory takes it over within seconds. Exit status 4: a DIR is that
+    of another cluster.
     """
     places = [Path(one).expanduser() for one in directories]
     for place in places:
@@ -46,6 +48,8 @@ def trust(session: Session, directories: tuple[str, ...], ca: Path, dry_run: boo
         if not place.is_dir():
             raise NotFound(f"{place} is no directory; tls issue makes those of nodes")
     with opened(ca) as authority:
+        for place in places:  # All of them before the first is written.
+            _check_cluster(place, authority.cluster)
         if not dry_run:
             authority.renew_lists(now())
             for place in places:
@@ -129,6 +133,19 @@ def revoke(
             f"/{files.REVOKED} there)",
         ]
     tell(session, TlsChange(str(ca), cluster, not dry_run, rows, "revoked"), lines)
+
+
+def _check_cluster(place: Path, cluster: str) -> None:
+    """Raises: AlreadyExists when the directory is that of a node of another cluster."""
+    where = place / files.CERTIFICATE
+    if not where.exists():
+        return
+    there = describe(load_certificate(files.read(where), where)).name
+    if there.cluster != cluster:
+        raise AlreadyExists(
+            f"{place} is the directory of {there.uri}, and this authority that of cluster"
+            f" {cluster}: give --ca the one of {there.cluster}, or leave {place} out"
+        )
 
 
 def _rotate(authority: Authority, dry_run: bool) -> list[str]:
