@@ -7,7 +7,10 @@ from typing import Any
 from peers import ScriptedServer
 from trio import Client, Trio, wait_until
 
+from gfs_ha.ids import Epoch, ServerId, StartId
 from gfs_ha.latency import class_of
+from gfs_ha.protocol.calls import Asked
+from gfs_ha.protocol.control import Heartbeat
 from gfs_ha.protocol.metadata import Mkdir, Publish, PublishFile, Stat
 from gfs_ha.protocol.usage import (
     GetUsage,
@@ -61,6 +64,17 @@ def test_requests_count_for_who_asked_and_below_which_directory(shared: Trio) ->
     assert by_client["tester"].bytes == 0 and by_path["/nowhere/at"].operations >= 1
     assert by_kind["publish"].operations >= 1 and by_kind["stat"].p99_us is not None
     assert "heartbeat" not in by_kind, "it is parked, so it says nothing of how long things take"
+
+
+def test_a_heartbeat_beside_them_hides_no_requests(shared: Trio) -> None:
+    client = Client(shared)
+    nobody = Heartbeat(ServerId(999), StartId(1), 1, Epoch(0, 0), 0.0, 0, 0, ())
+
+    def counted() -> bool:
+        client.send(Asked(nobody), client.asked(Mkdir("/hidden/deep/down", parents=True)))
+        return "/hidden/deep" in rows(usage(client, "path", "1h", "ops", 1000))
+
+    wait_until(counted, "one leader to have counted it")
 
 
 def test_what_servers_tell_is_merged_and_all_others_are_one_row(shared: Trio) -> None:

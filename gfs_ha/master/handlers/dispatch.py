@@ -152,7 +152,7 @@ class Dispatcher:
         timeout_s = min(max(told.deadline_ms, 1) / 1000, REQUEST_DEADLINE_S)
         check_terms(told.terms)
         dated_by = "" if told.terms is None else self._desk.name
-        parked = any(type(one.request) is control.Heartbeat for one in asked)
+        parked = all(type(one.request) is control.Heartbeat for one in asked)
         client = client_of(connection.identity)
         trace_id = TraceId(told.trace_id & _TRACE_MASK)  # Whatever a peer sends.
         meter = None if parked else CallMeter(self._desk, client, asked, trace_id)
