@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from functools import lru_cache
+from math import isfinite
 
 from gfs_ha.ids import NO_TRACE, TraceId
 from gfs_ha.logs.trace import current_trace
@@ -80,9 +81,17 @@ def _fact(form: str, value: object) -> Fact:
     if isinstance(value, int | float) and not isinstance(value, bool):
         if form[-1] in "di" and abs(value) <= _EXACT_MAX:
             return int(value)
-        if form[-1] in "fFgGeE":
+        if form[-1] in "fFgGeE" and isfinite(value):  # JSON has no word for the others.
             return float(text)
     return _bounded(text)
+
+
+def lines_below(text: str) -> str:
+    """Return a traceback as it stands below its line: no line of it can be taken for another one.
+
+    What came from outside may stand in it, with line ends.
+    """
+    return "\n".join(f"    {one.translate(_CONTROL)}" for one in text.split("\n"))
 
 
 def _bounded(text: str) -> str:

@@ -8,14 +8,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gfs_ha.ids import format_trace
-from gfs_ha.logs.facts import line_text, trace_of, words_and_facts
+from gfs_ha.logs.facts import line_text, lines_below, trace_of, words_and_facts
 
 TEXT, JSON = "text", "json"
 FORMATS = (TEXT, JSON)
 
 
 class TextFormatter(logging.Formatter):
-    """One line per record: UTC time, level, process, module, message. A traceback follows it."""
+    """One line per record: UTC time, level, process, module, message.
+
+    A traceback follows it, each line of it behind blanks.
+    """
 
     def __init__(self, process_name: str) -> None:
         super().__init__()
@@ -31,7 +34,7 @@ class TextFormatter(logging.Formatter):
         if trace_id:
             line += f" trace={format_trace(trace_id)}"
         if record.exc_info:
-            line = f"{line}\n{self.formatException(record.exc_info)}"
+            line = f"{line}\n{lines_below(self.formatException(record.exc_info))}"
         return line
 
 

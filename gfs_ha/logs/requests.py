@@ -1,7 +1,8 @@
 """Lines about requests: noted in passing, written by a task of their own, and never a flood.
 
 Who serves a request only notes it: words, facts and time. Up to a rate all are written; above it
-the rest is counted, and a line tells how many were left out. Errors are never left out.
+the rest is counted, and a line tells how many were left out. Of errors nothing is, unless the disk
+of the log has taken none for so long that as many lines wait as may.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import time
 import pytest
 from gfsctl_program import Ended, Gfsctl
 
+from gfs_ha.cli.admin.trace import way_lines
 from gfs_ha.client.data_room import DataRoom
 from gfs_ha.errors import ProtocolError
 from gfs_ha.ids import ChunkId, Epoch
@@ -18,6 +19,7 @@ from gfs_ha.local.cluster import LocalCluster
 from gfs_ha.net.answers import AnswerReader, Deadline
 from gfs_ha.net.streams import TcpStreams
 from gfs_ha.protocol.data import DataRequest, Op, encode_request
+from gfs_ha.protocol.logs import LogLine
 from gfs_ha.runtime import ThreadedRuntime
 
 SOON_S = 15.0  # Lines about requests are written within 0.2 s; a busy machine needs longer.
@@ -59,8 +61,18 @@ def test_a_put_is_traced_through_the_leader_and_every_server_of_its_chain(
         assert kind in kinds, kinds
     times = [item["time_ms"] for item in told["items"]]
     assert times == sorted(times)
+    named = gfsctl.ok("admin", "trace", f"0x{trace.upper()}", "-o", "json").json
+    assert named == told, "however it was typed"
     screen = gfsctl.ok("admin", "trace", f"0x{trace.upper()}").out.decode()
     assert f"trace   {trace}" in screen and "copies=3/3" in screen and "client=" not in screen
+
+
+def test_a_traceback_on_the_way_takes_one_line_whoever_asked() -> None:
+    for clients in ("", " client=ann", " client=ann client=bob"):
+        line = LogLine(1, 5, "error", "chunk.push", f"broke{clients}\nTraceback\n  ValueError", 9)
+        told = way_lines([("cs1", line)], "0" * 15 + "9")
+        assert told[-1].startswith("      0 ms  cs1  ERROR broke"), told
+        assert not any("\n" in one or "Traceback" in one for one in told)
 
 
 def test_records_are_traced_to_the_servers_below_their_primary(gfsctl: Gfsctl, home: str) -> None:

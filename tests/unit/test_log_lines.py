@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,19 @@ def test_a_json_line_is_bounded_and_keeps_what_is_no_field(tmp_path: Path) -> No
     assert plain["message"] == "plain 100%" and "trace" not in plain
     assert named["message"] == "1 by name"
     assert same["fields"] == {"a": 1} and same["message"] == "same a=2"
+
+
+def test_a_json_line_is_json_whatever_number_stands_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "m1.log"
+    start_logging("m1", file=path, form="json")
+    logging.getLogger("x").info("odd a=%.1f b=%g c=%f", math.inf, math.nan, -math.inf)
+
+    def refuse(word: str) -> float:
+        raise AssertionError(f"{word} is no JSON")
+
+    (line,) = path.read_text().splitlines()
+    fields = json.loads(line, parse_constant=refuse)["fields"]
+    assert fields == {"a": "inf", "b": "nan", "c": "-inf"}
 
 
 def test_a_json_line_of_an_error_has_its_traceback(tmp_path: Path) -> None:

@@ -43,8 +43,8 @@ def test_each_line_to_the_journal_says_how_grave_it_is() -> None:
     found = lines("journal", "text")
     assert [line[:3] for line in found[:6]] == ["<7>", "<6>", "<4>", "<3>", "<2>", "<3>"]
     traceback = found[6:]
-    assert traceback[0] == "<3>Traceback (most recent call last):"
-    assert traceback[-1] == "<3>ValueError: no"
+    assert traceback[0] == "<3>    Traceback (most recent call last):"
+    assert traceback[-1] == "<3>    ValueError: no"
     assert all(line.startswith("<3>") for line in traceback)
 
 

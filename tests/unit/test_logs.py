@@ -45,6 +45,19 @@ def test_an_error_keeps_its_traceback(tmp_path: Path) -> None:
     assert "ValueError: boom" in path.read_text()
 
 
+def test_what_comes_from_outside_begins_no_line_in_a_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "m1.log"
+    logs.start_logging("m1", file=path)
+    try:
+        raise ValueError("no path\n2026-11-26T21:30:00.123Z ERROR m1 x: forged\r\x1b[31m")
+    except ValueError:
+        logging.getLogger("x").exception("stopped")
+    first, *below = path.read_text().split("\n")[:-1]
+    assert first.endswith("stopped") and below[0] == "    Traceback (most recent call last):"
+    assert all(one.startswith("    ") for one in below)
+    assert below[-1] == "    2026-11-26T21:30:00.123Z ERROR m1 x: forged\\x0d\\x1b[31m"
+
+
 def test_a_log_turns_over_and_stays_bounded(tmp_path: Path) -> None:
     path = tmp_path / "m1.log"
     logs.start_logging("m1", file=path)

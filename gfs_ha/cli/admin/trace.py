@@ -50,12 +50,13 @@ def trace(session: Session, trace: str) -> None:
             f" was changed, failed or slow{behind}"
         )
     if session.options.machine_readable:
-        session.show_plain("Trace", [item_of(*told) for told in lines], trace=trace)
+        items = [item_of(*told) for told in lines]
+        session.show_plain("Trace", items, trace=format_trace(trace_id))
         return
-    output.write_lines(printable(line) for line in _way(lines, format_trace(trace_id)))
+    output.write_lines(printable(line) for line in way_lines(lines, format_trace(trace_id)))
 
 
-def _way(lines: list[Told], trace: str) -> list[str]:
+def way_lines(lines: list[Told], trace: str) -> list[str]:
     """Return the lines of a screen: who asked and when, then each step beside its time."""
     first, last = lines[0][1], lines[-1][1]
     clients = sorted({name for _, line in lines for name in _CLIENT.findall(line.text)})
@@ -70,7 +71,8 @@ def _way(lines: list[Told], trace: str) -> list[str]:
     width = max(len(node) for node in nodes)
     for node, line in lines:
         mark = "" if line.level in ("debug", "info") else f"{line.level.upper()} "
-        text = _without_client(line.text.split("\n")[0]) if len(clients) == 1 else line.text
+        text = line.text.partition("\n")[0]  # A traceback is for `admin logs`.
+        text = _without_client(text) if len(clients) == 1 else text
         told.append(f"{line.time_ms - first.time_ms:>7} ms  {node:<{width}}  {mark}{text}")
     return told
 
