@@ -6,7 +6,7 @@ thread is looked at there, briefly and no oftener than for screens (live_board.p
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from gfs_ha.errors import GfsError
 from gfs_ha.master.cluster_measures import ClusterSeen, add_cluster, see_cluster
@@ -16,10 +16,12 @@ from gfs_ha.master.raft.contract import LEADER, VOTER, RaftStatus
 from gfs_ha.master.state.view import View
 from gfs_ha.metrics.exposition import Samples, counter, gauge, histogram
 from gfs_ha.net.doorbook import DoorStats
+from gfs_ha.protocol.reports import LedTerm
 from gfs_ha.runtime import Future
 
 READY_AGE_S = 3.0  # Of what a ready master's store shows; it is known every half second.
 _DOOR_WAIT_S = 0.8
+_TERMS_LOOKED_AT = 100  # More than leaders change between two looks.
 
 LEADS = gauge("gfs_master_leads", "1 on the master that leads and serves, else 0.")
 LEADER_KNOWN = gauge("gfs_master_leader_known", "1 while this master knows a leader, else 0.")
@@ -28,7 +30,7 @@ VOTES = gauge("gfs_master_votes", "1 if this master is a voter of the cluster, e
 TERM = gauge("gfs_master_term", "Raft term.")
 INCARNATION = gauge("gfs_master_incarnation", "Life of the cluster; recovering it raises it.")
 FAILOVERS = counter(
-    "gfs_master_failovers_total", "Changes of the leader in the life of the cluster, by this log."
+    "gfs_master_failovers_total", "Changes of the leader that this master saw since it started."
 )
 COMMITTED = gauge("gfs_master_commit_index", "Newest log index that is committed, as known here.")
 APPLIED = gauge("gfs_master_applied_index", "Newest log index that is applied and stored here.")
@@ -81,6 +83,24 @@ PEER_LAG = gauge(
 )
 
 
+class LeaderChanges:
+    """Counts the terms that led since it first looked. Used by one thread at a time.
+
+    Not all that the tables know: they keep a thousand, and a new master gets them at once.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._newest: tuple[int, int] | None = None
+
+    def see(self, terms: Iterable[LedTerm]) -> None:
+        """Look at the terms that led, newest first."""
+        found = [(one.incarnation, one.term) for one in terms]
+        if self._newest is not None:
+            self.count += sum(one > self._newest for one in found)
+        self._newest = max(found, default=self._newest)
+
+
 class MasterMeasures:
     """Thread-safe."""
 
@@ -90,6 +110,7 @@ class MasterMeasures:
         self._desk = desk
         self._door_stats = door_stats
         self._commits = commits
+        self._changes = LeaderChanges()
         self._stopping = False
 
     def end(self) -> None:
@@ -180,9 +201,10 @@ class MasterMeasures:
         free, size = desk.disk_room()
         samples.set(DISK_FREE, free)
         samples.set(DISK_SIZE, size)
-        with desk.kv.read() as reader:
-            # The first term that was led is no change of the leader.
-            samples.set(FAILOVERS, max(0, View(reader).led_term_count() - 1))
+        if desk.proposer.freshness().age_ms(desk.now_s()) >= 0:  # It has what the leader had.
+            with desk.kv.read() as reader:
+                self._changes.see(View(reader).led_terms(_TERMS_LOOKED_AT))
+        samples.set(FAILOVERS, self._changes.count)
 
     def _add_door(self, samples: Samples) -> None:
         calls = self._desk.calls.measured()

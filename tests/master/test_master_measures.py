@@ -11,10 +11,14 @@ from pathlib import Path
 import pytest
 from peers import ScriptedServer
 from prometheus_client.parser import text_string_to_metric_families
-from trio import NAMES, WAIT_S, Trio, free_ports, wait_until
+from trio import NAMES, WAIT_S, Client, Trio, free_ports, wait_until
 
 from gfs_ha.chunk.server import Chunkserver, build_chunkserver
 from gfs_ha.config import ChunkserverConfig, DiskConfig, MetricsConfig
+from gfs_ha.limits import LED_TERMS_MAX
+from gfs_ha.master.measures import LeaderChanges
+from gfs_ha.protocol.metadata import Mkdir
+from gfs_ha.protocol.reports import LedTerm
 
 HOST = "127.0.0.1"
 Values = dict[str, dict[tuple[tuple[str, str], ...], float]]
@@ -111,13 +115,50 @@ def test_only_the_leader_speaks_for_the_cluster_also_after_another_one_was_elect
         assert values["gfs_cluster_healthy"][()] == 0
         if count == 3:
             trio.stop(trio.leader())
+
+
+def changes(trio: Trio) -> dict[str, float]:
+    """Return the changes of the leader as all masters tell them."""
+    return {
+        name: measured(trio.watched[name].port)["gfs_master_failovers_total"][()]
+        for name in trio.servers
+    }
+
+
+def test_changes_of_the_leader_are_counted_by_who_saw_them(trio: Trio) -> None:
+    Client(trio).ask(Mkdir("/begun"))  # What leads is written down before.
+    begun = trio.servers[trio.leader()].raft.status().applied
+
+    def seen_by_all() -> bool:
+        told = [measured(trio.watched[name].port) for name in NAMES]
+        return all(one["gfs_master_applied_index"][()] >= begun for one in told)
+
+    wait_until(seen_by_all, "all to know who leads")
+    before = changes(trio)  # Some may have seen another leader before.
+    leader = trio.leader()
+    trio.stop(leader)
     wait_until(
-        lambda: all(
-            measured(trio.watched[name].port)["gfs_master_failovers_total"][()] >= 1
-            for name in trio.servers
-        ),
-        "the change to be counted by all",
+        lambda: all(count > before[name] for name, count in changes(trio).items()),
+        "the change to be counted by all who saw it",
     )
+    trio.start(leader)
+    wait_until(lambda: ready(trio, leader), "it to be back, with all that was written down")
+    seen = changes(trio)
+    assert seen[leader] == 0 and min(seen[name] for name in NAMES if name != leader) >= 1
+
+
+def test_changes_are_counted_beyond_those_that_are_kept() -> None:
+    counted = LeaderChanges()
+    kept: list[LedTerm] = []
+    counted.see(kept)
+    for term in range(3, 3 * LED_TERMS_MAX, 2):  # Elections that nobody won lie between.
+        kept = [LedTerm(term, 1, "m1", 0, term), *kept[: LED_TERMS_MAX - 1]]
+        counted.see(kept)
+        counted.see(kept)
+    led = len(range(3, 3 * LED_TERMS_MAX, 2))
+    assert led > LED_TERMS_MAX and counted.count == led - 1, "the first is no change"
+    counted.see([LedTerm(1, 2, "m1", 0, 1), *kept])
+    assert counted.count == led, "also in another life of the cluster"
 
 
 def test_a_master_without_a_majority_is_alive_and_not_ready(trio: Trio) -> None:
