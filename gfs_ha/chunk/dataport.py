@@ -24,7 +24,7 @@ from gfs_ha.errors import (
     Unreachable,
     WrongCluster,
 )
-from gfs_ha.ids import Epoch, StartId
+from gfs_ha.ids import DiskId, Epoch, StartId
 from gfs_ha.limits import FRAME_DEADLINE_S, STREAMS_MAX
 from gfs_ha.logs.requests import RequestLog
 from gfs_ha.logs.trace import traced
@@ -95,7 +95,7 @@ class DataPort:
         self._listener = network.listen(listen)
         self._runtime = runtime
         self._cluster = cluster_hash(store.cluster_id)
-        self._server_id = store.server_id
+        self._store, self._server_id = store, store.server_id
         self._pool = StreamPool(network, runtime)
         self._ticker = ProgressTicker(runtime)
         self.rates = Rates(runtime)
@@ -114,7 +114,8 @@ class DataPort:
         self._streams_max = streams_max
         self._lock = runtime.lock()
         self._streams: dict[Stream, Task | None] = {}
-        self._serving = 0
+        self._serving: dict[Stream, frozenset[DiskId]] = {}  # Those at work, and what they touch.
+        self._left: set[Stream] = set()  # They hang, or did, on a disk that is out of service.
         self._stopped = False
         self.turned_s = runtime.monotonic_s()  # When it last looked for new streams.
 
@@ -131,7 +132,7 @@ class DataPort:
     @property
     def serving_count(self) -> int:
         """Return how many streams are at work now; one that waits for a request is not."""
-        return self._serving
+        return len(self._serving)
 
     def load(self) -> LoadFacts:
         """Return what it served to clients, and what is under way."""
@@ -174,6 +175,17 @@ class DataPort:
         self._stopped = True
         self._listener.close()
 
+    def give_up(self, disk_id: DiskId) -> None:
+        """Count no more on the streams that are at work on a disk which is out of service.
+
+        Who hangs there is left alone, and takes no place from others; who does not still answers.
+        """
+        with self._lock:
+            for stream, disks in list(self._serving.items()):
+                if disk_id in disks:
+                    del self._serving[stream], self._streams[stream]
+                    self._left.add(stream)
+
     def _admit(self, stream: Stream) -> None:
         with self._lock:
             full = len(self._streams) >= self._streams_max
@@ -194,8 +206,8 @@ class DataPort:
 
     def _end_all(self) -> None:
         with self._lock:
-            running = list(self._streams.items())
-        for stream, _ in running:
+            running, left = list(self._streams.items()), list(self._left)
+        for stream in (*(one for one, _ in running), *left):
             stream.abort()
         deadline = Deadline(self._runtime, _STOP_S)
         for _, task in running:
@@ -206,7 +218,7 @@ class DataPort:
     def _serve(self, stream: Stream) -> None:
         try:
             while not self._stopped and stream.wait(STREAM_IDLE_S):
-                if not self._serve_counted(stream):
+                if not self._serve_counted(stream) or stream in self._left:
                     stream.hang_up(_HANG_UP_S)
                     break
         except Unreachable:
@@ -218,16 +230,23 @@ class DataPort:
         finally:
             with self._lock:
                 self._streams.pop(stream, None)
+                self._left.discard(stream)
             stream.close()
 
     def _serve_counted(self, stream: Stream) -> bool:
         with self._lock:
-            self._serving += 1
+            self._serving[stream] = frozenset()
         try:
             return self._serve_one(stream)
         finally:
             with self._lock:
-                self._serving -= 1
+                self._serving.pop(stream, None)
+
+    def _note_disks(self, stream: Stream, request: DataRequest) -> None:
+        disks = self._store.disks_of(request.chunk_id, request.disk_id)
+        with self._lock:
+            if stream in self._serving:
+                self._serving[stream] = disks
 
     def _serve_one(self, stream: Stream) -> bool:
         """Serve one request; return whether the stream can take another."""
@@ -237,6 +256,7 @@ class DataPort:
             request = self._receive_request(stream)
             begun_s = self._runtime.monotonic_s()
             self._check(request)
+            self._note_disks(stream, request)
             with traced(request.trace_id):
                 return self._serve_request(request, stream, begun_s)
         except GfsError as error:

@@ -151,7 +151,7 @@ class ServerMeasures:
         return ""
 
     def collect(self, samples: Samples) -> None:
-        """Add what is measured. It asks the disks how full they are."""
+        """Add what is measured. It waits for no disk."""
         parts = self._parts
         if parts is None:
             return

@@ -257,8 +257,9 @@ class Chunkserver:
 
     def _take_out(self, shelf: Shelf, why: str) -> None:
         """Go on without a disk; without the last one the server ends (D6)."""
-        store, lanes, obedience = self.store, self._lanes, self._obedience
-        assert store and lanes and obedience, "a disk fails before it serves"
+        store, port, lanes = self.store, self._data_port, self._lanes
+        obedience = self._obedience
+        assert store and port and lanes and obedience, "a disk fails before it serves"
         left = store.take_out(shelf, why)
         logger.critical(
             "a disk is out of service directory=%s id=%#x replicas=%d why=%s",
@@ -266,6 +267,7 @@ class Chunkserver:
         )
         self._epochs.drop(shelf.disk)
         obedience.give_up(shelf.disk_id)
+        port.give_up(shelf.disk_id)
         self._scrubbers[shelf.disk_id].stop(0.0)
         if all(one.failed for one in store.shelves):
             # Else they hear silence, and wait for it to be long before they make copies anew.
