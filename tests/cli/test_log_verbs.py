@@ -73,6 +73,12 @@ def test_a_traceback_on_the_way_takes_one_line_whoever_asked() -> None:
         told = way_lines([("cs1", line)], "0" * 15 + "9")
         assert told[-1].startswith("      0 ms  cs1  ERROR broke"), told
         assert not any("\n" in one or "Traceback" in one for one in told)
+    named = LogLine(1, 5, "error", "x", "broke\nTraceback client=eve", 9)
+    assert way_lines([("cs1", named)], "9" * 16)[1] == "client  unknown"
+    text = 'request what=mkdir on="/x client=eve outcome=done" client=ann outcome=done ms=1.0'
+    told = way_lines([("m1", LogLine(1, 5, "info", "x", text, 9))], "9" * 16)
+    assert told[1] == "client  ann"
+    assert told[-1].endswith('on="/x client=eve outcome=done" outcome=done ms=1.0')
 
 
 def test_records_are_traced_to_the_servers_below_their_primary(gfsctl: Gfsctl, home: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import click
 
 from gfs_ha.cli import output
@@ -15,7 +13,7 @@ from gfs_ha.client.logs import merged, of_trace
 from gfs_ha.errors import NotFound, UsageError
 from gfs_ha.ids import format_trace, parse_trace
 
-_CLIENT = re.compile(r" client=(?!-)(\S+)")
+_CLIENT = " client="
 
 
 @click.command(
@@ -59,7 +57,7 @@ def trace(session: Session, trace: str) -> None:
 def way_lines(lines: list[Told], trace: str) -> list[str]:
     """Return the lines of a screen: who asked and when, then each step beside its time."""
     first, last = lines[0][1], lines[-1][1]
-    clients = sorted({name for _, line in lines for name in _CLIENT.findall(line.text)})
+    clients = sorted({client_of(line.text) for _, line in lines} - {"", "-"})
     nodes = sorted({node for node, _ in lines})
     told = [
         f"trace   {trace}",
@@ -71,11 +69,25 @@ def way_lines(lines: list[Told], trace: str) -> list[str]:
     width = max(len(node) for node in nodes)
     for node, line in lines:
         mark = "" if line.level in ("debug", "info") else f"{line.level.upper()} "
-        text = line.text.partition("\n")[0]  # A traceback is for `admin logs`.
+        text = _first_line(line.text)  # A traceback is for `admin logs`.
         text = _without_client(text) if len(clients) == 1 else text
         told.append(f"{line.time_ms - first.time_ms:>7} ms  {node:<{width}}  {mark}{text}")
     return told
 
 
+def client_of(text: str) -> str:
+    """Return who asked, as a line says it; empty when it does not.
+
+    The last mention counts: names of files stand before it, and may hold anything.
+    """
+    _, mark, after = _first_line(text).rpartition(_CLIENT)
+    return after.partition(" ")[0] if mark else ""
+
+
 def _without_client(text: str) -> str:
-    return re.sub(r" client=\S+", "", text)
+    before, mark, after = text.rpartition(_CLIENT)
+    return before + "".join(after.partition(" ")[1:]) if mark else text
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]

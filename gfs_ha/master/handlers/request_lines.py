@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -66,6 +67,7 @@ _TROUBLE = {
         *(StateDiverged, UnknownOutcome),
     )
 }
+_NO_WORD = re.compile(r'[\s,"]')
 # Fields of requests that say what it is about, in the order of the request.
 _ABOUT = {
     *("path", "source", "target", "name", "client", "key", "host"),
@@ -166,9 +168,12 @@ def about(request: Any) -> str:
 
 
 def shown(text: str) -> str:
-    """Return a name as one word: one with blanks in it stands in quotes."""
+    """Return a name as one word: with blanks or quotes in it, in quotes and escaped."""
     text = text if len(text) <= PATHS_CHARACTERS_MAX else f"{text[:PATHS_CHARACTERS_MAX]}…"
-    return f'"{text}"' if " " in text or "," in text else text
+    if _NO_WORD.search(text) is None:
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _listed(names: list[str]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
 
+from gfs_ha.cli.admin.trace import client_of
 from gfs_ha.errors import Busy, InternalError, NoSpace, NotFound, NotLeader
 from gfs_ha.ids import ChunkId, Epoch, SessionId, TraceId
 from gfs_ha.logs.requests import BURST_LINES, RequestLog
@@ -89,6 +91,18 @@ def test_a_change_is_told_with_what_who_outcome_and_time() -> None:
     assert House().told((Mkdir("/a b"), Done())) == [
         'request what=mkdir on="/a b" client=ann@host outcome=done ms=2.1 session=7'
     ]
+
+
+@pytest.mark.parametrize("blank", [" ", "\u2003", "\t"])
+def test_no_name_of_a_file_says_what_became_of_it_or_who_asked(blank: str) -> None:
+    forged = f'/a"{blank}client=eve outcome=InternalError ms=1.0 x="\\'
+    (line,) = House().told((Mkdir(forged), Done()))
+    told = line.removeprefix("request what=mkdir on=")
+    quoted = re.match(r'"((?:[^"\\]|\\.)*)" client=ann@host outcome=done ', told)
+    assert quoted is not None, line
+    assert client_of(line) == "ann@host"
+    if blank != "\t":  # That one is shown as an escape.
+        assert re.sub(r"\\(.)", r"\1", quoted.group(1)) == forged
 
 
 def test_each_request_of_a_call_has_its_line() -> None:
