@@ -181,7 +181,7 @@ class Copies:
         with self._changed:
             for chunk_id, copying in list(self._running.items()):
                 if disk_id in self._disks[copying]:
-                    copying.stop()
+                    copying.give_up()
                     del self._running[chunk_id], self._disks[copying]
             self._changed.notify_all()
 

@@ -55,6 +55,7 @@ class Copying:
         self._room = room
         self._pause = pause
         self.stopped = False
+        self._slot: CopySlot | None = None
         self.found_whole = False  # It was here already: nothing is copied.
         self._sources = [Source(room, where, order, self._check_wanted) for where in order.sources]
         self._bad: dict[int, str] = {}  # By server, why its copy cannot be had.
@@ -72,6 +73,12 @@ class Copying:
         """Have it end without effect, unless it counts already."""
         self.stopped = True
 
+    def give_up(self) -> None:
+        """Stop it, and let others copy the chunk although it may never end."""
+        self.stop()
+        if self._slot is not None:
+            self._store.give_up_copy(self._slot)
+
     def run(self) -> None:
         """Return once a whole replica is here, durable and sealed.
 
@@ -87,7 +94,7 @@ class Copying:
             return
         crcs = self._read_blocks()
         begun = (order.order_index, order.length, self._gone, order.disk_id)
-        slot = self._store.begin_copy(spec, *begun)
+        slot = self._slot = self._store.begin_copy(spec, *begun)
         try:
             self._fill(slot, crcs)
             self._check_wanted()

@@ -10,11 +10,11 @@ from pathlib import Path
 import msgspec
 import pytest
 from append_house import primary_of
-from chunk_house import BIRTH, house_of, street
+from chunk_house import BIRTH, CHUNK, house_of, street
 from copy_house import DATA, EPOCH, PATIENCE_S, Target, order, seal, source, working_copies
 from disks_house import A, B, open_disks, shelf_of
 from hanging_disk import HangingDisk
-from replica_house import RUNTIME
+from replica_house import RUNTIME, digest_of
 
 from gfs_ha.chunk.dataport import ServerRun
 from gfs_ha.chunk.disk_memory import MemoryDisk
@@ -28,6 +28,7 @@ from gfs_ha.errors import DiskFailed, Fenced, UnknownReplica
 from gfs_ha.ids import ChunkId, DiskId, LogIndex, StartId
 from gfs_ha.limits import MIB
 from gfs_ha.protocol.control import (
+    CompareReplica,
     CreateReplica,
     FenceAnswer,
     FenceReplica,
@@ -222,6 +223,31 @@ def test_copies_go_on_to_another_disk_once_one_is_silent(server: Server, tmp_pat
         for number in (0, 1, 4):
             copy_to(number, B, LATER)
             assert server.answers() == [OrderDone(chunks[number], LATER, "copy")]
+        server.disk.let_go()
+
+
+def test_a_copy_that_waits_for_the_one_that_hangs_keeps_no_other_copy_away(
+    server: Server, tmp_path: Path
+) -> None:
+    """Its own disk is a good one; it waits for who reads the replica that it is to replace."""
+    with street(tmp_path, 1) as (house,):
+        seal(house.store, DATA)
+        seal(server.store, DATA)
+        assert server.store.get(CHUNK).disk_id == A
+        server.disk.hang(whole=True)
+        server.take(CompareReplica(CHUNK, BIRTH, ORDER, len(DATA), digest_of(DATA)))
+        server.disk.wait_until_it_hangs()
+        server.take(order([source(house)], ORDER, disk_id=B))
+        until_s = RUNTIME.monotonic_s() + PATIENCE_S
+        before = shelf_of(server.store, B).disk.answer_count
+        while shelf_of(server.store, B).disk.answer_count < before + 2:  # Its name, then its bytes.
+            assert RUNTIME.monotonic_s() < until_s, "the copy never came to its end"
+            RUNTIME.sleep(0.01)
+        RUNTIME.sleep(0.1)
+        server.take_out()
+        assert server.ask(order([source(house)], LATER, disk_id=B)) == OrderDone(
+            CHUNK, LATER, "copy"
+        )
         server.disk.let_go()
 
 

@@ -40,6 +40,7 @@ from gfs_ha.runtime import Runtime
 T = TypeVar("T")
 
 NO_ORDER = LogIndex(0)
+Making = tuple[Shelf, str]  # The slot in which somebody makes a replica or a copy.
 
 
 class ChunkStore(ReplicaIndex):
@@ -52,14 +53,13 @@ class ChunkStore(ReplicaIndex):
         self, shelves: Sequence[Shelf], runtime: Runtime, broken: Collection[DiskId] = ()
     ) -> None:
         """Args: `shelves` are the disks in service, at least one, with one pool of buffers;
-        `broken` could not be used from the start, ANY_DISK for one that nobody remembers.
-        """
+        `broken` could not be used from the start, ANY_DISK for one that nobody remembers."""
         super().__init__(shelves, runtime, broken)
         self.cluster_id = shelves[0].identity.cluster_id
         self.server_id = shelves[0].identity.server_id
         self.buffers = shelves[0].buffers
         self._runtime = runtime
-        self._making: dict[ChunkId, Shelf] = {}
+        self._making: dict[ChunkId, Making] = {}
         self._lost: set[ChunkId] = set()  # Went with a disk in this run, with all that they said.
         counting, self._twins = put_together(self.shelves, self.buffers)
         for shelf, slot in counting:
@@ -93,7 +93,8 @@ class ChunkStore(ReplicaIndex):
             for chunk_id in gone:
                 self._remove(chunk_id)
             # Who makes one there may never come back, and is told then that it does not count.
-            self._making = {key: one for key, one in self._making.items() if one is not shelf}
+            making = self._making.items()
+            self._making = {key: place for key, place in making if place[0] is not shelf}
         for replica in gone.values():
             replica.gate.close(f"its disk is out of service: {why}")
         return len(gone)
@@ -110,18 +111,18 @@ class ChunkStore(ReplicaIndex):
             if spec.chunk_id in self._replicas or spec.chunk_id in self._making:
                 raise AlreadyExists(f"chunk {spec.chunk_id:#x} is on this server already")
             self._check_may_come(spec.chunk_id)
-            name = self._begin_making(shelf, spec.chunk_id)
+            place = self._begin_making(shelf, spec.chunk_id)
         try:
             shelf.check_room(0)
             header = self._first_header(shelf, spec)
             header = msgspec.structs.replace(header, order_index=order_index)
-            slot = create_slot(shelf.disk, name, header)
+            slot = create_slot(shelf.disk, place[1], header)
             replica = Replica(slot, shelf.around, made_here=True)
             with self._lock:
                 self._check_serves(shelf)
                 self._add(replica)
         finally:
-            self._end_making(shelf, spec.chunk_id)
+            self._end_making(place, spec.chunk_id)
         return replica
 
     def _check_may_come(self, chunk_id: ChunkId) -> None:
@@ -157,10 +158,10 @@ class ChunkStore(ReplicaIndex):
             replica.look_before_ack()
             return replica
 
-    def _begin_making(self, shelf: Shelf, chunk_id: ChunkId) -> str:
-        """Return the name of a new slot; nobody else makes one for the chunk. Needs the lock."""
-        self._making[chunk_id] = shelf
-        return shelf.next_name()
+    def _begin_making(self, shelf: Shelf, chunk_id: ChunkId) -> Making:
+        """Return the place of a new slot; nobody else makes one for the chunk. Needs the lock."""
+        place = self._making[chunk_id] = (shelf, shelf.next_name())
+        return place
 
     def _first_header(self, shelf: Shelf, spec: ReplicaSpec) -> Header:
         now_ms = self._runtime.wall_ns() // 1_000_000
@@ -170,9 +171,7 @@ class ChunkStore(ReplicaIndex):
         """Refuse further appends, durably, and tell what is there (C2, C3).
 
         A chunk that is not here is refused from now on, durably, before that is told.
-
-        Raises: UnknownReplica, WrongBirth, StaleOrder, ReplicaBusy, Overloaded, DiskFull,
-        DiskFailed.
+        Raises: StaleOrder, and as `get_or_refuse`.
         """
         return self.get_or_refuse(chunk_id, birth, order_index).fence(order_index)
 
@@ -181,7 +180,7 @@ class ChunkStore(ReplicaIndex):
 
         Raises: WrongBirth; ReplicaBusy while one is being made; Overloaded, DiskFull, DiskFailed.
         """
-        shelf, name = None, ""
+        place = None
         with self._lock:
             if chunk_id not in self._replicas and not self._refuses(chunk_id):
                 if chunk_id in self._making:
@@ -189,13 +188,13 @@ class ChunkStore(ReplicaIndex):
                 shelf = steady_shelf(self.shelves)
                 self._check_serves(shelf)
                 shelf.tombstones.check_room()
-                name = self._begin_making(shelf, chunk_id)
-        if shelf is not None:
-            self._refuse((shelf, name), chunk_id, birth, order_index)
+                place = self._begin_making(shelf, chunk_id)
+        if place is not None:
+            self._refuse(place, chunk_id, birth, order_index)
         return self.get(chunk_id, birth)
 
     def _refuse(
-        self, place: tuple[Shelf, str], chunk_id: ChunkId, birth: Birth, order_index: LogIndex
+        self, place: Making, chunk_id: ChunkId, birth: Birth, order_index: LogIndex
     ) -> None:
         shelf, name = place
         now_ms = self._runtime.wall_ns() // 1_000_000
@@ -205,7 +204,7 @@ class ChunkStore(ReplicaIndex):
             with self._lock:
                 shelf.tombstones.add(name, header)
         finally:
-            self._end_making(shelf, chunk_id)
+            self._end_making(place, chunk_id)
 
     def forget_tombstone(self, chunk_id: ChunkId, order_index: LogIndex) -> None:
         """Refuse a chunk no longer that nobody can write any more; a replica of it stays.
@@ -292,7 +291,7 @@ class ChunkStore(ReplicaIndex):
         with self._lock:
             if spec.chunk_id in self._making:
                 raise ReplicaBusy(f"chunk {spec.chunk_id:#x} is just coming to this server")
-            name = self._begin_making(shelf, spec.chunk_id)
+            place = self._begin_making(shelf, spec.chunk_id)
         try:
             shelf.check_room(length)
             header = msgspec.structs.replace(
@@ -301,9 +300,9 @@ class ChunkStore(ReplicaIndex):
                 order_index=order_index,
                 gone=gone,
             )
-            return CopySlot(shelf, create_slot(shelf.disk, name, header), length)
+            return CopySlot(shelf, create_slot(shelf.disk, place[1], header), length)
         except BaseException:
-            self._end_making(shelf, spec.chunk_id)
+            self._end_making(place, spec.chunk_id)
             raise
 
     def install_copy(self, copy: CopySlot, digest: int, still_wanted: Callable[[], bool]) -> None:
@@ -319,11 +318,11 @@ class ChunkStore(ReplicaIndex):
             older = held.enter_context(known.giving_way(order_index)) if known else None
             slot = copy.stamp(digest, older)
             with copy.counting(), self._lock:
-                if not still_wanted():
-                    raise Cancelled(f"the copy of chunk {chunk_id:#x} is not wanted any more")
                 self._check_serves(copy.shelf)
+                if not still_wanted() or self._making.get(chunk_id) != (copy.shelf, copy.name):
+                    raise Cancelled(f"the copy of chunk {chunk_id:#x} is not wanted any more")
                 copy.installed = True
-                self._making.pop(chunk_id, None)
+                del self._making[chunk_id]
                 self._add(Replica(slot, copy.shelf.around, made_here=False))
         if known is not None:
             known.disk.sync_names()  # Else it may be back when the new one is deleted.
@@ -336,11 +335,15 @@ class ChunkStore(ReplicaIndex):
                 copy.shelf.disk.unlink(copy.name)
         finally:
             if not copy.installed:
-                self._end_making(copy.shelf, copy.header.chunk_id)
+                self.give_up_copy(copy)
 
-    def _end_making(self, shelf: Shelf, chunk_id: ChunkId) -> None:
+    def give_up_copy(self, copy: CopySlot) -> None:
+        """Have others make one, and this one count no more, unless it does already."""
+        self._end_making((copy.shelf, copy.name), copy.header.chunk_id)
+
+    def _end_making(self, place: Making, chunk_id: ChunkId) -> None:
         with self._lock:
-            if self._making.get(chunk_id) is shelf:
+            if self._making.get(chunk_id) == place:
                 del self._making[chunk_id]
 
     def keep(self, chunk_id: ChunkId, order_index: LogIndex) -> None:
