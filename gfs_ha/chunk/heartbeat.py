@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from gfs_ha.chunk.obey import Obedience
 from gfs_ha.chunk.outages import Outages
 from gfs_ha.chunk.outbox import News
-from gfs_ha.errors import Denied, GfsError, ProtocolError, StaleEpoch, WrongDirectory
-from gfs_ha.ids import DiskId, ServerId, StartId
+from gfs_ha.chunk.registration import Leader, ServerFacts, ask, is_final, register
+from gfs_ha.errors import GfsError, ProtocolError, StaleEpoch, WrongDirectory
+from gfs_ha.ids import DiskId
 from gfs_ha.limits import HEARTBEAT_PARK_S, LEASE_MS
-from gfs_ha.net.tls import Credentials
-from gfs_ha.protocol.calls import Asked, CallBody, CallReply, Request
-from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.control import (
     BucketListing,
     CopyProgress,
@@ -31,8 +28,6 @@ from gfs_ha.protocol.control import (
     HeartbeatReply,
     LedTail,
     OpenReplica,
-    RegisterServer,
-    ServerRegistered,
 )
 from gfs_ha.protocol.rates import LoadFacts
 from gfs_ha.protocol.repair import RepairAllowance, RepairFacts
@@ -50,14 +45,6 @@ _AGAIN_S = 0.1
 _LOOK_S = 0.5
 
 logger = logging.getLogger(__name__)
-
-
-class Leader(Protocol):
-    """The link to whoever leads; `close` ends the calls that wait."""
-
-    def call(self, body: CallBody, timeout_s: float) -> CallReply: ...
-
-    def close(self) -> None: ...
 
 
 class Inventory(Protocol):
@@ -100,60 +87,6 @@ class Inventory(Protocol):
     def note_repair(self, allowance: RepairAllowance) -> None:
         """Take note of what repair may take."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
-    """Who this server is, fixed for one run. `server_id` 0 asks the masters for one."""
-
-    name: str
-    server_id: ServerId
-    host: str
-    port: int
-    rack: str
-    machine: str
-    start_id: StartId
-    boot_id: int
-    credentials: Credentials | None = None
-
-
-def register(
-    leader: Leader, facts: ServerFacts, disks: tuple[DiskFacts, ...], timeout_s: float
-) -> ServerRegistered:
-    """Make this start of the server known to the leader, and return what it answers.
-
-    Raises: WrongDirectory when the cluster knows this name, id or disk otherwise; Unavailable…
-    """
-    request = RegisterServer(
-        name=facts.name,
-        server_id=facts.server_id,
-        host=facts.host,
-        port=facts.port,
-        rack=facts.rack,
-        machine=facts.machine,
-        start_id=facts.start_id,
-        boot_id=facts.boot_id,
-        disks=disks,
-    )
-    reply = _ask(leader, request, timeout_s)
-    if not isinstance(reply, ServerRegistered):
-        raise ProtocolError(f"the leader answered {type(reply).__name__} to RegisterServer")
-    return reply
-
-
-def _ask(leader: Leader, request: Request, timeout_s: float) -> object:
-    reply = leader.call((Asked(request),), timeout_s)[0]
-    if isinstance(reply, Failure):
-        raise reply.raised()
-    return reply
-
-
-def is_final(error: GfsError, registered_once: bool) -> bool:
-    """Return whether trying again is in vain: then the server must end and say why.
-
-    Masters that refuse us after they took us are being changed; a person sees it in the log.
-    """
-    return isinstance(error, WrongDirectory) or (isinstance(error, Denied) and not registered_once)
 
 
 class HeartbeatLanes:
@@ -235,7 +168,7 @@ class HeartbeatLanes:
         while (left_s := deadline_s - self._runtime.monotonic_s()) > 0 and not self._stopping:
             news = self._outbox.take()
             try:
-                _ask(self._leader, self._make_beat(news), left_s)
+                ask(self._leader, self._make_beat(news), left_s)
                 return True
             except GfsError:
                 self._outbox.give_back(news)
@@ -318,7 +251,7 @@ class HeartbeatLanes:
         request = self._make_beat(news)
         asked_s = self._runtime.monotonic_s()
         try:
-            reply = _ask(self._leader, request, CALL_TIMEOUT_S)
+            reply = ask(self._leader, request, CALL_TIMEOUT_S)
         except GfsError:
             self._outbox.give_back(news)
             raise

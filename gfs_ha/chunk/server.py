@@ -11,13 +11,7 @@ from gfs_ha.chunk.copies import Copies
 from gfs_ha.chunk.dataport import DataPort, ServerRun
 from gfs_ha.chunk.disk_warden import DiskWarden
 from gfs_ha.chunk.epochs import EpochBook
-from gfs_ha.chunk.heartbeat import (
-    CALL_TIMEOUT_S,
-    HeartbeatLanes,
-    ServerFacts,
-    is_final,
-    register,
-)
+from gfs_ha.chunk.heartbeat import CALL_TIMEOUT_S, HeartbeatLanes
 from gfs_ha.chunk.inventory import StoreInventory, disk_facts
 from gfs_ha.chunk.machine import Machine, close_all, this_machine
 from gfs_ha.chunk.measures import ServerMeasures
@@ -26,6 +20,7 @@ from gfs_ha.chunk.outages import Outages
 from gfs_ha.chunk.outbox import Outbox
 from gfs_ha.chunk.own_disks import look_at, open_store
 from gfs_ha.chunk.read import OnDamage
+from gfs_ha.chunk.registration import ServerFacts, is_final, register
 from gfs_ha.chunk.repair_pace import RepairPace
 from gfs_ha.chunk.scrub import Scrubber
 from gfs_ha.chunk.slots.identity import Identity

@@ -10,12 +10,13 @@ import pytest
 from gfs_ha.chunk.copies import Copies
 from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.epochs import EpochBook
-from gfs_ha.chunk.heartbeat import LANES, HeartbeatLanes, ServerFacts
+from gfs_ha.chunk.heartbeat import LANES, HeartbeatLanes
 from gfs_ha.chunk.obey import Obedience
 from gfs_ha.chunk.outbox import Outbox
 from gfs_ha.chunk.primary import Primary
 from gfs_ha.chunk.progress import ProgressTicker
 from gfs_ha.chunk.push import PushRoom
+from gfs_ha.chunk.registration import ServerFacts
 from gfs_ha.chunk.repair_pace import RepairPace
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.store import ChunkStore
