@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from peers import Held, ScriptedServer, digest_of
 from test_chunks import allocate, push, put
 from trio import Client, Trio, wait_until
@@ -9,7 +10,13 @@ from trio import Client, Trio, wait_until
 from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId, StartId, make_chunk_id
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.codec import Failure
-from gfs_ha.protocol.control import CompareReplica, DamageFound, FinishReplica, RegisterServer
+from gfs_ha.protocol.control import (
+    CompareReplica,
+    DamageFound,
+    DiskFacts,
+    FinishReplica,
+    RegisterServer,
+)
 from gfs_ha.protocol.metadata import (
     AllocateChunk,
     ChunkSealed,
@@ -92,6 +99,14 @@ def test_a_second_process_under_a_living_name_waits_until_the_first_is_silent(
     first.stop()
     second.start()  # Asks again until it is taken.
     assert second.server_id == first.server_id
+
+
+@pytest.mark.parametrize("name", ["../../evil", "-rf", "cs 1", "cs1:0x7", ".", "x" * 65])
+def test_a_name_that_no_file_could_give_a_server_is_refused(guest: Client, name: str) -> None:
+    disks = (DiskFacts(DiskId(4242), 1 << 30, 1 << 30, 0),)
+    where = ("127.0.0.1", 7999, "r1", "h", StartId(1), 1)
+    refused = guest.ask(RegisterServer(name, ServerId(0), *where, disks))
+    assert isinstance(refused, Failure) and refused.error == "InvalidArgument", refused
 
 
 def test_a_server_that_returns_deletes_what_died_meanwhile(

@@ -10,6 +10,7 @@ from gfs_ha.errors import (
     Busy,
     DiskFailed,
     DiskFull,
+    InvalidArgument,
     NotLeader,
     ReplicaBusy,
     ReplicaDamaged,
@@ -60,6 +61,7 @@ from gfs_ha.protocol.control import (
 )
 from gfs_ha.protocol.metadata import ListServers, ServersListed
 from gfs_ha.protocol.tally import LIST_BUCKETS_MAX
+from gfs_ha.strict_toml import check_name
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +71,10 @@ OPEN_LOOKED_AT_MAX = 1_000  # Open replicas of one heartbeat that are compared w
 def register_server(desk: Desk, request: RegisterServer, slot: Slot) -> None:
     """Write a server down and note its start (D6)."""
     reign = desk.leading()
+    try:
+        check_name(request.name)  # It names files, screens and metrics, as that of a master does.
+    except ValueError as error:
+        raise InvalidArgument(f"chunkserver {error}") from error
     _refuse_a_double(desk, reign, request)
     command = EnrollServer(
         name=request.name,
