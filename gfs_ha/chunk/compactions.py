@@ -7,6 +7,8 @@ stopped is not answered: the next start begins it anew when it is ordered again.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from gfs_ha.chunk.compacting import CompactRoom, compact
@@ -14,7 +16,7 @@ from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.outbox import Outbox
 from gfs_ha.chunk.pace import Pace
 from gfs_ha.errors import Cancelled, GfsError
-from gfs_ha.ids import Epoch
+from gfs_ha.ids import DiskId, Epoch
 from gfs_ha.protocol.codec import failure
 from gfs_ha.protocol.control import CompactChunk, OrderAnswer, OrderDone, OrderFailed
 from gfs_ha.runtime import Task, join_all
@@ -30,6 +32,17 @@ class Compacter(Protocol):
 
     def take(self, epoch: Epoch, order: CompactChunk) -> None: ...
 
+    def give_up(self, disk_id: DiskId) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A compaction that a worker does, and the disks that it reads."""
+
+    order: CompactChunk
+    disks: frozenset[DiskId]
+    given_up: bool = False
+
 
 class Compactions:
     """Thread-safe."""
@@ -40,7 +53,7 @@ class Compactions:
         self._outbox = outbox
         self._changed = room.runtime.condition()
         self._waiting: tuple[Epoch, CompactChunk] | None = None
-        self._running: CompactChunk | None = None
+        self._running: _Running | None = None
         self._stopping = False
         self._worker: Task | None = None
 
@@ -60,11 +73,23 @@ class Compactions:
         """Have a chunk compacted, unless that runs already; the newest order waits, no other."""
         with self._changed:
             running = self._running
-            if running is not None and running.chunk_id == order.chunk_id:
+            if running is not None and running.order.chunk_id == order.chunk_id:
                 return
             if not self._stopping:
                 self._waiting = (epoch, order)
                 self._changed.notify_all()
+
+    def give_up(self, disk_id: DiskId) -> None:
+        """Wait no more for one that reads a disk which is out of service: others are next.
+
+        Its worker is left alone if it hangs there, and another one takes its place.
+        """
+        with self._changed:
+            running = self._running
+            if running is not None and disk_id in running.disks and not self._stopping:
+                running.given_up = True
+                self._running = None
+                self.start()
 
     def _work(self) -> None:
         while True:
@@ -77,21 +102,27 @@ class Compactions:
                 # Its leader may have been deposed while it waited; the new one orders anew.
                 if epoch != self._epochs.newest:
                     continue
-                self._running = order
+                disks = self._room.store.disks_of(order.chunk_id)
+                running = self._running = _Running(order, disks)
             answer: OrderAnswer | None = None
             try:
-                answer = self._carry_out(order)
+                answer = self._carry_out(running)
             finally:
                 with self._changed:
-                    self._running = None
+                    if self._running is running:
+                        self._running = None
                     self._changed.notify_all()
+            if running.given_up:
+                return
             if answer is not None:
                 self._outbox.add_answer(answer)
 
-    def _carry_out(self, order: CompactChunk) -> OrderAnswer | None:
+    def _carry_out(self, running: _Running) -> OrderAnswer | None:
+        order = running.order
         chunk_id, index = order.chunk_id, order.order_index
+        pause, check = partial(self._pause, running), partial(self._check, running)
         try:
-            count = compact(self._room, order, self._pause, self._check)
+            count = compact(self._room, order, pause, check)
         except Cancelled:
             return None
         except GfsError as error:
@@ -103,15 +134,17 @@ class Compactions:
         logger.info("compacted chunk=%#x order_index=%d extents=%d", chunk_id, index, count)
         return OrderDone(chunk_id, index, _KIND)
 
-    def _pause(self, pace: Pace) -> None:
+    def _pause(self, running: _Running, pace: Pace) -> None:
         with self._changed:
             while True:
-                self._check()
+                self._check(running)
                 left_s = pace.wait_s(self._room.runtime.monotonic_s())
                 if left_s <= 0:
                     return
                 self._changed.wait(left_s)
 
-    def _check(self) -> None:
+    def _check(self, running: _Running) -> None:
         if self._stopping:
             raise Cancelled("this server stops")
+        if running.given_up:
+            raise Cancelled("its disk is out of service")

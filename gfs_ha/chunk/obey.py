@@ -257,6 +257,8 @@ class Obedience:
                 del self._running[chunk_id]
             self._changed.notify_all()
         self._copies.give_up(disk_id)
+        if self.compactions is not None:
+            self.compactions.give_up(disk_id)
 
     def _next(self) -> _Running | None:
         """Take the first order of a chunk and of disks that no other workers are busy with."""

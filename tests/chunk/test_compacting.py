@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from chunk_house import BIRTH, CHUNK, House, client_room, fetch, street
 from copy_house import CAPACITY, DATA, SEALED, seal
+from disks_house import A, B, open_disks, shelf_of
+from hanging_disk import HangingDisk
 from replica_house import digest_of
 
 from gfs_ha.chunk.compacting import CompactRoom, compact
-from gfs_ha.chunk.compactions import Compactions
+from gfs_ha.chunk.compactions import Compactions, _Running
 from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.outbox import Outbox
@@ -277,8 +279,43 @@ def test_orders_are_answered_once_each_and_a_stopped_one_not_at_all(
         assert working.stop(20.0)
     working.take(epoch, order())
     with pytest.raises(Cancelled):
-        working._check()
+        working._check(_Running(order(), frozenset()))
     assert not outbox.waiting()
+
+
+def test_one_that_hangs_on_a_disk_out_of_service_keeps_no_other_from_its_turn(
+    houses: list[House], streams: StreamPool
+) -> None:
+    masters, disk, other = Masters(houses), HangingDisk(RUNTIME), ChunkId(5)
+    store = open_disks({A: disk, B: MemoryDisk(RUNTIME)})
+    seal(store)
+    assert store.get(CHUNK).disk_id == A
+    shelf_of(store, A).ailing = "so that the next one lies elsewhere"
+    seal(store, DATA, other)
+    epoch, outbox = Epoch(1, 9), Outbox(RUNTIME)
+    epochs = EpochBook([MemoryDisk(RUNTIME)], RUNTIME)
+    epochs.told(epoch)
+    made = CompactRoom(store, streams, masters, RUNTIME, "cs1", ("m", "r"))
+    working = Compactions(made, epochs, outbox)
+    working.start()
+    try:
+        disk.hang(whole=True)
+        working.take(epoch, order())
+        disk.wait_until_it_hangs()
+        working.give_up(B)
+        working.take(epoch, order(chunk_id=other))
+        store.take_out(shelf_of(store, A), "it does not answer")
+        working.give_up(A)
+        assert answer(outbox) == OrderDone(other, INDEX, "compact")
+        disk.let_go()
+        while disk.hanging:
+            RUNTIME.sleep(0.01)
+    finally:
+        disk.let_go()
+        assert working.stop(20.0)
+    assert not outbox.waiting()
+    moved = [one.request for one in masters.asked if isinstance(one.request, MoveReferences)]
+    assert {one.chunk_id for one in moved} == {other}, "what comes through after all is not wanted"
 
 
 def answer(outbox: Outbox) -> object:
