@@ -10,11 +10,13 @@ from dataclasses import replace
 
 from gfs_ha.errors import Busy, NoServers, NoSpace
 from gfs_ha.ids import DiskId, ServerId
+from gfs_ha.master.disk_room import out_of_service
 from gfs_ha.master.observed import LIVE, DiskKey, Observed
 from gfs_ha.master.placement import Candidate, Placement, Wanted, place
 from gfs_ha.master.roster import Roster
 from gfs_ha.master.state.records import Server
 from gfs_ha.protocol.control import DiskFacts
+from gfs_ha.protocol.disks import FAILED, LOST
 from gfs_ha.protocol.measures import seconds_text
 
 _GATHER_RETRY_MS = 50
@@ -96,10 +98,10 @@ def _candidate(
 
     facts = observed.servers.get(server_id)
     state = observed.state(server_id, now_s)
-    own = {disk.disk_id for disk in server.disks if not disk.lost}
     told = () if facts is None else facts.disks
-    working = [disk for disk in told if disk.disk_id in own and not disk.failed]
-    serving = [disk for disk in working if known.serves(server_id, disk.disk_id)]
+    whys = [out_of_service(about, disk.disk_id, disk, known.disk_modes) for disk in told]
+    serving = [disk for disk, why in zip(told, whys, strict=True) if not why]
+    drained = any(why not in ("", FAILED, LOST) for why in whys)
     disks = [disk for disk in serving if disk.disk_id not in avoided and not disk.ailing]
     best = max(disks, key=room, default=None)
     standing = known.trouble(server_id)
@@ -114,7 +116,7 @@ def _candidate(
         ailing = next((f": {disk.ailing}" for disk in serving if disk.ailing), "")
         trouble = f"failed just now, on every disk that it has{ailing}"
     elif best is None:
-        trouble = "is left without a disk: all are drained" if working else "has no working disk"
+        trouble = "is left without a disk: all are drained" if drained else "has no working disk"
     else:
         trouble = ""
     return Candidate(

@@ -47,7 +47,10 @@ MISPLACED = gauge("gfs_cluster_chunks_misplaced", "Chunks that lie against their
 SERVERS = gauge("gfs_cluster_servers", "Chunkservers by liveness.", "state")
 LEAVING = gauge("gfs_cluster_servers_leaving", "Chunkservers that are being emptied.")
 MAINTENANCE = gauge("gfs_cluster_servers_in_maintenance", "Chunkservers in maintenance.")
-SIZE = gauge("gfs_cluster_size_bytes", "Size of the disks of the chunkservers that are not dead.")
+SIZE = gauge(
+    "gfs_cluster_size_bytes",
+    "Size of the disks in service of the chunkservers that are not dead.",
+)
 FREE = gauge("gfs_cluster_free_bytes", "Free on these disks.")
 TAILS = gauge("gfs_cluster_tails", "Open ends of files that are appended to.")
 LEASES = gauge("gfs_cluster_leases", "Chunkservers that hold the right to order appends.")

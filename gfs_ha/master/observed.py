@@ -80,16 +80,6 @@ class ServerFacts:
     certificate_until_ms: int = 0  # Wall time; 0: it shows none.
 
     @property
-    def total_bytes(self) -> int:
-        """Return the size of its disks in bytes."""
-        return sum(disk.total_bytes for disk in self.disks)
-
-    @property
-    def free_bytes(self) -> int:
-        """Return what is free on the disks that serve, in bytes."""
-        return sum(disk.free_bytes for disk in self.disks if not disk.failed)
-
-    @property
     def without_disks(self) -> bool:
         """Return whether it said that all its disks failed: it ends then."""
         return bool(self.disks) and all(disk.failed for disk in self.disks)

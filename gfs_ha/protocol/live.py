@@ -9,6 +9,7 @@ from __future__ import annotations
 from gfs_ha.ids import ServerId
 from gfs_ha.protocol.append import LeaseRow
 from gfs_ha.protocol.codec import Word
+from gfs_ha.protocol.disk_counts import DiskCounts
 from gfs_ha.protocol.jobs import JobRow
 from gfs_ha.protocol.overview import Overview
 from gfs_ha.protocol.rates import LoadRates
@@ -39,7 +40,10 @@ class GetLive(Word, frozen=True, tag="get_live"):
 
 
 class LiveServer(Word, frozen=True):
-    """A chunkserver now. `heartbeat_age_ms`: -1 = never heard; `rates`: None = not measured."""
+    """A chunkserver now. `heartbeat_age_ms`: -1 = never heard; `rates`: None = not measured.
+
+    `disk_usage`, `free_bytes` and `total_bytes` are those of its disks in service.
+    """
 
     server_id: ServerId
     name: str
@@ -56,6 +60,7 @@ class LiveServer(Word, frozen=True):
     disk_count: int
     failed_disks: int
     rates: LoadRates | None = None
+    disk_counts: DiskCounts = DiskCounts()
 
 
 class LiveReport(Word, frozen=True, tag="live_report"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gfs_ha.protocol.codec import Word
+from gfs_ha.protocol.disk_counts import DiskCounts
 from gfs_ha.protocol.jobs import JobRow
 from gfs_ha.protocol.rates import LoadRates
 
@@ -33,6 +34,7 @@ class ServerTotals(Word, frozen=True):
     suspects: tuple[str, ...] = ()  # The first few names of those that are suspect ...
     gone: tuple[str, ...] = ()  # ... and of those that are dead.
     unheard: int = 0  # Of those that are not dead: a new leader does not know how full they are.
+    disks: DiskCounts = DiskCounts()  # Only those in service are room.
 
 
 class GoalRow(Word, frozen=True):

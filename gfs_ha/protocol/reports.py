@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.protocol.codec import Failure, Word
+from gfs_ha.protocol.disk_counts import DiskCounts
 from gfs_ha.protocol.events import MuteRow
 from gfs_ha.protocol.overview import Overview
 from gfs_ha.protocol.rates import CallFacts
@@ -110,7 +111,10 @@ class DiskRow(Word, frozen=True):
 
 
 class ServerRow(Word, frozen=True):
-    """A chunkserver. `heartbeat_age_ms` counts from the leader's election at most; -1 = never."""
+    """A chunkserver. `heartbeat_age_ms` counts from the leader's election at most; -1 = never.
+
+    `disk_usage`, `free_bytes` and `total_bytes` are those of its disks in service.
+    """
 
     server_id: ServerId
     name: str
@@ -133,6 +137,7 @@ class ServerRow(Word, frozen=True):
     job_share: float = -1.0  # Of its places that left; -1: no job runs.
     maintenance_left_ms: int = 0  # 0: it is not in maintenance.
     labels: tuple[tuple[str, str], ...] = ()
+    disk_counts: DiskCounts = DiskCounts()
 
 
 class ServerReport(Word, frozen=True, tag="server_report"):

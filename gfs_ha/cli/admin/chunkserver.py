@@ -24,6 +24,7 @@ from gfs_ha.cli.units import age_text, count_text, duration_text, share_text, si
 from gfs_ha.cli.verb import Verb
 from gfs_ha.client.server_detail import ChunkserverReport
 from gfs_ha.ids import format_id
+from gfs_ha.protocol.disk_counts import disks_out_text
 from gfs_ha.protocol.reports import DiskRow
 from gfs_ha.protocol.scrub import ScrubFacts
 from gfs_ha.protocol.server_modes import IN_SERVICE
@@ -92,6 +93,9 @@ def _facts(report: ChunkserverReport) -> Table:
     heard = row.heartbeat_age_ms >= 0
     beat = f"{age_text(row.heartbeat_age_ms)}, without a pause for {beating}"
     used = f"{share_text(row.disk_usage)}, {size_text(row.free_bytes)} free"
+    used = used if row.total_bytes else "-"
+    out = disks_out_text(row.disk_counts)
+    used += f"; {out}, no room of it" if out else ""
     lines: list[tuple[str, str | Text]] = [
         ("Server", row.name),
         ("State", state_text(row.state)),

@@ -17,6 +17,7 @@ from gfs_ha.cli.units import count_text, duration_text, share_text, size_text
 from gfs_ha.cli.verb import Family, Row, Verb
 from gfs_ha.errors import NotFound
 from gfs_ha.ids import format_id
+from gfs_ha.protocol.disk_counts import disks_out_text
 from gfs_ha.protocol.reports import DiskRow, ServerReport, ServerRow
 from gfs_ha.protocol.scrub import ScrubRow
 from gfs_ha.protocol.server_modes import IN_SERVICE
@@ -150,13 +151,18 @@ def _(report: ServerReport, wide: bool) -> RenderableType:
             for server in report.items
             if server.reason
         ),
+        *(
+            Text(f"{server.name}: {disks_out_text(server.disk_counts)}, no room of it", "yellow")
+            for server in report.items
+            if server.disk_counts.out
+        ),
     )
 
 
 def _cells(server: ServerRow, wide: bool) -> list[str | Text]:
     told = (
-        share_text(server.disk_usage),
-        size_text(server.free_bytes),
+        share_text(server.disk_usage) if server.total_bytes else "-",
+        size_text(server.free_bytes) if server.total_bytes else "-",
         count_text(server.chunk_count),
         f"{brief_age(server.heartbeat_age_ms)} ago",
     )

@@ -21,6 +21,7 @@ from gfs_ha.cli.units import count_text, share_text, size_text
 from gfs_ha.cli.verb import Verb
 from gfs_ha.master.placement import HIGH_WATER
 from gfs_ha.protocol.codec import Word
+from gfs_ha.protocol.disk_counts import disks_out_text
 from gfs_ha.protocol.reports import ServerRow
 
 NEAR_SHARE = HIGH_WATER - 0.1  # Of a disk; from here on people are warned.
@@ -149,6 +150,13 @@ def _warnings(space: Space, servers: Sequence[ServerRow]) -> list[str]:
             f"{f' and {len(silent) - 8} more' if len(silent) > 8 else ''}"
         )
     ways = [(one.name, standing(one)) for one in servers if one.state == LIVE]
+    out = [(one.name, one.disk_counts) for one in servers if one.state == LIVE]
+    told = [f"{name} ({disks_out_text(counts)})" for name, counts in out if counts.out]
+    if told:
+        found.append(
+            f"disks that are not in service are no room: {', '.join(told[:8])}"
+            f"{f' and {len(told) - 8} more' if len(told) > 8 else ''}"
+        )
     closed = [f"{name} ({how})" for name, how in ways if how != LIVE]
     if closed:
         found.append(

@@ -8,6 +8,7 @@ from gfs_ha.cli.explained.explanation import Explanation
 from gfs_ha.cli.runbooks import Step, runbook, steps_for
 from gfs_ha.cli.units import age_text, count_text, duration_text, share_text, size_text, time_text
 from gfs_ha.ids import format_id
+from gfs_ha.protocol.disk_counts import disks_out_text
 from gfs_ha.protocol.events import EventItem
 from gfs_ha.protocol.reports import Finding, MasterRow, ServerRow
 from gfs_ha.protocol.server_modes import IN_SERVICE
@@ -30,8 +31,12 @@ def explain_server(
         ("heard", age_text(row.heartbeat_age_ms)),
         ("holds", f"{count_text(row.replica_count, 'replica')} by the tables, {used} full"),
     ]
+    out = disks_out_text(row.disk_counts)
+    if out:
+        facts.append(("room", f"{out}: nothing new goes there, and it is no room of the cluster"))
     for disk in row.disks:
         free = f"{size_text(disk.free_bytes)} of {size_text(disk.total_bytes)} free"
+        free += f", {disk.mode}" if disk.mode != IN_SERVICE else ""
         facts.append(("disk", f"{format_id(disk.disk_id)} {disk.failed or free}"))
     if row.mode != IN_SERVICE:
         job = f" by job {row.job}" if row.job else ""

@@ -22,9 +22,11 @@ from gfs_ha.cli.live.words import (
 from gfs_ha.cli.units import count_text, duration_text, share_text, size_text, time_text
 from gfs_ha.ids import ChunkId, format_id
 from gfs_ha.protocol.damage import ChunkDetail
+from gfs_ha.protocol.disk_counts import disks_out_text
 from gfs_ha.protocol.jobs import JobEvent, JobRow, standing_error
 from gfs_ha.protocol.rates import LoadRates
 from gfs_ha.protocol.reports import ChunkRow, PlacementReport
+from gfs_ha.protocol.server_modes import IN_SERVICE
 from gfs_ha.protocol.servers import ServerDetail
 
 _LABEL = 12
@@ -80,7 +82,8 @@ def _server(detail: ServerDetail, sight: Sight, width: int) -> list[Item]:
         fact(
             "room",
             f"{share_text(row.disk_usage)} of {size_text(row.total_bytes)}, "
-            f"{size_text(row.free_bytes)} free",
+            f"{size_text(row.free_bytes)} free"
+            + (f"; {disks_out_text(row.disk_counts)}" if row.disk_counts.out else ""),
         ),
         fact(
             "chunks",
@@ -159,7 +162,8 @@ def _disks(detail: ServerDetail, width: int) -> list[Item]:
         used = 1 - disk.free_bytes / disk.total_bytes if disk.total_bytes else 0.0
         read = scrub.bytes_done / scrub.bytes_total if scrub and scrub.bytes_total else 1.0
         told = f"{scrub.state}, {share_text(read)}, {scrub.found_ever} bad ever" if scrub else ""
-        trouble = disk.failed or disk.journal_trouble
+        standing = disk.mode if disk.mode != IN_SERVICE else ""
+        trouble = disk.failed or standing or disk.journal_trouble
         rows.append(
             (
                 None,
@@ -169,7 +173,7 @@ def _disks(detail: ServerDetail, width: int) -> list[Item]:
                     size_text(disk.free_bytes),
                     count_text(disk.chunk_count),
                     told,
-                    (trouble, BAD),
+                    (trouble, WARN if trouble == standing else BAD),
                 ),
             )
         )

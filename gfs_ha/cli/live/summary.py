@@ -20,6 +20,7 @@ from gfs_ha.cli.live.spans import (
 )
 from gfs_ha.cli.live.words import NOTHING, eta_text, latency_text, often_text, rate_text
 from gfs_ha.cli.units import count_text, duration_text, share_text, size_text
+from gfs_ha.protocol.disk_counts import disks_out_text
 from gfs_ha.protocol.jobs import PAUSED, JobRow
 from gfs_ha.protocol.overview import COPIES, GoalRow, MasterClock, Overview, ServerTotals
 from gfs_ha.protocol.rates import ServedRate
@@ -171,17 +172,25 @@ def _named(names: Sequence[str], count: int) -> str:
 def disk_spans(totals: ServerTotals) -> list[str | Span]:
     """Return how full all disks are, and the emptiest and the fullest server."""
     if not totals.total_bytes:
-        return [f"disk {NOTHING}"]
+        return [f"disk {NOTHING}", *_disks_out(totals)]
     used = share_text(1 - totals.free_bytes / totals.total_bytes)
     if totals.unheard:
-        return [f"disk {used} ({count_text(totals.unheard)} not heard yet)"]
-    if totals.count < 2:
-        return [f"disk {used}"]
+        return [
+            f"disk {used} ({count_text(totals.unheard)} not heard yet)",
+            *_disks_out(totals),
+        ]
+    if totals.count < 2 or not totals.high:
+        return [f"disk {used}", *_disks_out(totals)]
     ends = (
         f"{totals.low} {share_text(totals.low_usage)} … "
         f"{totals.high} {share_text(totals.high_usage)}"
     )
-    return [f"disk {used} ({ends})"]
+    return [f"disk {used} ({ends})", *_disks_out(totals)]
+
+
+def _disks_out(totals: ServerTotals) -> list[Span]:
+    told = disks_out_text(totals.disks)
+    return [(f", {told}", WARN)] if told else []
 
 
 def clients_pieces(overview: Overview) -> list[Line]:

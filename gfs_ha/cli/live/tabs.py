@@ -116,12 +116,13 @@ def _heard(server: LiveServer) -> Span:
 
 
 def _used(server: LiveServer) -> Span:
+    out = max(server.failed_disks, server.disk_counts.out)
+    told = f" {out} disk{'s' * (out != 1)} out" if out else ""
     if not server.total_bytes:
-        return NOTHING, FAINT
-    usage = server.disk_usage
-    failed = f" {server.failed_disks} disk out" if server.failed_disks else ""
-    style = BAD if usage >= _FULL or failed else WARN if usage >= _FILLED else PLAIN
-    return f"{share_text(usage)}{failed}", style
+        return f"{NOTHING}{told}", WARN if told else FAINT
+    usage, failed = server.disk_usage, server.failed_disks or server.disk_counts.lost
+    style = BAD if usage >= _FULL or failed else WARN if usage >= _FILLED or out else PLAIN
+    return f"{share_text(usage)}{told}", style
 
 
 def _used_bar(server: LiveServer) -> Span:

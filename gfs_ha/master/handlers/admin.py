@@ -12,6 +12,7 @@ from gfs_ha.ids import ChunkId, ServerId, format_id
 from gfs_ha.limits import REPAIR_COPIES_MAX
 from gfs_ha.master.census import Presence, under_goal
 from gfs_ha.master.certificate_health import TlsSymptoms
+from gfs_ha.master.disk_room import Modes, room_of
 from gfs_ha.master.garbage_count import GarbageCount
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.chunk_reports import Describer
@@ -37,6 +38,7 @@ from gfs_ha.master.state.jobs import running_jobs
 from gfs_ha.master.state.mutes import all_mutes
 from gfs_ha.master.state.records import DEAD, Chunk, Server
 from gfs_ha.master.state.server_mode_records import DiskMode
+from gfs_ha.master.state.server_modes import disk_modes
 from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import DiskFacts
@@ -115,19 +117,19 @@ def status_of(desk: Desk, view: View, health: HealthReport, under_count: int) ->
 def server_rows(desk: Desk, view: View) -> tuple[ServerRow, ...]:
     """Return the chunkservers as operators see them."""
     reign = desk.leading()
-    now_s = desk.now_s()
-    return tuple(
-        server_row(reign, view, server_id, server, now_s) for server_id, server in view.servers()
-    )
+    now_s, modes = desk.now_s(), disk_modes(view)
+    return tuple(server_row(reign, view, one, now_s, modes) for one in view.servers())
 
 
 def server_row(
-    reign: Reign, view: View, server_id: ServerId, server: Server, now_s: float
+    reign: Reign, view: View, about: tuple[ServerId, Server], now_s: float, modes: Modes
 ) -> ServerRow:
     """Return a chunkserver as operators see it."""
+    server_id, server = about
     facts = reign.observed.servers.get(server_id)
     heard = facts is not None and facts.beat > 0
     standing = standing_of(view, server_id, now_s - reign.elected_s)
+    room = room_of(server_id, server, reign.observed, modes)
     return ServerRow(
         server_id=server_id,
         name=server.name,
@@ -136,15 +138,15 @@ def server_row(
         rack=server.rack,
         machine=server.machine,
         state=reign.observed.state(server_id, now_s),
-        disk_usage=facts.disk_usage if facts else 0.0,
+        disk_usage=room.usage,
         chunk_count=facts.chunk_count if facts else 0,
         replica_count=view.replica_count(server_id),
-        free_bytes=facts.free_bytes if facts else 0,
-        total_bytes=facts.total_bytes if facts else 0,
+        free_bytes=room.free_bytes,
+        total_bytes=room.total_bytes,
         heartbeat_age_ms=int(reign.observed.age_s(server_id, now_s) * 1000) if heard else -1,
         timestamp=facts.timestamp if facts else 0,
         disks=tuple(
-            disk_row(disk, view.disk_mode(server_id, disk.disk_id))
+            disk_row(disk, modes.get((server_id, disk.disk_id)))
             for disk in (facts.disks if facts else ())
         ),
         reason=reign.observed.reason(server_id, now_s),
@@ -153,6 +155,7 @@ def server_row(
         job_share=standing.job_share,
         maintenance_left_ms=standing.maintenance_left_ms,
         labels=standing.labels,
+        disk_counts=room.disks,
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from gfs_ha.errors import InvalidArgument, NotInitialized
 from gfs_ha.ids import ServerId
+from gfs_ha.master.disk_room import Modes, Room, room_of
 from gfs_ha.master.handlers.admin import health_of, server_rows, status_of
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
@@ -24,6 +25,7 @@ from gfs_ha.master.reign import Reign
 from gfs_ha.master.state.jobs import jobs_below, running_jobs
 from gfs_ha.master.state.records import Server
 from gfs_ha.master.state.server_mode_records import ServerMode
+from gfs_ha.master.state.server_modes import disk_modes
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.jobs import JobRow
 from gfs_ha.protocol.live import (
@@ -69,11 +71,12 @@ def get_live(desk: Desk, view: View, request: GetLive, slot: Slot) -> LiveReport
     )
     overview = board.overview.get(desk.now_s, lambda: overview_of(desk, view))
     found = _fitting(desk, view, request.wanted)
-    page = _sorted(desk, found, request)[request.offset : request.offset + request.limit]
+    modes = disk_modes(view)
+    page = _sorted(desk, found, request, modes)[request.offset : request.offset + request.limit]
     return LiveReport(
         status=status_of(desk, view, health, under_count),
         overview=overview,
-        servers=tuple(_row(desk, view, one) for one in page),
+        servers=tuple(_row(desk, view, one, modes) for one in page),
         matching=len(found),
         leases=tuple(ending_leases(desk, view, LISTED_MAX)),
         jobs=tuple(_jobs(desk, view)),
@@ -114,17 +117,24 @@ def _state(desk: Desk, server_id: ServerId) -> str:
     return UNHEARD if reign is None else reign.observed.state(server_id, desk.now_s())
 
 
-def _sorted(desk: Desk, found: list[_Found], request: GetLive) -> list[_Found]:
+def _sorted(desk: Desk, found: list[_Found], request: GetLive, modes: Modes) -> list[_Found]:
     """Return the servers in their order: numbers begin with the greatest, words with the first."""
     by_name = sorted(found, key=lambda one: natural_key(one[1].name))
-    if request.sort != NAME:
+    if request.sort == USED:
+        by_name.sort(key=lambda one: _room(desk, one, modes).usage, reverse=True)
+    elif request.sort != NAME:
         key = partial(_KEYS[request.sort], desk)
         by_name.sort(key=lambda one: key(one), reverse=request.sort not in _WORDS)
     return by_name[::-1] if request.reverse else by_name
 
 
-def _row(desk: Desk, view: View, one: _Found) -> LiveServer:
+def _room(desk: Desk, one: _Found, modes: Modes) -> Room:
+    return Room() if desk.reign is None else room_of(one[0], one[1], desk.reign.observed, modes)
+
+
+def _row(desk: Desk, view: View, one: _Found, modes: Modes) -> LiveServer:
     server_id, server, mode = one
+    room = _room(desk, one, modes)
     reign, now_s = desk.reign, desk.now_s()
     facts = None if reign is None else reign.observed.servers.get(server_id)
     if reign is None or facts is None:
@@ -143,14 +153,15 @@ def _row(desk: Desk, view: View, one: _Found) -> LiveServer:
         mode=mode.mode,
         maintenance=maintenance,
         reason=reason,
-        disk_usage=facts.disk_usage if facts else 0.0,
-        free_bytes=facts.free_bytes if facts else 0,
-        total_bytes=facts.total_bytes if facts else 0,
+        disk_usage=room.usage,
+        free_bytes=room.free_bytes,
+        total_bytes=room.total_bytes,
         chunk_count=facts.chunk_count if facts else 0,
         heartbeat_age_ms=age_ms,
         disk_count=len(server.disks),
         failed_disks=sum(bool(disk.failed) for disk in facts.disks) if facts else 0,
         rates=rates,
+        disk_counts=room.disks,
     )
 
 
@@ -185,10 +196,10 @@ def _latencies(reign: Reign, now_s: float) -> dict[ServerId, float]:
     return found
 
 
-def _fact(name: str, desk: Desk, one: _Found) -> float:
+def _chunks(desk: Desk, one: _Found) -> int:
     reign = desk.reign
     facts = None if reign is None else reign.observed.servers.get(one[0])
-    return -1.0 if facts is None else float(getattr(facts, name))
+    return -1 if facts is None else facts.chunk_count
 
 
 def _age(desk: Desk, one: _Found) -> float:
@@ -202,8 +213,7 @@ _KEYS: dict[str, Callable[[Desk, _Found], Any]] = {
     RACK: lambda desk, one: natural_key(one[1].rack),
     STATE: lambda desk, one: (_STATES.index(_state(desk, one[0])), one[2].mode == IN_SERVICE),
     HEARTBEAT: _age,
-    USED: partial(_fact, "disk_usage"),
-    CHUNKS: partial(_fact, "chunk_count"),
+    CHUNKS: _chunks,
     READ: partial(_amount, 0),
     WRITE: partial(_amount, 1),
     APPEND: partial(_amount, 2),
@@ -244,13 +254,14 @@ def _of_follower(desk: Desk, view: View, request: GetLive) -> LiveReport:
         failover_count=max(0, view.led_term_count() - 1),
     )
     found = _fitting(desk, view, request.wanted)
-    page = _sorted(desk, found, request)[request.offset : request.offset + request.limit]
+    modes = disk_modes(view)
+    page = _sorted(desk, found, request, modes)[request.offset : request.offset + request.limit]
     servers = view.servers()
     totals = ServerTotals(count=len(servers), racks=len({one.rack for _, one in servers}))
     return LiveReport(
         status=status,
         overview=Overview(wall_ns=desk.runtime.wall_ns(), servers=totals),
-        servers=tuple(_row(desk, view, one) for one in page),
+        servers=tuple(_row(desk, view, one, modes) for one in page),
         matching=len(found),
         leases=(),
         jobs=(),

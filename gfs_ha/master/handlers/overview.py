@@ -8,6 +8,7 @@ import msgspec
 
 from gfs_ha.ids import InodeId, ServerId
 from gfs_ha.limits import REPAIR_COPIES_MAX
+from gfs_ha.master.disk_room import room_of
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.jobs import job_row
 from gfs_ha.master.handlers.leases import lease_row
@@ -17,9 +18,11 @@ from gfs_ha.master.planners.plan import cluster_ms
 from gfs_ha.master.state.job_records import Job
 from gfs_ha.master.state.jobs import running_jobs
 from gfs_ha.master.state.records import Server
+from gfs_ha.master.state.server_modes import disk_modes
 from gfs_ha.master.state.tail_reads import leases, tails_of_server
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.append import LeaseRow
+from gfs_ha.protocol.disk_counts import DiskCounts
 from gfs_ha.protocol.jobs import JobRow
 from gfs_ha.protocol.overview import (
     LEASE_ENDS_SOON_MS,
@@ -65,6 +68,7 @@ def server_totals(desk: Desk, view: View, servers: list[tuple[ServerId, Server]]
     leaving = left = maintenance = total = free = unheard = 0
     silent: dict[str, list[str]] = {SUSPECT: [], DEAD: []}
     usages: list[tuple[float, str]] = []
+    modes, disks = disk_modes(view), DiskCounts()
     for server_id, server in servers:
         state = observed.state(server_id, now_s)
         states[state] += 1
@@ -76,9 +80,12 @@ def server_totals(desk: Desk, view: View, servers: list[tuple[ServerId, Server]]
         maintenance += mode.in_maintenance(now_ms)
         facts = observed.servers.get(server_id)
         if facts is not None and facts.disks and state != DEAD:  # To the next leader it has none.
-            total += facts.total_bytes
-            free += facts.free_bytes
-            usages.append((facts.disk_usage, server.name))
+            room = room_of(server_id, server, observed, modes)
+            disks += room.disks
+            total += room.total_bytes
+            free += room.free_bytes
+            if room.total_bytes:
+                usages.append((room.usage, server.name))
         else:
             unheard += state != DEAD
     low, high = min(usages, default=(0.0, "")), max(usages, default=(0.0, ""))
@@ -100,6 +107,7 @@ def server_totals(desk: Desk, view: View, servers: list[tuple[ServerId, Server]]
         suspects=tuple(silent[SUSPECT][:_SILENT_NAMED]),
         gone=tuple(silent[DEAD][:_SILENT_NAMED]),
         unheard=unheard,
+        disks=disks,
     )
 
 

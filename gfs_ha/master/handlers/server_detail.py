@@ -12,6 +12,7 @@ from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.leases import lease_row
 from gfs_ha.master.planners.plan import cluster_ms
 from gfs_ha.master.state.records import DEAD, SEALED, Chunk, Server
+from gfs_ha.master.state.server_modes import disk_modes
 from gfs_ha.master.state.tail_reads import lease_of, tails_of_server
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol import servers
@@ -46,7 +47,7 @@ def show_server(desk: Desk, view: View, request: ShowServer, slot: Slot) -> Serv
     now_ms = cluster_ms(view.counters(), now_s - reign.elected_s)
     heard = facts is not None and facts.beat > 0
     return ServerDetail(
-        row=server_row(reign, view, server_id, server, now_s),
+        row=server_row(reign, view, (server_id, server), now_s, disk_modes(view)),
         start_id=facts.start_id if facts else StartId(0),
         boot_id=facts.boot_id if facts else 0,
         beating_ms=int((now_s - facts.since_s) * 1000) if facts and heard else -1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.master.disk_room import out_of_service
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.planners.balance import Balance, Disk, DiskKey, Movable, Spot
 from gfs_ha.master.planners.plan import NO_CHUNK
@@ -79,12 +80,12 @@ def _disks(view: View, scene: Scene, traffic: Traffic) -> list[Disk]:
         candidate = scene.candidates.get(server_id)
         if candidate is None or scene.roster.trouble(server_id) or facts.total_bytes <= 0:
             continue
-        if facts.failed or not scene.roster.serves(server_id, disk_id):
-            continue
         server = scene.server(server_id)
-        own = {one.disk_id for one in server.disks if not one.lost} if server is not None else ()
-        if disk_id not in own or scene.lost(Replica(server_id, disk_id)):
+        if server is None or scene.lost(Replica(server_id, disk_id)):
             continue
+        if out_of_service((server_id, server), disk_id, facts, scene.roster.disk_modes):
+            continue
+        own = [one.disk_id for one in server.disks if not one.lost]
         key = (server_id, disk_id)
         promised = candidate.pending_bytes if disk_id == candidate.disk_id else 0
         live = scene.repair.states.get(server_id) == LIVE
