@@ -46,6 +46,7 @@ from gfs_ha.pki.signing import (
 
 ISSUED_MAX = 10_000  # Kept certificates; those that ran out long ago leave first.
 _KEPT_AFTER_END = timedelta(days=90)
+_SERIAL_DIGITS_MIN = 8  # Of one that is not given whole; tls status shows twelve.
 _NOW = "now.key"
 _OLD = "old.key"
 _ISSUED = "issued"
@@ -141,14 +142,18 @@ class Authority:
     def find(self, wanted: str, role: Role | None, now: datetime) -> list[Issued]:
         """Return the certificates that a name or a serial (hex) means and that can be revoked.
 
-        Raises: NotFound; UsageError when the name is that of several roles and none is given.
+        The first digits of a serial do, eight at least, where they are those of one certificate.
+        Raises: NotFound; UsageError when the name is that of several roles and none is given, or
+        the digits are those of several certificates.
         """
-        serial = parse_serial(wanted)
+        serial, issued = parse_serial(wanted), self.issued()
         matching = [
             one
-            for one in self.issued()
+            for one in issued
             if wanted == one.certificate.name.name or serial == one.certificate.serial
         ]
+        if not matching and serial is not None:
+            matching = _beginning(issued, wanted)
         if role is not None:
             matching = [one for one in matching if one.certificate.name.role is role]
         good = [one for one in matching if one.revoked is None and one.certificate.expires > now]
@@ -291,6 +296,17 @@ def parse_serial(text: str) -> int | None:
         return int(text, 16)
     except ValueError:
         return None
+
+
+def _beginning(issued: Iterable[Issued], digits: str) -> list[Issued]:
+    """Return the certificate whose serial begins so, if there is one. Raises: UsageError."""
+    begun = digits.lower().removeprefix("0x")
+    if len(begun) < _SERIAL_DIGITS_MIN:
+        return []
+    found = [one for one in issued if f"{one.certificate.serial:x}".startswith(begun)]
+    if len(found) > 1:
+        raise UsageError(f"the serials of {len(found)} certificates begin with {begun}; give more")
+    return found
 
 
 def _write_signer(directory: Path, name: str, signer: Signer) -> None:

@@ -268,3 +268,18 @@ def test_nodes_of_another_cluster_are_not_told_whom_to_trust(tls: Tls, tmp_path:
     # Nothing is half done: the one before it is as it was, too.
     assert {one: one.read_bytes() for one in (tmp_path / "ours").iterdir()} == before
     Credentials(tmp_path / "theirs", "test", ThreadedRuntime())
+
+
+def test_a_serial_is_taken_as_the_screen_shows_it(tls: Tls) -> None:
+    for name in ("ann", "bob"):
+        tls.ok("issue", name, "--role", "client", "--out", name)
+    lines = tls.ok("status", "gfs-ca").splitlines()
+    shown = next(line for line in lines if line.split()[:1] == ["ann"]).split()[-1]
+    assert len(shown) == 12
+    for known in (shown, f"0x{shown.upper()}", shown[:8]):
+        assert "would revoke 1 certificate of client ann" in tls.ok("revoke", known, "-n")
+    assert "never issued here" in tls.refused(3, "revoke", shown[:7], "-n")
+    assert "never issued here" in tls.refused(3, "revoke", "f" * 12, "-n")
+    tls.ok("revoke", shown, "-y")
+    states = {row["name"]: row["state"] for row in tls.document("status", "gfs-ca")["items"]}
+    assert states == {"ann": "revoked", "bob": "good"}
