@@ -10,12 +10,11 @@ from gfs_ha.client.cluster import ClusterCalls
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.protocol.metadata import (
     ChunkLocations,
-    ListServers,
     Locate,
     Located,
     Location,
-    ServersListed,
 )
+from gfs_ha.protocol.servers import ListServers, ServersListed
 from gfs_ha.runtime import Runtime
 
 CACHED_CHUNKS_MAX = 65_536

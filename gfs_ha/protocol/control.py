@@ -13,6 +13,7 @@ from gfs_ha.protocol.rates import LoadFacts
 from gfs_ha.protocol.records import RecordEntry
 from gfs_ha.protocol.repair import RepairAllowance, RepairFacts
 from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
+from gfs_ha.protocol.tickets import OperationPass, TicketKey
 from gfs_ha.protocol.usage import UsageFacts
 
 
@@ -46,6 +47,7 @@ class RegisterServer(Word, frozen=True, tag="register_server"):
     start_id: StartId
     boot_id: int
     disks: tuple[DiskFacts, ...]
+    ticket_key: TicketKey | None = None  # Of a closed cluster.
 
 
 class ServerRegistered(Word, frozen=True, tag="server_registered"):
@@ -136,6 +138,7 @@ class CopySource(Word, frozen=True):
     server_id: ServerId
     host: str
     port: int
+    ticket: bytes = b""
 
 
 class CopyReplica(Word, frozen=True, tag="copy"):
@@ -158,6 +161,7 @@ class CopyReplica(Word, frozen=True, tag="copy"):
     sources: tuple[CopySource, ...]  # 1 to 8, in the order in which they are to be tried.
     bytes_per_s: int = 0  # Of this copy alone; 0: no limit. RepairAllowance is for all together.
     gone: bytes = b""  # Blocks that were given back: the copy is without them (G8).
+    pass_: OperationPass | None = None  # Of the sources' tickets.
 
 
 class StopCopy(Word, frozen=True, tag="stop_copy"):
@@ -227,6 +231,7 @@ class CreateReplica(Word, frozen=True, tag="create"):
     capacity: int
     chain: tuple[CopySource, ...] = ()
     primary_start: StartId = StartId(0)
+    pass_: OperationPass | None = None  # Of the tickets of the chain.
 
 
 Order = (
@@ -376,6 +381,7 @@ class Heartbeat(Word, frozen=True, tag="heartbeat"):
     load: LoadFacts | None = None  # None: by an older release.
     usage: UsageFacts | None = None  # Every few seconds.
     certificate_until_ms: int = 0  # Wall time; 0: it shows none.
+    ticket_key: TicketKey | None = None  # The newest, of a closed cluster.
 
 
 class HeartbeatReply(Word, frozen=True, tag="heartbeat_reply"):

@@ -87,6 +87,7 @@ class Hop(msgspec.Struct, frozen=True):
     host: str
     port: int
     disk_id: DiskId = ANY_DISK  # Of that server, for a replica that the push makes.
+    ticket: bytes = b""  # For it; on the wire it stands with the others.
 
 
 class DataRequest(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from gfs_ha.ids import (
 )
 from gfs_ha.limits import LIST_PAGE_DEFAULT
 from gfs_ha.protocol.codec import Failure, Word
+from gfs_ha.protocol.tickets import OperationPass
 
 FILE, DIRECTORY = "file", "directory"  # Kinds of names.
 PUT, TAIL = "put", "tail"  # Kinds of chunks.
@@ -37,6 +38,7 @@ class Location(Word, frozen=True):
     machine: str  # Name of the host, to recognise "the same machine".
     live: bool = True
     disk_id: DiskId = ANY_DISK  # Of that server; unknown where only the server is meant.
+    ticket: bytes = b""  # For its data port, from the leader of a closed cluster.
 
 
 class Extent(Word, frozen=True):
@@ -105,6 +107,7 @@ class ChunkAllocated(Word, frozen=True, tag="chunk_allocated"):
     min_copies: int
     durability: str
     remarks: tuple[str, ...] = ()  # Why the placement is not what the rule wants, if so.
+    pass_: OperationPass | None = None  # Of the tickets.
 
 
 class ChunkSealed(Word, frozen=True, tag="chunk_sealed"):
@@ -143,6 +146,7 @@ class ChunkLocations(Word, frozen=True):
     length: int  # Sealed length, or published end.
     digest: int
     replicas: tuple[Location, ...]
+    pass_: OperationPass | None = None  # Of the tickets.
 
 
 class FileTail(Word, frozen=True):
@@ -156,6 +160,7 @@ class FileTail(Word, frozen=True):
     start_id: StartId  # Of the primary's process: a restarted one holds nothing (C10).
     granted_index: LogIndex
     replicas: tuple[Location, ...]  # In chain order, the primary first.
+    pass_: OperationPass | None = None  # Of the tickets.
 
 
 class FileOpened(Word, frozen=True, tag="file_opened"):
@@ -172,10 +177,6 @@ class Located(Word, frozen=True, tag="located"):
     """Locations of the chunks that exist; unknown ones are missing."""
 
     chunks: tuple[ChunkLocations, ...]
-
-
-class ServersListed(Word, frozen=True, tag="servers_listed"):
-    servers: tuple[Location, ...]
 
 
 # Requests that read ---------------------------------------------------------------------------
@@ -217,10 +218,6 @@ class Locate(Word, frozen=True, tag="locate"):
     """-> Located; asked again when every known replica failed."""
 
     chunk_ids: tuple[ChunkId, ...]
-
-
-class ListServers(Word, frozen=True, tag="list_servers"):
-    """-> ServersListed: the servers that are available now."""
 
 
 class Renew(Word, frozen=True, tag="renew"):
@@ -367,9 +364,7 @@ class SealChunk(Word, frozen=True, tag="seal_my_chunk"):
     failed_disks: tuple[DiskId, ...] = ()  # Of servers in `failed` that could be reached.
 
 
-ReadRequest = (
-    Stat | ListDirectory | OpenFile | ReadExtents | Locate | ListServers | Renew | ReportReplica
-)
+ReadRequest = Stat | ListDirectory | OpenFile | ReadExtents | Locate | Renew | ReportReplica
 PureMutation = (
     OpenSession
     | CloseSession
@@ -396,5 +391,4 @@ MetadataReply = (
     | Published
     | FileOpened
     | Located
-    | ServersListed
 )

@@ -6,6 +6,7 @@ from gfs_ha.ids import ChunkId, DiskId, ServerId, StartId
 from gfs_ha.protocol.append import LeaseRow
 from gfs_ha.protocol.codec import Word
 from gfs_ha.protocol.control import CopyProgress
+from gfs_ha.protocol.metadata import Location
 from gfs_ha.protocol.reports import ServerRow
 from gfs_ha.protocol.scrub import ScrubFacts
 
@@ -74,5 +75,13 @@ class PlacesCounted(Word, frozen=True, tag="places_counted"):
     more: bool
 
 
-ServersRequest = ShowServer | CountPlaces
-ServersReply = ServerDetail | PlacesCounted
+class ListServers(Word, frozen=True, tag="list_servers"):
+    """-> ServersListed: the servers that are available now."""
+
+
+class ServersListed(Word, frozen=True, tag="servers_listed"):
+    servers: tuple[Location, ...]
+
+
+ServersRequest = ShowServer | CountPlaces | ListServers
+ServersReply = ServerDetail | PlacesCounted | ServersListed

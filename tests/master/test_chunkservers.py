@@ -21,12 +21,12 @@ from gfs_ha.protocol.metadata import (
     AllocateChunk,
     ChunkSealed,
     FinishChunk,
-    ListServers,
     ReleaseChunks,
     Remove,
     ReportReplica,
 )
 from gfs_ha.protocol.reports import GetChunks, GetHealth, GetServers, GetStatus
+from gfs_ha.protocol.servers import ListServers
 
 
 def codes(client: Client) -> set[str]:

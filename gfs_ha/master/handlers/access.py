@@ -54,7 +54,7 @@ ALLOWED: dict[type, frozenset[Role]] = {
     metadata.OpenFile: _FILES,
     metadata.ReadExtents: _FILES,
     metadata.Locate: _FILES,
-    metadata.ListServers: _FILES,
+    servers.ListServers: _FILES,
     metadata.Renew: _FILES,
     metadata.ReportReplica: _FILES,
     metadata.Mkdir: _FILES,

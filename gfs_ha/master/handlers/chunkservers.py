@@ -59,7 +59,7 @@ from gfs_ha.protocol.control import (
     RegisterServer,
     ServerRegistered,
 )
-from gfs_ha.protocol.metadata import ListServers, ServersListed
+from gfs_ha.protocol.servers import ListServers, ServersListed
 from gfs_ha.protocol.tally import LIST_BUCKETS_MAX
 from gfs_ha.strict_toml import check_name
 

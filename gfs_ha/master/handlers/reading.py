@@ -85,7 +85,7 @@ READS: dict[type, Read] = ANYWHERE | {
     append.ConfirmTail: appends.confirm_tail,
     append.ListLeases: leases.list_leases,
     append.ListLeaseHistory: leases.list_lease_history,
-    metadata.ListServers: chunkservers.list_servers,
+    servers.ListServers: chunkservers.list_servers,
     reports.GetMasters: masters.get_masters,
     reports.GetServers: admin.get_servers,
     reports.GetChunks: chunk_reports.get_chunks,

@@ -55,7 +55,6 @@ from gfs_ha.protocol.metadata import (
     ChunkLocations,
     Done,
     ListDirectory,
-    ListServers,
     Locate,
     Located,
     Location,
@@ -64,11 +63,11 @@ from gfs_ha.protocol.metadata import (
     Renew,
     ReportReplica,
     SealChunk,
-    ServersListed,
     Stat,
 )
 from gfs_ha.protocol.policy import GetPolicy
 from gfs_ha.protocol.reports import GetMasterFacts, MasterFacts
+from gfs_ha.protocol.servers import ListServers, ServersListed
 from gfs_ha.runtime import Future, ThreadedRuntime
 
 CONFIG = """
