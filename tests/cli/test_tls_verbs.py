@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -283,3 +284,12 @@ def test_a_serial_is_taken_as_the_screen_shows_it(tls: Tls) -> None:
     tls.ok("revoke", shown, "-y")
     states = {row["name"]: row["state"] for row in tls.document("status", "gfs-ca")["items"]}
     assert states == {"ann": "revoked", "bob": "good"}
+
+
+def test_digits_of_several_serials_revoke_nothing(tls: Tls, tmp_path: Path) -> None:
+    tls.ok("issue", "ann", "--role", "client", "--out", "ann")
+    (kept,) = (tmp_path / "gfs-ca/issued").iterdir()
+    shutil.copy(kept, kept.with_name("again.pem"))  # Random ones hardly ever begin alike.
+    serial = tls.document("status", "ann")["items"][0]["serial"]
+    assert "give more" in tls.refused(2, "revoke", serial[:12], "-y")
+    assert tls.document("status", "gfs-ca")["items"][0]["state"] == "good"
