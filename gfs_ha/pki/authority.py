@@ -71,8 +71,11 @@ class Issued:
 
     def _followed_by(self, other: Issued) -> bool:
         same = other.certificate.name == self.certificate.name and other.revoked is None
-        newer = (not other.outdated, other.certificate.expires)
-        return same and newer > (not self.outdated, self.certificate.expires)
+        return same and other._age() > self._age()
+
+    def _age(self) -> tuple[bool, datetime, datetime]:
+        """Return what orders the certificates of one holder: the one issued last is in use."""
+        return not self.outdated, self.certificate.begins, self.certificate.expires
 
 
 class Authority:

@@ -69,6 +69,7 @@ def describe(certificate: x509.Certificate) -> PeerCertificate:
         name=parse_uri(uris[0]),
         serial=certificate.serial_number,
         authority=signer.key_identifier,
+        begins=certificate.not_valid_before_utc,
         expires=certificate.not_valid_after_utc,
         hosts=tuple(hosts),
     )

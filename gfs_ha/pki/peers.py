@@ -19,6 +19,7 @@ class PeerCertificate:
     name: PeerName
     serial: int
     authority: bytes  # Key id of the authority that signed it.
+    begins: datetime
     expires: datetime
     hosts: tuple[str, ...] = ()
 

@@ -34,6 +34,18 @@ def issue(authority: Authority, name: PeerName = ANN, days: int = 30) -> bytes:
     return authority.issue(make_key().public_key(), name, [], NOW, days)
 
 
+@pytest.mark.parametrize("days", [20, 390])
+def test_the_certificate_that_was_issued_last_is_in_use(authority: Authority, days: int) -> None:
+    """Also when it ends before the one it replaces: nobody shows that any more."""
+    issue(authority, days=365)
+    later = NOW + timedelta(days=1)
+    last = describe(
+        load_certificate(authority.issue(make_key().public_key(), ANN, [], later, days), "ann")
+    )
+    issued = authority.issued()
+    assert [one.certificate for one in issued if one.in_use(issued, later)] == [last]
+
+
 def test_one_process_at_a_time_has_it(authority: Authority) -> None:
     with pytest.raises(Busy, match="another command"), opened(authority.directory):
         pass
