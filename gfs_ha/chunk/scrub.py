@@ -29,6 +29,7 @@ from gfs_ha.protocol.scrub import ScrubFacts, ScrubFinding, ScrubWanted
 from gfs_ha.runtime import Runtime, Task
 
 KEEP_S = 30.0  # How often the position is kept: so much is read again after a restart.
+TWINS_S = 120.0  # One that was open or fenced may be sealed by then.
 RATE_S = 10.0
 USUAL = ScrubWanted(SCRUB_BYTES_PER_S, SCRUB_PERIOD_S)
 _FAILED_REST_S = 30.0
@@ -73,7 +74,7 @@ class Scrubber:
         self._stuck = False
         self._breakable = False  # What is being read is part of a round.
         self._pace = ScrubPace(clients, runtime.monotonic_s())
-        self._kept_s = runtime.monotonic_s()
+        self._kept_s = self._twins_due_s = runtime.monotonic_s()
         self._read: deque[tuple[float, int]] = deque()  # Lately: when, and how many bytes.
         self._read_bytes = 0  # Of all these.
 
@@ -172,8 +173,10 @@ class Scrubber:
             try:
                 if recheck:
                     self._check_suspects()
-                    self._check_twins()
                     recheck = False
+                if self._runtime.monotonic_s() >= self._twins_due_s:
+                    self._check_twins()
+                    self._twins_due_s = self._runtime.monotonic_s() + TWINS_S
                 self._step()
             except Cancelled:
                 continue  # Stopped, or another round is asked for.
@@ -348,7 +351,7 @@ class Scrubber:
             if wanted.paused:
                 self._wait(scrub_plan.LOOK_S, PAUSED)
                 continue
-            planned = scrub_plan.pace(self._state, wanted, self._sight())
+            planned = scrub_plan.pace(self._state, wanted, self._sight(), self._breakable)
             now_s = self._runtime.monotonic_s()
             with self._changed:
                 used = self._rate(now_s)

@@ -121,15 +121,18 @@ def next_ms(state: Round, wanted: ScrubWanted) -> int:
     return state.began_ms + wanted.period_s * 1000 if wanted.period_s else 0
 
 
-def pace(state: Round, wanted: ScrubWanted, sight: Sight) -> int:
+def pace(state: Round, wanted: ScrubWanted, sight: Sight, of_round: bool = True) -> int:
     """Return the bytes per second at which the round goes on now; 0: without a limit.
 
-    What the disk bears is a share of the limit, not of what the schedule needs: a round that gave
-    way for a while catches up as soon as it may.
+    What is looked at between rounds is wanted now, and follows no schedule. What the disk bears is
+    a share of the limit, not of what the schedule needs: a round that gave way for a while catches
+    up as soon as it may.
     """
     limit = wanted.bytes_per_s
     if state.by_person:
         limit = needed = wanted.asked_bytes_per_s or limit
+    elif not of_round:
+        needed = limit
     else:
         spread_ms = wanted.period_s * 1000 * SPREAD
         left_ms = spread_ms - max(0, sight.now_ms - state.began_ms)

@@ -80,8 +80,9 @@ def _unidentified(name: str, disk: ScrubFacts) -> Finding:
     ways = []
     if disk.second:
         ways.append(
-            "second replicas go by themselves, each once the newer one was read whole (soon after"
-            f" the start of {name}, or with the next scrub)"
+            "second replicas go by themselves, each some minutes after the newer one was sealed,"
+            f" once that was read whole (`gfsctl admin scrub start {name}` reads all now); one"
+            " that has other bytes than its chunk stays until that goes from the server"
         )
     if disk.unidentified > disk.second:
         ways.append(

@@ -17,7 +17,7 @@ from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.chunk.slots.slot import Slot
 from gfs_ha.chunk.slots.start import rank, was_replaced
 from gfs_ha.errors import DiskFailed, DiskFull
-from gfs_ha.ids import ChunkId
+from gfs_ha.ids import ChunkId, LogIndex
 from gfs_ha.net.buffers import BufferPool
 
 logger = logging.getLogger(__name__)
@@ -75,16 +75,47 @@ def drop_outlived(kept: Header, twins: list[Place]) -> None:
     acknowledged of the chunk. One that is quarantined is kept for a person to see.
     Raises: DiskFailed.
     """
+    _drop(outlived(kept, twins), twins, "another one is newer and whole")
+
+
+def outlived(kept: Header, twins: Sequence[Place]) -> list[Place]:
+    """Return the second replicas that are of no use once the one that counts was read whole."""
     if kept.state is not State.SEALED or kept.flags & SlotFlag.QUARANTINED:
-        return
-    for shelf, slot in list(twins):
-        twin = slot.header
+        return []
+
+    def may_go(twin: Header) -> bool:
         older = twin.birth == kept.birth and twin.order_index <= kept.order_index
-        if older and not shelf.failed and not twin.flags & SlotFlag.QUARANTINED:
-            _remove(shelf, slot)
-            shelf.unidentified.remove(slot.name)
-            twins.remove((shelf, slot))
-            logger.info("a second replica is removed chunk=%#x slot=%s", kept.chunk_id, slot.name)
+        return older and not twin.flags & SlotFlag.QUARANTINED
+
+    return [place for place in twins if not place[0].failed and may_go(place[1].header)]
+
+
+def drop_deleted(order_index: LogIndex, twins: list[Place]) -> None:
+    """Remove the second replicas of a chunk that this order deletes here; it is newer than they.
+
+    Left there, one would count after the next start, and would have to be deleted once more.
+    Raises: DiskFailed.
+    """
+    covered = [one for one in twins if one[1].header.order_index <= order_index]
+    _drop([one for one in covered if not one[0].failed], twins, "its chunk is deleted here")
+
+
+def best_sealed(twins: Sequence[Place]) -> Place | None:
+    """Return the second replica that a start would find to count, if it is sealed and may serve."""
+    serving = [one for one in twins if not one[0].failed]
+    best = max(serving, key=lambda place: rank(place[1].header), default=None)
+    if best is None or best[1].header.state is not State.SEALED:
+        return None  # What is open may lack what was acknowledged on the one that is lost.
+    return None if best[1].header.flags & SlotFlag.QUARANTINED else best
+
+
+def _drop(places: Sequence[Place], twins: list[Place], why: str) -> None:
+    for shelf, slot in places:
+        _remove(shelf, slot)
+        shelf.unidentified.remove(slot.name)
+        twins.remove((shelf, slot))
+        chunk_id = slot.header.chunk_id
+        logger.info("a second replica is removed chunk=%#x slot=%s: %s", chunk_id, slot.name, why)
 
 
 def _remove(shelf: Shelf, slot: Slot) -> None:

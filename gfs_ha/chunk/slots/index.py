@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from gfs_ha.chunk.slots import listing
-from gfs_ha.chunk.slots.duplicates import Twins, drop_outlived
+from gfs_ha.chunk.slots.duplicates import Place, Twins, best_sealed, drop_outlived, outlived
 from gfs_ha.chunk.slots.replica import Replica
 from gfs_ha.chunk.slots.shelf import Shelf, steady_shelf
 from gfs_ha.errors import DiskFailed, UnknownReplica, WrongBirth
@@ -96,6 +96,14 @@ class ReplicaIndex:
                 if self._replicas.get(chunk_id) is replica:
                     self._unsettled[chunk_id] = replica
 
+    def note_damage(self, chunk_id: ChunkId) -> None:
+        """List a sealed replica as damaged from now on: a block of it failed its CRC (D3)."""
+        with self._lock:
+            replica = self._replicas.get(chunk_id)
+        if replica is not None:
+            replica.doubt("a block was found damaged")
+            self._list_if_unsettled(chunk_id, replica)
+
     def list_open(self) -> tuple[OpenReplica, ...]:
         """Return the replicas that are not sealed, or sealed but not whole, and the tombstones."""
         with self._lock:
@@ -134,10 +142,11 @@ class ReplicaIndex:
         return tuple(name for shelf in self.shelves for name in shelf.unidentified)
 
     def twins_of(self, shelf: Shelf) -> list[ChunkId]:
-        """Return the chunks of a disk that have a second replica on this server."""
+        """Return the chunks of a disk beside which second replicas lie that may go (D6)."""
         with self._lock:
-            found = [self._replicas.get(chunk_id) for chunk_id in self._twins]
-        return [one.header.chunk_id for one in found if one and one.disk_id == shelf.disk_id]
+            found = [(self._replicas.get(key), list(twins)) for key, twins in self._twins.items()]
+        here = [(one, twins) for one, twins in found if one and one.disk_id == shelf.disk_id]
+        return [one.header.chunk_id for one, twins in here if outlived(one.header, twins)]
 
     def twins_on(self, shelf: Shelf) -> int:
         """Return how many second replicas lie on a disk; they are unidentified, too."""
@@ -150,14 +159,30 @@ class ReplicaIndex:
         Raises: DiskFailed.
         """
         kept = self._replicas.get(chunk_id)
+        if kept is not None:
+            self._see_to_twins(chunk_id, lambda twins: drop_outlived(kept.header, twins))
+
+    def _see_to_twins(self, chunk_id: ChunkId, act: Callable[[list[Place]], None]) -> None:
         with self._lock:
             twins = self._twins.pop(chunk_id, [])  # Whoever takes them sees to them alone.
         try:
-            if kept is not None:
-                drop_outlived(kept.header, twins)
+            act(twins)
         finally:
             with self._lock:
                 self._twins |= {chunk_id: twins} if twins else {}
+
+    def _promote_twin(self, chunk_id: ChunkId) -> None:
+        """Have the best second replica count, now that the first is lost. Needs the lock."""
+        twins = self._twins.get(chunk_id, [])
+        best = best_sealed(twins)
+        if best is None:
+            return
+        shelf, slot = best
+        twins.remove(best)
+        if not twins:
+            del self._twins[chunk_id]
+        shelf.unidentified.remove(slot.name)
+        self._add(Replica(slot, shelf.around, made_here=False))
 
     @property
     def chunk_count(self) -> int:

@@ -12,7 +12,7 @@ from gfs_ha.chunk.disk import Disk
 from gfs_ha.chunk.journal.journal import JOURNAL_SHAPE, JournalShape
 from gfs_ha.chunk.slots.answers import Proof
 from gfs_ha.chunk.slots.copy_slot import CopySlot
-from gfs_ha.chunk.slots.duplicates import put_together
+from gfs_ha.chunk.slots.duplicates import drop_deleted, put_together
 from gfs_ha.chunk.slots.format import Header, State
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.index import ReplicaIndex
@@ -92,6 +92,7 @@ class ChunkStore(ReplicaIndex):
             self._lost.update(gone)
             for chunk_id in gone:
                 self._remove(chunk_id)
+                self._promote_twin(chunk_id)
             # Who makes one there may never come back, and is told then that it does not count.
             making = self._making.items()
             self._making = {key: place for key, place in making if place[0] is not shelf}
@@ -370,9 +371,11 @@ class ChunkStore(ReplicaIndex):
             return freed
 
         try:
-            return self._obeyed(chunk_id, end)
+            freed = self._obeyed(chunk_id, end)
         except UnknownReplica:
-            return 0
+            freed = 0
+        self._see_to_twins(chunk_id, lambda twins: drop_deleted(order_index, twins))
+        return freed
 
     def _obeyed(self, chunk_id: ChunkId, act: Callable[[Replica], T]) -> T:
         """Return what `act` returns for the replica that is here, also if a copy replaces it."""
@@ -385,14 +388,6 @@ class ChunkStore(ReplicaIndex):
                     raise
             finally:
                 self._list_if_unsettled(chunk_id, replica)
-
-    def note_damage(self, chunk_id: ChunkId) -> None:
-        """List a sealed replica as damaged from now on: a block of it failed its CRC (D3)."""
-        with self._lock:
-            replica = self._replicas.get(chunk_id)
-        if replica is not None:
-            replica.doubt("a block was found damaged")
-            self._list_if_unsettled(chunk_id, replica)
 
     def quarantine(self, chunk_id: ChunkId) -> None:
         """Keep a replica but serve it no more. Raises: UnknownReplica, DiskFailed."""

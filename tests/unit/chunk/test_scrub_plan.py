@@ -115,6 +115,16 @@ def test_a_late_round_goes_as_fast_as_it_may_and_never_faster() -> None:
     assert pace(running(), unlimited, late) > 32 * MIB
 
 
+def test_what_is_looked_at_between_rounds_follows_no_schedule() -> None:
+    assert pace(running(), WANTED, sight(left=5 * MIB), of_round=False) == WANTED.bytes_per_s
+    idle = structs.replace(running(), running=False)
+    assert pace(idle, WANTED, sight(left=0), of_round=False) == WANTED.bytes_per_s
+    unlimited = structs.replace(WANTED, bytes_per_s=0)
+    assert pace(idle, unlimited, sight(left=0), of_round=False) == 0
+    busy = structs_replace(sight(left=0), share=0.25)
+    assert pace(idle, WANTED, busy, of_round=False) == WANTED.bytes_per_s // 4
+
+
 def test_an_asked_round_has_its_own_rate() -> None:
     state = running(by_person=True, asked=5)
     assert pace(state, structs.replace(WANTED, asked=5), sight()) == 32 * MIB

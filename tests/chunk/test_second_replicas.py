@@ -1,0 +1,161 @@
+"""Second replicas on one server, which a disk brought back: what becomes of them (D6)."""
+
+from __future__ import annotations
+
+import pytest
+from chunk_house import BOOT_ID, CHUNK
+from disks_house import (
+    DATA,
+    DIGEST,
+    LATER,
+    ORDER,
+    PUT,
+    SEALED,
+    A,
+    B,
+    Disks,
+    blank,
+    copy_to,
+    open_disks,
+    shelf_of,
+    slots,
+)
+from replica_house import RUNTIME, append, readable
+
+from gfs_ha.chunk import scrub
+from gfs_ha.chunk.disk_memory import MemoryDisk
+from gfs_ha.chunk.scrub import Scrubber
+from gfs_ha.chunk.scrub_plan import Round
+from gfs_ha.chunk.scrub_state import ScrubBook
+from gfs_ha.chunk.slots.format import State
+from gfs_ha.chunk.slots.store import ChunkStore
+from gfs_ha.errors import DiskFailed, StaleOrder, UnknownReplica
+from gfs_ha.ids import LogIndex
+
+
+def beside_its_copy(copied: LogIndex = ORDER) -> tuple[Disks, ChunkStore]:
+    """Return a server whose chunk counts on B, and that has an older replica on A."""
+    disks = blank(A, B)
+    older = open_disks({A: disks[A]})
+    append(older.create_replica(PUT, disk_id=A), DATA)
+    older.finish_seal(CHUNK, SEALED, len(DATA), DIGEST)
+    copy_to(open_disks({B: disks[B]}), B, copied)
+    store = open_disks(disks)
+    assert store.get(CHUNK).disk_id == B and store.twins_on(shelf_of(store, A)) == 1
+    return disks, store
+
+
+def beside_an_open_one() -> tuple[Disks, ChunkStore]:
+    """Return a server whose chunk counts on B by its order, still open, and is older on A."""
+    disks = blank(A, B)
+    append(open_disks({A: disks[A]}).create_replica(PUT, disk_id=A), DATA)
+    newer = open_disks({B: disks[B]}).create_replica(PUT, ORDER, disk_id=B)
+    append(newer, DATA)
+    store = open_disks(disks)
+    assert store.get(CHUNK).disk_id == B and store.get(CHUNK).header.state is not State.SEALED
+    return disks, store
+
+
+def test_a_chunk_that_is_deleted_takes_its_second_replica_along() -> None:
+    disks, store = beside_its_copy()
+    store.delete(CHUNK, LATER)
+    assert not slots(disks[A]) and not slots(disks[B]) and store.unidentified == ()
+    assert open_disks(disks, BOOT_ID + 1).chunk_count == 0
+
+
+def test_a_delete_that_is_older_than_the_replica_touches_none() -> None:
+    disks, store = beside_its_copy(LATER)
+    with pytest.raises(StaleOrder):
+        store.delete(CHUNK, ORDER)
+    assert len(slots(disks[A])) == len(slots(disks[B])) == 1
+    assert readable(store.get(CHUNK), disks[B], len(DATA)) == DATA
+
+
+def test_a_delete_spares_a_second_replica_of_a_newer_order() -> None:
+    disks, store = beside_its_copy()
+    store.compare(CHUNK, ORDER, len(DATA), DIGEST ^ 1)  # Quarantines it: then the older one counts.
+    store = open_disks(disks, BOOT_ID + 1)
+    assert store.get(CHUNK).disk_id == A and store.twins_on(shelf_of(store, B)) == 1
+    between = LogIndex(ORDER - 1)
+    assert between >= SEALED
+    store.delete(CHUNK, between)
+    assert not slots(disks[A]) and len(slots(disks[B])) == 1
+
+
+def test_a_delete_that_did_not_reach_the_second_replica_does_when_it_comes_again() -> None:
+    disks, store = beside_its_copy()
+    unlink, broken = disks[A].unlink, [True]
+
+    def unlink_later(name: str) -> None:
+        if broken[0]:
+            raise DiskFailed("I/O error")
+        unlink(name)
+
+    disks[A].unlink = unlink_later  # type: ignore[method-assign]
+    with pytest.raises(DiskFailed):
+        store.delete(CHUNK, LATER)
+    assert store.twins_on(shelf_of(store, A)) == 1, "it is still known"
+    broken[0] = False
+    store.delete(CHUNK, LATER)
+    assert not slots(disks[A]) and store.unidentified == ()
+
+
+def test_the_second_replica_serves_at_once_when_the_disk_of_the_first_dies() -> None:
+    disks, store = beside_its_copy()
+    store.take_out(shelf_of(store, B), "it broke")
+    assert readable(store.get(CHUNK), disks[A], len(DATA)) == DATA
+    assert store.count_on(shelf_of(store, A)) == 1 and store.unidentified == ()
+    assert list(store.each_sealed(shelf_of(store, A))) == [(CHUNK, len(DATA))]
+
+
+def test_a_second_replica_that_is_open_proves_nothing_when_the_first_dies() -> None:
+    """It may lack what was acknowledged on the one that is lost (C3)."""
+    _, store = beside_an_open_one()
+    store.take_out(shelf_of(store, B), "it broke")
+    with pytest.raises(UnknownReplica):
+        store.get(CHUNK)
+    assert store.twins_on(shelf_of(store, A)) == 1
+
+
+def test_a_second_replica_that_is_on_the_lost_disk_too_does_not_serve() -> None:
+    disks = blank(A, B)
+    append(open_disks({A: disks[A]}).create_replica(PUT, disk_id=A), DATA)
+    copy_to(open_disks({B: disks[B]}), B)
+    store = open_disks(disks)
+    store.take_out(shelf_of(store, B), "it broke")
+    copy_to(store, A, LATER)
+    store = open_disks({A: disks[A], B: MemoryDisk(RUNTIME)}, BOOT_ID + 1)
+    assert store.twins_on(shelf_of(store, A)) == 1
+    store.take_out(shelf_of(store, A), "it broke")
+    with pytest.raises(UnknownReplica):
+        store.get(CHUNK)
+
+
+def test_a_replica_that_is_sealed_after_the_start_frees_its_second_one_without_a_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scrub, "TWINS_S", 0.05)
+    monkeypatch.setattr(scrub.scrub_plan, "LOOK_S", 0.05)
+    disks, store = beside_an_open_one()
+    now_ms = RUNTIME.wall_ns() // 1_000_000
+    ScrubBook(disks[B]).keep(Round(number=1, began_ms=now_ms, ended_ms=now_ms))
+    scrubber = Scrubber(store, lambda *_: None, RUNTIME, shelf=shelf_of(store, B))
+    scrubber.start()
+    try:
+        RUNTIME.sleep(0.3)
+        assert len(slots(disks[A])) == 1, "what counts is open: nobody knows that it is whole"
+        store.finish_seal(CHUNK, LATER, len(DATA), DIGEST)
+        deadline_s = RUNTIME.monotonic_s() + 60.0
+        while slots(disks[A]) and RUNTIME.monotonic_s() < deadline_s:
+            RUNTIME.sleep(0.01)
+        assert not slots(disks[A]) and store.unidentified == ()
+    finally:
+        assert scrubber.stop(60.0)
+    assert scrubber.facts().number == 1, "no round was needed"
+
+
+def test_what_can_never_go_is_not_read_again_and_again() -> None:
+    _, store = beside_its_copy()
+    assert store.twins_of(shelf_of(store, B)) == [CHUNK]
+    shelf_of(store, A).failed = "it broke"
+    assert store.twins_of(shelf_of(store, B)) == []
