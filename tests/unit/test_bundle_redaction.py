@@ -61,3 +61,12 @@ def test_fields_go_by_their_names_at_any_depth() -> None:
     assert SECRET not in str(told) and redaction.count == 5
     assert told["client"]["rack"] == "r1" and told["ticket_count"] == 7
     assert told["password"] == "" and told["tls"]["directory"] == "tls"
+
+
+@pytest.mark.parametrize("piece", ["a.", "a-", "pass", "auth_", "a://", "Bearer ", "-----BEGIN A "])
+def test_no_name_makes_it_read_the_same_text_again_and_again(piece: str) -> None:
+    """Minutes else, for each line that bears such a name."""
+    text = piece * (400_000 // len(piece))
+    redaction = Redaction()
+    assert redaction.text(f"{text} password={SECRET}").count(SECRET) == 0
+    assert redaction.count >= 1

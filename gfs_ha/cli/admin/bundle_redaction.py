@@ -18,7 +18,9 @@ _PAIR = re.compile(
     re.IGNORECASE,
 )
 _SCHEME = re.compile(r"\b(Bearer|Basic)\s+[A-Za-z0-9+/._~=-]{8,}")
-_USER = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s@]+@", re.IGNORECASE)
+# Bounded, as all that stands before what is looked for: else a long name with many dots in it is
+# read anew from each of them.
+_USER = re.compile(r"(\b[a-z][a-z0-9+.-]{0,30}://)[^/\s@]+@", re.IGNORECASE)
 
 
 class Redaction:
