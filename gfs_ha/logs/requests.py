@@ -24,6 +24,7 @@ BEATS_PERIOD_S = 60.0
 _NAMES_MAX = 4_096
 _LEFT_OUT = "lines left out count=%d kind=%s"
 _BEATS = "heartbeats count=%d from=%d s=%.0f"
+_GRAVE = "!"  # Behind the kind of warnings and errors.
 _STOP_S = 2.0
 
 
@@ -77,7 +78,7 @@ class RequestLog:
         if not self._logger.isEnabledFor(level):
             return False
         now_s = self._runtime.monotonic_s()
-        kind = kind if level < logging.WARNING else f"{kind}!"
+        kind = kind if level < logging.WARNING else kind + _GRAVE
         with self._changed:
             bucket = self._buckets.get(kind)
             if bucket is None:
@@ -137,9 +138,10 @@ class RequestLog:
         for one in noted:
             self._write(one)
         for kind, count in left_out.items():
-            told = (count, kind)
-            self._write(_Noted(wall_ns, logging.INFO, _LEFT_OUT, told, NO_TRACE))
-        if beats:
+            # As grave as what is missing: else who wants warnings only would miss some unawares.
+            level = logging.WARNING if kind.endswith(_GRAVE) else logging.INFO
+            self._write(_Noted(wall_ns, level, _LEFT_OUT, (count, kind), NO_TRACE))
+        if beats and self._logger.isEnabledFor(logging.INFO):
             facts = (sum(beats.values()), len(beats), since_s)
             self._write(_Noted(wall_ns, logging.INFO, _BEATS, facts, NO_TRACE))
 

@@ -258,6 +258,22 @@ def test_a_level_that_is_not_wanted_costs_no_memory() -> None:
     assert not ring.entries()
 
 
+def test_counts_are_lines_of_a_level_too(tmp_path: Path) -> None:
+    path = tmp_path / "m1.log"
+    start_logging("m1", "warning", path)
+    runtime = HandClock()
+    requests = RequestLog(runtime, logging.getLogger("gfs_ha.requests"))
+    for number in range(BURST_LINES + 9):
+        note(requests, "rpc", logging.INFO, "request number=%d", (number,), TRACE)
+        note(requests, "rpc", logging.WARNING, "full number=%d", (number,), TRACE)
+        requests.beat("cs1")
+    requests.write(all_of_it=True)
+    lines = path.read_text().splitlines()
+    assert all(" WARNING m1 requests: " in line for line in lines)
+    assert lines[-1].endswith("lines left out count=9 kind=rpc!"), "what was wanted and is missing"
+    assert len(lines) == BURST_LINES + 1
+
+
 def test_a_process_of_one_command_has_its_trace_in_all_threads(tmp_path: Path) -> None:
     path = tmp_path / "gfsctl.log"
     start_logging("gfsctl", file=path)
