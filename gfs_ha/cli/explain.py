@@ -1,4 +1,4 @@
-"""`gfsctl explain`: what a code, path, job, chunk or server is about, and what to do next."""
+"""`gfsctl explain`: what a code, path, job, chunk, server or disk is about, and what to do next."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from gfs_ha.cli.names import SCHEME, printable
 from gfs_ha.cli.runbooks import runbook, runbooks
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
-from gfs_ha.errors import NotFound
+from gfs_ha.errors import NotFound, UnknownChunk
+from gfs_ha.ids import format_id
 
 if TYPE_CHECKING:
     from gfs_ha.cli.explained.explanation import Explanation
@@ -31,13 +32,14 @@ _LEAST_LIKE = 0.6
     gfsctl explain r-19              # a job: what it does, how far, what is in its way
     gfsctl explain 0x1000000000007   # a chunk
     gfsctl explain cs03              # a chunkserver or a master
+    gfsctl explain cs03:data2        # a disk, by its directory or id
     gfsctl explain                   # all codes
     """,
 )
-@click.argument("what", metavar="[CODE|PATH|JOB|CHUNK|SERVER]", required=False)
+@click.argument("what", metavar="[CODE|PATH|JOB|CHUNK|SERVER|DISK]", required=False)
 @pass_session
 def explain(session: Session, what: str | None) -> None:
-    """Explain a code, a path, a job, a chunk or a server. Codes need no cluster."""
+    """Explain a code, a path, a job, a chunk, a server or a disk. Codes need no cluster."""
     from gfs_ha.cli.explained.explanation import CodeList
 
     if what is None:
@@ -57,7 +59,15 @@ def _explained(session: Session, what: str) -> Explanation:
     if what.startswith(("/", SCHEME)):
         return _of_path(session, session.path(what))
     if _CHUNK.fullmatch(what):
-        return _of_chunk(session, what)
+        try:
+            return _of_chunk(session, what)
+        except UnknownChunk:
+            rows = session.operations.disks.all().items
+            if all(format_id(row.disk_id) != what.lower() for row in rows):
+                raise
+            return _of_disk(session, what)
+    if ":" in what:
+        return _of_disk(session, what)
     number = job_number(what)
     if number is not None:
         from gfs_ha.cli.explained.job import explain_job
@@ -91,6 +101,18 @@ def _of_chunk(session: Session, what: str) -> Explanation:
     return explain_chunk(detail, placed, session.operations.repair())
 
 
+def _of_disk(session: Session, what: str) -> Explanation:
+    from gfs_ha.cli.admin.disks import named_disks
+    from gfs_ha.cli.explained.disk import explain_disk
+    from gfs_ha.protocol.events import DISK, EVENTS_PAGE_MAX, GetEvents
+
+    operations = session.operations
+    (row,) = named_disks(operations.disks.all().items, [what])
+    wanted = GetEvents(subjects=(row.server,), kinds=(DISK,))
+    events, _ = operations.events.newest(wanted, EVENTS_PAGE_MAX)
+    return explain_disk(row, events)
+
+
 def _of_server(session: Session, name: str) -> Explanation:
     from gfs_ha.cli.explained.server import EVENTS_SHOWN, explain_master, explain_server
     from gfs_ha.protocol.events import GetEvents
@@ -112,4 +134,6 @@ def _unknown(what: str, names: list[str]) -> NotFound:
     known = [*(code for _, code in runbooks()), *names]
     near = get_close_matches(what, known, 3, _LEAST_LIKE)
     like = f"; do you mean {', '.join(near)}?" if near else "; gfsctl explain lists all codes"
-    return NotFound(f"{printable(what) or 'nothing'} is no code, path, job, chunk or server{like}")
+    return NotFound(
+        f"{printable(what) or 'nothing'} is no code, path, job, chunk, server or disk{like}"
+    )

@@ -9,14 +9,16 @@ from placed import place
 
 from gfs_ha.cli.admin import disk_drain
 from gfs_ha.cli.admin import disk_replace as disk_replace  # What the guide looks like.
-from gfs_ha.cli.admin.disks import named_disks
+from gfs_ha.cli.admin.disks import named_disks, short_name
 from gfs_ha.cli.admin.replace_steps import MissedThere, guide_of
 from gfs_ha.cli.document import report_document
+from gfs_ha.cli.explained.disk import explain_disk
 from gfs_ha.cli.render import render, text_of
 from gfs_ha.client.disks import DiskReport
 from gfs_ha.errors import NotFound, PreconditionFailed
-from gfs_ha.ids import DiskId, ServerId
+from gfs_ha.ids import DiskId, ServerId, format_id
 from gfs_ha.protocol.disks import FAILED, LOST, SILENT, DiskStanding
+from gfs_ha.protocol.events import EventItem
 from gfs_ha.protocol.reports import ServerRow
 from gfs_ha.protocol.server_modes import DRAINED, DRAINING, IN_SERVICE, PlaceRow
 
@@ -107,16 +109,16 @@ def test_a_disk_is_named_by_its_id_or_by_where_it_is(word: str, disk: DiskStandi
 @pytest.mark.parametrize(
     ("word", "said"),
     [
-        ("cs1:0x9", "there are cs1:0xa1, cs1:0xb2"),
+        ("cs1:0x9", "there are cs1:a, cs1:b"),
         ("cs7:0xa1", "there is no chunkserver 'cs7'; there are cs1, cs10"),
-        ("cs10:0xa1", "there are cs10:0xc3"),
-        ("161", "there are cs1:0xa1"),
-        ("cs1:", "there are cs1:0xa1"),
-        ("cs1", "cs1 is a chunkserver, and no disk; there are cs1:0xa1, cs1:0xb2"),
-        ("cs1:/b", "there is no disk cs1:/b; there are cs1:0xa1"),
-        ("b", "there is no disk b; there are cs1:0xa1"),
+        ("cs10:0xa1", "there are cs10:a"),
+        ("161", "there are cs1:a"),
+        ("cs1:", "there are cs1:a"),
+        ("cs1", "cs1 is a chunkserver, and no disk; there are cs1:a, cs1:b"),
+        ("cs1:/b", "there is no disk cs1:/b; there are cs1:a"),
+        ("b", "there is no disk b; there are cs1:a"),
         ("cs1:isks/b", "there is no disk cs1:isks/b; there are"),
-        ("", "there are cs1:0xa1"),
+        ("", "there are cs1:a"),
     ],
 )
 def test_a_disk_that_is_not_there_is_refused_with_those_that_are(word: str, said: str) -> None:
@@ -312,3 +314,49 @@ def test_the_first_digits_of_an_id_do_where_they_mean_one_disk() -> None:
         named_disks((long,), ("cs1:0x3f2",))
     named = replace(like, directory="/x/0x3f2a0")
     assert named_disks((long, named), ("cs1:0x3f2a0",)) == [named], "a directory comes first"
+
+
+def test_a_disk_is_named_by_the_end_of_its_directory_only_where_that_names_no_other() -> None:
+    twin = replace(B, directory="/other/a")
+    assert [short_name(one, ROWS) for one in ROWS] == ["cs1:a", "cs1:b", "cs10:a"]
+    assert [short_name(one, (A, twin)) for one in (A, twin)] == ["cs1:0xa1", "cs1:0xb2"]
+    for directory in ("", "/disks/0xc3", "/disks/a:b"):
+        assert short_name(replace(A, directory=directory), ROWS) == "cs1:0xa1"
+    rows = (A, B, twin, OTHER)
+    for one in (A, B, OTHER):
+        assert named_disks(ROWS, [short_name(one, ROWS)]) == [one], "what is told can be typed"
+    with pytest.raises(NotFound, match="no disk cs1:none"):
+        named_disks(rows, ["cs1:none"])
+
+
+@pytest.mark.parametrize(
+    ("row", "verdict", "command"),
+    [
+        (A, "in service", "gfsctl admin disks drain cs1:0xa1 -n"),
+        (B, "draining: ", "gfsctl explain x-4"),
+        (
+            replace(B, state=DRAINED, mode=DRAINED),
+            "drained: ",
+            "gfsctl admin disks undrain cs1:0xb2",
+        ),
+        (replace(A, state="failed", why="EIO"), "failed: ", "gfsctl admin disks replace cs1:0xa1"),
+        (replace(A, state="lost", why="gone"), "lost: ", "gfsctl admin disks replace cs1:0xa1"),
+        (replace(A, state=SILENT, why="away"), "not reported: ", "gfsctl explain cs1"),
+    ],
+)
+def test_a_disk_is_explained_by_how_it_stands_and_what_would_change_that(
+    row: DiskStanding, verdict: str, command: str
+) -> None:
+    shown_id = format_id(row.disk_id)
+    own = EventItem(1, 5, "disk", "cs1", f"disk {shown_id} is draining", "info")
+    alien = EventItem(2, 6, "disk", "cs1", "disk 0xdd is drained", "info")
+    found = explain_disk(row, (own, alien))
+    assert (found.about, found.name) == ("disk", f"cs1:{shown_id}")
+    assert found.verdict.startswith(verdict)
+    assert command in [one.command for one in found.next]
+    assert found.well == (row.state == IN_SERVICE) and found.troubles == (row.why,) * bool(row.why)
+    assert bool(found.coming) == (row.state != IN_SERVICE) == bool(found.rules)
+    told = [text for _, text in found.facts]
+    assert any(own.text in text for text in told) and not any(alien.text in one for one in told)
+    text = text_of(render(found, False), color=False, wide=False)
+    assert "/disks/" in text and verdict in text

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 from golden_screen import compare, screen
+from msgspec.structs import replace
 
 from gfs_ha.cli.admin import events as events_verb
 from gfs_ha.cli.admin import health as health_verb
@@ -294,3 +295,10 @@ def test_many_chunks_in_trouble_are_counted_rather_than_listed() -> None:
     many = [chunk(number, 2, replicas("live", "dead")) for number in range(20, 40)]
     found = explain_file(FileSeen("/f", STATUS, POLICY, placed(*many), REPAIR))
     assert len(found.troubles) == 6 and found.troubles[-1] == "and 15 chunks more"
+
+
+def test_a_rule_from_which_several_findings_follow_is_told_once() -> None:
+    found = explain_server(SERVER, (DEAD, DEAD, replace(DEAD, code="SERVER_SUSPECT")), ())
+    assert len(set(found.rules)) == len(found.rules) <= 2
+    assert sum(DEAD.code in rule for rule in found.rules) == 1
+    assert len(found.coming) == 1

@@ -224,6 +224,7 @@ def test_a_lost_disk_stays_until_nothing_is_missed_and_is_then_forgotten(
     anew.start()
     wait_until(lambda: row(client, ill.second).state == "lost", "it is lost")
     assert row(client, ill.second).places >= 0
+    assert row(client, ill.second).directory == f"/disks/{ill.second}", "where it was"
     kept = client.ask(ListPlaces(ill.server_id, disk_id=ill.second))
     assert all(ill.server_id not in one.good for one in kept.items)
 

@@ -84,6 +84,19 @@ def disk_name(row: DiskStanding) -> str:
     return f"{row.server}:{format_id(row.disk_id)}"
 
 
+def short_name(row: DiskStanding, rows: Collection[DiskStanding]) -> str:
+    """Return how people name a disk most easily: the end of its directory, if that is enough."""
+    last = row.directory.rstrip("/").rpartition("/")[2]
+    alike = [one for one in rows if one.server == row.server and _ends_with(one, last)]
+    if not last or ":" in last or _ID.fullmatch(last) is not None or len(alike) != 1:
+        return disk_name(row)
+    return f"{row.server}:{last}"
+
+
+def _ends_with(row: DiskStanding, last: str) -> bool:
+    return row.directory.rstrip("/").endswith(f"/{last}")
+
+
 def named_disks(
     rows: Collection[DiskStanding], wanted: Collection[str], whole: str = ""
 ) -> list[DiskStanding]:
@@ -113,7 +126,7 @@ def _fitting(rows: list[DiskStanding], which: str, colon: str) -> list[DiskStand
     whole = [row for row in rows if row.directory == directory] if colon else []
     if whole or directory.startswith("/"):
         return whole
-    parts = [row for row in rows if row.directory.endswith(f"/{directory}")] if colon else []
+    parts = [row for row in rows if _ends_with(row, directory)] if colon else []
     return parts or [row for row in rows if _begins_id(which, row)]
 
 
@@ -136,13 +149,13 @@ def _not_found(
 ) -> str:
     shown = printable(word)
     if fitting:
-        several = ", ".join(disk_name(row) for row in fitting[:_NAMED_MAX])
+        several = ", ".join(short_name(row, rows) for row in fitting[:_NAMED_MAX])
         return f"{shown} names {len(fitting)} disks; say which one: {several}"
     servers = dict.fromkeys(row.server for row in sorted(rows, key=_order))
     if server and server not in servers:
         return f"there is no chunkserver {printable(server)!r}; there are {', '.join(servers)}"
     own = [row for row in rows if row.server == (server or word)]
-    known = [disk_name(row) for row in sorted(own or rows, key=_order)]
+    known = [short_name(row, rows) for row in sorted(own or rows, key=_order)]
     more = f" and {len(known) - _NAMED_MAX} more" if len(known) > _NAMED_MAX else ""
     there = ", ".join(known[:_NAMED_MAX]) + more
     if word in servers:

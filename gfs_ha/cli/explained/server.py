@@ -87,11 +87,12 @@ def _explained(
         for at, one in enumerate(events[-EVENTS_SHOWN:])
     ]
     steps = list(own)
-    rules = []
+    rules: dict[str, list[str]] = {}  # Each once: several findings may follow from one.
     for finding in findings:
         book = runbook(finding.code)
         if book is not None:
-            rules.append(f"{finding.code}: {book.rule}")
+            codes = rules.setdefault(book.rule, [])
+            codes += [finding.code] * (finding.code not in codes)
             steps += [one for one in steps_for(book, name) if one not in steps]
     steps.append(Step(f"gfsctl admin events --subject {name}", "its story"))
     unique: dict[str, Step] = {}
@@ -103,8 +104,8 @@ def _explained(
         well=not findings and not reasons,
         verdict=state,
         facts=tuple(facts),
-        rules=tuple(rules),
+        rules=tuple(f"{', '.join(codes)}: {rule}" for rule, codes in rules.items()),
         troubles=(*reasons, *(one.message for one in findings)),
-        coming=tuple(one.advice for one in findings),
+        coming=tuple(dict.fromkeys(one.advice for one in findings)),
         next=tuple(unique.values()),
     )

@@ -46,6 +46,7 @@ from gfs_ha.master.reign import Reign
 from gfs_ha.master.sealing import is_conclusive
 from gfs_ha.master.state.commands import EnrolledDisk, EnrollServer
 from gfs_ha.master.state.records import DEAD
+from gfs_ha.master.state.servers import DIRECTORY_BYTES_MAX
 from gfs_ha.master.state.tail_reads import lease_of
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import (
@@ -86,7 +87,7 @@ def register_server(desk: Desk, request: RegisterServer, slot: Slot) -> None:
         start_id=request.start_id,
         boot_id=request.boot_id,
         disks=tuple(
-            EnrolledDisk(disk.disk_id, disk.total_bytes)
+            EnrolledDisk(disk.disk_id, disk.total_bytes, _fitting_end(disk.directory))
             for disk in request.disks[:DISKS_PER_SERVER_MAX]
         ),
     )
@@ -102,6 +103,11 @@ def register_server(desk: Desk, request: RegisterServer, slot: Slot) -> None:
         slot.reply_encoded(result)
 
     desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)
+
+
+def _fitting_end(directory: str) -> str:
+    """Return a directory as it is written down: the end says most, and names the disk."""
+    return directory.encode()[-DIRECTORY_BYTES_MAX:].decode(errors="ignore")
 
 
 def _refuse_a_double(desk: Desk, reign: Reign, request: RegisterServer) -> None:

@@ -150,7 +150,7 @@ class _Lister:
             rack=server.rack,
             server_state=server_state,
             disk_id=disk.disk_id,
-            directory=facts.directory if facts is not None else "",
+            directory=(facts.directory if facts is not None else "") or disk.directory,
             state=state or IN_SERVICE,
             why=why,
             mode=mode.mode if mode is not None else IN_SERVICE,

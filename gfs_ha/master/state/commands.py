@@ -139,6 +139,7 @@ class ReapStep(Word, frozen=True, tag="reap_step"):
 class EnrolledDisk(Word, frozen=True):
     disk_id: DiskId
     total_bytes: int
+    directory: str = ""
 
 
 class EnrollServer(Word, frozen=True, tag="enroll_server"):

@@ -248,6 +248,7 @@ class Disk(Word, frozen=True):
     disk_id: DiskId
     total_bytes: int
     lost: bool = False
+    directory: str = ""  # Where it was last, for people; empty: it was not told.
 
 
 class Server(Word, frozen=True):

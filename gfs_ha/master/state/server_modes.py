@@ -48,8 +48,8 @@ from gfs_ha.master.state.tables import (
 )
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol import server_modes as words
-from gfs_ha.protocol.events import SERVER
-from gfs_ha.protocol.jobs import DECOMMISSION, DISK_DRAIN, DONE, DRAIN
+from gfs_ha.protocol.events import DISK, SERVER
+from gfs_ha.protocol.jobs import DECOMMISSION, DISK_DRAIN, DONE, DRAIN, job_id
 from gfs_ha.protocol.metadata import Done
 
 LABEL_KEY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?")
@@ -102,6 +102,8 @@ def set_disk_mode(draft: Draft, command: SetDiskMode) -> Done:
         draft.rows.delete(DISK_MODES, key)
     else:
         draft.rows.put(DISK_MODES, key, DiskMode(command.mode, command.job, draft.stamp.wall_ns))
+    if command.mode != mode:
+        _tell_disk(draft, server, command.disk_id, command.mode)
     return Done()
 
 
@@ -165,6 +167,7 @@ def begin_leaving(draft: Draft, number: int, job: Job) -> None:
             name = f"disk {format_id(job.disk_id)} of {server.name}"
             raise PreconditionFailed(f"{name} is {disk_row.mode} already")
         draft.rows.put(DISK_MODES, key, DiskMode(words.DRAINING, number, since_ns))
+        _tell_disk(draft, server, job.disk_id, words.DRAINING, job_id(job.kind, number))
         return
     row = draft.view.server_mode(job.server_id)
     leaving, empty = _LEAVING[job.kind]
@@ -179,7 +182,8 @@ def end_leaving(draft: Draft, number: int, job: Job) -> None:
 
     Raises: StaleCommand when it is to be empty and is not (G2).
     """
-    if job.kind not in _LEAVING or draft.view.server(job.server_id) is None:
+    server = draft.view.server(job.server_id)
+    if job.kind not in _LEAVING or server is None:
         return
     since_ns = draft.stamp.wall_ns
     done = job.phase == DONE
@@ -194,6 +198,8 @@ def end_leaving(draft: Draft, number: int, job: Job) -> None:
             raise StaleCommand(f"disk {format_id(job.disk_id)} has places of chunks still")
         else:
             draft.rows.put(DISK_MODES, key, DiskMode(words.DRAINED, number, since_ns))
+        mode = words.DRAINED if done else words.IN_SERVICE
+        _tell_disk(draft, server, job.disk_id, mode, job_id(job.kind, number))
         return
     row = draft.view.server_mode(job.server_id)
     if row.job != number:
@@ -206,6 +212,13 @@ def end_leaving(draft: Draft, number: int, job: Job) -> None:
         row, mode=mode, job=number if done else 0, since_wall_ns=since_ns
     )
     _put(draft, job.server_id, changed)
+
+
+def _tell_disk(draft: Draft, server: Server, disk_id: DiskId, mode: str, job: str = "") -> None:
+    """Tell how a disk stands from now on, among what happened to its server."""
+    is_now = "is in service again" if mode == words.IN_SERVICE else f"is {mode}"
+    by = f", by job {job}" if job else ""
+    note_event(draft, DISK, server.name, f"disk {format_id(disk_id)} {is_now}{by}")
 
 
 def known_server(draft: Draft, server_id: ServerId) -> Server:

@@ -25,6 +25,7 @@ from gfs_ha.master.state.tables import (
 from gfs_ha.protocol.control import ServerRegistered
 from gfs_ha.protocol.events import DISK, INFO, SERVER, WARNING
 
+DIRECTORY_BYTES_MAX = 512  # Of a disk; what is longer is told by its end.
 _TEXT_BYTES_MAX = 255
 _PORT_MAX = 65535
 
@@ -151,7 +152,9 @@ def _owner(draft: Draft, command: EnrollServer) -> ServerId | None:
 def _disks(
     draft: Draft, server_id: ServerId, command: EnrollServer, before: Server | None
 ) -> tuple[Disk, ...]:
-    named = tuple(Disk(disk.disk_id, disk.total_bytes) for disk in command.disks)
+    named = tuple(
+        Disk(disk.disk_id, disk.total_bytes, directory=disk.directory) for disk in command.disks
+    )
     here = {disk.disk_id for disk in named}
     gone = tuple(
         msgspec.structs.replace(disk, lost=True)
@@ -188,6 +191,7 @@ def _check(command: EnrollServer) -> None:
     for disk in command.disks:
         check_range("disk_id", disk.disk_id, 1, U64_MAX)
         check_range("total_bytes", disk.total_bytes, 0, SIZE_MAX)
+        check_text("directory", disk.directory, DIRECTORY_BYTES_MAX, bytes_min=0)
         disks.add(disk.disk_id)
     if not command.disks or len(disks) != len(command.disks):
         raise InvalidArgument(f"{command.name} names no disk, or one disk twice")

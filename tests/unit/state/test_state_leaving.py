@@ -6,6 +6,7 @@ import pytest
 from state_driver import Driver
 
 from gfs_ha.master.state.commands import ReplicasDeleted
+from gfs_ha.master.state.events import events_after
 from gfs_ha.master.state.job_commands import SetJobPhase, StartJob
 from gfs_ha.master.state.jobs import get_job
 from gfs_ha.master.state.server_mode_commands import RemoveServer, SetDiskMode, SetServerMode
@@ -143,3 +144,21 @@ def test_a_job_may_end_after_its_server_was_removed(driver: Driver) -> None:
     driver.ok(RemoveServer(4, DECOMMISSIONING))
     driver.ok(SetJobPhase(number, RUNNING, CANCELLED))
     driver.check()
+
+
+def test_how_a_disk_stands_is_told_among_what_happened_to_its_server(driver: Driver) -> None:
+    number = begin(driver, DISK_DRAIN, 2, 102)
+    driver.ok(SetJobPhase(number, RUNNING, CANCELLED))
+    number = begin(driver, DISK_DRAIN, 2, 102)
+    driver.ok(SetJobPhase(number, RUNNING, DONE))
+    driver.ok(SetDiskMode(2, 102, DRAINED, IN_SERVICE, 0, number))
+    with driver.view() as view:
+        events = [row for _, row in events_after(view, 0) if row.kind == "disk"]
+    assert {row.subject for row in events} == {"cs2"}
+    assert [row.text for row in events] == [
+        "disk 0x66 is draining, by job x-1",
+        "disk 0x66 is in service again, by job x-1",
+        "disk 0x66 is draining, by job x-2",
+        "disk 0x66 is drained, by job x-2",
+        "disk 0x66 is in service again",
+    ]

@@ -162,3 +162,18 @@ def test_disks_of_a_server_are_bounded() -> None:
     many = tuple(EnrolledDisk(1000 + n, 1) for n in range(DISKS_PER_SERVER_MAX + 1))
     assert driver.error(server(1, disks=many)) == "LimitExceeded"
     driver.check()
+
+
+def test_a_lost_disk_keeps_the_directory_where_it_was_last() -> None:
+    driver = Driver()
+    driver.ok(server(1, start_id=2, disks=(EnrolledDisk(101, 1 << 40, "/disks/a"), NEW)))
+    driver.chunk(driver.open_session())
+    moved = EnrolledDisk(101, 1 << 40, "/disks/b")
+    driver.ok(server(1, start_id=3, disks=(moved, NEW)))
+    driver.ok(server(1, start_id=4, disks=(NEW,)))
+    with driver.view() as view:
+        (lost,) = [one for one in view.server(1).disks if one.lost]
+    assert (lost.disk_id, lost.directory) == (101, "/disks/b")
+    endless = EnrolledDisk(101, 1 << 40, "/" + 512 * "x")
+    assert driver.error(server(1, start_id=5, disks=(endless,))) == "InvalidArgument"
+    driver.check()
