@@ -10,6 +10,7 @@ from placed import place
 from gfs_ha.cli.admin import disk_drain
 from gfs_ha.cli.admin import disk_replace as disk_replace  # What the guide looks like.
 from gfs_ha.cli.admin.disks import named_disks, short_name
+from gfs_ha.cli.admin.drain_plan import DrainPlan, least_eta_ms
 from gfs_ha.cli.admin.replace_steps import MissedThere, guide_of
 from gfs_ha.cli.document import report_document
 from gfs_ha.cli.explained.disk import explain_disk
@@ -19,6 +20,8 @@ from gfs_ha.errors import NotFound, PreconditionFailed
 from gfs_ha.ids import DiskId, ServerId, format_id
 from gfs_ha.protocol.disks import FAILED, LOST, SILENT, DiskStanding
 from gfs_ha.protocol.events import EventItem
+from gfs_ha.protocol.placement import FillRow
+from gfs_ha.protocol.repair import RepairBudgetReport
 from gfs_ha.protocol.reports import ServerRow
 from gfs_ha.protocol.server_modes import DRAINED, DRAINING, IN_SERVICE, PlaceRow
 
@@ -360,3 +363,26 @@ def test_a_disk_is_explained_by_how_it_stands_and_what_would_change_that(
     assert any(own.text in text for text in told) and not any(alien.text in one for one in told)
     text = text_of(render(found, False), color=False, wide=False)
     assert "/disks/" in text and verdict in text
+
+
+def fill(name: str, bytes_in: int) -> FillRow:
+    return FillRow(name, "r1", "stays", 100_000, 0.5, 0.5, bytes_in, 0)
+
+
+def test_what_stays_within_a_server_takes_its_time_too() -> None:
+    rooms = disk_drain.OwnRooms([A], (A, replace(B, state=IN_SERVICE, mode=IN_SERVICE), OTHER))
+    assert rooms.take(A, place(1, (1, 2, 3), length=3_000))
+    items = (fill("cs1", 500), fill("cs2", 7))
+    coming = rooms.coming(DrainPlan(items, ("cs1",), 2, 3_507, 0, 0, (), (), 0, 2, True))
+    assert coming == {"cs1": 3_500, "cs2": 7}
+    assert least_eta_ms(RepairBudgetReport(0, 1_000, 2, 9), coming) == 3_500, (
+        "by the server that takes most"
+    )
+    assert least_eta_ms(RepairBudgetReport(100, 1_000, 2, 9), coming) == 35_070, (
+        "or by what all may take together"
+    )
+    assert least_eta_ms(RepairBudgetReport(0, 1_000, 2, 9), {"cs1": 1}) == 1, (
+        "less than a moment is no nothing"
+    )
+    assert least_eta_ms(RepairBudgetReport(0, 0, 2, 9), coming) == -1, "nothing limits it"
+    assert least_eta_ms(RepairBudgetReport(0, 0, 2, 9), {}) == 0

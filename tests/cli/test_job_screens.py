@@ -12,7 +12,10 @@ from golden_screen import compare, screen
 from gfs_ha.cli.admin import rebalance_screens as rebalance_screens
 from gfs_ha.cli.admin.job_screens import JobHistory, OneJob, said_text
 from gfs_ha.cli.admin.jobs_wait import bar_text, blocked_text, check_ended, ended_text
+from gfs_ha.cli.admin.rebalance import _question
 from gfs_ha.cli.document import report_document
+from gfs_ha.cli.explained.job import explain_job
+from gfs_ha.cli.live.summary import job_spans
 from gfs_ha.cli.render import names
 from gfs_ha.errors import PartlyDone, Unhealthy
 from gfs_ha.ids import ChunkId, DiskId
@@ -263,3 +266,33 @@ def test_the_drain_of_a_disk_names_the_disk() -> None:
     row = msgspec.structs.replace(DRAIN, **more)
     assert "x-4 disk-drain cs07:0x3f2a" in screen(OneJob((row,)), 120)
     assert "disk-drain cs07:0x3f2a" in screen(JobReport((row,)), 120)
+
+
+def test_a_job_that_waits_says_for_what_and_no_time_to_go() -> None:
+    waits = msgspec.structs.replace(JOB, waits="2 places being sealed", eta_ms=0, left_bytes=0)
+    line = bar_text(waits, 119)
+    assert "waits: 2 places being sealed" in line and "ETA" not in line
+    shown = screen(OneJob((waits,)), 120)
+    assert "2 places being sealed" in shown
+    explained = explain_job(msgspec.structs.replace(waits, eta_ms=-1), ())
+    assert explained.coming == ("it goes on by itself; now it waits: 2 places being sealed",)
+    said = "".join(one if isinstance(one, str) else one[0] for one in job_spans(waits))
+    assert said.endswith("waits: 2 places being sealed")
+    assert "time to go: not known while it waits" in screen(
+        OneJob((msgspec.structs.replace(waits, eta_ms=-1),)), 120
+    )
+
+
+def test_the_question_before_a_rebalance_says_between_what_is_moved() -> None:
+    within = PlannedMove(ChunkId(9), MIB, "cs01", "cs01", "", DiskId(1), DiskId(2))
+    between = MOVES[0]
+
+    def asked(*moves: PlannedMove, more: int = 0) -> str:
+        plan = msgspec.structs.replace(PLAN, moves=moves, move_count=len(moves) + more)
+        return _question(plan).partition("moves ")[2] or _question(plan).partition("move ")[2]
+
+    assert _question(PLAN).endswith("between servers?")
+    assert asked(between, between) == "between servers?"
+    assert asked(within, within) == "between disks of one server?"
+    assert asked(within, between) == "between servers, and between disks of one server?"
+    assert asked(within, within, more=1) == "between servers, and between disks of one server?"

@@ -72,6 +72,7 @@ def test_a_plan_says_which_drained_disks_could_take_what_has_nowhere_to_go(gfs: 
     planned = gfs.ok(*DISKS, "drain", third, "-n", "-o", "json").json
     assert planned["move_count"] == planned["within_count"] > 0
     assert planned["move_bytes"] == planned["within_bytes"] > 0
+    assert planned["eta_ms"] > 0, "also within a server copies take their time"
 
 
 def test_a_wait_for_a_disk_whose_server_is_away_says_so(

@@ -13,7 +13,7 @@ from gfs_ha.cli.admin import job_screens as job_screens  # What reports of jobs 
 from gfs_ha.cli.admin.changed_servers import telling
 from gfs_ha.cli.admin.disks import disk_name, named_disks
 from gfs_ha.cli.admin.drain import Emptying, ask_to_drain, bwlimit_option, show_plan
-from gfs_ha.cli.admin.drain_plan import DrainPlan, Part, gather, plan_of, usable
+from gfs_ha.cli.admin.drain_plan import DrainPlan, Part, gather, least_eta_ms, plan_of, usable
 from gfs_ha.cli.admin.dry_run import dry_run_option
 from gfs_ha.cli.admin.jobs_wait import wait_for_job
 from gfs_ha.cli.options import TABLE, WIDE
@@ -153,6 +153,7 @@ def plan_disks(
         writable=stay >= least,
         move_count=plan.move_count + rooms.count,
         move_bytes=plan.move_bytes + rooms.size,
+        eta_ms=least_eta_ms(session.operations.repair(1).budget, rooms.coming(plan)),
         within_count=rooms.count,
         within_bytes=rooms.size,
     )
@@ -179,6 +180,7 @@ class OwnRooms:
         gone = {one.disk_id for one in leaving}
         self._disks: dict[ServerId, list[list[int]]] = {}  # [free, total] of each.
         self.count = self.size = 0
+        self._within: dict[str, int] = {}
         for one in known:
             if one.state == IN_SERVICE and one.disk_id not in gone and one.total_bytes:
                 room = [one.free_bytes, one.total_bytes]
@@ -195,7 +197,15 @@ class OwnRooms:
         room[0] -= place.length
         self.count += 1
         self.size += place.length
+        self._within[row.server] = self._within.get(row.server, 0) + place.length
         return True
+
+    def coming(self, plan: DrainPlan) -> dict[str, int]:
+        """Return the bytes that come to each server: by a plan, and from its own disks."""
+        found = {row.name: row.bytes_in for row in plan.items}
+        for name, size in self._within.items():
+            found[name] = found.get(name, 0) + size
+        return found
 
 
 def left_without(rows: list[DiskStanding]) -> frozenset[ServerId]:

@@ -18,6 +18,7 @@ from gfs_ha.ids import ChunkId, ServerId, format_id
 from gfs_ha.limits import MIN_COPIES_DEFAULT
 from gfs_ha.master.foresight import Change, KnownChunk, foresee
 from gfs_ha.protocol.placement import FillRow
+from gfs_ha.protocol.repair import RepairBudgetReport
 from gfs_ha.protocol.reports import ServerRow
 from gfs_ha.protocol.server_modes import IN_SERVICE, PlaceRow
 
@@ -119,6 +120,7 @@ def plan_of(
     )
     found = foresee(candidates_of(rows), known, Change(leaving=leaving))
     stay = sum(usable(row) for row in rows if row.server_id not in leaving)
+    budget = session.operations.repair(1).budget
     least = max((one.min_copies for one in chunks.values()), default=MIN_COPIES_DEFAULT)
     return DrainPlan(
         items=found.items,
@@ -129,7 +131,7 @@ def plan_of(
         blocked_count=len(wide) + found.below_goal,
         blocked=(*(one.chunk_id for one in wide[:_KEPT]), *found.below)[:_KEPT],
         reasons=(*_too_wide(wide, others), *found.reasons[:_REASONS]),
-        eta_ms=_eta_ms(session, found.items, found.copy_bytes),
+        eta_ms=least_eta_ms(budget, {row.name: row.bytes_in for row in found.items}),
         left_in_service=stay,
         writable=stay >= least,
     )
@@ -143,14 +145,16 @@ def _too_wide(wide: list[PlaceRow], others: int) -> Iterator[str]:
         yield f"{what} {goal} copies (goal {goal}): only {servers} would be in service"
 
 
-def _eta_ms(session: Session, items: tuple[FillRow, ...], total: int) -> int:
-    budget = session.operations.repair(1).budget
-    targets = sum(row.bytes_in > 0 for row in items)
-    rates = [budget.cluster_bytes_per_s, budget.server_bytes_per_s * max(1, targets)]
-    limits = [rate for rate in rates if rate]
+def least_eta_ms(budget: RepairBudgetReport, coming: Mapping[str, int]) -> int:
+    """Return how long copies take at least, at what repair may take; -1: nothing limits it.
+
+    Args: `coming` are the bytes that come to each server, also from another one of its disks.
+    """
+    total, most = sum(coming.values()), max(coming.values(), default=0)
     if not total:
         return 0
-    return total * 1000 // min(limits) if limits else -1
+    rates = ((total, budget.cluster_bytes_per_s), (most, budget.server_bytes_per_s))
+    return max((-(-size * 1000 // rate) for size, rate in rates if rate), default=-1)
 
 
 def lines_of(plan: DrainPlan) -> Iterator[str]:

@@ -212,7 +212,8 @@ def _facts(row: JobRow) -> Iterator[tuple[str, str]]:
         moves = count_text(row.planned_moves, "move")
         yield "planned", f"{size_text(row.planned_bytes)}, {moves}"
     if row.phase == RUNNING:
-        unknown = "not before what is blocked can go" if row.blocked else "not known yet"
+        unknown = "not known while it waits" if row.waits else "not known yet"
+        unknown = "not before what is blocked can go" if row.blocked else unknown
         eta = duration_text(row.eta_ms) if row.eta_ms >= 0 else unknown
         yield "rate", f"{size_text(row.bytes_per_s)}/s, time to go: {eta}"
     if row.waits and row.phase == RUNNING:

@@ -103,10 +103,10 @@ def bar_text(row: JobRow, columns: int) -> str:
     if row.phase == PAUSED:
         parts.append("paused")
     elif row.waits:
-        parts.append(row.waits)
+        parts.append(f"waits: {row.waits}")
     elif row.bytes_per_s:
         parts.append(f"{size_text(row.bytes_per_s)}/s")
-    if row.eta_ms >= 0 and row.phase not in (PAUSED, *FINAL):
+    if row.eta_ms >= 0 and not row.waits and row.phase not in (PAUSED, *FINAL):
         parts.append(f"ETA {duration_text(row.eta_ms)}")
     if row.blocked:
         parts.append(f"{count_text(row.blocked, 'chunk')} blocked")

@@ -211,7 +211,17 @@ def _start(session: Session, more: dict[str, Any]) -> None:
 
 def _question(plan: RebalancePlan) -> str:
     moves = count_text(plan.move_count, "move")
-    return f"move {size_text(plan.moved_bytes)} in {moves} between servers?"
+    return f"move {size_text(plan.moved_bytes)} in {moves} {_between(plan)}?"
+
+
+def _between(plan: RebalancePlan) -> str:
+    """Return between what is moved, by the moves that are listed."""
+    inside = sum(move.source == move.target for move in plan.moves)
+    if inside and inside == plan.move_count:
+        return "between disks of one server"
+    if inside or (len(plan.moves) < plan.move_count and any(row.several for row in plan.items)):
+        return "between servers, and between disks of one server"
+    return "between servers"
 
 
 def _listed(session: Session) -> int:

@@ -84,6 +84,8 @@ def _blocked(row: JobRow) -> Iterator[str]:
 def _coming(row: JobRow) -> tuple[str, ...]:
     if row.phase == jobs.RUNNING and row.blocked:
         return ("it ends by itself once what is blocked can go",)
+    if row.phase == jobs.RUNNING and row.waits:
+        return (f"it goes on by itself; now it waits: {row.waits}",)
     if row.phase == jobs.RUNNING:
         rate = f" at {size_text(row.bytes_per_s)}/s" if row.bytes_per_s else ""
         window = f"; new moves begin only {row.options.window}" if row.options.window else ""

@@ -362,6 +362,8 @@ def job_spans(job: JobRow) -> list[str | Span]:
     told: list[str | Span] = [f"{what} ", (job.id, STRONG), f" {share_text(job.share)}"]
     if job.phase == PAUSED:
         told += [" ", ("paused", WARN)]
+    elif job.waits and not job.blocked:
+        told += [" ", (f"waits: {job.waits}", WARN)]
     else:
         told += [f" {rate_text(job.bytes_per_s)}"] if job.bytes_per_s else []
         told += [f" {eta_text(job.eta_ms)}"] if job.eta_ms >= 0 else []

@@ -145,7 +145,7 @@ def job_row(desk: Desk, view: View, number: int, job: Job) -> JobRow:
         left_bytes=left_bytes,
         left_moves=left_moves,
         bytes_per_s=per_s,
-        eta_ms=-1 if seen.blocked else _eta_ms(job, left_bytes, per_s),
+        eta_ms=-1 if seen.blocked or seen.waits else _eta_ms(job, left_bytes, per_s),
         made_ns=job.made_wall_ns,
         ended_ns=job.ended_wall_ns,
         asked_by=job.asked_by,
@@ -180,10 +180,8 @@ def _left(job: Job, seen: JobLeft) -> tuple[int, int]:
 
 
 def _eta_ms(job: Job, left_bytes: int, per_s: int) -> int:
-    if job.phase != RUNNING or left_bytes < 0:
-        return -1
-    if not left_bytes:
-        return 0
+    if job.phase != RUNNING or left_bytes <= 0:
+        return -1  # Of a job that goes on without bytes to move, nobody knows when it ends.
     return left_bytes * 1000 // per_s if per_s else -1
 
 
