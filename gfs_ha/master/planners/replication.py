@@ -237,12 +237,15 @@ def _late_ones(scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> tuple[list[Repl
     comparing = False
     for replica in chunk.late:
         listed = scene.repair.listed.get(replica.server_id, {}).get(chunk_id)
-        if listed is None or not scene.live(replica.server_id) or scene.lost(replica):
+        if listed is None or not scene.live(replica.server_id):
+            continue
+        if scene.lost(Replica(replica.server_id, listed.disk_id)):
             continue
         if listed.state not in _ALIKE or listed.birth != chunk.birth or listed.end < chunk.length:
             continue
         if listed.order_index >= chunk.sealed_index and listed.state == "fenced":
-            alike.append(replica)
+            # Elsewhere on its server it is first given a place there, as what came back is.
+            alike += [replica] if listed.disk_id == replica.disk_id else []
         elif (chunk_id, replica.server_id) not in scene.repair.resting:
             comparing = True
     return alike, comparing

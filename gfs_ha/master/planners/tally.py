@@ -183,8 +183,8 @@ def _put_right(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], disk: Dis
 def _adopt_late(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], disk: Disk) -> None:
     """Count a copy again that was lost with its disk, when one is missing: that disk is back (D6).
 
-    It was sealed as the tables say, before it was lost. It may be the only one by now. If a copy
-    was to come to another disk of the server meanwhile, and none did, its place is this one again.
+    It was sealed as the tables say, or has compared itself. It may be the only one by now. If a
+    copy was to come to another disk of the server meanwhile, and none did, its place is this one.
     """
     chunk_id, chunk = known
     server_id, disk_id = disk
@@ -214,7 +214,7 @@ def _place(made: Plan, scene: Scene, known: tuple[ChunkId, Chunk], disk: Disk) -
 def _unsealed_strays(
     made: Plan, view: View, scene: Scene, limits: PlanLimits, walk: TallyWalk
 ) -> None:
-    """Look for fenced replicas of sealed chunks on servers that have no place of them."""
+    """Look for fenced replicas of sealed chunks that the tables know nowhere, or elsewhere."""
     for server_id, listed in scene.repair.listed.items():
         fenced = (one for one in listed.values() if one.state == "fenced")
         for replica in islice(fenced, limits.rows):
@@ -222,9 +222,13 @@ def _unsealed_strays(
             if chunk is None or chunk.state != SEALED or chunk.birth != replica.birth:
                 continue
             # It has compared itself: who differs is quarantined, and kept for a person to see.
-            compared = replica.order_index >= chunk.sealed_index
-            if compared and all(one.server_id != server_id for one in chunk.replicas):
-                known, disk = (replica.chunk_id, chunk), (server_id, replica.disk_id)
+            if replica.order_index < chunk.sealed_index:
+                continue
+            known, disk = (replica.chunk_id, chunk), (server_id, replica.disk_id)
+            if any(one.server_id == server_id for one in chunk.replicas):
+                if Replica(*disk) not in chunk.replicas and replica.end >= chunk.length:
+                    _adopt_late(made, scene, known, disk)
+            else:
                 lacks = replica.end < chunk.length and not _has_room(scene, disk, chunk)
                 if not lacks or len(scene.good(replica.chunk_id, chunk)) >= chunk.goal:
                     _stray(made, scene, known, disk, walk)

@@ -11,6 +11,7 @@ from repair_house import LENGTH, House
 from gfs_ha.ids import ChunkId, DiskId, ServerId, StartId
 from gfs_ha.master.planners.copies import plan_copies
 from gfs_ha.master.planners.plan import Plan, Seen
+from gfs_ha.master.planners.replication import plan_replication
 from gfs_ha.master.planners.tally import RECHECK_S, plan_tally
 from gfs_ha.master.planners.walk import NUMBERS, STREAK_S
 from gfs_ha.master.state.commands import (
@@ -374,6 +375,37 @@ def test_what_came_back_counts_again_although_a_copy_was_to_come_to_another_disk
     for _ in range(60):
         house.now_s += RECHECK_S / 20  # What is under way is explained for so long.
         for made in (house.compare(), house.plan(plan_copies)):
+            house.apply(made)
+            house.obey(made)
+    assert Replica(ServerId(2), DiskId(102)) in house.row(chunk_id).replicas
+    assert house.row(chunk_id).holders == (1, 3, 2)
+
+
+@pytest.mark.parametrize("others", [(1, 3), ()])
+@pytest.mark.parametrize("there", [True, False], ids=["also there", "gone since"])
+def test_one_that_was_never_sealed_counts_where_it_lies_although_its_place_is_on_another_disk(
+    others: tuple[int, ...], there: bool
+) -> None:
+    """A copy was to come to another disk of its server, and none did; it compared itself since."""
+    house = Compared()
+    chunk_id = house.chunk((1, 2, 3), holders=(1, 3))
+    row = house.row(chunk_id)
+    come_with(house, 2, 102, 202)
+    house.tables.do(PlaceCopy(chunk_id, row.sealed_index, ServerId(2), DiskId(202), 2))
+    (order,) = house.row(chunk_id).copying
+    house.tables.do(EndCopy(chunk_id, ServerId(2), order.order_index, "its sources are gone"))
+    assert Replica(ServerId(2), DiskId(202)) in house.row(chunk_id).late
+    if not there:
+        come_with(house, 3, 102)
+    house.dead |= {1, 3, 4} - set(others)
+    lies = OpenReplica(
+        ChunkId(chunk_id), row.birth, DiskId(102), LENGTH, "fenced", row.sealed_index
+    )
+    house.listed = {2: {chunk_id: lies}}
+    for _ in range(60):
+        house.now_s += RECHECK_S / 20  # What is under way is explained for so long.
+        for plan in (plan_tally, plan_replication, plan_copies):
+            made = house.compare() if plan is plan_tally else house.plan(plan)
             house.apply(made)
             house.obey(made)
     assert Replica(ServerId(2), DiskId(102)) in house.row(chunk_id).replicas
