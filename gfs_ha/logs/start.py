@@ -47,7 +47,7 @@ class BoundedFileHandler(RotatingFileHandler):
             line = self.format(record) + self.terminator
             length = len(line.encode("utf-8", "backslashreplace"))
             if self._bounded and self._length and self._length + length > self.maxBytes:
-                self.doRollover()
+                self._turn_over()
                 self._length = 0
             self._length += length
             if self.stream is None:  # It could not be opened when it turned over.
@@ -57,19 +57,32 @@ class BoundedFileHandler(RotatingFileHandler):
         except Exception:
             self.handleError(record)
 
+    def _turn_over(self) -> None:
+        """Begin a new file; where the old one cannot be put aside, in its place.
+
+        As where only the file is ours and not its directory: bounded, and the newest lines count.
+        """
+        try:
+            self.doRollover()
+        except OSError as error:
+            self._tell(f"cannot be put aside and begins anew each time it is full: {error}")
+            if self.stream is not None:
+                self.stream.close()
+            self.stream = open(self.baseFilename, "w", encoding=self.encoding, errors=self.errors)
+
     def handleError(self, record: logging.LogRecord) -> None:
-        self._tell(sys.exc_info()[1])
+        self._tell(f"cannot be written: {sys.exc_info()[1]}")
 
     def close(self) -> None:
         try:
             super().close()
         except OSError as error:
-            self._tell(error)
+            self._tell(f"cannot be written: {error}")
 
-    def _tell(self, error: BaseException | None) -> None:
+    def _tell(self, what: str) -> None:
         if not self._told:
             self._told = True
-            print(f"the log {self.baseFilename} cannot be written: {error}", file=sys.stderr)
+            print(f"the log {self.baseFilename} {what}", file=sys.stderr)
 
 
 def start_logging(

@@ -72,6 +72,24 @@ def test_a_log_turns_over_and_stays_bounded(tmp_path: Path) -> None:
     assert "index=199" in path.read_text()
 
 
+def test_a_log_that_cannot_turn_over_keeps_the_newest_lines_and_says_so_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "m1.log"
+    for number in range(1, logs.LOG_FILES_KEPT + 1):  # In the way, as a right that is missing is.
+        (tmp_path / f"m1.log.{number}").mkdir()
+    logs.start_logging("m1", file=path)
+    (handler,) = logging.getLogger().handlers
+    assert isinstance(handler, logs.BoundedFileHandler)
+    handler.maxBytes = 1000
+    for index in range(200):
+        logging.getLogger("x").info("line index=%d", index)
+        assert f"index={index}\n" in path.read_text(), "none is lost"
+        assert path.stat().st_size <= 1000
+    (said,) = capsys.readouterr().err.splitlines()
+    assert str(path) in said and "begins anew" in said
+
+
 def test_a_log_that_cannot_be_written_says_so_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
