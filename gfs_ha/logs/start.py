@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -68,7 +69,9 @@ class BoundedFileHandler(RotatingFileHandler):
             self._tell(f"cannot be put aside and begins anew each time it is full: {error}")
             if self.stream is not None:
                 self.stream.close()
-            self.stream = open(self.baseFilename, "w", encoding=self.encoding, errors=self.errors)
+            with suppress(FileNotFoundError):  # It was put aside, and a new one not opened.
+                os.truncate(self.baseFilename, 0)
+            self.stream = self._open()
 
     def handleError(self, record: logging.LogRecord) -> None:
         self._tell(f"cannot be written: {sys.exc_info()[1]}")
