@@ -168,11 +168,13 @@ class HeartbeatLanes:
         while (left_s := deadline_s - self._runtime.monotonic_s()) > 0 and not self._stopping:
             news = self._outbox.take()
             try:
-                ask(self._leader, self._make_beat(news), left_s)
-                return True
+                reply = ask(self._leader, self._make_beat(news), left_s)
+                if isinstance(reply, HeartbeatReply) and not reply.register_again:
+                    return True
             except GfsError:
-                self._outbox.give_back(news)
-                self._pause(min(left_s, _AGAIN_S))
+                pass  # As good as an answer that took nothing: once more.
+            self._outbox.give_back(news)
+            self._pause(min(left_s, _AGAIN_S))
         return False
 
     def _run(self, on_final: Callable[[GfsError], object]) -> None:

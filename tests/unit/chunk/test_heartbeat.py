@@ -257,6 +257,9 @@ def test_the_last_word_is_a_heartbeat_of_its_own_and_comes_again_if_it_is_lost(
     call.fail(NotLeader("deposed", leader="m2"))
     call, again = registered.next_beat()
     assert again.beat > beat.beat
+    call.reply(HeartbeatReply(EPOCH, register_again=True))  # That leader took nothing of it.
+    call, third = registered.next_beat()
+    assert third.beat > again.beat and not said.done()
     call.reply(HeartbeatReply(EPOCH))
     assert said.result(PATIENCE_S) is True
 
