@@ -21,6 +21,12 @@ LOOPBACK = "loopback"  # Security modes: `none` opens the ports to the network, 
 NONE = "none"
 TLS = "tls"
 _SECURITY_MODES = (LOOPBACK, NONE, TLS)
+# How the bytes of chunks travel with mode `tls`. `auto`: in clear where all servers of a chunk
+# listen on loopback, else encrypted.
+AUTO = "auto"
+ENCRYPT = "encrypt"
+INTEGRITY = "integrity"
+DATA_LEVELS = (AUTO, ENCRYPT, INTEGRITY, NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +114,7 @@ class SettingsConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """One file, checked. `security` is `loopback`, `none` or `tls`."""
+    """One file, checked. `security` is `loopback`, `none` or `tls`; `data` one of DATA_LEVELS."""
 
     path: Path
     cluster: ClusterConfig
@@ -119,6 +125,7 @@ class Config:
     security: str
     tls_directory: Path | None = None  # With mode `tls`: where key and certificates are.
     metrics: MetricsConfig | None = None  # None: it has no such port.
+    data: str = AUTO
 
 
 def find(explicit: str | None, environ: Mapping[str, str], context: str | None = None) -> Path:
@@ -141,7 +148,7 @@ def parse(text: str, path: Path) -> Config:
     root = read_root(text, path)
     root.only("cluster", "master", "chunkserver", "client", "settings", "security", "metrics")
     cluster = _read_cluster(root.table("cluster", required=True))
-    security, tls_directory = _read_security(root, path)
+    security, tls_directory, data = _read_security(root, path)
     return Config(
         path=path,
         cluster=cluster,
@@ -154,6 +161,7 @@ def parse(text: str, path: Path) -> Config:
         security=security,
         tls_directory=tls_directory,
         metrics=_read_metrics(root.table("metrics")) if root.has("metrics") else None,
+        data=data,
     )
 
 
@@ -167,12 +175,16 @@ def check_exposure(config: Config, host: str, insecure: bool, plain: bool = Fals
     _check_host(config, host, insecure, plain)
 
 
-def _check_host(config: Config, host: str, insecure: bool, plain: bool) -> None:
+def is_loopback(host: str) -> bool:
+    """Return whether nobody but this machine reaches what listens there."""
     try:
-        loopback = ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        loopback = host == "localhost"
-    if loopback or (insecure and config.security == NONE):
+        return host == "localhost"
+
+
+def _check_host(config: Config, host: str, insecure: bool, plain: bool) -> None:
+    if is_loopback(host) or (insecure and config.security == NONE):
         return
     if config.security == TLS:
         if insecure or not plain:
@@ -344,17 +356,21 @@ def _read_settings(section: Section) -> SettingsConfig:
     return SettingsConfig(chunk_bytes, goal, min_copies, rule)
 
 
-def _read_security(root: Section, file: Path) -> tuple[str, Path | None]:
+def _read_security(root: Section, file: Path) -> tuple[str, Path | None, str]:
     if isinstance(root.raw("security"), str):
         holder, key = root, "security"  # security = "none", without a table.
     else:
-        holder, key = root.table("security").only("mode", "directory"), "mode"
+        holder, key = root.table("security").only("mode", "directory", "data"), "mode"
     mode = holder.text(key, default=LOOPBACK)
     if mode not in _SECURITY_MODES:
         holder.fail(key, f"{mode!r} is none of {', '.join(_SECURITY_MODES)}")
-    given = holder is not root and holder.has("directory")
+    given = {one for one in ("directory", "data") if holder is not root and holder.has(one)}
     if given and mode != TLS:
-        holder.fail("directory", f"is for mode {TLS!r}, not for {mode!r}")
+        holder.fail(min(given), f"is for mode {TLS!r}, not for {mode!r}")
     if mode != TLS:
-        return mode, None
-    return mode, holder.directory("directory", file) if given else file.absolute().parent / "tls"
+        return mode, None, AUTO
+    data = holder.text("data") if "data" in given else AUTO
+    if data not in DATA_LEVELS:
+        holder.fail("data", f"{data!r} is none of {', '.join(DATA_LEVELS)}")
+    beside = file.absolute().parent / "tls"
+    return mode, holder.directory("directory", file) if "directory" in given else beside, data

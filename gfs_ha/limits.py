@@ -42,6 +42,11 @@ WRITE_BACK_BYTES = 1 * MIB  # D5.
 DATA_HEADER_BYTES_MAX = 4 * KIB
 STREAMS_MAX = 512  # Bulk streams that one chunkserver serves at once.
 
+# Tickets for data ports.
+TICKET_LIFE_S = 300.0
+TICKET_KEY_S = 600.0  # Then a chunkserver makes a new key.
+TICKETS_PER_ANSWER_MAX = 4_096  # Some 25 ms of the leader's door; then they are asked for apart.
+
 # Commands (F5).
 FILES_PER_COMMAND_MAX = 250
 EXTENTS_PER_COMMAND_MAX = 500  # Each is an extent row and a reference row.

@@ -250,6 +250,12 @@ class _ThreadedQueue(Generic[T]):
         return len(self._items)
 
 
+def random_bytes(runtime: Runtime, count: int) -> bytes:
+    """Return so many unpredictable bytes."""
+    words = [runtime.random_u64().to_bytes(8, "big") for _ in range((count + 7) // 8)]
+    return b"".join(words)[:count]
+
+
 class ThreadedRuntime:
     """The real machine. `on_crash(task name, error)` is told of an exception that leaves a task."""
 

@@ -94,7 +94,8 @@ def test_the_keys_told_to_operators_are_the_keys_of_the_configuration(tmp_path: 
     shown: set[str] = set()
     for section, content in tomllib.loads(block.group(1)).items():
         shown |= {section} if isinstance(content, str) else keys_of(section, content)
-    assert told == shown | {"security.mode", "security.directory", "chunkserver.disks"}
+    apart = {"security.mode", "security.directory", "security.data", "chunkserver.disks"}
+    assert told == shown | apart
     several = re.search(r"^# (disks = .*)$", block.group(1), re.MULTILINE)
     assert several is not None
     own = r'directory = "cs1"\n((?:.*\n)*?)capacity.*\nmounted.*\n'

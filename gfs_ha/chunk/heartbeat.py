@@ -313,6 +313,7 @@ class HeartbeatLanes:
             load=self._inventory.load(),
             usage=self._inventory.usage(),
             certificate_until_ms=credentials.until_ms if credentials is not None else 0,
+            ticket_key=self._facts.ticket_key(),
         )
 
     def _list_open(self) -> tuple[OpenReplica, ...]:

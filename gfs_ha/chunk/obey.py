@@ -208,10 +208,10 @@ class Obedience:
     def _line_up(self, epoch: Epoch, order: Order) -> None:
         line = self._waiting.get(order.chunk_id, [])
         running = self._running.get(order.chunk_id)
-        if running is not None and running.order == order:
+        if running is not None and _same(running.order, order):
             return
         for index, (_, other) in enumerate(line):
-            if other == order:
+            if _same(other, order):
                 line[index] = (epoch, order)  # The newer leader wants it too.
                 return
         if self._waiting_count >= WAITING_MAX or self._stopping:
@@ -288,7 +288,8 @@ class Obedience:
             answer = self._carry_out(order, kind)
         except GfsError as error:
             # The leader asks every second; a person wants to hear it once.
-            again = self._failed.get(order.chunk_id) == (order, error.code)
+            failed, code = self._failed.get(order.chunk_id, (None, ""))
+            again = failed is not None and _same(failed, order) and code == error.code
             self._note_failure(order, error)
             logger.log(
                 logging.DEBUG if again else logging.WARNING,
@@ -356,3 +357,10 @@ class Obedience:
             self._replicas.check_disk(chunk_id, order.disk_id)  # It was taken out meanwhile.
             raise
         return ProofAnswer(chunk_id, index, order.length, proof.digest, proof.crc, proof.records)
+
+
+def _same(one: Order, other: Order) -> bool:
+    """Return whether two orders want the same; each time one comes it has other tickets."""
+    if isinstance(one, CreateReplica) and isinstance(other, CreateReplica):
+        return (one.chunk_id, one.order_index) == (other.chunk_id, other.order_index)
+    return one == other

@@ -7,10 +7,12 @@ from typing import Protocol
 
 from gfs_ha.errors import Denied, GfsError, ProtocolError, WrongDirectory
 from gfs_ha.ids import ServerId, StartId
+from gfs_ha.net.ticket_keys import TicketKeys
 from gfs_ha.net.tls import Credentials
 from gfs_ha.protocol.calls import Asked, CallBody, CallReply, Request
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.control import DiskFacts, RegisterServer, ServerRegistered
+from gfs_ha.protocol.tickets import TicketKey
 
 
 class Leader(Protocol):
@@ -34,6 +36,11 @@ class ServerFacts:
     start_id: StartId
     boot_id: int
     credentials: Credentials | None = None
+    ticket_keys: TicketKeys | None = None  # Of a closed cluster.
+
+    def ticket_key(self) -> TicketKey | None:
+        """Return the key that masters are told."""
+        return None if self.ticket_keys is None else self.ticket_keys.newest()
 
 
 def register(
@@ -53,6 +60,7 @@ def register(
         start_id=facts.start_id,
         boot_id=facts.boot_id,
         disks=disks,
+        ticket_key=facts.ticket_key(),
     )
     reply = ask(leader, request, timeout_s)
     if not isinstance(reply, ServerRegistered):

@@ -34,6 +34,7 @@ from gfs_ha.metrics.port import MetricsPort, Watched
 from gfs_ha.net.entry import server_credentials
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.stream_pool import StreamPool
+from gfs_ha.net.ticket_keys import TicketKeys
 from gfs_ha.notify import ServiceNotes, service_notes
 from gfs_ha.pki.names import Role
 from gfs_ha.protocol.codec import Hello
@@ -85,6 +86,7 @@ class Chunkserver:
         self._boot_id = machine.boot_id
         self._start_id = machine.start_id
         self._credentials = machine.credentials
+        self._ticket_keys = TicketKeys(runtime) if machine.credentials is not None else None
         self._requests = machine.requests
         try:
             self._disks = look_at(machine.disks, config.cluster.id, own.name)
@@ -320,6 +322,7 @@ class Chunkserver:
             *(own.name, server_id, own.host, own.port, own.rack, own.machine),
             *(self._start_id, self._boot_id),
             credentials=self._credentials,
+            ticket_keys=self._ticket_keys,
         )
 
     def _pause(self, pause_s: float) -> None:

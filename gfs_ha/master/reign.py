@@ -29,6 +29,7 @@ from gfs_ha.master.planners.queue import RepairQueue
 from gfs_ha.master.planners.walk import TallyWalk
 from gfs_ha.master.repairs import RepairBook
 from gfs_ha.master.replica_checks import ReplicaChecks
+from gfs_ha.master.ticket_office import TicketOffice
 from gfs_ha.protocol.control import HeartbeatReply
 from gfs_ha.protocol.damage import UNREACHABLE
 from gfs_ha.protocol.repair import RepairAllowance
@@ -61,11 +62,18 @@ class Parked:
 class Reign:
     """What the leader of one epoch knows and owes."""
 
-    def __init__(self, epoch: Epoch, elected_s: float, dead_s: float = DEAD_S) -> None:
+    def __init__(
+        self,
+        epoch: Epoch,
+        elected_s: float,
+        dead_s: float = DEAD_S,
+        tickets: TicketOffice | None = None,
+    ) -> None:
         self.epoch = epoch
         self.elected_s = elected_s
         self.observed = Observed(elected_s, dead_s)
         self.orders = OrderBook()
+        self._tickets = tickets  # Outlives the reign.
         self.repairs = RepairBook(elected_s)
         self.garbage = GarbageBook()
         self.checks = ReplicaChecks()
@@ -161,6 +169,8 @@ class Reign:
             self._hung_up.add(server_id)
             return
         orders = self.orders.due(server_id, now_s)
+        if self._tickets is not None:
+            orders = self._tickets.for_orders(server_id, orders)
         to_list = self.repairs.take_to_list(server_id)
         # It counts from when its heartbeat left, so what is said ends no later than the lease.
         left_s = max(0.0, self._leased_until_s.get(server_id, 0.0) - parked.since_s)

@@ -44,6 +44,7 @@ from gfs_ha.master.reign import Reign
 from gfs_ha.master.roles import RoleKeeper
 from gfs_ha.master.state.machine import Machine
 from gfs_ha.master.state.tables import DATABASES as STATE_DATABASES
+from gfs_ha.master.ticket_office import TicketOffice
 from gfs_ha.master.verifier import Verifier
 from gfs_ha.metrics.port import MetricsPort, Watched
 from gfs_ha.net.door import Door
@@ -228,6 +229,7 @@ class MasterServer:
         if self._entry.credentials is not None:
             watch = CertificateWatch(self._entry.credentials, self._facts_of_all, self._runtime)
             self._desk.certificates = watch
+            self._desk.tickets = TicketOffice(self._runtime, config.data)
         self._roles = RoleKeeper(self._desk, self._make_reign)
         self.housekeeper = Housekeeper(self._desk, self._roles, self._every_minute)
         self._desk.metrics = self._metrics.page
@@ -262,7 +264,8 @@ class MasterServer:
         own = self._desk.config.master
         assert own is not None, "the file of a master"
         epoch = Epoch(self._desk.incarnation, term)
-        return Reign(epoch, self._runtime.monotonic_s(), own.dead_after_s)
+        now_s, tickets = self._runtime.monotonic_s(), self._desk.tickets
+        return Reign(epoch, now_s, own.dead_after_s, tickets)
 
     def _space_low(self) -> bool:
         stats = self._kv.stats()

@@ -31,6 +31,7 @@ from gfs_ha.protocol.reports import ReportReply, ReportRequest
 from gfs_ha.protocol.scrub import ScrubReply, ScrubRequest
 from gfs_ha.protocol.server_modes import ServerModeReply, ServerModeRequest
 from gfs_ha.protocol.servers import ServersReply, ServersRequest
+from gfs_ha.protocol.tickets import TicketReply, TicketRequest
 from gfs_ha.protocol.usage import UsageReply, UsageRequest
 
 HELLO_METHOD = 0
@@ -63,6 +64,7 @@ Request = (
     | UsageRequest
     | ExtentMutation
     | AppendRequest
+    | TicketRequest
 )
 Reply = (
     MetadataReply
@@ -89,6 +91,7 @@ Reply = (
     | UsageReply
     | ExtentReply
     | AppendReply
+    | TicketReply
 )
 
 

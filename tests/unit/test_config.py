@@ -181,6 +181,20 @@ def test_tls_names_the_directory_of_key_and_certificates() -> None:
         config.parse(GOOD + '[security]\nmode = "none"\ndirectory = "x"\n', Path("x"))
 
 
+def test_how_the_bytes_of_chunks_travel_is_said_with_tls_alone() -> None:
+    assert config.parse('security = "tls"\n' + GOOD, Path("x")).data == config.AUTO
+    for level in config.DATA_LEVELS:
+        table = GOOD + f'[security]\nmode = "tls"\ndata = "{level}"\n'
+        read = config.parse(table, Path("/etc/gfs/m1.toml"))
+        assert (read.data, read.tls_directory) == (level, Path("/etc/gfs/tls"))
+    for text, said in (
+        ('mode = "tls"\ndata = "some"\n', r"security\.data: 'some' is none of auto, encrypt"),
+        ('mode = "none"\ndata = "encrypt"\n', r"security\.data: is for mode 'tls'"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            config.parse(GOOD + "[security]\n" + text, Path("x"))
+
+
 def test_with_tls_the_network_is_open_to_what_speaks_it() -> None:
     read = config.parse('security = "tls"\n' + GOOD, Path("x"))
     config.check_exposure(read, "0.0.0.0", insecure=False)

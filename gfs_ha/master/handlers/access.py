@@ -35,6 +35,7 @@ from gfs_ha.protocol import (
     server_modes,
     servers,
     state_checks,
+    tickets,
     usage,
 )
 from gfs_ha.protocol.codec import Hello
@@ -88,6 +89,8 @@ ALLOWED: dict[type, frozenset[Role]] = {
     metadata.FinishChunk: _WRITERS,
     metadata.ReleaseChunks: _WRITERS,
     extents.MoveReferences: _SERVERS,
+    # For what, is looked at by the handler (tickets.py).
+    tickets.GetTickets: _WRITERS,
     # A chunkserver speaks for itself only, see `admit`.
     control.RegisterServer: _SERVERS,
     control.Heartbeat: _SERVERS,

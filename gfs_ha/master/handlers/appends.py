@@ -25,6 +25,7 @@ from gfs_ha.master.complaints import take_complaint
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.growing import file_tail
+from gfs_ha.master.handlers.tickets import tail_tickets
 from gfs_ha.master.planners.plan import cluster_ms
 from gfs_ha.master.planners.primaries import why_over
 from gfs_ha.master.primaries_heard import primary_heard
@@ -153,7 +154,7 @@ def _granted(
     now_ms = cluster_ms(view.counters(), now_s - reign.elected_s)
     return AppendGrant(
         inode_id=inode_id,
-        tail=file_tail(desk, view, tail, chunk),
+        tail=tail_tickets(desk, slot, file_tail(desk, view, tail, chunk), chunk, appends=True),
         capacity=chunk.capacity,
         durability=chunk.durability,
         lease_ms=max(0, lease.until_ms - now_ms),

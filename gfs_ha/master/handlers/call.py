@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from gfs_ha.errors import GfsError
 from gfs_ha.ids import SessionId
 from gfs_ha.net.network import Deferred
+from gfs_ha.pki.names import PeerName
 from gfs_ha.protocol.calls import AsOf
 from gfs_ha.protocol.codec import Word, encode, failure
 from gfs_ha.runtime import Runtime
@@ -60,6 +62,7 @@ class Call:
         self._missing = count
         self._begun_s = runtime.monotonic_s()
         self.deadline_s = self._begun_s + timeout_s
+        self.peer: PeerName | None = None  # Who asks, by the certificate.
         self.deferred = Deferred(timeout_s + _GRACE_S)
 
     def left_s(self) -> float:
@@ -113,7 +116,7 @@ class Call:
 class Slot:
     """One request's place in a call, and whose request it is."""
 
-    __slots__ = ("_call", "_position", "sequence", "session_id", "window_start")
+    __slots__ = ("_call", "_position", "dress", "sequence", "session_id", "window_start")
 
     def __init__(
         self, call: Call, position: int, session_id: SessionId, sequence: int, window_start: int
@@ -123,6 +126,13 @@ class Slot:
         self.session_id = session_id
         self.sequence = sequence
         self.window_start = window_start
+        # What is added to an encoded reply: recorded ones lack what is for this moment alone.
+        self.dress: Callable[[bytes], bytes] | None = None
+
+    @property
+    def peer(self) -> PeerName | None:
+        """Return who asks, as the certificate says; None without one."""
+        return self._call.peer
 
     def left_s(self) -> float:
         """Return the seconds until the call's deadline, at least 0."""
@@ -147,6 +157,8 @@ class Slot:
 
     def reply_encoded(self, reply: bytes) -> bool:
         """Answer the request with what is already encoded. Thread-safe."""
+        if self.dress is not None:
+            reply = self.dress(reply)
         return self._call.fill(self._position, reply)
 
     def fail(self, error: GfsError) -> bool:

@@ -22,6 +22,7 @@ from gfs_ha.master.complaints import take_complaint
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.mutations import propose_for_client, refuse_unless_answered
+from gfs_ha.master.handlers.tickets import dress_allocated
 from gfs_ha.master.placement import Wanted
 from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.roster import roster
@@ -42,6 +43,7 @@ _REASON_BYTES_MAX = 255
 def allocate_chunk(desk: Desk, request: AllocateChunk, slot: Slot) -> None:
     """Choose servers for a new chunk and propose it (C1, G6)."""
     reign = desk.leading()
+    dress_allocated(desk, slot)
     if not 0 <= request.goal <= GOAL_MAX or len(request.failed) > SERVERS_MAX:
         raise InvalidArgument(f"a chunk has 1 to {GOAL_MAX} copies, not {request.goal}")
     if request.rule:

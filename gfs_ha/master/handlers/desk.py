@@ -17,6 +17,7 @@ from gfs_ha.master.raft.contract import RaftStatus
 from gfs_ha.master.recount import Recounter
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.sealer import Sealer
+from gfs_ha.master.ticket_office import TicketOffice
 from gfs_ha.master.verifier import Verifier
 from gfs_ha.net.http_port import Page
 from gfs_ha.net.served import ServedCounter
@@ -49,6 +50,7 @@ class Desk:
     metrics: Callable[[], Page | Future[Page]] | None = None  # What there is to measure.
     certificates: CertificateWatch | None = None
     requests: RequestLog | None = None  # What is told of requests; nothing in simulations.
+    tickets: TicketOffice | None = None  # Where peers show certificates.
     calls: ServedCounter = field(init=False)
     usage: UsageBook = field(init=False)
     _leader: str = ""

@@ -159,6 +159,7 @@ class Dispatcher:
         if parked and self._desk.requests is not None:
             self._desk.requests.beat(client)
         call = Call(self._desk.runtime, len(asked), timeout_s, dated_by, meter)
+        call.peer = connection.certificate
         reading = Reading(self._desk, call, told.terms)
         with traced(trace_id):
             for position, one in enumerate(asked):

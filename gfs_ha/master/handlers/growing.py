@@ -8,7 +8,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from gfs_ha.ids import ServerId
+from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.tickets import tail_tickets
 from gfs_ha.master.state.locations import LocationReader
 from gfs_ha.master.state.records import Chunk
 from gfs_ha.master.state.tables import TAILS_BY_DIRECTORY, below, id_key, read_pair
@@ -52,7 +54,7 @@ def listed_with_growth(desk: Desk, view: View, path: str, page: Listing) -> List
     return replace(page, entries=entries)
 
 
-def opened_with_tail(desk: Desk, view: View, opened: FileOpened) -> FileOpened:
+def opened_with_tail(desk: Desk, view: View, opened: FileOpened, slot: Slot) -> FileOpened:
     """Return a pinned content with its open tail, which comes with the last extents."""
     status = opened.status
     tail = tail_of(view, status.inode_id)
@@ -61,7 +63,10 @@ def opened_with_tail(desk: Desk, view: View, opened: FileOpened) -> FileOpened:
     grown = replace(opened, status=with_growth(desk, view, status))
     chunk = view.chunk(tail.chunk_id)
     assert chunk is not None, f"the tail {tail.chunk_id:#x} is not there"
-    return grown if opened.more else replace(grown, tail=file_tail(desk, view, tail, chunk))
+    if opened.more:
+        return grown
+    told = tail_tickets(desk, slot, file_tail(desk, view, tail, chunk), chunk, appends=False)
+    return replace(grown, tail=told)
 
 
 def known_length(desk: Desk, tail: Tail) -> int:

@@ -16,6 +16,7 @@ from gfs_ha.master.handlers.growing import (
     opened_with_tail,
     with_growth,
 )
+from gfs_ha.master.handlers.tickets import to_read
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.metadata import (
     ChunkLocations,
@@ -51,10 +52,10 @@ def list_directory(desk: Desk, view: View, request: ListDirectory, slot: Slot) -
 def open_file(desk: Desk, view: View, request: OpenFile, slot: Slot) -> FileOpened:
     """Return a pinned content and where it lies."""
     opened = view.open_file(request.path, request.offset, min(request.limit, LIST_PAGE_MAX))
-    opened = opened_with_tail(desk, view, opened)
+    opened = opened_with_tail(desk, view, opened, slot)
     if not request.offset:
         slot.concerns(opened.status.size)
-    return replace(opened, chunks=with_liveness(desk, opened.chunks))
+    return replace(opened, chunks=to_read(desk, slot, with_liveness(desk, opened.chunks)))
 
 
 def read_extents(desk: Desk, view: View, request: ReadExtents, slot: Slot) -> FileOpened:
@@ -63,15 +64,15 @@ def read_extents(desk: Desk, view: View, request: ReadExtents, slot: Slot) -> Fi
     opened = view.read_extents(
         request.inode_id, pinned, request.offset, min(request.limit, LIST_PAGE_MAX)
     )
-    opened = opened_with_tail(desk, view, opened)
-    return replace(opened, chunks=with_liveness(desk, opened.chunks))
+    opened = opened_with_tail(desk, view, opened, slot)
+    return replace(opened, chunks=to_read(desk, slot, with_liveness(desk, opened.chunks)))
 
 
 def locate(desk: Desk, view: View, request: Locate, slot: Slot) -> Located:
     """Return where chunks lie now."""
     if len(request.chunk_ids) > LOCATE_MAX:
         raise InvalidArgument(f"{len(request.chunk_ids)} chunks in one question; at most 1000")
-    return Located(with_liveness(desk, view.locate(request.chunk_ids)))
+    return Located(to_read(desk, slot, with_liveness(desk, view.locate(request.chunk_ids))))
 
 
 def renew(desk: Desk, view: View, request: Renew, slot: Slot) -> Done:

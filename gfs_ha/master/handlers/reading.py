@@ -36,6 +36,7 @@ from gfs_ha.master.handlers import (
     scrub,
     server_detail,
     server_modes,
+    tickets,
     usage,
 )
 from gfs_ha.master.handlers.call import Call, Slot
@@ -60,6 +61,7 @@ from gfs_ha.protocol.placement import ExplainNewPlacement, ExplainPlacement
 from gfs_ha.protocol.policy import GetPolicy
 from gfs_ha.protocol.rebalance import GetRebalance
 from gfs_ha.protocol.server_modes import ListPlaces
+from gfs_ha.protocol.tickets import GetTickets
 from gfs_ha.protocol.usage import GetUsage
 
 logger = logging.getLogger(__name__)
@@ -115,6 +117,7 @@ READS: dict[type, Read] = ANYWHERE | {
     ListDisks: disks.list_disks,
     garbage.GetGarbage: gc.get_garbage,
     garbage.RunGarbage: gc.run_garbage,
+    GetTickets: tickets.get_tickets,
 }
 
 # What is asked of a cluster whose first leader has not written its settings yet.

@@ -200,6 +200,8 @@ def _remove_chunkserver(desk: Desk, request: RemoveChunkserver, slot: Slot) -> N
 
     def removed() -> None:
         reign.observed.forget(server_id)
+        if desk.tickets is not None:
+            desk.tickets.forget(server_id)
         slot.reply(removed_by(step))
 
     def forgotten() -> None:

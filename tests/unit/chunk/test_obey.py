@@ -27,6 +27,7 @@ from gfs_ha.limits import BLOCK_BYTES
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.net.streams import TcpStreams
 from gfs_ha.protocol.control import (
+    CopySource,
     CreateReplica,
     DeleteReplica,
     FenceAnswer,
@@ -41,6 +42,7 @@ from gfs_ha.protocol.control import (
 )
 from gfs_ha.protocol.data import ChunkKind, Durability
 from gfs_ha.protocol.grid import part_crcs
+from gfs_ha.protocol.tickets import OperationPass
 from gfs_ha.runtime import ThreadedRuntime
 
 RUNTIME = ThreadedRuntime()
@@ -239,6 +241,17 @@ def test_the_same_order_is_taken_once_and_keeps_the_newest_leader(server: Server
     order = FenceReplica(chunk, BIRTH, LogIndex(5), 0)
     for epoch in (EPOCH, EPOCH, Epoch(1, 4)):
         server.obedience.take(epoch, [order])
+    server.obedience.start()
+    assert len(server.answers(1)) == 1
+    assert server.obedience.stop(20)
+    assert not server.outbox.waiting()
+
+
+def test_an_order_is_the_same_with_the_tickets_of_the_next_second(server: Server) -> None:
+    for secret in (b"1", b"2"):
+        chain = (CopySource(ServerId(5), "h", 7300, ticket=secret),)
+        order = create_order(chain=chain, pass_=OperationPass(secret * 32, 2, 1000))
+        server.obedience.take(EPOCH, [order])
     server.obedience.start()
     assert len(server.answers(1)) == 1
     assert server.obedience.stop(20)

@@ -12,7 +12,7 @@ from gfs_ha.master.handlers.access import ALLOWED, check_hello
 from gfs_ha.master.handlers.dispatch import LED
 from gfs_ha.master.handlers.reading import READS
 from gfs_ha.pki.names import PeerName, Role
-from gfs_ha.protocol import append, control, live, metadata, reports, server_modes
+from gfs_ha.protocol import append, control, live, metadata, reports, server_modes, tickets
 from gfs_ha.protocol.calls import Request
 from gfs_ha.protocol.codec import Hello
 
@@ -38,6 +38,7 @@ def test_a_chunkserver_does_only_what_chunkservers_do() -> None:
         *(metadata.OpenSession, metadata.CloseSession, metadata.AllocateChunk),
         *(metadata.FinishChunk, metadata.ReleaseChunks),
         next(kind for kind in ALLOWED if kind.__name__ == "MoveReferences"),
+        tickets.GetTickets,
     }
 
 

@@ -1,0 +1,221 @@
+"""Tickets from real masters: with every answer that names places, for whom may have them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from closed_trio import ClosedTrio, KeyedServer
+from growing import grant, made
+from test_chunks import put
+from trio import CALL_S, Client, wait_until
+
+from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.limits import DEAD_MIN_S, MIB, TICKET_LIFE_S
+from gfs_ha.net.leader import LeaderLink
+from gfs_ha.protocol.append import AppendGrant
+from gfs_ha.protocol.calls import Asked
+from gfs_ha.protocol.codec import Failure
+from gfs_ha.protocol.control import CopyReplica, CreateReplica
+from gfs_ha.protocol.metadata import AllocateChunk, ChunkAllocated, Locate, OpenFile, Remove
+from gfs_ha.protocol.tickets import GetTickets, Level, Right, TicketsGiven
+
+
+@pytest.fixture
+def trio(tmp_path: Path) -> Iterator[ClosedTrio]:
+    cluster = ClosedTrio(tmp_path)
+    cluster.dead_after_s = DEAD_MIN_S
+    try:
+        cluster.start(bootstrap=True)
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture
+def servers(trio: ClosedTrio, client: Client) -> list[KeyedServer]:
+    """Four chunkservers of which each has told its key."""
+    racks = ("r1", "r1", "r2", "r2")
+    started = [KeyedServer(trio, f"cs{n}", rack) for n, rack in enumerate(racks, start=1)]
+    for one in started:
+        one.copies = True
+        one.start()
+    wait_until(lambda: all(one.beats > 1 for one in started), "the first heartbeats")
+    return started
+
+
+def with_id(servers: list[KeyedServer], server_id: ServerId) -> KeyedServer:
+    return next(one for one in servers if one.server_id == server_id)
+
+
+def check(servers: list[KeyedServer], answer: Any, rights: Right, limit: int) -> None:
+    """Fail unless every place of an answer has a ticket for just that."""
+    assert answer.pass_ is not None and answer.pass_.life_ms == TICKET_LIFE_S * 1000
+    for place in answer.replicas:
+        server = with_id(servers, place.server_id)
+        facts = server.opened(place.ticket)
+        assert (facts.chunk_id, facts.birth) == (answer.chunk_id, answer.birth)
+        assert (facts.rights, facts.byte_limit, facts.level) == (rights, limit, Level.ENCRYPT)
+        assert (facts.client, facts.secret) == ("tester", answer.pass_.secret)
+        left_ms = facts.ends_ms - server.keys.now_ms()
+        assert 0 < left_ms <= TICKET_LIFE_S * 1000
+
+
+def test_who_writes_and_who_reads_gets_tickets_for_just_that(
+    client: Client, servers: list[KeyedServer]
+) -> None:
+    asked = client.asked(AllocateChunk())
+    (allocated,) = client.send(asked)
+    assert isinstance(allocated, ChunkAllocated), allocated
+    check(servers, allocated, Right.PUSH, MIB)
+    # What was recorded bears none: asked again it gets other ones.
+    (again,) = client.send(asked)
+    check(servers, again, Right.PUSH, MIB)
+    assert again.chunk_id == allocated.chunk_id
+    assert again.pass_.secret != allocated.pass_.secret
+
+    written = put(client, servers, "/file", 1000)
+    opened = client.ask(OpenFile("/file"))
+    check(servers, opened.chunks[0], Right.READ, 1000)
+    (located,) = client.ask(Locate((written.chunk_id,))).chunks
+    check(servers, located, Right.READ, 1000)
+
+
+def test_who_appends_gets_a_ticket_for_that_and_the_primary_one_for_its_chain(
+    client: Client, servers: list[KeyedServer]
+) -> None:
+    made(client)
+    granted = grant(client)
+    check(servers, granted.tail, Right.READ | Right.APPEND, granted.capacity)
+    check(servers, client.ask(OpenFile("/log")).tail, Right.READ, granted.capacity)
+    head, *below = [with_id(servers, one.server_id) for one in granted.tail.replicas]
+    order = next(one for one in head.orders if isinstance(one, CreateReplica))
+    assert order.pass_ is not None and order.chunk_id == granted.tail.chunk_id
+    for server, hop in zip(below, order.chain, strict=True):
+        facts = server.opened(hop.ticket)
+        assert (facts.rights, facts.secret) == (Right.RECORDS, order.pass_.secret)
+        assert facts.client == f"chunkserver {head.server_id}"
+    assert not any(one.pass_ for one in below[0].orders if isinstance(one, CreateReplica))
+
+
+def test_a_copy_that_is_ordered_comes_with_tickets_to_read_its_sources(
+    client: Client, servers: list[KeyedServer]
+) -> None:
+    chunk = put(client, servers, "/file", 1000)
+    chain = [one for one in servers if chunk.chunk_id in one.replicas]
+    (spare,) = [one for one in servers if one not in chain]
+    chain[0].stop()
+
+    def ordered() -> CopyReplica | None:
+        return next((one for one in spare.orders if isinstance(one, CopyReplica)), None)
+
+    order = wait_until(ordered, "a copy")
+    assert order.pass_ is not None and order.sources
+    for source in order.sources:
+        facts = with_id(servers, source.server_id).opened(source.ticket)
+        assert (facts.chunk_id, facts.rights, facts.byte_limit) == (chunk.chunk_id, 1, 1000)
+
+
+def test_another_leader_gives_tickets_as_soon_as_it_hears_the_servers(
+    trio: ClosedTrio, client: Client, servers: list[KeyedServer]
+) -> None:
+    put(client, servers, "/file", 1000)
+    trio.stop(trio.leader())
+
+    def covered() -> bool:
+        opened = client.ask(OpenFile("/file"))
+        places = () if isinstance(opened, Failure) else opened.chunks[0].replicas
+        return len(places) == 3 and all(place.ticket and place.live for place in places)
+
+    wait_until(covered, "tickets of the new leader")
+    check(servers, client.ask(OpenFile("/file")).chunks[0], Right.READ, 1000)
+    check(servers, client.ask(AllocateChunk()), Right.PUSH, MIB)
+
+
+def ask(link: LeaderLink, request: GetTickets) -> Any:
+    return link.call((Asked(request),), CALL_S)[0]
+
+
+def refusal(answer: Any) -> str:
+    assert isinstance(answer, Failure), answer
+    return f"{answer.error}: {answer.message}"
+
+
+def test_who_asks_for_tickets_gets_those_that_are_his(
+    trio: ClosedTrio, client: Client, servers: list[KeyedServer]
+) -> None:
+    chunk = put(client, servers, "/file", 1000)
+    made(client)
+    granted: AppendGrant = grant(client)
+    open_chunk: ChunkAllocated = client.ask(AllocateChunk())
+    everybody = tuple(one.server_id for one in servers)
+
+    def wants(chunk_id: ChunkId, rights: Right) -> GetTickets:
+        return GetTickets(chunk_id, int(rights), everybody)
+
+    def holds(answer: Any, rights: Right, limit: int, count: int = 3) -> None:
+        assert isinstance(answer, TicketsGiven), answer
+        assert len(answer.tickets) == count
+        for server_id, ticket in answer.tickets:
+            facts = with_id(servers, server_id).opened(ticket)
+            assert (facts.rights, facts.byte_limit) == (rights, limit)
+            assert facts.secret == answer.pass_.secret
+
+    # A client: what it may read, what it claims, and nothing of what servers do among themselves.
+    holds(client.ask(wants(chunk.chunk_id, Right.READ)), Right.READ, 1000)
+    holds(client.ask(wants(open_chunk.chunk_id, Right.PUSH)), Right.PUSH, MIB)
+    tail = granted.tail.chunk_id
+    holds(client.ask(wants(tail, Right.APPEND)), Right.APPEND, granted.capacity)
+    stranger = Client(trio)
+    for who, request, said in (
+        (stranger, wants(open_chunk.chunk_id, Right.PUSH), "NotClaimed"),
+        (client, wants(chunk.chunk_id, Right.PUSH), "NotClaimed"),
+        (client, wants(chunk.chunk_id, Right.APPEND), "Denied: client tester may not append"),
+        (client, wants(tail, Right.RECORDS), "Denied: client tester does not order the appends"),
+        (client, wants(ChunkId(0), Right.LOG), "Denied: client tester may not read logs"),
+        (client, wants(ChunkId(99), Right.READ), "UnknownChunk"),
+        (client, GetTickets(tail, 0, everybody), "InvalidArgument"),
+        (client, GetTickets(tail, 64, everybody), "InvalidArgument"),
+        (client, GetTickets(tail, 1, ()), "InvalidArgument"),
+        (client, GetTickets(tail, 1, (ServerId(77),)), "Busy"),
+    ):
+        assert said in refusal(who.ask(request))
+
+    # A chunkserver: the chain of a tail that it leads, and no more.
+    head = with_id(servers, granted.tail.primary)
+    other = next(one for one in servers if one is not head)
+    own, foreign = (trio.link("chunkserver", one.name) for one in (head, other))
+    holds(ask(own, wants(tail, Right.RECORDS)), Right.RECORDS, granted.capacity)
+    assert "does not order the appends" in refusal(ask(foreign, wants(tail, Right.RECORDS)))
+    for right in (Right.READ, Right.APPEND, Right.PUSH, Right.LOG):
+        assert "Denied" in (said := refusal(ask(own, wants(tail, right)))) or "NotClaimed" in said
+
+    # An operator: log lines of every server, and nothing else with them.
+    admin = trio.link("admin", "root")
+    holds(ask(admin, wants(ChunkId(0), Right.LOG)), Right.LOG, 0, count=4)
+    assert "InvalidArgument" in refusal(ask(admin, wants(tail, Right.LOG)))
+    both = wants(ChunkId(0), Right.LOG | Right.READ)
+    assert "InvalidArgument" in refusal(ask(admin, both))
+
+    client.ask(Remove("/file"))
+    wait_until(
+        lambda: "UnknownChunk" in str(client.ask(wants(chunk.chunk_id, Right.READ))), "its end"
+    )
+
+
+def test_a_server_that_is_to_copy_a_chunk_may_ask_for_it_and_no_other(
+    trio: ClosedTrio, client: Client, servers: list[KeyedServer]
+) -> None:
+    chunk = put(client, servers, "/file", 1000)
+    chain = [one for one in servers if chunk.chunk_id in one.replicas]
+    (spare,) = [one for one in servers if one not in chain]
+    spare.deaf = True  # It is at it.
+    chain[0].stop()
+    request = GetTickets(chunk.chunk_id, int(Right.READ), tuple(one.server_id for one in chain[1:]))
+    wait_until(lambda: any(isinstance(o, CopyReplica) for o in spare.orders), "the order")
+    given = ask(trio.link("chunkserver", spare.name), request)
+    assert isinstance(given, TicketsGiven) and len(given.tickets) == 2, given
+    told = refusal(ask(trio.link("chunkserver", chain[1].name), request))
+    assert "was not ordered to copy" in told
