@@ -375,14 +375,10 @@ def test_what_stays_within_a_server_takes_its_time_too() -> None:
     items = (fill("cs1", 500), fill("cs2", 7))
     coming = rooms.coming(DrainPlan(items, ("cs1",), 2, 3_507, 0, 0, (), (), 0, 2, True))
     assert coming == {"cs1": 3_500, "cs2": 7}
-    assert least_eta_ms(RepairBudgetReport(0, 1_000, 2, 9), coming) == 3_500, (
-        "by the server that takes most"
-    )
-    assert least_eta_ms(RepairBudgetReport(100, 1_000, 2, 9), coming) == 35_070, (
-        "or by what all may take together"
-    )
-    assert least_eta_ms(RepairBudgetReport(0, 1_000, 2, 9), {"cs1": 1}) == 1, (
-        "less than a moment is no nothing"
-    )
-    assert least_eta_ms(RepairBudgetReport(0, 0, 2, 9), coming) == -1, "nothing limits it"
-    assert least_eta_ms(RepairBudgetReport(0, 0, 2, 9), {}) == 0
+    server, both = RepairBudgetReport(0, 1_000, 2, 9), RepairBudgetReport(100, 1_000, 2, 9)
+    free = RepairBudgetReport(0, 0, 2, 9)
+    assert least_eta_ms(server, coming) == 3_500, "by the server that takes most"
+    assert least_eta_ms(both, coming) == 35_070, "or by what all may take together"
+    assert least_eta_ms(server, {"cs1": 1}) == 1, "less than a moment is not nothing"
+    assert least_eta_ms(free, coming) == -1, "nothing limits it"
+    assert least_eta_ms(free, {}) == 0

@@ -55,6 +55,8 @@ def test_a_job_is_seen_paused_and_ended_and_that_is_final(
         return gfsctl.ok("admin", "jobs", "ls").out.decode()
 
     wait_until(lambda: "outside its window" in said(), "why the job waits")
+    row = gfsctl.ok("admin", "jobs", "show", waiting.id, "-o", "json").json["items"][0]
+    assert "outside its window" in row["waits"] and row["eta_ms"] == -1, "nobody knows its end"
     shown = gfsctl.ok("admin", "jobs", "show", waiting.id).out.decode()
     assert "rebalance" in shown and "ann@ops1" in shown and "the leader's clock" in shown
     assert waiting.id in gfsctl.ok("admin", "rebalance", "status").out.decode()
