@@ -165,10 +165,11 @@ def status(session: Session, directory: str | None) -> None:
                 "role": member.role,
                 "state": member.state,
                 "pid": member.pid or None,
-                "port": member.port,
+                "port": member.port or None,
                 "rack": member.rack or None,
                 "log": str(member.log),
                 "metrics_port": member.metrics_port or None,
+                "error": member.error or None,
             }
             for member in members
         ]
@@ -178,10 +179,11 @@ def status(session: Session, directory: str | None) -> None:
     else:
         output.write_lines(
             f"{one.name:<6} {one.role:<12} {one.state:<8} "
-            f"{'pid ' + str(one.pid) if one.pid else '-':<12} port {one.port:<6} "
+            f"{'pid ' + str(one.pid) if one.pid else '-':<12} port {one.port or '-':<6} "
             f"{one.rack or '-':<4} {one.log}"
             for one in members
         )
+        output.write_lines(f"{one.name}: {printable(one.error)}" for one in members if one.error)
         running = sum(member.state == RUNNING for member in members)
         output.write_lines([f"{running} of {len(members)} running in {cluster.directory}"])
 

@@ -12,14 +12,25 @@ from pathlib import Path
 
 from gfs_ha.errors import (
     Busy,
+    ConfigError,
     DeadlineExceeded,
     NotFound,
     PortTaken,
     PreconditionFailed,
     UsageError,
+    WrongDirectory,
 )
 from gfs_ha.local import launcher, processes
-from gfs_ha.local.layout import HOST, MASTER, Home, Layout, Member, Plan, default_directory
+from gfs_ha.local.layout import (
+    HOST,
+    MASTER,
+    Home,
+    Layout,
+    Member,
+    Plan,
+    default_directory,
+    read_member,
+)
 from gfs_ha.local.ports import choose_ports
 from gfs_ha.local.processes import Process
 from gfs_ha.local.ready import wait_serving
@@ -48,6 +59,7 @@ class MemberStatus:
     rack: str
     log: Path
     metrics_port: int = 0  # 0: it has none.
+    error: str = ""  # What is wrong with its configuration; then port and rack are not known.
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,32 +158,16 @@ class LocalCluster:
         """Return every process of the cluster, masters first; nothing when there is none."""
         if not self._layout.exists():
             return ()
-        found = []
-        for member in self._layout.members():
-            process = launcher.find(member.home)
-            state = STOPPED if process is None else PAUSED if process.paused() else RUNNING
-            found.append(
-                MemberStatus(
-                    member.name,
-                    member.role,
-                    state,
-                    process.pid if process else 0,
-                    member.port,
-                    member.rack,
-                    member.home.files.log,
-                    member.metrics_port,
-                )
-            )
-        return tuple(found)
+        return tuple(_status_of(home) for home in self._layout.homes())
 
     def kill(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal to one process, wait for what it does, and return the pid.
 
-        After SIGKILL and SIGTERM the process is gone, after SIGSTOP it stands still.
-        Raises: NotFound for an unknown name or one that does not run; DeadlineExceeded.
+        After SIGKILL and SIGTERM the process is gone, after SIGSTOP it stands still. No
+        configuration is read. Raises: NotFound for an unknown name or one that does not run;
+        DeadlineExceeded.
         """
-        member = self.member(name)
-        process = launcher.find(member.home)
+        process = launcher.find(self._home(name))
         if process is None or not process.send(number):
             raise NotFound(f"{name} does not run")
         if number == signal.SIGSTOP:
@@ -192,7 +188,7 @@ class LocalCluster:
 
         With `wait` it serves its port on return (a master may not have a leader yet).
         Raises: NotFound; PreconditionFailed (it is paused); the error that it ended with;
-        DeadlineExceeded.
+        ConfigError; DeadlineExceeded.
         """
         member = self.member(name)
         with self._locked():
@@ -257,14 +253,21 @@ class LocalCluster:
         return {"GFS_CONFIG": str(self._layout.client_config)}
 
     def member(self, name: str) -> Member:
-        """Return what is configured under a name. Raises: NotFound."""
-        members = self._layout.members() if self._layout.exists() else ()
-        for member in members:
-            if member.name == name:
-                return member
-        if not members:
+        """Return what is configured under a name; reads its own file only.
+
+        Raises: NotFound, ConfigError.
+        """
+        return read_member(self._home(name))
+
+    def _home(self, name: str) -> Home:
+        """Return the directory of a process. Raises: NotFound."""
+        homes = self._layout.homes() if self._layout.exists() else ()
+        for home in homes:
+            if home.name == name:
+                return home
+        if not homes:
             raise NotFound(f"there is no local cluster in {self.directory}; `gfsctl local up`")
-        known = ", ".join(one.name for one in members)
+        known = ", ".join(one.name for one in homes)
         raise NotFound(f"there is no process {name!r} here; there are {known}")
 
     # Below: the lock is held ------------------------------------------------------------------
@@ -366,6 +369,19 @@ class LocalCluster:
                 if not claim or self._layout.holds(file.fileno()):
                     yield
                     return
+
+
+def _status_of(home: Home) -> MemberStatus:
+    """Return a process; also of one whose configuration is wrong, since it may well run."""
+    process = launcher.find(home)
+    state = STOPPED if process is None else PAUSED if process.paused() else RUNNING
+    pid, log = process.pid if process else 0, home.files.log
+    try:
+        member = read_member(home)
+    except (ConfigError, WrongDirectory, NotFound) as error:
+        return MemberStatus(home.name, home.role, state, pid, 0, "", log, error=error.message)
+    where = (member.port, member.rack, log, member.metrics_port)
+    return MemberStatus(member.name, member.role, state, pid, *where)
 
 
 def _try_lock(number: int) -> bool:

@@ -96,6 +96,11 @@ class Home:
         return self.directory.name
 
     @property
+    def role(self) -> str:
+        """Return the role that the name says; the configuration says it, too."""
+        return next(role for role, named in _HOME_NAMES.items() if named.fullmatch(self.name))
+
+    @property
     def config_path(self) -> Path:
         return self.directory / CONFIG_NAME
 
@@ -221,7 +226,7 @@ class Layout:
         name = f"m{max(numbers) + 1}"
         text = _with_master(self.client_config.read_text(encoding="utf-8"), old, name, ports)
         self._write_member(name, text + _master_text(name, ports[2]))
-        return _read_member(Home(self.directory / name))
+        return read_member(Home(self.directory / name))
 
     def put_in_place(self, old: str, new: Member) -> None:
         """Write the new master into all configurations, and forget the old one and its data."""
@@ -249,7 +254,7 @@ class Layout:
 
     def members(self) -> tuple[Member, ...]:
         """Return the processes, masters first. Raises: ConfigError for a damaged configuration."""
-        return tuple(_read_member(home) for home in self.homes())
+        return tuple(read_member(home) for home in self.homes())
 
     def homes(self) -> tuple[Home, ...]:
         """Return the directories of the processes, masters first; reads no configuration."""
@@ -278,7 +283,8 @@ class Layout:
         _replace(directory / CONFIG_NAME, text)
 
 
-def _read_member(home: Home) -> Member:
+def read_member(home: Home) -> Member:
+    """Return a process as its own configuration says. Raises: ConfigError, WrongDirectory."""
     read = config.load(home.config_path)
     watched = read.metrics.port if read.metrics is not None else 0
     if read.chunkserver is not None:

@@ -70,6 +70,7 @@ def test_the_life_of_a_local_cluster(local: Local, directory: Path) -> None:
     paused = local("start", "cs2")
     assert paused.status == 4 and "local kill cs2 --signal CONT" in paused.err
     assert local("kill", "cs2", "-CONT").status == 0
+    _check_a_wrong_file_matters_to_its_own_process_only(local, directory)
 
     assert local("down").lines[0].startswith("stopped: m1 cs1 cs2")
     assert local("down").lines[0].startswith("nothing was running")
@@ -79,6 +80,28 @@ def test_the_life_of_a_local_cluster(local: Local, directory: Path) -> None:
     assert wiped.json["items"][0]["stopped"] == ["m1", "cs1", "cs2"]
     assert not directory.exists()
     assert local("down", "--wipe").lines[0].startswith("there is no local cluster in")
+
+
+def _check_a_wrong_file_matters_to_its_own_process_only(local: Local, directory: Path) -> None:
+    config = directory / "cs1" / "gfs.toml"
+    good = config.read_text()
+    config.write_text(good + "\n[nonsense]\n")
+    shown = local("status")
+    assert shown.status == 0 and "3 of 3 running" in shown.lines[-1]
+    (told,) = (line for line in shown.lines if line.startswith("cs1: "))
+    assert "nonsense" in told and str(config) in told
+    rows = {row["name"]: row for row in local("status", "-o", "json").json["items"]}
+    assert rows["cs1"]["state"] == "running" and "nonsense" in rows["cs1"]["error"]
+    assert rows["cs1"]["port"] is None and rows["cs1"]["pid"] and rows["cs2"]["error"] is None
+    for other in ("cs2", "m1"):
+        assert local("kill", other).status == 0
+        assert local("start", other).lines == [f"{other} started"]
+    assert local("kill", "cs1", "-9").status == 0, "its process is known without its file"
+    refused = local("start", "cs1")
+    assert refused.status != 0 and "nonsense" in refused.err
+    assert local("down").lines[0].startswith("stopped: m1 cs2")
+    config.write_text(good)
+    assert local("up").status == 0
 
 
 @pytest.mark.parametrize(

@@ -171,26 +171,23 @@ def _named(names: Sequence[str], count: int) -> str:
 
 def disk_spans(totals: ServerTotals) -> list[str | Span]:
     """Return how full all disks are, and the emptiest and the fullest server."""
+    told = disks_out_text(totals.disks)
+    out = [(f", {told}", WARN)] if told else []
     if not totals.total_bytes:
-        return [f"disk {NOTHING}", *_disks_out(totals)]
+        return [f"disk {NOTHING}", *out]
     used = share_text(1 - totals.free_bytes / totals.total_bytes)
     if totals.unheard:
         return [
             f"disk {used} ({count_text(totals.unheard)} not heard yet)",
-            *_disks_out(totals),
+            *out,
         ]
     if totals.count < 2 or not totals.high:
-        return [f"disk {used}", *_disks_out(totals)]
+        return [f"disk {used}", *out]
     ends = (
         f"{totals.low} {share_text(totals.low_usage)} … "
         f"{totals.high} {share_text(totals.high_usage)}"
     )
-    return [f"disk {used} ({ends})", *_disks_out(totals)]
-
-
-def _disks_out(totals: ServerTotals) -> list[Span]:
-    told = disks_out_text(totals.disks)
-    return [(f", {told}", WARN)] if told else []
+    return [f"disk {used} ({ends})", *out]
 
 
 def clients_pieces(overview: Overview) -> list[Line]:
