@@ -117,6 +117,10 @@ class Runtime(Protocol):
         """Return 64 unpredictable bits."""
         ...
 
+    def random_bytes(self, count: int) -> bytes:
+        """Return so many unpredictable bytes."""
+        ...
+
     def uniform(self, low: float, high: float) -> float: ...
 
     def spawn(self, name: str, body: Callable[[], None]) -> Task:
@@ -250,12 +254,6 @@ class _ThreadedQueue(Generic[T]):
         return len(self._items)
 
 
-def random_bytes(runtime: Runtime, count: int) -> bytes:
-    """Return so many unpredictable bytes."""
-    words = [runtime.random_u64().to_bytes(8, "big") for _ in range((count + 7) // 8)]
-    return b"".join(words)[:count]
-
-
 class ThreadedRuntime:
     """The real machine. `on_crash(task name, error)` is told of an exception that leaves a task."""
 
@@ -277,6 +275,9 @@ class ThreadedRuntime:
 
     def random_u64(self) -> int:
         return secrets.randbits(64)
+
+    def random_bytes(self, count: int) -> bytes:
+        return secrets.token_bytes(count)
 
     def uniform(self, low: float, high: float) -> float:
         return self._random.uniform(low, high)

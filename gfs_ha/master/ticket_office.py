@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 
 from msgspec.structs import replace
 
@@ -31,12 +32,13 @@ from gfs_ha.protocol.tickets import (
     TicketFacts,
     TicketKey,
 )
-from gfs_ha.runtime import Runtime, random_bytes
+from gfs_ha.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
 _LIFE_MS = int(TICKET_LIFE_S * 1000)
 _U64 = 1 << 64
+_NONCE_MASK = (1 << 8 * NONCE_BYTES) - 1
 
 _on_loopback = lru_cache(maxsize=4096)(is_loopback)
 
@@ -69,6 +71,9 @@ class TicketOffice:
         self._data = data
         self._heard: dict[ServerId, _Heard] = {}
         self.given = 0  # For whoever watches; about right.
+        # Counted on from a place by chance: under a key no two tickets have the same, nor do two
+        # masters meet.
+        self._nonces = count(int.from_bytes(runtime.random_bytes(NONCE_BYTES), "big"))
 
     def heard(self, server_id: ServerId, key: TicketKey | None) -> None:
         """Take note of what a server told with a heartbeat; what was overtaken is old news."""
@@ -101,7 +106,7 @@ class TicketOffice:
 
     def begin(self, client: str) -> Operation:
         """Return what makes the tickets of one answer. Args: `client` as its certificate says."""
-        return Operation(self, client, random_bytes(self._runtime, SECRET_BYTES))
+        return Operation(self, client, self._runtime.random_bytes(SECRET_BYTES))
 
     def seal(self, server_id: ServerId, facts: tuple[Permit, Level, str, bytes]) -> bytes:
         """Return a ticket for one server; empty while its key is not known."""
@@ -122,9 +127,8 @@ class TicketOffice:
             secret=secret,
         )
         self.given += 1
-        return seal_ticket(
-            known.key_id, known.seal, sealed, random_bytes(self._runtime, NONCE_BYTES)
-        )
+        nonce = (next(self._nonces) & _NONCE_MASK).to_bytes(NONCE_BYTES, "big")
+        return seal_ticket(known.key_id, known.seal, sealed, nonce)
 
     def for_orders(self, server_id: ServerId, orders: tuple[Order, ...]) -> tuple[Order, ...]:
         """Return orders with the tickets that their server needs for other ones."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from gfs_ha.limits import TICKET_KEY_S, TICKET_LIFE_S
 from gfs_ha.pki.seals import KEY_BYTES, Seal
 from gfs_ha.protocol.tickets import TicketKey
-from gfs_ha.runtime import Runtime, random_bytes
+from gfs_ha.runtime import Runtime
 
 _LATE_S = 60.0  # For so long a master may take a key for the newest that is not any more.
 _KEPT_S = TICKET_LIFE_S + _LATE_S
@@ -63,6 +63,6 @@ class TicketKeys:
             self._before = None
 
     def _make(self) -> _Made:
-        key_id = int.from_bytes(random_bytes(self._runtime, 8), "big")
-        key = random_bytes(self._runtime, KEY_BYTES)
+        key_id = int.from_bytes(self._runtime.random_bytes(8), "big")
+        key = self._runtime.random_bytes(KEY_BYTES)
         return _Made(key_id, key, Seal(key), self._runtime.monotonic_s())

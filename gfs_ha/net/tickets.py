@@ -15,7 +15,7 @@ _HEAD_BYTES = _KEY_ID.size + NONCE_BYTES
 
 
 def seal_ticket(key_id: int, seal: Seal, facts: TicketFacts, nonce: bytes) -> bytes:
-    """Return a ticket. The nonce, 12 random bytes, is used for this one alone."""
+    """Return a ticket. The nonce is used for this one alone, whoever seals with the key."""
     named = _KEY_ID.pack(key_id)
     return named + nonce + seal.close(nonce, encode_facts(facts), _BESIDE + named)
 

@@ -53,6 +53,9 @@ class SimRuntime:
     def random_u64(self) -> int:
         return self._chance.getrandbits(64)
 
+    def random_bytes(self, count: int) -> bytes:
+        return self._chance.randbytes(count)
+
     def uniform(self, low: float, high: float) -> float:
         return self._chance.uniform(low, high)
 

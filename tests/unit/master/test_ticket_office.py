@@ -233,6 +233,19 @@ def test_orders_to_copy_and_to_lead_bring_tickets_and_others_do_not() -> None:
     assert replace(copied, sources=sources, pass_=None) == copy
 
 
+def test_no_nonce_comes_twice_nor_where_another_master_seals() -> None:
+    house = House()
+    house.beat()
+    other = TicketOffice(house.clock)
+    other.heard(ONE, house.keys[ONE].newest())
+    tickets = [
+        office.begin("ann").ticket(ONE, PERMIT, Level.NONE)
+        for office in (house.office, other)
+        for _ in range(500)
+    ]
+    assert len({ticket[8:20] for ticket in tickets}) == 1000
+
+
 def test_a_long_name_fits_into_a_ticket() -> None:
     house = House()
     house.beat(ONE)
