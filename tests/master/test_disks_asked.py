@@ -102,6 +102,8 @@ def test_every_disk_is_listed_with_its_directory_page_by_page(
     rest = client.ask(ListDisks(page.after))
     assert page.items + rest.items == found or len(page.items + rest.items) == 8
     assert client.ask(ListDisks(rows=1)).items[0].server_id == found[0].server_id
+    wrong = client.ask(DrainDisk("cs1", DiskId(77)))
+    assert wrong.error == "NotFound" and "there are cs1:1001, cs1:2001" in wrong.message
 
 
 def test_a_draining_disk_takes_nothing_new_although_its_server_goes_on(

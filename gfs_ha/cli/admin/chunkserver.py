@@ -95,7 +95,7 @@ def _facts(report: ChunkserverReport) -> Table:
     used = f"{share_text(row.disk_usage)}, {size_text(row.free_bytes)} free"
     used = used if row.total_bytes else "-"
     out = disks_out_text(row.disk_counts)
-    used += f"; {out}, no room of it" if out else ""
+    used += f"; {out}: no room there" if out else ""
     lines: list[tuple[str, str | Text]] = [
         ("Server", row.name),
         ("State", state_text(row.state)),

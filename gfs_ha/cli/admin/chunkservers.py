@@ -152,7 +152,10 @@ def _(report: ServerReport, wide: bool) -> RenderableType:
             if server.reason
         ),
         *(
-            Text(f"{server.name}: {disks_out_text(server.disk_counts)}, no room of it", "yellow")
+            Text(
+                f"{server.name}: {disks_out_text(server.disk_counts)}, no room there",
+                "yellow",
+            )
             for server in report.items
             if server.disk_counts.out
         ),

@@ -33,7 +33,7 @@ def explain_server(
     ]
     out = disks_out_text(row.disk_counts)
     if out:
-        facts.append(("room", f"{out}: nothing new goes there, and it is no room of the cluster"))
+        facts.append(("room", f"{out}: nothing new goes there, and they count as no room"))
     for disk in row.disks:
         free = f"{size_text(disk.free_bytes)} of {size_text(disk.total_bytes)} free"
         free += f", {disk.mode}" if disk.mode != IN_SERVICE else ""

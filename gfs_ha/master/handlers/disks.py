@@ -198,8 +198,15 @@ def named_disk(server: Server, disk_id: DiskId) -> Disk:
     for disk in server.disks:
         if disk.disk_id == disk_id:
             return disk
-    there = ", ".join(format_id(one.disk_id) for one in server.disks)
+    there = ", ".join(_short_name(server, one) for one in server.disks)
     raise NotFound(f"{server.name} has no disk {format_id(disk_id)}; there are {there}")
+
+
+def _short_name(server: Server, disk: Disk) -> str:
+    """Return a disk as people name it: by the end of its directory, where that is enough."""
+    ends = [one.directory.rstrip("/").rpartition("/")[2] for one in server.disks]
+    last = disk.directory.rstrip("/").rpartition("/")[2]
+    return f"{server.name}:{last if last and ends.count(last) == 1 else format_id(disk.disk_id)}"
 
 
 # Out of service and back ------------------------------------------------------------------------

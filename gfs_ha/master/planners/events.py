@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from gfs_ha.ids import format_id
+from gfs_ha.ids import ServerId, format_id
 from gfs_ha.limits import (
     EVENT_CHANGES_MAX,
     EVENT_NOTED_MAX,
@@ -39,6 +39,7 @@ from gfs_ha.master.state.event_commands import EndMute, NotedChange, NoteEvents
 from gfs_ha.master.state.event_records import Noted
 from gfs_ha.master.state.events import OFTEN, all_noted
 from gfs_ha.master.state.mutes import all_mutes
+from gfs_ha.master.state.records import Server
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol import events as words
 from gfs_ha.protocol.events import ERROR, INFO, WARNING
@@ -47,6 +48,7 @@ _SERVER, _DISK, _REPAIR, _MASTERS = "server", "disk", "repair", "masters"
 # Findings that other events tell of in better words; since when they stand is noted all the same.
 _TOLD_ELSEWHERE = ("DISK_FAILED", "DISK_LOST", "CHUNKS_UNDER", *SERVER_CODES)
 _BY_DEATHS = ("CHUNKS_UNDER", "CHUNKS_LOST", "GARBAGE_HELD")  # What dead servers may bring about.
+_ENDED = "dead: it ended when its last disk failed, its copies are made anew elsewhere"
 _SERVER_TEXTS = {
     SUSPECT: "suspect: no heartbeat, gets nothing new",
     DEAD: "dead: its copies are made anew elsewhere",
@@ -74,7 +76,8 @@ def plan_events(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) ->
     noted = all_noted(view)
     now_ms = seen.cluster_ms(view.counters())
     unsure = _unsure(view, seen, noted)
-    watched = [*_servers(view, seen, noted), *_disks(view, seen, noted)]
+    # In the order in which one brings about the next.
+    watched = [*_disks(view, seen, noted), *_servers(view, seen, noted)]
     watched += _repair(view, cursors, noted, unsure)
     looked_at = {_SERVER, _DISK, _REPAIR}
     if seen.news is not None:
@@ -102,6 +105,7 @@ def _unsure(view: View, seen: Seen, noted: Mapping[str, Noted]) -> bool:
     return any(
         _state(noted, server_key(server.name)) == DEAD
         and seen.repair.states.get(server_id) == SUSPECT
+        and not _ended(seen, server_id, server)
         for server_id, server in view.servers()
     )
 
@@ -109,12 +113,21 @@ def _unsure(view: View, seen: Seen, noted: Mapping[str, Noted]) -> bool:
 def _servers(view: View, seen: Seen, noted: Mapping[str, Noted]) -> Iterator[Watched]:
     for server_id, server in view.servers():
         state = seen.repair.states.get(server_id, "")
-        if state == SUSPECT and _state(noted, server_key(server.name)) == DEAD:
+        text = _ENDED if _ended(seen, server_id, server) else ""
+        if text:
+            state = DEAD  # Its silence would tell so only after repair of it is over.
+        elif state == SUSPECT and _state(noted, server_key(server.name)) == DEAD:
             state = DEAD  # Who has not been heard since is no less dead than before.
         if state in _SERVER_TEXTS:
             severity = ERROR if state == DEAD else WARNING
-            told = (server.name, _SERVER_TEXTS[state], severity)
+            told = (server.name, text or _SERVER_TEXTS[state], severity)
             yield Watched(server_key(server.name), state, words.SERVER, *told)
+
+
+def _ended(seen: Seen, server_id: ServerId, server: Server) -> bool:
+    """Return whether a server said that its last disk failed: it ends then."""
+    own = [one.disk_id for one in server.disks if not one.lost]
+    return bool(own) and all((server_id, one) in seen.repair.failed_disks for one in own)
 
 
 def _disks(view: View, seen: Seen, noted: Mapping[str, Noted]) -> Iterator[Watched]:

@@ -38,9 +38,10 @@ class Tables:
         for number in range(1, 5):
             self.enroll(number)
 
-    def enroll(self, number: int, disk: int = 0, rack: str = "") -> Any:
-        """Register a server, with another disk or rack if one is given."""
+    def enroll(self, number: int, disk: int = 0, rack: str = "", second: int = 0) -> Any:
+        """Register a server, with another disk or rack if one is given, or a second disk."""
         disks = (EnrolledDisk(disk or 100 + number, 1 << 40),)
+        disks += (EnrolledDisk(second, 1 << 40),) * bool(second)
         rack = rack or ("r1" if number < 3 else "r2")
         return self.do(
             EnrollServer(f"cs{number}", 0, "127.0.0.1", 7300 + number, rack, "h", 1, 1, disks)

@@ -156,6 +156,7 @@ def test_a_leader_that_has_not_heard_of_everybody_tells_nothing() -> None:
 
 def test_a_disk_that_failed_is_told_and_that_it_serves_again() -> None:
     watch = Watch()
+    watch.house.tables.enroll(2, second=302)
     watch.failed.add((ServerId(2), DiskId(102)))
     watch.tick()
     watch.failed.clear()
@@ -168,9 +169,10 @@ def test_a_disk_that_failed_is_told_and_that_it_serves_again() -> None:
 
 def test_a_failed_disk_that_was_changed_for_another_is_not_told_to_serve_again() -> None:
     watch = Watch()
+    watch.house.tables.enroll(2, second=302)
     watch.failed.add((ServerId(2), DiskId(102)))
     watch.tick()
-    watch.house.tables.enroll(2, disk=202)
+    watch.house.tables.enroll(2, disk=202, second=302)
     watch.failed.clear()
     watch.tick()
     assert "goes on without disk 0x66" in watch.texts()[-1]
@@ -194,6 +196,41 @@ def test_repair_is_told_when_it_begins_and_when_it_is_over_with_what_it_made() -
         "repair begins: 2 chunks lack copies, 0.0 MiB to copy",
         "repair over: 2 copies made, 0.0 MiB, after 0 s",
     ]
+
+
+def test_a_server_that_ended_with_its_last_disk_is_dead_before_its_repair_is_told() -> None:
+    watch = Watch(House(server_count=5))
+    for _ in range(2):
+        watch.house.chunk((1, 2, 3))
+    watch.house.tables.enroll(1, second=301)
+    watch.failed.update({(ServerId(1), DiskId(101)), (ServerId(1), DiskId(301))})
+    watch.house.dead.add(1)  # What lies there is lost to the planner of repair …
+    watch.walk()
+    watch.house.dead.clear()  # … long before its silence says that it is dead.
+    watch.tick()
+    watch.house.dead.add(1)
+    watch.house.rest()
+    watch.house.dead.clear()
+    watch.house.suspect.add(1)
+    watch.walk()
+    watch.walk()
+    watch.tick()
+    watch.house.suspect.clear()
+    watch.house.dead.add(1)
+    watch.tick()
+    said = [line.split(",")[0] for line in watch.texts()]
+    assert said == [
+        "cs1 disk 0x65 is out of service",
+        "cs1 disk 0x12d is out of service",
+        "cs1 dead: it ended when its last disk failed",
+        "repair begins: 2 chunks lack copies",
+        "repair over: 2 copies made",
+    ]
+    watch.house.dead.clear()
+    watch.failed.clear()
+    watch.house.tables.enroll(1, disk=401)
+    watch.tick()
+    assert "cs1 back" in " ".join(watch.texts())
 
 
 def test_chunks_without_any_copy_keep_no_repair_going() -> None:
