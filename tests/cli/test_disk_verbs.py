@@ -46,6 +46,9 @@ def test_the_only_disk_of_a_server_is_drained_and_taken_back(disks: Gfsctl, home
     assert slow["eta_ms"] >= slow["move_bytes"] * 1000 // 1024
     assert "moves nothing" in disks.refused(2, *DISKS, "drain", name, "--bwlimit", "0")
     assert "only disk in service" in disks.ok(*DISKS, "replace", name).out.decode()
+    for which in (name, name.partition(":")[2]):
+        (told,) = disks.ok("explain", which, "-o", "json").json["items"]
+        assert (told["about"], told["name"], told["well"]) == ("disk", name, True)
     word = (name.partition(":")[2], "-y", "--bwlimit", "50MiB/s", "-o", "name")
     job = disks.ok(*DISKS, "drain", *word).out.decode().strip()
     assert job.startswith("x-") and disk_of(disks, "cs4")["job"] == job

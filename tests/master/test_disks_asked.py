@@ -244,6 +244,32 @@ def test_a_lost_disk_stays_until_nothing_is_missed_and_is_then_forgotten(
     assert left.copies == 3 and all(one.disk_id != ill.second for one in left.replicas)
 
 
+class Odd(Shelved):
+    """A server whose directories are named as nobody would, and yet may."""
+
+    def disks(self) -> tuple[DiskFacts, ...]:
+        long = "/with\ttabs and\u00a0more" + 200 * "/\u00e9long"
+        return tuple(
+            structs.replace(one, directory=f"{long}/{one.disk_id}") for one in super().disks()
+        )
+
+
+def test_a_server_registers_whatever_its_directories_are_called_and_the_end_is_kept(
+    trio: Trio, client: Client, servers: list[ScriptedServer]
+) -> None:
+    odd = Odd(trio, "cs9", "r1")
+    odd.start()
+    wait_until(lambda: any(one.server == "cs9" for one in rows(client)), "it is registered")
+    tabbed = Odd(trio, "cs8", "r1")
+    tabbed.disks = lambda: tuple(  # type: ignore[method-assign]
+        structs.replace(one, directory="/a\tb") for one in Shelved.disks(tabbed)
+    )
+    tabbed.start()
+    wait_until(lambda: any(one.server == "cs8" for one in rows(client)), "it is registered")
+    reply = client.ask(DrainDisk("cs9", DiskId(77)))
+    assert f"there are cs9:{odd.first}, cs9:{odd.second}" in reply.message
+
+
 def test_a_disk_whose_server_is_away_says_for_how_long(
     client: Client, shelved: list[Shelved]
 ) -> None:

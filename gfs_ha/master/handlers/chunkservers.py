@@ -44,6 +44,7 @@ from gfs_ha.master.proposals import MARGIN_S, reply_of
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.sealing import is_conclusive
+from gfs_ha.master.state.bounds import fitting_text
 from gfs_ha.master.state.commands import EnrolledDisk, EnrollServer
 from gfs_ha.master.state.records import DEAD
 from gfs_ha.master.state.servers import DIRECTORY_BYTES_MAX
@@ -107,7 +108,8 @@ def register_server(desk: Desk, request: RegisterServer, slot: Slot) -> None:
 
 def _fitting_end(directory: str) -> str:
     """Return a directory as it is written down: the end says most, and names the disk."""
-    return directory.encode()[-DIRECTORY_BYTES_MAX:].decode(errors="ignore")
+    end = directory.encode("utf-8", "replace")[-DIRECTORY_BYTES_MAX:].decode("utf-8", "ignore")
+    return fitting_text(end, DIRECTORY_BYTES_MAX)
 
 
 def _refuse_a_double(desk: Desk, reign: Reign, request: RegisterServer) -> None:
