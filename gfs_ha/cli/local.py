@@ -60,6 +60,7 @@ def _directory(function: Callable[..., Any]) -> Callable[..., Any]:
     gfsctl local up --dir /tmp/one --racks r1,r2,r3       # a second cluster elsewhere
     gfsctl local up --capacity 2GiB,4GiB                  # small and big disks in turns
     gfsctl local up --disks 3                             # three data directories each
+    gfsctl local up --no-tls                              # without certificates
     eval "$(gfsctl local env)" && gfsctl ls /             # use it
     """,
 )
@@ -72,6 +73,11 @@ def _directory(function: Callable[..., Any]) -> Callable[..., Any]:
     "--capacity", metavar="SIZE,…", help="Of each disk, by server in turns (all of the disk)."
 )
 @click.option("--disks", type=int, help="Data directories of each chunkserver (1).")
+@click.option(
+    "--tls/--no-tls",
+    default=None,
+    help="Whether everybody of a new cluster shows a certificate, as in a closed cluster (--tls).",
+)
 @pass_session
 def up(
     session: Session,
@@ -82,6 +88,7 @@ def up(
     chunk_size: str | None,
     capacity: str | None,
     disks: int | None,
+    tls: bool | None,
 ) -> None:
     """Start a cluster, or what is stopped of it; it serves when this returns."""
     cluster = LocalCluster(directory)
@@ -92,6 +99,7 @@ def up(
         chunk_bytes=_chunk_bytes(chunk_size),
         capacities=_capacities(capacity),
         disks=disks,
+        closed=True if tls is None and not cluster.complete else tls,
     )
     if session.options.output in (JSON, JSONL):
         facts = {

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gfs_ha.errors import (
-    Busy,
     ConfigError,
     DeadlineExceeded,
     NotFound,
@@ -20,7 +18,7 @@ from gfs_ha.errors import (
     UsageError,
     WrongDirectory,
 )
-from gfs_ha.local import launcher, processes
+from gfs_ha.local import certificates, launcher, processes
 from gfs_ha.local.layout import (
     HOST,
     MASTER,
@@ -31,6 +29,7 @@ from gfs_ha.local.layout import (
     default_directory,
     read_member,
 )
+from gfs_ha.local.locking import locked
 from gfs_ha.local.ports import choose_ports
 from gfs_ha.local.processes import Process
 from gfs_ha.local.ready import wait_serving
@@ -39,7 +38,6 @@ from gfs_ha.runtime import Runtime, ThreadedRuntime
 
 START_TIMEOUT_S = 30.0
 STOP_GRACE_S = 5.0
-_LOCK_TIMEOUT_S = 60.0
 _FIRST_START_TRIES = 3
 
 RUNNING = "running"
@@ -110,12 +108,14 @@ class LocalCluster:
         chunk_bytes: int | None = None,
         capacities: Sequence[int] | None = None,
         disks: int | None = None,
+        closed: bool | None = None,
     ) -> UpReport:
         """Make the cluster if there is none, start what is stopped, return when it serves.
 
         None means: as the cluster is; for a new one 3 masters, 4 chunkservers, racks r1 and r2,
-        chunks of 64 MiB, one disk each and all of it. Racks and capacities go in turns. Ready is: a
-        leader serves, and every chunkserver is live for it.
+        chunks of 64 MiB, one disk each and all of it, not closed. In a closed one everybody shows a
+        certificate. Racks and capacities go in turns. Ready is: a leader serves, and every
+        chunkserver is live for it.
         Raises: UsageError when the cluster has another shape; PortTaken; DeadlineExceeded;
         WrongDirectory when the directory holds something else.
         """
@@ -126,12 +126,13 @@ class LocalCluster:
             "chunk_bytes": chunk_bytes,
             "capacities": tuple(capacities) if capacities is not None else None,
             "disks": disks,
+            "closed": closed,
         }
         given = {key: value for key, value in wanted.items() if value is not None}
         plan = replace(Plan(), **given)  # type: ignore[arg-type]
         plan.check()
         with self._locked(claim=True):
-            if self._layout.exists() and self._layout.complete():
+            if self.complete:
                 self._check_shape(given)
                 return self._start_stopped()
             return self._create(plan)
@@ -140,6 +141,11 @@ class LocalCluster:
     def there(self) -> bool:
         """Return whether the directory holds a local cluster, also one that never was complete."""
         return self._layout.claimed()
+
+    @property
+    def complete(self) -> bool:
+        """Return whether a cluster is there that may hold data: its shape stays."""
+        return self._layout.exists() and self._layout.complete()
 
     def down(self, wipe: bool = False) -> tuple[str, ...]:
         """End all processes, and with `wipe` remove all data. Return the names that were running.
@@ -151,6 +157,7 @@ class LocalCluster:
         with self._locked():
             ended = launcher.end_all(self._layout.homes(), self._runtime, STOP_GRACE_S)
             if wipe:
+                certificates.forget(self._layout)
                 self._layout.remove()
         return ended
 
@@ -225,6 +232,7 @@ class LocalCluster:
                 )
             if new is None:
                 new = self._layout.lay_out_master(old, choose_ports(HOST, 3, self._runtime))
+            certificates.certify(self._layout)
             if launcher.find(new.home) is None:
                 self._start((new,), bootstrap=False, wait=True)
                 yield f"{new.name} runs, on an empty directory"
@@ -278,9 +286,11 @@ class LocalCluster:
             launcher.end_all(self._layout.homes(), self._runtime, 0.0)
             for home in self._layout.homes():
                 shutil.rmtree(home.directory)
+            certificates.forget(self._layout)
             ports = choose_ports(HOST, plan.ports_needed(), self._runtime)
             cluster_id = f"local-{self._runtime.random_u64():016x}"
             self._layout.write(plan, cluster_id, ports)
+            certificates.certify(self._layout)
             members = self._layout.members()
             try:
                 self._start(members, bootstrap=True, wait=True)
@@ -313,6 +323,7 @@ class LocalCluster:
                 )
 
     def _start_stopped(self) -> UpReport:
+        certificates.certify(self._layout)
         members = self._layout.members()
         running = []
         stopped = []
@@ -353,22 +364,9 @@ class LocalCluster:
         options = (launcher.BOOTSTRAP,) if bootstrap and member.role == MASTER else ()
         return self._launch_daemon(member.home, member.role, options)
 
-    @contextmanager
-    def _locked(self, claim: bool = False) -> Iterator[None]:
-        """One caller at a time changes the cluster. Raises: Busy after a minute."""
-        deadline_s = self._runtime.monotonic_s() + _LOCK_TIMEOUT_S
-        while True:
-            if claim:
-                self._layout.claim()
-            with self._layout.lock.open("a") as file:
-                while not _try_lock(file.fileno()):
-                    if self._runtime.monotonic_s() >= deadline_s:
-                        raise Busy(f"another process changes {self.directory}")
-                    self._runtime.sleep(0.05)
-                # Who held it may have wiped the cluster, and the lock with it.
-                if not claim or self._layout.holds(file.fileno()):
-                    yield
-                    return
+    def _locked(self, claim: bool = False) -> AbstractContextManager[None]:
+        """Have one caller at a time change the cluster."""
+        return locked(self._layout, self._runtime, claim)
 
 
 def _status_of(home: Home) -> MemberStatus:
@@ -382,11 +380,3 @@ def _status_of(home: Home) -> MemberStatus:
         return MemberStatus(home.name, home.role, state, pid, 0, "", log, error=error.message)
     where = (member.port, member.rack, log, member.metrics_port)
     return MemberStatus(member.name, member.role, state, pid, *where)
-
-
-def _try_lock(number: int) -> bool:
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

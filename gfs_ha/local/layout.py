@@ -1,8 +1,9 @@
 """The directory of a local cluster: one configuration for clients, one directory per process.
 
     D/gfs.toml          for clients (GFS_CONFIG)
+    D/tls, D/ca         of a closed cluster: what its user shows, and its authority
     D/m1/gfs.toml       this process: its configuration,
-    D/m1/data           its state,
+    D/m1/data, tls      its state, and what it shows,
     D/m1/m1.log         its log, bounded,
     D/m1/pid, output    its pid file, and what the last run said on standard output and error
     D/complete          written once all processes had started; from then on the data count
@@ -46,6 +47,7 @@ class Plan:
     chunk_bytes: int = config.SettingsConfig().chunk_bytes
     capacities: tuple[int, ...] = (0,)  # Of the servers' disks, in turns; 0: all of the disk.
     disks: int = 1  # Data directories of each chunkserver.
+    closed: bool = False  # Everybody shows a certificate.
 
     def check(self) -> None:
         """Raises: UsageError for what cannot be."""
@@ -250,6 +252,7 @@ class Layout:
             chunk_bytes=config.load(self.client_config).settings.chunk_bytes,
             capacities=_turns([member.capacity for member in servers]) or (0,),
             disks=max((member.disks for member in servers), default=1),
+            closed=config.load(self.client_config).security == config.TLS,
         )
 
     def members(self) -> tuple[Member, ...]:
@@ -299,7 +302,8 @@ def read_member(home: Home) -> Member:
 
 def _cluster_text(plan: Plan, cluster_id: str, ports: Sequence[int]) -> str:
     raft = ports[plan.masters : 2 * plan.masters]
-    lines = ["[cluster]", f'id = "{cluster_id}"', 'name = "local"']
+    lines = [f'security = "{config.TLS}"', ""] if plan.closed else []
+    lines += ["[cluster]", f'id = "{cluster_id}"', 'name = "local"']
     for index in range(plan.masters):
         lines += [
             "",

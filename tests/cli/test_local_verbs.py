@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 from gfsctl_program import GFSCTL, Ended
 
+import gfs_ha
+from gfs_ha.config import LOOPBACK, load
+from gfs_ha.errors import GfsError
 from gfs_ha.local.cluster import LocalCluster
 
 Local = Callable[..., Ended]
@@ -47,10 +51,12 @@ def test_the_life_of_a_local_cluster(local: Local, directory: Path) -> None:
     up = local("up", "--masters", "1", "--chunkservers", "2", "--chunk-size", "1MiB")
     assert up.status == 0, up.err
     assert "started: m1 cs1 cs2" in up.lines
+    _check_it_is_closed(directory)
     again = local("up", "-o", "json")
     assert again.json["items"][0]["running"] == ["m1", "cs1", "cs2"]
     assert again.json["items"][0]["created"] is False
     assert local("up", "--masters", "3").status == 2
+    assert local("up", "--no-tls").status == 2
 
     assert local("env").lines == [f"export GFS_CONFIG={directory / 'gfs.toml'}"]
     rows = local("status", "-o", "json").json["items"]
@@ -80,6 +86,34 @@ def test_the_life_of_a_local_cluster(local: Local, directory: Path) -> None:
     assert wiped.json["items"][0]["stopped"] == ["m1", "cs1", "cs2"]
     assert not directory.exists()
     assert local("down", "--wipe").lines[0].startswith("there is no local cluster in")
+
+
+def _check_it_is_closed(directory: Path) -> None:
+    """Fail unless who shows the user's certificate is heard, and nobody else."""
+    with gfs_ha.connect(directory / "gfs.toml") as cluster:
+        cluster.mkdir("/x")
+        cluster.operations.health()  # Its user is an administrator.
+    bare = directory / "gfs.toml.bare"
+    bare.write_text((directory / "gfs.toml").read_text().replace('security = "tls"', ""))
+    with gfs_ha.connect(bare, timeout_s=2.0) as cluster, pytest.raises(GfsError):
+        cluster.stat("/x")
+    bare.unlink()
+    for name in ("m1", "cs1", "cs2", "ca", "."):
+        for key in (directory / name).rglob("*.key"):
+            assert stat.S_IMODE(key.stat().st_mode) == 0o600
+        if (directory / name / "tls").exists():
+            assert stat.S_IMODE((directory / name / "tls").stat().st_mode) == 0o700
+
+
+def test_a_cluster_without_certificates_is_there_for_who_asks(
+    local: Local, directory: Path
+) -> None:
+    up = local("up", "--no-tls", "--masters", "1", "--chunkservers", "0")
+    assert up.status == 0, up.err
+    assert not (directory / "ca").exists() and not list(directory.rglob("key.pem"))
+    assert load(directory / "gfs.toml").security == LOOPBACK
+    assert local("up").status == 0, "it stays as it is"
+    assert local("down", "--wipe").status == 0
 
 
 def _check_a_wrong_file_matters_to_its_own_process_only(local: Local, directory: Path) -> None:
