@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 
 from gfs_ha.chunk.compacting import CompactRoom
 from gfs_ha.chunk.compactions import Compactions
@@ -26,8 +25,8 @@ from gfs_ha.chunk.scrub import Scrubber
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.chunk.slots.store import ChunkStore
-from gfs_ha.config import ChunkserverConfig, Config, check_exposure
-from gfs_ha.errors import ConfigError, DeadlineExceeded, DiskFailed, GfsError, UnknownReplica
+from gfs_ha.config import ChunkserverConfig, Config
+from gfs_ha.errors import DiskFailed, GfsError, UnknownReplica
 from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.limits import PROTOCOL_VERSION
 from gfs_ha.metrics.port import MetricsPort, Watched
@@ -35,7 +34,6 @@ from gfs_ha.net.entry import server_credentials
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.net.ticket_keys import TicketKeys
-from gfs_ha.notify import ServiceNotes, service_notes
 from gfs_ha.pki.names import Role
 from gfs_ha.protocol.codec import Hello
 from gfs_ha.protocol.control import DamageFound
@@ -44,12 +42,9 @@ from gfs_ha.runtime import (
     Future,
     Runtime,
     Task,
-    ThreadedRuntime,
-    watch_stop_signals,
 )
 
 STOP_TIMEOUT_S = 5.0
-_LOOK_S = 0.2
 
 logger = logging.getLogger(__name__)
 
@@ -329,70 +324,3 @@ class Chunkserver:
         with self._changed:
             if not self._stopping:
                 self._changed.wait(pause_s)
-
-
-def build_chunkserver(config: Config, runtime: Runtime) -> Chunkserver:
-    """Return a chunkserver that holds its data directory and is not started yet.
-
-    Raises: ConfigError, WrongDirectory (another cluster's, or in use), DiskFailed.
-    """
-    if config.chunkserver is None:
-        raise ConfigError(f"{config.path}: has no [chunkserver]")
-    return Chunkserver(config, config.chunkserver, runtime)
-
-
-def run_chunkserver(config: Config, insecure: bool = False) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit status.
-
-    Prints `ready name=… port=…` once the data port serves. Raises: the GfsError that ended it.
-    """
-    own = config.chunkserver
-    if own is None:
-        raise ConfigError(f"{config.path}: has no [chunkserver]")
-    check_exposure(config, own.host, insecure, plain=True)
-    crashed: list[BaseException] = []
-
-    def note_crash(task: str, error: BaseException) -> None:
-        logger.critical("a task crashed task=%s", task, exc_info=error)
-        crashed.append(error)
-
-    runtime = ThreadedRuntime(note_crash)
-    stop = watch_stop_signals(runtime)
-    server = build_chunkserver(config, runtime)
-    notes = service_notes(server.pulse, runtime)
-    try:
-        server.start()
-        _wait_for_end(server, crashed, stop, notes)
-    finally:
-        notes.stopping("ends what is under way")
-        clean = server.stop()
-    if crashed:
-        raise GfsError(f"a task of {own.name} crashed: {crashed[0]!r}") from crashed[0]
-    if server.ended.done():
-        raise server.ended.result(0.0)
-    logger.info("stopped server=%s clean=%s", own.name, clean)
-    return 0
-
-
-def _wait_for_end(
-    server: Chunkserver,
-    crashed: list[BaseException],
-    stop: Future[signal.Signals],
-    notes: ServiceNotes,
-) -> None:
-    said = False
-    while not crashed and not server.ended.done():
-        if not said and server.ready.done():
-            print(f"ready name={server.name} port={server.ready.result(0.0)}", flush=True)
-            notes.ready(server.standing())
-            said = True
-        try:
-            number = stop.result(_LOOK_S if said else _LOOK_S / 10)
-        except DeadlineExceeded:
-            if said:
-                notes.look(server.standing())
-            else:
-                notes.starting(server.standing(), within_limit=not server.enrolling)
-            continue
-        logger.info("stopping signal=%s", number.name)
-        return

@@ -155,7 +155,7 @@ def chunkserver(
         if check_config:
             return _say_right(config, "chunkserver", config.chunkserver.name)
         _settle(config, config.chunkserver.name, log_level, log_format, log_file)
-        from gfs_ha.chunk.server import run_chunkserver
+        from gfs_ha.chunk.run import run_chunkserver
 
         return run_chunkserver(config, insecure=insecure)
 

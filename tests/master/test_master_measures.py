@@ -13,7 +13,8 @@ from peers import ScriptedServer
 from prometheus_client.parser import text_string_to_metric_families
 from trio import NAMES, WAIT_S, Client, Trio, free_ports, wait_until
 
-from gfs_ha.chunk.server import Chunkserver, build_chunkserver
+from gfs_ha.chunk.run import build_chunkserver
+from gfs_ha.chunk.server import Chunkserver
 from gfs_ha.config import ChunkserverConfig, DiskConfig, MetricsConfig
 from gfs_ha.limits import LED_TERMS_MAX
 from gfs_ha.master.measures import LeaderChanges

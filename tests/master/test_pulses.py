@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trio import WAIT_S, Trio, free_ports, wait_until
 
-from gfs_ha.chunk.server import build_chunkserver
+from gfs_ha.chunk.run import build_chunkserver
 from gfs_ha.config import ChunkserverConfig, DiskConfig
 from gfs_ha.pulse import Pulse
 

@@ -9,7 +9,8 @@ import pytest
 from test_chunks import allocate
 from trio import CLUSTER, WAIT_S, Client, Trio, free_ports, wait_until
 
-from gfs_ha.chunk.server import Chunkserver, build_chunkserver
+from gfs_ha.chunk.run import build_chunkserver
+from gfs_ha.chunk.server import Chunkserver
 from gfs_ha.client.data_room import DataRoom
 from gfs_ha.client.fetch import Fetch, FetchTarget
 from gfs_ha.client.push import Push, PushResult, PushTarget
