@@ -25,6 +25,7 @@ from gfs_ha.chunk.scrub import Scrubber
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.chunk.slots.store import ChunkStore
+from gfs_ha.chunk.ticket_errands import TicketErrands
 from gfs_ha.config import ChunkserverConfig, Config
 from gfs_ha.errors import DiskFailed, GfsError, UnknownReplica
 from gfs_ha.ids import ChunkId, DiskId, ServerId
@@ -105,6 +106,7 @@ class Chunkserver:
         self._wardens: list[DiskWarden] = []
         self._obedience: Obedience | None = None
         self._lanes: HeartbeatLanes | None = None
+        self._errands: TicketErrands | None = None  # Of a closed cluster.
         self._measures = ServerMeasures(runtime)
 
     @property
@@ -144,6 +146,8 @@ class Chunkserver:
         ended = self._starting is None or self._starting.join(timeout_s)
         if self._lanes is not None:
             ended &= self._lanes.stop(timeout_s)
+        if self._errands is not None:
+            ended &= self._errands.stop(timeout_s)
         if self._data_port is not None and self._serving is not None:
             self._data_port.stop()
             ended &= self._serving.join(timeout_s)
@@ -220,6 +224,10 @@ class Chunkserver:
         # Told of a disk that refused its identity since, they would place chunks there.
         known = enrolled and not self._disks.broken
         self._lanes.start(self.ended.set, registered=known)
+        if self._ticket_keys is not None:
+            who = (server_id, self._start_id)
+            self._errands = TicketErrands(who, self._ticket_keys, self._leader, runtime)
+            self._errands.start()
         self.pulse.add("data port", self._data_port)
         self.pulse.add("heartbeat", self._lanes)
         logger.info(

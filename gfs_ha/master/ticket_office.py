@@ -16,7 +16,7 @@ from itertools import count
 from msgspec.structs import replace
 
 from gfs_ha.config import AUTO, is_loopback
-from gfs_ha.ids import Birth, ChunkId, ServerId
+from gfs_ha.ids import Birth, ChunkId, ServerId, StartId
 from gfs_ha.limits import CHUNK_BYTES_MAX, TICKET_LIFE_S, TICKETS_PER_ANSWER_MAX
 from gfs_ha.net.tickets import seal_ticket
 from gfs_ha.pki.seals import NONCE_BYTES, Seal
@@ -47,6 +47,7 @@ _on_loopback = lru_cache(maxsize=4096)(is_loopback)
 class _Heard:
     """The newest key of a server, and by which time of its clock and of ours it was told."""
 
+    start_id: StartId
     key_id: int
     seal: Seal
     now_ms: int
@@ -75,24 +76,25 @@ class TicketOffice:
         # masters meet.
         self._nonces = count(int.from_bytes(runtime.random_bytes(NONCE_BYTES), "big"))
 
-    def heard(self, server_id: ServerId, key: TicketKey | None) -> None:
-        """Take note of what a server told with a heartbeat; what was overtaken is old news."""
+    def heard(self, server_id: ServerId, start_id: StartId, key: TicketKey | None) -> None:
+        """Take note of what a start of a server told; what was overtaken is old news.
+
+        Another start has other keys, and its clock may begin anew.
+        """
+        known = self._heard.get(server_id)
+        if known is not None and known.start_id != start_id:
+            del self._heard[server_id]
+            known = None
         if key is None:
             return
         if len(key.key) != KEY_BYTES or not 0 <= key.key_id < _U64:
             logger.warning("a ticket key of the wrong shape is not taken server=%d", server_id)
             return
-        known = self._heard.get(server_id)
         if known is not None and key.now_ms < known.now_ms:
             return
         seal = known.seal if known is not None and known.key_id == key.key_id else Seal(key.key)
         now_s = self._runtime.monotonic_s()
-        self._heard[server_id] = _Heard(key.key_id, seal, key.now_ms, now_s)
-
-    def started(self, server_id: ServerId, key: TicketKey | None) -> None:
-        """Take note of another start of a server: its clock may begin anew, its keys do."""
-        self._heard.pop(server_id, None)
-        self.heard(server_id, key)
+        self._heard[server_id] = _Heard(start_id, key.key_id, seal, key.now_ms, now_s)
 
     def forget(self, server_id: ServerId) -> None:
         """Forget the key of a server that is no member of the cluster any more."""

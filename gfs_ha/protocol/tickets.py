@@ -10,7 +10,7 @@ import enum
 from collections.abc import Mapping
 
 from gfs_ha.errors import ProtocolError
-from gfs_ha.ids import Birth, ChunkId, ServerId
+from gfs_ha.ids import Birth, ChunkId, ServerId, StartId
 from gfs_ha.limits import SERVERS_MAX
 from gfs_ha.protocol.codec import Word, decode, encode, prepare
 
@@ -89,6 +89,17 @@ class GetTickets(Word, frozen=True, tag="get_tickets"):
     servers: tuple[ServerId, ...]
 
 
+class TellTicketKey(Word, frozen=True, tag="tell_ticket_key"):
+    """-> Done, by any master: the newest key of a chunkserver, for one that does not lead now.
+
+    It answers reads, and may lead in a moment. Raises: UnknownServer.
+    """
+
+    server_id: ServerId
+    start_id: StartId
+    key: TicketKey
+
+
 class TicketsGiven(Word, frozen=True, tag="tickets_given"):
     pass_: OperationPass
     tickets: tuple[tuple[ServerId, bytes], ...]
@@ -99,7 +110,7 @@ class TicketsGiven(Word, frozen=True, tag="tickets_given"):
         return dict(self.tickets)
 
 
-TicketRequest = GetTickets
+TicketRequest = GetTickets | TellTicketKey
 TicketReply = TicketsGiven
 
 GET_TICKETS_MAX = SERVERS_MAX  # Servers of one question: log lines are asked of all.

@@ -7,7 +7,6 @@ from trio import CALL_S, CLUSTER, NAMES, WAIT_S, Client, Trio
 from gfs_ha.errors import GfsError
 from gfs_ha.limits import PROTOCOL_VERSION
 from gfs_ha.net.masters import Answer, MasterConnections, call_context, read_answer
-from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.protocol.calls import SERVE_METHOD, Asked, ReadTerms, Request
 from gfs_ha.protocol.codec import Failure, Hello, encode
 from gfs_ha.protocol.metadata import FileStatus, Mkdir
@@ -19,9 +18,8 @@ class Asker:
     def __init__(self, trio: Trio) -> None:
         self._runtime = trio.runtime
         hello = Hello(CLUSTER, PROTOCOL_VERSION, "client", "asker")
-        self._connections = MasterConnections(
-            trio.masters, TcpNetwork(self._runtime), hello, self._runtime
-        )
+        network = trio.network("client", "asker")
+        self._connections = MasterConnections(trio.masters, network, hello, self._runtime)
         trio.at_close(self._connections.close)
 
     def ask(self, name: str, terms: ReadTerms | None, *requests: Request) -> Answer:

@@ -11,14 +11,11 @@ from tls_house import TlsHouse
 from trio import CLUSTER, NAMES, Trio
 
 from gfs_ha.config import ENCRYPT, TLS, Config, SettingsConfig
-from gfs_ha.limits import PROTOCOL_VERSION
-from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.net.ticket_keys import TicketKeys
 from gfs_ha.net.tickets import key_id_of, open_ticket
 from gfs_ha.net.tls import Credentials
 from gfs_ha.pki.names import Role
-from gfs_ha.protocol.codec import Hello
 from gfs_ha.protocol.control import Heartbeat, OrderAnswer
 from gfs_ha.protocol.tickets import TicketFacts
 
@@ -43,13 +40,9 @@ class ClosedTrio(Trio):
         where = self._place(Role.MASTER, name)
         return replace(super().config(name), security=TLS, tls_directory=where, data=ENCRYPT)
 
-    def link(self, role: str = "client", name: str = "tester") -> LeaderLink:
+    def network(self, role: str, name: str) -> TcpNetwork:
         held = Credentials(self._place(Role(role), name), CLUSTER, self.runtime)
-        network = TcpNetwork(self.runtime, credentials=held)
-        hello = Hello(CLUSTER, PROTOCOL_VERSION, role, name)
-        link = LeaderLink(self.masters, network, hello, self.runtime)
-        self.at_close(link.close)
-        return link
+        return TcpNetwork(self.runtime, credentials=held)
 
 
 class KeyedServer(ScriptedServer):

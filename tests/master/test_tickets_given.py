@@ -7,20 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asker import Asker, followers
 from closed_trio import ClosedTrio, KeyedServer
 from growing import grant, made
 from test_chunks import put
 from trio import CALL_S, Client, wait_until
 
+from gfs_ha.errors import GfsError
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.limits import DEAD_MIN_S, MIB, TICKET_LIFE_S
 from gfs_ha.net.leader import LeaderLink
+from gfs_ha.net.masters import ask_master
 from gfs_ha.protocol.append import AppendGrant
-from gfs_ha.protocol.calls import Asked
+from gfs_ha.protocol.calls import LINEARIZABLE, Asked, ReadTerms
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.control import CopyReplica, CreateReplica
-from gfs_ha.protocol.metadata import AllocateChunk, ChunkAllocated, Locate, OpenFile, Remove
-from gfs_ha.protocol.tickets import GetTickets, Level, Right, TicketsGiven
+from gfs_ha.protocol.metadata import AllocateChunk, ChunkAllocated, Done, Locate, OpenFile, Remove
+from gfs_ha.protocol.tickets import GetTickets, Level, Right, TellTicketKey, TicketsGiven
 
 
 @pytest.fixture
@@ -50,7 +53,9 @@ def with_id(servers: list[KeyedServer], server_id: ServerId) -> KeyedServer:
     return next(one for one in servers if one.server_id == server_id)
 
 
-def check(servers: list[KeyedServer], answer: Any, rights: Right, limit: int) -> None:
+def check(
+    servers: list[KeyedServer], answer: Any, rights: Right, limit: int, client: str = "tester"
+) -> None:
     """Fail unless every place of an answer has a ticket for just that."""
     assert answer.pass_ is not None and answer.pass_.life_ms == TICKET_LIFE_S * 1000
     for place in answer.replicas:
@@ -58,7 +63,7 @@ def check(servers: list[KeyedServer], answer: Any, rights: Right, limit: int) ->
         facts = server.opened(place.ticket)
         assert (facts.chunk_id, facts.birth) == (answer.chunk_id, answer.birth)
         assert (facts.rights, facts.byte_limit, facts.level) == (rights, limit, Level.ENCRYPT)
-        assert (facts.client, facts.secret) == ("tester", answer.pass_.secret)
+        assert (facts.client, facts.secret) == (client, answer.pass_.secret)
         left_ms = facts.ends_ms - server.keys.now_ms()
         assert 0 < left_ms <= TICKET_LIFE_S * 1000
 
@@ -132,6 +137,30 @@ def test_another_leader_gives_tickets_as_soon_as_it_hears_the_servers(
     wait_until(covered, "tickets of the new leader")
     check(servers, client.ask(OpenFile("/file")).chunks[0], Right.READ, 1000)
     check(servers, client.ask(AllocateChunk()), Right.PUSH, MIB)
+
+
+def test_masters_that_do_not_lead_know_the_keys_too_and_read_for_clients(
+    trio: ClosedTrio, client: Client, servers: list[KeyedServer]
+) -> None:
+    put(client, servers, "/file", 1000)
+    terms = ReadTerms(LINEARIZABLE)
+    links = {one.name: trio.link("chunkserver", one.name) for one in servers}
+    reader = Asker(trio)
+    (name, other) = followers(trio)
+    bare = reader.ask(name, terms, OpenFile("/file")).replies[0]
+    assert bare.chunks[0].pass_ is None
+    for one in servers:
+        told = TellTicketKey(one.server_id, one.start_id, one.keys.newest())
+        for follower in (name, other):
+            assert ask_master(links[one.name].connections, follower, told, CALL_S) == Done()
+    (opened,) = reader.ask(name, terms, OpenFile("/file")).replies
+    check(servers, opened.chunks[0], Right.READ, 1000, "asker")
+
+    # Nobody tells the key of another one, nor that of who is not known.
+    for server_id, said in ((servers[1].server_id, "cannot speak for"), (ServerId(77), "knows no")):
+        lie = TellTicketKey(server_id, servers[0].start_id, servers[0].keys.newest())
+        with pytest.raises(GfsError, match=said):
+            ask_master(links["cs1"].connections, name, lie, CALL_S)
 
 
 def ask(link: LeaderLink, request: GetTickets) -> Any:

@@ -109,10 +109,14 @@ class Trio:
         """Return the leader's term."""
         return self.servers[self.leader()].raft.status().term
 
+    def network(self, role: str, name: str) -> TcpNetwork:
+        """Return what one links to masters with."""
+        return TcpNetwork(self.runtime)
+
     def link(self, role: str = "client", name: str = "tester") -> LeaderLink:
         """Return a link to the leader that is closed with the trio."""
         hello = Hello(CLUSTER, PROTOCOL_VERSION, role, name)
-        link = LeaderLink(self.masters, TcpNetwork(self.runtime), hello, self.runtime)
+        link = LeaderLink(self.masters, self.network(role, name), hello, self.runtime)
         self._closers.append(link.close)
         return link
 

@@ -91,6 +91,7 @@ ALLOWED: dict[type, frozenset[Role]] = {
     extents.MoveReferences: _SERVERS,
     # For what, is looked at by the handler (tickets.py).
     tickets.GetTickets: _WRITERS,
+    tickets.TellTicketKey: _SERVERS,
     # A chunkserver speaks for itself only, see `admit`.
     control.RegisterServer: _SERVERS,
     control.Heartbeat: _SERVERS,
@@ -181,7 +182,7 @@ def admit(desk: Desk, certificate: PeerName | None, request: Any) -> None:
         )
     if kind is control.RegisterServer and request.name != certificate.name:
         raise Denied(f"{certificate} cannot register as {request.name!r}")
-    if kind is control.Heartbeat:
+    if kind in (control.Heartbeat, tickets.TellTicketKey):
         with desk.kv.read() as reader:
             row = View(reader).server(request.server_id)
         if row is not None and row.name != certificate.name:

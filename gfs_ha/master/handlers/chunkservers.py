@@ -149,7 +149,7 @@ def heartbeat(desk: Desk, request: Heartbeat, slot: Slot) -> None:
     reign.repairs.listed(request.server_id, request.listed[:LIST_BUCKETS_MAX])
     _note_lease(desk, reign, request)
     if desk.tickets is not None:
-        desk.tickets.heard(request.server_id, request.ticket_key)
+        desk.tickets.heard(request.server_id, request.start_id, request.ticket_key)
     news = note_scrub(desk, reign, request)
     for answer in request.answers:
         _take_answer(desk, reign, request, answer)
@@ -193,7 +193,7 @@ def list_servers(desk: Desk, view: View, request: ListServers, slot: Slot) -> Se
 def _note_start(desk: Desk, reign: Reign, server_id: ServerId, request: RegisterServer) -> None:
     reign.observed.registered(server_id, request, desk.now_s())
     if desk.tickets is not None:
-        desk.tickets.started(server_id, request.ticket_key)
+        desk.tickets.heard(server_id, request.start_id, request.ticket_key)
     reign.observed.unreached.returned(server_id, desk.now_s())
     reign.repairs.registered(server_id)
     reign.forget_strays_of(server_id)
@@ -226,8 +226,6 @@ def _recognise(desk: Desk, reign: Reign, request: Heartbeat) -> bool:
         disks=request.disks,
     )
     now_s = desk.now_s()
-    if desk.tickets is not None:
-        desk.tickets.started(request.server_id, request.ticket_key)
     reign.observed.registered(request.server_id, start, now_s)
     return reign.observed.heard(request, now_s, desk.runtime.wall_ns() // 1_000_000)
 

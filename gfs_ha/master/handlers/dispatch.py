@@ -45,6 +45,7 @@ from gfs_ha.master.handlers.metering import CallMeter, client_of
 from gfs_ha.master.handlers.metrics import read_metrics
 from gfs_ha.master.handlers.mutations import propose_for_client
 from gfs_ha.master.handlers.reading import READS, Reading, check_terms
+from gfs_ha.master.handlers.tickets import take_key
 from gfs_ha.master.observed import Observed
 from gfs_ha.master.state.view import View
 from gfs_ha.net.log_pages import own_page
@@ -63,6 +64,7 @@ from gfs_ha.protocol.metrics import ReadMetrics
 from gfs_ha.protocol.rebalance import PlanRebalance, StartRebalance
 from gfs_ha.protocol.repair import SetBudget
 from gfs_ha.protocol.scrub import ChangeScrub, StartScrub
+from gfs_ha.protocol.tickets import TellTicketKey
 
 logger = logging.getLogger(__name__)
 
@@ -179,6 +181,9 @@ class Dispatcher:
             return
         if kind is ReadLog:
             slot.reply(own_page(self._desk.name, request))
+            return
+        if kind is TellTicketKey:
+            take_key(self._desk, request, slot)
             return
         if kind is ReadMetrics:
             read_metrics(self._desk, slot)

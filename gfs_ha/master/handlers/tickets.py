@@ -17,6 +17,7 @@ from gfs_ha.errors import (
     NotClaimed,
     ProtocolError,
     UnknownChunk,
+    UnknownServer,
     WrongState,
 )
 from gfs_ha.ids import ChunkId, Epoch, ServerId, format_id
@@ -31,8 +32,8 @@ from gfs_ha.master.state.view import View
 from gfs_ha.master.ticket_office import Operation, Permit, TicketOffice
 from gfs_ha.pki.names import PeerName, Role
 from gfs_ha.protocol.codec import Failure, Word, decode, encode, prepare
-from gfs_ha.protocol.metadata import ChunkAllocated, ChunkLocations, FileTail
-from gfs_ha.protocol.tickets import GetTickets, Level, Right, TicketsGiven
+from gfs_ha.protocol.metadata import ChunkAllocated, ChunkLocations, Done, FileTail
+from gfs_ha.protocol.tickets import GetTickets, Level, Right, TellTicketKey, TicketsGiven
 
 _RETRY_MS = 100
 _ID_MAX = (1 << 63) - 1
@@ -87,6 +88,19 @@ def begin(desk: Desk, slot: Slot) -> Operation | None:
     if desk.tickets is None or slot.peer is None:
         return None
     return desk.tickets.begin(slot.peer.name)
+
+
+def take_key(desk: Desk, request: TellTicketKey, slot: Slot) -> None:
+    """Take note of a server's key, whether this master leads or not."""
+    with desk.kv.read() as reader:
+        known = View(reader).server(request.server_id) is not None
+    if not known:
+        # Whose it is could not be looked up when the request was let in.
+        slot.fail(UnknownServer(f"this master knows no server {request.server_id} (yet)"))
+        return
+    if desk.tickets is not None:
+        desk.tickets.heard(request.server_id, request.start_id, request.key)
+    slot.reply(Done())
 
 
 def get_tickets(desk: Desk, view: View, request: GetTickets, slot: Slot) -> TicketsGiven:

@@ -38,7 +38,7 @@ def test_a_chunkserver_does_only_what_chunkservers_do() -> None:
         *(metadata.OpenSession, metadata.CloseSession, metadata.AllocateChunk),
         *(metadata.FinishChunk, metadata.ReleaseChunks),
         next(kind for kind in ALLOWED if kind.__name__ == "MoveReferences"),
-        tickets.GetTickets,
+        *(tickets.GetTickets, tickets.TellTicketKey),
     }
 
 

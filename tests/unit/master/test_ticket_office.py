@@ -27,6 +27,7 @@ from gfs_ha.runtime import ThreadedRuntime
 CHUNK, BIRTH = ChunkId(7), Epoch(1, 2)
 PERMIT = Permit(CHUNK, BIRTH, Right.READ, MIB)
 ONE, TWO, THREE = ServerId(1), ServerId(2), ServerId(3)
+START = StartId(1)
 
 
 class HandClock(ThreadedRuntime):
@@ -54,7 +55,7 @@ class House:
 
     def beat(self, *servers: ServerId) -> None:
         for server_id in servers or tuple(self.keys):
-            self.office.heard(server_id, self.keys[server_id].newest())
+            self.office.heard(server_id, START, self.keys[server_id].newest())
 
     def passes(self, seconds: float) -> None:
         for clock in (self.clock, *self.clocks.values()):
@@ -138,9 +139,9 @@ def test_what_was_overtaken_on_the_way_brings_no_old_key_back() -> None:
     old = house.keys[ONE].newest()
     house.passes(TICKET_KEY_S)
     new = house.keys[ONE].newest()
-    house.office.heard(ONE, new)
-    house.office.heard(ONE, old)
-    house.office.heard(ONE, None)
+    house.office.heard(ONE, START, new)
+    house.office.heard(ONE, START, old)
+    house.office.heard(ONE, START, None)
     ticket = house.office.begin("ann").ticket(ONE, PERMIT, Level.NONE)
     assert key_id_of(ticket) == new.key_id != old.key_id
 
@@ -149,10 +150,10 @@ def test_another_start_has_other_keys_whatever_its_clock_says() -> None:
     house = House()
     house.beat()
     reborn = TicketKeys(HandClock(3.0))  # Its machine started again.
-    house.office.started(ONE, reborn.newest())
+    house.office.heard(ONE, StartId(2), reborn.newest())
     ticket = house.office.begin("ann").ticket(ONE, PERMIT, Level.NONE)
     assert reborn.find(key_id_of(ticket)) is not None
-    house.office.started(ONE, None)
+    house.office.heard(ONE, StartId(3), None)
     assert house.office.begin("ann").ticket(ONE, PERMIT, Level.NONE) == b""
     house.office.forget(TWO)
     assert house.office.begin("ann").ticket(TWO, PERMIT, Level.NONE) == b""
@@ -160,8 +161,8 @@ def test_another_start_has_other_keys_whatever_its_clock_says() -> None:
 
 def test_a_key_of_the_wrong_shape_is_not_taken() -> None:
     house = House()
-    house.office.heard(ONE, TicketKey(1, b"short", 5))
-    house.office.heard(ONE, TicketKey(-1, bytes(32), 5))
+    house.office.heard(ONE, START, TicketKey(1, b"short", 5))
+    house.office.heard(ONE, START, TicketKey(-1, bytes(32), 5))
     assert house.office.begin("ann").ticket(ONE, PERMIT, Level.NONE) == b""
 
 
@@ -237,7 +238,7 @@ def test_no_nonce_comes_twice_nor_where_another_master_seals() -> None:
     house = House()
     house.beat()
     other = TicketOffice(house.clock)
-    other.heard(ONE, house.keys[ONE].newest())
+    other.heard(ONE, START, house.keys[ONE].newest())
     tickets = [
         office.begin("ann").ticket(ONE, PERMIT, Level.NONE)
         for office in (house.office, other)
