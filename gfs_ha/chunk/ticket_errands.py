@@ -10,13 +10,14 @@ import logging
 
 from gfs_ha.errors import GfsError
 from gfs_ha.ids import ServerId, StartId
+from gfs_ha.limits import TICKET_KEY_LATE_S
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.masters import ask_master
 from gfs_ha.net.ticket_keys import TicketKeys
 from gfs_ha.protocol.tickets import TellTicketKey
 from gfs_ha.runtime import Runtime, Task
 
-TELL_S = 20.0  # A master that starts has heard of all servers after so long.
+TELL_S = TICKET_KEY_LATE_S / 3  # A master that starts has heard of all servers after so long.
 _ASK_S = 2.0
 
 logger = logging.getLogger(__name__)

@@ -108,7 +108,11 @@ class TicketOffice:
 
     def begin(self, client: str) -> Operation:
         """Return what makes the tickets of one answer. Args: `client` as its certificate says."""
-        return Operation(self, client, self._runtime.random_bytes(SECRET_BYTES))
+        return Operation(self, client)
+
+    def new_secret(self) -> bytes:
+        """Return what the tickets of one operation shall have in common."""
+        return self._runtime.random_bytes(SECRET_BYTES)
 
     def seal(self, server_id: ServerId, facts: tuple[Permit, Level, str, bytes]) -> bytes:
         """Return a ticket for one server; empty while its key is not known."""
@@ -159,14 +163,17 @@ class TicketOffice:
 
 
 class Operation:
-    """The tickets of one answer: for one client, with one secret, and not too many."""
+    """The tickets of one answer: for one client, and not too many.
+
+    Those of one chunk have one secret, others another: whom one is shown cannot read another chunk.
+    """
 
     __slots__ = ("_client", "_left", "_office", "_secret")
 
-    def __init__(self, office: TicketOffice, client: str, secret: bytes) -> None:
+    def __init__(self, office: TicketOffice, client: str) -> None:
         self._office = office
         self._client = client.encode()[:CLIENT_BYTES_MAX].decode(errors="ignore")
-        self._secret = secret
+        self._secret = office.new_secret()
         self._left = TICKETS_PER_ANSWER_MAX
 
     def ticket(self, server_id: ServerId, permit: Permit, level: Level) -> bytes:
@@ -187,6 +194,7 @@ class Operation:
         if self._left < len(places):
             return places, None  # It is asked for again by itself.
         self._left -= len(places)
+        self._secret = self._office.new_secret()
         level = self._office.level(place.host for place in places)
         covered = tuple(
             replace(place, ticket=ticket) if ticket else replace(place, live=False)

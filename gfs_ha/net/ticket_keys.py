@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gfs_ha.limits import TICKET_KEY_S, TICKET_LIFE_S
+from gfs_ha.limits import TICKET_KEY_LATE_S, TICKET_KEY_S, TICKET_LIFE_S
 from gfs_ha.pki.seals import KEY_BYTES, Seal
 from gfs_ha.protocol.tickets import TicketKey
 from gfs_ha.runtime import Runtime
 
-_LATE_S = 60.0  # For so long a master may take a key for the newest that is not any more.
-_KEPT_S = TICKET_LIFE_S + _LATE_S
+_KEPT_S = TICKET_LIFE_S + TICKET_KEY_LATE_S
 assert _KEPT_S < TICKET_KEY_S, "two keys are enough then"
 
 

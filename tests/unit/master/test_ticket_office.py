@@ -196,6 +196,19 @@ def test_a_chunk_that_is_sealed_is_read_to_its_end_and_no_further() -> None:
     assert limits == [5000, CHUNK_BYTES_MAX]
 
 
+def test_whom_the_ticket_of_one_chunk_is_shown_knows_no_secret_of_another() -> None:
+    house = House()
+    house.beat()
+    one = ChunkLocations(CHUNK, BIRTH, True, 5000, 1, PLACES)
+    first, second = house.office.begin("ann").to_read((one, replace(one, chunk_id=ChunkId(8))))
+    assert first.pass_ is not None and second.pass_ is not None
+    assert first.pass_.secret != second.pass_.secret
+    for chunk in (first, second):
+        assert chunk.pass_ is not None
+        for place in chunk.replicas:
+            assert house.opened(place.server_id, place.ticket).secret == chunk.pass_.secret
+
+
 def test_one_answer_has_no_more_tickets_than_it_may() -> None:
     house = House()
     house.beat()
