@@ -183,6 +183,10 @@ class Unreachable(Unavailable):
     pass
 
 
+class TicketRefused(Unavailable):
+    """A data port does not let this through; `details["reason"]` says why. Ask for a new ticket."""
+
+
 class NotReady(Unavailable):
     pass
 

@@ -23,11 +23,17 @@ class Chain:
     """The servers below; with none of them everything here does nothing."""
 
     def __init__(
-        self, pool: StreamPool, request: DataRequest, deadline: Deadline, block: bytes = b""
+        self,
+        pool: StreamPool,
+        request: DataRequest,
+        deadline: Deadline,
+        block: Bytes = b"",
+        relays: bool = False,
     ) -> None:
         """Connect to the next server.
 
-        Args: `block` are the entries that go before the packets, of a push of records.
+        Args: `block` are the entries that go before the packets, of a push of records; with
+        `relays` all that goes on was sealed by who sent it first.
         """
         self._hop: Hop | None = request.hops[0] if request.hops else None
         self._stream: PushStream | None = None
@@ -39,12 +45,13 @@ class Chain:
             request,
             target=self._hop.server_id,
             disk_id=self._hop.disk_id,
+            ticket=self._hop.ticket,
             hops=request.hops[1:],
             label="",  # Who is served is counted once, by the first of the chain.
             deadline_ms=max(1, int(left_s * 1000)),
         )
         try:
-            self._stream = PushStream(pool, self._hop, below, deadline, block)
+            self._stream = PushStream(pool, self._hop, below, deadline, block, relays)
             if request.creates:
                 self._stream.begin()
         except GfsError as error:

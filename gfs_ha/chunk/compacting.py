@@ -22,6 +22,7 @@ from gfs_ha.errors import CorruptData, ProtocolError, ReplicaBusy, TooFewCopies
 from gfs_ha.ids import ChunkId
 from gfs_ha.limits import BLOCK_BYTES, CHUNK_BYTES_MAX, COMPACTION_RANGES_MAX, PACKET_BYTES_DEFAULT
 from gfs_ha.net.answers import Deadline
+from gfs_ha.net.asking import showing
 from gfs_ha.net.push_stream import PushStream
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.protocol.control import CompactChunk
@@ -131,7 +132,9 @@ def _copy(
     total = sum(length for _, length in order.ranges)
     pace = Pace(order.bytes_per_s, room.runtime.monotonic_s())
     deadline = Deadline(room.runtime, PUSH_S)
-    hops = [Hop(one.server_id, one.host, one.port, one.disk_id) for one in fresh.replicas]
+    hops = [
+        Hop(one.server_id, one.host, one.port, one.disk_id, one.ticket) for one in fresh.replicas
+    ]
     request = DataRequest(
         op=Op.PUSH,
         cluster=cluster_hash(room.store.cluster_id),
@@ -149,6 +152,7 @@ def _copy(
         capacity=fresh.capacity,
         hops=tuple(hops[1:]),
     )
+    request = showing(request, fresh.pass_, hops[0].ticket, room.runtime)
     sums = BlockCrcs()
     stream = PushStream(room.streams, hops[0], request, deadline)
     try:

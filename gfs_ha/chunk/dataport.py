@@ -29,10 +29,13 @@ from gfs_ha.limits import FRAME_DEADLINE_S, STREAMS_MAX
 from gfs_ha.logs.requests import RequestLog
 from gfs_ha.logs.trace import traced
 from gfs_ha.net.answers import Deadline
+from gfs_ha.net.asking import answered
 from gfs_ha.net.log_pages import own_page
 from gfs_ha.net.network import Address
+from gfs_ha.net.sealed_stream import SealedStream
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.net.streams import Stream, StreamNetwork
+from gfs_ha.net.ticket_guard import TicketGuard
 from gfs_ha.protocol.control import FinishedTail
 from gfs_ha.protocol.data import (
     PREFIX_BYTES,
@@ -68,6 +71,7 @@ class ServerRun:
     on_end: Callable[[FinishedTail], None] = lambda tail: None
     pace: RepairPace | None = None  # Is told how clients fare, says when others may copy from here.
     requests: RequestLog | None = None  # Is told what is served; nobody is in simulations.
+    guard: TicketGuard | None = None  # Looks at the tickets of all requests; else none show any.
 
 
 NOBODY = ServerRun(StartId(0))
@@ -109,7 +113,7 @@ class DataPort:
             self._pushes, server_run.start_id, server_run.newest_epoch, server_run.on_end
         )
         self._keepers = [JournalKeeper(one.journal, runtime) for one in store.shelves]
-        self._pace = server_run.pace
+        self._pace, self._guard = server_run.pace, server_run.guard
         self._reads = ReadRoom(store, runtime, on_damage, self._pace)
         self._streams_max = streams_max
         self._lock = runtime.lock()
@@ -253,12 +257,12 @@ class DataPort:
         request: DataRequest | None = None
         begun_s = 0.0
         try:
-            request = self._receive_request(stream)
+            request, header = self._receive_request(stream)
             begun_s = self._runtime.monotonic_s()
-            self._check(request)
+            request = self._check(request, header, stream)
             self._note_disks(stream, request)
             with traced(request.trace_id):
-                return self._serve_request(request, stream, begun_s)
+                return self._serve_request(request, stream, begun_s) and answered(stream)
         except GfsError as error:
             gone = isinstance(error, Unreachable)
             # The usual end of an append, which was told of, is that its peer is done.
@@ -333,19 +337,26 @@ class DataPort:
             self.rates.read.end()
         self.rates.note_read(request, self._runtime.monotonic_s() - begun_s)
 
-    def _receive_request(self, stream: Stream) -> DataRequest:
+    def _receive_request(self, stream: Stream) -> tuple[DataRequest, memoryview]:
         deadline = Deadline(self._runtime, FRAME_DEADLINE_S)
         prefix = memoryview(bytearray(PREFIX_BYTES))
         stream.receive(prefix, deadline.stall)
         header = memoryview(bytearray(request_length(prefix)))
         header[:PREFIX_BYTES] = prefix
         stream.receive(header[PREFIX_BYTES:], deadline.stall)
-        return decode_request(header)
+        return decode_request(header), header
 
-    def _check(self, request: DataRequest) -> None:
+    def _check(self, request: DataRequest, header: memoryview, stream: Stream) -> DataRequest:
+        """Return a request that is for this server, with the secret of its ticket.
+
+        Raises: WrongCluster, TicketRefused, UnknownReplica.
+        """
         if request.cluster != self._cluster:
             raise WrongCluster("this data port belongs to another cluster")
+        if self._guard is not None and isinstance(stream, SealedStream):
+            return self._guard.admit(request, header, stream)
         if request.target != self._server_id:
             raise UnknownReplica(
                 f"this is server {self._server_id}, not {request.target}; look up where it is now"
             )
+        return request

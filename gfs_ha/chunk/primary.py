@@ -15,6 +15,7 @@ from gfs_ha.chunk.appends.append_stream import AppendStream
 from gfs_ha.chunk.appends.intake import Intake
 from gfs_ha.chunk.appends.lease import LeaseClock
 from gfs_ha.chunk.appends.tail import Tail, unwritten
+from gfs_ha.chunk.appends.tail_chain import TailChain
 from gfs_ha.chunk.appends.waiting_room import WaitingRoom
 from gfs_ha.chunk.appends.workers import BatchWorkers
 from gfs_ha.chunk.epochs import NO_EPOCH
@@ -31,12 +32,13 @@ from gfs_ha.errors import (
     Unreachable,
     WrongBirth,
 )
-from gfs_ha.ids import Birth, ChunkId, Epoch, StartId
+from gfs_ha.ids import Birth, ChunkId, Epoch, ServerId, StartId
 from gfs_ha.limits import CHUNK_BYTES_MAX, TAILS_PER_SERVER_MAX
 from gfs_ha.net.streams import Stream
 from gfs_ha.protocol.control import CreateReplica, FinishedTail, LedTail
 from gfs_ha.protocol.data import HOPS_MAX, ChunkKind, DataRequest, Durability, Hop
 from gfs_ha.protocol.records import TailLength
+from gfs_ha.protocol.tickets import TicketsGiven
 
 IDLE_S = 60.0  # Then a stream without records is hung up on.
 LOST_TOLD_MS = 60_000  # How long a tail is told to be full whose replica went with a disk.
@@ -107,11 +109,14 @@ class Primary:
                 raise Overloaded(f"this server leads {TAILS_PER_SERVER_MAX} tails already")
         replica = self._store.create_tail(spec, order.order_index, order.disk_id)
         if leads and not replica.header.end:
-            hops = tuple(Hop(one.server_id, one.host, one.port) for one in order.chain)
+            hops = tuple(
+                Hop(one.server_id, one.host, one.port, ticket=one.ticket) for one in order.chain
+            )
+            chain = TailChain(hops, order.pass_, self._runtime.monotonic_s())
             with self._lock:
                 if order.chunk_id in self._led_once:
                     return
-                self._tails[order.chunk_id] = Tail(replica, hops, self._append_room)
+                self._tails[order.chunk_id] = Tail(replica, chain, self._append_room)
                 self._led_once[order.chunk_id] = None
                 if len(self._led_once) > LED_ONCE_MAX:
                     self._led_once.popitem(last=False)
@@ -152,6 +157,23 @@ class Primary:
             return self._store.get(told.chunk_id) is not tail.replica
         except UnknownReplica:
             return True
+
+    def stale_chains(self) -> list[tuple[ChunkId, tuple[ServerId, ...]]]:
+        """Return the tails that need new tickets soon, and of which servers."""
+        now_s = self._runtime.monotonic_s()
+        return [
+            (tail.replica.header.chunk_id, tuple(hop.server_id for hop in tail.chain.hops))
+            for tail in self._all()
+            if tail.chain.stale(now_s)
+        ]
+
+    def renew_chain(self, chunk_id: ChunkId, given: TicketsGiven) -> None:
+        """Push the records of a tail with new tickets from the next batch on."""
+        with self._lock:
+            tail = self._tails.get(chunk_id)
+        if tail is not None:
+            now_s = self._runtime.monotonic_s()
+            tail.chain = tail.chain.renewed(given.pass_, given.by_server, now_s) or tail.chain
 
     @property
     def tail_count(self) -> int:

@@ -19,6 +19,7 @@ from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import CorruptData, ProtocolError
 from gfs_ha.net.answers import Deadline
 from gfs_ha.net.buffers import Buffer
+from gfs_ha.net.sealed_stream import SealedStream
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.net.streams import Stream
 from gfs_ha.protocol.data import DataRequest
@@ -58,14 +59,17 @@ def serve_push(room: PushRoom, request: DataRequest, upstream: Stream) -> bool:
     deadline = Deadline(room.runtime, request.deadline_ms / 1000)
     begun_s = room.runtime.monotonic_s()
     chain: Chain | None = None
+    sealed = upstream if isinstance(upstream, SealedStream) and upstream.speaks_records else None
     block = _receive_entries(request, upstream, deadline)
     local = LocalEnd(room.store, request, block[BLOCK_HEAD_BYTES:])
+    if sealed is not None and request.hops:
+        block = bytes(sealed.take_raw())  # It goes on as it came.
     try:
         with room.ticker.working(upstream, request.op_id) as operation:
-            chain = Chain(room.pool, request, deadline, block)
+            chain = Chain(room.pool, request, deadline, block, sealed is not None)
             local.begin(operation.disk)
             with room.store.buffers.borrow() as buffer:
-                packets = _Packets(upstream, buffer, deadline)
+                packets = _Packets(upstream, buffer, deadline, sealed if request.hops else None)
                 whole = _receive(request, packets, chain, local)
             # From here on it is our time and that of those below, not that of who sends.
             received_s = room.runtime.monotonic_s()
@@ -140,8 +144,12 @@ def _receive(request: DataRequest, packets: _Packets, chain: Chain, local: Local
 class _Packets:
     """The packets of one push, each in the same buffer as the one before."""
 
-    def __init__(self, stream: Stream, buffer: Buffer, deadline: Deadline) -> None:
+    def __init__(
+        self, stream: Stream, buffer: Buffer, deadline: Deadline, sealed: SealedStream | None
+    ) -> None:
+        """Args: `sealed` is the stream if its records are to go on as they come."""
         self._stream = stream
+        self._sealed = sealed
         self._buffer = buffer
         self._deadline = deadline
         self._head = memoryview(bytearray(PACKET_BYTES))
@@ -154,8 +162,11 @@ class _Packets:
         packet = decode_packet(self._head)
         body = self._buffer.body(packet.crc_count, packet.length)
         self._stream.receive(body, self._deadline.stall)
-        self.whole = self._buffer.packet(packet.crc_count, packet.length)
-        self.whole[:PACKET_BYTES] = self._head
+        if self._sealed is not None:
+            self.whole = self._sealed.take_raw()
+        else:
+            self.whole = self._buffer.packet(packet.crc_count, packet.length)
+            self.whole[:PACKET_BYTES] = self._head
         self.packed_crcs = self._buffer.crcs(packet.crc_count)
         self.data = self._buffer.data[: packet.length]
         self.length += packet.length

@@ -10,10 +10,11 @@ from gfs_ha.checksum import chunk_digest, crc32c
 from gfs_ha.errors import CorruptData, ProtocolError, Unreachable
 from gfs_ha.limits import REQUEST_DEADLINE_S, SILENCE_S
 from gfs_ha.net.answers import AnswerReader, Deadline
+from gfs_ha.net.asking import ask, showing
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.net.streams import STALL_SLICE_S, Stream
 from gfs_ha.protocol.control import CopyReplica, CopySource
-from gfs_ha.protocol.data import DataRequest, Op, RequestFlag, encode_request
+from gfs_ha.protocol.data import DataRequest, Op, RequestFlag
 from gfs_ha.protocol.frames import DataEcho, FrameKind, decode_echo
 from gfs_ha.protocol.grid import cuts
 from gfs_ha.runtime import Runtime
@@ -40,6 +41,7 @@ class Source:
         self._room = room
         self._address = (where.host, where.port)
         self._order = order
+        self._ticket = where.ticket
 
     def read_blocks(self) -> array[int]:
         """Return the CRCs of the blocks, which are those of the order's digest.
@@ -77,7 +79,7 @@ class Source:
             asked.receive(into, self._check)
 
     def _request(self, op: Op, offset: int, length: int, flags: RequestFlag) -> DataRequest:
-        return DataRequest(
+        request = DataRequest(
             op=op,
             cluster=self._room.cluster,
             target=self.server_id,
@@ -89,6 +91,7 @@ class Source:
             op_id=self._room.runtime.random_u64() or 1,
             flags=flags,
         )
+        return showing(request, self._order.pass_, self._ticket, self._room.runtime)
 
 
 class _Asked:
@@ -112,7 +115,7 @@ class _Asked:
     def ask(self, request: DataRequest, wanted: FrameKind) -> DataEcho:
         """Send it, and return what its answer begins with."""
         reader = AnswerReader(self._stream, request.op_id, self._deadline, SILENCE_S)
-        self._stream.send([encode_request(request)], reader.stall)
+        ask(self._stream, request, [], reader.stall)
         kind, body = reader.wait()
         if kind is not wanted:
             raise ProtocolError(f"a {kind.name} frame where {wanted.name} was expected")

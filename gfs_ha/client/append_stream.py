@@ -11,6 +11,7 @@ from gfs_ha.errors import GfsError, ProtocolError, Unreachable
 from gfs_ha.ids import SessionId
 from gfs_ha.limits import KIB, OPERATION_TIMEOUT_S, SILENCE_S
 from gfs_ha.net.answers import AnswerReader, Deadline
+from gfs_ha.net.asking import ask, showing
 from gfs_ha.net.streams import STALL_SLICE_S, Bytes
 from gfs_ha.protocol.append import AppendGrant
 from gfs_ha.protocol.data import (
@@ -20,7 +21,6 @@ from gfs_ha.protocol.data import (
     Durability,
     Hop,
     Op,
-    encode_request,
 )
 from gfs_ha.protocol.frames import (
     FRAME_BYTES,
@@ -57,24 +57,24 @@ class AppendStream:
         tail = grant.tail
         primary = primary_of(tail)
         self._op_id = room.runtime.random_u64() or 1
-        self._header: bytes | None = encode_request(
-            DataRequest(
-                op=Op.APPEND,
-                cluster=room.cluster,
-                target=tail.primary,
-                chunk_id=tail.chunk_id,
-                birth=tail.birth,
-                offset=0,
-                length=0,
-                deadline_ms=DEADLINE_MS_MAX,
-                op_id=self._op_id,
-                kind=ChunkKind.TAIL,
-                durability=Durability.MEMORY if grant.durability == MEMORY else Durability.DISK,
-                start_id=tail.start_id,
-                label=room.label,
-                trace_id=room.trace_id,
-            )
+        request = DataRequest(
+            op=Op.APPEND,
+            cluster=room.cluster,
+            target=tail.primary,
+            chunk_id=tail.chunk_id,
+            birth=tail.birth,
+            offset=0,
+            length=0,
+            deadline_ms=DEADLINE_MS_MAX,
+            op_id=self._op_id,
+            kind=ChunkKind.TAIL,
+            durability=Durability.MEMORY if grant.durability == MEMORY else Durability.DISK,
+            start_id=tail.start_id,
+            label=room.label,
+            trace_id=room.trace_id,
         )
+        asked = showing(request, tail.pass_, primary.ticket, room.runtime)
+        self._request: DataRequest | None = asked
         self._stream = room.streams.take((primary.host, primary.port))
         self._buffer = bytearray()
         self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
@@ -91,9 +91,6 @@ class AppendStream:
         """
         parts: list[Bytes] = []
         small: list[Bytes] = []  # Joined: the system takes few pieces faster than many.
-        if self._header is not None:
-            small.append(self._header)
-            self._header = None
         for one in records:
             start = min(window_start, one.sequence)
             head = RecordHeader(appender, one.sequence, start, len(one.data), one.crc)
@@ -104,7 +101,12 @@ class AppendStream:
                 parts += (b"".join(small), one.data)
                 small = []
         parts.append(b"".join(small))
-        self._stream.send(parts, self._stall_alone if alone else _stall_watched)
+        stall = self._stall_alone if alone else _stall_watched
+        request, self._request = self._request, None
+        if request is None:
+            self._stream.send(parts, stall)
+        else:
+            ask(self._stream, request, parts, stall)
 
     def receive(self, in_flight: bool, wait_s: float = STALL_SLICE_S) -> list[RecordAck]:
         """Return the records that were acknowledged meanwhile; none after a slice of waiting.
@@ -200,11 +202,12 @@ def ask_tail_length(room: DataRoom, tail: FileTail, hop: Hop, deadline_s: float)
         start_id=tail.start_id,
         trace_id=room.trace_id,
     )
+    request = showing(request, tail.pass_, hop.ticket, room.runtime)
     address = (hop.host, hop.port)
     stream = room.streams.take(address)
     try:
         reader = AnswerReader(stream, request.op_id, deadline)
-        stream.send([encode_request(request)], reader.stall)
+        ask(stream, request, [], reader.stall)
         kind, body = reader.wait()
         if kind is not FrameKind.TAIL:
             raise ProtocolError(f"a {kind.name} frame where TAIL was expected")

@@ -32,6 +32,11 @@ PUSH_DEADLINE_S = DEADLINE_MS_MAX / 1000
 TAIL_LENGTH_S = 3.0  # It is a look into memory: a server that needs longer is no use now.
 
 
+def hop_of(one: Location) -> Hop:
+    """Return how the data port of a replica is reached."""
+    return Hop(one.server_id, one.host, one.port, one.disk_id, one.ticket)
+
+
 class _SentPush:
     """A Push as the writer uses it: its errors are raised, and it is over after `finish`."""
 
@@ -79,7 +84,8 @@ class DataPorts:
             chunk.birth,
             chunk.capacity,
             Durability.MEMORY if chunk.durability == MEMORY else Durability.DISK,
-            tuple(Hop(one.server_id, one.host, one.port, one.disk_id) for one in chunk.replicas),
+            tuple(hop_of(one) for one in chunk.replicas),
+            given=chunk.pass_,
         )
         return _SentPush(Push(self._room, target, offset, length_max, PUSH_DEADLINE_S))
 
@@ -101,12 +107,10 @@ class DataPorts:
 
     def tail_length(self, location: Location, tail: FileTail) -> TailLength:
         """Return how much of a tail counts, as one of its replicas knows it."""
-        hop = Hop(location.server_id, location.host, location.port)
-        return ask_tail_length(self._room, tail, hop, TAIL_LENGTH_S)
+        return ask_tail_length(self._room, tail, hop_of(location), TAIL_LENGTH_S)
 
     def _fetch(self, location: Location, chunk: ChunkLocations) -> Fetch:
-        hop = Hop(location.server_id, location.host, location.port)
-        target = FetchTarget(hop, chunk.chunk_id, chunk.birth)
+        target = FetchTarget(hop_of(location), chunk.chunk_id, chunk.birth, chunk.pass_)
         return Fetch(self._room, target, self._read_deadline_s)
 
     def close(self) -> None:

@@ -11,10 +11,12 @@ from gfs_ha.errors import CorruptData, GfsError, ProtocolError, RangeGone, Unrea
 from gfs_ha.ids import Birth, ChunkId
 from gfs_ha.limits import BLOCK_BYTES, MIB
 from gfs_ha.net.answers import AnswerReader, Deadline
+from gfs_ha.net.asking import ask, showing
 from gfs_ha.net.streams import STALL_SLICE_S, Stream
-from gfs_ha.protocol.data import DataRequest, Hop, Op, RequestFlag, encode_request
+from gfs_ha.protocol.data import DataRequest, Hop, Op, RequestFlag
 from gfs_ha.protocol.frames import DataEcho, FrameKind, decode_echo
 from gfs_ha.protocol.grid import cuts, range_crc
+from gfs_ha.protocol.tickets import OperationPass
 
 FETCH_SILENCE_S = 3.0  # A read sends no progress frames, and a disk may take a while.
 _WINDOW_BYTES = MIB  # Checked while it is still in the second-level cache.
@@ -27,6 +29,7 @@ class FetchTarget:
     hop: Hop
     chunk_id: ChunkId
     birth: Birth
+    given: OperationPass | None = None  # Of the ticket of the hop.
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +163,12 @@ class Fetch:
             label=self._room.label,
             trace_id=self._room.trace_id,
         )
-        header = encode_request(request)
+        request = showing(request, self._target.given, self._target.hop.ticket, self._room.runtime)
         self._deadline.check()
         self._stream = self._room.streams.take(self._address)
         reader = AnswerReader(self._stream, request.op_id, self._deadline, FETCH_SILENCE_S)
         try:
-            self._stream.send([header], reader.stall)
+            ask(self._stream, request, [], reader.stall)
         except BaseException:
             self._drop()
             raise

@@ -12,8 +12,9 @@ from gfs_ha.client.data_room import DataRoom
 from gfs_ha.errors import DeadlineExceeded, GfsError, NotFound, ProtocolError, Unreachable
 from gfs_ha.ids import ChunkId, Epoch, TraceId
 from gfs_ha.net.answers import AnswerReader, Deadline
+from gfs_ha.net.asking import ask
 from gfs_ha.net.streams import StreamNetwork, TcpStreams
-from gfs_ha.protocol.data import DataRequest, Hop, Op, encode_request
+from gfs_ha.protocol.data import DataRequest, Hop, Op
 from gfs_ha.protocol.frames import FrameKind
 from gfs_ha.protocol.logs import (
     DEBUG,
@@ -178,7 +179,7 @@ class Logs:
         stream = room.streams.take(address)
         try:
             reader = AnswerReader(stream, request.op_id, deadline, ASK_S)
-            stream.send([encode_request(request), query], reader.stall)
+            ask(stream, request, [query], reader.stall)
             kind, body = reader.wait()
             if kind is not FrameKind.LOG:
                 raise ProtocolError(f"a {kind.name} frame where LOG was expected")

@@ -15,6 +15,7 @@ from gfs_ha.errors import GfsError, InvalidArgument, UnknownOutcome
 from gfs_ha.ids import Birth, ChunkId, ServerId
 from gfs_ha.limits import PACKET_BYTES_DEFAULT, PACKET_BYTES_MAX, PACKET_BYTES_MIN
 from gfs_ha.net.answers import Deadline
+from gfs_ha.net.asking import showing
 from gfs_ha.net.push_stream import PushStream
 from gfs_ha.protocol.data import (
     ChunkKind,
@@ -27,6 +28,7 @@ from gfs_ha.protocol.data import (
 from gfs_ha.protocol.frames import ReplicaAck, failed_ack
 from gfs_ha.protocol.grid import BlockCrcs, part_crcs
 from gfs_ha.protocol.packets import encode_packet
+from gfs_ha.protocol.tickets import OperationPass
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class PushTarget:
     durability: Durability
     chain: tuple[Hop, ...]
     kind: ChunkKind = ChunkKind.PUT
+    given: OperationPass | None = None  # Of the tickets of the chain.
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,4 +219,5 @@ class Push:
             label=self._room.label,
             trace_id=self._room.trace_id,
         )
+        request = showing(request, target.given, target.chain[0].ticket, self._room.runtime)
         return PushStream(self._room.streams, target.chain[0], request, self._deadline)

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from gfs_ha.errors import ProtocolError, Unreachable
 from gfs_ha.limits import CONNECT_TIMEOUT_S
 from gfs_ha.net.answers import AnswerReader, Deadline
+from gfs_ha.net.asking import ask
 from gfs_ha.net.stream_pool import StreamPool
 from gfs_ha.net.streams import Bytes
-from gfs_ha.protocol.data import DataRequest, Hop, encode_request
+from gfs_ha.protocol.data import DataRequest, Hop
 from gfs_ha.protocol.frames import FrameKind, ReplicaAck, decode_acks
 
 
@@ -25,14 +26,21 @@ class PushStream:
         hop: Hop,
         request: DataRequest,
         deadline: Deadline,
-        block: bytes = b"",
+        block: Bytes = b"",
+        relays: bool = False,
     ) -> None:
-        """Connect; nothing is sent yet. `block` follows the request header. Raises: Unreachable."""
+        """Connect; nothing is sent yet.
+
+        Args: `block` follows the request header; with `relays` it and all packets were sealed by
+        who asked first, and go on as they came.
+        Raises: Unreachable.
+        """
         self._pool = pool
         self._address = (hop.host, hop.port)
         self._stream = pool.take(self._address, min(CONNECT_TIMEOUT_S, deadline.left_s()))
         self._reader = AnswerReader(self._stream, request.op_id, deadline)
-        self._header: bytes | None = encode_request(request) + block
+        self._request: DataRequest | None = request
+        self._block, self._relays = block, relays
         self._complete = False
         self.ended_early = False
 
@@ -50,14 +58,15 @@ class PushStream:
         Raises: Unreachable when the peer is gone or silent, its error if it sent one,
         DeadlineExceeded.
         """
-        if self._header is not None:
-            # Nobody can have answered what was not asked yet.
-            parts = [self._header, *parts]
-            self._header = None
-        elif self.ended_early or self._ended():
+        request, self._request = self._request, None
+        if request is None and (self.ended_early or self._ended()):
             return
         try:
-            self._stream.send(parts, self._reader.stall)
+            if request is None:
+                self._stream.send(parts, self._reader.stall)
+            else:  # Nobody can have answered what was not asked yet.
+                stall = self._reader.stall
+                ask(self._stream, request, parts, stall, self._block, self._relays)
         except Unreachable:
             if not self._ended():
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from gfs_ha.limits import CONNECT_TIMEOUT_S
+from gfs_ha.net.asking import answered
 from gfs_ha.net.network import Address
 from gfs_ha.net.streams import Stream, StreamNetwork
 from gfs_ha.runtime import Runtime
@@ -53,6 +54,9 @@ class StreamPool:
 
     def give_back(self, address: Address, stream: Stream) -> None:
         """Keep a stream on which the last operation ended in order."""
+        if not answered(stream):
+            stream.close()  # More came than was asked for.
+            return
         dropped = None
         with self._lock:
             same = [kept for kept, (where, _) in self._idle.items() if where == address]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import struct
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TypeVar
 
@@ -32,6 +33,7 @@ from gfs_ha.ids import (
     unpack_epoch,
 )
 from gfs_ha.limits import CHUNK_BYTES_MAX, DATA_HEADER_BYTES_MAX, GOAL_MAX, PROTOCOL_VERSION
+from gfs_ha.protocol.tickets import OperationPass
 from gfs_ha.protocol.usage import LABEL_BYTES_MAX, clean_label
 
 _E = TypeVar("_E", bound=enum.IntEnum)
@@ -39,7 +41,9 @@ _MEMBERS: dict[tuple[type[enum.IntEnum], int], enum.IntEnum] = {}  # Those that 
 
 HOPS_MAX = GOAL_MAX - 1
 HOST_BYTES_MAX = 255
-TICKET_BYTES_MAX = 1024
+TICKET_BYTES_MAX = 2048  # Of all tickets of a chain.
+NONCE_BYTES = 16  # Of a request that shows a ticket.
+PROOF_BYTES = 16
 DEADLINE_MS_MAX = 24 * 3600 * 1000
 
 
@@ -113,6 +117,9 @@ class DataRequest(msgspec.Struct, frozen=True):
     label: str = ""  # How the client calls itself: for people, proves nothing. From others none.
     disk_id: DiskId = ANY_DISK  # Of the target, for a replica that the push makes.
     trace_id: TraceId = NO_TRACE  # Which command of a client asks, for people.
+    nonce: bytes = b""  # Of who asked first, where tickets are shown; passed on as it is.
+    proof: bytes = b""  # As it came; who asks makes it anew for each stream.
+    given: OperationPass | None = None  # What the ticket says in secret; it is not sent.
 
     @property
     def creates(self) -> bool:
@@ -145,21 +152,27 @@ def cluster_hash(cluster_id: str) -> int:
     return int.from_bytes(hashlib.blake2b(cluster_id.encode(), digest_size=8).digest(), "little")
 
 
-def encode_request(request: DataRequest) -> bytes:
-    """Return the bytes of a request header. Raises: ProtocolError where a field does not fit."""
+def encode_request(request: DataRequest, prove: Callable[[bytes], bytes] | None = None) -> bytes:
+    """Return the bytes of a request header.
+
+    Args: `prove` returns the proof of all that is before it, where tickets are shown.
+    Raises: ProtocolError where a field does not fit.
+    """
     hops = b"".join(_encode_hop(hop) for hop in request.hops)
     disks = (request.disk_id, *(hop.disk_id for hop in request.hops))
     if request.label or any(disks):
         hops += _encode_label(request.label)
     if any(disks):
         hops += _encode_disks(disks)
+    tickets = _encode_tickets(request) if request.ticket else b""
     fixed_length = _FIXED_LENGTH + (_TRACE.size if request.trace_id else 0)
-    length = fixed_length + len(request.ticket) + len(hops) + _CRC.size
+    length = fixed_length + len(tickets) + len(hops) + _CRC.size
+    length += NONCE_BYTES + PROOF_BYTES if tickets else 0
     if length > DATA_HEADER_BYTES_MAX or len(request.hops) > HOPS_MAX:
         raise ProtocolError(f"a request header of {length} bytes, {len(request.hops)} hops")
     try:
         head = _PREFIX.pack(
-            _MAGIC, PROTOCOL_VERSION, request.op, length, fixed_length, len(request.ticket)
+            _MAGIC, PROTOCOL_VERSION, request.op, length, fixed_length, len(tickets)
         ) + _FIXED.pack(
             request.flags,
             request.durability,
@@ -181,8 +194,44 @@ def encode_request(request: DataRequest) -> bytes:
             head += _TRACE.pack(request.trace_id)
     except struct.error as error:
         raise ProtocolError(f"a field of a data request does not fit: {error}") from error
-    whole = head + request.ticket + hops
+    whole = head + tickets + hops
+    if tickets:
+        whole += request.nonce
+        proof = prove(whole) if prove is not None else request.proof
+        if len(proof) != PROOF_BYTES:
+            raise ProtocolError("a request that shows a ticket has no proof")
+        whole += proof
     return whole + _CRC.pack(crc32c(whole))
+
+
+def proven_part(header: bytes | memoryview) -> bytes:
+    """Return what of a header that shows a ticket its proof is about."""
+    return bytes(header[: -PROOF_BYTES - _CRC.size])
+
+
+def _encode_tickets(request: DataRequest) -> bytes:
+    """Return the tickets of a chain: a count, then length and bytes of each."""
+    tickets = (request.ticket, *(hop.ticket for hop in request.hops))
+    if len(request.nonce) != NONCE_BYTES or max(map(len, tickets)) >> 8:
+        raise ProtocolError("a ticket of more than 255 bytes, or a request without its nonce")
+    whole = bytes((len(tickets),)) + b"".join(bytes((len(one),)) + one for one in tickets)
+    if len(whole) > TICKET_BYTES_MAX:
+        raise ProtocolError(f"tickets of {len(whole)} bytes; {TICKET_BYTES_MAX} at most")
+    return whole
+
+
+def _decode_tickets(data: bytes, count: int) -> list[bytes]:
+    if data[0] != count:
+        raise ProtocolError(f"{data[0]} tickets for {count} servers")
+    found = []
+    at = 1
+    for _ in range(count):
+        end = at + 1 + data[at] if at < len(data) else at
+        found.append(data[at + 1 : end])
+        at = end
+    if at != len(data):
+        raise ProtocolError("the tickets of a request are cut off")
+    return found
 
 
 def _encode_hop(hop: Hop) -> bytes:
@@ -238,11 +287,18 @@ def decode_request(data: bytes | memoryview) -> DataRequest:
     traced = fixed_length >= _FIXED_LENGTH + _TRACE.size
     trace_id = _TRACE.unpack_from(data, _FIXED_LENGTH)[0] if traced else NO_TRACE
     hops_at = fixed_length + ticket_length
-    hops, beyond = _decode_hops(data[hops_at : -_CRC.size], hop_count)
+    ends_at = len(data) - _CRC.size - (NONCE_BYTES + PROOF_BYTES if ticket_length else 0)
+    if ends_at < hops_at:
+        raise ProtocolError("a request that shows a ticket has no proof")
+    hops, beyond = _decode_hops(data[hops_at:ends_at], hop_count)
     label, disks = _decode_beyond(beyond, 1 + hop_count) if beyond else ("", ())
-    if disks:
-        below = zip(hops, disks[1:], strict=True)
-        hops = tuple(Hop(one.server_id, one.host, one.port, disk) for one, disk in below)
+    tickets = [b""] * (1 + hop_count)
+    if ticket_length:
+        tickets = _decode_tickets(data[fixed_length:hops_at], 1 + hop_count)
+    if disks or ticket_length:
+        places = zip(hops, disks[1:] or [ANY_DISK] * hop_count, tickets[1:], strict=True)
+        hops = tuple(Hop(at.server_id, at.host, at.port, disk, one) for at, disk, one in places)
+    proof_at = ends_at + NONCE_BYTES
     request = DataRequest(
         op=member(Op, op),
         cluster=cluster,
@@ -258,12 +314,14 @@ def decode_request(data: bytes | memoryview) -> DataRequest:
         kind=member(ChunkKind, kind),
         capacity=capacity,
         hops=hops,
-        ticket=data[fixed_length:hops_at],
+        ticket=tickets[0],
         start_id=StartId(start_id),
         committed=committed,
         label=label,
         disk_id=disks[0] if disks else ANY_DISK,
         trace_id=TraceId(trace_id),
+        nonce=data[ends_at:proof_at] if ticket_length else b"",
+        proof=data[proof_at : -_CRC.size] if ticket_length else b"",
     )
     if offset + length > CHUNK_BYTES_MAX or capacity > CHUNK_BYTES_MAX:
         raise ProtocolError(f"a range beyond any chunk: offset {offset} length {length}")

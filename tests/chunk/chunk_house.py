@@ -100,7 +100,7 @@ def house_of(
         runtime,
         lambda chunk_id, block: damage.append((chunk_id, block)),
         streams_max,
-        ServerRun(run.start_id, run.newest_epoch, ended.append),
+        ServerRun(run.start_id, run.newest_epoch, ended.append, guard=run.guard),
     )
     task = runtime.spawn(f"data port {store.server_id}", port.run)
     return House(store, port, task, damage, ended)

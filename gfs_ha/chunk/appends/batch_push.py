@@ -13,6 +13,7 @@ from gfs_ha.errors import Fenced, GfsError, ProtocolError, Unreachable, error_fr
 from gfs_ha.ids import ServerId
 from gfs_ha.limits import KIB, PACKET_BYTES_DEFAULT, REQUEST_DEADLINE_S
 from gfs_ha.net.answers import Deadline
+from gfs_ha.net.asking import showing
 from gfs_ha.net.streams import Bytes
 from gfs_ha.protocol.data import ChunkKind, DataRequest, Op, RequestFlag, cluster_hash
 from gfs_ha.protocol.frames import ReplicaAck
@@ -50,8 +51,8 @@ def push_batch(room: PushRoom, tail: Tail, batch: Batch) -> None:
 
 
 def _request(room: PushRoom, tail: Tail, batch: Batch) -> DataRequest:
-    header = tail.replica.header
-    return DataRequest(
+    header, chain = tail.replica.header, tail.chain
+    request = DataRequest(
         op=Op.PUSH,
         cluster=cluster_hash(room.store.cluster_id),
         target=room.store.server_id,
@@ -64,10 +65,11 @@ def _request(room: PushRoom, tail: Tail, batch: Batch) -> DataRequest:
         flags=RequestFlag.RECORDS,
         durability=header.durability,
         kind=ChunkKind.TAIL,
-        hops=tail.hops,
+        hops=chain.hops,
         committed=batch.committed,
         trace_id=batch.trace_id,
     )
+    return showing(request, chain.given, b"", room.runtime)
 
 
 def _send(batch: Batch, chain: Chain, local: LocalEnd) -> bool:

@@ -15,6 +15,7 @@ from gfs_ha.chunk.appends.append_stream import AppendStream
 from gfs_ha.chunk.appends.batch import Batch
 from gfs_ha.chunk.appends.known_records import Arrival, KnownRecords, Landed
 from gfs_ha.chunk.appends.record_reader import Record
+from gfs_ha.chunk.appends.tail_chain import TailChain
 from gfs_ha.chunk.appends.tail_end import end_of
 from gfs_ha.chunk.appends.waiting_room import cost_of
 from gfs_ha.chunk.progress import DiskWatch
@@ -36,7 +37,6 @@ from gfs_ha.limits import (
     RECORD_BYTES_MAX,
 )
 from gfs_ha.protocol.control import LedTail
-from gfs_ha.protocol.data import Hop
 from gfs_ha.protocol.records import RecordAck, RecordEntry, TailLength
 
 BATCH_BYTES_MAX = RECORD_BYTES_MAX
@@ -50,9 +50,9 @@ _Arrival = Arrival[AppendStream]
 class Tail:
     """Thread-safe. One worker at a time works on it: who was told that one is needed."""
 
-    def __init__(self, replica: Replica, hops: tuple[Hop, ...], room: AppendRoom) -> None:
+    def __init__(self, replica: Replica, chain: TailChain, room: AppendRoom) -> None:
         self.replica = replica
-        self.hops = hops
+        self.chain = chain
         self.disk = DiskWatch(room.runtime)
         self._room = room
         self._lease = room.lease
@@ -248,7 +248,7 @@ class Tail:
         if self._told or self._committed != self._end:
             return
         self._told = True
-        holders = (self._room.server_id, *(hop.server_id for hop in self.hops))
+        holders = (self._room.server_id, *(hop.server_id for hop in self.chain.hops))
         end = end_of(self.replica, self._committed, self._known, holders)
         if end is not None:
             self._room.on_end(end)
