@@ -8,7 +8,7 @@
     |  +- NotInitialized  AlreadyInitialized  SessionExpired  WindowFull  StaleCommand
     |  `- InternalError           our own mistake in a step, recorded without writes
     +- Unavailable                temporary; a retry can help
-    |  +- NotLeader  NoLeader  Busy  Overloaded  Unreachable  NotReady  UnknownOutcome
+    |  +- NotLeader  NoLeader  Busy  Overloaded  Unreachable  TicketRefused  NotReady  UnknownOutcome
     +- DeadlineExceeded  Cancelled
     +- DataError                  bytes that are damaged, gone or out of reach
     |  +- CorruptData  ChunkUnavailable  RangeGone  FileChanged  StateDiverged
