@@ -8,7 +8,8 @@
     |  +- NotInitialized  AlreadyInitialized  SessionExpired  WindowFull  StaleCommand
     |  `- InternalError           our own mistake in a step, recorded without writes
     +- Unavailable                temporary; a retry can help
-    |  +- NotLeader  NoLeader  Busy  Overloaded  Unreachable  TicketRefused  NotReady  UnknownOutcome
+    |  +- NotLeader  NoLeader  Busy  Overloaded  Unreachable  TicketRefused  NotReady
+    |  `- UnknownOutcome             applied or not: only the same request may be sent again
     +- DeadlineExceeded  Cancelled
     +- DataError                  bytes that are damaged, gone or out of reach
     |  +- CorruptData  ChunkUnavailable  RangeGone  FileChanged  StateDiverged
