@@ -12,8 +12,9 @@ from gfs_ha.config import ChunkserverConfig, DiskConfig
 from gfs_ha.errors import DiskFailed
 from gfs_ha.ids import StartId
 from gfs_ha.logs.requests import RequestLog
+from gfs_ha.net.entry import data_streams
 from gfs_ha.net.network import Network
-from gfs_ha.net.streams import StreamNetwork, TcpStreams
+from gfs_ha.net.streams import StreamNetwork
 from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.net.tls import Credentials
 from gfs_ha.runtime import Runtime, boot_id, process_start_id
@@ -66,7 +67,7 @@ def this_machine(
         raise
     network = TcpNetwork(runtime, credentials=credentials)
     requests = RequestLog(runtime, logging.getLogger(f"{__package__}.requests"))
-    streams = TcpStreams(runtime)
+    streams = data_streams(runtime, credentials is not None)
     return Machine(tuple(found), network, streams, boot, start, requests, credentials)
 
 

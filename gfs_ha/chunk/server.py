@@ -25,19 +25,23 @@ from gfs_ha.chunk.scrub import Scrubber
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.chunk.slots.store import ChunkStore
+from gfs_ha.chunk.tail_tickets import renew_chains
 from gfs_ha.chunk.ticket_errands import TicketErrands
-from gfs_ha.config import ChunkserverConfig, Config
+from gfs_ha.config import AUTO, ChunkserverConfig, Config
 from gfs_ha.errors import DiskFailed, GfsError, UnknownReplica
 from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.limits import PROTOCOL_VERSION
 from gfs_ha.metrics.port import MetricsPort, Watched
 from gfs_ha.net.entry import server_credentials
 from gfs_ha.net.leader import LeaderLink
+from gfs_ha.net.sealed_streams import SealedStreams
 from gfs_ha.net.stream_pool import StreamPool
+from gfs_ha.net.ticket_guard import TicketGuard
 from gfs_ha.net.ticket_keys import TicketKeys
 from gfs_ha.pki.names import Role
 from gfs_ha.protocol.codec import Hello
 from gfs_ha.protocol.control import DamageFound
+from gfs_ha.protocol.tickets import Level
 from gfs_ha.pulse import Pulse
 from gfs_ha.runtime import (
     Future,
@@ -192,7 +196,8 @@ class Chunkserver:
         self._data_port = DataPort(
             *(listen, store, self._network, runtime, self._report_damage(outbox)),
             server_run=ServerRun(
-                *(self._start_id, lambda: epochs.newest, outbox.add_finished, pace, self._requests)
+                *(self._start_id, lambda: epochs.newest, outbox.add_finished, pace, self._requests),
+                guard=self._guard(server_id),
             ),
         )
         streams = StreamPool(self._network, runtime)
@@ -207,7 +212,8 @@ class Chunkserver:
             *(store, self._data_port, self._copies, self._scrubbers, self._disks.broken)
         )
         self._lanes = HeartbeatLanes(
-            self._facts(server_id), inventory, self._obedience, self._leader, runtime
+            *(self._facts(server_id), inventory, self._obedience, self._leader, runtime),
+            renew=lambda leader: renew_chains(tails, leader),
         )
         self._measures.begin(store, self._data_port, self._copies, inventory, self._lanes)
         self._wardens = [
@@ -327,6 +333,15 @@ class Chunkserver:
             credentials=self._credentials,
             ticket_keys=self._ticket_keys,
         )
+
+    def _guard(self, server_id: ServerId) -> TicketGuard | None:
+        """Return what looks at tickets; None where none are shown."""
+        keys, network = self._ticket_keys, self._network
+        if keys is None or not isinstance(network, SealedStreams):
+            return None
+        data = self._config.data
+        floor = Level.NONE if data == AUTO else Level[data.upper()]
+        return TicketGuard(server_id, keys, self._runtime, network.refusals, floor)
 
     def _pause(self, pause_s: float) -> None:
         with self._changed:

@@ -24,6 +24,7 @@ from gfs_ha.errors import (
     ProtocolError,
     ReplicaError,
     SessionExpired,
+    TicketRefused,
     Unavailable,
     UnknownOutcome,
     Unreachable,
@@ -128,7 +129,8 @@ class AppendRights:
     def note_trouble(self, error: GfsError) -> None:
         """Note what to avoid from now on: the tail, and the server that is to blame."""
         self.trouble = error
-        passing = isinstance(error, Unavailable) and not isinstance(error, Unreachable)
+        over = isinstance(error, Unreachable | TicketRefused)
+        passing = isinstance(error, Unavailable) and not over
         if passing or not self._worked:
             self.attempts += 1  # Else the tail took records until now: ask for the next at once.
         self._worked = False
@@ -138,7 +140,7 @@ class AppendRights:
         if grant is None:
             return
         self._refused = grant.tail.chunk_id
-        if not isinstance(error, ReplicaError | ProtocolError):
+        if not isinstance(error, ReplicaError | ProtocolError | TicketRefused):
             named = error.details.get("server", 0)
             server = ServerId(named) if isinstance(named, int) and named else grant.tail.primary
             of_disk = isinstance(error, DiskFailed | DiskFull)

@@ -6,7 +6,7 @@ import logging
 from collections import deque
 
 from gfs_ha.client.cluster import ClusterCalls
-from gfs_ha.errors import GfsError
+from gfs_ha.errors import GfsError, TicketRefused
 from gfs_ha.ids import ChunkId, ServerId, format_id
 from gfs_ha.protocol.metadata import Done, ReportReplica
 from gfs_ha.runtime import Runtime
@@ -30,7 +30,9 @@ class Complaints:
         self._sending = False
 
     def report(self, chunk_id: ChunkId, server_id: ServerId, error: GfsError) -> None:
-        """Queue a report. Never waits."""
+        """Queue a report, unless a ticket was only too old. Never waits."""
+        if isinstance(error, TicketRefused):
+            return
         key = (chunk_id, server_id)
         problem = f"{error.code}: {error.message}"[:200]
         logger.info(

@@ -21,6 +21,7 @@ from gfs_ha.client.locations import Here, Locations
 from gfs_ha.client.memory import MemoryPool
 from gfs_ha.client.namespace import Namespace
 from gfs_ha.client.openings import Openings
+from gfs_ha.client.passes import Passes
 from gfs_ha.client.piece_stream import ReaderParts
 from gfs_ha.client.policies import Policies
 from gfs_ha.client.reader import PIECE_MEMORY_BYTES, PieceReader
@@ -34,7 +35,7 @@ from gfs_ha.logs.trace import new_trace
 from gfs_ha.net.entry import enter_as_person
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.network import Network
-from gfs_ha.net.streams import TcpStreams
+from gfs_ha.net.streams import StreamNetwork, TcpStreams
 from gfs_ha.protocol.codec import Hello
 from gfs_ha.protocol.usage import clean_label
 from gfs_ha.runtime import Runtime, ThreadedRuntime
@@ -61,9 +62,12 @@ class ClusterConnection:
         timeout_s = config.client.timeout_s if timeout_s is None else timeout_s
         name = name or config.client.name or own_name(config.client.machine)
         hello = Hello(config.cluster.id, PROTOCOL_VERSION, "client", name)
+        streams: StreamNetwork = TcpStreams(runtime)
+        tickets = False
         if network is None:
             entry = enter_as_person(config, name, runtime)
             network, hello, name = entry.network, entry.hello, entry.hello.name
+            streams, tickets = entry.streams, entry.credentials is not None
         link = LeaderLink(
             *(config.cluster.masters, network, hello, runtime), trace_id=self.trace_id
         )
@@ -72,14 +76,17 @@ class ClusterConnection:
 
         self.calls = calls = ClusterCalls(link, runtime, timeout_s, consistency)
         self.session = session = Session(calls, runtime, name)
+        self.streams = streams  # To data ports.
+        self.passes = Passes(session, runtime) if tickets else None
         self.namespace = Namespace(calls, session)
         self.led_namespace = Namespace(calls, session, led=True)
-        self.locations = locations = Locations(calls, here, runtime)
+        self.locations = locations = Locations(calls, here, runtime, tickets=tickets)
         if plane is None:
             plane = DataPorts(
-                *(config.cluster.id, TcpStreams(runtime), runtime),
+                *(config.cluster.id, streams, runtime),
                 label=clean_label(name),
                 trace_id=self.trace_id,
+                passes=self.passes,
             )
         self._plane = plane
         supply = ChunkSupply(session, here, runtime, timeout_s)

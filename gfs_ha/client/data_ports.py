@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from gfs_ha.client.append_stream import AppendStream, ask_tail_length
 from gfs_ha.client.data_plane import ChunkBlocks, PushStream, ReadRange, RecordStream
 from gfs_ha.client.data_room import DataRoom
 from gfs_ha.client.fetch import Fetch, FetchTarget
+from gfs_ha.client.passes import Passes
 from gfs_ha.client.push import Push, PushTarget
 from gfs_ha.errors import UnknownOutcome
 from gfs_ha.ids import NO_TRACE, TraceId
@@ -24,6 +27,7 @@ from gfs_ha.protocol.metadata import (
     Location,
 )
 from gfs_ha.protocol.records import TailLength
+from gfs_ha.protocol.tickets import Right
 from gfs_ha.runtime import Runtime
 
 # A push waits for its source, which may be a person: silence of a server ends it, not the clock.
@@ -73,12 +77,17 @@ class DataPorts:
         read_deadline_s: float = OPERATION_TIMEOUT_S,
         label: str = "",
         trace_id: TraceId = NO_TRACE,
+        passes: Passes | None = None,
     ) -> None:
+        """Args: `passes` renews tickets, where they are shown."""
         self._room = DataRoom(cluster_id, network, runtime, label, trace_id)
         self._read_deadline_s = read_deadline_s
+        self._passes = passes
 
     def push(self, chunk: ChunkAllocated, offset: int, length_max: int) -> PushStream:
         """Start a push at the exact end of a chunk; the head is dialled with the first packet."""
+        if self._passes is not None:
+            chunk = self._passes.allocated(chunk)
         target = PushTarget(
             chunk.chunk_id,
             chunk.birth,
@@ -103,10 +112,17 @@ class DataPorts:
 
     def append(self, grant: AppendGrant) -> RecordStream:
         """Dial the primary of a tail; the request leaves with the first records."""
+        if self._passes is not None:
+            grant = replace(grant, tail=self._passes.tail(grant.tail, Right.APPEND))
         return AppendStream(self._room, grant)
 
     def tail_length(self, location: Location, tail: FileTail) -> TailLength:
         """Return how much of a tail counts, as one of its replicas knows it."""
+        if self._passes is not None:
+            tail = self._passes.tail(tail, Right.READ)
+            location = next(
+                (one for one in tail.replicas if one.server_id == location.server_id), location
+            )
         return ask_tail_length(self._room, tail, hop_of(location), TAIL_LENGTH_S)
 
     def _fetch(self, location: Location, chunk: ChunkLocations) -> Fetch:

@@ -20,7 +20,7 @@ from gfs_ha.net import sockets
 from gfs_ha.net.entry import enter_as_person
 from gfs_ha.net.masters import MasterConnections, ask_facts, call_context, read_answer
 from gfs_ha.net.network import Network
-from gfs_ha.net.streams import TcpStreams
+from gfs_ha.net.streams import StreamNetwork, TcpStreams
 from gfs_ha.protocol.calls import SERVE_METHOD, Asked
 from gfs_ha.protocol.codec import Hello, encode
 from gfs_ha.protocol.data import Hop
@@ -86,9 +86,11 @@ class Doctor:
         self._runtime = runtime
         name = f"{config.client.machine}:doctor"
         self._hello = Hello(config.cluster.id, PROTOCOL_VERSION, "client", name)
+        self._streams: StreamNetwork = TcpStreams(runtime)
         if network is None:
             entry = enter_as_person(config, name, runtime)
             network, self._hello = entry.network, entry.hello
+            self._streams = entry.streams
         self._network: Network = network
 
     def look(self) -> Seen:
@@ -108,7 +110,7 @@ class Doctor:
             told = f": {rows.message}" if isinstance(rows, GfsError) else ""
             seen.why_no_servers = f"{leader.master.name} did not say which there are{told}"
             return seen
-        room = DataRoom(self._cluster.id, TcpStreams(self._runtime), self._runtime)
+        room = DataRoom(self._cluster.id, self._streams, self._runtime)
         try:
             by_id = {row.server_id: row for row in rows}
             looked = self._at_once(

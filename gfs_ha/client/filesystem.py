@@ -88,7 +88,8 @@ class Cluster(Names):
         self.operations = Operations(connection.calls)
         self.policies = connection.policies  # How files are kept; see client/policies.py.
         self.logs = Logs(  # The newest log lines of every process.
-            connection.calls, config.cluster.id, connection.runtime, connection.trace_id
+            *(connection.calls, config.cluster.id, connection.runtime, connection.trace_id),
+            *(connection.streams, connection.passes),
         )
         self.trees = Trees(connection)  # Checksums, comparison, one-way copying.
 

@@ -68,20 +68,24 @@ class Locations:
         here: Here,
         runtime: Runtime,
         cached_max: int = CACHED_CHUNKS_MAX,
+        tickets: bool = False,
     ) -> None:
+        """Args: `tickets` says that data ports ask for them."""
+        self._tickets = tickets
         self._calls = calls
         self._here = here
         self._runtime = runtime
         self._cached_max = cached_max
         self._lock = runtime.lock()
-        self._chunks: OrderedDict[ChunkId, ChunkLocations] = OrderedDict()
+        self._chunks: OrderedDict[ChunkId, tuple[ChunkLocations, float]] = OrderedDict()
         self._avoided_until_s: dict[ServerId, float] = {}
 
     def learn(self, chunks: Iterable[ChunkLocations]) -> None:
         """Remember what the leader just said."""
+        now_s = self._runtime.monotonic_s()
         with self._lock:
             for chunk in chunks:
-                self._chunks[chunk.chunk_id] = chunk
+                self._chunks[chunk.chunk_id] = (chunk, now_s)
                 self._chunks.move_to_end(chunk.chunk_id)
             while len(self._chunks) > self._cached_max:
                 self._chunks.popitem(last=False)
@@ -90,14 +94,22 @@ class Locations:
         """Return where a chunk lies, from the cache or else the leader; None = it is unknown."""
         with self._lock:
             known = self._chunks.get(chunk_id)
-            if known is not None:
+            if known is not None and not self._too_old(*known):
                 self._chunks.move_to_end(chunk_id)
-                return known
+                return known[0]
         return self.refresh(chunk_id)
+
+    def _too_old(self, chunk: ChunkLocations, since_s: float) -> bool:
+        """Return whether half the life of its tickets is over, or it came without."""
+        if chunk.pass_ is None:
+            return self._tickets
+        return self._runtime.monotonic_s() - since_s > chunk.pass_.life_ms / 2000
 
     def refresh(self, chunk_id: ChunkId) -> ChunkLocations | None:
         """Ask where a chunk lies now; None = there is no such chunk."""
         located = self._calls.read(Locate((chunk_id,)), Located)
+        if self._tickets and any(one.pass_ is None for one in located.chunks):
+            located = self._calls.ask(Locate((chunk_id,)), Located)  # That master knew no keys.
         self.learn(located.chunks)
         fresh = next((one for one in located.chunks if one.chunk_id == chunk_id), None)
         if fresh is None:

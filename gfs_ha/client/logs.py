@@ -9,10 +9,11 @@ import msgspec
 
 from gfs_ha.client.cluster import ClusterCalls
 from gfs_ha.client.data_room import DataRoom
+from gfs_ha.client.passes import Passes
 from gfs_ha.errors import DeadlineExceeded, GfsError, NotFound, ProtocolError, Unreachable
 from gfs_ha.ids import ChunkId, Epoch, TraceId
 from gfs_ha.net.answers import AnswerReader, Deadline
-from gfs_ha.net.asking import ask
+from gfs_ha.net.asking import ask, showing
 from gfs_ha.net.streams import StreamNetwork, TcpStreams
 from gfs_ha.protocol.data import DataRequest, Hop, Op
 from gfs_ha.protocol.frames import FrameKind
@@ -67,7 +68,10 @@ class Logs:
         runtime: Runtime,
         trace_id: TraceId,
         network: StreamNetwork | None = None,
+        passes: Passes | None = None,
     ) -> None:
+        """Args: `passes` gets tickets for data ports, where they are shown."""
+        self._passes = passes
         self._calls = calls
         self._runtime = runtime
         self._room = DataRoom(
@@ -175,6 +179,9 @@ class Logs:
             op_id=room.runtime.random_u64() or 1,
             trace_id=room.trace_id,
         )
+        if self._passes is not None:
+            given, ticket = self._passes.for_log(hop.server_id)
+            request = showing(request, given, ticket, self._runtime)
         address = (hop.host, hop.port)
         stream = room.streams.take(address)
         try:

@@ -24,6 +24,7 @@ from gfs_ha.errors import (
     Overloaded,
     RangeGone,
     ReplicaBusy,
+    TicketRefused,
     UnknownReplica,
     Unreachable,
 )
@@ -169,9 +170,10 @@ class PieceReader:
     def _to_blame(self, content: PinnedContent, chunk: ChunkLocations, error: GfsError) -> bool:
         """Return whether a replica failed, and did not just hear too little of an open tail.
 
-        Bytes that were given back are nobody's fault: the file has others by now.
+        Bytes that were given back are nobody's fault: the file has others by now. Nor is a ticket
+        that is too old: the next round has new ones.
         """
-        if isinstance(error, RangeGone):
+        if isinstance(error, RangeGone | TicketRefused):
             return False
         in_tail = not chunk.sealed and content.asked_first
         return not in_tail or isinstance(error, Unreachable | CorruptData)

@@ -16,7 +16,7 @@ from gfs_ha.errors import (
     SessionExpired,
     Unreachable,
 )
-from gfs_ha.ids import ChunkId, SessionId
+from gfs_ha.ids import NO_SESSION, ChunkId, SessionId
 from gfs_ha.limits import RENEW_PERIOD_S
 from gfs_ha.protocol.calls import Asked, Reply, Request
 from gfs_ha.protocol.codec import Failure
@@ -78,6 +78,15 @@ class Session:
             file = cast(Publish, request).files[0]
             return expect(self._publications.publish(file, self._calls.timeout_s), kind)
         return expect(self.change_all((request,), give_up, timeout_s)[0], kind)
+
+    def ask(self, request: Request, kind: type[T]) -> T:
+        """Return the reply to a request that changes nothing, asked in the name of the session.
+
+        Raises: what the leader refuses, NoLeader.
+        """
+        with self._state:
+            session_id = self._session_id or NO_SESSION
+        return expect(self._calls.settle((Asked(request, session_id),))[0], kind)
 
     def change_all(
         self,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from gfs_ha.config import Config
 from gfs_ha.errors import ConfigError
 from gfs_ha.limits import PROTOCOL_VERSION
+from gfs_ha.net.sealed_streams import SealedStreams
+from gfs_ha.net.streams import StreamNetwork, TcpStreams
 from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.net.tls import Credentials
 from gfs_ha.pki.names import Role
@@ -24,6 +26,7 @@ class Entry:
     network: TcpNetwork
     hello: Hello
     credentials: Credentials | None
+    streams: StreamNetwork  # To data ports, on which tickets are shown where there is TLS.
 
 
 def enter_as_person(config: Config, name: str, runtime: Runtime) -> Entry:
@@ -46,14 +49,25 @@ def enter_as_person(config: Config, name: str, runtime: Runtime) -> Entry:
         room = LABEL_BYTES_MAX - len(own.name) - 1
         name = f"{own.name}@{rest.encode()[:room].decode(errors='ignore')}"
     hello = Hello(config.cluster.id, PROTOCOL_VERSION, role, name)
-    return Entry(TcpNetwork(runtime, credentials=credentials), hello, credentials)
+    return _entry(hello, credentials, runtime)
+
+
+def _entry(hello: Hello, credentials: Credentials | None, runtime: Runtime) -> Entry:
+    network = TcpNetwork(runtime, credentials=credentials)
+    return Entry(network, hello, credentials, data_streams(runtime, credentials is not None))
+
+
+def data_streams(runtime: Runtime, tickets: bool) -> StreamNetwork:
+    """Return the network of data ports, on which tickets are shown or not."""
+    streams = TcpStreams(runtime)
+    return SealedStreams(streams, runtime) if tickets else streams
 
 
 def enter_as_server(config: Config, role: Role, name: str, runtime: Runtime) -> Entry:
     """Return the entry of a master or a chunkserver. Raises: ConfigError when it is not its own."""
     credentials = server_credentials(config, role, name, runtime)
     hello = Hello(config.cluster.id, PROTOCOL_VERSION, role, name)
-    return Entry(TcpNetwork(runtime, credentials=credentials), hello, credentials)
+    return _entry(hello, credentials, runtime)
 
 
 def server_credentials(
