@@ -25,7 +25,13 @@ from gfs_ha.errors import (
 from gfs_ha.limits import KIB, MIB
 from gfs_ha.net.streams import Bytes, Stall, Stream
 from gfs_ha.pki.seals import TAG_BYTES, Seal
-from gfs_ha.protocol.frames import FRAME_BYTES, check_frame, decode_error, decode_frame
+from gfs_ha.protocol.frames import (
+    FRAME_BYTES,
+    HELLO_MAGIC,
+    check_frame,
+    decode_error,
+    decode_frame,
+)
 from gfs_ha.protocol.tickets import Level
 
 RECORD_BYTES_MAX = 256 * KIB  # Of payload.
@@ -33,7 +39,6 @@ RAW_BYTES_MAX = 2 * MIB  # Of the records of one packet: more of them are cut to
 NONCE_BYTES = 16
 
 _HELLO = struct.Struct("<4sB3x16s")
-_HELLO_MAGIC = b"GFSH"
 _VERSION = 1
 HELLO_BYTES = _HELLO.size
 _FRAME_MAGIC = b"GFSA"
@@ -49,13 +54,13 @@ _SAID_IN_CLEAR = (TicketRefused, ProtocolError, WrongCluster, Overloaded)
 
 def encode_hello(nonce: bytes) -> bytes:
     """Return what a server says first on each stream."""
-    return _HELLO.pack(_HELLO_MAGIC, _VERSION, nonce)
+    return _HELLO.pack(HELLO_MAGIC, _VERSION, nonce)
 
 
 def decode_hello(data: bytes | memoryview) -> bytes:
     """Return the nonce of the stream. Raises: ProtocolError."""
     magic, version, nonce = _HELLO.unpack(data)
-    if magic != _HELLO_MAGIC or version != _VERSION:
+    if magic != HELLO_MAGIC or version != _VERSION:
         raise ProtocolError("these bytes are no hello of a data port that wants tickets")
     return bytes(nonce)
 

@@ -70,6 +70,7 @@ _FRAME = struct.Struct("<4sBBHQII")
 _ECHO = struct.Struct("<QQQII")
 _CRC = struct.Struct("<I")
 _MAGIC = b"GFSA"
+HELLO_MAGIC = b"GFSH"  # Of the hello of a data port that asks for tickets.
 _ECHO_SEALED = 1
 
 FRAME_BYTES = _FRAME.size
@@ -86,6 +87,11 @@ def encode_frame(kind: FrameKind, op_id: int, body: bytes = b"") -> bytes:
 def decode_frame(head: bytes | memoryview) -> FrameHeader:
     """Return the frame that FRAME_BYTES announce. Raises: ProtocolError."""
     magic, version, kind, _, op_id, body_length, crc = _FRAME.unpack(head)
+    if magic == HELLO_MAGIC:
+        raise ProtocolError(
+            'this data port asks for tickets (its cluster has mode = "tls"), and this process has'
+            " no certificates to get one: see [security] in its configuration"
+        )
     if magic != _MAGIC or version != PROTOCOL_VERSION:
         raise ProtocolError("these bytes are no answer of a gfs-ha data port")
     if body_length > FRAME_BODY_BYTES_MAX:

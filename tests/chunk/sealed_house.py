@@ -58,10 +58,10 @@ class Leader:
     def given(self) -> OperationPass:
         return OperationPass(self.secret, self.level, int(TICKET_LIFE_S * 1000))
 
-    def facts(self, server_id: ServerId, **changed: object) -> TicketFacts:
+    def facts(self, to: ServerId, **changed: object) -> TicketFacts:
         ends_ms = RUNTIME.monotonic_ns() // 1_000_000 + int(TICKET_LIFE_S * 1000)
         facts = TicketFacts(
-            server_id, CHUNK, BIRTH, self.rights, 64 * MIB, ends_ms, self.level, "ann", self.secret
+            to, CHUNK, BIRTH, self.rights, 64 * MIB, ends_ms, self.level, "ann", self.secret
         )
         return msgspec.structs.replace(facts, **changed)
 
