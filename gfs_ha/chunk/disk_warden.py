@@ -16,9 +16,10 @@ import logging
 from collections.abc import Callable
 
 from gfs_ha.chunk.disk import Disk
-from gfs_ha.chunk.slots.identity import IDENTITY_NAME
+from gfs_ha.chunk.slots.identity import IDENTITY_NAME, read_identity
 from gfs_ha.chunk.slots.shelf import Shelf
-from gfs_ha.errors import DeadlineExceeded, DiskFailed, DiskFull, Overloaded
+from gfs_ha.errors import DeadlineExceeded, DiskFailed, DiskFull, Overloaded, WrongDirectory
+from gfs_ha.ids import ChunkId, DiskId, format_id
 from gfs_ha.runtime import Future, Queue, Runtime, Task, join_all
 
 PROBE_NAME = "probe"
@@ -27,7 +28,11 @@ LOOK_S = 1.0
 SILENT_S = 10.0  # As bad as a probe that fails. Three of them: as long as a server that is dead.
 # Without an error. By chance: the disks of a machine are not to sync all in one moment.
 REST_MIN_S, REST_MAX_S = 10.0, 15.0
+MISSED_MAX = 1_000  # Slots that are told to be gone by one look.
 _PROBE = bytes(4096)
+
+# Says which replicas are expected on a disk and have no slot there now.
+Vanished = Callable[[Shelf], set[ChunkId]]
 
 # Says how often a disk refused what its server cannot do without, since it last took it, and why.
 Refused = Callable[[Disk], tuple[int, str]]
@@ -44,8 +49,12 @@ class DiskWarden:
         on_dead: Callable[[Shelf, str], None],
         runtime: Runtime,
         refused: Refused = lambda disk: (0, ""),
+        vanished: Vanished = lambda shelf: set(),
+        on_vanished: Callable[[ChunkId], None] = lambda chunk_id: None,
     ) -> None:
-        """Args: `on_dead` is told once, in the warden's own task, with what the disk said."""
+        """Args: `on_dead` is told once, in the warden's own task, with what the disk said;
+        `on_vanished` of each replica whose slot was missed twice in a row.
+        """
         self._shelf = shelf
         self._on_dead = on_dead
         self._runtime = runtime
@@ -53,7 +62,7 @@ class DiskWarden:
         self._changed = runtime.condition()
         self._stopping = False
         self._tasks: list[Task] = []
-        self._hand = _Hand(shelf, runtime)
+        self._hand = _Hand(shelf, runtime, vanished, on_vanished)
         self._failed = 0  # Looks in a row.
         self._told = 0  # Of what was refused.
         self._answers, self._silent_since_s = 0, 0.0
@@ -151,7 +160,15 @@ class DiskWarden:
 class _Hand:
     """Touches the disk for its warden, and for all who want to know how full it is."""
 
-    def __init__(self, shelf: Shelf, runtime: Runtime) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        runtime: Runtime,
+        vanished: Vanished,
+        on_vanished: Callable[[ChunkId], None],
+    ) -> None:
+        self._vanished, self._on_vanished = vanished, on_vanished
+        self._missed: set[ChunkId] = set()  # By the last look.
         self._shelf = shelf
         self._runtime = runtime
         # None ends it. It is asked again only after it has answered.
@@ -186,21 +203,35 @@ class _Hand:
                 asked[1].set(why)
 
     def _look(self, probing: bool) -> str:
-        why = probe(self._shelf.disk) if probing else ""
+        why = probe(self._shelf.disk, self._shelf.disk_id) if probing else ""
         try:
             self._shelf.look_at_usage()
+            if probing and not why:
+                self._miss()
         except (DiskFailed, DiskFull):
             pass  # It is counted, and probed for that.
         return why
 
+    def _miss(self) -> None:
+        """Tell of the slots that somebody removed. Raises: DiskFailed."""
+        missing = self._vanished(self._shelf)
+        for chunk_id in sorted(missing & self._missed)[:MISSED_MAX]:
+            logger.error("a slot is gone disk=%#x chunk=%#x", self._shelf.disk_id, chunk_id)
+            self._on_vanished(chunk_id)
+        self._missed = missing
 
-def probe(disk: Disk) -> str:
+
+def probe(disk: Disk, disk_id: DiskId) -> str:
     """Return why a disk takes nothing, or "" when it works; a full one does."""
     try:
         disk.check_place()
         if IDENTITY_NAME not in disk.names():
             # Whoever removes all files of a directory that is in use may not get the directory.
             return f"its {IDENTITY_NAME} is gone: its files were removed"
+        found = read_identity(disk)
+        if found is not None and found.disk_id != disk_id:
+            theirs = format_id(found.disk_id)
+            return f"its {IDENTITY_NAME} is now that of disk {theirs} of server {found.name}"
         disk.unlink(PROBE_NAME)
         file = disk.create(PROBE_NAME)
         try:
@@ -211,6 +242,6 @@ def probe(disk: Disk) -> str:
         disk.unlink(PROBE_NAME)
     except DiskFull:
         return ""
-    except DiskFailed as error:
+    except (DiskFailed, WrongDirectory) as error:
         return error.message
     return ""

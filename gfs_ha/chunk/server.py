@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from gfs_ha.chunk.compacting import CompactRoom
 from gfs_ha.chunk.compactions import Compactions
@@ -217,7 +218,11 @@ class Chunkserver:
         )
         self._measures.begin(store, self._data_port, self._copies, inventory, self._lanes)
         self._wardens = [
-            DiskWarden(one, self._take_out, runtime, epochs.refused) for one in store.shelves
+            DiskWarden(
+                *(one, self._take_out, runtime, epochs.refused, store.vanished),
+                self._report_vanished(outbox),
+            )
+            for one in store.shelves
         ]
         self._serving = runtime.spawn("data port", self._data_port.run)
         self._copies.start()
@@ -248,7 +253,11 @@ class Chunkserver:
         )
         self.ready.set(self._data_port.port)
 
-    def _report_damage(self, outbox: Outbox) -> OnDamage:
+    def _report_vanished(self, outbox: Outbox) -> Callable[[ChunkId], None]:
+        damaged = self._report_damage(outbox, "its slot was removed")
+        return lambda chunk_id: damaged(chunk_id, 0)
+
+    def _report_damage(self, outbox: Outbox, why: str = "") -> OnDamage:
         def report(chunk_id: ChunkId, block_index: int) -> None:
             assert self.store is not None, "damage was found before anything was served"
             self.store.note_damage(chunk_id)
@@ -257,7 +266,7 @@ class Chunkserver:
             except UnknownReplica:
                 return  # It is gone meanwhile, with its disk perhaps.
             outbox.add_damage(DamageFound(chunk_id, disk_id, block_index))
-            self._scrubbers[disk_id].suspect(chunk_id, f"block {block_index} is damaged")
+            self._scrubbers[disk_id].suspect(chunk_id, why or f"block {block_index} is damaged")
 
         return report
 

@@ -603,6 +603,19 @@ def test_a_tail_that_went_with_its_disk_takes_no_record_and_ends(
     assert house.port.primary.led() == ()
 
 
+def test_a_slot_that_somebody_removed_is_missed_until_it_is_known_as_damaged() -> None:
+    disks = blank(A, B)
+    store = open_disks(disks)
+    sealed_on(store, A)
+    assert [store.vanished(shelf) for shelf in store.shelves] == [set(), set()]
+    disks[A].unlink(store.get(CHUNK).name)
+    assert [store.vanished(shelf) for shelf in store.shelves] == [{CHUNK}, set()]
+    store.note_damage(CHUNK)
+    assert store.vanished(shelf_of(store, A)) == set()
+    store.delete(CHUNK, LATER)
+    assert store.chunk_count == 0
+
+
 # What is found at a start ------------------------------------------------------------------------
 
 

@@ -141,6 +141,22 @@ class ReplicaIndex:
         """Return the slot files that no chunk claims; they are kept until a person decides."""
         return tuple(name for shelf in self.shelves for name in shelf.unidentified)
 
+    def vanished(self, shelf: Shelf) -> set[ChunkId]:
+        """Return whole replicas of a disk whose slots are not there; some may be on their way.
+
+        Raises: DiskFailed.
+        """
+        expected = self._all(shelf)
+        there = set(shelf.disk.names())  # Afterwards: what came meanwhile is not missed.
+        missing = [one for one in expected if one.name not in there]
+        with self._lock:
+            return {
+                one.header.chunk_id
+                for one in missing
+                if self._replicas.get(one.header.chunk_id) is one
+                and one.condition == listing.SETTLED
+            }
+
     def twins_of(self, shelf: Shelf) -> list[ChunkId]:
         """Return the chunks of a disk beside which second replicas lie that may go (D6)."""
         with self._lock:

@@ -22,7 +22,7 @@ from gfs_ha.chunk.disk_warden import (
 from gfs_ha.chunk.slots.identity import IDENTITY_NAME, Identity, write_identity
 from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.errors import DiskFailed, DiskFull, GfsError
-from gfs_ha.ids import DiskId, ServerId
+from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.limits import MIB
 from gfs_ha.net.buffers import BufferPool
 from gfs_ha.runtime import Condition, ThreadedRuntime
@@ -85,7 +85,12 @@ class Ward:
         self.dead: list[tuple[Shelf, str]] = []
         clockwork = self.clockwork = Clockwork()
         self.turnstile = clockwork.turnstile
-        self.warden = DiskWarden(self.shelf, self._on_dead, clockwork, lambda _: self.refused)
+        self.missing: set[ChunkId] = set()
+        self.gone: list[ChunkId] = []
+        self.warden = DiskWarden(
+            *(self.shelf, self._on_dead, clockwork, lambda _: self.refused),
+            *(lambda shelf: set(self.missing), self.gone.append),
+        )
         self.warden.start()
         assert self.turnstile.idle.acquire(timeout=PATIENCE_S)
 
@@ -155,7 +160,7 @@ def test_a_full_disk_is_no_dead_one(ward: Ward) -> None:
     ward.disk._capacity = 0
     ward.disk.error_count += 1
     ward.look(2 * PROBES)
-    assert ward.dead == [] and probe(ward.disk) == ""
+    assert ward.dead == [] and probe(ward.disk, DiskId(7)) == ""
     ward.fail(DiskFull("no space left"))
     ward.look(2 * PROBES)
     assert ward.dead == []
@@ -301,16 +306,40 @@ def test_one_that_takes_it_after_all_stays(ward: Ward) -> None:
 
 def test_a_probe_leaves_nothing_and_takes_away_what_an_earlier_one_left(ward: Ward) -> None:
     ward.disk.create(PROBE_NAME)
-    assert probe(ward.disk) == ""
+    assert probe(ward.disk, DiskId(7)) == ""
     assert ward.disk.names() == [IDENTITY_NAME]
     ward.disk._capacity = 0
-    probe(ward.disk)
+    probe(ward.disk, DiskId(7))
     assert set(ward.disk.names()) - {PROBE_NAME} == {IDENTITY_NAME}
     ward.disk._capacity = 1 << 40
-    assert probe(ward.disk) == "" and ward.disk.names() == [IDENTITY_NAME]
+    assert probe(ward.disk, DiskId(7)) == "" and ward.disk.names() == [IDENTITY_NAME]
 
 
 def test_a_disk_whose_files_were_removed_below_it_fails(ward: Ward) -> None:
-    assert probe(ward.disk) == ""
+    assert probe(ward.disk, DiskId(7)) == ""
     ward.disk.unlink(IDENTITY_NAME)
-    assert "identity.json is gone" in probe(ward.disk)
+    assert "identity.json is gone" in probe(ward.disk, DiskId(7))
+
+
+def test_a_disk_that_bears_the_mark_of_another_one_now_is_given_up(ward: Ward) -> None:
+    write_identity(ward.disk, Identity("c1", ServerId(2), DiskId(8), "two"))
+    assert "disk 0x8 of server two" in probe(ward.disk, DiskId(7))
+    ward.clockwork.now_s += REST_MAX_S
+    ward.look(PROBES)
+    assert [why for _, why in ward.dead] == [ward.shelf.ailing] != [""]
+
+
+def test_a_slot_that_is_missed_twice_is_told_of_and_one_on_its_way_is_not(ward: Ward) -> None:
+    def rest_and_look() -> None:
+        ward.clockwork.now_s += REST_MAX_S
+        ward.look()
+
+    ward.missing = {ChunkId(5), ChunkId(6)}
+    rest_and_look()
+    assert ward.gone == []
+    ward.missing = {ChunkId(6), ChunkId(9)}
+    rest_and_look()
+    assert ward.gone == [6] and ward.dead == []
+    ward.missing = set()
+    rest_and_look()
+    assert ward.gone == [6]
