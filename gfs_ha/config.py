@@ -165,14 +165,14 @@ def parse(text: str, path: Path) -> Config:
     )
 
 
-def check_exposure(config: Config, host: str, insecure: bool, plain: bool = False) -> None:
+def check_exposure(config: Config, host: str, insecure: bool) -> None:
     """Refuse to listen beyond this machine without TLS unless it is asked for (M10).
 
-    Args: `plain` says that what listens there does not speak TLS in any mode. Raises: ConfigError.
+    Raises: ConfigError.
     """
     if config.metrics is not None:
-        _check_host(config, config.metrics.host, insecure, plain=False)
-    _check_host(config, host, insecure, plain)
+        _check_host(config, config.metrics.host, insecure)
+    _check_host(config, host, insecure)
 
 
 def is_loopback(host: str) -> bool:
@@ -183,17 +183,9 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _check_host(config: Config, host: str, insecure: bool, plain: bool) -> None:
-    if is_loopback(host) or (insecure and config.security == NONE):
+def _check_host(config: Config, host: str, insecure: bool) -> None:
+    if is_loopback(host) or config.security == TLS or (insecure and config.security == NONE):
         return
-    if config.security == TLS:
-        if insecure or not plain:
-            return
-        raise ConfigError(
-            f"{config.path}: {host} is reachable from the network and the data port has no TLS yet:"
-            " who reaches it can read and write chunks; listen where you trust everybody, and say"
-            " so with --insecure"
-        )
     raise ConfigError(
         f"{config.path}: {host} is reachable from the network and security is"
         f' "{config.security}"; listen on 127.0.0.1, set mode = "tls", or give both security ='

@@ -100,7 +100,7 @@ class Copies:
             running = self._running.get(chunk_id)
             if running is not None and running.order.order_index >= index:
                 if running.order.order_index == index:
-                    running.pace.change(order.bytes_per_s, self._runtime.monotonic_s())
+                    running.go_on(order, self._runtime.monotonic_s())
                     self._changed.notify_all()
                 return
             waiting = self._waiting.get(chunk_id)

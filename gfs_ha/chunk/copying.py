@@ -69,6 +69,12 @@ class Copying:
         left = self._sources or self.order.sources
         return left[0].server_id
 
+    def go_on(self, order: CopyReplica, now_s: float) -> None:
+        """Take note of the same order as it came again: its rate, and its newer tickets."""
+        self.pace.change(order.bytes_per_s, now_s)
+        for source in list(self._sources):
+            source.renew(order)
+
     def stop(self) -> None:
         """Have it end without effect, unless it counts already."""
         self.stopped = True

@@ -128,6 +128,10 @@ class DataPort:
         """Return the port that it listens on."""
         return self._listener.port
 
+    def refused(self) -> dict[str, int]:
+        """Return how often tickets were refused, by reason; nothing where none are shown."""
+        return {} if self._guard is None else self._guard.refused()
+
     @property
     def stream_count(self) -> int:
         """Return how many streams are open now."""

@@ -63,6 +63,11 @@ UNDER_WAY = gauge(
 RECORDS_WAITING = gauge("gfs_chunkserver_records_waiting", "Records that are on no disk yet.")
 STREAMS = gauge("gfs_chunkserver_streams", "Open streams of the data port.")
 STREAMS_SERVING = gauge("gfs_chunkserver_streams_serving", "Of these, the ones at work.")
+TICKETS_REFUSED = counter(
+    "gfs_chunkserver_tickets_refused_total",
+    "Requests that showed no good ticket, in a closed cluster.",
+    "reason",
+)
 UNSETTLED = gauge(
     "gfs_chunkserver_replicas_unsettled",
     "Replicas that are not sealed and whole; those of open chunks are among them.",
@@ -195,6 +200,8 @@ def _add_served(samples: Samples, port: DataPort) -> None:
     samples.set(RECORDS_WAITING, port.primary.waiting_count())
     samples.set(STREAMS, port.stream_count)
     samples.set(STREAMS_SERVING, port.serving_count)
+    for reason, count in port.refused().items():
+        samples.set(TICKETS_REFUSED, count, reason)
 
 
 def _add_repair(samples: Samples, parts: _Parts) -> None:

@@ -34,7 +34,7 @@ def run_chunkserver(config: Config, insecure: bool = False) -> int:
     own = config.chunkserver
     if own is None:
         raise ConfigError(f"{config.path}: has no [chunkserver]")
-    check_exposure(config, own.host, insecure, plain=True)
+    check_exposure(config, own.host, insecure)
     crashed: list[BaseException] = []
 
     def note_crash(task: str, error: BaseException) -> None:

@@ -41,7 +41,13 @@ class Source:
         self._room = room
         self._address = (where.host, where.port)
         self._order = order
-        self._ticket = where.ticket
+        self._shown = (order.pass_, where.ticket)
+
+    def renew(self, order: CopyReplica) -> None:
+        """Show the tickets of the same order as it came again, from the next request on."""
+        for where in order.sources:
+            if where.server_id == self.server_id and where.ticket:
+                self._shown = (order.pass_, where.ticket)
 
     def read_blocks(self) -> array[int]:
         """Return the CRCs of the blocks, which are those of the order's digest.
@@ -91,7 +97,8 @@ class Source:
             op_id=self._room.runtime.random_u64() or 1,
             flags=flags,
         )
-        return showing(request, self._order.pass_, self._ticket, self._room.runtime)
+        given, ticket = self._shown
+        return showing(request, given, ticket, self._room.runtime)
 
 
 class _Asked:

@@ -74,6 +74,7 @@ CALLS = counter("gfs_master_door_calls_total", "Calls that arrived, heartbeats i
 EXPIRED = counter(
     "gfs_master_door_calls_expired_total", "Calls that had no answer within their deadline."
 )
+TICKETS = counter("gfs_master_tickets_total", "Tickets for data ports that this master sealed.")
 PEER_UP = gauge("gfs_master_peer_connected", "1 while the link to another master is up.", "peer")
 PEER_AGE = gauge(
     "gfs_master_peer_answer_age_seconds", "Since another master answered the leader.", "peer"
@@ -220,3 +221,5 @@ class MasterMeasures:
         samples.set(OVERDUE, stats.overdue)
         samples.set(CALLS, stats.calls)
         samples.set(EXPIRED, stats.calls_expired)
+        tickets = self._desk.tickets
+        samples.set(TICKETS, 0 if tickets is None else tickets.given)

@@ -17,6 +17,11 @@ from gfs_ha.net.streams import Stream, StreamListener, StreamNetwork
 from gfs_ha.runtime import Runtime
 
 _REASONS_MAX = 32
+# Each is told from the start, so that the first one counts.
+_KNOWN = (
+    *("missing", "unknown_key", "altered", "expired", "foreign", "not_allowed", "limit"),
+    *("level", "replayed", "altered_record"),
+)
 
 
 class Refusals:
@@ -24,7 +29,7 @@ class Refusals:
 
     def __init__(self, runtime: Runtime) -> None:
         self._lock = runtime.lock()
-        self._counts: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter(dict.fromkeys(_KNOWN, 0))
 
     def note(self, reason: str) -> None:
         """Count one; reasons beyond the known ones go together."""

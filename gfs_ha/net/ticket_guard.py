@@ -51,6 +51,10 @@ class TicketGuard:
         self._floor = floor
         self._logged_s = -_LOGGED_S
 
+    def refused(self) -> dict[str, int]:
+        """Return how often requests were refused, by reason."""
+        return self._refusals.counts()
+
     def admit(self, request: DataRequest, header: memoryview, stream: SealedStream) -> DataRequest:
         """Return the request with its secret; from then on the stream speaks as it says.
 

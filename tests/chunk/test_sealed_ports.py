@@ -44,5 +44,5 @@ def test_what_is_pushed_down_a_chain_is_what_every_server_gives_back(
             ]:
                 got, _ = fetch_sealed(room, leader, one, offset, length)
                 assert got == data[offset : offset + length]
-            assert one.refusals.counts() == {}
+            assert not any(one.refusals.counts().values())
             assert one.house.store.get(CHUNK).header.end == end

@@ -48,7 +48,6 @@ def site(lab: Lab, wheelhouse: Path) -> Site:
     groups = {"masters": lab.hosts, "chunkservers": lab.hosts, "clients": lab.hosts[:1]}
     variables = {
         "gfs_cluster_id": "lab-1",
-        "gfs_open_data_port": True,
         "gfs_master_directory": "/data/master",
         "gfs_disks": [{"directory": "/data/disk1"}],
         "gfs_settings": {"chunk_size": "1MiB", "goal": 3},
