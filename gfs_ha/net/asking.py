@@ -51,6 +51,7 @@ def ask(
         Level(given.level),
         down_seal(given, request),
         up_seal(given, request, request.target, nonce),
+        asks=True,
     )
     if relays:
         stream.relay(header, [block, *parts], stall)

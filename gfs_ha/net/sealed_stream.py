@@ -82,7 +82,7 @@ class SealedStream:
         self._out: Seal | None = None
         self._in: Seal | None = None
         self._sent = self._taken = 0  # Records of this request.
-        self._relays = self._keeps = False
+        self._relays = self._keeps = self._asks = False
         self._room = bytearray()  # Where records are sealed.
         self._raw = bytearray()  # Records as they came.
         self._at = 0  # Where in it the record begins that is being received,
@@ -90,14 +90,17 @@ class SealedStream:
         self._plain = bytearray()
         self._rest = memoryview(b"")  # Of a payload: what nobody took yet.
 
-    def begin(self, level: Level, out: Seal, into: Seal, keeps: bool = False) -> None:
+    def begin(
+        self, level: Level, out: Seal, into: Seal, keeps: bool = False, asks: bool = False
+    ) -> None:
         """Speak in records from now on.
 
-        Args: `keeps`: records that come are kept as they are, for `take_raw`.
+        Args: `keeps`: records that come are kept as they are, for `take_raw`; `asks`: a refusal in
+        clear may come in the place of the first one.
         """
         self._level = level
         self._sent = self._taken = 0
-        self._relays, self._keeps = False, keeps
+        self._relays, self._keeps, self._asks = False, keeps, asks
         if level is not Level.NONE:
             self._out, self._in = out, into
 
@@ -110,6 +113,8 @@ class SealedStream:
             self._raw = bytearray()
         if len(self._plain) > _KEPT_BYTES:
             self._plain = bytearray()
+        if len(self._room) > _KEPT_BYTES:
+            self._room = bytearray()
         return clean
 
     @property
@@ -141,9 +146,10 @@ class SealedStream:
         if self._out is None:
             self._inner.send([clear, *(part for group in groups for part in group)], stall)
             return
-        room, filled = self._lend(), 0
+        payloads = [one for group in groups for one in _payloads(group)]
+        room, filled = self._lend(payloads), 0
         queue: list[Bytes] = [clear] if clear else []
-        for payload in (one for group in groups for one in _payloads(group)):
+        for payload in payloads:
             length = len(payload)
             if self._level is Level.INTEGRITY:
                 tag = self._out.sign(self._next_out(), payload)
@@ -158,9 +164,11 @@ class SealedStream:
             self._out.close_into(self._next_out(), payload, room[start:filled])
         self._inner.send([*queue, room[:filled]] if filled else queue, stall)
 
-    def _lend(self) -> memoryview:
-        if self._level is Level.ENCRYPT and not self._room:
-            self._room = bytearray(_ROOM_BYTES)
+    def _lend(self, payloads: Sequence[Bytes]) -> memoryview:
+        if self._level is Level.ENCRYPT:
+            needed = min(_ROOM_BYTES, sum(len(one) + _EXTRA for one in payloads))
+            if len(self._room) < needed:
+                self._room = bytearray(needed)
         return memoryview(self._room)
 
     def _next_out(self) -> bytes:
@@ -299,7 +307,7 @@ class SealedStream:
     def _check_clear(self, receive: Callable[[memoryview], None]) -> None:
         """Raise what the peer says in clear, if that is why no record comes."""
         begin = memoryview(self._raw)[self._at : self._at + _LENGTH.size]
-        if begin != _FRAME_MAGIC or self._taken:
+        if begin != _FRAME_MAGIC or self._taken or not self._asks:
             return
         head = memoryview(bytearray(FRAME_BYTES))
         head[: _LENGTH.size] = begin
@@ -311,7 +319,10 @@ class SealedStream:
         check_frame(frame, head, body)
         error: GfsError = decode_error(bytes(body))
         if isinstance(error, _SAID_IN_CLEAR):
-            raise error
+            # Whoever is on the way may have said it. That nothing was written, or whose fault it
+            # is, must not be believed: a record would be sent twice.
+            reason = error.details.get("reason")
+            raise type(error)(error.message, **({"reason": reason} if reason else {}))
         raise Unreachable(f"{self.peer} refuses in clear, as no server does: {error.message}")
 
     def _open_aside(self, length: int) -> None:
