@@ -53,6 +53,10 @@ class CappedDisk:
     def answer_count(self) -> int:
         return self._inner.answer_count
 
+    @property
+    def read_count(self) -> int:
+        return self._inner.read_count
+
     def names(self) -> list[str]:
         return self._inner.names()
 

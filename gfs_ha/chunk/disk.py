@@ -94,6 +94,11 @@ class Disk(Protocol):
         """
         ...
 
+    @property
+    def read_count(self) -> int:
+        """Return how often a read of a file came to its end, since it was taken."""
+        ...
+
     def names(self) -> list[str]:
         """Return the names of all files, sorted."""
         ...
@@ -151,6 +156,7 @@ class Counts:
 
     errors: int = 0
     answers: int = 0
+    reads: int = 0
 
 
 class _Translated:
@@ -196,6 +202,7 @@ class PosixFile:
                 if not count:
                     break
                 filled += count
+        self._counts.reads += 1
         return filled
 
     def write(self, offset: int, data: Bytes) -> None:
@@ -283,6 +290,10 @@ class PosixDisk:
     @property
     def answer_count(self) -> int:
         return self._counts.answers
+
+    @property
+    def read_count(self) -> int:
+        return self._counts.reads
 
     def names(self) -> list[str]:
         with _Translated(f"cannot list {self._directory}", self._counts):

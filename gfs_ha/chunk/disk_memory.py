@@ -94,7 +94,7 @@ class MemoryDisk:
         self.cut_after: int | None = None
         self.failing: GfsError | None = None
         self.operations = 0
-        self.error_count = self.answer_count = 0
+        self.error_count = self.answer_count = self.read_count = 0
 
     def names(self) -> list[str]:
         with self._lock:
@@ -209,6 +209,7 @@ class MemoryFile:
                 self._disk.error_count += 1
                 raise DiskFailed(f"cannot read at {offset}: Input/output error")
             data = self._inode.current[offset : offset + len(into)]
+            self._disk.read_count += 1
         into[: len(data)] = data
         return len(data)
 

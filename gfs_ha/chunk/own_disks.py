@@ -16,6 +16,7 @@ import msgspec
 from gfs_ha.chunk.disk import Disk
 from gfs_ha.chunk.epochs import EpochBook, read_epoch
 from gfs_ha.chunk.machine import FoundDisk
+from gfs_ha.chunk.patience import ask_disk
 from gfs_ha.chunk.slots.identity import (
     Identity,
     check_identity,
@@ -161,7 +162,7 @@ class OwnDisks:
         logger.info("a new disk directory=%s id=%#x", found.directory, identity.disk_id)
 
 
-def look_at(found: Sequence[FoundDisk], cluster_id: str, name: str) -> OwnDisks:
+def look_at(found: Sequence[FoundDisk], cluster_id: str, name: str, runtime: Runtime) -> OwnDisks:
     """Return what the directories are.
 
     Raises: WrongDirectory when one belongs to somebody else, or to nobody knows whom while none is
@@ -174,8 +175,7 @@ def look_at(found: Sequence[FoundDisk], cluster_id: str, name: str) -> OwnDisks:
             disks.leave_out(one.directory, one.trouble)
             continue
         try:
-            identity = read_identity(one.disk, one.directory)
-            read_epoch(one.disk)
+            identity = _read_marks(one, len(found) > 1, runtime)
         except (DiskFailed, WrongDirectory) as error:
             if isinstance(error, WrongDirectory):
                 strange.append(error)
@@ -193,6 +193,20 @@ def look_at(found: Sequence[FoundDisk], cluster_id: str, name: str) -> OwnDisks:
     if not disks.known and not disks.fresh:
         raise DiskFailed("; ".join(one.why for one in disks.broken))
     return disks
+
+
+def _read_marks(one: FoundDisk, others: bool, runtime: Runtime) -> Identity | None:
+    """Return whose a directory is. Raises: WrongDirectory, DiskFailed."""
+    disk, directory = one.disk, one.directory
+    assert disk is not None
+
+    def read() -> Identity | None:
+        identity = read_identity(disk, directory)
+        read_epoch(disk)
+        return identity
+
+    # Alone it is waited for: without it there is nothing to serve.
+    return ask_disk(disk, read, runtime) if others else read()
 
 
 def _check_fits(disks: OwnDisks, directory: str, identity: Identity) -> None:
@@ -226,10 +240,21 @@ def open_store(disks: OwnDisks, runtime: Runtime, boot_id: int) -> ChunkStore:
     for one in list(disks.known):
         try:
             about = (one.disk, one.identity, buffers, runtime, boot_id)
-            shelf = Shelf(*about, directory=one.directory)
+            shelf = _open_shelf(about, one.directory, len(disks.known) > 1)
         except (DiskFull, DiskFailed) as error:
             disks.give_up(one.directory, error.message)
             continue
         shelves.append(shelf)
     disks.remember()
     return ChunkStore(shelves, runtime, {one.disk_id for one in disks.broken})
+
+
+def _open_shelf(
+    about: tuple[Disk, Identity, BufferPool, Runtime, int], directory: str, others: bool
+) -> Shelf:
+    """Read the replicas of a disk. Raises: DiskFull, DiskFailed, also when it says nothing."""
+
+    def read() -> Shelf:
+        return Shelf(*about, directory=directory)
+
+    return ask_disk(about[0], read, about[3]) if others else read()

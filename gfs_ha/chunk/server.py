@@ -90,7 +90,7 @@ class Chunkserver:
         self._ticket_keys = TicketKeys(runtime) if machine.credentials is not None else None
         self._requests = machine.requests
         try:
-            self._disks = look_at(machine.disks, config.cluster.id, own.name)
+            self._disks = look_at(machine.disks, config.cluster.id, own.name, runtime)
             self._metrics = MetricsPort(runtime, config.metrics)
         except BaseException:
             close_all(machine.disks)

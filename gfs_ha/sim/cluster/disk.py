@@ -44,6 +44,10 @@ class ProcessDisk:
     def answer_count(self) -> int:
         return self._inner.answer_count
 
+    @property
+    def read_count(self) -> int:
+        return self._inner.read_count
+
     def names(self) -> list[str]:
         self.check()
         return [name for name in self._inner.names() if name != BALLAST]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hanging_disk import HangingDisk
 
+from gfs_ha.chunk import patience
 from gfs_ha.chunk.disk_memory import MemoryDisk, PowerCut
 from gfs_ha.chunk.epochs import EPOCH_NAME, EpochBook
 from gfs_ha.chunk.machine import FoundDisk
@@ -33,7 +35,7 @@ def found(**disks: MemoryDisk) -> list[FoundDisk]:
 
 
 def look(**disks: MemoryDisk) -> OwnDisks:
-    return look_at(found(**disks), CLUSTER, NAME)
+    return look_at(found(**disks), CLUSTER, NAME, RUNTIME)
 
 
 def settled(**disks: MemoryDisk) -> OwnDisks:
@@ -121,11 +123,11 @@ def test_a_broken_directory_is_named_by_what_the_others_remember() -> None:
 def test_one_that_nobody_remembers_or_that_lies_elsewhere_now_is_not_named() -> None:
     a, b = disk(), disk()
     settled(a=a, b=b)
-    seen = look_at([*found(a=a), FoundDisk("/c", None, "not mounted")], CLUSTER, NAME)
+    seen = look_at([*found(a=a), FoundDisk("/c", None, "not mounted")], CLUSTER, NAME, RUNTIME)
     seen.remember()
     assert seen.broken == [BrokenDisk("/c", "not mounted", ANY_DISK)]
     # Now /a is where /b was, and what is at /a is not there: it is not the disk that is here.
-    seen = look_at([*found(b=a), FoundDisk("/a", None, "not mounted")], CLUSTER, NAME)
+    seen = look_at([*found(b=a), FoundDisk("/a", None, "not mounted")], CLUSTER, NAME, RUNTIME)
     seen.remember()
     assert seen.broken == [BrokenDisk("/a", "not mounted", ANY_DISK)]
 
@@ -259,7 +261,7 @@ def test_a_directory_that_cannot_be_used_is_said_and_known_again_by_its_name(
     a = disk()
     settled(a=a)
     there = [*found(a=a), FoundDisk("/new", None, "nothing is mounted on /new")]
-    first, second = (look_at(there, CLUSTER, NAME) for _ in range(2))
+    first, second = (look_at(there, CLUSTER, NAME, RUNTIME) for _ in range(2))
     assert "directory=/new why=nothing is mounted" in caplog.text
     (broken,) = first.broken
     assert not broken.disk_id and broken.told_id == second.broken[0].told_id
@@ -268,3 +270,58 @@ def test_a_directory_that_cannot_be_used_is_said_and_known_again_by_its_name(
     first.remember()
     settled(a=a, new=disk())
     assert "where another disk was" not in caplog.text, "it never was a disk"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "SILENT_S", 0.3)
+    monkeypatch.setattr(patience, "LOOK_S", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_disk_that_hangs_keeps_no_server_with_others_from_its_start() -> None:
+    a, b = disk(), HangingDisk(RUNTIME)
+    settled(a=a, b=b)
+    b.hang(whole=True)
+    try:
+        seen = look(a=a, b=b)
+        assert list(ids(seen)) == ["/a"]
+        (broken,) = seen.broken
+        assert broken.directory == "/b" and "did not answer" in broken.why
+    finally:
+        b.let_go()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_disk_that_begins_to_hang_while_its_slots_are_read_is_gone_on_without() -> None:
+    a, b = disk(), HangingDisk(RUNTIME)
+    settled(a=a, b=b)
+    seen = look(a=a, b=b)
+    b.hang(whole=True)
+    try:
+        store = open_store(seen, RUNTIME, 1)
+        assert store.disk_count == 1 and [one.directory for one in seen.broken] == ["/b"]
+    finally:
+        b.let_go()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_disk_that_is_only_slow_is_waited_for() -> None:
+    slow = disk()
+    file = slow.create("00000001.slot")
+
+    def read() -> str:
+        for _ in range(6):
+            RUNTIME.sleep(0.1)
+            file.read(0, memoryview(bytearray(1)))
+        return "read"
+
+    assert patience.ask_disk(slow, read, RUNTIME) == "read"
+
+
+def test_what_a_disk_says_at_the_start_is_said_on() -> None:
+    def fail() -> None:
+        raise BROKEN
+
+    with pytest.raises(DiskFailed, match="I/O error"):
+        patience.ask_disk(disk(), fail, RUNTIME)
