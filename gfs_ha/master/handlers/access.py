@@ -182,7 +182,7 @@ def admit(desk: Desk, certificate: PeerName | None, request: Any) -> None:
         )
     if kind is control.RegisterServer and request.name != certificate.name:
         raise Denied(f"{certificate} cannot register as {request.name!r}")
-    if kind in (control.Heartbeat, tickets.TellTicketKey):
+    if kind is control.Heartbeat:
         with desk.kv.read() as reader:
             row = View(reader).server(request.server_id)
         if row is not None and row.name != certificate.name:

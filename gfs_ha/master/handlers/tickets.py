@@ -93,11 +93,13 @@ def begin(desk: Desk, slot: Slot) -> Operation | None:
 def take_key(desk: Desk, request: TellTicketKey, slot: Slot) -> None:
     """Take note of a server's key, whether this master leads or not."""
     with desk.kv.read() as reader:
-        known = View(reader).server(request.server_id) is not None
-    if not known:
-        # Whose it is could not be looked up when the request was let in.
+        row = View(reader).server(request.server_id)
+    if row is None:
         slot.fail(UnknownServer(f"this master knows no server {request.server_id} (yet)"))
         return
+    # Looked up once: between two looks the server of another name may have been written down.
+    if slot.peer is not None and slot.peer.name != row.name:
+        raise Denied(f"{slot.peer} cannot speak for chunkserver {row.name}")
     if desk.tickets is not None:
         desk.tickets.heard(request.server_id, request.start_id, request.key)
     slot.reply(Done())
