@@ -119,7 +119,9 @@ class DataPort:
         self._lock = runtime.lock()
         self._streams: dict[Stream, Task | None] = {}
         self._serving: dict[Stream, frozenset[DiskId]] = {}  # Those at work, and what they touch.
-        self._left: set[Stream] = set()  # They hang, or did, on a disk that is out of service.
+        self._strangers: dict[Stream, None] = {}  # They showed no ticket yet, the oldest first.
+        # They take no place: they hang, or did, on a disk that is out of service, or gave way.
+        self._left: set[Stream] = set()
         self._stopped = False
         self.turned_s = runtime.monotonic_s()  # When it last looked for new streams.
 
@@ -191,14 +193,17 @@ class DataPort:
         with self._lock:
             for stream, disks in list(self._serving.items()):
                 if disk_id in disks:
-                    del self._serving[stream], self._streams[stream]
+                    del self._serving[stream]
+                    self._streams.pop(stream, None)
                     self._left.add(stream)
 
     def _admit(self, stream: Stream) -> None:
         with self._lock:
-            full = len(self._streams) >= self._streams_max
+            full = len(self._streams) >= self._streams_max and not self._turn_out()
             if not full:
                 self._streams[stream] = None
+                if self._guard is not None:
+                    self._strangers[stream] = None
         if full:
             logger.warning("stream refused peer=%s streams=%d", stream.peer, self._streams_max)
             error = Overloaded(
@@ -211,6 +216,20 @@ class DataPort:
         with self._lock:
             if stream in self._streams:
                 self._streams[stream] = task
+
+    def _turn_out(self) -> bool:
+        """Have the oldest stream give way that showed no ticket; return whether there is one.
+
+        Else silent connections would shut out everybody. Its task ends in a moment: those on their
+        way are bounded too.
+        """
+        if not self._strangers or len(self._left) >= self._streams_max:
+            return False
+        oldest = next(iter(self._strangers))
+        del self._strangers[oldest], self._streams[oldest]
+        self._left.add(oldest)
+        oldest.abort()
+        return True
 
     def _end_all(self) -> None:
         with self._lock:
@@ -238,6 +257,7 @@ class DataPort:
         finally:
             with self._lock:
                 self._streams.pop(stream, None)
+                self._strangers.pop(stream, None)
                 self._left.discard(stream)
             stream.close()
 
@@ -358,7 +378,10 @@ class DataPort:
         if request.cluster != self._cluster:
             raise WrongCluster("this data port belongs to another cluster")
         if self._guard is not None and isinstance(stream, SealedStream):
-            return self._guard.admit(request, header, stream)
+            admitted = self._guard.admit(request, header, stream)
+            with self._lock:
+                self._strangers.pop(stream, None)
+            return admitted
         if request.target != self._server_id:
             raise UnknownReplica(
                 f"this is server {self._server_id}, not {request.target}; look up where it is now"

@@ -30,6 +30,7 @@ from gfs_ha.protocol.tickets import Level, OperationPass, Right, TicketFacts
 from gfs_ha.runtime import ThreadedRuntime
 
 RUNTIME = ThreadedRuntime()
+PLACES = 64  # For streams, on each port.
 
 
 @dataclass
@@ -43,6 +44,11 @@ class Guarded:
     @property
     def server_id(self) -> ServerId:
         return self.house.store.server_id
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """Return what it refused so far, by reason."""
+        return {reason: count for reason, count in self.refusals.counts().items() if count}
 
 
 @dataclass
@@ -98,7 +104,7 @@ def sealed_street(
             keys = TicketKeys(RUNTIME)
             guard = TicketGuard(store.server_id, keys, RUNTIME, network.refusals, floor)
             run = ServerRun(StartId(number * 100), lambda: BIRTH, guard=guard)
-            house = house_of(store, RUNTIME, network, 64, run)
+            house = house_of(store, RUNTIME, network, PLACES, run)
             guarded.append(Guarded(house, keys, network.refusals))
         yield guarded
     finally:

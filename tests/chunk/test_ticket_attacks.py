@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -13,6 +13,7 @@ import pytest
 from chunk_house import BIRTH, CHUNK, CLUSTER
 from replica_house import noise
 from sealed_house import (
+    PLACES,
     RUNTIME,
     Guarded,
     Leader,
@@ -26,7 +27,7 @@ from sealed_house import (
 from gfs_ha.client.data_room import DataRoom
 from gfs_ha.client.fetch import Fetch, FetchTarget
 from gfs_ha.client.push import Push
-from gfs_ha.errors import GfsError, TicketRefused, Unreachable
+from gfs_ha.errors import GfsError, Overloaded, TicketRefused, Unreachable
 from gfs_ha.ids import Epoch, ServerId, make_chunk_id
 from gfs_ha.limits import KIB, MIB
 from gfs_ha.net.answers import AnswerReader, Deadline
@@ -144,8 +145,8 @@ def test_a_ticket_that_does_not_fit_is_refused_and_counted(tmp_path: Path, how: 
         with pytest.raises(TicketRefused) as refused:
             asked(guarded[0], request_of(guarded[0], leader, ticket, **changed))
         assert refused.value.details["reason"] == reason
-        assert guarded[0].refusals.counts() == {reason: 1}
-        assert guarded[1].refusals.counts() == {}
+        assert guarded[0].refused == {reason: 1}
+        assert guarded[1].refused == {}
 
 
 def test_no_ticket_at_all_is_refused(tmp_path: Path) -> None:
@@ -162,7 +163,7 @@ def test_no_ticket_at_all_is_refused(tmp_path: Path) -> None:
             stream.receive(body, patient)
             error = decode_error(bytes(body))
         assert isinstance(error, TicketRefused) and error.details["reason"] == "missing"
-        assert guarded[0].refusals.counts() == {"missing": 1}
+        assert guarded[0].refused == {"missing": 1}
 
 
 class Recorder:
@@ -213,7 +214,7 @@ def test_a_request_that_is_sent_again_as_it_was_is_refused(tmp_path: Path) -> No
             again.inner.receive(body, patient)
             assert decode_error(bytes(body)).details["reason"] == "replayed"
             again.inner.close()
-        assert guarded[0].refusals.counts() == {"replayed": 2}
+        assert guarded[0].refused == {"replayed": 2}
 
 
 def pushed(
@@ -285,7 +286,7 @@ def test_a_server_goes_no_lower_than_it_is_told_to(tmp_path: Path, floor: Level)
             leader = Leader(guarded, level)
             result = push_sealed(room, leader.target(make_chunk_id(1, 20 + level)), b"some")
             assert result.complete == (level >= floor), level
-        assert set(guarded[0].refusals.counts()) == {"level"}
+        assert set(guarded[0].refused) == {"level"}
 
 
 def test_what_goes_over_the_wire_is_in_clear_only_where_it_is_said(tmp_path: Path) -> None:
@@ -310,7 +311,7 @@ def test_a_thousand_refusals_cost_nothing_that_stays(tmp_path: Path) -> None:
         for _ in range(1_000):
             with pytest.raises(TicketRefused):
                 asked(one, request_of(one, leader, os.urandom(100)))
-        assert one.refusals.counts() == {"unknown_key": 1_000}
+        assert one.refused == {"unknown_key": 1_000}
         deadline_s = RUNTIME.monotonic_s() + 30.0
         while len(os.listdir("/proc/self/fd")) > before + 8 and RUNTIME.monotonic_s() < deadline_s:
             RUNTIME.sleep(0.05)
@@ -324,3 +325,50 @@ def test_who_shows_no_tickets_is_told_so_by_a_port_that_asks_for_them(tmp_path: 
         with closing(room), pytest.raises(GfsError, match='mode = "tls"'):
             target = FetchTarget(guarded[0].house.hop, CHUNK, BIRTH)
             Fetch(room, target, 10.0).read(0, memoryview(bytearray(10)))
+
+
+def test_who_showed_no_ticket_gives_way_on_a_full_port(tmp_path: Path) -> None:
+    """Else so many silent connections as it serves would shut out everybody."""
+    with filled(tmp_path, 1) as (guarded, leader), ExitStack() as flood:
+        one = guarded[0]
+        address = ("127.0.0.1", one.house.port.port)
+        kept = sealed_network().connect(address, 10.0)
+        flood.callback(kept.close)
+
+        def fetched_on_it() -> bytes:
+            request = request_of(one, leader, leader.ticket(one))
+            ask(kept, request, [], patient)
+            assert answer_of(kept) is FrameKind.DATA
+            into = memoryview(bytearray(100))
+            kept.receive(into, patient)
+            assert kept.end()
+            return bytes(into)
+
+        assert fetched_on_it() == DATA[:100]
+        for number in range(3 * PLACES):
+            silent = TcpStreams(RUNTIME).connect(address, 10.0)
+            flood.callback(silent.close)
+            if number % 2:
+                silent.send([b"GFSD\x01"], patient)
+            try:
+                silent.receive(memoryview(bytearray(HELLO_BYTES)), patient)
+            except Unreachable:
+                pass  # It was shown out already.
+        request = request_of(one, leader, leader.ticket(one))
+        assert asked(one, request) == DATA[:100], "a newcomer with a ticket has a place"
+        assert fetched_on_it() == DATA[:100], "who showed one keeps his"
+        assert one.house.port.stream_count <= PLACES
+
+
+def test_a_port_full_of_those_with_tickets_refuses_newcomers(tmp_path: Path) -> None:
+    with filled(tmp_path, 1) as (guarded, leader):
+        one = guarded[0]
+        with ExitStack() as held, pytest.raises(Overloaded):
+            for _ in range(PLACES + 1):
+                stream = sealed_network().connect(("127.0.0.1", one.house.port.port), 10.0)
+                held.callback(stream.close)
+                ask(stream, request_of(one, leader, leader.ticket(one)), [], patient)
+                assert answer_of(stream) is FrameKind.DATA
+        deadline_s = RUNTIME.monotonic_s() + 30.0
+        while one.house.port.stream_count > PLACES // 2 and RUNTIME.monotonic_s() < deadline_s:
+            RUNTIME.sleep(0.02)
