@@ -10,10 +10,10 @@ from __future__ import annotations
 import random
 import socket
 import struct
-from collections.abc import Iterator
 
 import msgspec
 import pytest
+from spoiling import changed, pieces
 from tls_house import TlsHouse
 
 from gfs_ha.checksum import crc32c
@@ -39,44 +39,6 @@ from gfs_ha.runtime import ThreadedRuntime
 
 SEEDS = range(5)
 ROUNDS = 1500
-INTERESTING = (0, 1, 2, 0x0A, 0x7F, 0x80, 0x90, 0xC4, 0xDC, 0xDD, 0xFE, 0xFF)
-
-
-def changed(chance: random.Random, data: bytes) -> bytes:
-    """Return bytes that were good once."""
-    found = bytearray(data)
-    for _ in range(chance.choice((1, 1, 1, 2, 4, 16))):
-        at = chance.randrange(len(found) + 1)
-        match chance.randrange(7):
-            case 0:
-                found[at : at + 1] = bytes([chance.choice(INTERESTING)])
-            case 1:
-                found[at : at + 1] = bytes([chance.randrange(256)])
-            case 2:
-                del found[at : at + chance.choice((1, 2, 4, 64))]
-            case 3:
-                found[at:at] = chance.randbytes(chance.choice((1, 2, 4, 64)))
-            case 4:
-                size = chance.choice((1, 2, 4, 8))
-                found[at : at + size] = chance.choice((0, (1 << 8 * size) - 1)).to_bytes(
-                    size, "big"
-                )
-            case 5:
-                found[at:at] = bytes(found[at : at + chance.randrange(1, 300)])
-            case 6:
-                found = found[:at] + bytearray(chance.randbytes(chance.randrange(200)))
-    return bytes(found)
-
-
-def pieces(chance: random.Random, data: bytes) -> Iterator[bytes]:
-    """Cut bytes as a network may."""
-    at = 0
-    while at < len(data):
-        size = chance.choice((1, 2, 5, 100, 5000, len(data)))
-        yield data[at : at + size]
-        at += size
-
-
 REQUESTS = [
     encode_request(0, 0, b"", encode(Hello("c", PROTOCOL_VERSION, "client", "ann"))),
     encode_request(7, 300, b"context", b"body" * 50),
