@@ -99,10 +99,7 @@ class HeartbeatLanes:
         obedience: Obedience,
         leader: Leader,
         runtime: Runtime,
-        renew: Callable[[Leader], None] = lambda leader: None,
     ) -> None:
-        """Args: `renew` asks the leader for what runs out by time, after a beat that it took."""
-        self._renew = renew
         self._facts = facts
         self._inventory = inventory
         self._obedience = obedience
@@ -279,7 +276,6 @@ class HeartbeatLanes:
             self._inventory.note_lease(asked_s, min(reply.lease_ms, LEASE_MS))
         if reply.scrub is not None:
             self._inventory.note_scrub(reply.scrub)
-        self._renew(self._leader)
 
     def _make_beat(self, news: News) -> Heartbeat:
         disks = self._inventory.disks()

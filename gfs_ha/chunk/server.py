@@ -26,7 +26,6 @@ from gfs_ha.chunk.scrub import Scrubber
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.shelf import Shelf
 from gfs_ha.chunk.slots.store import ChunkStore
-from gfs_ha.chunk.tail_tickets import renew_chains
 from gfs_ha.chunk.ticket_errands import TicketErrands
 from gfs_ha.config import AUTO, ChunkserverConfig, Config
 from gfs_ha.errors import DiskFailed, GfsError, UnknownReplica
@@ -213,8 +212,7 @@ class Chunkserver:
             *(store, self._data_port, self._copies, self._scrubbers, self._disks.broken)
         )
         self._lanes = HeartbeatLanes(
-            *(self._facts(server_id), inventory, self._obedience, self._leader, runtime),
-            renew=lambda leader: renew_chains(tails, leader),
+            self._facts(server_id), inventory, self._obedience, self._leader, runtime
         )
         self._measures.begin(store, self._data_port, self._copies, inventory, self._lanes)
         self._wardens = [
@@ -237,7 +235,7 @@ class Chunkserver:
         self._lanes.start(self.ended.set, registered=known)
         if self._ticket_keys is not None:
             who = (server_id, self._start_id)
-            self._errands = TicketErrands(who, self._ticket_keys, self._leader, runtime)
+            self._errands = TicketErrands(who, self._ticket_keys, tails, self._leader, runtime)
             self._errands.start()
         self.pulse.add("data port", self._data_port)
         self.pulse.add("heartbeat", self._lanes)

@@ -6,30 +6,48 @@ They come with the order that makes a tail, and a tail may live for days.
 from __future__ import annotations
 
 import logging
+from typing import Protocol
 
-from gfs_ha.chunk.primary import Primary
-from gfs_ha.chunk.registration import Leader, ask
-from gfs_ha.errors import GfsError, ProtocolError
+from gfs_ha.chunk.registration import Leader
+from gfs_ha.errors import GfsError
+from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.protocol.calls import Asked
+from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.tickets import GetTickets, Right, TicketsGiven
 
-AT_ONCE = 16  # With one heartbeat: half the life of a ticket is left for the others.
-ASK_S = 1.0
+AT_ONCE = 64  # Requests of one call.
+ASK_S = 5.0
 
 logger = logging.getLogger(__name__)
 
 
-def renew_chains(tails: Primary, leader: Leader) -> None:
-    """Renew the tickets of some tails that need that soon. What fails is tried again later.
+class Tails(Protocol):
+    """The tails that a server orders the appends to."""
 
-    Nothing where no tickets are given.
+    def stale_chains(self) -> list[tuple[ChunkId, tuple[ServerId, ...]]]: ...
+
+    def renew_chain(self, chunk_id: ChunkId, given: TicketsGiven) -> None: ...
+
+
+def renew_chains(tails: Tails, leader: Leader) -> None:
+    """Renew the tickets of all tails that need that soon. What fails is tried again later.
+
+    Half their life is left then. Nothing where no tickets are given.
     """
-    for chunk_id, servers in tails.stale_chains()[:AT_ONCE]:
+    stale = tails.stale_chains()
+    for start in range(0, len(stale), AT_ONCE):
+        part = stale[start : start + AT_ONCE]
+        body = tuple(
+            Asked(GetTickets(chunk_id, int(Right.RECORDS), servers)) for chunk_id, servers in part
+        )
         try:
-            reply = ask(leader, GetTickets(chunk_id, int(Right.RECORDS), servers), ASK_S)
-            if not isinstance(reply, TicketsGiven):
-                raise ProtocolError(f"the leader answered {type(reply).__name__} to get_tickets")
+            replies = leader.call(body, ASK_S)
         except GfsError as error:
-            about = (chunk_id, error.code, error.message)
-            logger.info("no new tickets for a tail chunk=%#x error=%s: %s", *about)
-        else:
-            tails.renew_chain(chunk_id, reply)
+            logger.info("no new tickets for tails error=%s: %s", error.code, error.message)
+            return  # The same would happen to the others.
+        for (chunk_id, _), reply in zip(part, replies, strict=True):
+            if isinstance(reply, TicketsGiven):
+                tails.renew_chain(chunk_id, reply)
+            elif isinstance(reply, Failure):
+                about = (chunk_id, reply.error, reply.message)
+                logger.info("no new tickets for a tail chunk=%#x error=%s: %s", *about)

@@ -1,24 +1,27 @@
 """What a chunkserver of a closed cluster does for tickets beside its heartbeats.
 
 It tells its newest key to the masters that do not lead: they answer reads, and one of them may lead
-in a moment, also while none does.
+in a moment, also while none does. And it has the tickets of its tails renewed. None of that may
+hold up a heartbeat.
 """
 
 from __future__ import annotations
 
 import logging
 
+from gfs_ha.chunk.tail_tickets import Tails, renew_chains
 from gfs_ha.errors import GfsError
 from gfs_ha.ids import ServerId, StartId
-from gfs_ha.limits import TICKET_KEY_LATE_S
+from gfs_ha.limits import TICKET_KEY_LATE_S, TICKET_LIFE_S
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.masters import ask_master
 from gfs_ha.net.ticket_keys import TicketKeys
 from gfs_ha.protocol.tickets import TellTicketKey
 from gfs_ha.runtime import Runtime, Task
 
-TELL_S = TICKET_KEY_LATE_S / 3  # A master that starts has heard of all servers after so long.
+PERIOD_S = TICKET_KEY_LATE_S / 3  # A master that starts has heard of all servers after so long.
 _ASK_S = 2.0
+assert 3 * PERIOD_S < TICKET_LIFE_S, "tails are looked at often enough"
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +33,13 @@ class TicketErrands:
         self,
         own: tuple[ServerId, StartId],
         keys: TicketKeys,
+        tails: Tails,
         leader: LeaderLink,
         runtime: Runtime,
     ) -> None:
         self._own = own
         self._keys = keys
+        self._tails = tails
         self._leader = leader
         self._runtime = runtime
         self._changed = runtime.condition()
@@ -54,10 +59,11 @@ class TicketErrands:
 
     def _run(self) -> None:
         while not self._stopping:
+            renew_chains(self._tails, self._leader)
             self._tell_others()
             with self._changed:
                 if not self._stopping:
-                    self._changed.wait(TELL_S)
+                    self._changed.wait(PERIOD_S)
 
     def _tell_others(self) -> None:
         """Tell all masters but the leader, who hears it every second."""

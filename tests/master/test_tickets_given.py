@@ -13,6 +13,7 @@ from growing import grant, made
 from test_chunks import put
 from trio import CALL_S, Client, wait_until
 
+from gfs_ha.chunk.ticket_errands import TicketErrands
 from gfs_ha.errors import GfsError
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.limits import DEAD_MIN_S, MIB, TICKET_LIFE_S
@@ -161,6 +162,47 @@ def test_masters_that_do_not_lead_know_the_keys_too_and_read_for_clients(
         lie = TellTicketKey(server_id, servers[0].start_id, servers[0].keys.newest())
         with pytest.raises(GfsError, match=said):
             ask_master(links["cs1"].connections, name, lie, CALL_S)
+
+
+class OneTail:
+    """A tail whose chain needs new tickets until it gets them."""
+
+    def __init__(self, chunk_id: ChunkId, servers: tuple[ServerId, ...]) -> None:
+        self._stale = [(chunk_id, servers)]
+        self.given: TicketsGiven | None = None
+
+    def stale_chains(self) -> list[tuple[ChunkId, tuple[ServerId, ...]]]:
+        return [] if self.given is not None else self._stale
+
+    def renew_chain(self, chunk_id: ChunkId, given: TicketsGiven) -> None:
+        self.given = given
+
+
+def test_a_chunkserver_tells_its_key_to_all_and_renews_what_its_tails_need(
+    trio: ClosedTrio, client: Client, servers: list[KeyedServer]
+) -> None:
+    made(client)
+    granted = grant(client)
+    head, *below = [with_id(servers, one.server_id) for one in granted.tail.replicas]
+    tail = OneTail(granted.tail.chunk_id, tuple(one.server_id for one in below))
+    link = trio.link("chunkserver", head.name)
+    errands = TicketErrands((head.server_id, head.start_id), head.keys, tail, link, trio.runtime)
+    errands.start()
+    try:
+        given = wait_until(lambda: tail.given, "new tickets for the chain")
+        for server_id, ticket in given.tickets:
+            assert with_id(servers, server_id).opened(ticket).rights == Right.RECORDS
+        reader, terms = Asker(trio), ReadTerms(LINEARIZABLE)
+        for name in followers(trio):
+
+            def known(name: str = name) -> bool:
+                (opened,) = reader.ask(name, terms, OpenFile("/log")).replies
+                places = opened.tail.replicas
+                return bool({one.server_id for one in places if one.ticket} & {head.server_id})
+
+            wait_until(known, f"{name} knows its key")
+    finally:
+        assert errands.stop(CALL_S)
 
 
 def ask(link: LeaderLink, request: GetTickets) -> Any:
