@@ -27,6 +27,7 @@ from gfs_ha.errors import (
 from gfs_ha.ids import DiskId, Epoch, StartId
 from gfs_ha.limits import FRAME_DEADLINE_S, STREAMS_MAX
 from gfs_ha.logs.requests import RequestLog
+from gfs_ha.logs.seldom import Seldom
 from gfs_ha.logs.trace import traced
 from gfs_ha.net.answers import Deadline
 from gfs_ha.net.asking import answered
@@ -116,6 +117,7 @@ class DataPort:
         self._pace, self._guard = server_run.pace, server_run.guard
         self._reads = ReadRoom(store, runtime, on_damage, self._pace)
         self._streams_max = streams_max
+        self._logged = Seldom(runtime)  # What strangers do.
         self._lock = runtime.lock()
         self._streams: dict[Stream, Task | None] = {}
         self._serving: dict[Stream, frozenset[DiskId]] = {}  # Those at work, and what they touch.
@@ -205,7 +207,8 @@ class DataPort:
                 if self._guard is not None:
                     self._strangers[stream] = None
         if full:
-            logger.warning("stream refused peer=%s streams=%d", stream.peer, self._streams_max)
+            if self._logged.now():
+                logger.warning("stream refused peer=%s streams=%d", stream.peer, self._streams_max)
             error = Overloaded(
                 f"server {self._server_id} serves {self._streams_max} streams already"
             )
@@ -298,7 +301,7 @@ class DataPort:
             # Once an answer has begun, what goes wrong is an Unreachable: nothing can be added.
             op_id = 0 if request is None else request.op_id
             stream.send_now(encode_frame(FrameKind.FAILED, op_id, encode_error(error)))
-            if isinstance(error, ProtocolError):
+            if isinstance(error, ProtocolError) and (request is not None or self._logged.now()):
                 logger.info("bad request peer=%s: %s", stream.peer, error)
             return False
 

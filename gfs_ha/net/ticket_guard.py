@@ -10,6 +10,7 @@ import msgspec
 from gfs_ha.errors import ProtocolError, TicketRefused
 from gfs_ha.ids import ServerId
 from gfs_ha.limits import TICKET_LIFE_S
+from gfs_ha.logs.seldom import Seldom
 from gfs_ha.net.operation_keys import down_seal, proof, same_proof, up_seal
 from gfs_ha.net.sealed_stream import SealedStream
 from gfs_ha.net.sealed_streams import Refusals
@@ -18,8 +19,6 @@ from gfs_ha.pki.seals import Seal
 from gfs_ha.protocol.data import DataRequest, Op, proven_part
 from gfs_ha.protocol.tickets import Level, OperationPass, Right, TicketFacts
 from gfs_ha.runtime import Runtime
-
-_LOGGED_S = 1.0  # Refusals are logged at most this often; all are counted.
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ class TicketGuard:
         self._runtime = runtime
         self._refusals = refusals
         self._floor = floor
-        self._logged_s = -_LOGGED_S
+        self._logged = Seldom(runtime)  # All are counted.
 
     def refused(self) -> dict[str, int]:
         """Return how often requests were refused, by reason."""
@@ -100,9 +99,7 @@ class TicketGuard:
     def _note(self, error: TicketRefused, request: DataRequest, peer: str) -> None:
         reason = str(error.details.get("reason", ""))
         self._refusals.note(reason)
-        now_s = self._runtime.monotonic_s()
-        if now_s - self._logged_s >= _LOGGED_S:
-            self._logged_s = now_s
+        if self._logged.now():
             about = (peer, request.op.name.lower(), request.chunk_id, reason)
             logger.warning("ticket refused peer=%s op=%s chunk=%#x reason=%s", *about)
 
