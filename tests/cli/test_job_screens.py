@@ -190,6 +190,17 @@ def test_a_wide_screen_names_all_chunks_that_are_known_to_be_in_the_way() -> Non
     assert shown.count("0x22") == 6 and "and 253 chunks more" in shown and "-o wide" not in shown
 
 
+def test_chunks_of_a_file_are_counted_whole_only_where_all_in_the_way_are_known() -> None:
+    all_known = msgspec.structs.replace(GROUPED, blocked=len(GROUPED.blockers))
+    some = screen(OneJob((GROUPED,)), 120)
+    assert "at least 6 chunks of /data/wide, each" in some
+    assert "and 253 chunks more, of these files or of others" in some
+    whole = screen(OneJob((all_known,)), 120)
+    assert "  6 chunks of /data/wide, each" in whole and "at least" not in whole
+    assert "chunk 0x220 and at least 5 more of /data/wide" in explain_job(GROUPED, ()).troubles[0]
+    assert "chunk 0x220 and 5 more of /data/wide" in explain_job(all_known, ()).troubles[0]
+
+
 def test_an_error_that_a_job_got_over_is_not_told_once_it_is_done() -> None:
     assert said_text(JOB).plain.startswith("cs05 could not copy")
     assert said_text(DONE_JOB).plain == ""

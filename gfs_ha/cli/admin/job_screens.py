@@ -184,6 +184,7 @@ def _blocked_lines(row: JobRow, wide: bool) -> Iterator[RenderableType]:
     for one in row.blockers:
         groups.setdefault((one.path, one.why, one.ways), []).append(one)
     shown = 0
+    least = "at least " * (row.blocked > len(row.blockers))  # Only the first are known by name.
     for (path, why, ways), blockers in list(groups.items())[: None if wide else _GROUPS_SHOWN]:
         shown += len(blockers)
         ids = [format_id(one.chunk_id) for one in blockers]
@@ -191,14 +192,15 @@ def _blocked_lines(row: JobRow, wide: bool) -> Iterator[RenderableType]:
         if len(ids) == 1:
             yield _indented(f"{ids[0]}{of} {why}", 2)
         else:
-            yield _indented(f"{len(ids)} chunks{of}, each {why}", 2)
+            yield _indented(f"{least}{len(ids)} chunks{of}, each {why}", 2)
             listed = ids if wide or len(ids) <= _CHUNKS_SHOWN + 1 else ids[:_CHUNKS_SHOWN]
             more = f" and {len(ids) - len(listed)} more" if len(ids) > len(listed) else ""
             yield _indented(f"{', '.join(listed)}{more}", 6)
         yield from (_indented(f"{'or: ' if at else ''}{way}", 6) for at, way in enumerate(ways))
     if row.blocked > shown:
         rest = "" if wide or shown == len(row.blockers) else " (-o wide)"
-        yield _indented(f"and {count_text(row.blocked - shown, 'chunk')} more{rest}", 2)
+        whose = ", of these files or of others" if least and shown == len(row.blockers) else ""
+        yield _indented(f"and {count_text(row.blocked - shown, 'chunk')} more{whose}{rest}", 2)
 
 
 def _indented(text: str, columns: int) -> Padding:

@@ -71,11 +71,12 @@ def _blocked(row: JobRow) -> Iterator[str]:
     for one in row.blockers:
         groups.setdefault((one.path, one.why, one.ways), []).append(one.chunk_id)
     told = 0
+    least = "at least " * (row.blocked > len(row.blockers))  # Only the first are known by name.
     for (path, why, ways), chunk_ids in list(groups.items())[:_BLOCKERS_SHOWN]:
         told += len(chunk_ids)
         out = "; ways out: " + ", or ".join(ways) if ways else ""
         of = f" of {printable(path)}" if path else ""
-        more = f" and {len(chunk_ids) - 1} more" if len(chunk_ids) > 1 else ""
+        more = f" and {least}{len(chunk_ids) - 1} more" if len(chunk_ids) > 1 else ""
         yield f"chunk {format_id(chunk_ids[0])}{more}{of} cannot be moved: {why}{out}"
     if row.blocked > told:
         yield f"{count_text(row.blocked, 'chunk')} in all cannot be moved"
