@@ -16,8 +16,8 @@ from gfs_ha.chunk.appends.intake import Intake
 from gfs_ha.chunk.appends.lease import LeaseClock
 from gfs_ha.chunk.appends.tail import Tail, unwritten
 from gfs_ha.chunk.appends.tail_chain import TailChain
-from gfs_ha.chunk.appends.waiting_room import WaitingRoom
-from gfs_ha.chunk.appends.workers import BatchWorkers
+from gfs_ha.chunk.appends.waiting_room import SERVER_BYTES_MAX, WaitingRoom
+from gfs_ha.chunk.appends.workers import BatchWorkers, workers_of_each
 from gfs_ha.chunk.epochs import NO_EPOCH
 from gfs_ha.chunk.push import PushRoom
 from gfs_ha.chunk.slots.format import State
@@ -68,29 +68,46 @@ class Primary:
         self._store = room.store
         self._runtime = room.runtime
         self._start_id = start_id
-        self._append_room = AppendRoom(
-            self.lease,
-            WaitingRoom(room.runtime),
-            room.runtime,
-            newest_epoch,
-            room.store.server_id,
-            on_end,
-            room.rates,
-        )
+        share = SERVER_BYTES_MAX // len(room.store.shelves)
+        # What hangs on one disk takes neither room nor workers from the tails of the others.
+        self._append_rooms = {
+            shelf.disk_id: AppendRoom(
+                self.lease,
+                WaitingRoom(room.runtime, share),
+                room.runtime,
+                newest_epoch,
+                room.store.server_id,
+                on_end,
+                room.rates,
+            )
+            for shelf in room.store.shelves
+        }
+        count = workers_of_each(len(room.store.shelves))
+        self._workers = {shelf.disk_id: BatchWorkers(room, count) for shelf in room.store.shelves}
         self._lock = room.runtime.lock()
         self._tails: dict[ChunkId, Tail] = {}
         self._led_once: OrderedDict[ChunkId, None] = OrderedDict()
-        self._workers = BatchWorkers(room)
 
     def start(self) -> None:
         """Start the workers."""
-        self._workers.start()
+        for one in self._workers.values():
+            one.start()
 
     def stop(self, timeout_s: float) -> bool:
         """Take no records any more and end the workers; False when one still runs."""
         for tail in self._all():
             tail.close(Unreachable("the server stops"))
-        return self._workers.stop(timeout_s)
+        until_s = self._runtime.monotonic_s() + timeout_s
+        out = {one.disk_id for one in self._store.shelves if one.failed}
+        ended = True
+        for one in self._workers.values():
+            one.stop(0.0)  # All are told before any is waited for.
+        for disk_id, one in self._workers.items():
+            # Those that hang on a disk out of service may never end.
+            hang = disk_id in out and one.busy
+            left_s = 0.0 if hang else max(0.0, until_s - self._runtime.monotonic_s())
+            ended = one.stop(left_s) and ended
+        return ended
 
     # Orders and heartbeats ------------------------------------------------------------------------
 
@@ -116,7 +133,8 @@ class Primary:
             with self._lock:
                 if order.chunk_id in self._led_once:
                     return
-                self._tails[order.chunk_id] = Tail(replica, chain, self._append_room)
+                room = self._append_rooms[replica.disk_id]
+                self._tails[order.chunk_id] = Tail(replica, chain, room)
                 self._led_once[order.chunk_id] = None
                 if len(self._led_once) > LED_ONCE_MAX:
                     self._led_once.popitem(last=False)
@@ -211,7 +229,8 @@ class Primary:
             raise
         try:
             with self._room.ticker.telling(stream):
-                intake = Intake(tail, stream, upstream, (self._runtime, self.turns), self._workers)
+                workers = self._workers[tail.replica.disk_id]
+                intake = Intake(tail, stream, upstream, (self._runtime, self.turns), workers)
                 intake.run(min(IDLE_S, request.deadline_ms / 1000))
         except Unreachable:
             raise

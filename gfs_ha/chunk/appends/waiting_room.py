@@ -1,4 +1,4 @@
-"""How many bytes of records may wait on this server: whoever brings more is not read on."""
+"""How many bytes of records may wait for a disk: whoever brings more is not read on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gfs_ha.errors import Overloaded
 from gfs_ha.limits import MIB, OPERATION_TIMEOUT_S
 from gfs_ha.runtime import Runtime
 
-SERVER_BYTES_MAX = 256 * MIB
+SERVER_BYTES_MAX = 256 * MIB  # Each of its disks has its share.
 RECORD_COST_BYTES = 512  # What is kept of a record beside its bytes.
 _LOOK_S = 1.0
 
@@ -39,7 +39,7 @@ class WaitingRoom:
         try:
             while self._held and self._held + length > self._bytes_max:
                 if self._runtime.monotonic_s() >= until_s:
-                    raise Overloaded(f"{self._held} bytes of records wait on this server already")
+                    raise Overloaded(f"{self._held} bytes of records wait here already")
                 self._changed.wait(_LOOK_S)
         finally:
             self._waiters -= 1

@@ -1,7 +1,8 @@
 """The workers that push the batches of tails, and the timer that tells the others of the last one.
 
-A few serve all tails. When all of them are busy and none took another tail for a while, they hang
-on servers that do not answer: then further ones keep the other tails going.
+A few serve all tails of a disk. When all of them are busy and none took another tail for a while,
+they hang on servers that do not answer: then further ones keep the other tails going. A disk that
+hangs itself keeps all of its own, and no others.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from gfs_ha.limits import COMMIT_NOTE_S, TAILS_PER_SERVER_MAX
 from gfs_ha.runtime import Queue, Task, join_all
 
 WORKERS = 4
-WORKERS_MAX = 32
+WORKERS_MIN = 2  # Of each disk, where there are several.
+WORKERS_MAX = 32  # Of each disk.
 HANG_S = 0.1  # A batch that is worked on takes a few milliseconds.
 _SPARE_IDLE_S = 5.0
 _LOOK_S = 1.0
@@ -27,11 +29,21 @@ _Note = tuple[float, Tail | None]  # When it is due, and for which tail.
 logger = logging.getLogger(__name__)
 
 
-class BatchWorkers:
-    """Thread-safe. A tail is handed over once each time that it says that it needs a worker."""
+def workers_of_each(disk_count: int) -> int:
+    """Return how many serve the tails of each disk of a server while none hangs."""
+    return max(WORKERS_MIN, WORKERS // disk_count)
 
-    def __init__(self, room: PushRoom) -> None:
+
+class BatchWorkers:
+    """Those of one disk. Thread-safe.
+
+    A tail is handed over once each time that it says that it needs a worker.
+    """
+
+    def __init__(self, room: PushRoom, count: int = WORKERS) -> None:
+        """Args: `count` is how many there are while none hangs."""
         self._room = room
+        self._count = count
         self._runtime = room.runtime
         # None ends a worker.
         self._ready: Queue[Tail | None] = room.runtime.queue(2 * TAILS_PER_SERVER_MAX)
@@ -46,7 +58,7 @@ class BatchWorkers:
 
     def start(self) -> None:
         """Start them."""
-        bodies = [self._work] * WORKERS + [self._note]
+        bodies = [self._work] * self._count + [self._note]
         self._tasks = [
             self._runtime.spawn(f"append {number}", body) for number, body in enumerate(bodies)
         ]
@@ -63,10 +75,15 @@ class BatchWorkers:
             self._to_note.put((0.0, None))
         return join_all(tasks, timeout_s, self._runtime)
 
+    @property
+    def busy(self) -> bool:
+        """Return whether one is at work."""
+        return self._busy > 0
+
     def hand_over(self, tail: Tail) -> None:
-        """Have the batches of a tail pushed."""
+        """Have the batches of a tail of their disk pushed."""
         self._ready.put(tail)
-        if self._busy >= WORKERS and not self._watching:
+        if self._busy >= self._count and not self._watching:
             self._watching = True
             self._to_note.put((0.0, None))
 
@@ -94,7 +111,7 @@ class BatchWorkers:
 
     def _add_spare(self) -> None:
         with self._lock:
-            workers = WORKERS + self._spare_count
+            workers = self._count + self._spare_count
             if self._stopping or self._busy < workers or workers >= WORKERS_MAX:
                 return
             self._spare_count += 1
