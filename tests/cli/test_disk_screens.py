@@ -97,6 +97,17 @@ def test_why_a_disk_does_not_serve_is_said_below_the_table() -> None:
     assert "not reported" in text
 
 
+def test_what_is_the_same_of_all_disks_of_a_server_is_said_once() -> None:
+    why = "cs1 is drained by d-1: it takes nothing new on any disk"
+    shelf = [replace(A, disk_id=DiskId(at), why=why) for at in (1, 2, 3, 4)]
+    other = replace(OTHER, why=why.replace("cs1", "cs10"))
+    text = text_of(render(DiskReport((*shelf, other)), False), color=False, wide=True)
+    assert text.splitlines()[-2:] == [
+        f"cs1:0x1, 0x2 and 2 more: {why}",
+        f"cs10:0xc3: {other.why}",
+    ]
+
+
 @pytest.mark.parametrize(
     ("word", "disk"),
     [

@@ -27,7 +27,7 @@ from gfs_ha.protocol.metadata import Done
 from gfs_ha.protocol.rebalance import GetRebalance, RebalanceStatus
 from gfs_ha.protocol.reports import GetChunks, GetHealth, HealthReport
 from gfs_ha.protocol.scrub import ScrubFacts, ScrubWanted
-from gfs_ha.protocol.server_modes import ListPlaces, RemovalStep
+from gfs_ha.protocol.server_modes import DrainServer, ListPlaces, RemovalStep, UndrainServer
 
 
 class Shelved(ScriptedServer):
@@ -104,6 +104,23 @@ def test_every_disk_is_listed_with_its_directory_page_by_page(
     assert client.ask(ListDisks(rows=1)).items[0].server_id == found[0].server_id
     wrong = client.ask(DrainDisk("cs1", DiskId(77)))
     assert wrong.error == "NotFound" and "there are cs1:1001, cs1:2001" in wrong.message
+
+
+def test_disks_of_a_server_that_leaves_say_that_they_take_nothing_new(
+    client: Client, shelved: list[Shelved]
+) -> None:
+    job = client.ask(DrainServer("cs1"))
+    assert isinstance(job, JobStarted)
+    of = {one.disk_id: one for one in rows(client)}
+    for disk_id in (shelved[0].first, shelved[0].second):
+        assert of[disk_id].state == "in-service", "the disk itself is well"
+        assert re.fullmatch(
+            rf"cs1 is (draining|drained) by {job.id}: it takes nothing new on any disk",
+            of[disk_id].why,
+        )
+    assert not of[shelved[1].first].why
+    assert client.ask(UndrainServer("cs1")) == Done()
+    assert not row(client, shelved[0].first).why
 
 
 def test_a_draining_disk_takes_nothing_new_although_its_server_goes_on(

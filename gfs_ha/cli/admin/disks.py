@@ -25,6 +25,7 @@ from gfs_ha.protocol.server_modes import DRAINED, DRAINING
 _ADMIN = "gfs_ha.cli.admin"
 _STYLES = {FAILED: "red", LOST: "red", SILENT: "yellow", DRAINING: "yellow", DRAINED: "yellow"}
 _NAMED_MAX = 12
+_IDS_SHOWN = 2
 _PREFIX_MIN = len("0x") + 4  # Shorter ones are more likely mistakes.
 _ID = re.compile(r"0x[0-9a-f]{1,16}", re.IGNORECASE)
 
@@ -196,15 +197,25 @@ def _(report: DiskReport, wide: bool) -> RenderableType:
     table = listing(*titles)
     for row in report.items:
         table.add_row(*_cells(row, leaving, wide))
-    # Below the table, whole: beside it there is no room for a sentence.
+    # Below the table, whole: beside it there is no room for a sentence. What is the same of all
+    # disks of a server is said once.
+    alike: dict[tuple[str, str, str], list[DiskStanding]] = {}
+    for row in report.items:
+        if row.why:
+            alike.setdefault((row.server, row.state, row.why), []).append(row)
     return Group(
         table,
         *(
-            Text(printable(f"{disk_name(row)}: {row.why}"), _STYLES.get(row.state, ""))
-            for row in report.items
-            if row.why
+            Text(printable(f"{_disks_text(rows)}: {why}"), _STYLES.get(state, ""))
+            for (_, state, why), rows in alike.items()
         ),
     )
+
+
+def _disks_text(rows: list[DiskStanding]) -> str:
+    ids = ", ".join(format_id(row.disk_id) for row in rows[:_IDS_SHOWN])
+    more = f" and {len(rows) - _IDS_SHOWN} more" if len(rows) > _IDS_SHOWN else ""
+    return f"{rows[0].server}:{ids}{more}"
 
 
 def _cells(row: DiskStanding, leaving: bool, wide: bool) -> list[str | Text]:

@@ -130,6 +130,8 @@ class _Lister:
             why += f" (no heartbeat for {seconds_text(observed.age_s(server_id, now_s))})"
         if not state and not why and scrub is not None:
             why = kept_text(scrub)
+        if not state and not why:
+            why = self._why_no_room(server_id, server)
         places = -1
         if mode is not None or state in (words.FAILED, words.LOST):
             places = self._count(server_id, disk.disk_id)
@@ -167,6 +169,15 @@ class _Lister:
             scrub=scrub,
             serving=serving,
         )
+
+    def _why_no_room(self, server_id: ServerId, server: Server) -> str:
+        """Return why a disk that works takes nothing new all the same: its server leaves."""
+        stands = self.view.server_mode(server_id)
+        if stands.mode == IN_SERVICE:
+            return ""
+        job = get_job(self.view, stands.job)
+        by = f" by {job_id(job.kind, stands.job)}" if job is not None else ""
+        return f"{server.name} is {stands.mode}{by}: it takes nothing new on any disk"
 
     def _count(self, server_id: ServerId, disk_id: DiskId) -> int:
         if self.counted >= _COUNTED_MAX:
