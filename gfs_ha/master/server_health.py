@@ -94,7 +94,7 @@ def capacity_findings(settings: Settings | None, servers: Sequence[ServerRow]) -
             "TOO_FEW_SERVERS",
             ERROR,
             f"{len(live)} live chunkservers in service, {least} are needed to write",
-            "start more chunkservers",
+            f"start more chunkservers{_back_text(servers)}",
             facts=facts,
         )
     elif len(live) < settings.goal:
@@ -102,7 +102,7 @@ def capacity_findings(settings: Settings | None, servers: Sequence[ServerRow]) -
             "TOO_FEW_SERVERS",
             WARNING,
             f"{len(live)} live chunkservers in service for a goal of {settings.goal} copies",
-            "start more chunkservers: new files get fewer copies meanwhile",
+            f"start more chunkservers{_back_text(servers)}: new files get fewer copies meanwhile",
             facts=facts,
         )
     racks = {server.rack for server in servers}
@@ -114,6 +114,14 @@ def capacity_findings(settings: Settings | None, servers: Sequence[ServerRow]) -
             "name the racks in the servers' files, or add a server in another rack",
             facts=(("chunkservers", str(len(servers))), ("rack of all", next(iter(racks)))),
         )
+
+
+def _back_text(servers: Sequence[ServerRow]) -> str:
+    """Return the other way to more servers in service: one that lives and was taken out."""
+    for one in servers:
+        if one.state == "live" and one.mode != IN_SERVICE:
+            return f", or take one back: gfsctl admin chunkservers undrain {one.name}"
+    return ""
 
 
 def _serves(server: ServerRow) -> bool:

@@ -356,3 +356,15 @@ def test_a_learner_that_does_not_answer_is_told_and_one_that_is_behind_is_not() 
     [finding] = report.items
     assert finding.code == "LEARNER_SILENT" and "m3" in finding.message and report.healthy
     assert "(OldCopy)" in finding.message and "masters remove m3" in finding.advice
+
+
+@pytest.mark.parametrize("left", [1, 2])
+def test_too_few_servers_name_one_that_was_taken_out(left: int) -> None:
+    out = server(5, mode="drained")
+    dead = server(4, mode="drained", state="dead", heartbeat_age_ms=60_000)
+    symptoms = replace(WELL, servers=(*WELL.servers[:left], dead, out))
+    [found] = [one for one in examine(symptoms).items if one.code == "TOO_FEW_SERVERS"]
+    assert "take one back: gfsctl admin chunkservers undrain cs5" in found.advice
+    plain = replace(WELL, servers=WELL.servers[:left])
+    [found] = [one for one in examine(plain).items if one.code == "TOO_FEW_SERVERS"]
+    assert "undrain" not in found.advice
