@@ -10,7 +10,7 @@ from gfs_ha.pki import files
 from gfs_ha.pki.authority import Authority
 from gfs_ha.pki.certificates import load_key
 from gfs_ha.pki.names import PeerName
-from gfs_ha.pki.requests import key_pem, make_key, make_request, read_request
+from gfs_ha.pki.requests import Asked, key_pem, make_key, make_request
 from gfs_ha.pki.signing import CERTIFICATE_DAYS_DEFAULT
 
 
@@ -58,17 +58,16 @@ def ask(name: PeerName, hosts: Sequence[str], out: Path, same_key: bool = False)
 
 def answer(
     authority: Authority,
-    asked: Path,
+    asked: Asked,
     out: Path,
     now: datetime,
     days: int = CERTIFICATE_DAYS_DEFAULT,
-) -> PeerName:
-    """Sign a request as it stands; return whose it was. The key stays where it was made.
+) -> None:
+    """Sign a request as it was read. The key stays where it was made.
 
-    Raises: ConfigError for what is no request of ours; UsageError, LimitExceeded.
+    What is signed is what was read and judged, and not what its file says by now.
+    Raises: UsageError, LimitExceeded, ConfigError.
     """
-    key, name, hosts = read_request(files.read(asked), asked)
-    certificate = authority.issue(key, name, hosts, now, days)
+    certificate = authority.issue(asked.key, asked.name, asked.hosts, now, days)
     give_trust(authority, out)
     files.write_public(out / files.CERTIFICATE, certificate)
-    return name

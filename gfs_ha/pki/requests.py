@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -39,10 +40,17 @@ def make_request(key: ec.EllipticCurvePrivateKey, name: PeerName, hosts: Iterabl
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-def read_request(
-    data: bytes, where: object
-) -> tuple[ec.EllipticCurvePublicKey, PeerName, tuple[str, ...]]:
-    """Return the key, the name and the hosts that a request asks for.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for."""
+
+    key: ec.EllipticCurvePublicKey
+    name: PeerName
+    hosts: tuple[str, ...]
+
+
+def read_request(data: bytes, where: object) -> Asked:
+    """Return what a request asks for.
 
     Raises: ConfigError naming `where` when it is none, was changed, or its key is not P-256.
     """
@@ -60,7 +68,7 @@ def read_request(
         raise ConfigError(f"{where}: asks for another key than P-256")
     hosts = [*names.get_values_for_type(x509.DNSName)]
     hosts.extend(str(one) for one in names.get_values_for_type(x509.IPAddress))
-    return key, name, tuple(hosts)
+    return Asked(key, name, tuple(hosts))
 
 
 def subject(name: PeerName) -> x509.Name:

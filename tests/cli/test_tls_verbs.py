@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,36 @@ def test_a_key_never_leaves_the_node_that_made_it(tls: Tls, tmp_path: Path) -> N
     tls.ok(*sign, "node")
     again = Credentials(tmp_path / "node", "prod", ThreadedRuntime()).certificate
     assert again.name == first.name and again.serial != first.serial
+
+
+def test_what_is_signed_is_the_request_that_was_judged(tls: Tls, tmp_path: Path) -> None:
+    """Whoever brings a request could put another one into its place in between."""
+    tls.ok("request", "cs7", "--role", "chunkserver", "--host", "cs7", "--cluster", "prod",
+           "--out", "asked")  # fmt: skip
+    tls.ok("request", "eve", "--role", "admin", "--cluster", "prod", "--out", "meant")
+    place, over = tmp_path / "request.pem", threading.Event()
+    os.mkfifo(place)  # Says one thing when it is read first, and another one after.
+
+    def bring() -> None:
+        said = "asked"
+        while not over.wait(0.01):
+            try:
+                number = os.open(place, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError:
+                continue  # Nobody reads it now.
+            with open(number, "wb") as file:
+                file.write((tmp_path / said / "request.pem").read_bytes())
+            said = "meant"
+
+    bringer = threading.Thread(target=bring)
+    bringer.start()
+    try:
+        tls.ok("issue", "cs7", "--role", "chunkserver", "--csr", str(place), "--out", "signed")
+    finally:
+        over.set()
+        bringer.join()
+    there = json.loads(tls.run("status", "gfs-ca", "-o", "json")[1])["items"]
+    assert [(one["role"], one["name"]) for one in there] == [("chunkserver", "cs7")]
 
 
 def test_a_request_that_was_changed_is_refused(tls: Tls, tmp_path: Path) -> None:

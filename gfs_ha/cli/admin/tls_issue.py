@@ -17,7 +17,7 @@ from gfs_ha.pki.certificates import describe, load_certificate
 from gfs_ha.pki.enrolment import answer, ask, enrol
 from gfs_ha.pki.names import SERVING, PeerName, Role, make_name
 from gfs_ha.pki.peers import PeerCertificate
-from gfs_ha.pki.requests import alternatives, read_request
+from gfs_ha.pki.requests import Asked, alternatives, read_request
 from gfs_ha.pki.signing import CERTIFICATE_DAYS_DEFAULT, CERTIFICATE_DAYS_MAX
 
 _out_option = click.option(
@@ -112,12 +112,14 @@ def issue(
         raise UsageError(f"{out} is an authority's directory; give each node one of its own")
     with opened(ca) as authority:
         wanted = make_name(authority.cluster, role, name)
+        asked = None
         if csr is not None:
-            hosts = _check_request(Path(csr), wanted, hosts)
+            asked = _read_request(Path(csr), wanted, hosts)
+            hosts = asked.hosts
         _check_hosts(wanted, hosts)
         _check_directory(out, wanted)
         if not dry_run:
-            issued = _issue(authority, wanted, hosts, csr, out, days)
+            issued = _issue(authority, wanted, hosts, asked, out, days)
     what = "would issue" if dry_run else "issued"
     reached = f" at {', '.join(hosts)}" if hosts else ""
     lines = [f"{what} a certificate of {wanted}{reached} for {days} days, in {out}"]
@@ -174,26 +176,31 @@ def _issue(
     authority: Authority,
     wanted: PeerName,
     hosts: tuple[str, ...],
-    csr: str | None,
+    asked: Asked | None,
     out: Path,
     days: int,
 ) -> PeerCertificate:
+    """Sign what was asked for, or make a key; return the certificate."""
     authority.renew_lists(now())
-    if csr is None:
+    if asked is None:
         enrol(authority, wanted, hosts, out, now(), days)
     else:
-        answer(authority, Path(csr), out, now(), days)
+        answer(authority, asked, out, now(), days)
     where = out / files.CERTIFICATE
     return describe(load_certificate(files.read(where), where))
 
 
-def _check_request(csr: Path, wanted: PeerName, hosts: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the hosts of a request. Raises: UsageError when it asks for something else."""
-    _, name, asked = read_request(files.read(csr), csr)
-    if name != wanted:
-        raise UsageError(f"{csr} asks for {name.uri}, not for {wanted.uri}: whose request is it?")
-    if hosts and set(hosts) != set(asked):
-        raise UsageError(f"{csr} asks for {', '.join(asked) or 'no host'}: ask anew for others")
+def _read_request(csr: Path, wanted: PeerName, hosts: tuple[str, ...]) -> Asked:
+    """Return what a request asks for. Raises: UsageError when that is something else."""
+    asked = read_request(files.read(csr), csr)
+    if asked.name != wanted:
+        raise UsageError(
+            f"{csr} asks for {asked.name.uri}, not for {wanted.uri}: whose request is it?"
+        )
+    if hosts and set(hosts) != set(asked.hosts):
+        raise UsageError(
+            f"{csr} asks for {', '.join(asked.hosts) or 'no host'}: ask anew for others"
+        )
     return asked
 
 
