@@ -46,6 +46,9 @@ from gfs_ha.pki.signing import (
 
 ISSUED_MAX = 10_000  # Kept certificates; those that ran out long ago leave first.
 _KEPT_AFTER_END = timedelta(days=90)
+REVOKED_MAX = 15_000  # On all lists together: some 800 KiB, and nodes read no file above 1 MiB.
+# What was revoked so long ago has run out, whenever it was issued.
+_LISTED = timedelta(days=CERTIFICATE_DAYS_MAX + 1)
 _SERIAL_DIGITS_MIN = 8  # Of one that is not given whole; tls status shows twelve.
 _NOW = "now.key"
 _OLD = "old.key"
@@ -169,7 +172,10 @@ class Authority:
         return good
 
     def revoke(self, certificates: Iterable[PeerCertificate], now: datetime) -> None:
-        """Put certificates onto the list of the authority that signed them, durably."""
+        """Put certificates onto the list of the authority that signed them, durably.
+
+        They leave it once they must have run out. Raises: LimitExceeded, ConfigError.
+        """
         revoked = self._revoked()
         for one in certificates:
             revoked.setdefault(one.authority, {}).setdefault(one.serial, now)
@@ -228,8 +234,23 @@ class Authority:
 
     def _write_lists(self, revoked: dict[bytes, dict[int, datetime]], now: datetime) -> None:
         number = int(now.timestamp() * 1000)
+        listed = [
+            {
+                serial: when
+                for serial, when in revoked.get(signer.id, {}).items()
+                if when + _LISTED > now
+            }
+            for signer in self._signers()
+        ]
+        count = sum(map(len, listed))
+        if count > REVOKED_MAX:
+            raise LimitExceeded(
+                f"{self.directory}: {count} certificates would be listed as revoked; the limit is"
+                f" {REVOKED_MAX}: tls rotate begins with an empty list"
+            )
         lists = [
-            sign_list(signer, revoked.get(signer.id, {}), now, number) for signer in self._signers()
+            sign_list(signer, one, now, number)
+            for signer, one in zip(self._signers(), listed, strict=True)
         ]
         data = b"".join(one.public_bytes(serialization.Encoding.PEM) for one in lists)
         files.write_public(self.directory / files.REVOKED, data)

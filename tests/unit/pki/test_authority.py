@@ -8,14 +8,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from gfs_ha.errors import Busy, ConfigError, Denied, LimitExceeded, NotFound, UsageError
 from gfs_ha.pki import authority as module
 from gfs_ha.pki import files
 from gfs_ha.pki.authority import Authority, create, opened
-from gfs_ha.pki.certificates import describe, load_authorities, load_certificate, load_revocations
+from gfs_ha.pki.certificates import (
+    describe,
+    load_authorities,
+    load_certificate,
+    load_lists,
+    load_revocations,
+)
 from gfs_ha.pki.names import PeerName, Role, parse_uri
-from gfs_ha.pki.peers import Revocations
+from gfs_ha.pki.peers import PeerCertificate, Revocations
 from gfs_ha.pki.requests import make_key
 from gfs_ha.pki.standing import ending, troubles
 
@@ -116,6 +123,32 @@ def test_the_number_of_kept_certificates_is_bounded(
     later = NOW + timedelta(days=30 + 91)
     authority.issue(make_key().public_key(), ANN, [], later, 1)
     assert len(authority.issued()) == 1
+
+
+def test_the_list_of_the_revoked_is_bounded_and_never_too_long_to_be_read(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def some(count: int) -> list[PeerCertificate]:
+        ends = NOW + timedelta(days=398)
+        serials = [x509.random_serial_number() for _ in range(count)]
+        return [PeerCertificate(ANN, one, authority.current.id, NOW, ends) for one in serials]
+
+    empty = len(authority.lists_pem)
+    authority.revoke(some(100), NOW)
+    each = (len(authority.lists_pem) - empty) / 100
+    assert each * module.REVOKED_MAX < 0.9 * files.FILE_BYTES_MAX
+
+    monkeypatch.setattr(module, "REVOKED_MAX", 102)
+    before = some(1)
+    authority.revoke(before, NOW + timedelta(days=1))
+    with pytest.raises(LimitExceeded, match="103 certificates would be listed"):
+        authority.revoke(some(2), NOW + timedelta(days=398))
+    # Those of the first day have run out by now; the one of the second may not have.
+    late = NOW + timedelta(days=399, hours=1)
+    authority.revoke(some(2), late)
+    lists = load_lists(authority.lists_pem, "x")
+    assert len(lists[0]) == 3
+    assert lists[0].get_revoked_certificate_by_serial_number(before[0].serial) is not None
 
 
 def test_a_list_that_nobody_trusted_signed_says_nothing_and_a_forged_one_is_an_error(
