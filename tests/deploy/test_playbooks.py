@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -23,8 +27,13 @@ def program(name: str) -> str:
 
 
 def run(place: Path, *command: str) -> None:
+    ended = play(place, *command)
+    assert not ended.returncode, ended.stdout + ended.stderr
+
+
+def play(place: Path, *command: str) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, "PATH": f"{BESIDE}:{os.environ['PATH']}", "HOME": str(place.parent)}
-    ended = subprocess.run(
+    return subprocess.run(
         command,
         cwd=place,
         env=environ,
@@ -33,7 +42,6 @@ def run(place: Path, *command: str) -> None:
         capture_output=True,
         timeout=CHECK_S,
     )
-    assert not ended.returncode, ended.stdout + ended.stderr
 
 
 @pytest.fixture
@@ -52,3 +60,89 @@ def test_each_is_understood_with_the_example_to_copy(copy: Path) -> None:
     found = sorted(one.name for one in copy.glob("*.yml"))
     assert found
     run(copy, program("ansible-playbook"), "--syntax-check", *found)
+
+
+def test_nothing_is_given_away_through_a_link() -> None:
+    """Whoever owns a directory could put a link there, and be given what it leads to by root."""
+    yaml = pytest.importorskip("yaml", reason="it comes with ansible-core")
+    given = []
+    for file in sorted((PLAYBOOKS / "roles").rglob("tasks/*.yml")):
+        waiting = list(yaml.safe_load(file.read_text(encoding="utf-8")))
+        while waiting:
+            task = waiting.pop()
+            waiting += task.get("block", []) + task.get("always", []) + task.get("rescue", [])
+            options = task.get("ansible.builtin.file", {})
+            if options.get("owner", "root") != "root":
+                given.append((file.name, task["name"], options.get("follow")))
+    assert len(given) >= 4
+    assert [one for one in given if one[2] is not False] == []
+
+
+def local_hosts(place: Path, **variables: object) -> str:
+    """Return an inventory of two hosts, m1 and cs1, that are this machine below a directory."""
+    house = place.parent / "hosts"
+    everywhere = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "gfs_cluster_id": "lab-1",
+        "gfs_prefix": str(house / "{{ inventory_hostname }}"),
+        "gfs_etc": str(house / "etc"),
+        "gfs_data": str(house / "data"),
+        "gfs_master_directory": str(house / "data" / "master"),
+        "gfs_disks": [{"directory": str(house / "data" / "disk1")}],
+        **variables,
+    }
+    groups = {"masters": {"hosts": {"m1": {}}}, "chunkservers": {"hosts": {"cs1": {}}}}
+    file = place.parent / "hosts.json"
+    file.write_text(json.dumps({"all": {"vars": everywhere, "children": groups}}))
+    return str(file)
+
+
+@pytest.mark.parametrize("answer", ["lab-2", ""])
+@pytest.mark.parametrize("limit", ["all", "masters", "cs1"])
+def test_no_part_of_a_cluster_is_removed_unless_its_id_is_given(
+    copy: Path, limit: str, answer: str
+) -> None:
+    command = [program("ansible-playbook"), "-i", local_hosts(copy), "teardown.yml"]
+    # A check, should it ever not refuse: these hosts are this machine.
+    command += ["--check", "--limit", limit]
+    given = ["-e", json.dumps({"gfs_confirm": answer})] if answer else []
+    ended = play(copy, *command, *given)
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert "nothing was done" in ended.stdout
+    assert "Stop the daemons" not in ended.stdout and "changed=0" in ended.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root installs")
+def test_a_release_that_one_host_has_already_is_installed_on_the_other(
+    copy: Path, tmp_path: Path
+) -> None:
+    """As in the run after one that failed half-way."""
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    with zipfile.ZipFile(wheels / "gfs_ha-9.9-py3-none-any.whl", "w") as wheel:
+        about = "gfs_ha-9.9.dist-info"
+        wheel.writestr("tiny.py", "def main():\n    print('9.9')\n")
+        wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: gfs-ha\nVersion: 9.9\n")
+        wheel.writestr(
+            f"{about}/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        wheel.writestr(f"{about}/entry_points.txt", "[console_scripts]\ngfsctl = tiny:main\n")
+        wheel.writestr(f"{about}/RECORD", "")
+    inventory = local_hosts(copy, gfs_wheelhouse=str(wheels))
+    digest = hashlib.sha256(next(wheels.iterdir()).read_bytes()).hexdigest()
+    whole = tmp_path / "hosts" / "m1" / "releases" / f"9.9-{digest[:12]}" / ".complete"
+    whole.parent.mkdir(parents=True)
+    whole.touch()
+    (tmp_path / "hosts" / "cs1" / "releases").mkdir(parents=True)
+    (copy / "install.yml").write_text(
+        "- hosts: masters:chunkservers\n  gather_facts: false\n  tasks:\n"
+        "    - ansible.builtin.import_role: {name: gfs, tasks_from: wheel}\n"
+        "    - ansible.builtin.import_role: {name: gfs, tasks_from: release}\n"
+    )
+    left_before = set(Path(tempfile.gettempdir()).glob("*.gfs-wheels"))
+    run(copy, program("ansible-playbook"), "-i", inventory, "install.yml")
+    found = list((tmp_path / "hosts" / "cs1" / "releases").glob("*/bin/gfsctl"))
+    assert len(found) == 1
+    assert set(Path(tempfile.gettempdir()).glob("*.gfs-wheels")) == left_before
