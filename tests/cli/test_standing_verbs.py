@@ -87,7 +87,7 @@ def test_labels_are_set_shown_and_found_by(standing: Gfsctl) -> None:
     found = standing.ok(*ADMIN, "ls", "--label", "room=b12", "-o", "json").json["items"]
     assert [one["name"] for one in found] == ["cs1"]
     assert standing.ok(*ADMIN, "ls", "--label", "room=a1", "-o", "json").json["items"] == []
-    standing.ok(*ADMIN, "label", "cs1", "disk-")
+    assert standing.ok(*ADMIN, "label", "cs1", "disk-").out == b"cs1: label disk is gone\n"
     assert b"nvme" not in standing.ok(*ADMIN, "show", "cs1").out
     assert b"would have room=b12, x=y" in standing.ok(*ADMIN, "label", "cs1", "x=y", "-n").out
     assert "at once" in standing.refused(2, *ADMIN, "label", "cs1", "a=b", "a-")

@@ -139,7 +139,8 @@ def label(session: Session, server: str, labels: tuple[str, ...], dry_run: bool)
             tell(server, f"{server} would have {then or 'no labels'}")
         return
     session.operations.server_modes.label(server, tuple(wanted.items()), tuple(removed))
-    said = [f"{key}={value}" for key, value in wanted.items()] + [f"no {key}" for key in removed]
+    said = [f"{key}={value}" for key, value in wanted.items()]
+    said += [f"label {key} is gone" for key in removed]
     with telling(session) as tell:
         tell(server, f"{server}: {', '.join(said)}")
 
