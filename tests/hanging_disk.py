@@ -71,6 +71,9 @@ class HangingDisk(MemoryDisk):
     def names(self) -> list[str]:
         return self.late(super().names, whole=True)
 
+    def names_stamp(self) -> int:
+        return self.late(super().names_stamp, whole=True)
+
     def create(self, name: str) -> MemoryFile:
         file = self.late(lambda: MemoryDisk.create(self, name))
         return _HangingFile(self, file)

@@ -60,6 +60,9 @@ class CappedDisk:
     def names(self) -> list[str]:
         return self._inner.names()
 
+    def names_stamp(self) -> int:
+        return self._inner.names_stamp()
+
     def create(self, name: str) -> CappedFile:
         return CappedFile(self, self._inner.create(name), self._room(name))
 

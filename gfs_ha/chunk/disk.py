@@ -103,6 +103,13 @@ class Disk(Protocol):
         """Return the names of all files, sorted."""
         ...
 
+    def names_stamp(self) -> int:
+        """Return what differs after a file was made or removed, by whom ever.
+
+        Two changes within a few milliseconds may leave the same. Raises: DiskFailed.
+        """
+        ...
+
     def create(self, name: str) -> File:
         """Make a new file; its name is safe after `sync_names`. Raises: DiskFailed if taken."""
         ...
@@ -298,6 +305,10 @@ class PosixDisk:
     def names(self) -> list[str]:
         with _Translated(f"cannot list {self._directory}", self._counts):
             return sorted(os.listdir(self._number))
+
+    def names_stamp(self) -> int:
+        with _Translated(f"cannot look at {self._directory}", self._counts):
+            return os.fstat(self._number).st_mtime_ns
 
     def create(self, name: str) -> PosixFile:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

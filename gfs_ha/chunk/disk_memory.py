@@ -93,7 +93,7 @@ class MemoryDisk:
         self._off = False
         self.cut_after: int | None = None
         self.failing: GfsError | None = None
-        self.operations = 0
+        self.operations = self._names_changes = 0
         self.error_count = self.answer_count = self.read_count = 0
 
     def names(self) -> list[str]:
@@ -101,11 +101,17 @@ class MemoryDisk:
             self._check()
             return sorted(self._names)
 
+    def names_stamp(self) -> int:
+        with self._lock:
+            self._check()
+            return self._names_changes
+
     def create(self, name: str) -> MemoryFile:
         with self._lock:
             self._change()
             if name in self._names:
                 raise DiskFailed(f"cannot create {name}: it is there already")
+            self._names_changes += 1
             inode = self._names[name] = _Inode()
             return MemoryFile(self, inode)
 
@@ -119,7 +125,8 @@ class MemoryDisk:
     def unlink(self, name: str) -> None:
         with self._lock:
             self._change()
-            self._names.pop(name, None)
+            if self._names.pop(name, None) is not None:
+                self._names_changes += 1
 
     def sync_names(self) -> None:
         with self._lock:

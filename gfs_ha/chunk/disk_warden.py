@@ -18,7 +18,14 @@ from collections.abc import Callable
 from gfs_ha.chunk.disk import Disk
 from gfs_ha.chunk.slots.identity import IDENTITY_NAME, read_identity
 from gfs_ha.chunk.slots.shelf import Shelf
-from gfs_ha.errors import DeadlineExceeded, DiskFailed, DiskFull, Overloaded, WrongDirectory
+from gfs_ha.errors import (
+    DeadlineExceeded,
+    DiskFailed,
+    DiskFull,
+    NotFound,
+    Overloaded,
+    WrongDirectory,
+)
 from gfs_ha.ids import ChunkId, DiskId, format_id
 from gfs_ha.runtime import Future, Queue, Runtime, Task, join_all
 
@@ -29,6 +36,9 @@ SILENT_S = 10.0  # As bad as a probe that fails. Three of them: as long as a ser
 # Without an error. By chance: the disks of a machine are not to sync all in one moment.
 REST_MIN_S, REST_MAX_S = 10.0, 15.0
 MISSED_MAX = 1_000  # Slots that are told to be gone by one look.
+# Of looks at a directory whose names seem the same since the last one: the clock of a file system
+# is coarse, and what was removed amid a probe has the time of the probe.
+COMPARE_EVERY = 20
 _PROBE = bytes(4096)
 
 # Says which replicas are expected on a disk and have no slot there now.
@@ -169,6 +179,8 @@ class _Hand:
     ) -> None:
         self._vanished, self._on_vanished = vanished, on_vanished
         self._missed: set[ChunkId] = set()  # By the last look.
+        self._stamp: int | None = None  # Of the names, after the last probe.
+        self._uncompared = COMPARE_EVERY  # Looks since the names were compared; first is at once.
         self._shelf = shelf
         self._runtime = runtime
         # None ends it. It is asked again only after it has answered.
@@ -203,14 +215,28 @@ class _Hand:
                 asked[1].set(why)
 
     def _look(self, probing: bool) -> str:
-        why = probe(self._shelf.disk, self._shelf.disk_id) if probing else ""
+        why = ""
+        if probing:
+            before = self._names_stamp()
+            why = probe(self._shelf.disk, self._shelf.disk_id)
+            same = before is not None and before == self._stamp
+            self._uncompared += 1 if same else COMPARE_EVERY
+            self._stamp = self._names_stamp()
         try:
             self._shelf.look_at_usage()
-            if probing and not why:
+            if probing and not why and (self._missed or self._uncompared >= COMPARE_EVERY):
                 self._miss()
+                self._uncompared = 0
         except (DiskFailed, DiskFull):
             pass  # It is counted, and probed for that.
         return why
+
+    def _names_stamp(self) -> int | None:
+        """Return what tells that no name came or went; None when the disk does not say."""
+        try:
+            return self._shelf.disk.names_stamp()
+        except DiskFailed:
+            return None
 
     def _miss(self) -> None:
         """Tell of the slots that somebody removed. Raises: DiskFailed."""
@@ -225,7 +251,9 @@ def probe(disk: Disk, disk_id: DiskId) -> str:
     """Return why a disk takes nothing, or "" when it works; a full one does."""
     try:
         disk.check_place()
-        if IDENTITY_NAME not in disk.names():
+        try:
+            disk.open(IDENTITY_NAME).close()
+        except NotFound:
             # Whoever removes all files of a directory that is in use may not get the directory.
             return f"its {IDENTITY_NAME} is gone: its files were removed"
         found = read_identity(disk)

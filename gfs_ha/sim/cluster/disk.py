@@ -52,6 +52,10 @@ class ProcessDisk:
         self.check()
         return [name for name in self._inner.names() if name != BALLAST]
 
+    def names_stamp(self) -> int:
+        self.check()
+        return self._inner.names_stamp()
+
     def create(self, name: str) -> ProcessFile:
         self.check(changing=True)
         return ProcessFile(self, self._inner.create(name))

@@ -11,6 +11,7 @@ from hanging_disk import HangingDisk
 from gfs_ha.chunk import disk_warden
 from gfs_ha.chunk.disk_memory import MemoryFile
 from gfs_ha.chunk.disk_warden import (
+    COMPARE_EVERY,
     PROBE_NAME,
     PROBES,
     REST_MAX_S,
@@ -87,9 +88,10 @@ class Ward:
         self.turnstile = clockwork.turnstile
         self.missing: set[ChunkId] = set()
         self.gone: list[ChunkId] = []
+        self.compared = 0
         self.warden = DiskWarden(
             *(self.shelf, self._on_dead, clockwork, lambda _: self.refused),
-            *(lambda shelf: set(self.missing), self.gone.append),
+            *(self._vanished, self.gone.append),
         )
         self.warden.start()
         assert self.turnstile.idle.acquire(timeout=PATIENCE_S)
@@ -97,6 +99,15 @@ class Ward:
     def _on_dead(self, shelf: Shelf, why: str) -> None:
         self.dead.append((shelf, why))
         self.turnstile.idle.release()
+
+    def _vanished(self, shelf: Shelf) -> set[ChunkId]:
+        self.compared += 1
+        return set(self.missing)
+
+    def rest_and_look(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.clockwork.now_s += REST_MAX_S
+            self.look()
 
     def look(self, times: int = 1) -> None:
         for _ in range(times):
@@ -330,16 +341,38 @@ def test_a_disk_that_bears_the_mark_of_another_one_now_is_given_up(ward: Ward) -
 
 
 def test_a_slot_that_is_missed_twice_is_told_of_and_one_on_its_way_is_not(ward: Ward) -> None:
-    def rest_and_look() -> None:
-        ward.clockwork.now_s += REST_MAX_S
-        ward.look()
-
     ward.missing = {ChunkId(5), ChunkId(6)}
-    rest_and_look()
+    ward.rest_and_look()
     assert ward.gone == []
     ward.missing = {ChunkId(6), ChunkId(9)}
-    rest_and_look()
+    ward.rest_and_look()
     assert ward.gone == [6] and ward.dead == []
     ward.missing = set()
-    rest_and_look()
+    ward.rest_and_look()
     assert ward.gone == [6]
+
+
+def test_names_are_compared_when_some_came_or_went_and_now_and_then(ward: Ward) -> None:
+    ward.disk.create("00000001.slot")
+    ward.rest_and_look()
+    assert ward.compared == 1
+    ward.rest_and_look(COMPARE_EVERY - 1)
+    assert ward.compared == 1
+    ward.rest_and_look()
+    assert ward.compared == 2
+    for change in (ward.disk.unlink, ward.disk.create):
+        before = ward.compared
+        change("00000001.slot")
+        ward.rest_and_look(3)
+        assert ward.compared == before + 1
+
+
+def test_names_that_were_not_compared_while_the_disk_failed_are_compared_later(ward: Ward) -> None:
+    ward.rest_and_look()
+    ward.disk.create("00000001.slot")
+    ward.fail(BROKEN)
+    ward.look()
+    ward.fail(None)
+    assert ward.compared == 1
+    ward.look()
+    assert ward.compared == 2 and ward.dead == []
