@@ -193,3 +193,13 @@ def test_without_a_terminal_it_says_what_to_use_instead(gfsctl: Gfsctl) -> None:
     assert len(report["servers"]) == 2 and report["matching"] == 4
     assert {"read", "write", "append", "queue"} <= set(report["overview"]["load"])
     assert gfsctl.ok("admin", "top", "-o", "name", "--filter", "cs2").lines == ["cs2"]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_frame_into_a_pipe_is_as_wide_as_columns_says(
+    gfsctl: Gfsctl, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    once = gfsctl.process("admin", "top", "--once")
+    assert once.status == 0 and any("cs4" in line for line in once.lines)
+    assert columns - 20 < max(map(len, once.lines)) <= columns

@@ -144,7 +144,7 @@ def _show_once(session: Session, look: Look) -> None:
     from gfs_ha.runtime import ThreadedRuntime
 
     terminal = output.stdout_is_terminal()
-    columns = shutil.get_terminal_size().columns if terminal else _PIPE_COLUMNS
+    columns = shutil.get_terminal_size((_PIPE_COLUMNS, 0)).columns  # COLUMNS goes first.
     lines = one_frame(session.operations.live, look, columns, ThreadedRuntime())
     if terminal:
         palette = _palette(session.options)
