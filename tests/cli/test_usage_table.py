@@ -112,6 +112,17 @@ def test_a_leader_that_is_new_says_so() -> None:
     assert list(names(REPORT)) == [row.name for row in ROWS]
 
 
+@pytest.mark.parametrize("columns", [40, 80])
+def test_the_bytes_of_paths_are_told_to_be_sizes(columns: int) -> None:
+    from msgspec.structs import replace
+
+    told = "bytes are whole sizes of the files opened and published, read or not"
+    said = " ".join(shown(replace(REPORT, by="path"), columns).split())
+    assert told in said
+    for by in ("client", "op"):
+        assert "whole sizes" not in " ".join(shown(replace(REPORT, by=by), columns).split())
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -140,6 +140,8 @@ def _heading(report: UsageReport) -> str:
     if report.by != PATH:
         told = f"{report.servers} of {count_text(report.servers_live, 'chunkserver')}"
         text += f", data of {told}"
+    else:
+        text += "; bytes are whole sizes of the files opened and published, read or not"
     if report.leader_ms + _ELECTION_MS < report.over_ms:
         text += (
             f"; it leads for {duration_text(report.leader_ms)}, what another one did is not in it"
