@@ -82,7 +82,8 @@ def _unidentified(name: str, disk: ScrubFacts) -> Finding:
         ways.append(
             "second replicas go by themselves, each some minutes after the newer one was sealed,"
             f" once that was read whole (`gfsctl admin scrub start {name}` reads all now); one"
-            " that has other bytes than its chunk stays until that goes from the server"
+            " that has other bytes than its chunk, or another birth, stays until that goes from the"
+            " server"
         )
     if disk.unidentified > disk.second:
         ways.append(
