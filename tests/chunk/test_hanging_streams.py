@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
-from chunk_house import BIRTH, BOOT_ID, CLUSTER, House, client_room, fetch, house_of
+from chunk_house import BIRTH, House, client_room, fetch, house_of
 from copy_house import PATIENCE_S
-from disks_house import SEALED, A, B, open_disks, shelf_of
+from disks_house import A, B, open_disks, shelf_of
 from hanging_disk import HangingDisk
-from replica_house import RUNTIME, append, digest_of
+from replica_house import RUNTIME, append
+from server_house import hurry, sealed_alone, serving
 
-from gfs_ha.chunk import disk_warden
 from gfs_ha.chunk.dataport import ServerRun
 from gfs_ha.chunk.disk_memory import MemoryDisk
-from gfs_ha.chunk.machine import FoundDisk, Machine
-from gfs_ha.chunk.server import Chunkserver
-from gfs_ha.chunk.slots.identity import Identity, write_identity
 from gfs_ha.chunk.slots.spec import ReplicaSpec
-from gfs_ha.config import ChunkserverConfig, ClusterConfig, MasterAddress
-from gfs_ha.ids import ChunkId, DiskId, ServerId, StartId
+from gfs_ha.ids import ChunkId, DiskId, StartId
 from gfs_ha.limits import MIB
-from gfs_ha.local.ports import choose_ports
-from gfs_ha.net.streams import TcpStreams
-from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.protocol.data import ChunkKind, Durability
-from gfs_ha.sim.masters.world import cluster_config
 
-HOST = "127.0.0.1"
 STREAMS = 4
 ON_A, ON_B = ChunkId(1), ChunkId(2)
 DATA = b"whatever lies on it"
@@ -91,33 +82,12 @@ def test_what_hangs_on_a_disk_that_is_out_of_service_takes_no_place_from_others(
 def test_a_server_that_gives_a_disk_up_frees_the_places_of_what_hangs_there(
     disk: HangingDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disk_warden, "SILENT_S", 0.05)
-    monkeypatch.setattr(disk_warden, "LOOK_S", 0.01)
-    monkeypatch.setattr(disk_warden, "REST_MIN_S", 0.01)
-    monkeypatch.setattr(disk_warden, "REST_MAX_S", 0.02)
+    hurry(monkeypatch)
     disks: dict[DiskId, MemoryDisk] = {A: disk, B: MemoryDisk(RUNTIME)}
     for chunk_id, disk_id in ((ON_A, A), (ON_B, B)):
-        write_identity(disks[disk_id], Identity(CLUSTER, ServerId(1), disk_id, "one"))
-        store = open_disks({disk_id: disks[disk_id]})
-        spec = ReplicaSpec(chunk_id, BIRTH, ChunkKind.PUT, MIB, Durability.DISK)
-        append(store.create_replica(spec), DATA)
-        store.finish_seal(chunk_id, SEALED, len(DATA), digest_of(DATA))
-    machine = Machine(
-        tuple(FoundDisk(str(disk_id), one) for disk_id, one in disks.items()),
-        *(TcpNetwork(RUNTIME), TcpStreams(RUNTIME), BOOT_ID, StartId(100)),
-    )
-    # Nobody leads: what it has it serves all the same.
-    nobody = MasterAddress("m1", HOST, *choose_ports(HOST, 2, RUNTIME))
-    own = ChunkserverConfig("one", (), HOST, 0, "", "here")
-    config = dataclasses.replace(
-        cluster_config(1), cluster=ClusterConfig(CLUSTER, CLUSTER, (nobody,)), chunkserver=own
-    )
-    server = Chunkserver(config, own, RUNTIME, machine)
-    server.start()
-    try:
-        server.ready.result(PATIENCE_S)
-        assert server.store and server._data_port and server._serving
-        house = House(server.store, server._data_port, server._serving)
+        sealed_alone(disks[disk_id], disk_id, chunk_id, DATA)
+    with serving(disks) as house, ExitStack() as after:
+        after.callback(disk.let_go)
         told: list[bytes] = []
         disk.hang(whole=True)
         asking = begin_reads(house, STREAMS, told)
@@ -131,6 +101,3 @@ def test_a_server_that_gives_a_disk_up_frees_the_places_of_what_hangs_there(
         for one in asking:
             one.join(PATIENCE_S)
         assert told == [DATA] * STREAMS
-    finally:
-        disk.let_go()
-        assert server.stop(PATIENCE_S)
