@@ -14,10 +14,12 @@ from gfs_ha.master.sealing import (
     SealingChunk,
     decide,
     is_conclusive,
+    mute_of,
 )
 from gfs_ha.protocol.control import FenceAnswer, OrderFailed
 
 NO_LENGTH = -1
+_NO_DISK = ", and the disk that it was placed on is missing there"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class Loss:
     length: int
     refused: str
     said: Mapping[ServerId, str]
+    lacking: frozenset[ServerId] = frozenset()  # Answer, and have the disk no more.
 
 
 def foresee(
@@ -42,22 +45,26 @@ def foresee(
 ) -> Loss:
     """Return what a seal without the replicas that do not answer would be."""
     answered = {one for one, answer in fences.items() if is_conclusive(answer)}
+    mute = mute_of(chunk, fences)
     missing = chunk.replicas - answered
-    said = {one: _words(fences.get(one)) for one in sorted(chunk.replicas)}
+    said = {
+        one: _words(fences.get(one)) + (_NO_DISK if one in chunk.bereft else "")
+        for one in sorted(chunk.replicas)
+    }
     normal = decide(chunk, fences, proofs, reachable)
-    if not isinstance(normal, Fence) or not missing:
+    if not isinstance(normal, Fence) or not missing | mute:
         why = "the normal way goes on: who answers can prove its end, or soon may"
-        if not missing:
+        if not missing | mute:
             why = f"every replica has answered; giving one up changes nothing: {blocked}"
         return Loss(missing, NO_LENGTH, why, said)
     if missing & reachable or not (blocked and normal.blocked):
         return Loss(missing, NO_LENGTH, "its replicas are being asked; ask again in 10 s", said)
-    made = decide(chunk, fences, proofs, reachable, missing)
+    made = decide(chunk, fences, proofs, reachable, missing | mute)
     if isinstance(made, Commit):
-        return Loss(missing, made.length, "", said)
+        return Loss(missing, made.length, "", said, mute)
     if isinstance(made, Fence):
-        return Loss(missing, NO_LENGTH, made.blocked, said)
-    return Loss(missing, made.length, made.blocked, said)
+        return Loss(missing, NO_LENGTH, made.blocked, said, mute)
+    return Loss(missing, made.length, made.blocked, said, mute)
 
 
 def _words(answer: FenceAnswer | OrderFailed | None) -> str:

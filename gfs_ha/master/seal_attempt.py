@@ -57,6 +57,7 @@ def facts_of(view: View, chunk_id: ChunkId, chunk: Chunk) -> SealingChunk:
     """Return what the decision needs of a chunk's row, and who its servers are."""
     replicas = frozenset(replica.server_id for replica in chunk.replicas)
     known = {one: view.server(one) for one in replicas}
+    placed = {(replica.server_id, replica.disk_id) for replica in chunk.replicas}
     return SealingChunk(
         chunk_id,
         chunk.birth,
@@ -65,4 +66,10 @@ def facts_of(view: View, chunk_id: ChunkId, chunk: Chunk) -> SealingChunk:
         replicas,
         {one: server.name for one, server in known.items() if server is not None},
         {replica.server_id: replica.disk_id for replica in chunk.replicas},
+        frozenset(
+            one
+            for one, server in known.items()
+            for disk in (() if server is None else server.disks)
+            if disk.lost and (one, disk.disk_id) in placed
+        ),
     )

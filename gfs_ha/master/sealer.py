@@ -143,10 +143,10 @@ class Sealer:
     def accept_loss(self, chunk_id: ChunkId, loss: Loss, slot: Waiting) -> None:
         """Seal a chunk as `loss` says, which was just returned here, and answer `slot` then."""
         attempt = self._attempts[chunk_id]
-        attempt.given_up, attempt.accepted = loss.missing, loss.length
+        attempt.given_up, attempt.accepted = loss.missing | loss.lacking, loss.length
         attempt.blocked = ""
         attempt.resting = False
-        names = sorted(loss.missing)
+        names = sorted(attempt.given_up)
         logger.warning("loss accepted chunk=%#x without=%s length=%d", chunk_id, names, loss.length)
         self.wait_for(chunk_id, slot, frozenset())
         self.look(chunk_id)

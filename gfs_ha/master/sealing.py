@@ -9,19 +9,22 @@ answer, so a new leader that asks everything again comes to the same end. The ru
 - Without a proof nothing may be concluded while a replica is out of reach: it may be the one that
   has more. When all have answered and none is proof (one power cut kept the headers and lost the
   data), there is nothing left to wait for: the largest end that any of them verifies.
-- "Unknown here" is an answer but not an end of 0: it proves nothing about the others. A server says
-  so only if the disk that the chunk was placed on serves, or is gone for good: while it is out of
-  service, the replica is out of reach.
+- "Unknown here" is an answer but not an end of 0: it proves nothing about the others. A server does
+  not say so while the disk that the chunk was placed on is out of service. Where it has that disk
+  no more (another one, or an empty directory, is in its place), it says nothing by it: the disk may
+  only not be mounted. That is not waited for when a replica is proof. Nor when a server that has
+  its disk knows nothing of the chunk: then none was acknowledged, for that takes every replica.
 - A person may give up replicas that are out of reach: then it ends as if these had answered without
   a proof. One of them that answers after all is heard, and its proof counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from gfs_ha.checksum import chunk_digest
+from gfs_ha.errors import UnknownReplica
 from gfs_ha.ids import Birth, ChunkId, DiskId, LogIndex, ServerId
 from gfs_ha.protocol.control import FenceAnswer, OrderFailed, ProofAnswer
 from gfs_ha.protocol.records import RecordEntry
@@ -43,6 +46,7 @@ class SealingChunk:
     replicas: frozenset[ServerId]
     names: Mapping[ServerId, str] = field(default_factory=dict, compare=False)  # For people.
     disks: Mapping[ServerId, DiskId] = field(default_factory=dict, compare=False)
+    bereft: frozenset[ServerId] = frozenset()  # Have the disk no more that it was placed on.
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +119,14 @@ def decide(
         if length == 0:
             return Commit(0, EMPTY_DIGEST, tuple(sorted(answered)))
         return _agree(chunk, length, ends, proofs, reachable)
+    mute = mute_of(chunk, fences)
+    missing |= mute
     if missing - given_up:
         names = ", ".join(sorted(chunk.names.get(one, f"server {one}") for one in missing))
-        return Fence(frozenset(missing), f"no replica is proof, and no answer from {names}")
+        why = f"no replica is proof, and no answer from {names}"
+        if mute:
+            why += ": the disks that it was placed on there are missing; bring them back"
+        return Fence(frozenset(missing), why)
     if missing:
         return _without(chunk, missing, (answered.keys(), ends), proofs, reachable)
     length = max(ends.values(), default=0)
@@ -132,10 +141,23 @@ def decide(
     return _agree(chunk, length, ends, proofs, reachable, "sealed without a proof")
 
 
+def mute_of(chunk: SealingChunk, fences: FenceAnswers) -> frozenset[ServerId]:
+    """Return those that know nothing because they lack the disk that the chunk was placed on.
+
+    None where one that has its disk knows nothing either: then nothing was acknowledged.
+    """
+    unknown = {server for server in chunk.replicas if _is_unknown(fences.get(server))}
+    return frozenset() if unknown - chunk.bereft else chunk.bereft & unknown
+
+
+def _is_unknown(answer: FenceAnswer | OrderFailed | None) -> bool:
+    return isinstance(answer, OrderFailed) and answer.failure.error == UnknownReplica.__name__
+
+
 def _without(
     chunk: SealingChunk,
     missing: frozenset[ServerId],
-    known: tuple[Collection[ServerId], Mapping[ServerId, int]],
+    known: tuple[Set[ServerId], Mapping[ServerId, int]],
     proofs: ProofAnswers,
     reachable: frozenset[ServerId],
 ) -> Decision:
@@ -150,10 +172,14 @@ def _without(
             missing,
             f"who answers verifies {length} bytes, and files refer to {chunk.published_end}",
         )
-    made: Decision = Commit(0, EMPTY_DIGEST, tuple(sorted(answered)), remark)
+    # Who has none of it holds all of it. If all are only bereft, one does, and gives up the rest.
+    holders = answered if missing - answered else {min(answered)}
+    made: Decision = Commit(0, EMPTY_DIGEST, tuple(sorted(holders)), remark)
     if length:
         made = _agree(chunk, length, ends, proofs, reachable, remark)
-    return replace(made, given_up=tuple(sorted(missing))) if isinstance(made, Commit) else made
+    if not isinstance(made, Commit):
+        return made
+    return replace(made, given_up=tuple(sorted(missing - set(made.holders))))
 
 
 def records_of(

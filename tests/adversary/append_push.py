@@ -44,7 +44,7 @@ class BatchRun:
         data = b"".join(one.data for one in batch.arrivals)
         self.packets = [data[at : at + PACKET] for at in range(0, len(data), PACKET)] or [b""]
         self.hops: list[_Hop] = []
-        for number in (head.number, *[one.server_id for one in tail.hops]):
+        for number in (head.number, *[one.server_id for one in tail.chain.hops]):
             server = run.servers[number]
             request = msgspec.structs.replace(self.request, target=number)
             local = LocalEnd(server.store, request, entries)

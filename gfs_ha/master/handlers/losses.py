@@ -71,7 +71,7 @@ def _why_not(desk: Desk, view: View, known: tuple[Chunk, Tail | None], loss: Los
     chunk, tail = known
     if chunk.state != SEALING:
         return f"it is {chunk.state}; only a chunk that is being sealed and is blocked is ended so"
-    if not loss.missing:
+    if not loss.missing | loss.lacking:
         return "the leader has just begun to ask its replicas; ask again in 10 s"
     observed, now_s = desk.leading().observed, desk.now_s()
     for server_id in sorted(loss.missing):

@@ -8,6 +8,7 @@ from itertools import product
 import pytest
 
 from gfs_ha.ids import Birth, ChunkId, LogIndex, ServerId, SessionId
+from gfs_ha.master.losses import foresee
 from gfs_ha.master.sealing import (
     EMPTY_DIGEST,
     Commit,
@@ -133,6 +134,50 @@ def test_a_chunk_that_nobody_ever_got_ends_empty() -> None:
     unknown = failed("UnknownReplica")
     done = committed(decide(chunk(), {A: unknown, B: unknown, C: unknown}, {}, ALL))
     assert (done.length, done.digest, done.holders) == (0, EMPTY_DIGEST, (A, B, C))
+
+
+def lacking(*servers: ServerId, published_end: int = 0) -> SealingChunk:
+    return replace(chunk(published_end), bereft=frozenset(servers))
+
+
+def test_who_lacks_the_disk_of_the_chunk_says_nothing_by_knowing_nothing() -> None:
+    unknown = failed("UnknownReplica")
+    waits = fenced(decide(lacking(A, B, C), dict.fromkeys(ALL, unknown), {}, ALL))
+    assert waits.servers == ALL and "disks" in waits.blocked and "bring them back" in waits.blocked
+    # Nor may the largest end be taken of who is no proof: more may be on the disks that are away.
+    short = {A: unknown, B: unknown, C: no_proof(3, 9)}
+    assert fenced(decide(lacking(A, B), short, {}, ALL)).servers == {A, B}
+
+
+def test_who_lacks_the_disk_of_the_chunk_is_not_waited_for_beside_a_proof() -> None:
+    unknown = failed("UnknownReplica")
+    answers = {A: unknown, B: unknown, C: proof(9)}
+    assert decide(lacking(A, B), answers, {}, ALL) == Prove(9, frozenset((C,)))
+
+
+def test_one_that_has_its_disk_and_knows_nothing_shows_that_nothing_was_acknowledged() -> None:
+    answers = dict.fromkeys(ALL, failed("UnknownReplica"))
+    done = committed(decide(lacking(A, B), answers, {}, ALL))
+    assert (done.length, done.holders) == (0, (A, B, C))
+
+
+def test_a_person_may_give_up_disks_that_are_missing_but_no_byte_that_files_refer_to() -> None:
+    answers = dict.fromkeys(ALL, failed("UnknownReplica"))
+    done = committed(decide(lacking(A, B, C), answers, {}, ALL, ALL))
+    assert (done.length, done.holders, done.given_up) == (0, (A,), (B, C))
+    short = {A: failed("UnknownReplica"), B: no_proof(3, 9), C: no_proof(5, 9)}
+    done_short = decide(lacking(A), short, {B: digest(5), C: digest(5)}, ALL, frozenset((A,)))
+    assert committed(done_short).length == 5 and committed(done_short).given_up == (A,)
+    kept = fenced(decide(lacking(A, B, C, published_end=7), answers, {}, ALL, ALL))
+    assert "files refer to 7" in kept.blocked
+
+
+def test_a_person_is_told_what_it_would_mean_to_give_up_missing_disks() -> None:
+    answers = dict.fromkeys(ALL, failed("UnknownReplica"))
+    blocked = fenced(decide(lacking(A, B, C), answers, {}, ALL)).blocked
+    loss = foresee(lacking(A, B, C), answers, {}, ALL, blocked)
+    assert (loss.missing, loss.lacking) == (frozenset(), ALL)
+    assert (loss.length, loss.refused) == (0, "") and "disk" in loss.said[A]
 
 
 def test_a_failing_disk_is_no_answer() -> None:
