@@ -70,9 +70,10 @@ def _explained(session: Session, what: str) -> Explanation:
         return _of_disk(session, what)
     number = job_number(what)
     if number is not None:
+        from gfs_ha.cli.admin.jobs import job_named
         from gfs_ha.cli.explained.job import explain_job
 
-        row = session.operations.jobs.get(number)
+        row = job_named(session, what)
         return explain_job(row, session.operations.jobs.log(number))
     return _of_server(session, what)
 

@@ -53,6 +53,8 @@ def test_the_only_disk_of_a_server_is_drained_and_taken_back(disks: Gfsctl, home
     job = disks.ok(*DISKS, "drain", *word).out.decode().strip()
     assert job.startswith("x-") and disk_of(disks, "cs4")["job"] == job
     assert "50.0 MiB/s" in disks.ok("admin", "jobs", "show", job).out.decode()
+    other = "r" + job[1:]
+    assert f"there is no job {other}" in disks.refused(3, "explain", other), "as jobs show says"
     explained = disks.ok("explain", job).out.decode()
     assert f"off disk {name.partition(':')[2]} of cs4" in explained
     refused = disks.refused(4, *DISKS, "drain", name, "-y")
