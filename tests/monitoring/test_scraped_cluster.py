@@ -25,8 +25,8 @@ pytestmark = pytest.mark.processes
 
 HOST = "127.0.0.1"
 WAIT_S = 60.0
-# What a cluster of a few seconds' age does not have: no planner failed.
-ABSENT = {"gfs_cluster_planner_failures_total"}
+# What an open cluster of a few seconds has not: no planner failed, no port asks for tickets.
+ABSENT = {"gfs_cluster_planner_failures_total", "gfs_chunkserver_tickets_refused_total"}
 # Panels that show what went wrong, or what comes once: empty while nothing did.
 QUIET = {"Findings", "Jobs, holds, faults", "Changes of the leader"}
 VARIABLES = {"$cluster": ".*", "$instance": ".*", "$__rate_interval": "10s"}

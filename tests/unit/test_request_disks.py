@@ -40,6 +40,8 @@ def request(
         label=label,
         disk_id=disk,
         ticket=ticket,
+        nonce=bytes(16) if ticket else b"",
+        proof=bytes(16) if ticket else b"",
     )
 
 

@@ -36,6 +36,8 @@ def request(
         hops=tuple(hops),
         label=label,
         ticket=ticket,
+        nonce=bytes(16) if ticket else b"",
+        proof=bytes(16) if ticket else b"",
         disk_id=DiskId(3),
         trace_id=trace_id,
     )

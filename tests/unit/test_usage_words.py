@@ -69,7 +69,7 @@ def resealed(header: bytes) -> bytes:
 @pytest.mark.parametrize("hops", [(), HOPS])
 @pytest.mark.parametrize("label", ["", "ann@host:4711", "ü" * (LABEL_BYTES_MAX // 2)])
 def test_a_request_brings_the_name_of_its_client(hops: tuple[Hop, ...], label: str) -> None:
-    sent = request(hops=hops, label=label, ticket=b"t")
+    sent = request(hops=hops, label=label, ticket=b"t", nonce=bytes(16), proof=bytes(16))
     assert decode_request(encode_request(sent)) == sent
 
 
