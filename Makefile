@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup wheel wheelhouse zipapp test-deploy demo demo-heal heal rebalance test check quick properties bench fuzz sim bulk bench-etcd bench-append chaos-masters leader-kills append-kills power-cuts many-files format clean
+.PHONY: help setup wheel wheelhouse zipapp test-deploy test-slow demo demo-heal heal rebalance test check quick properties bench fuzz sim bulk bench-etcd bench-append chaos-masters leader-kills append-kills power-cuts many-files format clean
 
 help:
 	@echo "make demo    a real file into a three-master cluster and back, through the loss of the leader"
@@ -28,6 +28,7 @@ help:
 	@echo "make wheel   the wheel of the last commit in dist/, the same bytes from every build"
 	@echo "make wheelhouse  with all wheels that it needs, for hosts without an index"
 	@echo "make zipapp  gfsctl in one file, dist/gfsctl.pyz"
+	@echo "make test-slow  tests that wait for minutes: the end of a killed client's claims"
 	@echo "make test-deploy  booted Debian hosts: units, playbooks (root; apt: systemd-container debootstrap; minutes)"
 	@echo "make bulk    three masters beside full-speed bulk writers (SECONDS=3600)"
 
@@ -77,6 +78,10 @@ quick: setup
 test-deploy: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[deploy]'
 	GFS_TEST_DEPLOY=1 $(BIN)/python -m pytest tests/deploy
+
+# What takes minutes by itself: the claims of a client that was killed.
+test-slow: setup
+	GFS_TEST_SLOW=1 $(BIN)/python -m pytest tests/processes/test_orphans.py
 
 # Most tests wait for processes: two files at a time, each with processes and ports of its own.
 test: WORKERS ?= 2

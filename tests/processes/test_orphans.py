@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from killing import RUNTIME, Orphan, wait_until
 
@@ -9,7 +11,11 @@ import gfs_ha
 from gfs_ha.errors import NotFound
 from gfs_ha.limits import CLAIM_SILENCE_S
 
-pytestmark = pytest.mark.processes
+# It waits for two minutes. What ends claims is tested everywhere else by simulated ones.
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif("GFS_TEST_SLOW" not in os.environ, reason="make test-slow"),
+]
 
 
 def test_the_chunks_of_a_client_that_was_killed_are_collected(orphan: Orphan) -> None:
