@@ -11,7 +11,6 @@ from collections.abc import Mapping
 
 from gfs_ha.errors import ProtocolError
 from gfs_ha.ids import Birth, ChunkId, ServerId, StartId
-from gfs_ha.limits import SERVERS_MAX
 from gfs_ha.protocol.codec import Word, decode, encode, prepare
 
 SECRET_BYTES = 32
@@ -112,8 +111,6 @@ class TicketsGiven(Word, frozen=True, tag="tickets_given"):
 
 TicketRequest = GetTickets | TellTicketKey
 TicketReply = TicketsGiven
-
-GET_TICKETS_MAX = SERVERS_MAX  # Servers of one question: log lines are asked of all.
 
 
 def encode_facts(facts: TicketFacts) -> bytes:
