@@ -144,9 +144,10 @@ def _(report: RebalanceStatus, wide: bool) -> RenderableType:
     outside = [row for row in report.items if abs(row.share - report.mean) > report.threshold]
     near = f"within {report.threshold * 100:g} % of the mean, {_share(report.mean)}"
     if outside:
-        left = f"{size_text(report.left_bytes)} to move at least"
         disks = count_text(len(outside), "disk")
-        of_all = f"{disks} of {len(report.items)} not {near}; {left}"
+        of_all = f"{disks} of {len(report.items)} not {near}"
+        if report.job is None or report.job.phase in FINAL:  # Else it is said of the job.
+            of_all += f"; {size_text(report.left_bytes)} to move at least"
         parts.append(Text(of_all, "yellow"))
     elif report.items:
         parts.append(Text(f"{count_text(len(report.items), 'disk')} {near}", "green"))

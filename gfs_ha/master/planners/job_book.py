@@ -59,7 +59,7 @@ class JobBook:
     def note(self, now_s: float, done: dict[int, int]) -> None:
         """Take how many bytes of each running job are done, with those of copies under way.
 
-        All others are forgotten: one that pauses begins anew when it goes on.
+        All others are forgotten: one that pauses or waits begins anew when it goes on.
         """
         kept = {}
         for number, count in done.items():

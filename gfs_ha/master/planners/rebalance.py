@@ -8,6 +8,8 @@ new, and ends when no disk is outside its threshold, or nothing more can be done
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gfs_ha.ids import ChunkId
 from gfs_ha.limits import JOB_TEXT_BYTES_MAX
 from gfs_ha.master.planners.balance import THRESHOLD_DEFAULT, Balance, Disk, Movable
@@ -76,18 +78,26 @@ class _Rebalance:
         threshold = job.options.threshold or THRESHOLD_DEFAULT
         balance = balance_of(self._view, self._scene, traffic, threshold)
         self._note_failures()
-        waits = self._why_wait(load, traffic)
+        unsettled = self._why_unsettled(load, traffic)
+        waits = unsettled or self._why_not_now()
         if not waits and balance.outside() and self._now_s >= walk.rest_until_s:
             waits = self._begin(balance, load, (traffic, limits))
         under_way = traffic.moves + len(self._made.proposals)
-        self._tell(balance, traffic, waits or ("" if under_way or not traffic.unfreed else UNFREED))
+        waits = waits or ("" if under_way or not traffic.unfreed else UNFREED)
+        if unsettled:
+            self._tell_as_before(waits)
+        else:
+            self._tell(balance, traffic, waits)
         if not waits and not under_way and not traffic.unfreed and not traffic.others:
             self._end_if_over(balance)
 
     # Whether anything begins --------------------------------------------------------------------
 
-    def _why_wait(self, load: Load, traffic: Traffic) -> str:
-        """Return why nothing of the job begins now; empty: it may."""
+    def _why_unsettled(self, load: Load, traffic: Traffic) -> str:
+        """Return why nothing begins while how full disks are is not known, or changes by itself.
+
+        Empty: it is known, and nothing but the job and the clients changes it.
+        """
         scene, walk = self._scene, self._walk
         repair = scene.repair
         if repair.young:
@@ -105,8 +115,12 @@ class _Rebalance:
         emptied = [one for one, job in running_jobs(self._view) if job.kind != REBALANCE]
         if any(traffic.others[one] for one in emptied):
             return "servers or disks are being emptied: that comes first"
+        return ""
+
+    def _why_not_now(self) -> str:
+        """Return why nothing begins at this time of the day; empty: it may."""
         if self._job.options.window and not in_window(
-            self._job.options.window, scene.seen.day_minute
+            self._job.options.window, self._scene.seen.day_minute
         ):
             return f"outside its window of {self._job.options.window}, by the leader's clock"
         return ""
@@ -241,7 +255,16 @@ class _Rebalance:
         if not usual and walk.begun:
             usual = walk.begun_bytes / walk.begun
         moves = -(-left // int(usual)) if usual >= 1 else (job.planned_moves if left else 0)
-        self._cursors.jobs.tell(self._number, JobLeft(left, int(moves), waits))
+        told = JobLeft(left, int(moves), waits, moved_bytes=job.moved_bytes, moves=job.moves)
+        self._cursors.jobs.tell(self._number, told)
+
+    def _tell_as_before(self, waits: str) -> None:
+        """Tell why the job waits, with what was left before that: what will be, nobody knows yet.
+
+        Repair fills the disks meanwhile, and one that is heard late or gone changes the mean.
+        """
+        jobs = self._cursors.jobs
+        jobs.tell(self._number, replace(jobs.of(self._number), waits=waits))
 
     def _end_if_over(self, balance: Balance) -> None:
         """End the job when all is even, or when looking again and again found nothing to move."""

@@ -378,6 +378,61 @@ def test_what_is_left_is_reckoned_from_what_is_outside() -> None:
     assert second.left_moves == -(-second.left_bytes // LENGTH)
 
 
+def shown(fleet: Fleet, number: int) -> tuple[int, int]:
+    """Return what was moved and what is left, as reports tell it."""
+    job = fleet.job(number)
+    left_bytes, _ = fleet.cursors.jobs.of(number).after(job.moved_bytes, job.moves)
+    return job.moved_bytes, left_bytes
+
+
+def test_what_is_left_stays_as_it_was_while_repair_fills_the_disks() -> None:
+    fleet = uneven()
+    number = fleet.begin(moves_max=1)
+    for _ in range(4):
+        fleet.tick()
+    whole = sum(shown(fleet, number))
+    fleet.dead, looks = {1}, 0
+    fleet.tick()
+    while fleet.cursors.jobs.of(number).waits:
+        looks += 1
+        assert "lack copies" in fleet.cursors.jobs.of(number).waits
+        assert sum(shown(fleet, number)) == whole, "some copies are made, some are not"
+        fleet.tick()
+    assert looks > 2
+    assert sum(shown(fleet, number)) != whole, "a server less: now it is known what is left"
+    fleet.run(number)
+
+
+def test_a_new_leader_knows_what_is_left_only_once_it_has_heard_all() -> None:
+    fleet = uneven()
+    number = fleet.begin(moves_max=1)
+    fleet.unheard = {2, 4}
+    fleet.tick()
+    assert shown(fleet, number) == (0, -1)
+    fleet.unheard = set()
+    fleet.tick()
+    assert shown(fleet, number)[1] > 0
+
+
+def test_the_time_that_a_job_waits_is_not_in_its_rate() -> None:
+    fleet = uneven(total=360, chunks=240)
+    number = fleet.begin(moves_max=4)
+    for _ in range(10):
+        fleet.tick()
+    rate = fleet.cursors.jobs.bytes_per_s(number)
+    assert rate > 0
+    fleet.unheard = {2}  # Why it waits does not matter.
+    for _ in range(5):
+        fleet.tick()
+    assert fleet.cursors.jobs.bytes_per_s(number) == 0
+    for _ in range(20):
+        fleet.tick()
+    fleet.unheard = set()
+    for _ in range(4):
+        fleet.tick()
+    assert fleet.cursors.jobs.bytes_per_s(number) >= 0.7 * rate, "as if it had never waited"
+
+
 def test_a_server_that_is_silent_for_a_while_does_not_end_the_job() -> None:
     fleet = uneven()
     number = fleet.begin()
