@@ -236,6 +236,8 @@ def _unsealed_strays(
 
 def _has_room(scene: Scene, disk: Disk, chunk: Chunk) -> bool:
     """Return whether a copy of a chunk may be made on a disk: what is short is copied whole."""
+    if scene.roster.leaving(disk[0]) or not scene.roster.serves(*disk):
+        return False  # It would go from there at once.
     facts = scene.repair.disks.get(disk)
     if facts is None or facts.total_bytes <= 0:
         return False

@@ -24,7 +24,10 @@ _MENUS = (
     (*_MANY, "lose-disk", "kill-master"),
     ("full-disk", "full-disk", "lose-disk", "kill-server"),
 )
-_DISKS = ("disk-dies", "disk-dies", "disk-blinks", "disk-absent", "disk-absent")
+_DISKS = (
+    *("disk-dies", "disk-dies", "disk-blinks", "disk-absent", "disk-absent"),
+    "disk-hangs",  # Seldom: each may take its server a minute.
+)
 _POWER = frozenset({"power-server", "power-rack", "power-all"})
 _SIZES = (0, 100, 5 * KIB, 70 * KIB, 70 * KIB, 200 * KIB, 1200 * KIB)
 

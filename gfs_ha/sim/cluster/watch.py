@@ -180,13 +180,13 @@ class Watch:
             return
         self.copies_placed += 1
         what = f"a copy of chunk {command.chunk_id:#x}"
-        self._check_service(view, (command.server_id, command.disk_id), what)
         row = view.server(command.server_id)
         known = (command.chunk_id, chunk)
-        if row is None or not self._truth.holds(
-            self._servers[row.name], *known
-        ):  # Else it is there.
-            self._check_room(view, (command.server_id, command.disk_id), what)
+        # Else it is there, and is adopted: also from who leaves, until others have theirs.
+        if row is None or not self._truth.holds(self._servers[row.name], *known):
+            place = (command.server_id, command.disk_id)
+            self._check_service(view, place, what)
+            self._check_room(view, place, what)
         self.economy.copies_beside(view, command.chunk_id, chunk)
         if command.leaves in chunk.holders:
             self.economy.moves(command.chunk_id, chunk)

@@ -34,7 +34,7 @@ from gfs_ha.protocol.control import (
 )
 from gfs_ha.protocol.fsck import AGREES, CHANGING, DIFFERS, NOT_COUNTED
 from gfs_ha.protocol.metadata import ReleaseChunks
-from gfs_ha.protocol.server_modes import DRAINED, IN_SERVICE
+from gfs_ha.protocol.server_modes import DRAINED, DRAINING, IN_SERVICE
 from gfs_ha.protocol.tally import bucket_of, replica_hash
 
 
@@ -187,7 +187,7 @@ def test_a_replica_that_a_slow_push_made_after_its_place_was_given_up_is_dropped
     assert len(house.row(chunk_id).replicas) == 3 and not house.listed[4] and quiet(house)
 
 
-def test_a_short_stray_is_no_target_for_a_copy_where_there_is_no_room() -> None:
+def test_a_short_stray_is_no_target_for_a_copy_where_none_may_be_made() -> None:
     house = Compared(4)
     chunk_id = house.chunk((1, 2, 3))
     row = house.row(chunk_id)
@@ -198,6 +198,9 @@ def test_a_short_stray_is_no_target_for_a_copy_where_there_is_no_room() -> None:
     house.disk_facts[fourth] = DiskFacts(DiskId(104), 100 * LENGTH, 5 * LENGTH, 0)
     assert quiet(house), "what is short would be copied whole"
     house.disk_facts[fourth] = DiskFacts(DiskId(104), 100 * LENGTH, 50 * LENGTH, 0)
+    house.tables.do(SetServerMode(4, IN_SERVICE, DRAINING))
+    assert quiet(house), "it would go from there at once"
+    house.tables.do(SetServerMode(4, DRAINING, IN_SERVICE))
     [place] = house.until_found().proposals
     assert isinstance(place, PlaceCopy) and place.server_id == 4
 
