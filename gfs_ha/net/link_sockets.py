@@ -48,7 +48,11 @@ class Resolver:
 
 
 def _lookup(address: Address, flags: int) -> list[Address]:
-    found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=flags)
+    """Raises: OSError, also for what cannot be a name of a host."""
+    try:
+        found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=flags)
+    except UnicodeError as error:
+        raise socket.gaierror(socket.EAI_NONAME, str(error)) from error
     return [(str(entry[4][0]), int(entry[4][1])) for entry in found]
 
 

@@ -74,17 +74,17 @@ def listen(address: Address) -> socket.socket:
         sock.bind((host, port))
         sock.listen(BACKLOG)
         sock.setblocking(False)
-    except OSError as error:
+    except (OSError, TypeError) as error:  # The other one: what cannot be a name of a host.
         sock.close()
         raise _listen_error(address, error) from error
     return sock
 
 
-def _listen_error(address: Address, error: OSError) -> PortTaken | ConfigError:
+def _listen_error(address: Address, error: OSError | TypeError) -> PortTaken | ConfigError:
     where = format_address(address)
-    if error.errno == errno.EADDRINUSE:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         return PortTaken(f"{where} is taken by another process; stop it or choose another port")
-    reason = error.strerror or str(error)
+    reason = str(getattr(error, "strerror", None) or error)
     return ConfigError(f"cannot listen on {where}: {reason}; check the listen address")
 
 
@@ -120,8 +120,8 @@ def _resolve(address: Address, runtime: Runtime, timeout_s: float) -> list[_Reso
     def ask() -> None:
         try:
             answer.set(_look_up(host, port, 0))
-        except (OSError, UnicodeError) as error:
-            why = getattr(error, "strerror", None) or error
+        except OSError as error:
+            why = error.strerror or error
             answer.fail(Unreachable(f"{where} cannot be resolved: {why}", sent=0))
 
     runtime.spawn(f"resolve {host}", ask)
@@ -140,7 +140,11 @@ def look_up(address: Address, runtime: Runtime, timeout_s: float) -> tuple[str, 
 
 
 def _look_up(host: str, port: int, flags: int) -> list[_Resolved]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    """Raises: OSError, also for what cannot be a name of a host."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    except UnicodeError as error:
+        raise socket.gaierror(socket.EAI_NONAME, str(error)) from error
     return [_Resolved(family, target) for family, _, _, _, target in found]  # type: ignore[arg-type]
 
 

@@ -15,6 +15,7 @@ from gfs_ha.protocol.fsck import ScanChunks, ScanPlaces
 from gfs_ha.protocol.losses import AcceptLoss, GetLoss
 from gfs_ha.protocol.metadata import Locate, ReadExtents, ReportReplica, SealChunk
 from gfs_ha.protocol.placement import ExplainPlacement
+from gfs_ha.protocol.reports import AddMaster
 from gfs_ha.protocol.servers import CountPlaces
 
 NO_CHUNK, NO_SERVER = ChunkId(-1), ServerId(-(1 << 63))
@@ -46,3 +47,10 @@ def test_numbers_that_are_no_ids_are_refused(guest: Client, request_: Any) -> No
         assert error.code in ("InvalidArgument", "UnknownChunk"), error
         return
     assert isinstance(reply, Failure) and reply.error in ("InvalidArgument", "UnknownChunk"), reply
+
+
+@pytest.mark.parametrize("host", ["", "a..b", "x" * 64, "m9.example" + "." * 2, "m9\n"])
+def test_what_no_host_is_called_is_no_host_of_a_master(guest: Client, host: str) -> None:
+    """All members would ask for it for ever."""
+    reply = guest.ask(AddMaster("m9", host, 7000, 7100))
+    assert isinstance(reply, Failure) and "no master's name or host" in reply.message, reply

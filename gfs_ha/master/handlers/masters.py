@@ -149,10 +149,18 @@ def add_master(desk: Desk, request: AddMaster, slot: Slot) -> None:
     for port in (request.port, request.raft_port):
         if not 0 < port < 1 << 16:
             raise InvalidArgument(f"{port} is no port")
-    if not _NAME.fullmatch(request.name) or not request.host or len(request.host) > 255:
+    if not _NAME.fullmatch(request.name) or not _may_be_host(request.host):
         raise InvalidArgument(f"{request.name!r} at {request.host!r} is no master's name or host")
     raft, rpc = (request.host, request.raft_port), (request.host, request.port)
     _change(desk, AddLearner(request.name, Addresses(raft, rpc)), slot)
+
+
+def _may_be_host(host: str) -> bool:
+    """Return whether a host can have that name: members would ask for it for ever."""
+    try:
+        return 0 < len(host.encode("idna")) <= 255 and host.isprintable()
+    except UnicodeError:
+        return False
 
 
 def admit_master(desk: Desk, request: AdmitMaster, slot: Slot) -> None:
