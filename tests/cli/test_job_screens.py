@@ -190,6 +190,17 @@ def test_a_wide_screen_names_all_chunks_that_are_known_to_be_in_the_way() -> Non
     assert shown.count("0x22") == 6 and "and 253 chunks more" in shown and "-o wide" not in shown
 
 
+def test_files_of_which_the_same_is_said_are_counted_and_not_listed() -> None:
+    ways = ("add a server", "want fewer copies of all files there: gfsctl setrep -R 2 /logs")
+    blockers = tuple(Blocker(ChunkId(at), f"/logs/{at}", "wants 3", ways) for at in range(1, 40))
+    many = msgspec.structs.replace(GROUPED, blocked=39, blockers=blockers)
+    shown = screen(OneJob((many,)), 120)
+    assert "39 chunks of /logs/1 and 38 files more, each wants 3" in shown
+    assert shown.count("setrep -R 2 /logs") == 1 and "/logs/7" not in shown
+    (told,) = explain_job(many, ()).troubles
+    assert "0x1 and 38 more of /logs/1 and 38 files more cannot be moved: wants 3" in told
+
+
 def test_chunks_of_a_file_are_counted_whole_only_where_all_in_the_way_are_known() -> None:
     all_known = msgspec.structs.replace(GROUPED, blocked=len(GROUPED.blockers))
     some = screen(OneJob((GROUPED,)), 120)

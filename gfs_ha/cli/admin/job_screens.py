@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gfs_ha.cli.admin.jobs_wait import progress_text
+from gfs_ha.cli.blockers import alike
 from gfs_ha.cli.listing import listing
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.render import names, render
@@ -23,7 +24,6 @@ from gfs_ha.protocol.jobs import (
     FINAL,
     PAUSED,
     RUNNING,
-    Blocker,
     JobEvent,
     JobLog,
     JobReport,
@@ -180,23 +180,20 @@ def job_screen(row: JobRow, wide: bool) -> Group:
 
 def _blocked_lines(row: JobRow, wide: bool) -> Iterator[RenderableType]:
     """Yield what is in the way, once for all chunks that it holds, and the ways out."""
-    groups: dict[tuple[str, str, tuple[str, ...]], list[Blocker]] = {}
-    for one in row.blockers:
-        groups.setdefault((one.path, one.why, one.ways), []).append(one)
     shown = 0
     least = "at least " * (row.blocked > len(row.blockers))  # Only the first are known by name.
-    for (path, why, ways), blockers in list(groups.items())[: None if wide else _GROUPS_SHOWN]:
-        shown += len(blockers)
-        ids = [format_id(one.chunk_id) for one in blockers]
-        of = f" of {printable(path)}" if path else ""
+    for group in alike(row.blockers)[: None if wide else _GROUPS_SHOWN]:
+        ids = [format_id(one) for one in group.chunk_ids]
+        shown += len(ids)
         if len(ids) == 1:
-            yield _indented(f"{ids[0]}{of} {why}", 2)
+            yield _indented(f"{ids[0]}{group.whose} {group.why}", 2)
         else:
-            yield _indented(f"{least}{len(ids)} chunks{of}, each {why}", 2)
+            yield _indented(f"{least}{len(ids)} chunks{group.whose}, each {group.why}", 2)
             listed = ids if wide or len(ids) <= _CHUNKS_SHOWN + 1 else ids[:_CHUNKS_SHOWN]
             more = f" and {len(ids) - len(listed)} more" if len(ids) > len(listed) else ""
             yield _indented(f"{', '.join(listed)}{more}", 6)
-        yield from (_indented(f"{'or: ' if at else ''}{way}", 6) for at, way in enumerate(ways))
+        ways = enumerate(group.ways)
+        yield from (_indented(f"{'or: ' if at else ''}{way}", 6) for at, way in ways)
     if row.blocked > shown:
         rest = "" if wide or shown == len(row.blockers) else " (-o wide)"
         whose = ", of these files or of others" if least and shown == len(row.blockers) else ""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from gfs_ha.cli.blockers import alike
 from gfs_ha.cli.explained.explanation import Explanation, eta_text
-from gfs_ha.cli.names import printable
 from gfs_ha.cli.runbooks import Step
 from gfs_ha.cli.units import count_text, share_text, size_text, time_text
-from gfs_ha.ids import ChunkId, format_id
+from gfs_ha.ids import format_id
 from gfs_ha.protocol import jobs
 from gfs_ha.protocol.jobs import JobEvent, JobRow
 
@@ -67,17 +67,15 @@ def explain_job(row: JobRow, log: Sequence[JobEvent]) -> Explanation:
 
 def _blocked(row: JobRow) -> Iterator[str]:
     """Yield what is in the way, once for all chunks of a file that it holds, and the ways out."""
-    groups: dict[tuple[str, str, tuple[str, ...]], list[ChunkId]] = {}
-    for one in row.blockers:
-        groups.setdefault((one.path, one.why, one.ways), []).append(one.chunk_id)
     told = 0
     least = "at least " * (row.blocked > len(row.blockers))  # Only the first are known by name.
-    for (path, why, ways), chunk_ids in list(groups.items())[:_BLOCKERS_SHOWN]:
-        told += len(chunk_ids)
-        out = "; ways out: " + ", or ".join(ways) if ways else ""
-        of = f" of {printable(path)}" if path else ""
-        more = f" and {least}{len(chunk_ids) - 1} more" if len(chunk_ids) > 1 else ""
-        yield f"chunk {format_id(chunk_ids[0])}{more}{of} cannot be moved: {why}{out}"
+    for group in alike(row.blockers)[:_BLOCKERS_SHOWN]:
+        count = len(group.chunk_ids)
+        told += count
+        out = "; ways out: " + ", or ".join(group.ways) if group.ways else ""
+        more = f" and {least}{count - 1} more" if count > 1 else ""
+        first = f"chunk {format_id(group.chunk_ids[0])}{more}{group.whose}"
+        yield f"{first} cannot be moved: {group.why}{out}"
     if row.blocked > told:
         yield f"{count_text(row.blocked, 'chunk')} in all cannot be moved"
 

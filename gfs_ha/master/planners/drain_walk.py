@@ -6,7 +6,9 @@ Reports look at it from another thread: what a round came to is only replaced, n
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from posixpath import commonpath, dirname
 from shlex import quote
 
 from gfs_ha.ids import ChunkId, DiskId
@@ -15,6 +17,7 @@ from gfs_ha.protocol.jobs import Blocker
 
 BLOCKED_KEPT = 100  # Blocked chunks that are remembered by name; all are counted.
 REST_S = 1.0  # After a round that found nothing to begin.
+_ONE_BY_ONE = 3  # Files of one directory that are named with a command each; of more: all below it.
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,16 @@ class Blocked:
     tail: str = ""  # The file at whose end it is open.
     since: str = ""  # For how long so; it is not a part of the reason, which stays the same.
 
-    def ways(self, path: str) -> tuple[str, ...]:
-        """Return what would let the chunk go on; `path` is a file that needs it, if known."""
+    def ways(self, path: str, directory: str = "") -> tuple[str, ...]:
+        """Return what would let the chunk go on; `path` is a file that needs it, if known.
+
+        Args: `directory` is one below which too many files are blocked to be named one by one.
+        """
         if not self.fewer:
             return (self.way,)
+        if directory:
+            command = f"gfsctl setrep -R {self.fewer} {quote(directory)}"
+            return self.way, f"want fewer copies of all files there: {command}"
         file = quote(path) if path else "FILE"  # To be pasted, whatever it is called.
         return self.way, f"want fewer copies: gfsctl setrep {self.fewer} {file}"
 
@@ -66,10 +75,19 @@ class DrainRound:
     def blockers(self, paths: dict[ChunkId, str]) -> tuple[Blocker, ...]:
         """Return the first blocked chunks with the ways out, as people read them."""
         since = {one.why: f": {one.since}" for one in self.blocked if one.since}
+        files = [one.tail or paths.get(one.chunk_id, "") for one in self.blocked]
+        known: dict[tuple[str, int], set[str]] = {}
+        for one, path in zip(self.blocked, files, strict=True):
+            known.setdefault((one.why, one.fewer), set()).add(path)
+        above = {alike: _directories(together) for alike, together in known.items()}
         return tuple(
-            Blocker(one.chunk_id, path, one.why + since.get(one.why, ""), one.ways(path))
-            for one in self.blocked
-            for path in [one.tail or paths.get(one.chunk_id, "")]
+            Blocker(
+                one.chunk_id,
+                path,
+                one.why + since.get(one.why, ""),
+                one.ways(path, above[one.why, one.fewer].get(path, "")),
+            )
+            for one, path in zip(self.blocked, files, strict=True)
         )
 
     def block(self, blocked: Blocked) -> None:
@@ -78,6 +96,15 @@ class DrainRound:
         self.reasons[blocked.why] += 1
         if len(self.blocked) < BLOCKED_KEPT:
             self.blocked.append(blocked)
+
+
+def _directories(paths: Iterable[str]) -> dict[str, str]:
+    """Return by path the directory below which many of them lie; never `/`, which is everything."""
+    tops: dict[str, list[str]] = {}
+    for path in filter(None, paths):
+        tops.setdefault(path.split("/")[1], []).append(path)
+    many = [together for together in tops.values() if len(together) > _ONE_BY_ONE]
+    return {path: commonpath(map(dirname, together)) for together in many for path in together}
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from repair_house import LENGTH
 from gfs_ha.ids import ChunkId
 from gfs_ha.master.planners import drain
 from gfs_ha.master.planners.drain import plan_drain
-from gfs_ha.master.planners.drain_walk import Blocked
+from gfs_ha.master.planners.drain_walk import Blocked, DrainRound
 from gfs_ha.master.planners.rebalance import PAID_AHEAD_S
 from gfs_ha.master.state.commands import (
     EndCopy,
@@ -28,7 +28,7 @@ from gfs_ha.master.state.server_mode_commands import (
 from gfs_ha.master.state.tail_commands import OpenTail, PlaceTail
 from gfs_ha.protocol.control import OpenReplica
 from gfs_ha.protocol.jobs import DECOMMISSION, DISK_DRAIN, DRAIN, PAUSED, RUNNING
-from gfs_ha.protocol.metadata import Publish, PublishFile, ReleaseChunks
+from gfs_ha.protocol.metadata import Mkdir, Publish, PublishFile, ReleaseChunks
 from gfs_ha.protocol.policy import SetReplication
 from gfs_ha.protocol.server_modes import (
     DECOMMISSIONED,
@@ -179,6 +179,27 @@ def test_a_way_out_takes_any_name_of_a_file_as_one_word() -> None:
     blocked = Blocked(ChunkId(1), "it wants 3 copies", "add a server", fewer=2)
     assert blocked.ways("/a; rm -r ~")[1] == "want fewer copies: gfsctl setrep 2 '/a; rm -r ~'"
     assert blocked.ways("")[1] == "want fewer copies: gfsctl setrep 2 FILE"
+
+
+def test_many_blocked_files_of_one_directory_are_let_go_by_one_command() -> None:
+    house = DrainHouse(4)
+    for directory in ("/logs", "/logs/b c"):
+        house.tables.do(Mkdir(directory), house.session)
+    for path in [*(f"/logs/{at}" for at in range(3)), "/logs/b c/3", "/db"]:
+        house.file(house.chunk((1, 2, 3, 4), goal=4), path)
+    number = house.begin(3)
+    for _ in range(6):
+        house.tick()
+    ways = {one.path: one.ways[1] for one in house.cursors.jobs.of(number).blockers}
+    assert ways.pop("/db") == "want fewer copies: gfsctl setrep 3 /db", "alone, and `/` is too much"
+    assert len(ways) == 4
+    below = "want fewer copies of all files there: gfsctl setrep -R 3 /logs"
+    assert set(ways.values()) == {below}
+    few = DrainRound(blocked=[Blocked(ChunkId(at), "it wants 4", "add one", 3) for at in range(3)])
+    told = few.blockers({ChunkId(at): f"/logs/{at}" for at in range(3)})
+    assert [one.ways[1] for one in told] == [
+        f"want fewer copies: gfsctl setrep 3 /logs/{at}" for at in range(3)
+    ]
 
 
 def test_many_blocked_chunks_keep_no_other_one_from_being_moved() -> None:
