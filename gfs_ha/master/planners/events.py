@@ -38,16 +38,19 @@ from gfs_ha.master.state.bounds import fitting_text
 from gfs_ha.master.state.event_commands import EndMute, NotedChange, NoteEvents
 from gfs_ha.master.state.event_records import Noted
 from gfs_ha.master.state.events import OFTEN, all_noted
+from gfs_ha.master.state.jobs import running_jobs
 from gfs_ha.master.state.mutes import all_mutes
 from gfs_ha.master.state.records import Server
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol import events as words
 from gfs_ha.protocol.events import ERROR, INFO, WARNING
+from gfs_ha.protocol.jobs import PAUSED, RUNNING, job_id
 
 _SERVER, _DISK, _REPAIR, _MASTERS = "server", "disk", "repair", "masters"
 # Findings that other events tell of in better words; since when they stand is noted all the same.
 _TOLD_ELSEWHERE = ("DISK_FAILED", "DISK_LOST", "CHUNKS_UNDER", *SERVER_CODES)
 _BY_DEATHS = ("CHUNKS_UNDER", "CHUNKS_LOST", "GARBAGE_HELD")  # What dead servers may bring about.
+_BLOCKED = "DRAIN_BLOCKED"
 _ENDED = "dead: it ended when its last disk failed, its copies are made anew elsewhere"
 _SERVER_TEXTS = {
     SUSPECT: "suspect: no heartbeat, gets nothing new",
@@ -82,6 +85,7 @@ def plan_events(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) ->
     looked_at = {_SERVER, _DISK, _REPAIR}
     if seen.news is not None:
         watched += _findings(seen.news, noted, unsure)
+        watched += _blocked_as_before(view, cursors, noted, watched)
         looked_at.add(FINDING_CLASS)
     # What is over, or settled, comes first: it makes room for what begins.
     changes = list(_over(view, noted, watched, looked_at))
@@ -186,6 +190,21 @@ def _findings(news: News, noted: Mapping[str, Noted], unsure: bool) -> Iterator[
         yield Watched(key, one.severity, words.FINDING, *told)
 
 
+def _blocked_as_before(
+    view: View, cursors: Cursors, noted: Mapping[str, Noted], watched: list[Watched]
+) -> Iterator[Watched]:
+    """Yield what was told of blocked jobs that this leader has not been through yet."""
+    keys = {one.key for one in watched}
+    for number, job in running_jobs(view):
+        server = view.server(job.server_id)
+        if server is None or job.phase != RUNNING or number in cursors.jobs.left:
+            continue
+        key = f"{FINDING_CLASS}/{_BLOCKED}/{server.name}"
+        if key not in keys and (state := _state(noted, key)):
+            keys.add(key)
+            yield Watched(key, state, words.FINDING, server.name, "", state)
+
+
 # Compared with what is noted ----------------------------------------------------------------------
 
 
@@ -236,7 +255,7 @@ def _over(
         if not row.state or key in standing or whose not in looked_at:
             continue
         kind, subject = _about(key)
-        text = f"back, it was {row.state}"
+        text, timed = f"back, it was {row.state}", True
         if whose == _DISK:
             name, _, disk = rest.partition("/")
             there = disk in disks.get(name, ())
@@ -247,9 +266,21 @@ def _over(
             code, _, about = rest.partition("/")
             text = f"{code} is over" if about else "is over"
             text = "" if code in _TOLD_ELSEWHERE else text
+            paused = _paused(view, about) if code == _BLOCKED else ""
+            if paused:
+                text, timed = f"{code}: {paused} is paused, and is looked at when it goes on", False
         if whose in (_SERVER, _DISK) and subject not in disks:
             text = ""  # Its removal was told.
-        yield NotedChange(key, row.state, "", kind, subject, text, INFO, timed=True)
+        yield NotedChange(key, row.state, "", kind, subject, text, INFO, timed=timed)
+
+
+def _paused(view: View, name: str) -> str:
+    """Return a paused job that is to empty a server, or a disk of it; empty: there is none."""
+    for number, job in running_jobs(view):
+        server = view.server(job.server_id)
+        if server is not None and server.name == name and job.phase == PAUSED:
+            return f"job {job_id(job.kind, number)}"
+    return ""
 
 
 def _repaired_text(view: View, row: Noted) -> str:

@@ -11,13 +11,16 @@ from gfs_ha.ids import DiskId, ServerId
 from gfs_ha.limits import EVENT_WINDOW_MS
 from gfs_ha.master.muting import told
 from gfs_ha.master.planners.events import plan_events
+from gfs_ha.master.planners.job_book import JobLeft
 from gfs_ha.master.planners.news import News
 from gfs_ha.master.planners.plan import Cursors, Plan
 from gfs_ha.master.planners.replication import plan_replication
 from gfs_ha.master.state.event_commands import StartMute
 from gfs_ha.master.state.events import all_noted, events_after
 from gfs_ha.master.state.invariants import check_all
+from gfs_ha.master.state.job_commands import SetJobPhase, StartJob
 from gfs_ha.master.state.mutes import all_mutes
+from gfs_ha.protocol.jobs import DRAIN, PAUSED, RUNNING, JobOptions
 from gfs_ha.protocol.reports import Finding, HealthReport
 
 WELL = News((), ("m1", "m2", "m3"))
@@ -261,6 +264,28 @@ def test_findings_are_told_once_when_they_come_and_when_they_go() -> None:
         "cs2 CLOCK_SKEW is over after 0 s",
         "SPACE_LOW is over after 0 s",
     ]
+
+
+def test_what_blocks_a_job_is_not_called_over_when_the_job_pauses_or_a_leader_is_new() -> None:
+    watch = Watch()
+    do = watch.house.tables.do
+    number: int = do(StartJob(DRAIN, JobOptions(), ServerId(2))).number
+    news = News((finding("DRAIN_BLOCKED", "warning", "cs2"),), WELL.masters)
+    watch.tick(news)
+    told = watch.texts()[-1:]
+    watch.new_leader()
+    watch.tick(WELL)  # It has not been through the job yet.
+    assert (told, watch.texts()) == (["cs2 DRAIN_BLOCKED: drain_blocked it is"], [])
+
+    watch.house.cursors.jobs.tell(number, JobLeft(blocked=1))
+    do(SetJobPhase(number, RUNNING, PAUSED))
+    watch.tick(WELL)
+    paused = "cs2 DRAIN_BLOCKED: job d-1 is paused, and is looked at when it goes on"
+    assert watch.texts()[-1] == paused
+    do(SetJobPhase(number, PAUSED, RUNNING))
+    watch.tick(news)
+    watch.tick(WELL)
+    assert watch.texts()[-1].startswith("cs2 DRAIN_BLOCKED is over")
 
 
 def test_other_masters_than_before_are_told() -> None:
