@@ -57,7 +57,10 @@ def test_following_shows_what_happens_and_a_signal_ends_it_quietly(gfsctl: Gfsct
 def test_a_mute_is_shown_with_its_reason_and_ended(gfsctl: Gfsctl) -> None:
     would = gfsctl.ok(*split("admin health mute LEADERS_CHANGE --for 2h -n")).out
     assert b"would mute LEADERS_CHANGE for 2 h" in would and b"not muted now" in would
+    gfsctl.ok(*split("admin health mute LEADERS_CHANGE --for 1h --reason planned"))
     muted = gfsctl.ok(*split("admin health mute LEADERS_CHANGE --for 2h -o json")).json
+    (kept,) = (one for one in muted["items"] if one["code"] == "LEADERS_CHANGE")
+    assert kept["reason"] == "planned", "who only gives it longer has not said otherwise"
     assert muted["kind"] == "MuteList"
     assert 0 < muted["items"][0]["left_ms"] <= 7_200_000
     health = gfsctl("admin", "health", "-o", "json").json

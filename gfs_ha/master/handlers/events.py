@@ -94,12 +94,13 @@ def _start(desk: Desk, view: View, request: MuteFinding) -> StartMute:
     report, _ = health_of(desk, view, server_rows(desk, view))
     standing = [one for one in report.items if one.code == request.code]
     severity = WARNING if all(one.severity == WARNING for one in standing) else ERROR
+    before = next((one.reason for one in report.mutes if one.code == request.code), "")
     return StartMute(
         request.code,
         request.for_ms,
         severity if standing else ERROR,
         tuple(sorted({one.subject for one in standing if one.subject})),
-        request.reason,
+        request.reason or before,  # Who only gives it longer has not said otherwise.
         request.asked_by,
     )
 
