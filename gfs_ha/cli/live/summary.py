@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gfs_ha.cli.live.flow import LABEL, flow, labelled, wrap
+from gfs_ha.cli.live.alerts import findings_lines
+from gfs_ha.cli.live.flow import LABEL, flow, labelled
 from gfs_ha.cli.live.spans import (
     BAD,
     FAINT,
@@ -24,7 +25,7 @@ from gfs_ha.protocol.disk_counts import disks_out_text
 from gfs_ha.protocol.jobs import PAUSED, JobRow
 from gfs_ha.protocol.overview import COPIES, GoalRow, MasterClock, Overview, ServerTotals
 from gfs_ha.protocol.rates import ServedRate
-from gfs_ha.protocol.reports import Finding, MasterRow, StatusReport
+from gfs_ha.protocol.reports import MasterRow, StatusReport
 
 _WEEK_MS = 7 * 24 * 3600 * 1000
 _UNLIMITED = 1_000
@@ -372,28 +373,3 @@ def job_spans(job: JobRow) -> list[str | Span]:
 def _far_text(job: JobRow) -> str:
     eta = eta_text(job.eta_ms) if job.phase != PAUSED else ""
     return f"{share_text(job.share)}{', ' if eta else ''}{eta}"
-
-
-def findings_lines(findings: Sequence[Finding], width: int) -> list[Line]:
-    """Return what is not as it should be, and what to do about it; nothing is cut."""
-    muted = [finding for finding in findings if finding.muted_ms]
-    lines: list[Line] = []
-    if len(muted) == len(findings):
-        lines += flow("alerts", [line(("none", FAINT))], width)
-    for finding in findings:
-        if finding.muted_ms:
-            continue
-        style = BAD if finding.severity == "error" else WARN
-        text = f"{finding.code}  {finding.message}; {finding.advice}"
-        for at, told in enumerate(wrap(text, max(20, width - LABEL))):
-            first = "alerts" if not lines else ""
-            head = (fit(first, LABEL), STRONG)
-            if at:
-                lines.append((head, (told, PLAIN)))
-                continue
-            code, _, rest = told.partition(" ")
-            lines.append((head, (code, style), (f" {rest}" if rest else "", PLAIN)))
-    if muted:
-        texts = [f"{one.code} ({duration_text(one.muted_ms)})" for one in muted]
-        lines += flow("muted", [line((text, FAINT)) for text in texts], width)
-    return lines
