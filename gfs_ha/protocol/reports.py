@@ -246,7 +246,7 @@ class StatusReport(Word, frozen=True, tag="status_report"):
     chunk_bytes: int
     health: HealthReport
     failovers: tuple[LedTerm, ...]  # The newest terms that led, newest first.
-    failover_count: int = -1  # All that are recorded; -1: by an older release.
+    failover_count: int = -1  # That are recorded, 999 at most; -1: by an older release.
     scrub: ScrubSummary | None = None
     overview: Overview | None = None
 

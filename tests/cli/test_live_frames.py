@@ -17,10 +17,11 @@ from gfs_ha.cli.live.history import POINTS_MAX, SERVER_POINTS, SERVERS_MAX, Hist
 from gfs_ha.cli.live.look import TABS, Look
 from gfs_ha.cli.live.sight import Looked, Sight
 from gfs_ha.cli.live.spans import length, plain
-from gfs_ha.cli.live.summary import disk_spans, summary
+from gfs_ha.cli.live.summary import cluster_pieces, disk_spans, summary
 from gfs_ha.protocol.events import EventItem
 from gfs_ha.protocol.live import GetLive
-from gfs_ha.protocol.overview import GoalRow, RepairTotals, ServerTotals
+from gfs_ha.protocol.overview import GoalRow, MasterClock, RepairTotals, ServerTotals
+from gfs_ha.protocol.rates import ServedRate
 from gfs_ha.protocol.reports import MasterFacts
 from gfs_ha.sim.live_scene import LiveScene
 
@@ -294,3 +295,39 @@ def test_what_is_muted_is_no_alert_and_still_named() -> None:
     (quiet,) = [one for one in lines if one.startswith("muted")]
     assert "SERVER_SUSPECT" in alert and "SERVER_DEAD (1 h 0 m)" in quiet
     assert not any("94 s" in one for one in lines)
+
+
+def test_more_failovers_than_are_recorded_are_not_told_as_all_there_were() -> None:
+    report = LiveScene().report()
+    terms = tuple(report.status.failovers[:1] * 10)  # All of this week.
+    for count, told in ((998, "998 failovers"), (999, "999+ failovers")):
+        status = replace(report.status, failovers=terms, failover_count=count)
+        pieces = cluster_pieces(status, report.overview)
+        assert "".join(text for text, _ in pieces[-1]) == told
+
+
+def test_columns_of_masters_stay_where_they_are_when_numbers_get_longer() -> None:
+    def title(clock_us: int, per_s: float, late_us: int) -> str:
+        scene = LiveScene()
+        report = scene.report(GetLive(limit=100))
+        sight = Sight()
+        sight.take(Looked(scene.now_s, report))
+        sight.clocks = tuple(MasterClock(one, clock_us, 900) for one in ("m1", "m3"))
+        sight.calls = {"m2": ServedRate(per_s, 0, late_us, late_us)}
+        text = text_of(Look(tab=TABS.index("Masters")), sight, (80, 24), scene.now_s)
+        return next(row for row in text.splitlines() if row.startswith("master "))
+
+    usual = title(800, 9.0, 3_440)
+    assert usual.split() == [
+        "master",
+        "role",
+        "term",
+        "behind",
+        "clock",
+        "commit",
+        "p50",
+        "p99",
+        "calls",
+        "p99",
+    ]
+    assert title(-99_900, 12_345.0, 812_000) == title(3_400, 1_830.0, 55_000) == usual

@@ -21,6 +21,7 @@ from gfs_ha.cli.live.spans import (
 )
 from gfs_ha.cli.live.words import NOTHING, eta_text, latency_text, often_text, rate_text
 from gfs_ha.cli.units import count_text, duration_text, share_text, size_text
+from gfs_ha.limits import LED_TERMS_MAX
 from gfs_ha.protocol.disk_counts import disks_out_text
 from gfs_ha.protocol.jobs import PAUSED, JobRow
 from gfs_ha.protocol.overview import COPIES, GoalRow, MasterClock, Overview, ServerTotals
@@ -89,6 +90,8 @@ def _failovers(report: StatusReport, overview: Overview) -> str:
     since_ms = overview.wall_ns // 1_000_000 - _WEEK_MS
     recent = [term for term in report.failovers if term.since_ms >= since_ms]
     if not overview.wall_ns or (len(recent) == len(report.failovers) and total >= len(recent)):
+        if total >= LED_TERMS_MAX - 1:
+            return f"{count_text(total)}+ failovers"  # Older ones are not recorded any more.
         return count_text(total, "failover")
     # The first term that ever led was no failover.
     return f"failovers 7 d: {count_text(min(len(recent), total))}"

@@ -141,18 +141,18 @@ def _latency(microseconds: int | None) -> Span:
 
 _MASTERS = (
     Column("master", least=16, name=True),
-    Column("role", least=8, most=30),
+    Column("role", least=8, most=30, usual=8),
     Column("term", right=True, rank=4),
     Column("behind", right=True, rank=1),
-    Column("clock", right=True, rank=3, usual=7),
-    Column("applied", right=True, rank=6),
+    Column("clock", right=True, rank=3, usual=8),
+    Column("applied", right=True, rank=6, usual=9),
     Column("commit p50", right=True, rank=5),
     Column("p99", right=True, rank=5, usual=7),
-    Column("calls", right=True, rank=2, usual=7),
-    Column("call p99", right=True, rank=2),
-    Column("rss", right=True, rank=7),
-    Column("state", right=True, rank=8),
-    Column("log", right=True, rank=9),
+    Column("calls", right=True, rank=2, usual=8),
+    Column("p99", right=True, rank=2, usual=7),  # Of the calls; so all fits beside a usual clock.
+    Column("rss", right=True, rank=7, usual=9),
+    Column("state", right=True, rank=8, usual=9),
+    Column("log", right=True, rank=9, usual=9),
     Column("address", rank=10, least=12),
     Column("version", rank=11),
 )
