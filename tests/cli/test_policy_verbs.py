@@ -104,6 +104,10 @@ def test_other_copies_are_wanted_and_waited_for(gfsctl: Gfsctl, home: str) -> No
     assert "would let 1 file want 2 copies" in said and "2.0 MiB to drop" in said
     found = gfsctl.ok("setrep", "-R", "-w", "2", home, "-o", "json").json
     assert [item["goal"] for item in found["items"]] == [2]
+    gfsctl.ok("put", "-", f"{home}/more", stdin=b"more")
+    said = gfsctl.ok("setrep", "-R", "2", home).out.decode()
+    assert said == "2 files want 2 copies now, as 1 of them did before\n"
+    assert gfsctl.ok("setrep", "-R", "-q", "2", home).out == b""
     placed = chunk(gfsctl, f"{home}/f")
     assert placed["copies"] == placed["goal"] == 2 == len(placed["replicas"])
 

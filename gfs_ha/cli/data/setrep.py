@@ -74,6 +74,8 @@ def setrep(
     if wait and done:
         _wait(session, done)
     _show_done(session, done)
+    if recursive:
+        _tell_done(session, [found[path] for path in done], replicas)
     several.conclude("changed")
 
 
@@ -117,6 +119,17 @@ def _show_done(session: Session, paths: list[str]) -> None:
     if session.options.output not in (TABLE, WIDE):
         items = [FileItem.of(path, session.cluster.stat(path)) for path in paths]
         session.done("FileList", items)
+
+
+def _tell_done(session: Session, before: list[FileStatus], replicas: int) -> None:
+    """Say how many files there were below what was named, and of how many that was news."""
+    if session.options.output not in (TABLE, WIDE) or session.options.quiet:
+        return
+    goal = replicas or session.operations.status().goal
+    changed = sum(one.goal != goal for one in before)
+    already = f", as {len(before) - changed:,} of them did before" if changed < len(before) else ""
+    files, copies = count_text(len(before), "file"), count_text(goal, "copy", "copies")
+    output.write_lines([f"{files} want{'s' * (len(before) == 1)} {copies} now{already}"])
 
 
 def _wait(session: Session, paths: list[str]) -> None:
