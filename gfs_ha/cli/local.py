@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gfs_ha.cli import output
+from gfs_ha.cli.data.several import Several
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.options import JSON, JSONL, NAME
 from gfs_ha.cli.session import Session, pass_session
@@ -21,6 +22,7 @@ from gfs_ha.local.cluster import RUNNING, START_TIMEOUT_S, LocalCluster
 from gfs_ha.strict_toml import parse_size
 
 _HERE = "gfs_ha.cli.local"
+_RACKS_MAX = 100  # As many as servers.
 
 local = Family(
     "local",
@@ -36,8 +38,8 @@ local = Family(
         "up": Row(_HERE, "up", "Start a cluster, or what is stopped of it"),
         "down": Row(_HERE, "down", "Stop its processes; keep the data unless --wipe"),
         "status": Row(_HERE, "status", "Which processes live"),
-        "kill": Row(_HERE, "kill", "Send a signal to one process"),
-        "start": Row(_HERE, "start", "Start one process again"),
+        "kill": Row(_HERE, "kill", "Send a signal to processes"),
+        "start": Row(_HERE, "start", "Start processes again"),
         "replace-master": Row(_HERE, "replace_master", "A new master for an old or dead one"),
         "env": Row(_HERE, "env", "Print the export of GFS_CONFIG"),
     },
@@ -57,7 +59,7 @@ def _directory(function: Callable[..., Any]) -> Callable[..., Any]:
     cls=Verb,
     examples="""
     gfsctl local up                                       # 3 masters, 4 chunkservers, 2 racks
-    gfsctl local up --dir /tmp/one --racks r1,r2,r3       # a second cluster elsewhere
+    gfsctl local up --dir /tmp/one --racks 3              # a second cluster elsewhere
     gfsctl local up --capacity 2GiB,4GiB                  # small and big disks in turns
     gfsctl local up --disks 3                             # three data directories each
     gfsctl local up --no-tls                              # without certificates
@@ -67,7 +69,9 @@ def _directory(function: Callable[..., Any]) -> Callable[..., Any]:
 @_directory
 @click.option("--masters", type=int, help="How many masters (3).")
 @click.option("--chunkservers", type=int, help="How many chunkservers (4).")
-@click.option("--racks", metavar="R1,R2", help="Racks, taken in turns (r1,r2).")
+@click.option(
+    "--racks", metavar="N|R1,R2", help="How many racks, or their names; taken in turns (r1,r2)."
+)
 @click.option("--chunk-size", metavar="SIZE", help="1MiB to 64MiB (64MiB).")
 @click.option(
     "--capacity", metavar="SIZE,…", help="Of each disk, by server in turns (all of the disk)."
@@ -201,10 +205,11 @@ def status(session: Session, directory: str | None) -> None:
     examples="""
     gfsctl local kill m1              # SIGTERM: it stops cleanly
     gfsctl local kill cs2 -9          # SIGKILL: as if the machine died
+    gfsctl local kill m1 cs1 cs3 -9   # several
     gfsctl local kill m1 -STOP        # it freezes; -CONT lets it go on
     """,
 )
-@click.argument("name")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @_directory
 @click.option("-9", "-KILL", "kill", is_flag=True, help="SIGKILL.")
 @click.option("-15", "-TERM", "term", is_flag=True, help="SIGTERM, as without any.")
@@ -213,33 +218,47 @@ def status(session: Session, directory: str | None) -> None:
 @click.option("--signal", metavar="NAME", help="Which signal (TERM).")
 @pass_session
 def kill(
-    session: Session, /, name: str, directory: str | None, signal: str | None, **usual: bool
+    session: Session,
+    /,
+    names: tuple[str, ...],
+    directory: str | None,
+    signal: str | None,
+    **usual: bool,
 ) -> None:
-    """Send a signal to one process; after TERM and KILL it is gone on return."""
+    """Send a signal to processes; after TERM and KILL they are gone on return."""
     said = [*(one for one, given in usual.items() if given), *([] if signal is None else [signal])]
     if len({_signal(one) for one in said}) > 1:
         raise UsageError(f"one signal at a time, and not {' and '.join(map(printable, said))}")
     number = _signal(said[0] if said else "TERM")
-    pid = LocalCluster(directory).kill(name, number)
-    _tell(session, "LocalKill", {"name": name, "pid": pid, "signal": number.name})
+    cluster = LocalCluster(directory)
+
+    def act(name: str) -> dict[str, Any]:
+        return {"name": name, "pid": cluster.kill(name, number), "signal": number.name}
+
+    _tell_each(session, ("LocalKill", "signalled"), names, act)
 
 
 @click.command(
     cls=Verb,
     examples="""
-    gfsctl local start cs2    # after `kill`
+    gfsctl local start cs2       # after `kill`
+    gfsctl local start m1 cs2    # several
     """,
 )
-@click.argument("name")
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @_directory
 @pass_session
-def start(session: Session, name: str, directory: str | None) -> None:
-    """Start one process again; it serves its port when this returns.
+def start(session: Session, names: tuple[str, ...], directory: str | None) -> None:
+    """Start processes again; they serve their ports when this returns.
 
     Exit status 4: it is paused (by `kill --signal STOP`).
     """
-    started = LocalCluster(directory).start(name)
-    _tell(session, "LocalStart", {"name": name, "started": started})
+    cluster = LocalCluster(directory)
+
+    def act(name: str) -> dict[str, Any]:
+        return {"name": name, "started": cluster.start(name)}
+
+    _tell_each(session, ("LocalStart", "started"), names, act)
 
 
 @click.command(
@@ -291,15 +310,32 @@ def env(session: Session, directory: str | None) -> None:
         output.write_lines([_export(cluster)])
 
 
-def _tell(session: Session, kind: str, facts: dict[str, Any]) -> None:
+def _tell_each(
+    session: Session,
+    said: tuple[str, str],
+    names: tuple[str, ...],
+    act: Callable[[str], dict[str, Any]],
+) -> None:
+    """Do it to each process and tell what was done; one that fails keeps no other from it.
+
+    Args: `said` is (the kind of JSON, what did not happen to those that failed).
+    """
+    several = Several(session)
+    done = several.attempt_each(dict.fromkeys(names), act)
     if session.options.output in (JSON, JSONL):
-        session.show_plain(kind, [facts])
+        if done:
+            session.show_plain(said[0], done)
     elif session.options.output == NAME:
-        output.write_lines([facts["name"]])
-    elif kind == "LocalKill":
-        output.write_lines([f"{facts['signal']} sent to {facts['name']} (pid {facts['pid']})"])
+        output.write_lines(facts["name"] for facts in done)
     else:
-        output.write_lines([f"{facts['name']} {'started' if facts['started'] else 'runs already'}"])
+        output.write_lines(_done_text(facts) for facts in done)
+    several.conclude(said[1])
+
+
+def _done_text(facts: dict[str, Any]) -> str:
+    if "signal" in facts:
+        return f"{facts['signal']} sent to {facts['name']} (pid {facts['pid']})"
+    return f"{facts['name']} {'started' if facts['started'] else 'runs already'}"
 
 
 def _export(cluster: LocalCluster) -> str:
@@ -318,6 +354,10 @@ def _signal(name: str) -> signals.Signals:
 def _racks(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
+    if text.isdecimal():
+        if not 1 <= (count := int(text)) <= _RACKS_MAX:
+            raise UsageError(f"--racks {printable(text)}: 1 to {_RACKS_MAX} racks, or names: r1,r2")
+        return tuple(f"r{number}" for number in range(1, count + 1))
     racks = tuple(rack.strip() for rack in text.split(","))
     if not all(racks):
         raise UsageError(f"--racks {text!r} names an empty rack; write r1,r2")

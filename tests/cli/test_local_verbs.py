@@ -108,8 +108,10 @@ def _check_it_is_closed(directory: Path) -> None:
 def test_a_cluster_without_certificates_is_there_for_who_asks(
     local: Local, directory: Path
 ) -> None:
-    up = local("up", "--no-tls", "--masters", "1", "--chunkservers", "0")
+    up = local("up", "--no-tls", "--masters", "1", "--chunkservers", "3", "--racks", "3")
     assert up.status == 0, up.err
+    rows = local("status", "-o", "json").json["items"]
+    assert [row["rack"] for row in rows] == [None, "r1", "r2", "r3"], "so many, and not one of it"
     assert not (directory / "ca").exists() and not list(directory.rglob("key.pem"))
     assert load(directory / "gfs.toml").security == LOOPBACK
     assert local("up").status == 0, "it stays as it is"
@@ -127,9 +129,12 @@ def _check_a_wrong_file_matters_to_its_own_process_only(local: Local, directory:
     rows = {row["name"]: row for row in local("status", "-o", "json").json["items"]}
     assert rows["cs1"]["state"] == "running" and "nonsense" in rows["cs1"]["error"]
     assert rows["cs1"]["port"] is None and rows["cs1"]["pid"] and rows["cs2"]["error"] is None
-    for other in ("cs2", "m1"):
-        assert local("kill", other).status == 0
-        assert local("start", other).lines == [f"{other} started"]
+    assert [one.split()[:4] for one in local("kill", "cs2", "m1").lines] == [
+        *(["SIGTERM", "sent", "to", "cs2"], ["SIGTERM", "sent", "to", "m1"]),
+    ]
+    some = local("start", "cs9", "m1", "cs2", "m1")
+    assert (some.status, some.lines) == (11, ["m1 started", "cs2 started"]), some.err
+    assert "'cs9'" in some.err and "1 name was not started, 2 were" in some.err
     assert local("kill", "cs1", "-9").status == 0, "its process is known without its file"
     refused = local("start", "cs1")
     assert refused.status != 0 and "nonsense" in refused.err
@@ -144,6 +149,7 @@ def _check_a_wrong_file_matters_to_its_own_process_only(local: Local, directory:
         ("up", "--chunk-size", "1KiB"),
         ("up", "--chunk-size", "big"),
         ("up", "--racks", "r1,,r2"),
+        ("up", "--racks", "0"),
         ("up", "--masters", "0"),
         ("up", "--masters", "2"),
         ("kill", "m1", "-9", "--signal", "STOP"),
