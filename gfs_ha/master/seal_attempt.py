@@ -29,6 +29,19 @@ class Attempt:
     given_up: frozenset[ServerId] = frozenset()  # By a person, who was told this length:
     accepted: int = 0
 
+    def know(self, chunk: SealingChunk) -> None:
+        """Go on from newer facts: the published end may have grown, servers have started again.
+
+        What one said before then is of other disks, perhaps: "unknown here" of one that lacked the
+        disk is no word of one that has it.
+        """
+        for server_id, start_id in chunk.starts.items():
+            if start_id != self.chunk.starts.get(server_id, start_id):
+                self.fences.pop(server_id, None)
+                self.proofs.pop(server_id, None)
+                self.resting = False
+        self.chunk = chunk
+
     def unheard(self) -> frozenset[ServerId]:
         """Return the replicas that have not said yet all that they can say about their end."""
         done = {server for server, answer in self.fences.items() if is_conclusive(answer)}
@@ -42,11 +55,15 @@ class Attempt:
         answer = self.fences.get(server_id)
         return isinstance(answer, OrderFailed) and answer.failure.error == DiskFailed.__name__
 
-    def heard(self, decision: Fence | Prove) -> set[ServerId]:
-        """Return whose answer of this round is there."""
+    def unasked(self, decision: Fence | Prove) -> frozenset[ServerId]:
+        """Return who has not answered this round yet.
+
+        Nobody else is asked, also while one of them is waited for: it would say the same, and be
+        asked again as soon as it had.
+        """
         if isinstance(decision, Fence):
-            return {server for server, answer in self.fences.items() if is_conclusive(answer)}
-        return {
+            return decision.servers & self.unheard()
+        return decision.servers - {
             server
             for server, answer in self.proofs.items()
             if isinstance(answer, OrderFailed) or answer.length == decision.length
@@ -72,4 +89,5 @@ def facts_of(view: View, chunk_id: ChunkId, chunk: Chunk) -> SealingChunk:
             for disk in (() if server is None else server.disks)
             if disk.lost and (one, disk.disk_id) in placed
         ),
+        {one: server.start_id for one, server in known.items() if server is not None},
     )

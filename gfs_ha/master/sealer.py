@@ -167,7 +167,7 @@ class Sealer:
             attempt = self._attempts.get(chunk_id)
             if attempt is None or attempt.chunk.begin_index != chunk.begin_index:
                 attempt = self._attempts[chunk_id] = Attempt(facts)
-            attempt.chunk = facts  # The published end may have grown.
+            attempt.know(facts)
             if chunk.tail_of:
                 attempt.chain = tuple(replica.server_id for replica in chunk.replicas)
             attempt.doubted = self._doubted.get(chunk_id, frozenset())
@@ -245,10 +245,10 @@ class Sealer:
             if attempt.ask_again_s is None:
                 attempt.ask_again_s = now_s + ASK_AGAIN_S
             # When everyone has answered, asking at once would only get the same answers.
-            attempt.resting = not decision.servers - attempt.heard(decision)
+            attempt.resting = not attempt.unasked(decision)
             if attempt.resting:
                 return
-        orders = {one: order_of(chunk, decision, one) for one in decision.servers}
+        orders = {one: order_of(chunk, decision, one) for one in attempt.unasked(decision)}
         if isinstance(decision, Prove):
             # Who did not answer the fence, or failed, is not waited for any more, and stays asked:
             # taken back, the order would look fresh at the next decision, and be waited for again.

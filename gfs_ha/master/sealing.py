@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 
 from gfs_ha.checksum import chunk_digest
 from gfs_ha.errors import UnknownReplica
-from gfs_ha.ids import Birth, ChunkId, DiskId, LogIndex, ServerId
+from gfs_ha.ids import Birth, ChunkId, DiskId, LogIndex, ServerId, StartId
 from gfs_ha.protocol.control import FenceAnswer, OrderFailed, ProofAnswer
 from gfs_ha.protocol.records import RecordEntry
 
@@ -47,6 +47,7 @@ class SealingChunk:
     names: Mapping[ServerId, str] = field(default_factory=dict, compare=False)  # For people.
     disks: Mapping[ServerId, DiskId] = field(default_factory=dict, compare=False)
     bereft: frozenset[ServerId] = frozenset()  # Have the disk no more that it was placed on.
+    starts: Mapping[ServerId, StartId] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from itertools import product
 
 import pytest
 
-from gfs_ha.ids import Birth, ChunkId, LogIndex, ServerId, SessionId
+from gfs_ha.ids import Birth, ChunkId, LogIndex, ServerId, SessionId, StartId
 from gfs_ha.master.losses import foresee
+from gfs_ha.master.seal_attempt import Attempt
 from gfs_ha.master.sealing import (
     EMPTY_DIGEST,
     Commit,
@@ -159,6 +160,27 @@ def test_one_that_has_its_disk_and_knows_nothing_shows_that_nothing_was_acknowle
     answers = dict.fromkeys(ALL, failed("UnknownReplica"))
     done = committed(decide(lacking(A, B), answers, {}, ALL))
     assert (done.length, done.holders) == (0, (A, B, C))
+
+
+def test_who_lacked_the_disk_is_not_taken_at_that_word_once_it_has_it_again() -> None:
+    unknown = failed("UnknownReplica")
+    first = replace(lacking(A, B), starts={A: StartId(1), B: StartId(1)})
+    attempt = Attempt(first, {A: unknown}, {A: digest(9)}, resting=True)
+    attempt.know(first)
+    assert attempt.fences and attempt.proofs and attempt.resting
+    attempt.know(replace(lacking(B, C), starts={A: StartId(2), B: StartId(1), C: StartId(1)}))
+    assert not (attempt.fences or attempt.proofs or attempt.resting), "another start, another word"
+    attempt.fences |= {B: unknown, C: unknown}
+    assert fenced(decide(attempt.chunk, attempt.fences, {}, ALL)).servers == {A}
+
+
+def test_who_has_answered_is_not_asked_again_while_another_one_is_waited_for() -> None:
+    attempt = Attempt(lacking(A, B), {A: failed("UnknownReplica")})
+    waits = fenced(decide(attempt.chunk, attempt.fences, {}, frozenset()))
+    assert waits.blocked and waits.servers == ALL and attempt.unasked(waits) == {B, C}
+    attempt = Attempt(chunk(), {A: proof(9), B: proof(9)}, {A: failed("DiskFailed")})
+    found = decide(attempt.chunk, attempt.fences, attempt.proofs, frozenset())
+    assert isinstance(found, Prove) and found.blocked and attempt.unasked(found) == {B}
 
 
 def test_a_person_may_give_up_disks_that_are_missing_but_no_byte_that_files_refer_to() -> None:
