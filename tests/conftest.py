@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -35,6 +36,12 @@ WORKERS_MAX = 11
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     low = PORTS_FIRST + int(worker.removeprefix("gw")) % WORKERS_MAX * PORTS_EACH
     os.environ["GFS_LOCAL_PORTS"] = f"{low}-{low + PORTS_EACH - 1}"
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays: it would walk all modules and tests each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
