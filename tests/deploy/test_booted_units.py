@@ -107,7 +107,10 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Machine]
         )
         first.write("/etc/gfs-ha/chunkserver.toml", cluster(lab) + own)
         first.write("/etc/gfs-ha/chunkserver.env", "GFS_CHUNKSERVER_FLAGS=--insecure\n")
-        first.sh("install -d -o gfs -g gfs -m 700 /srv/gfs/d1")
+        first.sh("install -d -o gfs -g gfs -m 700 /srv/gfs/d1 /var/lib/gfs-ha/master")
+        for role in ("master", "chunkserver", "admin"):
+            first.write(f"/etc/gfs-ha/tls/{role}/key.pem", f"of the {role}")
+        first.sh("chown -R gfs: /etc/gfs-ha/tls")
         yield found
 
 
@@ -155,6 +158,20 @@ def test_the_daemons_serve_and_systemd_shows_what_they_do(running: list[Machine]
         lambda: all("follows m" in one.shown("gfs-master", "StatusText") for one in rest),
         "followers",
     )
+
+
+@pytest.mark.parametrize(("own", "other"), [("master", "chunkserver"), ("chunkserver", "master")])
+def test_a_daemon_sees_no_key_and_no_store_but_its_own(
+    running: list[Machine], own: str, other: str
+) -> None:
+    machine = running[0]
+    pid = machine.shown(f"gfs-{own}", "MainPID")
+    inside = f"nsenter -t {pid} -m setpriv --reuid=gfs --regid=gfs --clear-groups"
+    assert machine.sh(f"{inside} cat /etc/gfs-ha/tls/{own}/key.pem") == f"of the {own}"
+    for place in (f"/etc/gfs-ha/tls/{other}", "/etc/gfs-ha/tls/admin", f"/var/lib/gfs-ha/{other}"):
+        machine.sh(f"test -d {place}")
+        said = machine.sh(f"{inside} ls {place} 2>&1 || echo shut")
+        assert said == f"ls: cannot open directory '{place}': Permission denied\nshut\n"
 
 
 @pytest.mark.parametrize("unit", ["gfs-master", "gfs-chunkserver"])
