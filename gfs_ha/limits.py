@@ -44,6 +44,7 @@ STREAMS_MAX = 512  # Bulk streams that one chunkserver serves at once.
 
 # Tickets for data ports.
 TICKET_LIFE_S = 300.0
+TICKET_LATE_S = 30.0  # What was asked with a good one may take so long after its end.
 TICKET_KEY_S = 600.0  # Then a chunkserver makes a new key.
 TICKET_KEY_LATE_S = 60.0  # For so long a master may take one for the newest that is not any more.
 TICKETS_PER_ANSWER_MAX = 4_096  # Some 25 ms of the leader's door; then they are asked for apart.

@@ -231,7 +231,8 @@ class Primary:
             with self._room.ticker.telling(stream):
                 workers = self._workers[tail.replica.disk_id]
                 intake = Intake(tail, stream, upstream, (self._runtime, self.turns), workers)
-                intake.run(min(IDLE_S, request.deadline_ms / 1000))
+                ticket_s = None if request.given is None else request.given.life_ms / 1000
+                intake.run(min(IDLE_S, request.deadline_ms / 1000), ticket_s)
         except Unreachable:
             raise
         except GfsError as error:

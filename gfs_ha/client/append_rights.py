@@ -129,7 +129,7 @@ class AppendRights:
     def note_trouble(self, error: GfsError) -> None:
         """Note what to avoid from now on: the tail, and the server that is to blame."""
         self.trouble = error
-        over = isinstance(error, Unreachable | TicketRefused)
+        over = isinstance(error, Unreachable | TicketRefused) and not _ended_with_ticket(error)
         passing = isinstance(error, Unavailable) and not over
         if passing or not self._worked:
             self.attempts += 1  # Else the tail took records until now: ask for the next at once.
@@ -249,3 +249,8 @@ class AppendRights:
             error = Busy(f"{self._target.path}: nobody could take the records in time ({why})")
         self.trouble = error
         self._queue.give_up(error)
+
+
+def _ended_with_ticket(error: GfsError) -> bool:
+    """Return whether only the ticket of a stream ended: the next one has a new one."""
+    return isinstance(error, TicketRefused) and error.details.get("unwritten") == 1

@@ -6,9 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gfs_ha.client.data_plane import DataPlane, PushStream
-from gfs_ha.errors import DiskFailed, DiskFull, GfsError, NoSpace, TooFewCopies, UnknownOutcome
+from gfs_ha.errors import (
+    DiskFailed,
+    DiskFull,
+    GfsError,
+    NoSpace,
+    TooFewCopies,
+    UnknownOutcome,
+    Unreachable,
+)
 from gfs_ha.ids import DiskId, ServerId, format_id
 from gfs_ha.protocol.frames import ReplicaAck
+from gfs_ha.protocol.grid import BlockCrcs
 from gfs_ha.protocol.metadata import ChunkAllocated
 
 _OF_A_DISK = (DiskFailed.__name__, DiskFull.__name__)
@@ -45,20 +54,28 @@ class ChunkPush:
     """Sends bytes from `offset`, the exact end of the chunk, along its chain.
 
     A chain that breaks is remembered, not raised: later bytes are swallowed, and `finish` tells.
-    A broken push is never resumed on the same chunk (C6). Used by one thread at a time.
+    A broken push is never resumed on the same chunk (C6). Where tickets end, one that takes long is
+    several on the wire, each from the exact end of the one before, which all replicas acknowledged.
+    Used by one thread at a time.
     """
 
     def __init__(self, plane: DataPlane, chunk: ChunkAllocated, offset: int, length_max: int):
         self.chunk = chunk
         self.offset = offset
         self.length = 0
-        self.crcs: Sequence[int] = ()  # After `finish`: of the parts on the chunk's grid.
+        self._plane = plane
+        self._limit = offset + length_max
+        self._sums = BlockCrcs(offset)  # Of what is settled.
+        self._acks: tuple[ReplicaAck, ...] = ()
         self._stream: PushStream | None = None
         self._error: GfsError | None = None
-        try:
-            self._stream = plane.push(chunk, offset, length_max)
-        except GfsError as error:
-            self._error = error
+        self._blameless = False
+        self._open()
+
+    @property
+    def crcs(self) -> Sequence[int]:
+        """Return the CRC-32C of the parts on the chunk's grid; after `finish`."""
+        return self._sums.crcs
 
     @property
     def broken(self) -> bool:
@@ -66,6 +83,8 @@ class ChunkPush:
 
     def send(self, data: memoryview) -> None:
         """Send the bytes that follow."""
+        if self._stream is not None and self._stream.stale:
+            self._renew(self._stream)
         self.length += len(data)
         if self._stream is None:
             return
@@ -76,15 +95,14 @@ class ChunkPush:
 
     def finish(self) -> PushOutcome:
         """Settle the length, wait for the acknowledgements, and say who has what."""
-        acks: tuple[ReplicaAck, ...] = ()
+        stream = self._stream
+        if stream is not None and stream.stale and (self._unsettled == 0 or stream.lapsed):
+            self._renew(stream)
         if self._stream is not None:
-            stream, self._stream = self._stream, None
-            try:
-                acks = stream.finish()
-                self.crcs = stream.crcs
-            except GfsError as error:
-                self._error = error
-        return read_acks(self.chunk, acks, self.offset + self.length, self._error)
+            self._settle(self._stream)
+        if self._blameless:
+            return PushOutcome((), (), self._error)
+        return read_acks(self.chunk, self._acks, self.offset + self.length, self._error)
 
     def abandon(self) -> None:
         """Hang up; the bytes count nowhere."""
@@ -92,8 +110,47 @@ class ChunkPush:
             self._stream.abandon()
             self._stream = None
 
+    @property
+    def _unsettled(self) -> int:
+        return self.offset + self.length - self._sums.end
+
+    def _open(self) -> None:
+        at = self._sums.end
+        try:
+            self._stream = self._plane.push(self.chunk, at, self._limit - at)
+        except GfsError as error:
+            self._error = error
+
+    def _settle(self, stream: PushStream) -> None:
+        """Finish what is on the wire."""
+        self._stream = None
+        try:
+            self._acks = stream.finish()
+        except GfsError as error:
+            self._acks, self._error = (), error
+            return
+        end = self.offset + self.length
+        if any(ack.complete and ack.end == end for ack in self._acks):
+            self._sums.add(self._unsettled, stream.crcs)
+
+    def _renew(self, stream: PushStream) -> None:
+        """Go on with new tickets, if all replicas have what came before."""
+        if not self._unsettled:
+            self.abandon()  # Nothing left yet.
+        elif stream.lapsed:
+            self._break(Unreachable("the source was silent until the tickets of the push ended"))
+            self._blameless = True
+            return
+        else:
+            self._settle(stream)
+            end = self.offset + self.length
+            if not read_acks(self.chunk, self._acks, end, self._error).everywhere(self.chunk):
+                self._error = self._error or TooFewCopies("not every server took what came first")
+                return
+        self._open()
+
     def _break(self, error: GfsError) -> None:
-        self._error = error
+        self._acks, self._error = (), error
         self.abandon()
 
 

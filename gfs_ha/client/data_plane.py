@@ -22,6 +22,16 @@ class PushStream(Protocol):
 
     crcs: Sequence[int]
 
+    @property
+    def stale(self) -> bool:
+        """Return True when it is to be finished, and another one begun, before its tickets end."""
+        ...
+
+    @property
+    def lapsed(self) -> bool:
+        """Return True when its tickets may have ended: nobody is to blame for what comes of it."""
+        ...
+
     def send(self, data: memoryview) -> None:
         """Send bytes along the chain. Raises: Unreachable… when the head of it is lost."""
         ...

@@ -10,7 +10,7 @@ from gfs_ha.client.append_stream import AppendStream, ask_tail_length
 from gfs_ha.client.data_plane import ChunkBlocks, PushStream, ReadRange, RecordStream
 from gfs_ha.client.data_room import DataRoom
 from gfs_ha.client.fetch import Fetch, FetchTarget
-from gfs_ha.client.passes import Passes
+from gfs_ha.client.passes import FRESH_SHARE, Passes
 from gfs_ha.client.push import Push, PushTarget
 from gfs_ha.errors import UnknownOutcome
 from gfs_ha.ids import NO_TRACE, TraceId
@@ -27,11 +27,13 @@ from gfs_ha.protocol.metadata import (
     Location,
 )
 from gfs_ha.protocol.records import TailLength
-from gfs_ha.protocol.tickets import Right
+from gfs_ha.protocol.tickets import OperationPass, Right
 from gfs_ha.runtime import Runtime
 
 # A push waits for its source, which may be a person: silence of a server ends it, not the clock.
 PUSH_DEADLINE_S = DEADLINE_MS_MAX / 1000
+
+_STALE_SHARE = FRESH_SHARE / 2  # Of the life of its tickets: then a push is settled, and goes on.
 
 TAIL_LENGTH_S = 3.0  # It is a look into memory: a server that needs longer is no use now.
 
@@ -44,9 +46,26 @@ def hop_of(one: Location) -> Hop:
 class _SentPush:
     """A Push as the writer uses it: its errors are raised, and it is over after `finish`."""
 
-    def __init__(self, push: Push) -> None:
+    def __init__(self, push: Push, given: OperationPass | None, runtime: Runtime) -> None:
         self._push = push
+        self._given = given
+        self._runtime = runtime
+        self._since_s = runtime.monotonic_s()
         self.crcs: Sequence[int] = ()
+
+    @property
+    def stale(self) -> bool:
+        return self._older_than(_STALE_SHARE)
+
+    @property
+    def lapsed(self) -> bool:
+        return self._older_than(FRESH_SHARE)
+
+    def _older_than(self, share: float) -> bool:
+        if self._given is None:
+            return False
+        age_s = self._runtime.monotonic_s() - self._since_s
+        return age_s * 1000 > self._given.life_ms * share
 
     def send(self, data: memoryview) -> None:
         self._push.write(data)
@@ -96,7 +115,8 @@ class DataPorts:
             tuple(hop_of(one) for one in chunk.replicas),
             given=chunk.pass_,
         )
-        return _SentPush(Push(self._room, target, offset, length_max, PUSH_DEADLINE_S))
+        push = Push(self._room, target, offset, length_max, PUSH_DEADLINE_S)
+        return _SentPush(push, chunk.pass_, self._room.runtime)
 
     def read(
         self, location: Location, chunk: ChunkLocations, offset: int, into: memoryview

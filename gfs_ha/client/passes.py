@@ -14,6 +14,8 @@ from gfs_ha.protocol.metadata import ChunkAllocated, FileTail, Location
 from gfs_ha.protocol.tickets import GetTickets, OperationPass, Right, TicketsGiven
 from gfs_ha.runtime import Runtime
 
+# Tickets that are shown have at least the rest of their life left.
+FRESH_SHARE = 0.5
 REMEMBERED_MAX = 16_384  # Answers of the leader whose tickets are in use.
 
 
@@ -27,7 +29,7 @@ class _Held:
 
     def fresh(self, now_s: float) -> bool:
         """Return whether less than half of their life is over."""
-        return now_s - self.since_s < self.given.life_ms / 2000
+        return (now_s - self.since_s) * 1000 < self.given.life_ms * FRESH_SHARE
 
 
 class Passes:

@@ -9,7 +9,7 @@ import msgspec
 
 from gfs_ha.errors import ProtocolError, TicketRefused
 from gfs_ha.ids import ServerId
-from gfs_ha.limits import TICKET_LIFE_S
+from gfs_ha.limits import TICKET_LATE_S
 from gfs_ha.logs.seldom import Seldom
 from gfs_ha.net.operation_keys import down_seal, proof, same_proof, up_seal
 from gfs_ha.net.sealed_stream import SealedStream
@@ -57,6 +57,7 @@ class TicketGuard:
     def admit(self, request: DataRequest, header: memoryview, stream: SealedStream) -> DataRequest:
         """Return the request with its secret; from then on the stream speaks as it says.
 
+        What it asks for ends soon after its ticket, and `given` says how long that is still good.
         Raises: TicketRefused, which is counted, and logged once a second.
         """
         stream.number += 1
@@ -72,11 +73,13 @@ class TicketGuard:
         except TicketRefused as error:
             self._note(error, request, stream.peer)
             raise
-        given = OperationPass(facts.secret, facts.level, int(TICKET_LIFE_S * 1000))
+        left_ms = facts.ends_ms - self._now_ms()
+        given = OperationPass(facts.secret, facts.level, left_ms)
         into = down_seal(given, request)
         out = up_seal(given, request, self._server_id, stream.nonce)
         stream.begin(Level(given.level), out, into, keeps=bool(request.hops))
-        return msgspec.structs.replace(request, given=given)
+        deadline_ms = min(request.deadline_ms, max(1, left_ms + int(TICKET_LATE_S * 1000)))
+        return msgspec.structs.replace(request, given=given, deadline_ms=deadline_ms)
 
     def _open(self, request: DataRequest) -> TicketFacts:
         if not request.ticket:
@@ -92,9 +95,12 @@ class TicketGuard:
             raise _refused("altered", "its ticket was altered")
         if facts.server_id != self._server_id or request.target != self._server_id:
             raise _refused("foreign", f"its ticket is for server {facts.server_id}")
-        if facts.ends_ms <= self._runtime.monotonic_ns() // 1_000_000:
+        if facts.ends_ms <= self._now_ms():
             raise _refused("expired", "its ticket has expired")
         return facts
+
+    def _now_ms(self) -> int:
+        return self._runtime.monotonic_ns() // 1_000_000
 
     def _note(self, error: TicketRefused, request: DataRequest, peer: str) -> None:
         reason = str(error.details.get("reason", ""))

@@ -69,7 +69,7 @@ class OperationPass(Word, frozen=True):
 
     secret: bytes
     level: int
-    life_ms: int  # From when the answer came.
+    life_ms: int  # From when the answer came; on a data port, from when the request did.
 
     def __repr__(self) -> str:
         return f"OperationPass(level={self.level}, life_ms={self.life_ms}, secret=…)"

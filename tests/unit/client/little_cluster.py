@@ -290,6 +290,8 @@ class LittlePlane:
         self.gone: set[ServerId] = set()  # Gave back the blocks that are asked for.
         self.lying: set[ServerId] = set()  # Holds other bytes, with a block array that fits them.
         self.dies_in_push: dict[ServerId, int] = {}  # After so many bytes of its next push.
+        self.stale_after: int | None = None  # Bytes of a push, which is to be settled then.
+        self.lapses: set[int] = set()  # Pushes, counted from 1, whose tickets end before.
         self.push_count = 0
         self.read_from: list[ServerId] = []
 
@@ -341,7 +343,17 @@ class _LittlePush:
         self._chunk = chunk
         self._offset = offset
         self._data = bytearray()
+        self._number = plane.push_count
         self.crcs: list[int] = []
+
+    @property
+    def stale(self) -> bool:
+        limit = self._plane.stale_after
+        return self.lapsed or (limit is not None and len(self._data) >= limit)
+
+    @property
+    def lapsed(self) -> bool:
+        return self._number in self._plane.lapses
 
     def send(self, data: memoryview) -> None:
         head = self._chunk.replicas[0].server_id
@@ -349,6 +361,8 @@ class _LittlePush:
         self._kill_on_the_way()
         if head in self._plane.dead:
             raise Unreachable(f"server {head} hung up")
+        if self.lapsed and len(self._data) > len(data):
+            raise Unreachable("its tickets ended")
 
     def _kill_on_the_way(self) -> None:
         for replica in self._chunk.replicas:
@@ -361,6 +375,8 @@ class _LittlePush:
         acks: list[ReplicaAck] = []
         lost = False
         head = self._chunk.replicas[0].server_id
+        if self.lapsed:
+            raise Unreachable("its tickets ended")
         with self._plane.lock:
             self._kill_on_the_way()
             if head in self._plane.dead:

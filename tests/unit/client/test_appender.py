@@ -26,6 +26,7 @@ from gfs_ha.errors import (
     PreconditionFailed,
     SessionExpired,
     TailFull,
+    TicketRefused,
     UnknownOutcome,
     Unreachable,
     UsageError,
@@ -169,6 +170,23 @@ def test_a_busy_primary_is_asked_again_and_its_tail_is_not_sealed(house: House) 
     with house.appender() as appender:
         appender.append(b"a").result(WAIT_S)
     assert not any(one.refused for one in house.masters.grants)
+
+
+def test_a_stream_whose_ticket_ended_goes_on_in_the_same_tail_under_the_same_grant(
+    house: House,
+) -> None:
+    def ended(when: str, tail: Tail) -> None:
+        raise TicketRefused("the ticket of this stream ended", reason="expired", unwritten=1)
+
+    with house.appender() as appender:
+        appender.append(b"0").result(WAIT_S)
+        grant_count = len(house.masters.grants)
+        for number in range(1, 8):
+            if number % 3 == 1:
+                house.fault_open(ended)
+            appender.append(b"%d" % number).result(WAIT_S)
+    assert len(house.masters.grants) == grant_count
+    assert house.masters.content("/log") == b"01234567"
 
 
 def test_who_cannot_append_hears_which_servers_the_end_of_the_file_waits_for(house: House) -> None:

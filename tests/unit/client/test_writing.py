@@ -22,7 +22,7 @@ from gfs_ha.errors import (
     PartlyDone,
     UsageError,
 )
-from gfs_ha.limits import BLOCK_BYTES, MIB
+from gfs_ha.limits import BLOCK_BYTES, MIB, PACKET_BYTES_DEFAULT
 from gfs_ha.protocol.metadata import AllocateChunk, FinishChunk, Publish, ReleaseChunks
 
 SMALL = packer.SMALL_FILE_BYTES_MAX
@@ -93,6 +93,18 @@ def test_a_server_that_dies_in_a_push_costs_neither_the_put_nor_a_byte(
     assert any(victim in failed for failed in told)
     assert little.client.read_bytes("/a") == data
     little.plane.dead.clear()  # What it has of the broken push is never served as content.
+    assert little.client.read_bytes("/a") == data
+
+
+@pytest.mark.parametrize("part", [1, PACKET_BYTES_DEFAULT])
+def test_a_push_that_outlives_its_tickets_is_several_in_one_chunk(
+    little: LittleCluster, part: int
+) -> None:
+    data = os.urandom(2 * MIB + 12_345)
+    little.plane.stale_after = part
+    stored = little.client.put(io.BytesIO(data), "/a")
+    assert (stored.chunk_count, stored.copies) == (3, 3)
+    assert little.plane.push_count >= 5
     assert little.client.read_bytes("/a") == data
 
 
