@@ -74,8 +74,11 @@ def test_a_copy_for_the_rule_is_one_although_a_holder_lost_its_disk_just_now(
     run.world.scheduler.close()
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_a_server_that_leaves_may_count_with_what_it_has_and_gets_nothing_new(there: bool) -> None:
+@pytest.mark.parametrize(("there", "goal"), [(True, 2), (False, 2), (True, 0)])
+def test_a_server_that_leaves_may_count_with_what_it_has_and_gets_nothing_new(
+    there: bool, goal: int
+) -> None:
+    """With a goal of 0 that is one too many, as when another planner sees to the chunk, too."""
     run = ClusterRun(1)
     on_command, now_s, server = run.world.ledger.on_command, run.world.scheduler.now_s, ServerId(1)
     assert on_command is not None
@@ -93,7 +96,7 @@ def test_a_server_that_leaves_may_count_with_what_it_has_and_gets_nothing_new(th
     transaction.put(SERVERS.table, id_key(server), SERVERS.encode(row))
     mode = ServerMode(DRAINING, 1, 5)
     transaction.put(SERVER_MODES.table, id_key(server), SERVER_MODES.encode(mode))
-    chunk = Chunk(SEALED, PUT, DISK, MIB, 2, 2, (), birth, LogIndex(20), rule=SPREAD)
+    chunk = Chunk(SEALED, PUT, DISK, MIB, goal, goal, (), birth, LogIndex(20), rule=SPREAD)
     chunk = msgspec.structs.replace(chunk, length=2, digest=digest, sealed_index=LogIndex(40))
     transaction.put(CHUNKS.table, id_key(CHUNK), CHUNKS.encode(chunk))
     transaction.commit()
