@@ -380,7 +380,9 @@ class DataPort:
         """
         if request.cluster != self._cluster:
             raise WrongCluster("this data port belongs to another cluster")
-        if self._guard is not None and isinstance(stream, SealedStream):
+        if self._guard is not None:
+            # Who asks for tickets serves nobody whom it cannot ask for them.
+            assert isinstance(stream, SealedStream), "a stream that shows no tickets"
             admitted = self._guard.admit(request, header, stream)
             with self._lock:
                 self._strangers.pop(stream, None)

@@ -344,8 +344,9 @@ class Chunkserver:
     def _guard(self, server_id: ServerId) -> TicketGuard | None:
         """Return what looks at tickets; None where none are shown."""
         keys, network = self._ticket_keys, self._network
-        if keys is None or not isinstance(network, SealedStreams):
+        if keys is None:
             return None
+        assert isinstance(network, SealedStreams), "a closed cluster whose data port is open"
         data = self._config.data
         floor = Level.NONE if data == AUTO else Level[data.upper()]
         return TicketGuard(server_id, keys, self._runtime, network.refusals, floor)
