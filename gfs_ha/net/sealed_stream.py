@@ -82,7 +82,7 @@ class SealedStream:
         self._out: Seal | None = None
         self._in: Seal | None = None
         self._sent = self._taken = 0  # Records of this request.
-        self._relays = self._keeps = self._asks = False
+        self._relays = self._keeps = self._asks = self._altered = False
         self._room = bytearray()  # Where records are sealed.
         self._raw = bytearray()  # Records as they came.
         self._at = 0  # Where in it the record begins that is being received,
@@ -346,7 +346,9 @@ class SealedStream:
         else:
             good = self._in.open_into(nonce, sealed, into)
         if not good:
-            self._on_altered(self.peer)
+            if not self._altered:
+                self._altered = True  # It is looked at again, and was altered once.
+                self._on_altered(self.peer)
             raise Unreachable(f"what {self.peer} sent was altered on its way", altered=1)
         self._taken += 1
         self._have = 0

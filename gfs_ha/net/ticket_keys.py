@@ -6,7 +6,7 @@ ended, also by a master that heard of the new one late.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gfs_ha.limits import TICKET_KEY_LATE_S, TICKET_KEY_S, TICKET_LIFE_S
 from gfs_ha.pki.seals import KEY_BYTES, Seal
@@ -20,7 +20,7 @@ assert _KEPT_S < TICKET_KEY_S, "two keys are enough then"
 @dataclass(frozen=True, slots=True)
 class _Made:
     key_id: int
-    key: bytes
+    key: bytes = field(repr=False)
     seal: Seal
     made_s: float
 

@@ -95,3 +95,20 @@ def test_between_requests_a_stream_keeps_little() -> None:
     for stream in (server, client):
         assert stream.end()
         assert sum(map(len, (stream._room, stream._raw, stream._plain))) <= 192 * KIB
+
+
+@pytest.mark.parametrize("level", SEALED)
+def test_a_record_that_was_altered_is_counted_once_however_often_it_is_looked_at(
+    level: Level,
+) -> None:
+    """Who pushes looks again with each packet, and hears of it at the end."""
+    wire = Wire()
+    asked(wire, level).send([b"x" * 24], patient)
+    wire.sent[10] ^= 1
+    told: list[str] = []
+    stream = SealedStream(Wire(bytes(wire.sent)), b"n" * 16, told.append)  # type: ignore[arg-type]
+    stream.begin(level, DOWN, UP, asks=True)
+    for at_once in (True, True, False):
+        with pytest.raises(Unreachable, match="altered"):
+            heard(stream, at_once)
+    assert told == ["peer:1"] and not stream.end()

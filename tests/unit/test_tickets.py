@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from gfs_ha.errors import ProtocolError
 from gfs_ha.ids import ChunkId, Epoch, ServerId
 from gfs_ha.limits import CHUNK_BYTES_MAX
+from gfs_ha.net.ticket_keys import TicketKeys
 from gfs_ha.net.tickets import SEALED_TICKET_BYTES_MAX, key_id_of, open_ticket, seal_ticket
 from gfs_ha.pki.seals import KEY_BYTES, NONCE_BYTES, Seal
 from gfs_ha.protocol.codec import encode
@@ -24,6 +25,7 @@ from gfs_ha.protocol.tickets import (
     TicketFacts,
     TicketKey,
 )
+from gfs_ha.runtime import ThreadedRuntime
 
 FACTS = TicketFacts(
     server_id=ServerId(4096),
@@ -94,3 +96,5 @@ def test_no_secret_is_shown() -> None:
     shown = repr((TicketKey(1, secret, 5), OperationPass(secret, 2, 5), FACTS))
     assert "x07" not in shown and "x00" not in shown
     assert secret in encode(TicketKey(1, secret, 5))  # It does travel.
+    keys = TicketKeys(ThreadedRuntime())
+    assert repr(keys.newest().key) not in repr(keys._newest)
