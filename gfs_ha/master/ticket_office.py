@@ -38,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 _LIFE_MS = int(TICKET_LIFE_S * 1000)
 _U64 = 1 << 64
+_NOW_MS_MAX = 1 << 62  # Beyond it no ticket could say when it ends.
 _NONCE_MASK = (1 << 8 * NONCE_BYTES) - 1
 
 _on_loopback = lru_cache(maxsize=4096)(is_loopback)
@@ -87,7 +88,8 @@ class TicketOffice:
             known = None
         if key is None:
             return
-        if len(key.key) != KEY_BYTES or not 0 <= key.key_id < _U64:
+        fits = 0 <= key.key_id < _U64 and 0 <= key.now_ms <= _NOW_MS_MAX
+        if len(key.key) != KEY_BYTES or not fits:
             logger.warning("a ticket key of the wrong shape is not taken server=%d", server_id)
             return
         if known is not None and key.now_ms < known.now_ms:

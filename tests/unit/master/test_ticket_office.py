@@ -163,6 +163,8 @@ def test_a_key_of_the_wrong_shape_is_not_taken() -> None:
     house = House()
     house.office.heard(ONE, START, TicketKey(1, b"short", 5))
     house.office.heard(ONE, START, TicketKey(-1, bytes(32), 5))
+    for now_ms in (-1, (1 << 64) - 1):  # Else nobody could be told where the chunks of it lie.
+        house.office.heard(ONE, START, TicketKey(1, bytes(32), now_ms))
     assert house.office.begin("ann").ticket(ONE, PERMIT, Level.NONE) == b""
 
 
