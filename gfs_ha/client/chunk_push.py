@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gfs_ha.client.data_plane import DataPlane, PushStream
+from gfs_ha.client.passes import NOT_GIVEN
 from gfs_ha.errors import (
     DiskFailed,
     DiskFull,
@@ -120,6 +121,8 @@ class ChunkPush:
             self._stream = self._plane.push(self.chunk, at, self._limit - at)
         except GfsError as error:
             self._error = error
+            # Then no server was asked.
+            self._blameless = error.details.get("reason") == NOT_GIVEN
 
     def _settle(self, stream: PushStream) -> None:
         """Finish what is on the wire."""

@@ -39,7 +39,7 @@ class OpenChunk:
         self.end = 0
         self.open = True
         self.error: GfsError | None = None
-        self._failed: tuple[ServerId, ...] = ()  # Set: the leader has to seal it.
+        self._failed: tuple[ServerId, ...] | None = None  # Set: the leader has to seal it.
         self._crcs = ChunkCrcs()
 
     def fits(self, size: int) -> bool:
@@ -74,8 +74,8 @@ class OpenChunk:
         One that too few replicas are left of is sealed by the leader, which takes its time (C5).
         Raises: Busy while that is blocked, and what else keeps it from an end.
         """
-        if self._failed:
-            failed, self._failed = self._failed, ()
+        if self._failed is not None:
+            failed, self._failed = self._failed, None
             self._parts.supply.seal(self.chunk, failed, SEAL_TIMEOUT_S)
         if not self.open:
             return

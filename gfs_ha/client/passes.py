@@ -5,18 +5,29 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from msgspec.structs import replace
 
-from gfs_ha.client.session import Session
+from gfs_ha.errors import Denied, GfsError, Refused, TicketRefused
 from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.protocol.calls import Request
 from gfs_ha.protocol.metadata import ChunkAllocated, FileTail, Location
 from gfs_ha.protocol.tickets import GetTickets, OperationPass, Right, TicketsGiven
 from gfs_ha.runtime import Runtime
 
+T = TypeVar("T")
+
 # Tickets that are shown have at least the rest of their life left.
 FRESH_SHARE = 0.5
 REMEMBERED_MAX = 16_384  # Answers of the leader whose tickets are in use.
+NOT_GIVEN = "not_given"  # The reason of who asked the leader, and no data port.
+
+
+class Leader(Protocol):
+    """Whom a session asks; a Session."""
+
+    def ask(self, request: Request, kind: type[T]) -> T: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +46,34 @@ class _Held:
 class Passes:
     """Thread-safe. Where the leader gives no tickets, everything stays as it is."""
 
-    def __init__(self, session: Session, runtime: Runtime) -> None:
-        self._session = session
+    def __init__(self, leader: Leader, runtime: Runtime) -> None:
+        self._leader = leader
         self._runtime = runtime
         self._lock = runtime.lock()
         self._held: OrderedDict[tuple[bytes, int], _Held] = OrderedDict()
 
     def allocated(self, chunk: ChunkAllocated) -> ChunkAllocated:
-        """Return a chunk that is written with tickets to go on writing it. Raises: NotClaimed…"""
-        held = self._newest(chunk.chunk_id, chunk.pass_, chunk.replicas, Right.PUSH)
+        """Return a chunk that is written with tickets to go on writing it.
+
+        Raises: TicketRefused when the leader gives none.
+        """
+        try:
+            held = self._newest(chunk.chunk_id, chunk.pass_, chunk.replicas, Right.PUSH)
+        except GfsError as error:
+            raise _not_given(error) from error
         if held is None:
             return chunk
         return replace(chunk, replicas=_dressed(chunk.replicas, held), pass_=held.given)
 
     def tail(self, tail: FileTail, right: Right) -> FileTail:
-        """Return an open tail with tickets to read it, or to append to it. Raises: Denied…"""
-        held = self._newest(tail.chunk_id, tail.pass_, tail.replicas, right)
+        """Return an open tail with tickets to read it, or to append to it.
+
+        Raises: TicketRefused when the leader gives none (it has an end by now); NoLeader, Busy…
+        """
+        try:
+            held = self._newest(tail.chunk_id, tail.pass_, tail.replicas, right)
+        except (Refused, Denied) as error:
+            raise _not_given(error) from error
         if held is None:
             return tail
         return replace(tail, replicas=_dressed(tail.replicas, held), pass_=held.given)
@@ -92,7 +115,7 @@ class Passes:
         right: Right,
         servers: tuple[ServerId, ...],
     ) -> _Held:
-        told = self._session.ask(GetTickets(chunk_id, int(right), servers), TicketsGiven)
+        told = self._leader.ask(GetTickets(chunk_id, int(right), servers), TicketsGiven)
         held = _Held(told.pass_, dict(told.tickets), self._runtime.monotonic_s())
         with self._lock:
             return self._hold(key, held)
@@ -107,3 +130,7 @@ class Passes:
 
 def _dressed(places: tuple[Location, ...], held: _Held) -> tuple[Location, ...]:
     return tuple(replace(one, ticket=held.by_server.get(one.server_id, b"")) for one in places)
+
+
+def _not_given(error: GfsError) -> TicketRefused:
+    return TicketRefused(f"the leader gives no new ticket: {error.message}", reason=NOT_GIVEN)

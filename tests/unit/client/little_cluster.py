@@ -292,11 +292,14 @@ class LittlePlane:
         self.dies_in_push: dict[ServerId, int] = {}  # After so many bytes of its next push.
         self.stale_after: int | None = None  # Bytes of a push, which is to be settled then.
         self.lapses: set[int] = set()  # Pushes, counted from 1, whose tickets end before.
+        self.withheld: GfsError | None = None  # Why there are no tickets for a push.
         self.push_count = 0
         self.read_from: list[ServerId] = []
 
     def push(self, chunk: ChunkAllocated, offset: int, length_max: int) -> PushStream:
         with self.lock:
+            if self.withheld is not None:
+                raise self.withheld
             self.push_count += 1
             return _LittlePush(self, chunk, offset)
 

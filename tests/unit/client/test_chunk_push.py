@@ -5,13 +5,21 @@ from __future__ import annotations
 import os
 
 import pytest
-from little_cluster import LittlePlane
+from little_cluster import LittleCluster, LittlePlane
 
 from gfs_ha.client.chunk_push import ChunkPush, PushOutcome
+from gfs_ha.client.chunk_supply import ChunkSpec, ChunkSupply
+from gfs_ha.client.locations import Here
+from gfs_ha.client.open_chunk import OpenChunk
+from gfs_ha.client.passes import NOT_GIVEN
+from gfs_ha.client.shipment import WriterParts
+from gfs_ha.errors import TicketRefused
 from gfs_ha.ids import Epoch, ServerId, make_chunk_id
 from gfs_ha.limits import KIB, MIB
+from gfs_ha.protocol.calls import Asked, Reply
+from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.grid import part_crcs
-from gfs_ha.protocol.metadata import ChunkAllocated, Location
+from gfs_ha.protocol.metadata import ChunkAllocated, FinishChunk, Location, SealChunk
 
 DATA = os.urandom(300 * KIB)
 PARTS = [(0, 100 * KIB), (100 * KIB, 101 * KIB), (101 * KIB, 230_001), (230_001, len(DATA))]
@@ -92,3 +100,45 @@ def test_a_server_that_dies_meanwhile_is_named_and_nothing_counts(
     else:  # Those before it have all.
         assert outcome.complete == tuple(ServerId(n) for n in range(1, victim))
     assert outcome.failed == (ServerId(victim),)
+
+
+WITHHELD = TicketRefused("the leader gives no new ticket", reason=NOT_GIVEN)
+
+
+@pytest.mark.parametrize("sent", [0, 1])
+def test_no_server_is_blamed_for_tickets_that_the_leader_does_not_give(
+    plane: LittlePlane, sent: int
+) -> None:
+    if not sent:
+        plane.withheld = WITHHELD
+    push = begun(plane)
+    send(push, *PARTS[:sent])
+    plane.withheld, plane.stale_after = WITHHELD, 1
+    send(push, *PARTS[sent:])
+    outcome = push.finish()
+    assert (outcome.complete, outcome.failed, outcome.error) == ((), (), WITHHELD)
+
+
+def test_a_chunk_that_cannot_be_finished_is_sealed_by_the_leader_whoever_is_to_blame() -> None:
+    """Also if it is nobody: else it stays open, with what was published of it."""
+    little = LittleCluster()
+    connection, runtime = little.connection, little.connection.runtime
+    supply = ChunkSupply(connection.session, Here("here"), runtime, 5.0)
+    answer = little.masters._serve
+    asked_for: list[type] = []
+
+    def refuse(asked: Asked) -> Reply:
+        asked_for.append(type(asked.request))
+        if isinstance(asked.request, FinishChunk):
+            return Failure("WrongState", "not now", {})
+        return answer(asked)
+
+    chunk = OpenChunk(WriterParts(supply, little.plane, runtime, 5.0), supply.take(ChunkSpec()))
+    assert chunk.append(memoryview(DATA)) is not None
+    little.plane.withheld = WITHHELD
+    little.masters._serve = refuse  # type: ignore[method-assign]
+    assert chunk.append(memoryview(b"more")) is None
+    assert FinishChunk in asked_for and SealChunk not in asked_for
+    chunk.finish()
+    assert SealChunk in asked_for
+    little.close()
