@@ -49,7 +49,8 @@ LEAVING = gauge("gfs_cluster_servers_leaving", "Chunkservers that are being empt
 MAINTENANCE = gauge("gfs_cluster_servers_in_maintenance", "Chunkservers in maintenance.")
 SIZE = gauge(
     "gfs_cluster_size_bytes",
-    "Size of the disks in service of the chunkservers that are not dead.",
+    "Size of the disks in service of the chunkservers that are not dead and neither leave nor are"
+    " empty.",
 )
 FREE = gauge("gfs_cluster_free_bytes", "Free on these disks.")
 TAILS = gauge("gfs_cluster_tails", "Open ends of files that are appended to.")

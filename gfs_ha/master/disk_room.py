@@ -1,8 +1,9 @@
 """The room of servers: of which disks bytes count as room, in all views and for all who plan.
 
 Only disks in service are room. What lies on a disk that is being emptied is about to be a load of
-the others, and what is free on it takes nothing: so neither is part of how full a server is. Those
-who place and those who move ask the same of each disk (`out_of_service`).
+the others, and what is free on it takes nothing: so neither is part of how full a server is. Of a
+server that leaves or is empty the same is true of all its disks. Those who place and those who move
+ask the same of each disk (`out_of_service`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from gfs_ha.master.state.server_mode_records import DiskMode
 from gfs_ha.protocol.control import DiskFacts
 from gfs_ha.protocol.disk_counts import DiskCounts
 from gfs_ha.protocol.disks import FAILED, LOST
-from gfs_ha.protocol.server_modes import DRAINED, DRAINING
+from gfs_ha.protocol.server_modes import DRAINED, DRAINING, IN_SERVICE
 
 Modes = Mapping[tuple[ServerId, DiskId], DiskMode]
 _ALL_SERVE = DiskCounts()
@@ -26,7 +27,10 @@ _ALL_SERVE = DiskCounts()
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """The bytes of the disks of a server that are in service, and how many are not."""
+    """The bytes of the disks of a server that are in service, and how many are not.
+
+    A server that is not in service has no room; its disks are told by what they are themselves.
+    """
 
     total_bytes: int = 0
     free_bytes: int = 0
@@ -54,16 +58,19 @@ def out_of_service(
     return mode.mode if mode is not None else ""
 
 
-def room_of(server_id: ServerId, server: Server, observed: Observed, modes: Modes) -> Room:
+def room_of(
+    about: tuple[ServerId, Server], observed: Observed, modes: Modes, server_mode: str
+) -> Room:
     """Return the room of a server, as it said last."""
+    server_id, server = about
     facts = observed.servers.get(server_id)
     told = {one.disk_id: one for one in facts.disks} if facts is not None else {}
     failed = [one.disk_id for one in told.values() if one.failed]
     # In an order that does not change: those of the tables, then others that it says failed.
     disk_ids = dict.fromkeys([*(one.disk_id for one in server.disks), *failed])
-    about = (server_id, server)
     states = {one: out_of_service(about, one, told.get(one), modes) for one in disk_ids}
     serving = [told[one] for one, why in states.items() if not why and one in told]
+    serving = serving if server_mode == IN_SERVICE else []
     counts = Counter(states.values())
     return Room(
         total_bytes=sum(one.total_bytes for one in serving),

@@ -29,6 +29,11 @@ class DiskCounts(Word, frozen=True):
         """Return how many are not in service."""
         return self.draining + self.drained + self.failed + self.lost
 
+    @property
+    def all_out(self) -> bool:
+        """Return whether none of those that are known is in service."""
+        return 0 < self.known <= self.out
+
 
 def disks_out_text(counts: DiskCounts) -> str:
     """Return "1 of 3 disks drained", "3 of 12 disks out (2 drained, 1 failed)", or nothing."""

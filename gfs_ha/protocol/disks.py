@@ -32,7 +32,7 @@ class DiskStanding(Word, frozen=True):
     state: str
     why: str = ""
     mode: str = IN_SERVICE
-    job: str = ""  # That empties it, or did.
+    job: str = ""  # That empties it or its server, or did.
     job_share: float = -1.0  # -1: no job runs.
     since_ns: int = 0  # Wall time; 0: not known.
     total_bytes: int = 0
@@ -44,6 +44,7 @@ class DiskStanding(Word, frozen=True):
     journal_trouble: str = ""
     scrub: ScrubFacts | None = None
     serving: int = 0  # Other disks of this server that are in service.
+    server_mode: str = IN_SERVICE  # Else nothing new comes to any disk of its server.
 
 
 class ListDisks(Word, frozen=True, tag="list_disks"):

@@ -42,7 +42,8 @@ class GetLive(Word, frozen=True, tag="get_live"):
 class LiveServer(Word, frozen=True):
     """A chunkserver now. `heartbeat_age_ms`: -1 = never heard; `rates`: None = not measured.
 
-    `disk_usage`, `free_bytes` and `total_bytes` are those of its disks in service.
+    `disk_usage`, `free_bytes` and `total_bytes` are those of its disks in service,
+    and 0 while it is not in service itself.
     """
 
     server_id: ServerId

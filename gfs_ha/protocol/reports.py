@@ -113,7 +113,8 @@ class DiskRow(Word, frozen=True):
 class ServerRow(Word, frozen=True):
     """A chunkserver. `heartbeat_age_ms` counts from the leader's election at most; -1 = never.
 
-    `disk_usage`, `free_bytes` and `total_bytes` are those of its disks in service.
+    `disk_usage`, `free_bytes` and `total_bytes` are those of its disks in service,
+    and 0 while it is not in service itself.
     """
 
     server_id: ServerId

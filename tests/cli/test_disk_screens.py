@@ -237,6 +237,28 @@ def test_an_empty_disk_may_be_taken_out() -> None:
     assert any("undrain cs1:0xb2" in one for one in guide.steps)
 
 
+def test_a_disk_of_a_server_that_leaves_or_is_empty_is_not_to_be_emptied_itself() -> None:
+    row = replace(A, server_mode=DRAINED, job="d-1", serving=0)
+    empty = guide_of(row, missed())
+    assert empty.ready and not guide_of(row, missed(place(1, (1, 2, 3)))).ready
+    assert (
+        empty.verdict == "cs1:0xa1 works, its server is drained: it is empty and may be taken out."
+    )
+    assert any("gfsctl admin chunkservers undrain cs1" in one for one in empty.steps)
+    leaving = guide_of(replace(row, server_mode=DRAINING), missed(place(1, (1, 2, 3))))
+    assert not leaving.ready and leaving.steps[0].startswith("wait for d-1")
+    for said in (*empty.steps, *leaving.steps):
+        assert "empty it" not in said and "disks undrain" not in said
+
+    told = explain_disk(row, ())
+    assert told.verdict == "works, and takes nothing: its server is drained"
+    commands = [step.command for step in told.next]
+    assert commands[0] == "gfsctl admin chunkservers undrain cs1"
+    assert not any("disks drain" in one or "disks undrain" in one for one in commands)
+    going = explain_disk(replace(row, server_mode=DRAINING), ()).next
+    assert going[0].command == "gfsctl explain d-1"
+
+
 def test_the_only_copies_on_a_failed_disk_forbid_to_throw_it_away() -> None:
     row = replace(A, state=FAILED, why="EIO")
     guide = guide_of(row, missed(place(1, ()), place(2, (2,)), place(3, (2, 3, 4))))

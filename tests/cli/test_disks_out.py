@@ -7,6 +7,7 @@ from golden_screen import screen
 from msgspec.structs import replace
 from test_server_screens import LIVE, SHOWING
 
+from gfs_ha.cli.admin.chunkservers import standing_text
 from gfs_ha.cli.data.df import _warnings, space_of
 from gfs_ha.cli.explained.server import explain_server
 from gfs_ha.cli.live.summary import disk_spans
@@ -53,6 +54,22 @@ def test_lists_status_df_and_explanations_say_how_many_disks_are_no_room() -> No
     for shown in (totals, replace(totals, unheard=1), replace(totals, count=1), ServerTotals()):
         (_, (said, _)) = disk_spans(replace(shown, disks=COUNTS))
         assert said == f", {SAID}"
+
+
+def test_a_server_of_which_all_disks_are_out_is_not_called_in_service() -> None:
+    bare = replace(ROW, disk_counts=DiskCounts(2, failed=1, drained=1), total_bytes=0, free_bytes=0)
+    assert standing_text(bare).plain == "no disk in service"
+    assert standing_text(ROW).plain == "in-service"
+    assert standing_text(replace(bare, disk_counts=DiskCounts())).plain == "in-service", "not heard"
+    assert standing_text(replace(bare, maintenance_left_ms=90_000)).plain == (
+        "no disk in service, maintenance 1 m 30 s"
+    )
+    space = space_of([bare, ROW], "/", 2, "seed")
+    assert [one.state for one in space.items if one.kind == "server"] == [
+        "no disk in service",
+        "live",
+    ]
+    assert any("only 1 server takes new files" in one for one in _warnings(space, [bare, ROW]))
 
 
 def test_the_live_list_says_it_beside_what_is_used() -> None:

@@ -19,6 +19,7 @@ from gfs_ha.protocol.live import GetLive
 from gfs_ha.protocol.metadata import Done
 from gfs_ha.protocol.rebalance import GetRebalance
 from gfs_ha.protocol.reports import GetServers, GetStatus
+from gfs_ha.protocol.server_modes import DrainServer, UndrainServer
 from gfs_ha.protocol.servers import ShowServer
 
 __all__ = ["shelved", "trio"]
@@ -33,7 +34,7 @@ def rooms(trio: Trio, client: Client) -> dict[str, Room]:
     space = space_of(servers, "/", 3, "spread").items[0]
     told = measured(trio.watched[trio.leader()].port)
     balance = client.ask(GetRebalance()).items
-    disks = [one for one in rows(client) if one.state == "in-service"]
+    disks = [one for one in rows(client) if one.state == one.server_mode == "in-service"]
     details = [client.ask(ShowServer(one.name)).row for one in servers]
     found: dict[str, Room] = {
         "df": (space.capacity_bytes, space.free_bytes),
@@ -116,6 +117,20 @@ def test_only_disks_in_service_are_room_in_every_view(
 
     assert client.ask(UndrainDisk(leaving.name, leaving.second)) == Done()
     agree(trio, client, 600 * GIB, (4 * 80 + 2 * 90) * GIB)
+
+
+def test_servers_that_leave_or_are_empty_are_no_room_in_any_view(
+    trio: Trio, client: Client, shelved: list[Shelved]
+) -> None:
+    job = client.ask(DrainServer("cs2"))
+    assert isinstance(job, JobStarted)
+    agree(trio, client, 600 * GIB, (3 * 80 + 3 * 90) * GIB)
+    totals = client.ask(GetStatus()).overview.servers
+    assert totals.disks.out == 0, "its disks are well, and what is told of the server is enough"
+    (one, other) = (one for one in rows(client) if one.server == "cs2")
+    assert (one.state, other.job) == ("in-service", job.id)
+    assert client.ask(UndrainServer("cs2")) == Done()
+    agree(trio, client, 800 * GIB, (4 * 80 + 4 * 90) * GIB)
 
 
 def test_a_server_without_a_disk_in_service_has_no_room_and_is_not_full(

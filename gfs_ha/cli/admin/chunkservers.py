@@ -99,14 +99,16 @@ def _has(row: ServerRow, label: str) -> bool:
 
 def standing_text(row: ServerRow) -> Text:
     """Return how a server stands: in service, draining with its job, in maintenance."""
-    if row.mode == IN_SERVICE:
+    if row.mode == IN_SERVICE and row.disk_counts.all_out:
+        text = Text("no disk in service", "yellow")
+    elif row.mode == IN_SERVICE:
         text = Text(row.mode)
     else:
         job = f" {row.job}" if row.job and row.job_share >= 0 else ""
         share = f" {share_text(row.job_share)}" if row.job_share >= 0 else ""
         text = Text(f"{row.mode}{job}{share}", "yellow")
     if row.maintenance_left_ms:
-        if row.mode == IN_SERVICE:
+        if row.mode == IN_SERVICE and not row.disk_counts.all_out:
             text = Text()
         left = duration_text(row.maintenance_left_ms)
         text.append(f"{', ' if text else ''}maintenance {left}", "yellow")

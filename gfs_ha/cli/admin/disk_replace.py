@@ -15,7 +15,7 @@ from gfs_ha.cli.admin.disk_drain import DISK_CHANGED, begin_drain, plan_disks
 from gfs_ha.cli.admin.disks import disk_name, disk_state_text, named_disks
 from gfs_ha.cli.admin.drain import Emptying, ask_to_drain, show_plan
 from gfs_ha.cli.admin.jobs_wait import wait_for_job
-from gfs_ha.cli.admin.replace_steps import DiskGuide, MissedThere, guide_of
+from gfs_ha.cli.admin.replace_steps import DiskGuide, MissedThere, guide_of, stands
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session
@@ -60,7 +60,7 @@ def replace_disk(
     if forget:
         _forget(session, row, dry_run, yes)
         return
-    if wait and row.state == IN_SERVICE:
+    if wait and stands(row) == IN_SERVICE:
         plan, parts = plan_disks(session, [row], session.operations.disks.all().items)
         if dry_run:
             show_plan(session, plan, yes)
@@ -87,7 +87,7 @@ def may_go(row: DiskStanding, missed: MissedThere) -> bool:
     """Return whether a disk may be taken out: it is empty, or nothing on it is missed."""
     if row.state in (FAILED, LOST):
         return not missed.alone_count and not missed.waited_for
-    return row.state == DRAINED
+    return stands(row) == DRAINED
 
 
 def missed_there(session: Session, row: DiskStanding) -> MissedThere:
@@ -101,7 +101,7 @@ def missed_there(session: Session, row: DiskStanding) -> MissedThere:
 def _wait(session: Session, row: DiskStanding) -> None:
     """Come back when nothing on a disk is missed any more: by its job, or by repair."""
     name = disk_name(row)
-    if row.state == DRAINING and row.job:
+    if stands(row) == DRAINING and row.job:
         wait_for_job(session, row.job)
         return
     if row.state not in (FAILED, LOST):

@@ -12,7 +12,7 @@ from gfs_ha.cli.names import printable
 from gfs_ha.cli.units import count_text
 from gfs_ha.ids import ChunkId, ServerId, format_id
 from gfs_ha.protocol.disks import FAILED, LOST, DiskStanding
-from gfs_ha.protocol.server_modes import DRAINED, DRAINING, IN_SERVICE, PlaceRow
+from gfs_ha.protocol.server_modes import DRAINED, DRAINING, EMPTY, IN_SERVICE, LEAVING, PlaceRow
 
 _KEPT = 20  # Chunks that are named.
 _REPLACE = "gfsctl admin disks replace"
@@ -66,9 +66,16 @@ class DiskGuide(msgspec.Struct, frozen=True):
     short: tuple[ChunkId, ...]
 
 
+def stands(row: DiskStanding) -> str:
+    """Return how a disk stands; one that serves shares what becomes of its server."""
+    if row.state == IN_SERVICE and row.server_mode in LEAVING:
+        return DRAINING
+    return DRAINED if row.state == IN_SERVICE and row.server_mode in EMPTY else row.state
+
+
 def guide_of(row: DiskStanding, missed: MissedThere) -> DiskGuide:
     """Return where a disk stands, and what comes next."""
-    ready = row.state in (DRAINED, FAILED, LOST) and not missed.waited_for + missed.alone_count
+    ready = stands(row) in (DRAINED, FAILED, LOST) and not missed.waited_for + missed.alone_count
     return DiskGuide(
         items=(row,),
         ready=ready,
@@ -85,12 +92,14 @@ def guide_of(row: DiskStanding, missed: MissedThere) -> DiskGuide:
 
 
 def _verdict(row: DiskStanding, missed: MissedThere) -> str:
-    name = disk_name(row)
-    if row.state == IN_SERVICE:
+    name, state = disk_name(row), stands(row)
+    if state != row.state:
+        name += f" works, its server is {row.server_mode}: it"
+    if state == IN_SERVICE:
         return f"{name} works and is in service: empty it first, then change it."
-    if row.state == DRAINING:
+    if state == DRAINING:
         return f"{name} is being emptied: wait for that."
-    if row.state == DRAINED:
+    if state == DRAINED:
         return f"{name} is empty and may be taken out."
     if row.state not in (FAILED, LOST):
         return f"nobody can say how {name} is: {row.why}."
@@ -105,8 +114,8 @@ def _verdict(row: DiskStanding, missed: MissedThere) -> str:
 
 
 def _steps(row: DiskStanding, missed: MissedThere) -> Iterator[str]:
-    name = disk_name(row)
-    if row.state == IN_SERVICE:
+    name, state = disk_name(row), stands(row)
+    if state == IN_SERVICE:
         yield f"empty it: {_REPLACE} {name} --wait (what that moves: add -n)"
         if not row.serving:
             yield (
@@ -114,13 +123,14 @@ def _steps(row: DiskStanding, missed: MissedThere) -> Iterator[str]:
                 f" gfsctl admin chunkservers drain {row.server} says what that means"
             )
         yield from _change(row)
-    elif row.state == DRAINING:
+    elif state == DRAINING:
         yield f"wait for {row.job}: {_REPLACE} {name} --wait"
         yield f"if it is blocked, the chunks and the ways out: gfsctl admin jobs show {row.job}"
         yield from _change(row)
-    elif row.state == DRAINED:
+    elif state == DRAINED:
         yield from _change(row)
-        yield f"or take it back into service: gfsctl admin disks undrain {name}"
+        if row.state == DRAINED:
+            yield f"or take it back into service: gfsctl admin disks undrain {name}"
     elif row.state in (FAILED, LOST):
         yield from _gone(row, missed)
     else:
@@ -161,4 +171,7 @@ def _change(row: DiskStanding) -> Iterator[str]:
     )
     yield f"start the chunkserver again: it comes with the new disk, and is {row.server} as before"
     yield f"if gfsctl admin disks ls still shows the old one: {_REPLACE} {disk_name(row)} --forget"
+    if row.server_mode != IN_SERVICE:
+        back = f"gfsctl admin chunkservers undrain {row.server}"
+        yield f"take {row.server} back into service, if it is to stay: {back}"
     yield "fill the new one: gfsctl admin rebalance"

@@ -21,6 +21,8 @@ def standing(server: ServerRow) -> str:
         return server.state
     if server.mode != IN_SERVICE:
         return server.mode
+    if server.disk_counts.all_out:
+        return "no disk in service"
     return "in maintenance" if server.maintenance_left_ms else LIVE
 
 

@@ -10,7 +10,7 @@ from gfs_ha.cli.units import count_text, share_text, size_text, time_text
 from gfs_ha.ids import format_id
 from gfs_ha.protocol.disks import FAILED, LOST, PLACES_COUNTED_MAX, SILENT, DiskStanding
 from gfs_ha.protocol.events import EventItem
-from gfs_ha.protocol.server_modes import DRAINED, DRAINING, IN_SERVICE
+from gfs_ha.protocol.server_modes import DRAINED, DRAINING, IN_SERVICE, LEAVING
 
 EVENTS_SHOWN = 4
 _VERDICTS = {
@@ -28,7 +28,10 @@ _COMING = {
     LOST: "it is forgotten once no chunk has a place there; mounted again, it counts again",
     SILENT: "it is known again when its server is heard",
 }
-_ROOM = "only disks in service are room: placement, rebalance and all views leave out the others"
+_ROOM = (
+    "only disks in service, of servers in service, are room: placement, rebalance and all views"
+    " leave out the others"
+)
 
 
 def explain_disk(row: DiskStanding, events: Sequence[EventItem]) -> Explanation:
@@ -63,22 +66,33 @@ def explain_disk(row: DiskStanding, events: Sequence[EventItem]) -> Explanation:
         about="disk",
         name=name,
         well=well,
-        verdict=_VERDICTS.get(row.state, row.state),
+        verdict=_verdict(row),
         facts=tuple(facts),
-        rules=() if row.state == IN_SERVICE else (_ROOM,),
+        rules=() if row.state == IN_SERVICE == row.server_mode else (_ROOM,),
         troubles=(row.why,) if row.why else (),
         coming=(_COMING[row.state],) if row.state in _COMING else (),
         next=_steps(row, name),
     )
 
 
+def _verdict(row: DiskStanding) -> str:
+    if row.state == IN_SERVICE != row.server_mode:
+        return f"works, and takes nothing: its server is {row.server_mode}"
+    return _VERDICTS.get(row.state, row.state)
+
+
 def _steps(row: DiskStanding, name: str) -> tuple[Step, ...]:
     found = []
     if row.job and row.state == DRAINING:
         found.append(Step(f"gfsctl explain {row.job}", "the job that empties it"))
+    if row.state == IN_SERVICE and row.server_mode != IN_SERVICE:
+        if row.job and row.server_mode in LEAVING:
+            found.append(Step(f"gfsctl explain {row.job}", "the job that empties its server"))
+        back = f"gfsctl admin chunkservers undrain {row.server}"
+        found.append(Step(back, "take its server back into service"))
     if row.mode != IN_SERVICE and row.state in (DRAINING, DRAINED):
         found.append(Step(f"gfsctl admin disks undrain {name}", "take it back into service"))
-    if row.state == IN_SERVICE:
+    if row.state == IN_SERVICE == row.server_mode:
         found.append(Step(f"gfsctl admin disks drain {name} -n", "what it would take to empty it"))
     elif row.state == SILENT:
         found.append(Step(f"gfsctl explain {row.server}", "its server, which is away"))

@@ -25,11 +25,11 @@ def explain_server(
     row: ServerRow, findings: Sequence[Finding], events: Sequence[EventItem]
 ) -> Explanation:
     """Return how a chunkserver is; findings and events about it."""
-    used = share_text(row.disk_usage)
+    used = f", {share_text(row.disk_usage)} full" if row.mode == IN_SERVICE else ""
     facts = [
         ("address", f"{row.host}:{row.port}, rack {row.rack}"),
         ("heard", age_text(row.heartbeat_age_ms)),
-        ("holds", f"{count_text(row.replica_count, 'replica')} by the tables, {used} full"),
+        ("holds", f"{count_text(row.replica_count, 'replica')} by the tables{used}"),
     ]
     out = disks_out_text(row.disk_counts)
     if out:
@@ -40,7 +40,7 @@ def explain_server(
         facts.append(("disk", f"{format_id(disk.disk_id)} {disk.failed or free}"))
     if row.mode != IN_SERVICE:
         job = f" by job {row.job}" if row.job else ""
-        facts.append(("stands", f"{row.mode}{job}"))
+        facts.append(("stands", f"{row.mode}{job}: nothing new goes there, and it is no room"))
     if row.maintenance_left_ms:
         left = duration_text(row.maintenance_left_ms)
         facts.append(("stands", f"in maintenance for {left} more: nothing is copied meanwhile"))

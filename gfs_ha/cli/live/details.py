@@ -81,8 +81,12 @@ def _server(detail: ServerDetail, sight: Sight, width: int) -> list[Item]:
         fact("place", f"{row.host}:{row.port}   rack {row.rack}   machine {row.machine}"),
         fact(
             "room",
-            f"{share_text(row.disk_usage)} of {size_text(row.total_bytes)}, "
-            f"{size_text(row.free_bytes)} free"
+            (
+                f"{share_text(row.disk_usage)} of {size_text(row.total_bytes)}, "
+                f"{size_text(row.free_bytes)} free"
+                if row.total_bytes
+                else "none in service"
+            )
             + (f"; {disks_out_text(row.disk_counts)}" if row.disk_counts.out else ""),
         ),
         fact(

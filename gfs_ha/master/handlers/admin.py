@@ -129,7 +129,7 @@ def server_row(
     facts = reign.observed.servers.get(server_id)
     heard = facts is not None and facts.beat > 0
     standing = standing_of(view, server_id, now_s - reign.elected_s)
-    room = room_of(server_id, server, reign.observed, modes)
+    room = room_of(about, reign.observed, modes, standing.mode)
     return ServerRow(
         server_id=server_id,
         name=server.name,

@@ -35,6 +35,7 @@ from gfs_ha.master.state.job_commands import SetJobPhase, StartJob
 from gfs_ha.master.state.jobs import get_job
 from gfs_ha.master.state.records import Disk, Server
 from gfs_ha.master.state.server_mode_commands import ForgetDisk, ForgetPlaces, SetDiskMode
+from gfs_ha.master.state.server_mode_records import ServerMode
 from gfs_ha.master.state.tables import below, pair_key
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol import disks as words
@@ -130,8 +131,9 @@ class _Lister:
             why += f" (no heartbeat for {seconds_text(observed.age_s(server_id, now_s))})"
         if not state and not why and scrub is not None:
             why = kept_text(scrub)
+        stands = self.view.server_mode(server_id)
         if not state and not why:
-            why = self._why_no_room(server_id, server)
+            why = self._why_no_room(server, stands)
         places = -1
         if mode is not None or state in (words.FAILED, words.LOST):
             places = self._count(server_id, disk.disk_id)
@@ -156,7 +158,7 @@ class _Lister:
             state=state or IN_SERVICE,
             why=why,
             mode=mode.mode if mode is not None else IN_SERVICE,
-            job=job_id(job.kind, mode.job) if mode is not None and job is not None else "",
+            job=self._job_name(stands.job if mode is None else mode.job),
             job_share=share,
             since_ns=since_ns,
             total_bytes=facts.total_bytes if facts is not None else disk.total_bytes,
@@ -168,15 +170,19 @@ class _Lister:
             journal_trouble=facts.journal_trouble if facts is not None else "",
             scrub=scrub,
             serving=serving,
+            server_mode=stands.mode,
         )
 
-    def _why_no_room(self, server_id: ServerId, server: Server) -> str:
+    def _job_name(self, number: int) -> str:
+        job = get_job(self.view, number)
+        return job_id(job.kind, number) if job is not None else ""
+
+    def _why_no_room(self, server: Server, stands: ServerMode) -> str:
         """Return why a disk that works takes nothing new all the same: its server leaves."""
-        stands = self.view.server_mode(server_id)
         if stands.mode == IN_SERVICE:
             return ""
-        job = get_job(self.view, stands.job)
-        by = f" by {job_id(job.kind, stands.job)}" if job is not None else ""
+        name = self._job_name(stands.job)
+        by = f" by {name}" if name else ""
         return f"{server.name} is {stands.mode}{by}: it takes nothing new on any disk"
 
     def _count(self, server_id: ServerId, disk_id: DiskId) -> int:

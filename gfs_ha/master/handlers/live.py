@@ -129,7 +129,9 @@ def _sorted(desk: Desk, found: list[_Found], request: GetLive, modes: Modes) -> 
 
 
 def _room(desk: Desk, one: _Found, modes: Modes) -> Room:
-    return Room() if desk.reign is None else room_of(one[0], one[1], desk.reign.observed, modes)
+    if desk.reign is None:
+        return Room()
+    return room_of(one[:2], desk.reign.observed, modes, one[2].mode)
 
 
 def _row(desk: Desk, view: View, one: _Found, modes: Modes) -> LiveServer:

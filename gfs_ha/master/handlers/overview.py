@@ -80,7 +80,7 @@ def server_totals(desk: Desk, view: View, servers: list[tuple[ServerId, Server]]
         maintenance += mode.in_maintenance(now_ms)
         facts = observed.servers.get(server_id)
         if facts is not None and facts.disks and state != DEAD:  # To the next leader it has none.
-            room = room_of(server_id, server, observed, modes)
+            room = room_of((server_id, server), observed, modes, mode.mode)
             disks += room.disks
             total += room.total_bytes
             free += room.free_bytes
