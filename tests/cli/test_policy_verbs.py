@@ -149,6 +149,19 @@ def test_an_explanation_and_a_simulation_have_every_form(gfsctl: Gfsctl, home: s
     [new] = gfsctl.ok("admin", "placement", "explain", home, "-o", "json").json["items"]
     assert new["goal"] == 3 == len(new["chosen"]) and len(new["rejected"]) == 1
     assert "a new file at" in gfsctl.ok("admin", "placement", "explain", home).out.decode()
+    size = 3 * CHUNK_BYTES
+    gfsctl.ok("put", "-", f"{home}/more", stdin=os.urandom(size))
+    there = gfsctl.ok("admin", "placement", "explain", f"{home}/more", "-o", "json").json
+    assert there["kind"] == "FilePlacement" and (there["size"], there["more"]) == (size, False)
+    assert [len(one["holders"]) for one in there["items"]] == [3] * there["chunk_count"]
+    assert len(there["next"]["chosen"]) == 3
+    told = gfsctl.ok("admin", "placement", "explain", f"{home}/more").lines
+    assert told[0] == f"{home}/more  3.0 MiB  {there['chunk_count']} chunks"
+    assert sum(line.startswith("chunk 0x") for line in told) == 2
+    assert any(line.startswith(f"others: gfsctl admin placement show {home}/m") for line in told)
+    assert any(line.startswith(f"a further chunk of {home}/more") for line in told)
+    names = gfsctl.ok("admin", "placement", "explain", f"{home}/more", "-o", "name").lines
+    assert len(set(names)) == len(names) >= 3
     report = gfsctl.ok("admin", "placement", "simulate", "--lose-rack", "r1", "-o", "json").json
     assert report["kind"] == "PlacementSimulation" and report["chunk_count"] >= 1
     fates = {row["name"]: row["fate"] for row in report["items"]}

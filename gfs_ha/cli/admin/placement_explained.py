@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import click
-from rich.console import RenderableType
+import msgspec
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from gfs_ha.cli.admin.chunks import read_chunk_id
 from gfs_ha.cli.blocks import Line, block
-from gfs_ha.cli.names import SCHEME, printable
+from gfs_ha.cli.names import SCHEME, pasted, printable
+from gfs_ha.cli.options import TABLE
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import count_text, share_text, size_text
 from gfs_ha.cli.verb import Verb
+from gfs_ha.errors import NotADirectory, NotFound
 from gfs_ha.ids import format_id
+from gfs_ha.protocol.metadata import DIRECTORY
 from gfs_ha.protocol.placement import (
     NewPlacementExplained,
     PlacedRow,
@@ -26,6 +30,21 @@ from gfs_ha.protocol.placement import (
 )
 
 _SHOWN = 12
+_CHUNKS_SHOWN = 2  # Of a file; with -o wide, json and so on _SHOWN.
+
+
+class FilePlacement(msgspec.Struct, frozen=True):
+    """-> kind FilePlacement; the items are chunks of a file, those with trouble first.
+
+    `next` is where a further chunk would go now.
+    """
+
+    items: tuple[PlacementExplained, ...]
+    path: str
+    size: int
+    chunk_count: int  # Of those that were looked at.
+    more: bool  # It has others.
+    next: NewPlacementExplained
 
 
 @click.command(
@@ -34,6 +53,7 @@ _SHOWN = 12
     examples="""
     gfsctl admin placement explain 0x1000000000007           # who holds it and why, who does not
     gfsctl admin placement explain -o wide 0x1000000000007   # also all who would take a copy
+    gfsctl admin placement explain /backup/big.img           # of a file: chunks, and a further one
     gfsctl admin placement explain /backup/new               # where a new file would go from here
     """,
 )
@@ -43,13 +63,38 @@ _SHOWN = 12
 def explain_placement(session: Session, what: str) -> None:
     """Show why a chunk lies where it does, who takes no copy and why, and who would come next.
 
-    Of a path: where the first chunk of a new file would go now, written from this machine.
+    Of a file: the same of its first chunks, those with trouble before others, and where a further
+    chunk would go. Of any other path: where the first chunk of a new file would go now, written
+    from this machine.
     """
     if not what.startswith(("/", SCHEME)):
         session.show(session.operations.explain_placement(read_chunk_id(what)))
         return
     path, here = session.path(what), session.config.client
-    session.show(session.operations.explain_new_placement(path, here.machine, here.rack))
+    new = session.operations.explain_new_placement(path, here.machine, here.rack)
+    session.show(_of_file(session, path, new) or new)
+
+
+def _of_file(session: Session, path: str, new: NewPlacementExplained) -> FilePlacement | None:
+    """Return what is to be said of a file that is there; None: there is none."""
+    try:
+        status = session.cluster.stat(path)
+    except (NotFound, NotADirectory):
+        return None
+    if status.kind == DIRECTORY:
+        return None
+    placed = session.operations.placement(path)
+    chunks = list({item.chunk.chunk_id: item.chunk for item in placed.items}.values())
+    chunks.sort(key=lambda one: not (one.troubles or one.copies < one.goal))
+    shown = chunks[: _CHUNKS_SHOWN if session.options.output == TABLE else _SHOWN]
+    return FilePlacement(
+        items=tuple(session.operations.explain_placement(one.chunk_id) for one in shown),
+        path=path,
+        size=status.size,
+        chunk_count=len(chunks),
+        more=placed.more,
+        next=new,
+    )
 
 
 @names.register
@@ -62,6 +107,24 @@ def _(report: PlacementExplained) -> Iterator[str]:
 def _(report: NewPlacementExplained) -> Iterator[str]:
     for row in report.chosen:
         yield row.name
+
+
+@names.register
+def _(report: FilePlacement) -> Iterator[str]:
+    yield from dict.fromkeys(row.name for one in report.items for row in one.holders)
+
+
+@render.register
+def _(report: FilePlacement, wide: bool) -> RenderableType:
+    least = "at least " * report.more
+    head = Text(printable(report.path), "bold")
+    head.append(f"  {size_text(report.size)}  {least}{count_text(report.chunk_count, 'chunk')}", "")
+    parts: list[RenderableType] = [head]
+    parts += [render(one, wide) for one in report.items]
+    if report.chunk_count > len(report.items) or report.more:
+        show = f"gfsctl admin placement show {pasted(report.path)}"
+        parts.append(Text(f"others: {show}", "dim"))
+    return Group(*parts, _new(report.next, "a further chunk of "))
 
 
 @render.register
@@ -92,7 +155,11 @@ def _(report: PlacementExplained, wide: bool) -> RenderableType:
 
 @render.register
 def _(report: NewPlacementExplained, wide: bool) -> RenderableType:
-    head = Text("a new file at ")
+    return _new(report, "a new file at ", wide)
+
+
+def _new(report: NewPlacementExplained, what: str, wide: bool = False) -> RenderableType:
+    head = Text(what)
     head.append(printable(report.path), "bold")
     head.append(f"  {count_text(report.goal, 'copy', 'copies')}")
     return block(
