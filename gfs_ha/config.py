@@ -91,7 +91,7 @@ class ClientConfig:
     machine: str
     rack: str
     timeout_s: float = limits.OPERATION_TIMEOUT_S
-    name: str = ""  # How it calls itself; empty: user@machine:process.
+    name: str = ""  # How it calls itself; empty: user@machine:process, of gfsctl user@machine.
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,16 @@ R = TypeVar("R")
 _PAGE = 1000
 
 
+def _named(config: Config) -> Config:
+    """Return the configuration with a name for all short commands of one person, if it has none."""
+    from dataclasses import replace
+
+    from gfs_ha.client.account import own_name
+
+    name = config.client.name or own_name(config.client.machine, process=False)
+    return replace(config, client=replace(config.client, name=name))
+
+
 class Session:
     """What a verb works with. `cluster` and `operations` connect at their first use."""
 
@@ -76,7 +86,7 @@ class Session:
             guard(ThreadedRuntime())
             self._listen_to_library()
             self._cluster = connect(
-                self.config,
+                _named(self.config),
                 timeout_s=self.options.timeout_s,
                 consistency=self.options.consistency or "linearizable",
             )

@@ -31,12 +31,15 @@ def own_account() -> tuple[str, str]:
     return _fit(user) or str(user_id), _fit(group) or str(group_id)
 
 
-def own_name(machine: str) -> str:
-    """Return who this process is to people: user@machine:process, cut where that is too long."""
+def own_name(machine: str, process: bool = True) -> str:
+    """Return who this process is to people: user@machine:process, cut where that is too long.
+
+    Without the process all short commands of one person there are one.
+    """
     user = clean_label(own_account()[0]).encode()[:_USER_BYTES_MAX].decode(errors="ignore")
-    process = f":{os.getpid()}"
-    room = LABEL_BYTES_MAX - len(f"{user}@{process}".encode())
-    return f"{user}@{machine.encode()[:room].decode(errors='ignore')}{process}"
+    which = f":{os.getpid()}" if process else ""
+    room = LABEL_BYTES_MAX - len(f"{user}@{which}".encode())
+    return f"{user}@{machine.encode()[:room].decode(errors='ignore')}{which}"
 
 
 def _fit(name: str) -> str:

@@ -84,9 +84,9 @@ class Gfsctl:
         kept = sys.stdin, sys.stdout, sys.stderr
         root = logging.getLogger()
         handlers, level = list(root.handlers), root.level
-        environment = dict(os.environ)
+        environment, own = dict(os.environ), self.environment()
         os.environ.clear()
-        os.environ.update(self.environment())
+        os.environ.update(own)
         sys.stdin, sys.stdout, sys.stderr = streams
         try:
             with contextlib.chdir(self.directory):

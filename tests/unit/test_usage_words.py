@@ -108,6 +108,8 @@ def test_without_a_name_a_client_is_told_apart_by_its_process() -> None:
     assert clean_label("  ") == UNNAMED
     assert own_name("box").count("@box:") == 1
     assert len(own_name("m" * 300).encode()) == LABEL_BYTES_MAX
+    assert own_name("box", process=False).partition("@")[2] == "box"
+    assert len(own_name("m" * 300, process=False).encode()) == LABEL_BYTES_MAX
 
 
 @pytest.mark.parametrize(
