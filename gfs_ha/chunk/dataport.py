@@ -198,6 +198,7 @@ class DataPort:
                     del self._serving[stream]
                     self._streams.pop(stream, None)
                     self._left.add(stream)
+        self.primary.give_up(disk_id)
 
     def _admit(self, stream: Stream) -> None:
         with self._lock:

@@ -87,6 +87,10 @@ class Replicas(Protocol):
 
     def disks_of(self, chunk_id: ChunkId, disk_id: DiskId = ANY_DISK) -> frozenset[DiskId]: ...
 
+    def disks_beside(self, chunk_id: ChunkId) -> frozenset[DiskId]: ...
+
+    def disk_to_refuse(self, chunk_id: ChunkId) -> frozenset[DiskId]: ...
+
     def prove(self, chunk_id: ChunkId, order_index: LogIndex, length: int) -> Proof: ...
 
     def finish_seal(
@@ -268,10 +272,7 @@ class Obedience:
             if chunk_id in self._running:
                 continue
             epoch, order = line[0]
-            named = ANY_DISK
-            if isinstance(order, FenceReplica | ProveReplica | CreateReplica):
-                named = order.disk_id
-            disks = self._replicas.disks_of(chunk_id, named)
+            disks = self._touched_by(order)
             if disks & full:
                 continue
             del line[0]
@@ -281,6 +282,16 @@ class Obedience:
             found = self._running[chunk_id] = _Running(order, epoch, disks)
             return found
         return None
+
+    def _touched_by(self, order: Order) -> frozenset[DiskId]:
+        """Return the disks that an order may have to wait for."""
+        replicas, chunk_id = self._replicas, order.chunk_id
+        if isinstance(order, FenceReplica | ProveReplica):
+            return replicas.disks_of(chunk_id, order.disk_id) | replicas.disk_to_refuse(chunk_id)
+        if isinstance(order, DeleteReplica):
+            return replicas.disks_of(chunk_id) | replicas.disks_beside(chunk_id)
+        named = order.disk_id if isinstance(order, CreateReplica) else ANY_DISK
+        return replicas.disks_of(chunk_id, named)
 
     def _obey(self, order: Order) -> OrderAnswer:
         kind = _KINDS[type(order)]

@@ -32,7 +32,7 @@ from gfs_ha.errors import (
     Unreachable,
     WrongBirth,
 )
-from gfs_ha.ids import Birth, ChunkId, Epoch, ServerId, StartId
+from gfs_ha.ids import Birth, ChunkId, DiskId, Epoch, ServerId, StartId
 from gfs_ha.limits import CHUNK_BYTES_MAX, TAILS_PER_SERVER_MAX
 from gfs_ha.net.streams import Stream
 from gfs_ha.protocol.control import CreateReplica, FinishedTail, LedTail
@@ -87,6 +87,7 @@ class Primary:
         self._lock = room.runtime.lock()
         self._tails: dict[ChunkId, Tail] = {}
         self._led_once: OrderedDict[ChunkId, None] = OrderedDict()
+        self._places: dict[AppendStream, DiskId] = {}  # Who has one, and whose disk it needs.
 
     def start(self) -> None:
         """Start the workers."""
@@ -108,6 +109,19 @@ class Primary:
             left_s = 0.0 if hang else max(0.0, until_s - self._runtime.monotonic_s())
             ended = one.stop(left_s) and ended
         return ended
+
+    def give_up(self, disk_id: DiskId) -> None:
+        """Take no records for a disk that is out of service, and count on none that wait there.
+
+        A thread that hangs there is left alone, and takes no place from appends to other disks.
+        """
+        for tail in self._all():
+            if tail.replica.disk_id == disk_id:
+                tail.close(Fenced(f"{tail.name}: its disk is out of service; ask for a new grant"))
+        with self._lock:
+            stuck = [stream for stream, needed in self._places.items() if needed == disk_id]
+        for stream in stuck:
+            self._leave(stream)
 
     # Orders and heartbeats ------------------------------------------------------------------------
 
@@ -222,10 +236,12 @@ class Primary:
             self.turns.enter()
         except Overloaded as error:
             raise unwritten(error) from None
+        with self._lock:
+            self._places[stream] = tail.replica.disk_id
         try:
             tail.join(stream)
         except BaseException:
-            self.turns.leave()
+            self._leave(stream)
             raise
         try:
             with self._room.ticker.telling(stream):
@@ -241,9 +257,16 @@ class Primary:
                 logger.info("bad records peer=%s: %s", upstream.peer, error)
         finally:
             tail.leave(stream)
-            self.turns.leave()
+            self._leave(stream)
             if self._room.lines is not None:
                 self._room.lines.appended(request, stream.record_count, stream.error, begun_s)
+
+    def _leave(self, stream: AppendStream) -> None:
+        """Give the place of a stream back, unless that was done for it."""
+        with self._lock:
+            placed = self._places.pop(stream, None) is not None
+        if placed:
+            self.turns.leave()
 
     def tail_length(self, request: DataRequest) -> TailLength:
         """Return how much of a tail counts, exactly if it is led here.

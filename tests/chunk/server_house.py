@@ -49,6 +49,14 @@ def sealed_alone(disk: MemoryDisk, disk_id: DiskId, chunk_id: ChunkId, data: byt
 
 @contextmanager
 def serving(disks: Mapping[DiskId, MemoryDisk]) -> Iterator[House]:
+    """Run the server of these disks, as its clients see it."""
+    with running(disks) as server:
+        assert server.store and server._data_port and server._serving
+        yield House(server.store, server._data_port, server._serving)
+
+
+@contextmanager
+def running(disks: Mapping[DiskId, MemoryDisk]) -> Iterator[Chunkserver]:
     """Run the server of these disks. Nobody leads: what it has it serves all the same."""
     machine = Machine(
         tuple(FoundDisk(str(disk_id), one) for disk_id, one in disks.items()),
@@ -63,7 +71,6 @@ def serving(disks: Mapping[DiskId, MemoryDisk]) -> Iterator[House]:
     server.start()
     try:
         server.ready.result(PATIENCE_S)
-        assert server.store and server._data_port and server._serving
-        yield House(server.store, server._data_port, server._serving)
+        yield server
     finally:
         assert server.stop(PATIENCE_S)

@@ -82,6 +82,25 @@ def test_tails_whose_disk_hangs_take_no_worker_from_tails_of_another_disk(
         assert disk.hanging >= WORKERS_MAX and not any(one.acks for one in hanging)
 
 
+def test_appends_that_hang_on_a_disk_out_of_service_take_no_place_from_others(
+    house: House, disk: HangingDisk
+) -> None:
+    house.port.primary.turns._places_max = 3
+    with ExitStack() as stack:
+        disk.hang(whole=True)
+        # One hangs itself, one waits for it, and one for a worker that hangs.
+        for chunk_id, records in ((1, (1,)), (1, (2,)), (2, (1, 2))):
+            stream = stack.enter_context(appending(house, chunk_id=ChunkId(chunk_id)))
+            stream.send(b"".join(record_bytes(one, b"it hangs") for one in records))
+            disk.wait_until_it_hangs(chunk_id)
+        house.store.take_out(shelf_of(house.store, A), "the disk does not answer")
+        house.port.give_up(A)
+        others = [stack.enter_context(appending(house, chunk_id=ON_B)) for _ in range(3)]
+        for number, stream in enumerate(others, 1):
+            stream.append(number, b"goes on")
+            stream.wait_for(number)
+
+
 def test_records_that_wait_for_a_disk_that_hangs_take_no_room_from_others(
     little_room: None, house: House, disk: HangingDisk
 ) -> None:

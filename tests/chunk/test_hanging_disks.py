@@ -14,7 +14,7 @@ from chunk_house import BIRTH, CHUNK, house_of, street
 from copy_house import DATA, EPOCH, PATIENCE_S, Target, order, seal, source, working_copies
 from disks_house import A, B, open_disks, shelf_of
 from hanging_disk import HangingDisk
-from replica_house import RUNTIME, digest_of
+from replica_house import RUNTIME, append, digest_of
 
 from gfs_ha.chunk.dataport import ServerRun
 from gfs_ha.chunk.disk_memory import MemoryDisk
@@ -30,6 +30,7 @@ from gfs_ha.limits import MIB
 from gfs_ha.protocol.control import (
     CompareReplica,
     CreateReplica,
+    DeleteReplica,
     FenceAnswer,
     FenceReplica,
     ForgetTombstone,
@@ -40,7 +41,8 @@ from gfs_ha.protocol.control import (
 )
 from gfs_ha.protocol.data import ChunkKind, Durability
 
-ORDER, LATER = LogIndex(50), LogIndex(60)
+SEALED, ORDER, LATER = LogIndex(40), LogIndex(50), LogIndex(60)
+TWINS, TWICE = range(900, 900 + WORKERS), b"it lies here twice"
 OUT = "the disk does not answer"
 
 
@@ -82,10 +84,21 @@ class Server:
         self.obedience.give_up(A)
 
 
+def with_second_replicas(disk: HangingDisk, beside: MemoryDisk, numbers: range) -> None:
+    """Seal chunks on both disks, on the second one by a newer order: there they count."""
+    for disk_id, one, index in ((A, disk, SEALED), (B, beside, ORDER)):
+        store = open_disks({disk_id: one})
+        for number in numbers:
+            spec = ReplicaSpec(ChunkId(number), BIRTH, ChunkKind.PUT, MIB, Durability.DISK)
+            append(store.create_replica(spec), TWICE)
+            store.finish_seal(ChunkId(number), index, len(TWICE), digest_of(TWICE))
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
-    disk = HangingDisk(RUNTIME)
-    store = open_disks({A: disk, B: MemoryDisk(RUNTIME)})
+    disk, beside = HangingDisk(RUNTIME), MemoryDisk(RUNTIME)
+    with_second_replicas(disk, beside, TWINS)
+    store = open_disks({A: disk, B: beside})
     with working_copies(store) as target:
         epochs = EpochBook([MemoryDisk(RUNTIME)], RUNTIME)
         primary = primary_of(store)
@@ -113,6 +126,29 @@ def stuck_fences(server: Server) -> list[ChunkId]:
     server.take(*(fence(one, A) for one in chunks))
     server.disk.wait_until_it_hangs(WORKERS)
     return chunks
+
+
+def test_what_is_to_be_refused_on_a_disk_that_hangs_takes_no_worker_for_good(
+    server: Server,
+) -> None:
+    """The chunks were placed on the other disk, and never came there."""
+    good = server.make(100, B)
+    server.disk.hang()
+    server.take(*(fence(ChunkId(number), B) for number in range(1, WORKERS + 1)))
+    server.disk.wait_until_it_hangs(WORKERS)
+    server.take_out()
+    assert isinstance(server.ask(fence(good, B)), FenceAnswer)
+
+
+def test_deletes_of_second_replicas_on_a_disk_that_hangs_take_no_worker_for_good(
+    server: Server,
+) -> None:
+    good = server.make(100, B)
+    server.disk.hang()
+    server.take(*(DeleteReplica(ChunkId(number), LATER, "it is dead") for number in TWINS))
+    server.disk.wait_until_it_hangs(WORKERS)
+    server.take_out()
+    assert isinstance(server.ask(fence(good, B)), FenceAnswer)
 
 
 def test_orders_for_a_disk_that_hangs_hold_up_none_for_another_one(server: Server) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from chunk_house import BIRTH, House, client_room, fetch, house_of
@@ -12,16 +12,19 @@ from copy_house import PATIENCE_S
 from disks_house import A, B, open_disks, shelf_of
 from hanging_disk import HangingDisk
 from replica_house import RUNTIME, append
-from server_house import hurry, sealed_alone, serving
+from server_house import hurry, running, sealed_alone, serving
 
+from gfs_ha.chunk import disk_warden
 from gfs_ha.chunk.dataport import ServerRun
 from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.slots.spec import ReplicaSpec
+from gfs_ha.errors import Unreachable
 from gfs_ha.ids import ChunkId, DiskId, StartId
 from gfs_ha.limits import MIB
 from gfs_ha.protocol.data import ChunkKind, Durability
 
 STREAMS = 4
+STOP_S = 0.4
 ON_A, ON_B = ChunkId(1), ChunkId(2)
 DATA = b"whatever lies on it"
 
@@ -50,7 +53,7 @@ def begin_reads(house: House, count: int, told: list[bytes]) -> list[threading.T
     """Ask for what lies on the first disk, each in a stream of its own."""
 
     def read() -> None:
-        with client_room() as room:
+        with client_room() as room, suppress(Unreachable):
             told.append(fetch(room, house, 0, len(DATA), ON_A)[0])
 
     asking = [threading.Thread(target=read, daemon=True) for _ in range(count)]
@@ -77,6 +80,25 @@ def test_what_hangs_on_a_disk_that_is_out_of_service_takes_no_place_from_others(
     for one in asking:
         one.join(PATIENCE_S)
     assert told == [DATA] * STREAMS, "who comes through after all is answered"
+
+
+def test_all_that_hangs_is_waited_for_once_when_a_server_stops(
+    disk: HangingDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurry(monkeypatch)
+    monkeypatch.setattr(disk_warden, "SILENT_S", PATIENCE_S)
+    disks: dict[DiskId, MemoryDisk] = {A: disk, B: MemoryDisk(RUNTIME)}
+    for chunk_id, disk_id in ((ON_A, A), (ON_B, B)):
+        sealed_alone(disks[disk_id], disk_id, chunk_id, DATA)
+    with running(disks) as server, ExitStack() as after:
+        after.callback(disk.let_go)
+        assert server.store and server._data_port and server._serving
+        disk.hang(whole=True)
+        begin_reads(House(server.store, server._data_port, server._serving), 1, [])
+        disk.wait_until_it_hangs(2)  # A read, and its warden's look.
+        began_s = RUNTIME.monotonic_s()
+        assert not server.stop(STOP_S)
+        assert RUNTIME.monotonic_s() - began_s < 2 * STOP_S
 
 
 def test_a_server_that_gives_a_disk_up_frees_the_places_of_what_hangs_there(

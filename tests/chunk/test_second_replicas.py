@@ -154,8 +154,12 @@ def test_a_replica_that_is_sealed_after_the_start_frees_its_second_one_without_a
     assert scrubber.facts().number == 1, "no round was needed"
 
 
-def test_what_can_never_go_is_not_read_again_and_again() -> None:
-    _, store = beside_its_copy()
+@pytest.mark.parametrize("trouble", ["failed", "ailing"])
+def test_what_can_not_go_now_is_neither_read_again_and_again_nor_waited_for(trouble: str) -> None:
+    disks, store = beside_its_copy()
     assert store.twins_of(shelf_of(store, B)) == [CHUNK]
-    shelf_of(store, A).failed = "it broke"
+    setattr(shelf_of(store, A), trouble, "it does not answer")
     assert store.twins_of(shelf_of(store, B)) == []
+    store.drop_twins(CHUNK)
+    store.delete(CHUNK, LATER)
+    assert len(slots(disks[A])) == 1 and not slots(disks[B])

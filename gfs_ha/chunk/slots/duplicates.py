@@ -87,17 +87,18 @@ def outlived(kept: Header, twins: Sequence[Place]) -> list[Place]:
         older = twin.birth == kept.birth and twin.order_index <= kept.order_index
         return older and not twin.flags & SlotFlag.QUARANTINED
 
-    return [place for place in twins if not place[0].failed and may_go(place[1].header)]
+    return [place for place in twins if _answers(place[0]) and may_go(place[1].header)]
 
 
 def drop_deleted(order_index: LogIndex, twins: list[Place]) -> None:
     """Remove the second replicas of a chunk that this order deletes here; it is newer than they.
 
-    Left there, one would count after the next start, and would have to be deleted once more.
+    Left there, one would count after the next start, and would have to be deleted once more: so is
+    one on a disk that does not work now.
     Raises: DiskFailed.
     """
     covered = [one for one in twins if one[1].header.order_index <= order_index]
-    _drop([one for one in covered if not one[0].failed], twins, "its chunk is deleted here")
+    _drop([one for one in covered if _answers(one[0])], twins, "its chunk is deleted here")
 
 
 def best_sealed(twins: Sequence[Place]) -> Place | None:
@@ -107,6 +108,11 @@ def best_sealed(twins: Sequence[Place]) -> Place | None:
     if best is None or best[1].header.state is not State.SEALED:
         return None  # What is open may lack what was acknowledged on the one that is lost.
     return None if best[1].header.flags & SlotFlag.QUARANTINED else best
+
+
+def _answers(shelf: Shelf) -> bool:
+    """Return whether a disk works as far as is known: nobody is to wait for one that hangs."""
+    return not shelf.failed and not shelf.ailing
 
 
 def _drop(places: Sequence[Place], twins: list[Place], why: str) -> None:

@@ -80,6 +80,18 @@ class ReplicaIndex:
             found |= {one.disk_id for one in self.shelves if chunk_id in one.tombstones}
         return frozenset(found or {steady_shelf(self.shelves).disk_id})
 
+    def disks_beside(self, chunk_id: ChunkId) -> frozenset[DiskId]:
+        """Return the disks of second replicas: who deletes a chunk here touches them, too."""
+        with self._lock:
+            return frozenset(shelf.disk_id for shelf, _ in self._twins.get(chunk_id, ()))
+
+    def disk_to_refuse(self, chunk_id: ChunkId) -> frozenset[DiskId]:
+        """Return the disk that is to remember that a chunk is refused; none if it is known."""
+        with self._lock:
+            known = chunk_id in self._replicas
+            known = known or any(chunk_id in one.tombstones for one in self.shelves)
+        return frozenset() if known else frozenset({steady_shelf(self.shelves).disk_id})
+
     @property
     def silent_disks(self) -> frozenset[DiskId]:
         """Return the disks in service that fail, or do not answer, and may be out of it soon."""
