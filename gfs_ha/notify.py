@@ -80,6 +80,7 @@ class ServiceNotes:
         self._status = ""
         self._next_beat_s = 0.0
         self._next_extend_s = 0.0
+        self._ready = self._unsaid = False  # Whether READY was said, and whether it is due.
         self._hung = 0  # Looks in a row that found a loop which hangs.
 
     def starting(self, status: str, within_limit: bool = False) -> None:
@@ -93,13 +94,18 @@ class ServiceNotes:
         self._tell_status(status)
 
     def ready(self, status: str) -> None:
-        """Tell that it serves from now on."""
+        """Tell that it serves from now on: once, and by `look` until it could be said."""
+        if self._ready:
+            return
         self._status = _short(status)
-        self._notifier.say(READY="1", STATUS=self._status)
+        self._ready = self._notifier.say(READY="1", STATUS=self._status)
+        self._unsaid = self._notifier.listening and not self._ready
         self._beat()
 
     def look(self, status: str) -> None:
         """Tell that it is alive if its loops turn, and what it does if that is another thing."""
+        if self._unsaid:
+            self.ready(status)
         stalls = self._pulse.stalls()
         if not stalls:
             self._hung = 0

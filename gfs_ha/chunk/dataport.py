@@ -121,7 +121,8 @@ class DataPort:
         self._lock = runtime.lock()
         self._streams: dict[Stream, Task | None] = {}
         self._serving: dict[Stream, frozenset[DiskId]] = {}  # Those at work, and what they touch.
-        self._strangers: dict[Stream, None] = {}  # They showed no ticket yet, the oldest first.
+        # They asked for nothing yet, where tickets are shown with a good one; the oldest first.
+        self._strangers: dict[Stream, None] = {}
         # They take no place: they hang, or did, on a disk that is out of service, or gave way.
         self._left: set[Stream] = set()
         self._stopped = False
@@ -204,9 +205,7 @@ class DataPort:
         with self._lock:
             full = len(self._streams) >= self._streams_max and not self._turn_out()
             if not full:
-                self._streams[stream] = None
-                if self._guard is not None:
-                    self._strangers[stream] = None
+                self._streams[stream] = self._strangers[stream] = None
         if full:
             if self._logged.now():
                 logger.warning("stream refused peer=%s streams=%d", stream.peer, self._streams_max)
@@ -222,7 +221,7 @@ class DataPort:
                 self._streams[stream] = task
 
     def _turn_out(self) -> bool:
-        """Have the oldest stream give way that showed no ticket; return whether there is one.
+        """Have the oldest stream give way that asked for nothing yet; return whether there is one.
 
         Else silent connections would shut out everybody. Its task ends in a moment: those on their
         way are bounded too.
@@ -384,12 +383,12 @@ class DataPort:
         if self._guard is not None:
             # Who asks for tickets serves nobody whom it cannot ask for them.
             assert isinstance(stream, SealedStream), "a stream that shows no tickets"
-            admitted = self._guard.admit(request, header, stream)
-            with self._lock:
-                self._strangers.pop(stream, None)
-            return admitted
-        if request.target != self._server_id:
+            request = self._guard.admit(request, header, stream)
+        elif request.target != self._server_id:
             raise UnknownReplica(
                 f"this is server {self._server_id}, not {request.target}; look up where it is now"
             )
+        if stream in self._strangers:
+            with self._lock:
+                self._strangers.pop(stream, None)
         return request

@@ -165,10 +165,15 @@ class TcpLinks:
                     self._epoll.modify(self._listener.fileno(), 0)
                     self._accept_again_s = self._runtime.monotonic_s() + _ACCEPT_PAUSE_S
                 return
-            sock.setblocking(False)
-            tune_link(sock)
+            try:
+                sock.setblocking(False)
+                tune_link(sock)
+                tls = self._trust.accepted(_MEMBERS)
+            except OSError as error:  # It has gone already; the others wait.
+                logger.info("a member's connection is not taken error=%s", error)
+                sock.close()
+                continue
             assert self._accept is not None
-            tls = self._trust.accepted(_MEMBERS)
             link = TcpLink(self, sock, f"{remote[0]}:{remote[1]}", tls)
             self._links[sock.fileno()] = link
             self._epoll.register(sock.fileno(), select.EPOLLIN)

@@ -275,18 +275,26 @@ class Authority:
 
 
 def create(directory: Path, cluster: str, now: datetime) -> Authority:
-    """Make the authority of a cluster in a directory. Raises: AlreadyExists, UsageError."""
+    """Make the authority of a cluster in a directory.
+
+    Raises: AlreadyExists; UsageError; Busy while another one makes it.
+    """
     make_name(cluster, Role.ADMIN, "admin")
-    if is_authority(directory) or (directory / files.TRUSTED).exists():
-        raise AlreadyExists(f"{directory} holds an authority already; tls rotate renews it")
+    _refuse_another(directory)
     files.make_directory(directory)
     files.make_directory(directory / _ISSUED)
     with _locked(directory):
+        _refuse_another(directory)  # Who had the lock before may have made it.
         authority = Authority(directory, make_signer(cluster, now), None)
         authority._write_lists({}, now)
         files.write_public(directory / files.TRUSTED, authority.trusted_pem)
         _write_signer(directory, _NOW, authority.current)
     return authority
+
+
+def _refuse_another(directory: Path) -> None:
+    if is_authority(directory) or (directory / files.TRUSTED).exists():
+        raise AlreadyExists(f"{directory} holds an authority already; tls rotate renews it")
 
 
 @contextmanager

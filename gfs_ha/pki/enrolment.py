@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from gfs_ha.errors import ConfigError
 from gfs_ha.pki import files
 from gfs_ha.pki.authority import Authority
 from gfs_ha.pki.certificates import load_key
@@ -50,10 +51,15 @@ def ask(name: PeerName, hosts: Sequence[str], out: Path, same_key: bool = False)
     files.make_directory(out)
     where = out / files.KEY
     key = load_key(files.read_secret(where), where) if same_key else make_key()
-    asked = make_request(key, name, hosts)
-    if not same_key:
+    files.write_public(out / files.REQUEST, make_request(key, name, hosts))
+    if same_key:
+        return
+    try:
+        # Last: a process may run with the one that is there.
         files.write_secret(where, key_pem(key))
-    files.write_public(out / files.REQUEST, asked)
+    except ConfigError:
+        files.remove(out / files.REQUEST)
+        raise
 
 
 def answer(

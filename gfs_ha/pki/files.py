@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from gfs_ha import limits
@@ -95,6 +96,8 @@ def _replace(path: Path, data: bytes, mode: int) -> None:
         os.replace(fresh, path)
         _sync_directory(path.parent)
     except OSError as error:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)  # It may be a key.
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
 
 

@@ -27,7 +27,7 @@ from replica_house import noise
 from gfs_ha.chunk.disk import PosixDisk
 from gfs_ha.client.data_room import DataRoom
 from gfs_ha.errors import Overloaded, PortTaken, Unreachable
-from gfs_ha.ids import LogIndex, ServerId
+from gfs_ha.ids import LogIndex, ServerId, make_chunk_id
 from gfs_ha.limits import MIB, PROTOCOL_VERSION
 from gfs_ha.net.streams import TcpStreams
 from gfs_ha.protocol.data import (
@@ -221,22 +221,23 @@ def test_more_streams_than_allowed_are_refused_with_words(tmp_path: Path) -> Non
     runtime = ThreadedRuntime()
     disk = PosixDisk(tmp_path / "d")
     house = start_house(disk, 1, runtime, streams_max=2)
-    idle = [socket.create_connection(("127.0.0.1", house.port.port), 5.0) for _ in range(2)]
+    busy = [socket.create_connection(("127.0.0.1", house.port.port), 5.0) for _ in range(2)]
     try:
-        while house.port.stream_count < 2:
-            threading.Event().wait(0.01)
+        for number, sock in enumerate(busy):  # Who asked for nothing yet would give way.
+            sock.sendall(encode_request(request(chunk_id=make_chunk_id(1, 50 + number))))
+            assert receive(sock, FRAME_BYTES), "it hears that work goes on"
         with socket.create_connection(("127.0.0.1", house.port.port), 5.0) as third:
             third.settimeout(5.0)
             kind, body = answer(third)
             assert kind is FrameKind.FAILED
             assert isinstance(decode_error(body), Overloaded)
-        idle.pop().close()
+        busy.pop().close()
         while house.port.stream_count == 2:
             threading.Event().wait(0.01)
         with client_room() as room:
             still_works(room, house)
     finally:
-        for sock in idle:
+        for sock in busy:
             sock.close()
         house.stop()
         disk.close()

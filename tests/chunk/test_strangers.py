@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from sealed_house import RUNTIME, sealed_street
+from chunk_house import client_room, street
+from chunk_house import target as target_of
+from sealed_house import PLACES, RUNTIME, Leader, push_sealed, sealed_room, sealed_street
 
+from gfs_ha.chunk import dataport
 from gfs_ha.errors import Unreachable
 from gfs_ha.net.sealed_stream import HELLO_BYTES
 from gfs_ha.net.streams import TcpStreams
@@ -34,3 +37,38 @@ def test_they_do_not_fill_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         took_s = RUNTIME.monotonic_s() - begun_s
         lines = [one for one in caplog.messages if "bad request" in one]
         assert 1 <= len(lines) <= 2 + took_s, lines[-3:]
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
+def test_those_who_send_a_header_byte_by_byte_keep_nobody_out_and_are_hung_up_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    monkeypatch.setattr(dataport, "FRAME_DEADLINE_S", 0.5)
+    with ExitStack() as stack:
+        if closed:
+            (one,) = stack.enter_context(sealed_street(tmp_path, 1))
+            room, house = stack.enter_context(sealed_room()), one.house
+            target = Leader([one]).target()
+        else:
+            (house,) = stack.enter_context(street(tmp_path, 1))
+            room, target = stack.enter_context(client_room()), target_of([house])
+        where = ("127.0.0.1", house.port.port)
+        slow = [
+            stack.enter_context(closing(TcpStreams(RUNTIME).connect(where, 10.0)))
+            for _ in range(2 * PLACES)
+        ]
+        header = b"GFSD\x01\x01\xe8\x03\x68" + bytes(200)  # 1,000 bytes are announced.
+        for number in range(len(header)):
+            for stream in list(slow):
+                if not stream.send_now(header[number : number + 1]):
+                    slow.remove(stream)
+            if number == 0:
+                assert push_sealed(room, target, b"of somebody honest").complete
+            if not slow:
+                break
+            RUNTIME.sleep(0.05)
+        assert not slow, "each byte gave it more time"
+        ends_s = RUNTIME.monotonic_s() + 30.0
+        while house.port.stream_count > 2 and RUNTIME.monotonic_s() < ends_s:
+            RUNTIME.sleep(0.02)
+        assert house.port.stream_count <= 2

@@ -153,3 +153,21 @@ def running(root: Path, count: int = 3, secured: bool = False) -> Iterator[Clust
         yield cluster
     finally:
         cluster.close()
+
+
+def dribble_until_dropped(address: tuple[str, int], data: bytes, count: int) -> None:
+    """Send data byte by byte on many connections, until each of them was dropped."""
+    ends_s = time.monotonic() + WAIT_S
+    with ExitStack() as stack:
+        left = {
+            stack.enter_context(socket.create_connection(address, timeout=WAIT_S)): iter(data)
+            for _ in range(count)
+        }
+        while left and time.monotonic() < ends_s:
+            for sock, rest in list(left.items()):
+                try:
+                    sock.send(bytes((next(rest),)))
+                except OSError:
+                    del left[sock]
+            time.sleep(0.05)
+        assert not left, f"{len(left)} of {count} had more time for each byte"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -16,13 +17,15 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
-from raft_members import WAIT_S, Cluster, running, wait_until
+from raft_members import WAIT_S, Cluster, dribble_until_dropped, running, wait_until
 from raft_words import NO_HANDSHAKE, frame, frames_of
 from tls_house import TlsHouse
 
 from gfs_ha.errors import GfsError
 from gfs_ha.limits import PROTOCOL_VERSION, RAFT_FRAME_BYTES_MAX
+from gfs_ha.master.raft import transport
 from gfs_ha.master.raft.transport import _most_from_one_host
+from gfs_ha.net import tcp_links
 from gfs_ha.net.links import Link
 from gfs_ha.net.tcp_links import TcpLinks
 from gfs_ha.net.tls_session import TlsSession
@@ -243,6 +246,14 @@ def test_a_flood_of_half_handshakes_does_no_harm(steady: Cluster, name: str) -> 
     wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before, "the descriptors to be free")
 
 
+def test_a_handshake_that_dribbles_in_has_no_more_time_than_others(
+    steady: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "RAFT_HANDSHAKE_S", 0.4)
+    dribble_until_dropped(steady.addresses["m1"], HALVES["endless hello"], 40)
+    assert steady.leader().propose(b"fine").error is None
+
+
 class Nobody:
     """Owns a link and wants nothing."""
 
@@ -253,6 +264,32 @@ class Nobody:
     def refused(self, link: Link, error: GfsError) -> None: ...
 
     def closed(self, link: Link, reason: str) -> None: ...
+
+
+def test_a_connection_that_cannot_be_tuned_keeps_nobody_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a peer that has gone before its turn."""
+    tune, failures = tcp_links.tune_link, [OSError(errno.EINVAL, "Invalid argument")]
+
+    def tuned(sock: socket.socket) -> None:
+        if failures:
+            raise failures.pop()
+        tune(sock)
+
+    monkeypatch.setattr(tcp_links, "tune_link", tuned)
+    taken: list[Link] = []
+    links = TcpLinks(ThreadedRuntime(), ("127.0.0.1", 0), 4096, 1 << 20)
+    links.listen(lambda link: taken.append(link) or Nobody())
+    with ExitStack() as stack:
+        stack.callback(links.close)
+        gone, _ = [
+            stack.enter_context(socket.create_connection(links.address, timeout=WAIT_S))
+            for _ in range(2)
+        ]
+        links.poll(WAIT_S, lambda: False)
+        assert len(taken) == 1
+        assert gone.recv(1) == b"", "it was hung up on"
 
 
 def test_one_handshake_has_its_turn_before_the_loop_goes_on(tmp_path: Path) -> None:

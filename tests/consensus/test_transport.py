@@ -13,12 +13,21 @@ from pathlib import Path
 import msgspec
 import pytest
 from pysyncobj import SyncObj, SyncObjConf
-from raft_members import WAIT_S, Cluster, Member, free_addresses, running, wait_until
+from raft_members import (
+    WAIT_S,
+    Cluster,
+    Member,
+    dribble_until_dropped,
+    free_addresses,
+    running,
+    wait_until,
+)
 from raft_words import NO_HANDSHAKE, frame, frames_of, word
 
 from gfs_ha.errors import NewerIncarnation, OldCopy
 from gfs_ha.kv.ordered import MemoryKV
 from gfs_ha.limits import PROTOCOL_VERSION, RAFT_FRAME_BYTES_MAX
+from gfs_ha.master.raft import transport
 from gfs_ha.master.raft.contract import RaftConfig
 from gfs_ha.master.raft.handshake import Condemned, Handshake
 from gfs_ha.master.raft.identity import Identity, bootstrap
@@ -198,6 +207,14 @@ class Impostor:
 def _start_number(cluster: Cluster, name: str) -> list[int]:
     seen = cluster.members["m1"].node._identity.last_seen(name)
     return [seen.number, seen.nonce]
+
+
+def test_a_hello_that_dribbles_in_has_no_more_time_than_others(
+    steady: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "RAFT_HANDSHAKE_S", 0.4)
+    dribble_until_dropped(steady.addresses["m1"], frame(hello(steady)), 40)
+    assert steady.leader().propose(b"fine").error is None
 
 
 def test_many_silent_connections_do_no_harm(steady: Cluster) -> None:

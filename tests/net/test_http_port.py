@@ -142,6 +142,25 @@ def test_who_does_not_ask_in_time_is_sent_away(served: Open) -> None:
         assert answer(peer)[0] == 408
 
 
+def test_who_asks_byte_by_byte_is_sent_away_at_the_same_time_and_keeps_nobody_out(
+    served: Open,
+) -> None:
+    port = served(request_s=0.3, peers_max=8)
+    with ExitStack() as stack:
+        slow = [stack.enter_context(port.dial()) for _ in range(8)]
+        ends_s = RUNTIME.monotonic_s() + PATIENCE_S
+        open_ones = set(slow)
+        while open_ones and RUNTIME.monotonic_s() < ends_s:
+            for peer in list(open_ones):
+                try:
+                    peer.sendall(b"G")
+                except OSError:
+                    open_ones.discard(peer)
+            assert port.get("/livez")[0] == 200
+            RUNTIME.sleep(0.02)
+        assert not open_ones, "each byte gave it more time"
+
+
 def test_who_takes_no_answer_loses_it(served: Open) -> None:
     page = Page(b"x" * (64 << 20))
     port = served(lambda path: page, send_s=0.2)

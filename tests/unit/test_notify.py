@@ -185,6 +185,20 @@ def test_one_run_from_start_to_end(
     assert manager.heard() == ["STOPPING=1\nSTATUS=hands over\nEXTEND_TIMEOUT_USEC=30000000"]
 
 
+def test_a_daemon_is_ready_once_and_is_so_until_the_manager_has_room_to_hear_it(
+    notes: ServiceNotes, notifier: Notifier, manager: Manager
+) -> None:
+    while notifier.say(STATUS="x" * 1_000):
+        pass  # Its queue is full.
+    notes.ready("serves")
+    notes.look("serves")
+    assert not any("READY" in line for line in manager.heard())
+    notes.look("serves")
+    notes.look("serves")
+    notes.ready("serves")
+    assert sum("READY=1" in line for line in manager.heard()) == 1
+
+
 def test_a_start_that_the_unit_limits_asks_for_no_more_time(
     notes: ServiceNotes, manager: Manager, clock: StoppedClock
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,16 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from gfs_ha.errors import Busy, ConfigError, Denied, LimitExceeded, NotFound, UsageError
+from gfs_ha.errors import (
+    AlreadyExists,
+    Busy,
+    ConfigError,
+    Denied,
+    GfsError,
+    LimitExceeded,
+    NotFound,
+    UsageError,
+)
 from gfs_ha.pki import authority as module
 from gfs_ha.pki import files
 from gfs_ha.pki.authority import Authority, create, opened
@@ -21,10 +31,12 @@ from gfs_ha.pki.certificates import (
     load_lists,
     load_revocations,
 )
+from gfs_ha.pki.enrolment import ask
 from gfs_ha.pki.names import PeerName, Role, parse_uri
 from gfs_ha.pki.peers import PeerCertificate, Revocations
 from gfs_ha.pki.requests import make_key
 from gfs_ha.pki.standing import ending, troubles
+from gfs_ha.runtime import ThreadedRuntime
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 ANN = PeerName("prod", Role.CLIENT, "ann")
@@ -56,6 +68,75 @@ def test_the_certificate_that_was_issued_last_is_in_use(authority: Authority, da
 def test_one_process_at_a_time_has_it(authority: Authority) -> None:
     with pytest.raises(Busy, match="another command"), opened(authority.directory):
         pass
+
+
+def test_of_two_that_make_it_at_once_one_does_and_its_key_stays(tmp_path: Path) -> None:
+    runtime = ThreadedRuntime()
+    for turn in range(5):
+        where = tmp_path / str(turn)
+        made: list[Authority] = []
+        refused: list[GfsError] = []
+        start = threading.Barrier(4)
+
+        def make(
+            where: Path = where,
+            made: list[Authority] = made,
+            refused: list[GfsError] = refused,
+            start: threading.Barrier = start,
+        ) -> None:
+            start.wait()
+            while True:
+                try:
+                    made.append(create(where, "prod", NOW))
+                except Busy:
+                    continue  # It is being made, and may come to nothing.
+                except AlreadyExists as error:
+                    refused.append(error)
+                return
+
+        tasks = [runtime.spawn("make", make) for _ in range(4)]
+        assert all(task.join(30.0) for task in tasks)
+        assert (len(made), len(refused)) == (1, 3)
+        with opened(where) as found:
+            assert found.current.id == made[0].current.id
+
+
+def test_who_comes_behind_the_one_that_made_it_overwrites_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both looked before there was one; the lock lets one in after the other."""
+    where = tmp_path / "ca"
+    ours = module.files.make_directory
+
+    def overtaken(path: Path) -> None:
+        ours(path)
+        monkeypatch.setattr(module.files, "make_directory", ours)
+        create(where, "prod", NOW)
+
+    monkeypatch.setattr(module.files, "make_directory", overtaken)
+    with pytest.raises(AlreadyExists, match="tls rotate"):
+        create(where, "other", NOW)
+    with opened(where) as found:
+        assert found.cluster == "prod"
+
+
+def test_a_request_that_cannot_be_written_leaves_no_key_and_changes_none(tmp_path: Path) -> None:
+    (tmp_path / files.REQUEST / "in the way").mkdir(parents=True)
+    key = tmp_path / files.KEY
+    with pytest.raises(ConfigError, match="cannot be written"):
+        ask(ANN, [], tmp_path)
+    assert not key.exists()
+    key.write_bytes(b"that of a process that runs")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        ask(ANN, [], tmp_path)
+    assert key.read_bytes() == b"that of a process that runs"
+
+
+def test_a_key_that_cannot_be_written_leaves_no_request_for_it(tmp_path: Path) -> None:
+    (tmp_path / files.KEY / "in the way").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="cannot be written"):
+        ask(ANN, [], tmp_path)
+    assert sorted(one.name for one in tmp_path.iterdir()) == [files.KEY]
 
 
 def test_nothing_is_opened_where_there_is_none(tmp_path: Path) -> None:
