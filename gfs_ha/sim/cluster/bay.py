@@ -23,6 +23,7 @@ class Bay:
         since_s: since when it works, or its process runs.
         errors: how often it refused something to the running process.
         episode: counts how often it went out of service.
+        hung_s: since when it hangs, or did last.
     """
 
     def __init__(self, name: str, clock: BusyRuntime, disk_bytes: int) -> None:
@@ -30,6 +31,7 @@ class Bay:
         self.pulled = False
         self.since_s = 0.0
         self.episode = 0
+        self.hung_s = 0.0
         self.errors = 0
         self._clock = clock
         self._disk_bytes = disk_bytes
@@ -57,9 +59,9 @@ class Bay:
         self._failure = _READ_ONLY_WHY if read_only else _WHY
         self.episode += 1
 
-    def hang(self) -> None:
+    def hang(self, now_s: float) -> None:
         """Have the disk answer nothing, until it works again or is renewed."""
-        self._failure = _HANGS
+        self._failure, self.hung_s = _HANGS, now_s
         self.episode += 1
 
     @property

@@ -52,7 +52,7 @@ class DiskFaults:
         """A disk answers nothing, perhaps too shortly to be given up; what waits is done then."""
         bay = self._to_break(server)
         if bay is not None:
-            bay.hang()
+            bay.hang(self._world.scheduler.now_s)
             self._world.trace.note(f"the disk of {bay.name} hangs")
             self.count["hung"] += 1
             longest_s = self._chance.choice([5.0, 60.0, 100.0])

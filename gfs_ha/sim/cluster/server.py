@@ -24,6 +24,7 @@ from gfs_ha.sim.masters.world import World
 
 DATA_PORT = 1
 SYNC_S = 0.004
+UNREAD_S = 10.0  # So old may the word of a server be that counts as a copy.
 
 # Told machine, disk and slot file of a replica that is about to go.
 OnUnlink = Callable[["SimServer", MemoryDisk, str], None]
@@ -155,6 +156,8 @@ class SimServer:
             self._world.trace.note(f"the disk of {bay.name} works")
             if self.disks_forget and not bay.hangs and (self.left_out(bay) or not self.running):
                 bay.forget_unsynced(self._world.chance)
+            if bay.hangs and self.harmed_s > bay.hung_s - UNREAD_S:
+                self.harmed_s = self._world.scheduler.now_s  # Nobody could read it since.
             bay.heal(self._world.scheduler.now_s)
 
     def stop(self) -> None:

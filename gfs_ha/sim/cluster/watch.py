@@ -34,7 +34,7 @@ from gfs_ha.protocol.metadata import MEMORY, FinishChunk
 from gfs_ha.protocol.server_modes import IN_SERVICE
 from gfs_ha.sim.checkers import Violation
 from gfs_ha.sim.cluster.economy import BAY_S, Economy
-from gfs_ha.sim.cluster.server import SimServer
+from gfs_ha.sim.cluster.server import UNREAD_S, SimServer
 from gfs_ha.sim.cluster.truth import Truth, replicas_on
 from gfs_ha.sim.masters.master import SimMaster
 from gfs_ha.sim.masters.world import World
@@ -43,7 +43,6 @@ _SURELY = 0.85  # A server that was heard within this share of its patience is n
 _PAUSE_S = 1.5  # Longer than a parked heartbeat.
 _BACK_S = 6.0  # By then a server that came back has compared what it brought.
 _BAY_BACK_S = 30.0  # The same of one of several disks: its place was lost, and tallies find it.
-_HARMED_S = 10.0  # So old may the word of a server be that counts as a copy.
 _TOLD_S = 1.5  # So long a command may take from its choice to its apply.
 
 _Place = tuple[ServerId, DiskId]
@@ -279,7 +278,7 @@ class Watch:
         server = self._servers[row.name]
         length, digest = end
         sealed = msgspec.structs.replace(chunk, state=SEALED, length=length, digest=digest)
-        if server.harmed_s >= self._world.scheduler.now_s - _HARMED_S:
+        if server.harmed_s >= self._world.scheduler.now_s - UNREAD_S:
             return
         if not any(
             self._truth.lies_on(bay.disk, chunk_id, sealed)
