@@ -7,6 +7,7 @@ again a few seconds after a leader change. Reports look at it from another threa
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from gfs_ha.protocol.jobs import Blocker
@@ -14,6 +15,7 @@ from gfs_ha.protocol.jobs import Blocker
 RATE_S = 30.0  # Over which a rate is taken, …
 _STEP_S = 1.0  # … from samples so far apart.
 _RATE_MIN_S = 2.0
+_STILL_S = 5.0  # Who waited for so long, with nothing under way, begins anew: that is no pace.
 BLOCKERS_KEPT = 100  # Of one job; all are counted.
 
 
@@ -47,6 +49,7 @@ class JobBook:
 
     left: dict[int, JobLeft] = field(default_factory=dict)
     _samples: dict[int, tuple[tuple[float, int], ...]] = field(default_factory=dict)
+    _still: dict[int, float] = field(default_factory=dict)  # Since when each has waited.
 
     def tell(self, number: int, left: JobLeft) -> None:
         """Note how a job stands; the planner of its kind does, whenever it knows better."""
@@ -56,13 +59,17 @@ class JobBook:
         """Return how a job stands."""
         return self.left.get(number, JobLeft())
 
-    def note(self, now_s: float, done: dict[int, int]) -> None:
+    def note(self, now_s: float, done: dict[int, int], still: Set[int]) -> None:
         """Take how many bytes of each running job are done, with those of copies under way.
 
-        All others are forgotten: one that pauses or waits begins anew when it goes on.
+        All others are forgotten: one that pauses begins anew when it goes on. So does one of
+        `still`, which wait and have nothing under way, after a while.
         """
+        self._still = {number: self._still.get(number, now_s) for number in still}
         kept = {}
         for number, count in done.items():
+            if now_s - self._still.get(number, now_s) >= _STILL_S:
+                continue
             samples = deque(self._samples.get(number, ()))
             # The bytes of a copy that is given up are gone, but nothing was moved backwards.
             most = max(count, samples[-1][1]) if samples else count

@@ -13,7 +13,7 @@ def plan_progress(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) 
     jobs = dict(running_jobs(view))
     cursors.jobs.keep(set(jobs))
     done = {number: job.moved_bytes for number, job in jobs.items() if job.phase == RUNNING}
-    still = {number for number in done if cursors.jobs.of(number).waits}  # Those that stand still.
+    still = {number for number in done if cursors.jobs.of(number).waits}
     if done:
         for chunk_id, chunk in view.busy_chunks(NO_CHUNK, limits.busy_rows):
             for order in chunk.copying:
@@ -21,7 +21,5 @@ def plan_progress(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) 
                 told = seen.repair.running.get((chunk_id, order.server_id))
                 if order.job in done and told is not None:
                     done[order.job] += min(told.bytes_done, chunk.length)
-    # The time in which a job waits says nothing of how fast it is: its rate begins anew after it.
-    moving = {number: count for number, count in done.items() if number not in still}
-    cursors.jobs.note(seen.now_s, moving)
+    cursors.jobs.note(seen.now_s, done, still)
     return Plan()

@@ -422,6 +422,9 @@ def test_the_time_that_a_job_waits_is_not_in_its_rate() -> None:
     rate = fleet.cursors.jobs.bytes_per_s(number)
     assert rate > 0
     fleet.unheard = {2}  # Why it waits does not matter.
+    for _ in range(3):
+        fleet.tick()
+    assert fleet.cursors.jobs.bytes_per_s(number) >= 0.7 * rate, "a moment of waiting is no stop"
     for _ in range(5):
         fleet.tick()
     assert fleet.cursors.jobs.bytes_per_s(number) == 0
