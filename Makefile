@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup wheel wheelhouse zipapp test-deploy test-slow demo demo-heal heal rebalance test check quick properties bench fuzz sim bulk bench-etcd bench-append chaos-masters leader-kills append-kills power-cuts many-files format clean
+.PHONY: help setup wheel wheelhouse zipapp test-deploy test-deploy-short test-slow demo demo-heal heal rebalance test check quick properties bench fuzz sim bulk bench-etcd bench-append chaos-masters leader-kills append-kills power-cuts many-files format clean
 
 help:
 	@echo "make demo    a real file into a three-master cluster and back, through the loss of the leader"
@@ -30,6 +30,7 @@ help:
 	@echo "make zipapp  gfsctl in one file, dist/gfsctl.pyz"
 	@echo "make test-slow  tests that wait for minutes: the end of a killed client's claims"
 	@echo "make test-deploy  booted Debian hosts: units, playbooks (root; apt: systemd-container debootstrap; minutes)"
+	@echo "make test-deploy-short  of these, only a cluster from nothing by site.yml"
 	@echo "make bulk    three masters beside full-speed bulk writers (SECONDS=3600)"
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
@@ -76,8 +77,13 @@ quick: setup
 # Needs root and Debian's systemd-container, debootstrap, iproute2, openssh-client. The image of the
 # hosts is made once (about 70 s) and kept in ~/.cache/gfs-ha/lab (GFS_LAB for another place).
 test-deploy: setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt '.[deploy]'
-	GFS_TEST_DEPLOY=1 $(BIN)/python -m pytest tests/deploy
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deploy]'
+	GFS_TEST_DEPLOY=1 $(BIN)/python -m pytest -s tests/deploy
+
+# A cluster from nothing by site.yml, its second run, a restart, a power cut.
+test-deploy-short: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deploy]'
+	GFS_TEST_DEPLOY=1 $(BIN)/python -m pytest tests/deploy/test_site.py
 
 # What takes minutes by itself: the claims of a client that was killed.
 test-slow: setup

@@ -19,6 +19,7 @@ CONTROLLERS = (
 )
 _CGROUPS = Path("/sys/fs/cgroup")
 _REBOOTED = 133  # What systemd-nspawn ends with when its host rebooted.
+_SHARES = 8 * 1024
 _LOOK_S = 0.2
 _UNMOUNT_S = 10.0
 # The first process makes the controllers writable, so that limits of units bite.
@@ -100,6 +101,9 @@ def _enter_cgroups(name: str) -> list[Path]:
             continue
         group = root / "gfs-lab" / f"{os.getpid()}-{name}"
         group.mkdir(parents=True, exist_ok=True)
+        if controller == "cpu":
+            # All hosts together would have the part of one process.
+            (group.parent / "cpu.shares").write_text(str(_SHARES), encoding="ascii")
         (group / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
         made.append(group)
     return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -76,6 +77,18 @@ def test_nothing_is_given_away_through_a_link() -> None:
                 given.append((file.name, task["name"], options.get("follow")))
     assert len(given) >= 4
     assert [one for one in given if one[2] is not False] == []
+
+
+def test_what_is_given_on_a_command_line_is_made_a_number() -> None:
+    """There `-e gfs_patience_s=60` is text, with which nothing can be reckoned."""
+    uses = [
+        (file.name, line.strip())
+        for file in sorted((PLAYBOOKS / "roles").rglob("tasks/*.yml"))
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if re.search(r"gfs_\w+_s\b", line) and "{{" in line
+    ]
+    assert len(uses) >= 4
+    assert [one for one in uses if not re.search(r"gfs_\w+_s \| int\b", one[1])] == []
 
 
 def local_hosts(place: Path, **variables: object) -> str:
