@@ -206,6 +206,7 @@ def main() -> None:
     client = Client(wish)
     signal.signal(signal.SIGTERM, client.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # Whoever starts it holds it back.
     if "read" in wish:
         client.read(wish["read"])
     else:

@@ -72,6 +72,8 @@ class Clients:
             if enter is not None:
                 enter()
             kernel.end_with_parent(parent)
+            # One that is ended while it still starts ends in peace, as soon as it can.
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 
         errors = self._directory / f"{name}.errors"
         with errors.open("wb") as output:

@@ -80,6 +80,7 @@ def main() -> None:
     filler = Filler(wish["config"], Path(wish["counter"]))
     signal.signal(signal.SIGTERM, filler.stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])  # Whoever starts it holds it back.
     filler.work(int(wish["fill_bytes"]))
 
 
