@@ -153,7 +153,9 @@ class PinnedContent:
             return
         if tail.file_offset != self._end:
             raise ProtocolError(f"{self.path}: a tail at {tail.file_offset}, not {self._end}")
-        places = ChunkLocations(tail.chunk_id, tail.birth, False, length, 0, tail.replicas)
+        places = ChunkLocations(
+            *(tail.chunk_id, tail.birth, False, length, 0, tail.replicas), pass_=tail.pass_
+        )
         self._locations.learn((places,))
         self._append(Extent(tail.file_offset, tail.chunk_id, 0, length))
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from gfs_ha.client.cluster import ClusterCalls
+from gfs_ha.errors import DeadlineExceeded, Unavailable
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.protocol.metadata import (
     ChunkLocations,
@@ -19,6 +20,7 @@ from gfs_ha.runtime import Runtime
 
 CACHED_CHUNKS_MAX = 65_536
 AVOID_S = 5.0  # A server that failed is asked last for this long.
+_LEADER_S = 2.0  # So long it is waited for where another master may do.
 
 _MASK = (1 << 64) - 1
 
@@ -105,9 +107,15 @@ class Locations:
             return self._tickets
         return self._runtime.monotonic_s() - since_s > chunk.pass_.life_ms / 2000
 
-    def refresh(self, chunk_id: ChunkId) -> ChunkLocations | None:
-        """Ask where a chunk lies now; None = there is no such chunk."""
-        located = self._calls.read(Locate((chunk_id,)), Located)
+    def refresh(self, chunk_id: ChunkId, refused: bool = False) -> ChunkLocations | None:
+        """Ask where a chunk lies now; None = there is no such chunk.
+
+        Args: `refused`: its servers took none of the tickets. The master that gave them has not
+        heard of new keys, and may go on so: the leader has.
+        """
+        located = self._led(chunk_id) if refused else None
+        if located is None:
+            located = self._calls.read(Locate((chunk_id,)), Located)
         if self._tickets and any(one.pass_ is None for one in located.chunks):
             located = self._calls.ask(Locate((chunk_id,)), Located)  # That master knew no keys.
         self.learn(located.chunks)
@@ -116,6 +124,13 @@ class Locations:
             with self._lock:
                 self._chunks.pop(chunk_id, None)
         return fresh
+
+    def _led(self, chunk_id: ChunkId) -> Located | None:
+        """Return what the leader says, None where it is away."""
+        try:
+            return self._calls.ask(Locate((chunk_id,)), Located, _LEADER_S)
+        except (Unavailable, DeadlineExceeded):
+            return None
 
     def avoid(self, server_id: ServerId) -> None:
         """Ask this server last for a few seconds: it just failed."""

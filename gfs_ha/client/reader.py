@@ -164,7 +164,8 @@ class PieceReader:
             if corrupt or lost or not deadline.allows(delay_s, self._runtime.monotonic_s()):
                 raise trouble
             self._runtime.sleep(delay_s)
-            chunk = self._locations.refresh(chunk.chunk_id)
+            refused = any(isinstance(error, TicketRefused) for _, error in failures)
+            chunk = self._locations.refresh(chunk.chunk_id, refused)
             round_index += 1
 
     def _to_blame(self, content: PinnedContent, chunk: ChunkLocations, error: GfsError) -> bool:
