@@ -294,14 +294,16 @@ class DataPort:
             gone = isinstance(error, Unreachable)
             # The usual end of an append, which was told of, is that its peer is done.
             told = gone and request is not None and request.op is Op.APPEND
-            if request is not None and self._lines is not None and not told:
+            known = request is not None and (self._guard is None or request.given is not None)
+            # What strangers ask has no lines of its own: they decide how often it happens.
+            if request is not None and known and self._lines is not None and not told:
                 self._lines.failed(request, error, begun_s)
             if gone:
                 raise
             # Once an answer has begun, what goes wrong is an Unreachable: nothing can be added.
             op_id = 0 if request is None else request.op_id
             stream.send_now(encode_frame(FrameKind.FAILED, op_id, encode_error(error)))
-            if isinstance(error, ProtocolError) and (request is not None or self._logged.now()):
+            if isinstance(error, ProtocolError | WrongCluster) and (known or self._logged.now()):
                 logger.info("bad request peer=%s: %s", stream.peer, error)
             return False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gfs_ha.chunk.dataport import DataPort, ServerRun
@@ -100,7 +100,7 @@ def house_of(
         runtime,
         lambda chunk_id, block: damage.append((chunk_id, block)),
         streams_max,
-        ServerRun(run.start_id, run.newest_epoch, ended.append, guard=run.guard),
+        replace(run, on_end=ended.append),
     )
     task = runtime.spawn(f"data port {store.server_id}", port.run)
     return House(store, port, task, damage, ended)

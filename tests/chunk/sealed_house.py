@@ -19,6 +19,7 @@ from gfs_ha.client.fetch import Fetch, Fetched, FetchTarget
 from gfs_ha.client.push import Push, PushResult, PushTarget
 from gfs_ha.ids import ChunkId, ServerId, StartId
 from gfs_ha.limits import MIB, TICKET_LIFE_S
+from gfs_ha.logs.requests import RequestLog
 from gfs_ha.net.sealed_streams import Refusals, SealedStreams
 from gfs_ha.net.streams import TcpStreams
 from gfs_ha.net.ticket_guard import TicketGuard
@@ -91,7 +92,10 @@ def sealed_network() -> SealedStreams:
 
 @contextmanager
 def sealed_street(
-    directory: Path, count: int = 3, floor: Level = Level.NONE
+    directory: Path,
+    count: int = 3,
+    floor: Level = Level.NONE,
+    requests: RequestLog | None = None,
 ) -> Iterator[list[Guarded]]:
     """Run some servers that ask for tickets, each with a directory of its own."""
     guarded: list[Guarded] = []
@@ -103,7 +107,8 @@ def sealed_street(
             network = sealed_network()
             keys = TicketKeys(RUNTIME)
             guard = TicketGuard(store.server_id, keys, RUNTIME, network.refusals, floor)
-            run = ServerRun(StartId(number * 100), lambda: BIRTH, guard=guard)
+            start_id = StartId(number * 100)
+            run = ServerRun(start_id, lambda: BIRTH, requests=requests, guard=guard)
             house = house_of(store, RUNTIME, network, PLACES, run)
             guarded.append(Guarded(house, keys, network.refusals))
         yield guarded

@@ -8,14 +8,26 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from chunk_house import client_room, street
+from chunk_house import BIRTH, CHUNK, CLUSTER, client_room, street
 from chunk_house import target as target_of
-from sealed_house import PLACES, RUNTIME, Leader, push_sealed, sealed_room, sealed_street
+from sealed_house import (
+    PLACES,
+    RUNTIME,
+    Leader,
+    fetch_sealed,
+    push_sealed,
+    sealed_room,
+    sealed_street,
+)
 
 from gfs_ha.chunk import dataport
-from gfs_ha.errors import Unreachable
+from gfs_ha.errors import UnknownReplica, Unreachable
+from gfs_ha.ids import ServerId
+from gfs_ha.logs.requests import RequestLog
 from gfs_ha.net.sealed_stream import HELLO_BYTES
 from gfs_ha.net.streams import TcpStreams
+from gfs_ha.protocol.data import DataRequest, Op, cluster_hash, encode_request
+from gfs_ha.protocol.frames import FRAME_BYTES
 
 KNOCKS = 300
 
@@ -72,3 +84,34 @@ def test_those_who_send_a_header_byte_by_byte_keep_nobody_out_and_are_hung_up_on
         while house.port.stream_count > 2 and RUNTIME.monotonic_s() < ends_s:
             RUNTIME.sleep(0.02)
         assert house.port.stream_count <= 2
+
+
+@pytest.mark.parametrize("cluster", [CLUSTER, "another"])
+def test_those_who_know_its_words_do_not_fill_it_either(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, cluster: str
+) -> None:
+    """Each could have a line, and crowd out those of who may ask."""
+    requests = RequestLog(RUNTIME, logging.getLogger("requests"))
+    said = encode_request(
+        DataRequest(Op.FETCH, cluster_hash(cluster), ServerId(1), CHUNK, BIRTH, 0, 10, 5000, 7)
+    )
+    with (
+        sealed_street(tmp_path, 1, requests=requests) as (one,),
+        sealed_room() as room,
+        caplog.at_level(logging.INFO),
+    ):
+        begun_s = RUNTIME.monotonic_s()
+        for _ in range(KNOCKS // 3):
+            stream = TcpStreams(RUNTIME).connect(("127.0.0.1", one.house.port.port), 10.0)
+            with closing(stream):
+                stream.receive(memoryview(bytearray(HELLO_BYTES)), patient)
+                stream.send([said], patient)
+                stream.receive(memoryview(bytearray(FRAME_BYTES)), patient)
+        with pytest.raises(UnknownReplica):
+            fetch_sealed(room, Leader((one,)), one, 0, 10)
+        took_s = RUNTIME.monotonic_s() - begun_s
+        requests.write(all_of_it=True)
+        lines = [one for one in caplog.messages if "outcome=" in one or "lines left out" in one]
+        assert len(lines) == 1 and "outcome=UnknownReplica" in lines[0], lines[-3:]
+        word = "ticket refused" if cluster == CLUSTER else "another cluster"
+        assert 1 <= len([one for one in caplog.messages if word in one]) <= 2 + took_s
