@@ -14,6 +14,7 @@ from gfs_ha.client.append_identity import AppenderIdentity
 from gfs_ha.client.append_queue import AppendQueue, Earlier, Standing
 from gfs_ha.client.chunk_supply import ChunkSupply
 from gfs_ha.client.data_plane import DataPlane, primary_of
+from gfs_ha.client.passes import NOT_GIVEN
 from gfs_ha.errors import (
     Busy,
     DiskFailed,
@@ -137,8 +138,8 @@ class AppendRights:
         if passing:
             return  # Busy, overloaded: the same primary may take them in a moment.
         grant, self._grant = self._grant, None
-        if grant is None:
-            return
+        if grant is None or error.details.get("reason") == NOT_GIVEN:
+            return  # Whoever gives the next grant knows what is with the tail.
         self._refused = grant.tail.chunk_id
         if not isinstance(error, ReplicaError | ProtocolError | TicketRefused):
             named = error.details.get("server", 0)

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from msgspec.structs import replace
 
-from gfs_ha.errors import Denied, GfsError, Refused, TicketRefused
+from gfs_ha.errors import Busy, Denied, GfsError, Refused, TicketRefused
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.protocol.calls import Request
 from gfs_ha.protocol.metadata import ChunkAllocated, FileTail, Location
@@ -76,6 +76,8 @@ class Passes:
             raise _not_given(error) from error
         if held is None:
             return tail
+        if right is Right.APPEND and not held.by_server.get(tail.primary):
+            raise _not_given(Busy("it has not heard the primary yet"))
         return replace(tail, replicas=_dressed(tail.replicas, held), pass_=held.given)
 
     def for_log(self, server_id: ServerId) -> tuple[OperationPass, bytes]:

@@ -32,7 +32,7 @@ from gfs_ha.protocol.frames import (
     decode_error,
     decode_frame,
 )
-from gfs_ha.protocol.tickets import Level
+from gfs_ha.protocol.tickets import REASONS, Level
 
 RECORD_BYTES_MAX = 256 * KIB  # Of payload.
 RAW_BYTES_MAX = 2 * MIB  # Of the records of one packet: more of them are cut too small.
@@ -322,7 +322,8 @@ class SealedStream:
             # Whoever is on the way may have said it. That nothing was written, or whose fault it
             # is, must not be believed: a record would be sent twice.
             reason = error.details.get("reason")
-            raise type(error)(error.message, **({"reason": reason} if reason else {}))
+            told = {"reason": reason} if reason in REASONS else {}
+            raise type(error)(error.message, **told)
         raise Unreachable(f"{self.peer} refuses in clear, as no server does: {error.message}")
 
     def _open_aside(self, length: int) -> None:

@@ -14,14 +14,12 @@ from gfs_ha.net.sealed_stream import (
     encode_hello,
 )
 from gfs_ha.net.streams import Stream, StreamListener, StreamNetwork
+from gfs_ha.protocol.tickets import REASONS
 from gfs_ha.runtime import Runtime
 
 _REASONS_MAX = 32
 # Each is told from the start, so that the first one counts.
-_KNOWN = (
-    *("missing", "unknown_key", "altered", "expired", "foreign", "not_allowed", "limit"),
-    *("level", "replayed", "altered_record"),
-)
+_KNOWN = (*REASONS, "altered_record")
 
 
 class Refusals:

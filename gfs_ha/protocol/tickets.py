@@ -16,6 +16,11 @@ from gfs_ha.protocol.codec import Word, decode, encode, prepare
 SECRET_BYTES = 32
 KEY_BYTES = 32
 CLIENT_BYTES_MAX = 64  # Of the name in a ticket.
+# Why a data port refuses a request.
+REASONS = (
+    *("missing", "unknown_key", "altered", "expired", "foreign", "not_allowed", "limit"),
+    *("level", "replayed"),
+)
 
 
 class Level(enum.IntEnum):

@@ -55,6 +55,10 @@ def test_a_refusal_in_clear_is_heard_and_nothing_that_it_says_beside(at_once: bo
     with pytest.raises(TicketRefused) as told:
         heard(asking(Wire(in_clear(refused))), at_once)
     assert told.value.details == {"reason": "expired"}
+    for reason in ("not_given", "made up", "", 5):  # No data port says that.
+        with pytest.raises(TicketRefused) as told:
+            heard(asking(Wire(in_clear(TicketRefused("no", reason=reason)))), at_once)
+        assert told.value.details == {}
 
 
 @pytest.mark.parametrize("at_once", [False, True])

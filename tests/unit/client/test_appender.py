@@ -12,7 +12,9 @@ from little_tails import RUNTIME, Babble, HangUp, Primary, Tail, TailMasters
 
 from gfs_ha.client.append_grants import AppendTarget
 from gfs_ha.client.connection import ClusterConnection
+from gfs_ha.client.data_plane import RecordStream
 from gfs_ha.client.filesystem import Cluster
+from gfs_ha.client.passes import NOT_GIVEN
 from gfs_ha.errors import (
     Busy,
     DeadlineExceeded,
@@ -32,6 +34,7 @@ from gfs_ha.errors import (
     UsageError,
 )
 from gfs_ha.ids import SessionId
+from gfs_ha.protocol.append import AppendGrant
 from gfs_ha.protocol.frames import FrameKind, encode_frame
 from gfs_ha.protocol.metadata import CloseSession, OpenSession
 from gfs_ha.protocol.records import RecordAck, encode_record_acks
@@ -187,6 +190,25 @@ def test_a_stream_whose_ticket_ended_goes_on_in_the_same_tail_under_the_same_gra
             appender.append(b"%d" % number).result(WAIT_S)
     assert len(house.masters.grants) == grant_count
     assert house.masters.content("/log") == b"01234567"
+
+
+def test_who_is_given_no_ticket_asks_for_a_grant_and_has_no_tail_sealed(house: House) -> None:
+    """The leader knows whether it has an end, or who is not heard yet; nobody is avoided."""
+    plane = house.connection.appenders._parts.plane
+    append = plane.append
+    withheld = [TicketRefused("the leader gives no new ticket", reason=NOT_GIVEN)]
+
+    def append_or_not(grant: AppendGrant) -> RecordStream:
+        if withheld:
+            raise withheld.pop()
+        return append(grant)
+
+    plane.append = append_or_not
+    with house.appender() as appender:
+        appender.append(b"a").result(WAIT_S)
+    assert len(house.masters.grants) >= 2
+    assert not any(one.refused or one.failed for one in house.masters.grants)
+    assert house.masters.content("/log") == b"a"
 
 
 def test_who_cannot_append_hears_which_servers_the_end_of_the_file_waits_for(house: House) -> None:

@@ -40,13 +40,14 @@ class ScriptedLeader:
     def __init__(self) -> None:
         self.asked: list[Request] = []
         self.error: GfsError | None = None
+        self.heard = (ONE, TWO)
 
     def ask(self, request: Request, kind: type[T]) -> T:
         self.asked.append(request)
         if self.error is not None:
             raise self.error
         number = len(self.asked)
-        told = TicketsGiven(given(number), tuple((one, b"%d" % number) for one in (ONE, TWO)))
+        told = TicketsGiven(given(number), tuple((one, b"%d" % number) for one in self.heard))
         assert isinstance(told, kind)
         return told
 
@@ -122,3 +123,14 @@ def test_a_log_that_may_not_be_read_is_told_as_that(house: House) -> None:
     house.leader.error = Denied("not yours")
     with pytest.raises(Denied, match="not yours"):
         house.passes.for_log(ONE)
+
+
+def test_a_ticket_without_that_of_the_primary_is_none_to_append_with(house: House) -> None:
+    """Its leader has not heard it: found out when records are sent, it would be its fault."""
+    house.leader.heard = (TWO,)
+    assert house.passes.tail(TAIL, Right.APPEND).pass_ == given(0)
+    house.clock.now_s += LIFE_S / 2
+    with pytest.raises(TicketRefused) as caught:
+        house.passes.tail(TAIL, Right.APPEND)
+    assert caught.value.details["reason"] == NOT_GIVEN
+    assert house.passes.tail(TAIL, Right.READ).pass_ == given(0), "others know the length too"
