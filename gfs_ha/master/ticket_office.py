@@ -44,6 +44,10 @@ _NONCE_MASK = (1 << 8 * NONCE_BYTES) - 1
 _on_loopback = lru_cache(maxsize=4096)(is_loopback)
 
 
+def _level_of(hosts: Iterable[str]) -> Level:
+    return Level.NONE if all(map(_on_loopback, hosts)) else Level.ENCRYPT
+
+
 @dataclass(frozen=True, slots=True)
 class _Heard:
     """The newest key of a server, and by which time of its clock and of ours it was told."""
@@ -106,7 +110,15 @@ class TicketOffice:
         """Return how the bytes of a chunk travel whose servers listen there."""
         if self._data != AUTO:
             return Level[self._data.upper()]
-        return Level.NONE if all(map(_on_loopback, hosts)) else Level.ENCRYPT
+        return _level_of(hosts)
+
+    def log_level(self, hosts: Iterable[str]) -> Level:
+        """Return how log lines of servers travel that listen there: for administrators alone.
+
+        So they are encrypted beyond one machine also where the bytes of chunks are not.
+        """
+        there = tuple(hosts)
+        return max(self.level(there), _level_of(there))
 
     def begin(self, client: str) -> Operation:
         """Return what makes the tickets of one answer. Args: `client` as its certificate says."""

@@ -46,7 +46,9 @@ class ClosedTrio(Trio):
 
 
 class KeyedServer(ScriptedServer):
-    """A chunkserver that tells its key with every heartbeat."""
+    """A chunkserver of another host that tells its key with every heartbeat."""
+
+    host = "10.0.0.1"
 
     def __init__(self, trio: Trio, name: str, rack: str, start_id: int = 1) -> None:
         super().__init__(trio, name, rack, start_id)

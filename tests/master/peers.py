@@ -75,6 +75,8 @@ class Held:
 class ScriptedServer:
     """One chunkserver; `run` beats in a thread of its own until `stop`."""
 
+    host = "127.0.0.1"
+
     def __init__(self, trio: Trio, name: str, rack: str, start_id: int = 1) -> None:
         self.name = name
         self.rack = rack
@@ -132,7 +134,7 @@ class ScriptedServer:
         request = RegisterServer(
             self.name,
             self.server_id,
-            "127.0.0.1",
+            self.host,
             7000 + self.disk_id,
             self.rack,
             self.name,

@@ -14,6 +14,7 @@ from test_chunks import put
 from trio import CALL_S, Client, wait_until
 
 from gfs_ha.chunk.ticket_errands import TicketErrands
+from gfs_ha.config import ENCRYPT, NONE
 from gfs_ha.errors import GfsError
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.limits import DEAD_MIN_S, MIB, TICKET_LIFE_S
@@ -231,7 +232,7 @@ def test_who_asks_for_tickets_gets_those_that_are_his(
         assert len(answer.tickets) == count
         for server_id, ticket in answer.tickets:
             facts = with_id(servers, server_id).opened(ticket)
-            assert (facts.rights, facts.byte_limit) == (rights, limit)
+            assert (facts.rights, facts.byte_limit, facts.level) == (rights, limit, Level.ENCRYPT)
             assert facts.secret == answer.pass_.secret
 
     # A client: what it may read, what it claims, and nothing of what servers do among themselves.
@@ -267,6 +268,10 @@ def test_who_asks_for_tickets_gets_those_that_are_his(
     admin = trio.link("admin", "root")
     holds(ask(admin, wants(ChunkId(0), Right.LOG)), Right.LOG, 0, count=4)
     assert "InvalidArgument" in refusal(ask(admin, wants(tail, Right.LOG)))
+    desk = trio.servers[trio.leader()]._desk
+    desk.tickets._data = NONE  # As a configuration may say of chunks.
+    holds(ask(admin, wants(ChunkId(0), Right.LOG)), Right.LOG, 0, count=4)
+    desk.tickets._data = ENCRYPT
     both = wants(ChunkId(0), Right.LOG | Right.READ)
     assert "InvalidArgument" in refusal(ask(admin, both))
 

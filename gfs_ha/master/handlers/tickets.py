@@ -141,7 +141,7 @@ def _for_logs(
     found = [(one, view.server(one)) for one in dict.fromkeys(request.servers)]
     known = [(server_id, server.host) for server_id, server in found if server is not None]
     permit = Permit(_NO_CHUNK, Epoch(0, 0), Right.LOG, 0)
-    level = office.level(host for _, host in known)
+    level = office.log_level(host for _, host in known)
     return _given(office.begin(peer.name), [one for one, _ in known], permit, level)
 
 

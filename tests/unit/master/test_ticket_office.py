@@ -186,6 +186,22 @@ def test_the_level_follows_the_setting_and_the_hosts(
     assert house.office.level(hosts) == level
 
 
+@pytest.mark.parametrize(
+    ("data", "host", "level"),
+    [
+        (AUTO, "127.0.0.1", Level.NONE),
+        (NONE, "127.0.0.1", Level.NONE),
+        (ENCRYPT, "127.0.0.1", Level.ENCRYPT),
+        (INTEGRITY, "127.0.0.1", Level.INTEGRITY),
+        *((data, "10.0.0.1", Level.ENCRYPT) for data in (AUTO, NONE, INTEGRITY, ENCRYPT)),
+    ],
+)
+def test_log_lines_are_never_in_clear_beyond_one_machine(
+    data: str, host: str, level: Level
+) -> None:
+    assert House(data).office.log_level(one for one in (host, "localhost")) == level
+
+
 def test_a_chunk_that_is_sealed_is_read_to_its_end_and_no_further() -> None:
     house = House()
     house.beat()
