@@ -101,8 +101,8 @@ class SealedStream:
         self._level = level
         self._sent = self._taken = 0
         self._relays, self._keeps, self._asks = False, keeps, asks
-        if level is not Level.NONE:
-            self._out, self._in = out, into
+        # Never with the keys of the request before, whose counters are over.
+        self._out, self._in = (None, None) if level is Level.NONE else (out, into)
 
     def end(self) -> bool:
         """Speak in clear again; return whether all that came was taken."""

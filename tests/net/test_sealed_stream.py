@@ -77,6 +77,17 @@ def test_a_refusal_behind_the_first_record_is_none() -> None:
         heard(stream, at_once=False)
 
 
+def test_a_request_in_clear_is_not_sealed_with_the_keys_of_the_one_before() -> None:
+    """Its counters begin anew: one key would seal two records with the same."""
+    wire = Wire()
+    stream = asking(wire)
+    stream.send([b"x" * 24], patient)
+    del wire.sent[:]
+    stream.begin(Level.NONE, DOWN, UP)
+    stream.send([b"y" * 24], patient)
+    assert wire.sent == b"y" * 24 and not stream.speaks_records
+
+
 @pytest.mark.parametrize("level", SEALED)
 def test_what_was_sent_is_not_heard_by_who_sent_it(level: Level) -> None:
     wire = Wire()
