@@ -42,6 +42,7 @@ class Host:
     address: str
     home: Path
     namespace: str
+    rack: str = "default"
     supervisor: subprocess.Popen[bytes] | None = None
 
     @property
@@ -242,7 +243,7 @@ def inventory(lab: Lab, groups: dict[str, Sequence[Host]]) -> str:
     lines = []
     for group, hosts in groups.items():
         lines.append(f"[{group}]")
-        lines += [f"{host.name} ansible_host={host.address}" for host in hosts]
+        lines += [f"{one.name} ansible_host={one.address} gfs_rack={one.rack}" for one in hosts]
     lines += ["[all:vars]", "ansible_user=ops", "ansible_become=true"]
     lines += [f"ansible_ssh_private_key_file={lab.key}", f"ansible_ssh_common_args='{ssh}'"]
     return "\n".join([*lines, "ansible_python_interpreter=/usr/bin/python3", ""])

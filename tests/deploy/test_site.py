@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +10,7 @@ from pathlib import Path
 import pytest
 from lab import Host, Lab
 from lab_image import missing
-from playbooks import ROOT, Site
+from playbooks import Site, built_wheelhouse
 
 HOSTS = 3
 SIZE = 4 << 20
@@ -30,11 +28,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def wheelhouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("wheels")
-    build = str(ROOT / "deploy" / "packaging" / "build.py")
-    command = [sys.executable, build, "wheelhouse", "--out", str(place)]
-    subprocess.run(command, check=True, timeout=600)
-    return place / "wheelhouse"
+    return built_wheelhouse(tmp_path_factory.mktemp("wheels"))
 
 
 @pytest.fixture(scope="module")
