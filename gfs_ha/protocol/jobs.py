@@ -83,7 +83,7 @@ class JobRow(Word, frozen=True):
     phase: str
     server: str  # Whose chunks leave; empty: of no single one.
     disk_id: DiskId
-    share: float  # 0 to 1 of what is to be done.
+    share: float  # 0 to 1 of what is to be done; -1: nobody knows (yet).
     planned_bytes: int
     planned_moves: int
     moved_bytes: int

@@ -23,5 +23,8 @@ def seconds_text(seconds: float) -> str:
 
 
 def share_text(share: float, digits: int = 0) -> str:
-    """Return a share between 0 and 1 as `58 %`, or `58.3 %` with a digit after the point."""
-    return f"{share * 100:.{digits}f} %"
+    """Return a share between 0 and 1 as `58 %`, or `58.3 %` with a digit after the point.
+
+    One below 0, which nobody knows, is `? %`.
+    """
+    return "? %" if share < 0 else f"{share * 100:.{digits}f} %"

@@ -114,7 +114,7 @@ def bar_text(row: JobRow, columns: int) -> str:
     room = min(_BAR, columns - len(row.id) - len(words) - 5)
     if room < _LEAST_BAR:
         return f"{row.id} {words}"[:columns]
-    full = int(room * min(1.0, row.share))
+    full = int(room * min(1.0, max(0.0, row.share)))
     return f"{row.id} [{'=' * full}{' ' * (room - full)}] {words}"
 
 

@@ -30,6 +30,7 @@ from gfs_ha.protocol.jobs import (
     JOBS_PAGE_MAX,
     PAUSE,
     PAUSED,
+    REBALANCE,
     RESUME,
     RUNNING,
     ChangeJob,
@@ -130,7 +131,7 @@ def job_row(desk: Desk, view: View, number: int, job: Job) -> JobRow:
     reign = desk.leading()
     seen = JobLeft() if job.ended else reign.jobs.of(number)
     per_s = 0 if job.ended else reign.jobs.bytes_per_s(number)
-    left_bytes, left_moves = _left(job, seen)
+    left_bytes, left_moves = left_of(job, seen)
     return JobRow(
         id=job_id(job.kind, number),
         kind=job.kind,
@@ -160,20 +161,27 @@ def job_row(desk: Desk, view: View, number: int, job: Job) -> JobRow:
 
 
 def share_done(job: Job, left_bytes: int) -> float:
-    """Return how much of a job is done; 1 is only said of one that is done."""
+    """Return how much of a job is done; 1 is only said of one that is done, -1: nobody knows."""
     if job.phase == DONE:
         return 1.0
+    if left_bytes < 0 and job.moved_bytes and not job.ended:
+        return -1.0
     whole = job.moved_bytes + left_bytes if left_bytes >= 0 else job.planned_bytes
     return min(0.99, job.moved_bytes / whole) if whole else 0.0
 
 
-def _left(job: Job, seen: JobLeft) -> tuple[int, int]:
-    """Return what is left by the newest look, or as it was foreseen; -1: nobody knows."""
+def left_of(job: Job, seen: JobLeft) -> tuple[int, int]:
+    """Return what is left by the newest look, or as it was foreseen; -1: nobody knows.
+
+    What is left of a rebalance that has begun is seldom what was foreseen: a new leader that has
+    not looked yet says nothing of it.
+    """
     if job.phase == DONE:
         return 0, 0
     if seen.left_bytes >= 0:
         return seen.after(job.moved_bytes, job.moves)
-    if not job.planned_bytes:
+    begun = job.kind == REBALANCE and bool(job.moves) and not job.ended
+    if begun or not job.planned_bytes:
         return -1, -1
     left_bytes = max(0, job.planned_bytes - job.moved_bytes)
     return left_bytes, max(0, job.planned_moves - job.moves)

@@ -8,15 +8,18 @@ import pytest
 from fleet_house import Fleet
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from repair_house import LENGTH
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.master.handlers.jobs import left_of, share_done
 from gfs_ha.master.placement import HIGH_WATER
 from gfs_ha.master.planners import rebalance
 from gfs_ha.master.planners.balance import Balance, Disk, Movable, Spot
 from gfs_ha.master.planners.drain import plan_drain
 from gfs_ha.master.planners.events import size_text
 from gfs_ha.master.planners.fullness import Traffic, balance_of
+from gfs_ha.master.planners.job_book import JobLeft
 from gfs_ha.master.planners.rebalance import PAID_AHEAD_S, plan_rebalance
 from gfs_ha.master.planners.rebalance_ahead import Ahead
 from gfs_ha.master.planners.rebalance_end import in_use
@@ -35,6 +38,7 @@ from gfs_ha.protocol.jobs import (
     in_window,
     window_minutes,
 )
+from gfs_ha.protocol.measures import share_text
 
 RACKS = {1: "r1", 2: "r1", 3: "r2", 4: "r2", 5: "r3", 6: "r3"}
 
@@ -412,6 +416,24 @@ def test_a_new_leader_knows_what_is_left_only_once_it_has_heard_all() -> None:
     fleet.unheard = set()
     fleet.tick()
     assert shown(fleet, number)[1] > 0
+
+
+def test_a_new_leader_says_nothing_of_what_is_left_that_it_would_have_to_take_back() -> None:
+    fleet = uneven()
+    number = fleet.tables.do(
+        StartJob(REBALANCE, JobOptions(moves_max=4), planned_bytes=500 * LENGTH, planned_moves=500)
+    ).number
+    for _ in range(6):
+        fleet.tick()
+    job = fleet.job(number)
+    assert job.moves and left_of(job, JobLeft()) == (-1, -1)
+    assert share_done(job, -1) == -1.0 and share_text(-1.0) == "? %"
+    left_bytes, _ = left_of(job, fleet.cursors.jobs.of(number))
+    assert 0 < share_done(job, left_bytes) < 1
+    fleet.run(number)
+    assert left_of(fleet.job(number), JobLeft()) == (0, 0)
+    fresh = replace(job, moves=0, moved_bytes=0)
+    assert left_of(fresh, JobLeft()) == (500 * LENGTH, 500) and share_done(fresh, 1) == 0.0
 
 
 def test_the_time_that_a_job_waits_is_not_in_its_rate() -> None:
