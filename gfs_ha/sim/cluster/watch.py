@@ -33,6 +33,7 @@ from gfs_ha.protocol.jobs import DONE, RUNNING
 from gfs_ha.protocol.metadata import MEMORY, FinishChunk
 from gfs_ha.protocol.server_modes import IN_SERVICE
 from gfs_ha.sim.checkers import Violation
+from gfs_ha.sim.cluster.bay import Bay
 from gfs_ha.sim.cluster.economy import BAY_S, Economy
 from gfs_ha.sim.cluster.server import UNREAD_S, SimServer
 from gfs_ha.sim.cluster.truth import Truth, replicas_on
@@ -248,11 +249,25 @@ class Watch:
                 continue
             for chunk_id in replicas_on(bay.disk):
                 chunk = view.chunk(chunk_id)
-                if chunk is not None and self._truth.lies_on(bay.disk, chunk_id, chunk):
+                if chunk is None or not self._truth.lies_on(bay.disk, chunk_id, chunk):
+                    continue
+                if not self._lies_elsewhere(job.server_id, bay, (chunk_id, chunk)):
                     raise Violation(
                         f"emptied too early: job {number} is done, and {bay.name} still has"
                         f" chunk {chunk_id:#x}"
                     )
+
+    def _lies_elsewhere(self, server_id: ServerId, bay: Bay, known: tuple[ChunkId, Chunk]) -> bool:
+        """Return whether the copy that counts is one on another disk of the same server."""
+        chunk_id, chunk = known
+        counted = {one.disk_id for one in chunk.replicas if one.server_id == server_id}
+        return any(
+            other.disk_id in counted - {bay.disk_id}
+            and server.serves(other)
+            and self._truth.lies_on(other.disk, chunk_id, chunk)
+            for server in self._servers.values()
+            for other in server.bays
+        )
 
     def _check_copy_counts(self, view: View, command: ConfirmCopy) -> None:
         chunk = view.chunk(command.chunk_id)
