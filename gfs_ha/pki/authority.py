@@ -62,12 +62,14 @@ class Issued:
 
     certificate: PeerCertificate
     revoked: datetime | None
-    outdated: bool  # Signed by the authority before; it ends with the rotation.
+    outdated: bool  # Signed by an authority before; it ends with the rotation.
+    trusted: bool  # Signed by one that is trusted still: with others' nothing can be done.
 
     def in_use(self, issued: Iterable[Issued], now: datetime) -> bool:
         """Return whether its holder may depend on it: good, and none newer was issued to it."""
         return (
-            self.revoked is None
+            self.trusted
+            and self.revoked is None
             and self.certificate.expires > now
             and not any(self._followed_by(other) for other in issued)
         )
@@ -132,6 +134,7 @@ class Authority:
     def issued(self) -> list[Issued]:
         """Return all certificates that are kept, by name and then by end. Raises: ConfigError."""
         revoked = self._revoked()
+        trusted = {signer.id for signer in self._signers()}
         found: list[Issued] = []
         for path in sorted((self.directory / _ISSUED).glob("*.pem")):
             one = describe(load_certificate(files.read(path), path))
@@ -140,6 +143,7 @@ class Authority:
                     certificate=one,
                     revoked=revoked.get(one.authority, {}).get(one.serial),
                     outdated=one.authority != self.current.id,
+                    trusted=one.authority in trusted,
                 )
             )
         found.sort(key=lambda one: (str(one.certificate.name), one.certificate.expires))
@@ -162,7 +166,11 @@ class Authority:
             matching = _beginning(issued, wanted)
         if role is not None:
             matching = [one for one in matching if one.certificate.name.role is role]
-        good = [one for one in matching if one.revoked is None and one.certificate.expires > now]
+        good = [
+            one
+            for one in matching
+            if one.trusted and one.revoked is None and one.certificate.expires > now
+        ]
         if not good:
             why = "all of it are revoked or have run out" if matching else "never issued here"
             raise NotFound(f"no certificate of {wanted!r} to revoke: {why}; see tls status")

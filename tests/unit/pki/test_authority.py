@@ -193,6 +193,19 @@ def test_what_a_finish_left_undone_is_done_when_it_is_opened_next(authority: Aut
         assert trusted.ids == {found.current.id}
 
 
+def test_what_an_authority_signed_that_is_gone_is_in_no_ones_way(authority: Authority) -> None:
+    issue(authority)
+    authority.rotate(NOW)
+    issue(authority)
+    authority.finish(NOW)
+    authority.revoke([one.certificate for one in authority.find("ann", None, NOW)], NOW)
+    authority.rotate(NOW)
+    assert authority.outdated(NOW) == []
+    assert not any(one.in_use(authority.issued(), NOW) for one in authority.issued())
+    with pytest.raises(NotFound, match="all of it are revoked or have run out"):
+        authority.find("ann", None, NOW)
+
+
 def test_the_number_of_kept_certificates_is_bounded(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
