@@ -12,6 +12,7 @@ from gfs_ha.cli.admin import disk_replace as disk_replace  # What the guide look
 from gfs_ha.cli.admin.disks import named_disks, short_name
 from gfs_ha.cli.admin.drain_plan import DrainPlan, least_eta_ms
 from gfs_ha.cli.admin.replace_steps import MissedThere, guide_of
+from gfs_ha.cli.admin.simulate import fills_table
 from gfs_ha.cli.document import report_document
 from gfs_ha.cli.explained.disk import explain_disk
 from gfs_ha.cli.render import render, text_of
@@ -400,6 +401,12 @@ def test_a_disk_is_explained_by_how_it_stands_and_what_would_change_that(
 
 def fill(name: str, bytes_in: int) -> FillRow:
     return FillRow(name, "r1", "stays", 100_000, 0.5, 0.5, bytes_in, 0)
+
+
+def test_a_plan_shows_no_share_of_a_server_without_room() -> None:
+    drained = FillRow("cs1", "r1", "is drained", 0, 1.0, 1.0, 0, 0)
+    shown = text_of(fills_table([drained, fill("cs2", 7)]), color=False, wide=False)
+    assert shown.split().count("-") == 2 and "100 %" not in shown and shown.count("50 %") == 2
 
 
 def test_what_stays_within_a_server_takes_its_time_too() -> None:

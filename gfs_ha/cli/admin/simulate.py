@@ -196,15 +196,15 @@ def _(report: PlacementSimulation, wide: bool) -> Group:
 
 
 def fills_table(rows: Iterable[FillRow]) -> Table:
-    """Return how full servers are, and would be then, as a table."""
+    """Return how full servers are, and would be then, as a table; `-`: no disk of it counts."""
     table = listing("Server", "Rack", "", ">Used", ">Then", ">Gets", ">Gives")
     for row in rows:
         table.add_row(
             row.name,
             row.rack,
             "" if row.fate == "stays" else row.fate,
-            share_text(row.used_before),
-            "-" if row.fate == "lost" else share_text(row.used_after),
+            share_text(row.used_before) if row.total_bytes else "-",
+            share_text(row.used_after) if row.total_bytes and row.fate != "lost" else "-",
             size_text(row.bytes_in) if row.bytes_in else "",
             size_text(row.bytes_out) if row.bytes_out else "",
         )
