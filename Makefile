@@ -90,8 +90,8 @@ test-slow: setup
 	GFS_TEST_SLOW=1 $(BIN)/python -m pytest tests/processes/test_orphans.py
 
 # Most tests wait for processes: two files at a time, each with processes and ports of its own.
-# Compiled before: where PYTHONDONTWRITEBYTECODE is set, each of some thousand daemons would compile
-# all of its modules itself (a master: 0.9 s of CPU instead of 0.5 s).
+# Compiled before: where PYTHONDONTWRITEBYTECODE is set, each of the many daemons would compile all
+# of its modules itself (a master: 0.9 s of CPU instead of 0.5 s).
 test: WORKERS ?= 2
 test: check
 	$(BIN)/python -m compileall -q gfs_ha tests benchmarks
