@@ -16,7 +16,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.ids import ChunkId, DiskId, ServerId, format_id
 from gfs_ha.master.placement import HIGH_WATER
 from gfs_ha.master.rules import breaks, faults
 
@@ -58,6 +58,11 @@ class Disk:
     def key(self) -> DiskKey:
         """Return which disk it is."""
         return self.server_id, self.disk_id
+
+    @property
+    def shown(self) -> str:
+        """Return the server's name, with the disk where it has several."""
+        return f"{self.name}:{format_id(self.disk_id)}" if self.several else self.name
 
     @property
     def settled(self) -> int:

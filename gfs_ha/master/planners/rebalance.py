@@ -289,7 +289,7 @@ class _Rebalance:
 
     def _why_outside(self, balance: Balance, outside: list[Disk]) -> str:
         """Return which disks stay outside the threshold, and why."""
-        named = ", ".join(f"{one.name} at {share_text(one.share, 1)}" for one in outside[:6])
+        named = ", ".join(f"{one.shown} at {share_text(one.share, 1)}" for one in outside[:6])
         more = f" and {len(outside) - 6} more" if len(outside) > 6 else ""
         reasons = [one.trouble for one in outside if one.trouble]
         reasons += [self._walk.usual_reason(one.key) for one in balance.sources()]

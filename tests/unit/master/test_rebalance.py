@@ -540,6 +540,19 @@ def test_moves_of_a_plan_name_disks_where_a_server_has_several() -> None:
     assert all(move.why.endswith("its server keeps it") for move in within)
 
 
+def test_a_job_that_ends_early_names_disks_where_a_server_has_several() -> None:
+    fleet = uneven()
+    disks = (EnrolledDisk(101, 1 << 40), EnrolledDisk(901, 1 << 40))
+    fleet.tables.do(EnrollServer("cs1", 0, "127.0.0.1", 7301, "r1", "h1", 2, 1, disks))
+    fleet.empty_disks = {1: 901}
+    fleet.suspect = {1, 3, 5}  # Who holds everything neither gives nor takes.
+    number = fleet.begin()
+    for _ in range(120):
+        fleet.tick()
+    error = fleet.job(number).last_error
+    assert "cs1:0x65 at 66.7 %" in error and "cs3 at 66.7 %" in error
+
+
 def test_several_disks_of_a_server_are_as_full_as_each_other_too() -> None:
     place = ("cs1", "r1", "h1")
     full = Disk(ServerId(1), DiskId(101), *place, 100 * LENGTH, 90 * LENGTH)
