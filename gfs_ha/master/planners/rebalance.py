@@ -83,7 +83,8 @@ class _Rebalance:
         if not waits and balance.outside() and self._now_s >= walk.rest_until_s:
             waits = self._begin(balance, load, (traffic, limits))
         under_way = traffic.moves + len(self._made.proposals)
-        waits = waits or ("" if under_way or not traffic.unfreed else UNFREED)
+        if not waits and traffic.unfreed and not under_way and not self._paced():
+            waits = UNFREED
         if unsettled:
             self._tell_as_before(waits)
         else:
@@ -171,7 +172,12 @@ class _Rebalance:
             return True
         if traffic.moves + len(self._made.proposals) >= most:
             return True
-        return bool(options.bytes_per_s) and self._walk.paid_until_s > self._now_s + PAID_AHEAD_S
+        return self._paced(PAID_AHEAD_S)
+
+    def _paced(self, ahead_s: float = 0.0) -> bool:
+        """Return whether the limit of the job allows for no more until so far ahead."""
+        limit = self._job.options.bytes_per_s
+        return bool(limit) and self._walk.paid_until_s > self._now_s + ahead_s
 
     def _from(self, balance: Balance, source: Disk, load: Load, rows: int) -> tuple[int, bool]:
         """Begin one move off a disk. Returns (rows that were looked at, whether one was begun)."""

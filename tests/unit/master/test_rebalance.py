@@ -196,6 +196,17 @@ def test_a_job_takes_the_bandwidth_that_it_may_have() -> None:
     assert 400 <= fleet.cursors.jobs.bytes_per_s(number) <= 600
 
 
+def test_a_job_that_its_limit_holds_back_does_not_wait_for_deletions() -> None:
+    fleet = uneven()
+    fleet.deaf = {1, 3, 5}  # They make room for nobody's copies.
+    number = fleet.begin(bytes_per_s=LENGTH // 10)
+    for _ in range(60):
+        fleet.tick()
+        if fleet.job(number).moves:
+            assert fleet.cursors.jobs.of(number).waits == ""
+    assert fleet.job(number).moves >= 5
+
+
 def test_small_chunks_do_not_make_a_rebalance_slower_than_it_may_be() -> None:
     fleet = uneven()
     fleet.begin(bytes_per_s=40 * LENGTH)
