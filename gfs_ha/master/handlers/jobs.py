@@ -129,7 +129,7 @@ def _change(desk: Desk, request: ChangeJob, slot: Slot, tries: int) -> None:
 def job_row(desk: Desk, view: View, number: int, job: Job) -> JobRow:
     """Return a job as operators see it."""
     reign = desk.leading()
-    seen = JobLeft() if job.ended else reign.jobs.of(number)
+    seen = JobLeft() if job.ended else reign.jobs.seen(number, job.phase == RUNNING)
     per_s = 0 if job.ended else reign.jobs.bytes_per_s(number)
     left_bytes, left_moves = left_of(job, seen)
     return JobRow(

@@ -43,6 +43,9 @@ class JobLeft:
         return left_bytes, left_moves
 
 
+NOT_LOOKED_AT = JobLeft(waits="the leader looks first at what there is to do")
+
+
 @dataclass(slots=True)
 class JobBook:
     """What is known of the jobs that run, by number. What it holds is only replaced."""
@@ -58,6 +61,14 @@ class JobBook:
     def of(self, number: int) -> JobLeft:
         """Return how a job stands."""
         return self.left.get(number, JobLeft())
+
+    def seen(self, number: int, running: bool) -> JobLeft:
+        """Return how a job stands, as reports tell it.
+
+        Of one that was begun a moment ago, or under a new leader, nobody knows what blocks it: it
+        waits for the look of its planner.
+        """
+        return self.left.get(number, NOT_LOOKED_AT if running else JobLeft())
 
     def note(self, now_s: float, done: dict[int, int], still: Set[int]) -> None:
         """Take how many bytes of each running job are done, with those of copies under way.

@@ -421,9 +421,12 @@ def test_what_is_left_stays_as_it_was_while_repair_fills_the_disks() -> None:
 def test_a_new_leader_knows_what_is_left_only_once_it_has_heard_all() -> None:
     fleet = uneven()
     number = fleet.begin(moves_max=1)
+    book = fleet.cursors.jobs
+    assert "looks first" in book.seen(number, running=True).waits
+    assert not book.seen(number, running=False).waits
     fleet.unheard = {2, 4}
     fleet.tick()
-    assert shown(fleet, number) == (0, -1)
+    assert shown(fleet, number) == (0, -1) and "cs2" in book.seen(number, running=True).waits
     fleet.unheard = set()
     fleet.tick()
     assert shown(fleet, number)[1] > 0
