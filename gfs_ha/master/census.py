@@ -7,10 +7,11 @@ keeps the result of its last whole round.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.limits import GOAL_MAX
 from gfs_ha.master.state.records import DEAD, SEALED, Chunk
 from gfs_ha.master.state.view import View
 
@@ -66,9 +67,12 @@ class Presence:
 
 @dataclass(slots=True)
 class Census:
-    """The chunks by goal and live copies, as of the last whole round. Empty before the first."""
+    """The chunks by goal and live copies, as of the last whole round. Empty before the first.
 
-    goals: dict[int, list[int]] = field(default_factory=dict)  # Counts as BUCKETS are ordered.
+    Counted are those with 0, 1, 2… copies, at last with GOAL_MAX and more.
+    """
+
+    goals: dict[int, list[int]] = field(default_factory=dict)
     _running: dict[int, list[int]] = field(default_factory=dict)
     _after: ChunkId = FIRST
 
@@ -77,8 +81,8 @@ class Census:
         page = view.chunks_after(self._after, limit)
         for chunk_id, chunk in page:
             if chunk.state != DEAD:
-                counts = self._running.setdefault(chunk.goal, [0] * len(BUCKETS))
-                counts[min(len(BUCKETS) - 1, presence.copies(chunk_id, chunk))] += 1
+                counts = self._running.setdefault(chunk.goal, [0] * (GOAL_MAX + 1))
+                counts[min(GOAL_MAX, presence.copies(chunk_id, chunk))] += 1
         if len(page) == limit:
             self._after = page[-1][0]
             return False
@@ -89,8 +93,14 @@ class Census:
     @property
     def result(self) -> dict[str, int]:
         """Return the chunks by live copies, whatever their goal."""
-        counts = self.goals.values()
+        counts = [bucketed(one) for one in self.goals.values()]
         return {name: sum(one[at] for one in counts) for at, name in enumerate(BUCKETS)}
+
+
+def bucketed(counts: Sequence[int]) -> tuple[int, ...]:
+    """Return counts by copies as BUCKETS are ordered: what has many is counted together."""
+    last = len(BUCKETS) - 1
+    return (*counts[:last], sum(counts[last:]))
 
 
 def under_goal(

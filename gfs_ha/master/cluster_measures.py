@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from gfs_ha.ids import ServerId
-from gfs_ha.master.census import BUCKETS
+from gfs_ha.master.census import BUCKETS, bucketed
 from gfs_ha.master.handlers.admin import health_of, server_rows
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.overview import lease_totals, repair_totals, server_totals
@@ -138,7 +138,7 @@ def see_cluster(desk: Desk) -> ClusterSeen | None:
             totals=totals,
             leases=leases,
             repair=repair,
-            goals=tuple((goal, tuple(counts)) for goal, counts in reign.census.goals.items()),
+            goals=tuple((goal, bucketed(counts)) for goal, counts in reign.census.goals.items()),
             jobs=sum(1 for _ in running_jobs(view)),
             health=health,
             under_count=under,

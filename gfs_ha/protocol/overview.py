@@ -38,10 +38,25 @@ class ServerTotals(Word, frozen=True):
 
 
 class GoalRow(Word, frozen=True):
-    """The chunks of one goal by how many of their copies can be read: 0, 1, 2, 3 and more."""
+    """The chunks of one goal by how many of their copies can be read: 0, 1, 2, 3 and more.
+
+    `copies`: the same up to the largest goal that there may be, and more; a leader of the release
+    before does not tell it.
+    """
 
     goal: int
     chunks: tuple[int, ...]
+    copies: tuple[int, ...] = ()
+
+    def by_copies(self, top: int) -> tuple[int, ...]:
+        """Return the chunks with 0, 1, 2… copies, at last those with `top` and more."""
+        told = self.copies or self.chunks
+        return (*told[:top], sum(told[top:]))
+
+    @property
+    def below(self) -> int:
+        """Return how many chunks have fewer copies than their goal, as far as that is told."""
+        return sum(self.copies[: self.goal] or self.chunks[: min(self.goal, len(COPIES) - 1)])
 
 
 class LeaseTotals(Word, frozen=True):

@@ -16,7 +16,7 @@ from gfs_ha.cli.live.frame import draw
 from gfs_ha.cli.live.history import POINTS_MAX, SERVER_POINTS, SERVERS_MAX, History
 from gfs_ha.cli.live.look import TABS, Look
 from gfs_ha.cli.live.sight import Looked, Sight
-from gfs_ha.cli.live.spans import length, plain
+from gfs_ha.cli.live.spans import PLAIN, WARN, length, plain
 from gfs_ha.cli.live.summary import cluster_pieces, disk_spans, summary
 from gfs_ha.protocol.events import EventItem
 from gfs_ha.protocol.live import GetLive
@@ -135,6 +135,24 @@ def test_chunks_of_a_silent_server_are_not_called_whole() -> None:
     whole = replace(report, overview=replace(overview, goals=goals))
     sight.take(Looked(scene.now_s, whole))
     assert "all whole" in text_of(Look(), sight, (80, 24), scene.now_s)
+
+
+def test_chunks_that_lack_one_of_six_copies_are_in_a_column_of_their_own() -> None:
+    scene = LiveScene()
+    report = scene.report(GetLive(limit=100))
+    three = GoalRow(3, (0, 0, 212, 1_904_118), (0, 0, 212, 1_904_118, 0, 0, 0, 0, 0))
+    six = GoalRow(6, (0, 0, 0, 1_000_000), (0, 0, 0, 0, 0, 29, 999_970, 0, 1))
+    overview = replace(report.overview, goals=(three, six), repair=RepairTotals())
+    lines = summary(report.status, overview, 80)
+    told = [plain(one).split() for one in lines]
+    at = next(at for at, words in enumerate(told) if words[:2] == ["chunks", "copies"])
+    assert told[at] == ["chunks", "copies", "0", "1", "2", "3", "4", "5", "6+"]
+    assert told[at + 1] == ["goal", "3", "0", "0", "212", "1,904,118", "0", "0", "0"]
+    assert told[at + 2] == ["goal", "6", "0", "0", "0", "0", "0", "29", "999,971"]
+    assert all(len(plain(one)) <= 80 for one in lines[at : at + 3])
+    styles = {text.strip(): style for text, style in lines[at + 2]}
+    assert (styles["29"], styles["999,971"]) == (WARN, PLAIN)
+    assert any("241 below their goal" in plain(one) for one in lines)
 
 
 def test_a_terminal_that_is_too_small_says_so() -> None:

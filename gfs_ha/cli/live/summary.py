@@ -263,21 +263,28 @@ def _side_by_side(
 
 
 def matrix_lines(goals: Sequence[GoalRow]) -> list[Line]:
-    """Return the chunks by goal and copies, one goal a line; what lacks copies is coloured."""
+    """Return the chunks by goal and copies, one goal a line; what lacks copies is coloured.
+
+    There are columns up to the largest goal, so that what lacks one copy is in one of its own.
+    """
     if not goals:
         return [line(("being counted", FAINT))]
+    told = all(row.copies for row in goals)
+    top = max(len(COPIES) - 1, *(row.goal for row in goals)) if told else len(COPIES) - 1
+    titles = [str(at) if at < top else f"{top}+" for at in range(top + 1)]
+    rows = [row.by_copies(top) for row in goals]
     widths = [
-        max(len(title), *(len(count_text(row.chunks[at])) for row in goals))
-        for at, title in enumerate(COPIES)
+        max(len(title), *(len(count_text(row[at])) for row in rows))
+        for at, title in enumerate(titles)
     ]
-    head = [fit(title, width, right=True) for title, width in zip(COPIES, widths, strict=True)]
+    head = [fit(title, width, right=True) for title, width in zip(titles, widths, strict=True)]
     lines = [line("copies   ", ("  ".join(head), FAINT))]
-    for row in goals:
-        spans: list[str | Span] = [f"goal {row.goal:<4}"]
-        for at, count in enumerate(row.chunks):
-            style = FAINT if not count else BAD if not at else WARN if at < row.goal else PLAIN
-            if at == len(COPIES) - 1 and count:
-                style = PLAIN  # Of goals above three it cannot be told.
+    for one, row in zip(goals, rows, strict=True):
+        spans: list[str | Span] = [f"goal {one.goal:<4}"]
+        for at, count in enumerate(row):
+            style = FAINT if not count else BAD if not at else WARN if at < one.goal else PLAIN
+            if at == top and count:
+                style = PLAIN  # Of goals above that it is not told.
             spans += [(fit(count_text(count), widths[at], right=True), style), "  "]
         lines.append(line(*spans[:-1]))
     return lines
@@ -293,8 +300,7 @@ def _lease_piece(overview: Overview, word: str) -> Line:
 
 def below_goal(overview: Overview) -> int:
     """Return of how many chunks fewer copies can be read than are wanted."""
-    known = len(COPIES) - 1  # What has three or more cannot be told of a goal above that.
-    return sum(sum(row.chunks[: min(row.goal, known)]) for row in overview.goals)
+    return sum(row.below for row in overview.goals)
 
 
 def repair_piece(overview: Overview, word: str) -> Line:

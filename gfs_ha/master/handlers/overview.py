@@ -8,6 +8,7 @@ import msgspec
 
 from gfs_ha.ids import InodeId, ServerId
 from gfs_ha.limits import REPAIR_COPIES_MAX
+from gfs_ha.master.census import bucketed
 from gfs_ha.master.disk_room import room_of
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.jobs import job_row
@@ -51,7 +52,7 @@ def overview_of(desk: Desk, view: View) -> Overview:
         servers=server_totals(desk, view, servers),
         load=load,
         measured=measured,
-        goals=tuple(GoalRow(goal, tuple(chunks)) for goal, chunks in counts),
+        goals=tuple(GoalRow(goal, bucketed(chunks), tuple(chunks)) for goal, chunks in counts),
         leases=lease_totals(desk, view),
         repair=repair_totals(desk, view),
         jobs=len(running),

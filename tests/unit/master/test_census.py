@@ -100,3 +100,17 @@ def test_a_census_counts_in_steps_and_shows_its_last_whole_round() -> None:
         assert census.result == {"0": 0, "1": 0, "2": 2, "3+": 1}
         census.step(view, there, 100)
         assert census.result == {"0": 0, "1": 0, "2": 2, "3+": 1}
+
+
+def test_a_census_tells_five_copies_of_six_from_six() -> None:
+    tables = Tables()
+    for server in (5, 6):
+        tables.enroll(server)
+    session = tables.session()
+    tables.chunk(session, (1, 2, 3, 4, 5), goal=6)
+    tables.chunk(session, (1, 2, 3, 4, 5, 6), goal=6)
+    census = Census()
+    with tables.view() as view:
+        assert census.step(view, presence(view, ()), 100)
+    assert census.goals == {6: [0, 0, 0, 0, 0, 1, 1, 0, 0]}
+    assert census.result == {"0": 0, "1": 0, "2": 0, "3+": 2}
