@@ -11,18 +11,21 @@ import click
 
 from gfs_ha.cli import output
 from gfs_ha.cli.data.several import Several
+from gfs_ha.cli.local_options import (
+    capacities_of,
+    chunk_bytes_of,
+    directory_option,
+    racks_of,
+)
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.options import JSON, JSONL, NAME
 from gfs_ha.cli.session import Session, pass_session
-from gfs_ha.cli.units import size_text
 from gfs_ha.cli.verb import Family, Row, Verb
 from gfs_ha.errors import NotFound, UsageError
-from gfs_ha.limits import CHUNK_BYTES_MAX, CHUNK_BYTES_MIN
 from gfs_ha.local.cluster import RUNNING, START_TIMEOUT_S, LocalCluster
-from gfs_ha.strict_toml import parse_size
+from gfs_ha.local.shape import Growth
 
 _HERE = "gfs_ha.cli.local"
-_RACKS_MAX = 100  # As many as servers.
 
 local = Family(
     "local",
@@ -32,6 +35,7 @@ local = Family(
     eval "$(gfsctl local env)" && gfsctl ls /      # use it
     gfsctl local kill m1 -9 && gfsctl admin status  # lose a master
     gfsctl local start m1                          # and have it back
+    gfsctl local add                               # a chunkserver more
     gfsctl local down --wipe                       # remove it with its data
     """,
     rows={
@@ -40,19 +44,11 @@ local = Family(
         "status": Row(_HERE, "status", "Which processes live"),
         "kill": Row(_HERE, "kill", "Send a signal to processes"),
         "start": Row(_HERE, "start", "Start processes again"),
+        "add": Row(_HERE, "add", "Start further chunkservers"),
         "replace-master": Row(_HERE, "replace_master", "A new master for an old or dead one"),
         "env": Row(_HERE, "env", "Print the export of GFS_CONFIG"),
     },
 )
-
-
-def _directory(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        *("--dir", "directory"),
-        metavar="D",
-        envvar="GFS_LOCAL_DIR",
-        help="Where the cluster lies (default ~/.gfs-ha/local). [GFS_LOCAL_DIR]",
-    )(function)
 
 
 @click.command(
@@ -66,7 +62,7 @@ def _directory(function: Callable[..., Any]) -> Callable[..., Any]:
     eval "$(gfsctl local env)" && gfsctl ls /             # use it
     """,
 )
-@_directory
+@directory_option
 @click.option("--masters", type=int, help="How many masters (3).")
 @click.option("--chunkservers", type=int, help="How many chunkservers (4).")
 @click.option(
@@ -99,9 +95,9 @@ def up(
     report = cluster.up(
         masters=masters,
         chunkservers=chunkservers,
-        racks=_racks(racks),
-        chunk_bytes=_chunk_bytes(chunk_size),
-        capacities=_capacities(capacity),
+        racks=racks_of(racks),
+        chunk_bytes=chunk_bytes_of(chunk_size),
+        capacities=capacities_of(capacity),
         disks=disks,
         closed=True if tls is None and not cluster.complete else tls,
     )
@@ -132,7 +128,7 @@ def up(
     gfsctl local down --wipe    # and remove all data of it
     """,
 )
-@_directory
+@directory_option
 @click.option("--wipe", is_flag=True, help="Remove the cluster's data, too.")
 @pass_session
 def down(session: Session, directory: str | None, wipe: bool) -> None:
@@ -160,7 +156,7 @@ def down(session: Session, directory: str | None, wipe: bool) -> None:
     gfsctl local status -o json    # the same for programs
     """,
 )
-@_directory
+@directory_option
 @pass_session
 def status(session: Session, directory: str | None) -> None:
     """Show which processes live. Exit status 3 when there is no cluster."""
@@ -210,7 +206,7 @@ def status(session: Session, directory: str | None) -> None:
     """,
 )
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@_directory
+@directory_option
 @click.option("-9", "-KILL", "kill", is_flag=True, help="SIGKILL.")
 @click.option("-15", "-TERM", "term", is_flag=True, help="SIGTERM, as without any.")
 @click.option("-STOP", "stop", is_flag=True, help="SIGSTOP: it freezes.")
@@ -246,7 +242,7 @@ def kill(
     """,
 )
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
-@_directory
+@directory_option
 @pass_session
 def start(session: Session, names: tuple[str, ...], directory: str | None) -> None:
     """Start processes again; they serve their ports when this returns.
@@ -262,6 +258,51 @@ def start(session: Session, names: tuple[str, ...], directory: str | None) -> No
 
 
 @click.command(
+    cls=Verb,
+    examples="""
+    gfsctl local add                          # one chunkserver, on the rack that has the fewest
+    gfsctl local add --servers 2 --rack r3    # two, on a further rack
+    gfsctl local add --capacity 8GiB          # one with a bigger disk
+    gfsctl admin rebalance start              # has the new ones take their share
+    """,
+)
+@directory_option
+@click.option("--servers", metavar="N", type=int, default=1, help="How many chunkservers (1).")
+@click.option("--rack", metavar="R", help="Their rack (for each the one that has the fewest).")
+@click.option(
+    "--capacity", metavar="SIZE", help="Of each disk (as those that are there, in turns)."
+)
+@click.option("--disks", type=int, help="Data directories of each (as those that are there).")
+@pass_session
+def add(
+    session: Session,
+    directory: str | None,
+    servers: int,
+    rack: str | None,
+    capacity: str | None,
+    disks: int | None,
+) -> None:
+    """Start further chunkservers of a cluster that runs; they are live when this returns.
+
+    Exit status 3: there is no cluster; 4: too few of its masters run.
+    """
+    sizes = capacities_of(capacity)
+    if sizes is not None and len(sizes) > 1:
+        raise UsageError(f"--capacity {capacity!r}: one size for all that are added")
+    size = sizes[0] if sizes is not None else None
+    growth = Growth(servers=servers, rack=rack, capacity=size, disks=disks)
+    added = LocalCluster(directory).add(growth)
+    if session.options.output in (JSON, JSONL):
+        rows = [{"name": one.name, "rack": one.rack, "port": one.port} for one in added]
+        session.show_plain("LocalAdd", rows)
+    elif session.options.output == NAME:
+        output.write_lines(one.name for one in added)
+    else:
+        output.write_lines(f"{one.name} started on rack {one.rack}" for one in added)
+        output.write_lines(["to have them take their share: `gfsctl admin rebalance start`"])
+
+
+@click.command(
     "replace-master",
     cls=Verb,
     examples="""
@@ -269,7 +310,7 @@ def start(session: Session, names: tuple[str, ...], directory: str | None) -> No
     """,
 )
 @click.argument("old", metavar="OLD")
-@_directory
+@directory_option
 @pass_session
 def replace_master(session: Session, old: str, directory: str | None) -> None:
     """Start a new master on an empty directory and put it into the place of an old one.
@@ -295,7 +336,7 @@ def replace_master(session: Session, old: str, directory: str | None) -> None:
     eval "$(gfsctl local env)"    # gfsctl and the library find this cluster now
     """,
 )
-@_directory
+@directory_option
 @pass_session
 def env(session: Session, directory: str | None) -> None:
     """Print the export of GFS_CONFIG for a shell."""
@@ -349,40 +390,3 @@ def _signal(name: str) -> signals.Signals:
         return signals.Signals[f"SIG{name.upper().removeprefix('SIG')}"]
     except (KeyError, ValueError):
         raise UsageError(f"there is no signal {name!r}") from None
-
-
-def _racks(text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    if text.isdecimal():
-        if not 1 <= (count := int(text)) <= _RACKS_MAX:
-            raise UsageError(f"--racks {printable(text)}: 1 to {_RACKS_MAX} racks, or names: r1,r2")
-        return tuple(f"r{number}" for number in range(1, count + 1))
-    racks = tuple(rack.strip() for rack in text.split(","))
-    if not all(racks):
-        raise UsageError(f"--racks {text!r} names an empty rack; write r1,r2")
-    return racks
-
-
-def _capacities(text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    try:
-        return tuple(parse_size(one.strip()) for one in text.split(","))
-    except ValueError as error:
-        raise UsageError(f"--capacity {printable(text)}: {error}") from error
-
-
-def _chunk_bytes(text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        size = parse_size(text)
-    except ValueError as error:
-        raise UsageError(f"--chunk-size {printable(text)}: {error}") from error
-    if not CHUNK_BYTES_MIN <= size <= CHUNK_BYTES_MAX:
-        raise UsageError(
-            f"--chunk-size {printable(text)}: a chunk has {size_text(CHUNK_BYTES_MIN)} to "
-            f"{size_text(CHUNK_BYTES_MAX)}"
-        )
-    return size

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from gfs_ha import config
 from gfs_ha.errors import ConfigError, UsageError
-from gfs_ha.local.layout import HOST, Layout
+from gfs_ha.local.layout import Layout
+from gfs_ha.local.member_text import HOST
 from gfs_ha.pki import authority as authorities
 from gfs_ha.pki import files
 from gfs_ha.pki.certificates import describe, load_certificate, load_lists

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,6 @@ from gfs_ha.errors import (
 )
 from gfs_ha.local import certificates, launcher, processes
 from gfs_ha.local.layout import (
-    HOST,
     MASTER,
     Home,
     Layout,
@@ -30,10 +29,12 @@ from gfs_ha.local.layout import (
     read_member,
 )
 from gfs_ha.local.locking import locked
+from gfs_ha.local.member_text import HOST
 from gfs_ha.local.ports import choose_ports
 from gfs_ha.local.processes import Process
 from gfs_ha.local.ready import wait_serving
-from gfs_ha.local.replacing import replaced
+from gfs_ha.local.replacing import forget, replaced
+from gfs_ha.local.shape import Growth, check_majority, check_shape
 from gfs_ha.runtime import Runtime, ThreadedRuntime
 
 START_TIMEOUT_S = 30.0
@@ -133,7 +134,7 @@ class LocalCluster:
         plan.check()
         with self._locked(claim=True):
             if self.complete:
-                self._check_shape(given)
+                check_shape(self.directory, self._layout.plan(), given)
                 return self._start_stopped()
             return self._create(plan)
 
@@ -210,6 +211,35 @@ class LocalCluster:
             self._start((member,), bootstrap=False, wait=wait)
         return True
 
+    def add(self, growth: Growth) -> tuple[Member, ...]:
+        """Give the cluster further chunkservers; return them once the leader knows them as live.
+
+        What was broken off on the way is gone on with by `up`. Raises: NotFound when there is no
+        cluster; PreconditionFailed while too few masters run; UsageError for what cannot be;
+        PortTaken; DeadlineExceeded.
+        """
+        if not self.complete:
+            raise NotFound(
+                f"there is no cluster in {self.directory} yet; `gfsctl local up` makes one"
+            )
+        with self._locked():
+            members = self._layout.members()
+            running = {one.name for one in members if launcher.find(one.home) is not None}
+            check_majority(self.directory, members, running)
+            fresh = growth.newcomers(self._layout.plan(), members)
+            for left in reversed(range(_FIRST_START_TRIES)):
+                ports = choose_ports(HOST, 2 * len(fresh), self._runtime)
+                added = self._layout.lay_out_servers(fresh, ports)
+                certificates.certify(self._layout)
+                try:
+                    self._start(added, bootstrap=False, wait=True)
+                    break
+                except PortTaken:
+                    if not left:
+                        raise
+            self._wait_serving(added, self._timeout_s)
+        return added
+
     def replace_master(self, old: str) -> Iterator[str]:
         """Put a new master on an empty directory into the place of one, which may be dead.
 
@@ -218,7 +248,7 @@ class LocalCluster:
         """
         if self._layout.exists() and (gone := self._layout.replaced(old)):
             with self._locked():
-                self._forget(old)
+                forget(self._layout, old, self._runtime, STOP_GRACE_S)
             yield gone
             return
         if self.member(old).role != MASTER:
@@ -240,13 +270,6 @@ class LocalCluster:
             launcher.end_all((self.member(old).home,), self._runtime, STOP_GRACE_S)
             self._layout.put_in_place(old, new)
             yield f"{new.name} is in the configurations instead of {old}"
-
-    def _forget(self, old: str) -> None:
-        """Remove what is left of a master whose replacement was broken off at its very end."""
-        homes = [home for home in self._layout.homes() if home.name == old]
-        launcher.end_all(homes, self._runtime, STOP_GRACE_S)
-        for home in homes:
-            shutil.rmtree(home.directory)
 
     def wait_serving(self, timeout_s: float | None = None) -> None:
         """Wait until a leader serves and the chunkservers that run are live for it.
@@ -312,15 +335,6 @@ class LocalCluster:
                     raise processes.start_error(member.name, member.home.files)
 
         wait_serving(self.config_path, members, self._runtime, timeout_s, check)
-
-    def _check_shape(self, given: Mapping[str, object]) -> None:
-        have = self._layout.plan()
-        for key, value in given.items():
-            if value != getattr(have, key):
-                raise UsageError(
-                    f"the cluster in {self.directory} has {key} = {getattr(have, key)}, not "
-                    f"{value}; `gfsctl local down --wipe` removes it"
-                )
 
     def _start_stopped(self) -> UpReport:
         certificates.certify(self._layout)

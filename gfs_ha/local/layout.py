@@ -23,15 +23,22 @@ from pathlib import Path
 from gfs_ha import config
 from gfs_ha.errors import ConfigError, UsageError, WrongDirectory
 from gfs_ha.limits import CAPACITY_BYTES_MIN, MIB
+from gfs_ha.local.member_text import (
+    DATA_NAME,
+    HOST,
+    disks_text,
+    master_text,
+    metrics_text,
+    server_text,
+    with_master,
+)
 from gfs_ha.local.processes import ProcessFiles
 
-HOST = "127.0.0.1"
 CONFIG_NAME = "gfs.toml"
 MASTER = "master"
 CHUNKSERVER = "chunkserver"
 _COMPLETE_NAME = "complete"
 _LOCK_NAME = "lock"
-_DATA_NAME = "data"
 _HOME_NAMES = {MASTER: re.compile(r"m([0-9]{1,4})"), CHUNKSERVER: re.compile(r"cs([0-9]{1,4})")}
 _RACK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 DISKS_MAX = 16  # Of a server; they share one file system anyway.
@@ -108,7 +115,7 @@ class Home:
 
     @property
     def data(self) -> Path:
-        return self.directory / _DATA_NAME
+        return self.directory / DATA_NAME
 
     @property
     def files(self) -> ProcessFiles:
@@ -134,6 +141,16 @@ class Member:
     @property
     def name(self) -> str:
         return self.home.name
+
+
+@dataclass(frozen=True, slots=True)
+class Newcomer:
+    """A chunkserver that is to be laid out."""
+
+    name: str
+    rack: str
+    capacity: int  # Bytes of each disk; 0: all of it.
+    disks: int
 
 
 class Layout:
@@ -184,15 +201,26 @@ class Layout:
         watched = ports[2 * plan.masters + plan.chunkservers :]
         for index in range(plan.masters):
             name = f"m{index + 1}"
-            self._write_member(name, cluster + _master_text(name, watched[index]))
+            self._write_member(name, cluster + master_text(name, watched[index]))
         for index in range(plan.chunkservers):
-            name = f"cs{index + 1}"
             rack = plan.racks[index % len(plan.racks)]
             capacity = plan.capacities[index % len(plan.capacities)]
-            own = _server_text(name, ports[2 * plan.masters + index], rack)
-            own += _disks_text(plan.disks, capacity) + _metrics_text(watched[plan.masters + index])
-            self._write_member(name, cluster + own)
+            one = Newcomer(f"cs{index + 1}", rack, capacity, plan.disks)
+            own = (ports[2 * plan.masters + index], watched[plan.masters + index])
+            self._write_server(cluster, one, own)
         _replace(self.client_config, cluster)
+
+    def lay_out_servers(
+        self, servers: Sequence[Newcomer], ports: Sequence[int]
+    ) -> tuple[Member, ...]:
+        """Write the configurations of further chunkservers; over those that bear their names.
+
+        Args: `ports` are two for each: that for clients, that for who watches it.
+        """
+        cluster = self.client_config.read_text(encoding="utf-8")
+        for index, one in enumerate(servers):
+            self._write_server(cluster, one, ports[2 * index : 2 * index + 2])
+        return tuple(read_member(Home(self.directory / one.name)) for one in servers)
 
     def newcomer(self) -> Member | None:
         """Return the master that the clients' configuration does not name yet, if there is one."""
@@ -226,8 +254,8 @@ class Layout:
         """
         numbers = [int(home.name[1:]) for home in self.homes() if home.name[1:].isdigit()]
         name = f"m{max(numbers) + 1}"
-        text = _with_master(self.client_config.read_text(encoding="utf-8"), old, name, ports)
-        self._write_member(name, text + _master_text(name, ports[2]))
+        text = with_master(self.client_config.read_text(encoding="utf-8"), old, name, ports)
+        self._write_member(name, text + master_text(name, ports[2]))
         return read_member(Home(self.directory / name))
 
     def put_in_place(self, old: str, new: Member) -> None:
@@ -238,7 +266,7 @@ class Layout:
         for path in (*(home.config_path for home in self.homes()), self.client_config):
             text = path.read_text(encoding="utf-8")
             if path.parent.name != old:
-                _replace(path, _with_master(text, old, new.name, ports))
+                _replace(path, with_master(text, old, new.name, ports))
         shutil.rmtree(self.directory / old, ignore_errors=True)
 
     def plan(self) -> Plan:
@@ -280,6 +308,11 @@ class Layout:
         except OSError:
             pass  # Something lies in it that is not ours.
 
+    def _write_server(self, cluster: str, server: Newcomer, ports: Sequence[int]) -> None:
+        text = cluster + server_text(server.name, ports[0], server.rack)
+        text += disks_text(server.disks, server.capacity) + metrics_text(ports[1])
+        self._write_member(server.name, text)
+
     def _write_member(self, name: str, text: str) -> None:
         directory = self.directory / name
         directory.mkdir(exist_ok=True)
@@ -315,38 +348,6 @@ def _cluster_text(plan: Plan, cluster_id: str, ports: Sequence[int]) -> str:
         ]
     lines += ["", "[settings]", f"chunk_size = {plan.chunk_bytes}", ""]
     return "\n".join(lines)
-
-
-def _with_master(text: str, old: str, new: str, ports: Sequence[int]) -> str:
-    """Return a configuration with a new master in the place of an old one, if that is there."""
-    block = re.compile(
-        rf'name = "{old}"\nhost = "{re.escape(HOST)}"\nport = [0-9]+\nraft_port = [0-9]+\n'
-    )
-    fresh = f'name = "{new}"\nhost = "{HOST}"\nport = {ports[0]}\nraft_port = {ports[1]}\n'
-    return block.sub(fresh, text)
-
-
-def _master_text(name: str, watched: int) -> str:
-    own = f'\n[master]\nname = "{name}"\ndirectory = "{_DATA_NAME}"\n'
-    return own + _metrics_text(watched)
-
-
-def _metrics_text(port: int) -> str:
-    return f'\n[metrics]\nlisten = "{HOST}:{port}"\n'
-
-
-def _server_text(name: str, port: int, rack: str) -> str:
-    return f'\n[chunkserver]\nname = "{name}"\nlisten = "{HOST}:{port}"\nrack = "{rack}"\n'
-
-
-def _disks_text(count: int, capacity: int) -> str:
-    capped = f"capacity = {capacity}\n" if capacity else ""
-    if count == 1:
-        return f'directory = "{_DATA_NAME}"\n{capped}'
-    return "".join(
-        f'\n[[chunkserver.disks]]\ndirectory = "{_DATA_NAME}{number}"\n{capped}'
-        for number in range(1, count + 1)
-    )
 
 
 def _turns(values: Sequence[int]) -> tuple[int, ...]:

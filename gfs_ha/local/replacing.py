@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from gfs_ha import config, connect
-from gfs_ha.local.layout import Member
+from gfs_ha.local import launcher
+from gfs_ha.local.layout import Layout, Member
 from gfs_ha.runtime import Runtime
 
 
@@ -24,3 +26,11 @@ def replaced(
         elif not votes.get(new.name, False):
             # The old one is out already, by an earlier call or a recovery from one copy.
             yield from members.add(address)
+
+
+def forget(layout: Layout, old: str, runtime: Runtime, grace_s: float) -> None:
+    """Remove what is left of a master whose replacement was broken off at its very end."""
+    homes = [home for home in layout.homes() if home.name == old]
+    launcher.end_all(homes, runtime, grace_s)
+    for home in homes:
+        shutil.rmtree(home.directory)

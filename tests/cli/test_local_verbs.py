@@ -46,6 +46,7 @@ def local(directory: Path) -> Local:
 def test_the_life_of_a_local_cluster(local: Local, directory: Path) -> None:
     assert local("status").status == 3
     assert local("env").status == 3
+    assert local("add").status == 3
     assert local("kill", "m1").status == 3
 
     up = local("up", "--masters", "1", "--chunkservers", "2", "--chunk-size", "1MiB")
@@ -82,8 +83,13 @@ def test_the_life_of_a_local_cluster(local: Local, directory: Path) -> None:
     assert local("down").lines[0].startswith("nothing was running")
     assert (directory / "gfs.toml").exists()
     assert local("up").status == 0
+    more = local("up", "--chunkservers", "3")
+    assert more.status == 2 and f"`gfsctl local add --servers 1 --dir {directory}`" in more.err
+    added = local("add", "--rack", "r3", "--capacity", "1GiB")
+    assert added.status == 0 and added.lines[0] == "cs3 started on rack r3", added.err
+    _check_it_serves(directory, "cs3", rack="r3")
     wiped = local("down", "--wipe", "-o", "json")
-    assert wiped.json["items"][0]["stopped"] == ["m1", "cs1", "cs2"]
+    assert wiped.json["items"][0]["stopped"] == ["m1", "cs1", "cs2", "cs3"]
     assert not directory.exists()
     assert local("down", "--wipe").lines[0].startswith("there is no local cluster in")
 
@@ -103,6 +109,14 @@ def _check_it_is_closed(directory: Path) -> None:
             assert stat.S_IMODE(key.stat().st_mode) == 0o600
         if (directory / name / "tls").exists():
             assert stat.S_IMODE((directory / name / "tls").stat().st_mode) == 0o700
+
+
+def _check_it_serves(directory: Path, name: str, rack: str) -> None:
+    """Fail unless a server of a closed cluster has a certificate, and the leader knows it live."""
+    assert (directory / name / "tls").is_dir()
+    with gfs_ha.connect(directory / "gfs.toml") as cluster:
+        row = next(row for row in cluster.operations.servers().items if row.name == name)
+        assert (row.state, row.rack, row.disks[0].total_bytes) == ("live", rack, 1 << 30)
 
 
 def test_a_cluster_without_certificates_is_there_for_who_asks(
@@ -156,6 +170,8 @@ def _check_a_wrong_file_matters_to_its_own_process_only(local: Local, directory:
         ("kill", "m1", "-9", "-15"),
         ("kill", "m1", "-STOP", "-CONT"),
         ("up", "--chunkservers", "-1"),
+        ("add", "--capacity", "1GiB,2GiB"),
+        ("add", "--servers", "many"),
         ("kill", "m1", "--signal", "NONSENSE"),
         ("kill",),
     ],
@@ -167,3 +183,10 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
     assert ended.status == 2, ended.err
     assert ended.err.count("\n") == 1
     assert not directory.exists() or not any(directory.iterdir())
+
+
+def test_a_size_that_is_too_small_is_told_with_its_option(local: Local) -> None:
+    assert (
+        "--capacity 1GiB,60MiB: a disk has at least 64.0 MiB"
+        in local("up", "--capacity", "1GiB,60MiB").err
+    )

@@ -13,14 +13,24 @@ import msgspec
 import pytest
 from killing import wait_until
 
+import gfs_ha
 from gfs_ha import config
 from gfs_ha.chunk.slots.identity import Identity
-from gfs_ha.errors import ConfigError, GfsError, NotFound, PortTaken, UsageError, WrongDirectory
+from gfs_ha.errors import (
+    ConfigError,
+    GfsError,
+    NotFound,
+    PortTaken,
+    PreconditionFailed,
+    UsageError,
+    WrongDirectory,
+)
 from gfs_ha.local import cluster as cluster_module
 from gfs_ha.local import processes
 from gfs_ha.local.cluster import PAUSED, RUNNING, STOPPED, LocalCluster
 from gfs_ha.local.layout import CHUNKSERVER, MASTER, Layout, Plan
 from gfs_ha.local.ports import is_free
+from gfs_ha.local.shape import Growth
 from gfs_ha.runtime import Runtime, ThreadedRuntime
 
 pytestmark = pytest.mark.processes
@@ -157,7 +167,7 @@ def test_two_clusters_do_not_disturb_each_other(
 
 
 def test_a_cluster_of_another_shape_is_refused_and_left_as_it_is(small: LocalCluster) -> None:
-    for shape in ({"masters": 3}, {"chunkservers": 4}, {"chunk_bytes": 2 * MIB}):
+    for shape in ({"masters": 3}, {"chunkservers": 1}, {"chunk_bytes": 2 * MIB}):
         with pytest.raises(UsageError, match="local down --wipe"):
             small.up(**shape)  # type: ignore[arg-type]
     assert set(states(small).values()) == {RUNNING}
@@ -193,6 +203,38 @@ def test_a_port_that_is_taken_meanwhile_is_replaced_at_the_first_up(
         cluster.up(masters=1, chunkservers=1, chunk_bytes=MIB)
         assert len(chosen) == 2
         assert taken not in ports_of(cluster)
+
+
+def test_servers_that_are_added_are_live_and_take_files_and_a_taken_port_is_replaced(
+    small: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[tuple[int, ...]] = []
+    with socket.create_server((HOST, 0)) as rival:
+        taken = rival.getsockname()[1]
+
+        def choose(host: str, count: int, runtime: Runtime) -> tuple[int, ...]:
+            ports = real(host, count, runtime)
+            chosen.append(ports if chosen else (*ports[:2], taken, ports[3]))
+            return chosen[-1]
+
+        real = cluster_module.choose_ports
+        monkeypatch.setattr(cluster_module, "choose_ports", choose)
+        added = small.add(Growth(servers=2, rack="r9"))
+        assert [(one.name, one.rack) for one in added] == [("cs3", "r9"), ("cs4", "r9")]
+        assert len(chosen) == 2 and taken not in ports_of(small)
+    assert set(states(small).values()) == {RUNNING}
+    with gfs_ha.connect(small.config_path) as fs:
+        rows = fs.operations.servers().items
+        there = {row.name: row.state for row in rows}
+        assert there == dict.fromkeys(("cs1", "cs2", "cs3", "cs4"), "live")
+        fs.write_bytes("/f", b"x" * MIB)
+        small.kill("cs1", signal.SIGKILL)
+        small.kill("cs2", signal.SIGKILL)
+        assert fs.read_bytes("/f") == b"x" * MIB, "of three copies one is on a new server"
+    small.down()
+    with pytest.raises(PreconditionFailed, match="0 of 1 masters run"):
+        small.add(Growth())
+    assert small.up().started == ("m1", "cs1", "cs2", "cs3", "cs4")
 
 
 def test_a_taken_port_of_a_process_that_had_it_is_named(small: LocalCluster) -> None:

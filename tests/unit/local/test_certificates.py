@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from gfs_ha.local.certificates import certify, forget
-from gfs_ha.local.layout import HOST, Layout, Plan
+from gfs_ha.local.layout import Layout, Plan
+from gfs_ha.local.member_text import HOST
 from gfs_ha.net.tls import Credentials
 from gfs_ha.pki import authority as authorities
 from gfs_ha.pki import files

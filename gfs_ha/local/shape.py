@@ -1,0 +1,68 @@
+"""What a local cluster consists of: compared with what is asked for, and grown by chunkservers."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gfs_ha.errors import PreconditionFailed, UsageError
+from gfs_ha.local.layout import CHUNKSERVER, MASTER, Member, Newcomer, Plan
+
+
+def check_shape(directory: Path, have: Plan, given: Mapping[str, object]) -> None:
+    """Raises: UsageError when a cluster is another one than what is asked for."""
+    for key, value in given.items():
+        if value == (is_so := getattr(have, key)):
+            continue
+        where = f"the cluster in {directory} has {key} = {is_so}, not {value}"
+        if key == "chunkservers" and isinstance(value, int) and value > is_so:
+            more = value - is_so
+            raise UsageError(f"{where}; `gfsctl local add --servers {more} --dir {directory}`")
+        raise UsageError(f"{where}; `gfsctl local down --wipe --dir {directory}` removes it")
+
+
+def check_majority(directory: Path, members: Sequence[Member], running: Container[str]) -> None:
+    """Raises: PreconditionFailed when so few of the masters run that none of them can lead."""
+    masters = [member.name for member in members if member.role == MASTER]
+    count = sum(name in running for name in masters)
+    if count <= len(masters) // 2:
+        raise PreconditionFailed(
+            f"{count} of {len(masters)} masters run, so nobody takes a chunkserver in;"
+            f" first `gfsctl local up --dir {directory}`"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """Chunkservers that are to be added. None means: as those that are there."""
+
+    servers: int = 1
+    rack: str | None = None  # Of all of them; else each goes to the rack that has the fewest.
+    capacity: int | None = None  # Of each disk; 0: all of it.
+    disks: int | None = None  # Data directories of each.
+
+    def newcomers(self, have: Plan, members: Sequence[Member]) -> tuple[Newcomer, ...]:
+        """Return them by name; numbers go up. Raises: UsageError for what cannot be."""
+        if self.servers < 1:
+            raise UsageError(f"--servers {self.servers}: add at least 1 chunkserver")
+        there = [member for member in members if member.role == CHUNKSERVER]
+        count = len(there)
+        racks = have.racks or Plan().racks
+        grown = replace(
+            have,
+            chunkservers=count + self.servers,
+            racks=racks if self.rack is None else tuple(dict.fromkeys((*racks, self.rack))),
+            capacities=have.capacities if self.capacity is None else (self.capacity,),
+            disks=have.disks if self.disks is None else self.disks,
+        )
+        grown.check()
+        used = [member.rack for member in there]
+        first = max((int(member.name.removeprefix("cs")) for member in there), default=0) + 1
+        found = []
+        for index in range(self.servers):
+            rack = self.rack if self.rack is not None else min(racks, key=used.count)
+            used.append(rack)
+            capacity = grown.capacities[(count + index) % len(grown.capacities)]
+            found.append(Newcomer(f"cs{first + index}", rack, capacity, grown.disks))
+        return tuple(found)
