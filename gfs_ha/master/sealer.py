@@ -174,14 +174,24 @@ class Sealer:
             self._advance(attempt)
 
     def answered(
-        self, server_id: ServerId, answer: FenceAnswer | ProofAnswer | OrderFailed
+        self,
+        server_id: ServerId,
+        start_id: StartId,
+        answer: FenceAnswer | ProofAnswer | OrderFailed,
     ) -> None:
-        """Take the answer of a replica to a fence or prove order."""
+        """Take the answer of a replica to a fence or prove order.
+
+        Args: `start_id` of who says it. One that has started again since had other disks, perhaps.
+        """
         attempt = self._attempts.get(answer.chunk_id)
         kind = kind_of(answer)
         if attempt is None or answer.order_index != attempt.chunk.begin_index:
             self._reign.orders.answered(server_id, answer.chunk_id, kind, answer.order_index)
             return
+        with self._kv.read() as reader:
+            server = View(reader).server(server_id)
+        if server is None or server.start_id != start_id:
+            return  # It is asked again.
         if isinstance(answer, ProofAnswer):
             attempt.proofs[server_id] = answer
         elif isinstance(answer, FenceAnswer) or kind == FENCE:

@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 from peers import Held, ScriptedServer
 from test_chunks import allocate, push
-from trio import Client, wait_until
+from trio import Client, Trio, wait_until
 
+from gfs_ha.errors import UnknownReplica
+from gfs_ha.ids import ANY_DISK, ChunkId, DiskId, StartId
 from gfs_ha.master import sealer
+from gfs_ha.protocol.codec import failure
+from gfs_ha.protocol.control import DiskFacts, OrderFailed
 from gfs_ha.protocol.metadata import SealChunk
-from gfs_ha.protocol.reports import GetChunks
+from gfs_ha.protocol.reports import ChunkRow, GetChunks
+
+
+class TwoDisks(ScriptedServer):
+    """One of two disks may not be mounted while it runs."""
+
+    unmounted = ANY_DISK
+
+    def disks(self) -> tuple[DiskFacts, ...]:
+        (first,) = super().disks()
+        both = (first, structs.replace(first, disk_id=DiskId(first.disk_id + 1000)))
+        return tuple(one for one in both if one.disk_id != self.unmounted)
+
+    def start_again(self, unmounted: DiskId = ANY_DISK) -> None:
+        before = self.registrations
+        self.unmounted = unmounted
+        self.start_id = StartId(self.start_id + 1)
+        wait_until(lambda: self.registrations > before, f"{self.name} registers")
+
+
+def row_of(client: Client, chunk_id: ChunkId) -> ChunkRow:
+    (found,) = [one for one in client.ask(GetChunks()).items if one.chunk_id == chunk_id]
+    return found
 
 
 def test_a_server_that_knew_nothing_is_asked_again_while_another_one_is_away(
@@ -28,3 +55,41 @@ def test_a_server_that_knew_nothing_is_asked_again_while_another_one_is_away(
         lambda: [row for row in client.ask(GetChunks()).items if row.state == "sealed"], "the seal"
     )
     assert (sealed[0].length, sealed[0].copies) == (100, 1)
+
+
+def test_the_word_of_a_start_that_is_over_seals_nothing(
+    monkeypatch: pytest.MonkeyPatch, trio: Trio, client: Client
+) -> None:
+    monkeypatch.setattr(sealer, "ASK_AGAIN_S", 60.0)  # Only its new start has it asked again.
+    servers = [TwoDisks(trio, f"cs{at}", f"r{at}").start() for at in (1, 2, 3)]
+    chunk = wait_until(
+        lambda: len((made := allocate(client)).replicas) == 3 and made, "three servers"
+    )
+    first, _, third = chain = push(servers, chunk, 100)
+    for server, place in zip(chain, chunk.replicas, strict=True):
+        del server.replicas[chunk.chunk_id]
+        server.start_id = StartId(server.start_id + 10 * server.server_id)  # No two are alike.
+        server.start_again(unmounted=place.disk_id)
+    third.deaf = True
+    client.post(client.asked(SealChunk(chunk.chunk_id, failed=(third.server_id,))))
+    wait_until(lambda: "bring them back" in row_of(client, chunk.chunk_id).blocked, "the block")
+
+    first.deaf = True  # It has its disk again, and is slow to say so.
+    first.replicas[chunk.chunk_id] = Held(chunk.birth, 100)
+    first.start_again()
+    desk = trio.servers[trio.leader()]._desk
+    known = desk.sealing()._attempts[chunk.chunk_id]
+    wait_until(lambda: first.start_id in known.chunk.starts.values(), "its start to be known")
+    unknown = failure(UnknownReplica("no such chunk here"))
+    late = OrderFailed(chunk.chunk_id, known.chunk.begin_index, "fence", unknown)
+    before = StartId(first.start_id - 1)
+    desk.post_quietly(lambda: desk.sealing().answered(first.server_id, before, late))
+    third.deaf = False
+    wait_until(lambda: chunk.chunk_id in third.replicas, "the word of the third")
+    said = third.beats
+    wait_until(lambda: third.beats > said + 1, "it to be heard")
+    first.deaf = False
+    found = wait_until(
+        lambda: (row := row_of(client, chunk.chunk_id)).state == "sealed" and row, "the seal"
+    )
+    assert (found.length, found.copies) == (100, 1)

@@ -233,7 +233,7 @@ def _recognise(desk: Desk, reign: Reign, request: Heartbeat) -> bool:
 def _take_answer(desk: Desk, reign: Reign, beat: Heartbeat, answer: OrderAnswer) -> None:
     server_id = beat.server_id
     if isinstance(answer, FenceAnswer | ProofAnswer):
-        desk.sealing().answered(server_id, answer)
+        desk.sealing().answered(server_id, beat.start_id, answer)
     elif isinstance(answer, OrderFailed):
         if reign.observed.trouble(answer.chunk_id, server_id, answer.failure.message):
             logger.warning(
@@ -248,7 +248,7 @@ def _take_answer(desk: Desk, reign: Reign, beat: Heartbeat, answer: OrderAnswer)
         if answer.kind == CREATE:
             desk.opening().answered(server_id, answer)
         elif answer.kind in (FENCE, PROVE):
-            desk.sealing().answered(server_id, answer)
+            desk.sealing().answered(server_id, beat.start_id, answer)
         elif answer.kind == COMPARE and is_conclusive(answer):
             # It is gone, or another chunk's; what is still there is listed with the next heartbeat.
             reign.orders.answered(server_id, answer.chunk_id, answer.kind, answer.order_index)
