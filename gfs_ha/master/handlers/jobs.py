@@ -132,6 +132,7 @@ def job_row(desk: Desk, view: View, number: int, job: Job) -> JobRow:
     seen = JobLeft() if job.ended else reign.jobs.seen(number, job.phase == RUNNING)
     per_s = 0 if job.ended else reign.jobs.bytes_per_s(number)
     left_bytes, left_moves = left_of(job, seen)
+    pace = seen.pace(per_s, job.options.bytes_per_s)
     return JobRow(
         id=job_id(job.kind, number),
         kind=job.kind,
@@ -146,7 +147,7 @@ def job_row(desk: Desk, view: View, number: int, job: Job) -> JobRow:
         left_bytes=left_bytes,
         left_moves=left_moves,
         bytes_per_s=per_s,
-        eta_ms=-1 if seen.blocked or seen.waits else _eta_ms(job, left_bytes, per_s),
+        eta_ms=-1 if seen.blocked or seen.waits else _eta_ms(job, left_bytes, pace),
         made_ns=job.made_wall_ns,
         ended_ns=job.ended_wall_ns,
         asked_by=job.asked_by,

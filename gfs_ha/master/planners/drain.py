@@ -55,6 +55,7 @@ LATE = "without a copy that counts: deleted once there are enough others"
 UNSURE = "copied elsewhere: deleted once those servers have been heard for a while"
 REPAIRED = "made anew from other copies"
 TURN = "waiting for their turn"
+PACED = "held back by the limit of the job"
 
 
 def plan_drain(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
@@ -96,6 +97,7 @@ def _tell(view: View, seen: Seen, cursors: Cursors, jobs: list[tuple[int, Job]])
                     blockers=found.blockers(walks.paths.found),
                     moved_bytes=found.moved_bytes,
                     moves=found.moves,
+                    paced=walks.of(number).paid_until_s > seen.now_s,
                 ),
             )
 
@@ -116,21 +118,26 @@ class _Drain:
         }
         self._vain = 0
         self._walk = JobWalk()
+        self._begins = True  # Else it only looks.
 
     def go_on(self, walk: JobWalk, limits: PlanLimits) -> None:
         """Look at the next places, and end the job when there are none."""
         self._walk = walk
-        if self._scene.seen.now_s < walk.rest_until_s or self._paid_ahead():
+        if self._scene.seen.now_s < walk.rest_until_s:
             return
+        if not self._paid_ahead():
+            self._move_on(walk, limits)
+        if self._paid_ahead():
+            self._survey(walk, limits)
+
+    def _move_on(self, walk: JobWalk, limits: PlanLimits) -> None:
         if self._state == GONE:
             self._say(DIED)
         elif self._disk_lost():
             self._say(DISK_BROKEN if self._disk_failed() else DISK_LEFT)
         if walk.after is None:
             walk.running.moved_bytes, walk.running.moves = self._job.moved_bytes, self._job.moves
-        start = walk.after or (self._job.disk_id, ChunkId(0))
-        page = self._view.replicas_of(self._server_id, start, limits.rows)
-        here = [one for one in page if self._job.disk_id in (0, one[0])]
+        here, last = self._page(walk.after, limits.rows)
         before = len(self._made.proposals)
         for disk_id, chunk_id in here:
             begun = len(self._made.proposals) - before
@@ -139,12 +146,41 @@ class _Drain:
             walk.after = (disk_id, chunk_id)
             self._place(walk.running, disk_id, chunk_id)
         else:
-            if len(page) < limits.rows or len(here) < len(page):
+            if last:
                 self._end_round(walk, before)
         walk.began += len(self._made.proposals) - before
         if self._forgotten:
             forgotten = tuple(self._forgotten[: limits.items])
             self._made.proposals.append(ForgetPlaces(self._server_id, forgotten))
+
+    def _survey(self, walk: JobWalk, limits: PlanLimits) -> None:
+        """Look at the next places, and begin nothing.
+
+        What a limit holds back goes around once in a long time; what blocks it, and how much is
+        left, is told all the same.
+        """
+        if self._scene.seen.now_s < walk.survey_rest_until_s:
+            return
+        self._begins = False
+        if walk.survey_after is None:
+            walk.survey.moved_bytes, walk.survey.moves = self._job.moved_bytes, self._job.moves
+        here, last = self._page(walk.survey_after, limits.rows)
+        for disk_id, chunk_id in here:
+            if self._vain >= _VAIN_MAX:
+                return
+            walk.survey_after = (disk_id, chunk_id)
+            self._place(walk.survey, disk_id, chunk_id)
+        if last:
+            walk.end_survey(self._scene.seen.now_s)
+
+    def _page(
+        self, after: tuple[DiskId, ChunkId] | None, rows: int
+    ) -> tuple[list[tuple[DiskId, ChunkId]], bool]:
+        """Return the next places of the job, and whether there are no more."""
+        start = after or (self._job.disk_id, ChunkId(0))
+        page = self._view.replicas_of(self._server_id, start, rows)
+        here = [one for one in page if self._job.disk_id in (0, one[0])]
+        return here, len(page) < rows or len(here) < len(page)
 
     def _end_round(self, walk: JobWalk, before: int) -> None:
         walk.began += len(self._made.proposals) > before
@@ -210,7 +246,7 @@ class _Drain:
         if isinstance(outcome, Blocked):
             found.block(outcome)
             return
-        found.moving += outcome == MOVING
+        found.moving += outcome in (MOVING, PACED)
         found.waits[outcome] += 1
 
     def _unsealed(self, chunk_id: ChunkId, chunk: Chunk) -> str | Blocked:
@@ -234,8 +270,9 @@ class _Drain:
             if order.server_id == server_id and order.disk_id:
                 return MOVING  # To another disk of the server.
             if order.server_id == server_id:
-                ended = EndCopy(chunk_id, server_id, order.order_index, LEAVES)
-                self._made.proposals.append(ended)
+                if self._begins:
+                    ended = EndCopy(chunk_id, server_id, order.order_index, LEAVES)
+                    self._made.proposals.append(ended)
                 return DELETED
         good = scene.good(chunk_id, chunk)
         others = [one for one in good if not scene.leaves(chunk, one)]
@@ -283,9 +320,7 @@ class _Drain:
         if not sources or not load.free(sources[0], chunk.length):
             self._vain += 1
             return TURN
-        self._propose(chunk_id, chunk, best)
-        load.add(best.server_id, sources[0], chunk.length)
-        return MOVING
+        return self._propose(chunk_id, chunk, best, sources[0])
 
     def _move_within(self, chunk_id: ChunkId, chunk: Chunk) -> str:
         """Propose that the server has its copy on another of its disks; empty: it has no room.
@@ -302,16 +337,19 @@ class _Drain:
         if not load.free(own, chunk.length):
             self._vain += 1
             return TURN
-        self._propose(chunk_id, chunk, here)
-        load.add(own, own, chunk.length)
-        return MOVING
+        return self._propose(chunk_id, chunk, here, own)
 
-    def _propose(self, chunk_id: ChunkId, chunk: Chunk, target: Candidate) -> None:
+    def _propose(self, chunk_id: ChunkId, chunk: Chunk, target: Candidate, source: ServerId) -> str:
+        """Propose a move, if any is begun now; return what is waited for."""
+        if not self._begins:
+            return PACED
         seen = len(chunk.holders) + len(chunk.copying)
         where = (chunk.sealed_index, target.server_id, target.disk_id, seen)
         move = PlaceCopy(chunk_id, *where, job=self._number, leaves=self._server_id)
         self._made.proposals.append(move)
         self._walk.pay(self._scene.seen.now_s, chunk.length, self._job.options.bytes_per_s)
+        self._load.add(target.server_id, source, chunk.length)
+        return MOVING
 
     def _paid_ahead(self) -> bool:
         """Return whether as much was begun as the limit of the job allows for now.

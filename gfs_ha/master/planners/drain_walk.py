@@ -109,7 +109,7 @@ def _directories(paths: Iterable[str]) -> dict[str, str]:
 
 @dataclass(slots=True)
 class JobWalk:
-    """The walk of one job; `newest` is what its last whole round came to."""
+    """The walks of one job; `newest` is what its last whole round came to."""
 
     after: tuple[DiskId, ChunkId] | None = None
     running: DrainRound = field(default_factory=DrainRound)
@@ -117,6 +117,9 @@ class JobWalk:
     rest_until_s: float = 0.0
     began: int = 0  # Moves of this round.
     paid_until_s: float = 0.0  # By the limit of the job, with what was begun.
+    survey_after: tuple[DiskId, ChunkId] | None = None  # Of a walk that begins nothing.
+    survey: DrainRound = field(default_factory=DrainRound)
+    survey_rest_until_s: float = 0.0
 
     def pay(self, now_s: float, length: int, bytes_per_s: int) -> None:
         """Note a move that is begun; the limit holds others back for so long."""
@@ -130,6 +133,12 @@ class JobWalk:
         self.rest_until_s = 0.0 if self.began else now_s + REST_S
         self.began = 0
         return self.newest
+
+    def end_survey(self, now_s: float) -> None:
+        """Take what a walk that began nothing came to for the newest."""
+        self.newest, self.survey = self.survey, DrainRound()
+        self.survey_after = None
+        self.survey_rest_until_s = now_s + REST_S
 
 
 @dataclass(slots=True)

@@ -30,6 +30,7 @@ class JobLeft:
     blockers: tuple[Blocker, ...] = ()
     moved_bytes: int = -1  # What the job had moved when that was the rest; -1: not said.
     moves: int = -1
+    paced: bool = False  # Its limit holds it back now: so fast it is, and no faster.
 
     def after(self, moved_bytes: int, moves: int) -> tuple[int, int]:
         """Return what is left (bytes, moves) when a job has moved so much; -1: it cannot tell.
@@ -41,6 +42,13 @@ class JobLeft:
             left_bytes = max(0, left_bytes - max(0, moved_bytes - self.moved_bytes))
             left_moves = max(0, left_moves - max(0, moves - self.moves))
         return left_bytes, left_moves
+
+    def pace(self, bytes_per_s: int, limit: int) -> int:
+        """Return how fast the job goes on, by its rate of late and by its own limit; 0: unknown.
+
+        What is held back between two moves has no rate, and goes on as fast as its limit.
+        """
+        return bytes_per_s or (limit if self.paced else 0)
 
 
 NOT_LOOKED_AT = JobLeft(waits="the leader looks first at what there is to do")

@@ -8,8 +8,10 @@ from repair_house import LENGTH
 
 from gfs_ha.ids import ChunkId
 from gfs_ha.master.planners import drain
-from gfs_ha.master.planners.drain import plan_drain
+from gfs_ha.master.planners.drain import TURN, plan_drain
 from gfs_ha.master.planners.drain_walk import Blocked, DrainRound
+from gfs_ha.master.planners.job_book import JobLeft
+from gfs_ha.master.planners.plan import Cursors
 from gfs_ha.master.planners.rebalance import PAID_AHEAD_S
 from gfs_ha.master.state.commands import (
     EndCopy,
@@ -645,6 +647,41 @@ def test_what_was_moved_since_a_look_is_no_more_in_the_rest() -> None:
             assert (job.moved_bytes + left_bytes, job.moves + left_moves) == (6 * LENGTH, 6)
             shares.append(job.moved_bytes / (6 * LENGTH))
     assert shares == sorted(shares) and len(set(shares)) > 3, "it only goes on"
+
+
+def test_a_drain_that_its_limit_holds_back_tells_what_blocks_it_and_what_is_left() -> None:
+    house = DrainHouse(4)
+    filled(house, 9, (1, 2, 3))
+    stuck = house.chunk((1, 2, 3, 4), goal=4)
+    house.file(stuck, "/stuck")
+    number = house.begin(3, bytes_per_s=LENGTH)
+    house.tick()
+    house.cursors = Cursors()  # A new leader.
+    for _ in range(2):
+        house.tick()
+    left = house.cursors.jobs.of(number)
+    assert [one.chunk_id for one in left.blockers] == [stuck] and left.blockers[0].ways
+    assert left.left_moves == 10 - left.moves > 5, "long before its walk came round"
+    assert house.copies_made <= 7
+
+
+def test_a_drain_that_waited_for_repair_and_is_paced_now_does_not_say_that_it_waits() -> None:
+    house = DrainHouse(6)
+    filled(house, 40, (1, 2, 3))
+    lacking = house.chunk((4, 5, 6))
+    house.file(lacking, "/lacking")
+    house.dead, house.deaf = {4}, {1, 2, 3}
+    house.tick()
+    number = house.begin(3, bytes_per_s=LENGTH)
+    house.tick()
+    assert TURN in house.cursors.jobs.of(number).waits, "what lacks a copy comes first"
+    house.dead, house.deaf = set(), set()
+    for _ in range(4):
+        house.tick()
+    left = house.cursors.jobs.of(number)
+    assert house.job(number).moves >= 2 and not left.waits
+    assert (left.pace(0, LENGTH), left.pace(900, LENGTH)) == (LENGTH, 900)
+    assert JobLeft().pace(0, LENGTH) == 0, "what stands still is not held back"
 
 
 def test_a_limit_of_one_drain_holds_no_other_one_back() -> None:
