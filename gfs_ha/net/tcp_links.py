@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import select
 import socket
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from gfs_ha.net.links import Address, Link, LinkOwner
 from gfs_ha.net.tcp_link import READ_BYTES, TcpLink
 from gfs_ha.net.tls import Credentials
 from gfs_ha.net.trust import TrustWatch
+from gfs_ha.net.wakeup import Wakeup
 from gfs_ha.pki.names import Role
 from gfs_ha.runtime import Runtime
 
@@ -55,8 +55,8 @@ class TcpLinks:
         self._trust = TrustWatch(credentials, runtime.monotonic_s())
         self._listener = listening_socket(listen_on)
         self._epoll = select.epoll()
-        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._epoll.register(self._event, select.EPOLLIN)
+        self._wakeup = Wakeup()
+        self._epoll.register(self._wakeup.descriptor, select.EPOLLIN)
 
     @property
     def address(self) -> Address:
@@ -112,8 +112,8 @@ class TcpLinks:
         self._sleeping = False
         shakes = 0
         for descriptor, mask in events:
-            if descriptor == self._event:
-                os.eventfd_read(self._event)
+            if descriptor == self._wakeup.descriptor:
+                self._wakeup.clear()
             elif descriptor == self._listener.fileno():
                 self._accept_all()
             else:
@@ -135,14 +135,14 @@ class TcpLinks:
     def wake(self) -> None:
         if self._sleeping:
             self._sleeping = False
-            os.eventfd_write(self._event, 1)
+            self._wakeup.set()
 
     def close(self) -> None:
         for link in list(self._links.values()):
             link.close("shutting down")
         self._listener.close()
         self._epoll.close()
-        os.close(self._event)
+        self._wakeup.close()
 
     def watch(self, link: TcpLink, mask: int) -> None:
         self._epoll.modify(link.descriptor(), mask)
