@@ -13,7 +13,9 @@ from disks_house import (
     SEALED,
     A,
     B,
+    C,
     Disks,
+    begin_copy,
     blank,
     copy_to,
     open_disks,
@@ -27,9 +29,10 @@ from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.scrub import Scrubber
 from gfs_ha.chunk.scrub_plan import Round
 from gfs_ha.chunk.scrub_state import ScrubBook
-from gfs_ha.chunk.slots.format import State
+from gfs_ha.chunk.slots.format import Header, State
+from gfs_ha.chunk.slots.slot import Slot
 from gfs_ha.chunk.slots.store import ChunkStore
-from gfs_ha.errors import DiskFailed, StaleOrder, UnknownReplica
+from gfs_ha.errors import DiskFailed, ReplicaBusy, StaleOrder, UnknownReplica
 from gfs_ha.ids import LogIndex
 
 
@@ -106,6 +109,30 @@ def test_the_second_replica_serves_at_once_when_the_disk_of_the_first_dies() -> 
     assert readable(store.get(CHUNK), disks[A], len(DATA)) == DATA
     assert store.count_on(shelf_of(store, A)) == 1 and store.unidentified == ()
     assert list(store.each_sealed(shelf_of(store, A))) == [(CHUNK, len(DATA))]
+
+
+def test_a_copy_does_not_take_the_place_of_one_that_counts_only_since_a_disk_died(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disks, store = beside_its_copy()
+    disks |= blank(C)
+    store = open_disks(disks)
+    copy = begin_copy(store, C, LATER)
+    stamp = copy.stamp
+
+    def stamp_while_a_disk_dies(digest: int, older: Header | None) -> Slot:
+        assert older is not None
+        slot = stamp(digest, older)
+        store.take_out(shelf_of(store, B), "it was pulled")
+        return slot
+
+    monkeypatch.setattr(copy, "stamp", stamp_while_a_disk_dies)
+    with pytest.raises(ReplicaBusy, match="counts by now"):
+        store.install_copy(copy, DIGEST, lambda: True)
+    store.drop_copy(copy)
+    assert store.get(CHUNK).disk_id == A and not slots(disks[C])
+    copy_to(store, C, LATER)  # As it is ordered again.
+    assert store.get(CHUNK).disk_id == C and not slots(disks[A])
 
 
 def test_a_second_replica_that_is_open_proves_nothing_when_the_first_dies() -> None:

@@ -310,7 +310,8 @@ class ChunkStore(ReplicaIndex):
         """Make a whole copy count, durably; what was here instead goes then, and not before (D3).
 
         Args: `still_wanted` is asked when nothing can come in between any more.
-        Raises: Cancelled, StaleOrder, DiskFull, DiskFailed.
+        Raises: Cancelled, StaleOrder, DiskFull, DiskFailed; ReplicaBusy when another replica than
+        the one that gave way counts by now: its disk was taken out, and a second one took its part.
         """
         copy.sync()
         chunk_id, order_index = copy.header.chunk_id, copy.header.order_index
@@ -322,6 +323,8 @@ class ChunkStore(ReplicaIndex):
                 self._check_serves(copy.shelf)
                 if not still_wanted() or self._making.get(chunk_id) != (copy.shelf, copy.name):
                     raise Cancelled(f"the copy of chunk {chunk_id:#x} is not wanted any more")
+                if self._replicas.get(chunk_id) not in (None, known):
+                    raise ReplicaBusy(f"another replica of chunk {chunk_id:#x} counts by now")
                 copy.installed = True
                 del self._making[chunk_id]
                 self._add(Replica(slot, copy.shelf.around, made_here=False))
