@@ -11,13 +11,14 @@ from dataclasses import replace
 from gfs_ha.errors import Busy, NoServers, NoSpace
 from gfs_ha.ids import DiskId, ServerId
 from gfs_ha.master.disk_room import out_of_service
-from gfs_ha.master.observed import LIVE, DiskKey, Observed
+from gfs_ha.master.observed import LIVE, SUSPECT, DiskKey, Observed
 from gfs_ha.master.placement import Candidate, Placement, Wanted, place
 from gfs_ha.master.roster import Roster
 from gfs_ha.master.state.records import Server
 from gfs_ha.protocol.control import DiskFacts
 from gfs_ha.protocol.disks import FAILED, LOST
 from gfs_ha.protocol.measures import seconds_text
+from gfs_ha.protocol.server_modes import IN_SERVICE
 
 _GATHER_RETRY_MS = 50
 
@@ -105,6 +106,8 @@ def _candidate(
     disks = [disk for disk in serving if disk.disk_id not in avoided and not disk.ailing]
     best = max(disks, key=room, default=None)
     standing = known.trouble(server_id)
+    serves = known.mode(server_id).mode == IN_SERVICE
+    passing = facts is None or bool(standing)
     if standing:
         trouble = standing  # What was decided comes before what is observed.
     elif facts is None:
@@ -112,9 +115,11 @@ def _candidate(
     elif state != LIVE:
         silent = seconds_text(observed.age_s(server_id, now_s))
         trouble = f"is {state} (no heartbeat for {silent})"
+        passing = state == SUSPECT
     elif best is None and serving:
         ailing = next((f": {disk.ailing}" for disk in serving if disk.ailing), "")
         trouble = f"failed just now, on every disk that it has{ailing}"
+        passing = True
     elif best is None:
         trouble = "is left without a disk: all are drained" if drained else "has no working disk"
     else:
@@ -130,4 +135,5 @@ def _candidate(
         total_bytes=best.total_bytes if best else 0,
         pending_bytes=pending.get((server_id, best.disk_id), 0) if best else 0,
         trouble=trouble,
+        passing=passing and serves,
     )

@@ -21,6 +21,7 @@ from gfs_ha.protocol.reports import Finding, HealthReport, ServerRow
 from gfs_ha.protocol.scrub import ScrubReport
 
 _NAMED_MAX = 8  # Things that one finding names.
+_FILES_NAMED_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,18 +130,7 @@ def _states(symptoms: Symptoms) -> list[Finding]:
 def _chunks(symptoms: Symptoms) -> list[Finding]:
     found = []
     if symptoms.under_count:
-        at_least = "at least " if symptoms.under_more else ""
-        found.append(
-            Finding(
-                "CHUNKS_UNDER",
-                ERROR,
-                f"{at_least}{_counted(symptoms.under_count)} with fewer live copies than the goal"
-                f"{_under_way(symptoms)}",
-                "they are copied by themselves: gfsctl admin repair status tells how far and what"
-                " waits (gfsctl admin chunks ls --under lists them)",
-                facts=_repair_facts(symptoms),
-            )
-        )
+        found.append(_under(symptoms))
     if symptoms.repair is not None and symptoms.repair.lost_count:
         found.append(
             Finding(
@@ -174,6 +164,48 @@ def _chunks(symptoms: Symptoms) -> list[Finding]:
     return found
 
 
+def _under(symptoms: Symptoms) -> Finding:
+    """Return what is said of chunks below their goal: who sees to them, repair or a person."""
+    at_least = "at least " if symptoms.under_more else ""
+    said = f"{at_least}{_counted(symptoms.under_count)} with fewer live copies than the goal"
+    repair = symptoms.repair
+    advice = (
+        "they are copied by themselves: gfsctl admin repair status tells how far and what waits"
+        " (gfsctl admin chunks ls --under lists them)"
+    )
+    if repair is None or not repair.unplaced_copies:
+        return Finding(
+            *("CHUNKS_UNDER", ERROR, f"{said}{_under_way(symptoms)}", advice),
+            facts=_repair_facts(symptoms),
+        )
+    copies = "1 copy" if repair.unplaced_copies == 1 else f"{repair.unplaced_copies} copies"
+    beyond = f"no server is left that can take {copies} of {_counted(repair.unplaced_count)}"
+    said = f"{said}; {beyond}{_wishes(repair)}"
+    ways = ", or ".join(repair.ways)
+    if repair.copy_count == repair.unplaced_copies and not repair.copying:
+        advice = f"{ways}; nothing else brings them to their goal (gfsctl admin repair queue)"
+    else:
+        said += _under_way(symptoms)
+        advice = f"{ways}; the others are copied by themselves (gfsctl admin repair status)"
+    return Finding("CHUNKS_UNDER", ERROR, said, advice, facts=_repair_facts(symptoms))
+
+
+def _wishes(repair: RepairReport) -> str:
+    """Return which files want more copies than servers can hold, the first few by name."""
+    files: dict[tuple[int, int], dict[str, None]] = {}
+    for row in repair.unplaced:
+        if row.path:
+            files.setdefault((row.goal, row.possible), {})[row.path] = None
+    if not files:
+        return ""
+    (goal, possible), paths = max(files.items(), key=lambda one: len(one[1]))
+    named = list(paths)[:_FILES_NAMED_MAX]
+    more = repair.unplaced_count > len(named)
+    wants = "wants" if len(named) == 1 and not more else "want"
+    others = " and others" if more else ""
+    return f": {', '.join(named)}{others} {wants} {goal}, {possible} are possible now"
+
+
 def _repair_facts(symptoms: Symptoms) -> tuple[tuple[str, str], ...]:
     repair = symptoms.repair
     if repair is None:
@@ -182,6 +214,7 @@ def _repair_facts(symptoms: Symptoms) -> tuple[tuple[str, str], ...]:
     return (
         ("chunks below their goal", f"{symptoms.under_count:,}"),
         ("copies they lack", f"{repair.copy_count:,}"),
+        ("of these, without a server to take them", f"{repair.unplaced_copies:,}"),
         ("bytes to copy", f"{repair.lacking_bytes:,}"),
         ("copies under way", f"{len(repair.copying):,}"),
         ("rate", f"{repair.bytes_per_s:,} bytes/s"),

@@ -16,6 +16,8 @@ from gfs_ha.master.rules import HDFS, SEED, breaks, faults, next_rank
 from gfs_ha.protocol.measures import share_text
 
 HIGH_WATER = 0.95  # Used share above which a server takes no new chunks.
+NO_TARGET = "no server can take a copy"
+_HAS_PLACE = "has a place of it"
 _NAMED_MAX = 8  # Rejected servers that a remark names.
 _LOAD_STEP = 0.02  # Servers within one step of used share count as equal.
 _MIX = 0x9E3779B97F4A7C15  # 2**64 / golden ratio (Knuth), spreads neighbouring ids.
@@ -35,6 +37,7 @@ class Candidate:
     total_bytes: int
     pending_bytes: int = 0
     trouble: str = ""  # Why it takes no chunks whatever the request is, else empty.
+    passing: bool = False  # That ends by itself, or the server counts as dead soon.
 
     @property
     def load(self) -> float:
@@ -147,7 +150,7 @@ def place_copy(
     usable = [one for one in everyone if not rejected[one.server_id]]
     if not usable:
         reasons = _reasons(everyone, rejected) or "no chunkserver is registered"
-        return None, (f"no server can take a copy: {reasons}",)
+        return None, (f"{NO_TARGET}: {reasons}",)
     suits = _Suits(wanted)
     best = min(usable, key=lambda one: (suits.faults(one), *_order(one, wanted.spread)))
     if not _worse_than_possible(everyone, best, suits, shared):
@@ -273,7 +276,7 @@ def why_not(candidate: Candidate, wanted: Wanted) -> str:
 def why_no_copy(candidate: Candidate, wanted: CopyWanted, shared: bool) -> str:
     """Return why a server cannot take one more copy of a chunk; empty when it can."""
     if candidate.server_id in wanted.taken:
-        return "has a place of it"
+        return _HAS_PLACE
     if candidate.trouble:
         return candidate.trouble
     if candidate.server_id in wanted.failed:
@@ -374,7 +377,15 @@ def _refusal(
 
 
 def _reasons(everyone: list[Candidate], rejected: dict[ServerId, str]) -> str:
-    """Return why servers were rejected, the first few by name."""
-    named = [f"{one.name} {rejected[one.server_id]}" for one in everyone if rejected[one.server_id]]
+    """Return why servers were rejected, the first few by name; who has a place is only counted."""
+    having = sum(why == _HAS_PLACE for why in rejected.values())
+    if having > 1 and having == len(everyone):
+        return f"all {having} servers have a place of it"
+    named = [f"{having} have a place of it"] if having > 1 else []
+    named += [
+        f"{one.name} {rejected[one.server_id]}"
+        for one in everyone
+        if rejected[one.server_id] and (having <= 1 or rejected[one.server_id] != _HAS_PLACE)
+    ]
     more = f" and {len(named) - _NAMED_MAX} more" if len(named) > _NAMED_MAX else ""
     return ", ".join(named[:_NAMED_MAX]) + more

@@ -143,7 +143,7 @@ def carry_out(reign: Reign, plans: Sequence[Plan], now_s: float) -> None:
     """Hand out the orders of plans, and note what they wait for. On the door's thread."""
     repairs = reign.repairs
     if any(plan.waits for plan in plans) or not reign.queue.newest.chunks:
-        repairs.waits = {}
+        repairs.waits, repairs.stuck = {}, set()
     repairs.note_round(reign.queue.rounds)
     for plan in plans:
         for server_id, allowance in plan.allowances.items():
@@ -167,3 +167,4 @@ def carry_out(reign: Reign, plans: Sequence[Plan], now_s: float) -> None:
             repairs.doubt(chunk_id, server_id)
         for chunk_id, why in list(plan.waits.items())[:_WAITS_MAX]:
             repairs.waits[chunk_id] = why
+        repairs.stuck |= plan.stuck & repairs.waits.keys()

@@ -75,6 +75,7 @@ class RepairBook:
     gone: OrderedDict[Place, None] = field(default_factory=OrderedDict)
     doubted: OrderedDict[Place, None] = field(default_factory=OrderedDict)
     waits: dict[ChunkId, str] = field(default_factory=dict)  # Why chunks wait, by the last plans.
+    stuck: set[ChunkId] = field(default_factory=set)  # Of these, what no server can take.
     done_copies: int = 0
     to_list: dict[ServerId, list[tuple[DiskId, int]]] = field(default_factory=dict)
     _listings: deque[tuple[ServerId, BucketListing]] = field(default_factory=deque)

@@ -78,6 +78,7 @@ class RepairTotals(Word, frozen=True):
     eta_ms: int = 0
     hold: str = ""
     misplaced: int = 0
+    unplaced: int = 0  # Of the copies, those that no server can take.
 
 
 class MasterClock(Word, frozen=True):

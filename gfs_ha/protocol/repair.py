@@ -40,6 +40,27 @@ class WaitingRow(Word, frozen=True):
     goal: int
     length: int
     reason: str
+    stuck: bool = False  # No server can take a copy until a person does something.
+
+
+class WaitingReason(Word, frozen=True):
+    """Chunks that wait for the same reason, and the first few of them."""
+
+    reason: str
+    chunk_count: int
+    length: int  # Of all of them.
+    stuck: bool
+    first: tuple[ChunkId, ...]
+
+
+class UnplacedRow(Word, frozen=True):
+    """A chunk that wants more copies than servers can hold, and a file that wants them so."""
+
+    chunk_id: ChunkId
+    path: str  # Empty while it is not known.
+    goal: int
+    possible: int
+    length: int
 
 
 class RepairFailure(Word, frozen=True):
@@ -83,7 +104,8 @@ def held_by(budget: RepairBudgetReport) -> str:
 class RepairReport(Word, frozen=True, tag="repair_report"):
     """-> kind Repair: what is being repaired, how fast, and for how long still.
 
-    Counts are those of the newest round over all chunks. `eta_ms`: -1 = it cannot be told.
+    Counts are those of the newest round over all chunks. `eta_ms`: of what servers can take; -1 =
+    it cannot be told. What is unplaced is counted in the copies that are lacking, too.
     """
 
     chunk_count: int  # Sealed chunks with fewer good copies than their goal.
@@ -101,6 +123,12 @@ class RepairReport(Word, frozen=True, tag="repair_report"):
     budget: RepairBudgetReport
     misplaced_count: int = 0  # Chunks that lie against their rule of placement.
     allowed_bytes_per_s: int = 0  # What the servers may take now, all together; 0: no limit.
+    unplaced_count: int = 0  # Chunks with copies that no server can take, whatever time passes.
+    unplaced_copies: int = 0
+    unplaced_bytes: int = 0
+    unplaced: tuple[UnplacedRow, ...] = ()  # The first few of them.
+    ways: tuple[str, ...] = ()  # What a person can do about these, with the commands.
+    reasons: tuple[WaitingReason, ...] = ()  # Of all that wait, the ones of most chunks first.
 
 
 class GetRepair(Word, frozen=True, tag="get_repair"):

@@ -13,6 +13,7 @@ from gfs_ha.cli.admin import events as events_verb
 from gfs_ha.cli.admin import health as health_verb
 from gfs_ha.cli.admin import mutes as mutes_verb
 from gfs_ha.cli.admin import placement_explained as placement_verb
+from gfs_ha.cli.admin import repair as repair_verb
 from gfs_ha.cli.admin.health_detail import HealthDetail, detailed
 from gfs_ha.cli.explained.chunk import explain_chunk
 from gfs_ha.cli.explained.explanation import CodeList
@@ -35,7 +36,14 @@ from gfs_ha.protocol.placement import (
     SuccessorRow,
 )
 from gfs_ha.protocol.policy import PolicyReport
-from gfs_ha.protocol.repair import CopyRow, RepairBudgetReport, RepairReport, WaitingRow
+from gfs_ha.protocol.repair import (
+    CopyRow,
+    RepairBudgetReport,
+    RepairReport,
+    UnplacedRow,
+    WaitingReason,
+    WaitingRow,
+)
 from gfs_ha.protocol.reports import (
     ChunkRow,
     DiskRow,
@@ -50,7 +58,13 @@ from gfs_ha.protocol.reports import (
 
 pytestmark = pytest.mark.usefixtures("in_utc")
 WALL_NS = 1_795_707_532_000_000_000
-SHOWING = (events_verb, health_verb, mutes_verb, placement_verb)  # Their renderers are wanted.
+SHOWING = (
+    events_verb,
+    health_verb,
+    mutes_verb,
+    placement_verb,
+    repair_verb,
+)  # Renderers are wanted.
 
 
 def told(number: int, *words: str, severity: str = "info") -> EventItem:
@@ -302,3 +316,55 @@ def test_a_rule_from_which_several_findings_follow_is_told_once() -> None:
     assert len(set(found.rules)) == len(found.rules) <= 2
     assert sum(DEAD.code in rule for rule in found.rules) == 1
     assert len(found.coming) == 1
+
+
+ALL_TAKEN = "no server can take a copy: all 5 servers have a place of it"
+SIX = replace(chunk(5, 5, replicas(*["live"] * 5)), goal=6)
+STUCK = replace(
+    REPAIR,
+    chunk_count=29,
+    copy_count=29,
+    lacking_bytes=29 * 64 * MIB,
+    copying=(),
+    waiting=(WaitingRow(SIX.chunk_id, 6, 64 * MIB, ALL_TAKEN, True),),
+    bytes_per_s=0,
+    eta_ms=-1,
+    unplaced_count=29,
+    unplaced_copies=29,
+    unplaced_bytes=29 * 64 * MIB,
+    unplaced=(UnplacedRow(SIX.chunk_id, "/logs/other", 6, 5, 64 * MIB),),
+    ways=("add a server", "want fewer copies: gfsctl setrep 5 /logs/other"),
+    reasons=(WaitingReason(ALL_TAKEN, 29, 29 * 64 * MIB, True, (SIX.chunk_id,)),),
+)
+
+
+def test_a_reason_that_many_chunks_wait_for_is_told_once_with_the_ways_out() -> None:
+    lines = screen(STUCK, 120).splitlines()
+    beyond = "29 copies (1.8 GiB) that no server can take"
+    assert lines[0] == f"29 chunks below the goal, {beyond}; 9 copies made"
+    assert sum("all 5 servers have a place" in one for one in lines) == 1
+    assert "29 chunks" in lines[2] and "1.8 GiB" in lines[2]
+    assert lines[-2:] == [
+        "way out  add a server",
+        "     or  want fewer copies: gfsctl setrep 5 /logs/other",
+    ]
+    assert "0x1000000000005" in screen(STUCK, 120, wide=True).split("Waiting")[1]
+    some = replace(STUCK, copy_count=31, lacking_bytes=31 * 64 * MIB, eta_ms=2_000)
+    head = screen(some, 120).splitlines()[0]
+    assert head.startswith("29 chunks below the goal, 2 copies (128.0 MiB) to make, 0 B/s, 2.0 s")
+    assert beyond in head
+
+
+def test_a_chunk_that_waits_for_a_server_is_not_said_to_be_whole_at_any_time() -> None:
+    found = explain_file(FileSeen("/logs/big.log", STATUS, POLICY, placed(SIX), STUCK))
+    assert found.coming == (
+        "0x1000000000005 waits for a server: all 5 servers have a place of it",
+        "that does not change by itself: add a server, or want fewer copies:"
+        " gfsctl setrep 5 /logs/big.log",
+    )
+    assert any(step.command == "gfsctl setrep 5 /logs/big.log" for step in found.next)
+    named = explain_chunk(replace(DETAIL, row=SIX), None, STUCK)
+    assert named.coming[-1].endswith("gfsctl setrep 5 /logs/other")
+    some = replace(STUCK, copy_count=31, eta_ms=2_000)
+    mixed = explain_file(FileSeen("/logs/big.log", STATUS, POLICY, placed(SIX, WAITS), some))
+    assert mixed.coming[-1] == "repair of all (2 copies lacking) is through in about 2.0 s"

@@ -14,7 +14,8 @@ from gfs_ha.ids import DiskId
 from gfs_ha.limits import DEAD_MIN_S
 from gfs_ha.protocol.control import CopyReplica, DeleteReplica
 from gfs_ha.protocol.metadata import ChunkAllocated, Remove, ReportReplica
-from gfs_ha.protocol.repair import GetRepair, SetBudget
+from gfs_ha.protocol.policy import SetReplication
+from gfs_ha.protocol.repair import GetRepair, SetBudget, UnplacedRow, WaitingReason, WaitingRow
 from gfs_ha.protocol.reports import ChunkRow, GetChunks, GetHealth, GetStatus
 
 
@@ -98,6 +99,33 @@ def test_a_dead_servers_copies_are_made_anew_and_its_own_are_surplus_when_it_ret
     for chunk in chunks:
         on = {server.name for server in servers if chunk.chunk_id in server.replicas}
         assert on == live_on(client, chunk)
+
+
+def test_a_goal_above_the_servers_is_told_with_the_ways_out_until_fewer_copies_are_wanted(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    [chunk], _, _ = filled(client, servers)
+    client.ask(SetReplication("/file0", 6))
+    wait_until(lambda: any(one.path for one in client.ask(GetRepair()).unplaced), "its file")
+    report = client.ask(GetRepair())
+    assert report.unplaced == (UnplacedRow(chunk.chunk_id, "/file0", 6, 4, 1000),)
+    assert (report.unplaced_count, report.unplaced_copies, report.unplaced_bytes) == (1, 2, 2000)
+    assert report.ways == ("add a server", "want fewer copies: gfsctl setrep 4 /file0")
+    wait_until(lambda: row_of(client, chunk).copies == 4, "the copy that one can take")
+    wait_until(lambda: any(one.stuck for one in client.ask(GetRepair()).reasons), "the reason")
+    wait_until(lambda: client.ask(GetRepair()).copy_count == 2, "the next round")
+    report = client.ask(GetRepair())
+    why = "no server can take a copy: all 4 servers have a place of it"
+    assert report.reasons == (WaitingReason(why, 1, 1000, True, (chunk.chunk_id,)),)
+    assert report.waiting == (WaitingRow(chunk.chunk_id, 6, 1000, why, True),)
+    assert report.eta_ms == -1
+    [found] = client.ask(GetHealth()).items
+    assert found.code == "CHUNKS_UNDER" and ", or ".join(report.ways) in found.advice
+    overview = client.ask(GetStatus()).overview
+    assert overview is not None and overview.repair.unplaced == 2
+    client.ask(SetReplication("/file0", 4))
+    wait_until(lambda: client.ask(GetHealth()).healthy, "health")
+    wait_until(lambda: not client.ask(GetRepair()).ways, "nothing to be said")
 
 
 def test_a_lost_disk_is_repaired_without_waiting(

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from gfs_ha.cli.admin.dry_run import changed, dry_run_option, show_then
 from gfs_ha.cli.listing import listing
+from gfs_ha.cli.names import printable
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import count_text, duration_text, size_text
@@ -56,13 +57,18 @@ def show_status(session: Session) -> None:
     cls=Verb,
     examples="""
     gfsctl admin repair queue            # chunks that wait, and why; copies that failed
+    gfsctl admin repair queue -o wide    # chunk by chunk
     gfsctl admin repair queue -o json    # the same for programs
     """,
 )
 @watched
 @pass_session
 def show_queue(session: Session) -> None:
-    """Show every copy under way, the chunks that wait and why, and the copies that failed."""
+    """Show every copy under way, the chunks that wait and why, and the copies that failed.
+
+    Chunks that wait for the same reason are counted in one line. Where no server can take a copy,
+    however long one waits, the ways out are told.
+    """
     session.show(session.operations.repair(_QUEUE_MAX))
 
 
@@ -139,15 +145,23 @@ def _(report: RepairReport, wide: bool) -> Group:
             done = size_text(copy.bytes_done) if copy.running else "ordered"
             table.add_row(format_id(copy.chunk_id), copy.server, done, size_text(copy.bytes_total))
         parts.append(table)
-    if report.waiting:
+    if wide and report.waiting:
         table = listing("=Waiting", ">Length", "Why")
         for row in report.waiting:
             table.add_row(format_id(row.chunk_id), size_text(row.length), row.reason)
         parts.append(table)
+    elif report.reasons:
+        table = listing(">Waiting", ">Length", "First", "Why")
+        for one in report.reasons:
+            chunks, first = count_text(one.chunk_count, "chunk"), format_id(one.first[0])
+            table.add_row(chunks, size_text(one.length), first, one.reason)
+        parts.append(table)
+    for at, way in enumerate(report.ways):
+        parts.append(Text(f"{'     or' if at else 'way out'}  {printable(way)}"))
     if report.failures:
         table = listing("=Failed", "On", "Why")
-        for one in report.failures:
-            table.add_row(format_id(one.chunk_id), one.server, one.reason)
+        for failed in report.failures:
+            table.add_row(format_id(failed.chunk_id), failed.server, failed.reason)
         parts.append(table)
     return Group(*parts)
 
@@ -156,25 +170,36 @@ def _headline(report: RepairReport) -> Text:
     if not report.chunk_count and not report.copying:
         text = Text("nothing to repair", "green")
     else:
-        text = Text(
-            f"{count_text(report.chunk_count, 'chunk')} below the goal, "
-            f"{count_text(report.copy_count, 'copy', 'copies')} "
-            f"({size_text(report.lacking_bytes)}) to make, "
-            f"{size_text(report.bytes_per_s)}/s",
-            "yellow",
-        )
-        if report.eta_ms >= 0:
-            text.append(f", {duration_text(report.eta_ms)} to go")
+        text = Text(_below(report), "yellow")
     if report.lost_count:
         text.append(f"; {count_text(report.lost_count, 'chunk')} without a good copy", "bold red")
     if report.made_count:
-        text.append(f"; {count_text(report.made_count, 'copy', 'copies')} made")
+        text.append(f"; {_copies(report.made_count)} made")
     if report.deleting_count:
-        text.append(f"; {count_text(report.deleting_count, 'copy', 'copies')} being deleted")
+        text.append(f"; {_copies(report.deleting_count)} being deleted")
     if report.misplaced_count:
         chunks = count_text(report.misplaced_count, "chunk")
         text.append(f"; against the rule of placement: {chunks}")
     return text
+
+
+def _below(report: RepairReport) -> str:
+    """Return how many chunks are below their goal, what is made, and what nobody can take."""
+    chunks = f"{count_text(report.chunk_count, 'chunk')} below the goal"
+    copies = report.copy_count - report.unplaced_copies
+    size = size_text(report.lacking_bytes - report.unplaced_bytes)
+    said = f"{_copies(copies)} ({size}) to make, {size_text(report.bytes_per_s)}/s"
+    if report.eta_ms >= 0:
+        said += f", {duration_text(report.eta_ms)} to go"
+    if not report.unplaced_copies:
+        return f"{chunks}, {said}"
+    beyond = f"{_copies(report.unplaced_copies)} ({size_text(report.unplaced_bytes)})"
+    said = f"{said}; " if copies or report.copying else ""
+    return f"{chunks}, {said}{beyond} that no server can take"
+
+
+def _copies(count: int) -> str:
+    return count_text(count, "copy", "copies")
 
 
 def _backed_off(report: RepairBudgetReport) -> list[RenderableType]:

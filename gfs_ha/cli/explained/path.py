@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gfs_ha.cli.explained.explanation import Explanation
-from gfs_ha.cli.explained.repairs import chunk_troubles, repair_coming
+from gfs_ha.cli.explained.repairs import chunk_troubles, fewer, repair_coming, stuck_rows
 from gfs_ha.cli.names import pasted
 from gfs_ha.cli.runbooks import Step
 from gfs_ha.cli.units import count_text, duration_text, size_text, time_text
@@ -40,7 +40,7 @@ def explain_file(seen: FileSeen) -> Explanation:
     troubles = chunk_troubles(rows)
     if seen.placement.fitting:
         troubles.append("its chunks do not all have the wanted number of copies yet")
-    coming = list(repair_coming(rows, seen.repair))
+    coming = list(repair_coming(rows, seen.repair, seen.path))
     if seen.placement.fitting:
         coming.append("the goals of its chunks are being brought to that, step by step")
     steps = [
@@ -50,6 +50,8 @@ def explain_file(seen: FileSeen) -> Explanation:
         steps.append(Step("gfsctl admin chunks ls --blocked", "what each one waits for"))
     if troubles and coming:
         steps.append(Step("gfsctl admin repair status", "how far repair is"))
+    if stuck_rows(rows, seen.repair):
+        steps.append(Step(fewer(rows, seen.repair, seen.path), "as many copies as there can be"))
     if seen.leases:
         steps.append(
             Step(f"gfsctl admin leases show {pasted(seen.path)}", "who orders its appends")

@@ -312,7 +312,11 @@ def repair_piece(overview: Overview, word: str) -> Line:
             # Of servers that are silent, and not dead yet: they may come back.
             return line((f"{word}{count_text(below)} below their goal", WARN), ", none to copy yet")
         return line((f"{word}nothing to do", FAINT))
-    told: list[str | Span] = [(f"{word}{count_text(repair.copies)} left", WARN)]
+    left = repair.copies - repair.unplaced
+    told: list[str | Span] = [(f"{word}{count_text(left)} left", WARN)]
+    if repair.unplaced:
+        beyond = (f"{count_text(repair.unplaced)} that no server can take", WARN)
+        told = [*told, "  ", beyond] if left else [word, beyond]
     if repair.lost:
         told += ["  ", (f"{count_text(repair.lost)} without any copy", BAD)]
     if repair.hold:

@@ -162,4 +162,5 @@ def repair_totals(desk: Desk, view: View) -> RepairTotals:
         eta_ms=report.eta_ms,
         hold=report.hold,
         misplaced=report.misplaced_count,
+        unplaced=report.unplaced_copies,
     )

@@ -15,6 +15,7 @@ from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.mutations import answer_outcome
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.planners.plan import NO_CHUNK
+from gfs_ha.master.planners.unplaced import unplaced_rows, ways_out
 from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.state.commands import SetRepairBudget
@@ -28,11 +29,14 @@ from gfs_ha.protocol.repair import (
     RepairFailure,
     RepairReport,
     SetBudget,
+    WaitingReason,
     WaitingRow,
     held_by,
 )
 
 _BUSY_MAX = 8_192
+_FIRST = 3  # Chunks that a reason names.
+_REASONS_MAX = 20
 
 
 def get_repair(desk: Desk, view: View, request: GetRepair, slot: Slot) -> RepairReport:
@@ -79,6 +83,12 @@ def repair_report(desk: Desk, view: View, limit: int) -> RepairReport:
         budget=budget,
         misplaced_count=max(reign.placing.newest, reign.placing.misplaced),
         allowed_bytes_per_s=allowed,
+        unplaced_count=found.unplaced_chunks,
+        unplaced_copies=found.unplaced_copies,
+        unplaced_bytes=found.unplaced_bytes,
+        unplaced=unplaced_rows(reign.queue),
+        ways=ways_out(reign.queue),
+        reasons=_reasons(view, reign),
     )
 
 
@@ -93,11 +103,12 @@ def _eta_ms(reign: Reign, allowed: int, now_s: float) -> int:
     found = reign.queue.newest
     if not found.copies:
         return 0
-    if not reign.queue.rounds:
+    if not reign.queue.rounds or found.copies == found.unplaced_copies:
         return -1
     heard = [one.heard_s for one in reign.observed.servers.values() if one.copies]
     news_age_s = now_s - sum(heard) / len(heard) if heard else 0.0
-    eta_s = reign.repairs.eta_s(found.lacking_bytes, allowed, news_age_s, now_s)
+    lacking_bytes = found.lacking_bytes - found.unplaced_bytes
+    eta_s = reign.repairs.eta_s(lacking_bytes, allowed, news_age_s, now_s)
     return -1 if eta_s is None else int(eta_s * 1000)
 
 
@@ -152,5 +163,24 @@ def _waiting(view: View, reign: Reign, limit: int) -> list[WaitingRow]:
     for chunk_id, reason in list(reign.repairs.waits.items())[:limit]:
         chunk = view.chunk(chunk_id)
         if chunk is not None:
-            rows.append(WaitingRow(chunk_id, chunk.goal, chunk.length, reason))
+            stuck = chunk_id in reign.repairs.stuck
+            rows.append(WaitingRow(chunk_id, chunk.goal, chunk.length, reason, stuck))
     return rows
+
+
+def _reasons(view: View, reign: Reign) -> tuple[WaitingReason, ...]:
+    """Return all that wait by why they do, the reasons of most chunks first."""
+    alike: dict[tuple[str, bool], list[WaitingRow]] = {}
+    for row in _waiting(view, reign, LIST_PAGE_MAX):
+        alike.setdefault((row.reason, row.stuck), []).append(row)
+    found = [
+        WaitingReason(
+            reason,
+            len(rows),
+            sum(row.length for row in rows),
+            stuck,
+            tuple(row.chunk_id for row in rows[:_FIRST]),
+        )
+        for (reason, stuck), rows in alike.items()
+    ]
+    return tuple(sorted(found, key=lambda one: -one.chunk_count)[:_REASONS_MAX])

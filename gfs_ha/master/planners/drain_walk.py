@@ -12,7 +12,7 @@ from posixpath import commonpath, dirname
 from shlex import quote
 
 from gfs_ha.ids import ChunkId, DiskId
-from gfs_ha.master.planners.drain_paths import DrainPaths
+from gfs_ha.master.planners.chunk_paths import ChunkPaths
 from gfs_ha.protocol.jobs import Blocker
 
 BLOCKED_KEPT = 100  # Blocked chunks that are remembered by name; all are counted.
@@ -147,7 +147,7 @@ class DrainWalks:
 
     jobs: dict[int, JobWalk] = field(default_factory=dict)
     turn: int = 0  # Which job comes first: they take turns.
-    paths: DrainPaths = field(default_factory=DrainPaths)
+    paths: ChunkPaths = field(default_factory=ChunkPaths)
 
     def of(self, number: int) -> JobWalk:
         """Return the walk of a job."""

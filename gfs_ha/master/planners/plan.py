@@ -112,6 +112,7 @@ class Plan:
     strays: list[Place] = field(default_factory=list)  # Replicas of chunks without a row.
     ahead: list[InodeId] = field(default_factory=list)  # Files that need their next tail soon.
     waits: dict[ChunkId, str] = field(default_factory=dict)  # Why a chunk is not repaired now.
+    stuck: set[ChunkId] = field(default_factory=set)  # Of these, what waits for a person.
     allowances: dict[ServerId, RepairAllowance] = field(default_factory=dict)
 
     @property

@@ -7,19 +7,39 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gfs_ha.ids import ChunkId
+from gfs_ha.master.planners.chunk_paths import ChunkPaths
 
 _FIRST = ChunkId(0)  # Below every id.
 QUEUED_MAX = 50_000  # Of each number of copies; the next round finds the rest.
+UNPLACED_KEPT = 8  # Chunks that no server can take, which a round remembers by id.
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """A chunk that wants more copies than servers can hold: `possible` of them."""
+
+    chunk_id: ChunkId
+    goal: int
+    possible: int
+    length: int
 
 
 @dataclass(slots=True)
 class Tally:
-    """What one round found: chunks below their goal, the copies they lack, and these in bytes."""
+    """What one round found: chunks below their goal, the copies they lack, and these in bytes.
+
+    Of these the ones that no server can take are counted once more, and the first chunks kept.
+    """
 
     chunks: int = 0
     copies: int = 0
     lacking_bytes: int = 0
     without_copy: int = 0
+    unplaced_chunks: int = 0
+    unplaced_copies: int = 0
+    unplaced_bytes: int = 0
+    unplaced: list[Unplaced] = field(default_factory=list)
+    way: str = ""  # What would give them a server.
 
     def add(self, copies: int, goal: int, length: int) -> None:
         """Count a chunk with so many copies left."""
@@ -30,6 +50,14 @@ class Tally:
         else:
             self.without_copy += 1
 
+    def add_unplaced(self, one: Unplaced) -> None:
+        """Count a chunk that wants more copies than servers can hold."""
+        self.unplaced_chunks += 1
+        self.unplaced_copies += one.goal - one.possible
+        self.unplaced_bytes += (one.goal - one.possible) * one.length
+        if len(self.unplaced) < UNPLACED_KEPT:
+            self.unplaced.append(one)
+
 
 @dataclass(slots=True)
 class RepairQueue:
@@ -39,6 +67,7 @@ class RepairQueue:
     found: Tally = field(default_factory=Tally)  # By the last whole round.
     running: Tally = field(default_factory=Tally)
     rounds: int = 0
+    paths: ChunkPaths = field(default_factory=ChunkPaths)  # Files of what is unplaced.
     _waiting: dict[int, list[ChunkId]] = field(default_factory=dict)
     _known: dict[ChunkId, int] = field(default_factory=dict)
 

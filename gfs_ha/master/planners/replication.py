@@ -14,9 +14,11 @@ import msgspec
 
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.master.census import suspicious
-from gfs_ha.master.placement import Candidate, place_copy
+from gfs_ha.master.placement import NO_TARGET, Candidate, place_copy
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
+from gfs_ha.master.planners.queue import Tally, Unplaced
 from gfs_ha.master.planners.scene import Load, Scene
+from gfs_ha.master.planners.unplaced import Takers
 from gfs_ha.master.state.commands import ConfirmCopy, LeaderCommand, LoseHolder, PlaceCopy
 from gfs_ha.master.state.records import SEALED, Chunk, Replica
 from gfs_ha.master.state.view import View
@@ -35,9 +37,12 @@ def plan_replication(view: View, seen: Seen, limits: PlanLimits, cursors: Cursor
     """Return what brings chunks nearer to their goal, as far as the budget allows."""
     made = Plan()
     scene = Scene.of(view, seen, cursors)
-    _walk(view, scene, limits, cursors)
+    takers = Takers(scene)
+    _walk(view, (scene, takers), limits, cursors)
     _compare_doubted(made, view, scene)
     load = Load.under_way(view, scene, limits.busy_rows)
+    unplaced = cursors.queue.newest.unplaced
+    cursors.queue.paths.look(view, [one.chunk_id for one in unplaced], seen.now_s)
     vain = 0
     for chunk_id in cursors.queue.take():
         chunk = view.chunk(chunk_id)
@@ -47,6 +52,8 @@ def plan_replication(view: View, seen: Seen, limits: PlanLimits, cursors: Cursor
         why = _restore(made, scene, (chunk_id, chunk), load)
         if why:
             made.waits[chunk_id] = why
+        if why.startswith(NO_TARGET) and _beyond(scene, takers, (chunk_id, chunk)):
+            made.stuck.add(chunk_id)
         if _lies_ill(made.proposals[before:], scene, chunk):
             cursors.placing.soon(seen.now_s)
         vain = vain + 1 if len(made.proposals) == before else 0
@@ -65,17 +72,18 @@ def _lies_ill(proposed: Sequence[LeaderCommand], scene: Scene, chunk: Chunk) -> 
     return bool(anew) and scene.breaks(chunk, [*chunk.holders, *anew]) > 0
 
 
-def _walk(view: View, scene: Scene, limits: PlanLimits, cursors: Cursors) -> None:
+def _walk(view: View, known: tuple[Scene, Takers], limits: PlanLimits, cursors: Cursors) -> None:
     """Look at some of the chunks that may be below their goal, and queue those that are."""
     queue = cursors.queue
+    scene, takers = known
     page = list(islice(suspicious(view, scene.presence, queue.after), limits.rows))
     for chunk_id in page:
         chunk = view.chunk(chunk_id)
         if chunk is not None and chunk.state == SEALED:
-            copies = len(scene.good(chunk_id, chunk))
-            if copies < chunk.goal:
-                queue.running.add(copies, chunk.goal, chunk.length)
+            _count(queue.running, scene, takers, (chunk_id, chunk))
             _queue(cursors, scene, chunk_id, chunk)
+    if queue.running.unplaced_chunks:
+        queue.running.way = takers.way()
     if len(page) == limits.rows:
         queue.after = page[-1]
     else:
@@ -85,6 +93,24 @@ def _walk(view: View, scene: Scene, limits: PlanLimits, cursors: Cursors) -> Non
         chunk = view.chunk(chunk_id)
         if chunk is not None and chunk.state == SEALED:
             _queue(cursors, scene, chunk_id, chunk)
+
+
+def _count(found: Tally, scene: Scene, takers: Takers, known: tuple[ChunkId, Chunk]) -> None:
+    """Count what a chunk lacks, and what of that no server can take."""
+    chunk_id, chunk = known
+    copies = len(scene.good(chunk_id, chunk))
+    if copies < chunk.goal:
+        found.add(copies, chunk.goal, chunk.length)
+        beyond = _beyond(scene, takers, known) if copies else 0
+        if beyond:
+            found.add_unplaced(Unplaced(chunk_id, chunk.goal, chunk.goal - beyond, chunk.length))
+
+
+def _beyond(scene: Scene, takers: Takers, known: tuple[ChunkId, Chunk]) -> int:
+    """Return how many copies of a chunk no server can take."""
+    chunk_id, chunk = known
+    kept = {*scene.good(chunk_id, chunk), *scene.coming(chunk)}
+    return takers.lacking(chunk.goal, chunk.length, kept)
 
 
 def _queue(cursors: Cursors, scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> None:

@@ -132,6 +132,8 @@ class House:
                 trouble=known.trouble(one)
                 or ("" if states[one] == LIVE else f"is {states[one]} (no heartbeat for 7 s)")
                 or ("" if serves(known, one, row) else "is left without a disk: all are drained"),
+                passing=not known.leaving(one)
+                and (one in known.in_maintenance() or states[one] == "suspect"),
             )
             for one, row in servers
         ]

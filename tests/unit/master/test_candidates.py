@@ -14,7 +14,7 @@ from gfs_ha.master.observed import Observed
 from gfs_ha.master.placement import Wanted
 from gfs_ha.master.roster import Roster
 from gfs_ha.master.state.records import Disk, Server
-from gfs_ha.master.state.server_mode_records import DiskMode
+from gfs_ha.master.state.server_mode_records import DiskMode, ServerMode
 from gfs_ha.protocol.control import DiskFacts, Heartbeat, RegisterServer
 
 NOW_S = 105.0
@@ -103,6 +103,19 @@ def test_a_disk_that_is_on_its_way_out_takes_nothing_although_it_is_the_emptiest
     one_copy = Wanted(1, 1, MIB, "", "", frozenset(), 7)
     chosen = {choose(known, seen, one_copy, NOW_S).replicas[0][1] for _ in range(6)}
     assert chosen == {101, 201}
+
+
+def test_what_ails_a_server_passes_unless_it_is_dead_or_out_of_service() -> None:
+    def passing(known: Roster, observed: Observed, now_s: float) -> set[int]:
+        return {one.server_id for one in candidates(known, observed, now_s) if one.passing}
+
+    assert passing(Roster(servers()), heard(), NOW_S) == set()
+    assert passing(Roster(servers()), heard((1, 2, 3)), NOW_S) == {4}, "it was not heard yet"
+    assert passing(Roster(servers()), heard(), NOW_S + 5.0) == {1, 2, 3, 4}, "they are suspect"
+    assert passing(Roster(servers()), heard(), NOW_S + 50.0) == set(), "they are dead"
+    pause = ServerMode(maintenance_until_ms=1)
+    modes = {1: pause, 2: msgspec.structs.replace(pause, mode="drained", job=1)}
+    assert passing(Roster(servers(), modes), heard(), NOW_S) == {1}
 
 
 def test_a_server_whose_disks_are_all_on_their_way_out_says_so() -> None:

@@ -83,7 +83,7 @@ def test_without_a_server_where_the_rule_wants_one_the_copy_goes_elsewhere_and_s
 def test_a_server_that_cannot_take_it_is_named(changes: dict[str, object], why: str) -> None:
     servers = [*SIX[:3], server(4, "r2", **changes)]
     chosen, remarks = place_copy(servers, wanted((1, 2, 3), servers, goal=4))
-    assert chosen is None and why in remarks[0] and "cs1 has a place of it" in remarks[0]
+    assert chosen is None and why in remarks[0] and "3 have a place of it" in remarks[0]
 
 
 def test_a_server_that_failed_with_it_lately_is_left_out() -> None:

@@ -15,7 +15,7 @@ from gfs_ha.master.quorum import short_of_room
 from gfs_ha.master.raft.contract import MemberStatus, PeerStatus, RaftStatus
 from gfs_ha.master.raft.members import Addresses
 from gfs_ha.master.state.records import InternalErrors, Settings, StateCheck
-from gfs_ha.protocol.repair import CopyRow, RepairBudgetReport, RepairReport
+from gfs_ha.protocol.repair import CopyRow, RepairBudgetReport, RepairReport, UnplacedRow
 from gfs_ha.protocol.reports import DiskRow, ServerRow
 
 RAFT = RaftStatus(
@@ -210,6 +210,36 @@ def test_repair_under_way_is_told_with_its_count_and_the_time_to_go() -> None:
     held = msgspec.structs.replace(REPAIR, hold="3 of 4 chunkservers are dead")
     [found] = examine(replace(WELL, under_count=9, repair=held)).items
     assert "repair waits: 3 of 4" in found.message
+
+
+STUCK = msgspec.structs.replace(
+    REPAIR,
+    copying=(),
+    unplaced_count=9,
+    unplaced_copies=9,
+    unplaced=tuple(
+        UnplacedRow(ChunkId(at), path, 6, 5, 9) for at, path in enumerate(("/a", "/b", "/b", ""), 1)
+    ),
+    ways=("add a server", "want fewer copies: gfsctl setrep 5 /a /b"),
+)
+
+
+def test_copies_that_no_server_can_take_are_not_said_to_be_made_by_themselves() -> None:
+    [found] = examine(replace(WELL, under_count=9, repair=STUCK)).items
+    assert (found.code, found.severity) == ("CHUNKS_UNDER", "error")
+    beyond = "no server is left that can take 9 copies of 9 chunks"
+    assert found.message.endswith(f"{beyond}: /a, /b and others want 6, 5 are possible now")
+    assert found.advice.startswith("add a server, or want fewer copies: gfsctl setrep 5 /a /b")
+    assert "by themselves" not in found.advice
+    assert ("of these, without a server to take them", "9") in found.facts
+
+
+def test_of_chunks_below_their_goal_those_that_repair_can_help_are_told_apart() -> None:
+    some = msgspec.structs.replace(STUCK, copying=REPAIR.copying, unplaced_copies=2)
+    [found] = examine(replace(WELL, under_count=9, repair=some)).items
+    assert "can take 2 copies of 9 chunks" in found.message
+    assert "1 copies under way" in found.message
+    assert "add a server" in found.advice and "the others are copied by themselves" in found.advice
 
 
 @pytest.mark.parametrize("zero", ["copies", "copies_per_server"])
