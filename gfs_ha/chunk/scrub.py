@@ -177,6 +177,7 @@ class Scrubber:
                 if self._runtime.monotonic_s() >= self._twins_due_s:
                     self._check_twins()
                     self._twins_due_s = self._runtime.monotonic_s() + TWINS_S
+                self._store.drop_outlived(self._shelf)
                 self._step()
             except Cancelled:
                 continue  # Stopped, or another round is asked for.
@@ -289,7 +290,7 @@ class Scrubber:
         if checked.mended:
             logger.warning("a copy of a header was damaged and is written anew chunk=%#x", chunk_id)
         if not checked.trouble:
-            self._store.drop_twins(chunk_id)
+            self._store.note_whole(chunk_id)
             return False
         logger.error("a replica is damaged chunk=%#x because=%s", chunk_id, checked.trouble)
         self.suspect(chunk_id, checked.trouble)  # It says more than a block does.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from chunk_house import BIRTH, BOOT_ID, CHUNK, CLUSTER, NO_JOURNAL
 from replica_house import RUNTIME, digest_of, noise
@@ -10,6 +12,7 @@ from replica_house import RUNTIME, digest_of, noise
 from gfs_ha.checksum import block_crcs
 from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.journal.journal import JournalShape
+from gfs_ha.chunk.scrub import Scrubber
 from gfs_ha.chunk.slots.copy_slot import CopySlot
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.chunk.slots.shelf import Shelf
@@ -74,6 +77,31 @@ def copy_to(store: ChunkStore, disk_id: DiskId, order: LogIndex = ORDER) -> None
         store.install_copy(slot, DIGEST, lambda: True)
     finally:
         store.drop_copy(slot)
+
+
+def drop_outlived(store: ChunkStore) -> None:
+    """Do what scrubs do after one has read the chunk whole: each sees to its own disk."""
+    store.note_whole(CHUNK)
+    for shelf in store.shelves:
+        store.drop_outlived(shelf)
+
+
+@contextmanager
+def scrubbing(store: ChunkStore) -> Iterator[dict[DiskId, Scrubber]]:
+    """Scrub all disks of a store meanwhile, each by itself."""
+    made = {
+        shelf.disk_id: Scrubber(store, lambda *_: None, RUNTIME, shelf=shelf)
+        for shelf in store.shelves
+    }
+    for one in made.values():
+        one.start()
+    try:
+        yield made
+    finally:
+        for one in made.values():
+            one.stop(0.0)  # All are told before any is waited for.
+        ended = [one.stop(60.0) for one in made.values()]
+        assert all(ended)
 
 
 def slots(disk: MemoryDisk) -> list[str]:

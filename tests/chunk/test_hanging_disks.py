@@ -12,10 +12,11 @@ import pytest
 from append_house import primary_of
 from chunk_house import BIRTH, CHUNK, house_of, street
 from copy_house import DATA, EPOCH, PATIENCE_S, Target, order, seal, source, working_copies
-from disks_house import A, B, open_disks, shelf_of
+from disks_house import A, B, open_disks, scrubbing, shelf_of
 from hanging_disk import HangingDisk
 from replica_house import RUNTIME, append, digest_of
 
+from gfs_ha.chunk import scrub_plan
 from gfs_ha.chunk.dataport import ServerRun
 from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.epochs import EpochBook
@@ -149,6 +150,23 @@ def test_deletes_of_second_replicas_on_a_disk_that_hangs_take_no_worker_for_good
     server.disk.wait_until_it_hangs(WORKERS)
     server.take_out()
     assert isinstance(server.ask(fence(good, B)), FenceAnswer)
+
+
+def test_a_second_replica_on_a_disk_that_hangs_holds_up_no_scrub_of_another_one(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scrub_plan, "LOOK_S", 0.05)
+    server.disk.hang()
+    with scrubbing(server.store) as scrubbers:
+        deadline_s = RUNTIME.monotonic_s() + PATIENCE_S
+        while (
+            scrubbers[B].facts().replicas_done < len(TWINS) and RUNTIME.monotonic_s() < deadline_s
+        ):
+            RUNTIME.sleep(0.01)
+        found = scrubbers[B].facts()
+        assert (found.replicas_done, found.replicas_total) == (len(TWINS), len(TWINS))
+        assert scrubbers[B].stop(PATIENCE_S) and server.disk.hanging
+        server.disk.let_go()
 
 
 def test_orders_for_a_disk_that_hangs_hold_up_none_for_another_one(server: Server) -> None:

@@ -18,7 +18,9 @@ from disks_house import (
     begin_copy,
     blank,
     copy_to,
+    drop_outlived,
     open_disks,
+    scrubbing,
     shelf_of,
     slots,
 )
@@ -26,7 +28,6 @@ from replica_house import RUNTIME, append, readable
 
 from gfs_ha.chunk import scrub
 from gfs_ha.chunk.disk_memory import MemoryDisk
-from gfs_ha.chunk.scrub import Scrubber
 from gfs_ha.chunk.scrub_plan import Round
 from gfs_ha.chunk.scrub_state import ScrubBook
 from gfs_ha.chunk.slots.format import Header, State
@@ -166,9 +167,7 @@ def test_a_replica_that_is_sealed_after_the_start_frees_its_second_one_without_a
     disks, store = beside_an_open_one()
     now_ms = RUNTIME.wall_ns() // 1_000_000
     ScrubBook(disks[B]).keep(Round(number=1, began_ms=now_ms, ended_ms=now_ms))
-    scrubber = Scrubber(store, lambda *_: None, RUNTIME, shelf=shelf_of(store, B))
-    scrubber.start()
-    try:
+    with scrubbing(store) as scrubbers:
         RUNTIME.sleep(0.3)
         assert len(slots(disks[A])) == 1, "what counts is open: nobody knows that it is whole"
         store.finish_seal(CHUNK, LATER, len(DATA), DIGEST)
@@ -176,9 +175,7 @@ def test_a_replica_that_is_sealed_after_the_start_frees_its_second_one_without_a
         while slots(disks[A]) and RUNTIME.monotonic_s() < deadline_s:
             RUNTIME.sleep(0.01)
         assert not slots(disks[A]) and store.unidentified == ()
-    finally:
-        assert scrubber.stop(60.0)
-    assert scrubber.facts().number == 1, "no round was needed"
+    assert scrubbers[B].facts().number == 1, "no round was needed"
 
 
 @pytest.mark.parametrize("trouble", ["failed", "ailing"])
@@ -187,6 +184,6 @@ def test_what_can_not_go_now_is_neither_read_again_and_again_nor_waited_for(trou
     assert store.twins_of(shelf_of(store, B)) == [CHUNK]
     setattr(shelf_of(store, A), trouble, "it does not answer")
     assert store.twins_of(shelf_of(store, B)) == []
-    store.drop_twins(CHUNK)
+    drop_outlived(store)
     store.delete(CHUNK, LATER)
     assert len(slots(disks[A])) == 1 and not slots(disks[B])

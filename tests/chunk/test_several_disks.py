@@ -23,7 +23,9 @@ from disks_house import (
     begin_copy,
     blank,
     copy_to,
+    drop_outlived,
     open_disks,
+    scrubbing,
     shelf_of,
     slots,
 )
@@ -427,6 +429,7 @@ def test_what_came_back_beside_its_copy_goes_once_the_copy_was_read_whole() -> N
     scrubber = Scrubber(store, lambda chunk_id, block: None, RUNTIME, shelf=shelf_of(store, B))
     checked = check_replica(store, CHUNK, lambda file, at, into: file.read(at, into))
     scrubber._judge(CHUNK, checked)
+    store.drop_outlived(shelf_of(store, A))
     assert not slots(disks[A]) and store.unidentified == ()
     assert where(open_disks(disks, BOOT_ID + 1)) == B
 
@@ -438,18 +441,14 @@ def test_what_came_back_goes_soon_after_the_start_and_not_with_the_next_round() 
     now_ms = RUNTIME.wall_ns() // 1_000_000
     ScrubBook(disks[B]).keep(Round(number=1, began_ms=now_ms, ended_ms=now_ms))
     store = open_disks(disks)
-    scrubber = Scrubber(store, lambda chunk_id, block: None, RUNTIME, shelf=shelf_of(store, B))
     assert (store.twins_of(shelf_of(store, B)), store.twins_on(shelf_of(store, A))) == ([CHUNK], 1)
     assert store.twins_of(shelf_of(store, A)) == [] and store.twins_on(shelf_of(store, B)) == 0
-    scrubber.start()
-    try:
+    with scrubbing(store) as scrubbers:
         deadline_s = RUNTIME.monotonic_s() + 60.0
         while slots(disks[A]) and RUNTIME.monotonic_s() < deadline_s:
             RUNTIME.sleep(0.01)
         assert not slots(disks[A]) and store.unidentified == ()
-    finally:
-        assert scrubber.stop(60.0)
-    assert scrubber.facts().number == 1, "no round was needed"
+    assert scrubbers[B].facts().number == 1, "no round was needed"
     assert store.twins_of(shelf_of(store, B)) == [] and store.twins_on(shelf_of(store, A)) == 0
 
 
@@ -476,7 +475,7 @@ def test_what_came_back_goes_too_when_the_copy_was_made_beside_it_on_its_own_dis
     copy_to(store, A, LATER)
     store = open_disks({A: disks[A]}, BOOT_ID + 1)
     assert len(store.unidentified) == 1 and len(slots(disks[A])) == 2
-    store.drop_twins(CHUNK)
+    drop_outlived(store)
     assert store.unidentified == () and slots(disks[A]) == [store.get(CHUNK).name]
 
 
@@ -486,7 +485,7 @@ def test_two_who_read_a_chunk_that_moved_remove_what_came_back_once() -> None:
     sealed_on(open_disks({A: disks[A]}), A)
     copy_to(open_disks({B: disks[B]}), B)
     store = open_disks(disks)
-    unlink, others = disks[A].unlink, [lambda: store.drop_twins(CHUNK)]
+    unlink, others = disks[A].unlink, [lambda: drop_outlived(store)]
 
     def unlink_beside_another(name: str) -> None:
         if others:
@@ -494,7 +493,7 @@ def test_two_who_read_a_chunk_that_moved_remove_what_came_back_once() -> None:
         unlink(name)
 
     disks[A].unlink = unlink_beside_another  # type: ignore[method-assign]
-    store.drop_twins(CHUNK)
+    drop_outlived(store)
     assert not slots(disks[A]) and store.unidentified == ()
 
 
@@ -512,6 +511,7 @@ def test_one_that_may_be_missed_stays(harm: str) -> None:
     checked = check_replica(store, CHUNK, lambda file, at, into: file.read(at, into))
     scrubber = Scrubber(store, lambda chunk_id, block: None, RUNTIME, shelf=shelf_of(store, B))
     scrubber._judge(CHUNK, checked)
+    store.drop_outlived(shelf_of(store, A))
     assert len(slots(disks[A])) == 1
 
 

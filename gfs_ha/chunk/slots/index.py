@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 
 from gfs_ha.chunk.slots import listing
 from gfs_ha.chunk.slots.duplicates import Place, Twins, best_sealed, drop_outlived, outlived
@@ -14,6 +15,8 @@ from gfs_ha.ids import ANY_DISK, Birth, ChunkId, DiskId, format_id
 from gfs_ha.protocol.control import BucketListing, OpenReplica
 from gfs_ha.runtime import Runtime
 
+WHOLE_S = 120.0  # So long a look at all of a replica says that it is whole.
+
 
 class ReplicaIndex:
     """At most one replica per chunk (C2). Thread-safe, but for what needs the lock."""
@@ -23,12 +26,15 @@ class ReplicaIndex:
     ) -> None:
         self.shelves = tuple(shelves)
         self._broken = frozenset(broken)
+        self._runtime = runtime
         self._lock = runtime.lock()
         self._replicas: dict[ChunkId, Replica] = {}
         self._counts: Counter[DiskId] = Counter()
         # Those that heartbeats list in full: a million sealed ones must cost them nothing.
         self._unsettled: dict[ChunkId, Replica] = {}
         self._twins: Twins = {}
+        # Of which one was read whole, and when: the second replicas beside it may go.
+        self._whole: dict[ChunkId, tuple[Replica, float]] = {}
 
     def _add(self, replica: Replica) -> None:
         """Have it here, instead of the one that was. Needs the lock."""
@@ -181,23 +187,54 @@ class ReplicaIndex:
         with self._lock:
             return sum(place[0] is shelf for places in self._twins.values() for place in places)
 
-    def drop_twins(self, chunk_id: ChunkId) -> None:
-        """Remove what other disks have of a chunk whose replica was read whole (D6).
+    def note_whole(self, chunk_id: ChunkId) -> None:
+        """Have second replicas removed of a chunk whose replica was read whole just now (D6).
 
-        Raises: DiskFailed.
+        Who looks after the disk that each is on does that: it may hang, and hold up no other one.
         """
-        kept = self._replicas.get(chunk_id)
-        if kept is not None:
-            self._see_to_twins(chunk_id, lambda twins: drop_outlived(kept.header, twins))
+        with self._lock:
+            kept = self._replicas.get(chunk_id)
+            if kept is not None and outlived(kept.header, self._twins.get(chunk_id, ())):
+                self._whole[chunk_id] = (kept, self._runtime.monotonic_s())
 
-    def _see_to_twins(self, chunk_id: ChunkId, act: Callable[[list[Place]], None]) -> None:
+    def drop_outlived(self, shelf: Shelf) -> None:
+        """Remove from a disk what `note_whole` let go a moment ago. Raises: DiskFailed."""
+        since_s = self._runtime.monotonic_s() - WHOLE_S
+        with self._lock:
+            # One that is not what it was then lets nothing go.
+            self._whole = {
+                chunk_id: (kept, read_s)
+                for chunk_id, (kept, read_s) in self._whole.items()
+                if self._replicas.get(chunk_id) is kept
+                and kept.condition == listing.SETTLED
+                and read_s >= since_s
+                and outlived(kept.header, self._twins.get(chunk_id, ()))
+            }
+            due = [
+                (chunk_id, kept.header)
+                for chunk_id, (kept, _) in self._whole.items()
+                if any(place[0] is shelf for place in self._twins[chunk_id])
+            ]
+        for chunk_id, header in due:
+            self._see_to_twins(chunk_id, partial(drop_outlived, header), shelf)
+
+    def _see_to_twins(
+        self, chunk_id: ChunkId, act: Callable[[list[Place]], None], shelf: Shelf | None = None
+    ) -> None:
+        """Have `act` remove second replicas, of all disks or of one, from the list that it gets."""
         with self._lock:
             twins = self._twins.pop(chunk_id, [])  # Whoever takes them sees to them alone.
+            self._put_back(chunk_id, [one for one in twins if shelf not in (None, one[0])])
+        left = [one for one in twins if shelf in (None, one[0])]
         try:
-            act(twins)
+            act(left)
         finally:
             with self._lock:
-                self._twins |= {chunk_id: twins} if twins else {}
+                self._put_back(chunk_id, left)
+
+    def _put_back(self, chunk_id: ChunkId, twins: list[Place]) -> None:
+        if twins:
+            self._twins.setdefault(chunk_id, []).extend(twins)
 
     def _promote_twin(self, chunk_id: ChunkId) -> None:
         """Have the best second replica count, now that the first is lost. Needs the lock."""

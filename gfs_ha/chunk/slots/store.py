@@ -58,7 +58,6 @@ class ChunkStore(ReplicaIndex):
         self.cluster_id = shelves[0].identity.cluster_id
         self.server_id = shelves[0].identity.server_id
         self.buffers = shelves[0].buffers
-        self._runtime = runtime
         self._making: dict[ChunkId, Making] = {}
         self._lost: set[ChunkId] = set()  # Went with a disk in this run, with all that they said.
         counting, self._twins = put_together(self.shelves, self.buffers)
