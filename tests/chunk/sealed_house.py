@@ -20,13 +20,14 @@ from gfs_ha.client.push import Push, PushResult, PushTarget
 from gfs_ha.ids import ChunkId, ServerId, StartId
 from gfs_ha.limits import MIB, TICKET_LIFE_S
 from gfs_ha.logs.requests import RequestLog
+from gfs_ha.net.asking import showing
 from gfs_ha.net.sealed_streams import Refusals, SealedStreams
 from gfs_ha.net.streams import TcpStreams
 from gfs_ha.net.ticket_guard import TicketGuard
 from gfs_ha.net.ticket_keys import TicketKeys
 from gfs_ha.net.tickets import seal_ticket
 from gfs_ha.pki.seals import Seal
-from gfs_ha.protocol.data import Durability, Hop
+from gfs_ha.protocol.data import DataRequest, Durability, Hop, Op, cluster_hash
 from gfs_ha.protocol.tickets import Level, OperationPass, Right, TicketFacts
 from gfs_ha.runtime import ThreadedRuntime
 
@@ -142,3 +143,24 @@ def fetch_sealed(
     target = FetchTarget(hop, CHUNK, BIRTH, leader.given)
     found = Fetch(room, target, 20.0).read(offset, into)
     return bytes(into), found
+
+
+def request_of(guarded: Guarded, leader: Leader, ticket: bytes, **changed: object) -> DataRequest:
+    """Return a request for the first bytes of the chunk, with what a ticket asks for beside it."""
+    request = DataRequest(
+        op=Op.FETCH,
+        cluster=cluster_hash(CLUSTER),
+        target=guarded.server_id,
+        chunk_id=CHUNK,
+        birth=BIRTH,
+        offset=0,
+        length=100,
+        deadline_ms=20_000,
+        op_id=7,
+    )
+    request = showing(request, leader.given, ticket, RUNTIME)
+    return msgspec.structs.replace(request, **changed)
+
+
+def patient(idle_s: float) -> None:
+    assert idle_s < 30.0, "nobody answers"

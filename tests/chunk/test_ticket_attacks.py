@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-import msgspec
 import pytest
 from chunk_house import BIRTH, CHUNK, CLUSTER
 from replica_house import noise
@@ -18,7 +17,9 @@ from sealed_house import (
     Guarded,
     Leader,
     fetch_sealed,
+    patient,
     push_sealed,
+    request_of,
     sealed_network,
     sealed_room,
     sealed_street,
@@ -31,35 +32,15 @@ from gfs_ha.errors import GfsError, Overloaded, TicketRefused, Unreachable
 from gfs_ha.ids import Epoch, ServerId, make_chunk_id
 from gfs_ha.limits import KIB, MIB
 from gfs_ha.net.answers import AnswerReader, Deadline
-from gfs_ha.net.asking import ask, showing
+from gfs_ha.net.asking import ask
 from gfs_ha.net.sealed_stream import HELLO_BYTES, RECORD_BYTES_MAX, SealedStream
 from gfs_ha.net.streams import Bytes, Stall, TcpStreams
-from gfs_ha.protocol.data import DataRequest, Op, cluster_hash
+from gfs_ha.protocol.data import DataRequest, Op
 from gfs_ha.protocol.frames import FRAME_BYTES, FrameKind, decode_error, decode_frame
 from gfs_ha.protocol.tickets import Level, Right
 
 DATA = noise(300 * KIB)
 Forge = Callable[[Leader, Guarded], tuple[bytes, dict[str, object]]]
-
-
-def patient(idle_s: float) -> None:
-    assert idle_s < 30.0, "nobody answers"
-
-
-def request_of(guarded: Guarded, leader: Leader, ticket: bytes, **changed: object) -> DataRequest:
-    request = DataRequest(
-        op=Op.FETCH,
-        cluster=cluster_hash(CLUSTER),
-        target=guarded.server_id,
-        chunk_id=CHUNK,
-        birth=BIRTH,
-        offset=0,
-        length=100,
-        deadline_ms=20_000,
-        op_id=7,
-    )
-    request = showing(request, leader.given, ticket, RUNTIME)
-    return msgspec.structs.replace(request, **changed)
 
 
 def asked(guarded: Guarded, request: DataRequest) -> bytes:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 from append_house import APPENDER, order_tail, start_of
-from chunk_house import BIRTH, CHUNK, CLUSTER
+from chunk_house import BIRTH, CHUNK
 from replica_house import noise
 from sealed_house import (
     RUNTIME,
     Guarded,
     Leader,
+    patient,
     push_sealed,
+    request_of,
     sealed_room,
     sealed_street,
 )
@@ -26,9 +28,9 @@ from gfs_ha.errors import TicketRefused, Unreachable
 from gfs_ha.ids import InodeId, LogIndex, make_chunk_id
 from gfs_ha.limits import MIB
 from gfs_ha.net import ticket_guard
-from gfs_ha.net.asking import ask, showing
+from gfs_ha.net.asking import ask
 from gfs_ha.protocol.append import AppendGrant
-from gfs_ha.protocol.data import DEADLINE_MS_MAX, DataRequest, Op, cluster_hash
+from gfs_ha.protocol.data import DEADLINE_MS_MAX
 from gfs_ha.protocol.metadata import FileTail, Location
 from gfs_ha.protocol.records import RecordHeader, encode_record_head
 from gfs_ha.runtime import Future
@@ -96,9 +98,9 @@ def test_records_that_are_on_their_way_when_the_ticket_ends_are_not_written(tmp_
             while not answers(stream):
                 pass
             whole = _wire(record(2))
-            stream._stream.send([whole[:-4]], _patient)
+            stream._stream.send([whole[:-4]], patient)
             RUNTIME.sleep(2 * LEFT_MS / 1000)
-            stream._stream.send([whole[-4:]], _patient)
+            stream._stream.send([whole[-4:]], patient)
             with pytest.raises(TicketRefused):
                 while True:
                     assert answers(stream) == []
@@ -108,10 +110,6 @@ def test_records_that_are_on_their_way_when_the_ticket_ends_are_not_written(tmp_
 def _wire(one: Record) -> bytes:
     head = RecordHeader(APPENDER, one.sequence, 1, len(one.data), one.crc)
     return encode_record_head(head) + one.data
-
-
-def _patient(idle_s: float) -> None:
-    assert idle_s < WAIT_S
 
 
 @pytest.mark.parametrize("short", [0, 1])
@@ -146,25 +144,14 @@ def test_who_reads_slowly_is_hung_up_on_soon_after_his_ticket(
         leader = Leader([one])
         target = replace(leader.target(), capacity=length)
         assert push_sealed(room, target, bytes(length)).complete
-        request = DataRequest(
-            op=Op.FETCH,
-            cluster=cluster_hash(CLUSTER),
-            target=one.server_id,
-            chunk_id=CHUNK,
-            birth=BIRTH,
-            offset=0,
-            length=length,
-            deadline_ms=DEADLINE_MS_MAX,
-            op_id=7,
-        )
-        hop = leader.hop(one, ends_ms=soon())
-        request = showing(request, leader.given, hop.ticket, RUNTIME)
-        with closing(room.streams.take((hop.host, hop.port))) as stream:
-            ask(stream, request, [], _patient)
+        ticket = leader.ticket(one, ends_ms=soon())
+        request = request_of(one, leader, ticket, length=length, deadline_ms=DEADLINE_MS_MAX)
+        with closing(room.streams.take((one.house.hop.host, one.house.hop.port))) as stream:
+            ask(stream, request, [], patient)
             ends_s = RUNTIME.monotonic_s() + WAIT_S
             assert stream.wait(WAIT_S)
             while one.house.port.serving_count and RUNTIME.monotonic_s() < ends_s:
                 RUNTIME.sleep(0.02)
             assert not one.house.port.serving_count
             with pytest.raises(Unreachable):
-                stream.receive(memoryview(bytearray(length)), _patient)
+                stream.receive(memoryview(bytearray(length)), patient)
