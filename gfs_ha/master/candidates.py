@@ -116,6 +116,9 @@ def _candidate(
         silent = seconds_text(observed.age_s(server_id, now_s))
         trouble = f"is {state} (no heartbeat for {silent})"
         passing = state == SUSPECT
+    elif not observed.keyed(server_id):
+        trouble = "has told this leader no key for tickets, so that nobody could write to it"
+        passing = True
     elif best is None and serving:
         ailing = next((f": {disk.ailing}" for disk in serving if disk.ailing), "")
         trouble = f"failed just now, on every disk that it has{ailing}"

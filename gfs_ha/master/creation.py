@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from gfs_ha.errors import DiskFailed, DiskFull
 from gfs_ha.ids import DiskId, LogIndex, ServerId, StartId
@@ -39,6 +39,10 @@ class Creation:
             )
             for one in chunk.replicas
         }
+
+    def without(self, usable: Callable[[ServerId], bool]) -> set[ServerId]:
+        """Return its servers that are not `usable`."""
+        return {one.server_id for one in self.chunk.replicas if not usable(one.server_id)}
 
     def disks_of(self, server_id: ServerId, error: str) -> frozenset[DiskId]:
         """Return the disk on which a server could not create its replica, if that is why."""

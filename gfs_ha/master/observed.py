@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId, SessionId, StartId
 from gfs_ha.limits import (
@@ -51,6 +52,14 @@ SETTLED_S = SUSPECT_S + 2.0  # A server that comes and goes is no evidence.
 _NO_EPOCH = Epoch(0, 0)
 
 DiskKey = tuple[ServerId, DiskId]
+
+
+class Keys(Protocol):
+    """The keys for tickets that servers told this master."""
+
+    def knows(self, server_id: ServerId, start_id: StartId) -> bool:
+        """Return whether the key of a start of a server is known."""
+        ...
 
 
 @dataclass(slots=True)
@@ -98,6 +107,7 @@ class Observed:
     unreached: Unreached = field(default_factory=Unreached)
     loads: Loads = field(default_factory=Loads)
     usage: UsageHeard = field(default_factory=UsageHeard)
+    keys: Keys | None = None  # Where data ports want tickets.
     _blocks: OrderedDict[tuple[ChunkId, ServerId], str] = field(default_factory=OrderedDict)
     _listed: dict[ServerId, dict[ChunkId, str]] = field(default_factory=dict)
     _promised: deque[tuple[float, DiskKey, int]] = field(default_factory=deque)
@@ -244,6 +254,16 @@ class Observed:
         """Return whether the server is live and has been heard by this very leader."""
         return server_id in self.servers and self.state(server_id, now_s) == LIVE
 
+    def keyed(self, server_id: ServerId) -> bool:
+        """Return whether there are tickets for a server that was heard, if it wants any.
+
+        Else nobody could write to it, however well it lives.
+        """
+        facts = self.servers.get(server_id)
+        if self.keys is None or facts is None:
+            return self.keys is None
+        return self.keys.knows(server_id, facts.start_id)
+
     def reached(self, server_id: ServerId, now_s: float) -> bool:
         """Return whether a server is live and nobody has to be kept from trying it."""
         live = self.state(server_id, now_s) == LIVE
@@ -256,7 +276,7 @@ class Observed:
         """
         if now_s - self.elected_s >= GATHER_S:
             return False
-        return any(server_id not in self.servers for server_id in server_ids)
+        return any(one not in self.servers or not self.keyed(one) for one in server_ids)
 
     def damaged(self, server_id: ServerId, damage: DamageFound) -> None:
         """Note a block that a server found damaged (D3)."""

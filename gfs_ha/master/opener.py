@@ -114,6 +114,7 @@ class Opener:
             if creation is not None:
                 late = now_s - creation.since_s >= CREATE_PATIENCE_S
                 gone = {one for one in creation.missing if late or self._reign.hung_up(one)}
+                gone |= creation.without(self._reign.observed.keyed)
                 if gone:
                     self._try_elsewhere(opening, creation, gone)
             elif now_s - opening.since_s > 2 * REQUEST_DEADLINE_S:

@@ -71,7 +71,7 @@ class Reign:
     ) -> None:
         self.epoch = epoch
         self.elected_s = elected_s
-        self.observed = Observed(elected_s, dead_s)
+        self.observed = Observed(elected_s, dead_s, keys=tickets)
         self.orders = OrderBook()
         self._tickets = tickets  # Outlives the reign.
         self.repairs = RepairBook(elected_s)

@@ -190,6 +190,7 @@ class Spares:
             return False
         return all(
             observed.state(one, now_s) == LIVE
+            and observed.keyed(one)
             and not self._reign.hung_up(one)
             and starts.get(one) == observed.servers[one].start_id
             for one in servers

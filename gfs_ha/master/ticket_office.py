@@ -102,6 +102,11 @@ class TicketOffice:
         now_s = self._runtime.monotonic_s()
         self._heard[server_id] = _Heard(start_id, key.key_id, seal, key.now_ms, now_s)
 
+    def knows(self, server_id: ServerId, start_id: StartId) -> bool:
+        """Return whether that start of a server told a key, so that tickets for it work."""
+        known = self._heard.get(server_id)
+        return known is not None and known.start_id == start_id
+
     def forget(self, server_id: ServerId) -> None:
         """Forget the key of a server that is no member of the cluster any more."""
         self._heard.pop(server_id, None)
@@ -151,10 +156,15 @@ class TicketOffice:
         return seal_ticket(known.key_id, known.seal, sealed, nonce)
 
     def for_orders(self, server_id: ServerId, orders: tuple[Order, ...]) -> tuple[Order, ...]:
-        """Return orders with the tickets that their server needs for other ones."""
-        return tuple(self._for_order(server_id, order) for order in orders)
+        """Return orders with the tickets that their server needs for other ones.
 
-    def _for_order(self, server_id: ServerId, order: Order) -> Order:
+        Without one to lead a tail while there is no ticket for somebody in its chain: the first
+        records would end it.
+        """
+        dressed = (self._for_order(server_id, order) for order in orders)
+        return tuple(order for order in dressed if order is not None)
+
+    def _for_order(self, server_id: ServerId, order: Order) -> Order | None:
         if isinstance(order, CopyReplica):
             permit = Permit(order.chunk_id, order.birth, Right.READ, order.length)
             given = self._for_sources(server_id, order.sources, permit)
@@ -162,7 +172,9 @@ class TicketOffice:
         if isinstance(order, CreateReplica) and order.chain:
             permit = Permit(order.chunk_id, order.birth, Right.RECORDS, order.capacity)
             given = self._for_sources(server_id, order.chain, permit)
-            return order if given is None else replace(order, chain=given[0], pass_=given[1])
+            if given is None or not all(one.ticket for one in given[0]):
+                return None
+            return replace(order, chain=given[0], pass_=given[1])
         return order
 
     def _for_sources(

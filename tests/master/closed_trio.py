@@ -53,9 +53,11 @@ class KeyedServer(ScriptedServer):
     def __init__(self, trio: Trio, name: str, rack: str, start_id: int = 1) -> None:
         super().__init__(trio, name, rack, start_id)
         self.keys = TicketKeys(trio.runtime)
+        self.tells = True  # Else masters never hear its keys.
 
     def _beat(self, answers: list[OrderAnswer]) -> Heartbeat:
-        return structs.replace(super()._beat(answers), ticket_key=self.keys.newest())
+        told = self.keys.newest() if self.tells else None
+        return structs.replace(super()._beat(answers), ticket_key=told)
 
     def opened(self, ticket: bytes) -> TicketFacts:
         """Return what it reads in a ticket; fails when it is none for it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,14 +37,17 @@ def grant(client: Client, path: str = "/log", **options: Any) -> AppendGrant:
     return reply
 
 
-def members(servers: list[ScriptedServer], granted: AppendGrant) -> list[ScriptedServer]:
+def members(servers: Sequence[ScriptedServer], granted: AppendGrant) -> list[ScriptedServer]:
     """Return the servers of the tail, the primary first."""
     by_id = {server.server_id: server for server in servers}
     return [by_id[replica.server_id] for replica in granted.tail.replicas]
 
 
 def append(
-    servers: list[ScriptedServer], granted: AppendGrant, record: tuple[SessionId, int], length: int
+    servers: Sequence[ScriptedServer],
+    granted: AppendGrant,
+    record: tuple[SessionId, int],
+    length: int,
 ) -> None:
     """Have the servers of the tail hold one more record, as a push of the primary does."""
     for server in members(servers, granted):
@@ -53,16 +56,18 @@ def append(
         held.end += length
 
 
-def grown(client: Client, servers: list[ScriptedServer], length: int) -> AppendGrant:
-    """Return the grant of /log, made anew, with one record of that many bytes."""
-    made(client)
-    granted = grant(client)
+def grown(
+    client: Client, servers: Sequence[ScriptedServer], length: int, path: str = "/log"
+) -> AppendGrant:
+    """Return the grant of a file, made anew, with one record of that many bytes."""
+    made(client, path)
+    granted = grant(client, path)
     append(servers, granted, (client.session_id, 1), length)
     return granted
 
 
 @contextmanager
-def deaf(servers: list[ScriptedServer]) -> Iterator[None]:
+def deaf(servers: Sequence[ScriptedServer]) -> Iterator[None]:
     """Have servers answer nothing for a while."""
     for server in servers:
         server.deaf = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from growing import grant, grown, members
 from peers import ScriptedServer
 from trio import Client, Trio, wait_until
@@ -14,7 +16,7 @@ from gfs_ha.protocol.reports import GetChunks
 MORE_THAN_HALF = 600_000  # Of a chunk of 1 MiB.
 
 
-def spare(servers: list[ScriptedServer], granted: AppendGrant) -> ChunkId:
+def spare(servers: Sequence[ScriptedServer], granted: AppendGrant) -> ChunkId:
     """Return the tail that is kept ready beside an open one, once all its replicas are there."""
 
     def created() -> ChunkId | None:

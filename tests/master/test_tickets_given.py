@@ -41,7 +41,11 @@ def trio(tmp_path: Path) -> Iterator[ClosedTrio]:
 
 @pytest.fixture
 def servers(trio: ClosedTrio, client: Client) -> list[KeyedServer]:
-    """Four chunkservers of which each has told its key."""
+    return keyed_servers(trio)
+
+
+def keyed_servers(trio: ClosedTrio) -> list[KeyedServer]:
+    """Return four chunkservers of which each has told its key."""
     racks = ("r1", "r1", "r2", "r2")
     started = [KeyedServer(trio, f"cs{n}", rack) for n, rack in enumerate(racks, start=1)]
     for one in started:

@@ -182,11 +182,18 @@ def _check_rights(
 
 
 def _leads(view: View, about: tuple[ChunkId, Chunk], peer: PeerName) -> bool:
+    """Return whether a server orders the appends to a tail, or will once it is opened."""
     chunk_id, chunk = about
-    tail = tail_of(view, chunk.tail_of) if chunk.tail_of else None
-    if tail is None or tail.chunk_id != chunk_id or peer.role != Role.CHUNKSERVER:
+    if peer.role != Role.CHUNKSERVER:
         return False
-    server = view.server(tail.server_id)
+    tail = tail_of(view, chunk.tail_of) if chunk.tail_of else None
+    if tail is not None and tail.chunk_id == chunk_id:
+        head = tail.server_id
+    elif chunk.unopened:
+        head = chunk.replicas[0].server_id
+    else:
+        return False
+    server = view.server(head)
     return server is not None and server.name == peer.name
 
 

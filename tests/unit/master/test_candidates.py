@@ -61,6 +61,29 @@ def test_without_enough_others_it_is_taken_for_one_that_comes_back_in_a_moment()
     assert placed((3,), goal=4) == {1, 2, 3, 4}
 
 
+class Told:
+    """The servers whose keys for tickets are known."""
+
+    def __init__(self, *server_ids: int) -> None:
+        self._server_ids = server_ids
+
+    def knows(self, server_id: int, start_id: int) -> bool:
+        return server_id in self._server_ids
+
+
+def test_who_told_no_key_for_tickets_gets_no_copy_and_a_new_leader_waits_for_it() -> None:
+    seen = heard(elected_s=NOW_S - 50.0)
+    seen.keys = Told(1, 2, 4)
+    chosen = choose(Roster(servers()), seen, wanted(4), NOW_S)
+    assert {server_id for server_id, _ in chosen.replicas} == {1, 2, 4}
+    (why,) = [one.trouble for one in candidates(Roster(servers()), seen, NOW_S) if one.trouble]
+    assert why == "has told this leader no key for tickets, so that nobody could write to it"
+    new = heard(elected_s=NOW_S - 1.0)
+    new.keys = Told(1, 2, 4)
+    with pytest.raises(Busy):
+        choose(Roster(servers()), new, wanted(4), NOW_S)
+
+
 def test_the_disks_of_a_server_take_chunks_in_turns() -> None:
     (number, first), *_ = servers()
     both = msgspec.structs.replace(first, disks=(Disk(101, 1 << 40), Disk(201, 1 << 40)))

@@ -265,6 +265,27 @@ def test_orders_to_copy_and_to_lead_bring_tickets_and_others_do_not() -> None:
     assert replace(copied, sources=sources, pass_=None) == copy
 
 
+def test_nobody_is_to_lead_a_tail_before_there_is_a_ticket_for_all_of_its_chain() -> None:
+    house = House()
+    house.beat(TWO)
+    chain = tuple(CopySource(one, "10.0.0.1", 7300) for one in (TWO, THREE))
+    head = CreateReplica(*(CHUNK, BIRTH, LogIndex(9), ANY_DISK, "disk", MIB, chain, StartId(4)))
+    delete = DeleteReplica(CHUNK, LogIndex(9), "dead")
+    assert house.office.for_orders(ONE, (head, delete)) == (delete,)
+    house.office.heard(TWO, StartId(2), None)
+    assert house.office.for_orders(ONE, (head, delete)) == (delete,)
+    house.beat()
+    leading, _ = house.office.for_orders(ONE, (head, delete))
+    assert isinstance(leading, CreateReplica) and all(one.ticket for one in leading.chain)
+
+
+def test_a_key_is_known_of_the_start_that_told_it_and_of_no_other() -> None:
+    house = House()
+    house.beat(ONE)
+    assert house.office.knows(ONE, START)
+    assert not house.office.knows(ONE, StartId(2)) and not house.office.knows(TWO, START)
+
+
 def test_no_nonce_comes_twice_nor_where_another_master_seals() -> None:
     house = House()
     house.beat()
