@@ -11,6 +11,7 @@ from golden_screen import compare, screen
 
 from gfs_ha.cli.admin import rebalance_screens as rebalance_screens
 from gfs_ha.cli.admin.job_screens import JobHistory, OneJob, said_text
+from gfs_ha.cli.admin.jobs import changed_text
 from gfs_ha.cli.admin.jobs_wait import bar_text, blocked_text, check_ended, ended_text
 from gfs_ha.cli.admin.rebalance import _question
 from gfs_ha.cli.document import report_document
@@ -210,6 +211,16 @@ def test_chunks_of_a_file_are_counted_whole_only_where_all_in_the_way_are_known(
     assert "  6 chunks of /data/wide, each" in whole and "at least" not in whole
     assert "chunk 0x220 and at least 5 more of /data/wide" in explain_job(GROUPED, ()).troubles[0]
     assert "chunk 0x220 and 5 more of /data/wide" in explain_job(all_known, ()).troubles[0]
+
+
+def test_who_pauses_or_cancels_a_job_is_told_of_the_moves_that_still_count() -> None:
+    asked = msgspec.structs.replace(JOB, phase=CANCELLED, moves=6, moved_bytes=5 * MIB)
+    told = changed_text(asked)
+    assert "r-19 is cancelled (6 moves done, 5.0 MiB; one whose copy is whole already" in told
+    over = changed_text(msgspec.structs.replace(asked, ended_ns=WALL_NS))
+    assert "(6 moves done, 5.0 MiB); what was moved stays" in over, "it was cancelled before"
+    paused = changed_text(msgspec.structs.replace(asked, phase=PAUSED))
+    assert "5.0 MiB; those under way come to their end); gfsctl admin jobs resume r-19" in paused
 
 
 def test_an_error_that_a_job_got_over_is_not_told_once_it_is_done() -> None:

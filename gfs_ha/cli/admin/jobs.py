@@ -213,7 +213,7 @@ def change_job(session: Session, job: str, action: str, dry_run: bool = False) -
     row = session.operations.jobs.change(number_of(row.id), action, who)
     if session.options.output in (TABLE, WIDE):
         if not session.options.quiet:
-            output.write_lines([_changed_text(row)])
+            output.write_lines([changed_text(row)])
         return
     session.show(JobReport((row,)))
 
@@ -237,12 +237,15 @@ def _show_change(session: Session, row: JobRow, action: str) -> None:
         output.write_lines([f"would {action} {row.id}, {row.phase} ({done}){after}"])
 
 
-def _changed_text(row: JobRow) -> str:
+def changed_text(row: JobRow) -> str:
+    """Return what became of a job that was to be changed, as it stood when that was asked for."""
     done = f"{count_text(row.moves, 'move')} done, {size_text(row.moved_bytes)}"
+    late = "" if row.ended_ns else "; one whose copy is whole already still counts"
     return {
-        PAUSED: f"{row.id} pauses ({done}); gfsctl admin jobs resume {row.id}",
+        PAUSED: f"{row.id} pauses ({done}; those under way come to their end);"
+        f" gfsctl admin jobs resume {row.id}",
         RUNNING: f"{row.id} goes on ({done}); gfsctl admin jobs wait {row.id}",
-        CANCELLED: f"{row.id} is cancelled ({done}){_after_cancel(row)}",
+        CANCELLED: f"{row.id} is cancelled ({done}{late}){_after_cancel(row)}",
     }.get(row.phase, f"{row.id} is {row.phase} ({done})")
 
 
