@@ -75,6 +75,9 @@ class Blocker(Word, frozen=True):
     ways: tuple[str, ...] = ()
 
 
+BLOCKED = "blocked: "  # How the error of a job begins that says what keeps chunks where they are.
+
+
 class JobRow(Word, frozen=True):
     """A job as operators see it. Bytes and times of day; -1 where something cannot be told."""
 
@@ -105,9 +108,14 @@ class JobRow(Word, frozen=True):
 
 
 def standing_error(row: JobRow) -> str:
-    """Return the newest error of a job; empty once it has ended and that was not the reason."""
+    """Return the newest error of a job; empty once it got over that.
+
+    It did when it has ended for another reason, and when nothing of it is blocked any more.
+    """
     over = row.phase in (DONE, CANCELLED) and row.last_error not in row.end
-    return "" if over else row.last_error
+    free = row.phase == RUNNING and not row.blocked and not row.waits
+    gone = free and row.last_error.startswith(BLOCKED)
+    return "" if over or gone else row.last_error
 
 
 class JobReport(Word, frozen=True, tag="job_report"):

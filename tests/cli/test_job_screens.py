@@ -233,6 +233,18 @@ def test_an_error_that_a_job_got_over_is_not_told_once_it_is_done() -> None:
     assert said_text(ended(FAILED)).plain == JOB.last_error
 
 
+def test_what_blocked_a_job_is_no_error_of_it_any_more_once_nothing_does() -> None:
+    blocked = msgspec.structs.replace(JOB, last_error="blocked: too few servers", blocked=2)
+    assert "last error  blocked: too few servers (" in screen(OneJob((blocked,)), 120)
+    free = msgspec.structs.replace(blocked, blocked=0)
+    assert said_text(free).plain == ""
+    for row in (free, msgspec.structs.replace(free, phase=DONE, ended_ns=WALL_NS, end="is done")):
+        shown = screen(OneJob((row,)), 120)
+        assert "got over" in shown and "last error" not in shown
+    unknown = msgspec.structs.replace(free, waits="the leader looks first")
+    assert "last error" in screen(OneJob((unknown,)), 120), "nobody knows yet"
+
+
 @pytest.mark.parametrize("columns", [40, 79, 119])
 def test_the_bar_of_a_job_fits_on_one_line(columns: int) -> None:
     for row in (JOB, DRAIN):

@@ -151,7 +151,7 @@ def said_text(row: JobRow) -> Text:
         return Text(f"{count_text(row.blocked, 'chunk')} blocked", "bold yellow")
     if row.phase == RUNNING and row.waits:
         return Text(printable(row.waits), "yellow")
-    return Text(printable(row.last_error), "yellow")
+    return Text(printable(standing_error(row)), "yellow")
 
 
 def ended_how(row: JobRow) -> str:
@@ -228,7 +228,8 @@ def _facts(row: JobRow) -> Iterator[tuple[str, str]]:
     if ended_how(row) and row.phase in FINAL:
         yield "how", ended_how(row)
     if row.last_error and row.last_error not in row.end:
-        yield "last error", f"{printable(row.last_error)} ({time_text(row.last_error_ns)})"
+        name = "last error" if standing_error(row) else "got over"
+        yield name, f"{printable(row.last_error)} ({time_text(row.last_error_ns)})"
 
 
 def _left_text(row: JobRow) -> str:

@@ -30,7 +30,7 @@ from gfs_ha.master.state.jobs import job_events, running_jobs
 from gfs_ha.master.state.records import DEAD, OPEN, SEALED, Chunk, Replica
 from gfs_ha.master.state.server_mode_commands import ForgetPlaces
 from gfs_ha.master.state.view import View
-from gfs_ha.protocol.jobs import DECOMMISSION, DISK_DRAIN, DONE, DRAIN, RUNNING
+from gfs_ha.protocol.jobs import BLOCKED, DECOMMISSION, DISK_DRAIN, DONE, DRAIN, RUNNING
 
 KINDS = (DRAIN, DECOMMISSION, DISK_DRAIN)
 LEAVES = "its server goes out of service"
@@ -187,7 +187,7 @@ class _Drain:
         found = walk.end_round(self._scene.seen.now_s)
         if found.reasons:
             reason, _ = found.reasons.most_common(1)[0]
-            text = f"blocked: {reason}"
+            text = f"{BLOCKED}{reason}"
             if text != self._job.last_error:
                 self._made.proposals.append(NoteJob(self._number, text, error=True))
         if found.places:
