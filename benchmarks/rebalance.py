@@ -250,7 +250,7 @@ def _judge(
     wrong += verified.wrong
     wrong += [f"{name} was {most:.1%} full" for name, most in fill.most.items() if most > 0.95]
     if job.phase != "done" or job.last_error.startswith("nothing more"):
-        wrong.append(f"{job.id} is {job.phase}: {job.last_error}")
+        wrong.append(f"{job.id} is {job.phase}: {job.end or job.last_error}")
     off = {row.name: abs(row.share - status.mean) for row in status.items}
     # What the clients put meanwhile moves the mean after the job has ended.
     wrong += [f"{name} is {one:.1%} off the mean" for name, one in off.items() if one > 0.06]
@@ -268,7 +268,7 @@ def _facts(
         "moves": job.moves,
         "took_s": took_s,
         "phase": job.phase,
-        "said": job.last_error,
+        "said": job.end or job.last_error,
         "mean": status.mean,
         "before": {row.name: row.share for row in plan.items},
         "foreseen": {row.name: row.share_after for row in plan.items},

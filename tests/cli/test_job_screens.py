@@ -227,9 +227,9 @@ def test_an_error_that_a_job_got_over_is_not_told_once_it_is_done() -> None:
     assert said_text(JOB).plain.startswith("cs05 could not copy")
     assert said_text(DONE_JOB).plain == ""
     stuck = msgspec.structs.replace(
-        DONE_JOB, last_error="nothing more", end="is done: nothing more"
+        DONE_JOB, last_error="nothing more", end="is done: nothing more: cs2 is full"
     )
-    assert said_text(stuck).plain == "nothing more"
+    assert said_text(stuck).plain == "nothing more: cs2 is full"
     assert said_text(ended(FAILED)).plain == JOB.last_error
 
 

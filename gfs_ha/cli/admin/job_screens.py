@@ -146,7 +146,7 @@ def said_text(row: JobRow) -> Text:
     if row.phase in FINAL:
         if row.phase == FAILED:
             return Text(printable(row.last_error or ended_how(row)), "red")
-        return Text(printable(standing_error(row)), "yellow")
+        return Text(ended_how(row) if standing_error(row) else "", "yellow")
     if row.blocked:
         return Text(f"{count_text(row.blocked, 'chunk')} blocked", "bold yellow")
     if row.phase == RUNNING and row.waits:

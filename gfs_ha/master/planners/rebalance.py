@@ -39,6 +39,7 @@ NO_TARGET = (
     "no emptier disk takes one of its copies: it would be too full then, or the rule of placement"
     " forbids it"
 )
+STUCK = "nothing more can be done"
 LARGE = "its copies are larger than what it is off the mean"
 
 
@@ -280,7 +281,8 @@ class _Rebalance:
             text = f"{len(balance.disks)} disks are {near}, {share_text(balance.mean, 1)}"
         elif self._walk.given_up(self._now_s):
             text = self._why_outside(balance, outside)
-            self._made.proposals.append(NoteJob(self._number, text, error=True))
+            # In full it is told once: as the end of the job, of which this is a part.
+            self._made.proposals.append(NoteJob(self._number, STUCK, error=True))
         else:
             return
         beside = beside_plan(self._job, balance)
@@ -301,4 +303,4 @@ class _Rebalance:
         reasons += [self._walk.usual_reason(one.key) for one in balance.sources()]
         why = next((one for one in reasons if one), "no server can give or take copies now")
         mean = share_text(balance.mean, 1)
-        return f"nothing more can be done: {named}{more} (mean {mean}): {why}"[:400]
+        return f"{STUCK}: {named}{more} (mean {mean}): {why}"[:400]

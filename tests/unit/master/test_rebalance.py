@@ -20,7 +20,7 @@ from gfs_ha.master.planners.drain import plan_drain
 from gfs_ha.master.planners.events import size_text
 from gfs_ha.master.planners.fullness import Traffic, balance_of
 from gfs_ha.master.planners.job_book import JobLeft
-from gfs_ha.master.planners.rebalance import PAID_AHEAD_S, plan_rebalance
+from gfs_ha.master.planners.rebalance import PAID_AHEAD_S, STUCK, plan_rebalance
 from gfs_ha.master.planners.rebalance_ahead import Ahead
 from gfs_ha.master.planners.rebalance_end import in_use
 from gfs_ha.master.planners.replication import plan_replication
@@ -268,7 +268,9 @@ def test_a_target_that_fails_is_left_alone_and_named() -> None:
     assert job.phase == DONE
     assert any("cs2 could not copy: No space" in text for text in fleet.said(number))
     assert fleet.share(4) >= 0.28 and fleet.share(6) >= 0.28 and fleet.share(2) == 0.0
-    assert "nothing more can be done" in job.last_error and "cs2 at 0.0 %" in job.last_error
+    assert job.last_error == STUCK
+    (end,) = [text for text in fleet.said(number) if "cs2 at 0.0 %" in text]
+    assert end.startswith(f"is done: {STUCK}: "), "it is told once why it ended"
 
 
 def test_a_server_that_dies_on_the_way_leaves_the_mean() -> None:
@@ -325,8 +327,9 @@ def test_what_the_rule_forbids_is_not_done_and_named() -> None:
     fleet.run(number)
     assert not any(breaks_of(fleet).values())
     job = fleet.job(number)
-    assert job.phase == DONE and "cs1 at 50.0 %" in job.last_error
-    assert "the rule of placement" in job.last_error and fleet.share(1) == 0.5
+    end = fleet.said(number)[-1]
+    assert job.phase == DONE and "cs1 at 50.0 %" in end
+    assert "the rule of placement" in end and fleet.share(1) == 0.5
 
 
 def test_a_server_in_maintenance_neither_gives_nor_takes() -> None:
@@ -563,8 +566,8 @@ def test_a_job_that_ends_early_names_disks_where_a_server_has_several() -> None:
     number = fleet.begin()
     for _ in range(120):
         fleet.tick()
-    error = fleet.job(number).last_error
-    assert "cs1:0x65 at 66.7 %" in error and "cs3 at 66.7 %" in error
+    end = fleet.said(number)[-1]
+    assert "cs1:0x65 at 66.7 %" in end and "cs3 at 66.7 %" in end
 
 
 def test_several_disks_of_a_server_are_as_full_as_each_other_too() -> None:
@@ -618,7 +621,7 @@ def test_any_cluster_is_evened_out_within_all_bounds(cluster: tuple[int, int, in
     assert job.moved_bytes <= 2 * least + 2 * servers * LENGTH
     assert job.phase == DONE
     if fleet.outside(threshold + 1e-9):
-        assert "nothing more can be done" in job.last_error
+        assert job.last_error == STUCK
     again = fleet.begin(threshold=threshold)
     fleet.run(again, 600)
     assert fleet.job(again).moves == 0
