@@ -19,7 +19,7 @@ from gfs_ha.cli.explained.job import explain_job
 from gfs_ha.cli.live.summary import job_spans
 from gfs_ha.cli.render import names
 from gfs_ha.errors import PartlyDone, Unhealthy
-from gfs_ha.ids import ChunkId, DiskId
+from gfs_ha.ids import ChunkId, DiskId, format_id
 from gfs_ha.limits import GIB, MIB
 from gfs_ha.protocol.jobs import (
     CANCELLED,
@@ -221,6 +221,26 @@ def test_who_pauses_or_cancels_a_job_is_told_of_the_moves_that_still_count() -> 
     assert "(6 moves done, 5.0 MiB); what was moved stays" in over, "it was cancelled before"
     paused = changed_text(msgspec.structs.replace(asked, phase=PAUSED))
     assert "5.0 MiB; those under way come to their end); gfsctl admin jobs resume r-19" in paused
+
+
+LONG_DISK = DiskId(0x1234_5678_9ABC_DEF0)
+
+
+def test_the_id_of_a_disk_stays_on_its_line_in_80_columns() -> None:
+    rows = tuple(
+        msgspec.structs.replace(row, disk_id=LONG_DISK, several=True) for row in PLAN.items
+    )
+    reports = (
+        msgspec.structs.replace(PLAN, items=rows),
+        RebalanceStatus(rows, 0.54, 0.05, 1596 * GIB, JOB),
+    )
+    for report, name in zip(reports, ("plan_disks", "status_disks"), strict=True):
+        for columns in (80, 120):
+            shown = screen(report, columns)
+            compare(f"{name}_{columns}.txt", shown)
+            for row in rows:
+                assert f"{row.name}:{format_id(LONG_DISK)}  {row.rack}  " in shown
+        screen(report, 50)  # It folds then, but no line is longer than that.
 
 
 def test_an_error_that_a_job_got_over_is_not_told_once_it_is_done() -> None:

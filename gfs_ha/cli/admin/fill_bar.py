@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.table import Table
 from rich.text import Text
 
 BAR_LEAST = 10
 _BAR_USUAL, _BAR_MOST = 40, 100
 _PIPE_COLUMNS = 1_000  # No terminal is so wide: what is written there ends in a file or a mail.
 _BESIDE = 80  # Columns that a table with bars has for all else.
+_BAR_BESIDE = 4  # Columns around a bar: its brackets, and what is between it and its neighbours.
 _STAYS, _LEAVES, _COMES, _MEAN = "#", "-", "+", "|"
 _STYLES = {_STAYS: "cyan", _LEAVES: "yellow", _COMES: "green", _MEAN: "bold"}
 
@@ -51,12 +53,31 @@ class BarKey:
 
 
 class WithBars:
-    """What is drawn with bars as long as the terminal has room for; `make` gets their columns."""
+    """A table with bars as long as the terminal has room for.
 
-    def __init__(self, make: Callable[[int], RenderableType]) -> None:
+    Args: `make` gets their columns; 0: none at all, where the rest would not fit beside them.
+    """
+
+    def __init__(self, make: Callable[[int], Table]) -> None:
         self._make = make
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         room = options.max_width
         beside = max(_BAR_USUAL, min(_BAR_MOST, room - _BESIDE))
-        yield self._make((_BAR_USUAL if room >= _PIPE_COLUMNS else beside) + 2)
+        plain = self._make(0)
+        rest = console.measure(plain, options=options.update(max_width=_PIPE_COLUMNS)).maximum
+        if rest + BAR_LEAST + _BAR_BESIDE > room:
+            yield plain
+        else:
+            yield self._make((_BAR_USUAL if room >= _PIPE_COLUMNS else beside) + 2)
+
+
+def add_bars(table: Table, key: BarKey, columns: int) -> None:
+    """Add a column of bars so long at most; none for 0 columns."""
+    if columns:
+        table.add_column(key, ratio=1, min_width=BAR_LEAST + 2, max_width=columns)
+
+
+def bar_cells(fill: Fill, columns: int) -> list[RenderableType]:
+    """Return what a row has in that column."""
+    return [fill] if columns else []

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gfs_ha.cli.admin.fill_bar import BAR_LEAST, BarKey, Fill, WithBars
+from gfs_ha.cli.admin.fill_bar import BarKey, Fill, WithBars, add_bars, bar_cells
 from gfs_ha.cli.admin.job_screens import ended_how, phase_text, said_text
 from gfs_ha.cli.admin.jobs_wait import progress_text
 from gfs_ha.cli.listing import listing
@@ -88,8 +88,8 @@ def _headline(report: RebalancePlan) -> Text:
 
 
 def _plan_table(report: RebalancePlan, wide: bool, bar: int) -> Table:
-    table = listing("Server", "Rack", ">Size", ">Before", ">After")
-    table.add_column(BarKey(changing=True), ratio=1, min_width=BAR_LEAST + 2, max_width=bar)
+    table = listing(_disk_title(bar), "Rack", ">Size", ">Before", ">After")
+    add_bars(table, BarKey(changing=True), bar)
     for title in ("In", "Out", *(("At most",) if wide else ())):
         table.add_column(title, justify="right", no_wrap=True)
     shown = report.items
@@ -103,7 +103,7 @@ def _plan_table(report: RebalancePlan, wide: bool, bar: int) -> Table:
             size_text(row.total_bytes),
             _share(row.share),
             _share(row.share_after),
-            Fill(row.share, row.share_after, report.mean),
+            *bar_cells(Fill(row.share, row.share_after, report.mean), bar),
             size_text(row.bytes_in) if row.bytes_in else "-",
             size_text(row.bytes_out) if row.bytes_out else "-",
         ]
@@ -195,8 +195,8 @@ def _foreseen_text(row: JobRow) -> str:
 
 
 def _status_table(report: RebalanceStatus, bar: int) -> Table:
-    table = listing("Server", "Rack", ">Size", ">Used", ">Off")
-    table.add_column(BarKey(changing=False), ratio=1, min_width=BAR_LEAST + 2, max_width=bar)
+    table = listing(_disk_title(bar), "Rack", ">Size", ">Used", ">Off")
+    add_bars(table, BarKey(changing=False), bar)
     for row in report.items:
         off = (row.share - report.mean) * 100
         style = "yellow" if abs(off) > report.threshold * 100 else ""
@@ -206,9 +206,14 @@ def _status_table(report: RebalanceStatus, bar: int) -> Table:
             size_text(row.total_bytes),
             _share(row.share),
             Text(f"{off:+.1f}", style),
-            Fill(row.share, row.share, report.mean),
+            *bar_cells(Fill(row.share, row.share, report.mean), bar),
         )
     return table
+
+
+def _disk_title(bar: int) -> str:
+    """Return the title of the column of names, which people copy: whole, or there are no bars."""
+    return "=Server" if bar else "Server"
 
 
 def disk_name(row: BalanceRow) -> str:
