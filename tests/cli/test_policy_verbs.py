@@ -112,6 +112,27 @@ def test_other_copies_are_wanted_and_waited_for(gfsctl: Gfsctl, home: str) -> No
     assert placed["copies"] == placed["goal"] == 2 == len(placed["replicas"])
 
 
+def test_more_copies_than_servers_are_taken_with_a_warning_that_says_how_many_there_can_be(
+    gfsctl: Gfsctl, home: str
+) -> None:
+    gfsctl.ok("put", "-", f"{home}/f f", stdin=b"bytes")
+    lack = "6 copies are wanted, but only 4 chunkservers are in service, in 2 racks"
+    for words in (["-n"], [], ["-R"]):
+        ended = gfsctl.ok("setrep", *words, "6", f"{home}/f f")
+        assert f"warning: {lack}: chunks get 4 copies at most until a server is added" in ended.err
+        assert f"; gfsctl setrep 4 '{home}/f f' asks for no more than that" in ended.err
+    ended = gfsctl.ok("setrep", "6", f"{home}/f f", "-o", "json")
+    [item] = ended.json["items"]
+    assert (item["goal"], item["copies_possible"]) == (6, 4) and lack in ended.err
+    said = gfsctl.ok("policy", "set", home, "--replicas", "6")
+    assert lack in said.err and f"gfsctl policy set {home} --replicas 4 asks for" in said.err
+    assert lack in gfsctl.ok("policy", "set", home, "-n", "--replicas", "6").err
+    for words in (["policy", "unset", home], ["setrep", "4", f"{home}/f f"]):
+        assert "warning" not in gfsctl.ok(*words).err
+    assert gfsctl.ok("setrep", "-q", "6", f"{home}/f f").err == ""
+    gfsctl.ok("rm", f"{home}/f f")
+
+
 def test_bytes_that_are_shared_stay_for_who_wants_most_and_that_is_said(
     gfsctl: Gfsctl, home: str
 ) -> None:
@@ -128,7 +149,7 @@ def test_a_wait_that_cannot_end_names_the_reason(
     gfsctl.ok("put", "-", f"{home}/f", stdin=os.urandom(1000))
     # Only the patience with copies is short: on a busy machine a request may take its time.
     monkeypatch.setattr(Operations, "timeout_s", 1.0)
-    said = gfsctl.refused(10, "setrep", "-w", "6", f"{home}/f")
+    said = gfsctl.refused(10, "setrep", "-q", "-w", "6", f"{home}/f")
     assert "1 file" in said and "repair status" in said
     gfsctl.ok("setrep", "3", f"{home}/f")
 

@@ -9,12 +9,13 @@ import click
 from rich.table import Table
 
 from gfs_ha.cli import output
-from gfs_ha.cli.names import printable
+from gfs_ha.cli.names import pasted, printable
 from gfs_ha.cli.options import NAME, TABLE, WIDE
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.units import size_text
 from gfs_ha.cli.verb import Family, Row, Verb
+from gfs_ha.client.room_for_copies import RoomForCopies
 from gfs_ha.errors import UsageError
 from gfs_ha.limits import GOAL_MAX, PLACEMENT_RULES
 from gfs_ha.protocol.metadata import DIRECTORY, DISK, MEMORY
@@ -154,10 +155,22 @@ def _show_after(session: Session, path: str) -> None:
     if report.goal == 2 and report.rule == _SEED:
         session.warn(
             "with 2 copies the rule seed keeps both in one rack, which may be lost at once; "
-            f"gfsctl policy set {printable(path)} --rule spread keeps them apart"
+            f"gfsctl policy set {pasted(path)} --rule spread keeps them apart"
         )
+    _warn_of_too_many(session, path, report.goal if report.own_goal else 0)
     if session.options.output not in (TABLE, WIDE):
         session.show(report)
+
+
+def _warn_of_too_many(session: Session, path: str, goal: int) -> None:
+    """Warn of a goal that servers in service cannot hold; 0: the directory says none."""
+    lack = ""
+    if goal > 1:
+        room = RoomForCopies.of_servers(session.operations.servers().items)
+        lack = room.lack(goal)
+    if lack:
+        least = f"gfsctl policy set {pasted(path)} --replicas {room.copies(goal)}"
+        session.warn(f"{lack}; {least} asks for no more than that")
 
 
 def _show_plan(session: Session, now: PolicyReport, change: _Change) -> None:
@@ -176,6 +189,7 @@ def _show_plan(session: Session, now: PolicyReport, change: _Change) -> None:
     if session.options.machine_readable or session.options.output == NAME:
         session.show(now)
     else:
+        _warn_of_too_many(session, now.path, change.goal or 0)
         said = ", ".join(words)
         output.write_lines([f"would set for new files below {printable(now.path)}: {said}"])
 

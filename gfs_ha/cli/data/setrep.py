@@ -7,12 +7,14 @@ import click
 from gfs_ha.cli import output
 from gfs_ha.cli.data.listing import FileItem
 from gfs_ha.cli.data.several import Several
-from gfs_ha.cli.names import printable
+from gfs_ha.cli.document import plain
+from gfs_ha.cli.names import pasted, printable
 from gfs_ha.cli.options import NAME, TABLE, WIDE
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.units import count_text, duration_text, size_text
 from gfs_ha.cli.verb import Verb
 from gfs_ha.client.goal_watch import GoalLook, GoalWatch
+from gfs_ha.client.room_for_copies import RoomForCopies
 from gfs_ha.errors import DeadlineExceeded, GfsError, IsADirectory
 from gfs_ha.limits import GOAL_MAX
 from gfs_ha.protocol.metadata import DIRECTORY, FileStatus
@@ -50,7 +52,8 @@ def setrep(
     More copies are made by repair, within its budget; those beyond are dropped once the others are
     sure. Bytes that several files share are kept in as many copies as the one wants that wants
     most. With -w it ends with 0 only when all have theirs, and gives up once nothing moved for
-    --timeout. New files are kept as `gfsctl policy` says.
+    --timeout. New files are kept as `gfsctl policy` says. More copies than there are servers in
+    service are taken with a warning: they are made once servers come (JSON: `copies_possible`).
     """
     several = Several(session)
     found: dict[str, FileStatus] = {}
@@ -58,9 +61,10 @@ def setrep(
         path = session.path(text)
         several.attempt(path, lambda path=path: _gather(session, path, recursive, found))  # type: ignore[misc]
     several.done_count = 0
+    possible = _possible(session, found, replicas) if found else 0
     if dry_run:
         several.done_count = len(found)
-        _show_plan(session, found, replicas)
+        _show_plan(session, found, replicas, possible)
         several.conclude("looked at")
         return
     wanted = list(found)
@@ -73,7 +77,7 @@ def setrep(
                 done.append(path)
     if wait and done:
         _wait(session, done)
-    _show_done(session, done)
+    _show_done(session, done, possible)
     if recursive:
         _tell_done(session, [found[path] for path in done], replicas)
     several.conclude("changed")
@@ -97,10 +101,23 @@ def _raise(refused: GfsError | None) -> bool:
     return True
 
 
-def _show_plan(session: Session, found: dict[str, FileStatus], replicas: int) -> None:
+def _possible(session: Session, found: dict[str, FileStatus], replicas: int) -> int:
+    """Return how many of the copies there can be; a person is warned of a goal above that."""
+    goal = replicas or session.operations.status().goal
+    room = RoomForCopies.of_servers(session.operations.servers().items)
+    possible, lack = room.copies(goal), room.lack(goal)
+    if lack:
+        named = pasted(next(iter(found))) if len(found) == 1 else "PATH..."
+        session.warn(f"{lack}; gfsctl setrep {possible} {named} asks for no more than that")
+    return possible
+
+
+def _show_plan(
+    session: Session, found: dict[str, FileStatus], replicas: int, possible: int
+) -> None:
     """Say how many files would change, and how many bytes of copies come or go."""
     if session.options.machine_readable or session.options.output == NAME:
-        session.done("FileList", [FileItem.of(path, status) for path, status in found.items()])
+        _tell(session, [FileItem.of(path, status) for path, status in found.items()], possible)
         return
     usual = session.operations.status().goal
     goal = replicas or usual
@@ -115,10 +132,18 @@ def _show_plan(session: Session, found: dict[str, FileStatus], replicas: int) ->
     )
 
 
-def _show_done(session: Session, paths: list[str]) -> None:
+def _show_done(session: Session, paths: list[str], possible: int) -> None:
     if session.options.output not in (TABLE, WIDE):
         items = [FileItem.of(path, session.cluster.stat(path)) for path in paths]
+        _tell(session, items, possible)
+
+
+def _tell(session: Session, items: list[FileItem], possible: int) -> None:
+    """Tell programs of the files, and how many copies servers in service can hold of each."""
+    if session.options.output == NAME:
         session.done("FileList", items)
+        return
+    session.show_plain("FileList", [{**plain(one), "copies_possible": possible} for one in items])
 
 
 def _tell_done(session: Session, before: list[FileStatus], replicas: int) -> None:
@@ -179,9 +204,13 @@ def _stuck(look: GoalLook, limit_s: float, session: Session) -> str:
     repair = session.operations.repair()
     why = repair.hold or next((one.reason for one in repair.waiting), "")
     because = f": {why}" if why else ""
+    goes_on = "it goes on by itself, see gfsctl admin repair status"
+    if not repair.hold and repair.unplaced_copies and not repair.copying:
+        ways = ", or ".join(repair.ways)
+        goes_on = f"ways out: {ways} (gfsctl admin repair status)"
     return (
         f"{count_text(look.files_left, 'file')} of those asked for still lack copies, and nothing "
-        f"moved for {limit_s:.0f} s{because}; it goes on by itself, see gfsctl admin repair status"
+        f"moved for {limit_s:.0f} s{because}; {goes_on}"
     )
 
 
