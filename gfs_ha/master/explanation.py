@@ -27,6 +27,7 @@ from gfs_ha.master.placement import (
     why_passed_over,
 )
 from gfs_ha.master.planners.scene import Scene
+from gfs_ha.master.planners.unplaced import Takers
 from gfs_ha.master.rules import RULE_TEXTS, breaks
 from gfs_ha.master.state.records import SEALED, Chunk
 from gfs_ha.protocol.measures import share_text
@@ -43,6 +44,7 @@ _OPEN_TO_MAX = 20
 _REJECTED_MAX = 1_000
 _CHANGES_MAX = 8
 _REASONS_MAX = 4
+_NOBODY = "nobody can take its copy"
 
 
 def explain(scene: Scene, chunk_id: ChunkId, chunk: Chunk, row: ChunkRow) -> PlacementExplained:
@@ -64,6 +66,8 @@ def explain(scene: Scene, chunk_id: ChunkId, chunk: Chunk, row: ChunkRow) -> Pla
             usable.append(one)
     usable.sort(key=lambda one: copy_rank(one, wanted))
     rule = scene.rule(chunk)
+    if_lost = [_successor(scene, chunk_id, chunk, good, one) for one in holders]
+    way, possible = _way_out(scene, chunk_id, chunk, if_lost)
     return PlacementExplained(
         chunk=row,
         rule=rule,
@@ -72,11 +76,27 @@ def explain(scene: Scene, chunk_id: ChunkId, chunk: Chunk, row: ChunkRow) -> Pla
         holders=tuple(_placed(one, _why_there(one, holders)) for one in holders),
         open_to=tuple(_placed(one, place_text(one, holders)) for one in usable[:_OPEN_TO_MAX]),
         rejected=tuple(rejected[:_REJECTED_MAX]),
-        if_lost=tuple(_successor(scene, chunk_id, chunk, good, one) for one in holders)
-        if chunk.state == SEALED
-        else (),
+        if_lost=tuple(if_lost) if chunk.state == SEALED else (),
         changes=tuple(_changes(scene, wanted, [one.server_id for one in rejected])),
+        way=way,
+        possible=possible,
     )
+
+
+def _way_out(
+    scene: Scene, chunk_id: ChunkId, chunk: Chunk, if_lost: list[SuccessorRow]
+) -> tuple[str, int]:
+    """Return what gives a server to a copy that nobody can take, and how many copies need none."""
+    good = scene.good(chunk_id, chunk)
+    if chunk.state != SEALED or not good:
+        return "", 0
+    takers = Takers(scene)
+    beyond = takers.lacking(chunk.goal, chunk.length, {*good, *scene.coming(chunk)})
+    if beyond:
+        return takers.way(), chunk.goal - beyond
+    if chunk.goal > 1 and any(one.why.startswith(_NOBODY) for one in if_lost):
+        return takers.way(), chunk.goal - 1
+    return "", 0
 
 
 def explain_new(everyone: list[Candidate], wanted: Wanted, path: str) -> NewPlacementExplained:
@@ -150,7 +170,7 @@ def _nobody(scene: Scene, wanted: CopyWanted, lost: Candidate) -> str:
     ]
     more = f" and {len(reasons) - _REASONS_MAX} more" if len(reasons) > _REASONS_MAX else ""
     said += reasons[:_REASONS_MAX]
-    return f"nobody can take its copy: {', '.join(said)}{more}" if said else "there is no other"
+    return f"{_NOBODY}: {', '.join(said) or 'there is no other server'}{more}"
 
 
 def _placed(one: Candidate, why: str) -> PlacedRow:

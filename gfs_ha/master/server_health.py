@@ -31,6 +31,7 @@ class GoneDisk:
     disk_id: DiskId
     places: int  # PLACES_COUNTED_MAX: at least so many.
     lost: bool  # Its server came back without it.
+    coming: int = 0  # Chunks below their goal of which its server gets copies, on other disks.
 
 
 def server_findings(
@@ -162,17 +163,20 @@ def _away(server: ServerRow, under_count: int) -> Finding:
 
 
 def _disks(server: ServerRow, under_count: int, gone: Sequence[GoneDisk]) -> Iterator[Finding]:
-    places = {one.disk_id: one.places for one in gone if one.server == server.name}
+    known = {one.disk_id: one for one in gone if one.server == server.name}
     for disk in server.disks:
         if disk.failed:
             where = f" ({disk.directory})" if disk.directory else ""
-            left = places.get(disk.disk_id, 0)
+            one = known.get(disk.disk_id)
+            left, coming = (one.places, one.coming) if one is not None else (0, 0)
+            missed = left or coming if one is not None else under_count  # Of many, not all are.
             yield Finding(
                 "DISK_FAILED",
-                # Once all its copies were made anew elsewhere nothing rests on it, as on a server.
-                ERROR if left or under_count else WARNING,
+                # Once all its copies were made anew elsewhere nothing rests on it, as on a server;
+                # what others lack counts as well, and is no matter of this disk.
+                ERROR if missed else WARNING,
                 f"disk {format_id(disk.disk_id)}{where} of {server.name} failed: {disk.failed};"
-                f" {_left_text(left)}",
+                f" {_left_text(left, coming)}",
                 f"{_REPLACE} {server.name}:{format_id(disk.disk_id)}",
                 subject=server.name,
                 facts=(
@@ -205,7 +209,10 @@ def _disks(server: ServerRow, under_count: int, gone: Sequence[GoneDisk]) -> Ite
             )
 
 
-def _left_text(places: int) -> str:
+def _left_text(places: int, coming: int = 0) -> str:
+    if not places and coming:
+        chunks = "1 chunk is" if coming == 1 else f"{_count_text(coming)} chunks are"
+        return f"{chunks} just copied to other disks of that server"
     if not places:
         return "no chunk has a place there any more"
     chunks = "1 chunk has its" if places == 1 else f"{_count_text(places)} chunks have a"

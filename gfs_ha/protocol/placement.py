@@ -50,6 +50,8 @@ class PlacementExplained(Word, frozen=True, tag="placement_explained"):
     rejected: tuple[RejectedRow, ...]
     if_lost: tuple[SuccessorRow, ...]
     changes: tuple[str, ...] = ()  # What would let a server take a copy that takes none now.
+    way: str = ""  # What gives copies a server that nobody can take, now or after a death.
+    possible: int = 0  # With so many copies wanted nobody would be missed; 0: nobody is.
 
 
 class ExplainPlacement(Word, frozen=True, tag="explain_placement"):

@@ -15,6 +15,7 @@ from gfs_ha.cli.admin import mutes as mutes_verb
 from gfs_ha.cli.admin import placement_explained as placement_verb
 from gfs_ha.cli.admin import repair as repair_verb
 from gfs_ha.cli.admin.health_detail import HealthDetail, detailed
+from gfs_ha.cli.admin.placement_explained import FilePlacement
 from gfs_ha.cli.explained.chunk import explain_chunk
 from gfs_ha.cli.explained.explanation import CodeList
 from gfs_ha.cli.explained.job import explain_job
@@ -368,3 +369,17 @@ def test_a_chunk_that_waits_for_a_server_is_not_said_to_be_whole_at_any_time() -
     some = replace(STUCK, copy_count=31, eta_ms=2_000)
     mixed = explain_file(FileSeen("/logs/big.log", STATUS, POLICY, placed(SIX, WAITS), some))
     assert mixed.coming[-1] == "repair of all (2 copies lacking) is through in about 2.0 s"
+
+
+def test_a_copy_that_nobody_could_take_is_told_with_the_ways_out() -> None:
+    whole = replace(PLACED, way="add a server", possible=2)
+    said = (
+        "ways out, unless who dies comes back: add a server, or want fewer copies: gfsctl setrep 2"
+    )
+    assert f"{said} FILE" in " ".join(screen(whole, 200).split())
+    assert f"{said} FILE" in explain_chunk(replace(DETAIL, row=WHOLE), whole, REPAIR).coming
+    short = replace(PLACED, chunk=SHORT, way="add a server", possible=2)
+    file = FilePlacement((short,), "/a file", 3, 1, False, NEW)
+    told = " ".join(screen(file, 200).split())
+    assert "ways out: add a server, or want fewer copies: gfsctl setrep 2 '/a file'" in told
+    assert "ways out" not in screen(PLACED, 200)

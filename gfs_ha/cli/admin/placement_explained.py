@@ -12,6 +12,7 @@ from rich.text import Text
 
 from gfs_ha.cli.admin.chunks import read_chunk_id
 from gfs_ha.cli.blocks import Line, block
+from gfs_ha.cli.explained.repairs import ways_text
 from gfs_ha.cli.names import SCHEME, pasted, printable
 from gfs_ha.cli.options import TABLE
 from gfs_ha.cli.render import names, render
@@ -120,7 +121,7 @@ def _(report: FilePlacement, wide: bool) -> RenderableType:
     head = Text(printable(report.path), "bold")
     head.append(f"  {size_text(report.size)}  {least}{count_text(report.chunk_count, 'chunk')}", "")
     parts: list[RenderableType] = [head]
-    parts += [render(one, wide) for one in report.items]
+    parts += [_chunk(one, wide, report.path) for one in report.items]
     if report.chunk_count > len(report.items) or report.more:
         show = f"gfsctl admin placement show {pasted(report.path)}"
         parts.append(Text(f"others: {show}", "dim"))
@@ -129,6 +130,10 @@ def _(report: FilePlacement, wide: bool) -> RenderableType:
 
 @render.register
 def _(report: PlacementExplained, wide: bool) -> RenderableType:
+    return _chunk(report, wide)
+
+
+def _chunk(report: PlacementExplained, wide: bool, path: str = "") -> RenderableType:
     chunk = report.chunk
     head = Text("chunk ")
     head.append(format_id(chunk.chunk_id), "bold")
@@ -148,6 +153,7 @@ def _(report: PlacementExplained, wide: bool) -> RenderableType:
     lines += [
         ("rejected", _rejected(report.rejected, wide)),
         ("then", _if_lost(report.if_lost)),
+        ("", ways_text(report, path)),
         ("changes", _changes(report.changes)),
     ]
     return block(head, lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gfs_ha.cli.explained.explanation import Explanation
-from gfs_ha.cli.explained.repairs import chunk_troubles, repair_coming
+from gfs_ha.cli.explained.repairs import chunk_troubles, repair_coming, stuck_rows, ways_text
 from gfs_ha.cli.runbooks import Step
 from gfs_ha.cli.units import size_text
 from gfs_ha.ids import format_id
@@ -47,6 +47,9 @@ def explain_chunk(
         if placed.misplaced and not troubles:
             troubles.append(placed.misplaced)
         coming += [_if_lost(one.lost, one.target, one.source, one.why) for one in placed.if_lost]
+        path = next((one.path for one in repair.unplaced if one.chunk_id == row.chunk_id), "")
+        if not stuck_rows([row], repair) and placed.way:
+            coming.append(ways_text(placed, path))
     steps = [Step(f"gfsctl admin chunks show {name}", "each replica")]
     if placed is not None:
         steps.append(Step(f"gfsctl admin placement explain {name}", "who takes no copy, and why"))

@@ -8,6 +8,7 @@ from gfs_ha.cli.explained.explanation import eta_text
 from gfs_ha.cli.names import pasted
 from gfs_ha.cli.units import count_text, share_text
 from gfs_ha.ids import format_id
+from gfs_ha.protocol.placement import PlacementExplained
 from gfs_ha.protocol.repair import RepairReport
 from gfs_ha.protocol.reports import ChunkRow
 
@@ -85,6 +86,18 @@ def fewer(rows: Sequence[ChunkRow], repair: RepairReport, path: str = "") -> str
     paths = [path, *(known[row.chunk_id].path for row in stuck if row.chunk_id in known)]
     named = next((pasted(one) for one in paths if one), "FILE")
     return f"gfsctl setrep {max(1, possible)} {named}"
+
+
+def ways_text(placed: PlacementExplained, path: str = "") -> str:
+    """Return the ways out of copies that nobody can take, now or after a death; empty: none."""
+    if not placed.way:
+        return ""
+    copies = (
+        f"want fewer copies: gfsctl setrep {placed.possible} {pasted(path) if path else 'FILE'}"
+    )
+    if placed.chunk.copies < placed.chunk.goal:
+        return f"ways out: {placed.way}, or {copies}"
+    return f"ways out, unless who dies comes back: {placed.way}, or {copies}"
 
 
 def _away(row: ChunkRow) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
@@ -249,12 +250,26 @@ def under_now(
 def _gone_disks(view: View, reign: Reign) -> Iterator[GoneDisk]:
     """Yield the disks that failed or are lost, with what the tables place there."""
     failed = failed_disks(reign.observed.servers)
+    coming: Counter[ServerId] | None = None
     for server_id, server in view.servers():
         for disk in server.disks:
             if disk.lost or (server_id, disk.disk_id) in failed:
                 page = view.replicas_of(server_id, (disk.disk_id, ChunkId(0)), PLACES_COUNTED_MAX)
                 places = sum(one == disk.disk_id for one, _ in page)
-                yield GoneDisk(server.name, disk.disk_id, places, disk.lost)
+                coming = _coming(view) if coming is None else coming
+                told = (server.name, disk.disk_id, places, disk.lost, coming[server_id])
+                yield GoneDisk(*told)
+
+
+def _coming(view: View) -> Counter[ServerId]:
+    """Return of how many chunks below their goal each server is being given a copy."""
+    busy = view.busy_chunks(ChunkId(0), PLACES_COUNTED_MAX)
+    return Counter(
+        order.server_id
+        for _, chunk in busy
+        if len(chunk.holders) < chunk.goal
+        for order in chunk.copying
+    )
 
 
 def _tls(desk: Desk, servers: tuple[ServerRow, ...], observed: Observed) -> TlsSymptoms | None:

@@ -100,6 +100,20 @@ def explained(house: House, chunk_id: int) -> PlacementExplained:
 RACKS = {number: f"r{(number + 1) // 2}" for number in range(1, 9)}
 
 
+def test_where_nobody_can_take_a_copy_an_explanation_names_the_ways_out() -> None:
+    house = House(4)
+    told = explained(house, house.chunk((1, 2, 3), goal=3))
+    assert (told.way, told.possible) == ("", 0), "there is a fourth one"
+    told = explained(house, house.chunk((1, 2, 3, 4), goal=4))
+    assert all(
+        row.why == "nobody can take its copy: 3 others have one already" for row in told.if_lost
+    )
+    assert (told.way, told.possible) == ("add a server", 3)
+    house.dead = {4}
+    told = explained(house, house.chunk((1, 2, 3), goal=5))
+    assert (told.way, told.possible) == ("add a server, or bring back cs4", 3)
+
+
 def test_an_explanation_names_every_server_once_and_who_comes_next() -> None:
     house = House(8, racks=RACKS, machines={5: "h1"}, full={4}, suspect={8})
     chunk_id = house.chunk((1, 2, 3))

@@ -14,6 +14,7 @@ from gfs_ha.master.health import Symptoms, examine, space_low
 from gfs_ha.master.quorum import short_of_room
 from gfs_ha.master.raft.contract import MemberStatus, PeerStatus, RaftStatus
 from gfs_ha.master.raft.members import Addresses
+from gfs_ha.master.server_health import GoneDisk
 from gfs_ha.master.state.records import InternalErrors, Settings, StateCheck
 from gfs_ha.protocol.repair import CopyRow, RepairBudgetReport, RepairReport, UnplacedRow
 from gfs_ha.protocol.reports import DiskRow, ServerRow
@@ -286,9 +287,25 @@ def test_a_server_that_ended_for_its_disks_is_not_told_to_have_a_bad_network(sta
     (failed,) = [one for one in report.items if one.code == "DISK_FAILED"]
     assert dict(failed.facts)["other disks in service"] == "1"
     assert failed.severity == "warning", "nothing is missed of it"
-    report = examine(replace(WELL, servers=(*WELL.servers, BAD_DISK), under_count=1))
-    (failed,) = [one for one in report.items if one.code == "DISK_FAILED"]
-    assert failed.severity == "error" and "read error" in failed.message
+
+
+@pytest.mark.parametrize(
+    ("places", "coming", "severity", "said"),
+    [
+        (3, 0, "error", "3 chunks have a place there still, made anew elsewhere"),
+        (0, 2, "error", "2 chunks are just copied to other disks of that server"),
+        (0, 0, "warning", "no chunk has a place there any more"),
+    ],
+)
+def test_a_failed_disk_is_an_error_only_while_something_that_was_on_it_is_missing(
+    places: int, coming: int, severity: str, said: str
+) -> None:
+    gone = GoneDisk(BAD_DISK.name, BAD_DISK.disks[0].disk_id, places, False, coming)
+    # Chunks of other servers lack copies, too: for ever, maybe.
+    symptoms = replace(WELL, servers=(*WELL.servers, BAD_DISK), under_count=1, gone_disks=(gone,))
+    (failed,) = [one for one in examine(symptoms).items if one.code == "DISK_FAILED"]
+    assert failed.severity == severity and "read error" in failed.message
+    assert failed.message.endswith(said)
 
 
 def test_a_server_that_beats_and_that_others_do_not_reach_is_told() -> None:
