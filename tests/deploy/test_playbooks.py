@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -124,6 +125,31 @@ def test_no_part_of_a_cluster_is_removed_unless_its_id_is_given(
     assert ended.returncode == 2, ended.stdout + ended.stderr
     assert "nothing was done" in ended.stdout
     assert "Stop the daemons" not in ended.stdout and "changed=0" in ended.stdout
+
+
+@pytest.mark.parametrize("written", ["/srv/two/", "/srv/three"])
+def test_no_disk_that_works_is_left_out_undrained_because_another_one_was_named(
+    copy: Path, tmp_path: Path, written: str
+) -> None:
+    """The server would start without it, with copies there that nobody moved away."""
+    disks = [("/srv/one", "in-service"), ("/srv/two", "in-service"), ("/srv/two", "lost")]
+    rows = [
+        {"server": "cs1", "directory": directory, "state": state, "disk_id": number}
+        for number, (directory, state) in enumerate(disks)
+    ]
+    for host in ("m1", "cs1"):
+        gfsctl = tmp_path / "hosts" / host / "current" / "bin" / "gfsctl"
+        gfsctl.parent.mkdir(parents=True)
+        gfsctl.write_text(f"#!/bin/sh\necho {shlex.quote(json.dumps({'items': rows}))}\n")
+        gfsctl.chmod(0o755)
+    kept = [{"directory": "/srv/one"}, {"directory": "/srv/new"}]
+    command = [program("ansible-playbook"), "-i", local_hosts(copy, gfs_disks=kept)]
+    command += ["replace_disk.yml", "--check", "-e", "host=cs1"]  # These hosts are this machine.
+    ended = play(copy, *command, "-e", f"disk={written}")
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert "/srv/two, which it uses" in " ".join(ended.stdout.split())
+    ended = play(copy, *command, "-e", "disk=/srv/two")
+    assert "disks drain cs1:1 -y" in ended.stdout, "that which works, and not what was lost there"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root installs")
