@@ -91,11 +91,12 @@ def _way_out(
     if chunk.state != SEALED or not good:
         return "", 0
     takers = Takers(scene)
-    beyond = takers.lacking(chunk.goal, chunk.length, {*good, *scene.coming(chunk)})
-    if beyond:
-        return takers.way(), chunk.goal - beyond
+    kept = {*good, *scene.coming(chunk)}
+    way = takers.way(takers.helpers(kept))
+    if takers.lacking(chunk.goal, chunk.length, kept):
+        return way, takers.possible(chunk.goal, chunk.length, kept)
     if chunk.goal > 1 and any(one.why.startswith(_NOBODY) for one in if_lost):
-        return takers.way(), chunk.goal - 1
+        return way, chunk.goal - 1
     return "", 0
 
 

@@ -276,7 +276,9 @@ def why_not(candidate: Candidate, wanted: Wanted) -> str:
 def why_no_copy(candidate: Candidate, wanted: CopyWanted, shared: bool) -> str:
     """Return why a server cannot take one more copy of a chunk; empty when it can."""
     if candidate.server_id in wanted.taken:
-        return _HAS_PLACE
+        # Of a place that does not count it is told what ails its server.
+        counts = any(one.server_id == candidate.server_id for one in wanted.kept)
+        return _HAS_PLACE if counts or not candidate.trouble else candidate.trouble
     if candidate.trouble:
         return candidate.trouble
     if candidate.server_id in wanted.failed:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 
-from gfs_ha.ids import ChunkId
+from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.master.planners.chunk_paths import ChunkPaths
 
 _FIRST = ChunkId(0)  # Below every id.
@@ -16,7 +16,7 @@ UNPLACED_KEPT = 8  # Chunks that no server can take, which a round remembers by 
 
 @dataclass(frozen=True, slots=True)
 class Unplaced:
-    """A chunk that wants more copies than servers can hold: `possible` of them."""
+    """A chunk that wants more copies than servers can hold; on those that stay, `possible`."""
 
     chunk_id: ChunkId
     goal: int
@@ -39,6 +39,7 @@ class Tally:
     unplaced_copies: int = 0
     unplaced_bytes: int = 0
     unplaced: list[Unplaced] = field(default_factory=list)
+    helpers: set[ServerId] = field(default_factory=set)  # Who would take a copy of these.
     way: str = ""  # What would give them a server.
 
     def add(self, copies: int, goal: int, length: int) -> None:
@@ -50,13 +51,14 @@ class Tally:
         else:
             self.without_copy += 1
 
-    def add_unplaced(self, one: Unplaced) -> None:
-        """Count a chunk that wants more copies than servers can hold."""
+    def add_unplaced(self, one: Unplaced, copies: int, helpers: Set[ServerId]) -> None:
+        """Count a chunk of which servers cannot take so many copies."""
         self.unplaced_chunks += 1
-        self.unplaced_copies += one.goal - one.possible
-        self.unplaced_bytes += (one.goal - one.possible) * one.length
+        self.unplaced_copies += copies
+        self.unplaced_bytes += copies * one.length
         if len(self.unplaced) < UNPLACED_KEPT:
             self.unplaced.append(one)
+            self.helpers |= helpers
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ What is taken from it and cannot be helped now is found again by the next round.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from itertools import islice
 
@@ -52,8 +52,9 @@ def plan_replication(view: View, seen: Seen, limits: PlanLimits, cursors: Cursor
         why = _restore(made, scene, (chunk_id, chunk), load)
         if why:
             made.waits[chunk_id] = why
-        if why.startswith(NO_TARGET) and _beyond(scene, takers, (chunk_id, chunk)):
-            made.stuck.add(chunk_id)
+            kept = _kept(scene, (chunk_id, chunk))
+            if why.startswith(NO_TARGET) and takers.lacking(chunk.goal, chunk.length, kept):
+                made.stuck.add(chunk_id)
         if _lies_ill(made.proposals[before:], scene, chunk):
             cursors.placing.soon(seen.now_s)
         vain = vain + 1 if len(made.proposals) == before else 0
@@ -83,7 +84,7 @@ def _walk(view: View, known: tuple[Scene, Takers], limits: PlanLimits, cursors: 
             _count(queue.running, scene, takers, (chunk_id, chunk))
             _queue(cursors, scene, chunk_id, chunk)
     if queue.running.unplaced_chunks:
-        queue.running.way = takers.way()
+        queue.running.way = takers.way(queue.running.helpers)
     if len(page) == limits.rows:
         queue.after = page[-1]
     else:
@@ -101,16 +102,18 @@ def _count(found: Tally, scene: Scene, takers: Takers, known: tuple[ChunkId, Chu
     copies = len(scene.good(chunk_id, chunk))
     if copies < chunk.goal:
         found.add(copies, chunk.goal, chunk.length)
-        beyond = _beyond(scene, takers, known) if copies else 0
+        kept = _kept(scene, known)
+        beyond = takers.lacking(chunk.goal, chunk.length, kept) if copies else 0
         if beyond:
-            found.add_unplaced(Unplaced(chunk_id, chunk.goal, chunk.goal - beyond, chunk.length))
+            possible = takers.possible(chunk.goal, chunk.length, kept)
+            one = Unplaced(chunk_id, chunk.goal, possible, chunk.length)
+            found.add_unplaced(one, beyond, takers.helpers(kept))
 
 
-def _beyond(scene: Scene, takers: Takers, known: tuple[ChunkId, Chunk]) -> int:
-    """Return how many copies of a chunk no server can take."""
+def _kept(scene: Scene, known: tuple[ChunkId, Chunk]) -> Set[ServerId]:
+    """Return the servers that have a copy of a chunk or are being given one."""
     chunk_id, chunk = known
-    kept = {*scene.good(chunk_id, chunk), *scene.coming(chunk)}
-    return takers.lacking(chunk.goal, chunk.length, kept)
+    return {*scene.good(chunk_id, chunk), *scene.coming(chunk)}
 
 
 def _queue(cursors: Cursors, scene: Scene, chunk_id: ChunkId, chunk: Chunk) -> None:

@@ -49,15 +49,24 @@ class Takers:
             room = len(places - {self._places.get(one, one) for one in kept})
         return max(0, missing - room)
 
-    def way(self) -> str:
+    def possible(self, goal: int, length: int, kept: Set[ServerId]) -> int:
+        """Return how many copies there can be on servers that stay."""
+        staying = {one for one in kept if not self._scene.roster.leaving(one)}
+        return max(1, goal - self.lacking(goal, length, staying))
+
+    def helpers(self, kept: Set[ServerId]) -> Set[ServerId]:
+        """Return the servers that would take a copy if they were back, in service or had room."""
+        return {one.server_id for one in self._everyone} - kept
+
+    def way(self, helpers: Set[ServerId]) -> str:
         """Return what would give copies a server, with the commands."""
         roster, states = self._scene.roster, self._scene.repair.states
-        out = [
-            one for one in self._everyone if roster.mode(one.server_id).mode in (*LEAVING, DRAINED)
-        ]
-        serving = [one for one in self._everyone if roster.mode(one.server_id).mode == IN_SERVICE]
-        dead = [one for one in serving if states.get(one.server_id) == DEAD and not _able(one)]
-        full = [one for one in serving if not one.trouble and one.used_share >= HIGH_WATER]
+        some = [one for one in self._everyone if one.server_id in helpers]
+        modes = {one.server_id: roster.mode(one.server_id).mode for one in some}
+        out = [one for one in some if modes[one.server_id] in (*LEAVING, DRAINED)]
+        serving = [one for one in some if modes[one.server_id] == IN_SERVICE and not _able(one)]
+        dead = [one for one in serving if states.get(one.server_id) == DEAD]
+        full = [one for one in serving if not one.trouble]
         ways = ["add a server"]
         if dead:
             ways.append(f"bring back {_names(dead)}")

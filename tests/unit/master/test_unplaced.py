@@ -110,3 +110,22 @@ def test_a_chunk_that_files_share_is_named_by_the_one_that_wants_most() -> None:
         paths = house.cursors.queue.paths
         paths.look(view, [chunk_id], 1000.0 + BELIEVED_S)
         assert paths.found == {chunk_id: "/b"}
+
+
+def test_a_server_on_its_way_out_that_has_a_copy_is_no_way_out_and_does_not_count() -> None:
+    house = House(5)
+    chunk_id = house.chunk(ALL, goal=6)
+    house.tables.do(SetServerMode(5, IN_SERVICE, DRAINING))
+    found, _ = looked(house)
+    assert (found.unplaced_copies, found.way) == (1, "add a server")
+    (row,) = unplaced_rows(house.cursors.queue)
+    assert (row.chunk_id, row.possible) == (chunk_id, 4), "the fifth one is to leave"
+
+
+def test_of_places_that_do_not_count_it_is_told_what_ails_their_servers() -> None:
+    house = House(5)
+    chunk_id = house.chunk(ALL, goal=6)
+    house.dead = {4}
+    _, made = looked(house)
+    why = "4 have a place of it, cs4 is dead (no heartbeat for 7 s)"
+    assert made.waits == {chunk_id: f"no server can take a copy: {why}"}
