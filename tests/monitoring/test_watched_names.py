@@ -28,6 +28,17 @@ from gfs_ha.protocol.findings import FINDING_CODES
 
 # They end, or become another finding, by themselves; or a person made them.
 NOT_ALERTED = {"SERVER_SUSPECT", "SERVER_MAINTENANCE"}
+# What a port in clear may tell (docs/adr/0014), by label: names that the operator gave to his own
+# machines, numbers, or words of the program. Nothing that a user or a client named, and no id.
+HIS_OWN = {
+    *("cluster_id", "name", "server", "peer"),  # The cluster, and its daemons.
+    *("rack", "directory"),  # Where they stand, and where their disks are mounted.
+}
+NUMBERS = {"goal", "copies", "version"}
+WORDS = {
+    *("role", "loop", "planner"),  # Parts of a daemon.
+    *("operation", "reason", "state", "code", "severity"),
+}
 _CODE = re.compile(r'gfs_cluster_findings\{code="([A-Z_]+)"\}')
 
 
@@ -38,6 +49,11 @@ def test_each_metric_is_declared_once_with_a_help_that_says_something() -> None:
         assert one.text.endswith(".") and len(one.text) > 8, one.name
         assert re.fullmatch(r"gfs_[a-z]+(_[a-z]+)*", one.name), one.name
         assert not {"le", "quantile", "job", "instance", "cluster"} & set(one.labels), one.name
+
+
+def test_what_a_port_in_clear_tells_is_of_the_kinds_that_were_decided() -> None:
+    used = {label for one in declared() for label in one.labels}
+    assert used == HIS_OWN | NUMBERS | WORDS, "docs/adr/0014 says what may leave a host in clear"
 
 
 def test_units_are_the_base_units_of_prometheus_and_come_last() -> None:

@@ -28,7 +28,7 @@ from killing import (
 
 import gfs_ha
 from gfs_ha.config import load
-from gfs_ha.ids import Birth
+from gfs_ha.ids import Birth, format_id
 from gfs_ha.local import launcher
 from gfs_ha.local.cluster import LocalCluster
 from gfs_ha.local.layout import Home
@@ -235,6 +235,39 @@ def test_who_has_no_ticket_is_refused_and_counted(ticketed: Ticketed, fs: gfs_ha
     (line,) = (one for one in told.splitlines() if 'reason="missing"' in one)
     assert float(line.split()[-1]) >= 1, line
     assert ticketed.gfsctl("admin", "logs", place.name, "-n", "5").strip()
+
+
+def test_what_is_told_in_clear_names_no_file_no_client_and_no_chunk(
+    ticketed: Ticketed, fs: gfs_ha.Cluster
+) -> None:
+    cluster, config = ticketed.cluster, ticketed.cluster.config_path
+    own, ca = config.parent / "telltale", config.parent / "ca"
+    words = ("admin", "tls", "issue", "telltale-ann", "--role", "client")
+    ticketed.gfsctl(*words, "--ca", str(ca), "--out", str(own))
+    hers = config.parent / "telltale.toml"
+    hers.write_text(config.read_text().replace(LONG, LONG + f'directory = "{own}"\n', 1))
+    with gfs_ha.connect(hers) as ann:
+        ann.mkdir("/telltale-plans")
+        ann.write_bytes("/telltale-plans/telltale-file", b"telltale-bytes" * 100_000)
+        ann.write_bytes("/telltale-plans/telltale-log", b"")
+        with ann.open("/telltale-plans/telltale-log", "ab") as file:
+            file.write(b"telltale-record")
+        assert ann.read_bytes("/telltale-plans/telltale-file").startswith(b"telltale")
+        assert "ann" in ticketed.gfsctl("admin", "logs", "--grep", "telltale-ann"), "it was she"
+        told = "".join(
+            page_of(cluster.member(name).metrics_port, path)
+            for name in ("m1", "m2", "m3", "cs1", "cs2", "cs3", "cs4")
+            for path in ("", "metrics", "livez", "readyz")
+        )
+    assert told.count("gfs_build_info{") == 7 and "gfs_chunkserver_operation_bytes_total" in told
+    assert "telltale" not in told
+    ids = [word for one in chunks(fs) for word in (format_id(one), str(one))]
+    assert ids and not [one for one in ids if one in told]
+
+
+def page_of(port: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://{HOST}:{port}/{path}", timeout=10) as page:
+        return str(page.read().decode())
 
 
 def test_with_one_master_left_what_is_there_is_read_still(
