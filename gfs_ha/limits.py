@@ -20,6 +20,7 @@ SERVER_NAME_BYTES_MAX = 64
 
 # Chunks (section 1, C8, D1).
 BLOCK_BYTES = 64 * KIB  # The grid of block CRCs.
+SLOT_HEAD_BYTES = 64 * KIB  # Before the bytes of a replica, in its file on a chunkserver's disk.
 CHUNK_BYTES_DEFAULT = 64 * MIB
 CHUNK_BYTES_MIN = 1 * MIB
 CHUNK_BYTES_MAX = 64 * MIB

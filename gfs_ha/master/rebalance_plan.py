@@ -15,17 +15,17 @@ from gfs_ha.errors import Busy, DeadlineExceeded, GfsError, NotLeader
 from gfs_ha.limits import REQUEST_DEADLINE_S
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.observed import LIVE
-from gfs_ha.master.planners.balance import THRESHOLD_DEFAULT
+from gfs_ha.master.planners.balance import THRESHOLD_DEFAULT, Balance
 from gfs_ha.master.planners.fullness import Traffic, balance_of, unheard
 from gfs_ha.master.planners.plan import PlanLimits
-from gfs_ha.master.planners.rebalance_ahead import Ahead
+from gfs_ha.master.planners.rebalance_ahead import Ahead, Step, told
 from gfs_ha.master.planners.scene import Scene
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.repairing import scene_now
 from gfs_ha.master.state.jobs import running_jobs
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.jobs import REBALANCE, JobOptions, job_id
-from gfs_ha.protocol.rebalance import LISTED_MAX, RebalancePlan
+from gfs_ha.protocol.rebalance import LISTED_MAX, PlannedMove, RebalancePlan
 from gfs_ha.runtime import Future
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,8 @@ class Foresight:
             self._running = running_rebalance(view)
         self._balanced = not balance.outside()
         self._mean = balance.mean
-        self._ahead: Ahead | None = Ahead(balance, LISTED_MAX)
+        self._moves: list[PlannedMove] = []
+        self._ahead: Ahead | None = Ahead(balance, partial(self._list, balance))
         desk.runtime.spawn("rebalance plan", self._run)
 
     def serves(self, options: JobOptions, running: str) -> bool:
@@ -106,6 +107,10 @@ class Foresight:
                 return
             runtime.sleep(_PAUSE_S)
 
+    def _list(self, balance: Balance, step: Step) -> None:
+        if len(self._moves) < LISTED_MAX:
+            self._moves.append(told(step, balance))
+
     def _tell_slice(self, future: Future[bool]) -> None:
         future.set(self._slice())
 
@@ -144,7 +149,7 @@ class Foresight:
         waits = "chunks lack copies: these come first" if lacking else ""
         return RebalancePlan(
             items=rows,
-            moves=tuple(ahead.moves),
+            moves=tuple(self._moves),
             move_count=ahead.move_count,
             moved_bytes=ahead.moved_bytes,
             mean=round(self._mean, 4),

@@ -11,6 +11,7 @@ REBALANCE, DRAIN, DECOMMISSION, DISK_DRAIN = "rebalance", "drain", "decommission
 LETTERS = {REBALANCE: "r", DRAIN: "d", DECOMMISSION: "o", DISK_DRAIN: "x"}
 
 RUNNING, PAUSED, DONE, FAILED, CANCELLED = "running", "paused", "done", "failed", "cancelled"
+STUCK = "nothing more can be done"  # The end of a rebalance that leaves disks outside begins so.
 FINAL = (DONE, FAILED, CANCELLED)
 
 PAUSE, RESUME, CANCEL = "pause", "resume", "cancel"

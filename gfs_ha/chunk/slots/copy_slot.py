@@ -39,6 +39,7 @@ class CopySlot:
             self._file.allocate(DATA_OFFSET + length)
             for offset, gone_bytes in runs(slot.header.gone):
                 self._file.punch(DATA_OFFSET + offset, gone_bytes)
+            shelf.note_usage()
         except BaseException:
             self._file.close()
             slot.disk.unlink(slot.name)

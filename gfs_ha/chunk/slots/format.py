@@ -20,14 +20,14 @@ import msgspec
 
 from gfs_ha.checksum import CRC32C_ALGORITHM, crc32c
 from gfs_ha.ids import Birth, ChunkId, LogIndex, unpack_epoch
-from gfs_ha.limits import BLOCK_BYTES, CHUNK_BYTES_MAX
+from gfs_ha.limits import BLOCK_BYTES, CHUNK_BYTES_MAX, SLOT_HEAD_BYTES
 from gfs_ha.protocol.data import ChunkKind, Durability
 from gfs_ha.protocol.gone import MASK_BYTES_MAX
 from gfs_ha.protocol.grid import CRC_BYTES, block_count, pack_crcs, unpack_crcs
 
 FORMAT_VERSION = 1
 COPY_BYTES = 8192
-DATA_OFFSET = 65536
+DATA_OFFSET = SLOT_HEAD_BYTES
 HEADER_BYTES = 2 * COPY_BYTES  # What has to be read to know a slot.
 
 

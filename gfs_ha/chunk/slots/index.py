@@ -259,6 +259,12 @@ class ReplicaIndex:
         """Return how many replicas may not be sealed and whole, as far as was looked lately."""
         return len(self._unsettled)
 
+    def note_usage(self, disk_id: DiskId) -> None:
+        """Look anew how full a disk is, after room on it was taken or given back."""
+        for shelf in self.shelves:
+            if shelf.disk_id == disk_id and not shelf.failed:
+                shelf.note_usage()
+
     def count_on(self, shelf: Shelf) -> int:
         """Return how many replicas are on a disk."""
         return self._counts[shelf.disk_id]

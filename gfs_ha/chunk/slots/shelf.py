@@ -77,6 +77,16 @@ class Shelf:
         usage = self.usage = self.disk.usage()
         return usage
 
+    def note_usage(self) -> None:
+        """Look anew after room was taken or given back: what is told next has to fit what was done.
+
+        A disk that refuses that is found out by who looks after it.
+        """
+        try:
+            self.look_at_usage()
+        except (DiskFailed, DiskFull):
+            pass
+
     def check_room(self, length: int) -> None:
         """Raise DiskFull when there is none for a replica of that length; DiskFailed."""
         if self.look_at_usage().free < _FREE_BYTES_MIN + length:

@@ -329,6 +329,8 @@ class ChunkStore(ReplicaIndex):
                 self._add(Replica(slot, copy.shelf.around, made_here=False))
         if known is not None:
             known.disk.sync_names()  # Else it may be back when the new one is deleted.
+            self.note_usage(known.disk_id)
+        copy.shelf.note_usage()
 
     def drop_copy(self, copy: CopySlot) -> None:
         """Remove a copy that does not count. Raises: DiskFailed."""
@@ -370,6 +372,7 @@ class ChunkStore(ReplicaIndex):
             with self._lock:
                 if self._replicas.get(chunk_id) is replica:
                     self._remove(chunk_id)
+            self.note_usage(replica.disk_id)
             return freed
 
         try:

@@ -24,7 +24,7 @@ from gfs_ha.cli.units import (
     time_text,
 )
 from gfs_ha.ids import DiskId, format_id
-from gfs_ha.protocol.jobs import DONE, FINAL, RUNNING, JobRow
+from gfs_ha.protocol.jobs import DONE, FINAL, RUNNING, STUCK, JobRow
 from gfs_ha.protocol.rebalance import BalanceRow, PlannedMove, RebalancePlan, RebalanceStatus
 
 _MOVES_SHOWN = 5
@@ -75,13 +75,15 @@ def _headline(report: RebalancePlan) -> Text:
     near = f"within {report.threshold * 100:g} % of the mean, {_share(report.mean)}"
     if report.balanced:
         return Text(f"balanced: {count_text(len(report.items), 'disk')} {near}", "green")
+    outside, disks = sum(bool(row.outside) for row in report.items), len(report.items)
     if not report.move_count:
-        return Text(f"nothing can be moved to bring all disks {near}", "yellow")
+        return Text(f"nothing can be moved: {outside} of {disks} disks not {near}", "yellow")
     text = Text(f"{size_text(report.moved_bytes)} in {count_text(report.move_count, 'move')}")
     if report.eta_ms >= 0:
         rate = f"{size_text(report.bytes_per_s)}/s"
         text.append(f", at least {least_text(report.eta_ms)} (at {rate})")
-    text.append(f", to bring all disks {near}")
+    brought = f"{disks - outside} of {disks}" if outside else "all"
+    text.append(f", to bring {brought} disks {near}")
     if not report.whole:
         text.append("; it is more than could be played through in time", "yellow")
     return text
@@ -146,7 +148,9 @@ def _(report: RebalanceStatus, wide: bool) -> RenderableType:
     if outside:
         disks = count_text(len(outside), "disk")
         of_all = f"{disks} of {len(report.items)} not {near}"
-        if report.job is None or report.job.phase in FINAL:  # Else it is said of the job.
+        if report.job is not None and STUCK in report.job.end:
+            of_all += f"; {report.job.id} found no more to move"
+        elif report.job is None or report.job.phase in FINAL:  # Else it is said of the job.
             of_all += f"; {size_text(report.left_bytes)} to move at least"
         parts.append(Text(of_all, "yellow"))
     elif report.items:

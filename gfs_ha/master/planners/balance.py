@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId, format_id
+from gfs_ha.limits import SLOT_HEAD_BYTES
 from gfs_ha.master.placement import HIGH_WATER
 from gfs_ha.master.rules import breaks, faults
 
@@ -98,6 +99,11 @@ class Movable:
     goal: int
     rule: str
     holders: tuple[ServerId, ...]
+
+    @property
+    def room(self) -> int:
+        """Return how many bytes a copy takes on a disk."""
+        return self.length + SLOT_HEAD_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +213,7 @@ class Balance:
                 continue
             if disk.trouble or avoid(disk.server_id):
                 continue
-            if not self._helps(source, disk, chunk.length):
+            if not self._helps(source, disk, chunk.room):
                 continue
             if within:
                 return disk
@@ -219,33 +225,47 @@ class Balance:
                 return disk
         return None
 
-    def _helps(self, source: Disk, target: Disk, length: int) -> bool:
-        """Return whether a move brings both nearer to all together, and there is room for it."""
-        if not (self.over(source) or self.under(target)) or not target.takes(length):
+    def allows(self, source: Disk, target: Disk, chunk: Movable) -> bool:
+        """Return whether the rule lets a copy go from one to the other, as its copies lie now."""
+        if source.server_id not in chunk.holders:
             return False
-        gives = (source.least - length) / source.total
-        gets = (target.most + length) / target.total
+        if source.server_id == target.server_id:
+            return True
+        if target.server_id in chunk.holders or target.server_id not in self._spots:
+            return False
+        held = {one: self._spots[one] for one in chunk.holders if one in self._spots}
+        now = _judged(chunk, held.values())
+        held.pop(source.server_id, None)
+        after = _judged(chunk, (*held.values(), self._spots[target.server_id]))
+        return after[0] <= now[0] and after[1] <= now[1]
+
+    def _helps(self, source: Disk, target: Disk, room: int) -> bool:
+        """Return whether a move brings both nearer to all together, and there is room for it."""
+        if not (self.over(source) or self.under(target)) or not target.takes(room):
+            return False
+        gives = (source.least - room) / source.total
+        gets = (target.most + room) / target.total
         half = self.threshold / 2
         even = gives >= self._mean_at_most - half and gets <= self.mean + half
         return even and gives >= gets
 
-    def move(self, source: Disk, target: Disk, length: int) -> None:
+    def move(self, source: Disk, target: Disk, room: int) -> None:
         """Count a move that is begun."""
         for disk in (source, target):
             del self._order[bisect_left(self._order, (disk.share, disk.key))]
-        source.going += length
-        target.coming += length
-        target.lacking += length
+        source.going += room
+        target.coming += room
+        target.lacking += room
         for disk in (source, target):
             insort(self._order, (disk.share, disk.key))
 
-    def land(self, source: Disk, target: Disk, length: int) -> None:
+    def land(self, source: Disk, target: Disk, room: int) -> None:
         """Count a move that was begun as done, in a plan that is played through."""
-        source.going -= length
-        source.used -= length
-        target.coming -= length
-        target.lacking -= length
-        target.used += length
+        source.going -= room
+        source.used -= room
+        target.coming -= room
+        target.lacking -= room
+        target.used += room
 
 
 def _judged(chunk: Movable, spots: Iterable[Spot]) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from gfs_ha.ids import ChunkId, ServerId
+from gfs_ha.limits import SLOT_HEAD_BYTES
 from gfs_ha.master.disk_room import out_of_service
 from gfs_ha.master.observed import LIVE
 from gfs_ha.master.planners.balance import Balance, Disk, DiskKey, Movable, Spot
@@ -34,28 +35,30 @@ class Traffic:
                 continue  # It stays: some other copy was lost, or lies on a dead server.
             for server_id in filter(scene.there, chunk.leaving):
                 self.unfreed += 1
-                self.going[_place(chunk, server_id)] += kept_bytes(chunk)
+                self.going[_place(chunk, server_id)] += _room(chunk)
 
     def _busy(self, scene: Scene, known: tuple[ChunkId, Chunk], job: int) -> None:
         chunk_id, chunk = known
-        length = kept_bytes(chunk)
+        room = _room(chunk)
         enough = len(scene.good(chunk_id, chunk)) >= chunk.goal
         for order in chunk.copying:
             left = scene.bytes_left(chunk_id, chunk, order)
             target = scene.target_of(chunk, order)
             place = (target.server_id, target.disk_id)
-            self.coming[place] += length
+            self.coming[place] += room
             # A copy that has begun has its room already.
-            self.lacking[place] += length if left == chunk.length else 0
+            self.lacking[place] += room if left == chunk.length else 0
             if order.leaves in chunk.holders and enough:
-                self.going[_place(chunk, order.leaves)] += length
+                self.going[_place(chunk, order.leaves)] += room
             self.others[order.job] += 1
             if order.job == job:
                 self.moves += 1
                 self.left_bytes += left
         for order in chunk.deleting:
+            if (chunk_id, order.server_id, order.order_index) in scene.repair.deleted:
+                continue  # It is gone from what its server told with that.
             self.unfreed += bool(order.leaves) and scene.there(order.server_id)
-            self.freeing[_place(chunk, order.server_id)] += length
+            self.freeing[_place(chunk, order.server_id)] += room
 
 
 def balance_of(view: View, scene: Scene, traffic: Traffic, threshold: float) -> Balance:
@@ -137,6 +140,10 @@ def kept_bytes(chunk: Chunk) -> int:
     if not chunk.gone:
         return chunk.length
     return max(0, chunk.length - bytes_of(unpack_blocks(chunk.gone), chunk.length))
+
+
+def _room(chunk: Chunk) -> int:
+    return kept_bytes(chunk) + SLOT_HEAD_BYTES
 
 
 def _place(chunk: Chunk, server_id: ServerId) -> DiskKey:

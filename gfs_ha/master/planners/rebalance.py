@@ -8,14 +8,17 @@ new, and ends when no disk is outside its threshold, or nothing more can be done
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from gfs_ha.ids import ChunkId
 from gfs_ha.limits import JOB_TEXT_BYTES_MAX
-from gfs_ha.master.planners.balance import THRESHOLD_DEFAULT, Balance, Disk, Movable
-from gfs_ha.master.planners.fullness import NOT_WHOLE, Traffic, balance_of, movable, unheard
+from gfs_ha.master.planners.balance import THRESHOLD_DEFAULT, Balance
+from gfs_ha.master.planners.fullness import Traffic, balance_of, movable, unheard
 from gfs_ha.master.planners.job_book import JobLeft
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
+from gfs_ha.master.planners.rebalance_ahead import Step
+from gfs_ha.master.planners.rebalance_course import Course
 from gfs_ha.master.planners.rebalance_end import beside_plan
 from gfs_ha.master.planners.rebalance_walk import RebalanceWalk
 from gfs_ha.master.planners.scene import Load, Scene
@@ -24,23 +27,17 @@ from gfs_ha.master.state.commands import PlaceCopy
 from gfs_ha.master.state.job_commands import NoteJob, SetJobPhase
 from gfs_ha.master.state.job_records import Job
 from gfs_ha.master.state.jobs import running_jobs
+from gfs_ha.master.state.records import SEALED
 from gfs_ha.master.state.view import View
-from gfs_ha.protocol.jobs import DONE, REBALANCE, RUNNING, in_window
+from gfs_ha.protocol.jobs import DONE, REBALANCE, RUNNING, STUCK, in_window
 from gfs_ha.protocol.measures import share_text
 
 UNFREED_MAX = 256  # Old places that are still there: so much room is taken twice at most.
-_PAGE = 8  # Half of what is read at first of what lies on a disk.
 _PER_PLAN = 24  # Moves that one plan begins: some 8 ms.
 MOVES_DEFAULT = 64  # Under way at once, all servers together.
 PAID_AHEAD_S = 0.5  # What a rate allows for so long begins at once: a plan comes twice within it.
 LACKING_S = 30.0  # So long nothing begins after a chunk that lacked a copy was given one.
 UNFREED = "copies that were moved still have to be deleted where they were"
-NO_TARGET = (
-    "no emptier disk takes one of its copies: it would be too full then, or the rule of placement"
-    " forbids it"
-)
-STUCK = "nothing more can be done"
-LARGE = "its copies are larger than what it is off the mean"
 
 
 def plan_rebalance(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
@@ -69,29 +66,36 @@ class _Rebalance:
         self._number, self._job = known
         self._cursors, self._walk = cursors, cursors.rebalance
         self._now_s = scene.seen.now_s
-        self._taken: set[ChunkId] = set()
 
     def go_on(self, limits: PlanLimits) -> None:
         """Begin what may begin now, and end the job when nothing is left to do."""
-        job, walk = self._job, self._walk
+        walk = self._walk
         load = Load.under_way(self._view, self._scene, limits.busy_rows)
         traffic = Traffic(self._view, self._scene, limits.busy_rows, self._number)
-        threshold = job.options.threshold or THRESHOLD_DEFAULT
-        balance = balance_of(self._view, self._scene, traffic, threshold)
+        balance = self._balance(traffic)
         self._note_failures()
         unsettled = self._why_unsettled(load, traffic)
         waits = unsettled or self._why_not_now()
-        if not waits and balance.outside() and self._now_s >= walk.rest_until_s:
+        if unsettled and walk.course is not None:
+            walk.end_course(self._now_s, calm=False)
+        wanted = walk.steps_left or balance.outside()
+        if not waits and wanted and self._now_s >= walk.rest_until_s:
             waits = self._begin(balance, load, (traffic, limits))
         under_way = traffic.moves + len(self._made.proposals)
         if not waits and traffic.unfreed and not under_way and not self._paced():
             waits = UNFREED
-        if unsettled:
-            self._tell_as_before(waits)
+        told = waits if walk.waits_long(waits == UNFREED, self._now_s) else ""
+        if unsettled or (waits and walk.course is None):
+            self._tell_as_before(told)
         else:
-            self._tell(balance, traffic, waits)
-        if not waits and not under_way and not traffic.unfreed and not traffic.others:
+            self._tell(traffic, told)
+        busy = under_way or traffic.unfreed or traffic.others or walk.steps_left
+        if not waits and not busy:
             self._end_if_over(balance)
+
+    def _balance(self, traffic: Traffic) -> Balance:
+        threshold = self._job.options.threshold or THRESHOLD_DEFAULT
+        return balance_of(self._view, self._scene, traffic, threshold)
 
     # Whether anything begins --------------------------------------------------------------------
 
@@ -143,27 +147,55 @@ class _Rebalance:
     # Moves --------------------------------------------------------------------------------------
 
     def _begin(self, balance: Balance, load: Load, more: tuple[Traffic, PlanLimits]) -> str:
-        """Propose moves, as far as budgets allow. Returns why not all that could be were begun."""
+        """Propose the next moves, as far as budgets allow. Returns why nothing can be looked at."""
         traffic, limits = more
-        walk, rows = self._walk, limits.rows
-        active = {one.key for one in balance.sources()} - walk.through
-        while active:
-            # One move of each in turn: the copies of no single server keep all others from theirs.
-            for source in [one for one in balance.sources() if one.key in active]:
-                if not balance.helps(source):
-                    continue
-                if rows <= 0 or load.full or self._paused(traffic):
-                    return ""
-                if traffic.unfreed >= UNFREED_MAX:
-                    return UNFREED
-                looked_at, began = self._from(balance, source, load, rows)
-                rows -= looked_at
-                if not began:
-                    active.discard(source.key)
-            active &= {one.key for one in balance.sources()}
-        if all(one.key in walk.through for one in balance.sources()) and not traffic.moves:
-            walk.end_round(self._now_s, self._calm())
+        walk = self._walk
+        if walk.course is not None and walk.course.astray(balance, self._now_s):
+            walk.end_course(self._now_s, self._calm())
+        if walk.course is None:
+            if (traffic.moves or traffic.unfreed) and self._now_s < walk.settle_until_s:
+                return UNFREED if not traffic.moves else ""  # Then what lies where is known.
+            walk.course = Course(self._balance(traffic))
+        course = walk.course
+        rows = limits.rows - course.play(self._view, self._scene, limits.rows // 2)
+        if self._carry_out(course, balance, load, (traffic, rows)):
+            return UNFREED
+        begun = any(isinstance(one, PlaceCopy) for one in self._made.proposals)
+        idle = not begun and not traffic.moves
+        waits_for = load.full or traffic.unfreed
+        if not idle or self._paced(PAID_AHEAD_S):
+            course.stuck(self._now_s, False)
+        elif (course.whole and not len(course)) or course.stuck(self._now_s, not waits_for):
+            walk.why_outside = self._why_outside(course, balance)
+            walk.end_course(self._now_s, self._calm() and not traffic.unfreed)
         return ""
+
+    def _carry_out(
+        self, course: Course, balance: Balance, load: Load, more: tuple[Traffic, int]
+    ) -> bool:
+        """Propose steps, in order; whose servers are busy, or that come too early, wait.
+
+        Returns whether no more is begun because too much is still to be deleted.
+        """
+        traffic, rows = more
+        early: set[ChunkId] = set()  # Chunks whose next step waits, or is just begun.
+        for step in course.steps():
+            if rows <= 0 or load.full or self._paused(traffic):
+                return False
+            if traffic.unfreed >= UNFREED_MAX:
+                return True
+            if step.chunk_id in early or step not in course:
+                continue
+            early.add(step.chunk_id)
+            if not self._free(balance, step, load):
+                continue
+            rows -= 1
+            verdict = self._look_at(balance, step, load)
+            if verdict:
+                course.begin(step, self._now_s)
+            elif verdict is not None:
+                course.give_up(step)
+        return False
 
     def _paused(self, traffic: Traffic) -> bool:
         """Return whether as much was begun, or is under way, as may be at once."""
@@ -180,57 +212,30 @@ class _Rebalance:
         limit = self._job.options.bytes_per_s
         return bool(limit) and self._walk.paid_until_s > self._now_s + ahead_s
 
-    def _from(self, balance: Balance, source: Disk, load: Load, rows: int) -> tuple[int, bool]:
-        """Begin one move off a disk. Returns (rows that were looked at, whether one was begun)."""
-        walk = self._walk
-        whole, looked_at, size = walk.fresh(source.key), 0, _PAGE
-        while looked_at < rows:
-            size = min(2 * size, rows - looked_at)  # Most often one of the first may go.
-            start = (source.disk_id, walk.of(source.key))
-            page = self._view.replicas_of(source.server_id, start, size)
-            here = [chunk_id for disk_id, chunk_id in page if disk_id == source.disk_id]
-            for chunk_id in here:
-                looked_at += 1
-                begun = self._look_at(balance, source, chunk_id, load)
-                if begun is None:
-                    return looked_at, False  # The servers have enough to do: its turn comes later.
-                walk.after[source.key] = chunk_id
-                if begun:
-                    return looked_at, True
-            if len(page) < size or len(here) < len(page):
-                walk.end_disk(source.key, whole)
-                break
-        return looked_at or 1, False
+    def _free(self, balance: Balance, step: Step, load: Load) -> bool:
+        """Return whether the target of a step may be brought a copy now."""
+        target = balance.disks[step.target]
+        fits = target.takes(step.room) and not target.trouble
+        return fits and load.free(target.server_id, step.length)
 
-    def _look_at(
-        self, balance: Balance, source: Disk, chunk_id: ChunkId, load: Load
-    ) -> bool | None:
-        """Propose the move of a chunk if it may go. Returns as `_move`."""
+    def _look_at(self, balance: Balance, step: Step, load: Load) -> bool | None:
+        """Propose a step if it may be made. Returns None when it has to wait, False if never."""
+        scene, chunk_id = self._scene, step.chunk_id
+        source, target = balance.disks[step.source], balance.disks[step.target]
         chunk = self._view.chunk(chunk_id)
-        free = chunk is not None and chunk_id not in self._taken
-        found = movable(self._scene, chunk_id, chunk) if free and chunk is not None else None
+        if chunk is None or chunk.state != SEALED:
+            return False
+        if target.server_id in scene.failed_targets(chunk_id):
+            return False
+        found = movable(scene, chunk_id, chunk)
         if found is None:
-            self._walk.why_not(source.key, NOT_WHOLE)
-            return False
-        return self._move(balance, source, found, load)
-
-    def _move(self, balance: Balance, source: Disk, found: Movable, load: Load) -> bool | None:
-        """Propose one move. Returns None when it has to wait for servers that are busy."""
-        scene, chunk_id = self._scene, found.chunk_id
-        chunk = self._view.chunk(chunk_id)
-        assert chunk is not None, "it was looked at a moment ago"
-        failed = scene.copy_wanted(chunk_id, chunk, list(chunk.holders)).failed
-        target = balance.target(source, found, failed.__contains__)
-        if target is None:
-            small = found.length <= (source.share - balance.mean) * source.total
-            self._walk.why_not(source.key, NO_TARGET if small else LARGE)
-            return False
-        if not load.free(target.server_id, chunk.length):
-            target = balance.target(
-                source, found, lambda one: one in failed or not load.free(one, chunk.length)
-            )
-        if target is None:
             return None
+        there = any(
+            (one.server_id, one.disk_id) == step.source and one.server_id in found.holders
+            for one in chunk.replicas
+        )
+        if not there or not balance.allows(source, target, found):
+            return False
         sources = scene.sources(chunk_id, chunk, target.server_id)
         if target.server_id == source.server_id:
             sources = [source.server_id]
@@ -247,22 +252,18 @@ class _Rebalance:
                 leaves=source.server_id,
             )
         )
-        self._taken.add(chunk_id)
         load.add(target.server_id, sources[0], chunk.length)
-        balance.move(source, target, found.length)
+        balance.move(source, target, found.room)
         self._walk.begin(self._now_s, chunk.length, self._job.options.bytes_per_s)
         return True
 
     # How far it is ------------------------------------------------------------------------------
 
-    def _tell(self, balance: Balance, traffic: Traffic, waits: str) -> None:
-        walk, job = self._walk, self._job
-        left = balance.left_bytes() + traffic.left_bytes
-        usual = job.moved_bytes / job.moves if job.moves else 0.0
-        if not usual and walk.begun:
-            usual = walk.begun_bytes / walk.begun
-        moves = -(-left // int(usual)) if usual >= 1 else (job.planned_moves if left else 0)
-        told = JobLeft(left, int(moves), waits, moved_bytes=job.moved_bytes, moves=job.moves)
+    def _tell(self, traffic: Traffic, waits: str) -> None:
+        job, course = self._job, self._walk.course
+        left, moves = course.left() if course is not None else (0, 0)
+        left, moves = left + traffic.left_bytes, moves + traffic.moves
+        told = JobLeft(left, moves, waits, moved_bytes=job.moved_bytes, moves=job.moves)
         self._cursors.jobs.tell(self._number, told)
 
     def _tell_as_before(self, waits: str) -> None:
@@ -280,7 +281,7 @@ class _Rebalance:
             near = f"within {share_text(balance.threshold, 1)} of the mean"
             text = f"{len(balance.disks)} disks are {near}, {share_text(balance.mean, 1)}"
         elif self._walk.given_up(self._now_s):
-            text = self._why_outside(balance, outside)
+            text = self._walk.why_outside
             # In full it is told once: as the end of the job, of which this is a part.
             self._made.proposals.append(NoteJob(self._number, STUCK, error=True))
         else:
@@ -295,12 +296,13 @@ class _Rebalance:
         there = [one for one, _ in scene.roster.servers if scene.there(one)]
         return all(one in scene.repair.settled or scene.roster.trouble(one) for one in there)
 
-    def _why_outside(self, balance: Balance, outside: list[Disk]) -> str:
-        """Return which disks stay outside the threshold, and why."""
+    def _why_outside(self, course: Course, balance: Balance) -> str:
+        """Return which disks stay outside the threshold, and why, after a course to its end."""
+        outside = balance.outside()
         named = ", ".join(f"{one.shown} at {share_text(one.share, 1)}" for one in outside[:6])
         more = f" and {len(outside) - 6} more" if len(outside) > 6 else ""
-        reasons = [one.trouble for one in outside if one.trouble]
-        reasons += [self._walk.usual_reason(one.key) for one in balance.sources()]
-        why = next((one for one in reasons if one), "no server can give or take copies now")
         mean = share_text(balance.mean, 1)
+        reasons = Counter(filter(None, map(course.why_outside, outside)))
+        why = "; ".join(text for text, _ in reasons.most_common(2))
+        why = why or "no server can give or take copies now"
         return f"{STUCK}: {named}{more} (mean {mean}): {why}"[:400]

@@ -1,37 +1,35 @@
-"""Where the walks over the fuller disks are from which a rebalance takes copies; soft state."""
+"""What a leader knows of the rebalance that runs: its course, its rate, its looks; soft state."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from gfs_ha.ids import ChunkId
-from gfs_ha.master.planners.balance import DiskKey
+if TYPE_CHECKING:
+    from gfs_ha.master.planners.rebalance_course import Course
 
-_FIRST = ChunkId(0)  # Below every id.
-REST_S = 3.0  # After a look at all sources that found nothing to begin.
+REST_S = 3.0  # After a course on which there was nothing to move.
 VAIN_ROUNDS = 3  # So many of these on end, and nothing under way: nothing more can be done...
 VAIN_S = 60.0  # ...nor after so long, although servers come and go.
+UNFREED_S = 3.0  # Deletions take a moment after the last moves; that is no wait to be told.
+SETTLE_S = 10.0  # For so long a course waits until all that was moved is deleted where it was.
 
 
 @dataclass(slots=True)
 class RebalanceWalk:
-    """The walks of one job over the copies on the disks that are too full.
+    """How one job goes on.
 
     Fields:
-        after: where the walk over a disk goes on.
-        turned: the disks whose end was reached once since the last move was begun…
-        through: …and those on which in a whole walk no copy was found that may go.
-        reasons: why copies on a disk do not go, of these.
+        course: what is moved next, in order; None: the disks are looked at first.
+        settle_until_s: by when the next one is made although copies are still to be deleted.
         paid_until_s: by when what was begun is moved at the rate that the job may have.
         begun_bytes, begun: what this leader has begun of the job.
+        outside: of the last course on which there was nothing to move, why disks stay outside.
     """
 
     number: int = 0
-    after: dict[DiskKey, ChunkId] = field(default_factory=dict)
-    through: set[DiskKey] = field(default_factory=set)
-    turned: set[DiskKey] = field(default_factory=set)
-    reasons: dict[DiskKey, Counter[str]] = field(default_factory=dict)
+    course: Course | None = None
+    settle_until_s: float = 0.0
     vain_rounds: int = 0
     vain_since_s: float | None = None
     rest_until_s: float = 0.0
@@ -39,54 +37,47 @@ class RebalanceWalk:
     lacking_s: float = -1e9  # When a chunk that lacks a copy was given one last.
     begun_bytes: int = 0
     begun: int = 0
+    why_outside: str = ""
+    unfreed_since_s: float | None = None  # It waits for deletions.
+
+    @property
+    def steps_left(self) -> int:
+        """Return how many moves that were played ahead are still to be begun."""
+        return len(self.course) if self.course is not None else 0
+
+    def waits_long(self, for_deletions: bool, now_s: float) -> bool:
+        """Return whether it is worth a word why the job waits: of deletions not at once."""
+        if not for_deletions:
+            self.unfreed_since_s = None
+            return True
+        if self.unfreed_since_s is None:
+            self.unfreed_since_s = now_s
+        return now_s - self.unfreed_since_s >= UNFREED_S
 
     def begin(self, now_s: float, length: int, bytes_per_s: int) -> None:
         """Note a move that is begun."""
         self.vain_rounds = 0
         self.vain_since_s = None
-        self.through.clear()
-        self.turned.clear()
-        self.reasons.clear()
         self.begun += 1
         self.begun_bytes += length
         if bytes_per_s:
             self.paid_until_s = max(self.paid_until_s, now_s) + length / bytes_per_s
 
-    def why_not(self, disk: DiskKey, reason: str) -> None:
-        """Note why a copy on a disk does not go."""
-        self.reasons.setdefault(disk, Counter())[reason] += 1
+    def end_course(self, now_s: float, calm: bool) -> None:
+        """Have the disks looked at anew; `calm`: no server comes and goes.
 
-    def end_disk(self, disk: DiskKey, whole: bool) -> None:
-        """Note that the last copy on a disk was looked at; the walk goes on with the first one.
-
-        Args: `whole` says that the first one was looked at, too, a moment before.
+        After a course on which nothing could be moved that takes a rest.
         """
-        self.after.pop(disk, None)
-        (self.through if whole or disk in self.turned else self.turned).add(disk)
-
-    def end_round(self, now_s: float, calm: bool) -> None:
-        """Note that no source has a copy that may go now; `calm`: no server comes and goes."""
+        course, self.course = self.course, None
+        self.settle_until_s = now_s + SETTLE_S
+        if course is None or course.begun:
+            return
         if self.vain_since_s is None:
             self.vain_since_s = now_s
         self.vain_rounds += calm
-        self.through.clear()
-        self.turned.clear()
         self.rest_until_s = now_s + REST_S
-
-    def fresh(self, disk: DiskKey) -> bool:
-        """Return whether the walk over a disk begins with its first copy."""
-        return disk not in self.after
 
     def given_up(self, now_s: float) -> bool:
         """Return whether it was looked in vain often enough, or for long enough."""
         since_s = now_s if self.vain_since_s is None else self.vain_since_s
         return self.vain_rounds >= VAIN_ROUNDS or now_s - since_s >= VAIN_S
-
-    def of(self, disk: DiskKey) -> ChunkId:
-        """Return after which copy the walk over a disk goes on."""
-        return self.after.get(disk, _FIRST)
-
-    def usual_reason(self, disk: DiskKey) -> str:
-        """Return why most of the copies on a disk do not go."""
-        found = self.reasons.get(disk)
-        return found.most_common(1)[0][0] if found else ""

@@ -167,17 +167,21 @@ class Scene:
 
     def copy_wanted(self, chunk_id: ChunkId, chunk: Chunk, kept: list[ServerId]) -> CopyWanted:
         """Return what is asked of placement for one more copy beside those that are kept."""
-        resting = self.repair.resting
         return CopyWanted(
             goal=chunk.goal,
             length=chunk.length,
             kept=self.known(kept),
             taken=frozenset((*(one.server_id for one in chunk.replicas), *kept)),
-            failed=frozenset(one for about, one in resting if about in (chunk_id, 0))
-            | self.repair.unreached,
+            failed=self.failed_targets(chunk_id),
             spread=chunk_id,
             rule=self.rule(chunk),
         )
+
+    def failed_targets(self, chunk_id: ChunkId) -> frozenset[ServerId]:
+        """Return the servers to which a chunk could not be copied lately, or which none reaches."""
+        resting = self.repair.resting
+        failed = (one for about, one in resting if about in (chunk_id, 0))
+        return self.repair.unreached.union(failed)
 
     # Copies -----------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from repair_house import LENGTH, PLANNERS, House
 
 from gfs_ha.ids import DiskId, ServerId
+from gfs_ha.limits import SLOT_HEAD_BYTES
 from gfs_ha.master.planners.job_progress import plan_progress
 from gfs_ha.master.planners.plan import Plan, Seen
 from gfs_ha.master.planners.rebalance import plan_rebalance
@@ -17,6 +18,7 @@ from gfs_ha.master.state.jobs import get_job, job_events
 from gfs_ha.protocol.control import DiskFacts
 from gfs_ha.protocol.jobs import REBALANCE, RUNNING, JobOptions
 
+ROOM = LENGTH + SLOT_HEAD_BYTES  # What a copy takes on a disk.
 ALL_PLANNERS = (*PLANNERS[:-1], plan_rebalance, PLANNERS[-1], plan_progress)
 
 
@@ -35,22 +37,22 @@ class Fleet(House):
     def used(self, server: int) -> int:
         """Return how many bytes lie on a server's disk."""
         held = len(self.on_disk.get(server, ())) + self.other_use.get(server, 0)
-        return held * LENGTH
+        return held * ROOM
 
     def share(self, server: int) -> float:
-        return self.used(server) / (self.totals[server] * LENGTH)
+        return self.used(server) / (self.totals[server] * ROOM)
 
     @property
     def mean(self) -> float:
         there = [one for one in self.totals if one not in self.dead]
-        total = sum(self.totals[one] for one in there) * LENGTH
+        total = sum(self.totals[one] for one in there) * ROOM
         return sum(self.used(one) for one in there) / total
 
     def seen(self) -> Seen:
         known = super().seen()
         disks, candidates = {}, []
         for one in known.repair.candidates:
-            total = self.totals[one.server_id] * LENGTH
+            total = self.totals[one.server_id] * ROOM
             free = max(0, total - self.used(one.server_id))
             candidates.append(
                 replace(one, total_bytes=total, free_bytes=free, used_share=1 - free / total)
@@ -59,7 +61,7 @@ class Fleet(House):
                 first = DiskId(100 + one.server_id)
                 disks[one.server_id, first] = DiskFacts(first, total, free, 0)
         for server, disk in self.empty_disks.items():
-            total = self.totals[server] * LENGTH
+            total = self.totals[server] * ROOM
             disks[ServerId(server), DiskId(disk)] = DiskFacts(DiskId(disk), total, total, 0)
         repair = replace(known.repair, candidates=tuple(candidates), disks=disks)
         return replace(known, now_s=self.now_s, repair=repair, day_minute=self.day_minute)
