@@ -740,3 +740,21 @@ def test_damage_that_is_found_amid_a_heartbeat_is_listed_with_the_next() -> None
     store._lock = LateLock(store, lambda: store.note_damage(CHUNK))  # type: ignore[assignment]
     store.list_open()
     assert [one.state for one in store.list_open()] == ["damaged"]
+
+
+def test_what_a_server_tells_of_its_room_fits_what_it_has_done() -> None:
+    # The leader moves copies by it: what is told with an answer must not be older than the answer.
+    disks = blank(A, B)
+    store = open_disks(disks)
+    there = shelf_of(store, A)
+    before = there.usage.free
+    slot = begin_copy(store, A)
+    assert there.usage.free < before, "its room is taken before anything is told of it"
+    store.install_copy(slot, DIGEST, lambda: True)
+    store.drop_copy(slot)
+    assert there.usage == disks[A].usage() and there.usage.free < before
+    copy_to(store, B, LATER)  # The one on the other disk gives way.
+    assert there.usage.free == before
+    assert shelf_of(store, B).usage.free == before - (DATA_OFFSET + len(DATA))
+    store.delete(CHUNK, LogIndex(LATER + 1))
+    assert shelf_of(store, B).usage.free == before

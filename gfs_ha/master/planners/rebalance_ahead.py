@@ -30,8 +30,8 @@ NO_TARGET = (
 )
 LARGE = "its copies are larger than what it is off the mean"
 BARE = "it holds no copies to move"
-HELD = "its server has copies of the chunks on fuller disks already"
-RULE = "the rule of placement forbids it the copies on fuller disks"
+HELD = "its server has a copy of the chunks on fuller disks already"
+RULE = "the rule of placement forbids that their copies go there"
 NO_GIVER = "no fuller disk can give a copy and stay near the mean"
 _REASONS_MAX = 256  # Copies that could go nowhere, for which it is asked why not to emptier disks.
 
@@ -246,9 +246,10 @@ class Ahead:
         under = self.balance.under(disk)
         if not under and not self.balance.over(disk):
             return ""
-        reasons = self._flows[disk.key].reasons
-        usual = reasons.most_common(1)[0][0] if reasons else NO_GIVER if under else BARE
-        return (disk.trouble if under else "") or usual
+        reasons = [one for one, _ in self._flows[disk.key].reasons.most_common(2 if under else 1)]
+        if under and disk.trouble:
+            return disk.trouble
+        return ", or ".join(reasons) or (NO_GIVER if under else BARE)
 
 
 def _looked_up(view: View, scene: Scene, chunk_id: ChunkId) -> Movable | None:

@@ -70,7 +70,8 @@ class Course:
         before = self.ahead.rows
         until = before + rows
         while not self.whole and len(self._steps) < STEPS_MAX and self.ahead.rows < until:
-            self.whole = not self.ahead.step(view, scene, until - self.ahead.rows)
+            part = min(until - self.ahead.rows, STEPS_MAX - len(self._steps))
+            self.whole = not self.ahead.step(view, scene, part)
         return self.ahead.rows - before
 
     def _land(self, view: View, scene: Scene) -> None:

@@ -1,0 +1,209 @@
+"""A rebalance carries out the very play that its plan was, and plays anew when the disks change."""
+
+from __future__ import annotations
+
+import pytest
+from fleet_house import ROOM, Fleet
+from repair_house import LENGTH
+from test_rebalance import RACKS, foreseen, uneven
+
+from gfs_ha.ids import ChunkId
+from gfs_ha.limits import SLOT_HEAD_BYTES
+from gfs_ha.master.planners import rebalance_ahead, rebalance_course
+from gfs_ha.master.planners.balance import Movable
+from gfs_ha.master.planners.fullness import Traffic, balance_of
+from gfs_ha.master.planners.plan import PlanLimits
+from gfs_ha.master.planners.rebalance import UNFREED, plan_rebalance
+from gfs_ha.master.planners.rebalance_ahead import HELD, NO_TARGET, RULE, Ahead, Step
+from gfs_ha.master.planners.rebalance_course import ASTRAY_S, STUCK_S, Course
+from gfs_ha.master.planners.scene import Scene
+from gfs_ha.master.state.records import Chunk
+from gfs_ha.protocol.jobs import DONE, RUNNING, STUCK
+
+
+def played(fleet: Fleet, rows: int, threshold: float = 0.05) -> list[Step]:
+    """Return a play in parts of so many rows."""
+    steps: list[Step] = []
+    with fleet.tables.view() as view:
+        scene = Scene(view, fleet.seen())
+        balance = balance_of(view, scene, Traffic(view, scene, 8192), threshold)
+        ahead = Ahead(balance, steps.append)
+        while ahead.step(view, scene, rows):
+            pass
+    return steps
+
+
+def course_of(fleet: Fleet) -> Course:
+    course = fleet.cursors.rebalance.course
+    assert course is not None
+    return course
+
+
+def test_the_parts_of_a_play_make_no_difference() -> None:
+    fleet = uneven()
+    whole = played(fleet, 10_000)
+    assert whole and all(played(fleet, rows) == whole for rows in (1, 2, 7, 64))
+
+
+@pytest.mark.parametrize("rows", [1, 5, 40, 500])
+def test_what_is_carried_out_is_what_was_played_however_slowly_it_goes(rows: int) -> None:
+    fleet = uneven(chunks=60)
+    plan, _ = foreseen(fleet)
+    fleet.limits = PlanLimits(rows=2 * rows)
+    number = fleet.begin(moves_max=3)
+    fleet.run(number, 1500)
+    job = fleet.job(number)
+    assert (job.moves, job.moved_bytes) == (plan.move_count, plan.moved_bytes)
+
+
+def test_what_could_not_go_at_first_is_looked_at_again_in_the_same_play() -> None:
+    # A walk may come by before the moves of others make it help: nothing is left for a second job.
+    racks = {one: f"r{(one - 1) // 3}" for one in range(1, 10)}
+    totals = dict(zip(racks, (60, 30, 120, 60, 30, 45, 45, 120, 60), strict=True))
+    fleet = Fleet(server_count=9, racks=racks, totals=totals)
+    for _ in range(9):
+        fleet.chunk((5, 6, 8))
+    assert played(fleet, 10_000, 0.03)
+    once, again = fleet.begin(threshold=0.03), 0
+    fleet.run(once)
+    again = fleet.begin(threshold=0.03)
+    fleet.run(again)
+    assert fleet.job(once).moves and not fleet.job(again).moves
+
+
+def test_moves_that_clients_made_pointless_are_played_anew() -> None:
+    fleet = uneven(total=200, chunks=100)
+    number = fleet.begin(moves_max=1)
+    fleet.tick()
+    course = course_of(fleet)
+    left = len(course)
+    fleet.other_use = {2: 60, 4: 60, 6: 60}  # Clients fill the emptier ones.
+    for _ in range(int(ASTRAY_S) + 2):
+        fleet.tick()
+    assert fleet.cursors.rebalance.course is not course and fleet.job(number).moves < left
+    fleet.run(number)
+    assert fleet.job(number).moves < left and not fleet.outside()
+
+
+def test_a_disk_that_goes_ends_the_course_at_once() -> None:
+    fleet = uneven(total=80)
+    number = fleet.begin(moves_max=1)
+    fleet.tick()
+    course = course_of(fleet)
+    fleet.dead = {2}
+    fleet.tick()
+    assert fleet.cursors.rebalance.course is not course
+    fleet.run(number)
+    assert fleet.job(number).phase == DONE and not fleet.outside()
+
+
+def test_a_step_that_cannot_be_made_falls_out_with_those_of_its_chunk() -> None:
+    fleet = uneven()
+    number = fleet.begin(moves_max=1)
+    fleet.tick()
+    course = course_of(fleet)
+    steps = course.steps()
+    twice = next(one for one in steps if sum(one.chunk_id == it.chunk_id for it in steps) > 1)
+    bytes_before, moves_before = course.left()
+    course.give_up(next(one for one in steps if one.chunk_id == twice.chunk_id))
+    assert twice not in course
+    left = [one for one in course.steps() if one.chunk_id == twice.chunk_id]
+    gone = [one for one in steps if one.chunk_id == twice.chunk_id]
+    assert not left and len(gone) > 1
+    assert course.left() == (bytes_before - len(gone) * LENGTH, moves_before - len(gone))
+    fleet.run(number)  # What fell out is looked for anew.
+    assert fleet.job(number).phase == DONE and not fleet.outside()
+
+
+def test_steps_that_all_wait_for_nothing_are_given_up_after_a_while() -> None:
+    fleet = uneven()
+    number = fleet.begin()
+    fleet.suspect = {1, 3, 5}
+    for _ in range(int(STUCK_S) + 5):
+        fleet.tick()
+    assert fleet.job(number).phase == RUNNING and not fleet.job(number).moves
+    fleet.suspect = set()
+    fleet.run(number)
+    assert not fleet.outside()
+
+
+def test_the_steps_that_are_played_ahead_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebalance_course, "STEPS_MAX", 5)
+    fleet = uneven()
+    plan, _ = foreseen(fleet)
+    number = fleet.begin(moves_max=2)
+    most = 0
+    for _ in range(300):
+        fleet.tick()
+        course = fleet.cursors.rebalance.course
+        most = max(most, len(course) if course is not None else 0)
+        if fleet.job(number).phase != RUNNING:
+            break
+    assert 3 <= most <= 5 and fleet.job(number).moves == plan.move_count
+
+
+def test_a_play_that_remembers_no_more_arrivals_still_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebalance_ahead, "_ARRIVED_MAX", 3)
+    fleet = uneven()
+    number = fleet.begin()
+    fleet.run(number)
+    assert fleet.job(number).phase == DONE and not fleet.outside()
+
+
+def test_a_copy_takes_more_on_its_disk_than_its_bytes() -> None:
+    assert Movable(ChunkId(1), LENGTH, 3, "spread", ()).room == LENGTH + SLOT_HEAD_BYTES == ROOM
+    fleet = uneven()
+    fleet.begin()
+    fleet.apply(fleet.plan(plan_rebalance))
+    with fleet.tables.view() as view:
+        traffic = Traffic(view, Scene(view, fleet.seen()), 8192)
+    assert set(traffic.lacking.values()) <= {ROOM * count for count in range(1, 60)}
+    assert sum(traffic.going.values()) == sum(traffic.lacking.values())
+
+
+def test_a_deletion_that_was_answered_is_no_room_that_is_still_to_come() -> None:
+    fleet = uneven()
+    fleet.deaf = {1, 3, 5}
+    fleet.begin(moves_max=1)
+    found: list[tuple[ChunkId, Chunk]] = []
+    while not found:
+        fleet.tick()
+        with fleet.tables.view() as view:
+            found = [one for one in view.busy_chunks(ChunkId(0), 100) if one[1].deleting]
+    [(chunk_id, chunk), *others] = found
+    assert not others
+    with fleet.tables.view() as view:
+        before = Traffic(view, Scene(view, fleet.seen()), 8192)
+        order = chunk.deleting[0]
+        fleet.deleted = {(chunk_id, order.server_id, order.order_index)}
+        after = Traffic(view, Scene(view, fleet.seen()), 8192)
+    assert sum(before.freeing.values()) == ROOM and before.unfreed == 1
+    assert not sum(after.freeing.values()) and not after.unfreed
+
+
+def test_why_a_disk_stays_too_empty_is_said_of_that_disk() -> None:
+    large = Fleet(server_count=3, racks=RACKS, totals={1: 600, 2: 60, 3: 60, 4: 60})
+    large.dead = {4}
+    for _ in range(30):
+        large.chunk((1, 2, 3))
+    [row] = [row for row in foreseen(large)[0].rows_of_disks() if row.name == "cs1"]
+    assert row.outside == HELD
+    # One copy of each chunk has to stay in rack r1, where cs1 is alone.
+    fleet = Fleet(server_count=4, totals=dict.fromkeys(range(1, 5), 60))
+    fleet.tables.enroll(2, rack="r2")
+    for _ in range(30):
+        fleet.chunk((1, 3, 4))
+    rows = {row.name: row.outside for row in foreseen(fleet, 0.03)[0].rows_of_disks()}
+    assert rows["cs2"] == f"{HELD}, or {RULE}"
+    assert rows["cs1"] == NO_TARGET
+
+
+def test_a_wait_for_deletions_is_told_only_if_it_lasts() -> None:
+    fleet = uneven()
+    number = fleet.begin()
+    waits = []
+    while fleet.job(number).phase == RUNNING:
+        fleet.tick()
+        waits.append(fleet.cursors.jobs.of(number).waits)
+    assert UNFREED not in waits
+    assert STUCK not in fleet.said(number)[-1]
