@@ -209,7 +209,7 @@ class GarbageCount:
         """Return why no compaction begins, or that this one is next."""
         if self.reign.hold:
             return f"after repair, which waits: {self.reign.hold}"
-        if self.reign.queue.newest.copies:
+        if self.reign.queue.newest.makeable:
             return "after repair, which has copies to make"
         if under_way >= AT_ONCE:
             return f"{AT_ONCE} others are being compacted"

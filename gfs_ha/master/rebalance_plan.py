@@ -145,7 +145,7 @@ class Foresight:
     def _report(self, ahead: Ahead, whole: bool) -> RebalancePlan:
         rows = ahead.rows_of_disks()
         per_s = self._rate(sum(bool(row.bytes_in) for row in rows))
-        lacking = self._reign.queue.newest.copies
+        lacking = self._reign.queue.newest.makeable
         waits = "chunks lack copies: these come first" if lacking else ""
         return RebalancePlan(
             items=rows,

@@ -36,7 +36,7 @@ SEVERITIES = {
 NEXT_STEPS = {
     MISSING: "bring back the servers and disks that had it: gfsctl admin chunks show CHUNK",
     BROKEN: "keep every master's directory, and run gfsctl admin masters verify-state --deep",
-    UNDER: "it is copied by itself: gfsctl admin repair status",
+    UNDER: "it is copied by itself if a server can take it: gfsctl admin repair status",
     SHORT: "it is dropped by itself: gfsctl admin chunks show CHUNK",
     CORRUPT: "it is made anew by itself: gfsctl admin repair status; look at the server's disk",
     BLOCKED: "bring its servers back; only if they are gone: gfsctl admin chunks seal CHUNK",

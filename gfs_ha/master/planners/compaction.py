@@ -36,7 +36,7 @@ def plan_compaction(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors
     for chunk_id, chunk in page:
         busy.add(chunk.compactor)
         _follow(made, view, seen, cursors, (chunk_id, chunk))
-    if seen.repair.young or seen.repair.hold or cursors.queue.newest.copies:
+    if seen.repair.young or seen.repair.hold or cursors.queue.newest.makeable:
         return made  # Lost copies go first.
     for sparse in cursors.dead_blocks.found.sparse:
         if len(busy) >= AT_ONCE:

@@ -165,7 +165,10 @@ def _repair(
         return
     most = max(queue.found, queue.running, key=lambda one: one.chunks)
     chunks = "1 chunk lacks" if lacking == 1 else f"{lacking:,} chunks lack"
-    text = f"begins: {chunks} copies, {size_text(most.lacking_bytes)} to copy"
+    size = size_text(most.lacking_bytes - most.unplaced_bytes)
+    text = f"begins: {chunks} copies, {size} to copy"
+    if most.unplaced_copies:
+        text += f", and no server can take {most.unplaced_copies:,} of them"
     counters = view.counters()
     values = (counters.repaired_copies, counters.repaired_bytes)
     yield Watched(_REPAIR, "running", words.REPAIR, "repair", text, WARNING, values)

@@ -51,6 +51,11 @@ class Tally:
         else:
             self.without_copy += 1
 
+    @property
+    def makeable(self) -> int:
+        """Return the copies that repair can make: what comes after repair waits for these alone."""
+        return self.copies - self.unplaced_copies
+
     def add_unplaced(self, one: Unplaced, copies: int, helpers: Set[ServerId]) -> None:
         """Count a chunk of which servers cannot take so many copies."""
         self.unplaced_chunks += 1

@@ -116,7 +116,7 @@ class _Rebalance:
         if load.lacking:
             walk.lacking_s = self._now_s
         newest = self._cursors.queue.newest
-        if load.lacking or (newest.copies and self._now_s - walk.lacking_s < LACKING_S):
+        if load.lacking or (newest.makeable and self._now_s - walk.lacking_s < LACKING_S):
             return "chunks lack copies: these come first"
         emptied = [one for one, job in running_jobs(self._view) if job.kind != REBALANCE]
         if any(traffic.others[one] for one in emptied):

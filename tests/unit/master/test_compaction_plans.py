@@ -34,6 +34,7 @@ class House(PunchHouse):
         self.limits = PlanLimits()
         self.dead: set[int] = set()
         self.copies_lacking = 0
+        self.copies_unplaced = 0  # Of these.
         self.compacted: dict[Answered, str] = {}
         self.facts: dict[str, object] = {}
         self.sparse = [self.chunk(number) for number in range(count)]
@@ -61,6 +62,7 @@ class House(PunchHouse):
         repair = RepairSeen(**facts)  # type: ignore[arg-type]
         garbage = GarbageSeen(compacted=dict(self.compacted))
         self.cursors.queue.found.copies = self.copies_lacking
+        self.cursors.queue.found.unplaced_copies = self.copies_unplaced
         self.cursors.queue.rounds = 1
         with self.tables.view() as view:
             seen = Seen(self.now_s, 900.0, {}, repair=repair, garbage=garbage)
@@ -145,6 +147,14 @@ def test_nothing_begins_while_it_is_not_the_time(reason: str) -> None:
         listed = OpenReplica(chunk_id, house.row(chunk_id).birth, 1, MIB, "damaged")
         house.facts = {"listed": {one: {chunk_id: listed} for one in SERVERS}}
     assert house.compact().empty
+
+
+def test_copies_that_no_server_can_take_hold_up_no_compaction() -> None:
+    house = House()
+    house.copies_lacking, house.copies_unplaced = 9, 8
+    assert house.compact().empty, "one copy is to be made"
+    house.copies_unplaced = 9
+    assert not house.compact().empty
 
 
 def test_what_is_half_alive_or_would_win_little_or_lies_in_many_parts_stays_as_it_is() -> None:

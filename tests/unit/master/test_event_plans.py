@@ -201,6 +201,16 @@ def test_repair_is_told_when_it_begins_and_when_it_is_over_with_what_it_made() -
     ]
 
 
+def test_a_repair_says_when_it_begins_what_no_server_can_take() -> None:
+    watch = Watch(House(server_count=4))
+    watch.house.chunk((1, 2, 3), goal=6)
+    watch.walk()
+    watch.tick()
+    (text,) = watch.texts()
+    told = "repair begins: 1 chunk lacks copies, 0.0 MiB to copy, and no server can take 2 of them"
+    assert text == told
+
+
 def test_a_server_that_ended_with_its_last_disk_is_dead_before_its_repair_is_told() -> None:
     watch = Watch(House(server_count=5))
     for _ in range(2):
