@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TypeVar
 
 import pytest
+from msgspec.structs import replace
 
+from gfs_ha.client.data_ports import DataPorts
 from gfs_ha.client.passes import NOT_GIVEN, Passes
 from gfs_ha.errors import (
     Denied,
@@ -17,6 +19,7 @@ from gfs_ha.errors import (
 )
 from gfs_ha.ids import ChunkId, Epoch, LogIndex, ServerId, StartId
 from gfs_ha.limits import MIB
+from gfs_ha.net.streams import TcpStreams
 from gfs_ha.protocol.calls import Request
 from gfs_ha.protocol.metadata import DISK, ChunkAllocated, FileTail, Location
 from gfs_ha.protocol.tickets import GetTickets, OperationPass, Right, TicketsGiven
@@ -134,3 +137,18 @@ def test_a_ticket_without_that_of_the_primary_is_none_to_append_with(house: Hous
         house.passes.tail(TAIL, Right.APPEND)
     assert caught.value.details["reason"] == NOT_GIVEN
     assert house.passes.tail(TAIL, Right.READ).pass_ == given(0), "others know the length too"
+
+
+def test_a_push_is_to_be_settled_in_good_time_and_may_be_too_late_long_before_its_tickets_end(
+    house: House,
+) -> None:
+    ports = DataPorts("prod", TcpStreams(house.clock), house.clock, passes=house.passes)
+    for pass_, ends in ((given(0), True), (None, False)):
+        push = ports.push(replace(CHUNK, pass_=pass_), 0, 10)
+        told = []
+        for _ in range(3):
+            told.append((push.stale, push.lapsed))
+            house.clock.now_s += LIFE_S / 4 + 1.0
+        assert told == [(False, False), (ends, False), (ends, ends)]
+        push.abandon()
+        house.clock.now_s = 1000.0

@@ -11,14 +11,19 @@ import pytest
 from little_cluster import LittleCluster
 
 from gfs_ha.client import contents, piece_stream, reader
+from gfs_ha.client.locations import Locations
 from gfs_ha.errors import (
     ChunkUnavailable,
     CorruptData,
     FileChanged,
+    GfsError,
     IsADirectory,
     NotFound,
+    TicketRefused,
+    Unreachable,
     UsageError,
 )
+from gfs_ha.ids import ChunkId
 from gfs_ha.limits import BLOCK_BYTES, MIB
 from gfs_ha.protocol.metadata import Locate, ReadExtents, ReportReplica
 
@@ -51,6 +56,30 @@ def test_each_replica_is_tried_and_the_bad_one_reported(little: LittleCluster) -
     assert told.wait(20.0), "a report is sent in the background, but it is sent"
     little.client.close()
     assert {report.server_id for report in little.masters.reports} <= set(servers)
+
+
+@pytest.mark.parametrize("trouble", [TicketRefused("of an old key"), Unreachable("away")])
+def test_whose_tickets_nobody_takes_has_the_leader_asked_where_the_chunk_is(
+    little: LittleCluster, monkeypatch: pytest.MonkeyPatch, trouble: GfsError
+) -> None:
+    little.client.put(io.BytesIO(b"a little"), "/a")
+    refresh, read = Locations.refresh, little.plane.read
+    refusing = [trouble] * len(little.masters.locations())
+    refused_at: list[bool] = []
+
+    def noted(locations: Locations, chunk_id: ChunkId, refused: bool = False) -> object:
+        refused_at.append(refused)
+        return refresh(locations, chunk_id, refused)
+
+    def refuse(*about: object) -> object:
+        if refusing:
+            raise refusing.pop()
+        return read(*about)
+
+    monkeypatch.setattr(Locations, "refresh", noted)
+    monkeypatch.setattr(little.plane, "read", refuse)
+    assert little.client.read_bytes("/a") == b"a little"
+    assert refused_at == [isinstance(trouble, TicketRefused)]
 
 
 @pytest.mark.parametrize("pieces", ["whole", "parts"])

@@ -20,6 +20,7 @@ from gfs_ha.master.planners.drain import plan_drain
 from gfs_ha.master.planners.events import size_text
 from gfs_ha.master.planners.fullness import Traffic, balance_of
 from gfs_ha.master.planners.job_book import JobLeft
+from gfs_ha.master.planners.job_progress import plan_progress
 from gfs_ha.master.planners.rebalance import PAID_AHEAD_S, plan_rebalance
 from gfs_ha.master.planners.rebalance_ahead import Ahead, Step, told
 from gfs_ha.master.planners.rebalance_end import in_use
@@ -476,6 +477,19 @@ def test_the_time_that_a_job_waits_is_not_in_its_rate() -> None:
     for _ in range(4):
         fleet.tick()
     assert fleet.cursors.jobs.bytes_per_s(number) >= 0.7 * rate, "as if it had never waited"
+
+
+def test_a_job_that_begins_nothing_has_a_rate_while_its_copies_are_under_way() -> None:
+    fleet = uneven(total=360, chunks=240)
+    number = fleet.begin(moves_max=4)
+    for _ in range(10):
+        fleet.tick()
+    fleet.apply(fleet.plan(plan_rebalance))
+    fleet.cursors.jobs.tell(number, JobLeft(waits="outside its window"))
+    for _ in range(8):
+        fleet.now_s += 1.0
+        fleet.plan(plan_progress)
+    assert fleet.cursors.jobs.bytes_per_s(number) > 0
 
 
 def test_a_server_that_is_silent_for_a_while_does_not_end_the_job() -> None:
