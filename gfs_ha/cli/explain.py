@@ -125,7 +125,9 @@ def _of_server(session: Session, name: str) -> Explanation:
     if name not in servers and name not in masters:
         raise _unknown(name, [*servers, *masters])
     findings = [one for one in status.health.items if one.subject == name]
-    events, _ = operations.events.newest(GetEvents(subjects=(name,)), EVENTS_SHOWN)
+    job = servers[name].job if name in servers else ""  # That empties it: when it began.
+    subjects = (name, job) if job else (name,)
+    events, _ = operations.events.newest(GetEvents(subjects=subjects), EVENTS_SHOWN)
     if name in servers:
         return explain_server(servers[name], findings, events)
     return explain_master(masters[name], status.leader, findings, events)

@@ -111,7 +111,7 @@ def _described(error: BaseException) -> tuple[str, str, int, bool]:
     if isinstance(error, Interrupted):
         return "Interrupted", f"stopped by {error}", error.exit_status, True
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        return "Interrupted", "stopped by SIGINT", 130, True
+        return "Interrupted", f"stopped by {str(error) or 'SIGINT'}", 130, True
     if isinstance(error, OSError):
         error = local_error(error)
     if isinstance(error, GfsError):

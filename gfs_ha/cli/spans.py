@@ -52,6 +52,8 @@ class Span(click.ParamType):  # type: ignore[type-arg]  # Older ones take none.
         if isinstance(value, int):
             return value
         found = read_span_ms(str(value))
-        if not found:
+        if found == 0:
+            self.fail(f"{value!r} is no time at all; say 1s or more", param, ctx)
+        if found is None:
             self.fail(f"{value!r} is no span of time; say 90s, 30m, 1h30m, 2d", param, ctx)
         return found

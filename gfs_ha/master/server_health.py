@@ -198,7 +198,8 @@ def _disks(server: ServerRow, under_count: int, gone: Sequence[GoneDisk]) -> Ite
                 f"{server.name} came back without disk {format_id(one.disk_id)};"
                 f" {_left_text(one.places)}",
                 f"if it is only not mounted, mount it and restart {server.name}; else {_REPLACE}"
-                f" {server.name}:{format_id(one.disk_id)}",
+                f" {server.name}:{format_id(one.disk_id)} (it is forgotten by itself once no chunk"
+                f" has a place there: gfsctl admin events --subject {server.name} --kind disk)",
                 subject=server.name,
                 facts=(
                     ("disk", format_id(one.disk_id)),

@@ -132,6 +132,7 @@ def test_a_disk_is_named_by_its_id_or_by_where_it_is(word: str, disk: DiskStandi
         ("cs1", "cs1 is a chunkserver, and no disk; there are cs1:a, cs1:b"),
         ("cs1:/b", "there is no disk cs1:/b; there are cs1:a"),
         ("b", "there is no disk b; there are cs1:a"),
+        ("cs1:/b", "of one that was forgotten tells gfsctl admin events --subject cs1 --kind disk"),
         ("cs1:isks/b", "there is no disk cs1:isks/b; there are"),
         ("", "there are cs1:a"),
     ],

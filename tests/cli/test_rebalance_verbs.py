@@ -116,7 +116,8 @@ def test_ctrl_c_ends_the_waiting_and_not_the_job(gfsctl: Gfsctl, waiting: JobSta
     child.send_signal(signal.SIGINT)
     ended = gfsctl.end(child)
     assert ended.status == 130
-    assert f"{waiting.id} goes on; to attach again: gfsctl admin jobs wait" in ended.err
+    attach = f"{waiting.id} goes on; to attach again: gfsctl admin jobs wait {waiting.id}"
+    assert ended.err == f"gfsctl: stopped by SIGINT; {attach}\n", "on one line"
     assert gfsctl.library.operations.jobs.get(waiting.number).phase == "running"
 
 

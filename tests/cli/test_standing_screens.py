@@ -126,7 +126,7 @@ def test_a_plan_says_what_it_moves_and_what_stands_still() -> None:
     assert lines[2] == "cannot be moved: 7 chunks (0x1, 0x2, 0x3, 0x4, 0x5, …)"
     assert lines[3] == "  no server can take a copy"
     assert "a server more" in lines[4], "one way out"
-    assert "gfsctl setrep N FILE" in " ".join(lines[4:6]), "the other one"
+    assert "gfsctl setrep N FILE, or setrep -R N DIR" in lines[4], "the other one"
     assert lines[-1] == "only 1 server would take new chunks: nothing could be written any more"
 
 

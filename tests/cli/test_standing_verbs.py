@@ -42,6 +42,8 @@ def test_a_server_is_drained_and_taken_back(standing: Gfsctl, home: str) -> None
     assert again.status == 4 and ("cs4 is drained" in again.err or began in again.err)
     planned_again = standing(*ADMIN, "drain", "cs4", "-y", "-n")
     assert planned_again.status == 4 and planned_again.err.startswith("gfsctl: ")
+    told = " ".join(standing.ok("explain", "cs4").out.decode().split())
+    assert "begins, asked for by" in told, "what empties it is a part of its story"
     assert b"would take back cs4" in standing.ok(*ADMIN, "undrain", "cs4", "-n").out
     assert row(standing, "cs4")["mode"] != "in-service"
     mixed = standing.refused(4, *ADMIN, "undrain", "cs3", "cs4")
@@ -88,6 +90,7 @@ def test_labels_are_set_shown_and_found_by(standing: Gfsctl) -> None:
     assert [one["name"] for one in found] == ["cs1"]
     assert standing.ok(*ADMIN, "ls", "--label", "room=a1", "-o", "json").json["items"] == []
     assert standing.ok(*ADMIN, "label", "cs1", "disk-").out == b"cs1: label disk is gone\n"
+    assert standing.ok(*ADMIN, "label", "cs1", "disk-").out == b"cs1: there was no label disk\n"
     assert b"nvme" not in standing.ok(*ADMIN, "show", "cs1").out
     assert b"would have room=b12, x=y" in standing.ok(*ADMIN, "label", "cs1", "x=y", "-n").out
     assert "at once" in standing.refused(2, *ADMIN, "label", "cs1", "a=b", "a-")
@@ -114,7 +117,8 @@ def test_servers_are_named_by_rack_and_machine_too(standing: Gfsctl) -> None:
     assert ended.status in (0, 8)
     standing.refused(3, *ADMIN, "ok-to-stop", "--rack", "r77")
     assert "there are r" in standing.refused(3, *ADMIN, "ls", "--rack", "r77")
-    assert standing.ok(*ADMIN, "ls", "--label", "no=such").out == b"no chunkservers\n"
+    none = standing.ok(*ADMIN, "ls", "--rack", "r1", "--label", "no=such")
+    assert none.out == b"no chunkservers on rack r1 with label no=such\n"
     standing.refused(3, *ADMIN, "ok-to-stop", "cs77")
     standing.refused(2, *ADMIN, "ok-to-stop")
 

@@ -224,6 +224,13 @@ def test_checksums_of_both_sides_are_alike_and_a_list_checks_either(
     stdin = gfsctl("checksum", "-c", "-", "--base", "./src", stdin=b"e3069283  a/x\n")
     assert stdin.status == 8 and b"a/x: FAILED" in stdin.out
     gfsctl.refused(2, "checksum", "-c", "src/a/x")
+    here = tmp_path / "here"
+    here.write_bytes(b"x")
+    for words in ((str(here),), ("-r", str(here))):
+        told = gfsctl.refused(3, "checksum", *words)
+        assert f"{here} does not exist in the cluster; {here} is here: --local takes" in told
+    assert gfsctl.ok("checksum", "--local", str(here)).status == 0
+    assert "/no/such does not exist in the cluster\n" in gfsctl.refused(3, "checksum", "/no/such")
     assert "--base" in gfsctl.refused(2, "checksum", "-c", "list", f"{home}/t")
     piped = gfsctl.ok("checksum", "-", f"{home}/t/b", stdin=b"123456789").lines
     assert piped == ["e3069283  -", f"e3069283  {home}/t/b"]

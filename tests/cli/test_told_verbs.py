@@ -67,7 +67,13 @@ def test_a_mute_is_shown_with_its_reason_and_ended(gfsctl: Gfsctl) -> None:
     assert "LEADERS_CHANGE" in [one["code"] for one in health["mutes"]]
     would = gfsctl.ok(*split("admin health unmute LEADERS_CHANGE -n -o json")).json
     assert would["dry_run"] and would["items"][0]["muted"]
-    assert gfsctl.ok(*split("admin health unmute leaders-change")).status == 0
+    gfsctl.ok(*split("admin health mute SCRUB_LATE"))
+    none = gfsctl.refused(3, *split("admin health unmute SERVER_DEAD"))
+    assert "SERVER_DEAD is not muted; muted are: " in none and "SCRUB_LATE" in none
+    rest = gfsctl.ok(*split("admin health unmute leaders-change")).lines
+    assert rest[0] == "LEADERS_CHANGE counts again" and "SCRUB_LATE" in " ".join(rest[1:])
+    last = gfsctl.ok(*split("admin health unmute SCRUB_LATE")).lines
+    assert last == ["SCRUB_LATE counts again; nothing is muted any more"]
     assert "not muted" in gfsctl.refused(3, *split("admin health unmute LEADERS_CHANGE"))
     assert "not muted" in gfsctl.refused(3, *split("admin health unmute LEADERS_CHANGE -n"))
 
@@ -78,6 +84,7 @@ def test_a_mute_is_shown_with_its_reason_and_ended(gfsctl: Gfsctl) -> None:
         ("admin health mute NONSENSE", "explain"),
         ("admin health mute SCRUB_LATE --for soon", "90s"),
         ("admin health mute SCRUB_LATE --for 31d", "30d"),
+        ("admin health mute SCRUB_LATE --for 0s", "'0s' is no time at all; say 1s or more"),
         ("admin health detail NONSENSE", "explain"),
         ("admin health -w detail", "-w"),
         ("admin health nonsense", "detail"),

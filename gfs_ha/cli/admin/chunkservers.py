@@ -8,9 +8,11 @@ import click
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from gfs_ha.cli import output
 from gfs_ha.cli.listing import listing
 from gfs_ha.cli.live.words import brief_age
 from gfs_ha.cli.names import printable
+from gfs_ha.cli.options import TABLE, WIDE
 from gfs_ha.cli.render import render
 from gfs_ha.cli.session import Session, pass_session, watched
 from gfs_ha.cli.units import count_text, duration_text, share_text, size_text
@@ -76,7 +78,13 @@ def list_servers(session: Session, rack: str | None, labels: tuple[str, ...]) ->
         for row in rows
         if (rack is None or row.rack == rack) and all(_has(row, one) for one in labels)
     )
-    session.show(ServerReport(tuple(sorted(wanted, key=by_name))))
+    found = tuple(sorted(wanted, key=by_name))
+    if rows and not found and session.options.output in (TABLE, WIDE):
+        where = f" on rack {rack}" if rack is not None else ""
+        named = f" with label {' and '.join(map(printable, labels))}" if labels else ""
+        output.write_lines([f"no chunkservers{where}{named}"])
+        return
+    session.show(ServerReport(found))
 
 
 def by_name(row: ServerRow | ScrubRow) -> tuple[str | int, ...]:

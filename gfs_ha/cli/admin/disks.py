@@ -162,7 +162,12 @@ def _not_found(
     if word in servers:
         meant = f"; for all of it: {whole} {shown}" if whole else ""
         return f"{shown} is a chunkserver, and no disk; there are {there}{meant}"
-    return f"there is no disk {shown}; there are {there or 'none yet'}"
+    forgotten = (
+        f"; of one that was forgotten tells gfsctl admin events --subject {server} --kind disk"
+        if server in servers
+        else ""
+    )
+    return f"there is no disk {shown}; there are {there or 'none yet'}{forgotten}"
 
 
 def disk_state_text(row: DiskStanding) -> Text:

@@ -176,8 +176,8 @@ def lines_of(plan: DrainPlan) -> Iterator[str]:
         less = "server or a disk more, or one" if plan.disks else "server more, or one"
         yield (
             f"  they keep the job waiting until there is a {less} less to be emptied,"
-            " or until fewer copies are wanted: gfsctl setrep N FILE (gfsctl admin jobs show names"
-            " the files)"
+            " or until fewer copies are wanted: gfsctl setrep N FILE, or setrep -R N DIR for all"
+            " below a directory (gfsctl admin jobs show names them)"
         )
     if not plan.writable:
         yield _unwritable(plan)

@@ -40,10 +40,10 @@ def wait_for_job(session: Session, job: str) -> JobRow:
 
     try:
         row = session.operations.jobs.wait(number_of(job), ThreadedRuntime(), look)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         if shown:
             output.overwrite("")
-        output.say(_attach_text(job))
+        stopped.args = (f"{str(stopped) or 'SIGINT'}; {_attach_text(job)}",)
         raise
     except GfsError as error:
         if error.retryable:  # Nobody answers; that is no end of the job.

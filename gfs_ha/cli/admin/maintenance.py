@@ -131,8 +131,8 @@ def label(session: Session, server: str, labels: tuple[str, ...], dry_run: bool)
     both = sorted(wanted.keys() & set(removed))
     if both:
         raise UsageError(f"{both[0]!r} cannot be set and taken away at once")
+    (row,) = named_rows(session.operations.servers().items, (server,))
     if dry_run:
-        (row,) = named_rows(session.operations.servers().items, (server,))
         known = {key: value for key, value in row.labels if key not in removed} | wanted
         then = ", ".join(f"{key}={value}" for key, value in sorted(known.items()))
         with telling(session, dry_run) as tell:
@@ -140,7 +140,10 @@ def label(session: Session, server: str, labels: tuple[str, ...], dry_run: bool)
         return
     session.operations.server_modes.label(server, tuple(wanted.items()), tuple(removed))
     said = [f"{key}={value}" for key, value in wanted.items()]
-    said += [f"label {key} is gone" for key in removed]
+    had = dict(row.labels)
+    said += [
+        f"label {key} is gone" if key in had else f"there was no label {key}" for key in removed
+    ]
     with telling(session) as tell:
         tell(server, f"{server}: {', '.join(said)}")
 

@@ -12,7 +12,7 @@ from gfs_ha.cli import output
 from gfs_ha.cli.admin.dry_run import dry_run_option
 from gfs_ha.cli.admin.health_detail import known_code
 from gfs_ha.cli.names import printable
-from gfs_ha.cli.options import NAME
+from gfs_ha.cli.options import NAME, TABLE, WIDE
 from gfs_ha.cli.render import names, render
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.spans import Span
@@ -70,13 +70,20 @@ def mute(session: Session, code: str, for_ms: int, reason: str, dry_run: bool) -
 def unmute(session: Session, code: str, dry_run: bool) -> None:
     """Let findings of a code count again."""
     wanted = known_code(code)
+    muted = [one.code for one in session.operations.health().mutes]
+    if wanted not in muted:
+        raise NotFound(f"{wanted} is not muted; muted are: {', '.join(muted) or 'none'}")
     if dry_run:
-        if not any(one.code == wanted for one in session.operations.health().mutes):
-            raise NotFound(f"{wanted} is not muted; gfsctl admin health shows what is")
         _show_change(session, wanted, f"would unmute {wanted}")
         return
     who = own_name(session.config.client.machine)
-    session.show(session.operations.events.mute(wanted, 0, "", who))
+    report = session.operations.events.mute(wanted, 0, "", who)
+    if session.options.output in (TABLE, WIDE):
+        rest = "" if report.items else "; nothing is muted any more"
+        output.write_lines([f"{wanted} counts again{rest}"])
+        if not report.items:
+            return
+    session.show(report)
 
 
 def _show_change(session: Session, code: str, text: str) -> None:

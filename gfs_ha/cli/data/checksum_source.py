@@ -11,6 +11,7 @@ from itertools import groupby
 from gfs_ha.checksum import crc32c
 from gfs_ha.cli.data.several import error_of_one
 from gfs_ha.cli.data.sides import is_local
+from gfs_ha.cli.names import printable
 from gfs_ha.cli.session import Session
 from gfs_ha.client.file_checksum import (
     LOCAL_READ_BYTES,
@@ -23,7 +24,7 @@ from gfs_ha.client.local_files import shown
 from gfs_ha.client.local_tree import root_of, walk
 from gfs_ha.client.transfers import Cancel, Silent, Watch
 from gfs_ha.client.trees import TreeOptions
-from gfs_ha.errors import GfsError, IsADirectory, LocalError
+from gfs_ha.errors import GfsError, IsADirectory, LocalError, NotFound
 from gfs_ha.protocol.metadata import DIRECTORY
 from gfs_ha.runtime import ThreadedRuntime
 
@@ -87,6 +88,8 @@ class ChecksumSource:
                 ):
                     if isinstance(found, IsADirectory):
                         found = IsADirectory(f"{path} is a directory; -r takes all below it")
+                    elif isinstance(found, NotFound):
+                        found = _not_there(path)
                     yield path, found
 
     def _local_one(self, path: str) -> FileChecksum | GfsError:
@@ -110,12 +113,24 @@ class ChecksumSource:
             yield file
             return
         cluster = self._session.cluster
-        if cluster.stat(file.path).kind != DIRECTORY:
+        try:
+            kind = cluster.stat(file.path).kind
+        except NotFound:
+            raise _not_there(file.path) from None
+        if kind != DIRECTORY:
             yield file
             return
         for path, entry in cluster.walk(file.path):
             if entry.status.kind != DIRECTORY:
                 yield File(path, False)
+
+
+def _not_there(path: str) -> NotFound:
+    """Return that the cluster has no such path; of one that is here, how to name it."""
+    here = ""
+    if os.path.exists(path):
+        here = f"; {printable(path)} is here: --local takes paths of this machine"
+    return NotFound(f"{printable(path)} does not exist in the cluster{here}")
 
 
 def _of_input() -> FileChecksum:

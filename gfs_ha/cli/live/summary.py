@@ -350,7 +350,7 @@ def _state_piece(report: StatusReport, word: str) -> Line:
 def _file_piece(report: StatusReport, word: str) -> Line:
     return line(
         f"{word}{count_text(report.file_count)}  "
-        f"directories {count_text(report.directory_count)}  "
+        f"directories {count_text(report.directory_count)} with /  "
         f"sessions {count_text(report.session_count)}"
     )
 
