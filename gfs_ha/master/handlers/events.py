@@ -11,7 +11,7 @@ from gfs_ha.limits import EVENT_SUBJECT_BYTES_MAX, MUTE_MS_MAX
 from gfs_ha.master.handlers.admin import health_of, server_rows
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
-from gfs_ha.master.handlers.mutations import answer_outcome
+from gfs_ha.master.handlers.mutations import answer_outcome, once_visible
 from gfs_ha.master.planners.news import News
 from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.quorum import ERROR, WARNING
@@ -58,17 +58,25 @@ def mute_finding(desk: Desk, request: MuteFinding, slot: Slot) -> None:
             f"there is no finding {request.code!r}; codes are listed by gfsctl explain"
         )
     check_range("for_ms", request.for_ms, 0, MUTE_MS_MAX)
-    command: StartMute | EndMute
     if request.for_ms:
-        with desk.kv.read() as reader:
-            command = _start(desk, View(reader), request)
-    else:
-        # Whether it is muted knows apply: what is seen here may be a moment old.
-        whose = f" by {request.asked_by}" if request.asked_by else ""
-        why = f": {request.reason}" if request.reason else ""
-        said = fitting_text(f"the mute was ended{whose}{why}", EVENT_SUBJECT_BYTES_MAX)
-        command = EndMute(request.code, 0, said)
+        # By what it was until now: a mute of a moment ago counts, too.
+        once_visible(desk, slot, partial(_mute, desk, request, slot))
+        return
+    # Whether it is muted knows apply: what is seen here may be a moment old.
+    whose = f" by {request.asked_by}" if request.asked_by else ""
+    why = f": {request.reason}" if request.reason else ""
+    said = fitting_text(f"the mute was ended{whose}{why}", EVENT_SUBJECT_BYTES_MAX)
+    _propose(desk, EndMute(request.code, 0, said), slot)
 
+
+def _mute(desk: Desk, request: MuteFinding, slot: Slot) -> None:
+    desk.leading()
+    with desk.kv.read() as reader:
+        command = _start(desk, View(reader), request)
+    _propose(desk, command, slot)
+
+
+def _propose(desk: Desk, command: StartMute | EndMute, slot: Slot) -> None:
     done = partial(answer_outcome, desk, slot)
     desk.proposer.propose(command, slot.left_s() - MARGIN_S, done)
 
