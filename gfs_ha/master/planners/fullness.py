@@ -25,7 +25,7 @@ class Traffic:
         self.going: Counter[DiskKey] = Counter()
         self.freeing: Counter[DiskKey] = Counter()
         self.moves = 0  # Of the job: copies under way.
-        self.left_bytes = 0  # Of these.
+        self.left_bytes = 0  # Of these, whole: a move counts as made once it is confirmed.
         self.unfreed = 0  # Copies of any job that are made and whose old place is still there.
         self.others: Counter[int] = Counter()  # Copies under way, by job.
         for chunk_id, chunk in view.busy_chunks(NO_CHUNK, rows):
@@ -53,7 +53,7 @@ class Traffic:
             self.others[order.job] += 1
             if order.job == job:
                 self.moves += 1
-                self.left_bytes += left
+                self.left_bytes += chunk.length
         for order in chunk.deleting:
             if (chunk_id, order.server_id, order.order_index) in scene.repair.deleted:
                 continue  # It is gone from what its server told with that.

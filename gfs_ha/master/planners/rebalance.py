@@ -66,6 +66,7 @@ class _Rebalance:
         self._number, self._job = known
         self._cursors, self._walk = cursors, cursors.rebalance
         self._now_s = scene.seen.now_s
+        self._begun = self._begun_bytes = 0  # By this plan.
 
     def go_on(self, limits: PlanLimits) -> None:
         """Begin what may begin now, and end the job when nothing is left to do."""
@@ -81,7 +82,7 @@ class _Rebalance:
         wanted = walk.steps_left or balance.outside()
         if not waits and wanted and self._now_s >= walk.rest_until_s:
             waits = self._begin(balance, load, (traffic, limits))
-        under_way = traffic.moves + len(self._made.proposals)
+        under_way = traffic.moves + self._begun
         if not waits and traffic.unfreed and not under_way and not self._paced():
             waits = UNFREED
         told = waits if walk.waits_long(waits == UNFREED, self._now_s) else ""
@@ -160,8 +161,7 @@ class _Rebalance:
         rows = limits.rows - course.play(self._view, self._scene, limits.rows // 2)
         if self._carry_out(course, balance, load, (traffic, rows)):
             return UNFREED
-        begun = any(isinstance(one, PlaceCopy) for one in self._made.proposals)
-        idle = not begun and not traffic.moves
+        idle = not self._begun and not traffic.moves
         waits_for = load.full or traffic.unfreed
         if not idle or self._paced(PAID_AHEAD_S):
             course.stuck(self._now_s, False)
@@ -201,9 +201,9 @@ class _Rebalance:
         """Return whether as much was begun, or is under way, as may be at once."""
         options = self._job.options
         most = options.moves_max or MOVES_DEFAULT
-        if len(self._made.proposals) >= _PER_PLAN:
+        if self._begun >= _PER_PLAN:
             return True
-        if traffic.moves + len(self._made.proposals) >= most:
+        if traffic.moves + self._begun >= most:
             return True
         return self._paced(PAID_AHEAD_S)
 
@@ -252,6 +252,8 @@ class _Rebalance:
                 leaves=source.server_id,
             )
         )
+        self._begun += 1
+        self._begun_bytes += chunk.length
         load.add(target.server_id, sources[0], chunk.length)
         balance.move(source, target, found.room)
         self._walk.begin(self._now_s, chunk.length, self._job.options.bytes_per_s)
@@ -262,7 +264,8 @@ class _Rebalance:
     def _tell(self, traffic: Traffic, waits: str) -> None:
         job, course = self._job, self._walk.course
         left, moves = course.left() if course is not None else (0, 0)
-        left, moves = left + traffic.left_bytes, moves + traffic.moves
+        left += traffic.left_bytes + self._begun_bytes
+        moves += traffic.moves + self._begun
         told = JobLeft(left, moves, waits, moved_bytes=job.moved_bytes, moves=job.moves)
         self._cursors.jobs.tell(self._number, told)
 

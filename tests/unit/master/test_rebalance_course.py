@@ -207,3 +207,17 @@ def test_a_wait_for_deletions_is_told_only_if_it_lasts() -> None:
         waits.append(fleet.cursors.jobs.of(number).waits)
     assert UNFREED not in waits
     assert STUCK not in fleet.said(number)[-1]
+
+
+def test_how_much_there_is_to_move_does_not_change_on_the_way() -> None:
+    fleet = uneven()
+    plan, _ = foreseen(fleet)
+    number = fleet.begin(moves_max=4)
+    while True:
+        fleet.tick()
+        job = fleet.job(number)
+        if job.phase != RUNNING:
+            break
+        left_bytes, left_moves = fleet.cursors.jobs.of(number).after(job.moved_bytes, job.moves)
+        assert job.moved_bytes + left_bytes == plan.moved_bytes
+        assert job.moves + left_moves == plan.move_count
