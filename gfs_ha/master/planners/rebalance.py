@@ -20,7 +20,7 @@ from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
 from gfs_ha.master.planners.rebalance_ahead import Step
 from gfs_ha.master.planners.rebalance_course import Course
 from gfs_ha.master.planners.rebalance_end import beside_plan
-from gfs_ha.master.planners.rebalance_walk import RebalanceWalk
+from gfs_ha.master.planners.rebalance_walk import SETTLE_S, RebalanceWalk
 from gfs_ha.master.planners.scene import Load, Scene
 from gfs_ha.master.state.bounds import fitting_text
 from gfs_ha.master.state.commands import PlaceCopy
@@ -37,6 +37,7 @@ _PER_PLAN = 24  # Moves that one plan begins: some 8 ms.
 MOVES_DEFAULT = 64  # Under way at once, all servers together.
 PAID_AHEAD_S = 0.5  # What a rate allows for so long begins at once: a plan comes twice within it.
 LACKING_S = 30.0  # So long nothing begins after a chunk that lacked a copy was given one.
+UNSURE = "servers that came a moment ago are not relied on yet"
 UNFREED = "copies that were moved still have to be deleted where they were"
 
 
@@ -48,7 +49,9 @@ def plan_rebalance(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors)
         return made
     number, job = known
     if cursors.rebalance.number != number:
-        cursors.rebalance = RebalanceWalk(number, lacking_s=seen.elected_s)
+        walk = RebalanceWalk(number, lacking_s=seen.elected_s)
+        walk.settle_until_s = seen.now_s + SETTLE_S
+        cursors.rebalance = walk
     if job.phase != RUNNING:
         return made
     rebalance = _Rebalance(made, view, Scene.of(view, seen, cursors), (number, job), cursors)
@@ -86,7 +89,7 @@ class _Rebalance:
         if not waits and traffic.unfreed and not under_way and not self._paced():
             waits = UNFREED
         told = waits if walk.waits_long(waits == UNFREED, self._now_s) else ""
-        if unsettled or (waits and walk.course is None):
+        if unsettled or (walk.course is None and (waits or balance.outside())):
             self._tell_as_before(told)
         else:
             self._tell(traffic, told)
@@ -154,8 +157,11 @@ class _Rebalance:
         if walk.course is not None and walk.course.astray(balance, self._now_s):
             walk.end_course(self._now_s, self._calm())
         if walk.course is None:
-            if (traffic.moves or traffic.unfreed) and self._now_s < walk.settle_until_s:
-                return UNFREED if not traffic.moves else ""  # Then what lies where is known.
+            if self._now_s < walk.settle_until_s:  # By then it is better known what lies where.
+                if not self._calm():
+                    return UNSURE
+                if traffic.moves or traffic.unfreed:
+                    return UNFREED if not traffic.moves else ""
             walk.course = Course(self._balance(traffic))
         course = walk.course
         rows = limits.rows - course.play(self._view, self._scene, limits.rows // 2)

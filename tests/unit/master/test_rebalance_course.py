@@ -12,7 +12,7 @@ from gfs_ha.limits import SLOT_HEAD_BYTES
 from gfs_ha.master.planners import rebalance_ahead, rebalance_course
 from gfs_ha.master.planners.balance import Movable
 from gfs_ha.master.planners.fullness import Traffic, balance_of
-from gfs_ha.master.planners.plan import PlanLimits
+from gfs_ha.master.planners.plan import Cursors, PlanLimits
 from gfs_ha.master.planners.rebalance import UNFREED, plan_rebalance
 from gfs_ha.master.planners.rebalance_ahead import HELD, NO_TARGET, RULE, Ahead, Step
 from gfs_ha.master.planners.rebalance_course import ASTRAY_S, STUCK_S, Course
@@ -221,3 +221,23 @@ def test_how_much_there_is_to_move_does_not_change_on_the_way() -> None:
         left_bytes, left_moves = fleet.cursors.jobs.of(number).after(job.moved_bytes, job.moves)
         assert job.moved_bytes + left_bytes == plan.moved_bytes
         assert job.moves + left_moves == plan.move_count
+
+
+def test_a_new_leader_says_what_is_left_once_it_has_looked_and_nothing_before() -> None:
+    fleet = uneven()
+    fleet.deaf = {1, 3, 5}
+    number = fleet.begin(moves_max=4)
+    for _ in range(6):
+        fleet.tick()
+    moved = fleet.job(number).moves
+    assert moved
+    fleet.cursors = Cursors()
+    fleet.tick()  # Deletions are still under way: it does not know yet what lies where.
+    assert fleet.cursors.rebalance.course is None
+    assert fleet.cursors.jobs.of(number).left_bytes == -1
+    fleet.deaf = set()
+    for _ in range(3):
+        fleet.tick()
+    left = fleet.cursors.jobs.of(number).left_moves
+    assert 0 < left < 60 and fleet.cursors.rebalance.course is not None
+    fleet.run(number)
