@@ -90,6 +90,8 @@ class JobBook:
             if now_s - self._still.get(number, now_s) >= _STILL_S:
                 continue
             samples = deque(self._samples.get(number, ()))
+            if number in still and len(samples) == 1:
+                samples.clear()  # The rate is that from its first move on.
             # The bytes of a copy that is given up are gone, but nothing was moved backwards.
             most = max(count, samples[-1][1]) if samples else count
             if not samples or now_s - samples[-1][0] >= _STEP_S:

@@ -36,4 +36,4 @@ def _why(job: Job, balance: Balance) -> str:
         return f"{size_text(-changed)} less is in use than when it began"
     if job.last_error:
         return "moves that failed were made otherwise"
-    return "each move is chosen anew as it begins, and not all came in the order foreseen"
+    return "what was left was played anew on the way, after a change of the leader or of the disks"

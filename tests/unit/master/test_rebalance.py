@@ -111,7 +111,7 @@ def test_the_end_says_what_came_beside_what_was_foreseen_and_why() -> None:
     moves = foreseen(uneven())[0].move_count
     fleet = uneven()
     end = end_of(fleet, 1000)
-    assert f"foreseen 1,000 ({size_text(1000 * LENGTH)}): each move is chosen anew" in end
+    assert f"foreseen 1,000 ({size_text(1000 * LENGTH)}): what was left was played anew" in end
     assert "foreseen" not in end_of(fleet, 0), "nothing was"
     assert "more is in use than when it began" in end_of(uneven(), moves + 9, used=0)
     assert "less is in use" in end_of(uneven(), moves + 9, used=1 << 40)

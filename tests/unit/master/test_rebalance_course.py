@@ -241,3 +241,16 @@ def test_a_new_leader_says_what_is_left_once_it_has_looked_and_nothing_before() 
     left = fleet.cursors.jobs.of(number).left_moves
     assert 0 < left < 60 and fleet.cursors.rebalance.course is not None
     fleet.run(number)
+
+
+def test_the_rate_under_a_new_leader_is_that_from_its_first_move_on() -> None:
+    fleet = uneven(total=360, chunks=240)
+    number = fleet.begin(moves_max=4)
+    fleet.unheard = {2}
+    for _ in range(4):  # Not yet so long that the rate begins anew whatever it was.
+        fleet.tick()
+    fleet.unheard = set()
+    for _ in range(3):
+        fleet.tick()
+    job = fleet.job(number)
+    assert fleet.cursors.jobs.bytes_per_s(number) >= 0.6 * job.moved_bytes / 3
