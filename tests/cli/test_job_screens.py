@@ -12,7 +12,13 @@ from golden_screen import compare, screen
 from gfs_ha.cli.admin import rebalance_screens as rebalance_screens
 from gfs_ha.cli.admin.job_screens import JobHistory, OneJob, said_text
 from gfs_ha.cli.admin.jobs import changed_text
-from gfs_ha.cli.admin.jobs_wait import bar_text, blocked_text, check_ended, ended_text
+from gfs_ha.cli.admin.jobs_wait import (
+    WaitWords,
+    bar_text,
+    blocked_text,
+    check_ended,
+    ended_text,
+)
 from gfs_ha.cli.admin.rebalance import _question
 from gfs_ha.cli.document import report_document
 from gfs_ha.cli.explained.job import explain_job
@@ -290,12 +296,26 @@ def test_the_exit_status_of_a_wait_says_how_the_job_ended() -> None:
     assert "paused" in bar_text(ended(PAUSED), 119)
 
 
-def test_a_wait_says_once_what_blocks_a_job_and_the_first_way_out() -> None:
+def test_a_wait_warns_once_and_of_nothing_that_is_over_in_a_moment() -> None:
+    words = WaitWords()
+    said = [words.new("the leader looks first", False, now_s) for now_s in (0.0, 0.5, 1.0)]
+    assert not any(said) and not words.new("", False, 1.5)
+    said = [words.new("outside its window", False, now_s) for now_s in (2.0, 3.0, 4.1, 5.0, 60.0)]
+    assert said == [False, False, True, False, False]
+    assert words.new("3 chunks blocked", True, 61.0) and not words.new("3 chunks blocked", True, 62)
+
+
+def test_a_wait_says_once_what_blocks_a_job_and_the_ways_out() -> None:
     away = Blocker(ChunkId(1), "", "cs07 is away: no heartbeat for 4 s", ("bring cs07 back",))
     row = msgspec.structs.replace(
         DRAIN, last_error="blocked: cs07 is away", blockers=(away,), blocked=3
     )
     assert blocked_text(row) == "blocked: cs07 is away; bring cs07 back"
+    both = msgspec.structs.replace(away, ways=("add a server", "gfsctl setrep 2 /a"))
+    row = msgspec.structs.replace(row, blockers=(away, both))
+    assert blocked_text(msgspec.structs.replace(row, blockers=(both,))) == (
+        "blocked: cs07 is away; add a server; or gfsctl setrep 2 /a"
+    )
     assert blocked_text(msgspec.structs.replace(row, last_error="", blockers=())) == (
         "3 chunks blocked"
     )

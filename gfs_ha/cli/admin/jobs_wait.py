@@ -15,6 +15,23 @@ from gfs_ha.runtime import ThreadedRuntime
 
 _BAR = 24
 _LEAST_BAR = 8
+_LASTS_S = 2.0  # A wait that is over by then is not worth a warning.
+
+
+class WaitWords:
+    """Why a job waits: said once, and only if it has been so for a while, or needs a person."""
+
+    def __init__(self) -> None:
+        self._known, self._since_s, self._said = "", 0.0, False
+
+    def new(self, why: str, urgent: bool, now_s: float) -> bool:
+        """Return whether that is to be said now."""
+        if why != self._known:
+            self._known, self._since_s, self._said = why, now_s, False
+        if not why or self._said:
+            return False
+        self._said = urgent or now_s - self._since_s >= _LASTS_S
+        return self._said
 
 
 def wait_for_job(session: Session, job: str) -> JobRow:
@@ -23,23 +40,22 @@ def wait_for_job(session: Session, job: str) -> JobRow:
     Raises: NotFound; PartlyDone when it was cancelled, Unhealthy when it failed; NoLeader…
     """
     shown = output.stderr_is_terminal() and not session.options.quiet
-    said = ""
+    runtime = ThreadedRuntime()
+    words = WaitWords()
 
     def look(row: JobRow) -> None:
-        nonlocal said
         # What changes, once; in a file or a log nothing that only moves on.
         told = blocked_text(row) if shown or row.blocked else row.waits or row.last_error
-        if told and told != said and row.phase not in FINAL:
+        if words.new(told, bool(row.blocked), runtime.monotonic_s()) and row.phase not in FINAL:
             if shown:
                 output.overwrite("")
             session.warn(f"{row.id} waits: {told}")
-        said = told
         if shown:
             columns = shutil.get_terminal_size().columns
             output.overwrite(bar_text(row, columns - 1))
 
     try:
-        row = session.operations.jobs.wait(number_of(job), ThreadedRuntime(), look)
+        row = session.operations.jobs.wait(number_of(job), runtime, look)
     except KeyboardInterrupt as stopped:
         if shown:
             output.overwrite("")
@@ -59,15 +75,15 @@ def wait_for_job(session: Session, job: str) -> JobRow:
 
 
 def blocked_text(row: JobRow) -> str:
-    """Return what keeps chunks where they are, and the first way out; empty: nothing does.
+    """Return what keeps chunks where they are, and the ways out; empty: nothing does.
 
     It stays the same while the reason does, whatever is said of how long it has been so.
     """
     if not row.blocked:
         return ""
     why = row.last_error or f"{count_text(row.blocked, 'chunk')} blocked"
-    ways = [way for one in row.blockers for way in one.ways[:1]]
-    return f"{why}; {ways[0]}" if ways else why
+    ways = next((one.ways for one in row.blockers if one.ways), ())
+    return "; ".join((why, "; or ".join(ways))) if ways else why
 
 
 def _attach_text(job: str) -> str:
