@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from gfs_ha.errors import GfsError
+from gfs_ha.errors import ConfigError, GfsError
 from gfs_ha.pki.names import PeerName
 
 Address = tuple[str, int]
@@ -25,9 +25,10 @@ class LinkOwner(Protocol):
         ...
 
     def refused(self, link: Link, error: GfsError) -> None:
-        """Hear that the peer is not good enough for TLS, or finds us so. `closed` follows.
+        """Hear that the peer is not good enough for TLS, or finds us so, or is this very process.
 
-        A peer that proved who it is, and is nobody for us, can still be told something.
+        `closed` follows. A peer that proved who it is, and is nobody for us, can still be told
+        something.
         """
         ...
 
@@ -69,7 +70,10 @@ class Links(Protocol):
     def listen(self, accept: Callable[[Link], LinkOwner]) -> None: ...
 
     def dial(self, address: Address, owner: LinkOwner) -> Link:
-        """Begin to connect; the owner hears `opened` or `closed`."""
+        """Begin to connect; the owner hears `opened` or `closed`.
+
+        Or nothing, where the host is gone: who dials has a clock of his own.
+        """
         ...
 
     def poll(self, wait_s: float, busy: Callable[[], bool]) -> None:
@@ -85,3 +89,11 @@ class Links(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def leads_to_itself(remote: str) -> ConfigError:
+    """Return what the owner of a link hears that was dialled and ends in its own process."""
+    return ConfigError(
+        f"{remote} is this member's own address, and was given for another one: check the"
+        " addresses of the masters"
+    )

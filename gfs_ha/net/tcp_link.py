@@ -14,7 +14,7 @@ from typing import Protocol
 
 from gfs_ha.checksum import crc32c
 from gfs_ha.errors import Denied, GfsError, ProtocolError
-from gfs_ha.net.links import LinkOwner
+from gfs_ha.net.links import LinkOwner, leads_to_itself
 from gfs_ha.net.tls_session import TlsSession
 from gfs_ha.pki.names import PeerName
 
@@ -36,6 +36,10 @@ class LinkLoop(Protocol):
     def watch(self, link: TcpLink, mask: int) -> None: ...
 
     def forget(self, link: TcpLink) -> None: ...
+
+    def leads_here(self, sock: socket.socket) -> bool:
+        """Return whether a connection ends at this very process."""
+        ...
 
 
 class TcpLink:
@@ -183,6 +187,12 @@ class TcpLink:
             self.close(os.strerror(code))
             return False
         self._dialling = False
+        if self._links.leads_here(self._socket):
+            error = leads_to_itself(self.remote)
+            if self.owner is not None:
+                self.owner.refused(self, error)
+            self.close(error.message)
+            return False
         self._watch(False, force=True)
         if self.tls is None:
             self.open()

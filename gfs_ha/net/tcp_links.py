@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 _EVENTS_MAX = 64
 _ACCEPT_PAUSE_S = 0.2
 _SHAKES_PER_POLL = 1  # Strangers may cost 1 ms each before the loop has its other work done.
+_EVERYWHERE = ("0.0.0.0", "::")
 _MEMBERS = frozenset({Role.MASTER})
 
 
@@ -151,6 +152,13 @@ class TcpLinks:
         self.dirty.discard(link)
         if self._links.pop(link.descriptor(), None) is not None:
             self._epoll.unregister(link.descriptor())
+
+    def leads_here(self, sock: socket.socket) -> bool:
+        near, far = sock.getsockname()[:2], sock.getpeername()[:2]
+        if near == far:
+            return True  # The port was free, and was given to the very socket that dialled it.
+        host, port = self._listener.getsockname()[:2]
+        return far[1] == port and far[0] in (host, near[0] if host in _EVERYWHERE else host)
 
     def _accept_all(self) -> None:
         for _ in range(_EVENTS_MAX):

@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable
 
 from gfs_ha.errors import ProtocolError
-from gfs_ha.net.links import Address, Link, LinkOwner
+from gfs_ha.limits import RAFT_LINK_QUEUE_BYTES
+from gfs_ha.net.links import Address, Link, LinkOwner, leads_to_itself
 from gfs_ha.pki.names import PeerName
 from gfs_ha.sim.scheduler import Scheduler
 
@@ -85,6 +86,8 @@ class SimLink:
             self._queued.append(frame)
             self.pending_bytes += len(frame)
             self.links.dirty[self] = None
+            if self.pending_bytes > self.links.queue_bytes_max:
+                self.close(f"the peer is {self.pending_bytes} bytes behind")
 
     def limit_frames(self, frame_bytes_max: int) -> None:
         self._frame_bytes_max = frame_bytes_max
@@ -92,6 +95,7 @@ class SimLink:
     def close(self, reason: str) -> None:
         owner, self.owner = self.owner, None
         self.links.forget(self)
+        self.pending_bytes = 0
         if self.open:
             self.open = False
             other = self.other
@@ -110,7 +114,8 @@ class SimLink:
 
     def _arrival(self, other: SimLink, frame: bytes) -> Callable[[], None]:
         def arrive() -> None:
-            self.pending_bytes -= len(frame)
+            if self.open:
+                self.pending_bytes -= len(frame)
             other.links.deliver(other, frame)
 
         return arrive
@@ -139,9 +144,15 @@ class SimLinks:
     """The Links of one run of one machine. `wake_up` has the machine step soon."""
 
     def __init__(
-        self, network: Network, host: str, now_s: Callable[[], float], wake_up: Callable[[], None]
+        self,
+        network: Network,
+        host: str,
+        now_s: Callable[[], float],
+        wake_up: Callable[[], None],
+        queue_bytes_max: int = RAFT_LINK_QUEUE_BYTES,
     ) -> None:
         self.network = network
+        self.queue_bytes_max = queue_bytes_max
         self.host = host
         self.local_now_s = now_s  # In the time of the scheduler, within a step ahead of it.
         self.dirty: dict[SimLink, None] = {}
@@ -164,6 +175,9 @@ class SimLinks:
         end = SimLink(self, target)
         end.owner = owner
         self._ends[end] = None
+        if target == self.host:
+            self._enqueue(lambda: _refuse_itself(end))
+            return end
 
         def answered(other: SimLink) -> None:
             def connected() -> None:
@@ -241,3 +255,10 @@ class SimLinks:
         if self.alive:
             self._inbox.append(event)
             self._wake_up()
+
+
+def _refuse_itself(end: SimLink) -> None:
+    error = leads_to_itself(end.remote)
+    if end.owner is not None:
+        end.owner.refused(end, error)
+    end.close(error.message)

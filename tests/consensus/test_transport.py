@@ -343,3 +343,15 @@ def test_an_unproved_start_is_not_ready_to_be_noted() -> None:
     assert not left.proved
     left.receive(answers[1])
     assert left.proved and not left.up
+
+
+def test_a_member_whose_own_address_was_given_for_another_one_says_so(tmp_path: Path) -> None:
+    (address,) = free_addresses(1)
+    config = RaftConfig("test", 1, "m2", {"m1": address, "m2": address})
+    member = Member(config, tmp_path / "m2", fresh=True)
+    try:
+        wait_until(lambda: member.transport.refusal("m1"), "why there is no link")
+        assert "this member's own address" in member.transport.refusal("m1")
+        assert "check the addresses" in member.transport.refusal("m1")
+    finally:
+        member.stop()
