@@ -155,9 +155,9 @@ class Trio:
 class Client:
     """A client with a session, as the real one: same request again until it is answered."""
 
-    def __init__(self, trio: Trio) -> None:
+    def __init__(self, trio: Trio, name: str = "tester") -> None:
         self._runtime = trio.runtime
-        self._link = trio.link()
+        self._link = trio.link("client", name)
         self.session_id: SessionId = NO_SESSION
         self.sequence = 0
         opened = self.ask(OpenSession("tester"))

@@ -14,6 +14,7 @@ from gfs_ha.limits import APPEND_WINDOW
 from gfs_ha.master.applicants import RETRY_MS
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.session_owners import check_owner
 from gfs_ha.master.planners.leases import RENAMED
 from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.raft.journal import stored_applied
@@ -66,8 +67,10 @@ def _look(desk: Desk, request: FindRecords, slot: Slot) -> None:
         view = View(reader)
         if view.settings() is None:
             raise NotInitialized("the cluster has no settings yet; its first leader writes them")
-        if view.session(request.appender) is None:
+        appender = view.session(request.appender)
+        if appender is None:
             raise SessionExpired(f"session {request.appender:#x} is unknown or expired")
+        check_owner(appender, request.appender, slot)
         desk.leading().observed.met_session(request.appender, desk.now_s())
         tail = tail_of(view, request.inode_id)
         if tail is None or tail.chunk_id != request.chunk_id:

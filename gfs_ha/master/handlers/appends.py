@@ -25,6 +25,7 @@ from gfs_ha.master.complaints import take_complaint
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.growing import file_tail
+from gfs_ha.master.handlers.session_owners import check_owner
 from gfs_ha.master.handlers.tickets import tail_tickets
 from gfs_ha.master.planners.plan import cluster_ms
 from gfs_ha.master.planners.primaries import why_over
@@ -89,8 +90,10 @@ def _grant(desk: Desk, request: GrantAppend, slot: Slot) -> None:
         if view.settings() is None:
             raise NotInitialized("the cluster has no settings yet; its first leader writes them")
         for session_id in {slot.session_id, request.appender or slot.session_id}:
-            if view.session(session_id) is None:
+            session = view.session(session_id)
+            if session is None:
                 raise SessionExpired(f"session {session_id:#x} is unknown or expired")
+            check_owner(session, session_id, slot)
             desk.leading().observed.met_session(session_id, desk.now_s())
         take_complaint(desk.leading(), request.failed, (SESSION, slot.session_id), desk.now_s())
         inode_id = _find_file(view, request)

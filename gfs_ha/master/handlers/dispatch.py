@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from gfs_ha.errors import (
@@ -43,8 +44,9 @@ from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.holds import TAKES_TAILS, propose_without_tails
 from gfs_ha.master.handlers.metering import CallMeter, client_of
 from gfs_ha.master.handlers.metrics import read_metrics
-from gfs_ha.master.handlers.mutations import propose_for_client
+from gfs_ha.master.handlers.mutations import once_visible, propose_for_client
 from gfs_ha.master.handlers.reading import READS, Reading, check_terms
+from gfs_ha.master.handlers.session_owners import SessionOwners
 from gfs_ha.master.handlers.tickets import take_key
 from gfs_ha.master.observed import Observed
 from gfs_ha.master.state.view import View
@@ -113,10 +115,12 @@ class Dispatcher:
     """
 
     _desk: Desk
+    _owners: SessionOwners
 
     def furnish(self, desk: Desk) -> None:
         """Take what the handlers work with; before the door runs."""
         self._desk = desk
+        self._owners = SessionOwners(desk)
 
     def greet(self, connection: Connection, body: bytes) -> bytes:
         """Judge the first words of a peer. Raises: ProtocolError, WrongCluster, Denied."""
@@ -192,11 +196,26 @@ class Dispatcher:
             reading.add(slot, request)
             return
         reign = self._desk.leading()
+        admitted = self._owners.admits(slot)
         if slot.session_id != NO_SESSION:
             self._hear(reign.observed, slot.session_id)
         if kind in READS:
             reading.add(slot, request)
-        elif kind in LED:
+        elif admitted:
+            self._change(slot, request)
+        else:
+            once_visible(self._desk, slot, partial(self._change_if_admitted, slot, request))
+
+    def _change_if_admitted(self, slot: Slot, request: Any) -> None:
+        reign = self._desk.leading()
+        self._owners.check(slot)
+        self._hear(reign.observed, slot.session_id)
+        self._change(slot, request)
+
+    def _change(self, slot: Slot, request: Any) -> None:
+        request = self._owners.stamp(request, slot)
+        kind = type(request)
+        if kind in LED:
             LED[kind](self._desk, request, slot)
         elif kind in TAKES_TAILS:
             propose_without_tails(self._desk, request, slot)

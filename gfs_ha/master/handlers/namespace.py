@@ -16,6 +16,7 @@ from gfs_ha.master.handlers.growing import (
     opened_with_tail,
     with_growth,
 )
+from gfs_ha.master.handlers.session_owners import check_owner
 from gfs_ha.master.handlers.tickets import to_read
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.metadata import (
@@ -77,8 +78,10 @@ def locate(desk: Desk, view: View, request: Locate, slot: Slot) -> Located:
 
 def renew(desk: Desk, view: View, request: Renew, slot: Slot) -> Done:
     """Say that a session is alive; that it was heard is noted with every request of it."""
-    if view.session(slot.session_id) is None:
+    session = view.session(slot.session_id)
+    if session is None:
         raise SessionExpired(f"session {slot.session_id:#x} is unknown or expired")
+    check_owner(session, slot.session_id, slot)
     return Done()
 
 

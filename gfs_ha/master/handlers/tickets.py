@@ -24,6 +24,7 @@ from gfs_ha.ids import ChunkId, Epoch, ServerId, format_id
 from gfs_ha.limits import CHUNK_BYTES_MAX, SERVERS_MAX
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
+from gfs_ha.master.handlers.session_owners import check_owner
 from gfs_ha.master.state.bounds import check_range
 from gfs_ha.master.state.locations import LocationReader
 from gfs_ha.master.state.records import DEAD, OPEN, SEALED, Chunk
@@ -169,8 +170,10 @@ def _check_rights(
     person = peer.role in (Role.CLIENT, Role.ADMIN)
     if rights & Right.PUSH:
         session_id = slot.session_id
-        if not session_id or chunk.claimed_by != session_id:
+        session = view.session(session_id) if session_id else None
+        if session is None or chunk.claimed_by != session_id:
             raise NotClaimed(f"chunk {name} is not claimed by this session")
+        check_owner(session, session_id, slot)
         if chunk.state != OPEN:
             raise WrongState(f"chunk {name} is {chunk.state}: nothing is written to it any more")
     if rights & Right.APPEND and not (person and chunk.tail_of):
