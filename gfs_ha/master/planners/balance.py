@@ -13,7 +13,7 @@ mark on the strength of what is to leave it.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId, format_id
@@ -156,13 +156,17 @@ class Balance:
             below += max(0.0, -off - self.threshold) * disk.total
         return int(max(above, below))
 
-    def sources(self) -> list[Disk]:
-        """Return the disks from which a copy may help, the fullest first."""
+    def sources(self, beside: Container[DiskKey] = ()) -> list[Disk]:
+        """Return the disks from which a copy may help, the fullest first, but some."""
         needy, least = self._needy(), self._mean_at_most - self.threshold / 2
+        low = least if needy else self._mean_at_most + self.threshold
         found = []
-        for one in self._fullest_first():
-            if one.share <= least:
+        for share, key in reversed(self._order):
+            if share <= low:
                 break  # What it keeps for sure is no more than that.
+            if key in beside:
+                continue
+            one = self.disks[key]
             if one.gives and (self.over(one) or (needy and one.least > least * one.total)):
                 found.append(one)
         return found
@@ -200,12 +204,17 @@ class Balance:
         held = {one: self._spots[one] for one in chunk.holders if one in self._spots}
         if source.server_id not in held:
             return None
+        if not self._gives(source, chunk.room):
+            return None
         now = _judged(chunk, held.values())
         held.pop(source.server_id)
+        # What it may come to is no less than its share: all after these get too much.
+        high = self.mean + (self.threshold / 2 if self.over(source) else -self.threshold)
+        high = min(high, source.share)
         machines = {spot.machine for spot in held.values()}
         allowed: dict[tuple[str, str], bool] = {}
         for share, key in self._order:
-            if share >= source.share:
+            if share >= high:
                 break
             disk = self.disks[key]
             within = disk.server_id == source.server_id  # The rule sees no difference.
@@ -239,15 +248,21 @@ class Balance:
         after = _judged(chunk, (*held.values(), self._spots[target.server_id]))
         return after[0] <= now[0] and after[1] <= now[1]
 
+    def _gives(self, source: Disk, room: int) -> bool:
+        """Return whether a disk stays near all together without so much."""
+        return (source.least - room) / source.total >= self._mean_at_most - self.threshold / 2
+
     def _helps(self, source: Disk, target: Disk, room: int) -> bool:
-        """Return whether a move brings both nearer to all together, and there is room for it."""
+        """Return whether a move off a disk that may give brings the other nearer to all together.
+
+        And whether there is room for it, and it leaves the first one the fuller.
+        """
         if not (self.over(source) or self.under(target)) or not target.takes(room):
             return False
-        gives = (source.least - room) / source.total
         gets = (target.most + room) / target.total
-        half = self.threshold / 2
-        even = gives >= self._mean_at_most - half and gets <= self.mean + half
-        return even and gives >= gets
+        return (
+            gets <= self.mean + self.threshold / 2 and (source.least - room) / source.total >= gets
+        )
 
     def move(self, source: Disk, target: Disk, room: int) -> None:
         """Count a move that is begun."""

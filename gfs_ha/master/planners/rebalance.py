@@ -46,6 +46,7 @@ def plan_rebalance(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors)
     made = Plan()
     known = next((one for one in running_jobs(view) if one[1].kind == REBALANCE), None)
     if known is None:
+        cursors.rebalance.course = None
         return made
     number, job = known
     if cursors.rebalance.number != number:
@@ -53,6 +54,7 @@ def plan_rebalance(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors)
         walk.settle_until_s = seen.now_s + SETTLE_S
         cursors.rebalance = walk
     if job.phase != RUNNING:
+        cursors.rebalance.look_anew()
         return made
     rebalance = _Rebalance(made, view, Scene.of(view, seen, cursors), (number, job), cursors)
     rebalance.go_on(limits)
@@ -82,6 +84,8 @@ class _Rebalance:
         waits = unsettled or self._why_not_now()
         if unsettled and walk.course is not None:
             walk.end_course(self._now_s, calm=False)
+        if waits:
+            walk.look_anew()
         wanted = walk.steps_left or balance.outside()
         if not waits and wanted and self._now_s >= walk.rest_until_s:
             waits = self._begin(balance, load, (traffic, limits))
@@ -164,11 +168,11 @@ class _Rebalance:
                     return UNFREED if not traffic.moves else ""
             walk.course = Course(self._balance(traffic))
         course = walk.course
-        rows = limits.rows - course.play(self._view, self._scene, limits.rows // 2)
-        if self._carry_out(course, balance, load, (traffic, rows)):
+        played = course.play(self._view, self._scene, limits.rows // 2)
+        if self._carry_out(course, balance, load, (traffic, limits.rows - played)):
             return UNFREED
         idle = not self._begun and not traffic.moves
-        waits_for = load.full or traffic.unfreed
+        waits_for = load.full or traffic.unfreed or played
         if not idle or self._paced(PAID_AHEAD_S):
             course.stuck(self._now_s, False)
         elif (course.whole and not len(course)) or course.stuck(self._now_s, not waits_for):
@@ -184,12 +188,13 @@ class _Rebalance:
         Returns whether no more is begun because too much is still to be deleted.
         """
         traffic, rows = more
+        if len(course) and traffic.unfreed >= UNFREED_MAX:
+            return not (load.full or self._paused(traffic))
         early: set[ChunkId] = set()  # Chunks whose next step waits, or is just begun.
+        full = load.full or self._paused(traffic)
         for step in course.steps():
-            if rows <= 0 or load.full or self._paused(traffic):
+            if rows <= 0 or full:
                 return False
-            if traffic.unfreed >= UNFREED_MAX:
-                return True
             if step.chunk_id in early or step not in course:
                 continue
             early.add(step.chunk_id)
@@ -199,6 +204,7 @@ class _Rebalance:
             verdict = self._look_at(balance, step, load)
             if verdict:
                 course.begin(step, self._now_s)
+                full = load.full or self._paused(traffic)
             elif verdict is not None:
                 course.give_up(step)
         return False
@@ -289,7 +295,7 @@ class _Rebalance:
         if not outside:
             near = f"within {share_text(balance.threshold, 1)} of the mean"
             text = f"{len(balance.disks)} disks are {near}, {share_text(balance.mean, 1)}"
-        elif self._walk.given_up(self._now_s):
+        elif self._walk.course is None and self._walk.given_up(self._now_s):
             text = self._walk.why_outside
             # In full it is told once: as the end of the job, of which this is a part.
             self._made.proposals.append(NoteJob(self._number, STUCK, error=True))

@@ -91,8 +91,7 @@ class Ahead:
         until = self.rows + rows
         while True:
             if not self._round:
-                active = [one for one in self.balance.sources() if one.key not in self._through]
-                self._round = active[::-1]
+                self._round = self.balance.sources(self._through)[::-1]
             if not self._round:
                 if not self._look_again():
                     return False

@@ -19,6 +19,7 @@ from gfs_ha.master.state.view import View
 
 STEPS_MAX = 4_096  # Played ahead: a MB or two.
 ASTRAY_S = 5.0  # So long disks are otherwise than foreseen before the rest is played anew.
+_JUDGED_S = 1.0
 _LANDED_S = 300.0  # A chunk that was begun so long ago is what the tables say.
 STUCK_S = 10.0  # So long no step can be begun, and none is under way, before the same.
 
@@ -37,6 +38,7 @@ class Course:
         self._flying: dict[ChunkId, float] = {}  # Begun while it was played, and when.
         self._shape = _shape(balance)
         self._largest = 0  # Room that a step takes.
+        self._judged_s: float | None = None
         self._astray_since_s: float | None = None
         self._stuck_since_s: float | None = None
 
@@ -97,20 +99,32 @@ class Course:
 
     def give_up(self, step: Step) -> None:
         """Drop a step that cannot be made; what comes after it of the chunk falls with it."""
-        later = [one for one in self._steps.values() if one.chunk_id == step.chunk_id]
+        later = [step]
+        if self._of_chunk[step.chunk_id] > 1:
+            later = [one for one in self._steps.values() if one.chunk_id == step.chunk_id]
         for one in reversed(later):
             self._drop(one)
             self.ahead.take_back(one)
 
     def astray(self, balance: Balance, now_s: float) -> bool:
-        """Return whether the disks are not what they were to be by now, and have been for long."""
-        shape = _shape(balance)
-        if shape.keys() != self._shape.keys():
+        """Return whether the disks are not what they were to be by now, and have been for long.
+
+        After a wait, in which nobody looked, for long is at once. With thousands of disks a look
+        takes tens of ms: one in a second is enough.
+        """
+        if balance.disks.keys() != self._shape.keys():
             return True
+        before_s = self._judged_s
+        if before_s is not None and now_s - before_s < _JUDGED_S:
+            return False
+        self._judged_s = now_s
         off = (self._off(disk, balance) for disk in balance.disks.values())
-        wrong = shape != self._shape or any(off)
+        wrong = _shape(balance) != self._shape or any(off)
         self._astray_since_s = _since(self._astray_since_s, wrong, now_s)
-        return self._astray_since_s is not None and now_s - self._astray_since_s >= ASTRAY_S
+        if self._astray_since_s is None:
+            return False
+        since_s = self._astray_since_s if before_s is None else min(self._astray_since_s, before_s)
+        return now_s - since_s >= ASTRAY_S
 
     def stuck(self, now_s: float, vain: bool) -> bool:
         """Return whether nothing can be begun; `vain`: not now, and no move is under way."""
@@ -141,9 +155,12 @@ class Course:
             del self._of_chunk[step.chunk_id]
 
 
-def _shape(balance: Balance) -> dict[DiskKey, tuple[str, bool]]:
-    """Return what must not change of the disks, lest another course be better."""
-    return {one.key: (one.trouble, one.gives) for one in balance.disks.values()}
+def _shape(balance: Balance) -> dict[DiskKey, tuple[bool, bool]]:
+    """Return what must not change of the disks, lest another course be better.
+
+    In what words the trouble is told makes no difference: for how long a server is silent is one.
+    """
+    return {key: (not one.trouble, one.gives) for key, one in balance.disks.items()}
 
 
 def _since(since_s: float | None, true: bool, now_s: float) -> float | None:

@@ -77,6 +77,11 @@ class RebalanceWalk:
         self.vain_rounds += calm
         self.rest_until_s = now_s + REST_S
 
+    def look_anew(self) -> None:
+        """Forget looks in vain: the job waits, and they count only on end."""
+        self.vain_rounds = 0
+        self.vain_since_s = None
+
     def given_up(self, now_s: float) -> bool:
         """Return whether it was looked in vain often enough, or for long enough."""
         since_s = now_s if self.vain_since_s is None else self.vain_since_s

@@ -7,10 +7,10 @@ from fleet_house import ROOM, Fleet
 from repair_house import LENGTH
 from test_rebalance import RACKS, foreseen, uneven
 
-from gfs_ha.ids import ChunkId
+from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.limits import SLOT_HEAD_BYTES
 from gfs_ha.master.planners import rebalance_ahead, rebalance_course
-from gfs_ha.master.planners.balance import Movable
+from gfs_ha.master.planners.balance import Balance, Disk, Movable, Spot
 from gfs_ha.master.planners.fullness import Traffic, balance_of
 from gfs_ha.master.planners.plan import Cursors, PlanLimits
 from gfs_ha.master.planners.rebalance import UNFREED, plan_rebalance
@@ -18,7 +18,7 @@ from gfs_ha.master.planners.rebalance_ahead import HELD, NO_TARGET, RULE, Ahead,
 from gfs_ha.master.planners.rebalance_course import ASTRAY_S, STUCK_S, Course
 from gfs_ha.master.planners.scene import Scene
 from gfs_ha.master.state.records import Chunk
-from gfs_ha.protocol.jobs import DONE, RUNNING, STUCK
+from gfs_ha.protocol.jobs import CANCELLED, DONE, PAUSED, RUNNING, STUCK
 
 
 def played(fleet: Fleet, rows: int, threshold: float = 0.05) -> list[Step]:
@@ -254,3 +254,127 @@ def test_the_rate_under_a_new_leader_is_that_from_its_first_move_on() -> None:
         fleet.tick()
     job = fleet.job(number)
     assert fleet.cursors.jobs.bytes_per_s(number) >= 0.6 * job.moved_bytes / 3
+
+
+def test_a_play_that_finds_no_step_for_long_goes_on_to_its_end() -> None:
+    fleet = Fleet(server_count=6, racks=RACKS, totals=dict.fromkeys(range(1, 7), 160))
+    refused = [fleet.chunk((1, 3, 5)) for _ in range(60)]
+    for _ in range(60):
+        fleet.chunk((1, 3, 5))
+    fleet.resting = {(chunk_id, server) for chunk_id in refused for server in (2, 4, 6)}
+    plan, _ = foreseen(fleet)
+    fleet.limits = PlanLimits(rows=4)
+    number = fleet.begin()
+    fleet.run(number, 1500)
+    assert fleet.job(number).moves == plan.move_count > 0
+
+
+@pytest.mark.parametrize("wait", ["paused", "outside its window", "held"])
+def test_a_time_in_which_the_job_waits_is_none_of_looks_in_vain(wait: str) -> None:
+    fleet = uneven()
+    fleet.suspect = {1, 3, 5}  # Nothing can be taken from them now.
+    number = fleet.begin(window="12:00-13:00")
+    for _ in range(15):
+        fleet.tick()
+    if wait == "paused":
+        fleet.set_phase(number, PAUSED)
+    fleet.day_minute = 0 if wait == "outside its window" else fleet.day_minute
+    fleet.hold = "most servers are dead" if wait == "held" else ""
+    fleet.tick()
+    fleet.now_s += 3600.0
+    fleet.tick()
+    if wait == "paused":
+        fleet.set_phase(number, RUNNING)
+    fleet.day_minute, fleet.hold = 12 * 60, ""
+    for _ in range(8):
+        fleet.tick()
+    assert fleet.job(number).phase == RUNNING
+    fleet.suspect = set()
+    fleet.run(number)
+    assert fleet.job(number).moves and not fleet.outside()
+
+
+def test_after_a_pause_nothing_goes_that_what_came_meanwhile_made_pointless() -> None:
+    fleet = uneven(total=200, chunks=100)
+    number = fleet.begin(moves_max=1)
+    for _ in range(4):
+        fleet.tick()
+    course = course_of(fleet)
+    fleet.set_phase(number, PAUSED)
+    fleet.rest()
+    fleet.other_use = {2: 60, 4: 60, 6: 60}
+    fleet.now_s += 600.0
+    fleet.set_phase(number, RUNNING)
+    begun = course.begun
+    fleet.tick()
+    assert fleet.cursors.rebalance.course is not course and course.begun == begun
+
+
+def test_a_pause_in_which_nothing_came_changes_nothing() -> None:
+    fleet = uneven()
+    plan, _ = foreseen(fleet)
+    number = fleet.begin(moves_max=2)
+    for _ in range(4):
+        fleet.tick()
+    course = course_of(fleet)
+    fleet.set_phase(number, PAUSED)
+    fleet.tick()
+    fleet.now_s += 600.0
+    fleet.set_phase(number, RUNNING)
+    fleet.tick()
+    assert fleet.cursors.rebalance.course is course
+    fleet.run(number)
+    assert fleet.job(number).moves == plan.move_count
+
+
+def test_a_course_is_let_go_with_its_job() -> None:
+    fleet = uneven()
+    number = fleet.begin(moves_max=1)
+    fleet.tick()
+    assert len(course_of(fleet))
+    fleet.set_phase(number, CANCELLED)
+    fleet.tick()
+    assert fleet.cursors.rebalance.course is None
+
+
+class _Counted(Balance):
+    """A balance that counts how often it is looked at a disk."""
+
+    looks = 0
+
+    def over(self, disk: Disk) -> bool:
+        self.looks += 1
+        return super().over(disk)
+
+
+def many_disks() -> _Counted:
+    """Return 600 disks of which one is too full, and no other lies outside."""
+    disks, spots = [], {}
+    for number in range(1, 51):
+        name, server_id = f"cs{number}", ServerId(number)
+        spots[server_id] = Spot(f"r{number % 10}", f"m{number}")
+        for disk in range(12):
+            used = 800_000 if number == 1 and not disk else 500_000 + disk
+            where = (f"r{number % 10}", f"m{number}")
+            disks.append(Disk(server_id, DiskId(disk + 1), name, *where, 1_000_000, used))
+    return _Counted(disks, spots, 0.05)
+
+
+def test_in_what_words_a_trouble_is_told_ends_no_course() -> None:
+    balance = many_disks()
+    disk = next(iter(balance.disks.values()))
+    disk.trouble = "is suspect (no heartbeat for 4 s)"
+    course = Course(balance)
+    for silent in range(5, 30):
+        disk.trouble = f"is suspect (no heartbeat for {silent} s)"
+        assert not course.astray(balance, float(silent))
+    disk.trouble = ""
+    assert not course.astray(balance, 30.0)
+    assert course.astray(balance, 30.0 + ASTRAY_S)
+
+
+def test_a_look_for_the_full_disks_does_not_look_at_all_others() -> None:
+    balance = many_disks()
+    assert [one.used for one in balance.sources()] == [800_000]
+    assert balance.looks < 10
+    assert not balance.sources({(ServerId(1), DiskId(1))})
