@@ -210,8 +210,11 @@ class Observed:
             return LIVE
         return SUSPECT if age_s < self.dead_s else DEAD
 
-    def reason(self, server_id: ServerId, now_s: float) -> str:
-        """Return why a server is not used as others are, and what follows; else empty."""
+    def reason(self, server_id: ServerId, now_s: float, paused: bool = False) -> str:
+        """Return why a server is not used as others are, and what follows; else empty.
+
+        Args: `paused`: it is in maintenance.
+        """
         state, age_s = self.state(server_id, now_s), self.age_s(server_id, now_s)
         if state == LIVE:
             left_s = self.unreached.left_s(server_id, now_s)
@@ -225,7 +228,8 @@ class Observed:
         elif self.servers[server_id].without_disks:
             silent = f"it ended when its last disk failed, {silent}"
         if state == DEAD:
-            return f"{silent}, over {self.dead_s:.0f} s: its copies are made anew elsewhere"
+            then = " once its maintenance ends" if paused else ""
+            return f"{silent}, over {self.dead_s:.0f} s: its copies are made anew elsewhere{then}"
         return f"{silent}: it gets no new chunks; after {self.dead_s:.0f} s it counts as dead"
 
     def led(self, chunk_id: ChunkId, primary: tuple[ServerId, StartId]) -> LedTail | None:

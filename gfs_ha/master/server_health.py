@@ -139,13 +139,14 @@ def _away(server: ServerRow, under_count: int) -> Finding:
         said = f"ended when its last disk failed; it is {state} ({since})"
         advice = f"give {server.name} disks that work, or mend these, and start it"
     severity = ERROR
-    if state == "dead" and not under_count:
+    if server.maintenance_left_ms:
+        # Its copies count until then, so that none seem to be missed says nothing.
+        severity = WARNING
+        advice = f"it is in maintenance: {advice} before that ends"
+    elif state == "dead" and not under_count:
         # Its copies were made anew elsewhere: nothing rests on its return.
         severity = WARNING
         advice += "; every chunk has its copies on other servers"
-    if server.maintenance_left_ms:
-        severity = WARNING
-        advice = f"it is in maintenance: {advice} before that ends"
     return Finding(
         _AWAY[state],
         severity,

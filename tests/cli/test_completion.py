@@ -22,6 +22,7 @@ from gfsctl_program import GFSCTL, Gfsctl
 from gfs_ha.cli.complete.run import run
 from gfs_ha.cli.complete.shells import INSTRUCTION, LINE, SCRIPTS, Candidate, answer, typed
 from gfs_ha.cli.complete.sources import below, local_names
+from gfs_ha.protocol.findings import FINDING_CODES
 
 SHELL_S = 120.0
 
@@ -127,6 +128,10 @@ def test_commands_and_options_come_without_a_cluster(gfsctl: Gfsctl) -> None:
     assert ask(gfsctl, "gfsctl du --so", **nowhere) == ["space", "--sort"]
     assert ask(gfsctl, "gfsctl du --sort ", **nowhere) == ["space", "files", "raw", "size"]
     assert ask(gfsctl, "gfsctl ls /", **nowhere) == ["space"], "silent when nobody answers"
+    for line in ("mute ", "unmute ", "detail ", "detail DISK_WORN "):
+        offered = ask(gfsctl, f"gfsctl admin health {line}", **nowhere)
+        assert offered[1:] == sorted(FINDING_CODES), "nothing that it would refuse"
+    assert "NotFound" in ask(gfsctl, "gfsctl explain Not", **nowhere)
     assert ask(gfsctl, "gfsctl nonsense x", **nowhere) in ([], ["space"])
     (fish,) = ask(gfsctl, "gfsctl tou", shell="fish", **nowhere)[1:]
     assert fish.startswith("touch\t")

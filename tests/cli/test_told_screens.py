@@ -319,6 +319,11 @@ def test_a_rule_from_which_several_findings_follow_is_told_once() -> None:
     assert len(found.coming) == 1
 
 
+def test_of_a_dead_server_in_maintenance_nothing_is_said_to_be_made_anew_yet() -> None:
+    found = explain_server(replace(SERVER, state="dead", maintenance_left_ms=60_000), (), ())
+    assert found.verdict == "dead: its copies are made anew elsewhere once its maintenance ends"
+
+
 ALL_TAKEN = "no server can take a copy: all 5 servers have a place of it"
 SIX = replace(chunk(5, 5, replicas(*["live"] * 5)), goal=6)
 STUCK = replace(

@@ -39,6 +39,10 @@ def look_up(kind: str, options: Options, text: str) -> Sequence[Candidate]:
         return [Candidate(name, str(path)) for name, path in known.items() if name.startswith(text)]
     if kind == words.CODE:
         return [Candidate(code) for code in _codes() if code.startswith(text)]
+    if kind == words.FINDING:
+        from gfs_ha.protocol.findings import FINDING_CODES
+
+        return [Candidate(code) for code in sorted(FINDING_CODES) if code.startswith(text)]
     if kind == words.RULE:
         from gfs_ha.master.rules import RULE_TEXTS
 

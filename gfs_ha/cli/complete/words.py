@@ -15,8 +15,9 @@ LOCAL, REMOTE, CHUNK, SERVER, MASTER, MEMBER, JOB, RACK, CONTEXT, CODE, RULE, DI
     *("local", "remote", "chunk", "server", "master", "member", "job", "rack", "context"),
     *("code", "rule", "disk"),
 )
+FINDING = "finding"  # A code of `admin health`.
 RELATIVE = "relative"  # A local name, but none that is absolute: those are remote.
-HERE = (LOCAL, RELATIVE, CONTEXT, CODE, RULE)  # Nobody is asked for these.
+HERE = (LOCAL, RELATIVE, CONTEXT, CODE, FINDING, RULE)  # Nobody is asked for these.
 _BY_METAVAR = {
     "FILE": (LOCAL,),
     "DIR": (REMOTE,),
@@ -42,6 +43,8 @@ _BY_COMMAND = {
     ("ok-to-stop", "*"): (SERVER,),
     ("local", "name"): (MEMBER,),
     ("local", "old"): (MASTER,),
+    ("health", "code"): (FINDING,),
+    ("health", "codes"): (FINDING,),
     ("sync", "*"): (LOCAL, REMOTE),
     ("checksum", "paths"): (RELATIVE, REMOTE),
     ("checksum", "--base"): (RELATIVE, REMOTE),

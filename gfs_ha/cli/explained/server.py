@@ -50,6 +50,7 @@ def explain_server(
     if row.job:
         own.append(Step(f"gfsctl explain {row.job}", "the job that empties it"))
     state = _STATES.get(row.state, row.state)
+    state += " once its maintenance ends" if row.state == "dead" and row.maintenance_left_ms else ""
     reasons = [row.reason] if row.reason else []
     return _explained("chunkserver", row.name, state, (facts, reasons), (findings, events), own)
 

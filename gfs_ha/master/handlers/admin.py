@@ -150,7 +150,7 @@ def server_row(
             disk_row(disk, modes.get((server_id, disk.disk_id)))
             for disk in (facts.disks if facts else ())
         ),
-        reason=reign.observed.reason(server_id, now_s),
+        reason=reign.observed.reason(server_id, now_s, bool(standing.maintenance_left_ms)),
         mode=standing.mode,
         job=standing.job,
         job_share=standing.job_share,

@@ -144,9 +144,9 @@ def _row(desk: Desk, view: View, one: _Found, modes: Modes) -> LiveServer:
     else:
         age_ms = int(reign.observed.age_s(server_id, now_s) * 1000) if facts.beat else -1
         rates = reign.observed.loads.rates(server_id, now_s)
-        reason = reign.observed.reason(server_id, now_s)
         now_ms = cluster_ms(view.counters(), now_s - reign.elected_s)
         maintenance = mode.in_maintenance(now_ms)
+        reason = reign.observed.reason(server_id, now_s, maintenance)
     return LiveServer(
         server_id=server_id,
         name=server.name,

@@ -56,6 +56,7 @@ _SERVER_TEXTS = {
     SUSPECT: "suspect: no heartbeat, gets nothing new",
     DEAD: "dead: its copies are made anew elsewhere",
 }
+_RESTS = "dead: its copies are made anew elsewhere once its maintenance ends"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,7 @@ def _unsure(view: View, seen: Seen, noted: Mapping[str, Noted]) -> bool:
 
 
 def _servers(view: View, seen: Seen, noted: Mapping[str, Noted]) -> Iterator[Watched]:
+    now_ms = seen.cluster_ms(view.counters())
     for server_id, server in view.servers():
         state = seen.repair.states.get(server_id, "")
         text = _ENDED if _ended(seen, server_id, server) else ""
@@ -122,6 +124,8 @@ def _servers(view: View, seen: Seen, noted: Mapping[str, Noted]) -> Iterator[Wat
             state = DEAD  # Its silence would tell so only after repair of it is over.
         elif state == SUSPECT and _state(noted, server_key(server.name)) == DEAD:
             state = DEAD  # Who has not been heard since is no less dead than before.
+        if state == DEAD and not text and view.server_mode(server_id).in_maintenance(now_ms):
+            text = _RESTS
         if state in _SERVER_TEXTS:
             severity = ERROR if state == DEAD else WARNING
             told = (server.name, text or _SERVER_TEXTS[state], severity)

@@ -20,6 +20,7 @@ from gfs_ha.master.state.events import all_noted, events_after
 from gfs_ha.master.state.invariants import check_all
 from gfs_ha.master.state.job_commands import SetJobPhase, StartJob
 from gfs_ha.master.state.mutes import all_mutes
+from gfs_ha.master.state.server_mode_commands import SetMaintenance
 from gfs_ha.protocol.jobs import DRAIN, PAUSED, RUNNING, JobOptions
 from gfs_ha.protocol.reports import Finding, HealthReport
 
@@ -199,6 +200,15 @@ def test_repair_is_told_when_it_begins_and_when_it_is_over_with_what_it_made() -
         "repair begins: 2 chunks lack copies, 0.0 MiB to copy",
         "repair over: 2 copies made, 0.0 MiB, after 0 s",
     ]
+
+
+def test_a_server_that_dies_in_its_maintenance_is_told_to_be_waited_for() -> None:
+    watch = Watch(House(server_count=4))
+    watch.house.tables.do(SetMaintenance(ServerId(1), 3_600_000))
+    watch.house.dead.add(1)
+    watch.tick()
+    told = "cs1 dead: its copies are made anew elsewhere once its maintenance ends"
+    assert watch.texts() == ["cs1 in maintenance for 60 min", told]
 
 
 def test_a_repair_says_when_it_begins_what_no_server_can_take() -> None:

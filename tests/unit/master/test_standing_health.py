@@ -39,6 +39,9 @@ def test_a_dead_server_in_maintenance_does_not_make_a_cluster_unhealthy() -> Non
     report = examine(changed(WELL, servers=(dead, *WELL.servers[1:], replace(SERVER, name="x"))))
     assert report.healthy
     assert {"SERVER_DEAD", "SERVER_MAINTENANCE"} <= {one.code for one in report.items}
+    (told,) = (one.advice for one in report.items if one.code == "SERVER_DEAD")
+    what = f"start {dead.name} or mend its network before that ends"
+    assert told == f"it is in maintenance: {what}"  # Nothing was made anew: they count until then.
 
 
 def test_a_blocked_job_names_why_and_the_ways_out() -> None:
