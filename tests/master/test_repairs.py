@@ -222,6 +222,19 @@ def test_a_copy_that_fails_is_told_with_its_reason_and_health_goes_on_saying_so(
     assert not client.ask(GetHealth()).healthy
     spare.copies = True
     wait_until(lambda: row_of(client, chunk).copies == 3, "another try")
+    wait_until(lambda: not client.ask(GetRepair()).failures, "all is whole again")
+
+
+def test_no_failure_is_told_of_a_chunk_that_is_deleted(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    [chunk], chain, _ = filled(client, servers)
+    for server in servers:
+        server.copies = False
+    chain[0].replicas[chunk.chunk_id].state = "quarantined"
+    wait_until(lambda: client.ask(GetRepair()).failures, "the failure")
+    client.ask(Remove("/file0"))
+    wait_until(lambda: not client.ask(GetRepair()).failures, "nothing more to repair")
 
 
 def test_a_restart_of_all_masters_and_servers_copies_nothing(

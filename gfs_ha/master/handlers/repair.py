@@ -20,7 +20,7 @@ from gfs_ha.master.proposals import MARGIN_S
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.state.commands import SetRepairBudget
 from gfs_ha.master.state.copies import USUAL_BUDGET, budget_report
-from gfs_ha.master.state.records import Chunk
+from gfs_ha.master.state.records import DEAD, Chunk
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.repair import (
     BackedOffRow,
@@ -71,10 +71,7 @@ def repair_report(desk: Desk, view: View, limit: int) -> RepairReport:
         lost_count=found.without_copy,
         copying=tuple(copying[:limit]),
         waiting=tuple(_waiting(view, reign, limit)),
-        failures=tuple(
-            RepairFailure(chunk_id, names.of(server_id), reason)
-            for (chunk_id, server_id), reason in list(repairs.failures.items())[-limit:]
-        ),
+        failures=tuple(_failures(view, reign, names))[-limit:],
         deleting_count=sum(len(chunk.deleting) for _, chunk in busy),
         made_count=repairs.done_copies,
         bytes_per_s=repairs.bytes_per_s(now_s),
@@ -90,6 +87,16 @@ def repair_report(desk: Desk, view: View, limit: int) -> RepairReport:
         ways=ways_out(reign.queue),
         reasons=_reasons(view, reign),
     )
+
+
+def _failures(view: View, reign: Reign, names: _Names) -> Iterator[RepairFailure]:
+    """Return the newest failures of copies that are still wanted, of each chunk and server."""
+    for (chunk_id, server_id), reason in list(reign.repairs.failures.items()):
+        chunk = view.chunk(chunk_id)
+        if chunk is None or chunk.state == DEAD:
+            continue
+        if chunk.copying or len(chunk.holders) < chunk.goal:
+            yield RepairFailure(chunk_id, names.of(server_id), reason)
 
 
 def _allowed(reign: Reign) -> int:
