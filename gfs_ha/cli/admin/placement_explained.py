@@ -192,7 +192,7 @@ def _placed(rows: Sequence[PlacedRow]) -> Table | None:
     table.add_column(no_wrap=True)
     for row in rows:
         ails = "; it " in row.why
-        used, score = f"{share_text(row.used_share)} used", f"score {row.score:.2f}"
+        used, score = f"emptiest disk {share_text(row.used_share)}", f"score {row.score:.2f}"
         cells = (Text(row.why, "yellow" if ails else ""), used, score)
         table.add_row(printable(row.name), printable(row.rack), *cells)
     return table
