@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from gfs_ha.net.sealed_stream import HELLO_BYTES
@@ -60,12 +60,21 @@ class Middle:
         self._before: list[bytes] = []
         self.hurt: list[Operation] = []  # Of which something was to be changed.
         self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
         self._start(self._accept)
 
     def arm(self, way: str, change: Change) -> None:
         """Have the next request that brings bytes, or its answer, changed."""
         self.hurt = []
         self._armed = (way, change)
+
+    def hang_up(self) -> None:
+        """End all connections, so that nothing of what was made up is left on one."""
+        with self._lock:
+            for one in self._open:
+                with suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._ended.set()
@@ -89,8 +98,11 @@ class Middle:
         came = {DOWN: bytearray(), UP: bytearray()}
         under_way: list[Operation] = []
         with ExitStack() as both:
-            both.enter_context(above)
-            both.enter_context(below)
+            for one in (above, below):
+                both.enter_context(one)
+            with self._lock:
+                self._open |= {above, below}
+            both.callback(self._forget, above, below)
             while not self._ended.is_set():
                 for source in select.select([above, below], [], [], 0.1)[0]:
                     way, sink = (DOWN, below) if source is above else (UP, above)
@@ -101,6 +113,10 @@ class Middle:
                             return
                     except OSError:
                         return
+
+    def _forget(self, *sockets: socket.socket) -> None:
+        with self._lock:
+            self._open.difference_update(sockets)
 
     def _forward(
         self, way: str, came: bytearray, sink: socket.socket, under_way: list[Operation]

@@ -246,6 +246,13 @@ class Appending:
         assert len(whole) == end and proof.crc == crc32c(whole)
 
 
+@pytest.fixture(autouse=True)
+def fresh_wires(street: Street) -> None:
+    """An answer that comes twice is in the way of the next operation on its stream."""
+    for one in street.middles:
+        one.hang_up()
+
+
 def attack(street: Street, where: int, how: str) -> Middle:
     middle = street.middles[where]
     middle.arm(*ATTACKS[how])
@@ -284,17 +291,16 @@ def bytes_of(one: Guarded, chunk_id: ChunkId, end: int) -> bytes:
 # What a put writes --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("where", [1])
 @pytest.mark.parametrize("how", ATTACKS)
 def test_no_byte_of_a_push_is_wrong_or_acknowledged_in_vain_by_who_sits_in_a_chain(
-    street: Street, how: str, where: int
+    street: Street, how: str
 ) -> None:
     chunk_id = make_chunk_id(1, next(numbers))
     leader = Leader(street.guarded, Level.ENCRYPT)
     target = replace(leader.target(chunk_id), chain=tuple(street.hops(leader, chunk_id)))
     data = noise(3 * RECORD_BYTES, 5)
     assert push_sealed(street.room, target, data[:RECORD_BYTES]).complete
-    middle = attack(street, where, how)
+    middle = attack(street, 1, how)
     result = push_sealed(street.room, target, data[RECORD_BYTES:], RECORD_BYTES)
     (hurt,) = middle.hurt
     assert hurt.changed, "nothing was changed"
