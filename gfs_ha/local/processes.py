@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gfs_ha.errors import DeadlineExceeded, GfsError, error_from_wire
+from gfs_ha.errors import DeadlineExceeded, GfsError, WrongDirectory, error_from_wire
 from gfs_ha.runtime import Runtime, boot_id
 
 READY = "ready "  # How the line on standard output begins that says a process serves.
+_REMOVED = "it was removed"  # What masters say of a server that they know no more.
 _POLL_S = 0.02
 _TAIL_BYTES = 4096
 _GONE_STATES = "ZXx"
@@ -204,6 +205,8 @@ def start_error(name: str, files: ProcessFiles) -> GfsError:
     # A daemon ends with `Code: message`; its exit status is kept that way.
     code, colon, message = last.partition(": ")
     if colon and code.isidentifier() and code[0].isupper():
+        if code == WrongDirectory.__name__ and _REMOVED in message:
+            message += f"; to have this local cluster forget it: rm -r {files.log.parent}"
         return error_from_wire(code, f"{name} did not start: {message} (log: {files.log})", {})
     return GfsError(f"{name} did not start: {last} (log: {files.log})")
 

@@ -37,7 +37,7 @@ _PER_PLAN = 24  # Moves that one plan begins: some 8 ms.
 MOVES_DEFAULT = 64  # Under way at once, all servers together.
 PAID_AHEAD_S = 0.5  # What a rate allows for so long begins at once: a plan comes twice within it.
 LACKING_S = 30.0  # So long nothing begins after a chunk that lacked a copy was given one.
-UNSURE = "servers that came a moment ago are not relied on yet"
+UNSURE = "servers came or fell silent a moment ago: which of them stay is not known yet"
 UNFREED = "copies that were moved still have to be deleted where they were"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gfs_ha.errors import DeadlineExceeded, GfsError, PortTaken
+from gfs_ha.errors import DeadlineExceeded, GfsError, PortTaken, WrongDirectory
 from gfs_ha.local import processes
 from gfs_ha.local.processes import Process, ProcessFiles
 from gfs_ha.runtime import ThreadedRuntime, boot_id
@@ -97,6 +98,17 @@ def test_a_process_without_pid_file_is_found_by_its_argument(
 def test_what_a_process_ended_with_is_what_its_starter_says(starter: Starter) -> None:
     process = starter.start("import sys; sys.exit('PortTaken: port 7 is taken')")
     with pytest.raises(PortTaken, match=r"x did not start: port 7 is taken \(log: .*x\.log\)"):
+        starter.wait_ready(process)
+
+
+def test_of_a_server_that_was_removed_it_says_how_the_cluster_forgets_it(starter: Starter) -> None:
+    said = "cs8 says it is server 8, which is unknown here: it was removed, or so"
+    process = starter.start(f"import sys; sys.exit('WrongDirectory: {said}')")
+    forget = f"; to have this local cluster forget it: rm -r {starter.files.log.parent} "
+    with pytest.raises(WrongDirectory, match=re.escape(said + forget)):
+        starter.wait_ready(process)
+    process = starter.start("import sys; sys.exit('WrongDirectory: it is of another cluster')")
+    with pytest.raises(WrongDirectory, match=r"another cluster \(log"):
         starter.wait_ready(process)
 
 

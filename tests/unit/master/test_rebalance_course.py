@@ -223,6 +223,15 @@ def test_how_much_there_is_to_move_does_not_change_on_the_way() -> None:
         assert job.moves + left_moves == plan.move_count
 
 
+def test_while_a_server_is_silent_a_new_leader_says_that_it_waits_to_know_who_stays() -> None:
+    fleet = uneven()
+    number = fleet.begin(moves_max=4)
+    fleet.tick()
+    fleet.cursors, fleet.suspect = Cursors(), {2}
+    fleet.tick()
+    assert "fell silent a moment ago" in fleet.cursors.jobs.of(number).waits
+
+
 def test_a_new_leader_says_what_is_left_once_it_has_looked_and_nothing_before() -> None:
     fleet = uneven()
     fleet.deaf = {1, 3, 5}
