@@ -48,6 +48,7 @@ from gfs_ha.master.planners.surplus import plan_surplus
 from gfs_ha.master.planners.tally import plan_tally
 from gfs_ha.master.primaries_heard import tails_seen
 from gfs_ha.master.raft.contract import Outcome
+from gfs_ha.master.raft.journal import stored_applied
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.repairing import carry_out, repair_seen
 from gfs_ha.master.roles import RoleKeeper, log_outcome
@@ -115,6 +116,7 @@ class Housekeeper:
         self._cursors = Cursors()
         self._planned_for: Reign | None = None
         self._pending: dict[str, int] = {}
+        self._committed: dict[str, int] = {}  # The newest command of each duty, by log index.
         self._lock = desk.runtime.lock()
         self._stopping = False
         self.turned_s = desk.now_s()  # When a tick last ended, with whatever result.
@@ -237,8 +239,11 @@ class Housekeeper:
                 command = LeaderElected(self._desk.name, self._desk.incarnation)
                 self._propose(_ANNOUNCE, Plan(proposals=[command]))
             plans = []
+            shown = stored_applied(reader)
             for name, planner in PLANNERS.items():
-                if self._pending.get(name):
+                # What was committed a moment ago, and is not in these tables yet, would be planned
+                # a second time.
+                if self._pending.get(name) or self._committed.get(name, 0) > shown:
                     continue
                 wanted = partial(planner, view, seen, self.limits, self._cursors)
                 plan = reign.guard.run(name, wanted, seen.now_s)
@@ -271,6 +276,7 @@ class Housekeeper:
 
     def _proposed(self, name: str, command: str, outcome: Outcome) -> None:
         with self._lock:
+            self._committed[name] = max(outcome.index, self._committed.get(name, 0))
             self._pending[name] -= 1
         log_outcome(command, outcome)
 

@@ -7,11 +7,15 @@ from trio import Client, Trio, wait_until
 
 from gfs_ha.master import housekeeping
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
+from gfs_ha.master.state.commands import SetRepairBudget
 from gfs_ha.master.state.draft import STEPS, Draft
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.metadata import FileStatus, Mkdir, SetAttributes
 from gfs_ha.protocol.reports import GetHealth, HealthReport
+from gfs_ha.runtime import ThreadedRuntime
+
+RUNTIME = ThreadedRuntime()
 
 
 def test_duties_after_one_that_fails_are_done_and_health_names_it(
@@ -61,3 +65,29 @@ def test_a_command_that_fails_is_answered_counted_and_named_by_health(
     assert isinstance(client.ask(SetAttributes("/", mode=0o700)), FileStatus)
     [message] = wait_until(told, "health to name the command")
     assert "Mkdir" in message and "IndexError" in message
+
+
+def test_a_duty_plans_with_tables_that_know_of_all_that_it_proposed(
+    trio: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "TICK_S", 0.01)
+    first, *_, last = housekeeping.PLANNERS
+    begins = housekeeping.PLANNERS[first]
+    proposed: list[tuple[float, int]] = []  # In which reign, and what.
+    known: list[tuple[int, int]] = []
+
+    def dawdles(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
+        RUNTIME.sleep(0.05)  # What was proposed is committed meanwhile.
+        return begins(view, seen, limits, cursors)
+
+    def counts(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
+        budget = view.repair_budget()
+        if proposed and proposed[-1][0] == seen.elected_s:
+            known.append((budget.copies if budget is not None else 0, proposed[-1][1]))
+        proposed.append((seen.elected_s, 10 + len(proposed) % 50))
+        return Plan(proposals=[SetRepairBudget(copies=proposed[-1][1])])
+
+    monkeypatch.setitem(housekeeping.PLANNERS, last, counts)
+    monkeypatch.setitem(housekeeping.PLANNERS, first, dawdles)
+    wait_until(lambda: len(known) > 8, "the duty to be done some times")
+    assert [one for one in known if one[0] != one[1]] == []
