@@ -203,3 +203,20 @@ def test_a_frame_into_a_pipe_is_as_wide_as_columns_says(
     once = gfsctl.ok("admin", "top", "--once")
     assert any("cs4" in line for line in once.lines)
     assert columns - 20 < max(map(len, once.lines)) <= columns
+
+
+def test_who_does_how_much_is_live_at_a_terminal_and_told_once_on_demand(
+    gfsctl: Gfsctl, home: str, terminal: Terminal
+) -> None:
+    gfsctl.library.write_bytes(f"{home}/f", b"x" * 3000)
+    terminal.run("admin top --by op; GFS=$?; echo; echo left $GFS")
+    terminal.wait_for("Operation")
+    time.sleep(0.5)
+    assert "left" not in terminal.screen(), "it goes on"
+    terminal.type("q")
+    terminal.wait_for("left 0")
+
+
+def test_one_table_of_who_does_how_much_is_told_with_once(terminal: Terminal) -> None:
+    terminal.run("admin top --by op --once")
+    terminal.wait_for("Operation", "status 0")

@@ -13,7 +13,7 @@ from gfs_ha.cli import output
 from gfs_ha.cli.options import NAME, NumberRange, Options
 from gfs_ha.cli.render import names
 from gfs_ha.cli.session import Session
-from gfs_ha.cli.verb import Verb
+from gfs_ha.cli.verb import WATCH_S, Verb
 from gfs_ha.errors import UsageError
 from gfs_ha.protocol.live import SERVERS_PAGE_MAX, SORTS, GetLive, LiveReport
 from gfs_ha.protocol.usage import KINDS, ROWS_MAX
@@ -82,13 +82,17 @@ def top(
     since when, and goes on by itself. The history is this program's own.
 
     With --by it is a table instead: bytes, operations and times by client, by operation, or by
-    the first two directories of what is asked for.
+    the first two directories of what is asked for; live at a terminal, once with --once or in a
+    pipe.
     """
     with Session(options) as session:
         if by is not None:
             from gfs_ha.cli.admin.usage import Wanted, show_usage
 
-            show_usage(session, Wanted(by, window, sort, limit), watch)
+            table = not options.machine_readable and options.output != NAME
+            if watch is None and table and _can_be_live():
+                watch = WATCH_S
+            show_usage(session, Wanted(by, window, sort, limit), None if once else watch)
             return
         sort, limit = _checked(sort, window, limit)
         if options.machine_readable or options.output == NAME:
@@ -165,6 +169,14 @@ def _show_live(session: Session, look: Look) -> None:
     view = session.operations.live
     with Screen(_palette(session.options)) as screen:
         LiveApp(view, screen, look, ThreadedRuntime()).run()
+
+
+def _can_be_live() -> bool:
+    if not output.stdout_is_terminal():
+        return False
+    from gfs_ha.cli.live.screen import can_draw
+
+    return can_draw()
 
 
 def _palette(options: Options) -> Palette:
