@@ -24,7 +24,7 @@ from gfs_ha.limits import MIB
 from gfs_ha.protocol.data import ChunkKind, Durability
 
 STREAMS = 4
-STOP_S = 0.4
+STOP_S = 1.0  # Waited for twice it would be a second longer: no load is that late.
 ON_A, ON_B = ChunkId(1), ChunkId(2)
 DATA = b"whatever lies on it"
 
