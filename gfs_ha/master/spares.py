@@ -23,7 +23,7 @@ from gfs_ha.master.orders import CREATE
 from gfs_ha.master.placement import Placement
 from gfs_ha.master.proposals import reply_of
 from gfs_ha.master.raft.contract import Outcome
-from gfs_ha.master.roster import roster
+from gfs_ha.master.roster import Roster, roster
 from gfs_ha.master.state.records import Inode, Settings
 from gfs_ha.master.state.tail_commands import AbandonTails, PlaceTail
 from gfs_ha.master.state.tail_reads import tail_of
@@ -127,7 +127,7 @@ class Spares:
                 else:
                     late = now_s - spare.since_s > UNUSED_S
                 handed_on = any(known.trouble(one) for one, _ in spare.starts)
-                handed_on = handed_on or self._on_failing_disk(spare)
+                handed_on = handed_on or self._on_failing_disk(spare) or _leaves(known, spare)
                 if late or handed_on or _wanted_of(view, spare.inode_id) != spare.wanted:
                     self._give_up(spare)
 
@@ -223,6 +223,12 @@ class Spares:
             del self._spares[spare.inode_id]
         if spare.creation is not None:
             self._by_chunk.pop(spare.creation.chunk.chunk_id, None)
+
+
+def _leaves(known: Roster, spare: _Spare) -> bool:
+    """Return whether a disk of its replicas is to be emptied: nobody else hands a spare on."""
+    placed = spare.creation.chunk.replicas if spare.creation is not None else ()
+    return any(not known.serves(one.server_id, one.disk_id) for one in placed)
 
 
 def _wanted(inode: Inode, settings: Settings) -> tuple[int, int, str]:

@@ -10,6 +10,8 @@ from trio import Client, Trio, wait_until
 
 from gfs_ha.ids import ChunkId
 from gfs_ha.protocol.append import AppendGrant, AppendResult
+from gfs_ha.protocol.disks import DrainDisk
+from gfs_ha.protocol.jobs import JobStarted
 from gfs_ha.protocol.metadata import Remove, Removed
 from gfs_ha.protocol.reports import GetChunks
 
@@ -82,6 +84,17 @@ def test_a_spare_on_a_disk_that_fails_is_given_up_and_another_placed(
     second = grant(client, refused=first.tail.chunk_id)
     assert second.tail.chunk_id != ready
     assert failing not in members(servers, second)
+
+
+def test_a_spare_on_a_disk_that_is_drained_does_not_hold_the_drain_up(
+    client: Client, servers: list[ScriptedServer]
+) -> None:
+    first = grown(client, servers, MORE_THAN_HALF)
+    ready = spare(servers, first)
+    leaving = next(server for server in servers if ready in server.replicas)
+    assert isinstance(client.ask(DrainDisk(leaving.name, leaving.disk_id)), JobStarted)
+    # It is nobody's: nobody else would find out while the file has its tail, for minutes.
+    wait_until(lambda: ready not in chunk_ids(client), "the end of what is not used")
 
 
 def test_a_spare_ends_with_its_file_and_with_its_leader(
