@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -53,6 +54,11 @@ class Site:
         }
         (self._directory / "group_vars/all.json").write_text(json.dumps(own), encoding="utf-8")
 
+    @property
+    def authority(self) -> Path:
+        """Return where the authority of the cluster is."""
+        return self._directory / "ca"
+
     def regroup(self, groups: Mapping[str, Sequence[Host]]) -> None:
         """Have other hosts in the groups from now on."""
         text = inventory(self._lab, dict(groups))
@@ -93,6 +99,27 @@ def built_wheelhouse(place: Path) -> Path:
     command = [sys.executable, build, "wheelhouse", "--out", str(place)]
     subprocess.run(command, check=True, timeout=_BUILD_S)
     return place / "wheelhouse"
+
+
+def next_wheelhouse(house: Path, place: Path) -> Path:
+    """Return the same as a wheelhouse, but with a wheel of the next version."""
+    source, made = place / "source", place / "next"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(source)], check=True, timeout=_BUILD_S)
+    for name, quote in (("gfs_ha/version.py", '"'), ("setup.cfg", "")):
+        file = source / name
+        lines = file.read_text(encoding="utf-8").splitlines()
+        number = next(at for at, line in enumerate(lines) if line.lower().startswith("version = "))
+        lines[number] = f"{lines[number][:10]}{quote}9.9.9{quote}"
+        file.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    who = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    git = ["git", "-C", str(source), *who]
+    subprocess.run([*git, "commit", "-qam", "Next"], check=True, timeout=_BUILD_S)
+    shutil.copytree(house, made)
+    for wheel in made.glob("gfs_ha-*.whl"):
+        wheel.unlink()
+    build = [sys.executable, str(source / "deploy" / "packaging" / "build.py"), "wheel"]
+    subprocess.run([*build, "--out", str(made)], check=True, timeout=_BUILD_S)
+    return made
 
 
 def _recap(text: str) -> dict[str, dict[str, int]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 from lab import Host, Lab
 from lab_image import missing
-from playbooks import Site, built_wheelhouse
+from playbooks import Site, built_wheelhouse, next_wheelhouse
 from story_load import Load
 
 ADMIN = ("gfsctl", "--config", "/etc/gfs-ha/admin.toml", "--timeout", "10")
@@ -117,6 +119,11 @@ class Story:
             host.wait()
         self.well()
 
+    def releases(self) -> set[str]:
+        """Return the releases that the hosts run."""
+        hosts = [*self.masters, *self.servers, self.client]
+        return {host.run("readlink", "/opt/gfs-ha/current").strip() for host in hosts}
+
     def _groups(self) -> dict[str, list[Host]]:
         groups = {"masters": self.masters, "chunkservers": self.servers}
         return {**groups, "clients": [self.client]}
@@ -138,7 +145,7 @@ def story(wheels: Path) -> Iterator[Story]:
 
 
 def test_clients_notice_nothing_of_a_life_of_changes_and_every_byte_is_there(
-    story: Story,
+    story: Story, wheels: Path, tmp_path: Path
 ) -> None:
     with story.step("site.yml: three masters, three chunkservers, a client"):
         assert story.site.play("site.yml").changed > 0
@@ -150,6 +157,8 @@ def test_clients_notice_nothing_of_a_life_of_changes_and_every_byte_is_there(
     grow(story)
     shrink(story)
     replace_a_master(story)
+    rotate(story)
+    change_release(story, wheels, tmp_path)
     with story.step("a master host without power, and back"):
         story.cut(story.masters[0])
     with story.step("a rack without power, and back"):
@@ -198,3 +207,32 @@ def replace_a_master(story: Story) -> None:
         story.site.play("replace_master.yml", *told)
     again = story.site.play("replace_master.yml", *told)
     assert again.changed == 0, again.text[-4000:]
+
+
+def rotate(story: Story) -> None:
+    ca = str(story.site.authority)
+    gfsctl = [str(Path(sys.executable).with_name("gfsctl")), "-o", "json", "admin", "tls"]
+    master, server = ("master", "admin", "client"), ("chunkserver", "client")
+    gone = [("h1", role) for role in master] + [("h4", role) for role in server]
+    for name, role in gone:
+        revoke = [*gfsctl, "revoke", "-y", name, "--role", role, "--ca", ca]
+        subprocess.run(revoke, check=True, timeout=60)
+    shown = subprocess.run([*gfsctl, "status", ca], capture_output=True, timeout=60)
+    (old,) = [one["id"] for one in json.loads(shown.stdout)["authorities"]]
+    with story.step("tls_rotate.yml: a new authority, new certificates for all"):
+        story.site.play("tls_rotate.yml", "-e", f"old_authority={old}")
+    again = story.site.play("tls_rotate.yml", "-e", f"old_authority={old}")
+    assert again.changed == 0, again.text[-4000:]
+
+
+def change_release(story: Story, wheels: Path, place: Path) -> None:
+    before = story.releases()
+    assert len(before) == 1
+    newer = next_wheelhouse(wheels, place)
+    with story.step("rolling_upgrade.yml: to the next build"):
+        story.site.play("rolling_upgrade.yml", "-e", f"gfs_wheelhouse={newer}")
+    after = story.releases()
+    assert len(after) == 1 and after != before
+    with story.step("rolling_upgrade.yml: and back"):
+        story.site.play("rolling_upgrade.yml")
+    assert story.releases() == before
