@@ -92,7 +92,8 @@ class ScriptedServer:
         self.ailing = ""  # What its disk refuses just now.
         self.copies = False  # Makes copies when it is ordered to; else its disk is full.
         self.epoch = Epoch(0, 0)
-        self.beats = 0
+        self.beats = 0  # Begun.
+        self.heard = 0  # Answered by whoever led.
         self.registrations = 0
         self.refusals = 0
         self.damage: tuple[DamageFound, ...] = ()  # Told with every heartbeat.
@@ -177,6 +178,7 @@ class ScriptedServer:
                 continue
             assert reply.epoch >= self.epoch, "an older leader was heard after a newer one"
             self.epoch = reply.epoch
+            self.heard += 1
             self.lease_ms = reply.lease_ms
             if reply.scrub is not None:
                 self.scrubs_told.append(reply.scrub)

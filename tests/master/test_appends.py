@@ -5,7 +5,7 @@ from __future__ import annotations
 from asker import Asker, followers
 from growing import append, deaf, grant, grown, made, members
 from peers import ScriptedServer
-from trio import CALL_S, Client, Trio, wait_until
+from trio import Client, Trio, answer, wait_until
 
 from gfs_ha.ids import ChunkId, SessionId
 from gfs_ha.protocol.append import (
@@ -217,7 +217,7 @@ def test_who_has_no_session_or_no_file_is_told(
     made(client)
 
     def error(asked: Asked) -> str:
-        reply = trio.link().call((asked,), CALL_S)[0]
+        reply = answer(trio.link(), asked)
         assert isinstance(reply, Failure), reply
         return reply.error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from peers import ScriptedServer
 from test_chunks import allocate, push, put
-from trio import CALL_S, Client, Trio, wait_until
+from trio import Client, Trio, answer, wait_until
 
 from gfs_ha.errors import DiskFailed
 from gfs_ha.ids import SessionId
@@ -74,11 +74,11 @@ def test_nobody_seals_the_open_chunk_of_another_session(
 ) -> None:
     chunk = allocate(client)
     push(servers, chunk, 500)
-    answer = Client(trio).ask(SealChunk(chunk.chunk_id))
-    assert isinstance(answer, Failure) and answer.error == "NotClaimed", answer
+    told = Client(trio).ask(SealChunk(chunk.chunk_id))
+    assert isinstance(told, Failure) and told.error == "NotClaimed", told
     made_up = Asked(SealChunk(chunk.chunk_id), SessionId(1 << 40), 1, 1)
-    answer = trio.link().call((made_up,), CALL_S)[0]
-    assert isinstance(answer, Failure) and answer.error == "SessionExpired", answer
+    told = answer(trio.link(), made_up)
+    assert isinstance(told, Failure) and told.error == "SessionExpired", told
     assert client.ask(GetChunks()).items[0].state == "open"
 
 

@@ -86,8 +86,8 @@ def test_the_word_of_a_start_that_is_over_seals_nothing(
     desk.post_quietly(lambda: desk.sealing().answered(first.server_id, before, late))
     third.deaf = False
     wait_until(lambda: chunk.chunk_id in third.replicas, "the word of the third")
-    said = third.beats
-    wait_until(lambda: third.beats > said + 1, "it to be heard")
+    heard = third.heard
+    wait_until(lambda: third.heard > heard + 1, "it to be heard")
     first.deaf = False
     found = wait_until(
         lambda: (row := row_of(client, chunk.chunk_id)).state == "sealed" and row, "the seal"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from peers import Held, ScriptedServer, digest_of
 from test_chunks import allocate, push, put
-from trio import Client, Trio, wait_until
+from trio import Client, Trio, answer, wait_until
 
 from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId, StartId, make_chunk_id
 from gfs_ha.protocol.calls import Asked
@@ -93,7 +93,7 @@ def test_a_second_process_under_a_living_name_waits_until_the_first_is_silent(
         1,
         second.disks(),
     )
-    refused = trio.link("chunkserver", first.name).call((Asked(request),), 10)[0]
+    refused = answer(trio.link("chunkserver", first.name), Asked(request))
     assert isinstance(refused, Failure) and refused.error == "Busy", refused
     assert "another data directory" in refused.message
     first.stop()

@@ -40,9 +40,9 @@ def asked(servers: list[ScriptedServer], chunk_id: ChunkId) -> bool:
 
 def wait_for_beats(servers: list[ScriptedServer]) -> None:
     """Return once a heartbeat of each that left from now on has been answered."""
-    before = [server.beats + 3 for server in servers]
+    before = [server.heard + 2 for server in servers]
     wait_until(
-        lambda: all(one.beats >= beats for one, beats in zip(servers, before, strict=True)),
+        lambda: all(one.heard >= heard for one, heard in zip(servers, before, strict=True)),
         "heartbeats",
     )
 

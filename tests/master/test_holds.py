@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from growing import append, deaf, grant, grown, made, members, removed_in_the_end
 from peers import ScriptedServer
-from trio import CALL_S, Client, Trio, wait_until
+from trio import Client, Trio, answer, wait_until
 
 from gfs_ha.ids import InodeId
 from gfs_ha.protocol.append import (
@@ -199,7 +199,7 @@ def test_the_same_request_at_once_on_two_ways_is_applied_once(
     client.post(asked)
     removed = client.send(asked)[0]
     assert isinstance(removed, Removed), removed
-    assert trio.link().call((asked,), CALL_S)[0] == removed
+    assert answer(trio.link(), asked) == removed
 
 
 def test_whoever_comes_first_a_removed_file_leaves_no_tail(

@@ -14,7 +14,7 @@ from closed_trio import ClosedTrio, KeyedServer
 from growing import grant, grown, made
 from test_spare_tails import MORE_THAN_HALF, spare
 from test_tickets_given import ask, check, keyed_servers, refusal, with_id
-from trio import CALL_S, Client, wait_until
+from trio import Client, answer, started, wait_until
 
 from gfs_ha.limits import MIB
 from gfs_ha.master.state.tail_commands import PlaceTail
@@ -27,12 +27,8 @@ from gfs_ha.protocol.tickets import GetTickets, Right, TicketsGiven
 
 @pytest.fixture(scope="module")
 def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClosedTrio]:
-    cluster = ClosedTrio(tmp_path_factory.mktemp("closed"))
-    try:
-        cluster.start(bootstrap=True)
+    with started(ClosedTrio(tmp_path_factory.mktemp("closed"))) as cluster:
         yield cluster
-    finally:
-        cluster.close()
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +81,7 @@ def test_who_told_no_key_gets_no_new_chunk_and_no_tail(
         assert len(mute.orders) == before
         assert all(hop.ticket for order in chains(servers) for hop in order.chain)
         asked = Asked(ExplainNewPlacement("/"))
-        explained = trio.link("admin", "root").call((asked,), CALL_S)[0]
+        explained = answer(trio.link("admin", "root"), asked)
         said = next(row.why for row in explained.rejected if row.name == mute.name)
         assert "has told this leader no key for tickets" in said
 

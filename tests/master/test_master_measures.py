@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from peers import ScriptedServer
 from prometheus_client.parser import text_string_to_metric_families
-from trio import NAMES, WAIT_S, Client, Trio, free_ports, wait_until
+from trio import NAMES, WAIT_S, Client, Trio, free_ports, started, wait_until
 
 from gfs_ha.chunk.run import build_chunkserver
 from gfs_ha.chunk.server import Chunkserver
@@ -31,11 +31,8 @@ def trio(tmp_path: Path) -> Iterator[Trio]:
     cluster = Trio(tmp_path)
     for name, port in zip(NAMES, free_ports(3), strict=True):
         cluster.watched[name] = MetricsConfig(HOST, port)
-    try:
-        cluster.start(bootstrap=True)
-        yield cluster
-    finally:
-        cluster.close()
+    with started(cluster) as running:
+        yield running
 
 
 def get(port: int, path: str) -> tuple[int, str]:

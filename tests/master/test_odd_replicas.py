@@ -53,8 +53,8 @@ def test_an_odd_replica_is_quarantined_and_shown_as_what_it_is(
     assert row.copies == 2 and len(row.replicas) == 3
     [finding] = [one for one in client.ask(GetHealth()).items if one.code == "REPLICAS_DAMAGED"]
     assert f"{odd.name}: is quarantined" in finding.message
-    beats = odd.beats
-    wait_until(lambda: odd.beats > beats + 2, "further heartbeats")
+    heard = odd.heard
+    wait_until(lambda: odd.heard > heard + 2, "further heartbeats")
     assert len(compares(odd)) == 1, "once is enough"
 
 
@@ -124,8 +124,8 @@ def test_a_refusal_is_forgotten_once_nobody_can_write_the_chunk_any_more(
     del refusing.replicas[chunk.chunk_id]  # Nothing of it ever came there.
     sealed = client.ask(SealChunk(chunk.chunk_id))
     assert isinstance(sealed, ChunkSealed) and len(sealed.holders) == 2, sealed
-    beats = refusing.beats
-    wait_until(lambda: refusing.beats > beats + 2, "further heartbeats")
+    heard = refusing.heard
+    wait_until(lambda: refusing.heard > heard + 2, "further heartbeats")
     assert refusing.replicas[chunk.chunk_id].state == "tombstone", "its writer may still push"
     staged = client.ask(StageExtents(0, (Extent(0, chunk.chunk_id, 0, 500, 5),)))
     file = PublishFile("/file", 500, 0o644, 0, staged.content_id)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from peers import ScriptedServer
 from test_chunks import put
-from trio import Client, Trio, wait_until
+from trio import Client, Trio, started, wait_until
 
 from gfs_ha.ids import DiskId
 from gfs_ha.limits import DEAD_MIN_S
@@ -24,11 +24,8 @@ def trio(tmp_path: Path) -> Iterator[Trio]:
     """Masters that take a server for dead as early as one may have them do."""
     cluster = Trio(tmp_path)
     cluster.dead_after_s = DEAD_MIN_S
-    try:
-        cluster.start(bootstrap=True)
-        yield cluster
-    finally:
-        cluster.close()
+    with started(cluster) as running:
+        yield running
 
 
 def row_of(client: Client, chunk: ChunkAllocated) -> ChunkRow:
@@ -253,9 +250,9 @@ def test_a_restart_of_all_masters_and_servers_copies_nothing(
         again.append(fresh.start())
     for chunk in chunks:
         wait_until(lambda c=chunk: len(live_on(client, c)) == 3, "three live copies")
-    beats = [server.beats for server in again]
+    heard = [server.heard for server in again]
     wait_until(
-        lambda: all(one.beats > seen + 6 for one, seen in zip(again, beats, strict=True)),
+        lambda: all(one.heard > seen + 6 for one, seen in zip(again, heard, strict=True)),
         "further heartbeats",
     )
     assert not copy_orders(again)

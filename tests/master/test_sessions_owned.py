@@ -10,12 +10,11 @@ import pytest
 from closed_trio import ClosedTrio, KeyedServer
 from growing import grant, made
 from test_tickets_given import keyed_servers
-from trio import CALL_S, Client, wait_until
+from trio import CALL_S, Client, answer, started, wait_until
 
 from gfs_ha.errors import GfsError
 from gfs_ha.ids import SessionId
 from gfs_ha.master.handlers.session_owners import SessionOwners
-from gfs_ha.net.leader import LeaderLink
 from gfs_ha.pki.names import Role
 from gfs_ha.protocol.append import FindRecords, GrantAppend
 from gfs_ha.protocol.calls import Asked
@@ -39,30 +38,13 @@ from gfs_ha.protocol.tickets import GetTickets, Right
 
 @pytest.fixture(scope="module")
 def trio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClosedTrio]:
-    cluster = ClosedTrio(tmp_path_factory.mktemp("owned"))
-    try:
-        cluster.start(bootstrap=True)
+    with started(ClosedTrio(tmp_path_factory.mktemp("owned"))) as cluster:
         yield cluster
-    finally:
-        cluster.close()
 
 
 @pytest.fixture(scope="module")
 def servers(trio: ClosedTrio) -> list[KeyedServer]:
     return keyed_servers(trio)
-
-
-def answer(link: LeaderLink, asked: Asked) -> Any:
-    """Return the reply to a request, whoever leads by then."""
-
-    def reply() -> Any:
-        try:
-            told = link.call((asked,), CALL_S)[0]
-        except GfsError:
-            return None
-        return None if isinstance(told, Failure) and told.raised().retryable else told
-
-    return wait_until(reply, "an answer")
 
 
 def check_refused(told: Any) -> None:

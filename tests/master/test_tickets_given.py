@@ -11,11 +11,11 @@ from asker import Asker, followers
 from closed_trio import ClosedTrio, KeyedServer
 from growing import grant, made
 from test_chunks import put
-from trio import CALL_S, Client, wait_until
+from trio import CALL_S, PASSING, Client, answer, started, wait_until
 
 from gfs_ha.chunk.ticket_errands import TicketErrands
 from gfs_ha.config import ENCRYPT, NONE
-from gfs_ha.errors import Busy, DeadlineExceeded, GfsError, NotLeader, Unavailable
+from gfs_ha.errors import Busy, GfsError
 from gfs_ha.ids import ChunkId, ServerId
 from gfs_ha.limits import DEAD_MIN_S, MIB, TICKET_LIFE_S
 from gfs_ha.net.leader import LeaderLink
@@ -32,11 +32,8 @@ from gfs_ha.protocol.tickets import GetTickets, Level, Right, TellTicketKey, Tic
 def trio(tmp_path: Path) -> Iterator[ClosedTrio]:
     cluster = ClosedTrio(tmp_path)
     cluster.dead_after_s = DEAD_MIN_S
-    try:
-        cluster.start(bootstrap=True)
-        yield cluster
-    finally:
-        cluster.close()
+    with started(cluster) as running:
+        yield running
 
 
 @pytest.fixture
@@ -47,12 +44,12 @@ def servers(trio: ClosedTrio, client: Client) -> list[KeyedServer]:
 def keyed_servers(trio: ClosedTrio) -> list[KeyedServer]:
     """Return four chunkservers of which each has told its key."""
     racks = ("r1", "r1", "r2", "r2")
-    started = [KeyedServer(trio, f"cs{n}", rack) for n, rack in enumerate(racks, start=1)]
-    for one in started:
+    keyed = [KeyedServer(trio, f"cs{n}", rack) for n, rack in enumerate(racks, start=1)]
+    for one in keyed:
         one.copies = True
         one.start()
-    wait_until(lambda: all(one.beats > 1 for one in started), "the first heartbeats")
-    return started
+    wait_until(lambda: all(one.heard for one in keyed), "the first heartbeats")
+    return keyed
 
 
 def with_id(servers: list[KeyedServer], server_id: ServerId) -> KeyedServer:
@@ -212,16 +209,7 @@ def test_a_chunkserver_tells_its_key_to_all_and_renews_what_its_tails_need(
 
 def ask(link: LeaderLink, request: GetTickets) -> Any:
     """Return the reply to a request, whoever leads by then."""
-
-    def reply() -> Any:
-        try:
-            answer = link.call((Asked(request),), CALL_S)[0]
-        except (Unavailable, DeadlineExceeded):
-            return None
-        soon = isinstance(answer, Failure) and answer.error in (NotLeader.__name__, Busy.__name__)
-        return None if soon else answer
-
-    return wait_until(reply, "an answer of a leader that has heard all")
+    return answer(link, Asked(request), (*PASSING, Busy.__name__))
 
 
 def refusal(answer: Any) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from gfs_ha.config import (
     ClientConfig,
@@ -18,7 +18,7 @@ from gfs_ha.config import (
     MetricsConfig,
     SettingsConfig,
 )
-from gfs_ha.errors import DeadlineExceeded, GfsError
+from gfs_ha.errors import DeadlineExceeded, Denied, GfsError
 from gfs_ha.ids import NO_SESSION, SessionId
 from gfs_ha.limits import DEAD_S, MIB, PROTOCOL_VERSION
 from gfs_ha.local.ports import choose_ports
@@ -35,6 +35,7 @@ WAIT_S = 60.0
 CALL_S = 10.0
 CLUSTER = "test-cluster"
 NAMES = ("m1", "m2", "m3")
+PASSING = ("NotLeader", "NotInitialized", "UnknownOutcome", "Overloaded")  # While a leader comes.
 
 
 def free_ports(count: int) -> list[int]:
@@ -152,6 +153,34 @@ class Trio:
         assert not self.crashes, self.crashes
 
 
+Masters = TypeVar("Masters", bound="Trio")
+
+
+@contextmanager
+def started(cluster: Masters) -> Iterator[Masters]:
+    """Start the masters of a fresh cluster, and stop everything at the end."""
+    try:
+        cluster.start(bootstrap=True)
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def answer(link: LeaderLink, asked: Asked, passing: Sequence[str] = PASSING) -> Any:
+    """Return the reply to a request, whoever leads by then."""
+
+    def reply() -> Any:
+        try:
+            told = link.call((asked,), CALL_S)[0]
+        except Denied:
+            raise
+        except GfsError:
+            return None
+        return None if isinstance(told, Failure) and told.error in passing else told
+
+    return wait_until(reply, "an answer")
+
+
 class Client:
     """A client with a session, as the real one: same request again until it is answered."""
 
@@ -198,7 +227,7 @@ class Client:
                 for reply in replies
                 if isinstance(reply, Failure)
                 and reply.raised().retryable
-                and reply.error in ("NotLeader", "NotInitialized", "UnknownOutcome", "Overloaded")
+                and reply.error in PASSING
             ]
             if not again or time.monotonic() > deadline:
                 return replies
