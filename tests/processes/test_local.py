@@ -6,7 +6,8 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -185,20 +186,31 @@ def test_a_first_up_that_was_broken_off_is_begun_anew(new_cluster: NewCluster) -
     assert report.created and report.started == ("m1", "cs1", "cs2")
 
 
-def test_a_port_that_is_taken_meanwhile_is_replaced_at_the_first_up(
-    new_cluster: NewCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@contextmanager
+def first_choice_taken(
+    monkeypatch: pytest.MonkeyPatch, at: int
+) -> Iterator[tuple[list[tuple[int, ...]], int]]:
+    """Have one port of the first choice be another's by then; tell what is chosen, and that."""
     chosen: list[tuple[int, ...]] = []
     with socket.create_server((HOST, 0)) as rival:
         taken = rival.getsockname()[1]
 
         def choose(host: str, count: int, runtime: Runtime) -> tuple[int, ...]:
-            ports = real(host, count, runtime)
-            chosen.append(ports if chosen else (*ports[:-1], taken))
+            ports = list(real(host, count, runtime))
+            if not chosen:
+                ports[at] = taken
+            chosen.append(tuple(ports))
             return chosen[-1]
 
         real = cluster_module.choose_ports
         monkeypatch.setattr(cluster_module, "choose_ports", choose)
+        yield chosen, taken
+
+
+def test_a_port_that_is_taken_meanwhile_is_replaced_at_the_first_up(
+    new_cluster: NewCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with first_choice_taken(monkeypatch, -1) as (chosen, taken):
         cluster = new_cluster("c")
         cluster.up(masters=1, chunkservers=1, chunk_bytes=MIB)
         assert len(chosen) == 2
@@ -208,17 +220,7 @@ def test_a_port_that_is_taken_meanwhile_is_replaced_at_the_first_up(
 def test_servers_that_are_added_are_live_and_take_files_and_a_taken_port_is_replaced(
     small: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen: list[tuple[int, ...]] = []
-    with socket.create_server((HOST, 0)) as rival:
-        taken = rival.getsockname()[1]
-
-        def choose(host: str, count: int, runtime: Runtime) -> tuple[int, ...]:
-            ports = real(host, count, runtime)
-            chosen.append(ports if chosen else (*ports[:2], taken, ports[3]))
-            return chosen[-1]
-
-        real = cluster_module.choose_ports
-        monkeypatch.setattr(cluster_module, "choose_ports", choose)
+    with first_choice_taken(monkeypatch, 2) as (chosen, taken):
         added = small.add(Growth(servers=2, rack="r9"))
         assert [(one.name, one.rack) for one in added] == [("cs3", "r9"), ("cs4", "r9")]
         assert len(chosen) == 2 and taken not in ports_of(small)
