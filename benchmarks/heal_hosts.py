@@ -14,7 +14,7 @@ from chaos import kernel
 from chaos.lan import Fault, Lan
 
 from gfs_ha.local import launcher
-from gfs_ha.local.layout import CONFIG_NAME, MASTER, Home
+from gfs_ha.local.home import CONFIG_NAME, MASTER, Home
 from gfs_ha.local.member_text import HOST
 from gfs_ha.local.processes import Process
 

@@ -25,7 +25,7 @@ from gfs_ha.errors import GfsError, UnknownChunk, WrongState
 from gfs_ha.ids import ChunkId
 from gfs_ha.local import launcher
 from gfs_ha.local.cluster import LocalCluster
-from gfs_ha.local.layout import MASTER, Home
+from gfs_ha.local.home import MASTER, Home
 from gfs_ha.local.processes import Process
 
 BIG_BYTES = 32 << 20

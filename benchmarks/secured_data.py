@@ -27,7 +27,7 @@ from stage import Failed, Stage
 import gfs_ha
 from gfs_ha.limits import MIB
 from gfs_ha.local import launcher
-from gfs_ha.local.layout import Home
+from gfs_ha.local.home import Home
 from gfs_ha.local.processes import Process
 
 PLAIN = "plain"

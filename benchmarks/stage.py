@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 
 from gfs_ha.local import launcher
 from gfs_ha.local.cluster import LocalCluster
-from gfs_ha.local.layout import Home
+from gfs_ha.local.home import Home
 from gfs_ha.local.processes import Process
 
 Launch = Callable[[Home, str, Sequence[str]], Process]

@@ -22,7 +22,8 @@ from gfs_ha.cli.options import JSON, JSONL, NAME
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Family, Row, Verb
 from gfs_ha.errors import NotFound, UsageError
-from gfs_ha.local.cluster import RUNNING, START_TIMEOUT_S, LocalCluster
+from gfs_ha.local.cluster import START_TIMEOUT_S, LocalCluster
+from gfs_ha.local.member_status import RUNNING
 from gfs_ha.local.shape import Growth
 
 _HERE = "gfs_ha.cli.local"
@@ -283,6 +284,9 @@ def add(
     disks: int | None,
 ) -> None:
     """Start further chunkservers of a cluster that runs; they are live when this returns.
+
+    When it fails or is broken off, those that no master heard of are removed; `up` starts the
+    others.
 
     Exit status 3: there is no cluster; 4: too few of its masters run.
     """

@@ -9,26 +9,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gfs_ha.errors import (
-    ConfigError,
-    DeadlineExceeded,
-    NotFound,
-    PortTaken,
-    PreconditionFailed,
-    UsageError,
-    WrongDirectory,
-)
+from gfs_ha.errors import DeadlineExceeded, NotFound, PortTaken, PreconditionFailed, UsageError
 from gfs_ha.local import certificates, launcher, processes
-from gfs_ha.local.layout import (
-    MASTER,
-    Home,
-    Layout,
-    Member,
-    Plan,
-    default_directory,
-    read_member,
-)
-from gfs_ha.local.locking import locked
+from gfs_ha.local.home import MASTER, Home
+from gfs_ha.local.layout import Layout, Member, Newcomer, Plan, default_directory, read_member
+from gfs_ha.local.locking import locked, no_cluster
+from gfs_ha.local.member_status import MemberStatus, status_of
 from gfs_ha.local.member_text import HOST
 from gfs_ha.local.ports import choose_ports
 from gfs_ha.local.processes import Process
@@ -40,25 +26,6 @@ from gfs_ha.runtime import Runtime, ThreadedRuntime
 START_TIMEOUT_S = 30.0
 STOP_GRACE_S = 5.0
 _FIRST_START_TRIES = 3
-
-RUNNING = "running"
-PAUSED = "paused"
-STOPPED = "stopped"
-
-
-@dataclass(frozen=True, slots=True)
-class MemberStatus:
-    """One process: is it there? `pid` is 0 when it is stopped."""
-
-    name: str
-    role: str
-    state: str  # RUNNING, PAUSED (by SIGSTOP) or STOPPED.
-    pid: int
-    port: int
-    rack: str
-    log: Path
-    metrics_port: int = 0  # 0: it has none.
-    error: str = ""  # What is wrong with its configuration; then port and rack are not known.
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,18 +122,21 @@ class LocalCluster:
         """
         if not self._layout.claimed():
             return ()
-        with self._locked():
-            ended = launcher.end_all(self._layout.homes(), self._runtime, STOP_GRACE_S)
-            if wipe:
-                certificates.forget(self._layout)
-                self._layout.remove()
+        try:
+            with self._locked():
+                ended = launcher.end_all(self._layout.homes(), self._runtime, STOP_GRACE_S)
+                if wipe:
+                    certificates.forget(self._layout)
+                    self._layout.remove()
+        except NotFound:
+            return ()  # Somebody else wiped it meanwhile.
         return ended
 
     def status(self) -> tuple[MemberStatus, ...]:
         """Return every process of the cluster, masters first; nothing when there is none."""
         if not self._layout.exists():
             return ()
-        return tuple(_status_of(home) for home in self._layout.homes())
+        return tuple(status_of(home) for home in self._layout.homes())
 
     def kill(self, name: str, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal to one process, wait for what it does, and return the pid.
@@ -214,29 +184,21 @@ class LocalCluster:
     def add(self, growth: Growth) -> tuple[Member, ...]:
         """Give the cluster further chunkservers; return them once the leader knows them as live.
 
-        What was broken off on the way is gone on with by `up`. Raises: NotFound when there is no
-        cluster; PreconditionFailed while too few masters run; UsageError for what cannot be;
-        PortTaken; DeadlineExceeded.
+        When that fails or is broken off, those that no master has heard of are not there; `up`
+        starts the others. Raises: NotFound when there is no cluster; PreconditionFailed while too
+        few masters run; UsageError for what cannot be; PortTaken; DeadlineExceeded.
         """
-        if not self.complete:
-            raise NotFound(
-                f"there is no cluster in {self.directory} yet; `gfsctl local up` makes one"
-            )
         with self._locked():
+            if not self.complete:
+                raise NotFound(no_cluster(self.directory))
             members = self._layout.members()
-            running = {one.name for one in members if launcher.find(one.home) is not None}
-            check_majority(self.directory, members, running)
+            check_majority(self.directory, self._layout.voters(), self._awake())
             fresh = growth.newcomers(self._layout.plan(), members)
-            for left in reversed(range(_FIRST_START_TRIES)):
-                ports = choose_ports(HOST, 2 * len(fresh), self._runtime)
-                added = self._layout.lay_out_servers(fresh, ports)
-                certificates.certify(self._layout)
-                try:
-                    self._start(added, bootstrap=False, wait=True)
-                    break
-                except PortTaken:
-                    if not left:
-                        raise
+            try:
+                added = self._start_newcomers(fresh)
+            except BaseException:
+                self._withdraw(fresh)
+                raise
             self._wait_serving(added, self._timeout_s)
         return added
 
@@ -261,7 +223,7 @@ class LocalCluster:
                     f" with `gfsctl local replace-master {', '.join(begun)}`"
                 )
             if new is None:
-                new = self._layout.lay_out_master(old, choose_ports(HOST, 3, self._runtime))
+                new = self._layout.lay_out_master(old, self._choose_ports(3))
             certificates.certify(self._layout)
             if launcher.find(new.home) is None:
                 self._start((new,), bootstrap=False, wait=True)
@@ -297,7 +259,7 @@ class LocalCluster:
             if home.name == name:
                 return home
         if not homes:
-            raise NotFound(f"there is no local cluster in {self.directory}; `gfsctl local up`")
+            raise NotFound(no_cluster(self.directory))
         known = ", ".join(one.name for one in homes)
         raise NotFound(f"there is no process {name!r} here; there are {known}")
 
@@ -327,6 +289,34 @@ class LocalCluster:
         self._wait_serving(members, self._timeout_s)
         names = tuple(member.name for member in members)
         return UpReport(self.directory, self.config_path, True, (), names)
+
+    def _start_newcomers(self, fresh: Sequence[Newcomer]) -> tuple[Member, ...]:
+        """Lay chunkservers out and start them, on other ports when one is taken meanwhile."""
+        for left in reversed(range(_FIRST_START_TRIES)):
+            added = self._layout.lay_out_servers(fresh, self._choose_ports(2 * len(fresh)))
+            certificates.certify(self._layout)
+            try:
+                self._start(added, bootstrap=False, wait=True)
+                break
+            except PortTaken:
+                if not left:
+                    raise
+        return added
+
+    def _withdraw(self, fresh: Sequence[Newcomer]) -> None:
+        """Remove the newcomers that do not run and were never known to a master."""
+        names = {one.name for one in fresh}
+        for home in self._layout.homes():
+            if home.name in names and not home.enrolled() and launcher.find(home) is None:
+                home.discard()
+
+    def _awake(self) -> set[str]:
+        found = ((home.name, launcher.find(home)) for home in self._layout.homes())
+        return {name for name, process in found if process is not None and not process.paused()}
+
+    def _choose_ports(self, count: int) -> tuple[int, ...]:
+        """Return free ports which are none of a process either that is stopped now."""
+        return choose_ports(HOST, count, self._runtime, self._layout.ports())
 
     def _wait_serving(self, members: Sequence[Member], timeout_s: float) -> None:
         def check() -> None:
@@ -381,16 +371,3 @@ class LocalCluster:
     def _locked(self, claim: bool = False) -> AbstractContextManager[None]:
         """Have one caller at a time change the cluster."""
         return locked(self._layout, self._runtime, claim)
-
-
-def _status_of(home: Home) -> MemberStatus:
-    """Return a process; also of one whose configuration is wrong, since it may well run."""
-    process = launcher.find(home)
-    state = STOPPED if process is None else PAUSED if process.paused() else RUNNING
-    pid, log = process.pid if process else 0, home.files.log
-    try:
-        member = read_member(home)
-    except (ConfigError, WrongDirectory, NotFound) as error:
-        return MemberStatus(home.name, home.role, state, pid, 0, "", log, error=error.message)
-    where = (member.port, member.rack, log, member.metrics_port)
-    return MemberStatus(member.name, member.role, state, pid, *where)

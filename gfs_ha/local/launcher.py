@@ -9,7 +9,7 @@ from pathlib import Path
 
 import gfs_ha
 from gfs_ha.local import processes
-from gfs_ha.local.layout import Home
+from gfs_ha.local.home import Home
 from gfs_ha.local.processes import Process
 from gfs_ha.runtime import Runtime
 

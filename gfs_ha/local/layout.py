@@ -23,8 +23,8 @@ from pathlib import Path
 from gfs_ha import config
 from gfs_ha.errors import ConfigError, UsageError, WrongDirectory
 from gfs_ha.limits import CAPACITY_BYTES_MIN, MIB
+from gfs_ha.local.home import CHUNKSERVER, CONFIG_NAME, HOME_NAMES, MASTER, PARTIAL, Home
 from gfs_ha.local.member_text import (
-    DATA_NAME,
     HOST,
     disks_text,
     master_text,
@@ -32,14 +32,9 @@ from gfs_ha.local.member_text import (
     server_text,
     with_master,
 )
-from gfs_ha.local.processes import ProcessFiles
 
-CONFIG_NAME = "gfs.toml"
-MASTER = "master"
-CHUNKSERVER = "chunkserver"
 _COMPLETE_NAME = "complete"
 _LOCK_NAME = "lock"
-_HOME_NAMES = {MASTER: re.compile(r"m([0-9]{1,4})"), CHUNKSERVER: re.compile(r"cs([0-9]{1,4})")}
 _RACK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 DISKS_MAX = 16  # Of a server; they share one file system anyway.
 
@@ -75,7 +70,8 @@ class Plan:
             raise UsageError("no rack; name at least one")
         if not all(_RACK.fullmatch(rack) for rack in self.racks):
             raise UsageError(
-                f"{','.join(self.racks)!r}: a rack is named by letters, digits, - or _"
+                f"{','.join(self.racks)!r}: a rack is named by up to 32 letters, digits, - or _,"
+                " and begins with a letter or digit"
             )
         if not self.capacities or any(
             0 < one < CAPACITY_BYTES_MIN or one < 0 for one in self.capacities
@@ -92,38 +88,6 @@ class Plan:
 
     def ports_needed(self) -> int:
         return 3 * self.masters + 2 * self.chunkservers
-
-
-@dataclass(frozen=True, slots=True)
-class Home:
-    """The directory of one process."""
-
-    directory: Path
-
-    @property
-    def name(self) -> str:
-        return self.directory.name
-
-    @property
-    def role(self) -> str:
-        """Return the role that the name says; the configuration says it, too."""
-        return next(role for role, named in _HOME_NAMES.items() if named.fullmatch(self.name))
-
-    @property
-    def config_path(self) -> Path:
-        return self.directory / CONFIG_NAME
-
-    @property
-    def data(self) -> Path:
-        return self.directory / DATA_NAME
-
-    @property
-    def files(self) -> ProcessFiles:
-        return ProcessFiles(
-            pid=self.directory / "pid",
-            output=self.directory / "output",
-            log=self.directory / f"{self.name}.log",
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +204,7 @@ class Layout:
         Numbers go up and are never used again: who has a lower one than the last master and is not
         named any more was there once.
         """
-        match = _HOME_NAMES[MASTER].fullmatch(old)
+        match = HOME_NAMES[MASTER].fullmatch(old)
         names = [master.name for master in config.load(self.client_config).cluster.masters]
         numbers = [int(one[1:]) for one in names if one[1:].isdigit()]
         if match is None or old in names or not 0 < int(match.group(1)) < max(numbers, default=0):
@@ -267,7 +231,21 @@ class Layout:
             text = path.read_text(encoding="utf-8")
             if path.parent.name != old:
                 _replace(path, with_master(text, old, new.name, ports))
-        shutil.rmtree(self.directory / old, ignore_errors=True)
+        for home in self.homes():
+            if home.name == old:
+                home.discard()
+
+    def voters(self) -> tuple[str, ...]:
+        """Return the masters that clients know; one that is on its way into a place is none."""
+        return tuple(one.name for one in config.load(self.client_config).cluster.masters)
+
+    def ports(self) -> frozenset[int]:
+        """Return every port of the cluster, of stopped processes too. Raises: ConfigError."""
+        members = self.members()
+        paths = (self.client_config, *(member.home.config_path for member in members))
+        masters = [one for path in paths for one in config.load(path).cluster.masters]
+        found = {port for one in masters for port in (one.port, one.raft_port)}
+        return frozenset(found.union(*((one.port, one.metrics_port) for one in members)))
 
     def plan(self) -> Plan:
         """Return what the cluster is. Raises: ConfigError for a damaged configuration."""
@@ -292,15 +270,16 @@ class Layout:
         found = [
             (role != MASTER, int(match.group(1)), path)
             for path in self.directory.iterdir()
-            for role, pattern in _HOME_NAMES.items()
+            for role, pattern in HOME_NAMES.items()
             if (match := pattern.fullmatch(path.name)) and path.is_dir()
         ]
         return tuple(Home(path) for _, _, path in sorted(found))
 
     def remove(self) -> None:
         """Remove what the cluster wrote; the directory too, if nothing else lies in it."""
-        for home in self.homes():
-            shutil.rmtree(home.directory)
+        partial = [one for one in self.directory.iterdir() if PARTIAL.fullmatch(one.name)]
+        for directory in (*partial, *(home.directory for home in self.homes())):
+            shutil.rmtree(directory)
         for path in (self.client_config, self._complete, self.lock):
             path.unlink(missing_ok=True)
         try:
@@ -315,8 +294,10 @@ class Layout:
 
     def _write_member(self, name: str, text: str) -> None:
         directory = self.directory / name
-        directory.mkdir(exist_ok=True)
-        _replace(directory / CONFIG_NAME, text)
+        if directory.exists():
+            _replace(directory / CONFIG_NAME, text)
+        else:
+            Home(directory).make(text)
 
 
 def read_member(home: Home) -> Member:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+from collections.abc import Collection
 from pathlib import Path
 
 from gfs_ha.errors import PortTaken, UsageError
@@ -61,8 +62,10 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def choose_ports(host: str, count: int, runtime: Runtime) -> tuple[int, ...]:
-    """Return `count` different ports that are free on `host`.
+def choose_ports(
+    host: str, count: int, runtime: Runtime, taken: Collection[int] = ()
+) -> tuple[int, ...]:
+    """Return `count` different ports that are free on `host`, and none of those `taken`.
 
     Raises: PortTaken, UsageError for a range that is none.
     """
@@ -72,8 +75,11 @@ def choose_ports(host: str, count: int, runtime: Runtime) -> tuple[int, ...]:
         if len(chosen) == count:
             break
         port = low + runtime.random_u64() % (high - low + 1)
-        if port not in chosen and is_free(host, port):
+        if port not in chosen and port not in taken and is_free(host, port):
             chosen.append(port)
     if len(chosen) < count:
-        raise PortTaken(f"no {count} free ports on {host} between {low} and {high}")
+        raise PortTaken(
+            f"no {count} free ports on {host} between {low} and {high}; another range:"
+            f" {PORTS_VARIABLE}=LOW-HIGH"
+        )
     return tuple(chosen)

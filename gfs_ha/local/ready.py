@@ -7,7 +7,8 @@ from pathlib import Path
 
 from gfs_ha import config
 from gfs_ha.errors import DeadlineExceeded, Denied, GfsError
-from gfs_ha.local.layout import CHUNKSERVER, Member
+from gfs_ha.local.home import CHUNKSERVER
+from gfs_ha.local.layout import Member
 from gfs_ha.net.entry import enter_as_person
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.protocol.calls import Asked

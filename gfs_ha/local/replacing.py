@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,4 +32,4 @@ def forget(layout: Layout, old: str, runtime: Runtime, grace_s: float) -> None:
     homes = [home for home in layout.homes() if home.name == old]
     launcher.end_all(homes, runtime, grace_s)
     for home in homes:
-        shutil.rmtree(home.directory)
+        home.discard()

@@ -12,7 +12,8 @@ from chaos.lan import NotAllowed
 from heal_hosts import APART, MASTERS, SERVERS, Hosts
 
 from gfs_ha import config
-from gfs_ha.local.layout import CHUNKSERVER, MASTER, Home, Layout, Plan
+from gfs_ha.local.home import CHUNKSERVER, MASTER, Home
+from gfs_ha.local.layout import Layout, Plan
 
 pytestmark = pytest.mark.processes
 _TRIES, _WAIT_S = 100, 0.2  # The switch hears of a cut, or of its end, a little later.

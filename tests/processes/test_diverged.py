@@ -11,7 +11,8 @@ from killing import leader_of, wait_until
 
 import gfs_ha
 from gfs_ha.errors import StateDiverged
-from gfs_ha.local.cluster import STOPPED, LocalCluster
+from gfs_ha.local.cluster import LocalCluster
+from gfs_ha.local.member_status import STOPPED
 from gfs_ha.local.processes import read_tail
 from gfs_ha.master.directory import STORE_NAME
 from gfs_ha.master.state.tables import INODES

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,8 +28,10 @@ from gfs_ha.errors import (
 )
 from gfs_ha.local import cluster as cluster_module
 from gfs_ha.local import processes
-from gfs_ha.local.cluster import PAUSED, RUNNING, STOPPED, LocalCluster
-from gfs_ha.local.layout import CHUNKSERVER, MASTER, Layout, Plan
+from gfs_ha.local.cluster import LocalCluster
+from gfs_ha.local.home import CHUNKSERVER, MASTER, Home
+from gfs_ha.local.layout import Layout, Plan
+from gfs_ha.local.member_status import PAUSED, RUNNING, STOPPED
 from gfs_ha.local.ports import is_free
 from gfs_ha.local.shape import Growth
 from gfs_ha.runtime import Runtime, ThreadedRuntime
@@ -189,14 +191,19 @@ def test_a_first_up_that_was_broken_off_is_begun_anew(new_cluster: NewCluster) -
 @contextmanager
 def first_choice_taken(
     monkeypatch: pytest.MonkeyPatch, at: int
-) -> Iterator[tuple[list[tuple[int, ...]], int]]:
-    """Have one port of the first choice be another's by then; tell what is chosen, and that."""
+) -> Iterator[tuple[list[tuple[int, ...]], int, set[int]]]:
+    """Have one port of the first choice be another's by then; tell what is chosen, that, and
+    which ports are left to others."""
+    avoided: set[int] = set()
     chosen: list[tuple[int, ...]] = []
     with socket.create_server((HOST, 0)) as rival:
         taken = rival.getsockname()[1]
 
-        def choose(host: str, count: int, runtime: Runtime) -> tuple[int, ...]:
-            ports = list(real(host, count, runtime))
+        def choose(
+            host: str, count: int, runtime: Runtime, theirs: Collection[int] = ()
+        ) -> tuple[int, ...]:
+            ports = list(real(host, count, runtime, theirs))
+            avoided.update(theirs)
             if not chosen:
                 ports[at] = taken
             chosen.append(tuple(ports))
@@ -204,13 +211,13 @@ def first_choice_taken(
 
         real = cluster_module.choose_ports
         monkeypatch.setattr(cluster_module, "choose_ports", choose)
-        yield chosen, taken
+        yield chosen, taken, avoided
 
 
 def test_a_port_that_is_taken_meanwhile_is_replaced_at_the_first_up(
     new_cluster: NewCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with first_choice_taken(monkeypatch, -1) as (chosen, taken):
+    with first_choice_taken(monkeypatch, -1) as (chosen, taken, _):
         cluster = new_cluster("c")
         cluster.up(masters=1, chunkservers=1, chunk_bytes=MIB)
         assert len(chosen) == 2
@@ -220,10 +227,12 @@ def test_a_port_that_is_taken_meanwhile_is_replaced_at_the_first_up(
 def test_servers_that_are_added_are_live_and_take_files_and_a_taken_port_is_replaced(
     small: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with first_choice_taken(monkeypatch, 2) as (chosen, taken):
+    known = set(ports_of(small))
+    with first_choice_taken(monkeypatch, 2) as (chosen, taken, avoided):
         added = small.add(Growth(servers=2, rack="r9"))
         assert [(one.name, one.rack) for one in added] == [("cs3", "r9"), ("cs4", "r9")]
         assert len(chosen) == 2 and taken not in ports_of(small)
+        assert avoided >= known, "those of who may be stopped stay theirs"
     assert set(states(small).values()) == {RUNNING}
     with gfs_ha.connect(small.config_path) as fs:
         rows = fs.operations.servers().items
@@ -233,10 +242,34 @@ def test_servers_that_are_added_are_live_and_take_files_and_a_taken_port_is_repl
         small.kill("cs1", signal.SIGKILL)
         small.kill("cs2", signal.SIGKILL)
         assert fs.read_bytes("/f") == b"x" * MIB, "of three copies one is on a new server"
-    small.down()
+    _check_a_failed_add_leaves_what_is_known_only(small)
+    small.kill("m1", signal.SIGSTOP)
     with pytest.raises(PreconditionFailed, match="0 of 1 masters run"):
         small.add(Growth())
+    small.down()
     assert small.up().started == ("m1", "cs1", "cs2", "cs3", "cs4")
+
+
+def _check_a_failed_add_leaves_what_is_known_only(cluster: LocalCluster) -> None:
+    """Fail unless newcomers that do not start are gone, but for who has its id already."""
+    there = states(cluster)
+
+    def launch(home: Home, role: str, options: Sequence[str]) -> processes.Process:
+        home.data.mkdir()
+        if home.name in known:
+            (home.data / "identity.json").touch()
+        if home.name == "cs6":
+            raise KeyboardInterrupt
+        return processes.Process(os.getpid(), 1)  # One that is over.
+
+    known: set[str] = set()
+    other = LocalCluster(cluster.directory, launch=launch)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            other.add(Growth(servers=2))
+        assert states(cluster).keys() - there.keys() == known
+        known = {"cs5"}
+    shutil.rmtree(cluster.directory / "cs5")
 
 
 def test_a_taken_port_of_a_process_that_had_it_is_named(small: LocalCluster) -> None:

@@ -14,7 +14,8 @@ from killing import RUNTIME, leader_of, wait_until
 
 import gfs_ha
 from gfs_ha.errors import GfsError
-from gfs_ha.local.cluster import STOPPED, LocalCluster
+from gfs_ha.local.cluster import LocalCluster
+from gfs_ha.local.member_status import STOPPED
 
 pytestmark = pytest.mark.processes
 

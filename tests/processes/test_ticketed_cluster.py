@@ -31,7 +31,7 @@ from gfs_ha.config import load
 from gfs_ha.ids import Birth, format_id
 from gfs_ha.local import launcher
 from gfs_ha.local.cluster import LocalCluster
-from gfs_ha.local.layout import Home
+from gfs_ha.local.home import Home
 from gfs_ha.local.processes import Process
 from gfs_ha.protocol.data import DataRequest, Op, cluster_hash, encode_request
 

@@ -17,7 +17,7 @@ from gfs_ha.errors import ConfigError, Denied, GfsError, NoLeader, Unreachable
 from gfs_ha.limits import KIB, MIB, PROTOCOL_VERSION
 from gfs_ha.local import launcher
 from gfs_ha.local.cluster import LocalCluster
-from gfs_ha.local.layout import Home
+from gfs_ha.local.home import Home
 from gfs_ha.local.processes import Process
 from gfs_ha.net.leader import LeaderLink
 from gfs_ha.net.tcp import TcpNetwork

@@ -8,7 +8,8 @@ import pytest
 
 from gfs_ha import config
 from gfs_ha.errors import ConfigError, UsageError, WrongDirectory
-from gfs_ha.local.layout import CHUNKSERVER, MASTER, Layout, Plan, default_directory
+from gfs_ha.local.home import CHUNKSERVER, MASTER
+from gfs_ha.local.layout import Layout, Newcomer, Plan, default_directory
 
 PLAN = Plan(masters=3, chunkservers=11, racks=("r1", "r2"), chunk_bytes=1 << 20)
 PORTS = tuple(range(10_000, 10_000 + PLAN.ports_needed()))
@@ -110,6 +111,42 @@ def test_homes_are_known_also_without_readable_configurations(layout: Layout) ->
     for home in layout.homes():
         home.config_path.write_text("\0")
     assert [home.name for home in layout.homes()][2:5] == ["m3", "cs1", "cs2"]
+
+
+def test_a_home_is_never_there_without_its_configuration(layout: Layout) -> None:
+    there = layout.homes()
+    broken = Newcomer("cs12", "\udc80", 0, 1)  # Cannot be written.
+    with pytest.raises(UnicodeEncodeError):
+        layout.lay_out_servers((broken,), (20_000, 20_001))
+    assert (layout.directory / "cs12.new").exists(), "as when the machine dies amid it"
+    assert layout.homes() == there and layout.plan() == PLAN
+    (member,) = layout.lay_out_servers((Newcomer("cs12", "r1", 0, 1),), (20_000, 20_001))
+    assert [*layout.members()][-1] == member
+    member.home.data.mkdir()
+    member.home.discard()
+    assert layout.homes() == there
+
+
+def test_halves_of_homes_are_wiped_too(layout: Layout) -> None:
+    for name in ("cs12.new", "m3.gone"):
+        (layout.directory / name).mkdir()
+        (layout.directory / name / "half").touch()
+    layout.remove()
+    assert not layout.directory.exists()
+
+
+def test_a_chunkserver_is_known_from_when_it_has_an_id_on(layout: Layout) -> None:
+    home = layout.homes()[-1]
+    assert not home.enrolled()
+    (home.directory / "data2").mkdir()
+    assert not home.enrolled()
+    (home.directory / "data2" / "identity.json").touch()
+    assert home.enrolled()
+
+
+def test_all_ports_of_a_cluster_are_known(layout: Layout) -> None:
+    layout.lay_out_master("m1", (20_000, 20_001, 20_002))
+    assert layout.ports() == {*PORTS, 20_000, 20_001, 20_002}
 
 
 def test_a_damaged_configuration_is_named(layout: Layout) -> None:

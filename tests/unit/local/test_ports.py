@@ -39,6 +39,14 @@ def test_a_range_that_is_given_is_kept_to(monkeypatch: pytest.MonkeyPatch) -> No
         ports.choose_ports("127.0.0.1", 3, ThreadedRuntime())
 
 
+def test_ports_of_who_is_stopped_now_are_left_to_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = ports.choose_ports("127.0.0.1", 1, ThreadedRuntime())[0]
+    monkeypatch.setenv(ports.PORTS_VARIABLE, f"{free}-{free}")
+    assert ports.choose_ports("127.0.0.1", 1, ThreadedRuntime()) == (free,)
+    with pytest.raises(PortTaken, match="another range: GFS_LOCAL_PORTS="):
+        ports.choose_ports("127.0.0.1", 1, ThreadedRuntime(), taken={free})
+
+
 @pytest.mark.parametrize("wanted", ["20000", "9-x", "20010-20000", "80-443", "60000-70000", "-"])
 def test_a_range_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
     monkeypatch.setenv(ports.PORTS_VARIABLE, wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_a_cluster_without_servers_gets_its_first_ones(tmp_path: Path) -> None:
     [
         (Growth(servers=0), "add at least 1"),
         (Growth(servers=99), "0 to 100"),
-        (Growth(rack="r/1"), "a rack is named by"),
+        (Growth(rack="r1,r3"), "^'r1,r3': a rack is named by up to 32 letters"),
         (Growth(capacity=MIB), "at least 64 MiB"),
         (Growth(disks=17), "1 to 16"),
     ],
@@ -75,15 +76,43 @@ def test_what_cannot_be_added_is_refused(tmp_path: Path, growth: Growth, said: s
 def test_who_asks_for_more_servers_than_there_are_is_told_how_to_add_them() -> None:
     there = Path("/c")
     check_shape(there, Plan(), {"chunkservers": 4, "masters": 3})
-    with pytest.raises(UsageError, match="not 7; `gfsctl local add --servers 3 --dir /c`"):
+    with pytest.raises(
+        UsageError, match="--chunkservers 7; `gfsctl local add --servers 3 --dir /c`"
+    ):
         check_shape(there, Plan(), {"chunkservers": 7})
+    with pytest.raises(UsageError, match="--dir '/a b'`"):
+        check_shape(Path("/a b"), Plan(), {"chunkservers": 7})
     for other in ({"chunkservers": 3}, {"masters": 5}):
         with pytest.raises(UsageError, match="`gfsctl local down --wipe --dir /c` removes it"):
             check_shape(there, Plan(), other)
 
 
-def test_nothing_is_added_while_too_few_masters_run_to_have_a_leader(tmp_path: Path) -> None:
-    members = laid_out(tmp_path / "d", Plan(masters=3, chunkservers=1)).members()
-    check_majority(tmp_path, members, {"m1", "m3"})
-    with pytest.raises(PreconditionFailed, match=r"1 of 3 masters run.* local up --dir"):
-        check_majority(tmp_path, members, {"m2", "cs1"})
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"racks": ("r1", "r2", "r3")}, "has --racks r1,r2, not --racks r1,r2,r3;"),
+        ({"capacities": (0, 1 << 30)}, "has --capacity 0, not --capacity 0,1024MiB;"),
+        ({"chunk_bytes": MIB + 1}, "has --chunk-size 64MiB, not --chunk-size 1048577;"),
+        ({"closed": True}, "has --no-tls, not --tls;"),
+        ({"disks": 2}, "has --disks 1, not --disks 2;"),
+    ],
+)
+def test_another_shape_is_told_by_the_options_that_ask_for_it(asked, said: str) -> None:
+    with pytest.raises(UsageError, match=f"the cluster in /c {re.escape(said)}"):
+        check_shape(Path("/c"), Plan(), asked)
+
+
+def test_servers_are_added_also_while_a_master_is_on_its_way_into_a_place(tmp_path: Path) -> None:
+    layout = laid_out(tmp_path / "d", Plan(masters=3, chunkservers=2))
+    layout.lay_out_master("m3", (20_000, 20_001, 20_002))
+    assert len(layout.members()) == 6
+    assert [one.name for one in newcomers(layout, Growth())] == ["cs3"]
+    assert layout.voters() == ("m1", "m2", "m3")
+    check_majority(tmp_path, layout.voters(), {"m1", "m2"})
+
+
+def test_nothing_is_added_while_too_few_masters_run_to_have_a_leader() -> None:
+    masters = ("m1", "m2", "m3")
+    check_majority(Path("/c"), masters, {"m1", "m3"})
+    with pytest.raises(PreconditionFailed, match=r"1 of 3 masters run.* local up --dir /c`"):
+        check_majority(Path("/c"), masters, {"m2", "cs1"})
