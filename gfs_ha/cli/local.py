@@ -248,12 +248,14 @@ def kill(
 def start(session: Session, names: tuple[str, ...], directory: str | None) -> None:
     """Start processes again; they serve their ports when this returns.
 
-    Exit status 4: it is paused (by `kill --signal STOP`).
+    Exit status 4: it is paused (by `kill --signal STOP`), or was removed from the cluster.
     """
     cluster = LocalCluster(directory)
 
     def act(name: str) -> dict[str, Any]:
-        return {"name": name, "started": cluster.start(name)}
+        if started := cluster.start(name):
+            cluster.wait_known(name)
+        return {"name": name, "started": started}
 
     _tell_each(session, ("LocalStart", "started"), names, act)
 

@@ -9,7 +9,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gfs_ha.errors import DeadlineExceeded, NotFound, PortTaken, PreconditionFailed, UsageError
+from gfs_ha.errors import (
+    ConfigError,
+    DeadlineExceeded,
+    Denied,
+    NotFound,
+    PortTaken,
+    PreconditionFailed,
+    UsageError,
+)
 from gfs_ha.local import certificates, launcher, processes
 from gfs_ha.local.home import MASTER, Home
 from gfs_ha.local.layout import Layout, Member, Newcomer, Plan, default_directory, read_member
@@ -25,6 +33,7 @@ from gfs_ha.runtime import Runtime, ThreadedRuntime
 
 START_TIMEOUT_S = 30.0
 STOP_GRACE_S = 5.0
+_KNOWN_S = 3.0
 _FIRST_START_TRIES = 3
 
 
@@ -241,6 +250,19 @@ class LocalCluster:
         members = [one for one in self._layout.members() if launcher.find(one.home) is not None]
         self._wait_serving(members, self._timeout_s if timeout_s is None else timeout_s)
 
+    def wait_known(self, name: str) -> None:
+        """Wait a moment for the leader to say that a chunkserver is live, if there is a leader.
+
+        Raises: the error that it ended with when it is not taken back, as one that was removed.
+        """
+        member, voters = self.member(name), self._layout.voters()
+        if member.role == MASTER or 2 * len(self._awake() & set(voters)) <= len(voters):
+            return
+        try:
+            self._wait_serving((member,), _KNOWN_S)
+        except (ConfigError, DeadlineExceeded, Denied):
+            pass  # It serves its port, and goes on asking for a leader.
+
     def env(self) -> dict[str, str]:
         """Return the environment that points clients to this cluster."""
         return {"GFS_CONFIG": str(self._layout.client_config)}
@@ -319,12 +341,12 @@ class LocalCluster:
         return choose_ports(HOST, count, self._runtime, self._layout.ports())
 
     def _wait_serving(self, members: Sequence[Member], timeout_s: float) -> None:
-        def check() -> None:
-            for member in members:
-                if launcher.find(member.home) is None:
-                    raise processes.start_error(member.name, member.home.files)
+        def ended() -> list[Member]:
+            return [member for member in members if launcher.find(member.home) is None]
 
-        wait_serving(self.config_path, members, self._runtime, timeout_s, check)
+        gone = wait_serving(self.config_path, members, self._runtime, timeout_s, ended)
+        if gone:
+            raise processes.start_errors([(one.name, one.home.files) for one in gone])
 
     def _start_stopped(self) -> UpReport:
         certificates.certify(self._layout)

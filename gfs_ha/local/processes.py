@@ -8,6 +8,7 @@ pidfd whose start time was compared after it was opened.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -200,15 +201,51 @@ def wait_ready(
 
 def start_error(name: str, files: ProcessFiles) -> GfsError:
     """Return the error that a process ended with, from its last line, with the name of its log."""
+    code, message = _last_words(files)
+    if not code:
+        return GfsError(f"{name} did not start: {message} (log: {files.log})")
+    if _was_removed(code, message):
+        message += f"; to have this local cluster forget it: {_forget((files,))}"
+    return error_from_wire(code, f"{name} did not start: {message} (log: {files.log})", {})
+
+
+def start_errors(ended: Sequence[tuple[str, ProcessFiles]]) -> GfsError:
+    """Return the errors of all processes that ended, as one; of many that were removed once."""
+    if len(ended) == 1:
+        return start_error(*ended[0])
+    words = [(name, files, *_last_words(files)) for name, files in ended]
+    removed = [(name, files) for name, files, *said in words if _was_removed(*said)]
+    texts = []
+    if removed:
+        texts.append(
+            f"{', '.join(name for name, _ in removed)} did not start: they are unknown here:"
+            " they were removed, or their data directories belong to another cluster; to have"
+            f" this local cluster forget them: {_forget([files for _, files in removed])}"
+        )
+    texts += [
+        start_error(name, files).message for name, files in ended if (name, files) not in removed
+    ]
+    code = WrongDirectory.__name__ if removed else words[0][2] or GfsError.__name__
+    return error_from_wire(code, "; ".join(texts), {})
+
+
+def _last_words(files: ProcessFiles) -> tuple[str, str]:
+    """Return (code, message) of the error that a process ended with; no code if it is no error."""
     lines = [*read_tail(files.log)[-1:], *read_tail(files.output)]
     last = lines[-1] if lines else "it said nothing"
     # A daemon ends with `Code: message`; its exit status is kept that way.
     code, colon, message = last.partition(": ")
     if colon and code.isidentifier() and code[0].isupper():
-        if code == WrongDirectory.__name__ and _REMOVED in message:
-            message += f"; to have this local cluster forget it: rm -r {files.log.parent}"
-        return error_from_wire(code, f"{name} did not start: {message} (log: {files.log})", {})
-    return GfsError(f"{name} did not start: {last} (log: {files.log})")
+        return code, message
+    return "", last
+
+
+def _was_removed(code: str, message: str) -> bool:
+    return code == WrongDirectory.__name__ and _REMOVED in message
+
+
+def _forget(removed: Sequence[ProcessFiles]) -> str:
+    return "rm -r " + " ".join(shlex.quote(str(files.log.parent)) for files in removed)
 
 
 def read_tail(path: Path) -> list[str]:

@@ -18,6 +18,7 @@ from gfs_ha.runtime import Runtime
 
 _PAUSE_S = 0.05
 _CALL_TIMEOUT_S = 2.0
+_OTHERS_S = 2.0  # After one ended, how long others have to end or to be live.
 _LIVE = "live"
 
 
@@ -26,11 +27,12 @@ def wait_serving(
     members: Sequence[Member],
     runtime: Runtime,
     timeout_s: float,
-    check: Callable[[], None],
-) -> None:
-    """Wait until a leader serves and every chunkserver is live for it.
+    ended: Callable[[], Sequence[Member]],
+) -> Sequence[Member]:
+    """Wait until a leader serves and every chunkserver is live for it; return no members then.
 
-    Args: `check` is called again and again, and raises when waiting is in vain.
+    Args: `ended` returns the members whose processes are over. Nobody waits for them: they are
+    returned as soon as it is known of the others what becomes of them, or a moment later.
     Raises: DeadlineExceeded that says what was missing last.
     """
     loaded = config.load(client_config)
@@ -39,12 +41,15 @@ def wait_serving(
     deadline_s = runtime.monotonic_s() + timeout_s
     try:
         while True:
-            check()
-            missing = _missing(link, members)
-            if not missing:
-                return
-            if runtime.monotonic_s() >= deadline_s:
+            gone = ended()
+            missing = _missing(link, [one for one in members if one not in gone])
+            now_s = runtime.monotonic_s()
+            if not missing or (gone and now_s >= deadline_s):
+                return gone
+            if now_s >= deadline_s:
                 raise DeadlineExceeded(f"not ready after {timeout_s:.0f} s: {missing}")
+            if gone:
+                deadline_s = min(deadline_s, now_s + _OTHERS_S)
             runtime.sleep(_PAUSE_S)
     finally:
         link.close()

@@ -16,6 +16,7 @@ from killing import wait_until
 
 import gfs_ha
 from gfs_ha import config
+from gfs_ha.checksum import crc32c
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.errors import (
     ConfigError,
@@ -26,6 +27,7 @@ from gfs_ha.errors import (
     UsageError,
     WrongDirectory,
 )
+from gfs_ha.ids import ServerId
 from gfs_ha.local import cluster as cluster_module
 from gfs_ha.local import processes
 from gfs_ha.local.cluster import LocalCluster
@@ -309,6 +311,35 @@ def test_the_directory_of_another_server_is_refused_and_nothing_in_it_is_lost(
     aside.rename(one)
     assert (one / "identity.json").read_bytes() == before
     small.up()
+
+
+def test_of_servers_that_the_masters_know_no_more_all_are_told_with_what_forgets_them(
+    small: LocalCluster,
+) -> None:
+    homes = [small.directory / name for name in ("cs1", "cs2")]
+    for home in homes:
+        small.kill(home.name)
+        unknown = identity_of(home / "data")
+        text = msgspec.json.encode(msgspec.structs.replace(unknown, server_id=ServerId(99)))
+        (home / "data" / "identity.json").write_bytes(text + b"\n%08x\n" % crc32c(text))
+    assert small.start("cs1"), "it serves its port before a leader answers"
+    with pytest.raises(WrongDirectory, match=f"cs1 did not start.* rm -r {homes[0]} "):
+        small.wait_known("cs1")
+    with pytest.raises(WrongDirectory) as caught:
+        small.up()
+    assert "cs1, cs2 did not start: they are unknown here" in caught.value.message
+    assert caught.value.message.endswith(f": rm -r {homes[0]} {homes[1]}")
+    for home in homes:
+        shutil.rmtree(home)
+    small.add(Growth())
+    small.kill("cs1")
+    assert small.start("cs1")
+    small.wait_known("cs1")
+    with gfs_ha.connect(small.config_path) as fs:
+        live = {row.name: row.state for row in fs.operations.servers().items}
+    assert live["cs1"] == "live", "who is known is waited for"
+    small.kill("m1")
+    small.wait_known("cs1")
 
 
 def test_the_directory_of_another_cluster_is_refused(

@@ -112,6 +112,33 @@ def test_of_a_server_that_was_removed_it_says_how_the_cluster_forgets_it(starter
         starter.wait_ready(process)
 
 
+def test_of_several_that_ended_each_is_told_once(tmp_path: Path) -> None:
+    said = {
+        "cs8": "WrongDirectory: cs8 says it is server 8: it was removed, or so",
+        "cs 9": "WrongDirectory: cs9 says it is server 9: it was removed, or so",
+        "cs2": "PortTaken: port 7 is taken",
+        "cs3": "well",
+    }
+    ended = []
+    for name, last in said.items():
+        home = tmp_path / name
+        home.mkdir()
+        (home / "output").write_text(f"ready name={name}\n{last}\n")
+        ended.append((name, ProcessFiles(home / "pid", home / "output", home / "x.log")))
+    error = processes.start_errors(ended)
+    assert type(error) is WrongDirectory
+    first, *others = error.message.split("; ")
+    assert first.startswith("cs8, cs 9 did not start: they are unknown here: they were removed")
+    assert others == [
+        f"to have this local cluster forget them: rm -r {tmp_path}/cs8 '{tmp_path}/cs 9'",
+        f"cs2 did not start: port 7 is taken (log: {tmp_path}/cs2/x.log)",
+        f"cs3 did not start: well (log: {tmp_path}/cs3/x.log)",
+    ]
+    assert type(processes.start_errors(ended[2:])) is PortTaken
+    assert type(processes.start_errors(ended[3:] * 2)) is GfsError
+    assert processes.start_errors(ended[2:3]).message == others[1]
+
+
 def test_any_other_last_words_are_repeated_too(starter: Starter) -> None:
     process = starter.start("print('well'); import sys; sys.exit('Traceback or so')")
     with pytest.raises(GfsError, match="x did not start: Traceback or so") as caught:
