@@ -88,6 +88,7 @@ def test_a_process_without_pid_file_is_found_by_its_argument(
 ) -> None:
     path = str(tmp_path / "gfs.toml")
     process = starter.start(SERVES, "--config", path)
+    starter.wait_ready(process)  # Its arguments can be read a moment after it was begun only.
     starter.files.pid.unlink()
     assert processes.find_strays(("--config", path)) == [process]
     assert processes.find_strays((path,)) == [process]
