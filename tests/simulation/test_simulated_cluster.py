@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import random
+import signal
+import threading
 from dataclasses import replace
 
 import pytest
@@ -17,6 +19,7 @@ from gfs_ha.sim.cluster.records_model import RecordHistory
 from gfs_ha.sim.cluster.run import ClusterRun
 from gfs_ha.sim.cluster.search import find, plan_of
 from gfs_ha.sim.cluster.switches import SWITCHES
+from gfs_ha.sim.masters.run import MasterRun
 
 # Rules whose loss shows within a second or two; docs/simulation.md has all of them.
 QUICK = (
@@ -36,6 +39,29 @@ def test_after_the_last_fault_all_is_whole_again_and_everybody_rests(seed: int) 
     assert report.operations > 30
     # Every fourth seed has servers with several disks, which fail and are drained.
     assert bool(report.disk_faults) == (seed % 4 == 1)
+
+
+@pytest.mark.parametrize("made", [ClusterRun, MasterRun])
+def test_a_signal_ends_a_run_at_once_and_is_all_that_is_said(made) -> None:
+    """The main thread hears of it while a task has the baton, and goes on until it is done."""
+    run = made(22)
+    main, heard = threading.main_thread(), threading.Event()
+    scheduler = run.world.scheduler
+
+    def interrupt() -> None:
+        if threading.current_thread() is main:
+            scheduler.at(scheduler.now_s + 0.01, interrupt)
+            return
+        signal.pthread_kill(main.ident, signal.SIGINT)
+        assert heard.wait(60.0)
+
+    scheduler.at(scheduler.now_s + 1.0, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run.run()
+    assert not heard.is_set()
+    heard.set()
+    scheduler._main.wait()  # Until the baton is back.
+    run._tear_down()
 
 
 @pytest.mark.parametrize("seed", [3, 4])

@@ -144,17 +144,11 @@ class ClusterRun:
 
     def run(self) -> ClusterReport:
         """Run to the end; a broken promise is in the report."""
-        violation = None
         gc.collect()
         gc.disable()  # What a collection would end, would end at another moment in each run.
         try:
-            with self._complaints:
-                self._play()
-        except Violation as error:
-            violation = str(error)
-            self.world.trace.note(f"violation {violation}")
+            violation = self._play_and_tear_down()
         finally:
-            self._tear_down()
             gc.enable()
         scheduler, economy = self.world.scheduler, self.watch.economy
         return ClusterReport(
@@ -180,6 +174,22 @@ class ClusterRun:
             events=scheduler.event_count,
             digest=self.world.trace.digest(),
         )
+
+    def _play_and_tear_down(self) -> str | None:
+        """Return which promise was broken, if any."""
+        violation = None
+        try:
+            with self._complaints:
+                self._play()
+        except Violation as error:
+            violation = str(error)
+            self.world.trace.note(f"violation {violation}")
+        except Exception:
+            self._tear_down()
+            raise
+        # Not after a signal: the task that has the baton does not know of it, and runs on.
+        self._tear_down()
+        return violation
 
     def _jobs(self) -> dict[str, int]:
         begun: Counter[str] = Counter()
