@@ -148,7 +148,8 @@ def test_a_fence_after_the_commit_forbids_the_acknowledgement(disk: MemoryDisk) 
 
 
 def test_orders_are_idempotent_and_older_ones_are_ignored(disk: MemoryDisk) -> None:
-    replica = make_replica(open_store(disk))
+    store = open_store(disk)
+    replica = make_replica(store)
     append(replica, b"abc")
     first = replica.fence(ORDER)
     assert replica.fence(ORDER) == first
@@ -158,7 +159,7 @@ def test_orders_are_idempotent_and_older_ones_are_ignored(disk: MemoryDisk) -> N
     with pytest.raises(StaleOrder):
         replica.finish(ORDER, 3, digest_of(b"abc"))
     with pytest.raises(StaleOrder):
-        replica.delete(ORDER)
+        store.delete(CHUNK, ORDER)
     replica.finish(LATER, 3, digest_of(b"abc"))
     replica.finish(LATER, 3, digest_of(b"abc"))
     assert replica.fence(LATER).proof

@@ -136,6 +136,51 @@ def test_a_copy_does_not_take_the_place_of_one_that_counts_only_since_a_disk_die
     assert store.get(CHUNK).disk_id == C and not slots(disks[A])
 
 
+@pytest.mark.parametrize("fails", ["unlink", "sync_names"])
+def test_what_could_not_be_removed_when_a_copy_took_its_place_goes_with_the_chunk(
+    fails: str,
+) -> None:
+    disks = blank(A, B)
+    store = open_disks(disks)
+    append(store.create_replica(PUT, disk_id=A), DATA)
+    store.finish_seal(CHUNK, SEALED, len(DATA), DIGEST)
+    works = getattr(disks[A], fails)
+
+    def read_only(*_: object) -> None:
+        raise DiskFailed("Read-only file system")
+
+    setattr(disks[A], fails, read_only)
+    with pytest.raises(DiskFailed):
+        copy_to(store, B)
+    setattr(disks[A], fails, works)
+    assert store.get(CHUNK).disk_id == B and store.twins_on(shelf_of(store, A)) == 1
+    copy_to(store, B)  # As it is ordered again.
+    store.delete(CHUNK, LATER)
+    assert not slots(disks[A]) and not slots(disks[B]) and store.unidentified == ()
+    disks[A].power_cycle()
+    assert open_disks(disks, BOOT_ID + 1).chunk_count == 0
+
+
+def test_a_chunk_comes_again_to_a_disk_that_did_not_remove_it_when_it_was_deleted() -> None:
+    disks = blank(A)
+    store = open_disks(disks)
+    append(store.create_replica(PUT, disk_id=A), DATA)
+    works = disks[A].unlink
+
+    def read_only(name: str) -> None:
+        raise DiskFailed("Read-only file system")
+
+    disks[A].unlink = read_only  # type: ignore[method-assign]
+    with pytest.raises(DiskFailed):
+        store.delete(CHUNK, SEALED)
+    assert store.chunk_count == 0 and len(slots(disks[A])) == 1
+    disks[A].unlink = works  # type: ignore[method-assign]
+    copy_to(store, A)
+    assert readable(store.get(CHUNK), disks[A], len(DATA)) == DATA
+    drop_outlived(store)
+    assert len(slots(disks[A])) == 1 and store.unidentified == ()
+
+
 def test_a_second_replica_that_is_open_proves_nothing_when_the_first_dies() -> None:
     """It may lack what was acknowledged on the one that is lost (C3)."""
     _, store = beside_an_open_one()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from gfs_ha.chunk.slots import listing
 from gfs_ha.chunk.slots.duplicates import Place, Twins, best_sealed, drop_outlived, outlived
+from gfs_ha.chunk.slots.format import Header
 from gfs_ha.chunk.slots.replica import Replica
 from gfs_ha.chunk.slots.shelf import Shelf, steady_shelf
-from gfs_ha.errors import DiskFailed, UnknownReplica, WrongBirth
-from gfs_ha.ids import ANY_DISK, Birth, ChunkId, DiskId, format_id
+from gfs_ha.chunk.slots.slot import Slot
+from gfs_ha.errors import DiskFailed, DiskFull, UnknownReplica, WrongBirth
+from gfs_ha.ids import ANY_DISK, Birth, ChunkId, DiskId, LogIndex, format_id
 from gfs_ha.protocol.control import BucketListing, OpenReplica
 from gfs_ha.runtime import Runtime
 
@@ -235,6 +238,46 @@ class ReplicaIndex:
     def _put_back(self, chunk_id: ChunkId, twins: list[Place]) -> None:
         if twins:
             self._twins.setdefault(chunk_id, []).extend(twins)
+
+    @contextmanager
+    def _making_way(self, known: Replica | None, order_index: LogIndex) -> Iterator[Header | None]:
+        """Have what is here hold still for a copy and yield its header; then it is gone (D3).
+
+        Raises: as `_giving_way`.
+        """
+        if known is None:
+            yield None
+            return
+        why = "a good copy takes its place"
+        with self._giving_way(known, order_index, why, named=True) as slot:
+            yield slot.header
+
+    @contextmanager
+    def _giving_way(
+        self, replica: Replica, order_index: LogIndex, why: str, named: bool = False
+    ) -> Iterator[Slot]:
+        """Have a replica hold still and yield its slot; then it is gone.
+
+        What its disk does not remove any more is a second replica from then on, and goes as one.
+        Args: `named`: its slot does not say that it is free, so that the loss of its name has to be
+        safe, or it may be back when what came instead is deleted.
+        Raises: StaleOrder, UnknownReplica, DiskFailed; what the block raises changes nothing.
+        """
+        shelf = next(one for one in self.shelves if one.disk_id == replica.disk_id)
+        try:
+            with replica.giving_way(order_index, why) as slot:
+                yield slot
+            if named:
+                replica.disk.sync_names()
+        except (DiskFailed, DiskFull):
+            if replica.gate.deleted:
+                with self._lock:
+                    if self._replicas.get(slot.header.chunk_id) is replica:
+                        self._remove(slot.header.chunk_id)
+                    shelf.unidentified.append(slot.name)
+                    self._put_back(slot.header.chunk_id, [(shelf, slot)])
+            raise
+        self.note_usage(replica.disk_id)
 
     def _promote_twin(self, chunk_id: ChunkId) -> None:
         """Have the best second replica count, now that the first is lost. Needs the lock."""

@@ -352,20 +352,18 @@ class Replica:
                 self._publish()
 
     @contextmanager
-    def giving_way(self, order_index: LogIndex) -> Iterator[Header]:
-        """Hold still, while a good copy takes the place of this one; then it is gone (D3).
+    def giving_way(self, order_index: LogIndex, why: str) -> Iterator[Slot]:
+        """Hold still, while a good copy takes its place or it is freed; then it is gone (D3).
 
-        It stays what it is when the block raises. Raises: StaleOrder, UnknownReplica, DiskFailed.
+        It stays what it is when the block raises. Raises: StaleOrder, UnknownReplica; DiskFailed
+        also when its gate says that it is deleted, and only its slot is still there.
         """
-        with self.holding_still(order_index, "a good copy takes its place") as slot:
-            yield slot.header
-            self._go()
-
-    def _go(self) -> None:
-        self.gate.deleted = True
-        self._count()
-        self._commits.drop()
-        self._slot.disk.unlink(self._slot.name)
+        with self.holding_still(order_index, why) as slot:
+            yield slot
+            self.gate.deleted = True
+            self._count()
+            self._commits.drop()
+            slot.disk.unlink(slot.name)
 
     def quarantine(self) -> None:
         """Keep it, serve it no more, and say so durably (D3, C4)."""
@@ -374,12 +372,6 @@ class Replica:
         with self._lock, self._commits.watched():
             stamps.stamp_quarantined(self._slot)
             self._publish()
-
-    def delete(self, order_index: LogIndex) -> None:
-        """Say durably that the slot is free, then unlink it (D1, D2). Raises: StaleOrder."""
-        with self.holding_still(order_index, "it is deleted") as slot:
-            stamps.stamp_free(slot, order_index)
-            self._go()
 
     def plan_read(self, offset: int, length: int, data: bool = True) -> ReadPlan:
         """Return what is needed to serve a range, or with `data` False only its CRCs.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack
 from typing import TypeVar
 
 import msgspec
@@ -21,6 +20,7 @@ from gfs_ha.chunk.slots.replica import Replica
 from gfs_ha.chunk.slots.shelf import Shelf, pick_shelf, steady_shelf
 from gfs_ha.chunk.slots.slot import create_slot
 from gfs_ha.chunk.slots.spec import ReplicaSpec, first_header
+from gfs_ha.chunk.slots.stamps import stamp_free
 from gfs_ha.chunk.slots.tombstones import tombstone_header
 from gfs_ha.errors import (
     AlreadyExists,
@@ -314,9 +314,8 @@ class ChunkStore(ReplicaIndex):
         """
         copy.sync()
         chunk_id, order_index = copy.header.chunk_id, copy.header.order_index
-        with ExitStack() as held:
-            known = self._replicas.get(chunk_id)
-            older = held.enter_context(known.giving_way(order_index)) if known else None
+        known = self._replicas.get(chunk_id)
+        with self._making_way(known, order_index) as older:
             slot = copy.stamp(digest, older)
             with copy.counting(), self._lock:
                 self._check_serves(copy.shelf)
@@ -327,9 +326,6 @@ class ChunkStore(ReplicaIndex):
                 copy.installed = True
                 del self._making[chunk_id]
                 self._add(Replica(slot, copy.shelf.around, made_here=False))
-        if known is not None:
-            known.disk.sync_names()  # Else it may be back when the new one is deleted.
-            self.note_usage(known.disk_id)
         copy.shelf.note_usage()
 
     def drop_copy(self, copy: CopySlot) -> None:
@@ -368,11 +364,11 @@ class ChunkStore(ReplicaIndex):
 
         def end(replica: Replica) -> int:
             freed = room_of(replica.disk, replica)
-            replica.delete(order_index)
+            with self._giving_way(replica, order_index, "it is deleted") as slot:
+                stamp_free(slot, order_index)
             with self._lock:
                 if self._replicas.get(chunk_id) is replica:
                     self._remove(chunk_id)
-            self.note_usage(replica.disk_id)
             return freed
 
         try:
