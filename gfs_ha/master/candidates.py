@@ -11,7 +11,7 @@ from dataclasses import replace
 from gfs_ha.errors import Busy, NoServers, NoSpace
 from gfs_ha.ids import DiskId, ServerId
 from gfs_ha.master.disk_room import out_of_service
-from gfs_ha.master.observed import LIVE, SUSPECT, DiskKey, Observed
+from gfs_ha.master.observed import DEAD, LIVE, SUSPECT, DiskKey, Observed
 from gfs_ha.master.placement import Candidate, Placement, Wanted, place
 from gfs_ha.master.roster import Roster
 from gfs_ha.master.state.records import Server
@@ -107,7 +107,7 @@ def _candidate(
     best = max(disks, key=room, default=None)
     standing = known.trouble(server_id)
     serves = known.mode(server_id).mode == IN_SERVICE
-    passing = facts is None or bool(standing)
+    passing = bool(standing) or (facts is None and state != DEAD)
     if standing:
         trouble = standing  # What was decided comes before what is observed.
     elif facts is None:

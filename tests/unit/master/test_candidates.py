@@ -136,6 +136,7 @@ def test_what_ails_a_server_passes_unless_it_is_dead_or_out_of_service() -> None
     assert passing(Roster(servers()), heard((1, 2, 3)), NOW_S) == {4}, "it was not heard yet"
     assert passing(Roster(servers()), heard(), NOW_S + 5.0) == {1, 2, 3, 4}, "they are suspect"
     assert passing(Roster(servers()), heard(), NOW_S + 50.0) == set(), "they are dead"
+    assert passing(Roster(servers()), heard(()), NOW_S + 50.0) == set(), "dead since before"
     pause = ServerMode(maintenance_until_ms=1)
     modes = {1: pause, 2: msgspec.structs.replace(pause, mode="drained", job=1)}
     assert passing(Roster(servers(), modes), heard(), NOW_S) == {1}
