@@ -217,6 +217,23 @@ def test_a_walk_rests_until_the_servers_change_or_ten_minutes_are_over() -> None
     assert walk.look(fleet | {(ServerId(2), "r1", "h2", True)}, 2000.1)
 
 
+@pytest.mark.parametrize("late_s", [-1.0, 0.0, SOON_S / 2])
+def test_a_round_that_may_have_missed_a_chunk_placed_against_its_rule_is_not_the_last_for_long(
+    late_s: float,
+) -> None:
+    """As when a server that comes back begins a round while a chunk is copied past it."""
+    walk = PlacingWalk()
+    fleet = frozenset({(ServerId(1), "r1", "h1", True)})
+    walk.soon(100.0)
+    assert walk.look(fleet, 100.0 + late_s)
+    walk.after = ChunkId(7)
+    assert walk.look(fleet, 103.0)
+    walk.end_round(103.0)
+    assert not walk.look(fleet, 103.0 + SOON_S / 2) and walk.look(fleet, 103.0 + SOON_S)
+    walk.end_round(103.0 + SOON_S)
+    assert not walk.look(fleet, 103.0 + ROUND_S)
+
+
 PLACES = st.lists(st.integers(1, 8), min_size=3, max_size=3, unique=True)
 
 
