@@ -14,6 +14,7 @@ from functools import partial
 from gfs_ha.errors import GfsError, NotLeader
 from gfs_ha.limits import REQUEST_DEADLINE_S, SUSPECT_S
 from gfs_ha.master.census import Presence, lost_disks
+from gfs_ha.master.duties import Duties
 from gfs_ha.master.handlers.chunkservers import note_strays
 from gfs_ha.master.handlers.desk import Desk
 from gfs_ha.master.handlers.events import look_around
@@ -115,9 +116,7 @@ class Housekeeper:
         self._every_minute = every_minute
         self._cursors = Cursors()
         self._planned_for: Reign | None = None
-        self._pending: dict[str, int] = {}
-        self._committed: dict[str, int] = {}  # The newest command of each duty, by log index.
-        self._lock = desk.runtime.lock()
+        self._duties = Duties(desk.runtime)
         self._stopping = False
         self.turned_s = desk.now_s()  # When a tick last ended, with whatever result.
         self._news_s = 0.0  # When it is looked at the whole cluster next.
@@ -149,8 +148,10 @@ class Housekeeper:
         """Plan once and hand out what comes of it."""
         try:
             self._look_around(reign)
-            seen = self._seen(reign)
-            plans = self._plan(reign, seen)
+            # First: what is told once is told those alone that plan with it.
+            resting = self._resting()
+            seen = self._seen(reign, resting)
+            plans = self._plan(reign, seen, resting)
             self._desk.post(partial(self._carry_out, reign, plans))
         except NotLeader:
             return
@@ -158,15 +159,25 @@ class Housekeeper:
             self._desk.weigh(error)
             logger.warning("a tick of housekeeping was left out because=%s", error.message)
 
-    def _seen(self, reign: Reign) -> Seen:
+    def _resting(self) -> frozenset[str]:
+        """Return the duties that have no turn now: the tables lack something that they proposed.
+
+        Without settings none has one.
+        """
+        with self._desk.kv.read() as reader:
+            shown = stored_applied(reader)
+            if View(reader).settings() is None:
+                return frozenset(PLANNERS)
+        return frozenset(name for name in PLANNERS if self._duties.waits(name, shown))
+
+    def _seen(self, reign: Reign, resting: frozenset[str]) -> Seen:
         """Return what the door's thread has heard; it also answers what has waited long enough.
 
         Raises: NotLeader when the reign is over, DeadlineExceeded when the door is held up.
         """
         future: Future[Seen] = self._desk.runtime.future()
-        proposed = bool(self._pending.get(_DELETES))
-        copying = bool(self._pending.get(_COPIES))
-        collecting = bool(self._pending.get(_PUNCHING) or self._pending.get(_ORPHANS))
+        proposed, copying = _DELETES in resting, _COPIES in resting
+        collecting = bool(resting & {_PUNCHING, _ORPHANS})
 
         def look() -> None:
             sealer, opener = self._desk.sealer, self._desk.opener
@@ -207,7 +218,7 @@ class Housekeeper:
         In a turn of its own: a mistake in a report must not cost the planners what they see.
         """
         now_s = self._desk.now_s()
-        if now_s < self._news_s or self._pending.get(_EVENTS):
+        if now_s < self._news_s or self._duties.pending(_EVENTS):
             return
         self._news_s = now_s + _NEWS_S
 
@@ -222,7 +233,7 @@ class Housekeeper:
         found, self._news = self._news, None
         return found[1] if found is not None and found[0] is reign and not young else None
 
-    def _plan(self, reign: Reign, seen: Seen) -> list[Plan]:
+    def _plan(self, reign: Reign, seen: Seen, resting: frozenset[str]) -> list[Plan]:
         if self._planned_for is not reign:
             self._planned_for, self._cursors = reign, Cursors()
         with self._desk.kv.read() as reader:
@@ -239,11 +250,8 @@ class Housekeeper:
                 command = LeaderElected(self._desk.name, self._desk.incarnation)
                 self._propose(_ANNOUNCE, Plan(proposals=[command]))
             plans = []
-            shown = stored_applied(reader)
             for name, planner in PLANNERS.items():
-                # What was committed a moment ago, and is not in these tables yet, would be planned
-                # a second time.
-                if self._pending.get(name) or self._committed.get(name, 0) > shown:
+                if name in resting:
                     continue
                 wanted = partial(planner, view, seen, self.limits, self._cursors)
                 plan = reign.guard.run(name, wanted, seen.now_s)
@@ -265,19 +273,16 @@ class Housekeeper:
         return plans
 
     def _propose(self, name: str, plan: Plan) -> None:
-        if self._pending.get(name):
+        if self._duties.pending(name):
             return
         for command in plan.proposals:
-            with self._lock:
-                self._pending[name] = self._pending.get(name, 0) + 1
+            self._duties.begin(name)
             self._desk.proposer.propose(
                 command, REQUEST_DEADLINE_S, partial(self._proposed, name, type(command).__name__)
             )
 
     def _proposed(self, name: str, command: str, outcome: Outcome) -> None:
-        with self._lock:
-            self._committed[name] = max(outcome.index, self._committed.get(name, 0))
-            self._pending[name] -= 1
+        self._duties.ended(name, outcome)
         log_outcome(command, outcome)
 
     def _carry_out(self, reign: Reign, plans: list[Plan]) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from trio import Client, Trio, wait_until
 
+from gfs_ha.kv import lmdb_kv
 from gfs_ha.master import housekeeping
 from gfs_ha.master.planners.plan import Cursors, Plan, PlanLimits, Seen
+from gfs_ha.master.reign import Reign
 from gfs_ha.master.state.commands import SetRepairBudget
 from gfs_ha.master.state.draft import STEPS, Draft
 from gfs_ha.master.state.view import View
@@ -91,3 +95,37 @@ def test_a_duty_plans_with_tables_that_know_of_all_that_it_proposed(
     monkeypatch.setitem(housekeeping.PLANNERS, first, dawdles)
     wait_until(lambda: len(known) > 8, "the duty to be done some times")
     assert [one for one in known if one[0] != one[1]] == []
+
+
+def test_a_wish_that_is_told_once_is_heard_by_its_duty_also_while_the_disk_of_the_leader_is_slow(
+    trio: Trio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was committed is not in the tables yet: then the duty plans nothing, and hears it."""
+    monkeypatch.setattr(housekeeping, "TICK_S", 0.01)
+    commit = lmdb_kv._LmdbWriter.commit
+    wished = [0]
+    heard: list[int] = []
+
+    def slowly(writer: lmdb_kv._LmdbWriter) -> None:
+        RUNTIME.sleep(0.01)
+        commit(writer)
+
+    def hears(view: View, seen: Seen, limits: PlanLimits, cursors: Cursors) -> Plan:
+        if seen.garbage.wanted:
+            heard.append(wished[0])
+        budget = view.repair_budget()
+        copies = 1 + (budget.copies if budget is not None else 0) % 50
+        return Plan(proposals=[SetRepairBudget(copies=copies)])
+
+    def hears_it(asked: list[Reign]) -> bool:
+        desk = trio.servers[trio.leader()]._desk
+        if desk.reign is not None and desk.reign not in asked:  # Once, of each leader.
+            asked.append(desk.reign)
+            desk.post(desk.reign.garbage.want)
+        return heard[-1:] == [wished[0]]
+
+    Client(trio)  # From now on there are settings, and duties are done.
+    monkeypatch.setitem(housekeeping.PLANNERS, "orphans", hears)
+    monkeypatch.setattr(lmdb_kv._LmdbWriter, "commit", slowly)
+    for wished[0] in range(1, 11):
+        wait_until(partial(hears_it, []), "the wish to be heard")
