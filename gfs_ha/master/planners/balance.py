@@ -25,6 +25,7 @@ THRESHOLD_DEFAULT = 0.05
 _LEAST_THRESHOLD = 0.001
 
 DiskKey = tuple[ServerId, DiskId]
+_FIRST_DISK = (ServerId(0), DiskId(0))  # Below every key.
 
 
 @dataclass(slots=True)
@@ -114,6 +115,34 @@ class Spot:
     machine: str
 
 
+class Judge:
+    """Whether the rule of placement lets a copy of a chunk go off a server, by where to.
+
+    It lets it if it has no more against the chunk afterwards, and the chunk is not further from
+    what it prefers. Racks are what it goes by, and machines with another copy: each kind of place
+    is judged once.
+    """
+
+    def __init__(self, chunk: Movable, source: ServerId, spots: Mapping[ServerId, Spot]) -> None:
+        self._chunk = chunk
+        held = {one: spots[one] for one in chunk.holders if one in spots}
+        self._now = _judged(chunk, held.values())
+        held.pop(source, None)
+        self._kept = tuple(held.values())
+        self._machines = {spot.machine for spot in self._kept}
+        self._known: dict[Spot, bool] = {}
+
+    def allows(self, rack: str, machine: str = "") -> bool:
+        """Return whether the copy may go there; without a machine: to any one there without one."""
+        spot = Spot(rack, machine if machine in self._machines else "")
+        found = self._known.get(spot)
+        if found is None:
+            after = _judged(self._chunk, (*self._kept, spot))
+            found = after[0] <= self._now[0] and after[1] <= self._now[1]
+            self._known[spot] = found
+        return found
+
+
 class Balance:
     """The disks that are to be as full as each other, by used share. `move` keeps it up to date.
 
@@ -132,6 +161,9 @@ class Balance:
         self.mean = settled / total if total else 0.0
         self._mean_at_most = (settled + freeing) / total if total else 0.0
         self._order = sorted((disk.share, disk.key) for disk in self.disks.values())
+        self._racks: dict[str, list[tuple[float, DiskKey]]] = {}  # The same of each rack.
+        for one in self._order:
+            self._racks.setdefault(self.disks[one[1]].rack, []).append(one)
 
     # What is to be done -------------------------------------------------------------------------
 
@@ -198,41 +230,39 @@ class Balance:
     ) -> Disk | None:
         """Return the emptiest disk to which a copy on `source` may go; None: there is none.
 
-        The rule of placement has no more against the chunk afterwards, nor is it further from what
-        the rule prefers.
+        Of a rack to which the rule lets no copy go none is looked at: there may be a thousand.
         """
-        held = {one: self._spots[one] for one in chunk.holders if one in self._spots}
-        if source.server_id not in held:
+        if source.server_id not in chunk.holders or source.server_id not in self._spots:
             return None
         if not self._gives(source, chunk.room):
             return None
-        now = _judged(chunk, held.values())
-        held.pop(source.server_id)
         # What it may come to is no less than its share: all after these get too much.
         high = self.mean + (self.threshold / 2 if self.over(source) else -self.threshold)
-        high = min(high, source.share)
-        machines = {spot.machine for spot in held.values()}
-        allowed: dict[tuple[str, str], bool] = {}
-        for share, key in self._order:
-            if share >= high:
-                break
-            disk = self.disks[key]
-            within = disk.server_id == source.server_id  # The rule sees no difference.
-            if disk.server_id in chunk.holders and not within:
+        best = (min(high, source.share), _FIRST_DISK)
+        found = None
+        judge = self.judge(source, chunk)
+        for rack, order in self._racks.items():
+            if order[0] >= best or not judge.allows(rack):
                 continue
-            if disk.trouble or avoid(disk.server_id):
-                continue
-            if not self._helps(source, disk, chunk.room):
-                continue
-            if within:
-                return disk
-            kind = (disk.rack, disk.machine if disk.machine in machines else "")
-            if kind not in allowed:
-                after = _judged(chunk, (*held.values(), Spot(disk.rack, disk.machine)))
-                allowed[kind] = after[0] <= now[0] and after[1] <= now[1]
-            if allowed[kind]:
-                return disk
-        return None
+            for one in order:
+                if one >= best:
+                    break
+                disk = self.disks[one[1]]
+                within = disk.server_id == source.server_id  # The rule sees no difference.
+                if disk.server_id in chunk.holders and not within:
+                    continue
+                if disk.trouble or avoid(disk.server_id):
+                    continue
+                if not self._helps(source, disk, chunk.room):
+                    continue
+                if within or judge.allows(disk.rack, disk.machine):
+                    best, found = one, disk
+                    break
+        return found
+
+    def judge(self, source: Disk, chunk: Movable) -> Judge:
+        """Return where the rule lets the copy of a chunk on a disk go."""
+        return Judge(chunk, source.server_id, self._spots)
 
     def allows(self, source: Disk, target: Disk, chunk: Movable) -> bool:
         """Return whether the rule lets a copy go from one to the other, as its copies lie now."""
@@ -242,11 +272,8 @@ class Balance:
             return True
         if target.server_id in chunk.holders or target.server_id not in self._spots:
             return False
-        held = {one: self._spots[one] for one in chunk.holders if one in self._spots}
-        now = _judged(chunk, held.values())
-        held.pop(source.server_id, None)
-        after = _judged(chunk, (*held.values(), self._spots[target.server_id]))
-        return after[0] <= now[0] and after[1] <= now[1]
+        spot = self._spots[target.server_id]
+        return self.judge(source, chunk).allows(spot.rack, spot.machine)
 
     def _gives(self, source: Disk, room: int) -> bool:
         """Return whether a disk stays near all together without so much."""
@@ -266,13 +293,19 @@ class Balance:
 
     def move(self, source: Disk, target: Disk, room: int) -> None:
         """Count a move that is begun."""
-        for disk in (source, target):
-            del self._order[bisect_left(self._order, (disk.share, disk.key))]
+        for order, disk in self._orders(source, target):
+            del order[bisect_left(order, (disk.share, disk.key))]
         source.going += room
         target.coming += room
         target.lacking += room
-        for disk in (source, target):
-            insort(self._order, (disk.share, disk.key))
+        for order, disk in self._orders(source, target):
+            insort(order, (disk.share, disk.key))
+
+    def _orders(self, *disks: Disk) -> Iterator[tuple[list[tuple[float, DiskKey]], Disk]]:
+        """Yield the orders in which disks stand, each with its disk."""
+        for disk in disks:
+            yield self._order, disk
+            yield self._racks[disk.rack], disk
 
     def land(self, source: Disk, target: Disk, room: int) -> None:
         """Count a move that was begun as done, in a plan that is played through."""

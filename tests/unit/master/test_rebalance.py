@@ -600,6 +600,26 @@ def test_several_disks_of_a_server_are_as_full_as_each_other_too() -> None:
     assert known.target(others[0], back, nobody) is empty
 
 
+def test_of_racks_to_which_the_rule_lets_no_copy_go_no_disk_is_looked_at() -> None:
+    """There may be thousands, and as many copies that cannot leave the full rack."""
+    disks = [
+        Disk(ServerId(one), DiskId(one), f"cs{one}", rack, f"h{one}", 100 * ROOM, used * ROOM)
+        for first, rack, used in ((1, "r1", 90), (101, "r2", 40), (201, "r3", 40))
+        for one in range(first, first + 100)
+    ]
+    chunk = Movable(ChunkId(1), LENGTH, 3, "spread", (ServerId(1), ServerId(101), ServerId(201)))
+    looked_at: list[int] = []
+
+    def looks(server_id: ServerId) -> bool:
+        looked_at.append(server_id)
+        return False
+
+    assert balance(*disks).target(disks[0], chunk, looks) is None and not looked_at
+    known = balance(*disks, alone(401, 41))
+    assert known.target(disks[0], chunk, looks) is known.disks[ServerId(401), DiskId(501)]
+    assert looked_at == [401]
+
+
 CLUSTERS = st.tuples(
     st.integers(4, 9),  # Servers.
     st.integers(1, 3),  # Servers of a rack.
