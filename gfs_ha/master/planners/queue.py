@@ -1,4 +1,4 @@
-"""The chunks that wait for a copy: fewest copies first, then the oldest; found round by round."""
+"""The chunks that wait for a copy: fewest copies first, then by age; found round by round."""
 
 from __future__ import annotations
 
@@ -67,6 +67,30 @@ class Tally:
 
 
 @dataclass(slots=True)
+class _Line:
+    """The chunks with as many copies left: by age, and from the one on that was taken last.
+
+    So whom nobody can help now keeps none from its turn.
+    """
+
+    _now: list[ChunkId] = field(default_factory=list)  # Heaps; here the ids above that one.
+    _later: list[ChunkId] = field(default_factory=list)
+    _last: ChunkId = _FIRST
+
+    def add(self, chunk_id: ChunkId) -> None:
+        heapq.heappush(self._now if chunk_id > self._last else self._later, chunk_id)
+
+    def take(self) -> ChunkId:
+        if not self._now:
+            self._now, self._later = self._later, []
+        self._last = heapq.heappop(self._now)
+        return self._last
+
+    def __len__(self) -> int:
+        return len(self._now) + len(self._later)
+
+
+@dataclass(slots=True)
 class RepairQueue:
     """Soft state of the planner; a new leader's first round fills a new one."""
 
@@ -75,27 +99,30 @@ class RepairQueue:
     running: Tally = field(default_factory=Tally)
     rounds: int = 0
     paths: ChunkPaths = field(default_factory=ChunkPaths)  # Files of what is unplaced.
-    _waiting: dict[int, list[ChunkId]] = field(default_factory=dict)
+    _waiting: dict[int, _Line] = field(default_factory=dict)
     _known: dict[ChunkId, int] = field(default_factory=dict)
 
     def add(self, chunk_id: ChunkId, copies: int) -> None:
         """Queue a chunk, or move it to where it belongs by the copies that are left."""
         if self._known.get(chunk_id) == copies:
             return
-        waiting = self._waiting.setdefault(copies, [])
+        waiting = self._waiting.setdefault(copies, _Line())
         if len(waiting) < QUEUED_MAX:
             self._known[chunk_id] = copies
-            heapq.heappush(waiting, chunk_id)
+            waiting.add(chunk_id)
 
-    def take(self) -> Iterator[ChunkId]:
-        """Yield and forget the queued chunks, the most urgent first."""
-        for copies in sorted(self._waiting):
-            waiting = self._waiting[copies]
-            while waiting:
-                chunk_id = heapq.heappop(waiting)
-                if self._known.get(chunk_id) == copies:  # Else it was moved.
-                    del self._known[chunk_id]
-                    yield chunk_id
+    def counts(self) -> list[int]:
+        """Return the numbers of copies with which chunks are queued, the most urgent first."""
+        return sorted(copies for copies, waiting in self._waiting.items() if waiting)
+
+    def take(self, copies: int) -> Iterator[ChunkId]:
+        """Yield and forget the queued chunks with so many copies left, in turns."""
+        waiting = self._waiting[copies]
+        while waiting:
+            chunk_id = waiting.take()
+            if self._known.get(chunk_id) == copies:  # Else it was moved.
+                del self._known[chunk_id]
+                yield chunk_id
 
     def end_round(self) -> None:
         """Note that the walk came to its end, and begin anew."""

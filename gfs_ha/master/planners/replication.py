@@ -1,7 +1,8 @@
 """Gives chunks below their goal new copies: what counts no more, what is adopted, where copies go.
 
 The walk finds the chunks round by round; the queue hands out those with the fewest copies first.
-What is taken from it and cannot be helped now is found again by the next round.
+What is taken from it and cannot be helped now is found again by the next round, and has its next
+turn after all others with as many copies.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ SALVAGED = "no copy is whole: one is put together from the good blocks of damage
 NO_SOURCE = "no server with a good copy answers"
 TO_COMPARE = "a copy that came late compares itself"
 BUSY = "the servers have as many copies under way as they may"
-_LOOKED_AT_MAX = 200  # Queued chunks that one plan looks at without beginning a copy.
+_LOOKED_AT_MAX = 200  # Queued chunks that one plan looks at on end without beginning a copy.
 _ALIKE = ("open", "fenced")  # An open one has not compared itself yet.
 
 
@@ -43,24 +44,46 @@ def plan_replication(view: View, seen: Seen, limits: PlanLimits, cursors: Cursor
     load = Load.under_way(view, scene, limits.busy_rows)
     unplaced = cursors.queue.newest.unplaced
     cursors.queue.paths.look(view, [one.chunk_id for one in unplaced], seen.now_s)
-    vain = 0
-    for chunk_id in cursors.queue.take():
-        chunk = view.chunk(chunk_id)
-        if chunk is None or chunk.state != SEALED:
-            continue
-        before = len(made.proposals)
-        why = _restore(made, scene, (chunk_id, chunk), load)
-        if why:
-            made.waits[chunk_id] = why
-            kept = _kept(scene, (chunk_id, chunk))
-            if why.startswith(NO_TARGET) and takers.lacking(chunk.goal, chunk.length, kept):
-                made.stuck.add(chunk_id)
-        if _lies_ill(made.proposals[before:], scene, chunk):
-            cursors.placing.soon(seen.now_s)
-        vain = vain + 1 if len(made.proposals) == before else 0
-        if load.full or vain >= _LOOKED_AT_MAX or len(made.proposals) >= limits.items:
-            break
+    looks = _LOOKED_AT_MAX
+    counts = cursors.queue.counts()
+    for copies in counts:
+        # Those that nobody can help now leave as much for the others, however many they are.
+        most = looks if copies == counts[-1] else looks // 2
+        vain = 0
+        for chunk_id in cursors.queue.take(copies):
+            in_vain = _look_at(made, view, (scene, takers), chunk_id, (load, cursors))
+            vain = vain + 1 if in_vain else 0
+            if load.full or len(made.proposals) >= limits.items:
+                return made
+            if vain >= most:
+                break
+        looks -= vain
     return made
+
+
+def _look_at(
+    made: Plan,
+    view: View,
+    known: tuple[Scene, Takers],
+    chunk_id: ChunkId,
+    more: tuple[Load, Cursors],
+) -> bool:
+    """Propose what a queued chunk needs, or note why it waits; return whether it was in vain."""
+    scene, takers = known
+    load, cursors = more
+    chunk = view.chunk(chunk_id)
+    if chunk is None or chunk.state != SEALED:
+        return False
+    before = len(made.proposals)
+    why = _restore(made, scene, (chunk_id, chunk), load)
+    if why:
+        made.waits[chunk_id] = why
+        kept = _kept(scene, (chunk_id, chunk))
+        if why.startswith(NO_TARGET) and takers.lacking(chunk.goal, chunk.length, kept):
+            made.stuck.add(chunk_id)
+    if _lies_ill(made.proposals[before:], scene, chunk):
+        cursors.placing.soon(scene.seen.now_s)
+    return len(made.proposals) == before
 
 
 def _lies_ill(proposed: Sequence[LeaderCommand], scene: Scene, chunk: Chunk) -> bool:

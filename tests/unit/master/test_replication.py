@@ -496,3 +496,31 @@ def test_a_plan_never_asks_for_more_copies_than_the_goal() -> None:
     made = house.plan(plan_replication)
     for chunk_id in chunks:
         assert sum(one == chunk_id for one, _ in placed(made)) == 2
+
+
+def dying(count: int, **how: object) -> tuple[House, list[int]]:
+    """Return many chunks for which nothing can be done now, and then some that lack one copy."""
+    house = House(6)
+    for number in range(count):
+        if not number % 200:
+            house.session = house.tables.session()
+        chunk_id = house.chunk((1, 2), goal=2, **how)
+        house.resting |= {(chunk_id, one) for one in (3, 4, 5, 6)}
+    return house, [house.chunk((1, 3, 4)) for _ in range(5)]
+
+
+def test_chunks_of_which_no_copy_is_left_keep_none_that_can_be_saved_from_its_turn() -> None:
+    house, few = dying(250)
+    house.dead = {1, 2}
+    for _ in range(8):
+        house.tick()
+    assert [len(house.good(chunk_id)) for chunk_id in few] == [3] * 5
+
+
+def test_chunks_that_cannot_be_copied_now_keep_none_that_is_as_urgent_from_its_turn() -> None:
+    house, _ = dying(250)
+    late = [house.chunk((1, 3), goal=2) for _ in range(5)]
+    house.dead = {1}
+    for _ in range(8):
+        house.tick()
+    assert [len(house.good(chunk_id)) for chunk_id in late] == [2] * 5
