@@ -91,6 +91,11 @@ class Census:
         return True
 
     @property
+    def below(self) -> int:
+        """Return of how many chunks fewer copies can be read than are wanted."""
+        return sum(sum(counts[:goal]) for goal, counts in self.goals.items())
+
+    @property
     def result(self) -> dict[str, int]:
         """Return the chunks by live copies, whatever their goal."""
         counts = [bucketed(one) for one in self.goals.values()]

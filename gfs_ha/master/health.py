@@ -200,7 +200,8 @@ def _wishes(repair: RepairReport) -> str:
         return ""
     (goal, possible), paths = max(files.items(), key=lambda one: len(one[1]))
     named = list(paths)[:_FILES_NAMED_MAX]
-    more = repair.unplaced_count > len(named)
+    known = [row.path for row in repair.unplaced if row.path]
+    more = len(set(known)) > len(named) or repair.unplaced_count > len(known)
     wants = "wants" if len(named) == 1 and not more else "want"
     others = " and others" if more else ""
     return f": {', '.join(named)}{others} {wants} {goal}, {possible} are possible now"
@@ -250,7 +251,8 @@ def _under_way(symptoms: Symptoms) -> str:
         return ""
     if repair.hold:
         return f"; repair waits: {repair.hold}"
-    under_way = f"; {len(repair.copying)} copies under way, {repair.made_count} made by this leader"
+    copies = "1 copy" if len(repair.copying) == 1 else f"{len(repair.copying)} copies"
+    under_way = f"; {copies} under way, {repair.made_count} made by this leader, moves of jobs too"
     silent = ", ".join(one.name for one in symptoms.servers if one.state == "suspect")
     if silent:
         return f"{under_way}; copies of {silent} are made anew only once that counts as dead"

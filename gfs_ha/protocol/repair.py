@@ -116,7 +116,7 @@ class RepairReport(Word, frozen=True, tag="repair_report"):
     waiting: tuple[WaitingRow, ...]
     failures: tuple[RepairFailure, ...]
     deleting_count: int
-    made_count: int  # Copies made under this leader.
+    made_count: int  # Copies made under this leader, moves of jobs with them.
     bytes_per_s: int
     eta_ms: int
     hold: str  # Why no copy is begun now, else empty.
@@ -129,6 +129,7 @@ class RepairReport(Word, frozen=True, tag="repair_report"):
     unplaced: tuple[UnplacedRow, ...] = ()  # The first few of them.
     ways: tuple[str, ...] = ()  # What a person can do about these, with the commands.
     reasons: tuple[WaitingReason, ...] = ()  # Of all that wait, the ones of most chunks first.
+    below_count: int = 0  # Chunks of which fewer copies can be read now than are wanted.
 
 
 class GetRepair(Word, frozen=True, tag="get_repair"):

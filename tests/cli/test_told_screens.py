@@ -344,10 +344,21 @@ STUCK = replace(
 )
 
 
+MADE = "9 copies made by this leader, moves of jobs too"
+
+
+def test_what_cannot_be_read_now_is_not_called_nothing_to_repair() -> None:
+    quiet = replace(REPAIR, chunk_count=0, copy_count=0, copying=(), waiting=())
+    assert screen(quiet, 120).strip() == f"nothing to repair; {MADE}"
+    # As `admin status` says it, of a server that is silent or in maintenance.
+    silent = replace(quiet, below_count=39)
+    assert screen(silent, 120).strip() == f"39 chunks below the goal, none to copy yet; {MADE}"
+
+
 def test_a_reason_that_many_chunks_wait_for_is_told_once_with_the_ways_out() -> None:
     lines = screen(STUCK, 120).splitlines()
     beyond = "29 copies (1.8 GiB) that no server can take"
-    assert lines[0] == f"29 chunks below the goal, {beyond}; 9 copies made"
+    assert lines[0] == f"29 chunks below the goal, {beyond}; {MADE}"
     assert sum("all 5 servers have a place" in one for one in lines) == 1
     assert "29 chunks" in lines[2] and "1.8 GiB" in lines[2]
     assert lines[-2:] == [

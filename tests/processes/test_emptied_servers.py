@@ -76,6 +76,7 @@ def test_a_server_that_stops_in_its_maintenance_costs_no_copy(
     wait_until(lambda: rows(fs)["cs4"].state == "dead", "it counts as dead")
     fs.write_bytes("/meanwhile", b"x" * MIB)
     assert fs.operations.health().healthy
+    wait_until(lambda: fs.operations.repair().below_count > 0, "it is told what cannot be read now")
     assert fs.operations.repair().made_count == made and not fs.operations.repair().copying
     cluster.start("cs4")
     wait_until(lambda: rows(fs)["cs4"].state == "live", "it is back")

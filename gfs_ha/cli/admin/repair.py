@@ -168,19 +168,29 @@ def _(report: RepairReport, wide: bool) -> Group:
 
 def _headline(report: RepairReport) -> Text:
     if not report.chunk_count and not report.copying:
-        text = Text("nothing to repair", "green")
+        text = _at_rest(report)
     else:
         text = Text(_below(report), "yellow")
     if report.lost_count:
         text.append(f"; {count_text(report.lost_count, 'chunk')} without a good copy", "bold red")
     if report.made_count:
-        text.append(f"; {_copies(report.made_count)} made")
+        text.append(f"; {_copies(report.made_count)} made by this leader, moves of jobs too")
     if report.deleting_count:
         text.append(f"; {_copies(report.deleting_count)} being deleted")
     if report.misplaced_count:
         chunks = count_text(report.misplaced_count, "chunk")
         text.append(f"; against the rule of placement: {chunks}")
     return text
+
+
+def _at_rest(report: RepairReport) -> Text:
+    """Return what there is to say while nothing is to be copied."""
+    if not report.below_count:
+        return Text("nothing to repair", "green")
+    # Of servers that are silent and not dead yet, or in maintenance: they may come back.
+    return Text(
+        f"{count_text(report.below_count, 'chunk')} below the goal, none to copy yet", "yellow"
+    )
 
 
 def _below(report: RepairReport) -> str:

@@ -86,6 +86,7 @@ def repair_report(desk: Desk, view: View, limit: int) -> RepairReport:
         unplaced=unplaced_rows(reign.queue),
         ways=ways_out(reign.queue),
         reasons=_reasons(view, reign),
+        below_count=reign.census.below,
     )
 
 

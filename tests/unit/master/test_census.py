@@ -113,4 +113,5 @@ def test_a_census_tells_five_copies_of_six_from_six() -> None:
     with tables.view() as view:
         assert census.step(view, presence(view, ()), 100)
     assert census.goals == {6: [0, 0, 0, 0, 0, 1, 1, 0, 0]}
+    assert census.below == 1
     assert census.result == {"0": 0, "1": 0, "2": 0, "3+": 2}

@@ -200,7 +200,8 @@ REPAIR = RepairReport(
 
 def test_repair_under_way_is_told_with_its_count_and_the_time_to_go() -> None:
     [found] = examine(replace(WELL, under_count=9, repair=REPAIR)).items
-    assert "1 copies under way, 3 made by this leader, about 9 s to go" in found.message
+    told = "1 copy under way, 3 made by this leader, moves of jobs too, about 9 s to go"
+    assert told in found.message
     silent = server(5, state="suspect", heartbeat_age_ms=4000)
     waits = replace(WELL, servers=(*WELL.servers, silent), under_count=9, repair=REPAIR)
     [found] = [one for one in examine(waits).items if one.code == "CHUNKS_UNDER"]
@@ -235,11 +236,21 @@ def test_copies_that_no_server_can_take_are_not_said_to_be_made_by_themselves() 
     assert ("of these, without a server to take them", "9") in found.facts
 
 
+def test_files_of_several_chunks_that_are_all_named_are_not_told_with_others() -> None:
+    rows = STUCK.unplaced[:3]
+    counts = {"copy_count": 3, "unplaced_count": 3, "unplaced_copies": 3}
+    repair = msgspec.structs.replace(STUCK, unplaced=rows, **counts)
+    [found] = examine(replace(WELL, under_count=3, repair=repair)).items
+    assert found.message.endswith(
+        "can take 3 copies of 3 chunks: /a, /b want 6, 5 are possible now"
+    )
+
+
 def test_of_chunks_below_their_goal_those_that_repair_can_help_are_told_apart() -> None:
     some = msgspec.structs.replace(STUCK, copying=REPAIR.copying, unplaced_copies=2)
     [found] = examine(replace(WELL, under_count=9, repair=some)).items
     assert "can take 2 copies of 9 chunks" in found.message
-    assert "1 copies under way" in found.message
+    assert "1 copy under way" in found.message
     assert "add a server" in found.advice and "the others are copied by themselves" in found.advice
 
 
