@@ -6,6 +6,7 @@ They are files in the package, so `gfsctl explain` needs no cluster.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
 
@@ -73,17 +74,20 @@ def codes(kind: str) -> list[str]:
     return [code for found, code in runbooks() if found == kind]
 
 
-def steps_for(book: Runbook, subject: str) -> tuple[Step, ...]:
-    """Return the next steps about one server or master."""
+def steps_for(
+    book: Runbook, subject: str, facts: tuple[tuple[str, str], ...] = ()
+) -> tuple[Step, ...]:
+    """Return the next steps about one server or master, or a disk that the facts name."""
     if not subject:
         return book.next
-    return tuple(Step(_about(one.command, subject), one.why) for one in book.next)
+    names = {"NAME": subject, "DISK": dict(facts).get("disk", "DISK")}
+    return tuple(Step(_about(one.command, names), one.why) for one in book.next)
 
 
-def _about(command: str, subject: str) -> str:
-    """Return a command with who it is about, alone or before a colon: NAME:DISK."""
-    words = (word.partition(":") for word in command.split())
-    return " ".join(f"{subject if name == 'NAME' else name}{more}{of}" for name, more, of in words)
+def _about(command: str, names: Mapping[str, str]) -> str:
+    """Return a command with what it is about, alone or with a colon: NAME:DISK."""
+    words = (word.split(":") for word in command.split())
+    return " ".join(":".join(names.get(part, part) for part in parts) for parts in words)
 
 
 def _step(line: str) -> Step:

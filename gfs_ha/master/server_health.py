@@ -227,9 +227,12 @@ def _count_text(places: int) -> str:
 
 
 def _facts(server: ServerRow) -> Facts:
+    stands = server.mode
+    if server.maintenance_left_ms:
+        stands += f", in maintenance for {duration_text(server.maintenance_left_ms)} more"
     return (
         ("address", f"{server.host}:{server.port}"),
         ("rack", server.rack),
         ("replicas by the tables", f"{server.replica_count:,}"),
-        ("stands", server.mode),
+        ("stands", stands),
     )

@@ -381,3 +381,9 @@ def test_the_question_before_a_rebalance_says_between_what_is_moved() -> None:
     assert asked(within, within) == "between disks of one server?"
     assert asked(within, between) == "between servers, and between disks of one server?"
     assert asked(within, within, more=1) == "between servers, and between disks of one server?"
+
+
+def test_a_job_that_has_ended_is_not_to_be_watched() -> None:
+    done = msgspec.structs.replace(JOB, phase="done", ended_ns=JOB.made_ns + 1, eta_ms=-1)
+    commands = [one.command for one in explain_job(done, ()).next]
+    assert commands == ["gfsctl admin jobs show r-19", "gfsctl admin jobs logs r-19"]

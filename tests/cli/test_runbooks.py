@@ -129,3 +129,5 @@ def test_the_server_of_a_finding_stands_in_the_name_of_its_disk() -> None:
     assert book is not None
     first = steps_for(book, "cs1")[0]
     assert first.command == "gfsctl admin disks replace cs1:DISK"
+    named = steps_for(book, "cs1", (("disk", "0x3f2a"), ("directory", "/srv/d2")))
+    assert named[0].command == "gfsctl admin disks replace cs1:0x3f2a"

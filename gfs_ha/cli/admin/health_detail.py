@@ -70,7 +70,9 @@ def known_code(text: str) -> str:
 def detailed(finding: Finding) -> DetailedFinding:
     """Return a finding with what its runbook says; a newer release may have others."""
     book = runbook(finding.code) or Runbook("finding", finding.code, "", "", ())
-    return DetailedFinding(finding, book.rule, book.cause, steps_for(book, finding.subject))
+    return DetailedFinding(
+        finding, book.rule, book.cause, steps_for(book, finding.subject, finding.facts)
+    )
 
 
 @names.register

@@ -151,7 +151,7 @@ def _(report: RebalanceStatus, wide: bool) -> RenderableType:
         if report.job is not None and STUCK in report.job.end:
             of_all += f"; {report.job.id} found no more to move"
         elif report.job is None or report.job.phase in FINAL:  # Else it is said of the job.
-            of_all += f"; {size_text(report.left_bytes)} to move at least"
+            of_all += f"; about {size_text(report.left_bytes)} to move"
         parts.append(Text(of_all, "yellow"))
     elif report.items:
         parts.append(Text(f"{count_text(len(report.items), 'disk')} {near}", "green"))

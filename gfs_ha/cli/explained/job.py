@@ -96,6 +96,8 @@ def _coming(row: JobRow) -> tuple[str, ...]:
 
 def _steps(row: JobRow) -> list[Step]:
     steps = [Step(f"gfsctl admin jobs show {row.id} -w", "watch it")]
+    if row.phase in jobs.FINAL:
+        steps = [Step(f"gfsctl admin jobs show {row.id}", "its limits and how it ended")]
     if row.phase == jobs.RUNNING:
         steps.append(Step(f"gfsctl admin jobs pause {row.id}", "begin nothing more for now"))
     if row.phase == jobs.PAUSED:

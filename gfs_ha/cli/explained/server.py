@@ -94,7 +94,7 @@ def _explained(
         if book is not None:
             codes = rules.setdefault(book.rule, [])
             codes += [finding.code] * (finding.code not in codes)
-            steps += [one for one in steps_for(book, name) if one not in steps]
+            steps += [one for one in steps_for(book, name, finding.facts) if one not in steps]
     steps.append(Step(f"gfsctl admin events --subject {name}", "its story"))
     unique: dict[str, Step] = {}
     for one in steps:

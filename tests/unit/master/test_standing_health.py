@@ -42,6 +42,8 @@ def test_a_dead_server_in_maintenance_does_not_make_a_cluster_unhealthy() -> Non
     (told,) = (one.advice for one in report.items if one.code == "SERVER_DEAD")
     what = f"start {dead.name} or mend its network before that ends"
     assert told == f"it is in maintenance: {what}"  # Nothing was made anew: they count until then.
+    (facts,) = (dict(one.facts) for one in report.items if one.code == "SERVER_DEAD")
+    assert facts["stands"] == "in-service, in maintenance for 30 m 0 s more"
 
 
 def test_a_blocked_job_names_why_and_the_ways_out() -> None:
