@@ -18,6 +18,7 @@ from gfs_ha.cli.admin.jobs_wait import (
     blocked_text,
     check_ended,
     ended_text,
+    wait_text,
 )
 from gfs_ha.cli.admin.rebalance import _question
 from gfs_ha.cli.document import report_document
@@ -320,6 +321,16 @@ def test_a_wait_says_once_what_blocks_a_job_and_the_ways_out() -> None:
         "3 chunks blocked"
     )
     assert blocked_text(msgspec.structs.replace(row, blocked=0)) == ""
+
+
+def test_what_a_job_got_over_is_not_what_it_waits_for() -> None:
+    row = msgspec.structs.replace(DRAIN, last_error="blocked: cs07 is away", blocked=2, waits="")
+    assert wait_text(row, shown=False).startswith("blocked: cs07 is away")
+    over = msgspec.structs.replace(row, blocked=0, blockers=())
+    assert wait_text(over, shown=False) == "" == wait_text(over, shown=True)
+    waits = msgspec.structs.replace(over, waits="outside its window")
+    assert wait_text(waits, shown=False) == "outside its window"
+    assert wait_text(waits, shown=True) == "", "the bar says it"
 
 
 def test_the_end_of_a_drain_says_what_became_of_its_disk() -> None:

@@ -130,7 +130,11 @@ def test_more_copies_than_servers_are_taken_with_a_warning_that_says_how_many_th
     for words in (["policy", "unset", home], ["setrep", "4", f"{home}/f f"]):
         assert "warning" not in gfsctl.ok(*words).err
     assert gfsctl.ok("setrep", "-q", "6", f"{home}/f f").err == ""
-    gfsctl.ok("rm", f"{home}/f f")
+    put = gfsctl.ok("put", "--replicas", "6", "-", f"{home}/g", stdin=b"more")
+    assert lack in put.err and "; --replicas 4 asks for no more than that" in put.err
+    assert int(gfsctl.ok("stat", f"{home}/g", "-o", "json").json["items"][0]["goal"]) == 6
+    assert lack not in gfsctl.ok("put", "--replicas", "4", "-", f"{home}/g", stdin=b"more").err
+    gfsctl.ok("rm", f"{home}/f f", f"{home}/g")
 
 
 def test_bytes_that_are_shared_stay_for_who_wants_most_and_that_is_said(

@@ -80,7 +80,7 @@ def list_servers(session: Session, rack: str | None, labels: tuple[str, ...]) ->
     )
     found = tuple(sorted(wanted, key=by_name))
     if rows and not found and session.options.output in (TABLE, WIDE):
-        where = f" on rack {rack}" if rack is not None else ""
+        where = f" on rack {printable(rack)}" if rack is not None else ""
         named = f" with label {' and '.join(map(printable, labels))}" if labels else ""
         output.write_lines([f"no chunkservers{where}{named}"])
         return

@@ -10,7 +10,7 @@ from gfs_ha.cli.session import Session
 from gfs_ha.cli.units import count_text, duration_text, share_text, size_text
 from gfs_ha.client.jobs import number_of
 from gfs_ha.errors import GfsError, PartlyDone, Unhealthy
-from gfs_ha.protocol.jobs import CANCELLED, DONE, FAILED, FINAL, PAUSED, JobRow
+from gfs_ha.protocol.jobs import CANCELLED, DONE, FAILED, FINAL, PAUSED, JobRow, standing_error
 from gfs_ha.runtime import ThreadedRuntime
 
 _BAR = 24
@@ -44,8 +44,7 @@ def wait_for_job(session: Session, job: str) -> JobRow:
     words = WaitWords()
 
     def look(row: JobRow) -> None:
-        # What changes, once; in a file or a log nothing that only moves on.
-        told = blocked_text(row) if shown or row.blocked else row.waits or row.last_error
+        told = wait_text(row, shown)
         if words.new(told, bool(row.blocked), runtime.monotonic_s()) and row.phase not in FINAL:
             if shown:
                 output.overwrite("")
@@ -72,6 +71,15 @@ def wait_for_job(session: Session, job: str) -> JobRow:
     if not session.options.quiet:
         output.say(ended_text(row))
     return row
+
+
+def wait_text(row: JobRow, shown: bool) -> str:
+    """Return what a job waits for, or which error it has not got over; empty: nothing.
+
+    Args: `shown`: there is a bar, which says the rest.
+    """
+    # What changes, once; in a file or a log nothing that only moves on.
+    return blocked_text(row) if shown or row.blocked else row.waits or standing_error(row)
 
 
 def blocked_text(row: JobRow) -> str:

@@ -18,6 +18,7 @@ from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
 from gfs_ha.client.filesystem import PutArguments
 from gfs_ha.client.lanes import Lanes
+from gfs_ha.client.room_for_copies import RoomForCopies
 from gfs_ha.client.transfers import Cancel, Progress
 from gfs_ha.errors import NotADirectory, UsageError
 from gfs_ha.limits import GOAL_MAX
@@ -73,6 +74,8 @@ def put(
     if len(sources) > 1:
         _check_several(session, sources, target)
     cluster = session.cluster
+    if replicas > 1 and not session.options.quiet:
+        _warn_of_too_many(session, replicas)
     outcome = Outcome(session, "PutList")
     lanes = Lanes(ThreadedRuntime(), jobs)
     with Bar(session, "put") as bar:
@@ -108,6 +111,13 @@ def put(
 
         outcome.attempt_each([source(word) for word in sources], lanes)
     outcome.conclude()
+
+
+def _warn_of_too_many(session: Session, replicas: int) -> None:
+    """Warn of more copies than servers in service can hold; the file is put all the same."""
+    room = RoomForCopies.of_servers(session.operations.servers().items)
+    if lack := room.lack(replicas):
+        session.warn(f"{lack}; --replicas {room.copies(replicas)} asks for no more than that")
 
 
 def _regular_size(local: str) -> int | None:
