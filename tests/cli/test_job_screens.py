@@ -237,8 +237,12 @@ def test_the_id_of_a_disk_stays_on_its_line_in_80_columns() -> None:
     rows = tuple(
         msgspec.structs.replace(row, disk_id=LONG_DISK, several=True) for row in PLAN.items
     )
+    moves = tuple(
+        msgspec.structs.replace(move, source_disk=LONG_DISK, target_disk=LONG_DISK)
+        for move in MOVES
+    )
     reports = (
-        msgspec.structs.replace(PLAN, items=rows),
+        msgspec.structs.replace(PLAN, items=rows, moves=moves),
         RebalanceStatus(rows, 0.54, 0.05, 1596 * GIB, JOB),
     )
     for report, name in zip(reports, ("plan_disks", "status_disks"), strict=True):
@@ -247,7 +251,11 @@ def test_the_id_of_a_disk_stays_on_its_line_in_80_columns() -> None:
             compare(f"{name}_{columns}.txt", shown)
             for row in rows:
                 assert f"{row.name}:{format_id(LONG_DISK)}  {row.rack}  " in shown
-        screen(report, 50)  # It folds then, but no line is longer than that.
+        narrow = screen(report, 50)  # It folds then, but no line is longer than that.
+        assert "…" not in narrow
+    plan, place = screen(reports[0], 80), f":{format_id(LONG_DISK)}"
+    assert f" cs01{place}  cs05{place}" in plan and "Why" not in plan
+    assert "72.0 % full to 2.0 %" in screen(reports[0], 100)
 
 
 def test_an_error_that_a_job_got_over_is_not_told_once_it_is_done() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
@@ -13,6 +13,7 @@ _BAR_USUAL, _BAR_MOST = 40, 100
 _PIPE_COLUMNS = 1_000  # No terminal is so wide: what is written there ends in a file or a mail.
 _BESIDE = 80  # Columns that a table with bars has for all else.
 _BAR_BESIDE = 4  # Columns around a bar: its brackets, and what is between it and its neighbours.
+_WORDS_LEAST = 20  # Columns in which a reason can be read still.
 _STAYS, _LEAVES, _COMES, _MEAN = "#", "-", "+", "|"
 _STYLES = {_STAYS: "cyan", _LEAVES: "yellow", _COMES: "green", _MEAN: "bold"}
 
@@ -65,11 +66,34 @@ class WithBars:
         room = options.max_width
         beside = max(_BAR_USUAL, min(_BAR_MOST, room - _BESIDE))
         plain = self._make(0)
-        rest = console.measure(plain, options=options.update(max_width=_PIPE_COLUMNS)).maximum
-        if rest + BAR_LEAST + _BAR_BESIDE > room:
+        if _columns(console, options, plain) + BAR_LEAST + _BAR_BESIDE > room:
             yield plain
         else:
             yield self._make((_BAR_USUAL if room >= _PIPE_COLUMNS else beside) + 2)
+
+
+class Narrowing:
+    """A table whose last column tells why, and gives way where there is no room for its words.
+
+    Args: `make` gets the names of its columns, as `listing` takes them. Those of words that people
+    copy fold only where all others together have no room for them.
+    """
+
+    def __init__(self, make: Callable[[Sequence[str]], Table], titles: Sequence[str]) -> None:
+        self._make = make
+        self._titles = titles
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        room, least = options.max_width, self._titles[:-1]
+        taken = _columns(console, options, self._make(least))
+        if taken > room:
+            least = [title.removeprefix("=") for title in least]
+        yield self._make(self._titles if taken + _WORDS_LEAST <= room else least)
+
+
+def _columns(console: Console, options: ConsoleOptions, table: Table) -> int:
+    """Return how many columns a table takes that has all the room it wants."""
+    return console.measure(table, options=options.update(max_width=_PIPE_COLUMNS)).maximum
 
 
 def add_bars(table: Table, key: BarKey, columns: int) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gfs_ha.cli.admin.fill_bar import BarKey, Fill, WithBars, add_bars, bar_cells
+from gfs_ha.cli.admin.fill_bar import BarKey, Fill, Narrowing, WithBars, add_bars, bar_cells
 from gfs_ha.cli.admin.job_screens import ended_how, phase_text, said_text
 from gfs_ha.cli.admin.jobs_wait import progress_text
 from gfs_ha.cli.listing import listing
@@ -28,6 +28,7 @@ from gfs_ha.protocol.jobs import DONE, FINAL, RUNNING, STUCK, JobRow
 from gfs_ha.protocol.rebalance import BalanceRow, PlannedMove, RebalancePlan, RebalanceStatus
 
 _MOVES_SHOWN = 5
+_MOVE_TITLES = ("=Chunk", ">Length", "=From", "=To", "Why")
 _LEFT_OUT_SHOWN = 8
 _SHOWN_MAX = 24  # Disks that change little are left out of a long list.
 
@@ -59,7 +60,7 @@ def _(report: RebalancePlan, wide: bool) -> RenderableType:
         parts.append(Text(f"and {len(outside) - _MOVES_SHOWN} more stay outside", "yellow"))
     if report.moves:
         shown = report.moves if wide else report.moves[:_MOVES_SHOWN]
-        parts.append(_moves_table(shown))
+        parts.append(Narrowing(partial(_moves_table, shown), _MOVE_TITLES))
         left = report.move_count - len(shown)
         if left > 0:
             parts.append(Text(f"and {count_text(left, 'move')} more"))
@@ -118,16 +119,17 @@ def _plan_table(report: RebalancePlan, wide: bool, bar: int) -> Table:
     return table
 
 
-def _moves_table(moves: tuple[PlannedMove, ...]) -> Table:
-    table = listing("=Chunk", ">Length", "From", "To", "Why")
+def _moves_table(moves: tuple[PlannedMove, ...], titles: Sequence[str]) -> Table:
+    table = listing(*titles)
     for move in moves:
-        table.add_row(
+        cells = (
             format_id(move.chunk_id),
             size_text(move.length),
             _place(move.source, move.source_disk),
             _place(move.target, move.target_disk),
             move.why,
         )
+        table.add_row(*cells[: len(titles)])
     return table
 
 
