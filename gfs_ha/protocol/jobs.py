@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from gfs_ha.ids import ChunkId, DiskId
 from gfs_ha.protocol.codec import Failure, Word
@@ -67,6 +68,9 @@ class JobOptions(Word, frozen=True):
     window: str = ""  # "22:00-06:00": new moves begin only then, by the leader's clock.
 
 
+NO_FILE = "FILE"  # How a file is named in a command while it is not known which.
+
+
 class Blocker(Word, frozen=True):
     """Why a chunk cannot be moved: what stands in the way, and what would let it go on."""
 
@@ -74,6 +78,29 @@ class Blocker(Word, frozen=True):
     path: str  # One of the files that need it, if that is known.
     why: str
     ways: tuple[str, ...] = ()
+
+
+_NAMED = 3  # Commands that are told together.
+
+
+def ways_together(blockers: Sequence[Blocker]) -> tuple[str, ...]:
+    """Return what would let all those go on that the same holds up as the first that has ways out.
+
+    Of commands for single files the first few, and how many more there are.
+    """
+    first = next((one for one in blockers if one.ways), None)
+    if first is None:
+        return ()
+    alike = [one for one in blockers if (one.why, *one.ways[:1]) == (first.why, first.ways[0])]
+    ways = dict.fromkeys(way for one in alike for way in one.ways[1:])
+    # Of which file it is, is not known of all of them yet.
+    known = [way for way in ways if not way.endswith(f" {NO_FILE}")] or list(ways)
+    if not known:
+        return first.ways[:1]
+    commands = [way.partition(": ")[2] or way for way in known[1:_NAMED]]
+    more = len(known) - _NAMED
+    rest = [f"and so for {more} more"] if more > 0 else []
+    return first.ways[0], ", ".join([known[0], *commands, *rest])
 
 
 BLOCKED = "blocked: "  # How the error of a job begins that says what keeps chunks where they are.

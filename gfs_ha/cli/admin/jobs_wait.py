@@ -10,7 +10,16 @@ from gfs_ha.cli.session import Session
 from gfs_ha.cli.units import count_text, duration_text, share_text, size_text
 from gfs_ha.client.jobs import number_of
 from gfs_ha.errors import GfsError, PartlyDone, Unhealthy
-from gfs_ha.protocol.jobs import CANCELLED, DONE, FAILED, FINAL, PAUSED, JobRow, standing_error
+from gfs_ha.protocol.jobs import (
+    CANCELLED,
+    DONE,
+    FAILED,
+    FINAL,
+    PAUSED,
+    JobRow,
+    standing_error,
+    ways_together,
+)
 from gfs_ha.runtime import ThreadedRuntime
 
 _BAR = 24
@@ -90,7 +99,7 @@ def blocked_text(row: JobRow) -> str:
     if not row.blocked:
         return ""
     why = row.last_error or f"{count_text(row.blocked, 'chunk')} blocked"
-    ways = next((one.ways for one in row.blockers if one.ways), ())
+    ways = ways_together(row.blockers)
     return "; ".join((why, "; or ".join(ways))) if ways else why
 
 

@@ -44,7 +44,7 @@ from gfs_ha.master.state.tail_reads import tail_of
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import DiskFacts
 from gfs_ha.protocol.disks import PLACES_COUNTED_MAX
-from gfs_ha.protocol.jobs import RUNNING, job_id
+from gfs_ha.protocol.jobs import RUNNING, job_id, ways_together
 from gfs_ha.protocol.reports import (
     DiskRow,
     GetHealth,
@@ -303,7 +303,7 @@ def _blocked_jobs(view: View, reign: Reign) -> Iterator[BlockedJob]:
                 name,
                 left.blocked,
                 first.why,
-                first.ways,
+                ways_together(left.blockers),
                 format_id(job.disk_id) if job.disk_id else "",
             )
 

@@ -13,7 +13,7 @@ from shlex import quote
 
 from gfs_ha.ids import ChunkId, DiskId
 from gfs_ha.master.planners.chunk_paths import ChunkPaths
-from gfs_ha.protocol.jobs import Blocker
+from gfs_ha.protocol.jobs import NO_FILE, Blocker
 
 BLOCKED_KEPT = 100  # Blocked chunks that are remembered by name; all are counted.
 REST_S = 1.0  # After a round that found nothing to begin.
@@ -44,7 +44,7 @@ class Blocked:
         if directory:
             command = f"gfsctl setrep -R {self.fewer} {quote(directory)}"
             return self.way, f"want fewer copies of all files there: {command}"
-        file = quote(path) if path else "FILE"  # To be pasted, whatever it is called.
+        file = quote(path) if path else NO_FILE  # To be pasted, whatever it is called.
         return self.way, f"want fewer copies: gfsctl setrep {self.fewer} {file}"
 
 

@@ -29,7 +29,7 @@ from gfs_ha.master.state.server_mode_commands import (
 )
 from gfs_ha.master.state.tail_commands import OpenTail, PlaceTail
 from gfs_ha.protocol.control import OpenReplica
-from gfs_ha.protocol.jobs import DECOMMISSION, DISK_DRAIN, DRAIN, PAUSED, RUNNING
+from gfs_ha.protocol.jobs import DECOMMISSION, DISK_DRAIN, DRAIN, PAUSED, RUNNING, ways_together
 from gfs_ha.protocol.metadata import Mkdir, Publish, PublishFile, ReleaseChunks
 from gfs_ha.protocol.policy import SetReplication
 from gfs_ha.protocol.server_modes import (
@@ -202,6 +202,29 @@ def test_many_blocked_files_of_one_directory_are_let_go_by_one_command() -> None
     assert [one.ways[1] for one in told] == [
         f"want fewer copies: gfsctl setrep 3 /logs/{at}" for at in range(3)
     ]
+
+
+def test_the_way_out_of_a_blocked_job_is_the_very_commands_that_let_its_chunks_go() -> None:
+    def ways(*paths: str, others: tuple[Blocked, ...] = ()) -> tuple[str, ...]:
+        files = dict(enumerate(paths))
+        same = [Blocked(ChunkId(at), "it wants 4", "add one", 3) for at in files]
+        found = DrainRound(blocked=[*same, *others])
+        return ways_together(found.blockers({ChunkId(at): path for at, path in files.items()}))
+
+    alone = "want fewer copies: gfsctl setrep 3 /a"
+    assert ways("/a") == ("add one", alone) == ways("/a", "/a")
+    two = f"{alone}, gfsctl setrep 3 '/b c'"
+    assert ways("/a", "/b c") == ("add one", two) == ways("/a", "", "/b c"), "not FILE as well"
+    five = ways("/a", "/b", "/c", "/d", "/e")[1]
+    assert five == f"{alone}, gfsctl setrep 3 /b, gfsctl setrep 3 /c, and so for 2 more"
+    below = "want fewer copies of all files there: gfsctl setrep -R 3 /d"
+    many = [f"/d/{at}" for at in range(9)]
+    assert ways(*many) == ("add one", below)
+    assert ways(*many, "/a")[1] == f"{below}, gfsctl setrep 3 /a"
+    assert ways("") == ("add one", "want fewer copies: gfsctl setrep 3 FILE")
+    away = Blocked(ChunkId(99), "cs7 is away", "bring cs7 back", 0)
+    assert ways("/a", others=(away,)) == ("add one", alone)
+    assert ways(others=(away,)) == ("bring cs7 back",) and ways() == ()
 
 
 def test_many_blocked_chunks_keep_no_other_one_from_being_moved() -> None:
