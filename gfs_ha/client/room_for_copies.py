@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gfs_ha.protocol.reports import ServerRow
@@ -55,8 +55,20 @@ class RoomForCopies:
         verb = "is" if self.servers == 1 else "are"
         racks = f"{self.racks} racks" if self.racks != 1 else "1 rack"
         most = "1 copy" if possible == 1 else f"{possible} copies"
+        wanted = "1 copy is wanted" if goal == 1 else f"{goal} copies are wanted"
         until = "a server is added" if self.servers == self.of else "one is added or comes back"
         return (
-            f"{goal} copies are wanted, but only {serving} {verb} in service, in {racks}: chunks"
+            f"{wanted}, but only {serving} {verb} in service, in {racks}: chunks"
             f" get {most} at most until {until}"
+        )
+
+    def warning(self, goal: int, command: Callable[[int], str]) -> str:
+        """Return what is missing for so many copies, and what asks for as many as there can be.
+
+        Args: `command` says that of a number. Empty: nothing is missing.
+        """
+        lack, possible = self.lack(goal), self.copies(goal)
+        # With 0 commands ask for the usual number.
+        return (
+            f"{lack}; {command(possible)} asks for no more than that" if possible and lack else lack
         )

@@ -164,13 +164,12 @@ def _show_after(session: Session, path: str) -> None:
 
 def _warn_of_too_many(session: Session, path: str, goal: int) -> None:
     """Warn of a goal that servers in service cannot hold; 0: the directory says none."""
-    lack = ""
-    if goal > 1:
-        room = RoomForCopies.of_servers(session.operations.servers().items)
-        lack = room.lack(goal)
-    if lack:
-        least = f"gfsctl policy set {pasted(path)} --replicas {room.copies(goal)}"
-        session.warn(f"{lack}; {least} asks for no more than that")
+    if goal <= 1:
+        return
+    room = RoomForCopies.of_servers(session.operations.servers().items)
+    command = f"gfsctl policy set {pasted(path)} --replicas"
+    if said := room.warning(goal, lambda possible: f"{command} {possible}"):
+        session.warn(said)
 
 
 def _show_plan(session: Session, now: PolicyReport, change: _Change) -> None:

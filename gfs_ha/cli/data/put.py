@@ -116,8 +116,8 @@ def put(
 def _warn_of_too_many(session: Session, replicas: int) -> None:
     """Warn of more copies than servers in service can hold; the file is put all the same."""
     room = RoomForCopies.of_servers(session.operations.servers().items)
-    if lack := room.lack(replicas):
-        session.warn(f"{lack}; --replicas {room.copies(replicas)} asks for no more than that")
+    if said := room.warning(replicas, lambda possible: f"--replicas {possible}"):
+        session.warn(said)
 
 
 def _regular_size(local: str) -> int | None:

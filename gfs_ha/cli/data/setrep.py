@@ -105,11 +105,10 @@ def _possible(session: Session, found: dict[str, FileStatus], replicas: int) -> 
     """Return how many of the copies there can be; a person is warned of a goal above that."""
     goal = replicas or session.operations.status().goal
     room = RoomForCopies.of_servers(session.operations.servers().items)
-    possible, lack = room.copies(goal), room.lack(goal)
-    if lack:
-        named = pasted(next(iter(found))) if len(found) == 1 else "PATH..."
-        session.warn(f"{lack}; gfsctl setrep {possible} {named} asks for no more than that")
-    return possible
+    named = pasted(next(iter(found))) if len(found) == 1 else "PATH..."
+    if said := room.warning(goal, lambda possible: f"gfsctl setrep {possible} {named}"):
+        session.warn(said)
+    return room.copies(goal)
 
 
 def _show_plan(

@@ -58,3 +58,15 @@ def test_what_is_missing_is_said_with_servers_and_racks() -> None:
         "3 copies are wanted, but only 1 of 2 chunkservers is in service, in 1 rack: chunks get"
         " 1 copy at most until one is added or comes back"
     )
+
+
+def test_nobody_is_told_to_ask_for_no_copy_which_is_the_usual_number() -> None:
+    def warning(room: RoomForCopies, goal: int) -> str:
+        return room.warning(goal, lambda possible: f"setrep {possible} /a")
+
+    room = RoomForCopies.of_servers(FIVE)
+    assert warning(room, 5) == ""
+    assert warning(room, 6) == f"{room.lack(6)}; setrep 5 /a asks for no more than that"
+    nobody = RoomForCopies.of_servers([server(1, mode="drained")])
+    assert warning(nobody, 3) == nobody.lack(3) and "chunks get 0 copies" in nobody.lack(3)
+    assert nobody.lack(1).startswith("1 copy is wanted, but only 0 of 1 chunkserver are in service")
