@@ -15,13 +15,12 @@ from gfs_ha.master.planners.scene import Scene
 from gfs_ha.master.planners.seen import RepairSeen
 from gfs_ha.master.reign import Reign
 from gfs_ha.master.roster import roster
-from gfs_ha.master.state.commands import EndCopy
+from gfs_ha.master.state.commands import ConfirmCopy, EndCopy, PlaceCopy
 from gfs_ha.master.state.view import View
 from gfs_ha.protocol.control import CopyProgress, CopyReplica, DiskFacts, StopCopy
 from gfs_ha.protocol.tally import LIST_BUCKETS_MAX
 
 MASS_S = 300.0  # A leader younger than this copies nothing while most servers are away.
-_WAITS_MAX = 1_000
 YOUNG = "this leader is new and still hears its servers"
 
 
@@ -142,8 +141,8 @@ def _mass_outage(states: dict[ServerId, str], age_s: float) -> str:
 def carry_out(reign: Reign, plans: Sequence[Plan], now_s: float) -> None:
     """Hand out the orders of plans, and note what they wait for. On the door's thread."""
     repairs = reign.repairs
-    if any(plan.waits for plan in plans) or not reign.queue.newest.chunks:
-        repairs.waits, repairs.stuck = {}, set()
+    if not reign.queue.newest.chunks:
+        repairs.waits.clear()
     repairs.note_round(reign.queue.rounds)
     for plan in plans:
         for server_id, allowance in plan.allowances.items():
@@ -154,7 +153,9 @@ def carry_out(reign: Reign, plans: Sequence[Plan], now_s: float) -> None:
                 answered = (order.chunk_id, server_id, order.order_index)
                 repairs.wanted(answered, order.length, now_s)
         for command in plan.proposals:
-            if isinstance(command, EndCopy):
+            if isinstance(command, PlaceCopy | ConfirmCopy):
+                repairs.waits.pop(command.chunk_id, None)  # If it still does, it is noted below.
+            elif isinstance(command, EndCopy):
                 reign.orders.want(
                     command.server_id, StopCopy(command.chunk_id, command.order_index)
                 )
@@ -165,6 +166,4 @@ def carry_out(reign: Reign, plans: Sequence[Plan], now_s: float) -> None:
                 wanted.append((disk_id, bucket))
         for chunk_id, server_id in plan.doubts:
             repairs.doubt(chunk_id, server_id)
-        for chunk_id, why in list(plan.waits.items())[:_WAITS_MAX]:
-            repairs.waits[chunk_id] = why
-        repairs.stuck |= plan.stuck & repairs.waits.keys()
+        repairs.note_waits(plan.waits, plan.stuck, now_s)

@@ -6,7 +6,7 @@ Soft and bounded; the marks in the tables say what is under way, and are asked f
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from gfs_ha.protocol.control import BucketListing, CopyProgress
 from gfs_ha.protocol.tally import LIST_BUCKETS_MAX
 
 NOTES_MAX = 4_096
+WAITS_S = 15.0  # By then a chunk that still waits had another turn, if they are no more than these.
 WHY_BYTES = 200  # It goes into a command.
 LISTINGS_MAX = 64
 STALLED_S = 30.0  # A copy without progress for so long is tried elsewhere.
@@ -66,6 +67,15 @@ class _BusyTime:
         return min(RATE_S, sum(length_s for _, length_s in self._pieces))
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why a chunk waits for a copy, as of its last turn. `stuck`: no server can take one."""
+
+    why: str
+    stuck: bool
+    seen_s: float
+
+
 @dataclass(slots=True)
 class RepairBook:
     """Soft facts about repair in one reign; used by the door's thread."""
@@ -74,8 +84,7 @@ class RepairBook:
     failures: OrderedDict[Place, str] = field(default_factory=OrderedDict)  # For people.
     gone: OrderedDict[Place, None] = field(default_factory=OrderedDict)
     doubted: OrderedDict[Place, None] = field(default_factory=OrderedDict)
-    waits: dict[ChunkId, str] = field(default_factory=dict)  # Why chunks wait, by the last plans.
-    stuck: set[ChunkId] = field(default_factory=set)  # Of these, what no server can take.
+    waits: OrderedDict[ChunkId, Wait] = field(default_factory=OrderedDict)  # By the last plans.
     done_copies: int = 0
     to_list: dict[ServerId, list[tuple[DiskId, int]]] = field(default_factory=dict)
     _listings: deque[tuple[ServerId, BucketListing]] = field(default_factory=deque)
@@ -195,6 +204,13 @@ class RepairBook:
     def take_to_list(self, server_id: ServerId) -> tuple[tuple[DiskId, int], ...]:
         """Return and forget the buckets that a server is to list."""
         return tuple(self.to_list.pop(server_id, ()))[:LIST_BUCKETS_MAX]
+
+    def note_waits(self, waits: Mapping[ChunkId, str], stuck: Set[ChunkId], now_s: float) -> None:
+        """Note why chunks wait that had their turn: one plan looks at some of all that do."""
+        for chunk_id, why in waits.items():
+            _keep(self.waits, chunk_id, Wait(why, chunk_id in stuck, now_s))
+        while self.waits and now_s - next(iter(self.waits.values())).seen_s >= WAITS_S:
+            self.waits.popitem(last=False)
 
     def doubt(self, chunk_id: ChunkId, server_id: ServerId) -> None:
         """Note that somebody could not read a copy: it is to compare itself."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice
 
 import msgspec
 
@@ -37,17 +39,21 @@ from gfs_ha.protocol.repair import (
 _BUSY_MAX = 8_192
 _FIRST = 3  # Chunks that a reason names.
 _REASONS_MAX = 20
+_FIGURES = re.compile(r" \([^()]*\)")  # How long, how much: they change from look to look.
 
 
 def get_repair(desk: Desk, view: View, request: GetRepair, slot: Slot) -> RepairReport:
     """Return what is being repaired, what waits, and how long it will take."""
     if not 1 <= request.limit <= LIST_PAGE_MAX:
         raise InvalidArgument(f"a list has 1 to {LIST_PAGE_MAX} rows, not {request.limit}")
-    return repair_report(desk, view, request.limit)
+    report = repair_report(desk, view, request.limit)
+    return msgspec.structs.replace(
+        report, reasons=reasons_of(_waiting(view, desk.leading(), LIST_PAGE_MAX))
+    )
 
 
 def repair_report(desk: Desk, view: View, limit: int) -> RepairReport:
-    """Return the state of repair, with at most so many rows in each list."""
+    """Return the state of repair, with at most so many rows in each list, and without reasons."""
     reign = desk.leading()
     now_s = desk.now_s()
     repairs, found = reign.repairs, reign.queue.newest
@@ -85,7 +91,6 @@ def repair_report(desk: Desk, view: View, limit: int) -> RepairReport:
         unplaced_bytes=found.unplaced_bytes,
         unplaced=unplaced_rows(reign.queue),
         ways=ways_out(reign.queue),
-        reasons=_reasons(view, reign),
         below_count=reign.census.below,
     )
 
@@ -168,27 +173,26 @@ def _copy_row(
 
 def _waiting(view: View, reign: Reign, limit: int) -> list[WaitingRow]:
     rows = []
-    for chunk_id, reason in list(reign.repairs.waits.items())[:limit]:
+    for chunk_id, wait in islice(reign.repairs.waits.items(), limit):
         chunk = view.chunk(chunk_id)
         if chunk is not None:
-            stuck = chunk_id in reign.repairs.stuck
-            rows.append(WaitingRow(chunk_id, chunk.goal, chunk.length, reason, stuck))
+            rows.append(WaitingRow(chunk_id, chunk.goal, chunk.length, wait.why, wait.stuck))
     return rows
 
 
-def _reasons(view: View, reign: Reign) -> tuple[WaitingReason, ...]:
+def reasons_of(waiting: Iterable[WaitingRow]) -> tuple[WaitingReason, ...]:
     """Return all that wait by why they do, the reasons of most chunks first."""
     alike: dict[tuple[str, bool], list[WaitingRow]] = {}
-    for row in _waiting(view, reign, LIST_PAGE_MAX):
-        alike.setdefault((row.reason, row.stuck), []).append(row)
+    for row in waiting:
+        alike.setdefault((_FIGURES.sub("", row.reason), row.stuck), []).append(row)
     found = [
         WaitingReason(
-            reason,
+            rows[-1].reason,  # The newest.
             len(rows),
             sum(row.length for row in rows),
             stuck,
             tuple(row.chunk_id for row in rows[:_FIRST]),
         )
-        for (reason, stuck), rows in alike.items()
+        for (_, stuck), rows in alike.items()
     ]
     return tuple(sorted(found, key=lambda one: -one.chunk_count)[:_REASONS_MAX])

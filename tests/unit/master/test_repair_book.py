@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from gfs_ha.ids import ChunkId, LogIndex, ServerId
+from gfs_ha.master.handlers.repair import reasons_of
 from gfs_ha.master.planners.plan import NO_CHUNK
 from gfs_ha.master.planners.seen import Answered
 from gfs_ha.master.repairs import BUSY_REST_S, NOTES_MAX, REST_MIN_S, STALLED_S, RepairBook
 from gfs_ha.master.state.bounds import check_text
 from gfs_ha.protocol.control import CopyProgress
+from gfs_ha.protocol.repair import WaitingReason, WaitingRow
 
 FULL = ("DiskFull", "no room")
 LOST = ("Unreachable", "no source answers")
@@ -162,3 +164,14 @@ def test_the_time_to_go_is_told_from_the_first_second_and_follows_what_is_measur
     after_s = book.eta_s(100_000, 10_000, 0.0, 120.0)
     assert before_s is not None and before_s < 1.0
     assert after_s is not None and after_s > 9.0
+
+
+def test_chunks_that_wait_for_the_same_are_told_together_whenever_they_were_looked_at() -> None:
+    def row(chunk: int, silent_s: int, stuck: bool = True) -> WaitingRow:
+        why = f"no server can take a copy: cs4 is dead (no heartbeat for {silent_s} s)"
+        return WaitingRow(ChunkId(chunk), 3, 100, why, stuck)
+
+    waiting = [row(1, 40), row(2, 41), row(3, 42), row(4, 43), row(5, 43, stuck=False)]
+    most, other = reasons_of(waiting)
+    assert most == WaitingReason(row(4, 43).reason, 4, 400, True, (1, 2, 3))
+    assert (other.chunk_count, other.stuck) == (1, False)

@@ -9,12 +9,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from repair_house import DIGEST, LENGTH, House
 
-from gfs_ha.ids import ChunkId
+from gfs_ha.ids import ChunkId, Epoch
+from gfs_ha.limits import DEAD_S
 from gfs_ha.master.planners import replication
 from gfs_ha.master.planners.copies import NOT_NEEDED, TARGET_DEAD, plan_copies
 from gfs_ha.master.planners.plan import Plan
 from gfs_ha.master.planners.replication import plan_replication
 from gfs_ha.master.planners.surplus import plan_surplus
+from gfs_ha.master.reign import Reign
+from gfs_ha.master.repairing import carry_out
+from gfs_ha.master.repairs import WAITS_S
 from gfs_ha.master.state.commands import (
     ConfirmCopy,
     DropReplica,
@@ -524,3 +528,26 @@ def test_chunks_that_cannot_be_copied_now_keep_none_that_is_as_urgent_from_its_t
     for _ in range(8):
         house.tick()
     assert [len(house.good(chunk_id)) for chunk_id in late] == [2] * 5
+
+
+def test_of_many_that_wait_all_are_known_although_a_plan_looks_at_some() -> None:
+    house, _ = dying(250)
+    house.dead = {1}
+    reign = Reign(Epoch(1, 1), 900.0, DEAD_S, None)
+
+    def look(now_s: float) -> Plan:
+        made = house.plan(plan_replication)
+        reign.queue = house.cursors.queue
+        carry_out(reign, [made], now_s)
+        return made
+
+    looks = [look(1000.0 + at) for at in range(3)]
+    assert max(len(made.waits) for made in looks) < 250 == len(reign.repairs.waits)
+    house.resting = set()
+    house.tables.do(SetRepairBudget(0, 0, 99, 99))
+    begun = placed(look(1003.0))
+    assert begun and not {one for one, _ in begun} & reign.repairs.waits.keys()
+    house.dead = set()
+    for at in range(3):
+        look(1003.0 + WAITS_S + at)
+    assert not reign.repairs.waits
