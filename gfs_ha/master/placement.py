@@ -7,7 +7,7 @@ the one least used server of the last heartbeat.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gfs_ha.errors import NoServers, NoSpace
@@ -159,6 +159,12 @@ def place_copy(
     return best, (f"rack {best.rack} is not what the rule wants ({reasons})",)
 
 
+def takes_copy(candidates: Sequence[Candidate], wanted: CopyWanted) -> bool:
+    """Return whether any server can take one more copy of a chunk: much sooner than which one."""
+    shared = may_share(candidates, wanted.goal)
+    return any(not why_no_copy(one, wanted, shared) for one in candidates)
+
+
 def place_better(
     candidates: Iterable[Candidate], wanted: CopyWanted
 ) -> tuple[Candidate, Candidate] | None:
@@ -231,7 +237,7 @@ def place_text(one: Candidate, before: tuple[Candidate, ...]) -> str:
     return "other rack"
 
 
-def may_share(everyone: list[Candidate], goal: int, exchanged: bool = False) -> bool:
+def may_share(everyone: Sequence[Candidate], goal: int, exchanged: bool = False) -> bool:
     """Return whether copies may share a machine: the cluster has too few for all of them.
 
     `exchanged`: or one of the copies goes afterwards, so that for a time there is one too many.

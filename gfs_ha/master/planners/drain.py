@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId
 from gfs_ha.master.observed import DEAD as GONE
-from gfs_ha.master.placement import Candidate, place_copy
+from gfs_ha.master.placement import Candidate, place_copy, takes_copy
 from gfs_ha.master.planners.copies import evidence
 from gfs_ha.master.planners.drain_blocks import why_no_tail, why_nowhere
 from gfs_ha.master.planners.drain_end import left_there
@@ -119,6 +119,7 @@ class _Drain:
         self._vain = 0
         self._walk = JobWalk()
         self._begins = True  # Else it only looks.
+        self._everyone = list(scene.candidates.values())
 
     def go_on(self, walk: JobWalk, limits: PlanLimits) -> None:
         """Look at the next places, and end the job when there are none."""
@@ -302,17 +303,17 @@ class _Drain:
         if within:
             return within
         wanted = scene.copy_wanted(chunk_id, chunk, kept)
-        candidates = scene.candidates.values()
-        best, _ = place_copy(candidates, wanted)
+        if not self._begins and takes_copy(self._everyone, wanted):
+            return PACED  # By whom is chosen when it begins: that takes its time.
+        best, _ = place_copy(self._everyone, wanted)
         if best is None:
             self._vain += 1
-            rested = replace(wanted, failed=frozenset())
-            if place_copy(candidates, rested)[0] is not None:
+            if takes_copy(self._everyone, replace(wanted, failed=frozenset())):
                 return TURN  # Whoever failed may be well again in a moment.
             return why_nowhere(scene, (chunk_id, chunk), kept, self._job)
         if not load.free(best.server_id, chunk.length):
             busy = {one for one in scene.candidates if not load.free(one, chunk.length)}
-            best, _ = place_copy(candidates, replace(wanted, failed=wanted.failed | busy))
+            best, _ = place_copy(self._everyone, replace(wanted, failed=wanted.failed | busy))
             if best is None:
                 self._vain += 1
                 return TURN
@@ -365,7 +366,7 @@ class _Drain:
         """Return what keeps a chunk from getting a copy at all; None: nothing does."""
         self._vain += 1
         wanted = replace(self._scene.copy_wanted(chunk_id, chunk, kept), failed=frozenset())
-        if place_copy(self._scene.candidates.values(), wanted)[0] is not None:
+        if takes_copy(self._everyone, wanted):
             return None
         return why_nowhere(self._scene, (chunk_id, chunk), kept, self._job)
 

@@ -15,6 +15,7 @@ from gfs_ha.master.placement import (
     copy_rank,
     may_share,
     place_copy,
+    takes_copy,
     why_no_copy,
 )
 from gfs_ha.master.rules import HDFS, SEED, SPREAD, faults
@@ -54,6 +55,22 @@ def test_the_rule_of_the_chunk_is_restored(kept: tuple[int, ...], racks: set[str
         chosen, remarks = place_copy(SIX, wanted(kept, spread=spread))
         assert chosen is not None and chosen.rack in racks and not remarks
         assert chosen.server_id not in kept
+
+
+@given(
+    st.lists(st.integers(1, 6), min_size=1, max_size=4, unique=True),
+    st.sets(st.integers(1, 6)),
+    st.sets(st.integers(1, 6)),
+    st.integers(1, 8),
+)
+def test_who_asks_whether_anybody_takes_a_copy_hears_what_a_choice_would_come_to(
+    kept: list[int], taken: set[int], failed: set[int], goal: int
+) -> None:
+    servers = [server(n, f"r{n % 2}", machine=f"h{n % 4}") for n in range(1, 7)]
+    asked = wanted(
+        tuple(kept), servers, taken=frozenset({*kept, *taken}), failed=frozenset(failed), goal=goal
+    )
+    assert takes_copy(servers, asked) is (place_copy(servers, asked)[0] is not None)
 
 
 def test_two_copies_share_a_rack_as_the_rule_says() -> None:
