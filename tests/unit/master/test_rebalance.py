@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import pytest
@@ -12,13 +13,14 @@ from msgspec.structs import replace
 from repair_house import LENGTH
 
 from gfs_ha.ids import ChunkId, DiskId, ServerId
+from gfs_ha.limits import SLOT_HEAD_BYTES
 from gfs_ha.master.handlers.jobs import left_of, share_done
 from gfs_ha.master.placement import HIGH_WATER
 from gfs_ha.master.planners import rebalance
 from gfs_ha.master.planners.balance import Balance, Disk, Movable, Spot
 from gfs_ha.master.planners.drain import plan_drain
 from gfs_ha.master.planners.events import size_text
-from gfs_ha.master.planners.fullness import Traffic, balance_of
+from gfs_ha.master.planners.fullness import Traffic, balance_of, movable
 from gfs_ha.master.planners.job_book import JobLeft
 from gfs_ha.master.planners.job_progress import plan_progress
 from gfs_ha.master.planners.rebalance import PAID_AHEAD_S, plan_rebalance
@@ -556,10 +558,22 @@ def test_a_copy_under_way_counts_where_it_arrives() -> None:
 
 
 def test_a_move_is_never_turned_round() -> None:
-    big = Movable(ChunkId(1), 8 * ROOM, 1, "spread", (ServerId(1),))
+    big = Movable(ChunkId(1), 8 * ROOM - SLOT_HEAD_BYTES, 1, "spread", (ServerId(1),))
     full, empty = alone(1, 56), alone(2, 44)
     assert balance(full, empty).target(full, ONE_CHUNK, nobody) is empty
     assert balance(full, empty).target(full, big, nobody) is None
+
+
+def test_a_chunk_is_touched_only_while_all_its_copies_are_sure() -> None:
+    fleet = uneven()
+    seen = fleet.seen()
+    with fleet.tables.view() as view:
+        chunk_id, chunk = view.chunks_after(ChunkId(0), 1)[0]
+        assert movable(Scene(view, seen), chunk_id, chunk) is not None
+        for one in chunk.holders:
+            repair = dataclasses.replace(seen.repair, settled=seen.repair.settled - {one})
+            scene = Scene(view, dataclasses.replace(seen, repair=repair))
+            assert movable(scene, chunk_id, chunk) is None
 
 
 def test_moves_of_a_plan_name_disks_where_a_server_has_several() -> None:
@@ -598,6 +612,27 @@ def test_several_disks_of_a_server_are_as_full_as_each_other_too() -> None:
     assert known.target(full, ONE_CHUNK, nobody) is empty, "no byte leaves the machine"
     back = Movable(ChunkId(2), LENGTH, 1, "spread", (ServerId(2),))
     assert known.target(others[0], back, nobody) is empty
+
+
+@pytest.mark.parametrize("machines", [("h1", "h2", "h2"), ("h1", "h2", "h3")])
+def test_no_copy_goes_to_a_machine_that_has_another_one(machines: tuple[str, str, str]) -> None:
+    disks = [
+        Disk(ServerId(one), DiskId(one), f"cs{one}", "r1", machine, 100 * ROOM, used * ROOM)
+        for one, machine, used in zip((1, 2, 3), machines, (90, 40, 10), strict=True)
+    ]
+    chunk = Movable(ChunkId(1), LENGTH, 2, "spread", (ServerId(1), ServerId(2)))
+    free = disks[2] if machines[2] == "h3" else None
+    assert balance(*disks).target(disks[0], chunk, nobody) is free
+
+
+def test_no_copy_goes_to_a_server_that_has_another_one() -> None:
+    """Also where machines say nothing, because all servers are on one."""
+    disks = [
+        Disk(ServerId(one), DiskId(one), f"cs{one}", "r1", "", 100 * ROOM, used * ROOM)
+        for one, used in ((1, 90), (2, 10), (3, 20))
+    ]
+    chunk = Movable(ChunkId(1), LENGTH, 2, "spread", (ServerId(1), ServerId(2)))
+    assert balance(*disks).target(disks[0], chunk, nobody) is disks[2]
 
 
 def test_of_racks_to_which_the_rule_lets_no_copy_go_no_disk_is_looked_at() -> None:

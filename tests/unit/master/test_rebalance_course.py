@@ -17,6 +17,12 @@ from gfs_ha.master.planners.rebalance import UNFREED, plan_rebalance
 from gfs_ha.master.planners.rebalance_ahead import HELD, NO_TARGET, RULE, Ahead, Step
 from gfs_ha.master.planners.rebalance_course import ASTRAY_S, STUCK_S, Course
 from gfs_ha.master.planners.scene import Scene
+from gfs_ha.master.state.commands import (
+    ConfirmCopy,
+    DropReplica,
+    PlaceCopy,
+    ReplicasDeleted,
+)
 from gfs_ha.master.state.records import Chunk
 from gfs_ha.protocol.jobs import CANCELLED, DONE, PAUSED, RUNNING, STUCK
 
@@ -95,6 +101,38 @@ def test_a_disk_that_goes_ends_the_course_at_once() -> None:
     assert fleet.cursors.rebalance.course is not course
     fleet.run(number)
     assert fleet.job(number).phase == DONE and not fleet.outside()
+
+
+def moved_by_hand(fleet: Fleet, chunk_id: ChunkId, out: ServerId, to: ServerId) -> None:
+    """Have a copy lie elsewhere at once."""
+    row, disk_id = fleet.row(chunk_id), DiskId(100 + to)
+    sealed, known = row.sealed_index, len(row.holders)
+    fleet.tables.do(PlaceCopy(chunk_id, sealed, to, disk_id, known))
+    (order,) = fleet.row(chunk_id).copying
+    end = (row.length, row.digest, order.order_index)
+    fleet.tables.do(ConfirmCopy(chunk_id, sealed, to, disk_id, *end))
+    others = tuple(one for one in fleet.row(chunk_id).holders if one != out)
+    fleet.tables.do(DropReplica(chunk_id, sealed, out, DiskId(100 + out), others))
+    (dropped,) = fleet.row(chunk_id).deleting
+    fleet.tables.do(ReplicasDeleted((), ((chunk_id, out, dropped.order_index),)))
+    fleet.on_disk.setdefault(to, set()).add(chunk_id)
+    fleet.on_disk[out].discard(chunk_id)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_step_is_looked_at_by_where_the_copies_lie_when_it_begins(own: bool) -> None:
+    """Somebody else has moved this very copy, or another one to where it would go."""
+    fleet = uneven()
+    number = fleet.begin(moves_max=1)
+    fleet.tick()
+    course = course_of(fleet)
+    step = course.steps()[-1]
+    source, target = step.source[0], step.target[0]
+    other = next(one for one in fleet.row(step.chunk_id).holders if one != source)
+    moved_by_hand(fleet, step.chunk_id, source if own else other, target)
+    while step in course and fleet.cursors.rebalance.course is course:
+        fleet.tick()  # The tables refuse what cannot be.
+    fleet.run(number)
 
 
 def test_a_step_that_cannot_be_made_falls_out_with_those_of_its_chunk() -> None:
