@@ -210,10 +210,12 @@ class Observed:
             return LIVE
         return SUSPECT if age_s < self.dead_s else DEAD
 
-    def reason(self, server_id: ServerId, now_s: float, paused: bool = False) -> str:
+    def reason(
+        self, server_id: ServerId, now_s: float, paused: bool = False, empty: bool = False
+    ) -> str:
         """Return why a server is not used as others are, and what follows; else empty.
 
-        Args: `paused`: it is in maintenance.
+        Args: `paused`: it is in maintenance; `empty`: it was emptied, and nothing lies there.
         """
         state, age_s = self.state(server_id, now_s), self.age_s(server_id, now_s)
         if state == LIVE:
@@ -229,7 +231,8 @@ class Observed:
             silent = f"it ended when its last disk failed, {silent}"
         if state == DEAD:
             then = " once its maintenance ends" if paused else ""
-            return f"{silent}, over {self.dead_s:.0f} s: its copies are made anew elsewhere{then}"
+            follows = "nothing lies there" if empty else f"its copies are made anew elsewhere{then}"
+            return f"{silent}, over {self.dead_s:.0f} s: {follows}"
         return f"{silent}: it gets no new chunks; after {self.dead_s:.0f} s it counts as dead"
 
     def led(self, chunk_id: ChunkId, primary: tuple[ServerId, StartId]) -> LedTail | None:

@@ -12,7 +12,7 @@ from gfs_ha.master.state.records import Settings
 from gfs_ha.protocol.disks import PLACES_COUNTED_MAX
 from gfs_ha.protocol.measures import duration_text, seconds_text
 from gfs_ha.protocol.reports import Finding, ServerRow
-from gfs_ha.protocol.server_modes import IN_SERVICE
+from gfs_ha.protocol.server_modes import DECOMMISSIONED, IN_SERVICE
 
 CLOCK_SKEW_MAX_MS = 5_000
 
@@ -143,6 +143,10 @@ def _away(server: ServerRow, under_count: int) -> Finding:
         # Its copies count until then, so that none seem to be missed says nothing.
         severity = WARNING
         advice = f"it is in maintenance: {advice} before that ends"
+    elif server.mode == DECOMMISSIONED:
+        severity = WARNING
+        remove = f"gfsctl admin chunkservers remove {server.name}"
+        advice = f"nothing lies there: {remove}; or {advice}, to use it again"
     elif state == "dead" and not under_count:
         # Its copies were made anew elsewhere: nothing rests on its return.
         severity = WARNING

@@ -47,8 +47,8 @@ def standing_findings(
                 "SERVER_DECOMMISSIONED",
                 WARNING,
                 f"chunkserver {server.name} is decommissioned and still registered",
-                f"stop it, and gfsctl admin chunkservers remove {server.name};"
-                f" or take it back: gfsctl admin chunkservers undrain {server.name}",
+                f"{'stop it, and ' * (server.state == 'live')}gfsctl admin chunkservers remove"
+                f" {server.name}; or take it back: gfsctl admin chunkservers undrain {server.name}",
                 subject=server.name,
                 facts=(("state", server.state), ("emptied by", server.job or "-")),
             )

@@ -95,12 +95,14 @@ def test_an_empty_source_ends_no_target_unless_somebody_answers(
     for name in ("t", "t/d", "nothing"):
         gfsctl.library.mkdir(f"{home}/{name}")
     gfsctl.library.write_bytes(f"{home}/t/d/f", b"abc")
+    before = gfsctl.library.stat(f"{home}/t")
     for words in (("-n",), ()):
         said = gfsctl.refused(4, "sync", *words, "--delete", "-y", "src", f"{home}/t")
         assert "the source local src is empty" in said and f"gfsctl rm -r {home}/t" in said
     plan = gfsctl.ok("sync", "-n", "--delete", "src", f"{home}/t").lines[-1]
     assert "delete 2 (3 B) as the source is EMPTY" in plan
     assert gfsctl.names(f"{home}/t") == ["d"]
+    assert gfsctl.library.stat(f"{home}/t") == before, "what is refused sets no time either"
     target = f"gfs://{_cluster(gfsctl)}{home}/nothing"
     assert "rm -r -- down" in gfsctl.refused(4, "sync", "--delete", "-y", target, "down")
     assert (tmp_path / "down" / "keep").exists()

@@ -319,6 +319,11 @@ def test_a_rule_from_which_several_findings_follow_is_told_once() -> None:
     assert len(found.coming) == 1
 
 
+def test_a_server_that_a_new_leader_has_not_heard_is_not_said_to_be_heard_never() -> None:
+    found = explain_server(replace(SERVER, state="dead", heartbeat_age_ms=-1), (), ())
+    assert ("heard", "not yet by this leader") in found.facts
+
+
 def test_of_a_dead_server_in_maintenance_nothing_is_said_to_be_made_anew_yet() -> None:
     found = explain_server(replace(SERVER, state="dead", maintenance_left_ms=60_000), (), ())
     assert found.verdict == "dead: its copies are made anew elsewhere once its maintenance ends"

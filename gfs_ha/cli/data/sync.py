@@ -126,7 +126,7 @@ def sync(
             run.copy()
     if dry_run:
         _show_plan(session, run)
-    else:
+    elif not (yes and run.summary.empties):
         _delete(session, run, sides, yes)
         _conclude(session, run.finish(), sides)
     if yes and run.summary.empties:
@@ -135,8 +135,6 @@ def sync(
 
 def _delete(session: Session, run: Sync, sides: Sides, yes: bool) -> None:
     deletions = run.deletions()
-    if yes and run.summary.empties:
-        return
     if deletions and (yes or session.confirm(_question(run.summary, sides))):
         run.delete()
 

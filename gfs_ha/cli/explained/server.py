@@ -26,9 +26,11 @@ def explain_server(
 ) -> Explanation:
     """Return how a chunkserver is; findings and events about it."""
     used = f", {share_text(row.disk_usage)} full" if row.mode == IN_SERVICE else ""
+    age_ms = row.heartbeat_age_ms
+    heard = age_text(age_ms) if age_ms >= 0 else "not yet by this leader"
     facts = [
         ("address", f"{row.host}:{row.port}, rack {row.rack}"),
-        ("heard", age_text(row.heartbeat_age_ms)),
+        ("heard", heard),
         ("holds", f"{count_text(row.replica_count, 'replica')} by the tables{used}"),
     ]
     out = disks_out_text(row.disk_counts)

@@ -55,7 +55,7 @@ from gfs_ha.protocol.reports import (
     ServerRow,
     StatusReport,
 )
-from gfs_ha.protocol.server_modes import IN_SERVICE
+from gfs_ha.protocol.server_modes import EMPTY, IN_SERVICE
 
 _UNDER_COUNTED_MAX = 1_000
 _GONE_DISKS_MAX = 20  # Disks that failed or are lost, and are named.
@@ -150,7 +150,9 @@ def server_row(
             disk_row(disk, modes.get((server_id, disk.disk_id)))
             for disk in (facts.disks if facts else ())
         ),
-        reason=reign.observed.reason(server_id, now_s, bool(standing.maintenance_left_ms)),
+        reason=reign.observed.reason(
+            server_id, now_s, bool(standing.maintenance_left_ms), standing.mode in EMPTY
+        ),
         mode=standing.mode,
         job=standing.job,
         job_share=standing.job_share,

@@ -51,7 +51,7 @@ from gfs_ha.protocol.live import (
 )
 from gfs_ha.protocol.overview import Overview, ServerTotals
 from gfs_ha.protocol.reports import HealthReport, StatusReport
-from gfs_ha.protocol.server_modes import IN_SERVICE
+from gfs_ha.protocol.server_modes import EMPTY, IN_SERVICE
 
 _OFFSET_MAX = 1 << 20
 _NUMBERS = re.compile(r"([0-9]+)")
@@ -146,7 +146,7 @@ def _row(desk: Desk, view: View, one: _Found, modes: Modes) -> LiveServer:
         rates = reign.observed.loads.rates(server_id, now_s)
         now_ms = cluster_ms(view.counters(), now_s - reign.elected_s)
         maintenance = mode.in_maintenance(now_ms)
-        reason = reign.observed.reason(server_id, now_s, maintenance)
+        reason = reign.observed.reason(server_id, now_s, maintenance, mode.mode in EMPTY)
     return LiveServer(
         server_id=server_id,
         name=server.name,

@@ -65,6 +65,8 @@ def test_why_a_server_is_suspect_or_dead_is_told_with_what_follows() -> None:
     dead = "no heartbeat for 41 s, over 30 s: its copies are made anew elsewhere"
     assert seen.reason(1, 241.0) == dead
     assert seen.reason(1, 241.0, paused=True) == f"{dead} once its maintenance ends"
+    empty = "no heartbeat for 41 s, over 30 s: nothing lies there"
+    assert seen.reason(1, 241.0, empty=True) == empty
     assert seen.reason(7, 104.0).startswith("not heard since this leader was elected 4 s ago:")
     broken = tuple(DiskFacts(disk_id, 0, 0, 0, failed="read error") for disk_id in (1, 2))
     seen.heard(beat(1, disks=(broken[0], DiskFacts(2, 1, 1, 0))), 250.0, 0)

@@ -58,6 +58,19 @@ def test_a_decommissioned_server_is_named_until_it_is_removed() -> None:
     assert found(replace(SERVER, mode=DECOMMISSIONED)) == {"SERVER_DECOMMISSIONED": "warning"}
 
 
+def test_a_decommissioned_server_that_stopped_is_not_to_be_stopped_nor_started() -> None:
+    out = replace(SERVER, mode=DECOMMISSIONED)
+    remove = f"gfsctl admin chunkservers remove {out.name}; or "
+    (live,) = standing_findings((out,), ())
+    assert live.advice.startswith(f"stop it, and {remove}")
+    dead = replace(out, state="dead")
+    report = examine(changed(WELL, servers=(dead, *WELL.servers[1:], replace(SERVER, name="x"))))
+    told = {one.code: one.advice for one in report.items}
+    assert report.healthy and set(told) == {"SERVER_DEAD", "SERVER_DECOMMISSIONED"}
+    assert told["SERVER_DECOMMISSIONED"].startswith(remove)
+    assert told["SERVER_DEAD"].startswith(f"nothing lies there: {remove}")
+
+
 def test_servers_that_take_nothing_new_do_not_count_for_writing() -> None:
     leaving = tuple(replace(one, mode=DRAINING) for one in WELL.servers)
     report = examine(changed(WELL, servers=leaving))
