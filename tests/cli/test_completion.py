@@ -165,6 +165,8 @@ def test_paths_and_ids_are_those_of_the_cluster(gfsctl: Gfsctl, home: str) -> No
     assert placed == f"cs1:{disk.directory}"
     assert ask(gfsctl, "gfsctl admin disks ls cs")[1:] == ["cs1", "cs2", "cs3", "cs4"]
     assert ask(gfsctl, "gfsctl admin masters show ")[1:] == ["m1", "m2", "m3"]
+    assert ask(gfsctl, "gfsctl local kill m1 m")[1:] == ["m1", "m2", "m3"]
+    assert ask(gfsctl, "gfsctl local start cs")[1:] == ["cs1", "cs2", "cs3", "cs4"]
     assert ask(gfsctl, "gfsctl put --context=x")[1:] == []
     assert ask(gfsctl, f"gfsctl bench put --dir {home}/o")[1:] == [f"{home}/other/"]
 

@@ -41,7 +41,7 @@ _BY_COMMAND = {
     ("chunkservers", "name"): (SERVER,),
     ("chunkservers", "names"): (SERVER,),
     ("ok-to-stop", "*"): (SERVER,),
-    ("local", "name"): (MEMBER,),
+    ("local", "names"): (MEMBER,),
     ("local", "old"): (MASTER,),
     ("health", "code"): (FINDING,),
     ("health", "codes"): (FINDING,),
