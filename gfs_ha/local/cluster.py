@@ -200,9 +200,9 @@ class LocalCluster:
         with self._locked():
             if not self.complete:
                 raise NotFound(no_cluster(self.directory))
-            members = self._layout.members()
-            check_majority(self.directory, self._layout.voters(), self._awake())
-            fresh = growth.newcomers(self._layout.plan(), members)
+            members, awake = self._layout.members(), self._awake()
+            check_majority(self.directory, self._layout.voters(), awake)
+            fresh = growth.newcomers(self._layout.plan(), members, awake)
             try:
                 added = self._start_newcomers(fresh)
             except BaseException:

@@ -58,12 +58,17 @@ class Growth:
     """Chunkservers that are to be added. None means: as those that are there."""
 
     servers: int = 1
-    rack: str | None = None  # Of all of them; else each goes to the rack that has the fewest.
+    rack: str | None = None  # Of all; else each goes to the rack where the fewest run.
     capacity: int | None = None  # Of each disk; 0: all of it.
     disks: int | None = None  # Data directories of each.
 
-    def newcomers(self, have: Plan, members: Sequence[Member]) -> tuple[Newcomer, ...]:
-        """Return them by name; numbers go up. Raises: UsageError for what cannot be."""
+    def newcomers(
+        self, have: Plan, members: Sequence[Member], running: Container[str]
+    ) -> tuple[Newcomer, ...]:
+        """Return them by name; numbers go up. Raises: UsageError for what cannot be.
+
+        Who does not run may have been taken out of the cluster: it is in no rack's way.
+        """
         if self.servers < 1:
             raise UsageError(f"--servers {self.servers}: add at least 1 chunkserver")
         there = [member for member in members if member.role == CHUNKSERVER]
@@ -77,7 +82,7 @@ class Growth:
             disks=have.disks if self.disks is None else self.disks,
         )
         grown.check()
-        used = [member.rack for member in there]
+        used = [member.rack for member in there if member.name in running]
         first = max((int(member.name.removeprefix("cs")) for member in there), default=0) + 1
         found = []
         for index in range(self.servers):

@@ -23,7 +23,8 @@ def laid_out(directory: Path, plan: Plan) -> Layout:
 
 
 def newcomers(layout: Layout, growth: Growth) -> tuple[Newcomer, ...]:
-    return growth.newcomers(layout.plan(), layout.members())
+    members = layout.members()
+    return growth.newcomers(layout.plan(), members, {one.name for one in members})
 
 
 def test_newcomers_are_as_those_that_are_there_and_go_to_the_racks_that_have_the_fewest(
@@ -49,6 +50,13 @@ def test_who_is_laid_out_is_read_back_with_a_name_that_nobody_had(tmp_path: Path
     assert config.load(member.home.config_path).cluster.id == "local-1"
     assert layout.plan().racks == ("r1", "r2", "r3")
     assert [one.name for one in newcomers(layout, Growth(servers=2))] == ["cs4", "cs5"]
+
+
+def test_a_server_that_does_not_run_fills_no_rack(tmp_path: Path) -> None:
+    layout = laid_out(tmp_path / "d", Plan(masters=1, chunkservers=4, racks=("r1", "r2")))
+    running = {"m1", "cs1", "cs3"}  # In r1; cs2 and cs4 were decommissioned and stopped.
+    found = Growth(servers=3).newcomers(layout.plan(), layout.members(), running)
+    assert [(one.name, one.rack) for one in found] == [("cs5", "r2"), ("cs6", "r2"), ("cs7", "r1")]
 
 
 def test_a_cluster_without_servers_gets_its_first_ones(tmp_path: Path) -> None:
