@@ -166,7 +166,7 @@ def test_without_a_leader_what_was_known_stays_and_is_faint_and_says_since_when(
     before = list(sight.history.of("read"))
     report = scene.report()
     # A master that does not lead has heard nobody; twice, as it goes on.
-    status = replace(report.status, leader="", term=42, masters=())
+    status = replace(report.status, leader="", term=42, masters=(), leader_age_ms=1_500)
     unheard = replace(
         report, status=status, servers=(), matching=0, leads=False, answered_by="m1", age_ms=700
     )
@@ -185,6 +185,27 @@ def test_without_a_leader_what_was_known_stays_and_is_faint_and_says_since_when(
     assert len(sight.history.of("read")) == len(before) + 1
     lines = [plain(line) for line in draw(Look(), sight, (120, 40), (scene.now_s, CLOCK)).lines]
     assert "leader m2" in lines[0]
+
+
+def test_who_begins_to_look_without_a_leader_is_told_since_when_and_of_no_dead_cluster() -> None:
+    scene = LiveScene()
+    report = scene.report()
+    totals = ServerTotals(count=13, racks=3)  # As a master tells them that does not lead.
+    alone = replace(
+        report,
+        status=replace(report.status, leader="", masters=(), leader_age_ms=100),
+        overview=replace(report.overview, servers=totals),
+        servers=tuple(replace(one, state="unheard", heartbeat_age_ms=-1) for one in report.servers),
+        leads=False,
+        answered_by="m1",
+        age_ms=31_400,
+    )
+    sight = Sight()
+    sight.take(Looked(scene.now_s, alone))
+    lines = [plain(one) for one in draw(Look(), sight, (120, 40), (scene.now_s, CLOCK)).lines]
+    assert "no leader since 31 s   m1 answers, 31.4 s old" in lines[0]
+    assert any(one.startswith("servers 13 known, heard by no leader   racks 3") for one in lines)
+    assert "0 live" not in "".join(lines) and "never" not in "".join(lines)
 
 
 def test_what_servers_do_moves_no_column_from_one_look_to_the_next() -> None:

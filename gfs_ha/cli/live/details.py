@@ -75,7 +75,8 @@ def _server(detail: ServerDetail, sight: Sight, width: int) -> list[Item]:
     row = detail.row
     servers = sight.live.servers if sight.live is not None else ()
     now = next((one for one in servers if one.name == row.name), None)
-    heard = f", heard {age_words(row.heartbeat_age_ms)} ago"
+    age_ms = row.heartbeat_age_ms
+    heard = f", heard {age_words(age_ms)} ago" if age_ms >= 0 else ", not heard yet"
     items = [
         fact("state", state_span(row.state, row.mode), heard),
         fact("place", f"{row.host}:{row.port}   rack {row.rack}   machine {row.machine}"),
@@ -195,7 +196,8 @@ def _master(name: str, sight: Sight) -> Page:
         fact("address", f"{row.host}:{row.port}"),
     ]
     if facts is None:
-        items.append(fact("heard", (f"{age_words(row.answer_age_ms)} ago", WARN)))
+        age = f"{age_words(row.answer_age_ms)} ago" if row.answer_age_ms >= 0 else "not yet"
+        items.append(fact("heard", (age, WARN)))
         return Page(items=items)
     calls = sight.calls.get(name)
     items += [

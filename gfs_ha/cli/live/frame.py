@@ -144,7 +144,9 @@ def _title(look: Look, sight: Sight, columns: int, absent_s: float, clock: str) 
     status = live.status
     left: list[str | Span] = [(cut_middle(status.cluster_name, columns // 3), STRONG), "  "]
     if absent_s:
-        left.append((f"no leader since {duration_text(absent_s * 1000)}", BAD))
+        # Who begins to look now is told for how long already, by the master that answers.
+        told_ms = 0 if status.leader else max(status.leader_age_ms, live.age_ms)
+        left.append((f"no leader since {duration_text(max(absent_s * 1000, told_ms))}", BAD))
         if not live.leads and not sight.failure:
             age = f", {live.age_ms / 1000:.1f} s old" if live.age_ms >= 0 else ""
             left.append((f"   {live.answered_by} answers{age}", WARN))

@@ -139,6 +139,10 @@ def clock_span(clock: MasterClock) -> Span:
 def servers_pieces(overview: Overview, brief: bool = False, named: bool = True) -> list[Line]:
     """Return how many servers are how, racks and room; `brief`: what matters most comes first."""
     totals = overview.servers
+    if totals.count and not totals.live + totals.suspect + totals.dead:
+        # A master that does not lead: only a leader is told by servers that they live.
+        known = line((f"{count_text(totals.count)} known, heard by no leader", WARN))
+        return [known, line(f"racks {totals.racks}")]
     silent = [
         line(
             (

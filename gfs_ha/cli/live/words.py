@@ -47,12 +47,12 @@ def bar_text(share: float, width: int = 10) -> str:
 
 
 def age_words(milliseconds: int) -> str:
-    """Return an age without `ago`; `never` of a negative one."""
-    return "never" if milliseconds < 0 else duration_text(milliseconds)
+    """Return an age without `ago`; `-` of a negative one: who answers has not heard it yet."""
+    return NOTHING if milliseconds < 0 else duration_text(milliseconds)
 
 
 def brief_age(milliseconds: int) -> str:
-    """Return an age in its largest unit, as wide as others: `0.4 s`, `12 m`, `3 h`, `never`."""
+    """Return an age in its largest unit, as wide as others: `0.4 s`, `12 m`, `3 h`, `-`."""
     return " ".join(age_words(milliseconds).split(" ")[:2])
 
 
