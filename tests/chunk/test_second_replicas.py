@@ -30,6 +30,7 @@ from gfs_ha.chunk import scrub
 from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.scrub_plan import Round
 from gfs_ha.chunk.scrub_state import ScrubBook
+from gfs_ha.chunk.slots import index
 from gfs_ha.chunk.slots.format import Header, State
 from gfs_ha.chunk.slots.slot import Slot
 from gfs_ha.chunk.slots.store import ChunkStore
@@ -221,6 +222,25 @@ def test_a_replica_that_is_sealed_after_the_start_frees_its_second_one_without_a
             RUNTIME.sleep(0.01)
         assert not slots(disks[A]) and store.unidentified == ()
     assert scrubbers[B].facts().number == 1, "no round was needed"
+
+
+@pytest.mark.parametrize("then", ["damaged", "another", "long ago"])
+def test_what_was_read_whole_lets_nothing_go_once_that_may_not_be_so_any_more(
+    then: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disks, _ = beside_its_copy()
+    disks |= blank(C)
+    store = open_disks(disks)
+    store.note_whole(CHUNK)
+    if then == "damaged":
+        store.note_damage(CHUNK)
+    elif then == "another":
+        copy_to(store, C, LATER)  # Nobody has read that one.
+    else:
+        monkeypatch.setattr(index, "WHOLE_S", -1.0)
+    for shelf in store.shelves:
+        store.drop_outlived(shelf)
+    assert len(slots(disks[A])) == 1 == store.twins_on(shelf_of(store, A))
 
 
 @pytest.mark.parametrize("trouble", ["failed", "ailing"])
