@@ -25,6 +25,7 @@ from gfs_ha.cli.document import report_document
 from gfs_ha.cli.explained.job import explain_job
 from gfs_ha.cli.live.summary import job_spans
 from gfs_ha.cli.render import names
+from gfs_ha.cli.units import time_text
 from gfs_ha.errors import PartlyDone, Unhealthy
 from gfs_ha.ids import ChunkId, DiskId, format_id
 from gfs_ha.limits import GIB, MIB
@@ -33,6 +34,7 @@ from gfs_ha.protocol.jobs import (
     DONE,
     FAILED,
     PAUSED,
+    STUCK,
     Blocker,
     JobEvent,
     JobLog,
@@ -256,6 +258,15 @@ def test_the_id_of_a_disk_stays_on_its_line_in_80_columns() -> None:
     plan, place = screen(reports[0], 80), f":{format_id(LONG_DISK)}"
     assert f" cs01{place}  cs05{place}" in plan and "Why" not in plan
     assert "72.0 % full to 2.0 %" in screen(reports[0], 100)
+
+
+def test_of_a_rebalance_that_found_no_more_to_move_it_is_said_when_that_was() -> None:
+    stuck = msgspec.structs.replace(DONE_JOB, end=f"is done: {STUCK}: cs04 (62.0 %)")
+    shown = screen(RebalanceStatus(DISKS, 0.54, 0.05, 1596 * GIB, stuck), 120)
+    assert f"; r-19 found no more to move at {time_text(DONE_JOB.ended_ns)}\n" in shown
+    assert "TiB to move" not in shown
+    later = screen(RebalanceStatus(DISKS, 0.54, 0.05, 1596 * GIB, DONE_JOB), 120)
+    assert "; about 1.6 TiB to move" in later and "no more to move" not in later
 
 
 def test_an_error_that_a_job_got_over_is_not_told_once_it_is_done() -> None:

@@ -390,6 +390,23 @@ def test_a_chunk_that_waits_for_a_server_is_not_said_to_be_whole_at_any_time() -
     some = replace(STUCK, copy_count=31, eta_ms=2_000)
     mixed = explain_file(FileSeen("/logs/big.log", STATUS, POLICY, placed(SIX, WAITS), some))
     assert mixed.coming[-1] == "repair of all (2 copies lacking) is through in about 2.0 s"
+    alone = explain_file(FileSeen("/logs/big.log", STATUS, POLICY, placed(SIX), some))
+    assert not any("repair of all" in line for line in alone.coming), "it does not help this file"
+    other = replace(SIX, chunk_id=ChunkId(SIX.chunk_id + 1))
+    two = replace(
+        STUCK,
+        waiting=tuple(WaitingRow(one, 6, 64 * MIB, ALL_TAKEN, True) for one in ids(SIX, other)),
+        unplaced=tuple(
+            UnplacedRow(one, "/logs/big.log", 6, possible, 64 * MIB)
+            for one, possible in zip(ids(SIX, other), (5, 4), strict=True)
+        ),
+    )
+    least = explain_file(FileSeen("/logs/big.log", STATUS, POLICY, placed(SIX, other), two))
+    assert any(step.command == "gfsctl setrep 4 /logs/big.log" for step in least.next)
+
+
+def ids(*rows: ChunkRow) -> tuple[ChunkId, ...]:
+    return tuple(row.chunk_id for row in rows)
 
 
 def test_a_copy_that_nobody_could_take_is_told_with_the_ways_out() -> None:

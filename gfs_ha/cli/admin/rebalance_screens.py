@@ -151,7 +151,8 @@ def _(report: RebalanceStatus, wide: bool) -> RenderableType:
         disks = count_text(len(outside), "disk")
         of_all = f"{disks} of {len(report.items)} not {near}"
         if report.job is not None and STUCK in report.job.end:
-            of_all += f"; {report.job.id} found no more to move"
+            when = time_text(report.job.ended_ns)  # Servers may have come since.
+            of_all += f"; {report.job.id} found no more to move at {when}"
         elif report.job is None or report.job.phase in FINAL:  # Else it is said of the job.
             of_all += f"; about {size_text(report.left_bytes)} to move"
         parts.append(Text(of_all, "yellow"))
