@@ -13,6 +13,7 @@ from gfs_ha.errors import (
     ConfigError,
     DeadlineExceeded,
     Denied,
+    GfsError,
     NotFound,
     PortTaken,
     PreconditionFailed,
@@ -205,8 +206,8 @@ class LocalCluster:
             fresh = growth.newcomers(self._layout.plan(), members, awake)
             try:
                 added = self._start_newcomers(fresh)
-            except BaseException:
-                self._withdraw(fresh)
+            except BaseException as error:
+                self._withdraw(fresh, error)
                 raise
             self._wait_serving(added, self._timeout_s)
         return added
@@ -325,12 +326,15 @@ class LocalCluster:
                     raise
         return added
 
-    def _withdraw(self, fresh: Sequence[Newcomer]) -> None:
-        """Remove the newcomers that do not run and were never known to a master."""
+    def _withdraw(self, fresh: Sequence[Newcomer], error: BaseException) -> None:
+        """Remove the newcomers that do not run and were never known to a master, but their logs."""
         names = {one.name for one in fresh}
         for home in self._layout.homes():
             if home.name in names and not home.enrolled() and launcher.find(home) is None:
-                home.discard()
+                log = home.withdraw()
+                if isinstance(error, GfsError):
+                    error.message = error.message.replace(str(home.files.log), str(log))
+                    error.args = (error.message,)
 
     def _awake(self) -> set[str]:
         found = ((home.name, launcher.find(home)) for home in self._layout.homes())

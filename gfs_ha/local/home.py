@@ -15,7 +15,8 @@ CONFIG_NAME = "gfs.toml"
 MASTER = "master"
 CHUNKSERVER = "chunkserver"
 HOME_NAMES = {MASTER: re.compile(r"m([0-9]{1,4})"), CHUNKSERVER: re.compile(r"cs([0-9]{1,4})")}
-PARTIAL = re.compile(r"(m|cs)[0-9]{1,4}\.(new|gone)")  # Homes half made, or half removed.
+# Homes half made, or half removed; logs of processes that never were known to a master.
+PARTIAL = re.compile(r"(m|cs)[0-9]{1,4}\.(new|gone|log)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,15 @@ class Home:
         shutil.rmtree(gone, ignore_errors=True)
         self.directory.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
+
+    def withdraw(self) -> Path:
+        """Remove it but for its log, which tells why; return where that lies then."""
+        log = self.files.log
+        kept = self.directory.with_name(log.name)
+        if log.exists():
+            log.replace(kept)
+        self.discard()
+        return kept
 
     def enrolled(self) -> bool:
         """Return whether a master has given a chunkserver its id: from then on it is known."""

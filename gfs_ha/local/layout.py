@@ -6,6 +6,7 @@
     D/m1/data, tls      its state, and what it shows,
     D/m1/m1.log         its log, bounded,
     D/m1/pid, output    its pid file, and what the last run said on standard output and error
+    D/cs9.log           of one that `add` did not get to run
     D/complete          written once all processes had started; from then on the data count
 
 The configurations are the only record of names, ports and racks.
@@ -278,8 +279,11 @@ class Layout:
     def remove(self) -> None:
         """Remove what the cluster wrote; the directory too, if nothing else lies in it."""
         partial = [one for one in self.directory.iterdir() if PARTIAL.fullmatch(one.name)]
-        for directory in (*partial, *(home.directory for home in self.homes())):
-            shutil.rmtree(directory)
+        for path in (*partial, *(home.directory for home in self.homes())):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
         for path in (self.client_config, self._complete, self.lock):
             path.unlink(missing_ok=True)
         try:

@@ -20,6 +20,7 @@ from gfs_ha.checksum import crc32c
 from gfs_ha.chunk.slots.identity import Identity
 from gfs_ha.errors import (
     ConfigError,
+    DiskFull,
     GfsError,
     NotFound,
     PortTaken,
@@ -258,20 +259,27 @@ def _check_a_failed_add_leaves_what_is_known_only(cluster: LocalCluster) -> None
 
     def launch(home: Home, role: str, options: Sequence[str]) -> processes.Process:
         home.data.mkdir()
+        home.files.log.write_text("ends\n")
         if home.name in known:
             (home.data / "identity.json").touch()
         if home.name == "cs6":
-            raise KeyboardInterrupt
+            raise stopped
         return processes.Process(os.getpid(), 1)  # One that is over.
 
     known: set[str] = set()
     other = LocalCluster(cluster.directory, launch=launch)
-    for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
+    for stopped in (KeyboardInterrupt(), DiskFull("no room")):
+        with pytest.raises(type(stopped)):
             other.add(Growth(servers=2))
         assert states(cluster).keys() - there.keys() == known
         known = {"cs5"}
     shutil.rmtree(cluster.directory / "cs5")
+    known = set()
+    with pytest.raises(
+        GfsError, match=rf"cs5 did not start: ends \(log: {cluster.directory}/cs5.log"
+    ):
+        other.add(Growth())
+    assert (cluster.directory / "cs5.log").read_text() == "ends\n"
 
 
 def test_a_taken_port_of_a_process_that_had_it_is_named(small: LocalCluster) -> None:

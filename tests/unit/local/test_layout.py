@@ -131,6 +131,11 @@ def test_halves_of_homes_are_wiped_too(layout: Layout) -> None:
     for name in ("cs12.new", "m3.gone"):
         (layout.directory / name).mkdir()
         (layout.directory / name / "half").touch()
+    last = layout.homes()[-1]
+    last.files.log.write_text("why")
+    log = last.withdraw()
+    assert log == layout.directory / "cs11.log" and log.read_text() == "why"
+    assert last not in layout.homes()
     layout.remove()
     assert not layout.directory.exists()
 
