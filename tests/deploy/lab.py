@@ -28,6 +28,7 @@ NETWORK = "10.77.0"
 CONTROL = f"{NETWORK}.254"
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN
 _WITHOUT_LOG = 2  # What was not synced is lost, the journal in memory too.
+_DISK_BYTES = 1 << 30
 _BOOT_S = 60.0
 _END_S = 30.0
 _LOOK_S = 0.1
@@ -101,18 +102,40 @@ class Host:
     def power_cut(self) -> None:
         """End it at once; of its disk remains what was synced, as on a machine."""
         assert self.supervisor is not None, f"{self.name} does not run"
-        run(["ip", "-n", self.namespace, "link", "set", "eth0", "down"])
-        place = f"/proc/{self.supervisor.pid}/root{self.home / 'data'}"
-        number = os.open(place, os.O_RDONLY)
-        try:
-            fcntl.ioctl(number, _SHUTDOWN, struct.pack("I", _WITHOUT_LOG))
-        finally:
-            os.close(number)
+        self.unplug()
+        _shut_down(Path(f"/proc/{self.supervisor.pid}/root{self.home / 'data'}"))
         first = self.first
         if first:
             os.kill(first, signal.SIGKILL)
         self._ended()
+        self.plug()
+
+    def unplug(self) -> None:
+        """Cut it off from all others."""
+        run(["ip", "-n", self.namespace, "link", "set", "eth0", "down"])
+
+    def plug(self) -> None:
+        """Let it be on the network again."""
         run(["ip", "-n", self.namespace, "link", "set", "eth0", "up"])
+
+    def mount(self, place: str) -> None:
+        """Give it one disk more, until it ends."""
+        image = self.home / f"{place.strip('/').replace('/', '-')}.img"
+        with image.open("wb") as file:
+            file.truncate(_DISK_BYTES)
+        run(["mkfs.ext4", "-q", "-m0", "-E", "lazy_itable_init=1", str(image)])
+        device = run(["losetup", "-f", "--show", str(image)]).strip()
+        try:
+            number = os.stat(device).st_rdev
+            node = f"mknod {device} b {os.major(number)} {os.minor(number)}"
+            script = f"mkdir -p {place}; {node}; mount -t ext4 {device} {place}; rm {device}"
+            run(["nsenter", "-t", str(self.first), "-m", "sh", "-ec", script])
+        finally:
+            run(["losetup", "-d", device])  # It goes once nothing has it mounted.
+
+    def fail_disk(self, place: str) -> None:
+        """Have a disk that was mounted answer everything with an error from now on."""
+        _shut_down(Path(f"/proc/{self.first}/root{place}"))
 
     def _ended(self) -> None:
         if self.supervisor is None:
@@ -214,6 +237,14 @@ def sweep(directory: Path, pid: int = 0) -> None:
     for home in directory.glob("run-*"):
         if _over(int(home.name.removeprefix("run-")), pid):
             shutil.rmtree(home, ignore_errors=True)
+
+
+def _shut_down(place: Path) -> None:
+    number = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.ioctl(number, _SHUTDOWN, struct.pack("I", _WITHOUT_LOG))
+    finally:
+        os.close(number)
 
 
 def _over(owner: int, pid: int) -> bool:

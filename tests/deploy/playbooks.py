@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +65,26 @@ class Site:
         text = inventory(self._lab, dict(groups))
         (self._directory / "hosts.ini").write_text(text, encoding="utf-8")
 
+    def describe(self, host: Host, variables: Mapping[str, object]) -> None:
+        """Say of one host what differs from the others."""
+        place = self._directory / "host_vars" / f"{host.name}.json"
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(json.dumps(variables), encoding="utf-8")
+
     def play(self, name: str, *options: str) -> Played:
         """Run a playbook. Raises: RuntimeError with what it said when it failed."""
+        status, text = self._played(name, options)
+        if status:
+            raise RuntimeError(f"{name} ended with {status}:\n{text[-6000:]}")
+        return Played(_recap(text), text)
+
+    def fail(self, name: str, *options: str) -> str:
+        """Run a playbook that has to fail, and return what it said, with no line broken."""
+        status, text = self._played(name, options)
+        assert status, text[-6000:]
+        return " ".join(text.split())
+
+    def _played(self, name: str, options: Sequence[str]) -> tuple[int, str]:
         program = str(Path(sys.executable).with_name("ansible-playbook"))
         inventory = str(self._directory / "hosts.ini")
         log = self._lab.home / f"{name}.log"
@@ -87,10 +106,7 @@ class Site:
                 stderr=subprocess.STDOUT,
                 timeout=_PLAY_S,
             )
-        text = log.read_text(encoding="utf-8", errors="replace")
-        if ended.returncode:
-            raise RuntimeError(f"{name} ended with {ended.returncode}:\n{text[-6000:]}")
-        return Played(_recap(text), text)
+        return ended.returncode, log.read_text(encoding="utf-8", errors="replace")
 
 
 def built_wheelhouse(place: Path) -> Path:
@@ -119,6 +135,20 @@ def next_wheelhouse(house: Path, place: Path) -> Path:
         wheel.unlink()
     build = [sys.executable, str(source / "deploy" / "packaging" / "build.py"), "wheel"]
     subprocess.run([*build, "--out", str(made)], check=True, timeout=_BUILD_S)
+    return made
+
+
+def patched_wheelhouse(house: Path, made: Path, code: str) -> Path:
+    """Return a wheelhouse with a further build of the version, whose daemons run `code`, too."""
+    shutil.copytree(house, made)
+    (wheel,) = made.glob("gfs_ha-*.whl")
+    (before,) = house.glob("gfs_ha-*.whl")
+    with zipfile.ZipFile(before) as old, zipfile.ZipFile(wheel, "w") as new:
+        for entry in old.infolist():
+            data = old.read(entry)
+            if entry.filename == "gfs_ha/cli/daemons.py":
+                data += f"\n{code}\n".encode()
+            new.writestr(entry, data)
     return made
 
 
