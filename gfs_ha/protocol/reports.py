@@ -61,6 +61,9 @@ class MasterFacts(Word, frozen=True, tag="master_facts"):
     calls: CallFacts | None = None
     wall_ns: int = 0  # Its clock when it said this.
     certificate_until_ms: int = 0  # Wall time; 0: it shows none.
+    longest_gap_ms: int = (
+        -1
+    )  # Without a leader before it led, of 7 d and since it started; -1: none.
 
 
 class LedTerm(Word, frozen=True):
@@ -250,6 +253,7 @@ class StatusReport(Word, frozen=True, tag="status_report"):
     failover_count: int = -1  # That are recorded, 999 at most; -1: by an older release.
     scrub: ScrubSummary | None = None
     overview: Overview | None = None
+    week_failovers: int = -1  # Of the last 7 d, by the clock of who answers; -1: older release.
 
 
 class GetMasterFacts(Word, frozen=True, tag="get_master_facts"):

@@ -195,6 +195,7 @@ class LiveScene:
             ),
             scrub=ScrubSummary(0.31, 3, 96 * MIB, 0, False),
             failover_count=40,
+            week_failovers=2,
         )
 
     def _master(self, name: str) -> MasterRow:
@@ -221,6 +222,7 @@ class LiveScene:
             rss_bytes=(204 + 4 * number) * MIB,
             incarnation=1,
             version="0.1.0",
+            longest_gap_ms=700 if name == "m2" else 640 if name == "m1" else -1,
             calls=CallFacts(Served(sum(times), 400 * sum(times), tuple(times))) if leads else None,
             wall_ns=WALL_NS + int(self._now_s * 1e9),
         )

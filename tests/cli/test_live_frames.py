@@ -338,11 +338,23 @@ def test_what_is_muted_is_no_alert_and_still_named() -> None:
 
 def test_more_failovers_than_are_recorded_are_not_told_as_all_there_were() -> None:
     report = LiveScene().report()
-    terms = tuple(report.status.failovers[:1] * 10)  # All of this week.
-    for count, told in ((998, "998 failovers"), (999, "999+ failovers")):
-        status = replace(report.status, failovers=terms, failover_count=count)
-        pieces = cluster_pieces(status, report.overview)
-        assert "".join(text for text, _ in pieces[-1]) == told
+    longest = " (longest 0.7 s)"
+    for week, told in ((0, "7 d: 0"), (998, "7 d: 998"), (999, "7 d: 999+")):
+        pieces = cluster_pieces(replace(report.status, week_failovers=week), report.overview)
+        assert "".join(text for text, _ in pieces[-1]) == f"failovers {told}{longest}"
+    older = replace(report.status, week_failovers=-1, failover_count=12)
+    assert cluster_pieces(older, report.overview)[-1][0][0] == "12 failovers"
+
+
+def test_the_longest_time_without_a_leader_is_that_of_any_master_or_of_none() -> None:
+    report = LiveScene().report()
+    bare = tuple(
+        replace(row, facts=replace(row.facts, longest_gap_ms=-1) if row.name != "m1" else None)
+        for row in report.status.masters
+        if row.facts is not None
+    )
+    pieces = cluster_pieces(replace(report.status, masters=bare), report.overview)
+    assert "".join(text for text, _ in pieces[-1]) == "failovers 7 d: 2"
 
 
 def test_columns_of_masters_stay_where_they_are_when_numbers_get_longer() -> None:

@@ -61,7 +61,7 @@ def cluster_pieces(report: StatusReport, overview: Overview) -> list[Line]:
     applied: list[str | Span] = [f"applied {count_text(report.applied_index)}"]
     for mark in marks:
         applied += [" ", mark]
-    pieces += [line(*applied), line(_failovers(report, overview))]
+    pieces += [line(*applied), line(_failovers(report))]
     return pieces
 
 
@@ -83,18 +83,16 @@ def _mark(report: StatusReport, row: MasterRow) -> Span:
     )
 
 
-def _failovers(report: StatusReport, overview: Overview) -> str:
-    total = report.failover_count
-    if total < 0:
-        total = max(0, len(report.failovers) - 1)
-    since_ms = overview.wall_ns // 1_000_000 - _WEEK_MS
-    recent = [term for term in report.failovers if term.since_ms >= since_ms]
-    if not overview.wall_ns or (len(recent) == len(report.failovers) and total >= len(recent)):
-        if total >= LED_TERMS_MAX - 1:
-            return f"{count_text(total)}+ failovers"  # Older ones are not recorded any more.
-        return count_text(total, "failover")
-    # The first term that ever led was no failover.
-    return f"failovers 7 d: {count_text(min(len(recent), total))}"
+def _failovers(report: StatusReport) -> str:
+    gaps = [row.facts.longest_gap_ms for row in report.masters if row.facts is not None]
+    longest_ms = max(gaps, default=-1)
+    longest = f" (longest {longest_ms / 1000:.1f} s)" if longest_ms >= 0 else ""
+    if report.week_failovers >= LED_TERMS_MAX - 1:
+        return f"failovers 7 d: {report.week_failovers:,}+{longest}"  # Older ones are not recorded.
+    if report.week_failovers >= 0:
+        return f"failovers 7 d: {count_text(report.week_failovers)}{longest}"
+    total = report.failover_count  # An older release tells no more.
+    return count_text(total if total >= 0 else max(0, len(report.failovers) - 1), "failover")
 
 
 def masters_pieces(masters: Sequence[MasterRow], clocks: Sequence[MasterClock]) -> list[Line]:

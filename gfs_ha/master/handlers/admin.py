@@ -18,7 +18,7 @@ from gfs_ha.master.garbage_count import GarbageCount
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.chunk_reports import Describer
 from gfs_ha.master.handlers.desk import Desk
-from gfs_ha.master.handlers.masters import FAILOVERS_SHOWN, TERMS_SHOWN, master_rows
+from gfs_ha.master.handlers.masters import FAILOVERS_SHOWN, TERMS_SHOWN, master_rows, week_failovers
 from gfs_ha.master.handlers.overview import overview_of
 from gfs_ha.master.handlers.repair import repair_report
 from gfs_ha.master.handlers.scrub import scrub_report
@@ -112,6 +112,7 @@ def status_of(desk: Desk, view: View, health: HealthReport, under_count: int) ->
         failovers=tuple(view.led_terms(FAILOVERS_SHOWN)),
         scrub=summarise(scrub_report(desk, view)),
         failover_count=max(0, view.led_term_count() - 1),  # The first term was no failover.
+        week_failovers=week_failovers(desk, view),
     )
 
 

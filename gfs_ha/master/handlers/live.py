@@ -17,7 +17,7 @@ from gfs_ha.master.disk_room import Modes, Room, room_of
 from gfs_ha.master.handlers.admin import health_of, server_rows, status_of
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
-from gfs_ha.master.handlers.masters import FAILOVERS_SHOWN, master_rows
+from gfs_ha.master.handlers.masters import FAILOVERS_SHOWN, master_rows, week_failovers
 from gfs_ha.master.handlers.overview import ending_leases, job_rows, overview_of
 from gfs_ha.master.observed import DEAD, LIVE, SUSPECT
 from gfs_ha.master.planners.plan import cluster_ms
@@ -254,6 +254,7 @@ def _of_follower(desk: Desk, view: View, request: GetLive) -> LiveReport:
         health=HealthReport(False, ()),
         failovers=tuple(view.led_terms(FAILOVERS_SHOWN)),
         failover_count=max(0, view.led_term_count() - 1),
+        week_failovers=week_failovers(desk, view),
     )
     found = _fitting(desk, view, request.wanted)
     modes = disk_modes(view)

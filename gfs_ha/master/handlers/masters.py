@@ -35,6 +35,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 REMOVED = "removed"
 TERMS_SHOWN = 100
 FAILOVERS_SHOWN = 10
+_WEEK_NS = 7 * 24 * 3600 * 10**9
 
 
 def master_facts(desk: Desk) -> MasterFacts:
@@ -78,6 +79,7 @@ def master_facts(desk: Desk) -> MasterFacts:
         members=_places(desk, raft),
         calls=CallFacts(desk.calls.facts()),
         wall_ns=desk.runtime.wall_ns(),
+        longest_gap_ms=raft.longest_gap_ms,
         certificate_until_ms=desk.certificates.until_ms if desk.certificates is not None else 0,
     )
 
@@ -107,6 +109,12 @@ def get_masters(desk: Desk, view: View, request: GetMasters, slot: Slot) -> Mast
     report = None if check is None else report_of(check)
     terms = reversed(view.led_terms(TERMS_SHOWN))
     return MasterReport(master_rows(desk), tuple(terms), report)
+
+
+def week_failovers(desk: Desk, view: View) -> int:
+    """Return how often the leader changed in the last seven days, as far as that is recorded."""
+    recent = view.led_since(desk.runtime.wall_ns() - _WEEK_NS)
+    return min(recent, max(0, view.led_term_count() - 1))  # The first term was no failover.
 
 
 def master_rows(desk: Desk) -> tuple[MasterRow, ...]:

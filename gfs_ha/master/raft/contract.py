@@ -142,6 +142,7 @@ class RaftStatus(msgspec.Struct, frozen=True):
     no_leader_since_ms: int | None  # How long there has been no leader; None = there is one.
     members: tuple[MemberStatus, ...] = ()  # Itself included, if it is one.
     changing: bool = False  # The newest change of the members is not committed yet.
+    longest_gap_ms: int = -1  # Without a leader before own terms of 7 d; -1: there are none.
 
     @property
     def standing(self) -> str:

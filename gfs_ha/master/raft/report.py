@@ -12,6 +12,7 @@ from gfs_ha.master.raft.contract import (
     RaftConfig,
     RaftStatus,
 )
+from gfs_ha.master.raft.gaps import Gaps
 from gfs_ha.master.raft.internals import FOLLOWER as FOLLOWING
 from gfs_ha.master.raft.journal import Journal
 from gfs_ha.master.raft.syncobj import Replica
@@ -30,6 +31,7 @@ class Reporter:
         self._replica = replica
         self._journal = journal
         self._transport = transport
+        self._gaps = Gaps()
         self._percentiles_ms = (0.0, 0.0)
         self._next_percentiles_s = 0.0
 
@@ -41,6 +43,10 @@ class Reporter:
             self._next_percentiles_s = now_s + _PERCENTILES_PERIOD_S
             self._percentiles_ms = times.percentiles_ms()
         replica, journal = self._replica, self._journal
+        if visibly_leading:
+            self._gaps.lead(replica.term, now_s)
+        elif replica.leader_id not in ("", self._config.member_id):
+            self._gaps.follow(replica.leader_contact_s)
         peers = tuple(self._peer(peer, now_s) for peer in replica.peers)
         role = FOLLOWER if replica.role == FOLLOWING else CANDIDATE
         since = replica.leaderless_since_s
@@ -64,6 +70,7 @@ class Reporter:
             no_leader_since_ms=None if since is None else int((now_s - since) * 1000),
             members=self._members(),
             changing=replica.commit_index < journal.configuration_index,
+            longest_gap_ms=self._gaps.longest_ms(now_s),
         )
 
     def _members(self) -> tuple[MemberStatus, ...]:

@@ -306,6 +306,11 @@ class Replica(
         return self._leaderless_since_s
 
     @property
+    def leader_contact_s(self) -> float:
+        """Return when this member last heard the leader that it follows."""
+        return self._leader_contact_s
+
+    @property
     def too_far_behind(self) -> str | None:
         return self._too_far_behind
 

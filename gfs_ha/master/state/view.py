@@ -6,7 +6,7 @@ Every list is bounded by a `limit` and goes on `after` the last key, so that nob
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TypeVar
 
 from gfs_ha.errors import FileChanged, InvalidArgument, IsADirectory, NotADirectory
@@ -85,6 +85,11 @@ class View:
     def led_term_count(self) -> int:
         """Return how many terms that led are recorded."""
         return sum(1 for _ in self.rows.scan(tables.LED_TERMS))
+
+    def led_since(self, since_ns: int) -> int:
+        """Return how many of the recorded terms were led since then, by the leaders' clocks."""
+        found = self.rows.scan(tables.LED_TERMS, reverse=True)
+        return sum(1 for _ in takewhile(lambda one: one[1].since_wall_ns >= since_ns, found))
 
     # Names and contents -----------------------------------------------------------------------
 
