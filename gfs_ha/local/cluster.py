@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from gfs_ha.errors import (
@@ -18,12 +18,13 @@ from gfs_ha.errors import (
     PortTaken,
     PreconditionFailed,
     UsageError,
+    WrongDirectory,
 )
 from gfs_ha.local import certificates, launcher, processes
 from gfs_ha.local.home import MASTER, Home
 from gfs_ha.local.layout import Layout, Member, Newcomer, Plan, default_directory, read_member
 from gfs_ha.local.locking import locked, no_cluster
-from gfs_ha.local.member_status import MemberStatus, status_of
+from gfs_ha.local.member_status import MemberStatus, UpReport, status_of
 from gfs_ha.local.member_text import HOST
 from gfs_ha.local.ports import choose_ports
 from gfs_ha.local.processes import Process
@@ -36,17 +37,7 @@ START_TIMEOUT_S = 30.0
 STOP_GRACE_S = 5.0
 _KNOWN_S = 3.0
 _FIRST_START_TRIES = 3
-
-
-@dataclass(frozen=True, slots=True)
-class UpReport:
-    """What `up` found running, and what it started."""
-
-    directory: Path
-    config: Path
-    created: bool
-    running: tuple[str, ...]
-    started: tuple[str, ...]
+_Errors = tuple[type[GfsError], ...]
 
 
 class LocalCluster:
@@ -364,27 +355,32 @@ class LocalCluster:
                 continue
             process.send(signal.SIGCONT)
             running.append(member.name)
-        self._start(stopped, bootstrap=False, wait=True)
-        self._wait_serving(members, self._timeout_s)
-        return UpReport(
-            self.directory,
-            self.config_path,
-            False,
-            tuple(running),
-            tuple(member.name for member in stopped),
-        )
+        self._start(stopped, bootstrap=False, wait=True, passing=(WrongDirectory,))
+        self._wait_serving(members, self._timeout_s)  # It tells of all that ended.
+        started = tuple(member.name for member in stopped)
+        return UpReport(self.directory, self.config_path, False, tuple(running), started)
 
-    def _start(self, members: Sequence[Member], bootstrap: bool, wait: bool) -> None:
-        """Start them all, then wait for all; when one does not start, none of these stays."""
+    def _start(
+        self,
+        members: Sequence[Member],
+        bootstrap: bool,
+        wait: bool,
+        passing: tuple[type[GfsError], ...] = (),
+    ) -> None:
+        """Start them all, then wait for all; when one does not start, none of these stays.
+
+        But for one that ends with an error of `passing`: the others need not end for that.
+        """
         begun: list[tuple[Member, Process]] = []
         try:
             for member in members:
                 begun.append((member, self._launch(member, bootstrap)))
             if wait:
                 for member, process in begun:
-                    processes.wait_ready(
-                        member.name, process, member.home.files, self._runtime, self._timeout_s
-                    )
+                    with suppress(*passing):
+                        processes.wait_ready(
+                            member.name, process, member.home.files, self._runtime, self._timeout_s
+                        )
         except BaseException:
             # Also on Ctrl-C: what is not ready now would be a process that nobody asked for.
             processes.end_processes([one for _, one in begun], self._runtime, 1.0)

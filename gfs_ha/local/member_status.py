@@ -1,4 +1,4 @@
-"""Whether a process of a local cluster is there."""
+"""Whether a process of a local cluster is there, and what `up` found."""
 
 from __future__ import annotations
 
@@ -28,6 +28,17 @@ class MemberStatus:
     log: Path
     metrics_port: int = 0  # 0: it has none.
     error: str = ""  # What is wrong with its configuration; then port and rack are not known.
+
+
+@dataclass(frozen=True, slots=True)
+class UpReport:
+    """What `up` found running, and what it started."""
+
+    directory: Path
+    config: Path
+    created: bool
+    running: tuple[str, ...]
+    started: tuple[str, ...]
 
 
 def status_of(home: Home) -> MemberStatus:
