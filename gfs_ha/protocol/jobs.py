@@ -99,7 +99,7 @@ def ways_together(blockers: Sequence[Blocker]) -> tuple[str, ...]:
         return first.ways[:1]
     commands = [way.partition(": ")[2] or way for way in known[1:_NAMED]]
     more = len(known) - _NAMED
-    rest = [f"and so for {more} more"] if more > 0 else []
+    rest = [f"and so for {more} more at least"] if more > 0 else []
     return first.ways[0], ", ".join([known[0], *commands, *rest])
 
 

@@ -357,7 +357,10 @@ def test_what_cannot_be_read_now_is_not_called_nothing_to_repair() -> None:
     assert screen(quiet, 120).strip() == f"nothing to repair; {MADE}"
     # As `admin status` says it, of a server that is silent or in maintenance.
     silent = replace(quiet, below_count=39)
-    assert screen(silent, 120).strip() == f"39 chunks below the goal, none to copy yet; {MADE}"
+    assert (
+        screen(silent, 120).strip()
+        == f"39 chunks below the goal by the last count, none to copy yet; {MADE}"
+    )
 
 
 def test_a_reason_that_many_chunks_wait_for_is_told_once_with_the_ways_out() -> None:

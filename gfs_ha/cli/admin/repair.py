@@ -188,9 +188,8 @@ def _at_rest(report: RepairReport) -> Text:
     if not report.below_count:
         return Text("nothing to repair", "green")
     # Of servers that are silent and not dead yet, or in maintenance: they may come back.
-    return Text(
-        f"{count_text(report.below_count, 'chunk')} below the goal, none to copy yet", "yellow"
-    )
+    below = f"{count_text(report.below_count, 'chunk')} below the goal by the last count"
+    return Text(f"{below}, none to copy yet", "yellow")
 
 
 def _below(report: RepairReport) -> str:

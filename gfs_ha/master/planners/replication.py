@@ -51,7 +51,10 @@ def plan_replication(view: View, seen: Seen, limits: PlanLimits, cursors: Cursor
         most = looks if copies == counts[-1] else looks // 2
         vain = 0
         for chunk_id in cursors.queue.take(copies):
-            in_vain = _look_at(made, view, (scene, takers), chunk_id, (load, cursors))
+            chunk = view.chunk(chunk_id)
+            if chunk is None or chunk.state != SEALED:
+                continue  # That it needs nothing any more is no help to it.
+            in_vain = _look_at(made, (chunk_id, chunk), (scene, takers), (load, cursors))
             vain = vain + 1 if in_vain else 0
             if load.full or len(made.proposals) >= limits.items:
                 return made
@@ -63,17 +66,14 @@ def plan_replication(view: View, seen: Seen, limits: PlanLimits, cursors: Cursor
 
 def _look_at(
     made: Plan,
-    view: View,
+    about: tuple[ChunkId, Chunk],
     known: tuple[Scene, Takers],
-    chunk_id: ChunkId,
     more: tuple[Load, Cursors],
 ) -> bool:
     """Propose what a queued chunk needs, or note why it waits; return whether it was in vain."""
+    chunk_id, chunk = about
     scene, takers = known
     load, cursors = more
-    chunk = view.chunk(chunk_id)
-    if chunk is None or chunk.state != SEALED:
-        return False
     before = len(made.proposals)
     why = _restore(made, scene, (chunk_id, chunk), load)
     if why:

@@ -6,7 +6,7 @@ Every list is bounded by a `limit` and goes on `after` the last key, so that nob
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice, takewhile
+from itertools import islice
 from typing import TypeVar
 
 from gfs_ha.errors import FileChanged, InvalidArgument, IsADirectory, NotADirectory
@@ -88,8 +88,8 @@ class View:
 
     def led_since(self, since_ns: int) -> int:
         """Return how many of the recorded terms were led since then, by the leaders' clocks."""
-        found = self.rows.scan(tables.LED_TERMS, reverse=True)
-        return sum(1 for _ in takewhile(lambda one: one[1].since_wall_ns >= since_ns, found))
+        found = self.rows.scan(tables.LED_TERMS)
+        return sum(row.since_wall_ns >= since_ns for _, row in found)  # Their clocks may differ.
 
     # Names and contents -----------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ from gfs_ha.protocol.control import (
     KeepReplica,
     OpenReplica,
 )
+from gfs_ha.protocol.metadata import CloseSession
 
 
 def placed(made: Plan) -> list[tuple[int, int]]:
@@ -551,3 +552,18 @@ def test_of_many_that_wait_all_are_known_although_a_plan_looks_at_some() -> None
     for at in range(3):
         look(1003.0 + WAITS_S + at)
     assert not reign.repairs.waits
+
+
+def test_chunks_that_went_meanwhile_have_a_plan_look_at_no_more() -> None:
+    house = House(6)
+    ending, lasting = house.tables.session(), [house.tables.session() for _ in range(2)]
+    for number in range(300):
+        house.session = lasting[number // 150] if number % 20 else ending
+        chunk_id = house.chunk((1, 2), goal=2)
+        house.resting |= {(chunk_id, one) for one in (3, 4, 5, 6)}
+    house.dead = {1}
+    most = max(len(house.plan(plan_replication).waits) for _ in range(2))
+    house.tables.do(CloseSession(), ending)  # Nobody has what it did not publish.
+    assert house.row(chunk_id - 19).state == "dead"
+    looks = [len(house.plan(plan_replication).waits) for _ in range(2)]
+    assert max(looks) <= most < 250
