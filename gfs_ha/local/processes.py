@@ -7,6 +7,7 @@ pidfd whose start time was compared after it was opened.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import signal
@@ -205,7 +206,10 @@ def start_error(name: str, files: ProcessFiles) -> GfsError:
     if not code:
         return GfsError(f"{name} did not start: {message} (log: {files.log})")
     if _was_removed(code, message):
-        message += f"; to have this local cluster forget it: {_forget((files,))}"
+        message += (
+            "; to have this local cluster forget it, move its directory aside (it stays whole"
+            f" there; delete it once nothing of it is missed): {_aside((files,))}"
+        )
     return error_from_wire(code, f"{name} did not start: {message} (log: {files.log})", {})
 
 
@@ -219,8 +223,10 @@ def start_errors(ended: Sequence[tuple[str, ProcessFiles]]) -> GfsError:
     if removed:
         texts.append(
             f"{', '.join(name for name, _ in removed)} did not start: they are unknown here:"
-            " they were removed, or their data directories belong to another cluster; to have"
-            f" this local cluster forget them: {_forget([files for _, files in removed])}"
+            " they were removed, or their data directories belong to another cluster; with empty"
+            " ones they come as new servers; to have this local cluster forget them, move their"
+            " directories aside (they stay whole there; delete them once nothing of them is"
+            f" missed): {_aside([files for _, files in removed])}"
         )
     texts += [
         start_error(name, files).message for name, files in ended if (name, files) not in removed
@@ -244,8 +250,19 @@ def _was_removed(code: str, message: str) -> bool:
     return code == WrongDirectory.__name__ and _REMOVED in message
 
 
-def _forget(removed: Sequence[ProcessFiles]) -> str:
-    return "rm -r " + " ".join(shlex.quote(str(files.log.parent)) for files in removed)
+def _aside(removed: Sequence[ProcessFiles]) -> str:
+    """Return the command that moves their directories to names that no process of a cluster has.
+
+    Nothing is deleted: they may hold the only copies of something, or be another cluster's.
+    """
+    homes = [files.log.parent for files in removed]
+    return " && ".join(shlex.join(("mv", str(home), str(_free(home)))) for home in homes)
+
+
+def _free(home: Path) -> Path:
+    # Where a directory lies already `mv` would move into that.
+    names = (f"{home.name}.aside{number or ''}" for number in itertools.count())
+    return next(path for path in map(home.with_name, names) if not os.path.lexists(path))
 
 
 def read_tail(path: Path) -> list[str]:

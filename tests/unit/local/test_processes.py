@@ -105,9 +105,11 @@ def test_what_a_process_ended_with_is_what_its_starter_says(starter: Starter) ->
 def test_of_a_server_that_was_removed_it_says_how_the_cluster_forgets_it(starter: Starter) -> None:
     said = "cs8 says it is server 8, which is unknown here: it was removed, or so"
     process = starter.start(f"import sys; sys.exit('WrongDirectory: {said}')")
-    forget = f"; to have this local cluster forget it: rm -r {starter.files.log.parent} "
-    with pytest.raises(WrongDirectory, match=re.escape(said + forget)):
+    home = starter.files.log.parent
+    forget = "; to have this local cluster forget it, move its directory aside (it stays whole"
+    with pytest.raises(WrongDirectory, match=re.escape(said + forget)) as caught:
         starter.wait_ready(process)
+    assert f"nothing of it is missed): mv {home} {home}.aside (log: " in caught.value.message
     process = starter.start("import sys; sys.exit('WrongDirectory: it is of another cluster')")
     with pytest.raises(WrongDirectory, match=r"another cluster \(log"):
         starter.wait_ready(process)
@@ -120,6 +122,7 @@ def test_of_several_that_ended_each_is_told_once(tmp_path: Path) -> None:
         "cs2": "PortTaken: port 7 is taken",
         "cs3": "well",
     }
+    (tmp_path / "cs 9.aside").mkdir()
     ended = []
     for name, last in said.items():
         home = tmp_path / name
@@ -131,13 +134,17 @@ def test_of_several_that_ended_each_is_told_once(tmp_path: Path) -> None:
     first, *others = error.message.split("; ")
     assert first.startswith("cs8, cs 9 did not start: they are unknown here: they were removed")
     assert others == [
-        f"to have this local cluster forget them: rm -r {tmp_path}/cs8 '{tmp_path}/cs 9'",
+        "with empty ones they come as new servers",
+        "to have this local cluster forget them, move their directories aside (they stay whole"
+        " there",
+        f"delete them once nothing of them is missed): mv {tmp_path}/cs8 {tmp_path}/cs8.aside"
+        f" && mv '{tmp_path}/cs 9' '{tmp_path}/cs 9.aside1'",
         f"cs2 did not start: port 7 is taken (log: {tmp_path}/cs2/x.log)",
         f"cs3 did not start: well (log: {tmp_path}/cs3/x.log)",
     ]
     assert type(processes.start_errors(ended[2:])) is PortTaken
     assert type(processes.start_errors(ended[3:] * 2)) is GfsError
-    assert processes.start_errors(ended[2:3]).message == others[1]
+    assert processes.start_errors(ended[2:3]).message == others[3]
 
 
 def test_any_other_last_words_are_repeated_too(starter: Starter) -> None:
