@@ -127,6 +127,7 @@ class LocalCluster:
             with self._locked():
                 ended = launcher.end_all(self._layout.homes(), self._runtime, STOP_GRACE_S)
                 if wipe:
+                    self._layout.mark_incomplete()  # First: it may be broken off.
                     certificates.forget(self._layout)
                     self._layout.remove()
         except NotFound:

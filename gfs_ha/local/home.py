@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ MASTER = "master"
 CHUNKSERVER = "chunkserver"
 HOME_NAMES = {MASTER: re.compile(r"m([0-9]{1,4})"), CHUNKSERVER: re.compile(r"cs([0-9]{1,4})")}
 # Homes half made, or half removed; logs of processes that never were known to a master.
-PARTIAL = re.compile(r"(m|cs)[0-9]{1,4}\.(new|gone|log)")
+PARTIAL = re.compile(r"(m|cs)[0-9]{1,4}\.(new|gone[0-9]*|log)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,11 @@ class Home:
 
     def discard(self) -> None:
         """Remove it with all in it, at once for who looks, whatever becomes of us meanwhile."""
-        gone = self.directory.with_name(f"{self.name}.gone")
-        shutil.rmtree(gone, ignore_errors=True)
+        for number in itertools.count():
+            gone = self.directory.with_name(f"{self.name}.gone{number or ''}")
+            shutil.rmtree(gone, ignore_errors=True)
+            if not os.path.lexists(gone):
+                break  # Else an earlier try left what cannot be removed.
         self.directory.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
 

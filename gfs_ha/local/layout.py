@@ -7,6 +7,7 @@
     D/m1/m1.log         its log, bounded,
     D/m1/pid, output    its pid file, and what the last run said on standard output and error
     D/cs9.log           of one that `add` did not get to run
+    D/cs9.aside         moved there by a person: it is none of the cluster's
     D/complete          written once all processes had started; from then on the data count
 
 The configurations are the only record of names, ports and racks.
@@ -149,6 +150,10 @@ class Layout:
     def mark_complete(self) -> None:
         self._complete.touch()
 
+    def mark_incomplete(self) -> None:
+        """Have its data not count any more: however much of it is left, `up` begins anew."""
+        self._complete.unlink(missing_ok=True)
+
     def claim(self) -> None:
         """Make the directory. Raises: WrongDirectory when it holds something else."""
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -278,13 +283,14 @@ class Layout:
 
     def remove(self) -> None:
         """Remove what the cluster wrote; the directory too, if nothing else lies in it."""
+        self.mark_incomplete()
         partial = [one for one in self.directory.iterdir() if PARTIAL.fullmatch(one.name)]
         for path in (*partial, *(home.directory for home in self.homes())):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink()
-        for path in (self.client_config, self._complete, self.lock):
+        for path in (self.client_config, self.lock):
             path.unlink(missing_ok=True)
         try:
             self.directory.rmdir()

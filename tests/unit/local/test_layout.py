@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from gfs_ha import config
 from gfs_ha.errors import ConfigError, UsageError, WrongDirectory
+from gfs_ha.local.cluster import LocalCluster
 from gfs_ha.local.home import CHUNKSERVER, MASTER
 from gfs_ha.local.layout import Layout, Newcomer, Plan, default_directory
 
@@ -107,6 +109,42 @@ def test_wiping_removes_the_directory_itself(layout: Layout) -> None:
     assert not layout.directory.exists()
 
 
+@pytest.mark.parametrize("after", [0, 2, 5])
+def test_a_cluster_that_was_wiped_in_part_is_not_complete_any_more(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    layout.mark_complete()
+    cluster, rmtree, removed = LocalCluster(layout.directory), shutil.rmtree, []
+    assert cluster.complete
+
+    def broken_off(path: Path, **options: bool) -> None:
+        if len(removed) == after:
+            raise KeyboardInterrupt
+        removed.append(path)
+        rmtree(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            cluster.down(wipe=True)
+    assert cluster.there and not cluster.complete
+    cluster.down(wipe=True)
+    assert not layout.directory.exists()
+
+
+def test_a_home_that_was_moved_aside_is_none_and_is_not_wiped(layout: Layout) -> None:
+    *others, last = layout.homes()
+    for end in ("", "1"):
+        aside = layout.directory / f"{last.name}.aside{end}"
+        last.directory.rename(aside)
+        assert layout.homes() == tuple(others)
+        layout.lay_out_servers((Newcomer(last.name, "r1", 0, 1),), (20_000, 20_001))
+    layout.remove()
+    left = sorted(path.name for path in layout.directory.iterdir())
+    assert left == ["cs11.aside", "cs11.aside1"]
+    assert (aside / "gfs.toml").exists()
+
+
 def test_homes_are_known_also_without_readable_configurations(layout: Layout) -> None:
     for home in layout.homes():
         home.config_path.write_text("\0")
@@ -136,6 +174,17 @@ def test_halves_of_homes_are_wiped_too(layout: Layout) -> None:
     log = last.withdraw()
     assert log == layout.directory / "cs11.log" and log.read_text() == "why"
     assert last not in layout.homes()
+    layout.remove()
+    assert not layout.directory.exists()
+
+
+def test_what_is_left_of_an_earlier_try_does_not_keep_a_home(layout: Layout) -> None:
+    for name in ("cs11.gone", "cs11.gone1"):
+        (layout.directory / name).touch()  # No directory, so it is not removed as one.
+    *others, last = layout.homes()
+    last.discard()
+    assert layout.homes() == tuple(others)
+    assert not (layout.directory / "cs11.gone2").exists()
     layout.remove()
     assert not layout.directory.exists()
 
