@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
-from chunk_house import BOOT_ID, CHUNK
+from chunk_house import BIRTH, BOOT_ID, CHUNK
 from disks_house import (
     DATA,
     DIGEST,
@@ -252,3 +255,72 @@ def test_what_can_not_go_now_is_neither_read_again_and_again_nor_waited_for(trou
     drop_outlived(store)
     store.delete(CHUNK, LATER)
     assert len(slots(disks[A])) == 1 and not slots(disks[B])
+
+
+def refused_as_a_copy_takes_its_place(call: str) -> tuple[Disks, ChunkStore]:
+    """Return a server whose chunk counts on B; A did not do its part when a copy came to B."""
+    disks = blank(A, B)
+    store = open_disks(disks)
+    append(store.create_replica(PUT, disk_id=A), DATA)
+    store.finish_seal(CHUNK, SEALED, len(DATA), DIGEST)
+    store.note_damage(CHUNK)
+    with refusing(disks[A], call), pytest.raises(DiskFailed):
+        copy_to(store, B)
+    assert store.get(CHUNK).disk_id == B and store.get(CHUNK).condition == "sealed"
+    return disks, store
+
+
+@contextmanager
+def refusing(disk: MemoryDisk, call: str) -> Iterator[None]:
+    """Have a disk refuse one kind of change meanwhile."""
+    works = getattr(disk, call)
+
+    def read_only(*_: object) -> None:
+        raise DiskFailed("Read-only file system")
+
+    setattr(disk, call, read_only)
+    try:
+        yield
+    finally:
+        setattr(disk, call, works)
+
+
+def test_what_was_to_give_way_serves_as_damaged_until_it_was_read_whole() -> None:
+    disks, store = refused_as_a_copy_takes_its_place("unlink")
+    shelf = shelf_of(store, A)
+    store.take_out(shelf_of(store, B), "it broke")
+    assert store.get(CHUNK).condition == "damaged" and store.unidentified == ()
+    assert [one.state for one in store.list_open()] == ["damaged"]
+    assert not any(shelf.tally.packed())
+    assert readable(store.get(CHUNK), disks[A], len(DATA)) == DATA
+    assert store.confirm(CHUNK, BIRTH, (LATER, len(DATA), DIGEST), disk_id=A)
+    assert store.get(CHUNK).condition == "sealed" and store.list_open() == ()
+    assert any(shelf.tally.packed())
+
+
+def test_a_second_replica_whose_file_is_gone_does_not_serve_and_its_name_goes_for_good() -> None:
+    disks, store = refused_as_a_copy_takes_its_place("sync_names")
+    store.take_out(shelf_of(store, B), "it broke")
+    assert store.chunk_count == 0 and store.list_sealed() == ()
+    assert store.twins_on(shelf_of(store, A)) == 1, "its name may be back"
+    store.drop_outlived(shelf_of(store, A))
+    assert store.unidentified == ()
+    disks[A].power_cycle()
+    assert open_disks({A: disks[A]}, BOOT_ID + 1).chunk_count == 0
+
+
+def test_a_freed_replica_that_its_disk_did_not_remove_goes_once_the_disk_works_again() -> None:
+    disks = blank(A)
+    store = open_disks(disks)
+    append(store.create_replica(PUT, disk_id=A), DATA)
+    store.finish_seal(CHUNK, SEALED, len(DATA), DIGEST)
+    shelf = shelf_of(store, A)
+    with refusing(disks[A], "unlink"), pytest.raises(DiskFailed):
+        store.delete(CHUNK, LATER)
+    shelf.ailing = "it does not answer"
+    assert store.delete(CHUNK, LATER) == 0
+    store.drop_outlived(shelf)
+    assert len(slots(disks[A])) == 1 == store.twins_on(shelf)
+    shelf.ailing = ""
+    store.drop_outlived(shelf)
+    assert not slots(disks[A]) and store.unidentified == () and store.twins_on(shelf) == 0

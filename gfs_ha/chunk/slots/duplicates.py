@@ -90,6 +90,18 @@ def outlived(kept: Header, twins: Sequence[Place]) -> list[Place]:
     return [place for place in twins if _answers(place[0]) and may_go(place[1].header)]
 
 
+def is_free(place: Place) -> bool:
+    """Return whether a second replica is nobody's: a start would remove it at once."""
+    slot = place[1]
+    return slot.header.state is State.FREE and not slot.copy_lost
+
+
+def drop_free(twins: list[Place]) -> None:
+    """Remove what was freed and could not be removed at that time. Raises: DiskFailed."""
+    free = [one for one in twins if is_free(one) and _answers(one[0])]
+    _drop(free, twins, "it was freed before")
+
+
 def drop_deleted(order_index: LogIndex, twins: list[Place]) -> None:
     """Remove the second replicas of a chunk that this order deletes here; it is newer than they.
 
@@ -103,7 +115,7 @@ def drop_deleted(order_index: LogIndex, twins: list[Place]) -> None:
 
 def best_sealed(twins: Sequence[Place]) -> Place | None:
     """Return the second replica that a start would find to count, if it is sealed and may serve."""
-    serving = [one for one in twins if not one[0].failed]
+    serving = [one for one in twins if not one[0].failed and not is_free(one)]
     best = max(serving, key=lambda place: rank(place[1].header), default=None)
     if best is None or best[1].header.state is not State.SEALED:
         return None  # What is open may lack what was acknowledged on the one that is lost.

@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from functools import partial
 
 from gfs_ha.chunk.slots import listing
-from gfs_ha.chunk.slots.duplicates import Place, Twins, best_sealed, drop_outlived, outlived
+from gfs_ha.chunk.slots.duplicates import (
+    Place,
+    Twins,
+    best_sealed,
+    drop_free,
+    drop_outlived,
+    is_free,
+    outlived,
+)
 from gfs_ha.chunk.slots.format import Header
 from gfs_ha.chunk.slots.replica import Replica
 from gfs_ha.chunk.slots.shelf import Shelf, steady_shelf
@@ -201,7 +209,10 @@ class ReplicaIndex:
                 self._whole[chunk_id] = (kept, self._runtime.monotonic_s())
 
     def drop_outlived(self, shelf: Shelf) -> None:
-        """Remove from a disk what `note_whole` let go a moment ago. Raises: DiskFailed."""
+        """Remove from a disk what `note_whole` let go a moment ago, and what was freed before.
+
+        Raises: DiskFailed.
+        """
         since_s = self._runtime.monotonic_s() - WHOLE_S
         with self._lock:
             # One that is not what it was then lets nothing go.
@@ -218,6 +229,14 @@ class ReplicaIndex:
                 for chunk_id, (kept, _) in self._whole.items()
                 if any(place[0] is shelf for place in self._twins[chunk_id])
             ]
+            twins = self._twins.items()
+            free = [
+                chunk_id
+                for chunk_id, places in twins
+                if any(place[0] is shelf and is_free(place) for place in places)
+            ]
+        for chunk_id in free:
+            self._see_to_twins(chunk_id, drop_free, shelf)
         for chunk_id, header in due:
             self._see_to_twins(chunk_id, partial(drop_outlived, header), shelf)
 
@@ -258,7 +277,8 @@ class ReplicaIndex:
     ) -> Iterator[Slot]:
         """Have a replica hold still and yield its slot; then it is gone.
 
-        What its disk does not remove any more is a second replica from then on, and goes as one.
+        What its disk does not remove any more is a second replica from then on, and goes as one;
+        one that serves later, for want of another, is listed as damaged until it was read whole.
         Args: `named`: its slot does not say that it is free, so that the loss of its name has to be
         safe, or it may be back when what came instead is deleted.
         Raises: StaleOrder, UnknownReplica, DiskFailed; what the block raises changes nothing.
@@ -268,9 +288,11 @@ class ReplicaIndex:
             with replica.giving_way(order_index, why) as slot:
                 yield slot
             if named:
+                slot.note_gone()
                 replica.disk.sync_names()
         except (DiskFailed, DiskFull):
             if replica.gate.deleted:
+                slot.doubt = "it was to give way"  # It may have been damaged, or be half gone.
                 with self._lock:
                     if self._replicas.get(slot.header.chunk_id) is replica:
                         self._remove(slot.header.chunk_id)

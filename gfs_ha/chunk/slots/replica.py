@@ -50,7 +50,7 @@ class Replica:
         self._commits = Commits(self, slot, around.journal)
         self.committed = 0  # Of a tail: what every replica acknowledged, as far as known here.
         self._reserve = Reserve(slot.header.capacity)
-        self._distrusted = ""  # Why what was written may not be there.
+        self._distrusted = slot.doubt  # Why what was written may not be there.
         self._inspection = Inspection(slot, around.buffers)
         if slot.copy_lost:
             slot.header = stamps.flagged(slot.header, SlotFlag.COPY_LOST)

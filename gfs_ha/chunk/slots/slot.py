@@ -51,6 +51,7 @@ class Slot:
         self.name = name
         self.header = reading.header
         self.copy_lost = reading.copy_lost
+        self.doubt = ""  # Why a replica that is made of it is not to be listed as whole.
         self._table: array[int] | None = reading.table
         self._previous = reading.previous
 
@@ -87,6 +88,11 @@ class Slot:
         self.header = header
         self._table = table
         self._previous = None
+
+    def note_gone(self) -> None:
+        """Say that it is free: its file is gone, if not yet for good."""
+        self.header = msgspec.structs.replace(self.header, state=State.FREE)
+        self.copy_lost = ""
 
     def write(self, file: File, header: Header, table: array[int]) -> None:
         """Write the next copy; whether and when it is synced is the caller's decision."""

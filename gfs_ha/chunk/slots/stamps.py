@@ -130,6 +130,7 @@ def stamp_free(slot: Slot, order_index: LogIndex) -> None:
     try:
         with opened(slot.disk, slot.name) as file:
             slot.write_both(file, free, array("I"))
+        slot.copy_lost = ""
     except NotFound:
         return
     except DiskFailed:
