@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import run_guard
 from lab_image import lab_directory, ready_image, ready_key, run
 
 PREFIX = "gfslab"
@@ -65,7 +66,12 @@ class Host:
         command += [str(self.home), self.namespace, self.name]
         with (self.home / "machine.log").open("ab") as log:
             self.supervisor = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                env=run_guard.unmarked(),  # It has more to take down than itself.
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def wait(self) -> None:
@@ -128,7 +134,8 @@ class Host:
         try:
             number = os.stat(device).st_rdev
             node = f"mknod {device} b {os.major(number)} {os.minor(number)}"
-            script = f"mkdir -p {place}; {node}; mount -t ext4 {device} {place}; rm {device}"
+            mount = f"mount -t ext4 -o errors=remount-ro {device} {place}"
+            script = f"mkdir -p {place}; {node}; {mount}; rm {device}"
             run(["nsenter", "-t", str(self.first), "-m", "sh", "-ec", script])
         finally:
             run(["losetup", "-d", device])  # It goes once nothing has it mounted.
@@ -136,6 +143,15 @@ class Host:
     def fail_disk(self, place: str) -> None:
         """Have a disk that was mounted answer everything with an error from now on."""
         _shut_down(Path(f"/proc/{self.first}/root{place}"))
+
+    def protect_disk(self, place: str) -> None:
+        """Have a disk that was mounted become read-only, as after an error that was found."""
+        mounts = Path(f"/proc/{self.first}/mountinfo").read_text(encoding="ascii")
+        (device,) = (
+            line.split(" - ")[1].split()[1] for line in mounts.splitlines() if f" {place} " in line
+        )
+        trigger = Path("/sys/fs/ext4") / Path(device).name / "trigger_fs_error"
+        trigger.write_text("gfs-ha lab", encoding="ascii")
 
     def _ended(self) -> None:
         if self.supervisor is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from lab import Host, Lab, inventory
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOKS = ROOT / "deploy" / "ansible"
+_TASK = re.compile(r"(?:TASK|RUNNING HANDLER) \[(?:\S+ : )?(.*)\] \**$")
+_CHANGED = re.compile(r"changed: \[([^]\s]+)")
+_AS_IN_A_RUN = {"Tell what a run would tell the cluster": "Tell the cluster"}
 _PLAY_S = 3600.0  # Two cores with other work take minutes for what takes one alone.
 _BUILD_S = 900.0
 
@@ -31,6 +35,17 @@ class Played:
     def changed(self) -> int:
         """Return how many tasks changed something, on all hosts."""
         return sum(host["changed"] for host in self.hosts.values())
+
+    @property
+    def changes(self) -> set[tuple[str, str]]:
+        """Return which tasks changed something on which host, or would, where it was a check."""
+        found, task = set(), ""
+        for line in self.text.splitlines():
+            if begun := _TASK.match(line):
+                task = _AS_IN_A_RUN.get(begun[1], begun[1])
+            elif changed := _CHANGED.match(line):
+                found.add((changed[1], task))
+        return found
 
 
 class Site:

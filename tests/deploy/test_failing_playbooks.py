@@ -18,6 +18,7 @@ from story_load import Load
 
 ADMIN = ("gfsctl", "--config", "/etc/gfs-ha/admin.toml", "--timeout", "10")
 WELL_S = 300.0
+WANTED = "/etc/systemd/system/multi-user.target.wants/disks-c.mount"
 DEAD = "raise RuntimeError('this build never starts')"
 FRAIL = "import threading\nthreading.Timer(5, os._exit, [1]).start()"
 
@@ -47,7 +48,10 @@ class Cluster:
             "gfs_settings": {"chunk_size": "1MiB", "goal": 3},
         }
         self.site = Site(lab, wheels, {**groups, "clients": [self.client]}, variables)
+        disks = [{"directory": "/data/disk1"}, {"directory": "/disks/b", "mounted": True}]
+        self.own = {"gfs_disks": disks}  # What is said of the last host.
         self.load: Load | None = None
+        self.release = wheels  # What all hosts run now.
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -125,8 +129,7 @@ def cluster(wheels: Path) -> Iterator[Cluster]:
     with Lab(5) as lab:
         cluster = Cluster(lab, wheels)
         cluster.last.mount("/disks/b")
-        disks = [{"directory": "/data/disk1"}, {"directory": "/disks/b", "mounted": True}]
-        cluster.site.describe(cluster.last, {"gfs_disks": disks})
+        cluster.site.describe(cluster.last, cluster.own)
         cluster.site.play("site.yml")
         cluster.load = Load(cluster.client)
         cluster.load.go_on()
@@ -170,13 +173,18 @@ def test_an_upgrade_waits_for_a_chunkserver_that_is_down_and_goes_on_with_a_host
     assert cluster.builds() == before
     cluster.well()
 
-    with cut_off(last), cluster.step("rolling_upgrade.yml: a host is cut off amid"):
+    link = "/opt/gfs-ha/current"
+    with cut_off(last, link), cluster.step("rolling_upgrade.yml: a host is cut off amid"):
         text = cluster.site.fail("rolling_upgrade.yml", *upgrade(newer))
     assert f"{last.name}: UNREACHABLE" in text.replace("[", "").replace("]", ""), text[-4000:]
     assert len(builds(last)) == 2, "it is cut off between the release and its restart"
+    foreseen = cluster.site.play("rolling_upgrade.yml", "--check", "--diff", *upgrade(newer))
+    assert len(builds(last)) == 2, "a check changes nothing"
     with cluster.step("rolling_upgrade.yml: again"):
         played = cluster.site.play("rolling_upgrade.yml", *upgrade(newer))
+    assert played.changes == foreseen.changes
     assert first_host(played) == last.name
+    cluster.release = newer
     (now,) = {frozenset(found) for found in cluster.builds().values()}
     assert len(now) == 1 and now != before[last.name]
     assert set(cluster.modes().values()) == {"in-service"}
@@ -185,13 +193,13 @@ def test_an_upgrade_waits_for_a_chunkserver_that_is_down_and_goes_on_with_a_host
 
 
 @contextmanager
-def cut_off(host: Host) -> Iterator[None]:
-    """Cut it off once it points to another build, before that runs; plug it in at the end."""
-    link = Path(f"/proc/{host.first}/root/opt/gfs-ha/current")
-    before, over = link.readlink(), threading.Event()
+def cut_off(host: Host, path: str) -> Iterator[None]:
+    """Cut it off once a file is another one, before that is used; plug it in at the end."""
+    watched = Path(f"/proc/{host.first}/root{path}")
+    before, over = watched.lstat().st_ino, threading.Event()
 
     def watch() -> None:
-        while link.readlink() == before:
+        while watched.lstat().st_ino == before:
             if over.wait(0.1):
                 return
         host.unplug()
@@ -211,6 +219,69 @@ def first_host(played: Played) -> str:
     return played.text.partition("PLAY [One after the other]")[2].partition("ok: [")[2][:2]
 
 
+def files(host: Host) -> str:
+    """Return the digests of what daemons and their users read on a host, keys too."""
+    look = "cd /etc; find gfs-ha systemd/system/gfs-* -type f | sort | xargs sha256sum"
+    return host.run("sh", "-ec", look)
+
+
+def test_a_value_that_daemons_refuse_is_taken_back_and_a_host_that_was_cut_off_gets_its_files(
+    cluster: Cluster,
+) -> None:
+    last, own = cluster.last, cluster.own
+    before = {host.name: files(host) for host in cluster.lab.hosts}
+    quick = ("-e", "gfs_patience_s=120")
+    bad = ("-e", json.dumps({"gfs_master_options": {"dead_after_s": 1}}))
+    for check in (["--check", "--diff"], []):
+        with cluster.step("config.yml: a value that its daemons refuse"):
+            text = cluster.site.fail("config.yml", *bad, *quick, *check)
+        assert "dead_after_s" in text and "nothing was changed on any host" in text, text[-4000:]
+    with cluster.step("config.yml: a port that somebody has"):
+        text = cluster.site.fail("config.yml", "-e", "gfs_chunkserver_metrics_port=22", *quick)
+    assert "does not do well with its new files" in text and "those before again" in text
+    assert {host.name: files(host) for host in cluster.lab.hosts} == before
+    assert set(cluster.modes().values()) == {"in-service"}
+
+    cluster.site.describe(last, {**own, "gfs_chunkserver_metrics_port": 9702})
+    file = "/etc/gfs-ha/chunkserver.toml"
+    with cut_off(last, file), cluster.step("config.yml: a host is cut off amid"):
+        text = cluster.site.fail("config.yml", *quick)
+    assert "UNREACHABLE" in text
+    assert files(last) != before[last.name] and not measured(last)
+    with cluster.step("config.yml: again"):
+        cluster.site.play("config.yml", *quick)
+    assert measured(last) and set(cluster.modes().values()) == {"in-service"}
+
+    cluster.site.describe(last, own)
+    foreseen = cluster.site.play("config.yml", "--check", "--diff", *quick)
+    assert files(last) != before[last.name], "a check changes nothing"
+    with cluster.step("site.yml: brings by turns what differs"):
+        played = cluster.site.play("site.yml", *upgrade(cluster.release))
+    assert {one for one in played.changes if one[1] != "Write its file"} < foreseen.changes
+    assert files(last) == before[last.name] and not measured(last)
+    again = cluster.site.play("config.yml", *quick)
+    assert again.changed == 0, again.text[-4000:]
+
+
+def measured(host: Host) -> bool:
+    """Return whether its chunkserver has a port for Prometheus."""
+    return bool(host.run("ss", "-Hltn", "sport", "=", ":9702").strip())
+
+
+def test_a_check_of_a_rotation_says_which_hosts_get_new_keys(cluster: Cluster) -> None:
+    every = ("-e", "gfs_certificate_days=400", "-e", "gfs_patience_s=120")
+    before = {host.name: files(host) for host in cluster.lab.hosts}
+    foreseen = cluster.site.play("tls_rotate.yml", "--check", "--diff", *every)
+    assert {host.name: files(host) for host in cluster.lab.hosts} == before
+    with cluster.step("tls_rotate.yml: all certificates"):
+        played = cluster.site.play("tls_rotate.yml", *every)
+    assert {host for host, _ in played.changes} == {host for host, _ in foreseen.changes}
+    assert all(files(host) != before[host.name] for host in cluster.lab.hosts)
+    assert "PRIVATE KEY" not in foreseen.text + played.text
+    again = cluster.site.play("tls_rotate.yml")
+    assert again.changed == 0, again.text[-4000:]
+
+
 def test_a_disk_that_failed_is_replaced_once_the_new_one_is_there(
     cluster: Cluster,
 ) -> None:
@@ -227,10 +298,60 @@ def test_a_disk_that_failed_is_replaced_once_the_new_one_is_there(
         text = cluster.site.fail("replace_disk.yml", *told)
     assert "nothing is mounted on /disks/c" in text and "nothing was done" in text, text[-4000:]
     last.mount("/disks/c")
+    foreseen = cluster.site.play("replace_disk.yml", "--check", "--diff", *told)
+    assert cluster.disks()["/disks/b"] == "failed"
     with cluster.step("replace_disk.yml: it is"):
-        cluster.site.play("replace_disk.yml", *told)
+        played = cluster.site.play("replace_disk.yml", *told)
+    assert played.changes == foreseen.changes
     assert cluster.disks() == {"/data/disk1": "in-service", "/disks/c": "in-service"}
     again = cluster.site.play("replace_disk.yml", *told)
+    assert again.changed == 0, again.text[-4000:]
+    cluster.well()
+
+
+def test_a_server_that_boots_starts_without_a_disk_whose_mount_fails(cluster: Cluster) -> None:
+    last, unit = cluster.last, "/etc/systemd/system/disks-c.mount"
+    lines = "[Unit]", "[Mount]", "What=/disks/gone.img", "Where=/disks/c", "Options=loop"
+    last.run("sh", "-ec", f"printf '%s\\n' {' '.join(lines)} > $0; ln -s $0 {WANTED}", unit)
+    last.halt()
+    last.boot()
+    last.wait()
+    with cluster.step("booted, with a disk that cannot be mounted"):
+        until_s = time.monotonic() + WELL_S
+        while (found := cluster.disks())["/disks/c"] == "in-service":
+            assert time.monotonic() < until_s, found
+            time.sleep(1.0)
+    assert last.run("systemctl", "is-failed", "disks-c.mount").strip() == "failed"
+    assert last.run("systemctl", "is-active", "gfs-chunkserver").strip() == "active"
+    assert found["/data/disk1"] == "in-service"
+    last.run("rm", unit, WANTED)
+    last.run("systemctl", "daemon-reload")
+    last.mount("/disks/c")
+    last.run("chown", "gfs:", "/disks/c")
+    last.run("systemctl", "restart", "gfs-chunkserver")
+    cluster.well()
+    assert cluster.disks()["/disks/c"] == "in-service"
+
+
+def test_the_only_disk_of_a_server_is_replaced_after_it_became_read_only(cluster: Cluster) -> None:
+    last = cluster.last
+    told = ("-e", f"host={last.name}", "-e", "gfs_patience_s=180")
+    cluster.site.describe(last, {"gfs_disks": [{"directory": "/disks/c", "mounted": True}]})
+    with cluster.step("replace_disk.yml: one disk less, which works"):
+        cluster.site.play("replace_disk.yml", *told, "-e", "disk=/data/disk1")
+    assert cluster.disks() == {"/disks/c": "in-service"}
+    last.protect_disk("/disks/c")
+    until_s = time.monotonic() + WELL_S
+    while (found := cluster.disks()) == {"/disks/c": "in-service"}:
+        assert time.monotonic() < until_s, found
+        time.sleep(1.0)
+    last.mount("/disks/d")
+    cluster.site.describe(last, {"gfs_disks": [{"directory": "/disks/d", "mounted": True}]})
+    with cluster.step("replace_disk.yml: the only disk is read-only"):
+        cluster.site.play("replace_disk.yml", *told, "-e", "disk=/disks/c")
+    assert cluster.disks() == {"/disks/d": "in-service"}
+    assert last.run("systemctl", "is-active", "gfs-chunkserver").strip() == "active"
+    again = cluster.site.play("replace_disk.yml", *told, "-e", "disk=/disks/c")
     assert again.changed == 0, again.text[-4000:]
     cluster.well()
 
@@ -253,10 +374,27 @@ def test_a_chunkserver_with_chunks_that_cannot_go_stays_until_they_can(cluster: 
     assert cluster.modes()[last.name] == "decommissioning"
     assert last.run("systemctl", "is-active", "gfs-chunkserver").strip() == "active"
     cluster.client.run("gfsctl", "setrep", "3", "/wide")
+    foreseen = cluster.site.play("decommission.yml", "--check", "--diff", *told)
+    assert last.run("systemctl", "is-active", "gfs-chunkserver").strip() == "active"
     with cluster.step("decommission.yml: again, with fewer copies wanted"):
-        cluster.site.play("decommission.yml", *told)
+        played = cluster.site.play("decommission.yml", *told)
+    assert played.changes == foreseen.changes
     assert last.name not in cluster.modes()
     cluster.client.run("sh", "-ec", "gfsctl get -q /wide /root/back; cmp /root/wide /root/back")
     again = cluster.site.play("decommission.yml", *told)
     assert again.changed == 0, again.text[-4000:]
+    cluster.well()
+
+    # Still in the inventory: nobody has it back but who says so, with empty disks and new keys.
+    for playbook in ("config.yml", "rolling_upgrade.yml", "scale_out.yml"):
+        left = cluster.site.play(playbook, *upgrade(cluster.release))
+        assert left.changed == 0 and "is left alone" in left.text, left.text[-4000:]
+    back = ("-e", f"back={last.name}", "-e", f"gfs_wheelhouse={cluster.release}")
+    foreseen = cluster.site.play("scale_out.yml", "--check", "--diff", *back)
+    assert last.name not in cluster.modes()
+    with cluster.step("scale_out.yml: it comes back"):
+        played = cluster.site.play("scale_out.yml", *back)
+    assert {host for host, _ in played.changes} == {host for host, _ in foreseen.changes}
+    assert cluster.modes()[last.name] == "in-service"
+    assert cluster.site.play("scale_out.yml", *back).changed == 0
     cluster.well()
