@@ -165,6 +165,9 @@ class Credentials:
                 raise ConfigError(f"the certificate has run out on {loaded.own.expires:%Y-%m-%d}")
             if self._loaded.revocations.expires and not loaded.revocations.expires:
                 raise ConfigError(f"{files.REVOKED} is gone, or of nobody who is trusted")
+            lost = self._loaded.revocations.listed - loaded.revocations.listed
+            if lost & loaded.trusted.keys():
+                raise ConfigError(f"{files.REVOKED} lacks the list of an authority that is trusted")
         except ConfigError as error:
             # One file is written after the other: what is wrong at two looks stays so.
             if signature == self._doubted:
@@ -225,6 +228,7 @@ class Credentials:
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.maximum_version = ssl.TLSVersion.TLSv1_3
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        context.hostname_checks_common_name = False  # A name is not where somebody is dialled.
         context.verify_flags |= ssl.VERIFY_X509_STRICT
         if protocol is ssl.PROTOCOL_TLS_CLIENT:
             context.check_hostname = True

@@ -71,8 +71,17 @@ class Issued:
             self.trusted
             and self.revoked is None
             and self.certificate.expires > now
-            and not any(self._followed_by(other) for other in issued)
+            and not self.replaced(issued, now)
         )
+
+    def replaced(self, issued: Iterable[Issued], now: datetime) -> bool:
+        """Return whether its holder has a newer one, which is good still where this one is.
+
+        One that is good is what its holder has left once the newer ones have run out.
+        """
+        over = self.certificate.expires <= now
+        newer = (other for other in issued if self._followed_by(other))
+        return any(over or other.certificate.expires > now for other in newer)
 
     def _followed_by(self, other: Issued) -> bool:
         same = other.certificate.name == self.certificate.name and other.revoked is None
@@ -164,6 +173,7 @@ class Authority:
         ]
         if not matching and serial is not None:
             matching = _beginning(issued, wanted)
+        known = _roles(matching)
         if role is not None:
             matching = [one for one in matching if one.certificate.name.role is role]
         good = [
@@ -173,10 +183,15 @@ class Authority:
         ]
         if not good:
             why = "all of it are revoked or have run out" if matching else "never issued here"
+            if not matching and known:
+                why = f"it was issued as {' and '.join(known)}, not {role}"
+            elif not matching and serial is not None and len(wanted) < _SERIAL_DIGITS_MIN:
+                why += f" (of a serial give the first {_SERIAL_DIGITS_MIN} digits)"
             raise NotFound(f"no certificate of {wanted!r} to revoke: {why}; see tls status")
-        roles = sorted({str(one.certificate.name.role) for one in good})
+        roles = _roles(good)
         if len(roles) > 1:
-            raise UsageError(f"{wanted!r} is the name of {' and '.join(roles)}; give --role")
+            ways = " or ".join(f"--role {one}" for one in roles)
+            raise UsageError(f"{wanted!r} is the name of {' and '.join(roles)}; give {ways}")
         return good
 
     def revoke(self, certificates: Iterable[PeerCertificate], now: datetime) -> None:
@@ -301,8 +316,13 @@ def create(directory: Path, cluster: str, now: datetime) -> Authority:
 
 
 def _refuse_another(directory: Path) -> None:
-    if is_authority(directory) or (directory / files.TRUSTED).exists():
+    if is_authority(directory):
         raise AlreadyExists(f"{directory} holds an authority already; tls rotate renews it")
+    if (directory / files.TRUSTED).exists():
+        raise AlreadyExists(
+            f"{directory} holds {files.TRUSTED} and no authority's key: it is the directory of a"
+            " node, or what is left of an authority; give --ca another one"
+        )
 
 
 @contextmanager
@@ -336,6 +356,10 @@ def parse_serial(text: str) -> int | None:
         return int(text, 16)
     except ValueError:
         return None
+
+
+def _roles(issued: Iterable[Issued]) -> list[str]:
+    return sorted({str(one.certificate.name.role) for one in issued})
 
 
 def _beginning(issued: Iterable[Issued], digits: str) -> list[Issued]:

@@ -29,9 +29,9 @@ def enrol(
     Raises: UsageError, LimitExceeded, ConfigError.
     """
     key = make_key()
-    certificate = authority.issue(key.public_key(), name, hosts, now, days)
-    files.make_directory(out)
+    # First: where this cannot be written nothing is signed that nobody would ever hold.
     give_trust(authority, out)
+    certificate = authority.issue(key.public_key(), name, hosts, now, days)
     files.write_secret(out / files.KEY, key_pem(key))
     files.write_public(out / files.CERTIFICATE, certificate)
 
@@ -74,6 +74,6 @@ def answer(
     What is signed is what was read and judged, and not what its file says by now.
     Raises: UsageError, LimitExceeded, ConfigError.
     """
+    give_trust(authority, out)  # First, as in `enrol`.
     certificate = authority.issue(asked.key, asked.name, asked.hosts, now, days)
-    give_trust(authority, out)
     files.write_public(out / files.CERTIFICATE, certificate)

@@ -33,6 +33,7 @@ class Revocations:
 
     revoked: frozenset[tuple[bytes, int]] = frozenset()  # (authority, serial)
     expires: datetime | None = None  # The earliest end of a list; None: there is no list.
+    listed: frozenset[bytes] = frozenset()  # The authorities whose lists these are.
 
     def has(self, certificate: PeerCertificate) -> bool:
         """Return True when the certificate is revoked."""

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from gfs_ha.errors import ConfigError, Denied, UsageError
+from gfs_ha.pki.certificates import UNREADABLE, said
 from gfs_ha.pki.names import PeerName, parse_uri
 
 HOSTS_MAX = 32
@@ -59,10 +60,11 @@ def read_request(data: bytes, where: object) -> Asked:
         names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
         name = parse_uri(uris[0] if len(uris) == 1 else "")
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, Denied) as error:
-        raise ConfigError(f"{where}: is no request for a certificate of ours ({error})") from error
-    key = request.public_key()
-    if not request.is_signature_valid:
+        key, signed = request.public_key(), request.is_signature_valid
+    except (*UNREADABLE, Denied) as error:
+        why = said(error)
+        raise ConfigError(f"{where}: is no request for a certificate of ours ({why})") from error
+    if not signed:
         raise ConfigError(f"{where}: was changed after it was signed")
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ConfigError(f"{where}: asks for another key than P-256")

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gfs_ha.cli.admin import tls_issue, tls_status
 from gfs_ha.cli.shell import run
 from gfs_ha.net.tls import Credentials
 from gfs_ha.runtime import ThreadedRuntime
@@ -181,9 +183,13 @@ def test_a_request_that_was_changed_is_refused(tls: Tls, tmp_path: Path) -> None
     told = tls.refused(2, "issue", "ann", "--role", "client", "--csr", str(file), "--out", "x")
     assert "request.pem: " in told
     file.write_text("nothing")
-    assert "is no request" in tls.refused(
-        2, "issue", "ann", "--role", "client", "--csr", str(file), "--out", "x"
-    )
+    told = tls.refused(2, "issue", "ann", "--role", "client", "--csr", str(file), "--out", "x")
+    assert "is no request" in told and "https" not in told, "the words of a library stay here"
+    (tmp_path / "ann-before").mkdir()
+    for name in ("ca.pem", "crl.pem"):
+        (tmp_path / "ann-before" / name).write_text("nothing")
+    told = tls.refused(2, "status", "ann-before")
+    assert "ca.pem: holds no certificate" in told and "https" not in told
 
 
 def test_status_counts_days_and_ends_with_8_before_they_are_over(tls: Tls) -> None:
@@ -195,7 +201,41 @@ def test_status_counts_days_and_ends_with_8_before_they_are_over(tls: Tls) -> No
     assert "client bob" in tls.refused(8, "status", "gfs-ca")
     tls.ok("issue", "bob", "--role", "client", "--out", "bob")
     tls.ok("status", "gfs-ca")  # He has a newer one.
-    assert len(tls.document("status", "gfs-ca")["items"]) == 3
+    told = tls.document("status", "gfs-ca")
+    assert (len(told["items"]), told["older"]) == (2, 1), "what he had before is over"
+    assert "1 certificate" in tls.ok("status", "gfs-ca").splitlines()[-1]
+    told = tls.document("status", "gfs-ca", "--all")
+    assert (len(told["items"]), told["older"]) == (3, 0)
+
+
+def test_status_shows_a_good_certificate_whose_newer_one_has_run_out(
+    tls: Tls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls.ok("issue", "bob", "--role", "client", "--out", "bob")
+    soon = tls_status.now() + timedelta(seconds=2)
+    monkeypatch.setattr(tls_issue, "now", lambda: soon)
+    tls.ok("issue", "bob", "--role", "client", "--out", "short", "--days", "2")
+    assert tls.document("status", "gfs-ca", status=8)["older"] == 1
+    later = tls_status.now() + timedelta(days=3)
+    monkeypatch.setattr(tls_status, "now", lambda: later)
+    told = tls.document("status", "gfs-ca")
+    assert sorted(row["state"] for row in told["items"]) == ["expired", "good"], "nodes let it in"
+    assert told["older"] == 0
+
+
+def test_of_a_name_with_one_role_that_is_revoked_and_of_several_they_are_named(tls: Tls) -> None:
+    for role in ("master", "chunkserver"):
+        tls.ok("issue", "h4", "--role", role, "--host", "10.0.0.4", "--out", role)
+    several = "'h4' is the name of chunkserver and master; give --role chunkserver or --role master"
+    assert several in tls.refused(2, "revoke", "h4", "-y")
+    other = "no certificate of 'h4' to revoke: it was issued as chunkserver and master, not client;"
+    assert other in tls.refused(3, "revoke", "h4", "--role", "client", "-y")
+    assert "revoked 1 certificate of master h4" in tls.ok("revoke", "h4", "--role", "master", "-y")
+    assert tls.ok("revoke", "h4", "-n") == "would revoke 1 certificate of chunkserver h4\n"
+    assert "revoked 1 certificate of chunkserver h4" in tls.ok("revoke", "h4", "-y")
+    serial = tls.document("status", "gfs-ca")["items"][0]["serial"]
+    wrong = f"no certificate of '{serial}' to revoke: it was issued as chunkserver, not admin;"
+    assert wrong in tls.refused(3, "revoke", serial, "--role", "admin", "-y")
 
 
 def test_who_is_revoked_is_shut_out_where_the_list_arrives(tls: Tls) -> None:
@@ -245,13 +285,17 @@ def test_an_authority_is_replaced_in_steps(tls: Tls, tmp_path: Path) -> None:
     assert [one["current"] for one in status["authorities"]] == [True, False]
     assert status["revoked"] == 1, "what was revoked stays so while a rotation lasts"
     tls.ok("issue", "ann", "--role", "client", "--out", "ann")
-    assert "client bob still use" in tls.refused(4, "rotate", "--finish")
-    assert "shut out client bob" in tls.ok("rotate", "--finish", "-n")
+    assert "client bob still uses a certificate" in tls.refused(4, "rotate", "--finish")
+    assert "shut out client bob, and takes -y" in tls.ok("rotate", "--finish", "-n")
+    assert "-y" not in tls.ok("rotate", "--finish", "-n", "-y")
     tls.ok("rotate", "--finish", "-y")
     tls.ok("trust", "ann", "bob")
     tls.ok("status", "ann")
     assert "not issued by an authority" in tls.refused(2, "status", "bob")
     assert not (tmp_path / "gfs-ca/old.key").exists()
+    every = tls.document("status", "gfs-ca", "--all")["items"]
+    states = [(row["name"], row["state"]) for row in every]
+    assert sorted(states)[:3] == [("ann", "distrusted"), ("ann", "good"), ("bob", "distrusted")]
 
 
 def test_trust_writes_only_into_directories_of_nodes(tls: Tls, tmp_path: Path) -> None:
@@ -260,6 +304,31 @@ def test_trust_writes_only_into_directories_of_nodes(tls: Tls, tmp_path: Path) -
     (tmp_path / "node").mkdir()
     assert "would write" in tls.ok("trust", "node", "-n")
     assert not list((tmp_path / "node").iterdir())
+
+
+def test_trust_for_a_directory_that_is_no_nodes_is_told(tls: Tls, tmp_path: Path) -> None:
+    tls.ok("issue", "ann", "--role", "client", "--out", "ann/tls")
+    for words in (("trust", "ann/tls", "ann", "-n"), ("trust", "ann/tls", "ann")):
+        status, _, told = tls.run(*words)
+        assert status == 0 and told.count("no certificate and no key") == 1
+        assert "warning: ann holds" in told and "[security]" in told
+    (tmp_path / "node").mkdir()
+    (tmp_path / "node/key.pem").touch()  # Its request is on the way.
+    assert tls.run("trust", "node")[2] == ""
+
+
+def test_nothing_is_signed_for_a_directory_that_cannot_be_written(tls: Tls, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    tls.ok("request", "bob", "--role", "client", "--cluster", "prod", "--out", "bob")
+    for words in (("ann",), ("bob", "--csr", "bob/request.pem")):
+        told = tls.refused(2, "issue", *words, "--role", "client", "--out", "file/tls")
+        assert "file/tls: cannot be made" in told
+    assert not list((tmp_path / "gfs-ca/issued").iterdir())
+
+
+def test_a_nodes_directory_is_not_called_an_authoritys(tls: Tls) -> None:
+    tls.ok("issue", "ann", "--role", "client", "--out", "ann")
+    assert "directory of a node" in tls.refused(4, "init", "--ca", "ann", "--cluster", "prod")
 
 
 def test_a_daemon_says_beforehand_whether_its_certificate_is_right(
@@ -310,8 +379,8 @@ def test_a_serial_is_taken_as_the_screen_shows_it(tls: Tls) -> None:
     assert len(shown) == 12
     for known in (shown, f"0x{shown.upper()}", shown[:8]):
         assert "would revoke 1 certificate of client ann" in tls.ok("revoke", known, "-n")
-    assert "never issued here" in tls.refused(3, "revoke", shown[:7], "-n")
-    assert "never issued here" in tls.refused(3, "revoke", "f" * 12, "-n")
+    assert "give the first 8 digits" in tls.refused(3, "revoke", shown[:7], "-n")
+    assert "never issued here; see" in tls.refused(3, "revoke", "f" * 12, "-n")
     tls.ok("revoke", shown, "-y")
     states = {row["name"]: row["state"] for row in tls.document("status", "gfs-ca")["items"]}
     assert states == {"ann": "revoked", "bob": "good"}

@@ -58,7 +58,7 @@ class CertificateRow(Word, frozen=True):
     hosts: tuple[str, ...]
     expires_ns: int
     days_left: int
-    state: str = "good"  # Or "old authority", "expiring", "expired", "revoked".
+    state: str = "good"  # Or "old authority", "distrusted", "expiring", "expired", "revoked".
 
 
 class TlsChange(Word, frozen=True):

@@ -54,6 +54,12 @@ def trust(session: Session, directories: tuple[str, ...], ca: Path, dry_run: boo
             authority.renew_lists(now())
             for place in places:
                 give_trust(authority, place)
+        for place in places:
+            if not (place / files.CERTIFICATE).exists() and not (place / files.KEY).exists():
+                session.warn(
+                    f"{place} holds no certificate and no key: a process that runs elsewhere"
+                    " hears nothing of it; give the directory that [security] names"
+                )
         count = count_text(1 if authority.previous is None else 2, "authority", "authorities")
         cluster = authority.cluster
     what = "would write" if dry_run else "wrote"
@@ -173,11 +179,13 @@ def _finish(authority: Authority, left: list[Issued], yes: bool, dry_run: bool) 
         names.append(f"{len(left) - _NAMED_MAX} more")
     if dry_run:
         what = f"; it would shut out {', '.join(names)}" if names else ""
-        return [f"would trust the old authority no more{what}"]
+        refused = ", and takes -y for that" if names and not yes else ""
+        return [f"would trust the old authority no more{what}{refused}"]
     if names and not yes:
+        use = "uses a certificate" if len(left) == 1 else "use certificates"
         raise PreconditionFailed(
-            f"{', '.join(names)} still use certificates of the old authority: issue new ones, or"
-            " shut them out with -y"
+            f"{', '.join(names)} still {use} of the old authority: issue new ones, or shut out"
+            " with -y who has none"
         )
     authority.finish(now())
     return ["the old authority is trusted no more; now tls trust for every node"]

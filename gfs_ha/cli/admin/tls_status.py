@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 from rich.console import Group
 from rich.table import Table
 
@@ -17,7 +19,7 @@ from gfs_ha.cli.units import count_text, time_text
 from gfs_ha.cli.verb import Verb
 from gfs_ha.errors import ConfigError, Unhealthy
 from gfs_ha.pki import files
-from gfs_ha.pki.authority import is_authority, opened
+from gfs_ha.pki.authority import Issued, is_authority, opened
 from gfs_ha.pki.certificates import (
     WARN_BEFORE,
     Authorities,
@@ -29,6 +31,7 @@ from gfs_ha.pki.certificates import (
     load_key,
     load_revocations,
 )
+from gfs_ha.pki.names import PeerName
 from gfs_ha.pki.peers import Revocations
 from gfs_ha.pki.standing import certificate_troubles, troubles
 from gfs_ha.protocol.codec import Word
@@ -52,6 +55,7 @@ class TlsStatus(Word, frozen=True):
     revoked: int
     list_days_left: int | None  # None: there is no list.
     troubles: tuple[str, ...]
+    older: int = 0  # Of an authority: certificates that are not shown, since they are over.
 
 
 @click.command(
@@ -60,13 +64,15 @@ class TlsStatus(Word, frozen=True):
     examples="""
     gfsctl admin tls status                # the TLS directory of the configuration
     gfsctl admin tls status m1/tls         # that of a node: days left, who is trusted
-    gfsctl admin tls status ~/gfs-ca       # all that an authority issued
+    gfsctl admin tls status ~/gfs-ca       # what an authority issued, and counts still
+    gfsctl admin tls status ~/gfs-ca --all # also what was replaced by a newer one
     gfsctl admin tls status -o json        # for programs
     """,
 )
 @click.argument("directory", metavar="[DIR]", required=False)
+@click.option("--all", "every", is_flag=True, help="Of an authority: also what is over.")
 @pass_session
-def status(session: Session, directory: str | None) -> None:
+def status(session: Session, directory: str | None, every: bool) -> None:
     """Show certificates, the days that they have left, what is trusted and what is revoked.
 
     Exit status 8: something ends within 30 days (the list of what is revoked: within 7), has
@@ -78,7 +84,7 @@ def status(session: Session, directory: str | None) -> None:
         where = session.config.tls_directory
     else:
         raise ConfigError(f'{session.config.path}: does not say mode = "tls"; give a directory')
-    report = _of_authority(where) if is_authority(where) else _of_node(where)
+    report = _of_authority(where, every) if is_authority(where) else _of_node(where)
     session.show(report)
     if report.troubles:
         raise Unhealthy(f"{where}: {'; '.join(report.troubles)}")
@@ -102,30 +108,45 @@ def _of_node(where: Path) -> TlsStatus:
     return _report(where, (row_of(own, state),), trusted, revocations, tuple(found))
 
 
-def _of_authority(where: Path) -> TlsStatus:
+def _of_authority(where: Path, every: bool) -> TlsStatus:
     with opened(where) as authority:
         trusted = load_authorities(authority.trusted_pem, where)
         revocations = load_revocations(authority.lists_pem, trusted, where / files.REVOKED)
         issued = authority.issued()
+    families: dict[PeerName, list[Issued]] = {}
+    for one in issued:
+        families.setdefault(one.certificate.name, []).append(one)
     found: list[str] = []
     for one in issued:
-        if one.in_use(issued, now()):
+        if one.in_use(families[one.certificate.name], now()):
             found.extend(certificate_troubles(one.certificate, revocations, now()))
             if one.outdated:
                 found.append(f"the certificate of {one.certificate.name} is of the old authority")
     found.extend(troubles(None, trusted, revocations, now()))
+    shown = [one for one in issued if every or not _is_over(one, families[one.certificate.name])]
     rows = [
-        row_of(one.certificate, _state(one.certificate.expires, bool(one.revoked), one.outdated))
-        for one in issued
+        row_of(
+            one.certificate,
+            _state(one.certificate.expires, bool(one.revoked), one.outdated, one.trusted),
+        )
+        for one in shown
     ]
-    return _report(where, tuple(rows), trusted, revocations, tuple(found))
+    report = _report(where, tuple(rows), trusted, revocations, tuple(found))
+    return replace(report, older=len(issued) - len(shown))
 
 
-def _state(expires: datetime, revoked: bool, outdated: bool) -> str:
+def _is_over(one: Issued, family: Sequence[Issued]) -> bool:
+    """Return whether nobody needs to see it any more; while it is revoked, it is to be refused."""
+    return one.certificate.expires <= now() if one.revoked else one.replaced(family, now())
+
+
+def _state(expires: datetime, revoked: bool, outdated: bool, trusted: bool = True) -> str:
     if revoked:
         return "revoked"
     if expires <= now():
         return "expired"
+    if not trusted:
+        return "distrusted"  # Its authority went by `rotate --finish`.
     if expires - now() < WARN_BEFORE:
         return "expiring"
     return "old authority" if outdated else "good"
@@ -174,4 +195,6 @@ def _(report: TlsStatus, wide: bool) -> Group:
     if days is not None and days < 0:
         left = "list has run out"
     lines.add_row("revoked", count_text(report.revoked, "certificate"), left)
+    if report.older:
+        lines.add_row("older", count_text(report.older, "certificate"), "--all shows them")
     return Group(printable(report.directory), table, lines)

@@ -63,6 +63,9 @@ def test_the_certificate_that_was_issued_last_is_in_use(authority: Authority, da
     )
     issued = authority.issued()
     assert [one.certificate for one in issued if one.in_use(issued, later)] == [last]
+    over = NOW + timedelta(days=50)
+    left = [one.certificate.expires > last.expires for one in issued if one.in_use(issued, over)]
+    assert left == [days < 50], "what is good still is what is left to its holder"
 
 
 def test_one_process_at_a_time_has_it(authority: Authority) -> None:
