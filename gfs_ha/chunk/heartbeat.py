@@ -314,6 +314,7 @@ class HeartbeatLanes:
             usage=self._inventory.usage(),
             certificate_until_ms=credentials.until_ms if credentials is not None else 0,
             ticket_key=self._facts.ticket_key(),
+            listening=self._facts.listening,
         )
 
     def _list_open(self) -> tuple[OpenReplica, ...]:

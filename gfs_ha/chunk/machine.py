@@ -14,6 +14,7 @@ from gfs_ha.ids import StartId
 from gfs_ha.logs.requests import RequestLog
 from gfs_ha.net.entry import data_streams
 from gfs_ha.net.network import Network
+from gfs_ha.net.sockets import listening_host
 from gfs_ha.net.streams import StreamNetwork
 from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.net.tls import Credentials
@@ -43,6 +44,7 @@ class Machine:
     start_id: StartId
     requests: RequestLog | None = None  # What is told of requests; nothing in simulations.
     credentials: Credentials | None = None
+    listening: str = ""  # Where its data port is, in numbers; not told in simulations.
 
 
 def this_machine(
@@ -68,7 +70,8 @@ def this_machine(
     network = TcpNetwork(runtime, credentials=credentials)
     requests = RequestLog(runtime, logging.getLogger(f"{__package__}.requests"))
     streams = data_streams(runtime, credentials is not None)
-    return Machine(tuple(found), network, streams, boot, start, requests, credentials)
+    listening = listening_host(own.host)
+    return Machine(tuple(found), network, streams, boot, start, requests, credentials, listening)
 
 
 def close_all(found: list[FoundDisk] | tuple[FoundDisk, ...]) -> None:

@@ -35,6 +35,7 @@ class ServerFacts:
     machine: str
     start_id: StartId
     boot_id: int
+    listening: str = ""  # Where its data port is, in numbers: what `host` is on this machine.
     credentials: Credentials | None = None
     ticket_keys: TicketKeys | None = None  # Of a closed cluster.
 

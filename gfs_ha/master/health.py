@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from gfs_ha.config import SettingsConfig
 from gfs_ha.limits import SPACE_FREE_BYTES_MIN, SPACE_FREE_SHARE_MIN
+from gfs_ha.master.address_health import address_findings
 from gfs_ha.master.certificate_health import TlsSymptoms, certificate_findings
 from gfs_ha.master.garbage_health import garbage_findings
 from gfs_ha.master.planner_guard import PlannerFault, planner_findings
@@ -54,6 +56,7 @@ class Symptoms:
     now_s: float = 0.0  # Of the clock that those are dated with.
     gone_disks: tuple[GoneDisk, ...] = ()  # That failed, or are lost.
     tls: TlsSymptoms | None = None  # None: nobody shows certificates.
+    listening: Mapping[str, str] = field(default_factory=dict)  # Where, by server, in numbers.
 
 
 def space_low(
@@ -74,6 +77,11 @@ def examine(symptoms: Symptoms) -> HealthReport:
         *_states(symptoms),
         *server_findings(
             symptoms.servers, symptoms.under_count, symptoms.clocks_ahead_ms, symptoms.gone_disks
+        ),
+        *address_findings(
+            (one.addresses.rpc[0] for one in symptoms.raft.members),
+            symptoms.servers,
+            symptoms.listening,
         ),
         *capacity_findings(symptoms.settings, symptoms.servers),
         *standing_findings(symptoms.servers, symptoms.blocked_jobs),

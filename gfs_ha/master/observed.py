@@ -87,6 +87,7 @@ class ServerFacts:
     scrub: tuple[ScrubFacts, ...] = ()  # Of its disks.
     repair: RepairFacts | None = None
     certificate_until_ms: int = 0  # Wall time; 0: it shows none.
+    listening: str = ""  # Where its data port is, in numbers; empty: it did not tell.
 
     @property
     def without_disks(self) -> bool:
@@ -157,6 +158,7 @@ class Observed:
         facts.scrub = beat.scrub[:DISKS_PER_SERVER_MAX]
         facts.repair = beat.repair
         facts.certificate_until_ms = beat.certificate_until_ms
+        facts.listening = beat.listening
         if beat.load is not None:
             self.loads.heard(beat.server_id, beat.load, now_s)
         if beat.usage is not None:

@@ -9,6 +9,7 @@ from gfs_ha.ids import DiskId, format_id
 from gfs_ha.limits import DEAD_S, SUSPECT_S
 from gfs_ha.master.quorum import ERROR, WARNING
 from gfs_ha.master.state.records import Settings
+from gfs_ha.net.sockets import format_address
 from gfs_ha.protocol.disks import PLACES_COUNTED_MAX
 from gfs_ha.protocol.measures import duration_text, seconds_text
 from gfs_ha.protocol.reports import Finding, ServerRow
@@ -235,7 +236,7 @@ def _facts(server: ServerRow) -> Facts:
     if server.maintenance_left_ms:
         stands += f", in maintenance for {duration_text(server.maintenance_left_ms)} more"
     return (
-        ("address", f"{server.host}:{server.port}"),
+        ("address", format_address((server.host, server.port))),
         ("rack", server.rack),
         ("replicas by the tables", f"{server.replica_count:,}"),
         ("stands", stands),

@@ -9,6 +9,7 @@ import socket
 from dataclasses import dataclass
 
 from gfs_ha.errors import ConfigError, DeadlineExceeded, PortTaken, Unreachable
+from gfs_ha.limits import WRITE_STALL_S
 from gfs_ha.net.network import Address
 from gfs_ha.runtime import Future, Runtime
 
@@ -20,6 +21,9 @@ _KEEPALIVE_INTERVAL_S = 5
 _KEEPALIVE_COUNT = 3
 _USER_TIMEOUT_MS = 10_000
 _CONGESTION = (b"cubic", b"reno")
+
+# Else a peer that takes no answers ends as if it had left, neither counted nor told of.
+assert WRITE_STALL_S + 1.0 < _USER_TIMEOUT_MS / 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,10 @@ def listen(address: Address) -> socket.socket:
     """Return a listening socket. Raises: PortTaken; ConfigError for an address not of this host."""
     host, port = address
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:  # A kernel without this kind of addresses.
+        raise _listen_error(address, error) from error
     try:
         # Only skips TIME_WAIT: a port with a living listener stays taken.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -78,6 +85,17 @@ def listen(address: Address) -> socket.socket:
         sock.close()
         raise _listen_error(address, error) from error
     return sock
+
+
+def listening_host(host: str) -> str:
+    """Return in numbers where `listen` would be for a host; empty where it could not."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:  # It takes no port from anybody.
+            probe.bind((host, 0))
+            return str(probe.getsockname()[0])
+    except (OSError, TypeError):
+        return ""
 
 
 def _listen_error(address: Address, error: OSError | TypeError) -> PortTaken | ConfigError:

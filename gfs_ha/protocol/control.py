@@ -382,6 +382,7 @@ class Heartbeat(Word, frozen=True, tag="heartbeat"):
     usage: UsageFacts | None = None  # Every few seconds.
     certificate_until_ms: int = 0  # Wall time; 0: it shows none.
     ticket_key: TicketKey | None = None  # The newest, of a closed cluster.
+    listening: str = ""  # Where its data port is, in numbers; empty: by an older release.
 
 
 class HeartbeatReply(Word, frozen=True, tag="heartbeat_reply"):

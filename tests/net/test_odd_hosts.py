@@ -68,3 +68,23 @@ def test_a_good_name_is_still_found(links: TcpLinks) -> None:
         port = there.getsockname()[1]
         with closing(sockets.connect(("localhost", port), RUNTIME, 5.0)) as sock:
             assert sock.family in (socket.AF_INET, socket.AF_INET6)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.1.1", "localhost", "0.0.0.0", "::1"])
+def test_where_one_would_listen_is_told_in_numbers(host: str) -> None:
+    with closing(sockets.listen((host, 0))) as listening:
+        assert sockets.listening_host(host) == listening.getsockname()[0]
+
+
+@pytest.mark.parametrize("host", [*ODD, "203.0.113.7"])
+def test_where_nobody_could_listen_is_told_as_nothing(host: str) -> None:
+    assert sockets.listening_host(host) == ""
+
+
+def test_on_a_machine_without_ipv6_an_address_of_it_is_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket, "AF_INET6", 44)  # Of no kernel.
+    assert sockets.listening_host("::1") == ""
+    with pytest.raises(ConfigError, match=r"cannot listen on \[::1\]:0: .*not supported"):
+        sockets.listen(("::1", 0))

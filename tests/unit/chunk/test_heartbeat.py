@@ -48,7 +48,9 @@ from gfs_ha.protocol.usage import UsageFacts
 from gfs_ha.runtime import Future, ThreadedRuntime
 
 RUNTIME = ThreadedRuntime()
-FACTS = ServerFacts("cs1", ServerId(4), "127.0.0.1", 7301, "r1", "host", StartId(11), 12)
+FACTS = ServerFacts(
+    "cs1", ServerId(4), "127.0.0.1", 7301, "r1", "host", StartId(11), 12, "127.0.1.1"
+)
 EPOCH = Epoch(1, 5)
 PATIENCE_S = 60.0
 
@@ -244,6 +246,10 @@ def test_the_next_beat_lists_the_buckets_that_were_asked_for(registered: Server)
     assert beat.copies == (CopyProgress(ChunkId(1), LogIndex(2), 3, 4),)
     call.reply(HeartbeatReply(EPOCH))
     assert registered.next_beat()[1].listed == ()
+
+
+def test_each_beat_says_where_the_server_listens(registered: Server) -> None:
+    assert registered.next_beat()[1].listening == FACTS.listening == "127.0.1.1"
 
 
 def test_the_last_word_is_a_heartbeat_of_its_own_and_comes_again_if_it_is_lost(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,10 @@ def test_without_any_disk_it_does_not_start(tmp_path: Path) -> None:
     missing = [DiskConfig(tmp_path / name, mounted=True) for name in "ab"]
     with pytest.raises(DiskFailed, match="/a: its disk is not there; nothing"):
         this_machine(own(*missing), RUNTIME)
+
+
+def test_it_says_what_its_host_is_here(tmp_path: Path) -> None:
+    named = replace(own(DiskConfig(tmp_path / "a")), host="localhost")
+    machine = this_machine(named, RUNTIME)
+    close_all(machine.disks)
+    assert machine.listening == "127.0.0.1"

@@ -367,6 +367,14 @@ def test_who_never_starts_again_is_to_be_replaced() -> None:
     assert "masters replace m3 NEW" in found.advice and "start m3" not in found.advice
 
 
+def test_a_master_that_is_refused_is_not_only_to_be_started() -> None:
+    why = "the certificate of master m3 (serial 1a) is revoked"
+    [found] = examine(replace(WELL, raft=peers(connected=False, refusal=why))).items
+    assert why in found.message and found.advice.startswith("put right what m3 is refused for")
+    [silent] = examine(replace(WELL, raft=peers(connected=False))).items
+    assert silent.advice.startswith("start m3")
+
+
 def test_an_even_number_of_masters_that_vote_is_told() -> None:
     def members(count: int) -> RaftStatus:
         return msgspec.structs.replace(
