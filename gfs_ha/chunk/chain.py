@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gfs_ha.errors import GfsError, ProtocolError
+from gfs_ha.errors import GfsError, ProtocolError, Unreachable
 from gfs_ha.net.answers import Deadline
 from gfs_ha.net.push_stream import PushStream
 from gfs_ha.net.stream_pool import StreamPool
@@ -105,6 +105,9 @@ class Chain:
 
     def _lose(self, error: GfsError) -> None:
         assert self._hop is not None
+        if error.details.get("in_clear"):
+            # Somebody on the way to it may say so, for ever: it is as if it were not reached.
+            error = Unreachable(f"it is refused there: {error.message}")
         if self._lost is None:
             self._lost = failed_ack(self._hop.server_id, error)
         self.close()

@@ -16,6 +16,7 @@ from gfs_ha.chunk.read import OnDamage, ReadRoom, serve_blocks, serve_fetch
 from gfs_ha.chunk.repair_pace import RepairPace
 from gfs_ha.chunk.request_lines import DataLines
 from gfs_ha.chunk.slots.store import ChunkStore
+from gfs_ha.chunk.turned_away import BAD_REQUEST, FULL, LATE, SILENT, TURNED_OUT, TurnedAway
 from gfs_ha.errors import (
     GfsError,
     Overloaded,
@@ -27,7 +28,6 @@ from gfs_ha.errors import (
 from gfs_ha.ids import DiskId, Epoch, StartId
 from gfs_ha.limits import FRAME_DEADLINE_S, STREAMS_MAX
 from gfs_ha.logs.requests import RequestLog
-from gfs_ha.logs.seldom import Seldom
 from gfs_ha.logs.trace import traced
 from gfs_ha.net.answers import Deadline
 from gfs_ha.net.asking import answered
@@ -117,14 +117,15 @@ class DataPort:
         self._pace, self._guard = server_run.pace, server_run.guard
         self._reads = ReadRoom(store, runtime, on_damage, self._pace)
         self._streams_max = streams_max
-        self._logged = Seldom(runtime)  # What strangers do.
+        self.turned_away = TurnedAway(runtime)
         self._lock = runtime.lock()
         self._streams: dict[Stream, Task | None] = {}
         self._serving: dict[Stream, frozenset[DiskId]] = {}  # Those at work, and what they touch.
         # They asked for nothing yet, where tickets are shown with a good one; the oldest first.
         self._strangers: dict[Stream, None] = {}
-        # They take no place: they hang, or did, on a disk that is out of service, or gave way.
+        # They take no place: they hang, or did, on a disk that is out of service; they gave way.
         self._left: set[Stream] = set()
+        self._ending: set[Stream] = set()
         self._stopped = False
         self.turned_s = runtime.monotonic_s()  # When it last looked for new streams.
 
@@ -207,12 +208,9 @@ class DataPort:
             if not full:
                 self._streams[stream] = self._strangers[stream] = None
         if full:
-            if self._logged.now():
-                logger.warning("stream refused peer=%s streams=%d", stream.peer, self._streams_max)
-            error = Overloaded(
-                f"server {self._server_id} serves {self._streams_max} streams already"
-            )
-            stream.send_now(encode_frame(FrameKind.FAILED, 0, encode_error(error)))
+            why = f"server {self._server_id} serves {self._streams_max} streams already"
+            self.turned_away.note(stream.peer, FULL, why)
+            stream.send_now(encode_frame(FrameKind.FAILED, 0, encode_error(Overloaded(why))))
             stream.close()
             return
         task = self._runtime.spawn("data stream", lambda: self._serve(stream))
@@ -223,14 +221,14 @@ class DataPort:
     def _turn_out(self) -> bool:
         """Have the oldest stream give way that asked for nothing yet; return whether there is one.
 
-        Else silent connections would shut out everybody. Its task ends in a moment: those on their
-        way are bounded too.
+        Else silent connections would shut out everybody. Its task ends soon; they are bounded too.
         """
-        if not self._strangers or len(self._left) >= self._streams_max:
+        if not self._strangers or len(self._ending) >= self._streams_max:
             return False
         oldest = next(iter(self._strangers))
         del self._strangers[oldest], self._streams[oldest]
-        self._left.add(oldest)
+        self._ending.add(oldest)
+        self.turned_away.note(oldest.peer, TURNED_OUT, "it asked for nothing, and others came")
         oldest.abort()
         return True
 
@@ -250,7 +248,10 @@ class DataPort:
             while not self._stopped and stream.wait(STREAM_IDLE_S):
                 if not self._serve_counted(stream) or stream in self._left:
                     stream.hang_up(_HANG_UP_S)
-                    break
+                    return
+            if stream in self._strangers and not self._stopped:
+                why = f"it asked for nothing for {STREAM_IDLE_S:g} s"
+                self.turned_away.note(stream.peer, SILENT, why)
         except Unreachable:
             pass  # The usual end: the peer is done.
         except GfsError as error:
@@ -262,6 +263,7 @@ class DataPort:
                 self._streams.pop(stream, None)
                 self._strangers.pop(stream, None)
                 self._left.discard(stream)
+                self._ending.discard(stream)
             stream.close()
 
     def _serve_counted(self, stream: Stream) -> bool:
@@ -303,8 +305,10 @@ class DataPort:
             # Once an answer has begun, what goes wrong is an Unreachable: nothing can be added.
             op_id = 0 if request is None else request.op_id
             stream.send_now(encode_frame(FrameKind.FAILED, op_id, encode_error(error)))
-            if isinstance(error, ProtocolError | WrongCluster) and (known or self._logged.now()):
-                logger.info("bad request peer=%s: %s", stream.peer, error)
+            if isinstance(error, ProtocolError | WrongCluster):
+                self.turned_away.note(stream.peer, BAD_REQUEST, error.message)
+            elif request is None:
+                self.turned_away.note(stream.peer, LATE, "the rest of a request did not come")
             return False
 
     def _serve_request(self, request: DataRequest, stream: Stream, begun_s: float) -> bool:

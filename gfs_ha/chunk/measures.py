@@ -68,6 +68,11 @@ TICKETS_REFUSED = counter(
     "Requests that showed no good ticket, in a closed cluster.",
     "reason",
 )
+STREAMS_REFUSED = counter(
+    "gfs_chunkserver_streams_refused_total",
+    "Streams that were ended for what came on them, or did not.",
+    "reason",
+)
 UNSETTLED = gauge(
     "gfs_chunkserver_replicas_unsettled",
     "Replicas that are not sealed and whole; those of open chunks are among them.",
@@ -202,6 +207,8 @@ def _add_served(samples: Samples, port: DataPort) -> None:
     samples.set(STREAMS_SERVING, port.serving_count)
     for reason, count in port.refused().items():
         samples.set(TICKETS_REFUSED, count, reason)
+    for reason, count in port.turned_away.counts().items():
+        samples.set(STREAMS_REFUSED, count, reason)
 
 
 def _add_repair(samples: Samples, parts: _Parts) -> None:

@@ -93,6 +93,7 @@ class Chunkserver:
         self._boot_id = machine.boot_id
         self._start_id = machine.start_id
         self._credentials = machine.credentials
+        self._listening = machine.listening
         self._ticket_keys = TicketKeys(runtime) if machine.credentials is not None else None
         self._requests = machine.requests
         try:
@@ -341,7 +342,7 @@ class Chunkserver:
         own = self._own
         return ServerFacts(
             *(own.name, server_id, own.host, own.port, own.rack, own.machine),
-            *(self._start_id, self._boot_id),
+            *(self._start_id, self._boot_id, self._listening),
             credentials=self._credentials,
             ticket_keys=self._ticket_keys,
         )

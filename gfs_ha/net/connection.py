@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections import deque
@@ -298,6 +299,17 @@ class DoorConnection:
         busy = self.calls or self.owed
         if not busy and now_s - self._active_s > limits.idle_s:
             return f"was idle for {limits.idle_s:g} s"
+        return None
+
+    def lost(self, error: OSError | None = None) -> str | None:
+        """Return why the kernel ended the connection, None when the peer did.
+
+        It gives up when nothing is acknowledged, or a peer takes nothing, for so long that a write
+        need not have stalled here: it still had room.
+        """
+        code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if errno.ETIMEDOUT in (code, None if error is None else error.errno):
+            return "took no answers, or is not to be reached any more"
         return None
 
     def _stalled(self, now_s: float) -> bool:

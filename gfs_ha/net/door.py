@@ -158,7 +158,8 @@ class Door:
         except Denied as error:  # Of a certificate.
             self._refuse(connection, error, now_s)
             self._guard(connection, partial(connection.flush, now_s), now_s)
-        except OSError:
+        except OSError as error:
+            self._drop_late(connection, connection.lost(error))
             self._part(connection)  # The network's doing.
         except Exception:
             logger.exception("connection dropped by a mistake of ours peer=%s", connection.peer)
@@ -173,6 +174,7 @@ class Door:
                 return
         elif event & (_GONE | select.EPOLLRDHUP):
             # Nothing is left to read, or nothing will be read: calls in flight have no owner.
+            self._drop_late(connection, connection.lost())
             self._part(connection)
             return
         self._serve(connection, now_s)
@@ -259,8 +261,7 @@ class Door:
                 f"the server had no answer within {timeout_s:.1f} s; the outcome is unknown"
             )
             call.connection.send(call.sequence, self._handler.error_reply(error))
-            connection = call.connection
-            self._guard(connection, partial(self._serve, connection, now_s), now_s)
+            self._guard(call.connection, partial(self._serve, call.connection, now_s), now_s)
 
     def _abandon(self, call: Call) -> bool:
         try:
@@ -303,6 +304,7 @@ class Door:
     def _make_room(self) -> bool:
         """Drop the peer that has longest said no hello; return False if there is none."""
         for connection in self._strangers.values():
+            self._book.counts.turned_away += 1
             self._drop(connection, "gave its place to another peer")
             return True
         return False
@@ -312,6 +314,12 @@ class Door:
         if not connection.closed:
             self._book.note(f"dropped peer={connection.peer}: {reason}")
             self._part(connection, reset=True)
+
+    def _drop_late(self, connection: DoorConnection, reason: str | None) -> None:
+        """Drop a connection that used up its time, if that is so."""
+        if reason is not None:
+            self._book.counts.overdue += 1
+            self._drop(connection, reason)
 
     def _part(self, connection: DoorConnection, reset: bool = False) -> None:
         """End a connection and give up its calls."""
@@ -354,10 +362,7 @@ class Door:
 
     def _sweep(self, now_s: float) -> None:
         for connection in list(self._connections.values()):
-            reason = connection.overdue(now_s)
-            if reason is not None:
-                self._book.counts.overdue += 1
-                self._drop(connection, reason)
+            self._drop_late(connection, connection.overdue(now_s))
         if self._trust.due(now_s):
             for connection in list(self._connections.values()):
                 error = self._trust.judge(connection.tls)
@@ -378,19 +383,16 @@ class Door:
             return False
         if not self._draining:
             self._draining = True
-            self._close_port()
+            self._listener.close()
+            self._accept_again_s = None
             now_s = self._runtime.monotonic_s()
             for connection in list(self._connections.values()):
                 connection.refuse()
                 self._settle(connection, now_s)
         return not self._connections or self._runtime.monotonic_s() >= stop_at_s
 
-    def _close_port(self) -> None:
-        self._listener.close()
-        self._accept_again_s = None
-
     def _shut(self) -> None:
-        self._close_port()
+        self._listener.close()
         for connection in list(self._connections.values()):
             self._part(connection)
         self._wakeup.close()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from gfs_ha.logs.seldom import Seldom
 from gfs_ha.net.listener import Listener, Starved
 from gfs_ha.net.network import Address
 from gfs_ha.net.sockets import SEND_FLAGS
@@ -36,6 +37,10 @@ _PHRASES = {
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
+
+# Why a request was refused, as it is counted; `turned_out` gave its place to who came.
+REFUSALS = ("bad_request", "too_long", "too_late", "not_taken", "turned_out")
+_REASONS = {400: REFUSALS[0], 405: REFUSALS[0], 431: REFUSALS[1], 408: REFUSALS[2]}
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +77,7 @@ Route = Callable[[str], "Page | Future[Page]"]
 @dataclass(slots=True, eq=False)
 class _Peer:
     sock: socket.socket
+    name: str
     deadline_s: float
     asked: bytearray = field(default_factory=bytearray)
     coming: Future[Page] | None = None
@@ -97,6 +103,8 @@ class HttpPort:
         self._poll.register(self._wakeup.descriptor, select.POLLIN)
         self._peers: dict[int, _Peer] = {}  # By descriptor, who came first is first.
         self._stopping = False
+        self._logged = Seldom(runtime)  # Of what is refused; all is counted.
+        self.refused = dict.fromkeys(REFUSALS, 0)  # Since the start, by reason.
 
     @property
     def port(self) -> int:
@@ -208,6 +216,7 @@ class HttpPort:
         if self._runtime.monotonic_s() < peer.deadline_s:
             return
         if peer.left is not None:
+            self._note(peer, "not_taken", "the answer was not taken in time")
             self._part(peer)
         elif coming is not None:
             self._begin_to_send(peer, text_page("the page is not there yet; ask again", 503))
@@ -215,6 +224,8 @@ class HttpPort:
             self._begin_to_send(peer, text_page("the request did not come", 408))
 
     def _begin_to_send(self, peer: _Peer, page: Page) -> None:
+        if page.status in _REASONS:
+            self._note(peer, _REASONS[page.status], page.body.decode().rstrip())
         allowed = "Allow: GET, HEAD\r\n" if page.status == 405 else ""
         head = (
             f"HTTP/1.1 {page.status} {_PHRASES[page.status]}\r\n"
@@ -241,16 +252,28 @@ class HttpPort:
             accepted = self._listener.accept()
         except Starved:
             if self._peers:
-                self._part(next(iter(self._peers.values())))
+                self._turn_out()
             elif not self._listener.turn_away():
                 self._runtime.sleep(_STARVED_S)
             return
-        for sock, _ in accepted:
+        for sock, name in accepted:
             if len(self._peers) >= self._limits.peers_max:
-                self._part(next(iter(self._peers.values())))
-            peer = _Peer(sock, self._runtime.monotonic_s() + self._limits.request_s)
+                self._turn_out()
+            peer = _Peer(sock, name, self._runtime.monotonic_s() + self._limits.request_s)
             self._peers[sock.fileno()] = peer
             self._poll.register(sock.fileno(), select.POLLIN)
+
+    def _turn_out(self) -> None:
+        """Have who came first make room."""
+        oldest = next(iter(self._peers.values()))
+        self._note(oldest, "turned_out", f"{len(self._peers)} connections, it came first")
+        self._part(oldest)
+
+    def _note(self, peer: _Peer, reason: str, why: str) -> None:
+        """Count what was refused; one line a second tells of it."""
+        self.refused[reason] += 1
+        if self._logged.now():
+            logger.warning("request refused peer=%s reason=%s: %s", peer.name, reason, why)
 
     def _part(self, peer: _Peer) -> None:
         descriptor = peer.sock.fileno()

@@ -145,7 +145,7 @@ class LeaderLink:
         return found
 
     def absence(self) -> str:
-        """Return "no leader for 4.2 s; tried m1, m2, m3", as of now."""
+        """Return "no leader for 4.2 s; tried m1, m2, m3", and why if none answers, as of now."""
         with self._changed:
             since_s = self._absent_since_s
             names = tuple(self._tried) or tuple(self._probes)
@@ -156,6 +156,9 @@ class LeaderLink:
                 for probe in self._probes.values()
                 if probe.facts is not None and probe.facts.role == "removed"
             ]
+            errors = [probe.error for probe in self._probes.values() if probe.error is not None]
+            if len(errors) == len(self._probes):
+                troubles.append(f"none answers: {errors[0].message}")
         age_s = 0.0 if since_s is None else self._runtime.monotonic_s() - since_s
         return "; ".join([f"no leader for {age_s:.1f} s", f"tried {tried}", *troubles])
 

@@ -23,6 +23,7 @@ from gfs_ha.errors import (
     WrongCluster,
 )
 from gfs_ha.limits import KIB, MIB
+from gfs_ha.net.payloads import RECORD_BYTES_MAX, SMALL_BYTES, payloads_of
 from gfs_ha.net.streams import Bytes, Stall, Stream
 from gfs_ha.pki.seals import TAG_BYTES, Seal
 from gfs_ha.protocol.frames import (
@@ -34,7 +35,6 @@ from gfs_ha.protocol.frames import (
 )
 from gfs_ha.protocol.tickets import REASONS, Level
 
-RECORD_BYTES_MAX = 256 * KIB  # Of payload.
 RAW_BYTES_MAX = 2 * MIB  # Of the records of one packet: more of them are cut too small.
 NONCE_BYTES = 16
 
@@ -45,8 +45,7 @@ _FRAME_MAGIC = b"GFSA"
 _LENGTH = struct.Struct("<I")
 _NONCE = struct.Struct("<4xQ")
 _EXTRA = _LENGTH.size + TAG_BYTES
-_SMALL_BYTES = 32 * KIB  # Shorter parts are joined.
-_ROOM_BYTES = RECORD_BYTES_MAX + _SMALL_BYTES + 2 * _EXTRA
+_ROOM_BYTES = RECORD_BYTES_MAX + SMALL_BYTES + 2 * _EXTRA
 _KEPT_BYTES = 64 * KIB  # What a stream keeps between requests.
 # What a server may say before it knows who asks. Anything else would be somebody's invention.
 _SAID_IN_CLEAR = (TicketRefused, ProtocolError, WrongCluster, Overloaded)
@@ -71,12 +70,21 @@ class SealedStream:
     One thread sends and one receives, as on the stream below.
     """
 
-    def __init__(self, inner: Stream, nonce: bytes, on_altered: Callable[[str], None]) -> None:
-        """Args: `on_altered` is told the peer of a record that was altered on its way."""
+    def __init__(
+        self,
+        inner: Stream,
+        nonce: bytes,
+        on_altered: Callable[[str], None],
+        dialled: bool = False,
+    ) -> None:
+        """Args: `on_altered` is told the peer of a record that was altered on its way; on one that
+        was `dialled` nothing is heard before it asks.
+        """
         self.peer = inner.peer
         self.nonce = nonce
         self.number = 0  # Of the newest request on it.
         self._inner = inner
+        self._dialled = self._mute = dialled
         self._on_altered = on_altered
         self._level = Level.NONE
         self._out: Seal | None = None
@@ -103,10 +111,12 @@ class SealedStream:
         self._relays, self._keeps, self._asks = False, keeps, asks
         # Never with the keys of the request before, whose counters are over.
         self._out, self._in = (None, None) if level is Level.NONE else (out, into)
+        self._mute = False  # Last: another thread may listen already.
 
     def end(self) -> bool:
         """Speak in clear again; return whether all that came was taken."""
         clean = not self._rest and not self._have
+        self._mute = self._dialled
         self._out = self._in = None
         self._rest, self._at, self._have = memoryview(b""), 0, 0
         if len(self._raw) > _KEPT_BYTES:
@@ -146,7 +156,7 @@ class SealedStream:
         if self._out is None:
             self._inner.send([clear, *(part for group in groups for part in group)], stall)
             return
-        payloads = [one for group in groups for one in _payloads(group)]
+        payloads = [one for group in groups for one in payloads_of(group)]
         room, filled = self._lend(payloads), 0
         queue: list[Bytes] = [clear] if clear else []
         for payload in payloads:
@@ -204,6 +214,7 @@ class SealedStream:
     # Receiving -----------------------------------------------------------------------------------
 
     def receive(self, into: memoryview, stall: Stall) -> None:
+        self._check_asked()
         if self._in is None:
             self._inner.receive(into, stall)
             return
@@ -219,6 +230,7 @@ class SealedStream:
                 filled += self._take_rest(space)
 
     def receive_now(self, into: memoryview) -> int:
+        self._check_asked()
         if self._in is None:
             return self._inner.receive_now(into)
         filled = self._take_rest(into)
@@ -242,6 +254,14 @@ class SealedStream:
         raw = memoryview(self._raw)[: self._at]
         self._at = 0
         return raw
+
+    def _check_asked(self) -> None:
+        """Raise Unreachable where anything is said, in clear, before something was asked.
+
+        Whoever is on the way may have said it: it would be taken for an answer.
+        """
+        if self._mute and not self._inner.idle() and self._mute:
+            raise Unreachable(f"{self.peer} hung up, or spoke before it was asked")
 
     def _take_rest(self, into: memoryview) -> int:
         count = min(len(self._rest), len(into))
@@ -290,6 +310,8 @@ class SealedStream:
     def _length(self) -> int:
         length: int = _LENGTH.unpack_from(self._raw, self._at)[0]
         if not 0 < length <= RECORD_BYTES_MAX:
+            if self._asks:  # Of an answer: whoever is on the way is as good as a cut.
+                raise Unreachable(f"{self.peer} answers with a record of {length} bytes")
             raise ProtocolError(f"a record of {length} bytes")
         return length
 
@@ -312,18 +334,21 @@ class SealedStream:
         head = memoryview(bytearray(FRAME_BYTES))
         head[: _LENGTH.size] = begin
         receive(head[_LENGTH.size :])
-        frame = decode_frame(head)
-        body = memoryview(bytearray(frame.body_length))
-        if body:
-            receive(body)
-        check_frame(frame, head, body)
-        error: GfsError = decode_error(bytes(body))
+        try:
+            frame = decode_frame(head)
+            body = memoryview(bytearray(frame.body_length))
+            if body:
+                receive(body)
+            check_frame(frame, head, body)
+            error: GfsError = decode_error(bytes(body))
+        except ProtocolError as nonsense:
+            raise Unreachable(f"{self.peer} refuses in nonsense: {nonsense.message}") from nonsense
         if isinstance(error, _SAID_IN_CLEAR):
             # Whoever is on the way may have said it. That nothing was written, or whose fault it
             # is, must not be believed: a record would be sent twice.
             reason = error.details.get("reason")
             told = {"reason": reason} if reason in REASONS else {}
-            raise type(error)(error.message, **told)
+            raise type(error)(error.message, in_clear=1, **told)
         raise Unreachable(f"{self.peer} refuses in clear, as no server does: {error.message}")
 
     def _open_aside(self, length: int) -> None:
@@ -371,27 +396,3 @@ class SealedStream:
 
     def close(self) -> None:
         self._inner.close()
-
-
-def _payloads(parts: Sequence[Bytes]) -> list[Bytes]:
-    """Return what goes into records: small parts joined, big ones cut."""
-    found: list[Bytes] = []
-    small: list[Bytes] = []
-    size = 0
-    for part in parts:
-        if len(part) < _SMALL_BYTES:
-            if size + len(part) > _SMALL_BYTES:
-                found.append(b"".join(small))
-                small, size = [], 0
-            small.append(part)
-            size += len(part)
-            continue
-        if size:
-            found.append(b"".join(small))
-            small, size = [], 0
-        view = memoryview(part).cast("B")
-        for start in range(0, len(view), RECORD_BYTES_MAX):
-            found.append(view[start : start + RECORD_BYTES_MAX])
-    if size:
-        found.append(b"".join(small))
-    return found

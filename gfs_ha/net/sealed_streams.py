@@ -66,7 +66,7 @@ class SealedStreams:
         hello = memoryview(bytearray(HELLO_BYTES))
         try:
             stream.receive(hello, stall)
-            return SealedStream(stream, decode_hello(hello), self._note_altered)
+            return SealedStream(stream, decode_hello(hello), self._note_altered, dialled=True)
         except ProtocolError as error:
             stream.close()
             raise Unreachable(f"{stream.peer}: {error.message}") from error

@@ -121,8 +121,7 @@ class TcpLink:
         except OSError as error:
             self.close(str(error))
         except (ProtocolError, Denied) as error:
-            if self.shaking:
-                self._refuse(error)
+            self._refuse(error)
             self.close(error.message)
 
     def flush(self) -> None:
@@ -256,13 +255,13 @@ class TcpLink:
         while len(data) - start >= _HEADER.size:
             length, crc = _HEADER.unpack_from(data, start)
             if length > self._frame_bytes_max:
-                raise ProtocolError(f"a frame of {length} bytes from {self.remote} is too long")
+                raise ProtocolError(f"a frame of {length} bytes is too long")
             end = start + _HEADER.size + length
             if len(data) < end:
                 break
             frame = bytes(memoryview(data)[start + _HEADER.size : end])
             if crc32c(frame) != crc:
-                raise ProtocolError(f"a damaged frame from {self.remote}")
+                raise ProtocolError("a damaged frame: its checksum is another one")
             start = end
             if self.owner is None:
                 return

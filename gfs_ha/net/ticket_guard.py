@@ -9,7 +9,7 @@ import msgspec
 
 from gfs_ha.errors import ProtocolError, TicketRefused
 from gfs_ha.ids import ServerId
-from gfs_ha.limits import TICKET_LATE_S
+from gfs_ha.limits import TICKET_LATE_S, TICKET_LIFE_S
 from gfs_ha.logs.seldom import Seldom
 from gfs_ha.net.operation_keys import down_seal, proof, same_proof, up_seal
 from gfs_ha.net.sealed_stream import SealedStream
@@ -21,6 +21,9 @@ from gfs_ha.protocol.tickets import Level, OperationPass, Right, TicketFacts
 from gfs_ha.runtime import Runtime
 
 logger = logging.getLogger(__name__)
+
+# Of a ticket just sealed: clocks differ by less between two tellings of a key.
+_LEFT_MS_MAX = int((TICKET_LIFE_S + TICKET_LATE_S) * 1000)
 
 
 class KnownKeys(Protocol):
@@ -95,8 +98,12 @@ class TicketGuard:
             raise _refused("altered", "its ticket was altered")
         if facts.server_id != self._server_id or request.target != self._server_id:
             raise _refused("foreign", f"its ticket is for server {facts.server_id}")
-        if facts.ends_ms <= self._now_ms():
+        left_ms = facts.ends_ms - self._now_ms()
+        if left_ms <= 0:
             raise _refused("expired", "its ticket has expired")
+        if left_ms > _LEFT_MS_MAX:
+            # The machine slept, and its clock with it: who sealed this counted on meanwhile.
+            raise _refused("expired", "its ticket would outlive what tickets may")
         return facts
 
     def _now_ms(self) -> int:

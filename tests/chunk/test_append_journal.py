@@ -116,6 +116,17 @@ def test_a_journal_that_is_full_takes_no_more_until_it_was_kept(disk: MemoryDisk
     assert in_header(disk, one) < one.acknowledged
 
 
+def test_a_journal_that_is_gone_begins_above_what_the_replicas_are_not_of(
+    disk: MemoryDisk,
+) -> None:
+    store = with_journal(disk)
+    TailStory(store, OTHER).batch(100)
+    floor = TailStory(store, CHUNK).replica.header.journal_floor
+    assert floor > 0, "what was in the journal before it was made is not of it"
+    disk.unlink(JOURNAL_NAME)
+    assert open_journalled(disk).shelves[0].journal.last_lsn >= floor
+
+
 def test_the_journal_of_a_server_that_stops_is_empty_then(disk: MemoryDisk) -> None:
     store = with_journal(disk)
     story = TailStory(store, CHUNK)

@@ -28,7 +28,7 @@ from gfs_ha.chunk.epochs import EpochBook
 from gfs_ha.chunk.obey import Obedience
 from gfs_ha.chunk.slots.format import DATA_OFFSET
 from gfs_ha.errors import UnknownReplica
-from gfs_ha.ids import LogIndex
+from gfs_ha.ids import Epoch, LogIndex
 from gfs_ha.limits import MIB
 from gfs_ha.protocol.control import (
     DeleteReplica,
@@ -122,6 +122,15 @@ def test_a_stopped_copy_leaves_what_was_here(server: Server) -> None:
     server.wait_for_rest()
     assert server.disk.names() == names
     assert server.target.store.get(CHUNK).header.end == MIB
+
+
+def test_a_copy_that_waits_while_its_leader_is_deposed_is_not_begun(server: Server) -> None:
+    target = server.target
+    target.copies.take(Epoch(EPOCH.incarnation, EPOCH.term - 1), order([source(server.source)]))
+    while target.copies._waiting:
+        RUNTIME.sleep(0.002)
+    target.copies.take(EPOCH, order([source(server.source)], LATER))
+    assert target.answer() == OrderDone(CHUNK, LATER, "copy")
 
 
 def test_a_slow_copy_holds_up_no_fence(server: Server) -> None:

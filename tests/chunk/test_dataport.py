@@ -42,6 +42,8 @@ from gfs_ha.protocol.grid import part_crcs
 from gfs_ha.protocol.packets import encode_packet
 from gfs_ha.runtime import ThreadedRuntime
 
+PATIENCE_S = 60.0  # Only a broken test waits so long.
+
 
 @pytest.fixture
 def room() -> Iterator[DataRoom]:
@@ -57,8 +59,8 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 @pytest.fixture
 def raw(house: House) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", house.port.port), 5.0) as sock:
-        sock.settimeout(5.0)
+    with socket.create_connection(("127.0.0.1", house.port.port), PATIENCE_S) as sock:
+        sock.settimeout(PATIENCE_S)
         yield sock
 
 
@@ -192,11 +194,11 @@ def test_a_push_ends_at_its_deadline(house: House, raw: socket.socket) -> None:
 
 
 def test_a_client_that_leaves_amid_a_push_leaves_nothing(house: House) -> None:
-    with socket.create_connection(("127.0.0.1", house.port.port), 5.0) as sock:
+    with socket.create_connection(("127.0.0.1", house.port.port), PATIENCE_S) as sock:
         data = memoryview(noise(1000))
         sock.sendall(encode_request(request()) + encode_packet(0, 1000, False, part_crcs(0, data)))
         sock.sendall(data)
-        sock.settimeout(5.0)
+        sock.settimeout(PATIENCE_S)
         receive(sock, FRAME_BYTES)
     while house.port.stream_count:
         threading.Event().wait(0.01)
@@ -207,7 +209,7 @@ def test_a_client_that_leaves_amid_a_push_leaves_nothing(house: House) -> None:
 def test_a_reader_that_takes_nothing_is_hung_up_on(house: House, room: DataRoom) -> None:
     data = noise(4 * MIB)
     assert push(room, target([house]), data).complete
-    with socket.create_connection(("127.0.0.1", house.port.port), 5.0) as sock:
+    with socket.create_connection(("127.0.0.1", house.port.port), PATIENCE_S) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         asked = request(op=Op.FETCH, length=4 * MIB, flags=RequestFlag(0), deadline_ms=400)
         for _ in range(4):  # More than all buffers on the way hold.
@@ -221,13 +223,13 @@ def test_more_streams_than_allowed_are_refused_with_words(tmp_path: Path) -> Non
     runtime = ThreadedRuntime()
     disk = PosixDisk(tmp_path / "d")
     house = start_house(disk, 1, runtime, streams_max=2)
-    busy = [socket.create_connection(("127.0.0.1", house.port.port), 5.0) for _ in range(2)]
+    busy = [socket.create_connection(("127.0.0.1", house.port.port), PATIENCE_S) for _ in range(2)]
     try:
         for number, sock in enumerate(busy):  # Who asked for nothing yet would give way.
             sock.sendall(encode_request(request(chunk_id=make_chunk_id(1, 50 + number))))
             assert receive(sock, FRAME_BYTES), "it hears that work goes on"
-        with socket.create_connection(("127.0.0.1", house.port.port), 5.0) as third:
-            third.settimeout(5.0)
+        with socket.create_connection(("127.0.0.1", house.port.port), PATIENCE_S) as third:
+            third.settimeout(PATIENCE_S)
             kind, body = answer(third)
             assert kind is FrameKind.FAILED
             assert isinstance(decode_error(body), Overloaded)
@@ -245,9 +247,9 @@ def test_more_streams_than_allowed_are_refused_with_words(tmp_path: Path) -> Non
 
 def test_a_stopped_port_breaks_off_what_is_under_way(tmp_path: Path) -> None:
     with street(tmp_path, 1) as (house,):
-        with socket.create_connection(("127.0.0.1", house.port.port), 5.0) as sock:
+        with socket.create_connection(("127.0.0.1", house.port.port), PATIENCE_S) as sock:
             sock.sendall(encode_request(request()))
-            sock.settimeout(5.0)
+            sock.settimeout(PATIENCE_S)
             receive(sock, FRAME_BYTES)
             house.stop()
             drain(sock)

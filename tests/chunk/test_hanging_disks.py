@@ -220,7 +220,7 @@ def test_what_is_forgotten_on_a_disk_that_hangs_holds_up_no_lookup(server: Serve
     found: list[object] = []
     asking = threading.Thread(target=lambda: found.append(server.store.get(good)), daemon=True)
     asking.start()
-    asking.join(5.0)
+    asking.join(PATIENCE_S)
     assert found, "the lock of the store is held by who waits for the disk"
     # Once it is known to be silent nobody waits for it.
     shelf_of(server.store, A).ailing = OUT

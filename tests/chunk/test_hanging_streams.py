@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 from chunk_house import BIRTH, House, client_room, fetch, house_of
@@ -21,10 +21,11 @@ from gfs_ha.chunk.slots.spec import ReplicaSpec
 from gfs_ha.errors import Unreachable
 from gfs_ha.ids import ChunkId, DiskId, StartId
 from gfs_ha.limits import MIB
+from gfs_ha.net.streams import TcpStreams
 from gfs_ha.protocol.data import ChunkKind, Durability
 
 STREAMS = 4
-STOP_S = 1.0  # Waited for twice it would be a second longer: no load is that late.
+STOP_S = 2.0  # Waited for twice it would be as much longer: no load is that late.
 ON_A, ON_B = ChunkId(1), ChunkId(2)
 DATA = b"whatever lies on it"
 
@@ -62,15 +63,21 @@ def begin_reads(house: House, count: int, told: list[bytes]) -> list[threading.T
     return asking
 
 
-def test_what_hangs_on_a_disk_that_is_out_of_service_takes_no_place_from_others(
-    house: House, disk: HangingDisk
-) -> None:
-    told: list[bytes] = []
+def hang_all(house: House, disk: HangingDisk, told: list[bytes]) -> list[threading.Thread]:
+    """Have as many streams as it serves hang on the first disk, which is then out of service."""
     disk.hang(whole=True)
     asking = begin_reads(house, STREAMS, told)
     disk.wait_until_it_hangs(STREAMS)
     house.store.take_out(shelf_of(house.store, A), "the disk does not answer")
     house.port.give_up(A)
+    return asking
+
+
+def test_what_hangs_on_a_disk_that_is_out_of_service_takes_no_place_from_others(
+    house: House, disk: HangingDisk
+) -> None:
+    told: list[bytes] = []
+    asking = hang_all(house, disk, told)
     assert (house.port.stream_count, house.port.serving_count) == (0, 0)
     for _ in range(2 * STREAMS):
         with client_room() as room:
@@ -80,6 +87,25 @@ def test_what_hangs_on_a_disk_that_is_out_of_service_takes_no_place_from_others(
     for one in asking:
         one.join(PATIENCE_S)
     assert told == [DATA] * STREAMS, "who comes through after all is answered"
+
+
+def test_what_hangs_there_does_not_let_silent_connections_keep_others_out(
+    house: House, disk: HangingDisk
+) -> None:
+    told: list[bytes] = []
+    asking = hang_all(house, disk, told)
+    with ExitStack() as silent:
+        for _ in range(STREAMS):
+            where = ("127.0.0.1", house.port.port)
+            silent.enter_context(closing(TcpStreams(RUNTIME).connect(where, 10.0)))
+        with client_room() as room:
+            assert fetch(room, house, 0, len(DATA), ON_B)[0] == DATA
+    counts = house.port.turned_away.counts()
+    assert (counts["turned_out"], counts["full"]) == (1, 0), counts
+    disk.let_go()
+    for one in asking:
+        one.join(PATIENCE_S)
+    assert told == [DATA] * STREAMS
 
 
 def test_all_that_hangs_is_waited_for_once_when_a_server_stops(

@@ -26,7 +26,14 @@ from gfs_ha.client.append_records import Appended, Record
 from gfs_ha.client.append_stream import AppendStream
 from gfs_ha.client.data_room import DataRoom
 from gfs_ha.client.fetch import Fetch, FetchTarget
-from gfs_ha.errors import Fenced, GfsError, TicketRefused
+from gfs_ha.errors import (
+    Fenced,
+    GfsError,
+    Overloaded,
+    ProtocolError,
+    TicketRefused,
+    Unreachable,
+)
 from gfs_ha.ids import ChunkId, DiskId, InodeId, LogIndex, make_chunk_id
 from gfs_ha.limits import KIB, MIB
 from gfs_ha.pki.seals import TAG_BYTES
@@ -169,6 +176,8 @@ ATTACKS: dict[str, tuple[str, Change]] = {
     "a made up end": (UP, made_up_end),
     "a made up refusal": (UP, made_up_refusal(TicketRefused("no", reason="expired", unwritten=9))),
     "a made up fence": (UP, made_up_refusal(Fenced("sealed", end=0))),
+    "a made up crowd": (UP, made_up_refusal(Overloaded("full"))),
+    "a made up reproach": (UP, made_up_refusal(ProtocolError("what?"))),
 }
 
 # What is behind the end of an operation: what counts is written and said by then.
@@ -277,6 +286,10 @@ def test_no_acknowledged_record_is_lost_or_doubled_by_who_sits_in_a_chain(
     assert one.check() in (2, 3, 4)
     if how not in HARMLESS:
         assert error is not None, "it was acknowledged as if nothing had been"
+    if how.startswith("a made up"):
+        # As a server that is not reached: the next tail is without it.
+        below = street.guarded[where + 1].server_id
+        assert isinstance(error, Unreachable) and str(below) in str(error.details["servers"])
 
 
 def bytes_of(one: Guarded, chunk_id: ChunkId, end: int) -> bytes:

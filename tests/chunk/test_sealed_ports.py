@@ -22,17 +22,25 @@ from gfs_ha.chunk.dataport import ServerRun
 from gfs_ha.chunk.disk import PosixDisk
 from gfs_ha.chunk.progress import Operation
 from gfs_ha.chunk.slots.store import ChunkStore
+from gfs_ha.client.append_stream import AppendStream
 from gfs_ha.client.fetch import Fetch, FetchTarget
 from gfs_ha.errors import Unreachable
-from gfs_ha.ids import StartId
+from gfs_ha.ids import InodeId, LogIndex, ServerId, SessionId, StartId
 from gfs_ha.limits import KIB, MIB
 from gfs_ha.net import operation_keys
+from gfs_ha.net.sealed_stream import encode_hello
 from gfs_ha.net.sealed_streams import Refusals
 from gfs_ha.net.streams import TcpStreams
 from gfs_ha.net.ticket_guard import TicketGuard
 from gfs_ha.net.ticket_keys import TicketKeys
 from gfs_ha.pki.seals import Bytes, Seal
-from gfs_ha.protocol.tickets import Level
+from gfs_ha.protocol.append import AppendGrant
+from gfs_ha.protocol.frames import FrameKind, encode_frame
+from gfs_ha.protocol.metadata import FileTail, Location
+from gfs_ha.protocol.records import RecordAck, encode_record_acks
+from gfs_ha.protocol.tickets import Level, OperationPass
+
+WAIT_S = 20.0
 
 LEVELS = list(Level)
 LENGTHS = [1, 4 * KIB, 64 * KIB, 300 * KIB, 3 * MIB + 17]
@@ -131,3 +139,38 @@ def test_no_key_seals_two_records_with_one_counter(
         assert not push_sealed(room, leader.target(), b"again", 5).complete
     assert len({key for key, _ in sealed}) >= 3 + 3 * 3 + 18
     assert set(sealed.values()) == {1}
+
+
+def test_an_answer_that_comes_before_anything_was_asked_is_none() -> None:
+    """A writer with a key may listen on a stream before it has anything new to send."""
+    listener = TcpStreams(RUNTIME).listen(("127.0.0.1", 0))
+    made_up = encode_record_acks((RecordAck(SessionId(7), 1, 0, 5),))
+    done = RUNTIME.future()
+
+    def forge() -> None:
+        stream = None
+        while stream is None:
+            stream = listener.accept()
+        with closing(stream):
+            stream.send_now(encode_hello(b"n" * 16) + encode_frame(FrameKind.RECORDED, 0, made_up))
+            done.result(WAIT_S)
+
+    forger = RUNTIME.spawn("forge", forge)
+    given = OperationPass(b"s" * 32, Level.ENCRYPT, 300_000)
+    place = Location(ServerId(1), "cs1", "127.0.0.1", listener.port, "r", "m", ticket=b"t" * 100)
+    tail = FileTail(
+        *(CHUNK, BIRTH, 0, 0, ServerId(1), StartId(9), LogIndex(1)),
+        *((place,), given),
+    )
+    grant = AppendGrant(InodeId(1), tail, MIB, "disk", 60_000, MIB // 4)
+    try:
+        with (
+            sealed_room() as room,
+            closing(AppendStream(room, grant)) as stream,
+            pytest.raises(Unreachable, match="spoke before it was asked"),
+        ):
+            assert stream.receive(False, WAIT_S) == [], "it is believed"
+    finally:
+        done.set(None)
+        listener.close()
+        assert forger.join(WAIT_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from chunk_house import BIRTH, BOOT_ID, CHUNK
@@ -34,11 +35,11 @@ from gfs_ha.chunk.disk_memory import MemoryDisk
 from gfs_ha.chunk.scrub_plan import Round
 from gfs_ha.chunk.scrub_state import ScrubBook
 from gfs_ha.chunk.slots import index
-from gfs_ha.chunk.slots.format import Header, State
+from gfs_ha.chunk.slots.format import COPY_BYTES, Header, State
 from gfs_ha.chunk.slots.slot import Slot
 from gfs_ha.chunk.slots.store import ChunkStore
 from gfs_ha.errors import DiskFailed, ReplicaBusy, StaleOrder, UnknownReplica
-from gfs_ha.ids import LogIndex
+from gfs_ha.ids import DiskId, Epoch, LogIndex
 
 
 def beside_its_copy(copied: LogIndex = ORDER) -> tuple[Disks, ChunkStore]:
@@ -185,6 +186,54 @@ def test_a_chunk_comes_again_to_a_disk_that_did_not_remove_it_when_it_was_delete
     assert len(slots(disks[A])) == 1 and store.unidentified == ()
 
 
+@pytest.mark.parametrize(
+    ("trouble", "counts"), [("", B), ("failed", A), ("quarantined", A), ("all quarantined", None)]
+)
+def test_of_several_second_replicas_the_newest_counts_that_may_serve(
+    trouble: str, counts: DiskId | None
+) -> None:
+    disks, store = beside_its_copy()
+    if "quarantined" in trouble:
+        store.compare(CHUNK, ORDER, len(DATA), DIGEST ^ 1)
+    if trouble.startswith("all"):
+        open_disks({A: disks[A]}).compare(CHUNK, ORDER, len(DATA), DIGEST ^ 1)
+    disks |= blank(C)
+    copy_to(open_disks({C: disks[C]}), C, LATER)
+    store = open_disks(disks, BOOT_ID + 1)
+    assert store.get(CHUNK).disk_id == C and len(store.unidentified) == 2
+    if trouble == "failed":
+        store.take_out(shelf_of(store, B), "it broke")
+    store.take_out(shelf_of(store, C), "it broke too")
+    here = [one for one in (A, B) if store.count_on(shelf_of(store, one))]
+    assert here == ([counts] if counts else [])
+
+
+def test_a_second_replica_of_another_birth_is_left_for_a_person() -> None:
+    disks = blank(A, B)
+    other = replace(PUT, birth=Epoch(1, 2))
+    append(open_disks({A: disks[A]}).create_replica(other, disk_id=A), DATA)
+    copy_to(open_disks({B: disks[B]}), B)
+    store = open_disks(disks)
+    drop_outlived(store)
+    assert len(slots(disks[A])) == 1 == store.twins_on(shelf_of(store, A))
+
+
+def test_a_freed_second_replica_hides_no_older_one_that_is_sealed() -> None:
+    disks, store = beside_its_copy()
+    disks |= blank(C)
+    store = open_disks(disks)
+    with refusing(disks[B], "unlink"), pytest.raises(DiskFailed):
+        store.delete(CHUNK, LATER)  # It is freed on B, and A is not reached.
+    copy_to(store, C, LogIndex(LATER + 1))
+    assert [store.twins_on(shelf_of(store, one)) for one in (A, B)] == [1, 1]
+    store.take_out(shelf_of(store, C), "it broke")
+    assert readable(store.get(CHUNK), disks[A], len(DATA)) == DATA
+    assert list(store.each_sealed(shelf_of(store, A))) == [(CHUNK, len(DATA))]
+    assert store.twins_on(shelf_of(store, B)) == 1, "what is freed goes when its disk removes it"
+    started = open_disks({A: disks[A], B: disks[B]}, BOOT_ID + 1)
+    assert started.get(CHUNK).disk_id == A, "a start finds the same"
+
+
 def test_a_second_replica_that_is_open_proves_nothing_when_the_first_dies() -> None:
     """It may lack what was acknowledged on the one that is lost (C3)."""
     _, store = beside_an_open_one()
@@ -309,11 +358,17 @@ def test_a_second_replica_whose_file_is_gone_does_not_serve_and_its_name_goes_fo
     assert open_disks({A: disks[A]}, BOOT_ID + 1).chunk_count == 0
 
 
-def test_a_freed_replica_that_its_disk_did_not_remove_goes_once_the_disk_works_again() -> None:
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_freed_replica_that_its_disk_did_not_remove_goes_once_the_disk_works_again(
+    lost: bool,
+) -> None:
     disks = blank(A)
     store = open_disks(disks)
     append(store.create_replica(PUT, disk_id=A), DATA)
     store.finish_seal(CHUNK, SEALED, len(DATA), DIGEST)
+    if lost:  # Who frees it writes both copies of its header.
+        disks[A].flip(*slots(disks[A]), 40)
+        store = open_disks(disks, BOOT_ID + 1)
     shelf = shelf_of(store, A)
     with refusing(disks[A], "unlink"), pytest.raises(DiskFailed):
         store.delete(CHUNK, LATER)
@@ -324,3 +379,22 @@ def test_a_freed_replica_that_its_disk_did_not_remove_goes_once_the_disk_works_a
     shelf.ailing = ""
     store.drop_outlived(shelf)
     assert not slots(disks[A]) and store.unidentified == () and store.twins_on(shelf) == 0
+
+
+@pytest.mark.parametrize("copy", [0, 1])
+def test_a_second_replica_with_a_bad_copy_is_not_free_whatever_the_other_one_says(
+    copy: int,
+) -> None:
+    """What stood there may have been newer (D1)."""
+    disks = blank(A, B)
+    older = open_disks({A: disks[A]})
+    append(older.create_replica(PUT, disk_id=A), DATA)
+    older.finish_seal(CHUNK, SEALED, len(DATA), DIGEST)
+    with refusing(disks[A], "unlink"), pytest.raises(DiskFailed):
+        older.delete(CHUNK, ORDER)
+    disks[A].flip(*slots(disks[A]), copy * COPY_BYTES + 40)
+    copy_to(open_disks({B: disks[B]}), B, LATER)
+    store = open_disks(disks, BOOT_ID + 1)
+    assert store.get(CHUNK).disk_id == B and store.twins_on(shelf_of(store, A)) == 1
+    store.drop_outlived(shelf_of(store, A))
+    assert len(slots(disks[A])) == 1 == store.twins_on(shelf_of(store, A))

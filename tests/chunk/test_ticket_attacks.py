@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from chunk_house import BIRTH, CHUNK, CLUSTER
+from hostile.recorder import Change, Recorder, flipped
 from replica_house import noise
 from sealed_house import (
     PLACES,
@@ -33,8 +34,9 @@ from gfs_ha.ids import Epoch, ServerId, make_chunk_id
 from gfs_ha.limits import KIB, MIB
 from gfs_ha.net.answers import AnswerReader, Deadline
 from gfs_ha.net.asking import ask
-from gfs_ha.net.sealed_stream import HELLO_BYTES, RECORD_BYTES_MAX, SealedStream
-from gfs_ha.net.streams import Bytes, Stall, TcpStreams
+from gfs_ha.net.payloads import RECORD_BYTES_MAX
+from gfs_ha.net.sealed_stream import HELLO_BYTES, SealedStream
+from gfs_ha.net.streams import Stall, TcpStreams
 from gfs_ha.protocol.data import DataRequest, Op
 from gfs_ha.protocol.frames import FRAME_BYTES, FrameKind, decode_error, decode_frame
 from gfs_ha.protocol.tickets import Level, Right
@@ -66,12 +68,6 @@ def filled(directory: Path, count: int = 2) -> Iterator[tuple[list[Guarded], Lea
             assert fetch_sealed(room, leader, one, 0, len(DATA))[0] == DATA
 
 
-def flipped(data: bytes, at: int) -> bytes:
-    changed = bytearray(data)
-    changed[at] ^= 1
-    return bytes(changed)
-
-
 FORGED: dict[str, tuple[str, Forge]] = {
     "altered anywhere": ("altered", lambda leader, one: (flipped(leader.ticket(one), 40), {})),
     "altered nonce": ("altered", lambda leader, one: (flipped(leader.ticket(one), 9), {})),
@@ -79,6 +75,10 @@ FORGED: dict[str, tuple[str, Forge]] = {
     "cut": ("altered", lambda leader, one: (leader.ticket(one)[:30], {})),
     "made up": ("unknown_key", lambda leader, one: (os.urandom(120), {})),
     "expired": ("expired", lambda leader, one: (leader.ticket(one, ends_ms=1), {})),
+    "too long-lived": (
+        "expired",
+        lambda leader, one: (leader.ticket(one, ends_ms=one.keys.now_ms() + 400_000), {}),
+    ),
     "of another server": (
         "unknown_key",
         lambda leader, one: (leader.ticket(leader.guarded[1]), {}),
@@ -147,28 +147,8 @@ def test_no_ticket_at_all_is_refused(tmp_path: Path) -> None:
         assert guarded[0].refused == {"missing": 1}
 
 
-class Recorder:
-    """A stream that keeps all that is sent, and may change it on its way."""
-
-    def __init__(self, guarded: Guarded, change: Callable[[bytes], bytes] = bytes) -> None:
-        self.inner = TcpStreams(RUNTIME).connect(("127.0.0.1", guarded.house.port.port), 10.0)
-        self.peer = self.inner.peer
-        self.sent: list[bytes] = []
-        self._change = change
-
-    def send(self, parts: list[Bytes], stall: Stall) -> None:
-        data = self._change(b"".join(bytes(part) for part in parts))
-        self.sent.append(data)
-        self.inner.send([data], stall)
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.inner, name)
-
-
-def sealed_over(recorder: Recorder) -> SealedStream:
-    hello = memoryview(bytearray(HELLO_BYTES))
-    recorder.inner.receive(hello, patient)
-    return SealedStream(recorder, bytes(hello[-16:]), lambda peer: None)  # type: ignore[arg-type]
+def recorded(guarded: Guarded, change: Change = bytes) -> Recorder:
+    return Recorder(("127.0.0.1", guarded.house.port.port), change)
 
 
 def answer_of(stream: SealedStream, op_id: int = 7) -> FrameKind:
@@ -177,15 +157,15 @@ def answer_of(stream: SealedStream, op_id: int = 7) -> FrameKind:
 
 def test_a_request_that_is_sent_again_as_it_was_is_refused(tmp_path: Path) -> None:
     with filled(tmp_path) as (guarded, leader):
-        recorder = Recorder(guarded[0])
-        stream = sealed_over(recorder)
+        recorder = recorded(guarded[0])
+        stream = recorder.sealed()
         request = request_of(guarded[0], leader, leader.ticket(guarded[0]))
         ask(stream, request, [], patient)
         assert answer_of(stream) is FrameKind.DATA
         stream.receive(memoryview(bytearray(100)), patient)
         assert stream.end()
         (said,) = recorder.sent
-        for again in (recorder, Recorder(guarded[0])):
+        for again in (recorder, recorded(guarded[0])):
             if again is not recorder:
                 again.inner.receive(memoryview(bytearray(HELLO_BYTES)), patient)
             again.inner.send([said], patient)
@@ -203,11 +183,11 @@ def pushed(
 ) -> tuple[Recorder, GfsError | None]:
     """Append to the chunk with something changed on its way; return what became of it."""
     calls = iter(range(1_000))
-    recorder = Recorder(guarded, lambda data: change(next(calls), data))
+    recorder = recorded(guarded, lambda data: change(next(calls), data))
 
     class Network:
         def connect(self, address: object, timeout_s: float) -> SealedStream:
-            return sealed_over(recorder)
+            return recorder.sealed()
 
     room = DataRoom(CLUSTER, Network(), RUNTIME)  # type: ignore[arg-type]
     where = Leader([guarded], leader.level, secret=leader.secret).target()
@@ -242,7 +222,7 @@ def test_what_is_changed_on_its_way_is_never_written(tmp_path: Path, how: str) -
 
 def test_what_is_changed_on_its_way_back_is_not_believed(tmp_path: Path) -> None:
     with filled(tmp_path, 1) as (guarded, leader):
-        recorder = Recorder(guarded[0])
+        recorder = recorded(guarded[0])
         receive = recorder.inner.receive
         seen = [0]
 
@@ -253,7 +233,7 @@ def test_what_is_changed_on_its_way_back_is_not_believed(tmp_path: Path) -> None
                 into[5] ^= 1
 
         recorder.inner.receive = altered  # type: ignore[method-assign]
-        stream = sealed_over(recorder)
+        stream = recorder.sealed()
         ask(stream, request_of(guarded[0], leader, leader.ticket(guarded[0])), [], patient)
         with pytest.raises(Unreachable, match="altered"):
             answer_of(stream)
@@ -276,8 +256,8 @@ def test_what_goes_over_the_wire_is_in_clear_only_where_it_is_said(tmp_path: Pat
         one = guarded[0]
         for level in Level:
             leader = Leader(guarded, level)
-            recorder = Recorder(one)
-            stream = sealed_over(recorder)
+            recorder = recorded(one)
+            stream = recorder.sealed()
             # As far as it is sealed: what follows the header is what the first sender seals.
             request = request_of(one, leader, leader.ticket(one, chunk_id=0, birth=Epoch(0, 0)))
             ask(stream, request, [text], patient)

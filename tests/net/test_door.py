@@ -6,6 +6,7 @@ import logging
 import select
 import socket
 import threading
+import time
 
 import pytest
 from door_house import (
@@ -23,6 +24,8 @@ from door_house import (
 
 from gfs_ha.errors import NotReady, PortTaken
 from gfs_ha.limits import CALLS_IN_FLIGHT_DEFAULT
+from gfs_ha.net import door as doors
+from gfs_ha.net import sockets
 from gfs_ha.net.channel import Channel, ChannelLimits
 from gfs_ha.net.connection import DoorLimits
 from gfs_ha.net.door import Door
@@ -249,6 +252,28 @@ def test_a_peer_that_does_not_read_is_not_answered_beyond_the_limit(house: House
     assert [peer.reply().sequence for _ in range(1, 200)] == list(range(1, 200))
 
 
+def test_who_asks_much_at_once_keeps_nobody_from_his_turn(house: House) -> None:
+    service = Service()
+    opened = house.open_door(service)
+    many, one = house.peer(opened.port).greet(), house.peer(opened.port).greet()
+    held, go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        go.wait(PATIENCE_S)
+
+    opened.post(hold)
+    assert held.wait(PATIENCE_S)
+    count = 4 * doors._CALLS_PER_TURN
+    many.send(b"".join(encode_request(i, ECHO, b"many", b"") for i in range(1, count + 1)))
+    one.send(encode_request(1, ECHO, b"one", b""))
+    go.set()
+    service.wait(lambda: len(service.asked) == count + 1)
+    before = [context for _, context, _ in service.asked].index(b"one")
+    assert before <= doors._CALLS_PER_TURN
+    assert [many.reply().sequence for _ in range(count)] == list(range(1, count + 1))
+
+
 def test_output_that_the_socket_takes_at_once_holds_nothing_up(house: House) -> None:
     door = house.open_door(Service(), DoorLimits(output_bytes_max=1000))
     peer = house.peer(door.port).greet()
@@ -275,6 +300,21 @@ def test_what_all_peers_together_make_the_door_hold_is_limited(house: House) -> 
     assert door.stats().held_bytes <= 6 << 20
 
 
+def test_who_takes_nothing_until_the_kernel_gives_up_is_counted_and_told_of(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sockets, "_USER_TIMEOUT_MS", 200)
+    service = Service()
+    door = house.open_door(service, DoorLimits(write_stall_s=PATIENCE_S))
+    peer = house.peer(door.port, receive_buffer=4096).greet()
+    peer.send(encode_request(1, BIG, b"", b"400000"))
+    deadline_s = time.monotonic() + PATIENCE_S
+    while "took no answers, or is not to be reached" not in caplog.text:
+        assert time.monotonic() < deadline_s, "it left no trace"
+        time.sleep(0.02)
+    assert door.stats().overdue == 1
+
+
 def test_a_full_door_prefers_peers_that_said_hello(house: House) -> None:
     service = Service()
     door = house.open_door(service, DoorLimits(connections_max=3))
@@ -286,7 +326,7 @@ def test_a_full_door_prefers_peers_that_said_hello(house: House) -> None:
     for peer in peers:
         peer.send(encode_request(1, ECHO, b"", b"x"))
         assert peer.reply() == Reply(1, b"/x")
-    assert door.stats().turned_away == 1
+    assert door.stats().turned_away == 2
 
 
 def test_a_mistake_in_the_hello_check_refuses_the_peer(

@@ -98,6 +98,26 @@ def test_what_is_no_get_is_refused(served: Open, request_text: bytes, status: in
     assert port.get()[0] == 200
 
 
+def test_what_is_refused_is_counted_and_told_of(
+    served: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    late, port = served(request_s=0.2), served(request_s=PATIENCE_S, peers_max=4)
+    assert late.ask(b"GET / HT")[0] == 408
+    begun_s = RUNTIME.monotonic_s()
+    for said in (b"GET /\r\n\r\n", b"POST / HTTP/1.1\r\n\r\n", b"G" * 9000):
+        port.ask(said)
+    with ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(port.dial())
+        assert port.get()[0] == 200
+    lines = caplog.text.count("request refused peer=127.0.0.1:")
+    assert 2 <= lines <= 3 + RUNTIME.monotonic_s() - begun_s
+    assert "reason=bad_request: this is no request of HTTP/1.1" in caplog.text
+    refused = port.http.refused
+    assert (refused["bad_request"], refused["too_long"], refused["turned_out"]) == (2, 1, 2)
+    assert (refused["too_late"], late.http.refused["too_late"]) == (0, 1)
+
+
 def test_a_request_may_come_byte_by_byte(served: Open) -> None:
     with served().dial() as peer:
         for byte in b"GET /slow HTTP/1.1\r\n\r\n":

@@ -21,10 +21,11 @@ from gfs_ha.errors import Denied, GfsError, ProtocolError
 from gfs_ha.ids import ChunkId
 from gfs_ha.kv.ordered import MemoryKV
 from gfs_ha.limits import HELLO_BYTES_MAX, PROTOCOL_VERSION, TLS_HANDSHAKE_BYTES_MAX
+from gfs_ha.master.raft import messages
 from gfs_ha.master.raft.contract import RaftConfig
 from gfs_ha.master.raft.handshake import Condemned, Handshake
 from gfs_ha.master.raft.identity import Identity, bootstrap
-from gfs_ha.master.raft.messages import AppendEntries, AskVote
+from gfs_ha.master.raft.messages import AppendEntries
 from gfs_ha.master.raft.messages import decode as decode_message
 from gfs_ha.master.raft.messages import encode as encode_message
 from gfs_ha.net.links import Link
@@ -132,7 +133,22 @@ def test_messages_of_members(seed: int) -> None:
     chance = random.Random(seed)
     good = [
         encode_message(AppendEntries(3, 5, 7, 2, 6, 1, [(3, b"command"), (3, b"x" * 200)])),
-        encode_message(AskVote(4, 9, 3)),
+        *map(
+            encode_message,
+            (
+                messages.Appended(3, 3, 9, True, 7, 7, False, False),
+                messages.AskPreVote(4, 9, 3),
+                messages.PreVote(4, True),
+                messages.AskVote(4, 9, 3),
+                messages.Vote(4, True),
+                messages.TimeoutNow(4),
+                messages.OfferSnapshot(4, 77, 9, 3, b"configuration"),
+                messages.SnapshotChunk(4, 77, 0, True, 5, b"rows" * 30),
+                messages.SnapshotStored(4, 77, 1, False),
+                messages.AskReadIndex(4, 9),
+                messages.ReadIndex(4, 9, 7),
+            ),
+        ),
     ]
     for _ in range(ROUNDS):
         try:

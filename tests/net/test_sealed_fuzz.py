@@ -18,7 +18,7 @@ from wire import Wire
 from gfs_ha.checksum import crc32c
 from gfs_ha.errors import ProtocolError, TicketRefused, Unreachable
 from gfs_ha.ids import ChunkId, Epoch, ServerId
-from gfs_ha.limits import DATA_HEADER_BYTES_MAX, KIB
+from gfs_ha.limits import DATA_HEADER_BYTES_MAX, KIB, TICKET_LIFE_S
 from gfs_ha.net.asking import ask, showing
 from gfs_ha.net.sealed_stream import (
     HELLO_BYTES,
@@ -55,15 +55,18 @@ SERVER, OTHER = ServerId(3), ServerId(4)
 NONCE = b"n" * 16
 GIVEN = OperationPass(b"s" * 32, Level.ENCRYPT, 300_000)
 FACTS = TicketFacts(
-    *(SERVER, ChunkId(9), Epoch(1, 2), int(Right.PUSH), 1 << 20, 1 << 62, int(Level.ENCRYPT)),
+    *(SERVER, ChunkId(9), Epoch(1, 2), int(Right.PUSH), 1 << 20, 0, int(Level.ENCRYPT)),
     *("ann", GIVEN.secret),
 )
 KEYS = TicketKeys(RUNTIME)
 
 
-def ticket() -> bytes:
+def ticket(level: Level = Level.ENCRYPT) -> bytes:
+    """Return one that is good from now on: other tests may have taken minutes before this one."""
     key = KEYS.newest()
-    return seal_ticket(key.key_id, Seal(key.key), FACTS, os.urandom(12))
+    ends_ms = KEYS.now_ms() + int(TICKET_LIFE_S * 1000)
+    facts = msgspec.structs.replace(FACTS, ends_ms=ends_ms, level=int(level))
+    return seal_ticket(key.key_id, Seal(key.key), facts, os.urandom(12))
 
 
 def patient(idle_s: float) -> None:
@@ -82,11 +85,13 @@ def push_of(payload: bytes, level: Level = Level.ENCRYPT) -> bytes:
         label="ann@there:1",
     )
     given = msgspec.structs.replace(GIVEN, level=level)
-    facts = msgspec.structs.replace(FACTS, level=int(level))
-    key = KEYS.newest()
-    shown = seal_ticket(key.key_id, Seal(key.key), facts, os.urandom(12))
     wire = Wire()
-    ask(sealed(wire), showing(request, given, shown, RUNTIME), [payload] * bool(payload), patient)
+    ask(
+        sealed(wire),
+        showing(request, given, ticket(level), RUNTIME),
+        [payload] * bool(payload),
+        patient,
+    )
     return bytes(wire.sent)
 
 

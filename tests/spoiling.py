@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+Parse = Callable[[bytes], object]
 
 INTERESTING = (0, 1, 2, 0x0A, 0x7F, 0x80, 0x90, 0xC4, 0xDC, 0xDD, 0xFE, 0xFF)
 
@@ -32,6 +34,23 @@ def changed(chance: random.Random, data: bytes) -> bytes:
             case 6:
                 found = found[:at] + bytearray(chance.randbytes(chance.randrange(200)))
     return bytes(found)
+
+
+def spoil(
+    seed: int, good: list[bytes], parse: Parse, *own: type[Exception], rounds: int = 250
+) -> int:
+    """Parse changed bytes; return how many were taken. Anything but `own` goes through."""
+    chance = random.Random(seed)
+    taken = 0
+    for data in good:
+        parse(data)
+    for _ in range(rounds):
+        try:
+            parse(changed(chance, chance.choice(good)))
+        except own:
+            continue
+        taken += 1
+    return taken
 
 
 def pieces(chance: random.Random, data: bytes) -> Iterator[bytes]:
