@@ -38,6 +38,10 @@ from gfs_ha.runtime import Runtime
 logger = logging.getLogger(__name__)
 
 ASK_S_MIN = 1.0
+# Times, some seconds, that a server is asked again which is full before it knows who asks. That
+# comes in clear: it may be an invention of whoever is on the way to this one server.
+FULL_MAX = 8
+REFUSED_MAX = 2  # The same of a refusal, each time of the next tail: then its server is avoided.
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,9 @@ class AppendRights:
         """Note what to avoid from now on: the tail, and the server that is to blame."""
         self.trouble = error
         over = isinstance(error, Unreachable | TicketRefused) and not _ended_with_ticket(error)
-        passing = isinstance(error, Unavailable) and not over
+        in_clear = error.details.get("in_clear") == 1
+        full = in_clear and self.attempts >= FULL_MAX
+        passing = isinstance(error, Unavailable) and not over and not full
         if passing or not self._worked:
             self.attempts += 1  # Else the tail took records until now: ask for the next at once.
         self._worked = False
@@ -141,7 +147,8 @@ class AppendRights:
         if grant is None or error.details.get("reason") == NOT_GIVEN:
             return  # Whoever gives the next grant knows what is with the tail.
         self._refused = grant.tail.chunk_id
-        if not isinstance(error, ReplicaError | ProtocolError | TicketRefused):
+        doubted = in_clear and self.attempts > REFUSED_MAX
+        if doubted or not isinstance(error, ReplicaError | ProtocolError | TicketRefused):
             named = error.details.get("server", 0)
             server = ServerId(named) if isinstance(named, int) and named else grant.tail.primary
             of_disk = isinstance(error, DiskFailed | DiskFull)

@@ -97,7 +97,10 @@ def _step_for(silent: Sequence[MasterSeen]) -> str:
     if all(not one.addresses for one in silent):
         return "see names"
     if all(one.connect_ns >= 0 for one in silent):
-        return "look at their logs: paused, overloaded, or another program has the port"
+        return (
+            "look at their logs: paused, overloaded, or another program has the port; of a closed"
+            " cluster at [security] in the configuration, and at gfsctl admin tls status"
+        )
     return "start them, or open their ports in the firewalls between"
 
 

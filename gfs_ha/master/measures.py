@@ -67,12 +67,21 @@ TURNED_AWAY = counter(
 BROKE_PROTOCOL = counter(
     "gfs_master_door_protocol_errors_total", "Connections that were dropped for what they sent."
 )
+REFUSED = counter(
+    "gfs_master_door_refused_total",
+    "Connections that were refused for their certificate or first words.",
+)
 OVERDUE = counter(
     "gfs_master_door_overdue_total", "Connections that were dropped for a missed deadline."
 )
 CALLS = counter("gfs_master_door_calls_total", "Calls that arrived, heartbeats included.")
+DENIED = counter("gfs_master_requests_denied_total", "Requests of those who may not ask for it.")
 EXPIRED = counter(
     "gfs_master_door_calls_expired_total", "Calls that had no answer within their deadline."
+)
+HANDSHAKES_REFUSED = counter(
+    "gfs_master_handshakes_refused_total",
+    "Connections to the port for members that did not become links.",
 )
 TICKETS = counter("gfs_master_tickets_total", "Tickets for data ports that this master sealed.")
 PEER_UP = gauge("gfs_master_peer_connected", "1 while the link to another master is up.", "peer")
@@ -182,6 +191,7 @@ class MasterMeasures:
         samples.set(FIRST, raft.first)
         samples.set(LOG, raft.log_bytes)
         samples.set(SPACE_LOW, raft.space_low)
+        samples.set(HANDSHAKES_REFUSED, raft.handshakes_refused)
         age_ms = desk.proposer.freshness().age_ms(desk.now_s())
         if age_ms >= 0:
             samples.set(STATE_AGE, age_ms / 1000)
@@ -218,8 +228,10 @@ class MasterMeasures:
         samples.set(ACCEPTED, stats.accepted)
         samples.set(TURNED_AWAY, stats.turned_away)
         samples.set(BROKE_PROTOCOL, stats.broke_protocol)
+        samples.set(REFUSED, stats.refused)
         samples.set(OVERDUE, stats.overdue)
         samples.set(CALLS, stats.calls)
         samples.set(EXPIRED, stats.calls_expired)
+        samples.set(DENIED, self._desk.denials.count)
         tickets = self._desk.tickets
         samples.set(TICKETS, 0 if tickets is None else tickets.given)

@@ -109,6 +109,11 @@ def _instead_of(peer: PeerStatus) -> str:
             f"{name} never starts again from its directory: gfsctl admin masters replace {name}"
             " NEW; the next loss can stop writing"
         )
+    if peer.refusal:
+        return (
+            f"put right what {name} is refused for, or start it if it does not run: the next loss"
+            " can stop writing"
+        )
     return f"start {name} or mend its network: the next loss can stop writing"
 
 

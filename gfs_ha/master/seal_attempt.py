@@ -21,6 +21,7 @@ class Attempt:
     proofs: dict[ServerId, ProofAnswer | OrderFailed] = field(default_factory=dict)
     doubted: frozenset[ServerId] = frozenset()
     blocked: str = ""
+    told: str = ""  # The same for people, who are told it also while all are asked anew.
     logged: str = ""  # Why it was blocked when that was last said.
     ask_again_s: float | None = None  # When all that was answered is asked about anew.
     resting: bool = False  # Until then: everyone has answered.

@@ -65,9 +65,7 @@ class Sealer:
     def blocked(self) -> dict[ChunkId, str]:
         """Return the chunks that cannot be sealed now, and why."""
         return {
-            chunk_id: attempt.blocked
-            for chunk_id, attempt in self._attempts.items()
-            if attempt.blocked
+            chunk_id: attempt.told for chunk_id, attempt in self._attempts.items() if attempt.told
         }
 
     def wait_for(self, chunk_id: ChunkId, slot: Waiting, failed: frozenset[ServerId]) -> None:
@@ -144,7 +142,7 @@ class Sealer:
         """Seal a chunk as `loss` says, which was just returned here, and answer `slot` then."""
         attempt = self._attempts[chunk_id]
         attempt.given_up, attempt.accepted = loss.missing | loss.lacking, loss.length
-        attempt.blocked = ""
+        attempt.blocked = attempt.told = ""
         attempt.resting = False
         names = sorted(attempt.given_up)
         logger.warning("loss accepted chunk=%#x without=%s length=%d", chunk_id, names, loss.length)
@@ -244,10 +242,12 @@ class Sealer:
             attempt.given_up = frozenset()
             decision = decide(chunk, attempt.fences, attempt.proofs, reachable)
         if isinstance(decision, Commit):
-            attempt.blocked = ""
+            attempt.blocked = attempt.told = ""
             self._commit(attempt, decision)
             return
         attempt.blocked = decision.blocked
+        if decision.blocked or isinstance(decision, Prove):
+            attempt.told = decision.blocked
         if decision.blocked:
             if decision.blocked != attempt.logged:
                 logger.warning("chunk blocked chunk=%#x why=%s", chunk.chunk_id, decision.blocked)

@@ -17,6 +17,7 @@ from gfs_ha.metrics.exposition import (
     Collect,
     Process,
     Samples,
+    counter,
     gauge,
     render,
 )
@@ -40,7 +41,10 @@ SILENCE = gauge(
 LOOK = gauge(
     "gfs_metrics_collection_seconds", "How long it took to look at all that stands here, but this."
 )
-METRICS = (BUILD, ALIVE, READY, SILENCE, LOOK)
+REFUSED = counter(
+    "gfs_metrics_requests_refused_total", "Requests to this port that got no page.", "reason"
+)
+METRICS = (BUILD, ALIVE, READY, SILENCE, LOOK, REFUSED)
 
 logger = logging.getLogger(__name__)
 
@@ -186,6 +190,9 @@ class MetricsPort:
         samples.set(READY, not self._unready())
         for loop, silent_s in watched.pulse.silences().items():
             samples.set(SILENCE, silent_s, loop)
+        if self._http is not None:
+            for reason, count in self._http.refused.items():
+                samples.set(REFUSED, count, reason)
         watched.collect(samples)
         samples.set(LOOK, self._runtime.monotonic_s() - began_s)
         return render(samples, self._process)

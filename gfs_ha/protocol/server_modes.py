@@ -115,6 +115,7 @@ class PlaceRow(Word, frozen=True):
 
     `good` are the servers whose copies are there and whole, as the leader hears; of a chunk that is
     not sealed those that take part in it. `primary` orders the appends to a tail, `path` its file.
+    `unplaced` are the copies that it lacks and no server can take, whatever time passes.
     """
 
     chunk_id: ChunkId
@@ -127,6 +128,7 @@ class PlaceRow(Word, frozen=True):
     holds: bool  # The place counts as a copy.
     primary: ServerId = ServerId(0)
     path: str = ""
+    unplaced: int = 0
 
 
 class PlacesListed(Word, frozen=True, tag="places_listed"):

@@ -9,11 +9,11 @@ from test_chunks import allocate, push
 from trio import Client, Trio, wait_until
 
 from gfs_ha.errors import UnknownReplica
-from gfs_ha.ids import ANY_DISK, ChunkId, DiskId, StartId
+from gfs_ha.ids import ANY_DISK, ChunkId, DiskId, LogIndex, StartId
 from gfs_ha.master import sealer
 from gfs_ha.protocol.codec import failure
-from gfs_ha.protocol.control import DiskFacts, OrderFailed
-from gfs_ha.protocol.metadata import SealChunk
+from gfs_ha.protocol.control import DiskFacts, FenceReplica, Order, OrderAnswer, OrderFailed
+from gfs_ha.protocol.metadata import ChunkAllocated, SealChunk
 from gfs_ha.protocol.reports import ChunkRow, GetChunks
 
 
@@ -39,22 +39,67 @@ def row_of(client: Client, chunk_id: ChunkId) -> ChunkRow:
     return found
 
 
+def block(
+    client: Client, servers: list[ScriptedServer]
+) -> tuple[ChunkAllocated, list[ScriptedServer]]:
+    """Have a chunk that cannot be sealed: its first server is away, the others know nothing of it.
+
+    Returns: the chunk, and its servers in the order of its chain.
+    """
+    chunk = allocate(client)
+    away, *empty = chain = push(servers, chunk, 100)
+    away.stop()
+    for server in empty:
+        del server.replicas[chunk.chunk_id]  # Started on an empty directory.
+    client.post(client.asked(SealChunk(chunk.chunk_id, failed=(away.server_id,))))
+    wait_until(lambda: row_of(client, chunk.chunk_id).blocked, "the block")
+    return chunk, chain
+
+
 def test_a_server_that_knew_nothing_is_asked_again_while_another_one_is_away(
     monkeypatch: pytest.MonkeyPatch, client: Client, servers: list[ScriptedServer]
 ) -> None:
     monkeypatch.setattr(sealer, "ASK_AGAIN_S", 0.3)
-    chunk = allocate(client)
-    away, mistaken, empty = push(servers, chunk, 100)
-    away.stop()
-    for server in (mistaken, empty):
-        del server.replicas[chunk.chunk_id]  # Started on an empty directory.
-    client.post(client.asked(SealChunk(chunk.chunk_id, failed=(away.server_id,))))
-    wait_until(lambda: [row for row in client.ask(GetChunks()).items if row.blocked], "the block")
+    chunk, (_, mistaken, _) = block(client, servers)
     mistaken.replicas[chunk.chunk_id] = Held(chunk.birth, 100)  # Started again, on the right one.
     sealed = wait_until(
         lambda: [row for row in client.ask(GetChunks()).items if row.state == "sealed"], "the seal"
     )
     assert (sealed[0].length, sealed[0].copies) == (100, 1)
+
+
+def test_why_it_is_blocked_is_told_also_while_all_are_asked_anew(
+    monkeypatch: pytest.MonkeyPatch, client: Client, servers: list[ScriptedServer]
+) -> None:
+    monkeypatch.setattr(sealer, "ASK_AGAIN_S", 0.05)
+    chunk, (away, empty, _) = block(client, servers)
+    before = len(empty.orders)
+
+    def asked_often() -> bool:
+        assert f"no answer from {away.name}" in row_of(client, chunk.chunk_id).blocked
+        return len(empty.orders) >= before + 10
+
+    wait_until(asked_often, "it is asked anew, again and again")
+    empty.replicas[chunk.chunk_id] = Held(chunk.birth, 100)
+    wait_until(lambda: row_of(client, chunk.chunk_id).state == "sealed", "the seal")
+    assert not row_of(client, chunk.chunk_id).blocked
+
+
+def test_a_chunk_is_not_blocked_while_who_may_prove_its_end_is_asked_to(
+    monkeypatch: pytest.MonkeyPatch, client: Client, servers: list[ScriptedServer]
+) -> None:
+    monkeypatch.setattr(sealer, "ASK_AGAIN_S", 0.3)
+    chunk, (_, slow, _) = block(client, servers)
+    obey = slow._obey
+
+    def fence_only(order: Order) -> OrderAnswer:
+        slow.deaf = isinstance(order, FenceReplica)
+        return obey(order)
+
+    monkeypatch.setattr(slow, "_obey", fence_only)
+    slow.replicas[chunk.chunk_id] = Held(chunk.birth, 100)
+    wait_until(lambda: not row_of(client, chunk.chunk_id).blocked, "that it is asked for its proof")
+    assert row_of(client, chunk.chunk_id).state != "sealed"
 
 
 def test_the_word_of_a_start_that_is_over_seals_nothing(
@@ -84,6 +129,9 @@ def test_the_word_of_a_start_that_is_over_seals_nothing(
     late = OrderFailed(chunk.chunk_id, known.chunk.begin_index, "fence", unknown)
     before = StartId(first.start_id - 1)
     desk.post_quietly(lambda: desk.sealing().answered(first.server_id, before, late))
+    # Nor does what it says to an order of before this one.
+    older = structs.replace(late, order_index=LogIndex(late.order_index - 1))
+    desk.post_quietly(lambda: desk.sealing().answered(first.server_id, first.start_id, older))
     third.deaf = False
     wait_until(lambda: chunk.chunk_id in third.replicas, "the word of the third")
     heard = third.heard

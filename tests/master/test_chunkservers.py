@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from peers import Held, ScriptedServer, digest_of
 from test_chunks import allocate, push, put
-from trio import Client, Trio, answer, wait_until
+from trio import WAIT_S, Client, Trio, answer, free_ports, wait_until
 
+from gfs_ha.chunk.run import build_chunkserver
+from gfs_ha.config import ChunkserverConfig, DiskConfig
 from gfs_ha.ids import ChunkId, DiskId, Epoch, ServerId, StartId, make_chunk_id
 from gfs_ha.protocol.calls import Asked
 from gfs_ha.protocol.codec import Failure
@@ -201,6 +205,27 @@ def test_with_a_server_missing_a_chunk_gets_fewer_copies_and_is_listed(
     assert status.under_count == 1 and not status.health.healthy
     none = client.ask(AllocateChunk(failed=(chain[0].server_id,)))
     assert none.error == "NoServers" and "was seen failing by the client" in none.message
+
+
+def test_a_server_whose_name_means_itself_on_its_machine_only_is_told_of(
+    trio: Trio, client: Client
+) -> None:
+    [port] = free_ports(1)
+    disks = (DiskConfig(trio.directory / "cs1"),)
+    own = ChunkserverConfig("cs1", disks, "127.1", port, "r1", "cs1")  # No address, but a name.
+    real = build_chunkserver(replace(trio.config("m1"), master=None, chunkserver=own), trio.runtime)
+    real.start()
+    try:
+        for number in (2, 3):
+            server = ScriptedServer(trio, f"cs{number}", f"r{number}")
+            server.host = f"10.0.0.{number}"
+            server.start()
+            wait_until(lambda server=server: server.heard, "its first heartbeat")
+        wait_until(lambda: "SERVER_ADDRESS" in codes(client), "what it says of itself")
+        [found] = [one for one in client.ask(GetHealth()).items if one.code == "SERVER_ADDRESS"]
+        assert found.subject == "cs1" and "listens at 127.0.0.1" in found.message
+    finally:
+        assert real.stop(WAIT_S)
 
 
 def test_a_report_of_a_replica_is_taken(client: Client, servers: list[ScriptedServer]) -> None:

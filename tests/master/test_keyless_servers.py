@@ -18,7 +18,9 @@ from trio import Client, answer, started, wait_until
 
 from gfs_ha.limits import MIB
 from gfs_ha.master.state.tail_commands import PlaceTail
+from gfs_ha.protocol.append import GrantAppend
 from gfs_ha.protocol.calls import Asked
+from gfs_ha.protocol.codec import Failure
 from gfs_ha.protocol.control import CreateReplica
 from gfs_ha.protocol.metadata import AllocateChunk
 from gfs_ha.protocol.placement import ExplainNewPlacement
@@ -112,6 +114,22 @@ def test_a_key_that_is_lost_while_a_tail_is_placed_has_it_made_elsewhere(
         check(servers, granted.tail, Right.READ | Right.APPEND, granted.capacity)
         assert len(granted.tail.replicas) == 3
         assert all(hop.ticket for order in chains(servers) for hop in order.chain)
+
+
+def test_who_appends_waits_while_there_is_no_ticket_for_the_primary(
+    trio: ClosedTrio, client: Client, servers: list[KeyedServer]
+) -> None:
+    """As with a leader that is new: without one the first records would end the tail."""
+    made(client, "/known")
+    first = grant(client, "/known").tail
+    with telling_again(trio, servers):
+        silence(trio, with_id(servers, first.primary))
+        told = client.ask(GrantAppend("/known"))
+        assert isinstance(told, Failure) and told.error == "Busy", told
+        assert "primary is not heard yet" in told.message
+    again = grant(client, "/known")
+    assert again.tail.chunk_id == first.chunk_id
+    check(servers, again.tail, Right.READ | Right.APPEND, again.capacity)
 
 
 def test_a_tail_that_is_kept_ready_is_opened_only_with_tickets_that_work(

@@ -17,6 +17,7 @@ from gfs_ha.protocol.metadata import ChunkAllocated, Remove, ReportReplica
 from gfs_ha.protocol.policy import SetReplication
 from gfs_ha.protocol.repair import GetRepair, SetBudget, UnplacedRow, WaitingReason, WaitingRow
 from gfs_ha.protocol.reports import ChunkRow, GetChunks, GetHealth, GetStatus
+from gfs_ha.protocol.server_modes import ListPlaces
 
 
 @pytest.fixture
@@ -108,6 +109,8 @@ def test_a_goal_above_the_servers_is_told_with_the_ways_out_until_fewer_copies_a
     assert report.unplaced == (UnplacedRow(chunk.chunk_id, "/file0", 6, 4, 1000),)
     assert (report.unplaced_count, report.unplaced_copies, report.unplaced_bytes) == (1, 2, 2000)
     assert report.ways == ("add a server", "want fewer copies: gfsctl setrep 4 /file0")
+    listed = client.ask(ListPlaces(chunk.replicas[0].server_id)).items
+    assert [(one.chunk_id, one.unplaced) for one in listed] == [(chunk.chunk_id, 2)]
     wait_until(lambda: row_of(client, chunk).copies == 4, "the copy that one can take")
     wait_until(lambda: any(one.stuck for one in client.ask(GetRepair()).reasons), "the reason")
     wait_until(lambda: client.ask(GetRepair()).copy_count == 2, "the next round")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from asker import Asker, followers
 from closed_trio import ClosedTrio, KeyedServer
 from growing import grant, made
+from msgspec import structs
 from test_chunks import put
 from trio import CALL_S, PASSING, Client, answer, started, wait_until
 
@@ -164,6 +166,20 @@ def test_masters_that_do_not_lead_know_the_keys_too_and_read_for_clients(
         lie = TellTicketKey(server_id, servers[0].start_id, servers[0].keys.newest())
         with pytest.raises(GfsError, match=said):
             ask_master(links["cs1"].connections, name, lie, CALL_S)
+
+
+def test_who_beats_in_the_name_of_another_is_denied_counted_and_told_of(
+    trio: ClosedTrio, servers: list[KeyedServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Heartbeats have no lines of their own: nothing else would tell of it."""
+    link = trio.link("chunkserver", "cs1")
+    lie = structs.replace(servers[0]._beat([]), server_id=servers[1].server_id)
+    with caplog.at_level(logging.WARNING):
+        reply = answer(link, Asked(lie))
+    assert isinstance(reply, Failure) and reply.error == "Denied"
+    assert any(master._desk.denials.count for master in trio.servers.values())
+    assert "request denied peer=127.0.0.1:" in caplog.text
+    assert "chunkserver cs1 cannot speak for chunkserver cs2" in caplog.text
 
 
 class OneTail:

@@ -88,7 +88,7 @@ ALLOWED: dict[type, frozenset[Role]] = {
     metadata.AllocateChunk: _WRITERS,
     metadata.FinishChunk: _WRITERS,
     metadata.ReleaseChunks: _WRITERS,
-    extents.MoveReferences: _SERVERS,
+    extents.MoveReferences: _SERVERS,  # Who was told to compact the chunk: chunks.py looks.
     # For what, is looked at by the handler (tickets.py).
     tickets.GetTickets: _WRITERS,
     tickets.TellTicketKey: _SERVERS,

@@ -192,16 +192,17 @@ def health_of(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[H
     garbage = GarbageCount(view, reign, desk.now_s())
     # Without a dead server nothing is held for long, and counting would be in vain.
     held = garbage.held() if any(server.state == "dead" for server in servers) else []
+    heard = {
+        server.name: observed.servers[server.server_id]
+        for server in servers
+        if server.server_id in observed.servers
+    }
     symptoms = Symptoms(
         raft=desk.proposer.status(),
         settings=view.settings(),
         file_settings=settings,
         servers=servers,
-        clocks_ahead_ms={
-            server.name: observed.servers[server.server_id].clock_ahead_ms
-            for server in servers
-            if server.server_id in observed.servers
-        },
+        clocks_ahead_ms={name: facts.clock_ahead_ms for name, facts in heard.items()},
         under_count=under,
         under_more=more,
         blocked=_blocked(desk, view),
@@ -223,6 +224,7 @@ def health_of(desk: Desk, view: View, servers: tuple[ServerRow, ...]) -> tuple[H
         now_s=desk.now_s(),
         gone_disks=tuple(islice(_gone_disks(view, reign), _GONE_DISKS_MAX)),
         tls=_tls(desk, servers, observed),
+        listening={name: facts.listening for name, facts in heard.items()},
     )
     found = told(
         examine(symptoms),

@@ -7,6 +7,7 @@ from functools import partial
 
 from gfs_ha.errors import (
     Busy,
+    Denied,
     GfsError,
     InvalidArgument,
     NoServers,
@@ -15,13 +16,19 @@ from gfs_ha.errors import (
     NotInitialized,
     SessionExpired,
     Unreachable,
+    WrongState,
 )
+from gfs_ha.ids import format_id
 from gfs_ha.limits import FAILED_DISKS_MAX, GOAL_MAX, SERVERS_MAX
 from gfs_ha.master.candidates import choose
 from gfs_ha.master.complaints import take_complaint
 from gfs_ha.master.handlers.call import Slot
 from gfs_ha.master.handlers.desk import Desk
-from gfs_ha.master.handlers.mutations import propose_for_client, refuse_unless_answered
+from gfs_ha.master.handlers.mutations import (
+    once_visible,
+    propose_for_client,
+    refuse_unless_answered,
+)
 from gfs_ha.master.handlers.tickets import dress_allocated
 from gfs_ha.master.placement import Wanted
 from gfs_ha.master.proposals import MARGIN_S
@@ -32,6 +39,7 @@ from gfs_ha.master.state.commands import PlaceChunk
 from gfs_ha.master.state.records import DEAD, OPEN, SEALED
 from gfs_ha.master.state.view import View
 from gfs_ha.master.unreached import READER, SESSION
+from gfs_ha.protocol.extents import MoveReferences
 from gfs_ha.protocol.metadata import AllocateChunk, Done, ReportReplica, SealChunk
 
 logger = logging.getLogger(__name__)
@@ -139,6 +147,36 @@ def _begin_seal(desk: Desk, request: SealChunk, slot: Slot) -> None:
         sorted(failed),
     )
     sealer.seal(request.chunk_id, f"asked by session {slot.session_id:#x}", slot, failed)
+
+
+def move_references(desk: Desk, request: MoveReferences, slot: Slot) -> None:
+    """Propose what the server asks that was told to compact the chunk, and no other one (G8)."""
+    if slot.peer is None:
+        propose_for_client(desk, request, slot)
+    else:
+        once_visible(desk, slot, partial(_move_if_told, desk, request, slot))
+
+
+def _move_if_told(desk: Desk, request: MoveReferences, slot: Slot) -> None:
+    """Look at the row before it is proposed: an order that is not there yet may be by then."""
+    assert slot.peer is not None
+    with desk.kv.read() as reader:
+        view = View(reader)
+        chunk = view.chunk(request.chunk_id)
+        told = None
+        if chunk is not None and chunk.compactor and chunk.compact_index == request.order_index:
+            told = view.server(chunk.compactor)
+    if told is not None and told.name == slot.peer.name:
+        propose_for_client(desk, request, slot)
+        return
+    name = f"chunk {format_id(request.chunk_id)}"
+    error: GfsError = WrongState(f"{name} is not compacted by this order")
+    if told is not None:
+        error = Denied(
+            f"{slot.peer} may not move what refers to {name}: {told.name} was told to compact it;"
+            " wait for an order of your own"
+        )
+    refuse_unless_answered(desk, slot, error)
 
 
 def report_replica(desk: Desk, view: View, request: ReportReplica, slot: Slot) -> Done:

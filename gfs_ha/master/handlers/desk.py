@@ -11,6 +11,7 @@ from gfs_ha.errors import DiskFailed, GfsError, NotReady
 from gfs_ha.kv.ordered import OrderedKV
 from gfs_ha.logs.requests import RequestLog
 from gfs_ha.master.certificates import CertificateWatch
+from gfs_ha.master.denials import Denials
 from gfs_ha.master.opener import Opener
 from gfs_ha.master.proposals import Proposer
 from gfs_ha.master.raft.contract import RaftStatus
@@ -53,12 +54,14 @@ class Desk:
     tickets: TicketOffice | None = None  # Where peers show certificates.
     calls: ServedCounter = field(init=False)
     usage: UsageBook = field(init=False)
+    denials: Denials = field(init=False)
     _leader: str = ""
     _leader_since_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.calls = ServedCounter(self.runtime)
         self.usage = UsageBook(self.runtime)
+        self.denials = Denials(self.runtime)
 
     def now_s(self) -> float:
         """Return the time of the clock that all soft facts are dated with."""

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from gfs_ha.errors import (
+    Denied,
     GfsError,
     LimitExceeded,
     ProtocolError,
@@ -52,7 +53,7 @@ from gfs_ha.master.observed import Observed
 from gfs_ha.master.state.view import View
 from gfs_ha.net.log_pages import own_page
 from gfs_ha.net.network import Connection, Deferred
-from gfs_ha.protocol import append, control, metadata, reports, state_checks
+from gfs_ha.protocol import append, control, extents, metadata, reports, state_checks
 from gfs_ha.protocol import server_modes as mode_words
 from gfs_ha.protocol.calls import SERVE_METHOD, CallBody, CallContext
 from gfs_ha.protocol.codec import Hello, HelloReply, decode, encode, failure
@@ -77,6 +78,7 @@ Led = Callable[[Desk, Any, Slot], None]
 LED: dict[type, Led] = {
     metadata.AllocateChunk: chunks.allocate_chunk,
     metadata.SealChunk: chunks.seal_chunk,
+    extents.MoveReferences: chunks.move_references,
     append.GrantAppend: appends.grant_append,
     append.FindRecords: appended.find_records,
     append.RevokeLease: leases.revoke_lease,
@@ -174,6 +176,8 @@ class Dispatcher:
                     admit(self._desk, connection.certificate, one.request)
                     self._route(slot, one.request, reading)
                 except GfsError as error:
+                    if isinstance(error, Denied):
+                        self._desk.denials.note(connection.peer, error)
                     slot.fail(self._desk.weigh(error))
             reading.begin()
         return call.deferred

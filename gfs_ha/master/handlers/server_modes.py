@@ -23,6 +23,7 @@ from gfs_ha.master.handlers.mutations import once_visible, result_of
 from gfs_ha.master.observed import DEAD as GONE
 from gfs_ha.master.planners.copies import evidence
 from gfs_ha.master.planners.scene import Scene
+from gfs_ha.master.planners.unplaced import Takers
 from gfs_ha.master.proposals import MARGIN_S, reply_of
 from gfs_ha.master.raft.contract import Outcome
 from gfs_ha.master.repairing import scene_now
@@ -323,11 +324,11 @@ def list_places(desk: Desk, view: View, request: ListPlaces, slot: Slot) -> Plac
     start = max(request.after, (request.disk_id, ChunkId(0)))
     found = view.replicas_of(request.server_id, start, request.rows)
     page = [one for one in found if request.disk_id in (0, one[0])]
-    items = []
+    items, known = [], (scene, Takers(scene))
     for _, chunk_id in page:
         chunk = view.chunk(chunk_id)
         if chunk is not None and chunk.state != DEAD:
-            items.append(_place_row(view, scene, chunk_id, chunk, request.server_id))
+            items.append(_place_row(view, known, chunk_id, chunk, request.server_id))
     after = page[-1] if page else request.after
     return PlacesListed(tuple(items), after, len(page) == request.rows)
 
@@ -339,12 +340,14 @@ def check_place(after: tuple[DiskId, ChunkId]) -> None:
 
 
 def _place_row(
-    view: View, scene: Scene, chunk_id: ChunkId, chunk: Chunk, server_id: ServerId
+    view: View, known: tuple[Scene, Takers], chunk_id: ChunkId, chunk: Chunk, server_id: ServerId
 ) -> PlaceRow:
+    scene, takers = known
     sealed = chunk.state == SEALED
     members = tuple(one.server_id for one in chunk.replicas if scene.live(one.server_id))
     good = scene.good(chunk_id, chunk) if sealed else members
     tail = tail_of(view, chunk.tail_of) if chunk.tail_of else None
+    kept = {*good, *scene.coming(chunk)}
     return PlaceRow(
         chunk_id=chunk_id,
         state=chunk.state,
@@ -356,4 +359,5 @@ def _place_row(
         holds=server_id in chunk.holders if sealed else True,
         primary=tail.server_id if tail is not None else ServerId(0),
         path=tail.path if tail is not None else "",
+        unplaced=takers.lacking(chunk.goal, chunk.length, kept) if sealed else 0,
     )

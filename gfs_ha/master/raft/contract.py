@@ -143,6 +143,7 @@ class RaftStatus(msgspec.Struct, frozen=True):
     members: tuple[MemberStatus, ...] = ()  # Itself included, if it is one.
     changing: bool = False  # The newest change of the members is not committed yet.
     longest_gap_ms: int = -1  # Without a leader before own terms of 7 d; -1: there are none.
+    handshakes_refused: int = 0  # On the port for members, since the start.
 
     @property
     def standing(self) -> str:

@@ -220,12 +220,12 @@ class _SyncObj(internals._SyncObj):
             self._by_deadline[0][0] <= now or self._by_deadline[0][2].done
         ):
             proposal = heapq.heappop(self._by_deadline)[2]
-            if not proposal.done:
-                del self._in_log[proposal.index]
-                error = UnknownOutcome(
-                    "no majority stored the command in time; it may still be applied"
-                )
-                self._finish(proposal, Outcome(None, error, proposal.index, proposal.term))
+            if proposal.done or self._in_log.pop(proposal.index, None) is None:
+                continue  # Applied: its outcome is told, or waits for the own commit.
+            error = UnknownOutcome(
+                "no majority stored the command in time; it may still be applied"
+            )
+            self._finish(proposal, Outcome(None, error, proposal.index, proposal.term))
 
     def _finish(self, proposal: _Proposal, outcome: Outcome) -> None:
         proposal.done = True

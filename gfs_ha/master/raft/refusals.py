@@ -25,6 +25,7 @@ class Refusals:
     """The newest reason of each peer."""
 
     def __init__(self) -> None:
+        self.count = 0  # Of all that were noted.
         self._told: dict[str, _Told] = {}
         self._reasons: dict[str, GfsError] = {}
         self._lines = 0
@@ -32,6 +33,7 @@ class Refusals:
 
     def note(self, peer: str, remote: str, error: GfsError, now: float) -> None:
         """Note that a handshake failed. A peer without a name is known by its host."""
+        self.count += 1
         if peer:
             self._reasons[peer] = error
             while len(self._reasons) > _PEERS_MAX:

@@ -71,6 +71,7 @@ class Reporter:
             members=self._members(),
             changing=replica.commit_index < journal.configuration_index,
             longest_gap_ms=self._gaps.longest_ms(now_s),
+            handshakes_refused=self._transport.refused_count(),
         )
 
     def _members(self) -> tuple[MemberStatus, ...]:

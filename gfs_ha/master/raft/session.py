@@ -86,6 +86,8 @@ class Session:
             self._greet(link, frame)
 
     def refused(self, link: Link, error: GfsError) -> None:
+        if self.handshake.up:
+            return  # It is told of as the end of a link.
         self._transport.refused(self, error)
         if not self.dialled:  # Who dialled the wrong one has nothing to say to it.
             self._refuse(link, error)

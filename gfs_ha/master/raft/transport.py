@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from gfs_ha.errors import GfsError
+from gfs_ha.errors import GfsError, Overloaded, ProtocolError
 from gfs_ha.limits import (
     RAFT_DIAL_PATIENCE_S,
     RAFT_FRAME_BYTES_MAX,
@@ -90,6 +90,10 @@ class RaftTransport(Protocol):
         """Return whether a peer said that it stops for good."""
         ...
 
+    def refused_count(self) -> int:
+        """Return how many handshakes failed here so far."""
+        ...
+
     def introduced(self) -> bool:
         """Return whether whoever is known was heard, or not reached, since the start."""
         ...
@@ -163,6 +167,9 @@ class LinkTransport:
     def ended(self, peer: str) -> bool:
         return self._refusals.ended(peer)
 
+    def refused_count(self) -> int:
+        return self._refusals.count
+
     def introduced(self) -> bool:
         return self._introductions.done(self._runtime.monotonic_s())
 
@@ -227,9 +234,8 @@ class LinkTransport:
         sessions = self._sessions
         strangers = [one for one in sessions if not one.handshake.up and not one.dialled]
         if len(strangers) >= _STRANGERS_MAX:
-            _most_from_one_host(strangers).close(
-                "too many connections that do not say who they are"
-            )
+            reason = "too many connections that do not say who they are"
+            self._turn_away(_most_from_one_host(strangers), Overloaded(reason))
         self._sessions[session] = None
         return session
 
@@ -274,7 +280,14 @@ class LinkTransport:
             if session.handshake.up and now - session.heard_s > RAFT_IDLE_S:
                 session.close(f"silent for {now - session.heard_s:.1f} s")
             elif not session.handshake.up and now - session.began_s > RAFT_HANDSHAKE_S:
-                session.close("the handshake took too long")
+                late = ProtocolError(f"no handshake within {RAFT_HANDSHAKE_S:g} s")
+                self._turn_away(session, late)
+
+    def _turn_away(self, session: Session, error: GfsError) -> None:
+        """Close a link that did not come up; whoever did not say who he is, is told of."""
+        if not session.handshake.peer:
+            self.refused(session, error)
+        session.close(error.message)
 
     def _keep_alive(self, now: float) -> None:
         for session in self._up.values():

@@ -10,6 +10,7 @@ import pytest
 from little_cluster import config
 from little_tails import RUNTIME, Babble, HangUp, Primary, Tail, TailMasters
 
+from gfs_ha.client import append_rights
 from gfs_ha.client.append_grants import AppendTarget
 from gfs_ha.client.connection import ClusterConnection
 from gfs_ha.client.data_plane import RecordStream
@@ -173,6 +174,36 @@ def test_a_busy_primary_is_asked_again_and_its_tail_is_not_sealed(house: House) 
     with house.appender() as appender:
         appender.append(b"a").result(WAIT_S)
     assert not any(one.refused for one in house.masters.grants)
+
+
+def test_a_server_that_refuses_in_clear_again_and_again_is_avoided(house: House) -> None:
+    def refuse(when: str, tail: Tail) -> None:
+        raise TicketRefused("of another key", reason="unknown_key", in_clear=1)
+
+    for one in house.primaries:
+        one.faults.append(refuse)
+    with house.appender() as appender:
+        appender.append(b"a").result(WAIT_S)
+    told = [set(one.failed) for one in house.masters.grants if one.refused]
+    assert len(told) == 3 and not told[0] and not told[1] and len(told[2]) == 1
+    assert house.masters.content("/log") == b"a"
+
+
+def test_a_server_that_is_full_for_long_in_clear_is_left_for_another(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is on the way to one server may say so in its name, and for ever."""
+    monkeypatch.setattr(append_rights, "FULL_MAX", 4)
+
+    def full(when: str, tail: Tail) -> None:
+        raise Overloaded("it serves 512 streams already", in_clear=1)
+
+    house.first.faults.extend([full] * 1000)
+    with house.appender() as appender:
+        appender.append(b"a").result(WAIT_S)
+    assert 1000 - len(house.first.faults) == 5, "it was asked again for a while"
+    assert any(house.first.server_id in one.failed for one in house.masters.grants)
+    assert house.masters.content("/log") == b"a"
 
 
 def test_a_stream_whose_ticket_ended_goes_on_in_the_same_tail_under_the_same_grant(

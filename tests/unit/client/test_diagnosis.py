@@ -122,6 +122,7 @@ def test_a_minority_that_is_silent_is_a_warning(lost: int, state: str) -> None:
     assert check.state == state
     assert "the port is open, but" in check.fact
     assert check.next_step.startswith("look at their logs")
+    assert "[security]" in check.next_step, "a closed cluster resets who shows no certificate"
 
 
 def test_names_that_do_not_resolve_are_told_once() -> None:

@@ -67,7 +67,11 @@ def test_without_a_leader_the_error_says_since_when_and_who_was_tried() -> None:
     with pytest.raises(NoLeader, match=r"no leader for 0\.\d s; tried m1, m2, m3"):
         little.client.stat("/")
     little.masters.down.update(("m1", "m2", "m3"))
-    with pytest.raises(NoLeader, match="tried m1, m2, m3"):
+    with pytest.raises(NoLeader, match=r"tried m1, m2, m3; none answers: .*m1") as raised:
+        little.client.mkdir("/a")
+    assert raised.value.message.count("none answers") == 1
+    little.masters.down.remove("m2")  # One that answers knows no leader: the others are no reason.
+    with pytest.raises(NoLeader, match=r"tried m1, m2, m3$"):
         little.client.mkdir("/a")
     little.close()
 

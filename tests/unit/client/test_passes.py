@@ -128,6 +128,14 @@ def test_a_log_that_may_not_be_read_is_told_as_that(house: House) -> None:
         house.passes.for_log(ONE)
 
 
+def test_the_ticket_for_a_log_is_kept_for_half_its_life(house: House) -> None:
+    for passed_s, number in ((0.0, 1), (LIFE_S / 2 - 1.0, 1), (1.0, 2), (1.0, 2)):
+        house.clock.now_s += passed_s
+        assert house.passes.for_log(ONE) == (given(number), b"%d" % number)
+    assert house.leader.asked == 2 * [GetTickets(ChunkId(0), int(Right.LOG), (ONE,))]
+    assert house.passes.for_log(TWO) == (given(3), b"3"), "each server has its own"
+
+
 def test_a_ticket_without_that_of_the_primary_is_none_to_append_with(house: House) -> None:
     """Its leader has not heard it: found out when records are sent, it would be its fault."""
     house.leader.heard = (TWO,)
@@ -137,6 +145,8 @@ def test_a_ticket_without_that_of_the_primary_is_none_to_append_with(house: Hous
         house.passes.tail(TAIL, Right.APPEND)
     assert caught.value.details["reason"] == NOT_GIVEN
     assert house.passes.tail(TAIL, Right.READ).pass_ == given(0), "others know the length too"
+    house.clock.now_s += LIFE_S / 2
+    assert house.passes.tail(TAIL, Right.READ).pass_ == given(2), "also with a new one"
 
 
 def test_a_push_is_to_be_settled_in_good_time_and_may_be_too_late_long_before_its_tickets_end(

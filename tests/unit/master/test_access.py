@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from gfs_ha.errors import Denied
-from gfs_ha.master.handlers.access import ALLOWED, check_hello
+from gfs_ha.ids import ServerId, StartId
+from gfs_ha.master.handlers.access import ALLOWED, admit, check_hello
 from gfs_ha.master.handlers.dispatch import LED
 from gfs_ha.master.handlers.reading import READS
 from gfs_ha.pki.names import PeerName, Role
@@ -66,6 +67,23 @@ def test_a_client_does_no_admin_and_an_admin_is_no_server() -> None:
 def test_a_chunkserver_that_says_it_is_another_is_refused(role: str, name: str, said: str) -> None:
     with pytest.raises(Denied, match=said):
         check_hello(PeerName("prod", Role.CHUNKSERVER, "cs1"), Hello("prod", 1, role, name))
+
+
+def test_a_chunkserver_registers_under_the_name_of_its_certificate() -> None:
+    nowhere: typing.Any = None  # No row has to be looked up for it.
+
+    def register(name: str) -> control.RegisterServer:
+        place = ("cs2.example", 7000, "r1", "h2", StartId(1), 1, ())
+        return control.RegisterServer(name, ServerId(0), *place)
+
+    cs1 = PeerName("prod", Role.CHUNKSERVER, "cs1")
+    admit(nowhere, cs1, register("cs1"))
+    for name in ("cs2", "CS1", "cs1 ", "cs1@h2", "cs", "cs12"):
+        with pytest.raises(Denied, match="chunkserver cs1 cannot register as"):
+            admit(nowhere, cs1, register(name))
+    with pytest.raises(Denied, match="may not ask for RegisterServer") as refused:
+        admit(nowhere, PeerName("prod", Role.ADMIN, "cs1"), register("cs1"))
+    assert refused.value.details == {"sent": 0}
 
 
 def test_a_person_has_many_processes_under_one_certificate() -> None:

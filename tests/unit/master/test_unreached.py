@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from gfs_ha.master import unreached
 from gfs_ha.master.unreached import (
     BELIEVED_MAX_S,
     BELIEVED_MIN_S,
@@ -28,7 +31,41 @@ def test_two_witnesses_are_believed_and_one_is_not_however_often_it_says_it() ->
 def test_what_was_said_long_ago_counts_no_more() -> None:
     heard = Unreached()
     heard.said((3,), (SESSION, 1), SERVERS, 0.0)
-    assert heard.said((3,), (SESSION, 2), SERVERS, SAID_S + 1.0) == []
+    assert heard.said((3,), (SESSION, 2), SERVERS, SAID_S) == []
+    assert heard.said((3,), (SESSION, 1), SERVERS, 2 * SAID_S - 0.1) == [3]
+
+
+def test_what_was_said_long_ago_is_forgotten_also_behind_what_is_said_again_and_again() -> None:
+    heard = Unreached()
+    heard.said((4,), (SESSION, 1), SERVERS, 0.0)
+    heard.said((3,), (SESSION, 2), SERVERS, 1.0)
+    heard.said((4,), (SESSION, 1), SERVERS, SAID_S - 1.0)
+    assert heard.said((3,), (SESSION, 3), SERVERS, SAID_S + 2.0) == []
+
+
+def test_what_is_said_of_a_server_counts_also_when_another_one_comes_back() -> None:
+    heard = Unreached()
+    heard.said((4,), (SESSION, 1), SERVERS, 0.0)
+    heard.returned(3, 1.0)
+    assert heard.said((4,), (SESSION, 2), SERVERS, 2.0) == [4]
+    assert heard.left_s(4, 2.0) == BELIEVED_MIN_S and heard.left_s(3, 2.0) == 0.0
+
+
+def test_no_more_is_remembered_than_a_number_of_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unreached, "_SAID_MAX", 3)
+    for between, believed in ((2, [3]), (3, [])):
+        heard = Unreached()
+        heard.said((3,), (SESSION, 1), SERVERS, 0.0)
+        for number in range(between - 1):
+            heard.said((number + 10,), (SESSION, number + 10), SERVERS, 0.0)
+        assert heard.said((3,), (SESSION, 2), SERVERS, 0.0) == believed
+
+
+def test_who_misses_half_of_the_servers_is_believed() -> None:
+    for missed, believed in (((1, 2, 3, 4), [3]), ((1, 2, 3, 4, 5), [])):
+        heard = Unreached()
+        heard.said((3,), (SESSION, 1), SERVERS, 0.0)
+        assert heard.said(missed, (SESSION, 2), SERVERS, 0.0) == believed
 
 
 def test_who_misses_most_of_the_servers_is_cut_off_himself() -> None:

@@ -84,6 +84,14 @@ def test_each_term_that_leads_is_one_row_and_the_newest_are_kept() -> None:
         assert len(view.led_terms(3)) == 3
 
 
+def test_terms_are_counted_by_their_clocks_one_of_which_may_be_behind() -> None:
+    driver, week_ago = Driver(), 7
+    for driver.term, day in enumerate((1, 9, 10, 2, 11), start=1):
+        driver.apply(Entry(driver.term, day, LeaderElected("m1", 1)))
+    with driver.view() as view:
+        assert [view.led_since(since) for since in (0, week_ago, 11, 12)] == [5, 3, 1, 0]
+
+
 def test_a_newer_incarnation_begins_with_its_leader_and_gives_no_id_again() -> None:
     driver = Driver()
     before = driver.chunk(driver.open_session()).chunk_id
