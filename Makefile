@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup wheel wheelhouse zipapp test-deploy test-deploy-short test-slow demo demo-heal heal rebalance test check quick properties bench fuzz sim bulk bench-etcd bench-append chaos-masters leader-kills append-kills power-cuts many-files format clean
+.PHONY: help setup wheel wheelhouse zipapp test-deploy test-deploy-short test-slow demo demo-heal heal rebalance test check quick properties bench fuzz sim bulk bench-etcd bench-append chaos-masters leader-kills append-kills power-cuts attacks many-files format clean
 
 help:
 	@echo "make demo    a real file into a three-master cluster and back, through the loss of the leader"
@@ -25,6 +25,7 @@ help:
 	@echo "make rebalance  uneven servers evened out under load, with kills: plan against outcome"
 	@echo "make heal    servers, racks, disks, links and leaders lost under load: how fast all is whole"
 	@echo "make power-cuts  power cuts and failing disks below the masters, in a model and real (CUTS=30)"
+	@echo "make attacks  hostile clients at every port of a closed cluster: refused, told of, harmless"
 	@echo "make wheel   the wheel of the last commit in dist/, the same bytes from every build"
 	@echo "make wheelhouse  with all wheels that it needs, for hosts without an index"
 	@echo "make zipapp  gfsctl in one file, dist/gfsctl.pyz"
@@ -129,6 +130,10 @@ chaos-masters: setup
 leader-kills: KILLS ?= 200
 leader-kills: setup
 	$(BIN)/python benchmarks/leader_kills.py --kills $(KILLS)
+
+# SHORT=1 leaves out what takes long (about 9 minutes).
+attacks: setup
+	$(BIN)/python benchmarks/attacks.py $(if $(SHORT),--short)
 
 append-kills: SECONDS ?= 60
 append-kills: setup
