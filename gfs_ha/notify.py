@@ -145,9 +145,9 @@ class ServiceNotes:
 
     def _tell_status(self, status: str) -> None:
         status = _short(status)
-        if status != self._status:
+        # What finds the queue of the manager full is said again with the next look.
+        if status != self._status and self._notifier.say(STATUS=status):
             self._status = status
-            self._notifier.say(STATUS=status)
 
 
 def service_notes(pulse: Pulse, runtime: Runtime) -> ServiceNotes:

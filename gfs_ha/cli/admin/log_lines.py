@@ -11,7 +11,7 @@ from gfs_ha.cli.names import printable
 from gfs_ha.cli.options import JSONL
 from gfs_ha.cli.session import Session
 from gfs_ha.client.logs import NodeLines
-from gfs_ha.errors import GfsError
+from gfs_ha.errors import Denied, GfsError
 from gfs_ha.ids import format_trace
 from gfs_ha.protocol.logs import LogLine
 
@@ -59,12 +59,32 @@ def show_lines(session: Session, lines: Iterable[Told], streamed: bool = False) 
         session.show_plain("LogList", [item_of(*told) for told in lines])
 
 
+def check_any(found: list[NodeLines]) -> None:
+    """Raise why nobody told anything, if nobody did."""
+    failed = [(one.source.name, one.error) for one in found if one.error is not None]
+    if not failed or len(failed) < len(found):
+        return
+    name, error = failed[0]
+    further = ", ".join(other for other, _ in failed[1:])
+    if not further:
+        others = ""
+    elif all(isinstance(one, Denied) for _, one in failed):
+        others = f" (so did {further})"
+    else:
+        others = f" (nor is there anything of {further})"
+    raise type(error)(f"{name} {_how(error)}{others}: {error.message}", **error.details)
+
+
 def warn_of_gaps(session: Session, found: Iterable[NodeLines], no_servers: GfsError | None) -> None:
     """Say whose lines are missing, and why."""
     if no_servers is not None:
         session.warn(f"no chunkserver was asked: {no_servers.message}")
     for one in found:
         if one.error is not None:
-            session.warn(f"{one.source.name} did not answer: {one.error.message}")
+            session.warn(f"{one.source.name} {_how(one.error)}: {one.error.message}")
         elif one.lost:
             session.warn(f"{one.source.name}: {one.lost} lines came too fast and are gone")
+
+
+def _how(error: GfsError) -> str:
+    return "refused" if isinstance(error, Denied) else "did not answer"

@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from gfs_ha.cli import output
-from gfs_ha.cli.admin.log_lines import show_lines, warn_of_gaps
+from gfs_ha.cli.admin.log_lines import check_any, show_lines, warn_of_gaps
 from gfs_ha.cli.interrupt import Interrupted
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.spans import read_moment_ns
@@ -67,7 +67,7 @@ def logs(
     )
     sources, no_servers = session.cluster.logs.sources(nodes)
     found = session.cluster.logs.read(sources, wanted)
-    _check_any(found)
+    check_any(found)
     warn_of_gaps(session, found, no_servers)
     lines = merged(found)
     show_lines(session, lines[-count:] if count else [], streamed=follow)
@@ -89,15 +89,6 @@ def _since_ms(text: str | None) -> int:
     if found_ns is None:
         raise UsageError(f"{text!r} is no time; say 1h, 90s, 14:00 or 2026-11-25T14:00")
     return max(0, found_ns) // 1_000_000
-
-
-def _check_any(found: list[NodeLines]) -> None:
-    """Raise why nobody answered, if nobody did."""
-    failed = [(one.source.name, one.error) for one in found if one.error is not None]
-    if failed and len(failed) == len(found):
-        name, error = failed[0]
-        others = f" (nor did {', '.join(other for other, _ in failed[1:])})" if failed[1:] else ""
-        raise type(error)(f"{name} did not answer{others}: {error.message}", **error.details)
 
 
 def _follow(session: Session, found: list[NodeLines], wanted: ReadLog) -> None:

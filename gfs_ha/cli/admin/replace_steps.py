@@ -27,6 +27,7 @@ class MissedThere:
     open_count: int = 0  # Not sealed yet.
     alone_count: int = 0  # Without a good copy on any other server.
     short_count: int = 0  # With one there, and fewer than are wanted.
+    stuck_count: int = 0  # Of these, the ones of which no server can take a copy for good.
     alone: list[ChunkId] = field(default_factory=list)
     short: list[ChunkId] = field(default_factory=list)
 
@@ -42,16 +43,26 @@ class MissedThere:
             self.alone += [place.chunk_id] * (len(self.alone) < _KEPT)
         elif others < place.goal:
             self.short_count += 1
+            self.stuck_count += place.unplaced >= place.goal - others
             self.short += [place.chunk_id] * (len(self.short) < _KEPT)
+
+    @property
+    def stuck(self) -> bool:
+        """Return whether no server can take any of what is short, whatever time passes."""
+        return 0 < self.short_count == self.stuck_count
 
     @property
     def waited_for(self) -> int:
         """Return how many chunks are getting other copies; those that are only there get none."""
-        return self.open_count + self.short_count
+        return self.open_count + self.short_count - self.stuck_count
 
 
 class DiskGuide(msgspec.Struct, frozen=True):
-    """-> kind DiskReplacement; the one item is the disk. `ready`: nothing on it is missed."""
+    """-> kind DiskReplacement; the one item is the disk.
+
+    `ready`: it may be taken out, since nothing on it is missed, or nothing of that can be made anew
+    before its server has another disk (`stuck`).
+    """
 
     items: tuple[DiskStanding, ...]
     ready: bool
@@ -64,6 +75,7 @@ class DiskGuide(msgspec.Struct, frozen=True):
     short_count: int
     alone: tuple[ChunkId, ...]
     short: tuple[ChunkId, ...]
+    stuck: bool
 
 
 def stands(row: DiskStanding) -> str:
@@ -88,6 +100,7 @@ def guide_of(row: DiskStanding, missed: MissedThere) -> DiskGuide:
         short_count=missed.short_count,
         alone=tuple(missed.alone),
         short=tuple(missed.short),
+        stuck=missed.stuck,
     )
 
 
@@ -110,6 +123,12 @@ def _verdict(row: DiskStanding, missed: MissedThere) -> str:
     if missed.waited_for:
         chunks = count_text(missed.waited_for, "chunk has", "chunks have")
         return f"{name} {gone}; {chunks} too few copies elsewhere, which are being made anew."
+    if missed.stuck:
+        chunks = count_text(missed.short_count, "chunk has", "chunks have")
+        return (
+            f"{name} {gone}; {chunks} too few copies elsewhere, and no server can take more of"
+            f" them: they are made anew once {row.server} has another disk."
+        )
     return f"{name} {gone}, and nothing on it is missed: every chunk has its copies elsewhere."
 
 
@@ -158,6 +177,9 @@ def _gone(row: DiskStanding, missed: MissedThere) -> Iterator[str]:
         yield from _change(row)
         return
     yield f"if it comes back, mount it and restart {row.server}: it counts again by itself"
+    if missed.stuck:
+        yield from _change(row)
+        return
     yield f"if not, take it out of the tables: {_REPLACE} {name} --forget"
 
 

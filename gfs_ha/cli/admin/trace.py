@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from gfs_ha.cli import output
-from gfs_ha.cli.admin.log_lines import Told, item_of, moment, warn_of_gaps
+from gfs_ha.cli.admin.log_lines import Told, check_any, item_of, moment, warn_of_gaps
 from gfs_ha.cli.names import printable
 from gfs_ha.cli.session import Session, pass_session
 from gfs_ha.cli.verb import Verb
@@ -38,11 +38,12 @@ def trace(session: Session, trace: str) -> None:
         raise UsageError(f"{printable(trace)!r} is no trace id; one has 16 hexadecimal digits")
     sources, no_servers = session.cluster.logs.sources()
     found = session.cluster.logs.read(sources, of_trace(trace_id))
+    check_any(found)
     warn_of_gaps(session, found, no_servers)
     lines = merged(found)
     if not lines:
         silent = [one.source.name for one in found if one.error is not None]
-        behind = f"; {', '.join(silent)} did not answer" if silent else ""
+        behind = f"; nothing is known of {', '.join(silent)}" if silent else ""
         raise NotFound(
             f"no process keeps a line of trace {format_trace(trace_id)}: it is too old, or nothing"
             f" was changed, failed or slow{behind}"

@@ -147,7 +147,7 @@ class ClusterRun:
         gc.collect()
         gc.disable()  # What a collection would end, would end at another moment in each run.
         try:
-            violation = self._play_and_tear_down()
+            violation = self._complaints.hear(self._play, self._tear_down, self.world.trace)
         finally:
             gc.enable()
         scheduler, economy = self.world.scheduler, self.watch.economy
@@ -174,22 +174,6 @@ class ClusterRun:
             events=scheduler.event_count,
             digest=self.world.trace.digest(),
         )
-
-    def _play_and_tear_down(self) -> str | None:
-        """Return which promise was broken, if any."""
-        violation = None
-        try:
-            with self._complaints:
-                self._play()
-        except Violation as error:
-            violation = str(error)
-            self.world.trace.note(f"violation {violation}")
-        except Exception:
-            self._tear_down()
-            raise
-        # Not after a signal: the task that has the baton does not know of it, and runs on.
-        self._tear_down()
-        return violation
 
     def _jobs(self) -> dict[str, int]:
         begun: Counter[str] = Counter()

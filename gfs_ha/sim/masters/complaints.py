@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from types import TracebackType
 
 from gfs_ha.sim.checkers import Violation
+from gfs_ha.sim.masters.trace import Trace
 
 
 class Complaints(logging.Handler):
@@ -30,6 +32,22 @@ class Complaints(logging.Handler):
         """Raises: Violation when somebody complained."""
         if self._first is not None:
             raise Violation(f"logged exception: {self._first}")
+
+    def hear(self, play: Callable[[], None], end: Callable[[], None], trace: Trace) -> str | None:
+        """Play a run, end it, and return which promise was broken, if any."""
+        violation = None
+        try:
+            with self:
+                play()
+        except Violation as error:
+            violation = str(error)
+            trace.note(f"violation {violation}")
+        except Exception:
+            end()
+            raise
+        # Not after a signal: the task that has the baton does not know of it, and runs on.
+        end()
+        return violation
 
     def __enter__(self) -> Complaints:
         self._before = (self._logger.level, self._logger.propagate)

@@ -103,19 +103,8 @@ class MasterRun:
 
     def run(self) -> RunReport:
         """Run to the end; a broken promise is in the report."""
-        violation = None
+        violation = self._complaints.hear(self._play_lives, self._tear_down, self.world.trace)
         scheduler, ledger = self.world.scheduler, self.world.ledger
-        try:
-            with applied_life(self.plan.session_life_s), self._complaints:
-                self._play()
-        except Violation as error:
-            violation = str(error)
-            self.world.trace.note(f"violation {violation}")
-        except Exception:
-            self._tear_down()
-            raise
-        # Not after a signal: the task that has the baton does not know of it, and runs on.
-        self._tear_down()
         return RunReport(
             seed=self._seed,
             violation=violation,
@@ -134,6 +123,10 @@ class MasterRun:
     def _client(self, name: str) -> SimClient:
         habits = self.plan.habits[(int(name[1:]) - 1) % len(self.plan.habits)]
         return SimClient(self.world, name, self.hosts, habits)
+
+    def _play_lives(self) -> None:
+        with applied_life(self.plan.session_life_s):
+            self._play()
 
     def _play(self) -> None:
         scheduler = self.world.scheduler
