@@ -5,17 +5,27 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+import run_guard
 
 if TYPE_CHECKING:
     from gfs_ha.local.cluster import LocalCluster
 
 MIB = 1 << 20
+PROGRAMS = ("-m gfs_ha.", "bin/gfs")
+LEFT_S = 5.0  # Who was killed last may need a moment.
+
+# What tests and benchmarks share lies there.
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+if str(BENCHMARKS) not in sys.path:
+    sys.path.append(str(BENCHMARKS))
 
 # A run that must pass draws the same inputs always; `make properties` looks for new ones.
 hypothesis.settings.register_profile("steady", derandomize=True, database=None)
@@ -38,10 +48,29 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ["GFS_LOCAL_PORTS"] = f"{low}-{low + PORTS_EACH - 1}"
 
 
+def pytest_configure() -> None:
+    """Have whatever this process starts end with it, also when it is killed amid its teardown."""
+    run_guard.watch()
+
+
 def pytest_collection_finish() -> None:
     """Spare the garbage collector what stays: it would walk all modules and tests each time."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Have the last test fail when a program of ours lives on after all fixtures are taken down."""
+    yield
+    until_s = time.monotonic() + LEFT_S
+    while left := [
+        words
+        for words in run_guard.mine().values()
+        if any(program in words for program in PROGRAMS)
+    ]:
+        assert time.monotonic() < until_s, left
+        time.sleep(0.1)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from chaos.lan import Fault, Lan, NotAllowed
 
 pytestmark = pytest.mark.processes
+TRIES = 20  # The switch hears of a cut, or of its end, a little later.
 
 _ECHO = """
 import socket, sys
@@ -70,14 +71,24 @@ def ask(lan: Lan, source: str, timeout_s: float, count: int = 1) -> tuple[int, f
     return int(answered), float(took_s)
 
 
+def heard(lan: Lan, source: str) -> bool:
+    """Return whether a question is answered before long: the switch may hear of a mend later."""
+    return any(ask(lan, source, 1.0)[0] for _ in range(TRIES))
+
+
+def silent(lan: Lan, source: str) -> bool:
+    """Return whether questions stop being answered before long."""
+    return any(not ask(lan, source, 0.3)[0] for _ in range(TRIES))
+
+
 def test_a_cut_is_one_way_and_concerns_one_pair(lan: Lan) -> None:
-    assert ask(lan, "a", 10.0)[0] == 1
+    assert heard(lan, "a")
     for way in (("a", "b"), ("b", "a")):
         mend = lan.break_way(*way, Fault(cut=True))
-        assert ask(lan, "a", 0.3)[0] == 0
-        assert ask(lan, "c", 10.0)[0] == 1
+        assert silent(lan, "a")
+        assert heard(lan, "c")
         mend()
-        assert ask(lan, "a", 10.0)[0] == 1
+        assert heard(lan, "a")
 
 
 def test_many_faults_that_end_at_one_moment_all_end(lan: Lan) -> None:
@@ -88,13 +99,18 @@ def test_many_faults_that_end_at_one_moment_all_end(lan: Lan) -> None:
         mends = [lan.break_way(*way, Fault(cut=True)) for way in ways]
         for mend in mends:
             mend()
-        assert ask(lan, "a", 10.0)[0] == 1
+        assert heard(lan, "a")
 
 
 def test_a_slow_link_delays_and_a_lossy_one_loses(lan: Lan) -> None:
     mend = lan.break_way("a", "b", Fault(delay_ms=150.0))
-    answered, took_s = ask(lan, "a", 10.0)
-    assert answered == 1 and took_s >= 0.15
+
+    def delayed() -> bool:
+        answered, took_s = ask(lan, "a", 10.0)
+        assert answered == 1
+        return took_s >= 0.15
+
+    assert any(delayed() for _ in range(TRIES))
     mend()
     mend = lan.break_way("a", "b", Fault(loss=0.5))
     answered, _ = ask(lan, "a", 0.02, 60)

@@ -6,6 +6,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -13,6 +14,7 @@ import pytest
 from gfsctl_program import CHUNK_BYTES, Gfsctl
 
 import gfs_ha
+from gfs_ha.errors import NotFound
 from gfs_ha.local.cluster import LocalCluster
 
 
@@ -68,11 +70,13 @@ def gfsctl(
 
 
 @pytest.fixture
-def home(gfsctl: Gfsctl, request: pytest.FixtureRequest) -> str:
-    """A remote directory of the test's own."""
+def home(gfsctl: Gfsctl, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A remote directory of the test's own; what it leaves there is no other test's concern."""
     path = "/" + re.sub(r"[^A-Za-z0-9_-]+", "-", request.node.name)[:200]
     gfsctl.library.mkdir(path, parents=True)
-    return path
+    yield path
+    with suppress(NotFound):
+        gfsctl.library.remove(path, recursive=True)
 
 
 @pytest.fixture

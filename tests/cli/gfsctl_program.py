@@ -131,6 +131,15 @@ class Gfsctl:
         """Return the chunks of a file in their order."""
         return [item.chunk.chunk_id for item in self.library.operations.placement(path).items]
 
+    def wait_whole(self, path: str) -> None:
+        """Wait until a file has all its copies: who was slow gets his from repair."""
+
+        def whole() -> bool:
+            chunks = [one.chunk for one in self.library.operations.placement(path).items]
+            return all(one.copies == one.goal == len(one.replicas) for one in chunks)
+
+        wait_until(whole, f"all copies of {path}")
+
     def live_chunks(self) -> dict[int, ChunkRow]:
         """Return the chunks that are not dead, newest last."""
         rows = self.library.operations.chunks()

@@ -51,6 +51,7 @@ def test_chunkservers_ls_has_the_heartbeat_s_fields(gfsctl: Gfsctl) -> None:
 
 def test_placement_shows_chunk_state_length_and_replicas(gfsctl: Gfsctl, home: str) -> None:
     gfsctl.ok("put", "-", f"{home}/f", stdin=os.urandom(2 * CHUNK_BYTES + 1))
+    gfsctl.wait_whole(f"{home}/f")
     found = gfsctl.ok("admin", "placement", "show", "-o", "json", f"{home}/f").json
     assert found["kind"] == "Placement" and found["size"] == 2 * CHUNK_BYTES + 1
     assert [row["length"] for row in found["items"]] == [CHUNK_BYTES, CHUNK_BYTES, 1]
@@ -73,6 +74,7 @@ def test_lost_copies_are_listed_and_health_is_status_8(
     gfsctl: Gfsctl, home: str, whole_cluster: LocalCluster
 ) -> None:
     gfsctl.ok("put", "-", f"{home}/f", stdin=os.urandom(CHUNK_BYTES))
+    gfsctl.wait_whole(f"{home}/f")
     placed = gfsctl.ok("admin", "placement", "show", "-o", "json", f"{home}/f").json
     chunk = placed["items"][0]["chunk"]
     victim = chunk["replicas"][0]["name"]
@@ -250,6 +252,7 @@ def test_every_kind_of_trouble_is_listed_and_explained(gfsctl: Gfsctl, kind: str
 @pytest.mark.parametrize("mode", ["table", "wide", "json", "jsonl", "name"])
 def test_a_chunk_is_shown_with_every_replica(gfsctl: Gfsctl, home: str, mode: str) -> None:
     gfsctl.ok("put", "-", f"{home}/f", stdin=os.urandom(1000))
+    gfsctl.wait_whole(f"{home}/f")
     (extent,) = gfsctl.library.operations.placement(f"{home}/f").items
     word = f"{extent.chunk.chunk_id:#x}"
     shown = gfsctl.ok("admin", "chunks", "show", word, "-o", mode).out.decode()

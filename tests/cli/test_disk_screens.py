@@ -282,6 +282,27 @@ def test_a_failed_disk_may_go_once_its_chunks_have_their_copies_elsewhere() -> N
     assert "stop the chunkserver" in ready.steps[1]
 
 
+@pytest.mark.parametrize("state", [FAILED, LOST])
+def test_a_disk_whose_chunks_no_other_server_can_take_is_changed_for_that(state: str) -> None:
+    row = replace(A, state=state, why="EIO")
+    # Of one that is short only by a server in maintenance, or gets a copy, fewer are unplaced.
+    for others in ((), (place(2, (2, 3), unplaced=1), place(9, (2,), goal=5, unplaced=4))):
+        for one in (place(3, (2, 3)), place(3, (2,), goal=4, unplaced=2)):
+            found = missed(*others, one)
+            assert found.waited_for == 1 and not disk_replace.may_go(row, found)
+            guide = guide_of(row, found)
+            assert not guide.ready and not guide.stuck, "repair has something left to do"
+            assert "1 chunk has too few copies elsewhere, which" in guide.verdict
+    found = missed(place(2, (2, 3), unplaced=1), place(3, (2, 3), unplaced=1))
+    guide = guide_of(row, found)
+    assert guide.ready and guide.stuck and disk_replace.may_go(row, found)
+    assert "more of them: they are made anew once cs1 has" in guide.verdict
+    assert not any("wait for the repair" in step for step in guide.steps)
+    assert any("stop the chunkserver, and change its file" in step for step in guide.steps)
+    found.add(ServerId(1), place(1, ()))
+    assert not guide_of(row, found).ready, "an only copy is never given up"
+
+
 def test_a_lost_disk_comes_back_or_is_forgotten() -> None:
     row = replace(A, state=LOST, directory="", why="cs1 came back without it")
     guide = guide_of(row, missed())

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from gfsctl_program import CHUNK_BYTES, Gfsctl
+from gfsctl_program import CHUNK_BYTES, GFSCTL, Gfsctl
 
 
 @pytest.mark.parametrize("verb", ["ls", "cat", "stat", "rm"])
@@ -173,12 +173,12 @@ def test_standard_input_that_is_closed_is_an_error_and_no_empty_file(
     gfsctl: Gfsctl, home: str
 ) -> None:
     child = subprocess.run(
-        ["sh", "-c", 'exec "$0" put - "$1" <&-', "gfsctl", f"{home}/f"],
-        executable="/bin/sh",
+        ["/bin/sh", "-c", 'exec "$0" put - "$1" <&-', GFSCTL, f"{home}/f"],
         env=gfsctl.environment(),
         capture_output=True,
         timeout=60,
         check=False,
     )
-    assert child.returncode != 0
+    assert child.returncode == 2, child.stderr
+    assert b"standard input" in child.stderr
     assert gfsctl.names(home) == []

@@ -22,6 +22,7 @@ from gfs_ha.protocol.losses import LossPlan, LossReplica
 @pytest.mark.parametrize("mode", ["table", "wide", "json", "jsonl", "name"])
 def test_fsck_has_every_form(gfsctl: Gfsctl, home: str, mode: str) -> None:
     gfsctl.library.write_bytes(f"{home}/f", b"x" * 1000)
+    gfsctl.wait_whole(f"{home}/f")
     with gfsctl.library.open(f"{home}/grows", "ab") as grows:
         grows.write(b"record")
         grows.flush()

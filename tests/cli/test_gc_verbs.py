@@ -73,6 +73,7 @@ def test_the_disks_get_back_what_was_overwritten_cut_off_and_removed(
     library.write_bytes(path, bytes(data))
     library.copy(path, kept)  # It refers to the same bytes: nothing of them may go.
     library.remove(kept)
+    gfsctl.wait_whole(path)
     chunk_ids = gfsctl.chunk_ids(path)
     assert len(chunk_ids) == PIECES
     before, told = room(shared_cluster, chunk_ids[:1]), reclaimed(gfsctl)
@@ -119,6 +120,8 @@ def test_small_files_that_are_left_scattered_are_brought_together(
     library.put_tree(str(source), f"{home}/many")
     paths = [f"{home}/many/{name}" for name in files]
     old = {chunk_id for path in paths for chunk_id in gfsctl.chunk_ids(path)}
+    for path in paths:
+        gfsctl.wait_whole(path)
     before, told = room(shared_cluster, old), reclaimed(gfsctl)
     late = library.open(f"{home}/many/00")
     for number, name in enumerate(files):

@@ -26,6 +26,7 @@ def test_new_files_are_kept_as_their_directory_says(gfsctl: Gfsctl, home: str) -
     assert (told["goal"], told["rule"], told["chunk_bytes"]) == (2, "spread", 2 << 20)
     assert told["goal_from"] == f"{home}/two"
     gfsctl.ok("put", "-", f"{home}/two/f", stdin=os.urandom(CHUNK_BYTES + 1))
+    gfsctl.wait_whole(f"{home}/two/f")
     placed = chunk(gfsctl, f"{home}/two/f")
     assert placed["goal"] == 2 and placed["length"] == CHUNK_BYTES + 1 and placed["rule"]
     assert len({one["rack"] for one in placed["replicas"]}) == 2
@@ -160,6 +161,7 @@ def test_a_wait_that_cannot_end_names_the_reason(
 
 def test_an_explanation_and_a_simulation_have_every_form(gfsctl: Gfsctl, home: str) -> None:
     gfsctl.ok("put", "-", f"{home}/f", stdin=os.urandom(1000))
+    gfsctl.wait_whole(f"{home}/f")
     chunk_id = chunk(gfsctl, f"{home}/f")["chunk_id"]
     for mode in ("table", "wide", "json", "jsonl", "name"):
         told = gfsctl.ok("admin", "placement", "explain", chunk_id, "-o", mode).out.decode()
@@ -176,6 +178,7 @@ def test_an_explanation_and_a_simulation_have_every_form(gfsctl: Gfsctl, home: s
     assert "a new file at" in gfsctl.ok("admin", "placement", "explain", home).out.decode()
     size = 3 * CHUNK_BYTES
     gfsctl.ok("put", "-", f"{home}/more", stdin=os.urandom(size))
+    gfsctl.wait_whole(f"{home}/more")
     there = gfsctl.ok("admin", "placement", "explain", f"{home}/more", "-o", "json").json
     assert there["kind"] == "FilePlacement" and (there["size"], there["more"]) == (size, False)
     assert [len(one["holders"]) for one in there["items"]] == [3] * there["chunk_count"]

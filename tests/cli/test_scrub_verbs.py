@@ -143,6 +143,7 @@ def test_words_that_make_no_sense_are_refused(gfsctl: Gfsctl) -> None:
 
 def test_a_file_whose_copies_are_whole_is_verified(gfsctl: Gfsctl, home: str) -> None:
     gfsctl.ok("put", "-", f"{home}/f", stdin=b"f" * 2000)
+    gfsctl.wait_whole(f"{home}/f")
     [item] = gfsctl.library.operations.placement(f"{home}/f").items
     for mode in ("table", "wide", "json", "jsonl", "name"):
         shown = gfsctl.ok("admin", "chunks", "verify", f"{home}/f", "-o", mode).out.decode()

@@ -364,6 +364,9 @@ class _OurTransport:
     def refusal(self, peer: str) -> str:
         return ""
 
+    def refused_count(self) -> int:
+        return 0
+
     def ended(self, peer: str) -> bool:
         return False
 

@@ -13,6 +13,7 @@ from tls_house import TlsHouse
 from gfs_ha.errors import GfsError
 from gfs_ha.kv.lmdb_kv import LmdbKV
 from gfs_ha.kv.ordered import Table, Writer
+from gfs_ha.local.ports import choose_ports
 from gfs_ha.master.raft.contract import Outcome, RaftConfig
 from gfs_ha.master.raft.identity import bootstrap
 from gfs_ha.master.raft.node import RaftNode
@@ -35,14 +36,9 @@ class Register:
 
 
 def free_addresses(count: int) -> list[tuple[str, int]]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname() for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
+    """Return what nobody has now, and what no outgoing connection takes meanwhile."""
+    ports = choose_ports("127.0.0.1", count, ThreadedRuntime())
+    return [("127.0.0.1", port) for port in ports]
 
 
 def wait_until(predicate: Callable[[], object], what: str) -> None:

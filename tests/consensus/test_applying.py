@@ -107,3 +107,17 @@ def test_a_follower_that_stops_with_applied_state_lets_go_of_its_store(lab: OurL
     assert lab.disks["B"].writing, "it waits for a commit to share"
     lab.nodes["B"].close()
     assert not lab.disks["B"].writing
+
+
+def test_the_only_member_outlives_a_disk_that_takes_longer_than_a_command_may(
+    tmp_path: Path,
+) -> None:
+    lab = OurLab("A", tmp_path)
+    lab.elect("A")
+    lab.propose("A", "x")
+    lab.tick("A")
+    assert lab.outcome("x") is None, "it counts its own commit in the next tick"
+    lab.pass_time(10.0)
+    lab.tick("A")
+    assert lab.results["x"] == ["applied"] and lab.applied("A") == ["x"]
+    assert lab.nodes["A"].replica._proposal_count == 0

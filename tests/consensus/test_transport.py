@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import socket
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import msgspec
 import pytest
+from hostile.raft_words import NO_HANDSHAKE, frame, frames_of, word
 from pysyncobj import SyncObj, SyncObjConf
 from raft_members import (
     WAIT_S,
@@ -22,7 +25,6 @@ from raft_members import (
     running,
     wait_until,
 )
-from raft_words import NO_HANDSHAKE, frame, frames_of, word
 
 from gfs_ha.errors import NewerIncarnation, OldCopy
 from gfs_ha.kv.ordered import MemoryKV
@@ -126,6 +128,29 @@ def test_what_is_no_handshake_is_dropped(steady: Cluster, data: bytes) -> None:
     assert steady.members["m1"].task.running()
 
 
+def test_strangers_that_get_no_link_are_counted_and_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(tmp_path, count=2) as cluster, caplog.at_level(logging.WARNING):
+        cluster.leader()
+        transport_of = cluster.members["m1"].transport
+        before = transport_of.refused_count()
+        dropped(cluster.addresses["m1"], frame(b"hello", crc=1))
+        dropped(cluster.addresses["m1"], frame(b"", length=0xFFFFFFFF))
+        dropped(cluster.addresses["m1"], b"")
+        assert transport_of.refused_count() == before + 3
+        # Those who come now are to be there still when there are too many.
+        monkeypatch.setattr(transport, "RAFT_HANDSHAKE_S", WAIT_S)
+        with ExitStack() as flood:
+            for _ in range(40):
+                sock = socket.create_connection(cluster.addresses["m1"], timeout=WAIT_S)
+                flood.callback(sock.close)
+            wait_until(lambda: "do not say who" in caplog.text, "one is turned away")
+        assert transport_of.refused_count() > before + 3
+    for told in ("a damaged frame", "is too long", "no handshake within"):
+        assert told in caplog.text
+
+
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -152,9 +177,12 @@ def test_a_frame_that_is_too_long_drops_a_link_that_is_up(tmp_path: Path) -> Non
             sock.settimeout(WAIT_S)
             member = Impostor(sock)
             member.greet(cluster)
+            transport_of = cluster.members["m1"].transport
+            before = transport_of.refused_count()
             sock.sendall(struct.pack("!II", RAFT_FRAME_BYTES_MAX + 1, 0))
             wait_until(member.closed, "the link to be dropped")
             assert member.closed()
+            assert transport_of.refused_count() == before, "its handshake was good"
 
 
 def test_a_message_that_is_none_drops_a_link_that_is_up(tmp_path: Path) -> None:
@@ -207,6 +235,22 @@ class Impostor:
 def _start_number(cluster: Cluster, name: str) -> list[int]:
     seen = cluster.members["m1"].node._identity.last_seen(name)
     return [seen.number, seen.nonce]
+
+
+def test_a_member_that_is_slow_with_its_words_was_not_refused(tmp_path: Path) -> None:
+    """Whoever looks at its links would look for a reason in its certificate, and not for it."""
+    with running(tmp_path, count=2) as cluster:
+        cluster.leader()
+        cluster.stop("m2")
+        transport_of = cluster.members["m1"].transport
+        before = transport_of.refused_count()
+        with socket.create_server(cluster.addresses["m2"]) as silent, ExitStack() as stack:
+            silent.settimeout(WAIT_S)
+            late = stack.enter_context(closing(silent.accept()[0]))
+            late.settimeout(WAIT_S)
+            while late.recv(4096):
+                pass  # Its first words, and then the end of its patience.
+        assert (transport_of.refused_count(), transport_of.refusal("m2")) == (before, "")
 
 
 def test_a_hello_that_dribbles_in_has_no_more_time_than_others(

@@ -1,19 +1,13 @@
-"""Makes the rooms of `benchmarks` importable, and compiles the shim below recorded processes."""
+"""Compiles the shim below recorded processes, and gives them a place in memory."""
 
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-BENCHMARKS = Path(__file__).resolve().parent.parent.parent / "benchmarks"
-
-if str(BENCHMARKS) not in sys.path:
-    sys.path.append(str(BENCHMARKS))
 
 
 @pytest.fixture(scope="session")

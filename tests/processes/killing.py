@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,12 @@ def check_files(fs: gfs_ha.Cluster, files: Mapping[str, bytes]) -> None:
         assert fs.read_bytes(path) == data, path
 
 
+def holds_most(fs: gfs_ha.Cluster) -> str:
+    """Return the server with the most copies: of a few chunks any other one may have none."""
+    held = Counter(one.name for row in chunks(fs).values() for one in row.replicas)
+    return max(sorted(held), key=lambda name: held[name])
+
+
 def settle(fs: gfs_ha.Cluster) -> None:
     """Wait until every chunk is sealed and none is blocked or waits to be collected."""
 
@@ -116,6 +123,19 @@ def settle(fs: gfs_ha.Cluster) -> None:
         return all(row.state == "sealed" and not row.blocked for row in rows)
 
     wait_until(settled, "all chunks are sealed")
+
+
+def settle_whole(fs: gfs_ha.Cluster) -> None:
+    """Wait until every chunk is sealed with all its copies.
+
+    Who was slow while one was written has no part in it, and gets its copy from repair.
+    """
+    settle(fs)
+
+    def whole() -> bool:
+        return all(row.copies == row.goal == len(row.replicas) for row in chunks(fs).values())
+
+    wait_until(whole, "all chunks have their copies")
 
 
 def bury_early(cluster: LocalCluster, masters: int = 3) -> None:

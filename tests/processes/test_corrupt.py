@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from killing import MIB, content, settle, wait_until
+from killing import MIB, content, settle_whole, wait_until
 
 import gfs_ha
 from gfs_ha import config
@@ -69,7 +69,7 @@ def filled(local_cluster: LocalCluster) -> LocalCluster:
     with gfs_ha.connect(local_cluster.config_path) as fs:
         fs.write_bytes("/x", DATA)
     with gfs_ha.connect(local_cluster.config_path) as fs:
-        settle(fs)
+        settle_whole(fs)
         names = holders(fs)
     wait_until(
         lambda: all(stamped(slot_of(local_cluster, name)) for name in names),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from killing import MIB, content, settle, wait_until
+from killing import MIB, content, settle_whole, wait_until
 from test_corrupt import stamped
 from test_real_damage import all_slots, cut, fail_reads, flip, slot_of, whole
 
@@ -29,7 +29,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
         with gfs_ha.connect(made.config_path) as fs:
             fs.write_bytes("/x", DATA)
         with gfs_ha.connect(made.config_path) as fs:
-            settle(fs)
+            settle_whole(fs)
         wait_until(lambda: all(map(stamped, all_slots(made))), "all are stamped")
         yield made
     finally:

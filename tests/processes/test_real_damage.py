@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from killing import MIB, check_files, content, settle, wait_until
+from killing import MIB, check_files, content, settle_whole, wait_until
 from test_corrupt import stamped
 
 import gfs_ha
 from gfs_ha.chunk.slots.format import COPY_BYTES, DATA_OFFSET, decode_copy
 from gfs_ha.ids import ChunkId
 from gfs_ha.local.cluster import LocalCluster
-from gfs_ha.protocol.damage import CORRUPT
+from gfs_ha.protocol.damage import BUSY, CORRUPT
 from gfs_ha.protocol.reports import ChunkRow
 
 pytestmark = pytest.mark.processes
@@ -32,7 +32,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
             for path, data in FILES.items():
                 fs.write_bytes(path, data)
         with gfs_ha.connect(made.config_path) as fs:
-            settle(fs)
+            settle_whole(fs)
         wait_until(lambda: all(map(stamped, all_slots(made))), "all are stamped")
         yield made
     finally:
@@ -177,25 +177,37 @@ def test_every_kind_of_damage_is_found_and_healed_while_clients_read_on(
     check_copies(cluster, fs)
 
 
+def verified(fs: gfs_ha.Cluster, chunk_id: ChunkId) -> dict[str, str]:
+    """Return what each server finds, once no other order about its copy is under way."""
+    found: dict[str, str] = {}
+
+    def looked() -> bool:
+        found.clear()
+        found.update(
+            {one.name: one.verdict for one in fs.operations.verify_chunk(chunk_id).replicas}
+        )
+        return BUSY not in found.values()
+
+    wait_until(looked, "every copy is looked at")
+    return found
+
+
 def test_verify_names_the_damaged_copy_which_is_healed(
     cluster: LocalCluster, fs: gfs_ha.Cluster, reading: None
 ) -> None:
     for turn in range(len(FILES)):
         wait_until(lambda: whole(fs), "three copies of each")
         row = rows(fs)[turn]
-        good = fs.operations.verify_chunk(row.chunk_id)
-        assert [one.verdict for one in good.replicas] == ["ok"] * 3
+        assert list(verified(fs, row.chunk_id).values()) == ["ok"] * 3
         victim = row.replicas[2].name
         flip(slot_of(cluster, victim, row.chunk_id), DATA_OFFSET + 3)
-        found = fs.operations.verify_chunk(row.chunk_id)
-        verdicts = {one.name: one.verdict for one in found.replicas}
+        verdicts = verified(fs, row.chunk_id)
         if victim in verdicts:
             break
         # A reader found it first, and it was healed already.
     assert verdicts.pop(victim) == CORRUPT and set(verdicts.values()) == {"ok"}
     wait_until(lambda: whole(fs), "three whole copies")
-    again = fs.operations.verify_chunk(row.chunk_id)
-    assert [one.verdict for one in again.replicas] == ["ok"] * 3
+    assert list(verified(fs, row.chunk_id).values()) == ["ok"] * 3
     check_copies(cluster, fs)
 
 

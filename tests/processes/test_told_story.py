@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from killing import MIB, bury_early, content, leader_of, settle, wait_until
+from killing import MIB, bury_early, content, holds_most, leader_of, settle, wait_until
 
 import gfs_ha
 from gfs_ha.errors import GfsError
@@ -19,8 +19,6 @@ from gfs_ha.protocol.events import EventItem, GetEvents
 from gfs_ha.protocol.reports import Finding
 
 pytestmark = pytest.mark.processes
-
-VICTIM = "cs2"
 
 
 def dying_early(cluster: LocalCluster) -> None:
@@ -65,6 +63,7 @@ def test_nothing_is_told_twice_or_left_out_when_the_leader_dies_in_the_midst_of_
         wait_until(lambda: fs.operations.health().healthy, "health")
         # While nothing is wrong a mute covers all that may come.
         fs.operations.events.mute("SERVER_DEAD", 3_600_000, "a test", "pytest")
+        victim = holds_most(fs)
         known = last(fs)
         shown, errors = tmp_path / "shown", tmp_path / "errors"
         code = "import sys; from gfs_ha.cli.main import main; sys.exit(main())"
@@ -77,17 +76,17 @@ def test_nothing_is_told_twice_or_left_out_when_the_leader_dies_in_the_midst_of_
             )
         try:
             wait_until(lambda: bool(followed(shown)), "it follows")
-            cluster.kill(VICTIM, signal.SIGKILL)
-            wait_until(lambda: told(fs, known, VICTIM, "suspect"), "it is suspect")
+            cluster.kill(victim, signal.SIGKILL)
+            wait_until(lambda: told(fs, known, victim, "suspect"), "it is suspect")
             leader = leader_of(fs)
             cluster.kill(leader, signal.SIGKILL)
-            wait_until(lambda: told(fs, known, VICTIM, "dead"), "it is dead")
+            wait_until(lambda: told(fs, known, victim, "dead"), "it is dead")
             wait_until(lambda: told(fs, known, "repair", "over"), "repair is over")
-            check_muted(fs)
+            check_muted(fs, victim)
             cluster.start(leader)
-            cluster.start(VICTIM)
-            wait_until(lambda: told(fs, known, VICTIM, "back"), "it is back")
-            check_story(all_told(fs), known)
+            cluster.start(victim)
+            wait_until(lambda: told(fs, known, victim, "back"), "it is back")
+            check_story(all_told(fs), known, victim)
             newest = last(fs)
             wait_until(lambda: max(followed(shown)) >= newest, "the follower has seen all")
             numbers = followed(shown)
@@ -102,7 +101,7 @@ def test_nothing_is_told_twice_or_left_out_when_the_leader_dies_in_the_midst_of_
         assert status == 130 and "Traceback" not in errors.read_text()
 
 
-def check_muted(fs: gfs_ha.Cluster) -> None:
+def check_muted(fs: gfs_ha.Cluster, victim: str) -> None:
     """The dead server is found, since it fell silent, and does not count."""
     found: list[Finding] = []
 
@@ -112,9 +111,9 @@ def check_muted(fs: gfs_ha.Cluster) -> None:
         return bool(found)
 
     wait_until(standing, "it is found")
-    assert found[0].subject == VICTIM
+    assert found[0].subject == victim
     assert found[0].muted_ms > 0 and found[0].mute_reason == "a test"
-    silent = next(one for one in all_told(fs) if one.subject == VICTIM and "suspect" in one.text)
+    silent = next(one for one in all_told(fs) if one.subject == victim and "suspect" in one.text)
     assert found[0].since_ns == silent.wall_ns, "it stands since before this leader"
     fs.operations.events.mute("SERVER_DEAD", 0, "", "pytest")
     after = finding(fs, "SERVER_DEAD")
@@ -123,10 +122,10 @@ def check_muted(fs: gfs_ha.Cluster) -> None:
         fs.operations.events.mute("SERVER_DEAD", 0, "", "pytest")
 
 
-def check_story(items: list[EventItem], known: int) -> None:
+def check_story(items: list[EventItem], known: int, victim: str) -> None:
     """The numbers have no gap, and what happened to the victim and its chunks is in order."""
     assert [one.number for one in items] == list(range(1, items[-1].number + 1))
-    mine = [one for one in items if one.number > known and one.subject == VICTIM]
+    mine = [one for one in items if one.number > known and one.subject == victim]
     states = [one.text.split()[0].rstrip(":,") for one in mine if one.kind == "server"]
     assert [one for one in states if one != "started"] == ["suspect", "dead", "back"]
     repairs = [one.text.split()[0].rstrip(":") for one in items if one.kind == "repair"]

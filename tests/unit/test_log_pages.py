@@ -8,6 +8,7 @@ import pytest
 
 from gfs_ha.errors import InvalidArgument
 from gfs_ha.ids import TraceId
+from gfs_ha.logs import ring as ring_module
 from gfs_ha.logs.ring import RING_LINES_MAX, LogRing
 from gfs_ha.logs.trace import traced
 from gfs_ha.net.log_pages import page_of
@@ -112,3 +113,20 @@ def test_what_makes_no_sense_is_refused() -> None:
         page_of(ring_of(), "m1", ReadLog(level="loud"))
     with pytest.raises(InvalidArgument, match="characters"):
         page_of(ring_of(), "m1", ReadLog(pattern="x" * (PATTERN_CHARACTERS_MAX + 1)))
+
+
+def test_the_lines_in_memory_are_bounded_by_their_length_and_warnings_outlive_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ring_module, "RING_CHARACTERS_MAX", 2_000)
+    monkeypatch.setattr(ring_module, "KEPT_CHARACTERS_MAX", 1_000)
+    ring = LogRing()
+    add(ring, *("w" * 400 + str(number) for number in range(3)), level=logging.WARNING)
+    add(ring, *("x" * 300 + str(number) for number in range(3)))
+    assert [one.text[0] for one in ring.entries()] == ["w", "x", "x", "x"], "each once"
+    add(ring, *("x" * 300 + str(number) for number in range(3, 9)))
+    kept = [one.text for one in ring.entries()]
+    assert kept == ["w" * 400 + "2"] + ["x" * 300 + str(number) for number in (5, 6, 7, 8)]
+    add(ring, *("y" for _ in range(100)))
+    assert [one.text[0] for one in ring.entries()] == ["w"] + 19 * ["y"], "short ones take less"
+    assert ring.newest == 112 == ring.entries()[-1].number

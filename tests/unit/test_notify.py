@@ -199,6 +199,19 @@ def test_a_daemon_is_ready_once_and_is_so_until_the_manager_has_room_to_hear_it(
     assert sum("READY=1" in line for line in manager.heard()) == 1
 
 
+def test_what_a_daemon_does_is_told_until_the_manager_has_room_to_hear_it(
+    notes: ServiceNotes, notifier: Notifier, manager: Manager
+) -> None:
+    notes.ready("follows m2")
+    while notifier.say(STATUS="x" * 1_000):
+        pass  # Its queue is full.
+    notes.look("leads term 4")
+    assert not any("term 4" in line for line in manager.heard())
+    notes.look("leads term 4")
+    notes.look("leads term 4")
+    assert manager.heard() == ["STATUS=leads term 4"]
+
+
 def test_a_start_that_the_unit_limits_asks_for_no_more_time(
     notes: ServiceNotes, manager: Manager, clock: StoppedClock
 ) -> None:
