@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import free_ports
 import hypothesis
 import pytest
 import run_guard
+
+from gfs_ha.local.ports import PORTS_VARIABLE
 
 if TYPE_CHECKING:
     from gfs_ha.local.cluster import LocalCluster
@@ -39,13 +42,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Whoever ends a run (`timeout`, say) ends its clusters as well.
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
-# Test processes that run side by side take their ports from ranges of their own.
-PORTS_FIRST = 10_000
-PORTS_EACH = 2_000
-WORKERS_MAX = 11
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    low = PORTS_FIRST + int(worker.removeprefix("gw")) % WORKERS_MAX * PORTS_EACH
-    os.environ["GFS_LOCAL_PORTS"] = f"{low}-{low + PORTS_EACH - 1}"
+os.environ[PORTS_VARIABLE] = free_ports.OF_CLUSTERS
 
 
 def pytest_configure() -> None:

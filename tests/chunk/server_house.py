@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 from chunk_house import BIRTH, BOOT_ID, CLUSTER, House
 from disks_house import SEALED, open_disks
+from free_ports import HOST, free_ports
 from replica_house import RUNTIME, append, digest_of
 
 from gfs_ha.chunk import disk_warden
@@ -20,13 +21,11 @@ from gfs_ha.chunk.slots.spec import ReplicaSpec
 from gfs_ha.config import ChunkserverConfig, ClusterConfig, MasterAddress
 from gfs_ha.ids import ChunkId, DiskId, ServerId, StartId
 from gfs_ha.limits import MIB
-from gfs_ha.local.ports import choose_ports
 from gfs_ha.net.streams import TcpStreams
 from gfs_ha.net.tcp import TcpNetwork
 from gfs_ha.protocol.data import ChunkKind, Durability
 from gfs_ha.sim.masters.world import cluster_config
 
-HOST = "127.0.0.1"
 PATIENCE_S = 60.0
 
 
@@ -62,7 +61,7 @@ def running(disks: Mapping[DiskId, MemoryDisk]) -> Iterator[Chunkserver]:
         tuple(FoundDisk(str(disk_id), one) for disk_id, one in disks.items()),
         *(TcpNetwork(RUNTIME), TcpStreams(RUNTIME), BOOT_ID, StartId(100)),
     )
-    nobody = MasterAddress("m1", HOST, *choose_ports(HOST, 2, RUNTIME))
+    nobody = MasterAddress("m1", HOST, *free_ports(2))
     own = ChunkserverConfig("one", (), HOST, 0, "", "here")
     config = dataclasses.replace(
         cluster_config(1), cluster=ClusterConfig(CLUSTER, CLUSTER, (nobody,)), chunkserver=own

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from free_ports import free_ports
 from gfsctl_program import Gfsctl, wait_until
 
 import gfs_ha
 from gfs_ha.config import MasterAddress
 from gfs_ha.local.cluster import LocalCluster
-from gfs_ha.local.ports import choose_ports
 from gfs_ha.runtime import ThreadedRuntime
 
 pytestmark = pytest.mark.processes
@@ -64,8 +64,7 @@ class Newcomers:
 @pytest.fixture
 def newcomers(local_cluster: LocalCluster, tmp_path: Path) -> Iterator[Newcomers]:
     with ExitStack() as stack:
-        ports = choose_ports("127.0.0.1", 6, RUNTIME)
-        yield Newcomers(local_cluster, tmp_path, stack, list(ports))
+        yield Newcomers(local_cluster, tmp_path, stack, free_ports(6))
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from free_ports import HOST, free_ports
 from tls_house import TlsHouse
 
 from gfs_ha.errors import GfsError
 from gfs_ha.kv.lmdb_kv import LmdbKV
 from gfs_ha.kv.ordered import Table, Writer
-from gfs_ha.local.ports import choose_ports
 from gfs_ha.master.raft.contract import Outcome, RaftConfig
 from gfs_ha.master.raft.identity import bootstrap
 from gfs_ha.master.raft.node import RaftNode
@@ -36,9 +36,8 @@ class Register:
 
 
 def free_addresses(count: int) -> list[tuple[str, int]]:
-    """Return what nobody has now, and what no outgoing connection takes meanwhile."""
-    ports = choose_ports("127.0.0.1", count, ThreadedRuntime())
-    return [("127.0.0.1", port) for port in ports]
+    """Return what nobody has now or was given lately."""
+    return [(HOST, port) for port in free_ports(count)]
 
 
 def wait_until(predicate: Callable[[], object], what: str) -> None:

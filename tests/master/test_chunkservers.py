@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from free_ports import free_ports
 from peers import Held, ScriptedServer, digest_of
 from test_chunks import allocate, push, put
-from trio import WAIT_S, Client, Trio, answer, free_ports, wait_until
+from trio import WAIT_S, Client, Trio, answer, wait_until
 
 from gfs_ha.chunk.run import build_chunkserver
 from gfs_ha.config import ChunkserverConfig, DiskConfig

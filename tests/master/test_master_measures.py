@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from free_ports import free_ports
 from peers import ScriptedServer
 from prometheus_client.parser import text_string_to_metric_families
-from trio import NAMES, WAIT_S, Client, Trio, free_ports, started, wait_until
+from trio import NAMES, WAIT_S, Client, Trio, started, wait_until
 
 from gfs_ha.chunk.run import build_chunkserver
 from gfs_ha.chunk.server import Chunkserver

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from trio import free_ports
+from free_ports import free_ports
 
 from gfs_ha.kv.lmdb_kv import LmdbKV
 from gfs_ha.limits import MIB

@@ -6,7 +6,8 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-from trio import WAIT_S, Trio, free_ports, wait_until
+from free_ports import free_ports
+from trio import WAIT_S, Trio, wait_until
 
 from gfs_ha.chunk.run import build_chunkserver
 from gfs_ha.config import ChunkserverConfig, DiskConfig

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from free_ports import free_ports
 from test_chunks import allocate
-from trio import CLUSTER, WAIT_S, Client, Trio, free_ports, wait_until
+from trio import CLUSTER, WAIT_S, Client, Trio, wait_until
 
 from gfs_ha.chunk.run import build_chunkserver
 from gfs_ha.chunk.server import Chunkserver

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from free_ports import free_ports
+
 from gfs_ha.config import (
     ClientConfig,
     ClusterConfig,
@@ -21,7 +23,6 @@ from gfs_ha.config import (
 from gfs_ha.errors import DeadlineExceeded, Denied, GfsError
 from gfs_ha.ids import NO_SESSION, SessionId
 from gfs_ha.limits import DEAD_S, MIB, PROTOCOL_VERSION
-from gfs_ha.local.ports import choose_ports
 from gfs_ha.master.planners.plan import PlanLimits
 from gfs_ha.master.server import MasterServer, build_master
 from gfs_ha.net.leader import LeaderLink
@@ -36,11 +37,6 @@ CALL_S = 10.0
 CLUSTER = "test-cluster"
 NAMES = ("m1", "m2", "m3")
 PASSING = ("NotLeader", "NotInitialized", "UnknownOutcome", "Overloaded")  # While a leader comes.
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody has now, and that no outgoing connection takes."""
-    return list(choose_ports("127.0.0.1", count, ThreadedRuntime()))
 
 
 def wait_until(predicate: Callable[[], Any], what: str) -> Any:

@@ -14,16 +14,14 @@ from urllib.parse import quote
 
 import pytest
 import yaml
+from free_ports import HOST, free_ports
 from monitored import EXAMPLE, MONITORING, alerts, dashboard_queries, program, series_names
 
 from gfs_ha import connect
 from gfs_ha.local.cluster import LocalCluster
-from gfs_ha.local.ports import choose_ports
-from gfs_ha.runtime import ThreadedRuntime
 
 pytestmark = pytest.mark.processes
 
-HOST = "127.0.0.1"
 WAIT_S = 60.0
 # What an open cluster of a few seconds has not: no planner failed, no port asks for tickets.
 ABSENT = {"gfs_cluster_planner_failures_total", "gfs_chunkserver_tickets_refused_total"}
@@ -77,7 +75,7 @@ def write_configuration(path: Path, targets: list[str]) -> None:
 def scraping(directory: Path, targets: list[str]) -> Iterator[Prometheus]:
     """Run a Prometheus that scrapes these."""
     prometheus = program("prometheus")
-    (port,) = choose_ports(HOST, 1, ThreadedRuntime())
+    (port,) = free_ports(1)
     write_configuration(directory / "prometheus.yml", targets)
     output = directory / "prometheus.log"
     with output.open("wb") as log:

@@ -12,18 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from free_ports import HOST, free_ports
 
 from gfs_ha.chunk.disk import PosixDisk
 from gfs_ha.chunk.slots.identity import Identity, write_identity
 from gfs_ha.ids import DiskId, ServerId
 from gfs_ha.local import processes
-from gfs_ha.local.ports import choose_ports
 from gfs_ha.runtime import ThreadedRuntime
 
 pytestmark = pytest.mark.processes
 
 PATIENCE_S = 120
-HOST = "127.0.0.1"
 
 
 class Daemon:
@@ -32,8 +31,7 @@ class Daemon:
     def __init__(self, directory: Path, role: str) -> None:
         self.directory = directory
         self.role = role
-        ports = choose_ports(HOST, 3, ThreadedRuntime())
-        self.port, self.master_port, self.raft_port = ports
+        self.port, self.master_port, self.raft_port = free_ports(3)
         self.path = directory / "gfs.toml"
         self.data = directory / "data"
         own = (

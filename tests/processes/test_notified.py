@@ -13,15 +13,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from free_ports import HOST, free_ports
 
-from gfs_ha.local.ports import choose_ports
 from gfs_ha.local.processes import read_tail
-from gfs_ha.runtime import ThreadedRuntime
 
 pytestmark = pytest.mark.processes
 
 PATIENCE_S = 120.0
-HOST = "127.0.0.1"
 WATCHDOG_S = 3.0
 TRIES = 4  # On a busy machine the one who is to lead may come too late.
 
@@ -31,7 +29,7 @@ class Manager:
 
     def __init__(self, directory: Path, masters: int = 1) -> None:
         self.directory = directory
-        ports = choose_ports(HOST, 2 * masters + 1, ThreadedRuntime())
+        ports = free_ports(2 * masters + 1)
         self._port = ports[-1]
         self._cluster = '[cluster]\nid = "c1"\n' + "".join(
             f'\n[[cluster.masters]]\nname = "m{number + 1}"\nhost = "{HOST}"\n'

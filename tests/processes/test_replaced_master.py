@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from free_ports import free_ports
 from killing import RUNTIME, leader_of, wait_until
 from test_planned_restart import Creator
 
@@ -26,7 +27,6 @@ from gfs_ha.errors import (
     Unreachable,
 )
 from gfs_ha.local.cluster import LocalCluster
-from gfs_ha.local.ports import choose_ports
 from gfs_ha.net.leader import REFRESH_S
 from gfs_ha.protocol.reports import AddMaster
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.processes
 @pytest.fixture
 def newcomer(local_cluster: LocalCluster, tmp_path: Path) -> Iterator[MasterAddress]:
     """m4, started on an empty directory, with the file of a master that knows the others."""
-    port, raft_port, *spare = choose_ports("127.0.0.1", 4, RUNTIME)
+    port, raft_port, *spare = free_ports(4)
     text = (local_cluster.directory / "gfs.toml").read_text()
     # An odd number of masters stands in a file: m5 is to come.
     added = [_block("m4", port, raft_port), _block("m5", *spare)]
@@ -144,7 +144,7 @@ def test_a_local_cluster_plays_it_and_is_whole_afterwards(local_cluster: LocalCl
         with pytest.raises(InvalidArgument, match="by itself"):
             list(members.replace(other, MasterAddress(other, "127.0.0.1", 1, 2)))
         assert {row.name for row in fs.operations.masters().items} == voters
-        nobody = choose_ports("127.0.0.1", 2, RUNTIME)
+        nobody = free_ports(2)
         silent = MasterAddress("m9", "127.0.0.1", *nobody)
         with pytest.raises(Unreachable, match="nothing was changed"):
             list(members.add(silent))
