@@ -17,6 +17,7 @@ HOST = "127.0.0.1"
 _FIRST = 10_000
 _EACH = 2_000
 _WORKERS_MAX = 11
+_STRIDE = 7
 
 
 def _own() -> tuple[int, int]:
@@ -28,9 +29,13 @@ def _own() -> tuple[int, int]:
 
 
 def _around(ports: range) -> Iterator[int]:
-    """Return these again and again; two runs without workers hardly begin at the same one."""
-    begin = os.getpid() % len(ports)
-    return cycle([*ports[begin:], *ports[:begin]])
+    """Return these again and again, no two neighbours in a row: a test may want a wrong port.
+
+    Two runs without workers hardly begin at the same one.
+    """
+    spread = [port for first in range(_STRIDE) for port in ports[first::_STRIDE]]
+    begin = os.getpid() % len(spread)
+    return cycle([*spread[begin:], *spread[:begin]])
 
 
 _LOW, _HIGH = _own()

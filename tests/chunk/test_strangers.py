@@ -68,7 +68,7 @@ def test_who_says_nothing_or_half_a_header_is_counted_and_told_of(
     with sealed_street(tmp_path, 1) as (one,), caplog.at_level(logging.WARNING):
         assert not knock(one, b"GFSD\x01\x01", 1 << 16)
         monkeypatch.undo()
-        monkeypatch.setattr(dataport, "STREAM_IDLE_S", 1.0)
+        monkeypatch.setattr(dataport, "STREAM_IDLE_S", 3.0)  # Time for somebody honest.
         assert not knock(one, b"", 1 << 16)
         with sealed_room() as room:  # Who has asked for something may be silent then.
             assert push_sealed(room, Leader([one]).target(), b"of somebody honest").complete
@@ -161,7 +161,7 @@ def test_no_more_give_way_than_there_are_places_before_the_first_of_them_has_end
 def test_those_who_send_a_header_byte_by_byte_keep_nobody_out_and_are_hung_up_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: bool
 ) -> None:
-    monkeypatch.setattr(dataport, "FRAME_DEADLINE_S", 0.5)
+    monkeypatch.setattr(dataport, "FRAME_DEADLINE_S", 1.5)  # Time for somebody honest.
     with ExitStack() as stack:
         if closed:
             (one,) = stack.enter_context(sealed_street(tmp_path, 1))
