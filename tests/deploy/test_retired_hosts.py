@@ -79,6 +79,31 @@ def test_it_is_noted_which_server_was_emptied(copy: Path, tmp_path: Path) -> Non
     assert "-cs9, emptied, server 0x3 +cs1, emptied, server 0x1f" in said, said
 
 
+@pytest.mark.parametrize(
+    ("own", "known", "refused"),
+    [
+        ("cs7", ("cs1", "cs7"), True),  # It would empty the one and stop the other.
+        ("cs7", ("cs7",), True),
+        ("cs1", ("cs1", "cs7"), False),
+        ("cs7", ("cs1",), False),  # Of a life before.
+        ("", ("cs7",), False),
+    ],
+)
+def test_who_is_called_otherwise_on_its_host_is_not_taken_out_for_another(
+    copy: Path, tmp_path: Path, own: str, known: tuple[str, ...], refused: bool
+) -> None:
+    answer(tmp_path, *known)
+    etc = tmp_path / "hosts" / "etc"
+    etc.mkdir()
+    if own:
+        masters = '[[cluster.masters]]\nname = "m1"\n'
+        (etc / "chunkserver.toml").write_text(f'{masters}\n[chunkserver]\nname = "{own}"\n')
+    _, said = check(copy, "decommission.yml", "-e", "host=cs1")
+    words = "calls the chunkserver of cs1 cs1, and cs7 is what runs there"
+    assert (words in said and "nothing was done" in said) == refused, said
+    assert ("Stop it for good" in said) == (not refused), said
+
+
 def identity(cluster: str, server: int, name: str) -> str:
     fields = {"cluster_id": cluster, "server_id": server, "disk_id": 9, "name": name}
     text = json.dumps(fields, indent=2)
