@@ -10,38 +10,34 @@ import os
 from collections.abc import Iterator
 from itertools import cycle
 
-from gfs_ha.local.ports import is_free, port_range
+from gfs_ha.local.ports import is_free
 
 HOST = "127.0.0.1"
-# Test processes that run side by side have ranges of their own.
+# Test processes that run side by side have ranges of their own, and two runs mostly.
 _FIRST = 10_000
 _EACH = 2_000
-_WORKERS_MAX = 11
+_RANGES = 11
+_OURS = 500  # Of each.
 _STRIDE = 7
 
 
 def _own() -> tuple[int, int]:
     """Return the first and the last port of this process."""
-    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-        low = _FIRST + int(worker.removeprefix("gw")) % _WORKERS_MAX * _EACH
-        return low, low + _EACH - 1
-    return port_range()
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", "")
+    number = int(run, 16) if run else os.getpid()
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    low = _FIRST + (number + worker) % _RANGES * _EACH
+    return low, low + _EACH - 1
 
 
 def _around(ports: range) -> Iterator[int]:
-    """Return these again and again, no two neighbours in a row: a test may want a wrong port.
-
-    Two runs without workers hardly begin at the same one.
-    """
-    spread = [port for first in range(_STRIDE) for port in ports[first::_STRIDE]]
-    begin = os.getpid() % len(spread)
-    return cycle([*spread[begin:], *spread[:begin]])
+    """Return these again and again, no two neighbours in a row: a test may want a wrong port."""
+    return cycle([port for first in range(_STRIDE) for port in ports[first::_STRIDE]])
 
 
 _LOW, _HIGH = _own()
-_MIDDLE = (_LOW + _HIGH) // 2
-OF_CLUSTERS = f"{_LOW}-{_MIDDLE}"  # As GFS_LOCAL_PORTS wants it.
-_GIVEN = _around(range(_MIDDLE + 1, _HIGH + 1))
+OF_CLUSTERS = f"{_LOW + _OURS}-{_HIGH}"  # As GFS_LOCAL_PORTS wants it.
+_GIVEN = _around(range(_LOW, _LOW + _OURS))
 
 
 def free_ports(count: int) -> list[int]:
