@@ -210,6 +210,26 @@ def test_why_a_chunkserver_cannot_leave_now_is_said_where_there_is_no_plan(
         assert r"emptied now: disk \\\"a\\\" is being emptied. Nothing was changed" in told, told
 
 
+@pytest.mark.parametrize(
+    ("playbook", "words"),
+    [
+        ("scale_out.yml", "the group masters of the inventory has no host to ask"),
+        ("decommission.yml", "the group masters of the inventory has no host to ask"),
+        ("replace_disk.yml", "the group masters of the inventory has no host to ask"),
+        ("replace_master.yml", "say -e old=NAME"),
+    ],
+)
+def test_an_inventory_without_masters_is_told_of(copy: Path, playbook: str, words: str) -> None:
+    inventory = Path(local_hosts(copy))
+    told = json.loads(inventory.read_text())
+    del told["all"]["children"]["masters"]
+    inventory.write_text(json.dumps(told))
+    more = ("-e", "host=cs1", "-e", "disk=/srv/a", "-e", "old=m1", "-e", "new=cs1")
+    ended = play(copy, program("ansible-playbook"), "-i", str(inventory), playbook, *more)
+    said = " ".join(ended.stdout.split())
+    assert ended.returncode == 2 and words in said and "changed=0" in said, said
+
+
 @pytest.mark.parametrize("written", ["/srv/two/", "/srv/three"])
 def test_no_disk_that_works_is_left_out_undrained_because_another_one_was_named(
     copy: Path, tmp_path: Path, written: str
