@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gfs_ha
 from gfs_ha.cli.shell import run
@@ -25,6 +25,7 @@ from gfs_ha.protocol.reports import ChunkRow
 GFSCTL = str(Path(sys.executable).with_name("gfsctl"))
 COMMAND_S = 120.0
 CHUNK_BYTES = 1 << 20
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,15 @@ class Gfsctl:
 
         wait_until(whole, f"all copies of {path}")
 
+    def wait_heard(self) -> None:
+        """Wait until the leader knows the disks of all servers: one that is new must hear them."""
+
+        def heard() -> bool:
+            rows = self.library.operations.servers().items
+            return all(row.state == "live" and row.disks for row in rows)
+
+        wait_until(heard, "every server to be heard")
+
     def live_chunks(self) -> dict[int, ChunkRow]:
         """Return the chunks that are not dead, newest last."""
         rows = self.library.operations.chunks()
@@ -187,6 +197,18 @@ def wait_until(there: Callable[[], bool], what: str, timeout_s: float = 90.0) ->
     while not there():
         assert time.monotonic() < deadline_s, f"{what}: not within {timeout_s:.0f} s"
         time.sleep(0.01)
+
+
+def eventually(look: Callable[[], T], timeout_s: float = 90.0) -> T:
+    """Return what a look returns, taken again while one of its own assertions does not hold."""
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        try:
+            return look()
+        except AssertionError:
+            if time.monotonic() > deadline_s:
+                raise
+        time.sleep(0.1)
 
 
 def kill_member(cluster: LocalCluster, name: str) -> None:

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from gfsctl_program import Ended, Gfsctl
+from gfsctl_program import Ended, Gfsctl, eventually
 
 from gfs_ha.cli.admin.log_lines import check_any
 from gfs_ha.cli.admin.trace import way_lines
@@ -83,8 +83,15 @@ def test_a_put_is_traced_through_the_leader_and_every_server_of_its_chain(
         assert kind in kinds, kinds
     times = [item["time_ms"] for item in told["items"]]
     assert times == sorted(times)
-    named = gfsctl.ok("admin", "trace", f"0x{trace.upper()}", "-o", "json").json
-    assert named == told, "however it was typed"
+
+    def told_alike() -> None:  # A server may come to a line of it between two looks.
+        told, named = (
+            gfsctl.ok("admin", "trace", typed, "-o", "json").json
+            for typed in (trace, f"0x{trace.upper()}")
+        )
+        assert named == told, "however it was typed"
+
+    eventually(told_alike)
     screen = gfsctl.ok("admin", "trace", f"0x{trace.upper()}").out.decode()
     assert f"trace   {trace}" in screen and "copies=3/3" in screen and "client=" not in screen
 
@@ -130,11 +137,20 @@ def test_an_error_names_a_trace_that_can_be_looked_up(gfsctl: Gfsctl, home: str)
 
 def test_logs_are_of_the_wanted_processes_and_in_order_of_time(gfsctl: Gfsctl, home: str) -> None:
     put(gfsctl, f"{home}/file")
-    every = gfsctl.ok("admin", "logs", "--since", "1d", "-o", "json").json["items"]
-    assert {item["node"] for item in every} >= {"m1", "m2", "m3", "cs1", "cs2", "cs3", "cs4"}
+
+    def of_all() -> Any:  # On a busy machine one may not answer in time.
+        items = gfsctl.ok("admin", "logs", "--since", "1d", "-o", "json").json["items"]
+        assert {item["node"] for item in items} >= {"m1", "m2", "m3", "cs1", "cs2", "cs3", "cs4"}
+        return items
+
+    every = eventually(of_all)
     assert [item["time_ms"] for item in every] == sorted(item["time_ms"] for item in every)
-    two = gfsctl.ok("admin", "logs", "m1", "cs2", "-o", "jsonl", "-n", "500").lines
-    assert {json.loads(line)["node"] for line in two} == {"m1", "cs2"}
+
+    def of_two() -> None:
+        two = gfsctl.ok("admin", "logs", "m1", "cs2", "-o", "jsonl", "-n", "500").lines
+        assert {json.loads(line)["node"] for line in two} == {"m1", "cs2"}
+
+    eventually(of_two)
     few = gfsctl.ok("admin", "logs", "-n", "5", "-o", "json").json["items"]
     assert len(few) == 5
     assert gfsctl.ok("admin", "logs", "-n", "0").out == b""
@@ -157,7 +173,9 @@ def test_following_shows_what_is_logged_and_a_signal_ends_it_quietly(
     assert len(set(numbers)) == len(numbers)
     follower.send_signal(signal.SIGINT)
     ended: Ended = gfsctl.end(follower)
-    assert ended.status == 130 and ended.err == ""
+    assert ended.status == 130
+    late = re.compile("gfsctl: .* (did not answer: .*|does not answer: .*|answers again)")
+    assert all(late.fullmatch(line) for line in ended.err.splitlines()), ended.err
 
 
 def test_who_does_not_answer_is_named_and_the_others_are_shown(
@@ -207,10 +225,10 @@ def test_a_data_port_refuses_questions_that_are_none(gfsctl: Gfsctl) -> None:
         for query, words in ((b"x" * 5000, "question about a log"), (b"\xc1", "no valid ReadLog")):
             request = DataRequest(
                 *(Op.LOG, room.cluster, server.server_id, ChunkId(0), Epoch(0, 0), 0, len(query)),
-                *(3000, 1),
+                *(60_000, 1),
             )
             stream = room.streams.take((server.host, server.port))
-            reader = AnswerReader(stream, 1, Deadline(runtime, 3.0))
+            reader = AnswerReader(stream, 1, Deadline(runtime, 60.0), 60.0)
             stream.send([encode_request(request), query], reader.stall)
             with pytest.raises(ProtocolError, match=words):
                 reader.wait()
