@@ -26,10 +26,16 @@ class Asker:
         """Return the answer, once no election is in its way."""
         deadline_s = self._runtime.monotonic_s() + WAIT_S
         while True:
-            answer = self.ask_once(name, terms, *requests)
-            again = [r for r in answer.replies if isinstance(r, Failure) and r.raised().retryable]
-            if not again or self._runtime.monotonic_s() > deadline_s:
-                return answer
+            late = self._runtime.monotonic_s() > deadline_s
+            try:
+                answer = self.ask_once(name, terms, *requests)
+            except GfsError:
+                if late:
+                    raise
+            else:
+                failed = [reply for reply in answer.replies if isinstance(reply, Failure)]
+                if late or not any(one.raised().retryable for one in failed):
+                    return answer
             self._runtime.sleep(0.02)
 
     def ask_once(self, name: str, terms: ReadTerms | None, *requests: Request) -> Answer:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
+
 import pytest
 from peers import Held, ScriptedServer, digest_of
 from trio import CALL_S, Client, Trio, wait_until
 
+from gfs_ha.errors import GfsError
 from gfs_ha.ids import ServerId, SessionId
 from gfs_ha.master import observed, unreached
 from gfs_ha.protocol.calls import Asked
@@ -257,7 +261,7 @@ def test_a_new_leader_hears_its_servers_before_it_makes_do_with_fewer_copies(
 def test_any_request_of_a_session_keeps_its_claims(
     client: Client, servers: list[ScriptedServer], trio: Trio
 ) -> None:
-    trio.silence_claims_after(1.0)
+    trio.silence_claims_after(3.0)
     silent = Client(trio)
     kept, given_up = allocate(client), allocate(silent)
     onlooker = Client(trio)
@@ -277,9 +281,17 @@ def test_made_up_sessions_push_no_real_one_out_of_what_the_leader_heard(
     allocate(client)
     client.ask(Renew())
     stranger = trio.link()
+
+    def heard(body: tuple[Asked, ...]) -> bool:
+        with suppress(GfsError):
+            stranger.call(body, CALL_S)
+            return True
+        return False
+
     for start in range(0, 400, 200):
         ids = range(10**6 + start, 10**6 + start + 200)
-        stranger.call(tuple(Asked(Renew(), SessionId(one), 1, 1) for one in ids), CALL_S)
+        body = tuple(Asked(Renew(), SessionId(one), 1, 1) for one in ids)
+        wait_until(partial(heard, body), "the strangers to be heard")
     reign = trio.servers[trio.leader()]._desk.reign
     assert reign is not None
     assert set(reign.observed.sessions) == {client.session_id}
@@ -288,7 +300,6 @@ def test_made_up_sessions_push_no_real_one_out_of_what_the_leader_heard(
 def test_a_client_that_dies_leaves_nothing_open(
     client: Client, servers: list[ScriptedServer], trio: Trio
 ) -> None:
-    trio.silence_claims_after(1.0)
     unused = allocate(client)
     push(servers, unused, 300)
     used = allocate(client)
@@ -296,6 +307,7 @@ def test_a_client_that_dies_leaves_nothing_open(
     staged = client.ask(StageExtents(0, (Extent(0, used.chunk_id, 0, 400, 5),)))
     file = PublishFile("/half", 400, 0o644, 0, staged.content_id)
     assert not client.ask(Publish((file,))).files[0].error
+    trio.silence_claims_after(1.0)
     onlooker = Client(trio)
 
     def states() -> dict[int, str]:

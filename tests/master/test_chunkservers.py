@@ -30,6 +30,7 @@ from gfs_ha.protocol.metadata import (
     Remove,
     ReportReplica,
 )
+from gfs_ha.protocol.repair import SetBudget
 from gfs_ha.protocol.reports import GetChunks, GetHealth, GetServers, GetStatus
 from gfs_ha.protocol.servers import ListServers
 
@@ -152,6 +153,7 @@ def test_only_what_can_never_come_back_is_deleted_by_comparison(
 def test_an_equal_copy_that_came_late_is_compared_adopted_and_stamped(
     client: Client, servers: list[ScriptedServer]
 ) -> None:
+    client.ask(SetBudget(copies=0))  # Nobody else makes a copy of it meanwhile.
     chunk = allocate(client)
     chain = push(servers, chunk, 10)
     holders = tuple(server.server_id for server in chain[:2])

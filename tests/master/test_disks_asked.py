@@ -173,7 +173,7 @@ def test_what_ails_a_disk_and_what_it_keeps_is_told_with_it_and_it_takes_nothing
     found = row(client, ill.second)
     assert (found.state, found.why) == ("in-service", "it is looked whether it works: EIO on sync")
     assert all(ill.second not in places(client) for _ in range(4))
-    assert any(ill.first in places(client) for _ in range(8)), "its server takes part"
+    wait_until(lambda: ill.first in places(client), "its server takes part")
 
 
 def test_a_failed_disk_counts_as_lost_while_its_server_lives(

@@ -6,7 +6,7 @@ One cluster for all of it: each test leaves its servers as they were.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from test_spare_tails import MORE_THAN_HALF, spare
 from test_tickets_given import ask, check, keyed_servers, refusal, with_id
 from trio import Client, answer, started, wait_until
 
+from gfs_ha.errors import NotLeader
 from gfs_ha.limits import MIB
 from gfs_ha.master.state.tail_commands import PlaceTail
 from gfs_ha.protocol.append import GrantAppend
@@ -54,9 +55,15 @@ def telling_again(trio: ClosedTrio, servers: list[KeyedServer]) -> Iterator[None
     finally:
         for server in servers:
             server.tells = True
-        observed = trio.servers[trio.leader()]._desk.leading().observed
         ids = [server.server_id for server in servers]
-        wait_until(lambda: all(observed.keyed(one) for one in ids), "all keys")
+
+        def keyed() -> bool:
+            with suppress(NotLeader):
+                observed = trio.servers[trio.leader()]._desk.leading().observed
+                return all(observed.keyed(one) for one in ids)
+            return False
+
+        wait_until(keyed, "all keys")
 
 
 def chains(servers: list[KeyedServer]) -> list[CreateReplica]:

@@ -30,7 +30,8 @@ def test_a_lease_is_shown_per_chunk_with_what_its_holder_said(
     granted = grown(client, servers, 90)
     primary = members(servers, granted)[0]
     primary.replicas[granted.tail.chunk_id].idle_ms = 1234
-    wait_until(lambda: listed(client)[0].length == 90, "the next heartbeat")
+    told = (90, 1234)
+    wait_until(lambda: [(r.length, r.idle_ms) for r in listed(client)] == [told], "a heartbeat")
     [row] = listed(client)
     assert (row.chunk_id, row.path, row.holder) == (granted.tail.chunk_id, "/log", primary.name)
     assert (row.server_id, row.start_id) == (primary.server_id, primary.start_id)

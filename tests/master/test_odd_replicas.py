@@ -17,6 +17,7 @@ from gfs_ha.protocol.metadata import (
     SealChunk,
     StageExtents,
 )
+from gfs_ha.protocol.repair import SetBudget
 from gfs_ha.protocol.reports import GetChunks, GetHealth
 
 
@@ -45,6 +46,7 @@ def seal_with_an_odd_one(
 def test_an_odd_replica_is_quarantined_and_shown_as_what_it_is(
     client: Client, servers: list[ScriptedServer]
 ) -> None:
+    client.ask(SetBudget(copies=0))  # Nobody else makes a copy of it meanwhile.
     chunk, chain = seal_with_an_odd_one(client, servers)
     odd = chain[2]
     wait_until(lambda: odd.replicas[chunk.chunk_id].state == "quarantined", "the quarantine")

@@ -225,7 +225,11 @@ def test_a_fresh_cluster_says_what_it_lacks(guest: Client) -> None:
     status = guest.ask(GetStatus())
     assert status.cluster_id == CLUSTER and status.chunk_count == 0
     assert not status.health.healthy
-    assert [finding.code for finding in status.health.items] == ["TOO_FEW_SERVERS"]
+
+    def lacking() -> list[str]:
+        return [finding.code for finding in guest.ask(GetStatus()).health.items]
+
+    wait_until(lambda: lacking() == ["TOO_FEW_SERVERS"], "that to be all")
 
 
 def test_a_master_that_is_gone_is_a_finding(trio: Trio, client: Client) -> None:

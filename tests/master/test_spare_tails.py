@@ -29,6 +29,9 @@ def spare(servers: Sequence[ScriptedServer], granted: AppendGrant) -> ChunkId:
         return None
 
     found: ChunkId = wait_until(created, "the next tail to be created")
+    # The leader hears of it with the heartbeats that come.
+    heard = [(server, server.heard + 2) for server in servers if found in server.replicas]
+    wait_until(lambda: all(one.heard >= count for one, count in heard), "the leader to hear of it")
     return found
 
 
