@@ -31,8 +31,10 @@ if str(BENCHMARKS) not in sys.path:
     sys.path.append(str(BENCHMARKS))
 
 # A run that must pass draws the same inputs always; `make properties` looks for new ones.
-hypothesis.settings.register_profile("steady", derandomize=True, database=None)
-hypothesis.settings.register_profile("search", print_blob=True)
+# How long one takes is a matter of the machine.
+_slow = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("steady", derandomize=True, database=None, **_slow)
+hypothesis.settings.register_profile("search", print_blob=True, **_slow)
 hypothesis.settings.load_profile("steady")
 
 # A shell starts background jobs with SIGINT ignored, and programs inherit that: the ones that the
