@@ -106,6 +106,11 @@ class Gfsctl:
         more = {} if stdin is None else {"stdin": subprocess.PIPE}
         return self.end(self.begin(*words, **more), stdin)
 
+    def ends_well(self, *words: str | bytes | Path) -> None:
+        """Run what may wait for ever as the real program, which has COMMAND_S; it must succeed."""
+        ended = self.process(*words)
+        assert ended.status == 0, f"gfsctl {words}: {ended.status}: {ended.err}"
+
     def ok(self, *words: str | bytes | Path, stdin: bytes | None = None) -> Ended:
         """Run it; it must end with status 0."""
         ended = self(*words, stdin=stdin)

@@ -167,6 +167,7 @@ def test_count_is_that_of_hdfs(gfsctl: Gfsctl, home: str) -> None:
 
 
 def test_df_counts_the_disks_of_all_servers(gfsctl: Gfsctl, home: str) -> None:
+    gfsctl.wait_heard()
     report = gfsctl.ok("df", home, "-o", "json").json
     cluster, *rest = report["items"]
     servers = [row for row in rest if row["kind"] == "server"]

@@ -13,6 +13,7 @@ DISKS = ("admin", "disks")
 @pytest.fixture
 def disks(gfsctl: Gfsctl) -> Iterator[Gfsctl]:
     """The shared cluster; every disk is in service afterwards, as others expect it."""
+    gfsctl.wait_heard()
     yield gfsctl
     known = gfsctl.library.operations.disks
     for row in known.all().items:
@@ -70,7 +71,7 @@ def test_the_only_disk_of_a_server_is_drained_and_taken_back(disks: Gfsctl, home
     assert "would take back" in disks.ok(*DISKS, "undrain", name, "-n").out.decode()
     assert "is in service" in disks.ok(*DISKS, "undrain", name).out.decode()
     assert "in service already" in disks.refused(4, *DISKS, "undrain", name)
-    assert disks("admin", "jobs", "wait", job).status in (0, 11)
+    assert disks.process("admin", "jobs", "wait", job).status in (0, 11)
     assert disks.library.read_bytes(f"{home}/f") == b"x" * 3000
 
 
@@ -85,7 +86,7 @@ def test_what_cannot_begin_ends_as_the_drain_would_also_if_it_is_only_asked_for(
     planned = disks.ok(*DISKS, "drain", name, *more, "-n", "-y", "-o", "json").json
     assert planned["servers"] == servers and planned["disks"] == [name, *more]
     assert disks.ok(*DISKS, "drain", name, "-n", "-o", "name").out.decode().split() == [name]
-    disks.ok(*DISKS, "drain", name, "-y", "--wait", "-q")
+    disks.ends_well(*DISKS, "drain", name, "-y", "--wait", "-q")
     for option in ((), ("-n",)):
         assert "drained already" in disks.refused(4, *DISKS, "drain", name, "-y", *option)
 

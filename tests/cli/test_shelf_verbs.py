@@ -57,7 +57,7 @@ def directory(gfs: Gfsctl, name: str) -> str:
 
 def test_a_plan_says_which_drained_disks_could_take_what_has_nowhere_to_go(gfs: Gfsctl) -> None:
     first, second, third = states(gfs, "cs1")
-    gfs.ok(*DISKS, "drain", first, second, "--wait", "-q")
+    gfs.ends_well(*DISKS, "drain", first, second, "--wait", "-q")
     listed = gfs.ok("admin", "rebalance", "status", "-o", "json").json
     assert f"{first} is drained" in listed["left_out"]
     assert third in gfs.ok("admin", "rebalance", "status").out.decode(), "named with its disk"
@@ -101,7 +101,7 @@ def test_a_wait_for_a_disk_whose_server_is_away_says_so(
 
     eventually(told_why)
     shelves.start("cs2")
-    assert gfs.ok("admin", "jobs", "wait", job)
+    gfs.ends_well("admin", "jobs", "wait", job)
     gfs.ok(*DISKS, "undrain", name)
 
 
@@ -109,7 +109,7 @@ def test_a_drained_disk_that_is_taken_out_is_forgotten_with_an_event(
     shelves: LocalCluster, gfs: Gfsctl
 ) -> None:
     name = min(states(gfs, "cs3"))
-    gfs.ok(*DISKS, "drain", name, "--wait", "-q")
+    gfs.ends_well(*DISKS, "drain", name, "--wait", "-q")
     where = directory(gfs, name)
     kill_member(shelves, "cs3")
     shutil.rmtree(where)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Iterator
 from shlex import split
 
 import pytest
@@ -32,7 +33,16 @@ def test_what_is_no_time_is_refused_with_examples(gfsctl: Gfsctl) -> None:
     assert "say 1h" in gfsctl.refused(2, "admin", "events", "--since", "yesterday")
 
 
-def test_following_shows_what_happens_and_a_signal_ends_it_quietly(gfsctl: Gfsctl) -> None:
+@pytest.fixture
+def muting(gfsctl: Gfsctl) -> Iterator[Gfsctl]:
+    """The shared cluster, on which nothing is muted afterwards, as others expect it."""
+    yield gfsctl
+    for code in ("SCRUB_LATE", "LEADERS_CHANGE"):
+        gfsctl("admin", "health", "unmute", code)
+
+
+def test_following_shows_what_happens_and_a_signal_ends_it_quietly(muting: Gfsctl) -> None:
+    gfsctl = muting
     follower = gfsctl.begin("admin", "events", "-f", "-n", "1", "-o", "jsonl")
     assert follower.stdout is not None
     first = json.loads(follower.stdout.readline())["number"]
@@ -55,7 +65,8 @@ def test_following_shows_what_happens_and_a_signal_ends_it_quietly(gfsctl: Gfsct
     assert ended.status == 130 and ended.err == ""
 
 
-def test_a_mute_is_shown_with_its_reason_and_ended(gfsctl: Gfsctl) -> None:
+def test_a_mute_is_shown_with_its_reason_and_ended(muting: Gfsctl) -> None:
+    gfsctl = muting
     would = gfsctl.ok(*split("admin health mute LEADERS_CHANGE --for 2h -n")).out
     assert b"would mute LEADERS_CHANGE for 2 h" in would and b"not muted now" in would
     gfsctl.ok(*split("admin health mute LEADERS_CHANGE --for 1h --reason planned"))
