@@ -19,7 +19,7 @@ from chaos.verdict import Trouble
 
 Mend = Callable[[], None]
 _AWAY_S_MAX = 30.0
-_STUCK_S = 5.0  # Without any log: a second one is away as well.
+_STUCK_S = 15.0  # Without any log: a second one is away as well.
 _BACK_S_MAX = 85.0  # Other faults, and the state of the machine, may hold a snapshot up for long.
 _NARROW_S = 20.0
 _DEED_S = (0.3, 2.5)

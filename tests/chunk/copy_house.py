@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from chunk_house import BIRTH, CHUNK, CLUSTER, House
 from replica_house import append, digest_of, make_replica, noise
@@ -97,13 +97,16 @@ class Target:
     store: ChunkStore
     copies: Copies
     outbox: Outbox
+    _left: list[OrderAnswer] = field(default_factory=list)
 
     def answer(self) -> OrderAnswer:
         """Return the next answer; fails when it does not come."""
-        with self.outbox.changed:
-            while not self.outbox.waiting():
-                assert self.outbox.changed.wait(PATIENCE_S), "no answer"
-        return self.outbox.take().answers[0]
+        if not self._left:
+            with self.outbox.changed:
+                while not self.outbox.waiting():
+                    assert self.outbox.changed.wait(PATIENCE_S), "no answer"
+            self._left += self.outbox.take().answers
+        return self._left.pop(0)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ PATIENCE_S = 60.0
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have wardens look all the time."""
-    monkeypatch.setattr(disk_warden, "SILENT_S", 0.05)
+    monkeypatch.setattr(disk_warden, "SILENT_S", 0.3)
     monkeypatch.setattr(disk_warden, "LOOK_S", 0.01)
     monkeypatch.setattr(disk_warden, "REST_MIN_S", 0.01)
     monkeypatch.setattr(disk_warden, "REST_MAX_S", 0.02)

@@ -350,7 +350,9 @@ def test_more_clients_than_places_append_in_turn(
     rounds: dict[int, int] = dict.fromkeys(range(1, 6), 0)
     waiting = list(rounds)
     inside: list[tuple[int, Appending]] = []
+    ends_s = RUNTIME.monotonic_s() + PATIENCE_S
     while min(rounds.values()) < 2:
+        assert RUNTIME.monotonic_s() < ends_s, "a place was not given back"
         for appender in list(waiting):
             stream = Appending(houses[0])
             sequence = rounds[appender] + 1
@@ -364,7 +366,9 @@ def test_more_clients_than_places_append_in_turn(
             rounds[appender] += 1
             waiting.remove(appender)
             inside.append((appender, stream))
-        assert len(inside) == 2, "more were let in than there are places"
+        assert len(inside) <= 2, "more were let in than there are places"
+        if len(inside) < 2:
+            continue  # Who was told that he gives way is still on his way out.
         for appender, stream in list(inside):
             try:
                 stream.wait_for(-1)

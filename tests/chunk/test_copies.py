@@ -303,8 +303,11 @@ def test_a_newer_order_takes_the_place_of_a_copy_that_runs(
         target.copies.take(EPOCH, order([source(houses[0])], bytes_per_s=1))
         wait_until_slow(target)
         target.copies.take(EPOCH, order([source(houses[1])], LATER))
-        answers = {type(target.answer()), type(target.answer())}
-        assert answers == {OrderFailed, OrderDone}
+        answer = target.answer()
+        if isinstance(answer, OrderFailed):  # The newest is enough, where both came meanwhile.
+            assert answer.order_index == ORDER
+            answer = target.answer()
+        assert answer == OrderDone(CHUNK, LATER, "copy")
         check_whole(store, disk)
 
 

@@ -131,6 +131,7 @@ def test_a_server_that_gives_a_disk_up_frees_the_places_of_what_hangs_there(
     disk: HangingDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurry(monkeypatch)
+    monkeypatch.setattr(disk_warden, "SILENT_S", PATIENCE_S)
     disks: dict[DiskId, MemoryDisk] = {A: disk, B: MemoryDisk(RUNTIME)}
     for chunk_id, disk_id in ((ON_A, A), (ON_B, B)):
         sealed_alone(disks[disk_id], disk_id, chunk_id, DATA)
@@ -140,6 +141,7 @@ def test_a_server_that_gives_a_disk_up_frees_the_places_of_what_hangs_there(
         disk.hang(whole=True)
         asking = begin_reads(house, STREAMS, told)
         disk.wait_until_it_hangs(STREAMS + 1)  # Its warden's look, too.
+        monkeypatch.setattr(disk_warden, "SILENT_S", 0.3)
         until_s = RUNTIME.monotonic_s() + PATIENCE_S
         while house.port.stream_count:
             assert RUNTIME.monotonic_s() < until_s, "they still have their places"

@@ -153,6 +153,10 @@ def test_no_more_give_way_than_there_are_places_before_the_first_of_them_has_end
         gone, kept = came[:places], came[places:-2]
         assert not any(one.idle() for one in gone) and all(one.idle() for one in kept)
         network.go.set()
+        ends_s = RUNTIME.monotonic_s() + 30.0
+        while house.port._ending:
+            assert RUNTIME.monotonic_s() < ends_s, "those who gave way do not end"
+            RUNTIME.sleep(0.01)
         with client_room() as room:
             assert push(room, target_of([house]), b"of somebody honest").complete
 
@@ -212,7 +216,7 @@ def test_those_who_know_its_words_do_not_fill_it_either(
         with pytest.raises(UnknownReplica):
             fetch_sealed(room, Leader((one,)), one, 0, 10)
         took_s = RUNTIME.monotonic_s() - begun_s
-        requests.write(all_of_it=True)
+        assert requests.stop(), "who writes the lines does not end"
         lines = [one for one in caplog.messages if "outcome=" in one or "lines left out" in one]
         assert len(lines) == 1 and "outcome=UnknownReplica" in lines[0], lines[-3:]
         word = "ticket refused" if cluster == CLUSTER else "another cluster"

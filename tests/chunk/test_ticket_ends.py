@@ -145,7 +145,7 @@ def test_a_push_ends_soon_after_the_first_ticket_of_its_chain(
         target = replace(leader.target(), chain=tuple(hops))
         with Push(room, target, 0, MIB, WAIT_S) as push:
             push.write(noise(MIB // 2))
-            RUNTIME.sleep(LEFT_MS / 1000 + 2 * LATE_S)
+            RUNTIME.sleep(LEFT_MS / 1000 + 6 * LATE_S)
             push.write(noise(MIB // 4))
             result = push.finish()
         assert not result.complete

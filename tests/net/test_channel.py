@@ -155,7 +155,7 @@ def test_a_server_that_never_answers_the_hello_is_unreachable(house: House) -> N
     port = house.serve_bytes(lambda sock: done.wait(PATIENCE_S) and None)
     try:
         with pytest.raises(Unreachable, match="hello"):
-            house.dial(port, ChannelLimits(connect_timeout_s=SHORT_S))
+            house.dial(port, ChannelLimits(connect_timeout_s=1.0))
     finally:
         done.set()
 
@@ -396,7 +396,7 @@ def test_a_call_too_big_for_a_frame_is_refused_here(channel: Channel) -> None:
 def test_an_idle_channel_hangs_up_by_itself_and_a_busy_one_does_not(
     house: House, door: Door, service: Service
 ) -> None:
-    limits = ChannelLimits(connect_timeout_s=PATIENCE_S, idle_close_s=SHORT_S)
+    limits = ChannelLimits(connect_timeout_s=PATIENCE_S, idle_close_s=1.0)
     busy = house.dial(door.port, limits)
     future = busy.call_async(LATER, b"", b"a", PATIENCE_S)
     idle = house.dial(door.port, limits)

@@ -402,7 +402,7 @@ def test_a_draining_door_answers_what_is_in_flight_and_takes_nothing_new(house: 
 
 def test_an_idle_connection_is_closed_but_one_with_a_parked_call_is_not(house: House) -> None:
     service = Service()
-    door = house.open_door(service, DoorLimits(idle_s=0.2))
+    door = house.open_door(service, DoorLimits(idle_s=1.0))
     parked = house.dial(door.port)
     future = parked.call_async(LATER, b"", b"a", PATIENCE_S)
     idle = house.dial(door.port)

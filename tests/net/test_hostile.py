@@ -189,11 +189,13 @@ def test_a_stranger_may_not_send_more_than_a_hello(victim: Victim, house: House)
 
 
 def test_peers_stuck_in_a_header_are_dropped(victim: Victim, house: House) -> None:
-    peers = [house.peer(victim.port) for _ in range(60)]
-    for index, peer in enumerate(peers):
+    peers = []
+    for index in range(60):
+        peer = house.peer(victim.port)
         if index % 2:
             peer.greet()
         peer.send(b"\0\0")
+        peers.append(peer)
     assert victim.serves_honest(house)
     assert all(peer.dropped() for peer in peers)
 

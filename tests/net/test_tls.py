@@ -35,9 +35,10 @@ class Watch(ThreadedRuntime):
     def __init__(self) -> None:
         super().__init__()
         self.ahead_s = 0.0
+        self._began_s = super().monotonic_s()
 
     def monotonic_s(self) -> float:
-        return super().monotonic_s() + self.ahead_s
+        return self._began_s + self.ahead_s
 
     def wall_ns(self) -> int:
         return super().wall_ns() + int(self.ahead_s * 1e9)

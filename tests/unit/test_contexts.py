@@ -112,7 +112,10 @@ def test_a_broken_file_is_an_error_and_is_left_alone(
     assert choose(environ, "/c.toml").path == Path("/c.toml"), "what needs no contexts reads none"
 
 
-def test_changes_at_once_are_all_there(environ: dict[str, str]) -> None:
+def test_changes_at_once_are_all_there(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gfs_ha.contexts._LOCK_WAIT_S", 30.0)  # Each waits for a disk.
     names = [f"c{number}" for number in range(8)]
     workers = [threading.Thread(target=add, args=(environ, name, f"/{name}")) for name in names]
     for worker in workers:

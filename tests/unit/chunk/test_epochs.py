@@ -210,6 +210,11 @@ def test_a_disk_that_hangs_keeps_no_heartbeat_and_no_other_disk_from_the_epoch()
                 book.told(Epoch(1, 7), timeout_s=0.05)
         assert book.newest == Epoch(1, 6), "one that was not kept everywhere does not count"
         assert book.refused(bad) == (0, ""), "it may only be slow"
+        bad.wait_until_it_hangs()
+        ends_s = RUNTIME.monotonic_s() + 30.0
+        while read_epoch(good) != Epoch(1, 7):
+            assert RUNTIME.monotonic_s() < ends_s, "the other one does not keep it"
+            RUNTIME.sleep(0.01)
         for count in (1, 2):
             runtime.ahead_s += STALL_S
             assert book.refused(bad)[0] == count and "cannot be written" in book.refused(bad)[1]

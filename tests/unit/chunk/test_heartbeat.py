@@ -227,11 +227,11 @@ def test_a_tally_is_told_when_it_changed_and_else_with_every_tenth_beat(
 ) -> None:
     told = []
     for number in range(1, 24):
-        if number == 5:
-            registered.shelf.told = (DiskTally(DiskId(2), b"b"),)
         call, beat = registered.next_beat()
         if beat.tallies:
             told.append((beat.beat, beat.tallies[0].buckets))
+        if number == 4:  # Before the next one is made.
+            registered.shelf.told = (DiskTally(DiskId(2), b"b"),)
         call.reply(HeartbeatReply(EPOCH))
     assert told == [(1, b"a"), (5, b"b"), (10, b"b"), (20, b"b")]
 

@@ -274,7 +274,7 @@ def test_a_directory_that_cannot_be_used_is_said_and_known_again_by_its_name(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "SILENT_S", 0.3)
+    monkeypatch.setattr(patience, "SILENT_S", 1.0)
     monkeypatch.setattr(patience, "LOOK_S", 0.05)
 
 
@@ -312,7 +312,7 @@ def test_a_disk_that_is_only_slow_is_waited_for() -> None:
 
     def read() -> str:
         for _ in range(6):
-            RUNTIME.sleep(0.1)
+            RUNTIME.sleep(0.25)
             file.read(0, memoryview(bytearray(1)))
         return "read"
 

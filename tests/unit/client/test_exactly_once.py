@@ -64,7 +64,7 @@ def test_the_leader_is_followed_where_it_goes(little: LittleCluster) -> None:
 def test_without_a_leader_the_error_says_since_when_and_who_was_tried() -> None:
     little = LittleCluster(timeout_s=0.5)
     little.masters.leader = ""
-    with pytest.raises(NoLeader, match=r"no leader for 0\.\d s; tried m1, m2, m3"):
+    with pytest.raises(NoLeader, match=r"no leader for \d+\.\d s; tried m1, m2, m3"):
         little.client.stat("/")
     little.masters.down.update(("m1", "m2", "m3"))
     with pytest.raises(NoLeader, match=r"tried m1, m2, m3; none answers: .*m1") as raised:
