@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gfsctl_program import Gfsctl, kill_member, wait_until
+from gfsctl_program import Gfsctl, eventually, kill_member, wait_until
 
 from gfs_ha.limits import KIB
 from gfs_ha.local.cluster import LocalCluster
@@ -243,7 +244,12 @@ def test_tail_ends_quietly_when_nobody_reads(gfsctl: Gfsctl, home: str) -> None:
 
 
 def test_stat_and_ls_show_a_growing_file(gfsctl: Gfsctl, home: str) -> None:
-    log = f"{home}/log"
+    numbers = itertools.count()
+    # A tail that loses a server is sealed: then another file is looked at.
+    eventually(lambda: _is_shown_growing(gfsctl, f"{home}/{next(numbers)}"))
+
+
+def _is_shown_growing(gfsctl: Gfsctl, log: str) -> None:
     gfsctl.ok("append", log, "12345")
     assert "6 bytes (6 B), growing" in gfsctl.ok("stat", "--exact", log).out.decode()
     assert "growing: as reported" in gfsctl.ok("stat", log).out.decode()
@@ -266,7 +272,12 @@ def test_get_of_a_growing_file_is_what_was_acknowledged(
 
 
 def test_leases_are_listed_shown_revoked_and_remembered(gfsctl: Gfsctl, home: str) -> None:
-    log = f"{home}/log"
+    numbers = itertools.count()
+    # A tail that loses a server is sealed: then another file is looked at.
+    eventually(lambda: _its_lease_is_shown(gfsctl, f"{home}/{next(numbers)}"))
+
+
+def _its_lease_is_shown(gfsctl: Gfsctl, log: str) -> None:
     gfsctl.ok("append", log, "x")
     (item,) = gfsctl.ok("admin", "leases", "show", log, "-o", "json").json["items"]
     assert item["path"] == log and 0 < item["left_ms"] <= 60_000

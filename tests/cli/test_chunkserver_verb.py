@@ -20,6 +20,7 @@ from gfs_ha.protocol.servers import ServerDetail
 @pytest.mark.parametrize("mode", ["table", "wide", "json", "jsonl", "name"])
 def test_one_chunkserver_has_every_form(gfsctl: Gfsctl, home: str, mode: str) -> None:
     gfsctl.library.write_bytes(f"{home}/f", b"x" * 1000)
+    gfsctl.wait_heard()
     shown = gfsctl.ok("admin", "chunkservers", "show", "cs2", "-o", mode).out.decode()
     if mode == "json":
         found = json.loads(shown)
@@ -57,6 +58,7 @@ def test_a_tail_shows_with_its_primary_and_in_its_journal(gfsctl: Gfsctl, home: 
         return path in led and report.detail.lease_count >= 1 and 0 < used <= whole
 
     wait_until(shown, "the tail with its primary, and records in the journal there", 60.0)
+    gfsctl.wait_heard()
     wide = gfsctl.ok("admin", "chunkservers", "ls", "-o", "wide").out.decode()
     assert "Journals" in wide and "16.0 MiB" in wide
 

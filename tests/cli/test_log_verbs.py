@@ -244,7 +244,7 @@ def test_a_data_port_refuses_questions_that_are_none(gfsctl: Gfsctl) -> None:
                 *(Op.LOG, room.cluster, server.server_id, ChunkId(0), Epoch(0, 0), 0, len(query)),
                 *(60_000, 1),
             )
-            stream = room.streams.take((server.host, server.port))
+            stream = room.streams.take((server.host, server.port), 60.0)
             reader = AnswerReader(stream, 1, Deadline(runtime, 60.0), 60.0)
             stream.send([encode_request(request), query], reader.stall)
             with pytest.raises(ProtocolError, match=words):

@@ -162,6 +162,7 @@ def test_a_wait_that_cannot_end_names_the_reason(
 def test_an_explanation_and_a_simulation_have_every_form(gfsctl: Gfsctl, home: str) -> None:
     gfsctl.ok("put", "-", f"{home}/f", stdin=os.urandom(1000))
     gfsctl.wait_whole(f"{home}/f")
+    gfsctl.wait_heard()
     chunk_id = chunk(gfsctl, f"{home}/f")["chunk_id"]
     for mode in ("table", "wide", "json", "jsonl", "name"):
         told = gfsctl.ok("admin", "placement", "explain", chunk_id, "-o", mode).out.decode()

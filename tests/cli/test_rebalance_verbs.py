@@ -25,6 +25,7 @@ def waiting(gfsctl: Gfsctl) -> Iterator[JobStarted]:
     later = datetime.now() + timedelta(hours=6)
     window = f"{later:%H:%M}-{later + timedelta(hours=1):%H:%M}"
     operations = gfsctl.library.operations
+    gfsctl.wait_heard()
     plan = operations.rebalance.plan(JobOptions())
     begun = operations.rebalance.start(plan, JobOptions(window=window), "ann@ops1")
     yield begun
@@ -41,6 +42,7 @@ def test_every_screen_of_a_rebalance_has_every_form(gfsctl: Gfsctl, verb: str, m
 
 
 def test_where_all_is_balanced_it_says_so_and_starts_nothing(gfsctl: Gfsctl) -> None:
+    gfsctl.wait_heard()
     for words in (("rebalance",), ("rebalance", "start"), ("rebalance", "start", "-n")):
         assert "balanced: 4 disks" in gfsctl.ok("admin", *words).out.decode()
     plan = gfsctl.ok("admin", "rebalance", "start", "-y", "-o", "json").json

@@ -13,6 +13,7 @@ ADMIN = ("admin", "chunkservers")
 @pytest.fixture
 def standing(gfsctl: Gfsctl) -> Iterator[Gfsctl]:
     """The shared cluster; every server is in service afterwards, as others expect it."""
+    gfsctl.wait_heard()
     yield gfsctl
     modes = gfsctl.library.operations.server_modes
     for row in gfsctl.library.operations.servers().items:
@@ -50,7 +51,7 @@ def test_a_server_is_drained_and_taken_back(standing: Gfsctl, home: str) -> None
     assert "cs3 is in service already" in mixed, "the other one is taken back all the same"
     assert row(standing, "cs4")["mode"] == "in-service"
     assert "in service already" in standing.refused(4, *ADMIN, "undrain", "cs4")
-    assert standing("admin", "jobs", "wait", began).status in (0, 11)
+    assert standing.process("admin", "jobs", "wait", began).status in (0, 11)
     assert standing.library.read_bytes(f"{home}/f") == b"x" * 3000
 
 
