@@ -88,10 +88,9 @@ def test_masters_are_replaced_and_removed_by_hand(
     _refusals_change_nothing(gfsctl, newcomers, m4)
     child = newcomers.start(path)
     wrong = MasterAddress("m4", m4.host, m4.port, m4.raft_port + 1)
-    assert f"itself says that it is at {where(m4)}" in gfsctl.refused(
-        2, *MASTERS, "add", "m4", where(wrong)
-    )
-    assert "runs m4, and not m5" in gfsctl.refused(2, *MASTERS, "add", "m5", where(m4))
+    said = _refused_in_time(gfsctl, 2, "add", "m4", where(wrong))
+    assert f"itself says that it is at {where(m4)}" in said
+    assert "runs m4, and not m5" in _refused_in_time(gfsctl, 2, "add", "m5", where(m4))
     _plans_are_shown(gfsctl, m4)
 
     # It learns, but does not go on: now the client is broken off, and the leader dies.
@@ -152,6 +151,11 @@ def _one_is_dead(cluster: LocalCluster, gfsctl: Gfsctl) -> str:
     return dead
 
 
+def _refused_in_time(gfsctl: Gfsctl, status: int, *words: str) -> str:
+    """Return why it is refused, once a master that was just started answers in time."""
+    return eventually(lambda: gfsctl.refused(status, *MASTERS, *words))
+
+
 def _answers(gfsctl: Gfsctl, name: str) -> bool:
     rows = gfsctl.library.operations.masters().items
     return any(row.reachable for row in rows if row.name == name)
@@ -162,7 +166,7 @@ def _refusals_change_nothing(gfsctl: Gfsctl, newcomers: Newcomers, m4: MasterAdd
     assert "nothing was changed" in told and "empty directory" in told
     path, stranger = newcomers.config("m9", cluster_id="another-cluster")
     newcomers.start(path)
-    assert "another-cluster" in gfsctl.refused(6, *MASTERS, "add", "m9", where(stranger))
+    assert "another-cluster" in _refused_in_time(gfsctl, 6, "add", "m9", where(stranger))
     for verb in ("add", "replace"):
         words = ("m4",) if verb == "add" else ("m3", "m4")
         for bad in ("nonsense", "h:1:1", "h:0:1", "h:1:70000", "h:1:\u0662"):
@@ -217,7 +221,7 @@ def _the_removed_one_says_so(cluster: LocalCluster, gfsctl: Gfsctl) -> None:
         f"port = {m3.port}\nraft_port = {m3.raft_port}\n"
     )
     words = (*MASTERS, "ls", "--config", str(lonely))
-    assert gfsctl.ok(*words, "-o", "name").lines == ["m1", "m2", "m4"]
+    assert eventually(lambda: gfsctl.ok(*words, "-o", "name")).lines == ["m1", "m2", "m4"]
     for name in ("m1", "m2"):
         cluster.kill(name, signal.SIGSTOP)
 

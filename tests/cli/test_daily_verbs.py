@@ -223,7 +223,9 @@ def test_find_names_files_that_lack_copies(gfsctl: Gfsctl, home: str) -> None:
         return below(gfsctl, home, "--under", *words)
 
     wait_until(lambda: "/many" in lacking(), "the file wants a copy that nobody can have")
-    assert lacking("--name", "x") == lacking("--max-depth", "0") == lacking("--type", "d") == []
+    # On a busy machine it may lack one until it is repaired.
+    wait_until(lambda: lacking("--name", "x") == [], "another file has what it wants")
+    assert lacking("--max-depth", "0") == lacking("--type", "d") == []
     gfsctl.ok("setrep", "3", f"{home}/many")
     wait_until(lambda: lacking() == [], "all files have what they want again")
 

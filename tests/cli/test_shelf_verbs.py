@@ -38,6 +38,7 @@ def gfs(shelves: LocalCluster, tmp_path: Path) -> Iterator[Gfsctl]:
     with gfs_ha.connect(shelves.config_path) as library:
         program = Gfsctl(shelves.config_path, tmp_path, library)
         wait_until(lambda: all(row.state == "sealed" for row in library.operations.chunks()), "all")
+        program.wait_heard()
         yield program
         program.stop_all()
 
