@@ -45,6 +45,16 @@ class Loot:
 def lay_bait(config: Config) -> None:
     with gfs_ha.connect(config) as cluster:
         cluster.write_bytes(BAIT, bytes(range(256)) * (_BAIT_BYTES // 256))
+        # Who was slow in its writing gets its copy from repair: tickets are stolen for each server.
+        ends_s = time.monotonic() + _WAIT_S
+        while not _whole(cluster):
+            assert time.monotonic() < ends_s, f"a server has no copy of {BAIT}"
+            time.sleep(0.2)
+
+
+def _whole(cluster: gfs_ha.Cluster) -> bool:
+    rows = [one.chunk for one in cluster.operations.placement(BAIT).items]
+    return all(row.copies == row.goal == len(row.replicas) for row in rows)
 
 
 def take(config: Config) -> Loot:

@@ -29,7 +29,9 @@ from hostile.peer import Heard, NotRefused, Peer, all_dropped, dribble
 from hostile.recorder import Recorder, flipped, patient
 
 _LATE_S = 5.0
+_ANSWER_S = 20.0  # A busy server may be silent for longer than clients wait.
 _IDLE_S = 60.0
+_OP_ID = 7
 DEADLINE_S = 5.0
 _TICKETS = "gfs_chunkserver_tickets_refused_total"
 _STREAMS = "gfs_chunkserver_streams_refused_total"
@@ -71,7 +73,7 @@ class Raid:
             offset=0,
             length=100,
             deadline_ms=int(DEADLINE_S * 1000),
-            op_id=7,
+            op_id=_OP_ID,
         )
         shown = showing(request, loot.given, loot.tickets[self._server], RUNTIME)
         return msgspec.structs.replace(shown, **changes)
@@ -141,7 +143,7 @@ class Raid:
             stream = recorder.sealed()
             request = self.request(target)
             ask(stream, request, [], patient)
-            if AnswerReader(stream, 7, Deadline(RUNTIME, 20.0)).wait()[0] is not FrameKind.DATA:
+            if _answers(stream).wait()[0] is not FrameKind.DATA:
                 raise NotRefused("an honest request was not answered")
             stream.receive(memoryview(bytearray(request.length)), patient)
             stream.end()
@@ -207,7 +209,7 @@ class Raid:
             recorder.change = change
             stream.send([query], patient)
             try:
-                kind = AnswerReader(stream, 7, Deadline(RUNTIME, 20.0)).wait()[0]
+                kind = _answers(stream).wait()[0]
             except GfsError as error:
                 return error.code
         raise NotRefused(f"it was answered: {kind.name}")
@@ -296,13 +298,17 @@ def words_of(error: GfsError) -> str:
 def _asked(target: Target, request: DataRequest) -> str:
     stream = SealedStreams(TcpStreams(RUNTIME), RUNTIME).connect(target.address, 10.0)
     with closing(stream):
-        reader = AnswerReader(stream, request.op_id, Deadline(RUNTIME, 20.0))
+        reader = _answers(stream)
         ask(stream, request, [], reader.stall)
         try:
             kind = reader.wait()[0]
         except GfsError as error:
             return words_of(error)
     raise NotRefused(f"it was answered: {kind.name}")
+
+
+def _answers(stream: Stream) -> AnswerReader:
+    return AnswerReader(stream, _OP_ID, Deadline(RUNTIME, _ANSWER_S), _ANSWER_S)
 
 
 def refusal_on(stream: Stream) -> str:
