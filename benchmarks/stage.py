@@ -22,6 +22,7 @@ Launch = Callable[[Home, str, Sequence[str]], Process]
 CHECKOUT = Path(__file__).resolve().parent.parent
 GFSCTL = Path(sys.executable).with_name("gfsctl")
 COMMAND_S = 600.0
+START_S = 180.0  # Other processes may want the same cores; only a broken start takes so long.
 
 
 class Failed(Exception):
@@ -43,7 +44,7 @@ class Stage:
         self._children: list[subprocess.Popen[bytes]] = []
         self._old: dict[int, object] = {}
         self.directory = Path(tempfile.mkdtemp(prefix=f"{purpose}-", dir=build))
-        self.cluster = LocalCluster(self.directory / "cluster", launch=launch)
+        self.cluster = LocalCluster(self.directory / "cluster", timeout_s=START_S, launch=launch)
 
     def __enter__(self) -> Stage:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

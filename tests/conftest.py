@@ -75,12 +75,14 @@ def nothing_left() -> Iterator[None]:
 @pytest.fixture
 def new_cluster(tmp_path: Path) -> Iterator[Callable[[str], LocalCluster]]:
     """A cluster below tmp_path by name, not up yet; whatever becomes of it is taken down."""
+    from stage import START_S
+
     from gfs_ha.local.cluster import LocalCluster
 
     made: list[LocalCluster] = []
 
     def make(name: str) -> LocalCluster:
-        made.append(LocalCluster(tmp_path / name))
+        made.append(LocalCluster(tmp_path / name, timeout_s=START_S))
         return made[-1]
 
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from stage import START_S
 
 import gfs_ha
 from gfs_ha.limits import MIB
@@ -13,7 +14,7 @@ from gfs_ha.local.cluster import LocalCluster
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    cluster = LocalCluster(tmp_path_factory.mktemp("library") / "cluster")
+    cluster = LocalCluster(tmp_path_factory.mktemp("library") / "cluster", timeout_s=START_S)
     try:
         cluster.up(masters=3, chunkservers=4, racks=("r1", "r2"), chunk_bytes=MIB)
         yield cluster

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from killing import MIB, RUNTIME, Orphan, begin_put, chunks, content, wait_until
+from stage import START_S
 
 import gfs_ha
 from gfs_ha.local.cluster import LocalCluster
@@ -14,7 +15,7 @@ from gfs_ha.local.cluster import LocalCluster
 
 @pytest.fixture(scope="session")
 def orphan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orphan]:
-    cluster = LocalCluster(tmp_path_factory.mktemp("orphan") / "cluster")
+    cluster = LocalCluster(tmp_path_factory.mktemp("orphan") / "cluster", timeout_s=START_S)
     try:
         cluster.up(masters=1, chunkservers=2, chunk_bytes=MIB)
         client = begin_put(cluster.config_path, "/half")

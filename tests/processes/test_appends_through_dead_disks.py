@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from killing import MIB, RUNTIME, wait_until
+from stage import START_S
 
 import gfs_ha
 from gfs_ha.client.append_records import Appended
@@ -32,7 +33,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
 
     Each has a disk more than die here, for all of them may be those of one server.
     """
-    made = LocalCluster(tmp_path_factory.mktemp("appends") / "cluster")
+    made = LocalCluster(tmp_path_factory.mktemp("appends") / "cluster", timeout_s=START_S)
     try:
         racks = ("r1", "r2", "r3")
         made.up(

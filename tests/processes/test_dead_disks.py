@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from killing import MIB, check_files, content, leader_of, wait_until
+from stage import START_S
 
 import gfs_ha
 from gfs_ha.client.jobs import own_name
@@ -30,7 +31,7 @@ WAIT_S = 90.0
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """Three servers: each of them is needed for the three copies of every chunk."""
-    made = LocalCluster(tmp_path_factory.mktemp("disks") / "cluster")
+    made = LocalCluster(tmp_path_factory.mktemp("disks") / "cluster", timeout_s=START_S)
     try:
         racks = ("r1", "r2", "r3")
         made.up(chunkservers=3, racks=racks, chunk_bytes=MIB, capacities=(256 * MIB,), disks=3)

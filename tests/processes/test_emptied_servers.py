@@ -17,6 +17,7 @@ from killing import (
     settle_whole,
     wait_until,
 )
+from stage import START_S
 
 import gfs_ha
 from gfs_ha.client.jobs import own_name
@@ -34,7 +35,7 @@ WHO = own_name("here")
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """Five servers in two racks; masters that take one for dead as early as they may."""
-    made = LocalCluster(tmp_path_factory.mktemp("emptied") / "cluster")
+    made = LocalCluster(tmp_path_factory.mktemp("emptied") / "cluster", timeout_s=START_S)
     try:
         made.up(masters=3, chunkservers=5, racks=("r1", "r2"), chunk_bytes=MIB)
         bury_early(made)

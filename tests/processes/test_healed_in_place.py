@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from killing import MIB, content, settle_whole, wait_until
+from stage import START_S
 from test_corrupt import stamped
 from test_real_damage import all_slots, cut, fail_reads, flip, slot_of, whole
 
@@ -23,7 +24,7 @@ DATA = content(MIB // 2, seed=3)
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    made = LocalCluster(tmp_path_factory.mktemp("in-place") / "cluster")
+    made = LocalCluster(tmp_path_factory.mktemp("in-place") / "cluster", timeout_s=START_S)
     try:
         made.up(masters=1, chunkservers=3, racks=("r1", "r2"), chunk_bytes=MIB)
         with gfs_ha.connect(made.config_path) as fs:

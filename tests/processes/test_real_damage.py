@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from killing import MIB, check_files, content, settle_whole, wait_until
+from stage import START_S
 from test_corrupt import stamped
 
 import gfs_ha
@@ -25,7 +26,7 @@ FAST = 1 << 30
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
-    made = LocalCluster(tmp_path_factory.mktemp("scrub") / "cluster")
+    made = LocalCluster(tmp_path_factory.mktemp("scrub") / "cluster", timeout_s=START_S)
     try:
         made.up(masters=1, chunkservers=4, racks=("r1", "r2"), chunk_bytes=MIB)
         with gfs_ha.connect(made.config_path) as fs:

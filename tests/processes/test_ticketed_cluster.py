@@ -25,6 +25,7 @@ from killing import (
     leader_of,
     wait_until,
 )
+from stage import START_S
 
 import gfs_ha
 from gfs_ha.config import load
@@ -50,7 +51,7 @@ class Ticketed:
     """A local cluster on loopback that encrypts all the same."""
 
     def __init__(self, directory: Path) -> None:
-        self.cluster = LocalCluster(directory / "cluster", launch=self._launch)
+        self.cluster = LocalCluster(directory / "cluster", timeout_s=START_S, launch=self._launch)
 
     def _launch(self, home: Home, role: str, options: Sequence[str] = ()) -> Process:
         for path in (home.config_path, self.cluster.config_path):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from killing import RUNTIME, wait_until
+from stage import START_S
 
 import gfs_ha
 from gfs_ha.cli.shell import run
@@ -51,7 +52,7 @@ class Closed:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.ca = directory / "ca"
-        self.cluster = LocalCluster(directory / "cluster", launch=self._launch)
+        self.cluster = LocalCluster(directory / "cluster", timeout_s=START_S, launch=self._launch)
         self.places: dict[PeerName, Path] = {}
 
     @property

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from killing import MIB, wait_until
+from stage import START_S
 
 import gfs_ha
 from gfs_ha.errors import Busy, GfsError
@@ -21,7 +22,7 @@ NAMES = ("cs1", "cs2")
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
-    made = LocalCluster(tmp_path / "cluster")
+    made = LocalCluster(tmp_path / "cluster", timeout_s=START_S)
     try:
         made.up(masters=1, chunkservers=2, chunk_bytes=MIB, disks=2)
         yield made
