@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 import pytest
-from gfsctl_program import CHUNK_BYTES, Gfsctl
+from gfsctl_program import CHUNK_BYTES, Gfsctl, eventually
 
 from gfs_ha.client.operations import Operations
 
@@ -25,10 +25,15 @@ def test_new_files_are_kept_as_their_directory_says(gfsctl: Gfsctl, home: str) -
     [told] = gfsctl.ok("policy", "get", "-o", "json", f"{home}/two").json["items"]
     assert (told["goal"], told["rule"], told["chunk_bytes"]) == (2, "spread", 2 << 20)
     assert told["goal_from"] == f"{home}/two"
-    gfsctl.ok("put", "-", f"{home}/two/f", stdin=os.urandom(CHUNK_BYTES + 1))
-    gfsctl.wait_whole(f"{home}/two/f")
-    placed = chunk(gfsctl, f"{home}/two/f")
-    assert placed["goal"] == 2 and placed["length"] == CHUNK_BYTES + 1 and placed["rule"]
+
+    def put() -> dict[str, Any]:  # Who loses a server on the way goes on in another chunk.
+        gfsctl.ok("put", "-", f"{home}/two/f", stdin=os.urandom(CHUNK_BYTES + 1))
+        gfsctl.wait_whole(f"{home}/two/f")
+        placed = chunk(gfsctl, f"{home}/two/f")
+        assert placed["goal"] == 2 and placed["length"] == CHUNK_BYTES + 1 and placed["rule"]
+        return placed
+
+    placed = eventually(put)
     assert len({one["rack"] for one in placed["replicas"]}) == 2
     gfsctl.ok("mv", f"{home}/two/f", f"{home}/f")
     [told] = gfsctl.ok("policy", "get", "-o", "json", f"{home}/f").json["items"]

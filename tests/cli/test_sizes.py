@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import filecmp
+import itertools
 import os
 from pathlib import Path
 
-from gfsctl_program import CHUNK_BYTES, Gfsctl
+from gfsctl_program import CHUNK_BYTES, Gfsctl, wait_until
 
 from gfs_ha.limits import BLOCK_BYTES, CLAIMS_PER_SESSION_MAX, PACKET_BYTES_DEFAULT
 
@@ -14,8 +15,15 @@ BORDERS = (4096, BLOCK_BYTES, PACKET_BYTES_DEFAULT, CHUNK_BYTES, 2 * CHUNK_BYTES
 SIZES = sorted({border + by for border in BORDERS for by in (-1, 0, 1)} | {1})
 
 
-def check(gfsctl: Gfsctl, directory: str, contents: dict[str, bytes], packed: bool) -> None:
-    """Check bytes, sizes and numbers of chunks of the files in a directory."""
+FEW = "files of as many chunks as they need"
+
+
+def check(gfsctl: Gfsctl, directory: str, contents: dict[str, bytes], packed: bool) -> bool:
+    """Check bytes and sizes of the files in a directory; return whether no chunk is too much.
+
+    Whoever loses a server on the way, as on a busy machine, goes on in another chunk.
+    """
+    few = True
     paths = [f"{directory}/{name}" for name in contents]
     assert gfsctl.ok("cat", *paths).out == b"".join(contents.values())
     items = gfsctl.ok("stat", "-o", "json", *paths).json["items"]
@@ -26,7 +34,9 @@ def check(gfsctl: Gfsctl, directory: str, contents: dict[str, bytes], packed: bo
         needed = -(-len(content) // CHUNK_BYTES)
         chunks = len({item.chunk.chunk_id for item in placed})
         # A small file of a tree shares a chunk with others, and may lie over an edge of two.
-        assert needed <= chunks <= needed + packed
+        assert needed <= chunks
+        few = few and chunks <= needed + packed
+    return few
 
 
 def test_files_of_these_sizes_come_back(gfsctl: Gfsctl, home: str, tmp_path: Path) -> None:
@@ -34,15 +44,23 @@ def test_files_of_these_sizes_come_back(gfsctl: Gfsctl, home: str, tmp_path: Pat
     (tmp_path / "in").mkdir()
     for name, content in contents.items():
         (tmp_path / "in" / name).write_bytes(content)
-    gfsctl.ok("put", *(tmp_path / "in" / name for name in contents), home)
-    check(gfsctl, home, contents, packed=False)
+
+    def put() -> bool:
+        gfsctl.ok("put", *(tmp_path / "in" / name for name in contents), home)
+        return check(gfsctl, home, contents, packed=False)
+
+    wait_until(put, FEW)
 
 
 def test_pipes_of_these_sizes_come_back(gfsctl: Gfsctl, home: str, tmp_path: Path) -> None:
     contents = {str(size): os.urandom(size) for size in SIZES}
-    for name, content in contents.items():
-        gfsctl.ok("put", "-", f"{home}/{name}", stdin=content)
-    check(gfsctl, home, contents, packed=False)
+
+    def put() -> bool:
+        for name, content in contents.items():
+            gfsctl.ok("put", "-", f"{home}/{name}", stdin=content)
+        return check(gfsctl, home, contents, packed=False)
+
+    wait_until(put, FEW)
 
 
 def test_a_tree_of_these_sizes_comes_back(gfsctl: Gfsctl, home: str, tmp_path: Path) -> None:
@@ -50,9 +68,17 @@ def test_a_tree_of_these_sizes_comes_back(gfsctl: Gfsctl, home: str, tmp_path: P
     (tmp_path / "tree").mkdir()
     for name, content in contents.items():
         (tmp_path / "tree" / name).write_bytes(content)
-    gfsctl.ok("put", "-r", tmp_path / "tree", f"{home}/tree")
-    check(gfsctl, f"{home}/tree", contents, packed=True)
-    gfsctl.ok("get", "-r", "--verify", f"{home}/tree", tmp_path / "back")
+    trees = (f"{home}/tree{number}" for number in itertools.count())
+    tree = ""
+
+    def put() -> bool:
+        nonlocal tree
+        tree = next(trees)
+        gfsctl.ok("put", "-r", tmp_path / "tree", tree)
+        return check(gfsctl, tree, contents, packed=True)
+
+    wait_until(put, FEW)
+    gfsctl.ok("get", "-r", "--verify", tree, tmp_path / "back")
     for name, content in contents.items():
         assert (tmp_path / "back" / name).read_bytes() == content
 
