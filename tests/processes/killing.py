@@ -17,7 +17,7 @@ import gfs_ha
 from gfs_ha.errors import GfsError, NoLeader, Unavailable
 from gfs_ha.limits import DEAD_MIN_S
 from gfs_ha.local.cluster import LocalCluster
-from gfs_ha.protocol.reports import ChunkRow
+from gfs_ha.protocol.reports import ChunkRow, MasterFacts
 from gfs_ha.runtime import ThreadedRuntime
 
 RUNTIME = ThreadedRuntime()
@@ -149,6 +149,21 @@ def bury_early(cluster: LocalCluster, masters: int = 3) -> None:
         cluster.kill(name, signal.SIGTERM)
         cluster.start(name)
     cluster.wait_serving()
+
+
+def await_applied(cluster: LocalCluster, name: str) -> None:
+    """Wait until a master shows all that was acknowledged: a follower may be behind."""
+    with gfs_ha.connect(cluster.config_path, consistency="bounded:0") as fs:
+        calls = fs._connection.calls
+        list(fs.listdir("/"))  # What a master tells of itself is older by a moment.
+        shown = calls.index
+        assert shown > 0
+
+        def heard() -> bool:
+            facts = calls.facts().get(name)
+            return isinstance(facts, MasterFacts) and facts.applied_index >= shown
+
+        wait_until(heard, f"{name} hears of what the leader wrote")
 
 
 def leader_of(fs: gfs_ha.Cluster) -> str:

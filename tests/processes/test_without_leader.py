@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from killing import RUNTIME, content, leader_of, wait_until
+from killing import RUNTIME, await_applied, content, leader_of, wait_until
 
 import gfs_ha
 from gfs_ha.errors import NoLeader
@@ -64,6 +64,7 @@ def test_with_one_master_of_three_local_reads_go_on_and_say_so(local_cluster: Lo
         leader = leader_of(fs)
         alive = next(name for name in MASTERS if name != leader)
         assert gfsctl(local_cluster, "stat", "--consistency", "bounded:0", "/file").returncode == 0
+        await_applied(local_cluster, alive)
         killed_s = RUNTIME.monotonic_s()
         for name in MASTERS:
             if name != alive:
