@@ -30,6 +30,7 @@ pytestmark = pytest.mark.processes
 
 FILES = {f"/f{number}": content(MIB + 200_000, seed=number) for number in range(8)}
 WHO = own_name("here")
+NO_PLACE = "wants 3 copies (goal 3), only 2 other servers in service"
 
 
 @pytest.fixture(scope="module")
@@ -147,13 +148,14 @@ def test_what_cannot_be_moved_is_named_with_two_ways_out_and_either_ends_it(
     def stuck() -> bool:
         last.update({name: job(fs, number) for name, number in jobs.items()})
         running = [row for row in last.values() if row.phase != DONE]
-        return bool(running) and all(
-            row.blocked and row.blocked == row.left_moves for row in running
+        return (
+            bool(running)
+            and all(row.blocked and row.blocked == row.left_moves for row in running)
+            and running[0].last_error.endswith(NO_PLACE)
         )
 
     wait_until(stuck, "all that is left is blocked")
     blocked = next(row for row in last.values() if row.phase != DONE)
-    assert blocked.last_error.endswith("wants 3 copies (goal 3), only 2 other servers in service")
     wait_until(lambda: any(one.path for one in job(fs, _number(blocked)).blockers), "a file")
     shown = next(one for one in job(fs, _number(blocked)).blockers if one.path)
     assert "undrain" in shown.ways[0] and shown.ways[1].endswith(f"setrep 2 {shown.path}")

@@ -54,7 +54,7 @@ def test_a_leader_killed_amid_a_rebalance_is_followed_by_one_that_ends_it(
             lambda: all((shares(fs)[f"cs{one}"] > 0.4) == (one < 4) for one in range(1, 6)),
             "the servers to tell how full they are",
         )
-        options = JobOptions(bytes_per_s=6 * MIB)
+        options = JobOptions(bytes_per_s=2 * MIB)
         plan = fs.operations.rebalance.plan(options)
         assert plan.whole and plan.move_count >= 15 and not plan.balanced
         begun = fs.operations.rebalance.start(plan, options, "the test")

@@ -30,7 +30,8 @@ def test_a_put_survives_the_death_of_any_server_of_its_chain(
     killed: list[str] = []
 
     def kill() -> None:
-        killed.append(open_chain(fs)[place])
+        chain = open_chain(fs)  # Shorter, if a server was silent.
+        killed.append(chain[min(place, len(chain) - 1)])
         local_cluster.kill(killed[0], signal.SIGKILL)
 
     stored = fs.put(Feed(DATA, {2 * MIB + 300_000: kill}), "/big")
@@ -90,7 +91,8 @@ def test_a_put_survives_two_deaths_one_after_the_other(
         def now() -> None:
             for name in killed:
                 local_cluster.start(name)
-            killed[:] = [open_chain(fs)[place]]
+            chain = open_chain(fs)
+            killed[:] = [chain[min(place, len(chain) - 1)]]
             local_cluster.kill(killed[0], signal.SIGKILL)
 
         return now

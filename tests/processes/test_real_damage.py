@@ -15,7 +15,7 @@ import gfs_ha
 from gfs_ha.chunk.slots.format import COPY_BYTES, DATA_OFFSET, decode_copy
 from gfs_ha.ids import ChunkId
 from gfs_ha.local.cluster import LocalCluster
-from gfs_ha.protocol.damage import BUSY, CORRUPT
+from gfs_ha.protocol.damage import BUSY, CORRUPT, UNREACHABLE
 from gfs_ha.protocol.reports import ChunkRow
 
 pytestmark = pytest.mark.processes
@@ -179,7 +179,7 @@ def test_every_kind_of_damage_is_found_and_healed_while_clients_read_on(
 
 
 def verified(fs: gfs_ha.Cluster, chunk_id: ChunkId) -> dict[str, str]:
-    """Return what each server finds, once no other order about its copy is under way."""
+    """Return what each server finds, once all are heard and no order about a copy is under way."""
     found: dict[str, str] = {}
 
     def looked() -> bool:
@@ -187,7 +187,7 @@ def verified(fs: gfs_ha.Cluster, chunk_id: ChunkId) -> dict[str, str]:
         found.update(
             {one.name: one.verdict for one in fs.operations.verify_chunk(chunk_id).replicas}
         )
-        return BUSY not in found.values()
+        return not {BUSY, UNREACHABLE} & set(found.values())
 
     wait_until(looked, "every copy is looked at")
     return found

@@ -76,7 +76,7 @@ def test_a_dead_master_is_replaced_under_load(
     try:
         with gfs_ha.connect(local_cluster.config_path) as fs:
             # So many that the log has been cut: the new one needs a snapshot.
-            wait_until(lambda: len(creator.made) > 1500, "the client is at work", 400.0)
+            wait_until(lambda: len(creator.made) > 1500, "the client is at work", 1200.0)
             dead = next(name for name in ("m1", "m2", "m3") if name != leader_of(fs))
             local_cluster.kill(dead, signal.SIGKILL)
             began_s = RUNTIME.monotonic_s()
@@ -96,10 +96,7 @@ def test_a_dead_master_is_replaced_under_load(
             before = len(creator.made)
             wait_until(lambda: len(creator.made) > before + 50, "the client goes on with two")
             # Nobody's configuration names it: they hear of it from the others.
-            if leader_of(fs) != "m4":
-                assert fs.operations.transfer_leadership("m4").leader == "m4"
-            with pytest.raises(PreconditionFailed):
-                fs.operations.transfer_leadership("m4")
+            wait_until(lambda: leads_already(fs, "m4"), "m4 leads, and says so")
             before = len(creator.made)
             wait_until(lambda: len(creator.made) > before + 50, "the client follows to m4")
             with gfs_ha.connect(local_cluster.config_path) as other_client:
@@ -168,6 +165,15 @@ def test_a_local_cluster_plays_it_and_is_whole_afterwards(local_cluster: LocalCl
         assert fs.read_bytes("/before") == b"before"
 
 
+def leads_already(fs: Cluster, name: str) -> bool:
+    """Hand the lead to a master; return whether that was refused as it has it already."""
+    try:
+        assert fs.operations.transfer_leadership(name).leader == name
+    except PreconditionFailed:
+        return leader_of(fs) == name
+    return False
+
+
 def seen_by(fs: Cluster) -> set[str]:
     return {f"/{entry.name}" for entry in fs.listdir("/")}
 
@@ -187,8 +193,6 @@ def test_who_was_there_before_all_three_were_replaced_finds_their_successors(
             last = leader_of(fs)
             for old in {"m1", "m2", "m3"} - {last}:
                 list(local_cluster.replace_master(old))
-            if leader_of(fs) != last:  # An election that a busy machine came to.
-                fs.operations.transfer_leadership(last)
             # They talk to the last one of the old all the time, and it never has to name another.
             # What they ask beside that takes a moment, too: nobody may fall silent before.
             asked_s = RUNTIME.monotonic_s() + REFRESH_S + 2.0
@@ -196,7 +200,7 @@ def test_who_was_there_before_all_three_were_replaced_finds_their_successors(
             wait_until(
                 lambda: (
                     bool(seen_by(reader))
-                    and leader_of(fs) == last
+                    and leads_already(fs, last)  # A busy machine may elect another.
                     and {"m4", "m5"} <= {*link.connections.names}
                     and RUNTIME.monotonic_s() > asked_s
                 ),

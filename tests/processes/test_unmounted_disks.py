@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from killing import MIB, wait_until
+from killing import MIB, chunks, wait_until
 from stage import START_S
 
 import gfs_ha
 from gfs_ha.errors import Busy, GfsError
 from gfs_ha.local.cluster import LocalCluster
+from gfs_ha.protocol.reports import ChunkRow
 
 pytestmark = pytest.mark.processes
 
@@ -50,7 +51,14 @@ def test_a_record_whose_disks_are_not_mounted_is_there_again_when_they_are(
 ) -> None:
     with gfs_ha.connect(cluster.config_path) as fs:
         fs.append("/log", RECORD)
-        (row,) = fs.operations.chunks()
+        found: list[ChunkRow] = []
+
+        def alone() -> bool:
+            found[:] = chunks(fs).values()
+            return len(found) == 1
+
+        wait_until(alone, "what could not be created is given up")
+        (row,) = found
         placed = {one.disk_id for one in row.replicas}
         disks = [one for one in fs.operations.disks.all().items if one.disk_id in placed]
         there = [Path(one.directory) for one in disks]
