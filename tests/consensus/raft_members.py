@@ -11,7 +11,7 @@ from pathlib import Path
 from free_ports import HOST, free_ports
 from tls_house import TlsHouse
 
-from gfs_ha.errors import GfsError
+from gfs_ha.errors import DeadlineExceeded, GfsError, NotLeader, Overloaded, UnknownOutcome
 from gfs_ha.kv.lmdb_kv import LmdbKV
 from gfs_ha.kv.ordered import Table, Writer
 from gfs_ha.master.raft.contract import Outcome, RaftConfig
@@ -136,9 +136,41 @@ class Cluster:
         leader = self.leader()
         return [member for member in self.members.values() if member is not leader]
 
+    def goes_through(self, payload: bytes) -> Outcome:
+        """Propose to whoever leads until that is acknowledged; it may be applied more than once.
+
+        On a busy machine another member may lead before the answer, or nobody for a while.
+        """
+        ended: list[Outcome] = []
+
+        def tried() -> bool:
+            ended.append(self.leader().propose(payload))
+            return _done(ended[-1].error)
+
+        wait_until(tried, f"{payload[:20]!r} to go through")
+        return ended[-1]
+
+    def confirmed(self) -> Member:
+        """Return who leads and knows it by a read index: it shows all that was acknowledged."""
+        asked: list[Member] = []
+
+        def tried() -> bool:
+            asked.append(self.leader())
+            return _done(asked[-1].read_index())
+
+        wait_until(tried, "a leader that may be read")
+        return asked[-1]
+
     def close(self) -> None:
         for name in list(self.members):
             self.stop(name)
+
+
+def _done(error: GfsError | None) -> bool:
+    """Return whether it went well; what a change of the leader cannot explain is a failure."""
+    passing = NotLeader | Overloaded | UnknownOutcome | DeadlineExceeded
+    assert error is None or isinstance(error, passing), error
+    return error is None
 
 
 @contextmanager

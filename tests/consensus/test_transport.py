@@ -118,13 +118,13 @@ def test_ours_runs_no_code_that_a_stranger_sends(steady: Cluster, tmp_path: Path
         # A length that is too long is refused at once, anything shorter by its content or in time.
         dropped(steady.addresses["m1"], data)
     assert not (tmp_path / "owned").exists()
-    assert steady.leader().propose(b"fine").error is None
+    steady.goes_through(b"fine")
 
 
 @pytest.mark.parametrize("data", NO_HANDSHAKE)
 def test_what_is_no_handshake_is_dropped(steady: Cluster, data: bytes) -> None:
     dropped(steady.addresses["m1"], data)
-    assert steady.leader().propose(b"fine").error is None
+    steady.goes_through(b"fine")
     assert steady.members["m1"].task.running()
 
 
@@ -258,7 +258,7 @@ def test_a_hello_that_dribbles_in_has_no_more_time_than_others(
 ) -> None:
     monkeypatch.setattr(transport, "RAFT_HANDSHAKE_S", 0.4)
     dribble_until_dropped(steady.addresses["m1"], frame(hello(steady)), 40)
-    assert steady.leader().propose(b"fine").error is None
+    steady.goes_through(b"fine")
 
 
 def test_many_silent_connections_do_no_harm(steady: Cluster) -> None:
@@ -266,7 +266,7 @@ def test_many_silent_connections_do_no_harm(steady: Cluster) -> None:
     address = steady.addresses["m1"]
     sockets = [socket.create_connection(address, timeout=WAIT_S) for _ in range(100)]
     try:
-        assert steady.leader().propose(b"fine").error is None
+        steady.goes_through(b"fine")
         for sock in sockets:  # All are dropped in time: none says who it is.
             sock.settimeout(WAIT_S)
             while sock.recv(4096):
@@ -285,7 +285,7 @@ def test_a_member_of_another_cluster_is_refused_and_named(tmp_path: Path) -> Non
         try:
             wait_until(lambda: _refusals(stranger), "the refusal")
             assert "'other'" in _refusals(stranger)[0]
-            assert cluster.leader().propose(b"fine").error is None
+            cluster.goes_through(b"fine")
         finally:
             stranger.stop()
 
