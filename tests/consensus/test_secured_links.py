@@ -18,7 +18,14 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 from hostile.raft_words import NO_HANDSHAKE, frame, frames_of
-from raft_members import WAIT_S, Cluster, dribble_until_dropped, running, wait_until
+from raft_members import (
+    WAIT_S,
+    Cluster,
+    dribble_until_dropped,
+    free_addresses,
+    running,
+    wait_until,
+)
 from tls_house import TlsHouse
 
 from gfs_ha.errors import GfsError
@@ -70,7 +77,7 @@ class Stranger:
         if tls is not None:
             try:
                 self.sock = tls.wrap_socket(self.sock, server_hostname="127.0.0.1")
-            except (ssl.SSLError, ConnectionResetError) as error:
+            except (ssl.SSLError, ConnectionError) as error:
                 self.error = str(error)
 
     def says(self, data: bytes) -> list[bytes]:
@@ -98,15 +105,13 @@ def refusal(frames: list[bytes]) -> tuple[str, str]:
 
 
 def test_members_elect_and_replicate_through_tls(cluster: Cluster) -> None:
-    leader = cluster.leader()
     for size in (10, 20_000, 900_000):  # Within one record, within one sealing, beyond it.
-        assert leader.propose(b"x" * size).error is None
+        cluster.goes_through(b"x" * size)
     for member in cluster.members.values():
         wait_until(lambda m=member: max(map(len, m.state().values()), default=0) == 900_000, "it")
-    assert leader.read_index() is None
-    name = leader.config.member_id
+    name = cluster.confirmed().config.member_id
     cluster.stop(name)
-    assert cluster.leader().propose(b"without it").error is None
+    cluster.goes_through(b"without it")
     cluster.start(name)
     wait_until(lambda: b"without it" in cluster.members[name].state().values(), "its return")
 
@@ -165,16 +170,18 @@ def test_whoever_is_no_master_of_ours_is_refused_and_named(
     steady.leader()
     make, reason = ATTACKS[name]
     host = f"127.0.1.{1 + list(ATTACKS).index(name)}"
-    with caplog.at_level(logging.WARNING):
-        stranger = Stranger(steady, make(house(steady)), host)
-        frames = stranger.says(hello(steady, "m3", "m1"))
+    context = make(house(steady))
+
+    def named() -> bool:
+        """One attempt: on a busy machine it may take too long, and that is the reason then."""
+        frames = Stranger(steady, context, host).says(hello(steady, "m3", "m1"))
         # Nothing of the handshake of members is said to it but why not.
         assert all(msgspec.msgpack.decode(one)[0] == "refusal" for one in frames)
-        wait_until(
-            lambda: f"{host}:" in caplog.text and reason in caplog.text,
-            f"{reason!r} in the log: {caplog.text}",
-        )
-    assert steady.leader().propose(b"fine").error is None
+        return any(f"{host}:" in line and reason in line for line in caplog.messages)
+
+    with caplog.at_level(logging.WARNING):
+        wait_until(named, f"{reason!r} in the log")
+    steady.goes_through(b"fine")
 
 
 def test_a_revoked_master_is_refused_and_told_why(cluster: Cluster) -> None:
@@ -191,7 +198,14 @@ def test_a_revoked_master_is_refused_and_told_why(cluster: Cluster) -> None:
 def test_a_master_that_says_it_is_another_one_is_refused(steady: Cluster) -> None:
     steady.leader()
     context = house(steady).careless(house(steady).enrol(Role.MASTER, "m4"))
-    code, message = refusal(Stranger(steady, context).says(hello(steady, "m3", "m1")))
+    told: list[tuple[str, str]] = []
+
+    def answered() -> bool:
+        told.append(refusal(Stranger(steady, context).says(hello(steady, "m3", "m1"))))
+        return told[-1] != ("", "")  # Else it took too long for its handshake.
+
+    wait_until(answered, "a refusal")
+    code, message = told[-1]
     assert code == "Denied" and "its certificate that it is 'm4'" in message
 
 
@@ -207,7 +221,7 @@ def test_a_master_that_says_it_is_another_one_is_refused(steady: Cluster) -> Non
 def test_what_a_master_says_that_is_no_handshake_is_dropped(steady: Cluster, data: bytes) -> None:
     context = house(steady).careless(house(steady).root / "master-m2")
     Stranger(steady, context).says(data)
-    assert steady.leader().propose(b"fine").error is None
+    steady.goes_through(b"fine")
 
 
 def test_of_too_many_strangers_the_oldest_of_the_busiest_host_goes() -> None:
@@ -236,7 +250,7 @@ def test_a_flood_of_half_handshakes_does_no_harm(steady: Cluster, name: str) -> 
             stack.callback(stranger.sock.close)
             strangers.append(stranger)
             stranger.sock.sendall(HALVES[name])
-        assert steady.leader().propose(b"fine").error is None
+        steady.goes_through(b"fine")
         for stranger in strangers:  # All are dropped in time: none finishes.
             try:
                 while stranger.sock.recv(4096):
@@ -251,7 +265,7 @@ def test_a_handshake_that_dribbles_in_has_no_more_time_than_others(
 ) -> None:
     monkeypatch.setattr(transport, "RAFT_HANDSHAKE_S", 0.4)
     dribble_until_dropped(steady.addresses["m1"], HALVES["endless hello"], 40)
-    assert steady.leader().propose(b"fine").error is None
+    steady.goes_through(b"fine")
 
 
 class Nobody:
@@ -314,7 +328,7 @@ def test_a_member_at_another_host_than_its_certificate_names_gets_no_link(tmp_pa
     cluster = Cluster(tmp_path, count=0, secured=True)
     try:
         names = ("m1", "m2")
-        cluster.addresses = dict(zip(names, free(2), strict=True))
+        cluster.addresses = dict(zip(names, free_addresses(2), strict=True))
         for name in names:
             hosts = ["127.0.0.1"] if name == "m2" else ["elsewhere.example"]
             cluster.directories[name] = house(cluster).enrol(Role.MASTER, name, hosts)
@@ -327,21 +341,13 @@ def test_a_member_at_another_host_than_its_certificate_names_gets_no_link(tmp_pa
         cluster.close()
 
 
-def free(count: int) -> list[tuple[str, int]]:
-    with ExitStack() as stack:
-        sockets = [
-            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
-        ]
-        return [one.getsockname() for one in sockets]
-
-
 def test_a_revoked_member_loses_the_links_it_has(cluster: Cluster) -> None:
     victim = cluster.followers()[0].config.member_id
     others = {name: path for name, path in cluster.directories.items() if name != victim}
     house(cluster).revoke(victim, list(others.values()))
     for name in others:
         wait_until(lambda n=name: not linked(cluster, n, victim), f"{name} to drop {victim}")
-    assert cluster.leader().propose(b"without it").error is None
+    cluster.goes_through(b"without it")
     # It comes back with a new certificate, without a restart.
     house(cluster).enrol(Role.MASTER, victim)
     wait_until(lambda: b"without it" in cluster.members[victim].state().values(), "its return")
@@ -359,15 +365,12 @@ def test_new_certificates_of_a_new_authority_are_taken_without_a_restart(cluster
     def distrusted() -> bool:
         return not Stranger(cluster, old).says(hello(cluster, "m4", "m1"))
 
-    assert not distrusted()
+    wait_until(lambda: not distrusted(), "its handshake to be in time")
     house(cluster).replace_authority([])
     for name in cluster.members:
         house(cluster).enrol(Role.MASTER, name)
     wait_until(distrusted, "the end of the old authority")
     # All links are new then: on a busy machine another member may lead meanwhile.
-    wait_until(
-        lambda: cluster.leader().propose(b"under the new one").error is None,
-        "a command goes through",
-    )
+    cluster.goes_through(b"under the new one")
     for member in cluster.members.values():
         wait_until(lambda m=member: b"under the new one" in m.state().values(), "the entry")
