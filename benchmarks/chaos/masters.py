@@ -156,11 +156,18 @@ class MasterProcess:
         lines = self.said().strip().splitlines()
         return f"status {self._process.returncode}: {lines[-1] if lines else 'without a word'}"
 
+    def ended_with(self, status: int, code: str) -> bool:
+        """Return whether it ended with this status and said so.
+
+        That need not be its last line: other threads may have something to say until the very end.
+        """
+        assert self._process is not None
+        said = any(line.startswith(f"{code}: ") for line in self.said().splitlines())
+        return said and self._process.returncode == status
+
     def ended_full(self) -> bool:
         """Return whether it ended because its disk is full, and said so."""
-        process = self._process
-        assert process is not None
-        return process.returncode == DISK_FULL_STATUS and "DiskFull" in self.said()
+        return self.ended_with(DISK_FULL_STATUS, "DiskFull")
 
     def signal(self, number: signal.Signals) -> None:
         if self._process is not None and self.running:

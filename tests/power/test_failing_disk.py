@@ -25,7 +25,7 @@ def test_a_call_that_fails_stops_the_store_and_loses_nothing(
     done = subprocess.run(
         [*words, str(SHARE)],
         env={**os.environ, "LD_PRELOAD": str(disk_shim), "DISK_SHIM_DIR": str(memory_place)},
-        cwd=HERE.parent, capture_output=True, check=True, timeout=120,
+        cwd=HERE.parent, capture_output=True, check=True, timeout=600,
     )  # fmt: skip
     found = msgspec.json.decode(done.stdout, type=Failures)
     assert not found.violations
