@@ -9,7 +9,7 @@ STAMP := $(VENV)/.ready
 help:
 	@echo "make demo    a real file into a three-master cluster and back, through the loss of the leader"
 	@echo "make demo-heal  a cluster that heals itself, told for newcomers: every claim is checked"
-	@echo "make test    everything that must pass: types, lint, layers, tests (CI: this, then test-deploy-short)"
+	@echo "make test    everything that must pass: types, lint, layers, tests (what CI runs)"
 	@echo "make check   types, lint, layers, architecture only"
 	@echo "make quick   the tests that start no processes"
 	@echo "make properties  tests of what holds for all inputs, with inputs that no run had before"
@@ -81,19 +81,19 @@ test-deploy: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deploy]'
 	GFS_TEST_DEPLOY=1 $(BIN)/python -m pytest -s tests/deploy
 
-# A cluster from nothing by site.yml, its second run, a restart, a power cut: what CI runs of these.
+# A cluster from nothing by site.yml, its second run, a restart, a power cut.
 test-deploy-short: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[deploy]'
-	GFS_TEST_DEPLOY=1 $(BIN)/python -m pytest -rs tests/deploy/test_site.py
+	GFS_TEST_DEPLOY=1 $(BIN)/python -m pytest tests/deploy/test_site.py
 
 # What takes minutes by itself: the claims of a client that was killed.
 test-slow: setup
 	GFS_TEST_SLOW=1 $(BIN)/python -m pytest tests/processes/test_orphans.py
 
-# Most tests wait for processes: three files at a time, each with processes and ports of its own.
+# Most tests wait for processes: two files at a time, each with processes and ports of its own.
 # Compiled before: where PYTHONDONTWRITEBYTECODE is set, each of the many daemons would compile all
 # of its modules itself (a master: 0.9 s of CPU instead of 0.5 s).
-test: WORKERS ?= 3
+test: WORKERS ?= 2
 test: check
 	$(BIN)/python -m compileall -q gfs_ha tests benchmarks
 	$(BIN)/python -m pytest --ignore tests/test_architecture.py \
