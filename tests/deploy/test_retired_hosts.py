@@ -85,7 +85,8 @@ def test_it_is_noted_which_server_was_emptied(copy: Path, tmp_path: Path) -> Non
         ("cs7", ("cs1", "cs7"), True),  # It would empty the one and stop the other.
         ("cs7", ("cs7",), True),
         ("cs1", ("cs1", "cs7"), False),
-        ("cs7", ("cs1",), False),  # Of a life before.
+        ("cs7", ("cs1",), True),  # Of a life before: cs1 lives somewhere else.
+        ("cs7", (), False),
         ("", ("cs7",), False),
     ],
 )
